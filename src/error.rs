@@ -1,0 +1,1 @@
+//! Small error types that several floors share.

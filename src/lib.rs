@@ -1,0 +1,15 @@
+//! Remuda: a reverse proxy for language models, built on Pingora.
+//!
+//! `ARCHITECTURE.md` shows the floors; imports point down only (`tests/layering.rs`).
+
+pub mod admin;
+pub mod admission;
+pub mod cli;
+pub mod config;
+pub mod dialect;
+pub mod error;
+pub mod fleet;
+pub mod metrics;
+pub mod proxy;
+pub mod sim;
+pub mod wire;
