@@ -11,5 +11,6 @@ pub mod error;
 pub mod fleet;
 pub mod metrics;
 pub mod proxy;
+pub mod settings;
 pub mod sim;
 pub mod wire;
