@@ -9,6 +9,7 @@ pub mod config;
 pub mod dialect;
 pub mod error;
 pub mod fleet;
+pub mod ids;
 pub mod metrics;
 pub mod proxy;
 pub mod settings;
