@@ -1,1 +1,11 @@
-//! Under construction.
+//! Who may start now, and where: slots, the queue, and the choice between a warm backend and a cold load.
+//!
+//! [`scheduler`] decides and knows nothing of sockets, tasks or clocks; [`Dispatcher`] lets tasks wait for it.
+
+mod dispatcher;
+mod permit;
+pub mod scheduler;
+
+pub use dispatcher::{Dispatcher, Want};
+pub use permit::Permit;
+pub use scheduler::{BackendSpec, Loaded, Outcome, Policy, Refusal, Residency, Snapshot, Wanted};

@@ -1,0 +1,285 @@
+//! Lets tasks wait for the scheduler: a lock held for microseconds, a channel per waiter, one timer for all.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use tokio::sync::{Notify, oneshot};
+
+use super::permit::Permit;
+use super::scheduler::{
+    Arrival, BackendSpec, Decision, Outcome, Policy, Refusal, Residency, Scheduler, Snapshot,
+    Ticket, Wanted,
+};
+use crate::ids::BackendId;
+
+/// What a request asks a slot for.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    pub wanted: Wanted,
+    /// Higher goes first; 0 is normal.
+    pub priority: i32,
+    /// Only this backend will do.
+    pub pinned: Option<BackendId>,
+}
+
+/// Hands out slots on backends to tasks that wait for them.
+#[derive(Debug)]
+pub struct Dispatcher {
+    epoch: Instant,
+    state: Mutex<State>,
+    /// The timer has to look at the time again.
+    earlier: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    scheduler: Scheduler,
+    waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, Refusal>>>,
+    /// When the timer wakes; `None` while no timer runs.
+    timer: Option<Duration>,
+}
+
+/// A slot that has been taken for a ticket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) backend: BackendId,
+    pub(super) cold: bool,
+    pub(super) waited: Duration,
+}
+
+impl Dispatcher {
+    pub fn new(policy: Policy) -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            state: Mutex::new(State {
+                scheduler: Scheduler::new(policy),
+                waiters: AHashMap::new(),
+                timer: None,
+            }),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
+    /// Errors: see [`Refusal`].
+    pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
+        let now = self.now();
+        let arrival = Arrival {
+            wanted: want.wanted,
+            priority: want.priority,
+            pinned: want.pinned,
+        };
+        let entered = {
+            let mut state = self.lock();
+            let ticket = state.scheduler.arrive(now, arrival)?;
+            self.enter(state, now, ticket)
+        };
+        self.wait(entered).await
+    }
+
+    /// A backend has been found; nothing starts there until [`Self::observe`].
+    pub fn join(self: &Arc<Self>, id: BackendId, spec: BackendSpec) {
+        self.event(|scheduler, now| scheduler.join(now, id, spec));
+    }
+
+    /// A backend has vanished.
+    pub fn leave(self: &Arc<Self>, id: BackendId) {
+        self.event(|scheduler, now| scheduler.leave(now, id));
+    }
+
+    /// A probe was answered well.
+    pub fn observe(self: &Arc<Self>, id: BackendId, residency: Residency<'_>) {
+        self.event(|scheduler, now| scheduler.observe(now, id, residency));
+    }
+
+    /// A request or enough probes have failed.
+    pub fn unhealthy(self: &Arc<Self>, id: BackendId) {
+        self.event(|scheduler, now| scheduler.unhealthy(now, id));
+    }
+
+    /// The queue and the slots right now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().scheduler.snapshot()
+    }
+
+    pub(super) fn loaded(&self, ticket: Ticket) {
+        self.event(|scheduler, now| scheduler.loaded(now, ticket));
+    }
+
+    pub(super) fn complete(&self, ticket: Ticket, outcome: Outcome) {
+        self.event(|scheduler, now| scheduler.complete(now, ticket, outcome));
+    }
+
+    pub(super) fn cancel(&self, ticket: Ticket) {
+        self.event(|scheduler, now| scheduler.cancel(now, ticket));
+    }
+
+    /// Gives the slot of a failed attempt back and waits for one elsewhere.
+    pub(super) async fn retry(self: &Arc<Self>, ticket: Ticket) -> Result<Permit, Refusal> {
+        let now = self.now();
+        let entered = {
+            let mut state = self.lock();
+            if let Err(refusal) = state.scheduler.retry(now, ticket) {
+                state.carry_out(now, None);
+                return Err(refusal);
+            }
+            self.enter(state, now, ticket)
+        };
+        self.wait(entered).await
+    }
+
+    /// Carries out what the arrival of `ticket` leads to. A slot that is free at once costs no channel.
+    fn enter(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        now: Duration,
+        ticket: Ticket,
+    ) -> Entered {
+        let place = Place {
+            dispatcher: Arc::clone(self),
+            ticket,
+            held: true,
+        };
+        if let Some(answer) = state.carry_out(now, Some(ticket)) {
+            return Entered::Answered(place, answer);
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiters.insert(ticket, sender);
+        self.set_timer(&mut state);
+        Entered::Waiting(place, receiver)
+    }
+
+    async fn wait(self: &Arc<Self>, entered: Entered) -> Result<Permit, Refusal> {
+        let (mut place, answer) = match entered {
+            Entered::Answered(place, answer) => (place, answer),
+            Entered::Waiting(place, receiver) => {
+                let answer = receiver
+                    .await
+                    .expect("a waiter's sender is kept until its ticket is decided");
+                (place, answer)
+            }
+        };
+        place.held = false;
+        answer.map(|grant| Permit::new(Arc::clone(self), place.ticket, grant))
+    }
+
+    fn event(&self, apply: impl FnOnce(&mut Scheduler, Duration)) {
+        let now = self.now();
+        let mut state = self.lock();
+        apply(&mut state.scheduler, now);
+        state.carry_out(now, None);
+        if let (Some(timer), Some(next)) = (state.timer, state.scheduler.next_timeout())
+            && next < timer
+        {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Starts the timer, or wakes it if it would wake too late. Called from tasks, since the timer is one.
+    fn set_timer(self: &Arc<Self>, state: &mut State) {
+        let Some(next) = state.scheduler.next_timeout() else {
+            return;
+        };
+        match state.timer {
+            None => {
+                state.timer = Some(next);
+                tokio::spawn(run_timer(Timer(Arc::clone(self))));
+            }
+            Some(timer) if next < timer => self.earlier.notify_one(),
+            Some(_) => {}
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Tells everyone what has been decided; what was decided about `own` is returned instead.
+    fn carry_out(&mut self, now: Duration, own: Option<Ticket>) -> Option<Result<Grant, Refusal>> {
+        let mut answer = None;
+        while let Some(decision) = self.scheduler.next_decision(now) {
+            let (ticket, decided) = match decision {
+                Decision::Start {
+                    ticket,
+                    backend,
+                    cold,
+                    waited,
+                } => (
+                    ticket,
+                    Ok(Grant {
+                        backend,
+                        cold,
+                        waited,
+                    }),
+                ),
+                Decision::Refuse { ticket, refusal } => (ticket, Err(refusal)),
+            };
+            if own == Some(ticket) {
+                answer = Some(decided);
+            } else if let Some(sender) = self.waiters.remove(&ticket) {
+                // A receiver that is gone has a `Place` that cancels the ticket as soon as it gets the lock.
+                let _ = sender.send(decided);
+            }
+        }
+        answer
+    }
+}
+
+/// A ticket's hold on the queue until it becomes a permit.
+#[derive(Debug)]
+struct Place {
+    dispatcher: Arc<Dispatcher>,
+    ticket: Ticket,
+    held: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.held {
+            self.dispatcher.lock().waiters.remove(&self.ticket);
+            self.dispatcher.cancel(self.ticket);
+        }
+    }
+}
+
+enum Entered {
+    Answered(Place, Result<Grant, Refusal>),
+    Waiting(Place, oneshot::Receiver<Result<Grant, Refusal>>),
+}
+
+/// Marks the timer as stopped when its task ends, however it ends.
+struct Timer(Arc<Dispatcher>);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.lock().timer = None;
+    }
+}
+
+/// Asks the scheduler again whenever it wanted to be asked; ends when nobody waits.
+async fn run_timer(timer: Timer) {
+    let dispatcher = &timer.0;
+    loop {
+        let wake = {
+            let now = dispatcher.now();
+            let mut state = dispatcher.lock();
+            state.carry_out(now, None);
+            state.timer = state.scheduler.next_timeout();
+            match state.timer {
+                Some(wake) => wake,
+                None => return,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until((dispatcher.epoch + wake).into()) => {}
+            () = dispatcher.earlier.notified() => {}
+        }
+    }
+}
