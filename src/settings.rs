@@ -2,13 +2,15 @@
 //!
 //! `config/` reads what people write and makes these.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that one running gateway needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub server: Server,
     pub providers: Vec<Provider>,
@@ -19,7 +21,7 @@ pub struct Settings {
 }
 
 /// Listeners and what a client may send through them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Where clients connect (default `0.0.0.0:11434`).
     pub listen: SocketAddr,
@@ -55,6 +57,29 @@ pub struct Server {
     pub forwarded: Forwarded,
 }
 
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
+            admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
+            max_body: 64 << 20,
+            max_header: 64 << 10,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(75),
+            max_connections: 10_000,
+            max_in_flight_per_client: 0,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            work_stealing: false,
+            drain_timeout: Duration::from_secs(30),
+            expose_backend: false,
+            reject_streaming: false,
+            manage: false,
+            forwarded: Forwarded::Append,
+        }
+    }
+}
+
 /// What the gateway does to `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarded {
@@ -67,7 +92,7 @@ pub enum Forwarded {
 }
 
 /// One entry of `providers`: a wire format and the backends that speak it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     pub name: Arc<str>,
     pub kind: ProviderKind,
@@ -94,6 +119,52 @@ pub struct Provider {
     /// Bytes of GPU memory per backend, where the operator states it; otherwise learned.
     pub vram: Option<u64>,
     pub pool: Pool,
+    /// Sent upstream as `Authorization: Bearer …`, for servers behind an authenticating proxy.
+    pub api_key: Option<Secret>,
+}
+
+impl Provider {
+    /// An Ollama provider with every default and no backend yet.
+    pub fn named(name: &str) -> Provider {
+        Provider {
+            name: name.into(),
+            kind: ProviderKind::Ollama,
+            discover: None,
+            backends: Vec::new(),
+            interval: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(1),
+            misses: 2,
+            max_concurrent: None,
+            max_concurrent_per_backend: 1,
+            selector: SelectorKind::LeastInFlight,
+            placement: Placement::WarmOrWait,
+            weight: 1,
+            cost: 1.0,
+            vram: None,
+            pool: Pool::default(),
+            api_key: None,
+        }
+    }
+}
+
+/// A credential; only [`Secret::expose`] shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn new(text: &str) -> Secret {
+        Secret(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
 }
 
 /// The wire format of a provider.
@@ -103,17 +174,27 @@ pub enum ProviderKind {
 }
 
 /// `discover:`: which ports to scan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PortRange {
     /// A host name or address (default `127.0.0.1`).
     pub host: String,
     pub ports: RangeInclusive<u16>,
 }
 
+impl Default for PortRange {
+    fn default() -> PortRange {
+        PortRange {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            ports: 24000..=24100,
+        }
+    }
+}
+
 /// One entry of `backends:`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StaticBackend {
     pub tls: bool,
+    /// A name or an address; an IPv6 address stands without its brackets.
     pub host: String,
     pub port: u16,
     pub weight: Option<u32>,
@@ -123,7 +204,7 @@ pub struct StaticBackend {
 }
 
 /// Upstream connections of one provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// Idle connections kept (default 128); the process keeps the largest of its providers'.
     pub size: usize,
@@ -133,6 +214,20 @@ pub struct Pool {
     pub http2: bool,
     /// Check certificates of TLS backends (default true).
     pub verify: bool,
+    /// PEM file of the authorities that TLS backends are checked against, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            size: 128,
+            idle_timeout: Duration::from_secs(60),
+            http2: true,
+            verify: true,
+            ca_file: None,
+        }
+    }
 }
 
 /// How a backend is chosen among those that may serve at once.
@@ -155,14 +250,20 @@ pub enum Placement {
 }
 
 /// What happens after a failed attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Routing {
     /// Further attempts after the first (default 2).
     pub max_retries: u32,
 }
 
+impl Default for Routing {
+    fn default() -> Routing {
+        Routing { max_retries: 2 }
+    }
+}
+
 /// Bounds on the upstream side of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Timeouts {
     /// Until the TCP (and TLS) connection stands (default 5 s).
     pub connect: Duration,
@@ -174,8 +275,19 @@ pub struct Timeouts {
     pub total: Option<Duration>,
 }
 
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(300),
+            between_chunks: Duration::from_secs(60),
+            total: None,
+        }
+    }
+}
+
 /// Where requests wait for a slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Queue {
     /// Requests in flight over all providers (default 1,000); 0 is no limit.
     pub max_concurrent: usize,
@@ -189,6 +301,18 @@ pub struct Queue {
     pub when_unhealthy: WhenUnhealthy,
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            max_concurrent: 1000,
+            size: 1000,
+            timeout: Duration::from_secs(60),
+            ageing: Duration::from_secs(30),
+            when_unhealthy: WhenUnhealthy::Wait,
+        }
+    }
+}
+
 /// What happens to a request while no backend is healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenUnhealthy {
@@ -199,7 +323,7 @@ pub enum WhenUnhealthy {
 }
 
 /// Logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Monitoring {
     pub log_level: log::LevelFilter,
     pub log_format: LogFormat,
@@ -207,9 +331,33 @@ pub struct Monitoring {
     pub access_log: bool,
 }
 
+impl Default for Monitoring {
+    fn default() -> Monitoring {
+        Monitoring {
+            log_level: log::LevelFilter::Info,
+            log_format: LogFormat::Text,
+            access_log: true,
+        }
+    }
+}
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_never_shows_a_secret() {
+        let mut provider = Provider::named("gpus");
+        provider.api_key = Some(Secret::new("hunter2"));
+        let shown = format!("{provider:?}");
+        assert!(shown.contains("Secret(***)"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }

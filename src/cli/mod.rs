@@ -2,7 +2,41 @@
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+mod health;
+
+/// One stable address for a fleet of Ollama servers.
+///
+/// Remuda finds the servers, keeps track of which models each has loaded, and sends every request
+/// to the one that will answer soonest.
+#[derive(Parser)]
+#[command(name = "remuda", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Health(health::HealthArgs),
+}
+
 /// Parses the command line and runs the subcommand that it names.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    match CommandLine::parse().command {
+        Command::Health(args) => health::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
 }

@@ -1,1 +1,1 @@
-//! Under construction.
+//! From what people write (YAML, environment, `.env`) to the configuration as used.
