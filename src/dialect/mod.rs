@@ -1,1 +1,4 @@
-//! Under construction.
+//! One directory per wire format: its routes, what routing needs of a request, and what is learned
+//! from an answer that passes.
+
+pub mod ollama;

@@ -1,0 +1,184 @@
+//! Errors as Ollama writes them: the words that clients match on, and the shape of each route.
+
+use bytes::Bytes;
+
+use super::Operation;
+use crate::wire::json::{escape_into, write_string};
+
+/// 400 for an empty body.
+pub const MISSING_BODY: &str = "missing request body";
+/// 400 for a request that names no model.
+pub const MODEL_REQUIRED: &str = "model is required";
+/// 400 for a name that cannot be one.
+pub const INVALID_MODEL_NAME: &str = "invalid model name";
+/// 503 for a full queue; both spaces are Ollama's.
+pub const SERVER_BUSY: &str = "server busy, please try again.  maximum pending requests exceeded";
+/// 404 body for an unknown path, as plain text.
+pub const PAGE_NOT_FOUND: &str = "404 page not found";
+/// 405 body for a known path, as plain text.
+pub const METHOD_NOT_ALLOWED: &str = "405 method not allowed";
+/// 200 body of `GET /`, as plain text.
+pub const RUNNING: &str = "Ollama is running";
+
+/// 400 where streaming is refused by configuration.
+pub const STREAMING_REFUSED: &str = "Streaming is not supported by this proxy; use stream=false";
+/// 503 when no backend came up within the queue's timeout.
+pub const NO_HEALTHY_BACKENDS: &str = "No healthy Ollama backends available within timeout";
+/// 503 when no slot came free within the queue's timeout.
+pub const QUEUE_TIMEOUT: &str = "Queue timeout waiting for an available backend";
+/// 502 when every attempt failed.
+pub const ALL_ATTEMPTS_FAILED: &str = "All backend attempts failed";
+/// 403 for pull, push, create, copy, delete and blobs while they are off.
+pub const MANAGE_REFUSED: &str = "changing models through this gateway is off; \
+     set `server: { manage: true }` in its configuration to allow it";
+/// The last line of a stream whose backend broke off.
+pub const STREAM_BROKEN: &str = "the backend closed the stream before its end";
+
+/// 404 for a model that no server has, in the words of the operation's handler.
+pub fn model_not_found(operation: Operation, model: &str) -> String {
+    match operation {
+        Operation::Embed | Operation::Embeddings | Operation::OpenAiEmbeddings => {
+            format!("model {model:?} not found, try pulling it first")
+        }
+        _ => format!("model '{model}' not found"),
+    }
+}
+
+/// `{"error":"…"}`
+pub fn error_body(text: &str) -> Bytes {
+    let mut body = Vec::with_capacity(text.len() + 16);
+    error_object(text, &mut body);
+    body.into()
+}
+
+/// `{"error":"…"}` and a newline: the last line of a stream that failed.
+pub fn error_line(text: &str) -> Bytes {
+    let mut line = Vec::with_capacity(text.len() + 16);
+    error_object(text, &mut line);
+    line.push(b'\n');
+    line.into()
+}
+
+/// `{"error":"…","detail":"…"}`: clients of the port-range balancer read `detail`.
+pub fn error_body_with_detail(text: &str) -> Bytes {
+    let mut body = Vec::with_capacity(2 * text.len() + 32);
+    body.extend_from_slice(b"{\"error\":");
+    write_string(text, &mut body);
+    body.extend_from_slice(b",\"detail\":");
+    write_string(text, &mut body);
+    body.push(b'}');
+    body.into()
+}
+
+fn error_object(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"error\":");
+    write_string(text, out);
+    out.push(b'}');
+}
+
+/// The shape in which a route's clients expect errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorStyle {
+    /// `{"error":"…"}`
+    Ollama,
+    /// `{"error":{"message","type","param","code"}}`
+    OpenAi,
+    /// As `OpenAi`, but an event of its own type in a stream.
+    OpenAiResponses,
+    /// `{"type":"error","error":{"type","message"}}`
+    Anthropic,
+}
+
+impl ErrorStyle {
+    pub fn of(operation: Operation) -> Self {
+        use Operation::*;
+        match operation {
+            OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiModels | OpenAiModel
+            | AudioTranscriptions => ErrorStyle::OpenAi,
+            OpenAiResponses => ErrorStyle::OpenAiResponses,
+            AnthropicMessages => ErrorStyle::Anthropic,
+            _ => ErrorStyle::Ollama,
+        }
+    }
+
+    /// The body of an answer with this status.
+    pub fn body(self, status: u16, text: &str) -> Bytes {
+        let mut body = Vec::with_capacity(text.len() + 96);
+        self.write(status, text, &mut body);
+        body.into()
+    }
+
+    /// What ends a stream that has begun and cannot go on; `status` is what the error would have
+    /// been before. `mid_line`: the bytes sent so far stop inside a line (see `Tap::mid_line`).
+    pub fn stream_end(self, status: u16, text: &str, mid_line: bool) -> Bytes {
+        let mut end = Vec::with_capacity(text.len() + 112);
+        let open_event: &[u8] = match self {
+            ErrorStyle::Ollama => {
+                if mid_line {
+                    end.push(b'\n');
+                }
+                self.write(status, text, &mut end);
+                end.push(b'\n');
+                return end.into();
+            }
+            ErrorStyle::OpenAi => b"data: ",
+            ErrorStyle::OpenAiResponses | ErrorStyle::Anthropic => b"event: error\ndata: ",
+        };
+        if mid_line {
+            end.extend_from_slice(b"\n\n");
+        }
+        end.extend_from_slice(open_event);
+        if self == ErrorStyle::OpenAiResponses {
+            end.extend_from_slice(b"{\"type\":\"error\",\"code\":null,\"message\":");
+            write_string(text, &mut end);
+            end.extend_from_slice(b",\"param\":null}");
+        } else {
+            self.write(status, text, &mut end);
+        }
+        end.extend_from_slice(b"\n\n");
+        end.into()
+    }
+
+    fn write(self, status: u16, text: &str, out: &mut Vec<u8>) {
+        match self {
+            ErrorStyle::Ollama => error_object(text, out),
+            ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
+                out.extend_from_slice(b"{\"error\":{\"message\":\"");
+                escape_into(text, out);
+                out.extend_from_slice(b"\",\"type\":\"");
+                out.extend_from_slice(openai_type(status).as_bytes());
+                out.extend_from_slice(b"\",\"param\":null,\"code\":null}}");
+            }
+            ErrorStyle::Anthropic => {
+                out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":\"");
+                out.extend_from_slice(anthropic_type(status).as_bytes());
+                out.extend_from_slice(b"\",\"message\":\"");
+                escape_into(text, out);
+                out.extend_from_slice(b"\"}}");
+            }
+        }
+    }
+}
+
+/// The types that Ollama's OpenAI routes use.
+fn openai_type(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        404 => "not_found_error",
+        _ => "api_error",
+    }
+}
+
+/// The types that Anthropic documents for its statuses.
+fn anthropic_type(status: u16) -> &'static str {
+    match status {
+        400 | 405 | 422 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        _ => "api_error",
+    }
+}

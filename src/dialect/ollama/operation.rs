@@ -1,0 +1,171 @@
+//! What a request asks for, and what follows from that: framing, default streaming, label.
+
+/// One operation of Ollama's server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Root,
+    Version,
+    Tags,
+    Ps,
+    Show,
+    Generate,
+    Chat,
+    Embed,
+    Embeddings,
+    Pull,
+    Push,
+    Create,
+    Copy,
+    Delete,
+    BlobHead,
+    BlobPost,
+    OpenAiChat,
+    OpenAiCompletions,
+    OpenAiEmbeddings,
+    OpenAiResponses,
+    OpenAiModels,
+    OpenAiModel,
+    AudioTranscriptions,
+    AnthropicMessages,
+}
+
+/// How the answer to an operation is framed when it streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One JSON object a line, `application/x-ndjson`.
+    Ndjson,
+    /// Server-sent events, `text/event-stream`.
+    Sse,
+    /// One body; the operation does not stream.
+    Whole,
+}
+
+impl Operation {
+    /// Runs a model, so it takes a slot.
+    pub fn is_inference(self) -> bool {
+        use Operation::*;
+        matches!(
+            self,
+            Generate
+                | Chat
+                | Embed
+                | Embeddings
+                | OpenAiChat
+                | OpenAiCompletions
+                | OpenAiEmbeddings
+                | OpenAiResponses
+                | AudioTranscriptions
+                | AnthropicMessages
+        )
+    }
+
+    /// Changes what a server stores, so it needs `manage: true`.
+    pub fn is_management(self) -> bool {
+        use Operation::*;
+        matches!(
+            self,
+            Pull | Push | Create | Copy | Delete | BlobHead | BlobPost
+        )
+    }
+
+    /// Whether an absent `stream` means true.
+    pub fn streams_by_default(self) -> bool {
+        use Operation::*;
+        matches!(self, Generate | Chat | Pull | Push | Create)
+    }
+
+    /// How the answer is framed when it streams.
+    pub fn framing(self) -> Framing {
+        use Operation::*;
+        match self {
+            Generate | Chat | Pull | Push | Create => Framing::Ndjson,
+            OpenAiChat | OpenAiCompletions | OpenAiResponses | AudioTranscriptions
+            | AnthropicMessages => Framing::Sse,
+            _ => Framing::Whole,
+        }
+    }
+
+    /// Whether a request carries a JSON body that names a model or two.
+    pub fn has_json_body(self) -> bool {
+        use Operation::*;
+        !matches!(
+            self,
+            Root | Version
+                | Tags
+                | Ps
+                | BlobHead
+                | BlobPost
+                | OpenAiModels
+                | OpenAiModel
+                | AudioTranscriptions
+        )
+    }
+
+    /// The route's path, a label of low cardinality.
+    pub fn name(self) -> &'static str {
+        use Operation::*;
+        match self {
+            Root => "/",
+            Version => "/api/version",
+            Tags => "/api/tags",
+            Ps => "/api/ps",
+            Show => "/api/show",
+            Generate => "/api/generate",
+            Chat => "/api/chat",
+            Embed => "/api/embed",
+            Embeddings => "/api/embeddings",
+            Pull => "/api/pull",
+            Push => "/api/push",
+            Create => "/api/create",
+            Copy => "/api/copy",
+            Delete => "/api/delete",
+            BlobHead | BlobPost => "/api/blobs/:digest",
+            OpenAiChat => "/v1/chat/completions",
+            OpenAiCompletions => "/v1/completions",
+            OpenAiEmbeddings => "/v1/embeddings",
+            OpenAiResponses => "/v1/responses",
+            OpenAiModels => "/v1/models",
+            OpenAiModel => "/v1/models/:model",
+            AudioTranscriptions => "/v1/audio/transcriptions",
+            AnthropicMessages => "/v1/messages",
+        }
+    }
+
+    /// The part of `path` that stands for `:model` or `:digest`, still percent-encoded.
+    pub fn argument(self, path: &str) -> Option<&str> {
+        let (prefix, _) = self.name().split_once(':')?;
+        path.strip_prefix(prefix)
+    }
+
+    /// The Go type that Ollama decodes the body into, as its errors name it.
+    pub(super) fn go_type(self) -> &'static str {
+        use Operation::*;
+        match self {
+            Show => "ShowRequest",
+            Generate => "GenerateRequest",
+            Chat => "ChatRequest",
+            Embed | OpenAiEmbeddings => "EmbedRequest",
+            Embeddings => "EmbeddingRequest",
+            Pull => "PullRequest",
+            Push => "PushRequest",
+            Create => "CreateRequest",
+            Copy => "CopyRequest",
+            Delete => "DeleteRequest",
+            OpenAiChat => "ChatCompletionRequest",
+            OpenAiCompletions => "CompletionRequest",
+            OpenAiResponses => "ResponsesRequest",
+            AnthropicMessages => "MessagesRequest",
+            _ => "Request",
+        }
+    }
+
+    /// The Go package of [`Operation::go_type`].
+    pub(super) fn go_package(self) -> &'static str {
+        use Operation::*;
+        match self {
+            OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiResponses => "openai",
+            AnthropicMessages => "anthropic",
+            _ => "api",
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! One pass over a request body that finds what routing needs, and leaves the rest unread.
+//!
+//! It reads as Go's `encoding/json` does behind Ollama: field names in any case, the last of several
+//! wins, `null` leaves a field as it was, unknown fields and everything after the first value are
+//! ignored, bytes that are not UTF-8 pass.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+use super::{Operation, keep_alive, multipart};
+use crate::wire::json::{Kind, Literal, Scanner, Span, SyntaxError};
+
+/// What routing needs to know of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestFacts<'a> {
+    /// The wanted model as the client wrote it; empty when absent. For create it is the new name.
+    pub model: Cow<'a, str>,
+    /// Where `model` stands, quotes included.
+    pub model_span: Option<Span>,
+    /// What the client said; `None` leaves it to the operation.
+    pub stream: Option<bool>,
+    /// Where the last value of `stream` stands (it may be `null`).
+    pub stream_span: Option<Span>,
+    /// Offset right after the body's opening brace, where a field can be put in.
+    pub object_start: Option<usize>,
+    /// Whether any field follows there.
+    pub has_fields: bool,
+    /// No prompt, no messages, no input: asks to load (or unload) the model and for nothing else.
+    pub empty_input: bool,
+    /// `keep_alive` is zero: unload the model afterwards.
+    pub keep_alive_zero: bool,
+    /// Offers at least one tool.
+    pub tools: bool,
+    /// Carries at least one image (for /v1 routes: speaks of one).
+    pub images: bool,
+    /// Asks for JSON or a schema.
+    pub format: bool,
+    /// Asks for thinking (`think` is neither absent, null nor false).
+    pub think: bool,
+    /// Of a copy.
+    pub source: Option<Cow<'a, str>>,
+    /// Of a copy.
+    pub destination: Option<Cow<'a, str>>,
+}
+
+impl RequestFacts<'_> {
+    /// Whether the answer streams.
+    pub fn streams(&self, operation: Operation) -> bool {
+        self.stream.unwrap_or(operation.streams_by_default())
+    }
+
+    /// Asks to unload a model and for nothing else.
+    pub fn is_unload(&self) -> bool {
+        self.empty_input && self.keep_alive_zero
+    }
+}
+
+/// A body that Ollama answers 400, in its words. No text of the body is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    #[error("missing request body")]
+    MissingBody,
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    #[error("json: cannot unmarshal {} into Go struct field {}.{field} of type {wanted}", .found.go_name(), .operation.go_type())]
+    FieldType {
+        operation: Operation,
+        field: &'static str,
+        found: Kind,
+        wanted: &'static str,
+    },
+    #[error("json: cannot unmarshal {} into Go value of type {}.{}", .found.go_name(), .operation.go_package(), .operation.go_type())]
+    BodyType { operation: Operation, found: Kind },
+}
+
+/// Reads the body of a request to `operation`.
+///
+/// Operations without a JSON body give empty facts; of a transcription's form the model is found
+/// where that is possible.
+pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_>, BadRequest> {
+    if operation == Operation::AudioTranscriptions {
+        let model = multipart::field(body, "model").unwrap_or_default();
+        return Ok(RequestFacts {
+            model,
+            ..RequestFacts::default()
+        });
+    }
+    if !operation.has_json_body() {
+        return Ok(RequestFacts::default());
+    }
+    let mut scanner = Scanner::new(body);
+    if scanner.peek().is_none() {
+        return Err(BadRequest::MissingBody);
+    }
+    match scanner.kind()? {
+        Kind::Object => Scan::new(operation, body).read(scanner),
+        found => {
+            scanner.skip_value()?;
+            if found == Kind::Null {
+                return Ok(RequestFacts {
+                    empty_input: true,
+                    ..RequestFacts::default()
+                });
+            }
+            Err(BadRequest::BodyType { operation, found })
+        }
+    }
+}
+
+/// The fields that are looked at, by their folded names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Model,
+    Name,
+    Stream,
+    Input,
+    KeepAlive,
+    Tools,
+    Images,
+    Format,
+    Think,
+    Source,
+    Destination,
+}
+
+impl Field {
+    fn of(operation: Operation, key: &[u8]) -> Option<Field> {
+        use Operation::*;
+        let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
+        match key.len() {
+            4 if is("name") && matches!(operation, Show | Pull | Push | Create | Delete) => {
+                Some(Field::Name)
+            }
+            5 if is("model") => Some(Field::Model),
+            5 if is("tools") => Some(Field::Tools),
+            5 if is("think") && matches!(operation, Generate | Chat) => Some(Field::Think),
+            5 if is("input") && matches!(operation, Embed | OpenAiEmbeddings | OpenAiResponses) => {
+                Some(Field::Input)
+            }
+            6 if is("stream") => Some(Field::Stream),
+            6 if is("prompt") && matches!(operation, Generate | Embeddings | OpenAiCompletions) => {
+                Some(Field::Input)
+            }
+            6 if is("images") && operation == Generate => Some(Field::Images),
+            6 if is("format") && matches!(operation, Generate | Chat) => Some(Field::Format),
+            6 if is("source") && operation == Copy => Some(Field::Source),
+            8 if is("messages") && matches!(operation, Chat | OpenAiChat | AnthropicMessages) => {
+                Some(Field::Input)
+            }
+            8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
+            10 if is("keep_alive") => Some(Field::KeepAlive),
+            11 if is("destination") && operation == Copy => Some(Field::Destination),
+            15 if is("response_format") && operation == OpenAiChat => Some(Field::Format),
+            _ => None,
+        }
+    }
+}
+
+struct Scan<'a> {
+    operation: Operation,
+    body: &'a [u8],
+    facts: RequestFacts<'a>,
+    model: Option<Literal>,
+    name: Option<Literal>,
+    /// Go reports the first field of a wrong type, but only when the syntax of all is right.
+    wrong_type: Option<BadRequest>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(operation: Operation, body: &'a [u8]) -> Self {
+        let facts = RequestFacts {
+            empty_input: true,
+            ..RequestFacts::default()
+        };
+        Scan {
+            operation,
+            body,
+            facts,
+            model: None,
+            name: None,
+            wrong_type: None,
+        }
+    }
+
+    fn read(mut self, mut scanner: Scanner<'a>) -> Result<RequestFacts<'a>, BadRequest> {
+        scanner.begin_object()?;
+        self.facts.object_start = Some(scanner.position());
+        while let Some(key) = scanner.next_key(!self.facts.has_fields)? {
+            self.facts.has_fields = true;
+            match self.field(key) {
+                Some(field) => self.value(field, &mut scanner)?,
+                None => {
+                    scanner.skip_value()?;
+                }
+            }
+        }
+        if let Some(error) = self.wrong_type {
+            return Err(error);
+        }
+        // As Go's cmp.Or(request.Model, request.Name).
+        let named = self
+            .model
+            .filter(|model| !model.inside(self.body).is_empty())
+            .or(self.name)
+            .or(self.model);
+        if let Some(literal) = named {
+            self.facts.model = literal.text(self.body);
+            self.facts.model_span = Some(literal.span);
+        }
+        Ok(self.facts)
+    }
+
+    fn field(&self, key: Literal) -> Option<Field> {
+        let inside = key.inside(self.body);
+        if !key.escaped && inside.is_ascii() {
+            return Field::of(self.operation, inside);
+        }
+        // Go folds by Unicode's simple case folding: two letters outside ASCII fold into it.
+        let folded = key
+            .text(self.body)
+            .replace('\u{17f}', "s")
+            .replace('\u{212a}', "k");
+        Field::of(self.operation, folded.as_bytes())
+    }
+
+    fn value(&mut self, field: Field, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
+        let kind = scanner.kind()?;
+        if kind == Kind::String {
+            let literal = scanner.string()?;
+            self.string(field, literal);
+            return Ok(());
+        }
+        let span = scanner.skip_value()?;
+        let some = kind != Kind::Null;
+        match field {
+            Field::Stream => self.stream(kind, span),
+            Field::Model | Field::Name | Field::Source | Field::Destination if some => {
+                self.refuse(field, kind, "string");
+            }
+            Field::Model | Field::Name | Field::Source | Field::Destination => {}
+            Field::Input if some => {
+                self.facts.empty_input = kind == Kind::Array && is_empty_array(span, self.body);
+                if !self.facts.empty_input && self.operation != Operation::Generate {
+                    self.facts.images |= speaks_of_images(self.operation, span.of(self.body));
+                }
+            }
+            Field::Input => {
+                self.facts.empty_input |=
+                    matches!(self.operation, Operation::Embed | Operation::Chat)
+            }
+            Field::KeepAlive => {
+                self.facts.keep_alive_zero = keep_alive::is_zero(kind, span, self.body)
+            }
+            Field::Tools => {
+                self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body)
+            }
+            Field::Images => {
+                self.facts.images = kind == Kind::Array && !is_empty_array(span, self.body)
+            }
+            Field::Format => self.facts.format = some,
+            Field::Think => self.facts.think = some && span.of(self.body) != b"false",
+        }
+        Ok(())
+    }
+
+    fn string(&mut self, field: Field, literal: Literal) {
+        let full = !literal.inside(self.body).is_empty();
+        match field {
+            Field::Model => self.model = Some(literal),
+            Field::Name => self.name = Some(literal),
+            Field::Source => self.facts.source = Some(literal.text(self.body)),
+            Field::Destination => self.facts.destination = Some(literal.text(self.body)),
+            Field::Stream => self.refuse(field, Kind::String, "bool"),
+            Field::Input => self.facts.empty_input = !full,
+            Field::KeepAlive => {
+                self.facts.keep_alive_zero =
+                    keep_alive::is_zero(Kind::String, literal.span, self.body);
+            }
+            Field::Format => self.facts.format = full,
+            Field::Think => self.facts.think = full,
+            Field::Tools | Field::Images => {}
+        }
+    }
+
+    fn stream(&mut self, kind: Kind, span: Span) {
+        self.facts.stream_span = Some(span);
+        match kind {
+            Kind::Bool => self.facts.stream = Some(span.of(self.body) == b"true"),
+            // A pointer in Ollama's own types, a plain bool (which null leaves alone) in the others.
+            Kind::Null if self.operation.streams_by_default() => self.facts.stream = None,
+            Kind::Null => {}
+            _ => self.refuse(Field::Stream, kind, "bool"),
+        }
+    }
+
+    fn refuse(&mut self, field: Field, found: Kind, wanted: &'static str) {
+        let field = match field {
+            Field::Model => "model",
+            Field::Name => "name",
+            Field::Source => "source",
+            Field::Destination => "destination",
+            _ => "stream",
+        };
+        let error = BadRequest::FieldType {
+            operation: self.operation,
+            field,
+            found,
+            wanted,
+        };
+        self.wrong_type.get_or_insert(error);
+    }
+}
+
+fn is_empty_array(span: Span, body: &[u8]) -> bool {
+    let mut scanner = Scanner::starting_at(body, span.start + 1);
+    scanner.peek() == Some(b']')
+}
+
+/// Whether messages carry images. Quotes inside string literals are escaped, so these needles are
+/// whole literals; nothing depends on more than that.
+fn speaks_of_images(operation: Operation, messages: &[u8]) -> bool {
+    let has = |needle: &[u8]| memmem::find(messages, needle).is_some();
+    match operation {
+        Operation::Chat => memmem::find_iter(messages, b"\"images\"").any(|at| {
+            let mut scanner = Scanner::starting_at(messages, at + b"\"images\"".len());
+            scanner.peek() == Some(b':') && {
+                let mut value = Scanner::starting_at(messages, scanner.position() + 1);
+                value.peek() == Some(b'[') && {
+                    let mut first = Scanner::starting_at(messages, value.position() + 1);
+                    first.peek() != Some(b']')
+                }
+            }
+        }),
+        Operation::OpenAiChat => has(b"\"image_url\""),
+        Operation::OpenAiResponses => has(b"\"input_image\""),
+        Operation::AnthropicMessages => has(b"\"image\""),
+        _ => false,
+    }
+}

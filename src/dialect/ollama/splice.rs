@@ -1,0 +1,37 @@
+//! Changes one field of a request body and leaves every other byte as it came.
+
+use bytes::Bytes;
+
+use super::RequestFacts;
+use crate::wire::json::{Span, write_string};
+
+/// The body with another model name in the place that [`RequestFacts::model_span`] names.
+pub fn replace_model(body: &[u8], model_span: Span, name: &str) -> Bytes {
+    let mut literal = Vec::with_capacity(name.len() + 2);
+    write_string(name, &mut literal);
+    replace(body, model_span, &literal)
+}
+
+/// The body with `stream` set, in place where the client stated it, else as a new first field.
+///
+/// `facts` are those of this very body. A body that is no object comes back as it is.
+pub fn set_stream(body: &[u8], facts: &RequestFacts<'_>, stream: bool) -> Bytes {
+    let value: &[u8] = if stream { b"true" } else { b"false" };
+    match (facts.stream_span, facts.object_start) {
+        (Some(span), _) => replace(body, span, value),
+        (None, Some(start)) => {
+            let comma: &[u8] = if facts.has_fields { b"," } else { b"" };
+            let field = [b"\"stream\":", value, comma].concat();
+            replace(body, Span { start, end: start }, &field)
+        }
+        (None, None) => Bytes::copy_from_slice(body),
+    }
+}
+
+fn replace(body: &[u8], span: Span, with: &[u8]) -> Bytes {
+    let mut spliced = Vec::with_capacity(body.len() - (span.end - span.start) + with.len());
+    spliced.extend_from_slice(&body[..span.start]);
+    spliced.extend_from_slice(with);
+    spliced.extend_from_slice(&body[span.end..]);
+    spliced.into()
+}

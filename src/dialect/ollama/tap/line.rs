@@ -1,0 +1,214 @@
+//! Reads one JSON object of an answer: a line of a stream, or a whole body.
+
+use super::{DoneReason, Ending, First, Usage};
+use crate::wire::json::{Kind, Scanner, Span, SyntaxError};
+
+/// What has been seen of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The answer began with an error (true) or with content (false).
+    began_with_error: Option<bool>,
+    pub(super) content: bool,
+    pub(super) content_lines: u64,
+    pub(super) done: bool,
+    pub(super) done_reason: Option<DoneReason>,
+    pub(super) usage: Option<Usage>,
+    pub(super) error: Option<String>,
+}
+
+/// How every line of generate and chat but the last ends, as Go orders the fields.
+const MORE_TO_COME: &[u8] = b"\"done\":false}";
+
+impl Report {
+    pub(super) fn first(&self) -> Option<First<'_>> {
+        match (self.began_with_error?, &self.error) {
+            (true, Some(text)) => Some(First::Error { text }),
+            _ => Some(First::Content),
+        }
+    }
+
+    pub(super) fn ending(&self) -> Ending {
+        match (&self.error, self.done) {
+            (Some(_), _) => Ending::Error,
+            (None, true) => Ending::Complete,
+            (None, false) => Ending::Incomplete,
+        }
+    }
+
+    pub(super) fn content_line(&mut self) {
+        self.content_lines += 1;
+        self.content = true;
+        self.began_with_error.get_or_insert(false);
+    }
+
+    pub(super) fn fail(&mut self, text: String) {
+        self.began_with_error.get_or_insert(true);
+        self.error.get_or_insert(text);
+    }
+
+    /// A line of a stream of JSON objects.
+    pub(super) fn ndjson(&mut self, line: &[u8]) {
+        if line.ends_with(MORE_TO_COME) {
+            self.content_line();
+            return;
+        }
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let mut object = Object::default();
+        // A line that is no JSON is none of Ollama's; it passes, and ends nothing.
+        let _ = object.read(line);
+        self.object(object);
+    }
+
+    /// What one object said.
+    pub(super) fn object(&mut self, object: Object) {
+        if let Some(text) = object.error {
+            self.fail(text);
+            return;
+        }
+        if object.usage.is_some() {
+            self.usage = object.usage;
+        }
+        if object.done {
+            self.done = true;
+            self.done_reason = object.done_reason;
+            self.content = true;
+            self.began_with_error.get_or_insert(false);
+        } else {
+            self.content_line();
+        }
+    }
+
+    /// Decides on the beginning of the first line, if it is already plain that it holds no error.
+    pub(super) fn peek(&mut self, head: &[u8]) {
+        if self.began_with_error.is_none() && !may_be_error(head) {
+            self.began_with_error = Some(false);
+            self.content = true;
+        }
+    }
+}
+
+/// Whether bytes can still become `{"error":…`; errors hold that key first.
+fn may_be_error(head: &[u8]) -> bool {
+    let head = head.trim_ascii_start();
+    let Some(after_brace) = head.strip_prefix(b"{") else {
+        return head.is_empty();
+    };
+    let key = after_brace.trim_ascii_start();
+    let common = key.len().min(b"\"error\"".len());
+    key[..common] == b"\"error\""[..common]
+}
+
+/// The members of an object that matter here.
+#[derive(Debug, Default)]
+pub(super) struct Object {
+    pub(super) error: Option<String>,
+    pub(super) done: bool,
+    pub(super) done_reason: Option<DoneReason>,
+    pub(super) usage: Option<Usage>,
+}
+
+impl Object {
+    pub(super) fn read(&mut self, text: &[u8]) -> Result<(), SyntaxError> {
+        let mut scanner = Scanner::new(text);
+        scanner.begin_object()?;
+        let mut first = true;
+        while let Some(key) = scanner.next_key(first)? {
+            first = false;
+            let kind = scanner.kind()?;
+            let value = scanner.skip_value()?;
+            self.member(key.inside(text), kind, value, text);
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, key: &[u8], kind: Kind, value: Span, text: &[u8]) {
+        match (key, kind) {
+            (b"error", Kind::String | Kind::Object) => self.error = error_text(kind, value, text),
+            (b"done", Kind::Bool) => self.done = value.of(text) == b"true",
+            (b"done_reason", Kind::String) => self.done_reason = reason(value.of(text)),
+            (b"status", Kind::String) => self.done |= value.of(text) == b"\"success\"",
+            (b"usage", Kind::Object) => self.openai_usage(value.of(text)),
+            (_, Kind::Number) => self.number(key, value.of(text)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn number(&mut self, key: &[u8], digits: &[u8]) {
+        let mut usage = self.usage.unwrap_or_default();
+        let place = match key {
+            b"prompt_eval_count" => &mut usage.prompt_eval_count,
+            b"eval_count" => &mut usage.eval_count,
+            b"prompt_eval_duration" => &mut usage.prompt_eval_duration,
+            b"eval_duration" => &mut usage.eval_duration,
+            b"load_duration" => &mut usage.load_duration,
+            b"total_duration" => &mut usage.total_duration,
+            _ => return,
+        };
+        *place = number(digits);
+        self.usage = Some(usage);
+    }
+
+    /// The token counts of OpenAI's and Anthropic's `usage` objects.
+    pub(super) fn openai_usage(&mut self, object: &[u8]) {
+        let mut usage = self.usage.unwrap_or_default();
+        let mut scanner = Scanner::new(object);
+        let mut walk = || -> Result<(), SyntaxError> {
+            scanner.begin_object()?;
+            let mut first = true;
+            while let Some(key) = scanner.next_key(first)? {
+                first = false;
+                let value = scanner.skip_value()?.of(object);
+                match key.inside(object) {
+                    b"prompt_tokens" | b"input_tokens" => usage.prompt_eval_count = number(value),
+                    b"completion_tokens" | b"output_tokens" => usage.eval_count = number(value),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        if walk().is_ok() {
+            self.usage = Some(usage);
+        }
+    }
+}
+
+/// The text of an error: Ollama's string, or the `message` of the /v1 routes' object.
+fn error_text(kind: Kind, value: Span, text: &[u8]) -> Option<String> {
+    if kind == Kind::String {
+        let literal = Scanner::starting_at(text, value.start).string().ok()?;
+        return Some(literal.text(text).into_owned()).filter(|text| !text.is_empty());
+    }
+    let mut scanner = Scanner::starting_at(text, value.start);
+    scanner.begin_object().ok()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(first).ok()? {
+        first = false;
+        if key.inside(text) == b"message" && scanner.kind() == Ok(Kind::String) {
+            return Some(scanner.string().ok()?.text(text).into_owned());
+        }
+        scanner.skip_value().ok()?;
+    }
+    Some("unknown error".to_owned())
+}
+
+fn reason(literal: &[u8]) -> Option<DoneReason> {
+    Some(match literal {
+        b"\"stop\"" => DoneReason::Stop,
+        b"\"length\"" => DoneReason::Length,
+        b"\"load\"" => DoneReason::Load,
+        b"\"unload\"" => DoneReason::Unload,
+        b"\"\"" => return None,
+        _ => DoneReason::Other,
+    })
+}
+
+/// A count: digits alone, or a float that is cut; anything else is 0.
+fn number(digits: &[u8]) -> u64 {
+    let Ok(text) = str::from_utf8(digits) else {
+        return 0;
+    };
+    text.parse::<u64>()
+        .unwrap_or_else(|_| text.parse::<f64>().map_or(0, |float| float as u64))
+}
