@@ -3,6 +3,9 @@
 /// Bytes of one line, as Ollama's Go client accepts them.
 pub const MAX_LINE: usize = 8 << 20;
 
+/// What stays allocated for the beginnings of lines between two of them.
+const KEPT_CAPACITY: usize = 16 << 10;
+
 /// A line was longer than the splitter's bound. The splitter has dropped the line; the rest of its
 /// bytes are skipped up to the next newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +64,7 @@ impl LineSplitter {
                 self.partial.extend_from_slice(head);
                 on_line(&self.partial);
                 self.partial.clear();
+                self.partial.shrink_to(KEPT_CAPACITY);
             }
         }
         too_long |= self.keep(rest);
@@ -98,5 +102,78 @@ impl LineSplitter {
     pub fn finish(&mut self) -> Vec<u8> {
         self.skipping = false;
         std::mem::take(&mut self.partial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The lines of `pieces`, how many of them were too long, and what was left.
+    fn split(limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, usize, Vec<u8>) {
+        let mut splitter = LineSplitter::new(limit);
+        let mut lines = Vec::new();
+        let mut too_long = 0;
+        for piece in pieces {
+            let fed = splitter.feed(piece, |line| lines.push(line.to_vec()));
+            too_long += usize::from(fed.is_err());
+            assert!(splitter.partial().len() <= limit);
+        }
+        (lines, too_long, splitter.finish())
+    }
+
+    #[test]
+    fn every_split_gives_the_same_lines() {
+        let stream = b"{\"a\":1}\n\n{\"b\":2}\r\nlast\n{\"open\"";
+        let whole = split(64, &[stream]);
+        let lines: [&[u8]; 4] = [b"{\"a\":1}", b"", b"{\"b\":2}\r", b"last"];
+        assert!(whole.0.iter().eq(lines));
+        assert_eq!(whole.2, b"{\"open\"");
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
+                assert_eq!(split(64, &pieces), whole, "{first} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_overlong_line_is_dropped_whole_and_the_next_is_read() {
+        let stream = b"12345\n123456\n1\n123456789012";
+        for first in 0..=stream.len() {
+            let (lines, too_long, rest) = split(5, &[&stream[..first], &stream[first..]]);
+            assert_eq!(lines, [b"12345".to_vec(), b"1".to_vec()], "{first}");
+            assert!((1..=2).contains(&too_long), "{first}");
+            assert!(rest.is_empty());
+        }
+        let (lines, too_long, _) = split(5, &stream.chunks(1).collect::<Vec<_>>());
+        assert_eq!((lines.len(), too_long), (2, 2));
+    }
+
+    #[test]
+    fn whole_lines_are_handed_on_in_place() {
+        let mut splitter = LineSplitter::default();
+        let piece = b"one\ntwo\n";
+        splitter
+            .feed(piece, |line| {
+                assert!(piece.as_ptr_range().contains(&line.as_ptr()))
+            })
+            .unwrap();
+        assert_eq!(splitter.partial.capacity(), 0);
+        assert!(!splitter.mid_line());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_split_at_newlines(
+            pieces in prop::collection::vec("[a\n]{0,20}".prop_map(String::into_bytes), 0..12),
+        ) {
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let joined = pieces.concat();
+            let mut expected: Vec<_> = joined.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+            let rest = expected.pop().unwrap();
+            prop_assert_eq!(split(1 << 20, &pieces), (expected, 0, rest));
+        }
     }
 }

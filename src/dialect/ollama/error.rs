@@ -94,7 +94,7 @@ impl ErrorStyle {
         use Operation::*;
         match operation {
             OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiModels | OpenAiModel
-            | AudioTranscriptions => ErrorStyle::OpenAi,
+            | OpenAiImages | OpenAiImageEdits | AudioTranscriptions => ErrorStyle::OpenAi,
             OpenAiResponses => ErrorStyle::OpenAiResponses,
             AnthropicMessages => ErrorStyle::Anthropic,
             _ => ErrorStyle::Ollama,

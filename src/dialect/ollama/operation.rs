@@ -25,6 +25,8 @@ pub enum Operation {
     OpenAiResponses,
     OpenAiModels,
     OpenAiModel,
+    OpenAiImages,
+    OpenAiImageEdits,
     AudioTranscriptions,
     AnthropicMessages,
 }
@@ -54,6 +56,8 @@ impl Operation {
                 | OpenAiCompletions
                 | OpenAiEmbeddings
                 | OpenAiResponses
+                | OpenAiImages
+                | OpenAiImageEdits
                 | AudioTranscriptions
                 | AnthropicMessages
         )
@@ -126,6 +130,8 @@ impl Operation {
             OpenAiResponses => "/v1/responses",
             OpenAiModels => "/v1/models",
             OpenAiModel => "/v1/models/:model",
+            OpenAiImages => "/v1/images/generations",
+            OpenAiImageEdits => "/v1/images/edits",
             AudioTranscriptions => "/v1/audio/transcriptions",
             AnthropicMessages => "/v1/messages",
         }
@@ -154,6 +160,8 @@ impl Operation {
             OpenAiChat => "ChatCompletionRequest",
             OpenAiCompletions => "CompletionRequest",
             OpenAiResponses => "ResponsesRequest",
+            OpenAiImages => "ImageGenerationRequest",
+            OpenAiImageEdits => "ImageEditRequest",
             AnthropicMessages => "MessagesRequest",
             _ => "Request",
         }
@@ -163,7 +171,8 @@ impl Operation {
     pub(super) fn go_package(self) -> &'static str {
         use Operation::*;
         match self {
-            OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiResponses => "openai",
+            OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiResponses | OpenAiImages
+            | OpenAiImageEdits => "openai",
             AnthropicMessages => "anthropic",
             _ => "api",
         }

@@ -69,6 +69,16 @@ pub static ROUTES: &[Route] = &[
         "/v1/audio/transcriptions",
         Operation::AudioTranscriptions,
     ),
+    exact(
+        Method::POST,
+        "/v1/images/generations",
+        Operation::OpenAiImages,
+    ),
+    exact(
+        Method::POST,
+        "/v1/images/edits",
+        Operation::OpenAiImageEdits,
+    ),
     exact(Method::GET, "/api/tags", Operation::Tags),
     exact(Method::HEAD, "/api/tags", Operation::Tags),
     exact(Method::GET, "/api/ps", Operation::Ps),

@@ -80,11 +80,7 @@ pub enum BadRequest {
 /// where that is possible.
 pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_>, BadRequest> {
     if operation == Operation::AudioTranscriptions {
-        let model = multipart::field(body, "model").unwrap_or_default();
-        return Ok(RequestFacts {
-            model,
-            ..RequestFacts::default()
-        });
+        return Ok(scan_form(body));
     }
     if !operation.has_json_body() {
         return Ok(RequestFacts::default());
@@ -106,6 +102,17 @@ pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_
             Err(BadRequest::BodyType { operation, found })
         }
     }
+}
+
+/// The form of a transcription: as much as can be told.
+fn scan_form(body: &[u8]) -> RequestFacts<'_> {
+    let mut facts = RequestFacts::default();
+    multipart::text_fields(body, |name, value| match name {
+        "model" => facts.model = value,
+        "stream" => facts.stream = Some(value == "true"),
+        _ => {}
+    });
+    facts
 }
 
 /// The fields that are looked at, by their folded names.

@@ -57,6 +57,8 @@ pub struct Tap {
     operation: Operation,
     form: Form,
     report: Report,
+    /// How [`Tap::mid_line`] stood when the answer ended.
+    ended_mid_line: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Tap {
             operation,
             form,
             report: Report::default(),
+            ended_mid_line: None,
         }
     }
 
@@ -102,10 +105,10 @@ impl Tap {
 
     /// The answer has ended, or will not go on.
     pub fn finish(&mut self) -> Ending {
+        self.ended_mid_line = Some(self.mid_line());
         let report = &mut self.report;
         match &mut self.form {
-            Form::Ndjson(lines) => report.ndjson(&lines.finish()),
-            Form::Sse(lines) => report.sse(&lines.finish()),
+            Form::Ndjson(lines) | Form::Sse(lines) => report.rest(&lines.finish()),
             Form::Whole(tail) => return tail.finish(self.operation, report),
         }
         report.ending()
@@ -145,11 +148,13 @@ impl Tap {
         self.report.error.as_deref()
     }
 
-    /// Whether the bytes so far stop inside a line, so that an error line needs a newline before it.
+    /// Whether the bytes so far stop inside a line or an event, which must be ended before an error
+    /// can be told.
     pub fn mid_line(&self) -> bool {
-        match &self.form {
-            Form::Ndjson(lines) | Form::Sse(lines) => lines.mid_line(),
+        self.ended_mid_line.unwrap_or_else(|| match &self.form {
+            Form::Ndjson(lines) => lines.mid_line(),
+            Form::Sse(lines) => lines.mid_line() || self.report.event.open,
             Form::Whole(_) => false,
-        }
+        })
     }
 }

@@ -14,6 +14,21 @@ pub(super) struct Report {
     pub(super) done_reason: Option<DoneReason>,
     pub(super) usage: Option<Usage>,
     pub(super) error: Option<String>,
+    /// What is known of the server-sent event whose lines are coming.
+    pub(super) event: Event,
+}
+
+/// The state of a server-sent event.
+#[derive(Debug, Default)]
+pub(super) struct Event {
+    /// A line of it has come, and the empty line that ends it has not.
+    pub(super) open: bool,
+    /// It is named, and not as a piece of the answer's text.
+    pub(super) aside: bool,
+    /// It is named as a failure.
+    pub(super) failed: bool,
+    /// It ends the stream, once it has come whole.
+    pub(super) last: bool,
 }
 
 /// How every line of generate and chat but the last ends, as Go orders the fields.
@@ -37,6 +52,11 @@ impl Report {
 
     pub(super) fn content_line(&mut self) {
         self.content_lines += 1;
+        self.content();
+    }
+
+    /// Something that was asked for, but no piece of text.
+    pub(super) fn content(&mut self) {
         self.content = true;
         self.began_with_error.get_or_insert(false);
     }
@@ -55,10 +75,19 @@ impl Report {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let mut object = Object::default();
-        // A line that is no JSON is none of Ollama's; it passes, and ends nothing.
-        let _ = object.read(line);
-        self.object(object);
+        // A line that is no JSON object is none of Ollama's; it passes, and ends nothing.
+        match Object::read(line) {
+            Ok(object) => self.object(object),
+            Err(_) => self.content_line(),
+        }
+    }
+
+    /// What came after the last newline: an answer that is one object (a load, an error), or the
+    /// beginning of a line whose end was lost, which says nothing.
+    pub(super) fn rest(&mut self, rest: &[u8]) {
+        if let Ok(object) = Object::read(rest) {
+            self.object(object);
+        }
     }
 
     /// What one object said.
@@ -73,8 +102,7 @@ impl Report {
         if object.done {
             self.done = true;
             self.done_reason = object.done_reason;
-            self.content = true;
-            self.began_with_error.get_or_insert(false);
+            self.content();
         } else {
             self.content_line();
         }
@@ -83,8 +111,7 @@ impl Report {
     /// Decides on the beginning of the first line, if it is already plain that it holds no error.
     pub(super) fn peek(&mut self, head: &[u8]) {
         if self.began_with_error.is_none() && !may_be_error(head) {
-            self.began_with_error = Some(false);
-            self.content = true;
+            self.content();
         }
     }
 }
@@ -110,7 +137,8 @@ pub(super) struct Object {
 }
 
 impl Object {
-    pub(super) fn read(&mut self, text: &[u8]) -> Result<(), SyntaxError> {
+    pub(super) fn read(text: &[u8]) -> Result<Object, SyntaxError> {
+        let mut object = Object::default();
         let mut scanner = Scanner::new(text);
         scanner.begin_object()?;
         let mut first = true;
@@ -118,9 +146,9 @@ impl Object {
             first = false;
             let kind = scanner.kind()?;
             let value = scanner.skip_value()?;
-            self.member(key.inside(text), kind, value, text);
+            object.member(key.inside(text), kind, value, text);
         }
-        Ok(())
+        Ok(object)
     }
 
     fn member(&mut self, key: &[u8], kind: Kind, value: Span, text: &[u8]) {

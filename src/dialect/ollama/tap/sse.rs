@@ -12,6 +12,11 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage
 impl Report {
     pub(super) fn sse(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            self.done |= std::mem::take(&mut self.event).last;
+            return;
+        }
+        self.event.open = true;
         if let Some(data) = line.strip_prefix(b"data:") {
             self.data(data.strip_prefix(b" ").unwrap_or(data));
         } else if let Some(event) = line.strip_prefix(b"event:") {
@@ -23,18 +28,21 @@ impl Report {
     }
 
     fn event(&mut self, event: &[u8]) {
+        // content_block_delta, response.output_text.delta and their like; message_delta has no text.
+        self.event.aside = !event.ends_with(b"delta") || event == b"message_delta";
         match event {
             b"message_stop"
             | b"response.completed"
             | b"response.incomplete"
-            | b"transcript.text.done" => self.done = true,
+            | b"transcript.text.done" => self.event.last = true,
+            b"error" | b"response.failed" => self.event.failed = true,
             _ => {}
         }
     }
 
     fn data(&mut self, data: &[u8]) {
         if data == b"[DONE]" {
-            self.done = true;
+            self.event.last = true;
             return;
         }
         // Chunks of a chat end in the array of choices; usage, where there is any, comes after it.
@@ -43,13 +51,14 @@ impl Report {
         {
             self.usage_at(data, at + USAGE.needle().len() - 1);
         }
-        if data.starts_with(b"{\"error\":") || data.starts_with(b"{\"type\":\"error\"") {
-            let mut object = Object::default();
-            let _ = object.read(data);
-            self.fail(object.error.unwrap_or_else(|| "unknown error".to_owned()));
-            return;
+        if self.event.failed || data.starts_with(b"{\"error\":") {
+            let text = Object::read(data).ok().and_then(|object| object.error);
+            self.fail(text.unwrap_or_else(|| "unknown error".to_owned()));
+        } else if self.event.aside {
+            self.content();
+        } else {
+            self.content_line();
         }
-        self.content_line();
     }
 
     /// Anthropic's events state input and output tokens at different times: keep what is known.

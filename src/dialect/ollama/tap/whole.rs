@@ -37,16 +37,18 @@ impl Tail {
 
     pub(super) fn finish(&mut self, operation: Operation, report: &mut Report) -> Ending {
         let bytes = std::mem::take(&mut self.bytes);
-        let mut object = Object::default();
-        if self.cut {
-            object.search(&bytes);
-        } else if bytes.trim_ascii().is_empty() {
-            // Copy and delete answer with nothing.
-            report.done = !operation.is_inference();
-            return report.ending();
-        } else if object.read(&bytes) == Err(SyntaxError::Eof) {
-            return Ending::Incomplete;
-        }
+        let object = match Object::read(&bytes) {
+            _ if self.cut => Object::search(&bytes),
+            _ if bytes.trim_ascii().is_empty() => {
+                // Copy and delete answer with nothing.
+                report.done = !operation.is_inference();
+                return report.ending();
+            }
+            Ok(object) => object,
+            Err(SyntaxError::Eof) => return Ending::Incomplete,
+            // A transcription may be plain text.
+            Err(_) => Object::default(),
+        };
         report.object(object);
         report.done |= report.error.is_none();
         report.ending()
@@ -56,7 +58,8 @@ impl Tail {
 impl Object {
     /// Finds members by their literal keys: quotes inside strings are escaped, so that a key cannot
     /// be part of a text.
-    fn search(&mut self, end: &[u8]) {
+    fn search(end: &[u8]) -> Object {
+        let mut object = Object::default();
         const NUMBERS: [&[u8]; 6] = [
             b"\"prompt_eval_count\":",
             b"\"eval_count\":",
@@ -67,12 +70,13 @@ impl Object {
         ];
         for key in NUMBERS {
             if let Some(value) = value_after(key, end) {
-                self.number(&key[1..key.len() - 2], value);
+                object.number(&key[1..key.len() - 2], value);
             }
         }
         if let Some(usage) = value_after(b"\"usage\":", end) {
-            self.openai_usage(usage);
+            object.openai_usage(usage);
         }
+        object
     }
 }
 
