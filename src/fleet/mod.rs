@@ -1,1 +1,269 @@
-//! Under construction.
+//! Providers and their backends: who is there, who is healthy, what each has, and which to prefer.
+//!
+//! [`Fleet`] is the one entrance. Its background services discover and probe; requests read
+//! snapshots without a lock and report how they ended.
+
+mod backend;
+mod discovery;
+mod health;
+mod inventory;
+mod members;
+mod models;
+mod observer;
+mod peak_ewma;
+mod probe;
+mod provider;
+mod ranked;
+mod resolve;
+mod selector;
+mod vitals;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::lb::{Backends, LoadBalancer};
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+
+use crate::ids::{BackendId, ModelId};
+use crate::settings::{self, Timeouts};
+
+pub use self::backend::{Backend, Endpoint, InFlight};
+pub use self::inventory::{Inventory, Loaded};
+pub use self::members::Snapshot;
+pub use self::models::Models;
+pub use self::observer::{Observer, Outcome};
+pub use self::peak_ewma::PeakEwma;
+pub use self::provider::{Origin, Provider};
+pub use self::selector::{Load, SELECTORS, Selector, Standing};
+
+use self::discovery::Discovery;
+use self::health::{Checkup, OllamaCheck, Recovery};
+use self::members::Members;
+use self::probe::Prober;
+use self::ranked::Ranked;
+
+/// Why a fleet cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    #[error(
+        "provider {provider}: the certificate of https://{host} cannot be checked against a bare \
+         address; use the server's name, or set pool.verify to false"
+    )]
+    BareAddress { provider: Arc<str>, host: String },
+    #[error("provider {provider}: api_key holds a character that no header can carry")]
+    BadKey { provider: Arc<str> },
+    #[error("provider {provider}: {host:?} is no host name")]
+    BadHost { provider: Arc<str>, host: String },
+}
+
+/// All providers and all their backends.
+pub struct Fleet {
+    lines: Vec<Line>,
+    members: Arc<Members>,
+    models: Arc<Models>,
+}
+
+/// One provider with what keeps it up to date.
+struct Line {
+    provider: Arc<Provider>,
+    balancer: Arc<LoadBalancer<Ranked>>,
+    recovery: Arc<Recovery>,
+}
+
+impl Fleet {
+    /// Makes a fleet without members; they join while the [`Fleet::services`] run.
+    ///
+    /// # Errors
+    /// If a provider's backends cannot be addressed safely.
+    pub fn new(
+        providers: &[settings::Provider],
+        timeouts: &Timeouts,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Arc<Self>, FleetError> {
+        let models = Arc::new(Models::default());
+        let members = Arc::new(Members::new(observers));
+        let prober = Arc::new(Prober::new(Arc::clone(&models)));
+        let checkup = Arc::new(Checkup {
+            prober,
+            members: Arc::clone(&members),
+        });
+        let lines = providers
+            .iter()
+            .enumerate()
+            .map(|(index, settings)| {
+                Ok(Line::new(
+                    Arc::new(Provider::new(index, settings, timeouts)?),
+                    &checkup,
+                ))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self {
+            lines,
+            members,
+            models,
+        }))
+    }
+
+    /// Adds an observer. To be called before the services start: it is not told of the past.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.members.observe(observer);
+    }
+
+    /// The background services, one a provider, to be given to the server.
+    pub fn services(&self) -> Vec<GenBackgroundService<Upkeep>> {
+        self.lines.iter().map(Line::service).collect()
+    }
+
+    /// All members now, by provider, then port. Lock-free.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.members.snapshot()
+    }
+
+    /// The member with that id; `None` once it has left.
+    pub fn backend(&self, id: BackendId) -> Option<Arc<Backend>> {
+        self.members.get(id)
+    }
+
+    /// The provider of that name.
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers().find(|provider| &*provider.name == name)
+    }
+
+    /// All providers, as configured.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.lines.iter().map(|line| &line.provider)
+    }
+
+    /// Names of models and their ids.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// How a request to a backend ended: failures make it unhealthy at once.
+    pub fn report(&self, id: BackendId, outcome: Outcome) {
+        let Some(backend) = self.members.get(id) else {
+            return;
+        };
+        if let Some(setbacks) = self.members.report(&backend, outcome) {
+            self.lines[backend.provider.index]
+                .recovery
+                .want(backend, setbacks);
+        }
+    }
+
+    /// A healthy backend for a request that needs no slot: of that provider (or the first that has
+    /// one), with that model on disk (or any), by the provider's selector, none of `tried`.
+    pub fn pick(
+        &self,
+        provider: Option<&Provider>,
+        model: Option<ModelId>,
+        tried: &[BackendId],
+    ) -> Option<Arc<Backend>> {
+        let fits = |backend: &Backend| {
+            backend.healthy()
+                && !tried.contains(&backend.id)
+                && model.is_none_or(|model| backend.inventory().has(model))
+        };
+        self.lines
+            .iter()
+            .filter(|line| provider.is_none_or(|provider| provider.index == line.provider.index))
+            .find_map(|line| line.pick(&self.members, fits))
+    }
+}
+
+impl Line {
+    fn new(provider: Arc<Provider>, checkup: &Arc<Checkup>) -> Self {
+        let members = Arc::clone(&checkup.members);
+        let discovery = Discovery::new(Arc::clone(&provider), members, Arc::clone(&checkup.prober));
+        let backends = Backends::new(Box::new(discovery));
+        let mut balancer =
+            LoadBalancer::from_backends_with_config(backends, Some(provider.selector));
+        balancer.set_health_check(Box::new(OllamaCheck::new(
+            Arc::clone(checkup),
+            Arc::clone(&provider),
+        )));
+        balancer.update_frequency = Some(provider.settings.interval);
+        balancer.health_check_frequency = Some(provider.settings.interval);
+        balancer.parallel_health_check = true;
+        let recovery = Arc::new(Recovery::new(Arc::clone(checkup)));
+        Self {
+            provider,
+            balancer: Arc::new(balancer),
+            recovery,
+        }
+    }
+
+    fn service(&self) -> GenBackgroundService<Upkeep> {
+        let upkeep = Upkeep {
+            balancer: Arc::clone(&self.balancer),
+            recovery: Arc::clone(&self.recovery),
+        };
+        background_service(&format!("fleet {}", self.provider.name), upkeep)
+    }
+
+    fn pick(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+        let all = self.balancer.backends().get_backend().len();
+        // Pingora's own view of health is that of the last regular check; ours is newer.
+        let accept = |target: &pingora::lb::Backend, _ready: bool| {
+            target
+                .ext
+                .get::<Arc<Backend>>()
+                .is_some_and(|backend| fits(backend))
+        };
+        let selected = self.balancer.select_with(b"", all, accept);
+        let selected = selected.and_then(|target| target.ext.get::<Arc<Backend>>().cloned());
+        let members = members.of(&self.provider);
+        let candidates: Vec<_> = members.iter().filter(|backend| fits(backend)).collect();
+        // Pingora takes over new members at the end of a scan; one of them may fit already.
+        let chosen = selected.or_else(|| candidates.first().map(|backend| Arc::clone(backend)))?;
+        self.take_turns(&candidates, &chosen);
+        Some(chosen)
+    }
+
+    fn take_turns(&self, candidates: &[&Arc<Backend>], chosen: &Backend) {
+        let now = std::time::Instant::now();
+        let loads: Vec<_> = candidates
+            .iter()
+            .map(|backend| backend.load(0, now))
+            .collect();
+        if let Some(index) = candidates
+            .iter()
+            .position(|backend| backend.id == chosen.id)
+        {
+            let pay = |index: usize, change| candidates[index].pay(change);
+            self.provider.selector.take_turns(&loads, index, pay);
+        }
+    }
+}
+
+/// Discovers, probes and recovers the backends of one provider, for as long as the server runs.
+pub struct Upkeep {
+    balancer: Arc<LoadBalancer<Ranked>>,
+    recovery: Arc<Recovery>,
+}
+
+#[async_trait]
+impl BackgroundService for Upkeep {
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
+        tokio::select! {
+            () = self.balancer.run(shutdown, Some(ready)) => {}
+            () = self.recovery.run() => {}
+        }
+    }
+
+    async fn start(&self, shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.balancer.run(shutdown, None) => {}
+            () = self.recovery.run() => {}
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! One backend: an address of a provider, what it has, how it is, and what it is doing.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::ids::BackendId;
+
+use super::peak_ewma::PeakEwma;
+use super::vitals::Vitals;
+use super::{Inventory, Load, Origin, Provider};
+
+/// How to reach a server.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// As shown to people and in metrics: `127.0.0.1:24001`, `gpu1:11434`.
+    pub name: Arc<str>,
+    pub addr: SocketAddr,
+    pub tls: bool,
+    /// The `Host` of requests to it.
+    pub host: HeaderValue,
+    /// Ready for use: timeouts of connecting and idling, SNI, ALPN and verification are set.
+    pub peer: Arc<HttpPeer>,
+}
+
+/// A member of the fleet. Its identity is (provider, address).
+pub struct Backend {
+    pub id: BackendId,
+    pub provider: Arc<Provider>,
+    pub endpoint: Endpoint,
+    pub origin: Origin,
+    pub weight: u32,
+    /// Relative price of a request.
+    pub cost: f64,
+    /// Requests that it may serve at once.
+    pub slots: u32,
+    /// Bytes of GPU memory, where the operator states it.
+    pub vram: Option<u64>,
+    healthy: AtomicBool,
+    gone: AtomicBool,
+    in_flight: AtomicU32,
+    inventory: ArcSwap<Inventory>,
+    response_time: PeakEwma,
+    turn: AtomicI64,
+    /// Whether `vitals` holds anything that a request that went well would change.
+    blemished: AtomicBool,
+    /// Held while observers are told, so that they are told in order.
+    vitals: Mutex<Vitals>,
+}
+
+impl Deref for Backend {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.provider.name, self.endpoint.name)
+    }
+}
+
+impl Backend {
+    pub(super) fn new(
+        id: BackendId,
+        provider: Arc<Provider>,
+        endpoint: Endpoint,
+        origin: Origin,
+        now: Instant,
+    ) -> Self {
+        let settings = &provider.settings;
+        let entry = match origin {
+            Origin::Listed(position) => settings.backends.get(position),
+            Origin::Discovered => None,
+        };
+        Self {
+            id,
+            weight: entry
+                .and_then(|entry| entry.weight)
+                .unwrap_or(settings.weight),
+            cost: entry.and_then(|entry| entry.cost).unwrap_or(settings.cost),
+            slots: entry
+                .and_then(|entry| entry.max_concurrent)
+                .unwrap_or(settings.max_concurrent_per_backend),
+            vram: entry.and_then(|entry| entry.vram).or(settings.vram),
+            endpoint,
+            origin,
+            healthy: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            inventory: ArcSwap::from_pointee(Inventory::empty(now)),
+            response_time: PeakEwma::new(now),
+            turn: AtomicI64::new(0),
+            blemished: AtomicBool::new(false),
+            vitals: Mutex::new(Vitals::new(now)),
+            provider,
+        }
+    }
+
+    /// Port of its address.
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// Whether it may take requests.
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Whether it has left the fleet.
+    pub fn gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Requests that it is serving.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlight {
+            backend: Arc::clone(self),
+        }
+    }
+
+    /// What the last good probe found.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        self.inventory.load_full()
+    }
+
+    /// Response time, peak EWMA; zero if nothing was measured.
+    pub fn response_time(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.response_time.micros(now) / 1e6)
+    }
+
+    /// What a selector may look at; `order` is its position among the candidates.
+    pub fn load(&self, order: u32, now: Instant) -> Load {
+        Load {
+            in_flight: self.in_flight(),
+            slots: self.slots,
+            weight: self.weight,
+            cost: self.cost,
+            latency_us: self.response_time.micros(now),
+            turn: self.turn.load(Ordering::Relaxed),
+            order,
+        }
+    }
+
+    /// Changes its credit in the smooth weighted round robin.
+    pub fn pay(&self, change: i64) {
+        self.turn.fetch_add(change, Ordering::Relaxed);
+    }
+
+    pub(super) fn observe(&self, response_time: Duration, now: Instant) {
+        self.response_time.observe(response_time, now);
+        if self.blemished.swap(false, Ordering::AcqRel) {
+            self.vitals().served();
+        }
+    }
+
+    pub(super) fn vitals(&self) -> MutexGuard<'_, Vitals> {
+        self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes visible to readers what `vitals` now says.
+    pub(super) fn publish(&self, vitals: &Vitals) {
+        self.healthy
+            .store(vitals.healthy() && !self.gone(), Ordering::Release);
+    }
+
+    pub(super) fn blemish(&self) {
+        self.blemished.store(true, Ordering::Release);
+    }
+
+    pub(super) fn store(&self, inventory: Arc<Inventory>) {
+        self.inventory.store(inventory);
+    }
+
+    pub(super) fn go(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.healthy.store(false, Ordering::Release);
+    }
+}
+
+/// One request that a backend is serving; ends when dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    backend: Arc<Backend>,
+}
+
+impl InFlight {
+    /// The backend that is serving it.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.backend.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}

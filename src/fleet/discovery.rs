@@ -1,0 +1,193 @@
+//! Who is a member: Pingora's `ServiceDiscovery` for the named backends and the port range of one
+//! provider.
+//!
+//! Named ones are members, healthy or not, for as long as their name resolves to them. Ports of the
+//! range that are no members are probed, all at once; a member stays until it has vanished.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use pingora::Result;
+use pingora::lb::discovery::ServiceDiscovery;
+use pingora::lb::{Backend as Target, Extensions};
+use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::health::AT_ONCE;
+use super::members::Members;
+use super::probe::{Miss, Prober, Question};
+use super::resolve::{Resolver, refresh, with_port};
+use super::{Backend, Endpoint, Inventory, Origin, Provider};
+
+pub(super) struct Discovery {
+    provider: Arc<Provider>,
+    members: Arc<Members>,
+    prober: Arc<Prober>,
+    /// Of `backends` in their order, then of `discover`.
+    hosts: Mutex<Vec<Resolver>>,
+}
+
+/// Addresses that may be members, as names resolve now.
+struct Places {
+    /// Position in `backends`, and whether the name has this address alone.
+    listed: BTreeMap<SocketAddr, (usize, bool)>,
+    range_hosts: Vec<IpAddr>,
+}
+
+impl Discovery {
+    pub(super) fn new(provider: Arc<Provider>, members: Arc<Members>, prober: Arc<Prober>) -> Self {
+        let settings = &provider.settings;
+        let hosts = settings.backends.iter().map(|entry| &*entry.host);
+        let hosts = hosts.chain(settings.discover.iter().map(|range| &*range.host));
+        let hosts = Mutex::new(hosts.map(Resolver::new).collect());
+        Self {
+            provider,
+            members,
+            prober,
+            hosts,
+        }
+    }
+
+    async fn places(&self) -> Places {
+        let settings = &self.provider.settings;
+        let mut hosts = self.hosts.lock().await;
+        refresh(&mut hosts, settings.probe_timeout).await;
+        let (named, range) = hosts.split_at(settings.backends.len());
+        let mut listed = BTreeMap::new();
+        for (position, (entry, host)) in settings.backends.iter().zip(named).enumerate() {
+            let alone = host.addresses().len() == 1;
+            for addr in with_port(host.addresses(), entry.port) {
+                listed.entry(addr).or_insert((position, alone));
+            }
+        }
+        let range_hosts = range
+            .iter()
+            .flat_map(Resolver::addresses)
+            .copied()
+            .collect();
+        Places {
+            listed,
+            range_hosts,
+        }
+    }
+
+    fn in_range(&self, places: &Places, addr: SocketAddr) -> bool {
+        let range = self.provider.settings.discover.as_ref();
+        range.is_some_and(|range| range.ports.contains(&addr.port()))
+            && places.range_hosts.contains(&addr.ip())
+    }
+
+    fn stays(&self, places: &Places, backend: &Backend) -> bool {
+        match (backend.origin, places.listed.get(&backend.addr)) {
+            (Origin::Listed(was), Some((is, _))) => was == *is,
+            (Origin::Discovered, None) => {
+                let limit = self.provider.settings.misses;
+                let busy = backend.in_flight() > 0;
+                self.in_range(places, backend.addr)
+                    && !backend.vitals().vanished(busy, limit, Instant::now())
+            }
+            _ => false,
+        }
+    }
+
+    /// Lets those go that are no members any more; returns all addresses that were taken.
+    fn part(&self, places: &Places) -> HashSet<SocketAddr> {
+        let members = self.members.of(&self.provider);
+        for backend in &members {
+            if !self.stays(places, backend) {
+                self.members.leave(backend);
+            }
+        }
+        members.iter().map(|backend| backend.addr).collect()
+    }
+
+    /// Probes each free address of the range; those that are Ollama servers join at once.
+    async fn scan(&self, places: &Places, taken: &HashSet<SocketAddr>) {
+        let ports = self
+            .provider
+            .settings
+            .discover
+            .iter()
+            .flat_map(|range| range.ports.clone());
+        let free = ports
+            .flat_map(|port| with_port(&places.range_hosts, port))
+            .filter(|addr| !taken.contains(addr) && !places.listed.contains_key(addr));
+        let mut probes = JoinSet::new();
+        for addr in free {
+            if probes.len() >= AT_ONCE {
+                self.welcome(probes.join_next().await);
+            }
+            let endpoint = self.provider.discovered(addr);
+            let (provider, prober) = (Arc::clone(&self.provider), Arc::clone(&self.prober));
+            probes.spawn(async move { meet(&provider, &prober, endpoint).await });
+        }
+        while let Some(met) = probes.join_next().await {
+            self.welcome(Some(met));
+        }
+    }
+
+    fn welcome(&self, met: Option<Joined>) {
+        if let Some(Ok(Ok((endpoint, inventory)))) = met {
+            self.members.join(
+                &self.provider,
+                endpoint,
+                Origin::Discovered,
+                Some(inventory),
+            );
+        }
+    }
+}
+
+type Joined = Result<Result<(Endpoint, Inventory), Miss>, tokio::task::JoinError>;
+
+async fn meet(
+    provider: &Provider,
+    prober: &Prober,
+    endpoint: Endpoint,
+) -> Result<(Endpoint, Inventory), Miss> {
+    let question = Question {
+        endpoint: &endpoint,
+        authorization: provider.authorization(),
+        version: None,
+        timeout: provider.settings.probe_timeout,
+    };
+    let inventory = prober.probe(&question).await?;
+    Ok((endpoint, inventory))
+}
+
+#[async_trait]
+impl ServiceDiscovery for Discovery {
+    async fn discover(&self) -> Result<(BTreeSet<Target>, HashMap<u64, bool>)> {
+        let places = self.places().await;
+        // An address that is left now is not taken again in the same round: to Pingora, which
+        // compares addresses, it would be the old member still.
+        let taken = self.part(&places);
+        for (addr, (position, alone)) in &places.listed {
+            if !taken.contains(addr) {
+                let entry = &self.provider.settings.backends[*position];
+                let endpoint = self.provider.listed(entry, *addr, *alone);
+                self.members
+                    .join(&self.provider, endpoint, Origin::Listed(*position), None);
+            }
+        }
+        self.scan(&places, &taken).await;
+        let targets = self
+            .members
+            .of(&self.provider)
+            .into_iter()
+            .map(target)
+            .collect();
+        Ok((targets, HashMap::new()))
+    }
+}
+
+fn target(backend: Arc<Backend>) -> Target {
+    let mut ext = Extensions::new();
+    let (addr, weight) = (PingoraAddr::Inet(backend.addr), backend.weight as usize);
+    ext.insert(backend);
+    Target { addr, weight, ext }
+}

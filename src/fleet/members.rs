@@ -1,0 +1,192 @@
+//! Who is in the fleet now: joining, leaving and every change of health goes through here, so that
+//! observers learn of each once and in order.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ahash::AHashMap;
+use arc_swap::ArcSwap;
+
+use crate::ids::BackendId;
+
+use super::probe::Miss;
+use super::{Backend, Endpoint, Inventory, Observer, Origin, Outcome, Provider};
+
+/// All members at one moment, by provider, then port, then address.
+#[derive(Default)]
+pub struct Snapshot {
+    backends: Vec<Arc<Backend>>,
+    by_id: AHashMap<BackendId, usize>,
+}
+
+impl Deref for Snapshot {
+    type Target = [Arc<Backend>];
+
+    fn deref(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+}
+
+impl Snapshot {
+    fn new(mut backends: Vec<Arc<Backend>>) -> Self {
+        backends.sort_by_key(|backend| (backend.provider.index, backend.port(), backend.addr));
+        let by_id = backends
+            .iter()
+            .enumerate()
+            .map(|(index, backend)| (backend.id, index))
+            .collect();
+        Self { backends, by_id }
+    }
+
+    /// The member with that id.
+    pub fn get(&self, id: BackendId) -> Option<&Arc<Backend>> {
+        self.by_id.get(&id).map(|index| &self.backends[*index])
+    }
+}
+
+/// The register of members.
+pub(super) struct Members {
+    now: ArcSwap<Snapshot>,
+    changing: Mutex<()>,
+    next: AtomicU32,
+    observers: ArcSwap<Vec<Arc<dyn Observer>>>,
+}
+
+impl Members {
+    pub(super) fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
+        Self {
+            now: ArcSwap::default(),
+            changing: Mutex::new(()),
+            next: AtomicU32::new(0),
+            observers: ArcSwap::from_pointee(observers),
+        }
+    }
+
+    pub(super) fn observe(&self, observer: Arc<dyn Observer>) {
+        self.observers.rcu(|observers| {
+            let mut observers = Vec::clone(observers);
+            observers.push(Arc::clone(&observer));
+            observers
+        });
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.now.load_full()
+    }
+
+    pub(super) fn get(&self, id: BackendId) -> Option<Arc<Backend>> {
+        self.now.load().get(id).map(Arc::clone)
+    }
+
+    /// The members of one provider.
+    pub(super) fn of(&self, provider: &Provider) -> Vec<Arc<Backend>> {
+        let all = self.now.load();
+        all.iter()
+            .filter(|backend| backend.provider.index == provider.index)
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// Adds a backend, healthy if a probe has already found `inventory`.
+    pub(super) fn join(
+        &self,
+        provider: &Arc<Provider>,
+        endpoint: Endpoint,
+        origin: Origin,
+        inventory: Option<Inventory>,
+    ) -> Arc<Backend> {
+        let id = BackendId(self.next.fetch_add(1, Ordering::Relaxed));
+        let backend = Arc::new(Backend::new(
+            id,
+            Arc::clone(provider),
+            endpoint,
+            origin,
+            Instant::now(),
+        ));
+        let vitals = backend.vitals();
+        self.change(|backends| backends.push(Arc::clone(&backend)));
+        self.tell(|observer| observer.joined(&backend));
+        let failures = vitals.failures();
+        drop(vitals);
+        match inventory {
+            Some(inventory) => {
+                log::info!("{backend:?} joined with {} models", inventory.models.len());
+                self.passed(&backend, inventory, failures);
+            }
+            None => log::info!("{backend:?} joined, not probed yet"),
+        }
+        backend
+    }
+
+    pub(super) fn leave(&self, backend: &Arc<Backend>) {
+        let _vitals = backend.vitals();
+        if backend.gone() {
+            return;
+        }
+        log::info!("{backend:?} left");
+        backend.go();
+        self.change(|backends| backends.retain(|member| member.id != backend.id));
+        self.tell(|observer| observer.left(backend.id));
+    }
+
+    /// A good probe that began when the backend had seen `failures`.
+    pub(super) fn passed(&self, backend: &Backend, inventory: Inventory, failures: u64) {
+        let mut vitals = backend.vitals();
+        let was_healthy = vitals.healthy();
+        if backend.gone() || !vitals.passed(failures, Instant::now()) {
+            return;
+        }
+        let inventory = Arc::new(inventory);
+        backend.store(Arc::clone(&inventory));
+        backend.publish(&vitals);
+        if !was_healthy {
+            log::info!("{backend:?} is healthy");
+        }
+        self.tell(|observer| observer.probed(backend, &inventory));
+    }
+
+    /// A missed probe.
+    pub(super) fn missed(&self, backend: &Backend, miss: &Miss) {
+        let mut vitals = backend.vitals();
+        let limit = backend.provider.settings.misses;
+        let ejected = vitals.missed(miss, backend.in_flight() > 0, limit);
+        backend.blemish();
+        backend.publish(&vitals);
+        if ejected && !backend.gone() {
+            log::warn!("{backend:?} is unhealthy: {miss}");
+            self.tell(|observer| observer.unhealthy(backend.id));
+        }
+    }
+
+    /// What a request tells. If it ends the backend's health: how many have failed in a row.
+    pub(super) fn report(&self, backend: &Backend, outcome: Outcome) -> Option<u32> {
+        if let Outcome::Served { response_time } = outcome {
+            backend.observe(response_time, Instant::now());
+            return None;
+        }
+        let mut vitals = backend.vitals();
+        let ejected = vitals.failed();
+        backend.blemish();
+        backend.publish(&vitals);
+        if ejected.is_some() && !backend.gone() {
+            log::warn!("{backend:?} is unhealthy: {outcome}");
+            self.tell(|observer| observer.unhealthy(backend.id));
+        }
+        ejected
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Backend>>)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut backends = self.now.load().to_vec();
+        change(&mut backends);
+        self.now.store(Arc::new(Snapshot::new(backends)));
+    }
+
+    fn tell(&self, what: impl Fn(&dyn Observer)) {
+        for observer in self.observers.load().iter() {
+            what(&**observer);
+        }
+    }
+}

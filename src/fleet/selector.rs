@@ -1,0 +1,172 @@
+//! How one backend is preferred to another: a table of values, one line each.
+//!
+//! A new selector is one function and one line in [`SELECTORS`]; the tests iterate over it.
+
+use crate::settings::SelectorKind;
+
+/// What a selector may look at, for one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Requests that this backend is serving.
+    pub in_flight: u32,
+    /// Requests that it may serve at once.
+    pub slots: u32,
+    pub weight: u32,
+    /// Relative price of a request.
+    pub cost: f64,
+    /// Response time in microseconds, peak EWMA; 0 if nothing was measured.
+    pub latency_us: f64,
+    /// Credit in the smooth weighted round robin; see [`Selector::turn`].
+    pub turn: i64,
+    /// Position by provider, then port: the last tie-break.
+    pub order: u32,
+}
+
+/// One way to choose.
+#[derive(Debug)]
+pub struct Selector {
+    pub kind: SelectorKind,
+    /// As written in the configuration.
+    pub name: &'static str,
+    /// The lowest rank wins; ties go to the least used share of slots, then to the lowest order.
+    pub rank: fn(&Load) -> f64,
+    /// Turns that a backend earns whenever one is chosen among it and others; 0 if turns play no
+    /// part.
+    pub turn: fn(&Load) -> i64,
+}
+
+/// All selectors.
+pub static SELECTORS: [Selector; 5] = [
+    Selector {
+        kind: SelectorKind::LeastInFlight,
+        name: "least_in_flight",
+        rank: in_flight,
+        turn: none,
+    },
+    Selector {
+        kind: SelectorKind::RoundRobin,
+        name: "round_robin",
+        rank: longest_unused,
+        turn: one,
+    },
+    Selector {
+        kind: SelectorKind::Weighted,
+        name: "weighted",
+        rank: furthest_behind,
+        turn: weight,
+    },
+    Selector {
+        kind: SelectorKind::FastestResponse,
+        name: "fastest_response",
+        rank: response,
+        turn: none,
+    },
+    Selector {
+        kind: SelectorKind::Cost,
+        name: "cost",
+        rank: price,
+        turn: none,
+    },
+];
+
+fn in_flight(load: &Load) -> f64 {
+    f64::from(load.in_flight)
+}
+
+fn longest_unused(load: &Load) -> f64 {
+    -((load.turn + one(load)) as f64)
+}
+
+fn furthest_behind(load: &Load) -> f64 {
+    -((load.turn + weight(load)) as f64)
+}
+
+/// Peak EWMA × (in flight + 1). One that was never measured counts as very fast, so that it is.
+fn response(load: &Load) -> f64 {
+    load.latency_us.max(1.0) * (f64::from(load.in_flight) + 1.0)
+}
+
+fn price(load: &Load) -> f64 {
+    load.cost
+}
+
+fn none(_: &Load) -> i64 {
+    0
+}
+
+fn one(_: &Load) -> i64 {
+    1
+}
+
+fn weight(load: &Load) -> i64 {
+    i64::from(load.weight)
+}
+
+/// Where a backend stands under one selector; the least is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    rank: f64,
+    used: f64,
+    order: u32,
+}
+
+impl Standing {
+    /// Total order: rank, used share of slots, order.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank
+            .total_cmp(&other.rank)
+            .then_with(|| self.used.total_cmp(&other.used))
+            .then_with(|| self.order.cmp(&other.order))
+    }
+}
+
+impl Selector {
+    /// The selector of that kind.
+    pub fn of(kind: SelectorKind) -> &'static Self {
+        SELECTORS
+            .iter()
+            .find(|selector| selector.kind == kind)
+            .expect("every kind has a line in the table")
+    }
+
+    /// Where a backend with this load stands.
+    pub fn standing(&self, load: &Load) -> Standing {
+        let used = f64::from(load.in_flight) / f64::from(load.slots.max(1));
+        Standing {
+            rank: (self.rank)(load),
+            used,
+            order: load.order,
+        }
+    }
+
+    /// The index of the best of `loads`; `None` if there are none.
+    pub fn choose<'a>(&self, loads: impl IntoIterator<Item = &'a Load>) -> Option<usize> {
+        loads
+            .into_iter()
+            .map(|load| self.standing(load))
+            .enumerate()
+            .min_by(|(_, left), (_, right)| left.order(right))
+            .map(|(index, _)| index)
+    }
+
+    /// Moves the turns on after `chosen` was taken from `candidates`, which are (load, the turn that
+    /// it stands for) pairs; nginx's smooth weighted round robin: each candidate gains its weight,
+    /// and the chosen one pays what all have gained. `pay(index, change)` is called for each.
+    pub fn take_turns<'a>(
+        &self,
+        candidates: impl IntoIterator<Item = &'a Load>,
+        chosen: usize,
+        mut pay: impl FnMut(usize, i64),
+    ) {
+        let mut total = 0;
+        for (index, load) in candidates.into_iter().enumerate() {
+            let gained = (self.turn)(load);
+            if gained == 0 {
+                return;
+            }
+            total += gained;
+            pay(index, gained);
+        }
+        pay(chosen, -total);
+    }
+}
