@@ -78,6 +78,13 @@ impl Inventory {
         Some(&self.models[index].1)
     }
 
+    /// Bytes of GPU memory that the loaded models take.
+    pub fn vram_used(&self) -> u64 {
+        self.loaded
+            .iter()
+            .fold(0, |sum, loaded| sum.saturating_add(loaded.entry.size_vram))
+    }
+
     /// Whether the model is in this backend's memory.
     pub fn has_loaded(&self, model: ModelId) -> bool {
         self.loaded

@@ -110,12 +110,9 @@ impl Members {
         self.tell(|observer| observer.joined(&backend));
         let failures = vitals.failures();
         drop(vitals);
-        match inventory {
-            Some(inventory) => {
-                log::info!("{backend:?} joined with {} models", inventory.models.len());
-                self.passed(&backend, inventory, failures);
-            }
-            None => log::info!("{backend:?} joined, not probed yet"),
+        log::info!("{backend:?} joined");
+        if let Some(inventory) = inventory {
+            self.passed(&backend, inventory, failures);
         }
         backend
     }
@@ -142,7 +139,10 @@ impl Members {
         backend.store(Arc::clone(&inventory));
         backend.publish(&vitals);
         if !was_healthy {
-            log::info!("{backend:?} is healthy");
+            log::info!(
+                "{backend:?} is healthy, with {} models",
+                inventory.models.len()
+            );
         }
         self.tell(|observer| observer.probed(backend, &inventory));
     }

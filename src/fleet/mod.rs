@@ -3,6 +3,7 @@
 //! [`Fleet`] is the one entrance. Its background services discover and probe; requests read
 //! snapshots without a lock and report how they ended.
 
+mod authorities;
 mod backend;
 mod discovery;
 mod health;
@@ -21,6 +22,7 @@ mod vitals;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -57,6 +59,12 @@ pub enum FleetError {
     BareAddress { provider: Arc<str>, host: String },
     #[error("provider {provider}: api_key holds a character that no header can carry")]
     BadKey { provider: Arc<str> },
+    #[error("provider {provider}: pool.ca_file {}: {cause}", path.display())]
+    BadAuthorities {
+        provider: Arc<str>,
+        path: PathBuf,
+        cause: String,
+    },
     #[error("provider {provider}: {host:?} is no host name")]
     BadHost { provider: Arc<str>, host: String },
 }
@@ -156,6 +164,13 @@ impl Fleet {
         }
     }
 
+    /// One round of discovery and probes, for tools; while the services run, they do this.
+    pub async fn refresh(&self) {
+        for line in &self.lines {
+            line.round().await;
+        }
+    }
+
     /// A healthy backend for a request that needs no slot: of that provider (or the first that has
     /// one), with that model on disk (or any), by the provider's selector, none of `tried`.
     pub fn pick(
@@ -196,6 +211,12 @@ impl Line {
             balancer: Arc::new(balancer),
             recovery,
         }
+    }
+
+    async fn round(&self) {
+        // Discovery has no error to tell: what fails is logged at its place.
+        let _ = self.balancer.update().await;
+        self.balancer.backends().run_health_check(true).await;
     }
 
     fn service(&self) -> GenBackgroundService<Upkeep> {

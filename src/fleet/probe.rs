@@ -32,6 +32,8 @@ pub(super) enum Miss {
     ConnectTimedOut(Duration),
     #[error("the connection was closed before {path} was answered: {cause}")]
     Closed { path: &'static str, cause: String },
+    #[error("{path} was answered with something else than HTTP: {cause}")]
+    Garbled { path: &'static str, cause: String },
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("{path} was answered with status {status}")]
@@ -147,10 +149,7 @@ impl Prober {
         path: &'static str,
         connected: &mut bool,
     ) -> Result<(Vec<u8>, HttpSession), Miss> {
-        let closed = |error: Box<Error>| Miss::Closed {
-            path,
-            cause: error.etype().as_str().to_owned(),
-        };
+        let closed = |error: Box<Error>| no_answer(path, &error);
         let peer = &*question.endpoint.peer;
         let (mut session, _) = self
             .connector
@@ -201,6 +200,16 @@ fn head(question: &Question<'_>, path: &'static str) -> RequestHeader {
 
 fn body(path: &'static str) -> impl Fn(Malformed) -> Miss {
     move |cause| Miss::Body { path, cause }
+}
+
+fn no_answer(path: &'static str, error: &Error) -> Miss {
+    let cause = error.etype().as_str().to_owned();
+    match error.etype() {
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+            Miss::Closed { path, cause }
+        }
+        _ => Miss::Garbled { path, cause },
+    }
 }
 
 fn no_connection(error: &Error) -> Miss {

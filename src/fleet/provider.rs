@@ -7,17 +7,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::settings::{self, Secret, Timeouts};
+use crate::settings::{self, Secret, StaticBackend, Timeouts};
 
-use super::{Endpoint, FleetError, Selector};
+use super::{Endpoint, FleetError, Selector, authorities};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
 
 /// A provider as the fleet uses it.
-#[derive(Debug)]
 pub struct Provider {
     /// Position in the configuration.
     pub index: usize,
@@ -26,6 +26,7 @@ pub struct Provider {
     pub selector: &'static Selector,
     connect_timeout: Duration,
     authorization: Option<HeaderValue>,
+    authorities: Option<Arc<CaType>>,
 }
 
 /// Where an endpoint comes from, and what the operator said about it.
@@ -43,36 +44,41 @@ impl Provider {
         settings: &settings::Provider,
         timeouts: &Timeouts,
     ) -> Result<Self, FleetError> {
-        for backend in &settings.backends {
-            let bare = backend.host.parse::<IpAddr>().is_ok();
-            if backend.tls && bare && settings.pool.verify {
-                let provider = Arc::clone(&settings.name);
+        let provider = || Arc::clone(&settings.name);
+        for StaticBackend {
+            tls, host, port, ..
+        } in &settings.backends
+        {
+            if *tls && host.parse::<IpAddr>().is_ok() && settings.pool.verify {
                 return Err(FleetError::BareAddress {
-                    provider,
-                    host: backend.host.clone(),
+                    provider: provider(),
+                    host: host.clone(),
                 });
             }
-            host_header(&backend.host, backend.port, backend.tls).map_err(|_| {
-                FleetError::BadHost {
-                    provider: Arc::clone(&settings.name),
-                    host: backend.host.clone(),
-                }
+            host_header(host, *port, *tls).map_err(|_| FleetError::BadHost {
+                provider: provider(),
+                host: host.clone(),
             })?;
         }
+        let authorization = settings.api_key.as_ref().map(bearer).transpose();
+        let authorities = settings.pool.ca_file.as_deref().map(|path| {
+            let bad = |cause| FleetError::BadAuthorities {
+                provider: provider(),
+                path: path.into(),
+                cause,
+            };
+            authorities::load(path).map_err(bad)
+        });
         Ok(Self {
             index,
-            name: Arc::clone(&settings.name),
+            name: provider(),
             selector: Selector::of(settings.selector),
             settings: settings.clone(),
             connect_timeout: timeouts.connect,
-            authorization: settings
-                .api_key
-                .as_ref()
-                .map(bearer)
-                .transpose()
-                .map_err(|_| FleetError::BadKey {
-                    provider: Arc::clone(&settings.name),
-                })?,
+            authorization: authorization.map_err(|_| FleetError::BadKey {
+                provider: provider(),
+            })?,
+            authorities: authorities.transpose()?,
         })
     }
 
@@ -137,6 +143,7 @@ impl Provider {
             ALPN::H1
         };
         options.max_h2_streams = STREAMS;
+        options.ca.clone_from(&self.authorities);
         Arc::new(peer)
     }
 }
@@ -167,4 +174,128 @@ fn address_header(addr: SocketAddr, tls: bool) -> HeaderValue {
 
 fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(tls: bool, host: &str, port: u16) -> StaticBackend {
+        let host = host.to_owned();
+        StaticBackend {
+            tls,
+            host,
+            port,
+            weight: None,
+            cost: None,
+            max_concurrent: None,
+            vram: None,
+        }
+    }
+
+    fn provider(backends: &[StaticBackend]) -> settings::Provider {
+        settings::Provider {
+            backends: backends.to_vec(),
+            ..settings::Provider::named("gpus")
+        }
+    }
+
+    fn make(settings: &settings::Provider) -> Result<Provider, FleetError> {
+        Provider::new(3, settings, &Timeouts::default())
+    }
+
+    #[test]
+    fn peers_carry_the_settings() {
+        let entry = backend(true, "gpu1.example", 443);
+        let mut settings = provider(std::slice::from_ref(&entry));
+        settings.pool.idle_timeout = Duration::from_secs(7);
+        let addr = "192.0.2.1:443".parse().unwrap();
+        let peer = make(&settings).unwrap().listed(&entry, addr, true).peer;
+        assert!(peer.is_tls());
+        assert_eq!(peer.sni, "gpu1.example");
+        assert_eq!(peer.group_key, 3);
+        assert_eq!(peer.options.idle_timeout, Some(Duration::from_secs(7)));
+        assert_eq!(
+            peer.options.total_connection_timeout,
+            Some(Duration::from_secs(5))
+        );
+        assert!(peer.options.verify_cert && peer.options.verify_hostname);
+        assert_eq!(peer.options.alpn.get_max_http_version(), 2);
+
+        settings.pool.http2 = false;
+        settings.pool.verify = false;
+        let peer = make(&settings).unwrap().listed(&entry, addr, true).peer;
+        assert!(!peer.options.verify_cert && !peer.options.verify_hostname);
+        assert_eq!(peer.options.alpn.get_max_http_version(), 1);
+        let peer = make(&settings).unwrap().discovered(addr).peer;
+        assert!(!peer.is_tls() && peer.sni.is_empty());
+    }
+
+    #[test]
+    fn hosts_and_names_are_those_of_the_configuration() {
+        let cases = [
+            (false, "gpu1", 11434, true, "gpu1:11434", "gpu1:11434"),
+            (false, "gpu1", 11434, false, "gpu1:11434", "192.0.2.1:11434"),
+            (true, "gpu1", 443, true, "gpu1", "gpu1:443"),
+            (false, "gpu1", 443, true, "gpu1:443", "gpu1:443"),
+            (false, "192.0.2.1", 80, true, "192.0.2.1", "192.0.2.1:80"),
+            (false, "192.0.2.1", 81, true, "192.0.2.1:81", "192.0.2.1:81"),
+        ];
+        for (tls, host, port, alone, header, name) in cases {
+            let entry = backend(tls, host, port);
+            let provider = make(&provider(std::slice::from_ref(&entry))).unwrap();
+            let addr = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
+            let endpoint = provider.listed(&entry, addr, alone);
+            assert_eq!(endpoint.host, header);
+            assert_eq!(&*endpoint.name, name);
+        }
+        assert_eq!(
+            host_header("2001:db8::1", 80, false).unwrap(),
+            "[2001:db8::1]"
+        );
+        assert_eq!(
+            host_header("2001:db8::1", 81, false).unwrap(),
+            "[2001:db8::1]:81"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_reached_safely_is_refused() {
+        let mut settings = provider(&[backend(true, "192.0.2.1", 443)]);
+        assert!(matches!(
+            make(&settings),
+            Err(FleetError::BareAddress { .. })
+        ));
+        settings.pool.verify = false;
+        assert!(make(&settings).is_ok());
+        settings.pool.ca_file = Some("/nowhere/ca.pem".into());
+        assert!(matches!(
+            make(&settings),
+            Err(FleetError::BadAuthorities { .. })
+        ));
+        assert!(matches!(
+            make(&provider(&[backend(false, "a\nb", 1)])),
+            Err(FleetError::BadHost { .. })
+        ));
+        let settings = settings::Provider {
+            api_key: Some(Secret::new("a\nb")),
+            ..provider(&[])
+        };
+        let Err(error) = make(&settings) else {
+            panic!("a key over two lines was taken")
+        };
+        assert!(!error.to_string().contains("a\nb"));
+    }
+
+    #[test]
+    fn the_key_is_sent_but_not_shown() {
+        let settings = settings::Provider {
+            api_key: Some(Secret::new("hunter2")),
+            ..provider(&[])
+        };
+        let provider = make(&settings).unwrap();
+        let value = provider.authorization().unwrap();
+        assert_eq!(value, "Bearer hunter2");
+        assert!(!format!("{value:?}").contains("hunter2"));
+    }
 }

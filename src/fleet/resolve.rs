@@ -104,3 +104,45 @@ fn one_family(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 pub(super) fn with_port(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = SocketAddr> {
     addresses.iter().map(move |ip| SocketAddr::new(*ip, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_dual_stack_server_has_one_address() {
+        assert_eq!(one_family(ips(&["::1", "127.0.0.1"])), ips(&["127.0.0.1"]));
+        assert_eq!(
+            one_family(ips(&["::2", "::1", "::2"])),
+            ips(&["::1", "::2"])
+        );
+        assert_eq!(
+            one_family(ips(&["10.0.0.2", "10.0.0.1"])),
+            ips(&["10.0.0.1", "10.0.0.2"])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_lookup_leaves_the_last_answer() {
+        let known = ips(&["192.0.2.7"]);
+        let mut resolvers = [
+            Resolver::new("nowhere.invalid"),
+            Resolver::new("192.0.2.8"),
+            Resolver::new("localhost"),
+        ];
+        resolvers[0].last.clone_from(&known);
+        // No time to wait for it, then enough.
+        refresh(&mut resolvers[..1], Duration::ZERO).await;
+        assert_eq!(resolvers[0].addresses(), known);
+        refresh(&mut resolvers, Duration::from_secs(60)).await;
+        assert!(resolvers[0].failing && resolvers[0].pending.is_none());
+        assert_eq!(resolvers[0].addresses(), known);
+        assert_eq!(resolvers[1].addresses(), ips(&["192.0.2.8"]));
+        assert!(resolvers[2].addresses().iter().all(IpAddr::is_loopback));
+        assert_eq!(resolvers[2].addresses().len(), 1);
+    }
+}

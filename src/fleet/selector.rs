@@ -170,3 +170,139 @@ impl Selector {
         pay(chosen, -total);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [SelectorKind; 5] = [
+        SelectorKind::LeastInFlight,
+        SelectorKind::RoundRobin,
+        SelectorKind::Weighted,
+        SelectorKind::FastestResponse,
+        SelectorKind::Cost,
+    ];
+
+    fn fleet(weights: &[u32]) -> Vec<Load> {
+        let load = |(order, weight): (u32, &u32)| Load {
+            slots: 1,
+            weight: *weight,
+            cost: 1.0,
+            order,
+            ..Load::default()
+        };
+        (0..).zip(weights).map(load).collect()
+    }
+
+    /// Chooses `times` times in a row, with turns taken.
+    fn sequence(selector: &Selector, loads: &mut [Load], times: usize) -> Vec<usize> {
+        let pick = |_| {
+            let chosen = selector.choose(loads.iter()).unwrap();
+            let before = loads.to_vec();
+            selector.take_turns(&before, chosen, |index, change| loads[index].turn += change);
+            chosen
+        };
+        (0..times).map(pick).collect()
+    }
+
+    #[test]
+    fn every_kind_has_one_line() {
+        for kind in KINDS {
+            assert_eq!(
+                SELECTORS
+                    .iter()
+                    .filter(|selector| selector.kind == kind)
+                    .count(),
+                1
+            );
+            assert_eq!(Selector::of(kind).kind, kind);
+        }
+        assert_eq!(SELECTORS.len(), KINDS.len());
+        for (index, selector) in SELECTORS.iter().enumerate() {
+            assert!(
+                SELECTORS[..index]
+                    .iter()
+                    .all(|other| other.name != selector.name)
+            );
+        }
+    }
+
+    #[test]
+    fn every_selector_prefers_the_less_used_then_the_first_of_equals() {
+        for selector in &SELECTORS {
+            assert_eq!(selector.choose(&[]), None, "{}", selector.name);
+            let mut loads = fleet(&[1, 1, 1]);
+            assert_eq!(selector.choose(&loads), Some(0), "{}", selector.name);
+            loads.reverse();
+            assert_eq!(selector.choose(&loads), Some(2), "{}", selector.name);
+            loads[2].in_flight = 1;
+            assert_eq!(selector.choose(&loads), Some(1), "{}", selector.name);
+            loads[1].in_flight = 1;
+            loads[0].in_flight = 2;
+            loads[1].slots = 4;
+            assert_eq!(selector.choose(&loads), Some(1), "{}", selector.name);
+        }
+    }
+
+    #[test]
+    fn every_selector_that_takes_turns_is_fair_by_weight() {
+        let weights = [5, 1, 3];
+        for selector in &SELECTORS {
+            let mut loads = fleet(&weights);
+            let shares: Vec<i64> = loads.iter().map(selector.turn).collect();
+            let total: i64 = shares.iter().sum();
+            let chosen = sequence(selector, &mut loads, usize::try_from(total).unwrap() * 4);
+            assert!(loads.iter().all(|load| load.turn == 0), "{}", selector.name);
+            for (index, share) in shares.iter().enumerate() {
+                let count = chosen.iter().filter(|chosen| **chosen == index).count();
+                assert_eq!(
+                    i64::try_from(count).unwrap(),
+                    share * 4,
+                    "{}",
+                    selector.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn weighted_is_as_smooth_as_nginx() {
+        let selector = Selector::of(SelectorKind::Weighted);
+        assert_eq!(
+            sequence(selector, &mut fleet(&[5, 1, 1]), 8),
+            [0, 0, 1, 0, 2, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn round_robin_goes_around() {
+        let selector = Selector::of(SelectorKind::RoundRobin);
+        assert_eq!(
+            sequence(selector, &mut fleet(&[9, 1, 1]), 7),
+            [0, 1, 2, 0, 1, 2, 0]
+        );
+    }
+
+    #[test]
+    fn fastest_response_weighs_what_is_in_flight() {
+        let selector = Selector::of(SelectorKind::FastestResponse);
+        let mut loads = fleet(&[1, 1]);
+        loads[0].latency_us = 1000.0;
+        loads[1].latency_us = 2500.0;
+        assert_eq!(selector.choose(&loads), Some(0));
+        loads[0].in_flight = 2;
+        assert_eq!(selector.choose(&loads), Some(1));
+        // What was never measured is tried.
+        loads[0].latency_us = 0.0;
+        assert_eq!(selector.choose(&loads), Some(0));
+    }
+
+    #[test]
+    fn cost_takes_the_cheapest_whatever_it_is_doing() {
+        let selector = Selector::of(SelectorKind::Cost);
+        let mut loads = fleet(&[1, 1]);
+        loads[1].cost = 0.5;
+        loads[1].in_flight = 9;
+        assert_eq!(selector.choose(&loads), Some(1));
+    }
+}

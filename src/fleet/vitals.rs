@@ -93,3 +93,92 @@ impl Vitals {
         !self.healthy && !busy && self.misses >= limit && unanswered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u32 = 2;
+
+    fn refused() -> Miss {
+        Miss::NoConnection("refused".to_owned())
+    }
+
+    fn healthy(now: Instant) -> Vitals {
+        let mut vitals = Vitals::new(now);
+        assert!(!vitals.healthy());
+        assert!(vitals.passed(0, now));
+        assert!(vitals.healthy());
+        vitals
+    }
+
+    #[test]
+    fn misses_in_a_row_eject_once() {
+        let now = Instant::now();
+        let mut vitals = healthy(now);
+        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(vitals.passed(0, now));
+        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(vitals.healthy());
+        assert!(vitals.missed(&refused(), false, LIMIT));
+        assert!(!vitals.healthy());
+        assert!(!vitals.missed(&refused(), false, LIMIT));
+    }
+
+    #[test]
+    fn an_answered_request_breaks_the_row() {
+        let mut vitals = healthy(Instant::now());
+        assert!(!vitals.missed(&refused(), false, LIMIT));
+        vitals.served();
+        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(vitals.healthy());
+    }
+
+    #[test]
+    fn neither_a_busy_backend_nor_our_own_lack_of_sockets_counts() {
+        let now = Instant::now();
+        let mut vitals = healthy(now);
+        for _ in 0..10 {
+            assert!(!vitals.missed(&refused(), true, LIMIT));
+            assert!(!vitals.missed(&Miss::NoSocket, false, LIMIT));
+        }
+        assert!(vitals.healthy());
+        assert!(!vitals.vanished(false, LIMIT, now));
+    }
+
+    #[test]
+    fn a_failed_request_outdates_probes_that_began_before() {
+        let now = Instant::now();
+        let mut vitals = healthy(now);
+        let before = vitals.failures();
+        assert_eq!(vitals.failed(), Some(1));
+        assert!(!vitals.passed(before, now));
+        assert!(!vitals.healthy());
+        assert_eq!(vitals.failed(), None);
+        assert!(vitals.passed(vitals.failures(), now));
+        assert_eq!(vitals.failed(), Some(3));
+        assert!(vitals.passed(vitals.failures(), now));
+        vitals.served();
+        assert_eq!(vitals.failed(), Some(1));
+    }
+
+    #[test]
+    fn only_the_unreachable_vanish_soon() {
+        let now = Instant::now();
+        let mut gone = healthy(now);
+        let mut stuck = healthy(now);
+        for _ in 0..LIMIT {
+            assert!(!gone.vanished(false, LIMIT, now));
+            gone.missed(&refused(), false, LIMIT);
+            stuck.missed(&Miss::TimedOut(Duration::from_secs(1)), false, LIMIT);
+        }
+        assert!(gone.vanished(false, LIMIT, now));
+        assert!(!gone.vanished(true, LIMIT, now));
+        assert!(!stuck.vanished(false, LIMIT, now));
+        assert!(stuck.vanished(false, LIMIT, now + FORGET_AFTER + Duration::from_secs(1)));
+        // A request that fails in between is no probe.
+        let mut failed = healthy(now);
+        failed.failed();
+        assert!(!failed.vanished(false, LIMIT, now));
+    }
+}

@@ -4,6 +4,7 @@ mod fake;
 mod health;
 mod membership;
 mod scan;
+mod selection;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use self::fake::{Fake, Mood, own_address};
 use super::*;
-use crate::settings::{PortRange, StaticBackend};
+use crate::settings::{PortRange, SelectorKind, StaticBackend};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
