@@ -182,3 +182,117 @@ fn anthropic_type(status: u16) -> &'static str {
         _ => "api_error",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const TEXT: &str = "no \"<model>\" & more";
+
+    #[test]
+    fn plain_errors_are_written_as_go_writes_them() {
+        assert_eq!(error_body("a <b>"), r#"{"error":"a \u003cb\u003e"}"#);
+        assert_eq!(error_line("a"), "{\"error\":\"a\"}\n");
+        assert_eq!(
+            error_body_with_detail("a\"b"),
+            r#"{"error":"a\"b","detail":"a\"b"}"#
+        );
+    }
+
+    #[test]
+    fn missing_models_are_told_in_the_words_of_each_handler() {
+        for operation in [
+            Operation::Generate,
+            Operation::Chat,
+            Operation::Show,
+            Operation::OpenAiChat,
+        ] {
+            assert_eq!(model_not_found(operation, "x"), "model 'x' not found");
+        }
+        for operation in [
+            Operation::Embed,
+            Operation::Embeddings,
+            Operation::OpenAiEmbeddings,
+        ] {
+            assert_eq!(
+                model_not_found(operation, "x"),
+                "model \"x\" not found, try pulling it first"
+            );
+        }
+    }
+
+    #[test]
+    fn each_style_has_its_shape() {
+        for (style, expected) in [
+            (ErrorStyle::Ollama, json!({"error": TEXT})),
+            (
+                ErrorStyle::OpenAi,
+                json!({"error": {"message": TEXT, "type": "not_found_error", "param": null, "code": null}}),
+            ),
+            (
+                ErrorStyle::OpenAiResponses,
+                json!({"error": {"message": TEXT, "type": "not_found_error", "param": null, "code": null}}),
+            ),
+            (
+                ErrorStyle::Anthropic,
+                json!({"type": "error", "error": {"type": "not_found_error", "message": TEXT}}),
+            ),
+        ] {
+            let body: Value = serde_json::from_slice(&style.body(404, TEXT)).unwrap();
+            assert_eq!(body, expected, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn statuses_have_the_types_that_clients_know() {
+        let kind = |style: ErrorStyle, status| -> String {
+            let body: Value = serde_json::from_slice(&style.body(status, "x")).unwrap();
+            body["error"]["type"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(kind(ErrorStyle::OpenAi, 400), "invalid_request_error");
+        assert_eq!(kind(ErrorStyle::OpenAi, 503), "api_error");
+        assert_eq!(kind(ErrorStyle::Anthropic, 503), "overloaded_error");
+        assert_eq!(kind(ErrorStyle::Anthropic, 413), "request_too_large");
+        assert_eq!(kind(ErrorStyle::Anthropic, 502), "api_error");
+    }
+
+    /// Whatever a stream was doing when it broke, its end is read as an error and not as an end.
+    #[test]
+    fn ends_of_broken_streams_are_understood_by_the_tap() {
+        use crate::dialect::ollama::{Ending, Tap};
+        for (operation, stream) in [
+            (
+                Operation::Chat,
+                "{\"response\":\"a\",\"done\":false}\n{\"respo",
+            ),
+            (
+                Operation::OpenAiChat,
+                "data: {\"choices\":[{}]}\n\ndata: {\"choi",
+            ),
+            (
+                Operation::OpenAiResponses,
+                "event: response.output_text.delta\ndata: {}\n\nevent: resp",
+            ),
+            (
+                Operation::AnthropicMessages,
+                "event: content_block_delta\ndata: {}\n\nevent: ping\ndata",
+            ),
+        ] {
+            for cut in 0..=stream.len() {
+                let mut tap = Tap::new(operation, true);
+                tap.feed(&stream.as_bytes()[..cut]);
+                assert_eq!(tap.finish(), Ending::Incomplete, "{operation:?} {cut}");
+                let end = ErrorStyle::of(operation).stream_end(502, TEXT, tap.mid_line());
+                let mut client = Tap::new(operation, true);
+                client.feed(&stream.as_bytes()[..cut]);
+                client.feed(&end);
+                assert!(!client.mid_line());
+                assert_eq!(client.finish(), Ending::Error, "{operation:?} {cut}");
+                if operation != Operation::OpenAiResponses {
+                    assert_eq!(client.error(), Some(TEXT));
+                }
+            }
+        }
+    }
+}

@@ -200,3 +200,146 @@ fn write_row(raw: &[u8], backend: Option<&str>, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&raw[fields.position()..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    const TAGS: &[u8] = include_bytes!("fixtures/tags.json");
+    const PS: &[u8] = include_bytes!("fixtures/ps.json");
+
+    fn tags(models: Value) -> Vec<ModelEntry> {
+        parse_tags(json!({ "models": models }).to_string().as_bytes()).unwrap()
+    }
+
+    fn names(body: &Bytes) -> Vec<String> {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let models = body["models"].as_array().unwrap().iter();
+        models
+            .map(|model| model["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_server_s_disk_is_read() {
+        let models = parse_tags(TAGS).unwrap();
+        assert_eq!(models.len(), 2);
+        assert_eq!(models[0].name, "qwen3:8b");
+        assert_eq!(
+            (models[0].size, &*models[0].digest),
+            (5_200_000_000, "aa11")
+        );
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_772_355_600, 123_456_789);
+        assert_eq!(models[0].modified_at, Some(time));
+        assert_eq!(merge_tags([&models[..]]), TAGS);
+    }
+
+    #[test]
+    fn a_server_s_memory_is_read() {
+        let loaded = parse_ps(PS).unwrap();
+        assert_eq!(loaded[1].canonical, "qwen3:8b");
+        assert_eq!(
+            (loaded[0].size, loaded[0].size_vram),
+            (3_000_000_000, 2_500_000_000)
+        );
+        let centuries = Duration::from_secs(292 * 365 * 24 * 3600);
+        let forever = SystemTime::UNIX_EPOCH + centuries;
+        assert!(loaded[0].expires_at.unwrap() > forever);
+        assert_eq!(merge_ps([(&loaded[..], None)]), PS);
+    }
+
+    #[test]
+    fn other_bodies_are_refused() {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "Ollama is running",
+            "<html>",
+            "{\"models\":{}}",
+            "{\"models\":[1]}",
+            "{\"models\":[{}]}",
+            "{\"models\":[{\"name\":1}]}",
+            "{\"models\":[{\"name\":\"a\",\"size\":\"1\"}]}",
+            "{\"models\":[]",
+            "{\"models\":[]} x",
+            "{\"object\":\"list\",\"data\":[]}",
+        ] {
+            assert!(parse_tags(body.as_bytes()).is_err(), "{body}");
+            assert!(parse_ps(body.as_bytes()).is_err(), "{body}");
+        }
+        for empty in ["{\"models\":[]}", "{\"models\":null}"] {
+            assert!(parse_tags(empty.as_bytes()).unwrap().is_empty());
+        }
+        assert_eq!(tags(json!([{"model": "A"}]))[0].canonical, "a:latest");
+        assert_eq!(
+            tags(json!([{"name": "a", "modified_at": "yesterday"}]))[0].modified_at,
+            None
+        );
+    }
+
+    #[test]
+    fn a_model_is_listed_once_as_its_newest_copy_is() {
+        let one = tags(json!([
+            {"name": "a:latest", "modified_at": "2026-01-01T00:00:00Z", "digest": "old"},
+            {"name": "b:1", "modified_at": "2026-02-01T00:00:00Z"},
+        ]));
+        let two = tags(json!([
+            {"name": "A:latest", "modified_at": "2026-03-01T00:00:00Z", "digest": "new", "extra": [1]},
+            {"name": "c:1"},
+        ]));
+        for order in [[&one[..], &two[..]], [&two[..], &one[..]]] {
+            let merged = merge_tags(order);
+            assert_eq!(names(&merged), ["A:latest", "b:1", "c:1"]);
+            let body: Value = serde_json::from_slice(&merged).unwrap();
+            assert_eq!(
+                (&body["models"][0]["digest"], &body["models"][0]["extra"]),
+                (&json!("new"), &json!([1]))
+            );
+        }
+        assert_eq!(merge_tags([]), r#"{"models":[]}"#);
+    }
+
+    #[test]
+    fn every_loaded_copy_is_a_row_that_can_name_its_backend() {
+        let loaded = parse_ps(PS).unwrap();
+        let merged = merge_ps([(&loaded[..], Some("gpu\"1")), (&loaded[1..], Some("gpu2"))]);
+        assert_eq!(names(&merged), ["llama3.2:latest", "qwen3:8b", "qwen3:8b"]);
+        let body: Value = serde_json::from_slice(&merged).unwrap();
+        let backends: Vec<_> = body["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| &row["backend"])
+            .collect();
+        assert_eq!(
+            backends,
+            [&json!("gpu\"1"), &json!("gpu\"1"), &json!("gpu2")]
+        );
+        assert_eq!(body["models"][2]["context_length"], 8192);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_listings_are_read_or_refused(
+            at in any::<prop::sample::Index>(),
+            damage in any::<u8>(),
+        ) {
+            for original in [TAGS, PS] {
+                let mut body = original.to_vec();
+                let at = at.index(body.len());
+                body[at] = damage;
+                if let Ok(models) = parse_tags(&body) {
+                    prop_assert!(parse_tags(&merge_tags([&models[..]])).is_ok());
+                }
+                if let Ok(loaded) = parse_ps(&body) {
+                    prop_assert_eq!(parse_ps(&merge_ps([(&loaded[..], Some("b"))])).unwrap().len(), loaded.len());
+                }
+            }
+        }
+    }
+}

@@ -235,3 +235,134 @@ impl std::fmt::Debug for CanonicalKey {
         self.as_str().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn spellings_of_one_model_meet() {
+        for (name, expected) in [
+            ("llama3.2", "llama3.2:latest"),
+            ("llama3.2:latest", "llama3.2:latest"),
+            (" Llama3.2:LATEST\n", "llama3.2:latest"),
+            ("library/llama3.2", "llama3.2:latest"),
+            ("Registry.Ollama.AI/Library/llama3.2", "llama3.2:latest"),
+            (
+                "https://registry.ollama.ai/library/llama3.2:1b",
+                "llama3.2:1b",
+            ),
+            ("registry.ollama.ai/mike/m", "mike/m:latest"),
+            ("mike/M:Q4_0", "mike/m:q4_0"),
+            (
+                "hf.co/unsloth/Qwen3-8B-GGUF:Q4_K_M",
+                "hf.co/unsloth/qwen3-8b-gguf:q4_k_m",
+            ),
+            (
+                "localhost:5000/library/m",
+                "localhost:5000/library/m:latest",
+            ),
+            ("localhost:5000/ns/m:t", "localhost:5000/ns/m:t"),
+            ("m:local", "m:latest"),
+            ("m:8b:LOCAL", "m:8b"),
+            ("m:cloud", "m:cloud"),
+            ("m:8b-cloud", "m:8b-cloud"),
+            ("m:8b:cloud", "m:8b-cloud"),
+            ("_m", "_m:latest"),
+        ] {
+            assert_eq!(canonical(name), expected, "{name}");
+            assert!(is_valid(name));
+        }
+        assert!(matches!(canonical("m:8b"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_ollama_refuses_is_refused_and_left_as_it_is() {
+        let long = "m".repeat(81);
+        let long_host = format!("{}/n/m", "h".repeat(351));
+        for name in [
+            ":",
+            ":t",
+            "m:",
+            "/m",
+            "n/",
+            "a/b/c/d",
+            "//m",
+            "m:t:u",
+            ".m",
+            "-m",
+            "m m",
+            "m@sha256",
+            "n.s/m",
+            "é",
+            "m:é",
+            "m\0",
+            "m\"",
+            "h//m",
+            &long,
+            &format!("m:{long}"),
+            &long_host,
+        ] {
+            assert_eq!(ModelName::parse(name), Err(NameError::Invalid), "{name:?}");
+            assert_eq!(canonical(name), name);
+        }
+        assert_eq!(ModelName::parse(" \t"), Err(NameError::Missing));
+        for name in [
+            "m:local:cloud",
+            "m:cloud:local",
+            "m:8b-cloud:local",
+            "m:cloud:cloud",
+        ] {
+            assert_eq!(
+                ModelName::parse(name),
+                Err(NameError::ConflictingSource),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_name_has_a_key() {
+        let part = "p".repeat(MAX_PART);
+        let name = format!("{}/{part}/{part}:{part}:cloud", "h".repeat(MAX_HOST));
+        assert_eq!(
+            CanonicalKey::new(&name).unwrap().as_str().len(),
+            MAX_CANONICAL
+        );
+    }
+
+    #[test]
+    fn a_key_finds_what_its_text_was_stored_under() {
+        let models: HashMap<Box<str>, u32, ahash::RandomState> =
+            [("llama3.2:latest".into(), 1), ("mike/m:q4".into(), 2)]
+                .into_iter()
+                .collect();
+        let find = |name| {
+            models
+                .get(CanonicalKey::new(name).unwrap().as_str())
+                .copied()
+        };
+        assert_eq!(find("LLAMA3.2"), Some(1));
+        assert_eq!(find("Mike/m:Q4"), Some(2));
+        assert_eq!(find("m:q4"), None);
+        let keys: HashMap<CanonicalKey, u32> = [(CanonicalKey::new("A").unwrap(), 3)].into();
+        assert_eq!(keys.get("a:latest"), Some(&3));
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_names_are_their_own_canonical_names(
+            name in prop_oneof!["([a-zA-Z0-9._:-]{1,12}/){0,3}[a-zA-Z0-9._-]{1,12}(:[a-zA-Z0-9._-]{1,9}){0,2}", any::<String>()],
+        ) {
+            let once = canonical(&name).into_owned();
+            if is_valid(&name) {
+                prop_assert!(is_valid(&once), "{once}");
+                let shouted = name.to_uppercase();
+                prop_assert_eq!(canonical(&shouted), once.as_str());
+            }
+            prop_assert_eq!(canonical(&once), once.as_str());
+        }
+    }
+}

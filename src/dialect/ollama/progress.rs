@@ -228,3 +228,175 @@ impl Line {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const PULL: &[u8] = include_bytes!("fixtures/pull.ndjson");
+
+    fn merge(count: usize) -> ProgressMerge {
+        ProgressMerge::new((0..count).map(|index| format!("gpu{index}:11434")))
+    }
+
+    fn lines(out: &[u8]) -> Vec<Value> {
+        assert!(out.is_empty() || out.ends_with(b"\n"));
+        let lines = out.split_inclusive(|&byte| byte == b'\n');
+        lines
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn one_backend_s_progress_comes_out_as_it_went_in() {
+        for size in 1..=PULL.len() {
+            let mut merge = merge(1);
+            let mut out = Vec::new();
+            for piece in PULL.chunks(size) {
+                merge.feed(0, piece, &mut out);
+            }
+            assert!(!merge.finished());
+            merge.end(0, None, &mut out);
+            assert!(merge.finished());
+            assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(PULL));
+        }
+    }
+
+    #[test]
+    fn bytes_are_summed_per_layer_and_steps_told_once() {
+        let mut merge = merge(2);
+        let mut out = Vec::new();
+        let step = b"{\"status\":\"pulling manifest\"}\n";
+        merge.feed(0, step, &mut out);
+        merge.feed(1, step, &mut out);
+        merge.feed(
+            0,
+            b"{\"status\":\"pulling ab\",\"digest\":\"d\",\"total\":10,\"completed\":4}\n",
+            &mut out,
+        );
+        merge.feed(
+            1,
+            b"{\"status\":\"pulling ab\",\"digest\":\"d\",\"total\":10}\n",
+            &mut out,
+        );
+        merge.feed(
+            1,
+            b"{\"status\":\"pulling ab\",\"digest\":\"d\",\"total\":10,\"completed\":10}\n",
+            &mut out,
+        );
+        let layer = |total, completed| json!({"status": "pulling ab", "digest": "d", "total": total, "completed": completed});
+        let expected = [
+            json!({"status": "pulling manifest"}),
+            layer(10, 4),
+            layer(20, 4),
+            layer(20, 14),
+        ];
+        assert_eq!(lines(&out), expected);
+    }
+
+    #[test]
+    fn success_takes_every_backend() {
+        let mut merge = merge(2);
+        let mut out = Vec::new();
+        merge.feed(0, b"{\"status\":\"success\"}\n", &mut out);
+        merge.end(0, None, &mut out);
+        assert!(out.is_empty() && !merge.finished());
+        merge.feed(1, b"{\"status\":\"success\"}", &mut out);
+        merge.end(1, None, &mut out);
+        assert_eq!(lines(&out), [json!({"status": "success"})]);
+        assert_eq!(merge.result(), Ok(()));
+    }
+
+    #[test]
+    fn failures_are_told_at_the_end_with_their_backends() {
+        let mut merge = merge(4);
+        let mut out = Vec::new();
+        merge.feed(
+            1,
+            b"{\"error\":\"no space left on device\"}\n{\"status\":\"success\"}\n",
+            &mut out,
+        );
+        merge.end(1, Some("later words"), &mut out);
+        merge.end(2, Some("connection refused"), &mut out);
+        merge.feed(3, b"{\"status\":\"pulling manifest\"}\n", &mut out);
+        merge.end(3, None, &mut out);
+        merge.end(3, None, &mut out);
+        assert!(!merge.finished());
+        merge.feed(0, b"{\"status\":\"success\"}\n", &mut out);
+        merge.end(0, None, &mut out);
+        let text = "failed on 3 of 4 backends: gpu1:11434: no space left on device; \
+            gpu2:11434: connection refused; gpu3:11434: ended without success";
+        assert_eq!(
+            lines(&out),
+            [
+                json!({"status": "pulling manifest"}),
+                json!({"error": text})
+            ]
+        );
+        assert_eq!(merge.result(), Err(text.to_owned()));
+    }
+
+    #[test]
+    fn hostile_progress_stays_bounded() {
+        let mut merge = merge(2);
+        let mut out = Vec::new();
+        for layer in 0..MAX_LAYERS + 10 {
+            let line = format!(
+                "{{\"status\":\"s{layer}\",\"digest\":\"{layer}\",\"total\":18446744073709551615}}\n"
+            );
+            merge.feed(0, line.as_bytes(), &mut out);
+            merge.feed(1, line.as_bytes(), &mut out);
+            merge.feed(
+                1,
+                format!("{{\"status\":\"step {layer}\"}}\n").as_bytes(),
+                &mut out,
+            );
+        }
+        assert_eq!(
+            (merge.layers.len(), merge.steps.len()),
+            (MAX_LAYERS, MAX_STEPS)
+        );
+        merge.feed(0, &vec![b'x'; 1 << 20], &mut out);
+        merge.feed(0, b"\nnot json\n[]\n{\"status\":1}\n", &mut out);
+        merge.feed(
+            0,
+            format!("{{\"error\":\"{}\"}}\n", "é".repeat(5000)).as_bytes(),
+            &mut out,
+        );
+        merge.end(0, None, &mut out);
+        assert!(merge.result().unwrap_err().len() < 2 * MAX_ERROR);
+        lines(&out);
+    }
+
+    proptest! {
+        #[test]
+        fn any_interleaving_ends_with_one_closing_line(
+            pieces in prop::collection::vec((0usize..3, 1usize..60), 0..40),
+            failed in prop::option::of(0usize..3),
+        ) {
+            let mut merge = merge(3);
+            let mut out = Vec::new();
+            let mut rest = [PULL; 3];
+            for (backend, size) in pieces {
+                let (piece, after) = rest[backend].split_at(size.min(rest[backend].len()));
+                merge.feed(backend, piece, &mut out);
+                rest[backend] = after;
+            }
+            for (backend, rest) in rest.into_iter().enumerate() {
+                let failure = (failed == Some(backend)).then_some("reset");
+                if failure.is_none() {
+                    merge.feed(backend, rest, &mut out);
+                }
+                merge.end(backend, failure, &mut out);
+            }
+            let lines = lines(&out);
+            let closing = |line: &Value| line["status"] == "success" || line["error"].is_string();
+            prop_assert_eq!(lines.iter().filter(|line| closing(line)).count(), 1);
+            let last = lines.last().unwrap();
+            prop_assert_eq!(last["status"] == "success", failed.is_none());
+            prop_assert!(closing(last));
+        }
+    }
+}

@@ -345,3 +345,6 @@ fn speaks_of_images(operation: Operation, messages: &[u8]) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

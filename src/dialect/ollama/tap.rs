@@ -158,3 +158,6 @@ impl Tap {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,11 @@ impl Tail {
         self.bytes.extend_from_slice(from_piece);
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The beginning of the body, or bytes that rule an error out once that is gone.
     pub(super) fn head(&self) -> &[u8] {
         if self.cut { b"[" } else { &self.bytes }
