@@ -1,1 +1,3 @@
-//! Under construction.
+//! The request path: the only floor that touches a Pingora session.
+
+pub mod listener;

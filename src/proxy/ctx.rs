@@ -1,0 +1,79 @@
+//! What is kept about one request, grouped by lifetime: set once, replaced per attempt, the outcome.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+use crate::dialect::ollama::{Operation, Usage};
+use crate::ids::ModelId;
+
+/// The context that Pingora carries through the phases of one request.
+#[derive(Debug)]
+pub struct Ctx {
+    pub inbound: Inbound,
+    pub attempt: Attempt,
+    pub outcome: Outcome,
+}
+
+/// Set once, when the request's head has been read.
+#[derive(Debug)]
+pub struct Inbound {
+    pub started: Instant,
+    pub operation: Option<Operation>,
+    pub model: Option<ModelId>,
+    pub streams: bool,
+    pub request_id: HeaderValue,
+    pub client: Option<IpAddr>,
+}
+
+/// Replaced with every attempt.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// From 1; 0 until a backend was reached for.
+    pub number: u32,
+    pub backend: Option<Arc<str>>,
+    /// Position of the backend's provider in the configuration.
+    pub provider: Option<usize>,
+    /// Whether the backend had to load the model.
+    pub cold: bool,
+}
+
+/// What the logging phase records.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// HTTP status as the client saw it; 499 for a client that left, 0 until known.
+    pub status: u16,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    pub waited: Duration,
+    /// When the first content was there.
+    pub first_content: Option<Instant>,
+    pub usage: Option<Usage>,
+    /// Content lines or events that were streamed.
+    pub content_lines: u64,
+    /// The answer broke after its first content.
+    pub broken: bool,
+    /// The failure's code, for the access log.
+    pub code: Option<&'static str>,
+    /// Whether a series is recorded: false for a connection that never sent a request.
+    pub counted: bool,
+}
+
+impl Ctx {
+    pub fn new() -> Self {
+        Self {
+            inbound: Inbound {
+                started: Instant::now(),
+                operation: None,
+                model: None,
+                streams: false,
+                request_id: HeaderValue::from_static("-"),
+                client: None,
+            },
+            attempt: Attempt::default(),
+            outcome: Outcome::default(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Which header fields cross the gateway: hop-by-hop fields and credentials stay on their side,
+//! `X-Forwarded-*` is stated, lengths are exact.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::settings::Forwarded;
+
+/// RFC 9110 §7.6.1, and the fields that older proxies treat alike.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What a client sends for the gateway alone: credentials, and fields that it answers itself.
+/// `Accept-Encoding` goes because a compressed answer cannot be watched for its end.
+const FOR_THE_GATEWAY: [HeaderName; 12] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    header::EXPECT,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::ACCEPT_ENCODING,
+    HeaderName::from_static("x-priority"),
+    HeaderName::from_static("x-backend"),
+];
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
+pub const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
+
+/// What the request's head is rewritten with.
+pub struct Rewrite<'a> {
+    /// The backend's authority.
+    pub host: &'a HeaderValue,
+    /// `Authorization` of the provider, where it has one.
+    pub authorization: Option<&'a HeaderValue>,
+    /// Bytes of the body that will follow; `None` for a request without one.
+    pub content_length: Option<usize>,
+    pub request_id: &'a HeaderValue,
+    pub client: Option<IpAddr>,
+    pub forwarded: Forwarded,
+}
+
+/// The head that goes to the backend.
+///
+/// # Errors
+/// When the client's path or a field cannot be written as HTTP/1.1.
+pub fn upstream_request(inbound: &RequestHeader, rewrite: &Rewrite<'_>) -> pingora::Result<RequestHeader> {
+    let fields = &inbound.headers;
+    let mut head = RequestHeader::build(inbound.method.clone(), inbound.raw_path(), Some(fields.len() + 4))?;
+    head.insert_header(header::HOST, rewrite.host)?;
+    for (name, value) in fields {
+        let dropped = HOP_BY_HOP.contains(name)
+            || FOR_THE_GATEWAY.contains(name)
+            || is_forwarding(name)
+            || *name == X_REQUEST_ID
+            || nominated(fields, name);
+        if !dropped {
+            head.append_header(name, value)?;
+        }
+    }
+    if let Some(length) = rewrite.content_length {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
+    }
+    if let Some(authorization) = rewrite.authorization {
+        head.insert_header(header::AUTHORIZATION, authorization)?;
+    }
+    head.insert_header(X_REQUEST_ID, rewrite.request_id)?;
+    state_forwarding(inbound, rewrite, &mut head)?;
+    Ok(head)
+}
+
+fn is_forwarding(name: &HeaderName) -> bool {
+    *name == X_FORWARDED_FOR
+        || *name == X_FORWARDED_PROTO
+        || *name == X_FORWARDED_HOST
+        || *name == header::FORWARDED
+}
+
+/// Whether `Connection` names the field as hop-by-hop (RFC 9110 §7.6.1).
+fn nominated(fields: &HeaderMap, name: &HeaderName) -> bool {
+    fields.get_all(header::CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+    })
+}
+
+fn state_forwarding(inbound: &RequestHeader, rewrite: &Rewrite<'_>, head: &mut RequestHeader) -> pingora::Result<()> {
+    let (Some(client), false) = (rewrite.client, rewrite.forwarded == Forwarded::Off) else {
+        return Ok(());
+    };
+    let append = rewrite.forwarded == Forwarded::Append;
+    let before = inbound.headers.get(X_FORWARDED_FOR).filter(|_| append);
+    head.insert_header(X_FORWARDED_FOR, joined(before, &client.to_string()))?;
+    let kept = |name: &HeaderName| inbound.headers.get(name).filter(|_| append);
+    head.insert_header(
+        X_FORWARDED_PROTO,
+        kept(&X_FORWARDED_PROTO).cloned().unwrap_or(HeaderValue::from_static("http")),
+    )?;
+    if let Some(host) = kept(&X_FORWARDED_HOST).or_else(|| inbound.headers.get(header::HOST)) {
+        head.insert_header(X_FORWARDED_HOST, host)?;
+    }
+    // RFC 7239 §4: an IPv6 address is quoted and in brackets.
+    if let Some(before) = kept(&header::FORWARDED) {
+        let element = match client {
+            IpAddr::V4(address) => format!("for={address};proto=http"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\";proto=http"),
+        };
+        head.insert_header(header::FORWARDED, joined(Some(before), &element))?;
+    }
+    Ok(())
+}
+
+fn joined(before: Option<&HeaderValue>, last: &str) -> Vec<u8> {
+    let mut value = Vec::with_capacity(before.map_or(0, HeaderValue::len) + 2 + last.len());
+    if let Some(before) = before {
+        value.extend_from_slice(before.as_bytes());
+        value.extend_from_slice(b", ");
+    }
+    value.extend_from_slice(last.as_bytes());
+    value
+}
+
+/// The backend's head as the client gets it: hop-by-hop fields out, framing for the client's version.
+///
+/// # Errors
+/// When a field cannot be written, which Pingora would have refused on its way in.
+pub fn downstream_response(
+    answer: &ResponseHeader,
+    client: Version,
+    method: &Method,
+    request_id: &HeaderValue,
+) -> pingora::Result<ResponseHeader> {
+    let fields = &answer.headers;
+    let mut head = ResponseHeader::build(answer.status, Some(fields.len() + 3))?;
+    for (name, value) in fields {
+        if !(HOP_BY_HOP.contains(name) || nominated(fields, name)) {
+            head.append_header(name, value)?;
+        }
+    }
+    head.insert_header(X_REQUEST_ID, request_id)?;
+    frame(&mut head, client, method)?;
+    Ok(head)
+}
+
+/// States how the body's end is marked: a length, chunks, or (HTTP/1.0) the connection's end.
+///
+/// # Errors
+/// Never in practice; the field is a constant.
+pub fn frame(head: &mut ResponseHeader, client: Version, method: &Method) -> pingora::Result<()> {
+    let bodiless = *method == Method::HEAD || head.status == 204 || head.status == 304;
+    if client == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbound(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", b"/api/chat?x=1", None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn rewritten(fields: &[(&'static str, &str)], forwarded: Forwarded) -> RequestHeader {
+        let rewrite = Rewrite {
+            host: &HeaderValue::from_static("gpu1:11434"),
+            authorization: None,
+            content_length: Some(12),
+            request_id: &HeaderValue::from_static("id-1"),
+            client: Some("10.0.0.9".parse().unwrap()),
+            forwarded,
+        };
+        upstream_request(&inbound(fields), &rewrite).unwrap()
+    }
+
+    fn get<'a>(head: &'a RequestHeader, name: &str) -> Option<&'a str> {
+        head.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn credentials_and_hop_by_hop_fields_stay() {
+        let head = rewritten(
+            &[
+                ("Host", "proxy"),
+                ("Authorization", "Bearer secret"),
+                ("X-Api-Key", "secret"),
+                ("Cookie", "a=b"),
+                ("Connection", "close, X-Mine"),
+                ("X-Mine", "1"),
+                ("Transfer-Encoding", "chunked"),
+                ("Expect", "100-continue"),
+                ("X-Priority", "high"),
+                ("User-Agent", "test"),
+            ],
+            Forwarded::Append,
+        );
+        for gone in ["authorization", "x-api-key", "cookie", "connection", "x-mine", "transfer-encoding", "expect", "x-priority"] {
+            assert_eq!(get(&head, gone), None, "{gone}");
+        }
+        assert_eq!(get(&head, "host"), Some("gpu1:11434"));
+        assert_eq!(get(&head, "user-agent"), Some("test"));
+        assert_eq!(get(&head, "content-length"), Some("12"));
+        assert_eq!(head.raw_path(), b"/api/chat?x=1");
+    }
+
+    #[test]
+    fn forwarding_is_appended_replaced_or_dropped() {
+        let came = [("Host", "h"), ("X-Forwarded-For", "1.2.3.4"), ("Forwarded", "for=1.2.3.4")];
+        let head = rewritten(&came, Forwarded::Append);
+        assert_eq!(get(&head, "x-forwarded-for"), Some("1.2.3.4, 10.0.0.9"));
+        assert_eq!(get(&head, "forwarded"), Some("for=1.2.3.4, for=10.0.0.9;proto=http"));
+        assert_eq!(get(&head, "x-forwarded-host"), Some("h"));
+        let head = rewritten(&came, Forwarded::Replace);
+        assert_eq!(get(&head, "x-forwarded-for"), Some("10.0.0.9"));
+        assert_eq!(get(&head, "forwarded"), None);
+        let head = rewritten(&came, Forwarded::Off);
+        assert_eq!(get(&head, "x-forwarded-for"), None);
+    }
+
+    #[test]
+    fn answers_are_framed_for_the_clients_version() {
+        let mut answer = ResponseHeader::build(200, None).unwrap();
+        answer.insert_header("Transfer-Encoding", "chunked").unwrap();
+        answer.insert_header("Connection", "close").unwrap();
+        let id = HeaderValue::from_static("id-1");
+        let framed = |version| downstream_response(&answer, version, &Method::POST, &id).unwrap();
+        assert!(framed(Version::HTTP_11).headers.contains_key("transfer-encoding"));
+        assert!(!framed(Version::HTTP_10).headers.contains_key("transfer-encoding"));
+        assert!(!framed(Version::HTTP_2).headers.contains_key("transfer-encoding"));
+        assert!(!framed(Version::HTTP_11).headers.contains_key("connection"));
+    }
+}
