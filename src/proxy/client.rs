@@ -101,7 +101,7 @@ pub async fn refuse(
 
 fn refusal_head(style: ErrorStyle, failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {
     let mut head = ResponseHeader::build(failure.status, Some(6))?;
-    head.insert_header(header::CONTENT_TYPE, style.content_type())?;
+    head.insert_header(header::CONTENT_TYPE, "application/json; charset=utf-8")?;
     head.insert_header(heads::X_REQUEST_ID, request_id)?;
     if let Some(seconds) = failure.retry_after {
         head.insert_header(header::RETRY_AFTER, HeaderValue::from(seconds))?;

@@ -1,3 +1,93 @@
-//! The request path: the only floor that touches a Pingora session.
+//! The request path: the only floor that touches a Pingora session. The files follow a request:
+//! `listener` (connection) -> `phases` (Pingora's hooks) -> `intake` (what is asked) -> `journey`
+//! (slot, attempts, failover) -> `attempt` (one backend until its first content) -> `relay` (the
+//! stream) -> `record` (what is counted).
 
-pub mod listener;
+mod attempt;
+mod body;
+mod client;
+mod ctx;
+mod drain;
+mod failure;
+mod heads;
+mod intake;
+mod journey;
+mod listener;
+mod local;
+mod manage;
+mod outgoing;
+mod phases;
+mod record;
+mod relay;
+mod upstream;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::server::configuration::ServerConf;
+use pingora_limits::inflight::Inflight;
+
+use crate::admission::Dispatcher;
+use crate::fleet::Fleet;
+use crate::metrics::{AttemptCounters, Metrics};
+use crate::settings::Settings;
+
+pub use drain::Drain;
+pub use listener::{Bounds, Gate};
+
+/// Everything that a request needs, shared by all of them.
+pub struct Gateway {
+    settings: Arc<Settings>,
+    fleet: Arc<Fleet>,
+    dispatcher: Arc<Dispatcher>,
+    metrics: Arc<Metrics>,
+    drain: Arc<Drain>,
+    upstreams: Vec<ProviderSide>,
+    clients: Inflight,
+    request_ids: intake::RequestIds,
+}
+
+/// What all attempts at one provider share.
+struct ProviderSide {
+    connector: Arc<Connector>,
+    authorization: Option<HeaderValue>,
+    attempts: AttemptCounters,
+}
+
+impl Gateway {
+    /// A gateway over `fleet`, whose events `dispatcher` already observes.
+    pub fn new(
+        settings: Arc<Settings>,
+        fleet: Arc<Fleet>,
+        dispatcher: Arc<Dispatcher>,
+        metrics: Arc<Metrics>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        let upstreams = fleet
+            .providers()
+            .map(|provider| ProviderSide {
+                connector: Arc::new(Connector::new(Some(connector_options(provider.settings.pool.size)))),
+                authorization: None,
+                attempts: metrics.attempts(&provider.name),
+            })
+            .collect();
+        Self {
+            settings,
+            fleet,
+            dispatcher,
+            metrics,
+            drain,
+            upstreams,
+            clients: Inflight::new(),
+            request_ids: intake::RequestIds::new(),
+        }
+    }
+}
+
+fn connector_options(pool_size: usize) -> ConnectorOptions {
+    let mut options = ConnectorOptions::from_server_conf(&ServerConf::default());
+    options.keepalive_pool_size = pool_size;
+    options
+}

@@ -1,6 +1,7 @@
 //! Ollama's API: routes, model names, request scan, response tap, listings, errors and progress.
 
 mod error;
+mod fault;
 mod keep_alive;
 mod listing;
 mod multipart;
@@ -13,6 +14,7 @@ mod splice;
 mod tap;
 
 pub use error::*;
+pub use fault::is_request_fault;
 pub use listing::*;
 pub use names::*;
 pub use operation::*;

@@ -84,6 +84,11 @@ impl Tap {
         }
     }
 
+    /// Whether the answer is lines or events rather than one body.
+    pub fn streams(&self) -> bool {
+        !matches!(self.form, Form::Whole(_))
+    }
+
     /// Looks at the next bytes of the answer.
     pub fn feed(&mut self, piece: &[u8]) {
         let report = &mut self.report;

@@ -1,0 +1,37 @@
+//! Which of Ollama's 500 answers are the request's fault: another backend would say the same, and the
+//! one that said it is well.
+
+/// Beginnings of the errors that Ollama answers with 500 although the request is wrong (api/types.go,
+/// server/routes.go: option types are checked when a runner is scheduled, `format` when it runs).
+const REQUEST_FAULTS: [&str; 5] = [
+    "invalid format",
+    "option \\\"",
+    "invalid options",
+    "failed to parse grammar",
+    "unable to create sampling context: failed to parse grammar",
+];
+
+/// Whether `body`, the answer to a request that failed with 500, blames the request.
+pub fn is_request_fault(body: &[u8]) -> bool {
+    let Ok(body) = std::str::from_utf8(body) else {
+        return false;
+    };
+    let Some((_, text)) = body.split_once("\"error\":\"") else {
+        return false;
+    };
+    REQUEST_FAULTS.iter().any(|fault| text.starts_with(fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_requests_fault_from_the_servers() {
+        assert!(is_request_fault(br#"{"error":"option \"num_ctx\" must be of type integer"}"#));
+        assert!(is_request_fault(br#"{"error":"invalid format: \"xml\"; expected \"json\""}"#));
+        assert!(!is_request_fault(br#"{"error":"model runner has unexpectedly stopped"}"#));
+        assert!(!is_request_fault(b"Internal Server Error"));
+        assert!(!is_request_fault(b"\xff"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Pingora's hooks. The whole journey runs in `request_filter`: Pingora picks a peer before it has
+//! read the body and sends the head before the first content, so its own upstream half can neither
+//! choose by model nor fail over after a 200. Subrequests can, at the price of a second session, two
+//! channels and a task per attempt; `docs/benchmarks.md` has the comparison.
+
+use async_trait::async_trait;
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+
+use super::Gateway;
+use super::client;
+use super::ctx::Ctx;
+use super::failure::Stop;
+use super::intake;
+use super::listener::HeadWatch;
+use crate::dialect::ollama::ErrorStyle;
+
+/// Pingora's error type for journeys that end without a whole answer; it is not logged.
+const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new()
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<()> {
+        if let Some(watch) = HeadWatch::of(session.digest()) {
+            watch.head_is_whole();
+        }
+        let keepalive = self.settings.server.keepalive_timeout.as_secs().max(1);
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(keepalive));
+        }
+        session.downstream_session.set_pipelining_enabled(true);
+        session.downstream_session.set_write_timeout(Some(self.settings.timeouts.between_chunks));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
+        let _in_flight = self.drain.enter();
+        let _gauge = intake::GaugeGuard::new(&self.metrics.in_flight);
+        let framing = intake::framing(session);
+        intake::identify(self, session, ctx);
+        if self.drain.draining() {
+            session.set_keepalive(None);
+        }
+        let stop = match self.serve(session, ctx, &framing).await {
+            Ok(()) => return Ok(true),
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Failure(failure) => {
+                ctx.outcome.status = failure.status;
+                ctx.outcome.code = Some(failure.code);
+                let style = ctx.inbound.operation.map_or(ErrorStyle::Ollama, ErrorStyle::of);
+                let client = &mut session.downstream_session;
+                match client::refuse(client, &framing, style, &failure, &ctx.inbound.request_id).await {
+                    Ok(bytes) => {
+                        ctx.outcome.bytes = bytes;
+                        return Ok(true);
+                    }
+                    Err(_) => ctx.outcome.status = 499,
+                }
+            }
+            Stop::ClientGone => {
+                ctx.outcome.status = 499;
+                ctx.outcome.code = Some("client_gone");
+            }
+            Stop::Broken => ctx.outcome.broken = true,
+        }
+        // Ends the connection without the terminator that would make the answer look whole.
+        Err(Error::new(JOURNEY_ENDED))
+    }
+
+    /// Not reached: every request is answered in `request_filter`.
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+        Err(Error::new(JOURNEY_ENDED))
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        if *error.etype() != JOURNEY_ENDED && session.response_written().is_none() {
+            ctx.outcome.status = 500;
+            if let Ok(mut head) = ResponseHeader::build(500, Some(1)) {
+                let _ = head.insert_header(http::header::CONTENT_LENGTH, "0");
+                let _ = session.write_response_header(Box::new(head), true).await;
+            }
+        }
+        FailToProxy { error_code: ctx.outcome.status, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
+        self.record(session, ctx);
+        if let Some(watch) = HeadWatch::of(session.digest()) {
+            watch.expect_head();
+        }
+    }
+}
