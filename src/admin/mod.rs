@@ -1,1 +1,10 @@
-//! Under construction.
+//! Endpoints that Remuda answers itself: health, backends, metrics, and what Ollama clients ask of the
+//! fleet as a whole. Pure functions of snapshots; `service` puts them on the admin listener.
+
+mod gauges;
+mod pages;
+mod service;
+
+pub use gauges::refresh;
+pub use pages::{Page, backends, healthy_backends, ps, root, tags, version};
+pub use service::{Accepting, AdminService};

@@ -3,9 +3,11 @@
 //! [`scheduler`] decides and knows nothing of sockets, tasks or clocks; [`Dispatcher`] lets tasks wait for it.
 
 mod dispatcher;
+mod observer;
 mod permit;
 pub mod scheduler;
 
 pub use dispatcher::{Dispatcher, Want};
+pub use observer::FleetEvents;
 pub use permit::Permit;
 pub use scheduler::{BackendSpec, Loaded, Outcome, Policy, Refusal, Residency, Snapshot, Wanted};

@@ -26,33 +26,33 @@ const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 const STALE_CONNECTIONS: u32 = 3;
 
 /// What every attempt at one request has in common.
-pub struct Job {
-    pub operation: Operation,
-    pub body: Bytes,
-    pub has_body: bool,
-    pub streams: bool,
+pub(super) struct Job {
+    pub(super) operation: Operation,
+    pub(super) body: Bytes,
+    pub(super) has_body: bool,
+    pub(super) streams: bool,
 }
 
 /// An answer that has begun.
-pub struct Answer {
-    pub upstream: Upstream,
-    pub head: ResponseHeader,
+pub(super) struct Answer {
+    pub(super) upstream: Upstream,
+    pub(super) head: ResponseHeader,
     /// The body as far as it has been read.
-    pub begun: BytesMut,
+    pub(super) begun: BytesMut,
     /// The body has come to its end.
-    pub ended: bool,
-    pub tap: Tap,
+    pub(super) ended: bool,
+    pub(super) tap: Tap,
 }
 
 /// A backend's own error answer.
 #[derive(Debug)]
-pub struct ErrorAnswer {
-    pub head: ResponseHeader,
-    pub body: Bytes,
+pub(super) struct ErrorAnswer {
+    pub(super) head: ResponseHeader,
+    pub(super) body: Bytes,
 }
 
 /// Why an attempt gave no answer.
-pub enum Setback {
+pub(super) enum Setback {
     /// The client left.
     ClientGone,
     /// Another backend may do better.
@@ -69,7 +69,11 @@ pub enum Setback {
 
 impl Setback {
     fn next(outcome: AttemptOutcome, report: fleet::Outcome) -> Self {
-        Setback::Next { outcome, report: Some(report), answer: None }
+        Setback::Next {
+            outcome,
+            report: Some(report),
+            answer: None,
+        }
     }
 
     fn reset() -> Self {
@@ -113,12 +117,19 @@ impl Gateway {
     }
 }
 
-async fn begin(side: &ProviderSide, job: &Job, backend: &Backend, head: RequestHeader) -> Result<Answer, Setback> {
+async fn begin(
+    side: &ProviderSide,
+    job: &Job,
+    backend: &Backend,
+    head: RequestHeader,
+) -> Result<Answer, Setback> {
     let mut stale = 0;
     loop {
         let mut upstream = Upstream::connect(side.connector.clone(), backend.peer.clone())
             .await
-            .map_err(|_| Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed))?;
+            .map_err(|_| {
+                Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
+            })?;
         match exchange(&mut upstream, head.clone(), &job.body).await {
             Ok(()) => return first_content(upstream, job).await,
             Err(NoHead::Stale) if stale < STALE_CONNECTIONS => stale += 1,
@@ -128,8 +139,18 @@ async fn begin(side: &ProviderSide, job: &Job, backend: &Backend, head: RequestH
 }
 
 /// Sends the request and reads the head of its answer.
-async fn exchange(upstream: &mut Upstream, head: RequestHeader, body: &Bytes) -> Result<(), NoHead> {
-    let broken = |upstream: &Upstream| if upstream.reused { NoHead::Stale } else { NoHead::Broken };
+async fn exchange(
+    upstream: &mut Upstream,
+    head: RequestHeader,
+    body: &Bytes,
+) -> Result<(), NoHead> {
+    let broken = |upstream: &Upstream| {
+        if upstream.reused {
+            NoHead::Stale
+        } else {
+            NoHead::Broken
+        }
+    };
     if upstream.send(head, body).await.is_err() {
         // A backend may answer (413, 503) without taking the whole body.
         let answered = tokio::time::timeout(EARLY_ANSWER_TIMEOUT, upstream.read_head()).await;
@@ -140,7 +161,9 @@ async fn exchange(upstream: &mut Upstream, head: RequestHeader, body: &Bytes) ->
     }
     match upstream.read_head().await {
         Ok(_) => Ok(()),
-        Err(error) if *error.etype() == pingora::ErrorType::ConnectionClosed => Err(broken(upstream)),
+        Err(error) if *error.etype() == pingora::ErrorType::ConnectionClosed => {
+            Err(broken(upstream))
+        }
         Err(_) => Err(NoHead::Broken),
     }
 }
@@ -182,7 +205,13 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setb
             _ => {}
         }
     }
-    Ok(Answer { upstream, head, begun, ended, tap })
+    Ok(Answer {
+        upstream,
+        head,
+        begun,
+        ended,
+        tap,
+    })
 }
 
 fn is_stream(head: &ResponseHeader) -> bool {
@@ -198,10 +227,19 @@ async fn refused(upstream: &mut Upstream, job: &Job, head: &ResponseHeader) -> O
     if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || model_vanished) {
         return None;
     }
-    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream)).await.unwrap_or_default();
-    let answer = Box::new(ErrorAnswer { head: without_length(head), body });
+    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
+        .await
+        .unwrap_or_default();
+    let answer = Box::new(ErrorAnswer {
+        head: without_length(head),
+        body,
+    });
     if !status.is_server_error() {
-        return Some(Setback::Next { outcome: AttemptOutcome::Refused, report: None, answer: Some(answer) });
+        return Some(Setback::Next {
+            outcome: AttemptOutcome::Refused,
+            report: None,
+            answer: Some(answer),
+        });
     }
     if ollama::is_request_fault(&answer.body) {
         return Some(Setback::Final(answer));
@@ -245,7 +283,9 @@ impl Gateway {
             inbound,
             &heads::Rewrite {
                 host: &backend.host,
-                authorization: self.upstreams[backend.provider.index].authorization.as_ref(),
+                authorization: self.upstreams[backend.provider.index]
+                    .authorization
+                    .as_ref(),
                 content_length: job.has_body.then_some(job.body.len()),
                 request_id: &ctx.request_id,
                 client: ctx.client,

@@ -10,11 +10,11 @@ use super::failure::{Failure, Stop};
 
 /// Bounds on a request body.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyBounds {
+pub(super) struct BodyBounds {
     /// Bytes.
-    pub max: usize,
+    pub(super) max: usize,
     /// Between two pieces.
-    pub pause: Duration,
+    pub(super) pause: Duration,
 }
 
 /// The whole body; empty when the request has none.
@@ -22,18 +22,28 @@ pub struct BodyBounds {
 /// # Errors
 /// 400 for framing that two servers may read differently, 408 for a body that stalls, 413 past the
 /// bound, 415 for a compressed one; [`Stop::ClientGone`] when the client leaves.
-pub async fn read(session: &mut ServerSession, bounds: BodyBounds) -> Result<Bytes, Stop> {
+pub(super) async fn read(session: &mut ServerSession, bounds: BodyBounds) -> Result<Bytes, Stop> {
     let head = session.req_header();
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     if chunked && has_raw_content_length(session) {
         // RFC 9112 §6.1: a smuggling attempt or a broken client.
-        return Err(Failure::bad_request("both Content-Length and Transfer-Encoding are given; send one").closing().into());
+        return Err(Failure::bad_request(
+            "both Content-Length and Transfer-Encoding are given; send one",
+        )
+        .closing()
+        .into());
     }
     let head = session.req_header();
     if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(Failure::new(415, "compressed_body", "compressed request bodies are not supported; send the body as it is").closing().into());
+        return Err(Failure::new(
+            415,
+            "compressed_body",
+            "compressed request bodies are not supported; send the body as it is",
+        )
+        .closing()
+        .into());
     }
     let stated = head
         .headers
@@ -48,12 +58,19 @@ pub async fn read(session: &mut ServerSession, bounds: BodyBounds) -> Result<Byt
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if continues {
-        session.write_continue_response().await.map_err(|_| Stop::ClientGone)?;
+        session
+            .write_continue_response()
+            .await
+            .map_err(|_| Stop::ClientGone)?;
     }
     collect(session, stated, bounds).await
 }
 
-async fn collect(session: &mut ServerSession, stated: Option<usize>, bounds: BodyBounds) -> Result<Bytes, Stop> {
+async fn collect(
+    session: &mut ServerSession,
+    stated: Option<usize>,
+    bounds: BodyBounds,
+) -> Result<Bytes, Stop> {
     let Some(first) = piece(session, bounds.pause).await? else {
         return Ok(Bytes::new());
     };
@@ -64,7 +81,9 @@ async fn collect(session: &mut ServerSession, stated: Option<usize>, bounds: Bod
         // Tells the session that the body is whole; the usual small request is never copied.
         return match piece(session, bounds.pause).await? {
             None => Ok(first),
-            Some(_) => Err(Failure::bad_request("more body than Content-Length states").closing().into()),
+            Some(_) => Err(Failure::bad_request("more body than Content-Length states")
+                .closing()
+                .into()),
         };
     }
     let mut whole = BytesMut::with_capacity(stated.unwrap_or(first.len() * 2));
@@ -84,16 +103,29 @@ async fn piece(session: &mut ServerSession, pause: Duration) -> Result<Option<By
         Ok(Ok(piece)) => Ok(piece),
         Ok(Err(error)) => Err(match error.etype() {
             pingora::ErrorType::InvalidHTTPHeader | pingora::ErrorType::Custom(_) => {
-                Failure::bad_request("the request body's framing is invalid").closing().into()
+                Failure::bad_request("the request body's framing is invalid")
+                    .closing()
+                    .into()
             }
             _ => Stop::ClientGone,
         }),
-        Err(_) => Err(Failure::new(408, "slow_body", "the request body stalled; the limit is the setting server.body_timeout").closing().into()),
+        Err(_) => Err(Failure::new(
+            408,
+            "slow_body",
+            "the request body stalled; the limit is the setting server.body_timeout",
+        )
+        .closing()
+        .into()),
     }
 }
 
 fn too_large(max: usize) -> Failure {
-    Failure::new(413, "body_too_large", format!("request body larger than {max} bytes; the limit is the setting server.max_body")).closing()
+    Failure::new(
+        413,
+        "body_too_large",
+        format!("request body larger than {max} bytes; the limit is the setting server.max_body"),
+    )
+    .closing()
 }
 
 /// Pingora drops Content-Length when both are given, so the raw head is asked.

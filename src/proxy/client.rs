@@ -12,13 +12,13 @@ use crate::dialect::ollama::ErrorStyle;
 
 /// The version and method that decide how answers are framed.
 #[derive(Clone, Debug)]
-pub struct Framing {
-    pub version: Version,
-    pub method: Method,
+pub(super) struct Framing {
+    pub(super) version: Version,
+    pub(super) method: Method,
 }
 
 /// Resolves when the client has closed its connection or reset its stream; never otherwise.
-pub async fn departed(client: &mut ServerSession) {
+pub(super) async fn departed(client: &mut ServerSession) {
     // Reads nothing but the connection's end: the body is read, and a pipelined request is put aside.
     while client.read_body_or_idle(true).await.is_ok() {
         tokio::task::yield_now().await;
@@ -29,7 +29,7 @@ pub async fn departed(client: &mut ServerSession) {
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub async fn write_head(client: &mut ServerSession, head: ResponseHeader) -> Result<(), Stop> {
+pub(super) async fn write_head(client: &mut ServerSession, head: ResponseHeader) -> Result<(), Stop> {
     client
         .write_response_header(Box::new(head))
         .await
@@ -40,13 +40,17 @@ pub async fn write_head(client: &mut ServerSession, head: ResponseHeader) -> Res
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead or the client reads too slowly.
-pub async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Result<(), Stop> {
+pub(super) async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Result<(), Stop> {
     if piece.is_empty() {
         return Ok(());
     }
     let written = match client {
         ServerSession::H1(http1) => http1.write_body(piece).await.map(|_| ()),
-        other => other.write_response_body(Bytes::copy_from_slice(piece), false).await,
+        other => {
+            other
+                .write_response_body(Bytes::copy_from_slice(piece), false)
+                .await
+        }
     };
     written.map_err(|_| Stop::ClientGone)
 }
@@ -55,7 +59,7 @@ pub async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Result<(),
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
+pub(super) async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
     client
         .write_response_body(Bytes::new(), true)
         .await
@@ -66,7 +70,7 @@ pub async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub async fn respond(
+pub(super) async fn respond(
     client: &mut ServerSession,
     framing: &Framing,
     mut head: ResponseHeader,
@@ -85,21 +89,27 @@ pub async fn respond(
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub async fn refuse(
+pub(super) async fn refuse(
     client: &mut ServerSession,
     framing: &Framing,
     style: ErrorStyle,
     failure: &Failure,
     request_id: &HeaderValue,
 ) -> Result<u64, Stop> {
-    let head = refusal_head(style, failure, request_id).map_err(|_| Stop::Broken)?;
+    let head = refusal_head(failure, request_id).map_err(|_| Stop::Broken)?;
     if failure.close {
         client.set_keepalive(None);
     }
-    respond(client, framing, head, style.body(failure.status, &failure.text)).await
+    respond(
+        client,
+        framing,
+        head,
+        style.body(failure.status, &failure.text),
+    )
+    .await
 }
 
-fn refusal_head(style: ErrorStyle, failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {
+fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {
     let mut head = ResponseHeader::build(failure.status, Some(6))?;
     head.insert_header(header::CONTENT_TYPE, "application/json; charset=utf-8")?;
     head.insert_header(heads::X_REQUEST_ID, request_id)?;

@@ -6,46 +6,59 @@ use std::borrow::Cow;
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
-pub struct Failure {
+pub(super) struct Failure {
     /// HTTP status.
-    pub status: u16,
+    pub(super) status: u16,
     /// One of a few constants, for logs.
-    pub code: &'static str,
+    pub(super) code: &'static str,
     /// For the client; never holds a credential or a prompt.
-    pub text: Cow<'static, str>,
+    pub(super) text: Cow<'static, str>,
     /// Seconds for `Retry-After`.
-    pub retry_after: Option<u32>,
+    pub(super) retry_after: Option<u32>,
     /// For `Allow`, with 405.
-    pub allow: Option<&'static str>,
+    pub(super) allow: Option<&'static str>,
     /// The request's body was not read to its end, so its connection cannot serve another.
-    pub close: bool,
+    pub(super) close: bool,
 }
 
 impl Failure {
-    pub fn new(status: u16, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, text: text.into(), retry_after: None, allow: None, close: false }
+    pub(super) fn new(status: u16, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            text: text.into(),
+            retry_after: None,
+            allow: None,
+            close: false,
+        }
     }
 
     /// With `Retry-After`.
     #[must_use]
-    pub fn retry_after(self, seconds: u32) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+    pub(super) fn retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
     }
 
     /// Ends the client's connection after the answer.
     #[must_use]
-    pub fn closing(self) -> Self {
-        Self { close: true, ..self }
+    pub(super) fn closing(self) -> Self {
+        Self {
+            close: true,
+            ..self
+        }
     }
 
-    pub fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "bad_request", text)
     }
 }
 
 /// Why a request's journey ended before its answer was whole.
 #[derive(Debug)]
-pub enum Stop {
+pub(super) enum Stop {
     /// Nothing was sent yet: the client gets this.
     Failure(Failure),
     /// The client left; there is nobody to answer.

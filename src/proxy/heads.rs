@@ -41,30 +41,37 @@ const FOR_THE_GATEWAY: [HeaderName; 12] = [
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
-pub const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
+pub(super) const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
 
 /// What the request's head is rewritten with.
-pub struct Rewrite<'a> {
+pub(super) struct Rewrite<'a> {
     /// The backend's authority.
-    pub host: &'a HeaderValue,
+    pub(super) host: &'a HeaderValue,
     /// `Authorization` of the provider, where it has one.
-    pub authorization: Option<&'a HeaderValue>,
+    pub(super) authorization: Option<&'a HeaderValue>,
     /// Bytes of the body that will follow; `None` for a request without one.
-    pub content_length: Option<usize>,
-    pub request_id: &'a HeaderValue,
-    pub client: Option<IpAddr>,
-    pub forwarded: Forwarded,
+    pub(super) content_length: Option<usize>,
+    pub(super) request_id: &'a HeaderValue,
+    pub(super) client: Option<IpAddr>,
+    pub(super) forwarded: Forwarded,
 }
 
 /// The head that goes to the backend.
 ///
 /// # Errors
 /// When the client's path or a field cannot be written as HTTP/1.1.
-pub fn upstream_request(inbound: &RequestHeader, rewrite: &Rewrite<'_>) -> pingora::Result<RequestHeader> {
+pub(super) fn upstream_request(
+    inbound: &RequestHeader,
+    rewrite: &Rewrite<'_>,
+) -> pingora::Result<RequestHeader> {
     let fields = &inbound.headers;
-    let mut head = RequestHeader::build(inbound.method.clone(), inbound.raw_path(), Some(fields.len() + 4))?;
+    let mut head = RequestHeader::build(
+        inbound.method.clone(),
+        inbound.raw_path(),
+        Some(fields.len() + 4),
+    )?;
     head.insert_header(header::HOST, rewrite.host)?;
     for (name, value) in fields {
         let dropped = HOP_BY_HOP.contains(name)
@@ -97,14 +104,19 @@ fn is_forwarding(name: &HeaderName) -> bool {
 /// Whether `Connection` names the field as hop-by-hop (RFC 9110 §7.6.1).
 fn nominated(fields: &HeaderMap, name: &HeaderName) -> bool {
     fields.get_all(header::CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+        value.as_bytes().split(|byte| *byte == b',').any(|token| {
+            token
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_str().as_bytes())
+        })
     })
 }
 
-fn state_forwarding(inbound: &RequestHeader, rewrite: &Rewrite<'_>, head: &mut RequestHeader) -> pingora::Result<()> {
+fn state_forwarding(
+    inbound: &RequestHeader,
+    rewrite: &Rewrite<'_>,
+    head: &mut RequestHeader,
+) -> pingora::Result<()> {
     let (Some(client), false) = (rewrite.client, rewrite.forwarded == Forwarded::Off) else {
         return Ok(());
     };
@@ -114,7 +126,9 @@ fn state_forwarding(inbound: &RequestHeader, rewrite: &Rewrite<'_>, head: &mut R
     let kept = |name: &HeaderName| inbound.headers.get(name).filter(|_| append);
     head.insert_header(
         X_FORWARDED_PROTO,
-        kept(&X_FORWARDED_PROTO).cloned().unwrap_or(HeaderValue::from_static("http")),
+        kept(&X_FORWARDED_PROTO)
+            .cloned()
+            .unwrap_or(HeaderValue::from_static("http")),
     )?;
     if let Some(host) = kept(&X_FORWARDED_HOST).or_else(|| inbound.headers.get(header::HOST)) {
         head.insert_header(X_FORWARDED_HOST, host)?;
@@ -144,7 +158,7 @@ fn joined(before: Option<&HeaderValue>, last: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// When a field cannot be written, which Pingora would have refused on its way in.
-pub fn downstream_response(
+pub(super) fn downstream_response(
     answer: &ResponseHeader,
     client: Version,
     method: &Method,
@@ -166,10 +180,14 @@ pub fn downstream_response(
 ///
 /// # Errors
 /// Never in practice; the field is a constant.
-pub fn frame(head: &mut ResponseHeader, client: Version, method: &Method) -> pingora::Result<()> {
+pub(super) fn frame(head: &mut ResponseHeader, client: Version, method: &Method) -> pingora::Result<()> {
     let bodiless = *method == Method::HEAD || head.status == 204 || head.status == 304;
-    if client == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    if client == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        head.insert_header(
+            header::TRANSFER_ENCODING,
+            HeaderValue::from_static("chunked"),
+        )?;
     }
     Ok(())
 }
@@ -219,7 +237,16 @@ mod tests {
             ],
             Forwarded::Append,
         );
-        for gone in ["authorization", "x-api-key", "cookie", "connection", "x-mine", "transfer-encoding", "expect", "x-priority"] {
+        for gone in [
+            "authorization",
+            "x-api-key",
+            "cookie",
+            "connection",
+            "x-mine",
+            "transfer-encoding",
+            "expect",
+            "x-priority",
+        ] {
             assert_eq!(get(&head, gone), None, "{gone}");
         }
         assert_eq!(get(&head, "host"), Some("gpu1:11434"));
@@ -230,10 +257,17 @@ mod tests {
 
     #[test]
     fn forwarding_is_appended_replaced_or_dropped() {
-        let came = [("Host", "h"), ("X-Forwarded-For", "1.2.3.4"), ("Forwarded", "for=1.2.3.4")];
+        let came = [
+            ("Host", "h"),
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("Forwarded", "for=1.2.3.4"),
+        ];
         let head = rewritten(&came, Forwarded::Append);
         assert_eq!(get(&head, "x-forwarded-for"), Some("1.2.3.4, 10.0.0.9"));
-        assert_eq!(get(&head, "forwarded"), Some("for=1.2.3.4, for=10.0.0.9;proto=http"));
+        assert_eq!(
+            get(&head, "forwarded"),
+            Some("for=1.2.3.4, for=10.0.0.9;proto=http")
+        );
         assert_eq!(get(&head, "x-forwarded-host"), Some("h"));
         let head = rewritten(&came, Forwarded::Replace);
         assert_eq!(get(&head, "x-forwarded-for"), Some("10.0.0.9"));
@@ -245,13 +279,27 @@ mod tests {
     #[test]
     fn answers_are_framed_for_the_clients_version() {
         let mut answer = ResponseHeader::build(200, None).unwrap();
-        answer.insert_header("Transfer-Encoding", "chunked").unwrap();
+        answer
+            .insert_header("Transfer-Encoding", "chunked")
+            .unwrap();
         answer.insert_header("Connection", "close").unwrap();
         let id = HeaderValue::from_static("id-1");
         let framed = |version| downstream_response(&answer, version, &Method::POST, &id).unwrap();
-        assert!(framed(Version::HTTP_11).headers.contains_key("transfer-encoding"));
-        assert!(!framed(Version::HTTP_10).headers.contains_key("transfer-encoding"));
-        assert!(!framed(Version::HTTP_2).headers.contains_key("transfer-encoding"));
+        assert!(
+            framed(Version::HTTP_11)
+                .headers
+                .contains_key("transfer-encoding")
+        );
+        assert!(
+            !framed(Version::HTTP_10)
+                .headers
+                .contains_key("transfer-encoding")
+        );
+        assert!(
+            !framed(Version::HTTP_2)
+                .headers
+                .contains_key("transfer-encoding")
+        );
         assert!(!framed(Version::HTTP_11).headers.contains_key("connection"));
     }
 }

@@ -46,7 +46,10 @@ pub(super) struct RequestIds {
 
 impl RequestIds {
     pub(super) fn new() -> Self {
-        Self { prefix: rand::random(), next: AtomicU32::new(0) }
+        Self {
+            prefix: rand::random(),
+            next: AtomicU32::new(0),
+        }
     }
 
     fn make(&self) -> HeaderValue {
@@ -60,7 +63,10 @@ impl RequestIds {
 /// How the client's answer must be framed.
 pub(super) fn framing(session: &Session) -> Framing {
     let head = session.req_header();
-    Framing { version: head.version, method: head.method.clone() }
+    Framing {
+        version: head.version,
+        method: head.method.clone(),
+    }
 }
 
 /// Fills in who asks, under which id.
@@ -72,7 +78,10 @@ pub(super) fn identify(gateway: &Gateway, session: &Session, ctx: &mut Ctx) {
         .req_header()
         .headers
         .get(heads::X_REQUEST_ID)
-        .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic))
+        .filter(|id| {
+            (1..=MAX_REQUEST_ID).contains(&id.len())
+                && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        })
         .cloned()
         .unwrap_or_else(|| gateway.request_ids.make());
 }
@@ -85,17 +94,28 @@ pub(super) fn operation(session: &Session) -> Result<Operation, Failure> {
     let head = session.req_header();
     let path = head.uri.path();
     ollama::route(&head.method, path).map_err(|miss| match miss {
-        Miss::NotFound => Failure::new(404, "not_found", format!("Endpoint not found: {}", shown(path))),
+        Miss::NotFound => Failure::new(
+            404,
+            "not_found",
+            format!("Endpoint not found: {}", shown(path)),
+        ),
         Miss::MethodNotAllowed { allow } => Failure {
             allow: Some(allow),
-            ..Failure::new(405, "method_not_allowed", format!("Method {} not allowed for {}", head.method, shown(path)))
+            ..Failure::new(
+                405,
+                "method_not_allowed",
+                format!("Method {} not allowed for {}", head.method, shown(path)),
+            )
         },
     })
 }
 
 /// A path as an error may repeat it.
 fn shown(path: &str) -> &str {
-    let end = path.char_indices().nth(200).map_or(path.len(), |(index, _)| index);
+    let end = path
+        .char_indices()
+        .nth(200)
+        .map_or(path.len(), |(index, _)| index);
     &path[..end]
 }
 
@@ -113,7 +133,9 @@ pub(super) fn priority(session: &Session) -> Result<i32, Failure> {
         _ if text.eq_ignore_ascii_case("normal") => Ok(0),
         _ if text.eq_ignore_ascii_case("low") => Ok(-10),
         _ => text.parse().map_err(|_| {
-            Failure::bad_request("X-Priority must be high, normal, low, or a whole number (higher goes first)")
+            Failure::bad_request(
+                "X-Priority must be high, normal, low, or a whole number (higher goes first)",
+            )
         }),
     }
 }
@@ -121,7 +143,10 @@ pub(super) fn priority(session: &Session) -> Result<i32, Failure> {
 impl Gateway {
     /// Reads the body within the configured bounds.
     pub(super) async fn read_body(&self, session: &mut Session) -> Result<Bytes, Stop> {
-        let bounds = BodyBounds { max: self.settings.server.max_body, pause: self.settings.server.body_timeout };
+        let bounds = BodyBounds {
+            max: self.settings.server.max_body,
+            pause: self.settings.server.body_timeout,
+        };
         body::read(&mut session.downstream_session, bounds).await
     }
 
@@ -139,14 +164,20 @@ impl Gateway {
         match facts.stream {
             Some(true) => Err(Failure::bad_request(ollama::STREAMING_REFUSED)),
             Some(false) => Ok(None),
-            None if operation.streams_by_default() => Ok(Some(ollama::set_stream(body, facts, false))),
+            None if operation.streams_by_default() => {
+                Ok(Some(ollama::set_stream(body, facts, false)))
+            }
             None => Ok(None),
         }
     }
 }
 
 /// The model that the request names, or the path of `/v1/models/:model`.
-pub(super) fn model_of<'a>(operation: Operation, path: &'a str, facts: &'a RequestFacts<'a>) -> Cow<'a, str> {
+pub(super) fn model_of<'a>(
+    operation: Operation,
+    path: &'a str,
+    facts: &'a RequestFacts<'a>,
+) -> Cow<'a, str> {
     match operation {
         Operation::OpenAiModel => Cow::Borrowed(operation.argument(path).unwrap_or_default()),
         _ => Cow::Borrowed(&facts.model),

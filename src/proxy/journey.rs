@@ -27,15 +27,23 @@ impl Gateway {
     ///
     /// # Errors
     /// What the client is to be told instead, or why it cannot be told anything.
-    pub(super) async fn serve(&self, session: &mut Session, ctx: &mut Ctx, framing: &Framing) -> Result<(), Stop> {
+    pub(super) async fn serve(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+    ) -> Result<(), Stop> {
         let _share = self.share_of(ctx)?;
         if let Some(answer) = self.compatibility_endpoint(session) {
             return self.reply(session, ctx, framing, answer).await;
         }
         if framing.method == Method::OPTIONS {
-            return self.forward_unscheduled(session, ctx, framing, Operation::Root, None).await;
+            return self
+                .forward_unscheduled(session, ctx, framing, Operation::Root, None)
+                .await;
         }
-        let operation = intake::operation(session).map_err(|failure| closing_with_body(session, failure))?;
+        let operation =
+            intake::operation(session).map_err(|failure| closing_with_body(session, failure))?;
         ctx.inbound.operation = Some(operation);
         if operation.is_management() {
             return self.manage(session, ctx, framing, operation).await;
@@ -57,18 +65,32 @@ impl Gateway {
         };
         let (guard, count) = self.clients.incr(client, 1);
         if count > limit as isize {
-            let text = format!("more than {limit} requests in flight from this address; the limit is the setting server.max_in_flight_per_client");
-            return Err(Failure::new(429, "too_many_in_flight", text).retry_after(1).closing());
+            let text = format!(
+                "more than {limit} requests in flight from this address; the limit is the setting server.max_in_flight_per_client"
+            );
+            return Err(Failure::new(429, "too_many_in_flight", text)
+                .retry_after(1)
+                .closing());
         }
         Ok(Some(guard))
     }
 
     /// A request that runs a model: it waits for a slot.
-    async fn infer(&self, session: &mut Session, ctx: &mut Ctx, framing: &Framing, operation: Operation) -> Result<(), Stop> {
-        let priority = intake::priority(session).map_err(|failure| closing_with_body(session, failure))?;
-        let pinned = self.pinned(session).map_err(|failure| closing_with_body(session, failure))?;
+    async fn infer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        let priority =
+            intake::priority(session).map_err(|failure| closing_with_body(session, failure))?;
+        let pinned = self
+            .pinned(session)
+            .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body).map_err(|error| Failure::bad_request(error.to_string()))?;
+        let facts = ollama::scan_request(operation, &body)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
         let name = &*facts.model;
         if name.is_empty() {
             return Err(nameless(operation).into());
@@ -82,8 +104,18 @@ impl Gateway {
             ctx.inbound.streams = false;
         }
         ctx.inbound.model = self.fleet.models().lookup(name);
-        let not_found = || Failure::new(404, "model_not_found", ollama::model_not_found(operation, name));
-        let mut want = Want { wanted: ctx.inbound.model.map_or(Wanted::Unlisted, Wanted::Model), priority, pinned };
+        let not_found = || {
+            Failure::new(
+                404,
+                "model_not_found",
+                ollama::model_not_found(operation, name),
+            )
+        };
+        let mut want = Want {
+            wanted: ctx.inbound.model.map_or(Wanted::Unlisted, Wanted::Model),
+            priority,
+            pinned,
+        };
         let client = &mut session.downstream_session;
         let mut admitted = self.admit(client, want).await?;
         if matches!(admitted, Err(Refusal::UnknownModel)) && ctx.inbound.model.is_none() {
@@ -97,12 +129,22 @@ impl Gateway {
         let permit = admitted.map_err(|refusal| refused(&refusal, not_found))?;
         let not_found = not_found();
         drop(facts);
-        let job = Job { operation, body: spliced.unwrap_or(body), has_body: true, streams: ctx.inbound.streams };
-        self.travel(session, ctx, framing, job, permit, not_found).await
+        let job = Job {
+            operation,
+            body: spliced.unwrap_or(body),
+            has_body: true,
+            streams: ctx.inbound.streams,
+        };
+        self.travel(session, ctx, framing, job, permit, not_found)
+            .await
     }
 
     /// Waits for a slot, unless the client leaves first.
-    async fn admit(&self, client: &mut ServerSession, want: Want) -> Result<Result<Permit, Refusal>, Stop> {
+    async fn admit(
+        &self,
+        client: &mut ServerSession,
+        want: Want,
+    ) -> Result<Result<Permit, Refusal>, Stop> {
         tokio::select! {
             biased;
             admitted = self.dispatcher.acquire(want) => Ok(admitted),
@@ -120,7 +162,11 @@ impl Gateway {
         mut permit: Permit,
         not_found: Failure,
     ) -> Result<(), Stop> {
-        let total = self.settings.timeouts.total.map(|total| ctx.inbound.started + total);
+        let total = self
+            .settings
+            .timeouts
+            .total
+            .map(|total| ctx.inbound.started + total);
         let mut last: Option<Box<ErrorAnswer>> = None;
         loop {
             ctx.outcome.waited += permit.waited();
@@ -128,13 +174,19 @@ impl Gateway {
             ctx.attempt.cold = permit.cold();
             let Some(backend) = self.fleet.backend(permit.backend()) else {
                 // It left between the decision and now; that is no attempt.
-                permit = self.next_permit(session, permit, last.as_deref()).await?.map_err(|refusal| refused(&refusal, || not_found.clone()))?;
+                permit = self
+                    .next_permit(session, permit)
+                    .await?
+                    .map_err(|refusal| refused(&refusal, || not_found.clone()))?;
                 continue;
             };
             ctx.attempt.backend = Some(Arc::clone(&backend.name));
             ctx.attempt.provider = Some(backend.provider.index);
             if permit.cold() {
-                self.metrics.cold_loads.with_label_values(&[&*backend.provider.name]).inc();
+                self.metrics
+                    .cold_loads
+                    .with_label_values(&[&*backend.provider.name])
+                    .inc();
             }
             let started = Instant::now();
             let serving = backend.begin();
@@ -143,23 +195,51 @@ impl Gateway {
                     ctx.outcome.first_content = Some(Instant::now());
                     permit.first_content();
                     let ttft = started.elapsed();
-                    self.fleet.report(backend.id, fleet::Outcome::Served { response_time: ttft });
-                    let job = Job { body: Bytes::new(), ..job };
-                    return self.finish(session, ctx, framing, &job, &backend, permit, answer, ttft, total).await;
+                    self.fleet.report(
+                        backend.id,
+                        fleet::Outcome::Served {
+                            response_time: ttft,
+                        },
+                    );
+                    let job = Job {
+                        body: Bytes::new(),
+                        ..job
+                    };
+                    return self
+                        .finish(
+                            session, ctx, framing, &job, &backend, permit, answer, ttft, total,
+                        )
+                        .await;
                 }
                 Err(Setback::ClientGone) => {
-                    self.upstreams[backend.provider.index].attempts.count(AttemptOutcome::ClientGone);
+                    self.upstreams[backend.provider.index]
+                        .attempts
+                        .count(AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
                 }
                 Err(Setback::Final(answer)) => {
-                    self.upstreams[backend.provider.index].attempts.count(AttemptOutcome::Refused);
+                    self.upstreams[backend.provider.index]
+                        .attempts
+                        .count(AttemptOutcome::Refused);
                     drop(permit);
                     return self.relay_error(session, ctx, framing, *answer).await;
                 }
-                Err(Setback::Next { outcome, report, answer }) => {
+                Err(Setback::Next {
+                    outcome,
+                    report,
+                    answer,
+                }) => {
                     drop(serving);
-                    self.upstreams[backend.provider.index].attempts.count(outcome);
-                    log::info!("{} at {}: attempt {} of request {:?}", outcome.name(), backend.name, ctx.attempt.number, ctx.inbound.request_id);
+                    self.upstreams[backend.provider.index]
+                        .attempts
+                        .count(outcome);
+                    log::info!(
+                        "{} at {}: attempt {} of request {:?}",
+                        outcome.name(),
+                        backend.name,
+                        ctx.attempt.number,
+                        ctx.inbound.request_id
+                    );
                     if let Some(report) = report {
                         self.fleet.report(backend.id, report);
                     }
@@ -171,20 +251,31 @@ impl Gateway {
                 drop(permit);
                 Err(Refusal::Exhausted)
             } else {
-                self.next_permit(session, permit, last.as_deref()).await?
+                self.next_permit(session, permit).await?
             };
             permit = match next {
                 Ok(permit) => permit,
-                Err(_) => return match last {
-                    Some(answer) => self.relay_error(session, ctx, framing, *answer).await,
-                    None => Err(Failure::new(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED).into()),
-                },
+                Err(_) => {
+                    return match last {
+                        Some(answer) => self.relay_error(session, ctx, framing, *answer).await,
+                        None => Err(Failure::new(
+                            502,
+                            "all_attempts_failed",
+                            ollama::ALL_ATTEMPTS_FAILED,
+                        )
+                        .into()),
+                    };
+                }
             };
         }
     }
 
     /// A slot elsewhere, unless the client leaves first.
-    async fn next_permit(&self, session: &mut Session, permit: Permit, _last: Option<&ErrorAnswer>) -> Result<Result<Permit, Refusal>, Stop> {
+    async fn next_permit(
+        &self,
+        session: &mut Session,
+        permit: Permit,
+    ) -> Result<Result<Permit, Refusal>, Stop> {
         tokio::select! {
             biased;
             next = permit.retry() => Ok(next),
@@ -192,7 +283,7 @@ impl Gateway {
         }
     }
 
-    async fn try_backend(
+    pub(super) async fn try_backend(
         &self,
         session: &mut Session,
         ctx: &Ctx,
@@ -202,13 +293,27 @@ impl Gateway {
     ) -> Result<Answer, Setback> {
         let head = self
             .upstream_head(session.req_header(), &ctx.inbound, job, backend)
-            .map_err(|_| Setback::Next { outcome: AttemptOutcome::Refused, report: None, answer: None })?;
+            .map_err(|_| Setback::Next {
+                outcome: AttemptOutcome::Refused,
+                report: None,
+                answer: None,
+            })?;
         let patience = Instant::now() + self.settings.timeouts.first_byte;
         let deadline = total.map_or(patience, |total| total.min(patience));
-        self.attempt(&mut session.downstream_session, job, backend, head, deadline).await
+        self.attempt(
+            &mut session.downstream_session,
+            job,
+            backend,
+            head,
+            deadline,
+        )
+        .await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one attempt; a struct would be made once and taken apart at once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
+    )]
     async fn finish(
         &self,
         session: &mut Session,
@@ -222,17 +327,38 @@ impl Gateway {
         total: Option<Instant>,
     ) -> Result<(), Stop> {
         let _serving = backend.begin();
-        let relayed = self.relay(&mut session.downstream_session, ctx, framing, job, answer, total).await;
+        let relayed = self
+            .relay(
+                &mut session.downstream_session,
+                ctx,
+                framing,
+                job,
+                answer,
+                total,
+            )
+            .await;
         let attempts = &self.upstreams[backend.provider.index].attempts;
         match relayed {
             Ok(relayed) => {
-                attempts.count(if relayed.complete { AttemptOutcome::Ok } else { AttemptOutcome::BrokenStream });
-                permit.finish(Outcome { ok: relayed.complete, load: relayed.load_duration, ttft: Some(ttft) });
+                attempts.count(if relayed.complete {
+                    AttemptOutcome::Ok
+                } else {
+                    AttemptOutcome::BrokenStream
+                });
+                permit.finish(Outcome {
+                    ok: relayed.complete,
+                    load: relayed.load_duration,
+                    ttft: Some(ttft),
+                });
                 self.note_broken(ctx, backend);
                 Ok(())
             }
             Err(stop) => {
-                attempts.count(if matches!(stop, Stop::ClientGone) { AttemptOutcome::ClientGone } else { AttemptOutcome::BrokenStream });
+                attempts.count(if matches!(stop, Stop::ClientGone) {
+                    AttemptOutcome::ClientGone
+                } else {
+                    AttemptOutcome::BrokenStream
+                });
                 drop(permit);
                 self.note_broken(ctx, backend);
                 Err(stop)
@@ -243,20 +369,35 @@ impl Gateway {
     /// An answer that broke off is counted, and the backend is probed anew.
     fn note_broken(&self, ctx: &Ctx, backend: &Backend) {
         if ctx.outcome.broken {
-            self.metrics.broken_streams.with_label_values(&[&*backend.provider.name]).inc();
+            self.metrics
+                .broken_streams
+                .with_label_values(&[&*backend.provider.name])
+                .inc();
             self.fleet.report(backend.id, fleet::Outcome::Reset);
         }
     }
 
     /// The backend's own error, when no other candidate is left.
-    async fn relay_error(&self, session: &mut Session, ctx: &mut Ctx, framing: &Framing, answer: ErrorAnswer) -> Result<(), Stop> {
-        let head = heads::downstream_response(&answer.head, framing.version, &framing.method, &ctx.inbound.request_id)
-            .map_err(|_| Stop::Broken)?;
+    pub(super) async fn relay_error(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        answer: ErrorAnswer,
+    ) -> Result<(), Stop> {
+        let head = heads::downstream_response(
+            &answer.head,
+            framing.version,
+            &framing.method,
+            &ctx.inbound.request_id,
+        )
+        .map_err(|_| Stop::Broken)?;
         ctx.outcome.status = head.status.as_u16();
         ctx.outcome.code = Some("backend_error");
         let mut head = head;
         head.remove_header(&header::TRANSFER_ENCODING);
-        ctx.outcome.bytes = client::respond(&mut session.downstream_session, framing, head, answer.body).await?;
+        ctx.outcome.bytes =
+            client::respond(&mut session.downstream_session, framing, head, answer.body).await?;
         Ok(())
     }
 
@@ -271,19 +412,31 @@ impl Gateway {
             .iter()
             .find(|backend| *backend.name == *name)
             .map(|backend| Some(backend.id))
-            .ok_or_else(|| Failure::bad_request("X-Backend names no known backend; GET /__proxy/backends lists them"))
+            .ok_or_else(|| {
+                Failure::bad_request(
+                    "X-Backend names no known backend; GET /__proxy/backends lists them",
+                )
+            })
     }
 }
 
 /// An error that comes before the body was read ends the connection if there is a body.
 pub(super) fn closing_with_body(session: &mut Session, failure: Failure) -> Failure {
-    if session.downstream_session.is_body_empty() { failure } else { failure.closing() }
+    if session.downstream_session.is_body_empty() {
+        failure
+    } else {
+        failure.closing()
+    }
 }
 
 /// What Ollama says to a request that names no model.
 fn nameless(operation: Operation) -> Failure {
     match operation {
-        Operation::Generate | Operation::Embed => Failure::new(404, "model_not_found", ollama::model_not_found(operation, "")),
+        Operation::Generate | Operation::Embed => Failure::new(
+            404,
+            "model_not_found",
+            ollama::model_not_found(operation, ""),
+        ),
         _ => Failure::bad_request(ollama::MODEL_REQUIRED),
     }
 }
@@ -293,15 +446,24 @@ fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
     let seconds = |after: &Duration| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX);
     match refusal {
         Refusal::UnknownModel => not_found(),
-        Refusal::UnknownBackend => Failure::bad_request("X-Backend names no known backend; GET /__proxy/backends lists them"),
+        Refusal::UnknownBackend => Failure::bad_request(
+            "X-Backend names no known backend; GET /__proxy/backends lists them",
+        ),
         Refusal::QueueFull { retry_after } => {
             Failure::new(503, "queue_full", ollama::SERVER_BUSY).retry_after(seconds(retry_after))
         }
-        Refusal::TimedOut { healthy: true, retry_after } => {
-            Failure::new(503, "queue_timeout", ollama::QUEUE_TIMEOUT).retry_after(seconds(retry_after))
+        Refusal::TimedOut {
+            healthy: true,
+            retry_after,
+        } => Failure::new(503, "queue_timeout", ollama::QUEUE_TIMEOUT)
+            .retry_after(seconds(retry_after)),
+        Refusal::TimedOut {
+            healthy: false,
+            retry_after,
         }
-        Refusal::TimedOut { healthy: false, retry_after } | Refusal::NoHealthyBackend { retry_after } => {
-            Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS).retry_after(seconds(retry_after))
+        | Refusal::NoHealthyBackend { retry_after } => {
+            Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
+                .retry_after(seconds(retry_after))
         }
         Refusal::Exhausted => Failure::new(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED),
     }

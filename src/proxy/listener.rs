@@ -55,7 +55,12 @@ pub struct Gate<A> {
 impl<A> Gate<A> {
     pub fn new(app: A, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         let app = Arc::new(app);
-        Self { app, bounds, open: Arc::default(), metrics }
+        Self {
+            app,
+            bounds,
+            open: Arc::default(),
+            metrics,
+        }
     }
 }
 
@@ -67,7 +72,10 @@ struct Open {
 
 impl Open {
     fn enter<A>(gate: &Gate<A>) -> Option<Self> {
-        let open = Open { count: Arc::clone(&gate.open), metrics: Arc::clone(&gate.metrics) };
+        let open = Open {
+            count: Arc::clone(&gate.open),
+            metrics: Arc::clone(&gate.metrics),
+        };
         open.metrics.connections.inc();
         (open.count.fetch_add(1, Ordering::Relaxed) < gate.bounds.max_connections).then_some(open)
     }
@@ -82,7 +90,11 @@ impl Drop for Open {
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Gate<A> {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
         let Some(_open) = Open::enter(self) else {
             self.metrics.rejected_connections.inc();
             // The client may be gone already; there is nobody to tell.
@@ -107,24 +119,24 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Gate<A> {
 ///
 /// Travels as the user data of the stream's [`ProxyDigest`], the one channel that Pingora offers.
 #[derive(Debug, Default)]
-pub struct HeadWatch {
+pub(super) struct HeadWatch {
     past_head: AtomicBool,
 }
 
 impl HeadWatch {
     /// The watch of the connection that `digest` belongs to; HTTP/2 connections have none of use.
-    pub fn of(digest: Option<&Digest>) -> Option<&HeadWatch> {
+    pub(super) fn of(digest: Option<&Digest>) -> Option<&HeadWatch> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         data.downcast_ref::<Arc<HeadWatch>>().map(Arc::as_ref)
     }
 
     /// The head is whole: its bounds no longer apply.
-    pub fn head_is_whole(&self) {
+    pub(super) fn head_is_whole(&self) {
         self.past_head.store(true, Ordering::Relaxed);
     }
 
     /// The answer is written: the next bytes belong to a new head.
-    pub fn expect_head(&self) {
+    pub(super) fn expect_head(&self) {
         self.past_head.store(false, Ordering::Relaxed);
     }
 }
@@ -147,8 +159,20 @@ impl Guarded {
     fn new(inner: Stream, bounds: Bounds) -> Self {
         let watch = Arc::new(HeadWatch::default());
         let response = ResponseHeader::build_no_case(200, Some(0)).expect("200 is a status code");
-        let digest = Arc::new(ProxyDigest::new(Box::new(response), Some(Box::new(Arc::clone(&watch)))));
-        Self { inner, watch, digest, bounds, head_bytes: 0, deadline: None, http2: false, refused: false }
+        let digest = Arc::new(ProxyDigest::new(
+            Box::new(response),
+            Some(Box::new(Arc::clone(&watch))),
+        ));
+        Self {
+            inner,
+            watch,
+            digest,
+            bounds,
+            head_bytes: 0,
+            deadline: None,
+            http2: false,
+            refused: false,
+        }
     }
 
     /// Answers and ends the connection; the answer fits the socket's empty send buffer.
@@ -198,7 +222,11 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.refused {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -274,7 +302,7 @@ impl Peek for Guarded {
 }
 
 /// The client's address; Unix sockets have none.
-pub fn client_address(address: Option<&SocketAddr>) -> Option<std::net::IpAddr> {
+pub(super) fn client_address(address: Option<&SocketAddr>) -> Option<std::net::IpAddr> {
     address?.as_inet().map(std::net::SocketAddr::ip)
 }
 
@@ -299,7 +327,10 @@ mod tests {
         for answer in [TOO_MANY_CONNECTIONS, HEAD_TOO_LARGE, HEAD_TOO_SLOW] {
             let text = std::str::from_utf8(answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+            assert!(
+                head.contains(&format!("Content-Length: {}\r\n", body.len())),
+                "{text}"
+            );
         }
     }
 

@@ -34,6 +34,7 @@ use crate::fleet::Fleet;
 use crate::metrics::{AttemptCounters, Metrics};
 use crate::settings::Settings;
 
+pub use ctx::Ctx;
 pub use drain::Drain;
 pub use listener::{Bounds, Gate};
 
@@ -68,7 +69,9 @@ impl Gateway {
         let upstreams = fleet
             .providers()
             .map(|provider| ProviderSide {
-                connector: Arc::new(Connector::new(Some(connector_options(provider.settings.pool.size)))),
+                connector: Arc::new(Connector::new(Some(connector_options(
+                    provider.settings.pool.size,
+                )))),
                 authorization: None,
                 attempts: metrics.attempts(&provider.name),
             })

@@ -12,7 +12,7 @@ const KEPT: usize = 64 * 1024;
 
 /// The bytes between a read and a write; reused for the whole answer.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(super) struct Outgoing {
     bytes: Vec<u8>,
     /// How many of `bytes` may be sent.
     whole: usize,
@@ -21,12 +21,16 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// `lines`: whether the answer is lines or events, of which only whole ones are sent.
-    pub fn new(lines: bool) -> Self {
-        Self { bytes: Vec::new(), whole: 0, lines }
+    pub(super) fn new(lines: bool) -> Self {
+        Self {
+            bytes: Vec::new(),
+            whole: 0,
+            lines,
+        }
     }
 
     /// Adds what was read.
-    pub fn push(&mut self, piece: &[u8]) {
+    pub(super) fn push(&mut self, piece: &[u8]) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(piece);
         if !self.lines || self.bytes.len() - self.whole > MAX_LINE {
@@ -37,17 +41,17 @@ impl Outgoing {
     }
 
     /// Whether enough is gathered to be worth a write of its own.
-    pub fn enough(&self) -> bool {
+    pub(super) fn enough(&self) -> bool {
         self.whole >= ENOUGH
     }
 
     /// What may be sent.
-    pub fn ready(&self) -> &[u8] {
+    pub(super) fn ready(&self) -> &[u8] {
         &self.bytes[..self.whole]
     }
 
     /// [`Self::ready`] is sent.
-    pub fn sent(&mut self) {
+    pub(super) fn sent(&mut self) {
         self.bytes.drain(..self.whole);
         self.whole = 0;
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
@@ -56,7 +60,7 @@ impl Outgoing {
     }
 
     /// The backend ended properly: an unfinished line is all there will be.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.whole = self.bytes.len();
     }
 }

@@ -28,7 +28,11 @@ impl ProxyHttp for Gateway {
         Ctx::new()
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<()> {
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        _ctx: &mut Ctx,
+    ) -> pingora::Result<()> {
         if let Some(watch) = HeadWatch::of(session.digest()) {
             watch.head_is_whole();
         }
@@ -37,7 +41,9 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(Some(keepalive));
         }
         session.downstream_session.set_pipelining_enabled(true);
-        session.downstream_session.set_write_timeout(Some(self.settings.timeouts.between_chunks));
+        session
+            .downstream_session
+            .set_write_timeout(Some(self.settings.timeouts.between_chunks));
         Ok(())
     }
 
@@ -57,9 +63,14 @@ impl ProxyHttp for Gateway {
             Stop::Failure(failure) => {
                 ctx.outcome.status = failure.status;
                 ctx.outcome.code = Some(failure.code);
-                let style = ctx.inbound.operation.map_or(ErrorStyle::Ollama, ErrorStyle::of);
+                let style = ctx
+                    .inbound
+                    .operation
+                    .map_or(ErrorStyle::Ollama, ErrorStyle::of);
                 let client = &mut session.downstream_session;
-                match client::refuse(client, &framing, style, &failure, &ctx.inbound.request_id).await {
+                match client::refuse(client, &framing, style, &failure, &ctx.inbound.request_id)
+                    .await
+                {
                     Ok(bytes) => {
                         ctx.outcome.bytes = bytes;
                         return Ok(true);
@@ -78,11 +89,20 @@ impl ProxyHttp for Gateway {
     }
 
     /// Not reached: every request is answered in `request_filter`.
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Ctx,
+    ) -> pingora::Result<Box<HttpPeer>> {
         Err(Error::new(JOURNEY_ENDED))
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
         if *error.etype() != JOURNEY_ENDED && session.response_written().is_none() {
             ctx.outcome.status = 500;
             if let Ok(mut head) = ResponseHeader::build(500, Some(1)) {
@@ -90,7 +110,10 @@ impl ProxyHttp for Gateway {
                 let _ = session.write_response_header(Box::new(head), true).await;
             }
         }
-        FailToProxy { error_code: ctx.outcome.status, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: ctx.outcome.status,
+            can_reuse_downstream: false,
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {

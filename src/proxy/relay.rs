@@ -32,9 +32,9 @@ enum End {
 }
 
 /// A relayed answer, and whether it came to its proper end.
-pub struct Relayed {
-    pub complete: bool,
-    pub load_duration: Option<Duration>,
+pub(super) struct Relayed {
+    pub(super) complete: bool,
+    pub(super) load_duration: Option<Duration>,
 }
 
 impl Gateway {
@@ -51,7 +51,9 @@ impl Gateway {
         mut answer: Answer,
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
-        let head = self.answer_head(&answer.head, ctx, framing).map_err(|_| Stop::Broken)?;
+        let head = self
+            .answer_head(&answer.head, ctx, framing)
+            .map_err(|_| Stop::Broken)?;
         let lines = answer.tap.streams();
         ctx.outcome.status = head.status.as_u16();
         client::write_head(client, head).await?;
@@ -61,7 +63,8 @@ impl Gateway {
         let end = if answer.ended {
             End::Whole
         } else {
-            self.pump(client, ctx, &mut answer, &mut outgoing, deadline).await?
+            self.pump(client, ctx, &mut answer, &mut outgoing, deadline)
+                .await?
         };
         let ending = answer.tap.finish();
         self.note(ctx, &answer.tap);
@@ -71,7 +74,10 @@ impl Gateway {
         }
         result.map(|complete| Relayed {
             complete,
-            load_duration: answer.tap.usage().map(|usage| Duration::from_nanos(usage.load_duration)),
+            load_duration: answer
+                .tap
+                .usage()
+                .map(|usage| Duration::from_nanos(usage.load_duration)),
         })
     }
 
@@ -79,7 +85,9 @@ impl Gateway {
         ctx.attempt
             .provider
             .and_then(|index| self.settings.providers.get(index))
-            .map_or(Duration::from_secs(60), |provider| provider.pool.idle_timeout)
+            .map_or(Duration::from_secs(60), |provider| {
+                provider.pool.idle_timeout
+            })
     }
 
     fn note(&self, ctx: &mut Ctx, tap: &Tap) {
@@ -87,14 +95,26 @@ impl Gateway {
         ctx.outcome.content_lines = tap.content_lines();
     }
 
-    fn answer_head(&self, answer: &ResponseHeader, ctx: &Ctx, framing: &Framing) -> pingora::Result<ResponseHeader> {
-        let mut head =
-            heads::downstream_response(answer, framing.version, &framing.method, &ctx.inbound.request_id)?;
+    fn answer_head(
+        &self,
+        answer: &ResponseHeader,
+        ctx: &Ctx,
+        framing: &Framing,
+    ) -> pingora::Result<ResponseHeader> {
+        let mut head = heads::downstream_response(
+            answer,
+            framing.version,
+            &framing.method,
+            &ctx.inbound.request_id,
+        )?;
         if self.settings.server.expose_backend {
             if let Some(backend) = &ctx.attempt.backend {
                 head.insert_header(heads::X_REMUDA_BACKEND, &**backend)?;
             }
-            head.insert_header(heads::X_REMUDA_ATTEMPTS, HeaderValue::from(ctx.attempt.number))?;
+            head.insert_header(
+                heads::X_REMUDA_ATTEMPTS,
+                HeaderValue::from(ctx.attempt.number),
+            )?;
         }
         Ok(head)
     }
@@ -110,7 +130,8 @@ impl Gateway {
     ) -> Result<End, Stop> {
         let pause = self.settings.timeouts.between_chunks;
         let mut last = Instant::now();
-        let bound = |last: Instant| deadline.map_or(last + pause, |deadline| deadline.min(last + pause));
+        let bound =
+            |last: Instant| deadline.map_or(last + pause, |deadline| deadline.min(last + pause));
         let silence = sleep_until(bound(last).into());
         let cut = self.drain.cut();
         tokio::pin!(silence, cut);
@@ -197,7 +218,11 @@ fn overdue(timer: std::pin::Pin<&mut Sleep>, bound: Instant) -> bool {
     false
 }
 
-async fn send(client: &mut ServerSession, ctx: &mut Ctx, outgoing: &mut Outgoing) -> Result<(), Stop> {
+async fn send(
+    client: &mut ServerSession,
+    ctx: &mut Ctx,
+    outgoing: &mut Outgoing,
+) -> Result<(), Stop> {
     let ready = outgoing.ready();
     if !ready.is_empty() {
         ctx.outcome.bytes += ready.len() as u64;

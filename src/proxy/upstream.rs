@@ -11,12 +11,12 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
 /// A connection that carries one request.
-pub struct Upstream {
+pub(super) struct Upstream {
     session: HttpSession,
     connector: Arc<Connector>,
     peer: Arc<HttpPeer>,
     /// Whether it came from the pool, so that the backend may have closed it meanwhile.
-    pub reused: bool,
+    pub(super) reused: bool,
     /// The last piece of an HTTP/2 body.
     piece: Bytes,
 }
@@ -26,16 +26,22 @@ impl Upstream {
     ///
     /// # Errors
     /// Pingora's, when none can be made.
-    pub async fn connect(connector: Arc<Connector>, peer: Arc<HttpPeer>) -> pingora::Result<Self> {
+    pub(super) async fn connect(connector: Arc<Connector>, peer: Arc<HttpPeer>) -> pingora::Result<Self> {
         let (session, reused) = connector.get_http_session(&*peer).await?;
-        Ok(Self { session, connector, peer, reused, piece: Bytes::new() })
+        Ok(Self {
+            session,
+            connector,
+            peer,
+            reused,
+            piece: Bytes::new(),
+        })
     }
 
     /// Sends the request.
     ///
     /// # Errors
     /// When the connection breaks.
-    pub async fn send(&mut self, head: RequestHeader, body: &Bytes) -> pingora::Result<()> {
+    pub(super) async fn send(&mut self, head: RequestHeader, body: &Bytes) -> pingora::Result<()> {
         self.session.write_request_header(Box::new(head)).await?;
         if !body.is_empty() {
             self.session.write_request_body(body.clone(), true).await?;
@@ -47,10 +53,13 @@ impl Upstream {
     ///
     /// # Errors
     /// When the connection ends first or the head is no HTTP.
-    pub async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
+    pub(super) async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
         loop {
             self.session.read_response_header().await?;
-            let informational = self.session.response_header().is_some_and(|head| head.status.is_informational());
+            let informational = self
+                .session
+                .response_header()
+                .is_some_and(|head| head.status.is_informational());
             if !informational {
                 break;
             }
@@ -61,7 +70,7 @@ impl Upstream {
     }
 
     /// The head that [`Self::read_head`] has read.
-    pub fn head(&self) -> Option<&ResponseHeader> {
+    pub(super) fn head(&self) -> Option<&ResponseHeader> {
         self.session.response_header()
     }
 
@@ -69,7 +78,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the connection ends before the body does.
-    pub async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
+    pub(super) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
         match &mut self.session {
             HttpSession::H1(http1) => http1.read_body_ref().await,
             other => match other.read_response_body().await? {
@@ -83,12 +92,12 @@ impl Upstream {
     }
 
     /// Whether the body has come to its end, known without waiting.
-    pub fn done(&mut self) -> bool {
+    pub(super) fn done(&mut self) -> bool {
         self.session.response_done()
     }
 
     /// Whether the end of the body is marked (a length or chunks) rather than by closing.
-    pub fn end_is_marked(&self) -> bool {
+    pub(super) fn end_is_marked(&self) -> bool {
         let Some(head) = self.session.response_header() else {
             return false;
         };
@@ -98,7 +107,7 @@ impl Upstream {
     }
 
     /// Gives the connection back after a whole answer.
-    pub async fn release(mut self, idle: Duration) {
+    pub(super) async fn release(mut self, idle: Duration) {
         if let HttpSession::H1(http1) = &mut self.session {
             http1.respect_keepalive();
         }

@@ -28,9 +28,15 @@ mod tests {
 
     #[test]
     fn tells_the_requests_fault_from_the_servers() {
-        assert!(is_request_fault(br#"{"error":"option \"num_ctx\" must be of type integer"}"#));
-        assert!(is_request_fault(br#"{"error":"invalid format: \"xml\"; expected \"json\""}"#));
-        assert!(!is_request_fault(br#"{"error":"model runner has unexpectedly stopped"}"#));
+        assert!(is_request_fault(
+            br#"{"error":"option \"num_ctx\" must be of type integer"}"#
+        ));
+        assert!(is_request_fault(
+            br#"{"error":"invalid format: \"xml\"; expected \"json\""}"#
+        ));
+        assert!(!is_request_fault(
+            br#"{"error":"model runner has unexpectedly stopped"}"#
+        ));
         assert!(!is_request_fault(b"Internal Server Error"));
         assert!(!is_request_fault(b"\xff"));
     }

@@ -135,9 +135,9 @@ pub fn parse_ps(body: &[u8]) -> Result<Vec<LoadedEntry>, Malformed> {
 
 /// The answer of `GET /api/tags` for a fleet: every model once, as its most recently modified copy
 /// is described, newest first as Ollama sorts.
-pub fn merge_tags<'a>(listings: impl IntoIterator<Item = &'a [ModelEntry]>) -> Bytes {
+pub fn merge_tags<'a>(entries: impl IntoIterator<Item = &'a ModelEntry>) -> Bytes {
     let mut newest: HashMap<&str, &ModelEntry> = HashMap::new();
-    for entry in listings.into_iter().flatten() {
+    for entry in entries {
         let known = newest.entry(&entry.canonical).or_insert(entry);
         if entry.modified_at > known.modified_at {
             *known = entry;
@@ -153,15 +153,12 @@ pub fn merge_tags<'a>(listings: impl IntoIterator<Item = &'a [ModelEntry]>) -> B
 }
 
 /// The answer of `GET /api/ps` for a fleet: one row per loaded copy, because memory is held and
-/// freed per copy; latest expiry first as Ollama sorts. Where a listing comes with its backend's
-/// name, its rows carry it as `"backend"`.
+/// freed per copy; latest expiry first as Ollama sorts. A row that comes with its backend's name
+/// carries it as `"backend"`.
 pub fn merge_ps<'a>(
-    listings: impl IntoIterator<Item = (&'a [LoadedEntry], Option<&'a str>)>,
+    entries: impl IntoIterator<Item = (&'a LoadedEntry, Option<&'a str>)>,
 ) -> Bytes {
-    let mut rows: Vec<(&LoadedEntry, Option<&str>)> = listings
-        .into_iter()
-        .flat_map(|(entries, backend)| entries.iter().map(move |entry| (entry, backend)))
-        .collect();
+    let mut rows: Vec<(&LoadedEntry, Option<&str>)> = entries.into_iter().collect();
     rows.sort_by(|(a, a_backend), (b, b_backend)| {
         b.expires_at
             .cmp(&a.expires_at)

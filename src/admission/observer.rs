@@ -1,0 +1,60 @@
+//! The dispatcher learns of the fleet's events: what joins, what a probe found, what fails.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{BackendSpec, Dispatcher, Loaded, Residency};
+use crate::fleet::{Backend, Inventory, Observer};
+use crate::ids::BackendId;
+
+/// Tells a dispatcher what an observer of the fleet is told.
+#[derive(Debug)]
+pub struct FleetEvents(pub Arc<Dispatcher>);
+
+impl Observer for FleetEvents {
+    fn joined(&self, backend: &Arc<Backend>) {
+        let settings = &backend.provider.settings;
+        let spec = BackendSpec {
+            provider: u16::try_from(backend.provider.index).unwrap_or(u16::MAX),
+            order: u32::from(backend.port()),
+            weight: backend.weight,
+            cost: backend.cost,
+            slots: backend.slots,
+            vram: backend.vram,
+            selector: settings.selector,
+            placement: settings.placement,
+            provider_limit: settings.max_concurrent,
+        };
+        self.0.join(backend.id, spec);
+    }
+
+    fn left(&self, backend: BackendId) {
+        self.0.leave(backend);
+    }
+
+    fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
+        let now = SystemTime::now();
+        let on_disk: Vec<_> = inventory
+            .models
+            .iter()
+            .map(|(model, entry)| (*model, entry.size))
+            .collect();
+        let loaded: Vec<_> = inventory
+            .loaded
+            .iter()
+            .map(|loaded| Loaded {
+                model: loaded.model,
+                vram: loaded.entry.size_vram,
+                expires_in: loaded
+                    .entry
+                    .expires_at
+                    .map_or(Duration::MAX, |at| at.duration_since(now).unwrap_or_default()),
+            })
+            .collect();
+        self.0.observe(backend.id, Residency { on_disk: &on_disk, loaded: &loaded });
+    }
+
+    fn unhealthy(&self, backend: BackendId) {
+        self.0.unhealthy(backend);
+    }
+}

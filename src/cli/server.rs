@@ -1,0 +1,245 @@
+//! Puts the floors together and runs them under Pingora's server: listeners, services, signals.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::{error, info, warn};
+use pingora::apps::HttpServerOptions;
+use pingora::apps::http_app::HttpServer;
+use pingora::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use tokio::net::TcpSocket;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::AdminService;
+use crate::admission::{Dispatcher, FleetEvents, Policy};
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
+use crate::proxy::{Bounds, Drain, Gate, Gateway};
+use crate::settings::Settings;
+
+/// Read buffer of a client connection, bytes: a usual request in one read. Bodies are read past it.
+const READ_BUFFER: usize = 8 * 1024;
+/// Write buffer of a client connection, bytes: a head and a small body in one write.
+const WRITE_BUFFER: usize = 4 * 1024;
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} ({setting}): {source}{remedy}")]
+    Listen {
+        address: SocketAddr,
+        setting: &'static str,
+        remedy: &'static str,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Fleet(#[from] crate::fleet::FleetError),
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// When an address cannot be listened on, or a provider cannot be addressed.
+pub fn run(settings: Settings, announce: impl FnOnce(SocketAddr, Option<SocketAddr>)) -> Result<(), StartError> {
+    let clients = Listener::claim(settings.server.listen, "server.listen")?;
+    let admin = settings
+        .server
+        .admin
+        .map(|address| Listener::claim(address, "server.admin"))
+        .transpose()?;
+    let settings = Arc::new(settings);
+    let metrics = Metrics::new();
+    let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
+    let fleet = Fleet::new(
+        &settings.providers,
+        &settings.timeouts,
+        vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
+    )?;
+    let drain = Arc::new(Drain::default());
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
+    server.bootstrap();
+    let gateway = Gateway::new(
+        Arc::clone(&settings),
+        Arc::clone(&fleet),
+        Arc::clone(&dispatcher),
+        Arc::clone(&metrics),
+        Arc::clone(&drain),
+    );
+    server.add_service(client_service(&server, gateway, &settings, &clients, &metrics));
+    for service in fleet.services() {
+        server.add_service(service);
+    }
+    if let Some(admin) = &admin {
+        server.add_service(admin_service(admin, &fleet, &dispatcher, &metrics, &drain));
+    }
+    announce(clients.address, admin.as_ref().map(|admin| admin.address));
+    let addresses: Vec<SocketAddr> = std::iter::once(&clients).chain(&admin).map(|one| one.address).collect();
+    std::thread::spawn(move || notify_when_listening(&addresses));
+    let signals = Signals { drain, limit: settings.server.drain_timeout };
+    server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    drop((clients, admin));
+    Ok(())
+}
+
+fn server_conf(settings: &Settings) -> ServerConf {
+    ServerConf {
+        threads: settings.server.threads,
+        work_stealing: settings.server.work_stealing,
+        // `Signals` ends the process as soon as nothing is in flight.
+        grace_period_seconds: Some(settings.server.drain_timeout.as_secs() + 5),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+fn client_service(
+    server: &Server,
+    gateway: Gateway,
+    settings: &Settings,
+    listener: &Listener,
+    metrics: &Arc<Metrics>,
+) -> Service<Gate<HttpProxy<Gateway>>> {
+    let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
+    proxy.handle_init_modules();
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    proxy.server_options = Some(options);
+    let bounds = Bounds {
+        max_connections: settings.server.max_connections,
+        max_header: settings.server.max_header,
+        header_timeout: settings.server.header_timeout,
+    };
+    let mut service = Service::new("clients".to_owned(), Gate::new(proxy, bounds, Arc::clone(metrics)));
+    service.add_listener(listener.config());
+    service
+}
+
+fn admin_service(
+    listener: &Listener,
+    fleet: &Arc<Fleet>,
+    dispatcher: &Arc<Dispatcher>,
+    metrics: &Arc<Metrics>,
+    drain: &Arc<Drain>,
+) -> Service<HttpServer<AdminService>> {
+    let accepting = Arc::clone(drain);
+    let app = AdminService {
+        fleet: Arc::clone(fleet),
+        dispatcher: Arc::clone(dispatcher),
+        metrics: Arc::clone(metrics),
+        accepting: Arc::new(move || !accepting.draining()),
+    };
+    let mut service = Service::new("admin".to_owned(), HttpServer::new_app(app));
+    service.threads = Some(1);
+    service.add_listener(listener.config());
+    service
+}
+
+/// An address that is known to be free, and stays claimed until Pingora listens on it.
+struct Listener {
+    address: SocketAddr,
+    /// With port 0 the system chose the port: this socket keeps it until Pingora, which can only be
+    /// told an address, has bound it too.
+    claim: Option<TcpSocket>,
+}
+
+impl Listener {
+    fn claim(wanted: SocketAddr, setting: &'static str) -> Result<Self, StartError> {
+        let failed = |source: std::io::Error| StartError::Listen {
+            address: wanted,
+            setting,
+            remedy: match source.kind() {
+                std::io::ErrorKind::AddrInUse => "; another program (an Ollama server?) has it: stop that, or choose another port",
+                std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+                _ => "",
+            },
+            source,
+        };
+        let any = wanted.port() == 0;
+        let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.set_reuseport(any).map_err(failed)?;
+        socket.bind(wanted).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        if !any {
+            // Two sockets may bind one address while none listens: listening tells.
+            drop(socket);
+            drop(std::net::TcpListener::bind(wanted).map_err(failed)?);
+            return Ok(Self { address, claim: None });
+        }
+        Ok(Self { address, claim: Some(socket) })
+    }
+
+    fn config(&self) -> ListenerConfig {
+        let config = ListenerConfig::tcp(self.address.to_string())
+            .l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
+        if self.claim.is_none() {
+            return config;
+        }
+        let mut options = TcpSocketOptions::default();
+        options.so_reuseport = Some(true);
+        config.tcp_socket_options(options)
+    }
+}
+
+/// Tells systemd once every address answers.
+fn notify_when_listening(addresses: &[SocketAddr]) {
+    let local = |address: &SocketAddr| {
+        let ip = match address.ip() {
+            ip if !ip.is_unspecified() => ip,
+            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        SocketAddr::new(ip, address.port())
+    };
+    for address in addresses {
+        while std::net::TcpStream::connect(local(address)).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    info!("ready");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!("systemd was not told that the service is ready: {error}");
+    }
+}
+
+/// SIGTERM drains, SIGINT ends at once.
+struct Signals {
+    drain: Arc<Drain>,
+    limit: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            error!("signals cannot be watched; stop the process with SIGKILL");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+            _ = terminate.recv() => {}
+        }
+        info!("draining: {} requests in flight, at most {:?}", self.drain.in_flight(), self.limit);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let (drain, limit) = (Arc::clone(&self.drain), self.limit);
+        tokio::spawn(async move {
+            tokio::select! {
+                cut = drain.run(limit) => info!("drained; {cut} requests cut"),
+                _ = terminate.recv() => warn!("a second SIGTERM: ending at once"),
+                _ = interrupt.recv() => warn!("SIGINT: ending at once"),
+            }
+            log::logger().flush();
+            // Pingora would sleep through its whole grace period.
+            std::process::exit(0);
+        });
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,206 @@
+//! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
+
+use bytes::Bytes;
+use http::header;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::attempt::{Job, Setback};
+use super::client::{self, Framing};
+use super::ctx::Ctx;
+use super::failure::{Failure, Stop};
+use super::heads;
+use super::intake;
+use super::journey::closing_with_body;
+use crate::admin::{self, Page};
+use crate::dialect::ollama::{self, Operation};
+use crate::ids::{BackendId, ModelId};
+
+impl Gateway {
+    /// The endpoints of the port-range balancer, on the client listener as they were there.
+    pub(super) fn compatibility_endpoint(&self, session: &Session) -> Option<Page> {
+        let head = session.req_header();
+        let path = head.uri.path();
+        if head.method != http::Method::GET || !path.starts_with("/__proxy/") {
+            return None;
+        }
+        #[derive(serde::Serialize)]
+        struct Health {
+            status: &'static str,
+            healthy_backends: usize,
+        }
+        match path {
+            "/__proxy/health" => {
+                let healthy_backends = admin::healthy_backends(&self.fleet);
+                Some(Page::json(
+                    200,
+                    &Health {
+                        status: "ok",
+                        healthy_backends,
+                    },
+                ))
+            }
+            "/__proxy/backends" => Some(admin::backends(&self.fleet)),
+            _ => None,
+        }
+    }
+
+    /// What is answered from the fleet's state, without asking a backend.
+    pub(super) fn local_answer(&self, operation: Operation) -> Option<Page> {
+        match operation {
+            Operation::Root => Some(admin::root()),
+            Operation::Version => Some(admin::version(&self.fleet)),
+            Operation::Tags => Some(admin::tags(&self.fleet)),
+            Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
+            _ => None,
+        }
+    }
+
+    /// Sends a page.
+    pub(super) async fn reply(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        page: Page,
+    ) -> Result<(), Stop> {
+        let head = page_head(&page, ctx).map_err(|_| Stop::Broken)?;
+        ctx.outcome.status = page.status;
+        ctx.outcome.bytes =
+            client::respond(&mut session.downstream_session, framing, head, page.body).await?;
+        Ok(())
+    }
+
+    /// `/api/show`, `/v1/models`, `/v1/models/:model`: any backend that has the model.
+    pub(super) async fn look_up(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        if operation == Operation::OpenAiModels {
+            return self
+                .forward_unscheduled(session, ctx, framing, operation, None)
+                .await;
+        }
+        let body = self.read_body(session).await?;
+        let facts = ollama::scan_request(operation, &body)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let path = session.req_header().uri.path().to_owned();
+        let name = intake::model_of(operation, &path, &facts).into_owned();
+        if name.is_empty() {
+            return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
+        }
+        let not_found = || {
+            Failure::new(
+                404,
+                "model_not_found",
+                ollama::model_not_found(operation, &name),
+            )
+        };
+        let model = self.fleet.models().lookup(&name).ok_or_else(not_found)?;
+        ctx.inbound.model = Some(model);
+        if self.fleet.pick(None, Some(model), &[]).is_none() {
+            return Err(not_found().into());
+        }
+        drop(facts);
+        self.forward_body(session, ctx, framing, operation, Some(model), body)
+            .await
+    }
+
+    /// Forwards a request that needs no slot.
+    pub(super) async fn forward_unscheduled(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+        model: Option<ModelId>,
+    ) -> Result<(), Stop> {
+        let body = self.read_body(session).await?;
+        self.forward_body(session, ctx, framing, operation, model, body)
+            .await
+    }
+
+    async fn forward_body(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+        model: Option<ModelId>,
+        body: Bytes,
+    ) -> Result<(), Stop> {
+        let has_body = !body.is_empty();
+        let job = Job {
+            operation,
+            body,
+            has_body,
+            streams: false,
+        };
+        let mut tried: Vec<BackendId> = Vec::new();
+        while let Some(backend) = self.fleet.pick(None, model, &tried) {
+            if ctx.attempt.number > self.settings.routing.max_retries {
+                break;
+            }
+            ctx.attempt.number += 1;
+            ctx.attempt.backend = Some(backend.name.clone());
+            ctx.attempt.provider = Some(backend.provider.index);
+            let _serving = backend.begin();
+            match self.try_backend(session, ctx, &job, &backend, None).await {
+                Ok(answer) => {
+                    self.relay(
+                        &mut session.downstream_session,
+                        ctx,
+                        framing,
+                        &job,
+                        answer,
+                        None,
+                    )
+                    .await?;
+                    return Ok(());
+                }
+                Err(Setback::ClientGone) => return Err(Stop::ClientGone),
+                Err(Setback::Final(answer)) => {
+                    return self.relay_error(session, ctx, framing, *answer).await;
+                }
+                Err(Setback::Next {
+                    outcome, report, ..
+                }) => {
+                    self.upstreams[backend.provider.index]
+                        .attempts
+                        .count(outcome);
+                    if let Some(report) = report {
+                        self.fleet.report(backend.id, report);
+                    }
+                    tried.push(backend.id);
+                }
+            }
+        }
+        Err(match tried.is_empty() {
+            true => {
+                Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS).retry_after(1)
+            }
+            false => Failure::new(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED),
+        }
+        .into())
+    }
+
+    /// Refuses what changes models unless the operator allows it.
+    pub(super) fn may_manage(&self, session: &mut Session) -> Result<(), Failure> {
+        if self.settings.server.manage {
+            return Ok(());
+        }
+        let failure = Failure::new(403, "management_off", ollama::MANAGE_REFUSED);
+        Err(closing_with_body(session, failure))
+    }
+}
+
+fn page_head(page: &Page, ctx: &Ctx) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(page.status, Some(4))?;
+    head.insert_header(header::CONTENT_TYPE, page.content_type)?;
+    head.insert_header(heads::X_REQUEST_ID, &ctx.inbound.request_id)?;
+    Ok(head)
+}

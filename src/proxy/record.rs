@@ -1,0 +1,205 @@
+//! The end of a request: metrics, and one line in the access log. Neither knows a prompt or a key.
+
+use std::time::Instant;
+
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::ctx::Ctx;
+use crate::metrics::{Series, SeriesKey};
+use crate::settings::LogFormat;
+
+/// The access log's target, so that operators can filter it.
+const ACCESS: &str = "access";
+/// Nanoseconds of a second.
+const NANOS: f64 = 1e9;
+
+impl Gateway {
+    pub(super) fn record(&self, session: &Session, ctx: &Ctx) {
+        if !ctx.outcome.counted {
+            return;
+        }
+        let ended = Instant::now();
+        let key = SeriesKey {
+            model: ctx.inbound.model.map_or(u32::MAX, |model| model.0),
+            provider: ctx.attempt.provider.map_or(u16::MAX, |index| {
+                u16::try_from(index).unwrap_or(u16::MAX - 1)
+            }),
+            route: ctx
+                .inbound
+                .operation
+                .map_or("other", |operation| operation.name()),
+        };
+        let series = self.series(key, ctx);
+        series.count(ctx.outcome.status);
+        measure(&series, ctx, ended);
+        if self.settings.monitoring.access_log {
+            self.log_access(session, ctx, ended);
+        }
+    }
+
+    fn series(&self, key: SeriesKey, ctx: &Ctx) -> std::sync::Arc<Series> {
+        let model = ctx
+            .inbound
+            .model
+            .and_then(|model| self.fleet.models().name(model));
+        let provider = ctx
+            .attempt
+            .provider
+            .and_then(|index| self.settings.providers.get(index));
+        self.metrics.series(key, || {
+            (
+                model.as_deref().unwrap_or("unknown"),
+                provider.map_or("none", |provider| &*provider.name),
+            )
+        })
+    }
+
+    fn log_access(&self, session: &Session, ctx: &Ctx, ended: Instant) {
+        if !log::log_enabled!(target: ACCESS, log::Level::Info) {
+            return;
+        }
+        let entry = Entry::of(session, ctx, ended, self);
+        match self.settings.monitoring.log_format {
+            LogFormat::Json => {
+                log::info!(target: ACCESS, "{}", serde_json::to_string(&entry).unwrap_or_default())
+            }
+            LogFormat::Text => log::info!(target: ACCESS, "{entry}"),
+        }
+    }
+}
+
+fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
+    let started = ctx.inbound.started;
+    series.duration.observe((ended - started).as_secs_f64());
+    if ctx
+        .inbound
+        .operation
+        .is_some_and(|operation| operation.is_inference())
+        && ctx.attempt.number > 0
+    {
+        series.queue_wait.observe(ctx.outcome.waited.as_secs_f64());
+    }
+    if let Some(first) = ctx.outcome.first_content {
+        series
+            .time_to_first_token
+            .observe((first - started).as_secs_f64());
+        if ctx.outcome.content_lines > 1 {
+            let between = (ended - first).as_secs_f64() / (ctx.outcome.content_lines - 1) as f64;
+            series.time_per_output_token.observe(between);
+        }
+    }
+    if let Some(usage) = ctx.outcome.usage {
+        if usage.prompt_eval_count > 0 {
+            series.input_tokens.observe(usage.prompt_eval_count as f64);
+        }
+        if usage.eval_count > 0 {
+            series.output_tokens.observe(usage.eval_count as f64);
+        }
+        if usage.eval_count > 0 && usage.eval_duration > 0 {
+            series
+                .tokens_per_second
+                .observe(usage.eval_count as f64 * NANOS / usage.eval_duration as f64);
+        }
+    }
+}
+
+/// One line of the access log.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    client: String,
+    method: &'a str,
+    path: &'a str,
+    status: u16,
+    bytes: u64,
+    duration_ms: f64,
+    queue_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_content_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<std::sync::Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend: Option<&'a str>,
+    attempts: u32,
+    cold: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    request_id: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    fn of(session: &'a Session, ctx: &'a Ctx, ended: Instant, gateway: &Gateway) -> Self {
+        let head = session.req_header();
+        let since = |at: Instant| (at - ctx.inbound.started).as_secs_f64() * 1e3;
+        Entry {
+            client: ctx
+                .inbound
+                .client
+                .map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            method: head.method.as_str(),
+            // The path of an unknown route is the client's text; the route's own name is not.
+            path: ctx
+                .inbound
+                .operation
+                .map_or("other", |operation| operation.name()),
+            status: ctx.outcome.status,
+            bytes: ctx.outcome.bytes,
+            duration_ms: since(ended),
+            queue_ms: ctx.outcome.waited.as_secs_f64() * 1e3,
+            first_content_ms: ctx.outcome.first_content.map(since),
+            model: ctx
+                .inbound
+                .model
+                .and_then(|model| gateway.fleet.models().name(model)),
+            backend: ctx.attempt.backend.as_deref(),
+            attempts: ctx.attempt.number,
+            cold: ctx.attempt.cold,
+            tokens: ctx
+                .outcome
+                .usage
+                .map(|usage| usage.eval_count)
+                .filter(|tokens| *tokens > 0),
+            error: ctx.outcome.code,
+            request_id: ctx.inbound.request_id.to_str().unwrap_or("-"),
+        }
+    }
+}
+
+impl std::fmt::Display for Entry<'_> {
+    fn fmt(&self, line: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            line,
+            "{} {} {} {} {}B {:.1}ms queue={:.1}ms",
+            self.client,
+            self.method,
+            self.path,
+            self.status,
+            self.bytes,
+            self.duration_ms,
+            self.queue_ms
+        )?;
+        if let Some(first) = self.first_content_ms {
+            write!(line, " first={first:.1}ms")?;
+        }
+        if let Some(model) = &self.model {
+            write!(line, " model={model}")?;
+        }
+        if let Some(backend) = self.backend {
+            write!(
+                line,
+                " backend={backend} attempts={}{}",
+                self.attempts,
+                if self.cold { " cold" } else { "" }
+            )?;
+        }
+        if let Some(tokens) = self.tokens {
+            write!(line, " tokens={tokens}")?;
+        }
+        if let Some(error) = self.error {
+            write!(line, " error={error}")?;
+        }
+        write!(line, " id={}", self.request_id)
+    }
+}
