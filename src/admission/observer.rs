@@ -45,13 +45,18 @@ impl Observer for FleetEvents {
             .map(|loaded| Loaded {
                 model: loaded.model,
                 vram: loaded.entry.size_vram,
-                expires_in: loaded
-                    .entry
-                    .expires_at
-                    .map_or(Duration::MAX, |at| at.duration_since(now).unwrap_or_default()),
+                expires_in: loaded.entry.expires_at.map_or(Duration::MAX, |at| {
+                    at.duration_since(now).unwrap_or_default()
+                }),
             })
             .collect();
-        self.0.observe(backend.id, Residency { on_disk: &on_disk, loaded: &loaded });
+        self.0.observe(
+            backend.id,
+            Residency {
+                on_disk: &on_disk,
+                loaded: &loaded,
+            },
+        );
     }
 
     fn unhealthy(&self, backend: BackendId) {

@@ -29,7 +29,10 @@ pub(super) async fn departed(client: &mut ServerSession) {
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub(super) async fn write_head(client: &mut ServerSession, head: ResponseHeader) -> Result<(), Stop> {
+pub(super) async fn write_head(
+    client: &mut ServerSession,
+    head: ResponseHeader,
+) -> Result<(), Stop> {
     client
         .write_response_header(Box::new(head))
         .await

@@ -61,8 +61,8 @@ pub struct Outcome {
     pub counted: bool,
 }
 
-impl Ctx {
-    pub fn new() -> Self {
+impl Default for Ctx {
+    fn default() -> Self {
         Self {
             inbound: Inbound {
                 started: Instant::now(),

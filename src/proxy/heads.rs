@@ -180,7 +180,11 @@ pub(super) fn downstream_response(
 ///
 /// # Errors
 /// Never in practice; the field is a constant.
-pub(super) fn frame(head: &mut ResponseHeader, client: Version, method: &Method) -> pingora::Result<()> {
+pub(super) fn frame(
+    head: &mut ResponseHeader,
+    client: Version,
+    method: &Method,
+) -> pingora::Result<()> {
     let bodiless = *method == Method::HEAD || head.status == 204 || head.status == 304;
     if client == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH)
     {

@@ -100,7 +100,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Gate<A> {
             // The client may be gone already; there is nobody to tell.
             let _ = stream.write_all(TOO_MANY_CONNECTIONS).await;
             let _ = stream.flush().await;
-            stream.shutdown().await;
+            Shutdown::shutdown(&mut *stream).await;
             return None;
         };
         let mut next: Stream = Box::new(Guarded::new(stream, self.bounds));
@@ -260,7 +260,7 @@ impl AsyncWrite for Guarded {
 #[async_trait]
 impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
+        Shutdown::shutdown(&mut *self.inner).await;
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
@@ -26,7 +25,10 @@ impl Upstream {
     ///
     /// # Errors
     /// Pingora's, when none can be made.
-    pub(super) async fn connect(connector: Arc<Connector>, peer: Arc<HttpPeer>) -> pingora::Result<Self> {
+    pub(super) async fn connect(
+        connector: Arc<Connector>,
+        peer: Arc<HttpPeer>,
+    ) -> pingora::Result<Self> {
         let (session, reused) = connector.get_http_session(&*peer).await?;
         Ok(Self {
             session,
@@ -94,16 +96,6 @@ impl Upstream {
     /// Whether the body has come to its end, known without waiting.
     pub(super) fn done(&mut self) -> bool {
         self.session.response_done()
-    }
-
-    /// Whether the end of the body is marked (a length or chunks) rather than by closing.
-    pub(super) fn end_is_marked(&self) -> bool {
-        let Some(head) = self.session.response_header() else {
-            return false;
-        };
-        matches!(self.session, HttpSession::H2(_))
-            || head.headers.contains_key(header::CONTENT_LENGTH)
-            || head.headers.contains_key(header::TRANSFER_ENCODING)
     }
 
     /// Gives the connection back after a whole answer.
