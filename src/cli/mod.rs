@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod health;
+pub mod sim;
 
 /// One stable address for a fleet of Ollama servers.
 ///

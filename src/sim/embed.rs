@@ -1,0 +1,217 @@
+//! Embeddings: vectors made of the words of the input, so that like texts have like vectors.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::catalogue::Model;
+use super::chance::{self, Dice};
+use super::generation::{Visitor, nanoseconds};
+use super::gojson::{Fields, object};
+use super::reply::{Refusal, Reply, ok};
+use super::runner::Want;
+use super::stats::End;
+
+/// Words of one input that are looked at.
+const MAX_WORDS: usize = 512;
+
+#[derive(Serialize)]
+struct Embedded<'a> {
+    model: &'a str,
+    embeddings: Vec<Vec<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load_duration: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_eval_count: Option<u64>,
+}
+
+/// What an embedding request has given.
+pub(super) struct Vectors {
+    pub(super) vectors: Vec<Vec<f32>>,
+    pub(super) tokens: u64,
+    total: u64,
+    load: u64,
+}
+
+/// `POST /api/embed`.
+pub(super) async fn embed(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
+    let map = object(body, "EmbedRequest")?;
+    let fields = Fields::new(&map, "EmbedRequest");
+    let model = fields.string("model")?;
+    let inputs = inputs(fields.value("input"))?;
+    let truncate = fields.boolean("truncate")?.unwrap_or(true);
+    let dimensions = fields.integer("dimensions")?;
+    let want = want(&visitor, &fields, model)?;
+    if !truncate
+        && inputs
+            .iter()
+            .any(|input| tokens(input) > u64::from(want.model.context_length))
+    {
+        return Err(Refusal::bad("the input length exceeds the context length"));
+    }
+    if inputs.is_empty() {
+        visitor.load(want).await?;
+        return Ok(ok(&Embedded {
+            model,
+            embeddings: Vec::new(),
+            total_duration: None,
+            load_duration: None,
+            prompt_eval_count: None,
+        }));
+    }
+    let made = run(&visitor, want, &inputs, dimensions).await?;
+    Ok(ok(&Embedded {
+        model,
+        embeddings: made.vectors,
+        total_duration: Some(made.total),
+        load_duration: Some(made.load),
+        prompt_eval_count: Some(made.tokens),
+    }))
+}
+
+/// `POST /api/embeddings`, the older route: one vector and nothing else.
+pub(super) async fn legacy(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
+    let map = object(body, "EmbeddingRequest")?;
+    let fields = Fields::new(&map, "EmbeddingRequest");
+    let model = fields.string("model")?;
+    if model.is_empty() {
+        return Err(Refusal::bad("model is required"));
+    }
+    let prompt = fields.string("prompt")?;
+    let want = want(&visitor, &fields, model)?;
+    let embedding: Vec<f64> = if prompt.is_empty() {
+        visitor.load(want).await?;
+        Vec::new()
+    } else {
+        let made = run(&visitor, want, &[prompt], None).await?;
+        // This route does not normalise.
+        let first = made.vectors.into_iter().next().unwrap_or_default();
+        first
+            .iter()
+            .map(|number| f64::from(*number) * 12.5)
+            .collect()
+    };
+    Ok(ok(&serde_json::json!({ "embedding": embedding })))
+}
+
+/// Reads a string or a list of strings; empty strings and lists are nothing to embed.
+pub(super) fn inputs(value: Option<&Value>) -> Result<Vec<&str>, Refusal> {
+    let invalid = || Refusal::bad("invalid input type");
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text]),
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|item| item.as_str().ok_or_else(invalid))
+            .collect(),
+        Some(_) => Err(invalid()),
+    }
+}
+
+pub(super) fn want(visitor: &Visitor, fields: &Fields<'_>, model: &str) -> Result<Want, Refusal> {
+    let keep_alive = fields.keep_alive()?;
+    let found = visitor.find(model, |name| {
+        format!("model {name:?} not found, try pulling it first")
+    })?;
+    Ok(Want {
+        model: found.model,
+        keep_alive,
+        context_length: None,
+    })
+}
+
+/// Embeds all inputs in one slot.
+pub(super) async fn run(
+    visitor: &Visitor,
+    want: Want,
+    inputs: &[&str],
+    dimensions: Option<i64>,
+) -> Result<Vectors, Refusal> {
+    let mut seat = visitor.sit(want).await?;
+    let tokens = inputs.iter().map(|input| tokens(input)).sum();
+    visitor.read_prompt(tokens).await;
+    if let Some((_, message)) = &visitor.strike.error {
+        seat.visit.end(End::Failed);
+        return Err(Refusal::internal(message.as_str()));
+    }
+    let vectors = inputs
+        .iter()
+        .map(|input| vector(input, &seat.model, dimensions))
+        .collect();
+    seat.visit.end(End::Completed);
+    Ok(Vectors {
+        vectors,
+        tokens,
+        total: nanoseconds(seat.began.elapsed()).max(1),
+        load: nanoseconds(seat.load).max(1),
+    })
+}
+
+fn tokens(input: &str) -> u64 {
+    (input.len() / 4 + 2) as u64
+}
+
+/// The sum of a random direction for every word, cut to `dimensions` and brought to length 1.
+fn vector(input: &str, model: &Model, dimensions: Option<i64>) -> Vec<f32> {
+    let full = model.embedding_length as usize;
+    let length = dimensions
+        .and_then(|wanted| usize::try_from(wanted).ok())
+        .filter(|wanted| (1..full).contains(wanted))
+        .unwrap_or(full);
+    let seed = chance::hash(0, model.family.as_bytes());
+    let mut sum = vec![0.0_f32; length];
+    let words = input.split_whitespace().take(MAX_WORDS);
+    // The input as a whole adds a little, so that no two texts share a vector and none has length 0.
+    for (word, weight) in words.map(|word| (word, 1.0)).chain([(input, 0.25)]) {
+        let mut dice = Dice::new(chance::hash(seed, word.to_lowercase().as_bytes()));
+        for number in &mut sum {
+            *number += weight * (dice.unit() as f32 - 0.5);
+        }
+    }
+    let norm = sum.iter().map(|number| number * number).sum::<f32>().sqrt();
+    sum.iter().map(|number| number / norm).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(input: &str, dimensions: Option<i64>) -> Vec<f32> {
+        vector(
+            input,
+            &Model::parse("nomic-embed-text").unwrap(),
+            dimensions,
+        )
+    }
+
+    fn dot(one: &[f32], two: &[f32]) -> f32 {
+        one.iter().zip(two).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn vectors_have_length_one_and_the_size_asked_for() {
+        for dimensions in [None, Some(64), Some(100_000)] {
+            let vector = of("a café", dimensions);
+            assert!((dot(&vector, &vector) - 1.0).abs() < 1e-4);
+            assert_eq!(vector.len(), if dimensions == Some(64) { 64 } else { 768 });
+        }
+    }
+
+    #[test]
+    fn like_texts_are_near() {
+        let (cat, dog) = (of("the cat sat here", None), of("the dog sat here", None));
+        let other = of("quarterly revenue grew strongly", None);
+        assert!(dot(&cat, &dog) > dot(&cat, &other) + 0.3);
+        assert_eq!(cat, of("the cat sat here", None));
+    }
+
+    #[test]
+    fn inputs_are_strings() {
+        assert_eq!(inputs(Some(&"a".into())).unwrap(), ["a"]);
+        assert!(inputs(None).unwrap().is_empty());
+        assert!(inputs(Some(&serde_json::json!([1]))).is_err());
+        assert!(inputs(Some(&serde_json::json!({}))).is_err());
+    }
+}

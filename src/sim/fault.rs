@@ -1,0 +1,347 @@
+//! Faults: what can be made to go wrong, how it is written down, and which requests it hits.
+//!
+//! As text (`--fault`): `kind:key=value,flag`, for instance `status:status=503,times=2,route=/api/chat`, or JSON.
+//! As JSON (`POST /sim/fault`): `{"kind":"status","status":503,"times":2,"route":"/api/chat"}`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// One fault and whom it hits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    pub harm: Harm,
+    /// How many requests (for `slow_load`: loads) it hits before it is spent; `None` is all.
+    pub times: Option<u64>,
+    /// Hit a request with this probability; `None` is always.
+    pub chance: Option<f64>,
+    /// A path, a prefix with `*` at its end, or `inference` for the routes that run a model; `None` is every route.
+    pub route: Option<String>,
+    /// Servers that it belongs to; none is all of them.
+    pub ports: Vec<u16>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Harm {
+    /// The listener is closed; connections that are open live on.
+    Refuse { back_after: Option<Duration> },
+    /// The request is read and never answered.
+    Silent,
+    /// An error instead of an answer.
+    Status {
+        status: u16,
+        body: Option<String>,
+        retry_after: Option<String>,
+    },
+    /// An error line after so many tokens; 0 makes it the first line.
+    Error { tokens: u64, message: String },
+    /// The connection ends, by FIN or by RST.
+    Cut { at: At, reset: bool },
+    /// Every byte is written by itself.
+    OneByte,
+    /// Nothing is sent for a while.
+    Stall { at: At, time: Duration },
+    /// A cold load takes this much longer.
+    SlowLoad { extra: Duration },
+    /// The server dies with all its connections and loaded models, and may come back.
+    Die {
+        after: Duration,
+        back_after: Option<Duration>,
+    },
+}
+
+/// A place in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Before the head.
+    Head,
+    /// After the head, before the first byte of the body.
+    Body,
+    /// After this many tokens.
+    Tokens(u64),
+    /// After this many bytes of the response, head included.
+    Bytes(u64),
+}
+
+impl Fault {
+    /// Whether this fault belongs to the server on `port`.
+    pub(super) fn is_for_port(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port)
+    }
+
+    /// Whether a request for `path` can be hit.
+    pub(super) fn is_for_route(&self, path: &str) -> bool {
+        match self.route.as_deref() {
+            None => true,
+            Some("inference") => INFERENCE.contains(&path),
+            Some(route) => match route.strip_suffix('*') {
+                Some(prefix) => path.starts_with(prefix),
+                None => path == route,
+            },
+        }
+    }
+}
+
+/// The routes that run a model.
+pub(super) const INFERENCE: [&str; 7] = [
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+];
+
+impl FromStr for Fault {
+    type Err = BadFault;
+
+    fn from_str(text: &str) -> Result<Self, BadFault> {
+        if text.trim_start().starts_with('{') {
+            return Ok(serde_json::from_str(text)?);
+        }
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut fields = serde_json::Map::new();
+        match kind.trim().parse::<u16>() {
+            Ok(status) => {
+                fields.insert("kind".into(), "status".into());
+                fields.insert("status".into(), status.into());
+            }
+            Err(_) => {
+                fields.insert("kind".into(), kind.trim().into());
+            }
+        }
+        for pair in rest.split(',').filter(|pair| !pair.trim().is_empty()) {
+            let (key, value) = match pair.split_once('=') {
+                Some((key, value)) => (key, scalar(value)),
+                None => (pair, Value::Bool(true)),
+            };
+            fields.insert(key.trim().into(), value);
+        }
+        Ok(serde_json::from_value(Value::Object(fields))?)
+    }
+}
+
+/// A number or a flag where it looks like one, else text.
+fn scalar(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+        _ => text.into(),
+    }
+}
+
+/// A fault that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadFault {
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+}
+
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Written::deserialize(deserializer)?
+            .fault()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A fault as people write it: every key of every kind, checked by `fault`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Kind,
+    times: Option<u64>,
+    chance: Option<f64>,
+    route: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    ports: Vec<u16>,
+    status: Option<u16>,
+    body: Option<String>,
+    retry_after: Option<Value>,
+    message: Option<String>,
+    tokens: Option<u64>,
+    bytes: Option<u64>,
+    at: Option<Place>,
+    #[serde(default)]
+    reset: bool,
+    seconds: Option<Seconds>,
+    after: Option<Seconds>,
+    back_after: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Refuse,
+    Silent,
+    Status,
+    Error,
+    Cut,
+    OneByte,
+    Stall,
+    SlowLoad,
+    Die,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    Head,
+    Body,
+}
+
+impl Written {
+    fn fault(self) -> Result<Fault, &'static str> {
+        if self
+            .chance
+            .is_some_and(|chance| !(0.0..=1.0).contains(&chance))
+        {
+            return Err("`chance` is a probability, from 0 to 1");
+        }
+        let mut ports = self.ports.clone();
+        ports.extend(self.port);
+        Ok(Fault {
+            harm: self.harm()?,
+            times: self.times,
+            chance: self.chance,
+            route: self.route,
+            ports,
+        })
+    }
+
+    fn harm(&self) -> Result<Harm, &'static str> {
+        let seconds = self.seconds.as_ref().map(|seconds| seconds.0);
+        let back_after = self.back_after.as_ref().map(|seconds| seconds.0);
+        Ok(match self.kind {
+            Kind::Refuse => Harm::Refuse { back_after },
+            Kind::Silent => Harm::Silent,
+            Kind::Status => Harm::Status {
+                status: match self.status.unwrap_or(500) {
+                    status @ 200..=599 => status,
+                    _ => return Err("`status` is a status from 200 to 599"),
+                },
+                body: self.body.clone(),
+                retry_after: self.retry_after.as_ref().map(|value| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                }),
+            },
+            Kind::Error => Harm::Error {
+                tokens: self.tokens.unwrap_or(0),
+                message: self.message.clone().unwrap_or_else(|| {
+                    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details".into()
+                }),
+            },
+            Kind::Cut => Harm::Cut {
+                at: self.place().unwrap_or(At::Bytes(0)),
+                reset: self.reset,
+            },
+            Kind::OneByte => Harm::OneByte,
+            Kind::Stall => Harm::Stall {
+                at: self.place().unwrap_or(At::Head),
+                time: seconds.ok_or("`stall` needs `seconds`")?,
+            },
+            Kind::SlowLoad => Harm::SlowLoad {
+                extra: seconds.ok_or("`slow_load` needs `seconds`")?,
+            },
+            Kind::Die => Harm::Die {
+                after: self.after.as_ref().map_or(Duration::ZERO, |after| after.0),
+                back_after,
+            },
+        })
+    }
+
+    fn place(&self) -> Option<At> {
+        self.tokens
+            .map(At::Tokens)
+            .or(self.bytes.map(At::Bytes))
+            .or(self.at.as_ref().map(|place| match place {
+                Place::Head => At::Head,
+                Place::Body => At::Body,
+            }))
+    }
+}
+
+/// Seconds as a number, or a time such as `300ms`.
+struct Seconds(Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(f64),
+            Text(String),
+        }
+        let time = match Form::deserialize(deserializer)? {
+            Form::Number(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Form::Text(text) => humantime::parse_duration(&text).ok(),
+        };
+        time.map(Self)
+            .ok_or_else(|| serde::de::Error::custom("not a time: expected seconds or `300ms`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Fault {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_and_json_mean_the_same() {
+        let json = r#"{"kind":"status","status":503,"times":2,"route":"/api/chat","port":24000}"#;
+        let text = "503:times=2,route=/api/chat,port=24000";
+        assert_eq!(fault(json), fault(text));
+        assert_eq!(fault(text).ports, [24000]);
+    }
+
+    #[test]
+    fn places_in_a_response() {
+        let at = |text| match fault(text).harm {
+            Harm::Cut { at, .. } | Harm::Stall { at, .. } => at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("cut:bytes=512,reset"), At::Bytes(512));
+        assert_eq!(at("cut:tokens=3"), At::Tokens(3));
+        assert_eq!(at("stall:seconds=2"), At::Head);
+        assert_eq!(at("stall:seconds=300ms,at=body"), At::Body);
+    }
+
+    #[test]
+    fn times_may_have_units() {
+        let Harm::Die { after, back_after } = fault("die:after=1m 30s,back_after=2").harm else {
+            panic!("not a die");
+        };
+        assert_eq!(after.as_secs(), 90);
+        assert_eq!(back_after, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for bad in [
+            "explode",
+            "cut:byte=5",
+            "stall",
+            "status:status=9000",
+            "silent:chance=2",
+        ] {
+            assert!(bad.parse::<Fault>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn routes() {
+        assert!(fault("silent").is_for_route("/api/tags"));
+        assert!(fault("silent:route=/api/*").is_for_route("/api/tags"));
+        assert!(fault("silent:route=inference").is_for_route("/api/chat"));
+        assert!(!fault("silent:route=inference").is_for_route("/api/tags"));
+        assert!(!fault("silent:route=/api").is_for_route("/api/tags"));
+    }
+}

@@ -1,0 +1,419 @@
+//! Ollama's OpenAI-compatible routes, as Ollama itself words them (a mid-stream error is swallowed there, too).
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::Call;
+use super::ask::{Ask, Manner, Options, Prompt};
+use super::base64;
+use super::embed;
+use super::generation::{Admitted, Done, Event, Metrics, Visitor};
+use super::gojson::{Fields, object};
+use super::names::Name;
+use super::reply::{Refusal, Reply, go_json, json as json_reply, ok};
+use super::server::{OnDisk, Server};
+use super::speech::{self, Voice, Whole};
+
+/// A refusal in OpenAI's shape.
+pub(super) fn refuse(refusal: &Refusal) -> Reply {
+    let kind = match refusal.status {
+        StatusCode::BAD_REQUEST => "invalid_request_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        _ => "api_error",
+    };
+    json_reply(
+        refusal.status,
+        &json!({"error": {"message": refusal.text, "type": kind, "param": null, "code": null}}),
+    )
+}
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn chat(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
+    let map = object(body, "ChatCompletionRequest")?;
+    let fields = Fields::new(&map, "ChatCompletionRequest");
+    let messages = fields.structs("messages", "openai.Message")?;
+    if messages.is_empty() {
+        return Err(Refusal::bad("[] is too short - 'messages'"));
+    }
+    let mut prompt = Prompt {
+        tools: fields.list("tools", "[]api.Tool")?.to_vec(),
+        ..Prompt::default()
+    };
+    for message in &messages {
+        let role = message.string("role")?;
+        prompt.tool_answered = role == "tool";
+        prompt.text.push_str(role);
+        add_content(message, &mut prompt)?;
+        add_calls(message)?;
+    }
+    let ask = ask(&fields, prompt, Manner::Chat)?;
+    answer(visitor, &fields, ask, Form::Chat).await
+}
+
+/// `POST /v1/completions`.
+pub(super) async fn completions(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
+    let map = object(body, "CompletionRequest")?;
+    let fields = Fields::new(&map, "CompletionRequest");
+    let (text, suffix) = (fields.string("prompt")?, fields.string("suffix")?);
+    let prompt = Prompt {
+        text: [text, suffix].concat(),
+        empty: text.is_empty() && suffix.is_empty(),
+        suffix: !suffix.is_empty(),
+        ..Prompt::default()
+    };
+    let ask = ask(&fields, prompt, Manner::Generate { raw: false })?;
+    answer(visitor, &fields, ask, Form::Text).await
+}
+
+/// `POST /v1/embeddings`.
+pub(super) async fn embeddings(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
+    let map = object(body, "EmbedRequest")?;
+    let fields = Fields::new(&map, "EmbedRequest");
+    let model = fields.string("model")?;
+    let inputs = embed::inputs(fields.value("input"))?;
+    if inputs.is_empty() {
+        return Err(Refusal::bad("invalid input"));
+    }
+    let as_text = match fields.string("encoding_format")? {
+        "" | "float" => false,
+        "base64" => true,
+        _ => {
+            return Err(Refusal::bad(
+                "Invalid value for 'encoding_format'. Supported values: 'float', 'base64'.",
+            ));
+        }
+    };
+    let want = embed::want(&visitor, &fields, model)?;
+    let dimensions = fields.integer("dimensions")?;
+    let made = embed::run(&visitor, want, &inputs, dimensions).await?;
+    let data: Vec<Value> = made
+        .vectors
+        .iter()
+        .enumerate()
+        .map(|(index, vector)| {
+            let embedding = match as_text {
+                true => Value::from(little_endian(vector)),
+                false => json!(vector),
+            };
+            json!({"object": "embedding", "embedding": embedding, "index": index})
+        })
+        .collect();
+    Ok(ok(&json!({
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
+    })))
+}
+
+fn little_endian(vector: &[f32]) -> String {
+    let bytes: Vec<u8> = vector
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    base64::encode(&bytes)
+}
+
+/// `GET /v1/models`; `data` is null where there are no models.
+pub(super) fn models(server: &Server) -> Reply {
+    let models: Vec<Value> = server.models().iter().map(model_object).collect();
+    let data = match models.is_empty() {
+        true => Value::Null,
+        false => Value::Array(models),
+    };
+    ok(&json!({"object": "list", "data": data}))
+}
+
+/// `GET /v1/models/:model`.
+pub(super) fn model(server: &Server, written: &str) -> Result<Reply, Refusal> {
+    Name::parse(written)
+        .and_then(|name| server.model(&name))
+        .map(|on_disk| ok(&model_object(&on_disk)))
+        .ok_or_else(|| Refusal::not_found(format!("model '{written}' not found")))
+}
+
+fn model_object(on_disk: &OnDisk) -> Value {
+    let name = &on_disk.model.name;
+    let owner = name
+        .base()
+        .rsplit_once('/')
+        .map_or("library", |(owner, _)| owner);
+    json!({
+        "id": name.as_str(),
+        "object": "model",
+        "created": on_disk.modified.timestamp(),
+        "owned_by": owner,
+    })
+}
+
+/// Content is text, null or parts; images are base64 data URLs.
+fn add_content(message: &Fields<'_>, prompt: &mut Prompt) -> Result<(), Refusal> {
+    match message.value("content") {
+        None => {}
+        Some(Value::String(text)) => prompt.text.push_str(text),
+        Some(Value::Array(parts)) => {
+            for part in parts {
+                match part["type"].as_str() {
+                    Some("text") => {
+                        let text = part["text"].as_str();
+                        prompt.text.push_str(text.unwrap_or_default());
+                    }
+                    Some("image_url") => {
+                        let image = &part["image_url"];
+                        check_image(image.as_str().or(image["url"].as_str()).unwrap_or(""))?;
+                        prompt.images += 1;
+                    }
+                    _ => return Err(Refusal::bad("invalid message format")),
+                }
+            }
+        }
+        Some(_) => return Err(Refusal::bad("invalid message content type")),
+    }
+    Ok(())
+}
+
+fn check_image(url: &str) -> Result<(), Refusal> {
+    let kinds = ["image/jpeg", "image/jpg", "image/png", "image/webp", ""];
+    kinds
+        .iter()
+        .find_map(|kind| url.strip_prefix(&format!("data:{kind};base64,")))
+        .filter(|data| base64::check(data).is_ok())
+        .map(|_| ())
+        .ok_or_else(|| Refusal::bad("invalid image input"))
+}
+
+fn add_calls(message: &Fields<'_>) -> Result<(), Refusal> {
+    for call in message.structs("tool_calls", "openai.ToolCall")? {
+        let function = call.object("function", "struct")?;
+        let arguments = function
+            .and_then(|function| function.get("arguments"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        serde_json::from_str::<serde_json::Map<String, Value>>(arguments)
+            .map_err(|_| Refusal::bad("invalid tool call arguments"))?;
+    }
+    Ok(())
+}
+
+fn ask(fields: &Fields<'_>, prompt: Prompt, manner: Manner) -> Result<Ask, Refusal> {
+    let effort = match fields.value("reasoning") {
+        Some(reasoning) => reasoning["effort"].as_str().unwrap_or_default(),
+        None => fields.string("reasoning_effort")?,
+    };
+    let think = match effort {
+        "" => None,
+        "none" => Some(false),
+        "minimal" | "low" | "medium" | "high" | "max" | "xhigh" | "ultra" => Some(true),
+        other => {
+            return Err(Refusal::bad(format!("invalid reasoning value: {other:?}")));
+        }
+    };
+    let format = fields
+        .value("response_format")
+        .and_then(|format| match format["type"].as_str() {
+            Some("json_object") => Some(Value::from("json")),
+            Some("json_schema") => Some(format["json_schema"]["schema"].clone()),
+            _ => None,
+        });
+    let stop = match fields.value("stop") {
+        Some(Value::String(stop)) => vec![stop.clone()],
+        Some(Value::Array(stops)) => stops
+            .iter()
+            .filter_map(|stop| stop.as_str().map(str::to_owned))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let limit = fields.integer("max_tokens")?;
+    Ok(Ask {
+        model: fields.string("model")?.to_owned(),
+        stream: fields.boolean("stream")?.unwrap_or(false),
+        keep_alive: None,
+        options: Options {
+            context_length: None,
+            num_predict: limit
+                .and_then(|limit| u32::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
+            seed: fields.integer("seed")?.unwrap_or(0),
+            stop,
+        },
+        think,
+        format,
+        logprobs: None,
+        prompt,
+        manner,
+    })
+}
+
+async fn answer(
+    visitor: Visitor,
+    fields: &Fields<'_>,
+    ask: Ask,
+    form: Form,
+) -> Result<Reply, Refusal> {
+    let with_usage = fields
+        .value("stream_options")
+        .is_some_and(|options| options["include_usage"] == true);
+    let mut voice = OpenAi {
+        form,
+        id: 100 + ask.prompt.tokens() % 900,
+        created: chrono::Utc::now().timestamp(),
+        model: ask.model.clone(),
+        with_usage,
+        begun: false,
+        called: false,
+    };
+    match visitor.admit(&ask).await? {
+        Admitted::Loaded(_) => Ok(voice.whole(Whole {
+            thinking: String::new(),
+            content: String::new(),
+            tokens: Vec::new(),
+            calls: Vec::new(),
+            done: Done {
+                reason: "stop",
+                metrics: Metrics::default(),
+            },
+        })),
+        Admitted::Speaking(generation) if ask.stream => Ok(speech::stream(generation, voice)),
+        Admitted::Speaking(generation) => speech::whole(generation, voice).await,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Chat,
+    Text,
+}
+
+struct OpenAi {
+    form: Form,
+    id: u64,
+    created: i64,
+    model: String,
+    with_usage: bool,
+    /// Whether the chunk with the role has been sent.
+    begun: bool,
+    called: bool,
+}
+
+impl OpenAi {
+    fn object(&self, streamed: bool) -> (&'static str, String) {
+        match (self.form, streamed) {
+            (Form::Chat, true) => ("chat.completion.chunk", format!("chatcmpl-{}", self.id)),
+            (Form::Chat, false) => ("chat.completion", format!("chatcmpl-{}", self.id)),
+            (Form::Text, _) => ("text_completion", format!("cmpl-{}", self.id)),
+        }
+    }
+
+    fn frame(&self, streamed: bool, choices: Value) -> Value {
+        let (object, id) = self.object(streamed);
+        json!({
+            "id": id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": "fp_ollama",
+            "choices": choices,
+        })
+    }
+
+    /// A chunk with this delta (chat) or text.
+    fn chunk(&mut self, delta: Value, finish: Option<&str>) -> Vec<u8> {
+        let choice = match self.form {
+            Form::Chat => json!({"index": 0, "delta": delta, "finish_reason": finish}),
+            Form::Text => {
+                let text = delta["content"].as_str().unwrap_or_default();
+                json!({"text": text, "index": 0, "finish_reason": finish})
+            }
+        };
+        let mut bytes = Vec::new();
+        if self.form == Form::Chat && !std::mem::replace(&mut self.begun, true) {
+            let role = json!({"role": "assistant", "content": ""});
+            let first = json!([{"index": 0, "delta": role, "finish_reason": null}]);
+            bytes.extend(event(&self.frame(true, first)));
+        }
+        bytes.extend(event(&self.frame(true, json!([choice]))));
+        bytes
+    }
+
+    fn finish(&self, reason: &'static str) -> &'static str {
+        if self.called { "tool_calls" } else { reason }
+    }
+}
+
+impl Voice for OpenAi {
+    const STREAM_TYPE: &'static str = "text/event-stream";
+
+    fn stream(&mut self, event_: Event) -> Vec<u8> {
+        match event_ {
+            Event::Thinking(text) => self.chunk(json!({"content": "", "reasoning": text}), None),
+            Event::Content(text) => self.chunk(json!({"content": text}), None),
+            Event::Calls(calls) => {
+                self.called = true;
+                self.chunk(
+                    json!({"content": "", "tool_calls": tool_calls(&calls)}),
+                    None,
+                )
+            }
+            // Ollama reads its own error line as an empty chunk: no finish, no [DONE].
+            Event::Error(_) => self.chunk(json!({"content": ""}), None),
+            Event::Done(done) => {
+                let mut bytes = self.chunk(json!({}), Some(self.finish(done.reason)));
+                if self.with_usage {
+                    let mut last = self.frame(true, json!([]));
+                    last["usage"] = usage(&done.metrics);
+                    bytes.extend(event(&last));
+                }
+                bytes.extend_from_slice(b"data: [DONE]\n\n");
+                bytes
+            }
+        }
+    }
+
+    fn whole(&mut self, whole: Whole) -> Reply {
+        self.called = !whole.calls.is_empty();
+        let finish = self.finish(whole.done.reason);
+        let choice = match self.form {
+            Form::Text => json!({"text": whole.content, "index": 0, "finish_reason": finish}),
+            Form::Chat => {
+                let mut message = json!({"role": "assistant", "content": whole.content});
+                if !whole.thinking.is_empty() {
+                    message["reasoning"] = whole.thinking.into();
+                }
+                if self.called {
+                    message["tool_calls"] = tool_calls(&whole.calls);
+                }
+                json!({"index": 0, "message": message, "finish_reason": finish})
+            }
+        };
+        let mut answer = self.frame(false, json!([choice]));
+        answer["usage"] = usage(&whole.done.metrics);
+        ok(&answer)
+    }
+}
+
+fn event(value: &Value) -> Vec<u8> {
+    [b"data: ".as_slice(), &go_json(value), b"\n\n"].concat()
+}
+
+fn tool_calls(calls: &[Call]) -> Value {
+    let calls = calls.iter().map(|call| {
+        json!({
+            "id": call.id,
+            "index": call.function.index,
+            "type": "function",
+            "function": {
+                "name": call.function.name,
+                "arguments": call.function.arguments.to_string(),
+            },
+        })
+    });
+    calls.collect()
+}
+
+fn usage(metrics: &Metrics) -> Value {
+    json!({
+        "prompt_tokens": metrics.prompt_eval_count,
+        "completion_tokens": metrics.eval_count,
+        "total_tokens": metrics.prompt_eval_count + metrics.eval_count,
+    })
+}

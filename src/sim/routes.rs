@@ -1,0 +1,281 @@
+//! From a request to its route, through the faults that hit it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
+
+use super::body::Body;
+use super::fault::At;
+use super::generation::Visitor;
+use super::link::Wire;
+use super::reply::{Refusal, Reply, method_not_allowed, ok, text};
+use super::server::Server;
+use super::strike::{Status, Strike};
+use super::{control, embed, listing, manage, native, openai};
+
+/// The largest body that is read: Ollama has no bound, but this process is one of many.
+const MAX_BODY: usize = 1 << 30;
+
+/// The version that the wire format is that of.
+const VERSION: &str = "0.33.0";
+
+/// Answers one request to a simulated server.
+pub(super) async fn answer(
+    server: Arc<Server>,
+    wire: Wire,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    wire.disarm();
+    let (head, body) = request.into_parts();
+    let Some(body) = collect(body).await else {
+        return Ok(Refusal::bad("unexpected EOF").reply());
+    };
+    let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+    if path.starts_with("/sim/") {
+        let port = server.address.port();
+        return Ok(match server.fleet() {
+            Some(fleet) => control::answer(&fleet, Some(port), &method, head.uri, &body).await,
+            None => not_found(),
+        });
+    }
+    server
+        .counters
+        .saw(route(&method, &path), head, body.clone());
+    let strike = server.faults.strike(&path);
+    if let Some(reply) = go_wrong(&wire, &strike).await {
+        return Ok(reply);
+    }
+    let pause = strike.stall(At::Body);
+    let visitor = Visitor {
+        server,
+        wire,
+        strike,
+    };
+    let reply = dispatch(visitor, &method, &path, &body).await;
+    Ok(match pause {
+        Some(time) => hold_back(reply, time),
+        None => reply,
+    })
+}
+
+/// Reads a whole body; `None` if it breaks off or is too large.
+pub(super) async fn collect(body: Incoming) -> Option<Bytes> {
+    let collected = Limited::new(body, MAX_BODY).collect().await;
+    collected.ok().map(|body| body.to_bytes())
+}
+
+/// The name that a request is counted by: paths that Ollama does not have are all one.
+fn route(method: &Method, path: &str) -> String {
+    let shape = match path {
+        _ if path.starts_with("/api/blobs/") => "/api/blobs/:digest",
+        _ if path.starts_with("/v1/models/") => "/v1/models/:model",
+        _ if PATHS.contains(&path) => path,
+        _ => return "other".into(),
+    };
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::DELETE => format!("{method} {shape}"),
+        _ => "other".into(),
+    }
+}
+
+const PATHS: [&str; 18] = [
+    "/",
+    "/api/version",
+    "/api/tags",
+    "/api/ps",
+    "/api/show",
+    "/api/generate",
+    "/api/chat",
+    "/api/embed",
+    "/api/embeddings",
+    "/api/pull",
+    "/api/push",
+    "/api/create",
+    "/api/copy",
+    "/api/delete",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/models",
+];
+
+/// What goes wrong before the request is looked at; an error status is returned.
+async fn go_wrong(wire: &Wire, strike: &Strike) -> Option<Reply> {
+    if strike.one_byte {
+        wire.one_byte();
+    }
+    for (at, time) in &strike.stalls {
+        match at {
+            At::Head => tokio::time::sleep(*time).await,
+            At::Bytes(bytes) => wire.stall_after(*bytes, *time),
+            At::Body | At::Tokens(_) => {}
+        }
+    }
+    match strike.cut {
+        Some((At::Bytes(bytes), reset)) => wire.cut_after(bytes, reset),
+        Some((At::Head, reset)) => wire.cut_after(0, reset),
+        _ => {}
+    }
+    if strike.silent {
+        std::future::pending::<()>().await;
+    }
+    strike.status.as_ref().map(error_status)
+}
+
+fn error_status(status: &Status) -> Reply {
+    let code = StatusCode::from_u16(status.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
+    let mut reply = match &status.body {
+        None => Refusal::new(code, reason).reply(),
+        Some(body) => super::reply::with_type(
+            code,
+            "application/json; charset=utf-8",
+            Body::whole(body.clone()),
+        ),
+    };
+    let retry_after = status.retry_after.as_deref();
+    if let Some(value) = retry_after.and_then(|value| HeaderValue::from_str(value).ok()) {
+        reply.headers_mut().insert(RETRY_AFTER, value);
+    }
+    reply
+}
+
+/// Sends the head now and the body later; streams of tokens see to it themselves.
+fn hold_back(reply: Reply, time: Duration) -> Reply {
+    let (mut head, body) = reply.into_parts();
+    let body = match body {
+        Body::Whole(Some(bytes)) => {
+            head.headers.insert(CONTENT_LENGTH, bytes.len().into());
+            Body::flow(move |lines| async move {
+                tokio::time::sleep(time).await;
+                // No receiver, no client: there is nobody to tell.
+                let _ = lines.send(bytes).await;
+            })
+        }
+        other => other,
+    };
+    Reply::from_parts(head, body)
+}
+
+async fn dispatch(visitor: Visitor, method: &Method, path: &str, body: &Bytes) -> Reply {
+    let server = visitor.server.clone();
+    let get = *method == Method::GET;
+    let get_or_head = get || *method == Method::HEAD;
+    let post = *method == Method::POST;
+    if let Some(digest) = path.strip_prefix("/api/blobs/") {
+        return match *method {
+            Method::HEAD => manage::has_blob(&server, digest),
+            Method::POST => native_reply(manage::put_blob(&server, digest, body)),
+            _ => method_not_allowed("HEAD, POST"),
+        };
+    }
+    match path {
+        "/" | "/api/version" | "/api/tags" if !get_or_head => method_not_allowed("GET, HEAD"),
+        "/" => text(StatusCode::OK, "Ollama is running"),
+        "/api/version" => ok(&serde_json::json!({ "version": VERSION })),
+        "/api/tags" => listing::tags(&server),
+        "/api/ps" | "/v1/models" if !get => method_not_allowed("GET"),
+        "/api/ps" => listing::ps(&server),
+        "/v1/models" => openai::models(&server),
+        "/api/delete" if *method != Method::DELETE => method_not_allowed("DELETE"),
+        "/api/delete" => native_reply(manage::delete(&server, body)),
+        _ => match path.strip_prefix("/v1/models/") {
+            Some(_) if !get => method_not_allowed("GET"),
+            Some(model) => openai_reply(openai::model(&server, &decoded(model))),
+            None if !PATHS.contains(&path) => not_found(),
+            None if !post => method_not_allowed("POST"),
+            None => run(visitor, path, body).await,
+        },
+    }
+}
+
+/// The routes that take a POST.
+async fn run(visitor: Visitor, path: &str, body: &Bytes) -> Reply {
+    let server = visitor.server.clone();
+    match path {
+        "/api/show" => native_reply(listing::show(&server, body)),
+        "/api/generate" => native_reply(native::generate(visitor, body).await),
+        "/api/chat" => native_reply(native::chat(visitor, body).await),
+        "/api/embed" => native_reply(embed::embed(visitor, body).await),
+        "/api/embeddings" => native_reply(embed::legacy(visitor, body).await),
+        "/api/pull" => work_reply(manage::pull(&server, body)).await,
+        "/api/push" => work_reply(manage::push(&server, body)).await,
+        "/api/create" => work_reply(manage::create(&server, body)).await,
+        "/api/copy" => native_reply(manage::copy(&server, body)),
+        "/v1/chat/completions" => openai_reply(openai::chat(visitor, body).await),
+        "/v1/completions" => openai_reply(openai::completions(visitor, body).await),
+        "/v1/embeddings" => openai_reply(openai::embeddings(visitor, body).await),
+        _ => not_found(),
+    }
+}
+
+fn native_reply(result: Result<Reply, Refusal>) -> Reply {
+    result.unwrap_or_else(|refusal| refusal.reply())
+}
+
+fn openai_reply(result: Result<Reply, Refusal>) -> Reply {
+    result.unwrap_or_else(|refusal| openai::refuse(&refusal))
+}
+
+async fn work_reply(work: Result<manage::Work, Refusal>) -> Reply {
+    native_reply(match work {
+        Ok(work) => work.reply().await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+fn not_found() -> Reply {
+    text(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// Percent-decoding, for model names in paths (`qwen3%3A8b`).
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = (*first == b'%')
+            .then(|| after.get(..2))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match code {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded() {
+        assert_eq!(decoded("qwen3%3A8b"), "qwen3:8b");
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%zz"), "%zz");
+    }
+
+    #[test]
+    fn unknown_paths_count_as_one() {
+        assert_eq!(route(&Method::GET, "/nowhere"), "other");
+        assert_eq!(route(&Method::POST, "/api/chat"), "POST /api/chat");
+        assert_eq!(
+            route(&Method::HEAD, "/api/blobs/x"),
+            "HEAD /api/blobs/:digest"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Which of a server's faults hit one request, counted down as they do.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::chance::Dice;
+use super::fault::{At, Fault, Harm};
+
+/// The faults of one server.
+pub(super) struct Faults {
+    state: Mutex<State>,
+}
+
+struct State {
+    active: Vec<Fault>,
+    dice: Dice,
+}
+
+/// Everything that is to go wrong with one request.
+#[derive(Debug, Default)]
+pub(super) struct Strike {
+    pub(super) silent: bool,
+    pub(super) one_byte: bool,
+    pub(super) status: Option<Status>,
+    /// After so many tokens, this error line.
+    pub(super) error: Option<(u64, String)>,
+    /// Where the connection ends, and whether by RST.
+    pub(super) cut: Option<(At, bool)>,
+    pub(super) stalls: Vec<(At, Duration)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) status: u16,
+    pub(super) body: Option<String>,
+    pub(super) retry_after: Option<String>,
+}
+
+impl Strike {
+    /// How long to stall at `at`.
+    pub(super) fn stall(&self, at: At) -> Option<Duration> {
+        self.stalls
+            .iter()
+            .find_map(|(place, time)| (*place == at).then_some(*time))
+    }
+}
+
+impl Faults {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                active: Vec::new(),
+                dice: Dice::new(seed),
+            }),
+        }
+    }
+
+    pub(super) fn add(&self, fault: Fault) {
+        self.state().active.push(fault);
+    }
+
+    pub(super) fn clear(&self) {
+        self.state().active.clear();
+    }
+
+    /// How many faults are not spent yet.
+    pub(super) fn count(&self) -> usize {
+        self.state().active.len()
+    }
+
+    /// What hits a request for `path`.
+    pub(super) fn strike(&self, path: &str) -> Strike {
+        let mut strike = Strike::default();
+        self.state().take(
+            |fault| fault.is_for_route(path) && !matches!(fault.harm, Harm::SlowLoad { .. }),
+            |harm| match harm {
+                Harm::Silent => strike.silent = true,
+                Harm::OneByte => strike.one_byte = true,
+                Harm::Status {
+                    status,
+                    body,
+                    retry_after,
+                } => {
+                    strike.status = Some(Status {
+                        status: *status,
+                        body: body.clone(),
+                        retry_after: retry_after.clone(),
+                    });
+                }
+                Harm::Error { tokens, message } => {
+                    strike.error = Some((*tokens, message.clone()));
+                }
+                Harm::Cut { at, reset } => strike.cut = Some((*at, *reset)),
+                Harm::Stall { at, time } => strike.stalls.push((*at, *time)),
+                Harm::SlowLoad { .. } | Harm::Refuse { .. } | Harm::Die { .. } => {}
+            },
+        );
+        strike
+    }
+
+    /// How much longer the load that begins now takes.
+    pub(super) fn slow_load(&self) -> Duration {
+        let mut total = Duration::ZERO;
+        self.state().take(
+            |fault| matches!(fault.harm, Harm::SlowLoad { .. }),
+            |harm| {
+                if let Harm::SlowLoad { extra } = harm {
+                    total += *extra;
+                }
+            },
+        );
+        total
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Hands the harm of every fault that is `due` to `hit`, and drops those that are spent.
+    fn take(&mut self, due: impl Fn(&Fault) -> bool, mut hit: impl FnMut(&Harm)) {
+        let dice = &mut self.dice;
+        self.active.retain_mut(|fault| {
+            let hits = due(fault) && fault.chance.is_none_or(|chance| dice.unit() < chance);
+            if !hits {
+                return true;
+            }
+            match fault.times.as_mut() {
+                Some(0) => return false,
+                Some(times) => *times -= 1,
+                None => {}
+            }
+            hit(&fault.harm);
+            fault.times != Some(0)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_spent_after_its_times() {
+        let faults = Faults::new(0);
+        faults.add("503:times=2,route=/api/chat".parse().unwrap());
+        assert!(faults.strike("/api/tags").status.is_none());
+        assert!(faults.strike("/api/chat").status.is_some());
+        assert_eq!(faults.count(), 1);
+        assert!(faults.strike("/api/chat").status.is_some());
+        assert_eq!(faults.count(), 0);
+        assert!(faults.strike("/api/chat").status.is_none());
+    }
+
+    #[test]
+    fn a_slow_load_hits_loads_only() {
+        let faults = Faults::new(0);
+        faults.add("slow_load:seconds=3,times=1".parse().unwrap());
+        faults.strike("/api/chat");
+        assert_eq!(faults.slow_load().as_secs(), 3);
+        assert_eq!(faults.slow_load(), Duration::ZERO);
+    }
+
+    #[test]
+    fn chance_hits_about_its_share() {
+        let faults = Faults::new(5);
+        faults.add("silent:chance=0.25".parse().unwrap());
+        let hits = (0..1000).filter(|_| faults.strike("/").silent).count();
+        assert!((200..300).contains(&hits), "{hits}");
+    }
+}

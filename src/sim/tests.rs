@@ -1,0 +1,1 @@
+//! The simulation as its clients see it, over real connections.
