@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod health;
 pub mod sim;
 
@@ -20,12 +21,14 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::CheckArgs),
     Health(health::HealthArgs),
 }
 
 /// Parses the command line and runs the subcommand that it names.
 pub fn run() -> ExitCode {
     match CommandLine::parse().command {
+        Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
     }
 }

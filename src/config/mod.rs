@@ -1,1 +1,198 @@
 //! From what people write (YAML, environment, `.env`) to the configuration as used.
+//!
+//! A file and the environment combine: the file wins where it states a key, the environment fills
+//! the rest, and what is still open has its default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File as OpenFile;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+mod address;
+mod backend;
+mod checks;
+mod discover;
+mod duration;
+mod environment;
+mod field;
+mod file;
+mod interpolate;
+mod known;
+mod locate;
+mod monitoring;
+mod nearest;
+mod pool;
+mod problem;
+mod provider;
+mod queue;
+mod reader;
+mod routing;
+mod scalar;
+mod server;
+mod size;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+
+use environment::Environment;
+use interpolate::interpolate;
+use problem::KeyPath;
+use reader::Reader;
+
+pub use problem::{Problem, Report};
+
+use crate::settings::Settings;
+
+/// Where a configuration is looked for when the command line names none.
+pub const DEFAULT_FILES: [&str; 2] = ["remuda.yaml", "/etc/remuda/remuda.yaml"];
+
+/// Larger is not a configuration.
+const MAX_FILE: u64 = 4 << 20;
+
+/// A configuration that can be used, and what a reader of it should know.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub source: Source,
+    /// What was taken in a way that may not have been meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// What a configuration was read from, besides the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    Environment,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Environment => f.write_str("the environment alone"),
+        }
+    }
+}
+
+/// Reads the file at `path`, else the first of [`DEFAULT_FILES`] that exists, else none; with the
+/// process's environment and a `.env` file in the working directory.
+pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
+    let variables = environment::variables(Path::new(".env"))?;
+    let Some((path, text)) = find(path)? else {
+        return from_sources(None, &variables);
+    };
+    let mut loaded = from_sources(Some((&path.to_string_lossy(), &text)), &variables)?;
+    loaded.source = Source::File(path);
+    Ok(loaded)
+}
+
+fn find(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Report> {
+    let candidates: Vec<&Path> = match named {
+        Some(path) => vec![path],
+        None => DEFAULT_FILES.iter().map(Path::new).collect(),
+    };
+    for path in candidates {
+        match read(path) {
+            Ok(text) => return Ok(Some((path.to_owned(), text))),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("cannot be read: {error}");
+                let place = path.to_string_lossy();
+                return Err(Problem::in_file(place, None, what).into());
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    OpenFile::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        let message = format!("the file is longer than {MAX_FILE} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(text)
+}
+
+/// As [`load`], from a YAML text with the name that messages give it, and an environment.
+pub fn from_sources(
+    yaml: Option<(&str, &str)>,
+    environment: &BTreeMap<String, String>,
+) -> Result<Loaded, Report> {
+    let file = yaml.map(|(name, text)| reader::Source { name, text });
+    let written = file.map_or(Ok(Value::Null), parse)?;
+    let mut value = written.clone();
+    let mut reader = Reader::new(file, written, Environment::new(environment));
+    fill_in(&mut value, &KeyPath::default(), &mut reader);
+    known::check(&mut value, &file::template(), &mut |path, what| {
+        reader.problem(path, what)
+    });
+    let as_written: file::File = match value {
+        Value::Null => file::File::default(),
+        value => serde_yaml::from_value(value).unwrap_or_else(|error| {
+            reader.problem(&KeyPath::default(), error.to_string());
+            file::File::default()
+        }),
+    };
+    let settings = as_written.used(&mut reader);
+    checks::check(&settings, &mut reader);
+    Ok(Loaded {
+        settings,
+        source: yaml.map_or(Source::Environment, |(name, _)| Source::File(name.into())),
+        warnings: reader.finish()?,
+    })
+}
+
+fn parse(file: reader::Source<'_>) -> Result<Value, Report> {
+    let merged = serde_yaml::from_str(file.text).and_then(|mut value: Value| {
+        value.apply_merge()?;
+        Ok(value)
+    });
+    merged.map_err(|error| {
+        let line = error.location().map(|location| location.line());
+        let what = match error.to_string() {
+            // It would repeat the number, which may be a credential without its quotes.
+            text if text.contains("128, expected") => {
+                "holds a number beyond 64 bits; put it in quotes if it is a text".to_owned()
+            }
+            text => format!("is not valid YAML: {text}"),
+        };
+        Problem::in_file(file.name, line, what).into()
+    })
+}
+
+/// Interpolates every string; one that cannot be is reported and left as it is.
+fn fill_in(value: &mut Value, path: &KeyPath, reader: &mut Reader<'_>) {
+    match value {
+        Value::String(text) if text.contains("${") => {
+            match interpolate(text, |name| reader.environment.value(name)) {
+                Ok(filled) => *text = filled,
+                Err(error) => reader.give_up(path, error.to_string()),
+            }
+        }
+        Value::Sequence(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                fill_in(item, &path.item(index), reader);
+            }
+        }
+        Value::Mapping(mapping) => {
+            for (key, value) in mapping.iter_mut() {
+                let name = scalar::text(key).unwrap_or_default();
+                fill_in(value, &path.key(&name), reader);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The configuration as YAML that [`from_sources`] takes back, with secrets masked.
+pub fn to_yaml(settings: &Settings) -> String {
+    serde_yaml::to_string(&file::File::from(settings))
+        .expect("fields and sections are plain values")
+}

@@ -1,0 +1,349 @@
+//! Addresses: where the gateway listens, and where its backends are.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+
+use serde_yaml::Value;
+
+use super::scalar::{Scalar, text};
+
+/// Where a server listens: `0.0.0.0:11434`, `[::]:11434`, `localhost:11434` or `:11434`.
+impl Scalar for SocketAddr {
+    fn read(value: &Value) -> Result<SocketAddr, String> {
+        text(value)
+            .and_then(|text| {
+                let (host, port) = text.rsplit_once(':')?;
+                Some(SocketAddr::new(listen_host(host)?, port.parse().ok()?))
+            })
+            .ok_or_else(|| "expected an IP address and a port such as 0.0.0.0:11434".into())
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+/// The address alone, as the environment gives it.
+impl Scalar for IpAddr {
+    fn read(value: &Value) -> Result<IpAddr, String> {
+        text(value)
+            .and_then(|text| listen_host(&text).or_else(|| text.parse().ok()))
+            .ok_or_else(|| "expected an IP address such as 0.0.0.0, or localhost".into())
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+fn listen_host(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[') {
+        Some(inner) => {
+            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            Some(address.into())
+        }
+        None if host.is_empty() || host == "*" => Some(Ipv4Addr::UNSPECIFIED.into()),
+        None if host.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+        // Without brackets only IPv4: in `::1:11434` the port is anyone's guess.
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::from),
+    }
+}
+
+/// A listener that can be switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listener(pub(super) Option<SocketAddr>);
+
+impl Scalar for Listener {
+    fn read(value: &Value) -> Result<Listener, String> {
+        match text(value).as_deref() {
+            Some("off" | "none" | "false") => Ok(Listener(None)),
+            _ => SocketAddr::read(value)
+                .map(|address| Listener(Some(address)))
+                .map_err(|expected| format!("{expected}, or off")),
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.0.map_or("off".into(), |address| address.write())
+    }
+}
+
+/// Ports to scan: `24000-24100`, or one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ports(pub(super) RangeInclusive<u16>);
+
+impl Scalar for Ports {
+    fn read(value: &Value) -> Result<Ports, String> {
+        let text = text(value).unwrap_or_default();
+        let (start, end) = text.split_once('-').unwrap_or((&text, &text));
+        let port = |text: &str| text.trim().parse::<NonZeroU16>().ok();
+        let Some((start, end)) = port(start).zip(port(end)) else {
+            return Err("expected ports from 1 to 65535 such as 24000-24100, or one port".into());
+        };
+        if start > end {
+            return Err(format!(
+                "the range is empty, as {start} is above {end}; write {end}-{start}"
+            ));
+        }
+        Ok(Ports(start.get()..=end.get()))
+    }
+
+    fn write(&self) -> Value {
+        match self.0.start() == self.0.end() {
+            true => (*self.0.start()).into(),
+            false => format!("{}-{}", self.0.start(), self.0.end()).into(),
+        }
+    }
+}
+
+/// A host name or address; an IPv6 address has no brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host(pub(super) String);
+
+impl Scalar for Host {
+    fn read(value: &Value) -> Result<Host, String> {
+        text(value)
+            .and_then(|text| host(&text))
+            .map(Host)
+            .ok_or_else(|| "expected a host name or an IP address such as 127.0.0.1".into())
+    }
+
+    fn write(&self) -> Value {
+        self.0.as_str().into()
+    }
+}
+
+/// RFC 1123 names (with the underscore that container networks use) and IP addresses.
+fn host(text: &str) -> Option<String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    if let Some(inner) = bare.or_else(|| text.contains(':').then_some(text)) {
+        return inner
+            .parse::<Ipv6Addr>()
+            .ok()
+            .map(|address| address.to_string());
+    }
+    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let valid = text.len() <= 253
+        && labels.into_iter().all(|label| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        });
+    valid.then(|| text.to_ascii_lowercase())
+}
+
+/// Where one backend is: `http://gpu1:11434`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BackendUrl {
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+const URL_EXPECTED: &str = "expected a URL such as http://gpu1:11434";
+
+impl BackendUrl {
+    /// Without a scheme the port is Ollama's, with one it is the scheme's: the rules of OLLAMA_HOST.
+    fn parse(text: &str) -> Result<BackendUrl, String> {
+        let (tls, default_port, rest) = match text.split_once("://") {
+            None => (false, 11434, text),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, 80, rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, 443, rest),
+            Some(_) => return Err(format!("{URL_EXPECTED}; only http and https are spoken")),
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(format!(
+                "{URL_EXPECTED}; a credential goes into api_key or api_key_file"
+            ));
+        }
+        if !matches!(path, "" | "/") {
+            return Err(format!(
+                "{URL_EXPECTED} without a path; this version serves Ollama backends only, and their \
+                 paths are fixed"
+            ));
+        }
+        let (name, port) = match authority.rsplit_once(':') {
+            // The last colon of `[::1]` is part of the address.
+            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+            _ => (authority, None),
+        };
+        if name.is_empty() {
+            return Err(format!("{URL_EXPECTED}; this one has no host"));
+        }
+        let port = match port.map(str::parse::<NonZeroU16>) {
+            None => default_port,
+            Some(Ok(port)) => port.get(),
+            Some(Err(_)) => return Err(format!("{URL_EXPECTED}; ports go from 1 to 65535")),
+        };
+        let host = match name.contains(':') && !name.starts_with('[') {
+            true => {
+                return Err(format!(
+                    "{URL_EXPECTED}; an IPv6 address goes into [brackets]"
+                ));
+            }
+            false => host(name).ok_or_else(|| format!("{URL_EXPECTED}; this is no host name"))?,
+        };
+        Ok(BackendUrl { tls, host, port })
+    }
+
+    /// A certificate names no address, so that there is nothing to check it against.
+    pub(super) fn is_tls_to_address(&self) -> bool {
+        self.tls && self.host.parse::<IpAddr>().is_ok()
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Scalar for BackendUrl {
+    fn read(value: &Value) -> Result<BackendUrl, String> {
+        let text = text(value).ok_or(URL_EXPECTED)?;
+        BackendUrl::parse(&text)
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn url(text: &str) -> Result<String, String> {
+        BackendUrl::parse(text).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn listeners() {
+        for (text, address) in [
+            ("0.0.0.0:11434", "0.0.0.0:11434"),
+            ("[::]:11434", "[::]:11434"),
+            (":80", "0.0.0.0:80"),
+            ("*:80", "0.0.0.0:80"),
+            ("localhost:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(
+                SocketAddr::read(&text.into()),
+                Ok(address.parse().unwrap()),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "11434",
+            "::1:80",
+            "gpu1:80",
+            "0.0.0.0:65536",
+            "0.0.0.0:",
+            "[1.2.3.4]:80",
+        ] {
+            assert!(SocketAddr::read(&text.into()).is_err(), "{text}");
+        }
+        assert_eq!(Listener::read(&"off".into()), Ok(Listener(None)));
+        assert_eq!(Listener::read(&false.into()), Ok(Listener(None)));
+        assert_eq!(IpAddr::read(&"::1".into()), Ok("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(Ports::read(&"24000-24100".into()), Ok(Ports(24000..=24100)));
+        assert_eq!(Ports::read(&" 1 - 65535 ".into()), Ok(Ports(1..=65535)));
+        assert_eq!(Ports::read(&24000.into()), Ok(Ports(24000..=24000)));
+        for text in ["", "0-5", "1-65536", "1-2-3", "1,2", "a-b", "-"] {
+            let error = Ports::read(&text.into()).unwrap_err();
+            assert!(error.starts_with("expected ports"), "{text}: {error}");
+        }
+        let error = Ports::read(&"24100-24000".into()).unwrap_err();
+        assert!(error.contains("empty"), "{error}");
+    }
+
+    #[test]
+    fn backend_urls_follow_the_rules_of_ollama_host() {
+        for (text, parsed) in [
+            ("http://gpu1:11434", "http://gpu1:11434"),
+            ("gpu1:8000", "http://gpu1:8000"),
+            ("GPU1", "http://gpu1:11434"),
+            ("http://gpu1", "http://gpu1:80"),
+            ("HTTPS://gpu1.example.org/", "https://gpu1.example.org:443"),
+            ("http://[::1]:11434", "http://[::1]:11434"),
+            ("http://10.0.0.1", "http://10.0.0.1:80"),
+            ("my_gpu-1.local.", "http://my_gpu-1.local.:11434"),
+        ] {
+            assert_eq!(url(text).as_deref(), Ok(parsed), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_backend_urls_say_why() {
+        for (text, why) in [
+            ("", "has no host"),
+            ("http://", "has no host"),
+            ("http://:80", "has no host"),
+            ("ftp://gpu1", "only http and https"),
+            ("http://user:pw@gpu1", "a credential goes into api_key"),
+            ("https://api.openai.com/v1", "serves Ollama backends only"),
+            ("http://gpu1?x=1", "without a path"),
+            ("http://gpu1:99999", "ports go from"),
+            ("http://gpu1:0", "ports go from"),
+            ("http://gpu1:", "ports go from"),
+            ("http://::1:80", "[brackets]"),
+            ("http://gpu 1", "no host name"),
+            ("http://..", "no host name"),
+        ] {
+            let error = url(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+            assert!(!error.contains("pw"), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_to_an_address_is_known() {
+        assert!(
+            BackendUrl::parse("https://10.0.0.1")
+                .unwrap()
+                .is_tls_to_address()
+        );
+        assert!(
+            BackendUrl::parse("https://[::1]")
+                .unwrap()
+                .is_tls_to_address()
+        );
+        assert!(
+            !BackendUrl::parse("https://gpu1")
+                .unwrap()
+                .is_tls_to_address()
+        );
+        assert!(
+            !BackendUrl::parse("http://10.0.0.1")
+                .unwrap()
+                .is_tls_to_address()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(https?://)?[\\[\\]a-z0-9.:@/é-]{0,30}") {
+            let value = Value::from(text);
+            let _ = (SocketAddr::read(&value), Ports::read(&value), Host::read(&value));
+            if let Ok(url) = BackendUrl::read(&value) {
+                prop_assert_eq!(BackendUrl::read(&url.write()), Ok(url));
+            }
+        }
+    }
+}

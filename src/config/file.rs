@@ -1,0 +1,117 @@
+//! The configuration as written: every section, each key absent, stated or wrong.
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::discover::{self, LOCAL};
+use super::monitoring::Monitoring;
+use super::provider::Provider;
+use super::queue::Queue;
+use super::reader::{Reader, Section};
+use super::routing::Routing;
+use super::server::Server;
+use super::timeouts::Timeouts;
+use crate::settings::{self, Settings};
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct File {
+    server: Server,
+    providers: Vec<Option<Provider>>,
+    routing: Routing,
+    timeouts: Timeouts,
+    queue: Queue,
+    monitoring: Monitoring,
+}
+
+/// Every known key, as `known::check` wants it.
+pub(super) fn template() -> Value {
+    let file = File {
+        providers: vec![Some(Provider::template())],
+        ..File::default()
+    };
+    serde_yaml::to_value(file).expect("fields and sections are plain values")
+}
+
+impl File {
+    /// Never fails: what is wrong is kept by the reader.
+    pub(super) fn used(self, reader: &mut Reader<'_>) -> Settings {
+        let range = discover::turned_on_by(reader);
+        // The bounds of a proxy that knows nothing but one range of ports are those of the
+        // balancer whose environment it takes over.
+        let (queue, timeouts) = match self.providers.is_empty() {
+            true => (range_queue(), range_timeouts()),
+            false => Default::default(),
+        };
+        Settings {
+            server: self.server.used(reader.section("server")),
+            providers: used_providers(self.providers, reader.section("providers"), range),
+            routing: self.routing.used(reader.section("routing")),
+            timeouts: self.timeouts.used(reader.section("timeouts"), timeouts),
+            queue: self.queue.used(reader.section("queue"), queue),
+            monitoring: self.monitoring.used(reader.section("monitoring")),
+        }
+    }
+}
+
+fn range_queue() -> settings::Queue {
+    settings::Queue {
+        timeout: std::time::Duration::from_secs(3600),
+        ..Default::default()
+    }
+}
+
+fn range_timeouts() -> settings::Timeouts {
+    let read = std::time::Duration::from_secs(600);
+    settings::Timeouts {
+        connect: std::time::Duration::from_secs(2),
+        first_byte: read,
+        between_chunks: read,
+        ..Default::default()
+    }
+}
+
+/// The file's providers; and the environment's port range where a variable turns it on or there is
+/// nothing else. In a provider of that name in the file it fills what is open.
+fn used_providers(
+    mut written: Vec<Option<Provider>>,
+    mut at: Section<'_, '_>,
+    range: Option<&'static str>,
+) -> Vec<settings::Provider> {
+    let alone = written.is_empty();
+    let mut local = None;
+    if alone || range.is_some() {
+        let named = |provider: &Option<Provider>| provider.as_ref().is_some_and(Provider::is_local);
+        local = written.iter().position(named).or_else(|| {
+            written.push(Some(Provider::local()));
+            Some(written.len() - 1)
+        });
+    }
+    if let (Some(variable), false) = (range, alone) {
+        let what =
+            format!("turns on the port range, as provider {LOCAL:?} beside those of the file");
+        at.reader.variable_warning(variable, what);
+    }
+    written
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, provider)| Some(provider?.used(at.item(index), local == Some(index))))
+        .collect()
+}
+
+impl From<&Settings> for File {
+    fn from(used: &Settings) -> File {
+        File {
+            server: (&used.server).into(),
+            providers: used
+                .providers
+                .iter()
+                .map(|provider| Some(provider.into()))
+                .collect(),
+            routing: (&used.routing).into(),
+            timeouts: (&used.timeouts).into(),
+            queue: (&used.queue).into(),
+            monitoring: (&used.monitoring).into(),
+        }
+    }
+}

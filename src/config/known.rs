@@ -1,0 +1,171 @@
+//! Which keys there are: unknown ones are refused with the nearest known one, and values of the
+//! wrong shape are put aside, so that the rest can still be read.
+
+use serde_yaml::{Mapping, Value};
+
+use super::nearest::nearest;
+use super::problem::KeyPath;
+
+/// Walks `value` along `template`, which has every known key, one item in every list, and `null`
+/// for every scalar. What does not fit goes to `problem` and out of `value`.
+pub(super) fn check(
+    value: &mut Value,
+    template: &Value,
+    problem: &mut dyn FnMut(&KeyPath, String),
+) {
+    check_at(&KeyPath::default(), value, template, problem);
+}
+
+fn check_at(
+    path: &KeyPath,
+    value: &mut Value,
+    template: &Value,
+    problem: &mut dyn FnMut(&KeyPath, String),
+) {
+    match (&mut *value, template) {
+        (Value::Null, _) | (_, Value::Null) => {}
+        (Value::Mapping(mapping), Value::Mapping(known)) => {
+            check_mapping(path, mapping, known, problem);
+        }
+        (Value::Sequence(items), Value::Sequence(known)) => {
+            let template = known.first().unwrap_or(&Value::Null);
+            for (index, item) in items.iter_mut().enumerate() {
+                match item {
+                    Value::Null => problem(&path.item(index), "is empty; remove it".to_owned()),
+                    _ => check_at(&path.item(index), item, template, problem),
+                }
+            }
+        }
+        // A bare string in `backends` is short for its `url`.
+        (Value::String(url), Value::Mapping(known)) if known.contains_key("url") => {
+            let url = std::mem::take(url);
+            *value = Mapping::from_iter([("url".into(), url.into())]).into();
+        }
+        (_, Value::Mapping(known)) => {
+            let keys: Vec<&str> = names(known).collect();
+            problem(
+                path,
+                format!("expected a mapping with the keys {}", keys.join(", ")),
+            );
+            *value = Value::Null;
+        }
+        _ => {
+            problem(path, "expected a list".to_owned());
+            *value = Value::Null;
+        }
+    }
+}
+
+fn check_mapping(
+    path: &KeyPath,
+    mapping: &mut Mapping,
+    known: &Mapping,
+    problem: &mut dyn FnMut(&KeyPath, String),
+) {
+    for (key, value) in mapping.iter_mut() {
+        let name = super::scalar::text(key).unwrap_or_default();
+        match known.get(key) {
+            Some(template) => check_at(&path.key(&name), value, template, problem),
+            None => problem(&path.key(&name), unknown(&name, known)),
+        }
+    }
+    // `null` is the same as not written.
+    mapping.retain(|key, value| known.contains_key(key) && !value.is_null());
+}
+
+fn unknown(name: &str, known: &Mapping) -> String {
+    match nearest(name, names(known)) {
+        Some(name) => format!("unknown key; did you mean {name:?}?"),
+        None => {
+            let keys: Vec<&str> = names(known).collect();
+            format!("unknown key; the keys here are {}", keys.join(", "))
+        }
+    }
+}
+
+fn names(known: &Mapping) -> impl Iterator<Item = &str> {
+    known.keys().filter_map(Value::as_str)
+}
+
+/// Every known key, as dotted paths in which `[]` stands for any item of a list.
+#[cfg(test)]
+pub(super) fn keys(template: &Value) -> std::collections::BTreeSet<String> {
+    use std::collections::BTreeSet;
+
+    fn walk(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
+        match value {
+            Value::Mapping(mapping) => {
+                for (key, value) in mapping {
+                    let dot = if prefix.is_empty() { "" } else { "." };
+                    walk(
+                        &format!("{prefix}{dot}{}", key.as_str().unwrap()),
+                        value,
+                        keys,
+                    );
+                }
+            }
+            Value::Sequence(items) => {
+                for item in items {
+                    walk(&format!("{prefix}[]"), item, keys);
+                }
+            }
+            _ => {}
+        }
+        if !prefix.is_empty() && !prefix.ends_with("[]") {
+            keys.insert(prefix.to_owned());
+        }
+    }
+    let mut keys = BTreeSet::new();
+    walk("", template, &mut keys);
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "{ server: { listen: ~, admin: ~ }, list: [ { url: ~, weight: ~ } ] }";
+
+    fn found(yaml: &str) -> (Value, Vec<String>) {
+        let mut value = serde_yaml::from_str(yaml).unwrap();
+        let mut problems = Vec::new();
+        let template = serde_yaml::from_str(TEMPLATE).unwrap();
+        check(&mut value, &template, &mut |path, what| {
+            problems.push(format!("{path}: {what}"))
+        });
+        (value, problems)
+    }
+
+    #[test]
+    fn known_keys_pass_and_a_bare_string_becomes_a_url() {
+        let (value, problems) =
+            found("{ server: { listen: 1, admin: ~ }, list: [ a, { url: b } ] }");
+        assert_eq!(problems, [""; 0]);
+        let expected = "{ server: { listen: 1 }, list: [ { url: a }, { url: b } ] }";
+        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+    }
+
+    #[test]
+    fn all_that_does_not_fit_is_reported_and_put_aside() {
+        let (value, problems) =
+            found("{ server: { lsiten: 1 }, zzz: 1, 7: x, list: [ 5, { url: b, wieght: 1 }, ~ ] }");
+        assert_eq!(
+            problems,
+            [
+                "server.lsiten: unknown key; did you mean \"listen\"?",
+                "zzz: unknown key; the keys here are server, list",
+                "7: unknown key; the keys here are server, list",
+                "list[0]: expected a mapping with the keys url, weight",
+                "list[1].wieght: unknown key; did you mean \"weight\"?",
+                "list[2]: is empty; remove it",
+            ]
+        );
+        let expected = "{ server: {}, list: [ ~, { url: b }, ~ ] }";
+        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+        assert_eq!(found("list: 5").1, ["list: expected a list"]);
+        assert_eq!(
+            found("server: 5").1,
+            ["server: expected a mapping with the keys listen, admin"]
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! The nearest known name to one that is unknown, for "did you mean".
+
+/// Names further off than this share nothing but letters.
+const MIN_SIMILARITY: f64 = 0.7;
+
+/// The known name that is most like `name`, if any is.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Long keys would only cost time: the distance is quadratic.
+    if name.len() > 64 {
+        return None;
+    }
+    known
+        .map(|candidate| (likeness(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= MIN_SIMILARITY)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}
+
+/// From 0 to 1. Transpositions count once (Damerau), a common prefix counts extra (Jaro-Winkler).
+fn likeness(one: &str, other: &str) -> f64 {
+    let edits = strsim::normalized_damerau_levenshtein(one, other);
+    edits.max(strsim::jaro_winkler(one, other) - 0.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_what_was_meant_and_nothing_far_fetched() {
+        let known = [
+            "discover",
+            "backends",
+            "max_concurrent",
+            "max_concurrent_per_backend",
+            "cost",
+        ];
+        let near = |name| nearest(name, known.into_iter());
+        assert_eq!(near("discvoer"), Some("discover"));
+        assert_eq!(near("backend"), Some("backends"));
+        assert_eq!(near("max_concurent"), Some("max_concurrent"));
+        assert_eq!(
+            near("max_concurrent_per_server"),
+            Some("max_concurrent_per_backend")
+        );
+        assert_eq!(near("zzz"), None);
+        assert_eq!(near(&"discover".repeat(100)), None);
+    }
+}

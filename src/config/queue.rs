@@ -1,0 +1,59 @@
+//! `queue:`, where requests wait for a slot.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::field::Field;
+use super::reader::Section;
+use super::scalar::{Choice, Count, Whole};
+use crate::settings::{self, WhenUnhealthy};
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Queue {
+    max_concurrent: Field<Count<0>>,
+    size: Field<Count<0>>,
+    timeout: Field<Duration>,
+    ageing: Field<Duration>,
+    when_unhealthy: Field<WhenUnhealthy>,
+}
+
+impl Choice for WhenUnhealthy {
+    const NAMES: &'static [(&'static str, WhenUnhealthy)] = &[
+        ("wait", WhenUnhealthy::Wait),
+        ("refuse", WhenUnhealthy::Refuse),
+    ];
+}
+
+impl Queue {
+    pub(super) fn used(self, mut at: Section<'_, '_>, default: settings::Queue) -> settings::Queue {
+        settings::Queue {
+            max_concurrent: at
+                .stated("max_concurrent", self.max_concurrent)
+                .map_or(default.max_concurrent, Whole::size),
+            size: at
+                .stated("size", self.size)
+                .map_or(default.size, Whole::size),
+            timeout: at
+                .stated_or("timeout", self.timeout, "QUEUE_TIMEOUT_SECONDS")
+                .unwrap_or(default.timeout),
+            ageing: at.stated("ageing", self.ageing).unwrap_or(default.ageing),
+            when_unhealthy: at
+                .stated("when_unhealthy", self.when_unhealthy)
+                .unwrap_or(default.when_unhealthy),
+        }
+    }
+}
+
+impl From<&settings::Queue> for Queue {
+    fn from(used: &settings::Queue) -> Queue {
+        Queue {
+            max_concurrent: Whole::of(used.max_concurrent).into(),
+            size: Whole::of(used.size).into(),
+            timeout: used.timeout.into(),
+            ageing: used.ageing.into(),
+            when_unhealthy: used.when_unhealthy.into(),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Reads sections into settings: the file where it states a key, else the environment, else the
+//! default; and collects what is wrong on the way.
+
+use serde_yaml::Value;
+
+use super::environment::Environment;
+use super::field::Field;
+use super::locate::line_of;
+use super::problem::{KeyPath, MAX_PROBLEMS, Problem, Report, Step};
+use super::scalar::Scalar;
+
+/// Longer values are cut in messages.
+const MAX_QUOTED: usize = 60;
+
+/// A YAML text and what to call it.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) name: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// What has been read so far, and what was wrong with it.
+pub(super) struct Reader<'a> {
+    file: Option<Source<'a>>,
+    /// The file before its variables were filled in, so that no message shows what they hold.
+    written: Value,
+    pub(super) environment: Environment<'a>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// Values of which nothing more can be said.
+    given_up: Vec<KeyPath>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        file: Option<Source<'a>>,
+        written: Value,
+        environment: Environment<'a>,
+    ) -> Reader<'a> {
+        Reader {
+            file,
+            written,
+            environment,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            given_up: Vec::new(),
+        }
+    }
+
+    pub(super) fn section(&mut self, key: &str) -> Section<'_, 'a> {
+        Section {
+            path: KeyPath::default().key(key),
+            reader: self,
+        }
+    }
+
+    pub(super) fn problem(&mut self, path: &KeyPath, what: impl Into<String>) {
+        let mut given_up = self.given_up.iter();
+        let known = given_up.any(|above| path.steps().starts_with(above.steps()));
+        // Finding a line costs a walk through the file.
+        if !known && self.problems.len() < MAX_PROBLEMS {
+            let problem = self.at(path, what.into());
+            add(&mut self.problems, problem);
+        }
+    }
+
+    /// As [`Reader::problem`], and whatever else is wrong with this value follows from it.
+    pub(super) fn give_up(&mut self, path: &KeyPath, what: impl Into<String>) {
+        self.problem(path, what);
+        self.given_up.push(path.clone());
+    }
+
+    /// Of a variable of the environment.
+    pub(super) fn variable_problem(&mut self, name: &str, what: impl Into<String>) {
+        let problem = in_environment(name, what.into());
+        add(&mut self.problems, problem);
+    }
+
+    pub(super) fn variable_warning(&mut self, name: &str, what: impl Into<String>) {
+        let warning = in_environment(name, what.into());
+        add(&mut self.warnings, warning);
+    }
+
+    /// A setting of the environment, if it is set and can be read.
+    pub(super) fn variable<T: Scalar>(&mut self, name: &str) -> Option<T> {
+        let text = self.environment.setting(name)?;
+        match T::read(&text.into()) {
+            Ok(value) => Some(value),
+            Err(expected) => {
+                self.variable_problem(name, with_value(&expected, &quoted(&text.into())));
+                None
+            }
+        }
+    }
+
+    /// The warnings, or all that is wrong.
+    pub(super) fn finish(self) -> Result<Vec<Problem>, Report> {
+        let mut problems = self.problems;
+        if problems.is_empty() {
+            return Ok(self.warnings);
+        }
+        // As an editor goes through them; what has no line comes last.
+        problems.sort_by_key(|problem| (problem.line.is_none(), problem.line));
+        Err(Report { problems })
+    }
+
+    fn at(&self, path: &KeyPath, what: String) -> Problem {
+        Problem {
+            place: self.file.map_or("environment", |file| file.name).to_owned(),
+            line: self.file.and_then(|file| line_of(file.text, path)),
+            key: path.to_string(),
+            what,
+        }
+    }
+
+    /// `, got "x"`, as it is written in the file.
+    fn got(&self, path: &KeyPath) -> String {
+        let mut value = Some(&self.written);
+        for step in path.steps() {
+            value = value.and_then(|value| match step {
+                Step::Key(key) => value.get(key),
+                Step::Item(item) => value.get(item),
+            });
+        }
+        value.map(quoted).unwrap_or_default()
+    }
+}
+
+fn in_environment(name: &str, what: String) -> Problem {
+    Problem {
+        place: "environment".to_owned(),
+        line: None,
+        key: name.to_owned(),
+        what,
+    }
+}
+
+/// A variable that several providers use is wrong once.
+fn add(problems: &mut Vec<Problem>, problem: Problem) {
+    if problems.len() < MAX_PROBLEMS && !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+/// What was expected, what came, and only then any further hint.
+fn with_value(expected: &str, got: &str) -> String {
+    match expected.split_once("; ") {
+        Some((expected, hint)) => format!("{expected}{got}; {hint}"),
+        None => format!("{expected}{got}"),
+    }
+}
+
+fn quoted(value: &Value) -> String {
+    match value {
+        // A user name with its password.
+        Value::String(text) if text.contains('@') => String::new(),
+        Value::String(text) => {
+            let cut: String = text.chars().take(MAX_QUOTED).collect();
+            let more = if cut.len() < text.len() { "…" } else { "" };
+            format!(", got {cut:?}{more}")
+        }
+        Value::Number(number) => format!(", got {number}"),
+        Value::Bool(truth) => format!(", got {truth}"),
+        Value::Sequence(_) => ", got a list".to_owned(),
+        Value::Mapping(_) => ", got a mapping".to_owned(),
+        Value::Null | Value::Tagged(_) => String::new(),
+    }
+}
+
+/// One mapping of the file, with its path.
+pub(super) struct Section<'r, 'a> {
+    pub(super) reader: &'r mut Reader<'a>,
+    path: KeyPath,
+}
+
+impl<'a> Section<'_, 'a> {
+    pub(super) fn section(&mut self, key: &str) -> Section<'_, 'a> {
+        Section {
+            path: self.path.key(key),
+            reader: self.reader,
+        }
+    }
+
+    pub(super) fn item(&mut self, index: usize) -> Section<'_, 'a> {
+        Section {
+            path: self.path.item(index),
+            reader: self.reader,
+        }
+    }
+
+    /// What the file states.
+    pub(super) fn stated<T: Scalar>(&mut self, key: &str, field: Field<T>) -> Option<T> {
+        self.read(key, field, true)
+    }
+
+    /// What the file states, without repeating a bad value in the message.
+    pub(super) fn secret<T: Scalar>(&mut self, key: &str, field: Field<T>) -> Option<T> {
+        self.read(key, field, false)
+    }
+
+    /// What the file states, else the environment.
+    pub(super) fn stated_or<T: Scalar>(
+        &mut self,
+        key: &str,
+        field: Field<T>,
+        name: &str,
+    ) -> Option<T> {
+        match field {
+            Field::Absent => self.reader.variable(name),
+            field => self.stated(key, field),
+        }
+    }
+
+    fn read<T: Scalar>(&mut self, key: &str, field: Field<T>, show: bool) -> Option<T> {
+        match field {
+            Field::Absent => None,
+            Field::Stated(value) => Some(value),
+            Field::Bad(expected) => {
+                let path = self.path.key(key);
+                let got = if show {
+                    self.reader.got(&path)
+                } else {
+                    String::new()
+                };
+                self.reader.problem(&path, with_value(&expected, &got));
+                None
+            }
+        }
+    }
+
+    pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
+        self.reader.problem(&self.path.key(key), what);
+    }
+
+    /// Of the section itself.
+    pub(super) fn problem_here(&mut self, what: impl Into<String>) {
+        self.reader.problem(&self.path, what);
+    }
+
+    pub(super) fn warning(&mut self, key: &str, what: impl Into<String>) {
+        let warning = self.reader.at(&self.path.key(key), what.into());
+        add(&mut self.reader.warnings, warning);
+    }
+}

@@ -1,0 +1,155 @@
+//! `server:`, the listeners and what a client may send through them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::address::Listener;
+use super::duration::Positive;
+use super::field::Field;
+use super::reader::Section;
+use super::scalar::{Choice, Count, Whole};
+use super::size::Size;
+use crate::settings::{self, Forwarded};
+
+/// Pingora reads no request head beyond this (`MAX_HEADER_SIZE`).
+const MAX_HEADER: usize = (1 << 20) - 1;
+/// Below this an ordinary browser's request does not pass.
+const MIN_HEADER: usize = 1 << 10;
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Server {
+    listen: Field<SocketAddr>,
+    admin: Field<Listener>,
+    max_body: Field<Size>,
+    max_header: Field<Size>,
+    header_timeout: Field<Positive>,
+    body_timeout: Field<Positive>,
+    keepalive_timeout: Field<Positive>,
+    max_connections: Field<Count<1>>,
+    max_in_flight_per_client: Field<Count<0>>,
+    threads: Field<Whole<1, 1024>>,
+    work_stealing: Field<bool>,
+    drain_timeout: Field<Duration>,
+    expose_backend: Field<bool>,
+    reject_streaming: Field<bool>,
+    manage: Field<bool>,
+    forwarded: Field<Forwarded>,
+}
+
+impl Choice for Forwarded {
+    const NAMES: &'static [(&'static str, Forwarded)] = &[
+        ("append", Forwarded::Append),
+        ("replace", Forwarded::Replace),
+        ("off", Forwarded::Off),
+    ];
+}
+
+impl Server {
+    pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Server {
+        let default = settings::Server::default();
+        let listen = match self.listen {
+            Field::Absent => listen_from_environment(&mut at, default.listen),
+            field => at.stated("listen", field).unwrap_or(default.listen),
+        };
+        let max_header = at
+            .stated("max_header", self.max_header)
+            .map_or(default.max_header, Size::bytes);
+        if !(MIN_HEADER..=MAX_HEADER).contains(&max_header) {
+            at.problem(
+                "max_header",
+                format!("expected {MIN_HEADER} to {MAX_HEADER} bytes"),
+            );
+        }
+        settings::Server {
+            listen,
+            admin: at
+                .stated("admin", self.admin)
+                .map_or(default.admin, |admin| admin.0),
+            max_body: at
+                .stated("max_body", self.max_body)
+                .map_or(default.max_body, Size::bytes),
+            max_header,
+            header_timeout: at
+                .stated("header_timeout", self.header_timeout)
+                .map_or(default.header_timeout, |timeout| timeout.0),
+            body_timeout: at
+                .stated("body_timeout", self.body_timeout)
+                .map_or(default.body_timeout, |timeout| timeout.0),
+            keepalive_timeout: at
+                .stated("keepalive_timeout", self.keepalive_timeout)
+                .map_or(default.keepalive_timeout, |timeout| timeout.0),
+            max_connections: at
+                .stated("max_connections", self.max_connections)
+                .map_or(default.max_connections, Whole::size),
+            max_in_flight_per_client: at
+                .stated("max_in_flight_per_client", self.max_in_flight_per_client)
+                .map_or(default.max_in_flight_per_client, Whole::size),
+            threads: at
+                .stated("threads", self.threads)
+                .map_or(default.threads, Whole::size),
+            work_stealing: at
+                .stated("work_stealing", self.work_stealing)
+                .unwrap_or(default.work_stealing),
+            drain_timeout: at
+                .stated("drain_timeout", self.drain_timeout)
+                .unwrap_or(default.drain_timeout),
+            expose_backend: at
+                .stated("expose_backend", self.expose_backend)
+                .unwrap_or(default.expose_backend),
+            reject_streaming: at
+                .stated_or(
+                    "reject_streaming",
+                    self.reject_streaming,
+                    "REJECT_STREAMING",
+                )
+                .unwrap_or(default.reject_streaming),
+            manage: at.stated("manage", self.manage).unwrap_or(default.manage),
+            forwarded: at
+                .stated("forwarded", self.forwarded)
+                .unwrap_or(default.forwarded),
+        }
+    }
+}
+
+/// PROXY_HOST and PROXY_PORT, else HOST and PORT, each for itself.
+fn listen_from_environment(at: &mut Section<'_, '_>, default: SocketAddr) -> SocketAddr {
+    let one_of = |at: &Section<'_, '_>, first, second| match at.reader.environment.setting(first) {
+        Some(_) => first,
+        None => second,
+    };
+    let host = one_of(at, "PROXY_HOST", "HOST");
+    let port = one_of(at, "PROXY_PORT", "PORT");
+    let host: Option<IpAddr> = at.reader.variable(host);
+    let port: Option<Whole<0, 65535>> = at.reader.variable(port);
+    SocketAddr::new(
+        host.unwrap_or(default.ip()),
+        port.and_then(|port| u16::try_from(port.0).ok())
+            .unwrap_or(default.port()),
+    )
+}
+
+impl From<&settings::Server> for Server {
+    fn from(used: &settings::Server) -> Server {
+        Server {
+            listen: used.listen.into(),
+            admin: Listener(used.admin).into(),
+            max_body: Size::from(used.max_body).into(),
+            max_header: Size::from(used.max_header).into(),
+            header_timeout: Positive(used.header_timeout).into(),
+            body_timeout: Positive(used.body_timeout).into(),
+            keepalive_timeout: Positive(used.keepalive_timeout).into(),
+            max_connections: Whole::of(used.max_connections).into(),
+            max_in_flight_per_client: Whole::of(used.max_in_flight_per_client).into(),
+            threads: Whole::of(used.threads).into(),
+            work_stealing: used.work_stealing.into(),
+            drain_timeout: used.drain_timeout.into(),
+            expose_backend: used.expose_backend.into(),
+            reject_streaming: used.reject_streaming.into(),
+            manage: used.manage.into(),
+            forwarded: used.forwarded.into(),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `timeouts:`, the bounds on the upstream side of a request.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration::Positive;
+use super::field::Field;
+use super::reader::Section;
+use crate::settings;
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Timeouts {
+    connect: Field<Positive>,
+    /// The wait for the start of an answer under its older name; `first_byte` goes before it.
+    request: Field<Positive>,
+    first_byte: Field<Positive>,
+    between_chunks: Field<Positive>,
+    total: Field<Duration>,
+}
+
+impl Timeouts {
+    /// BACKEND_READ_TIMEOUT_SECONDS bounds every wait for bytes, the first and those between.
+    pub(super) fn used(
+        self,
+        mut at: Section<'_, '_>,
+        default: settings::Timeouts,
+    ) -> settings::Timeouts {
+        let read = "BACKEND_READ_TIMEOUT_SECONDS";
+        let request = at.stated("request", self.request);
+        let first_byte = match (self.first_byte, request) {
+            (Field::Absent, Some(request)) => Some(request),
+            (field, _) => at.stated_or("first_byte", field, read),
+        };
+        settings::Timeouts {
+            connect: at
+                .stated_or("connect", self.connect, "BACKEND_CONNECT_TIMEOUT_SECONDS")
+                .map_or(default.connect, |timeout| timeout.0),
+            first_byte: first_byte.map_or(default.first_byte, |timeout| timeout.0),
+            between_chunks: at
+                .stated_or("between_chunks", self.between_chunks, read)
+                .map_or(default.between_chunks, |timeout| timeout.0),
+            total: at
+                .stated("total", self.total)
+                .map_or(default.total, |total| {
+                    Some(total).filter(|total| !total.is_zero())
+                }),
+        }
+    }
+}
+
+impl From<&settings::Timeouts> for Timeouts {
+    fn from(used: &settings::Timeouts) -> Timeouts {
+        Timeouts {
+            connect: Positive(used.connect).into(),
+            request: Field::Absent,
+            first_byte: Positive(used.first_byte).into(),
+            between_chunks: Positive(used.between_chunks).into(),
+            total: used.total.into(),
+        }
+    }
+}
