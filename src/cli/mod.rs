@@ -23,6 +23,7 @@ struct CommandLine {
 enum Command {
     Check(check::CheckArgs),
     Health(health::HealthArgs),
+    Sim(Box<sim::SimArgs>),
 }
 
 /// Parses the command line and runs the subcommand that it names.
@@ -30,6 +31,7 @@ pub fn run() -> ExitCode {
     match CommandLine::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Sim(args) => sim::run(&args),
     }
 }
 
