@@ -125,11 +125,9 @@ async fn begin(
 ) -> Result<Answer, Setback> {
     let mut stale = 0;
     loop {
-        let mut upstream = Upstream::connect(side.connector.clone(), backend.peer.clone())
-            .await
-            .map_err(|_| {
-                Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
-            })?;
+        let mut upstream = side.connections.open(backend).await.map_err(|_| {
+            Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
+        })?;
         match exchange(&mut upstream, head.clone(), &job.body).await {
             Ok(()) => return first_content(upstream, job).await,
             Err(NoHead::Stale) if stale < STALE_CONNECTIONS => stale += 1,

@@ -52,7 +52,7 @@ pub struct Gateway {
 
 /// What all attempts at one provider share.
 struct ProviderSide {
-    connector: Arc<Connector>,
+    connections: upstream::Connections,
     authorization: Option<HeaderValue>,
     attempts: AttemptCounters,
 }
@@ -68,12 +68,22 @@ impl Gateway {
     ) -> Self {
         let upstreams = fleet
             .providers()
-            .map(|provider| ProviderSide {
-                connector: Arc::new(Connector::new(Some(connector_options(
-                    provider.settings.pool.size,
-                )))),
-                authorization: None,
-                attempts: metrics.attempts(&provider.name),
+            .map(|provider| {
+                let pool = &provider.settings.pool;
+                ProviderSide {
+                    connections: upstream::Connections {
+                        connector: Arc::new(Connector::new(Some(connector_options(pool.size)))),
+                        pool: upstream::Pool::new(
+                            settings.server.threads,
+                            pool.size,
+                            pool.idle_timeout,
+                        ),
+                        connect_timeout: settings.timeouts.connect,
+                        idle_timeout: pool.idle_timeout,
+                    },
+                    authorization: None,
+                    attempts: metrics.attempts(&provider.name),
+                }
             })
             .collect();
         Self {

@@ -70,7 +70,7 @@ impl Gateway {
         self.note(ctx, &answer.tap);
         let result = conclude(client, ctx, job, lines, &mut outgoing, &end, ending).await;
         if matches!(end, End::Whole) {
-            answer.upstream.release(self.settings_idle(ctx)).await;
+            answer.upstream.release().await;
         }
         result.map(|complete| Relayed {
             complete,
@@ -79,15 +79,6 @@ impl Gateway {
                 .usage()
                 .map(|usage| Duration::from_nanos(usage.load_duration)),
         })
-    }
-
-    fn settings_idle(&self, ctx: &Ctx) -> Duration {
-        ctx.attempt
-            .provider
-            .and_then(|index| self.settings.providers.get(index))
-            .map_or(Duration::from_secs(60), |provider| {
-                provider.pool.idle_timeout
-            })
     }
 
     fn note(&self, ctx: &mut Ctx, tap: &Tap) {

@@ -1,0 +1,167 @@
+//! One connection to a backend during one attempt. Dropping it closes it; a whole answer gives it back.
+//!
+//! Plaintext connections are our own below HTTP (`corked`, `pool`); TLS and HTTP/2 are Pingora's.
+
+mod corked;
+mod pool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, OrErr};
+
+use self::corked::Corked;
+pub(super) use self::pool::Pool;
+use crate::fleet::Backend;
+use crate::ids::BackendId;
+
+/// What the attempts at one provider share.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) connector: Arc<Connector>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) connect_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+}
+
+/// A connection that carries one request.
+pub(super) struct Upstream {
+    session: HttpSession,
+    home: Home,
+    /// Whether it came from a pool, so that the backend may have closed it meanwhile.
+    pub(super) reused: bool,
+    /// The last piece of an HTTP/2 body.
+    piece: Bytes,
+}
+
+/// Where a connection goes back to.
+enum Home {
+    Ours(Arc<Pool>, BackendId),
+    Pingoras(Arc<Connector>, Arc<HttpPeer>, Duration),
+}
+
+impl Connections {
+    /// Takes a connection from the pool or makes one; bounded by the connect timeout.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub(super) async fn open(&self, backend: &Backend) -> pingora::Result<Upstream> {
+        if backend.tls {
+            let peer = Arc::clone(&backend.peer);
+            let (session, reused) = self.connector.get_http_session(&*peer).await?;
+            let home = Home::Pingoras(Arc::clone(&self.connector), peer, self.idle_timeout);
+            return Ok(Upstream {
+                session,
+                home,
+                reused,
+                piece: Bytes::new(),
+            });
+        }
+        let pooled = self.pool.take(backend.id);
+        let reused = pooled.is_some();
+        let stream: Stream = match pooled {
+            Some(stream) => stream,
+            None => Box::new(self.connect(backend).await?),
+        };
+        Ok(Upstream {
+            session: HttpSession::H1(Http1Session::new(stream)),
+            home: Home::Ours(Arc::clone(&self.pool), backend.id),
+            reused,
+            piece: Bytes::new(),
+        })
+    }
+
+    async fn connect(&self, backend: &Backend) -> pingora::Result<Corked> {
+        tokio::time::timeout(self.connect_timeout, Corked::connect(backend.addr))
+            .await
+            .map_err(|_| Error::new(ErrorType::ConnectTimedout))?
+            .or_err(ErrorType::ConnectError, "connecting to a backend")
+    }
+}
+
+impl Upstream {
+    /// Sends the request.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(super) async fn send(&mut self, head: RequestHeader, body: &Bytes) -> pingora::Result<()> {
+        self.session.write_request_header(Box::new(head)).await?;
+        if !body.is_empty() {
+            self.session.write_request_body(body.clone(), true).await?;
+        }
+        self.session.finish_request_body().await
+    }
+
+    /// Reads the answer's head, passing over informational ones.
+    ///
+    /// # Errors
+    /// When the connection ends first or the head is no HTTP.
+    pub(super) async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
+        loop {
+            self.session.read_response_header().await?;
+            let informational = self
+                .session
+                .response_header()
+                .is_some_and(|head| head.status.is_informational());
+            if !informational {
+                break;
+            }
+        }
+        self.head()
+            .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))
+    }
+
+    /// The head that [`Self::read_head`] has read.
+    pub(super) fn head(&self) -> Option<&ResponseHeader> {
+        self.session.response_header()
+    }
+
+    /// The next piece of the body; `None` at its proper end.
+    ///
+    /// # Errors
+    /// When the connection ends before the body does.
+    pub(super) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
+        match &mut self.session {
+            HttpSession::H1(http1) => http1.read_body_ref().await,
+            other => match other.read_response_body().await? {
+                Some(piece) => {
+                    self.piece = piece;
+                    Ok(Some(&self.piece))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Whether the body has come to its end, known without waiting.
+    pub(super) fn done(&mut self) -> bool {
+        self.session.response_done()
+    }
+
+    /// Gives the connection back after a whole answer.
+    pub(super) async fn release(mut self) {
+        if let HttpSession::H1(http1) = &mut self.session {
+            http1.respect_keepalive();
+        }
+        match (self.home, self.session) {
+            (Home::Ours(pool, backend), HttpSession::H1(http1)) => {
+                if let Some(stream) = http1.reuse().await {
+                    pool.put(backend, stream);
+                }
+            }
+            (Home::Pingoras(connector, peer, idle), session) => {
+                connector
+                    .release_http_session(session, &*peer, Some(idle))
+                    .await;
+            }
+            (Home::Ours(..), _) => {}
+        }
+    }
+}
