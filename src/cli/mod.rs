@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod check;
+mod demo;
 mod health;
+mod log;
+mod serve;
+mod server;
 pub mod sim;
 
 /// One stable address for a fleet of Ollama servers.
@@ -22,6 +26,8 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Check(check::CheckArgs),
+    Demo(demo::DemoArgs),
+    Serve(serve::ServeArgs),
     Health(health::HealthArgs),
     Sim(Box<sim::SimArgs>),
 }
@@ -30,6 +36,8 @@ enum Command {
 pub fn run() -> ExitCode {
     match CommandLine::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Sim(args) => sim::run(&args),
     }

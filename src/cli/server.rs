@@ -13,7 +13,6 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +31,7 @@ const WRITE_BUFFER: usize = 4 * 1024;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(super) enum StartError {
     #[error("cannot listen on {address} ({setting}): {source}{remedy}")]
     Listen {
         address: SocketAddr,
@@ -48,7 +47,10 @@ pub enum StartError {
 ///
 /// # Errors
 /// When an address cannot be listened on, or a provider cannot be addressed.
-pub fn run(settings: Settings, announce: impl FnOnce(SocketAddr, Option<SocketAddr>)) -> Result<(), StartError> {
+pub(super) fn run(
+    settings: Settings,
+    announce: impl FnOnce(SocketAddr, Option<SocketAddr>),
+) -> Result<(), StartError> {
     let clients = Listener::claim(settings.server.listen, "server.listen")?;
     let admin = settings
         .server
@@ -73,7 +75,9 @@ pub fn run(settings: Settings, announce: impl FnOnce(SocketAddr, Option<SocketAd
         Arc::clone(&metrics),
         Arc::clone(&drain),
     );
-    server.add_service(client_service(&server, gateway, &settings, &clients, &metrics));
+    server.add_service(client_service(
+        &server, gateway, &settings, &clients, &metrics,
+    ));
     for service in fleet.services() {
         server.add_service(service);
     }
@@ -81,10 +85,18 @@ pub fn run(settings: Settings, announce: impl FnOnce(SocketAddr, Option<SocketAd
         server.add_service(admin_service(admin, &fleet, &dispatcher, &metrics, &drain));
     }
     announce(clients.address, admin.as_ref().map(|admin| admin.address));
-    let addresses: Vec<SocketAddr> = std::iter::once(&clients).chain(&admin).map(|one| one.address).collect();
+    let addresses: Vec<SocketAddr> = std::iter::once(&clients)
+        .chain(&admin)
+        .map(|one| one.address)
+        .collect();
     std::thread::spawn(move || notify_when_listening(&addresses));
-    let signals = Signals { drain, limit: settings.server.drain_timeout };
-    server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    let signals = Signals {
+        drain,
+        limit: settings.server.drain_timeout,
+    };
+    server.run(RunArgs {
+        shutdown_signal: Box::new(signals),
+    });
     drop((clients, admin));
     Ok(())
 }
@@ -117,7 +129,10 @@ fn client_service(
         max_header: settings.server.max_header,
         header_timeout: settings.server.header_timeout,
     };
-    let mut service = Service::new("clients".to_owned(), Gate::new(proxy, bounds, Arc::clone(metrics)));
+    let mut service = Service::new(
+        "clients".to_owned(),
+        Gate::new(proxy, bounds, Arc::clone(metrics)),
+    );
     service.add_listener(listener.config());
     service
 }
@@ -156,14 +171,23 @@ impl Listener {
             address: wanted,
             setting,
             remedy: match source.kind() {
-                std::io::ErrorKind::AddrInUse => "; another program (an Ollama server?) has it: stop that, or choose another port",
-                std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+                std::io::ErrorKind::AddrInUse => {
+                    "; another program (an Ollama server?) has it: stop that, or choose another port"
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE"
+                }
                 _ => "",
             },
             source,
         };
         let any = wanted.port() == 0;
-        let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+        let socket = if wanted.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }
+        .map_err(failed)?;
         socket.set_reuseaddr(true).map_err(failed)?;
         socket.set_reuseport(any).map_err(failed)?;
         socket.bind(wanted).map_err(failed)?;
@@ -172,9 +196,15 @@ impl Listener {
             // Two sockets may bind one address while none listens: listening tells.
             drop(socket);
             drop(std::net::TcpListener::bind(wanted).map_err(failed)?);
-            return Ok(Self { address, claim: None });
+            return Ok(Self {
+                address,
+                claim: None,
+            });
         }
-        Ok(Self { address, claim: Some(socket) })
+        Ok(Self {
+            address,
+            claim: Some(socket),
+        })
     }
 
     fn config(&self) -> ListenerConfig {
@@ -219,7 +249,10 @@ struct Signals {
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
             error!("signals cannot be watched; stop the process with SIGKILL");
             return std::future::pending().await;
         };
@@ -227,7 +260,11 @@ impl ShutdownSignalWatch for Signals {
             _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
             _ = terminate.recv() => {}
         }
-        info!("draining: {} requests in flight, at most {:?}", self.drain.in_flight(), self.limit);
+        info!(
+            "draining: {} requests in flight, at most {:?}",
+            self.drain.in_flight(),
+            self.limit
+        );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let (drain, limit) = (Arc::clone(&self.drain), self.limit);
         tokio::spawn(async move {

@@ -32,7 +32,7 @@ use pingora_limits::inflight::Inflight;
 use crate::admission::Dispatcher;
 use crate::fleet::Fleet;
 use crate::metrics::{AttemptCounters, Metrics};
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -81,7 +81,7 @@ impl Gateway {
                         connect_timeout: settings.timeouts.connect,
                         idle_timeout: pool.idle_timeout,
                     },
-                    authorization: None,
+                    authorization: provider.settings.api_key.as_ref().and_then(bearer),
                     attempts: metrics.attempts(&provider.name),
                 }
             })
@@ -103,4 +103,11 @@ fn connector_options(pool_size: usize) -> ConnectorOptions {
     let mut options = ConnectorOptions::from_server_conf(&ServerConf::default());
     options.keepalive_pool_size = pool_size;
     options
+}
+
+/// `Authorization` of a provider; the configuration has checked that the key can be a field value.
+fn bearer(key: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

@@ -231,7 +231,7 @@ mod tests {
         );
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_772_355_600, 123_456_789);
         assert_eq!(models[0].modified_at, Some(time));
-        assert_eq!(merge_tags([&models[..]]), TAGS);
+        assert_eq!(merge_tags(&models), TAGS);
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let centuries = Duration::from_secs(292 * 365 * 24 * 3600);
         let forever = SystemTime::UNIX_EPOCH + centuries;
         assert!(loaded[0].expires_at.unwrap() > forever);
-        assert_eq!(merge_ps([(&loaded[..], None)]), PS);
+        assert_eq!(merge_ps(loaded.iter().map(|entry| (entry, None))), PS);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
             {"name": "c:1"},
         ]));
         for order in [[&one[..], &two[..]], [&two[..], &one[..]]] {
-            let merged = merge_tags(order);
+            let merged = merge_tags(order.into_iter().flatten());
             assert_eq!(names(&merged), ["A:latest", "b:1", "c:1"]);
             let body: Value = serde_json::from_slice(&merged).unwrap();
             assert_eq!(
@@ -304,7 +304,12 @@ mod tests {
     #[test]
     fn every_loaded_copy_is_a_row_that_can_name_its_backend() {
         let loaded = parse_ps(PS).unwrap();
-        let merged = merge_ps([(&loaded[..], Some("gpu\"1")), (&loaded[1..], Some("gpu2"))]);
+        let merged = merge_ps(
+            loaded
+                .iter()
+                .map(|entry| (entry, Some("gpu\"1")))
+                .chain(loaded[1..].iter().map(|entry| (entry, Some("gpu2")))),
+        );
         assert_eq!(names(&merged), ["llama3.2:latest", "qwen3:8b", "qwen3:8b"]);
         let body: Value = serde_json::from_slice(&merged).unwrap();
         let backends: Vec<_> = body["models"]
@@ -331,10 +336,10 @@ mod tests {
                 let at = at.index(body.len());
                 body[at] = damage;
                 if let Ok(models) = parse_tags(&body) {
-                    prop_assert!(parse_tags(&merge_tags([&models[..]])).is_ok());
+                    prop_assert!(parse_tags(&merge_tags(&models)).is_ok());
                 }
                 if let Ok(loaded) = parse_ps(&body) {
-                    prop_assert_eq!(parse_ps(&merge_ps([(&loaded[..], Some("b"))])).unwrap().len(), loaded.len());
+                    prop_assert_eq!(parse_ps(&merge_ps(loaded.iter().map(|entry| (entry, Some("b"))))).unwrap().len(), loaded.len());
                 }
             }
         }

@@ -1,0 +1,51 @@
+//! `remuda serve`: the gateway with the operator's configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use log::{info, warn};
+
+use super::server;
+use crate::config;
+
+/// The gateway.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServeArgs {
+    /// Configuration file; default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else the environment alone
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &ServeArgs) -> ExitCode {
+    let loaded = match config::load(args.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprintln!("{report}");
+            return ExitCode::FAILURE;
+        }
+    };
+    super::log::start(&loaded.settings.monitoring);
+    info!(
+        "remuda {} configured from {}",
+        env!("CARGO_PKG_VERSION"),
+        loaded.source
+    );
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let announce = |listen, admin: Option<std::net::SocketAddr>| {
+        info!("listening on http://{listen}");
+        match admin {
+            Some(admin) => info!("admin on http://{admin}"),
+            None => info!("the admin listener is off"),
+        }
+    };
+    match server::run(loaded.settings, announce) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("remuda serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
