@@ -40,8 +40,8 @@ pub enum Harm {
     Error { tokens: u64, message: String },
     /// The connection ends, by FIN or by RST.
     Cut { at: At, reset: bool },
-    /// Every byte is written by itself.
-    OneByte,
+    /// Every byte is written by itself, with a pause between two.
+    OneByte { pause: Duration },
     /// Nothing is sent for a while.
     Stall { at: At, time: Duration },
     /// A cold load takes this much longer.
@@ -240,7 +240,9 @@ impl Written {
                 at: self.place().unwrap_or(At::Bytes(0)),
                 reset: self.reset,
             },
-            Kind::OneByte => Harm::OneByte,
+            Kind::OneByte => Harm::OneByte {
+                pause: seconds.unwrap_or_default(),
+            },
             Kind::Stall => Harm::Stall {
                 at: self.place().unwrap_or(At::Head),
                 time: seconds.ok_or("`stall` needs `seconds`")?,

@@ -286,7 +286,7 @@ impl Generation {
             && here(at)
         {
             // What has been said is sent before the connection ends.
-            tokio::task::yield_now().await;
+            self.wire.flushed().await;
             self.wire.cut_after(0, reset);
             std::future::pending::<()>().await;
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// What is to happen to the bytes of one connection, shared by its handler and its writer.
 #[derive(Clone, Default)]
@@ -22,6 +22,8 @@ struct Shared {
     plan: Mutex<Plan>,
     /// Told when the connection must close.
     cut: Notify,
+    /// Told whenever all that was handed over has been written.
+    flushed: Notify,
 }
 
 #[derive(Default)]
@@ -32,7 +34,8 @@ struct Plan {
     stall_after: Option<(u64, Duration)>,
     /// Cut by RST instead of FIN.
     reset: bool,
-    one_byte: bool,
+    /// Every byte by itself, with this much time between two.
+    one_byte: Option<Duration>,
 }
 
 impl Wire {
@@ -51,9 +54,9 @@ impl Wire {
         self.plan().stall_after = Some((bytes, time));
     }
 
-    /// Writes every byte by itself from now on.
-    pub(super) fn one_byte(&self) {
-        self.plan().one_byte = true;
+    /// Writes every byte by itself from now on, with `pause` between two.
+    pub(super) fn one_byte(&self, pause: Duration) {
+        self.plan().one_byte = Some(pause);
     }
 
     /// Forgets what the last request of this connection armed.
@@ -64,6 +67,15 @@ impl Wire {
     /// Returns when the connection has to close.
     pub(super) async fn cut(&self) {
         self.0.cut.notified().await;
+    }
+
+    /// Returns when all that the handler has handed over so far has been written.
+    pub(super) async fn flushed(&self) {
+        let mut flushed = std::pin::pin!(self.0.flushed.notified());
+        flushed.as_mut().enable();
+        // A connection flushes whenever it is polled: this sees to it that it will be.
+        tokio::task::yield_now().await;
+        flushed.await;
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -81,7 +93,7 @@ enum Permit {
 
 impl Plan {
     fn permit(&mut self, wanted: usize) -> Permit {
-        let mut allowed = if self.one_byte { 1 } else { wanted };
+        let mut allowed = if self.one_byte.is_some() { 1 } else { wanted };
         match self.cut_after {
             Some(0) => return Permit::Cut,
             Some(bytes) => allowed = allowed.min(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -121,8 +133,8 @@ pub(super) struct Link {
     stream: TcpStream,
     wire: Wire,
     pause: Option<Pin<Box<Sleep>>>,
-    /// With one byte a packet: whether the last poll wrote, so that this one yields first.
-    yielded: bool,
+    /// With one byte a packet: whether the next one has been held back already.
+    held_back: bool,
 }
 
 impl Link {
@@ -131,7 +143,7 @@ impl Link {
             stream,
             wire,
             pause: None,
-            yielded: true,
+            held_back: true,
         }
     }
 }
@@ -178,20 +190,25 @@ impl AsyncWrite for Link {
                     return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
                 }
                 Permit::Wait(time) => {
-                    let until = Instant::now() + time;
-                    link.pause = Some(Box::pin(tokio::time::sleep_until(until)));
+                    link.pause = Some(Box::pin(tokio::time::sleep(time)));
                     continue;
                 }
                 Permit::Bytes(allowed) => allowed,
             };
-            if one_byte && !std::mem::replace(&mut link.yielded, true) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+            if let Some(pause) = one_byte
+                && !std::mem::replace(&mut link.held_back, true)
+            {
+                if pause.is_zero() {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                link.pause = Some(Box::pin(tokio::time::sleep(pause)));
+                continue;
             }
             let written = std::task::ready!(
                 Pin::new(&mut link.stream).poll_write(context, &buffer[..allowed])
             )?;
-            link.yielded = !one_byte;
+            link.held_back = one_byte.is_none();
             if link.wire.plan().wrote(written) {
                 link.wire.0.cut.notify_one();
             }
@@ -200,7 +217,9 @@ impl AsyncWrite for Link {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let result = std::task::ready!(Pin::new(&mut self.stream).poll_flush(context));
+        self.wire.0.flushed.notify_waiters();
+        Poll::Ready(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -254,7 +273,7 @@ mod tests {
     async fn bytes_by_themselves_all_arrive() {
         let wire = Wire::default();
         let (mut link, mut client) = pair(&wire).await;
-        wire.one_byte();
+        wire.one_byte(Duration::ZERO);
         link.write_all(b"hello").await.unwrap();
         drop(link);
         let mut seen = String::new();
@@ -265,7 +284,7 @@ mod tests {
     #[test]
     fn one_byte_allows_one_byte() {
         let mut plan = Plan {
-            one_byte: true,
+            one_byte: Some(Duration::ZERO),
             ..Plan::default()
         };
         assert!(matches!(plan.permit(100), Permit::Bytes(1)));

@@ -107,8 +107,8 @@ const PATHS: [&str; 18] = [
 
 /// What goes wrong before the request is looked at; an error status is returned.
 async fn go_wrong(wire: &Wire, strike: &Strike) -> Option<Reply> {
-    if strike.one_byte {
-        wire.one_byte();
+    if let Some(pause) = strike.one_byte {
+        wire.one_byte(pause);
     }
     for (at, time) in &strike.stalls {
         match at {

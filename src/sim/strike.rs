@@ -20,7 +20,8 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Strike {
     pub(super) silent: bool,
-    pub(super) one_byte: bool,
+    /// Every byte by itself, with this pause between two.
+    pub(super) one_byte: Option<Duration>,
     pub(super) status: Option<Status>,
     /// After so many tokens, this error line.
     pub(super) error: Option<(u64, String)>,
@@ -75,7 +76,7 @@ impl Faults {
             |fault| fault.is_for_route(path) && !matches!(fault.harm, Harm::SlowLoad { .. }),
             |harm| match harm {
                 Harm::Silent => strike.silent = true,
-                Harm::OneByte => strike.one_byte = true,
+                Harm::OneByte { pause } => strike.one_byte = Some(*pause),
                 Harm::Status {
                     status,
                     body,

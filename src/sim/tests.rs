@@ -1,1 +1,0 @@
-//! The simulation as its clients see it, over real connections.
