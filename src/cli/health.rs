@@ -146,9 +146,10 @@ mod tests {
 
     #[test]
     fn no_server_is_not_healthy() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        drop(listener);
+        // Bound, but not listening: connections are refused, and nobody else gets the port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
         let result = ask(&url.parse().unwrap(), Duration::from_secs(10));
         assert!(matches!(result, Err(HealthError::Io(_))), "{result:?}");
     }

@@ -25,21 +25,21 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    Check(check::CheckArgs),
-    Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
-    Health(health::HealthArgs),
+    Demo(demo::DemoArgs),
     Sim(Box<sim::SimArgs>),
+    Check(check::CheckArgs),
+    Health(health::HealthArgs),
 }
 
 /// Parses the command line and runs the subcommand that it names.
 pub fn run() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Check(args) => check::run(&args),
-        Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
-        Command::Health(args) => health::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Health(args) => health::run(&args),
     }
 }
 

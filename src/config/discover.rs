@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{Host, Ports};
 use super::field::Field;
-use super::provider::Probes;
+use super::probes::Probes;
 use super::reader::{Reader, Section};
 use super::scalar::Whole;
 use crate::settings::PortRange;

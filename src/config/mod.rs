@@ -25,6 +25,7 @@ mod locate;
 mod monitoring;
 mod nearest;
 mod pool;
+mod probes;
 mod problem;
 mod provider;
 mod queue;
@@ -79,6 +80,9 @@ impl fmt::Display for Source {
 
 /// Reads the file at `path`, else the first of [`DEFAULT_FILES`] that exists, else none; with the
 /// process's environment and a `.env` file in the working directory.
+///
+/// # Errors
+/// All that is wrong, in the order of its lines, or the first thing that cannot be read at all.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
     let variables = environment::variables(Path::new(".env"))?;
     let Some((path, text)) = find(path)? else {

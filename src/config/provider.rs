@@ -1,7 +1,6 @@
 //! One entry of `providers:`, a wire format and the backends that speak it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
@@ -9,10 +8,10 @@ use serde_yaml::Value;
 use super::address::BackendUrl;
 use super::backend::{self, Backend};
 use super::discover::{Discover, LOCAL};
-use super::duration::Positive;
 use super::environment::read_secret;
 use super::field::Field;
 use super::pool::Pool;
+use super::probes::Probes;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Scalar, Weight, Whole, text};
 use super::size::Size;
@@ -39,15 +38,6 @@ pub(super) struct Provider {
     pool: Pool,
     api_key: Field<Secret>,
     api_key_file: Field<PathBuf>,
-}
-
-/// How backends are watched; stated for the provider or, the same, under `discover`.
-#[derive(Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(super) struct Probes {
-    interval: Field<Positive>,
-    probe_timeout: Field<Positive>,
-    misses: Field<Whole<1, 1000>>,
 }
 
 /// A provider's name goes into headers, metrics and logs.
@@ -142,18 +132,20 @@ impl Provider {
             self.discover.get_or_insert_default();
         }
         let pool = self.pool.used(at.section("pool"));
-        let discovers = self.discover.is_some();
-        let (discover, (interval, probe_timeout, misses)) = used_discover(
-            &mut at,
-            self.discover,
-            self.probes,
-            from_environment,
-            &default,
-        );
+        let inner = self
+            .discover
+            .as_mut()
+            .map(|discover| std::mem::take(&mut discover.probes));
+        let probes = self
+            .probes
+            .used(inner.unwrap_or_default(), &mut at, &default);
+        let discover = self
+            .discover
+            .map(|discover| discover.used(&mut at.section("discover"), from_environment));
         let backends = used_backends(&mut at, self.backends, self.base_url, pool.verify);
         if let Some(backends) = &backends
             && backends.is_empty()
-            && !discovers
+            && discover.is_none()
         {
             at.problem_here("has no backends; add discover, backends or base_url");
         }
@@ -162,9 +154,9 @@ impl Provider {
             kind,
             discover,
             backends: backends.unwrap_or_default(),
-            interval,
-            probe_timeout,
-            misses,
+            interval: probes.interval,
+            probe_timeout: probes.timeout,
+            misses: probes.misses,
             max_concurrent: at
                 .stated("max_concurrent", self.max_concurrent)
                 .map(Whole::size)
@@ -188,62 +180,6 @@ impl Provider {
             pool,
             api_key: used_key(&mut at, self.api_key, self.api_key_file),
         }
-    }
-}
-
-type UsedProbes = (Duration, Duration, u32);
-
-fn used_discover(
-    at: &mut Section<'_, '_>,
-    discover: Option<Discover>,
-    probes: Probes,
-    from_environment: bool,
-    default: &settings::Provider,
-) -> (Option<settings::PortRange>, UsedProbes) {
-    let Some(mut discover) = discover else {
-        return (None, probes.used(at, default));
-    };
-    let inner = std::mem::take(&mut discover.probes);
-    let merged = inner.or(probes, at);
-    let mut section = at.section("discover");
-    let used = merged.used(&mut section, default);
-    (Some(discover.used(&mut section, from_environment)), used)
-}
-
-impl Probes {
-    /// `self` is under `discover`, `outer` is the provider's own.
-    fn or(self, outer: Probes, at: &mut Section<'_, '_>) -> Probes {
-        fn pick<T: Scalar>(
-            at: &mut Section<'_, '_>,
-            key: &str,
-            inner: Field<T>,
-            outer: Field<T>,
-        ) -> Field<T> {
-            if inner.is_stated() && outer.is_stated() {
-                at.problem(key, "is stated here and under discover; keep one of them");
-            }
-            match inner {
-                // Read here, so that a bad value is reported with the path that it has.
-                Field::Absent => at.stated(key, outer).into(),
-                inner => inner,
-            }
-        }
-        Probes {
-            interval: pick(at, "interval", self.interval, outer.interval),
-            probe_timeout: pick(at, "probe_timeout", self.probe_timeout, outer.probe_timeout),
-            misses: pick(at, "misses", self.misses, outer.misses),
-        }
-    }
-
-    fn used(self, at: &mut Section<'_, '_>, default: &settings::Provider) -> UsedProbes {
-        (
-            at.stated_or("interval", self.interval, "SCAN_INTERVAL_SECONDS")
-                .map_or(default.interval, |interval| interval.0),
-            at.stated_or("probe_timeout", self.probe_timeout, "PROBE_TIMEOUT_SECONDS")
-                .map_or(default.probe_timeout, |timeout| timeout.0),
-            at.stated("misses", self.misses)
-                .map_or(default.misses, |misses| misses.0),
-        )
     }
 }
 
@@ -306,11 +242,7 @@ fn used_key(at: &mut Section<'_, '_>, key: Field<Secret>, file: Field<PathBuf>) 
 
 impl From<&settings::Provider> for Provider {
     fn from(used: &settings::Provider) -> Provider {
-        let probes = Probes {
-            interval: Positive(used.interval).into(),
-            probe_timeout: Positive(used.probe_timeout).into(),
-            misses: Whole(used.misses).into(),
-        };
+        let probes = Probes::from(used);
         let (discover, probes) = match &used.discover {
             Some(range) => (Some(Discover::from((range, probes))), Probes::default()),
             None => (None, probes),

@@ -118,6 +118,8 @@ impl<'a> Reader<'a> {
         let mut value = Some(&self.written);
         for step in path.steps() {
             value = value.and_then(|value| match step {
+                // A bare string that stands for a mapping.
+                Step::Key(_) if value.is_string() => Some(value),
                 Step::Key(key) => value.get(key),
                 Step::Item(item) => value.get(item),
             });

@@ -79,6 +79,25 @@ fn the_documented_file_has_every_known_key_and_no_other() {
 }
 
 #[test]
+fn the_documented_file_s_examples_are_good_one_by_one() {
+    // Together they contradict each other, and they name a file and a variable of the reader's.
+    let together = [
+        "is stated here and under discover; keep one of them",
+        "gpu1:11434 is listed twice; remove one",
+        "is stated together with api_key; keep one of them",
+        "cannot read /etc/remuda/ca.pem: ",
+        "cannot read /run/secrets/ollama_api_key: ",
+        "variable OLLAMA_API_KEY is not set",
+    ];
+    for problem in problems(&uncommented()) {
+        assert!(
+            together.iter().any(|known| problem.contains(known)),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn every_known_key_refuses_a_value_of_the_wrong_shape_by_its_path() {
     let sections: BTreeSet<_> = known::keys(&file::template());
     let is_leaf = |key: &&String| {

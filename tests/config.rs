@@ -1,0 +1,391 @@
+//! `remuda check` as people run it: exit codes, messages, and what it prints.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+use serde_yaml::Value;
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+/// A working directory and an environment of its own.
+struct Place {
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place {
+            directory: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        }
+    }
+
+    fn with(file: &str) -> Place {
+        Place::new().file("remuda.yaml", file)
+    }
+
+    fn file(self, name: &str, text: &str) -> Place {
+        fs::write(self.directory.path().join(name), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Place {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn check(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_remuda"))
+            .arg("check")
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .output()
+            .unwrap()
+    }
+
+    /// The effective configuration of a good one.
+    fn effective(&self) -> Value {
+        let output = self.check(&[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        serde_yaml::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The messages about a bad one, which prints nothing else.
+    fn refused(&self) -> String {
+        let output = self.check(&[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty(), "{}", stdout(&output));
+        stderr(&output)
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The value at `server.listen` or `providers.0.name`.
+fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
+    path.split('.')
+        .fold(value, |value, step| match step.parse::<usize>() {
+            Ok(index) => &value[index],
+            Err(_) => &value[step],
+        })
+}
+
+#[track_caller]
+fn assert_states(effective: &Value, path: &str, yaml: &str) {
+    let wanted: Value = serde_yaml::from_str(yaml).unwrap();
+    assert_eq!(at(effective, path), &wanted, "{path}");
+}
+
+const FLEET: &str = "
+providers:
+  - name: gpus
+    discover: { ports: 25000-25010 }
+";
+
+#[test]
+fn the_documented_file_is_good() {
+    let output = Place::with(include_str!("../conf/remuda.yaml")).check(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    assert!(stdout(&output).starts_with("# The effective configuration, from remuda.yaml.\n"));
+}
+
+#[test]
+fn what_check_prints_is_a_configuration() {
+    let first = Place::with(FLEET).check(&[]);
+    let second = Place::with(&stdout(&first)).check(&[]);
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    assert_eq!(stdout(&second), stdout(&first));
+}
+
+#[test]
+fn a_file_is_named_or_found() {
+    let place = Place::with("{}").file("other.yaml", FLEET);
+    for option in ["-c", "--config"] {
+        let output = place.check(&[option, "other.yaml"]);
+        assert!(
+            stdout(&output).contains("from other.yaml."),
+            "{}",
+            stderr(&output)
+        );
+        assert!(
+            stdout(&output).contains("ports: 25000-25010"),
+            "{}",
+            stdout(&output)
+        );
+    }
+    let output = place.check(&["-c", "missing.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = stderr(&output);
+    assert!(
+        message.starts_with("missing.yaml: cannot be read: No such file"),
+        "{message}"
+    );
+
+    let system_wide = Path::new("/etc/remuda/remuda.yaml");
+    let source = match system_wide.exists() {
+        true => "/etc/remuda/remuda.yaml",
+        false => "the environment alone",
+    };
+    let output = Place::new().check(&[]);
+    assert!(
+        stdout(&output).contains(&format!("from {source}.\n")),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn a_bad_file_is_refused_with_line_key_and_remedy() {
+    let message = Place::with(
+        "\
+# Two mistakes and a half.
+server:
+  max_bdoy: 1MiB
+providers:
+  - name: gpus
+    discover:
+      ports: 24100-24000   # the wrong way round
+    selector: rond_robin
+",
+    )
+    .refused();
+    assert_eq!(
+        message,
+        "\
+remuda.yaml:3: server.max_bdoy: unknown key; did you mean \"max_body\"?
+remuda.yaml:7: providers[0].discover.ports: the range is empty, as 24100 is above 24000, got \
+\"24100-24000\"; write 24000-24100
+remuda.yaml:8: providers[0].selector: expected one of least_in_flight, round_robin, weighted, \
+fastest_response, cost, got \"rond_robin\"; did you mean \"round_robin\"?
+"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_yaml_is_refused_with_its_line() {
+    let message = Place::with("server:\n  listen: 'unclosed\n").refused();
+    assert!(message.starts_with("remuda.yaml:"), "{message}");
+    assert!(message.contains("is not valid YAML: "), "{message}");
+}
+
+#[test]
+fn warnings_are_printed_and_do_no_harm() {
+    let output = Place::with("providers: [ { name: a, base_url: gpu1, weight: -1 } ]").check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let message = stderr(&output);
+    assert_eq!(
+        message,
+        "remuda.yaml:1: providers[0].weight: is not positive and counts as 1 (warning)\n"
+    );
+}
+
+#[test]
+fn the_environment_describes_a_port_range() {
+    let effective = Place::with("")
+        .variable("PROXY_HOST", "127.0.0.1")
+        .variable("PROXY_PORT", "8080")
+        .variable("BACKEND_HOST", "10.0.0.1")
+        .variable("BACKEND_PORT_START", "25000")
+        .variable("BACKEND_PORT_END", "25010")
+        .variable("SCAN_INTERVAL_SECONDS", "10")
+        .variable("PROBE_TIMEOUT_SECONDS", "0.5")
+        .variable("MAX_RETRIES", "0")
+        .variable("MAX_CONCURRENT_PER_BACKEND", "4")
+        .variable("REJECT_STREAMING", "true")
+        .variable("LOG_LEVEL", "WARNING")
+        .effective();
+    assert_states(&effective, "server.listen", "127.0.0.1:8080");
+    assert_states(&effective, "server.reject_streaming", "true");
+    assert_states(&effective, "providers.0.name", "local");
+    assert_states(
+        &effective,
+        "providers.0.discover",
+        "{ host: 10.0.0.1, ports: 25000-25010, interval: 10s, probe_timeout: 500ms, misses: 2 }",
+    );
+    assert_states(&effective, "providers.0.max_concurrent_per_backend", "4");
+    assert_states(&effective, "routing.max_retries", "0");
+    assert_states(&effective, "queue.timeout", "1h");
+    assert_states(&effective, "timeouts.connect", "2s");
+    assert_states(&effective, "monitoring.log_level", "warning");
+}
+
+#[test]
+fn the_file_wins_over_the_environment_and_that_over_dot_env() {
+    let file = format!("{FLEET}\nrouting: {{ max_retries: 5 }}\n");
+    let effective = Place::with(&file)
+        .file(
+            ".env",
+            "MAX_RETRIES=1\nPROXY_PORT=1111\nLOG_LEVEL='debug' # loud\n",
+        )
+        .variable("MAX_RETRIES", "2")
+        .variable("PROXY_PORT", "2222")
+        .effective();
+    assert_states(&effective, "routing.max_retries", "5");
+    assert_states(&effective, "server.listen", "0.0.0.0:2222");
+    assert_states(&effective, "monitoring.log_level", "debug");
+    assert_states(&effective, "queue.timeout", "1m");
+    assert_eq!(at(&effective, "providers").as_sequence().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bad_variable_or_dot_env_is_refused() {
+    let message = Place::with("").variable("PROXY_PORT", "http").refused();
+    assert_eq!(
+        message,
+        "environment: PROXY_PORT: expected a whole number from 0 to 65535, got \"http\"\n"
+    );
+    let message = Place::with("")
+        .file(".env", "A=1\nOLLAMA_API_KEY=two words\n")
+        .refused();
+    assert_eq!(
+        message,
+        ".env:2: is not NAME=value; quote a value that has spaces or a #\n"
+    );
+}
+
+#[test]
+fn variables_are_filled_in_anywhere_in_a_text() {
+    let place = Place::with(
+        "
+providers:
+  - name: ${SITE:-home}-gpus
+    backends:
+      - http://${GPU_HOST}:${GPU_PORT:-11434}
+      - ${SPARE:-${GPU_HOST}}:12000
+    max_concurrent_per_backend: ${SLOTS:-2}
+    api_key: ${${PREFIX}_KEY}
+",
+    )
+    .variable("PREFIX", "LAB")
+    .variable("LAB_KEY", "hunter2");
+    let missing = place.refused();
+    assert_eq!(missing.lines().count(), 2, "{missing}");
+    assert!(
+        missing
+            .starts_with("remuda.yaml:5: providers[0].backends[0]: variable GPU_HOST is not set; "),
+        "{missing}"
+    );
+
+    let effective = place.variable("GPU_HOST", "gpu1").effective();
+    assert_states(&effective, "providers.0.name", "home-gpus");
+    assert_states(
+        &effective,
+        "providers.0.backends.0.url",
+        "http://gpu1:11434",
+    );
+    assert_states(
+        &effective,
+        "providers.0.backends.1.url",
+        "http://gpu1:12000",
+    );
+    assert_states(&effective, "providers.0.max_concurrent_per_backend", "2");
+    assert_states(&effective, "providers.0.api_key", "'***'");
+}
+
+#[test]
+fn secrets_come_from_files_and_are_masked() {
+    for api_key in ["api_key: ${LAB_KEY}", "api_key_file: key.txt"] {
+        let place = Place::with(&format!("{FLEET}    {api_key}\n"))
+            .file("key.txt", "hunter2\n")
+            .variable("LAB_KEY_FILE", "key.txt");
+        assert_states(&place.effective(), "providers.0.api_key", "'***'");
+        let output = place.check(&[]);
+        assert!(!stdout(&output).contains("hunter2"), "{}", stdout(&output));
+
+        // What was read is the file's contents: a bad one is noticed, and not repeated.
+        let message = place.file("key.txt", "hunter2 hunter3\n").refused();
+        assert!(
+            message.starts_with("remuda.yaml:5: providers[0].api_key"),
+            "{message}"
+        );
+        assert!(message.contains("expected a credential"), "{message}");
+        assert!(!message.contains("hunter"), "{message}");
+    }
+    let message = Place::with(&format!("{FLEET}    api_key: ${{LAB_KEY}}\n"))
+        .variable("LAB_KEY_FILE", "missing.txt")
+        .refused();
+    assert!(
+        message.starts_with(
+            "remuda.yaml:5: providers[0].api_key: cannot read missing.txt (LAB_KEY_FILE): "
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_remuda"))
+            .args(arguments)
+            .output();
+        output.unwrap()
+    };
+    let version = stdout(&run(&["--version"]));
+    assert_eq!(version, format!("remuda {}\n", env!("CARGO_PKG_VERSION")));
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    for command in ["serve", "demo", "sim", "check", "health"] {
+        assert!(
+            stdout(&help).contains(&format!("  {command} ")),
+            "{}",
+            stdout(&help)
+        );
+        assert!(run(&[command, "--help"]).status.success(), "{command}");
+    }
+    assert_eq!(run(&["chekc"]).status.code(), Some(2));
+}
+
+#[test]
+fn health_answers_with_its_exit_code() {
+    let health = |address: SocketAddr| {
+        let url = format!("http://{address}/health/ready");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remuda"));
+        command.args(["health", "--url", &url]).output().unwrap()
+    };
+    // Bound, but not listening: connections are refused, and nobody else gets the port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let output = health(socket.local_addr().unwrap());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("is the gateway running"),
+        "{}",
+        stderr(&output)
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 1)] {
+        let output = thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                write!(stream, "HTTP/1.1 {status}\r\n\r\n").unwrap();
+            });
+            health(address)
+        });
+        assert_eq!(output.status.code(), Some(code), "{status}");
+        assert_eq!(stderr(&output).is_empty(), code == 0, "{}", stderr(&output));
+    }
+}
