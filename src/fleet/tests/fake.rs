@@ -18,7 +18,7 @@ pub(super) enum Mood {
     /// Accepts connections and closes them.
     Closes,
     /// Answers everything with this status and body.
-    Says(u16, &'static str),
+    Says(u16, String),
 }
 
 /// A fake server; its port is closed when this is dropped.
@@ -115,7 +115,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
         let mood = state.mood.lock().unwrap().clone();
         let (status, body) = match mood {
             Mood::Has(models) => answer(&path, models),
-            Mood::Says(status, body) => (status, body.to_owned()),
+            Mood::Says(status, body) => (status, body),
             Mood::Closes => return Ok(()),
             Mood::Silent => {
                 std::future::pending::<()>().await;

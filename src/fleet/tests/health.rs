@@ -33,11 +33,11 @@ async fn missed_probes_eject_an_idle_backend_but_never_a_busy_one() {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_unhealthy_but_stays() {
     let server = Fake::start(Mood::Has(&["llama3.2"])).await;
-    let mut provider = scanning(server.addr);
-    let mut running = Running::start(std::slice::from_ref(&provider));
-    running.healthy(server.addr).await;
-
-    provider.probe_timeout = Duration::from_millis(200);
+    let probe_timeout = Duration::from_millis(200);
+    let provider = settings::Provider {
+        probe_timeout,
+        ..scanning(server.addr)
+    };
     let mut running = Running::start(&[provider]);
     let backend = running.healthy(server.addr).await;
     server.set(Mood::Silent);
@@ -96,7 +96,7 @@ async fn early_probes_go_on_until_one_is_good() {
     };
     let mut running = Running::start(&[provider]);
     let backend = running.healthy(server.addr).await;
-    server.set(Mood::Says(503, "busy"));
+    server.set(Mood::Says(503, "busy".to_owned()));
     running.fleet.report(backend.id, Outcome::ServerError);
     running.probes(&server, 2).await;
     assert!(!backend.healthy());
@@ -146,4 +146,48 @@ async fn the_version_is_asked_once() {
     // One connection a probe.
     assert!(server.connections() <= asked("/api/tags") + 1);
     assert_eq!(backend.inventory().version, "0.33.0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn observers_agree_with_the_fleet_when_requests_and_probes_race() {
+    let server = Fake::start(Mood::Has(&["llama3.2"])).await;
+    let interval = Duration::from_millis(2);
+    let provider = settings::Provider {
+        interval,
+        ..listing(&[server.addr])
+    };
+    let mut running = Running::start(&[provider]);
+    let backend = running.healthy(server.addr).await;
+    let reporters: Vec<_> = (0..4)
+        .map(|_| {
+            let (fleet, backend) = (Arc::clone(&running.fleet), Arc::clone(&backend));
+            std::thread::spawn(move || {
+                for _ in 0..50 {
+                    while !backend.healthy() {
+                        std::thread::yield_now();
+                    }
+                    fleet.report(backend.id, Outcome::Reset);
+                }
+            })
+        })
+        .collect();
+    let joined = tokio::task::spawn_blocking(|| reporters.into_iter().try_for_each(|r| r.join()));
+    joined.await.unwrap().unwrap();
+    running.fleet.report(backend.id, Outcome::Reset);
+
+    let (mut healthy, mut losses) = (true, 0);
+    while !(healthy && running.events.is_empty() && backend.healthy()) {
+        match running.next().await {
+            Event::Unhealthy(_) => {
+                assert!(
+                    std::mem::replace(&mut healthy, false),
+                    "told twice in a row"
+                );
+                losses += 1;
+            }
+            Event::Probed(_) => healthy = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(losses >= 50, "{losses}");
 }

@@ -54,18 +54,24 @@ async fn a_vanished_server_leaves_and_comes_back_as_another() {
 
 #[tokio::test]
 async fn what_is_no_ollama_server_does_not_join() {
+    let long = format!(r#"{{"models":[],"pad":"{}"}}"#, "x".repeat(8 << 20));
     let bodies = [
         "<html>",
         "{}",
         r#"{"models":7}"#,
         r#"{"models":[{"size":1}]}"#,
         "",
+        &long,
     ];
     for body in bodies {
-        let server = Fake::start(Mood::Says(200, body)).await;
+        let server = Fake::start(Mood::Says(200, body.to_owned())).await;
         let mut running = Running::start(&[scanning(server.addr)]);
         running.probes(&server, 2).await;
-        assert!(running.fleet.snapshot().is_empty(), "{body:?} was believed");
+        assert!(
+            running.fleet.snapshot().is_empty(),
+            "{} was believed",
+            &body[..body.len().min(40)]
+        );
         server.set(Mood::Has(&["llama3.2"]));
         assert_eq!(running.next().await, Event::Joined(server.addr));
         assert!(

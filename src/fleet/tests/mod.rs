@@ -5,6 +5,7 @@ mod health;
 mod membership;
 mod scan;
 mod selection;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
