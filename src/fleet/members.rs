@@ -96,7 +96,7 @@ impl Members {
         endpoint: Endpoint,
         origin: Origin,
         inventory: Option<Inventory>,
-    ) -> Arc<Backend> {
+    ) {
         let id = BackendId(self.next.fetch_add(1, Ordering::Relaxed));
         let backend = Arc::new(Backend::new(
             id,
@@ -114,7 +114,6 @@ impl Members {
         if let Some(inventory) = inventory {
             self.passed(&backend, inventory, failures);
         }
-        backend
     }
 
     pub(super) fn leave(&self, backend: &Arc<Backend>) {
