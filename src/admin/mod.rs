@@ -6,5 +6,5 @@ mod pages;
 mod service;
 
 pub use gauges::refresh;
-pub use pages::{Page, backends, healthy_backends, ps, root, tags, version};
+pub use pages::{Page, backends, healthy_backends, openai_models, ps, root, tags, version};
 pub use service::{Accepting, AdminService};

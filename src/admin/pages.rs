@@ -27,6 +27,15 @@ impl Page {
         }
     }
 
+    /// `{"error":"…"}`
+    pub fn error(status: u16, text: &str) -> Self {
+        Self {
+            status,
+            content_type: JSON,
+            body: ollama::error_body(text),
+        }
+    }
+
     pub fn raw_json(body: Bytes) -> Self {
         Self {
             status: 200,
@@ -83,6 +92,54 @@ pub fn tags(fleet: &Fleet) -> Page {
         .iter()
         .flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry));
     Page::raw_json(ollama::merge_tags(entries))
+}
+
+/// `GET /v1/models` over all healthy backends, in the fields that Ollama gives there.
+pub fn openai_models(fleet: &Fleet) -> Page {
+    #[derive(Serialize)]
+    struct Listing {
+        object: &'static str,
+        data: Vec<Model>,
+    }
+    #[derive(Serialize)]
+    struct Model {
+        id: String,
+        object: &'static str,
+        created: u64,
+        owned_by: String,
+    }
+    let inventories = healthy_inventories(fleet);
+    let mut entries: Vec<_> = inventories
+        .iter()
+        .flat_map(|(_, inventory)| &inventory.models)
+        .collect();
+    entries.sort_by_key(|(model, entry)| (*model, std::cmp::Reverse(entry.modified_at)));
+    entries.dedup_by_key(|(model, _)| *model);
+    entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.modified_at));
+    let data = entries
+        .into_iter()
+        .map(|(_, entry)| Model {
+            id: entry.name.clone(),
+            object: "model",
+            created: entry
+                .modified_at
+                .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+                .map_or(0, |since| since.as_secs()),
+            owned_by: owner(&entry.name).to_owned(),
+        })
+        .collect();
+    Page::json(
+        200,
+        &Listing {
+            object: "list",
+            data,
+        },
+    )
+}
+
+/// The namespace of `[host/][namespace/]model`; Ollama's own models belong to `library`.
+fn owner(name: &str) -> &str {
+    name.rsplit('/').nth(1).unwrap_or("library")
 }
 
 /// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
@@ -197,6 +254,12 @@ impl LoadedRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_belongs_to_its_namespace() {
+        assert_eq!(owner("llama3.2:latest"), "library");
+        assert_eq!(owner("registry.example/team/model:7b"), "team");
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -133,6 +133,13 @@ impl Recovery {
         let _ = self.wanted.send((backend, setbacks));
     }
 
+    /// Probes the backend at once.
+    pub(super) async fn probe(&self, backend: &Arc<Backend>) {
+        if let Err(miss) = self.checkup.run(backend).await {
+            log::debug!("{backend:?} missed a probe: {miss}");
+        }
+    }
+
     /// Runs until it is dropped.
     pub(super) async fn run(&self) {
         let mut queue = self.queue.lock().await;

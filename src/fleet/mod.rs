@@ -171,6 +171,14 @@ impl Fleet {
         }
     }
 
+    /// Probes a backend now rather than with the next round, because what it has is known to have changed.
+    pub async fn probe(&self, backend: &Arc<Backend>) {
+        self.lines[backend.provider.index]
+            .recovery
+            .probe(backend)
+            .await;
+    }
+
     /// A healthy backend for a request that needs no slot: of that provider (or the first that has
     /// one), with that model on disk (or any), by the provider's selector, none of `tried`.
     pub fn pick(

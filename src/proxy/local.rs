@@ -51,6 +51,7 @@ impl Gateway {
         match operation {
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
+            Operation::OpenAiModels => Some(admin::openai_models(&self.fleet)),
             Operation::Tags => Some(admin::tags(&self.fleet)),
             Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
             _ => None,
@@ -72,7 +73,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// `/api/show`, `/v1/models`, `/v1/models/:model`: any backend that has the model.
+    /// `/api/show`, `/v1/models/:model`: any backend that has the model.
     pub(super) async fn look_up(
         &self,
         session: &mut Session,
@@ -80,11 +81,6 @@ impl Gateway {
         framing: &Framing,
         operation: Operation,
     ) -> Result<(), Stop> {
-        if operation == Operation::OpenAiModels {
-            return self
-                .forward_unscheduled(session, ctx, framing, operation, None)
-                .await;
-        }
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body)
             .map_err(|error| Failure::bad_request(error.to_string()))?;

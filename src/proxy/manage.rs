@@ -1,12 +1,39 @@
-//! Pull, push, create, copy, delete and blobs: only where the operator allows them.
+//! Pull, push, create, copy, delete and blobs, where the operator allows them: on the backend that
+//! `X-Backend` names, or on every backend that is concerned, with one answer made of theirs.
 
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::Gateway;
-use super::client::Framing;
+use super::attempt::Job;
+use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
-use super::failure::Stop;
-use crate::dialect::ollama::Operation;
+use super::failure::{Failure, Stop};
+use super::heads;
+use super::journey::closing_with_body;
+use super::upstream::{Connections, Upstream};
+use crate::admin::Page;
+use crate::dialect::ollama::{self, Operation, ProgressMerge};
+use crate::fleet::Backend;
+
+/// Bytes of a whole answer that are kept, per backend.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Pieces of progress that wait for a slow client, over all backends.
+const PROGRESS_QUEUE: usize = 64;
+
+/// What one backend says while it works.
+enum Event {
+    Piece(usize, Bytes),
+    /// Its answer ended; with the reason if not well.
+    End(usize, Option<String>),
+}
 
 impl Gateway {
     pub(super) async fn manage(
@@ -17,7 +44,284 @@ impl Gateway {
         operation: Operation,
     ) -> Result<(), Stop> {
         self.may_manage(session)?;
-        self.forward_unscheduled(session, ctx, framing, operation, None)
-            .await
+        let pinned = self
+            .pinned(session)
+            .map_err(|failure| closing_with_body(session, failure))?;
+        let body = self.read_body(session).await?;
+        let facts = ollama::scan_request(operation, &body)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let model = match operation {
+            Operation::Copy => facts.source.as_deref().unwrap_or_default(),
+            _ => &*facts.model,
+        };
+        let targets = match pinned {
+            Some(id) => self.fleet.backend(id).into_iter().collect(),
+            None => self.concerned(operation, model)?,
+        };
+        if targets.is_empty() {
+            return Err(
+                Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
+                    .retry_after(1)
+                    .into(),
+            );
+        }
+        ctx.inbound.streams = facts.streams(operation);
+        let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
+        drop(facts);
+        let has_body = !body.is_empty();
+        let job = Job {
+            operation,
+            body,
+            has_body,
+            streams,
+        };
+        self.fan_out(session, ctx, framing, &job, &targets).await
     }
+
+    /// The backends that a request without `X-Backend` is about.
+    fn concerned(&self, operation: Operation, model: &str) -> Result<Vec<Arc<Backend>>, Failure> {
+        let healthy: Vec<Arc<Backend>> = self
+            .fleet
+            .snapshot()
+            .iter()
+            .filter(|backend| backend.healthy())
+            .cloned()
+            .collect();
+        let needs_model = matches!(
+            operation,
+            Operation::Push | Operation::Copy | Operation::Delete
+        );
+        if !needs_model || healthy.is_empty() {
+            return Ok(healthy);
+        }
+        let id = self.fleet.models().lookup(model);
+        let mut having: Vec<Arc<Backend>> = healthy
+            .into_iter()
+            .filter(|backend| id.is_some_and(|id| backend.inventory().has(id)))
+            .collect();
+        if operation == Operation::Push {
+            // The registry takes it once.
+            having.truncate(1);
+        }
+        match having.is_empty() {
+            true => Err(Failure::new(
+                404,
+                "model_not_found",
+                ollama::model_not_found(operation, model),
+            )),
+            false => Ok(having),
+        }
+    }
+
+    async fn fan_out(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        job: &Job,
+        targets: &[Arc<Backend>],
+    ) -> Result<(), Stop> {
+        let (sender, events) = mpsc::channel(PROGRESS_QUEUE);
+        let mut working = JoinSet::new();
+        for (index, backend) in targets.iter().enumerate() {
+            let head = self
+                .upstream_head(session.req_header(), &ctx.inbound, job, backend)
+                .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
+            let connections = self.upstreams[backend.provider.index].connections.clone();
+            let work = Work {
+                backend: Arc::clone(backend),
+                head,
+                body: job.body.clone(),
+            };
+            working.spawn(work.run(connections, index, sender.clone()));
+        }
+        drop(sender);
+        ctx.attempt.number = 1;
+        ctx.attempt.provider = targets.first().map(|backend| backend.provider.index);
+        let client = &mut session.downstream_session;
+        let names = targets.iter().map(|backend| backend.name.to_string());
+        let done = if job.streams {
+            stream_progress(client, ctx, framing, ProgressMerge::new(names), events).await
+        } else {
+            // Dropping `working` when the client has gone ends what the backends do for it.
+            tokio::select! {
+                biased;
+                answers = collect(&mut working) => Ok(Some(summary(job.operation, targets, answers))),
+                () = departed(client) => Err(Stop::ClientGone),
+            }
+        };
+        let page = done?;
+        for backend in targets {
+            self.fleet.probe(backend).await;
+        }
+        match page {
+            Some(page) => self.reply(session, ctx, framing, page).await,
+            None => client::finish(&mut session.downstream_session).await,
+        }
+    }
+}
+
+/// One backend's part.
+struct Work {
+    backend: Arc<Backend>,
+    head: RequestHeader,
+    body: Bytes,
+}
+
+/// Its answer, when it does not stream.
+struct Answer {
+    index: usize,
+    /// HTTP status and body, or why there is none.
+    result: Result<(u16, Bytes), String>,
+}
+
+impl Work {
+    async fn run(
+        self,
+        connections: Connections,
+        index: usize,
+        events: mpsc::Sender<Event>,
+    ) -> Answer {
+        let _serving = self.backend.begin();
+        let result = self.exchange(&connections, index, &events).await;
+        let failure = match &result {
+            Ok((200..=299, _)) => None,
+            Ok((status, body)) => Some(reason(*status, body)),
+            Err(text) => Some(text.clone()),
+        };
+        // The receiver is gone when the client is, or when nobody streams.
+        let _ = events.send(Event::End(index, failure)).await;
+        Answer { index, result }
+    }
+
+    async fn exchange(
+        &self,
+        connections: &Connections,
+        index: usize,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(u16, Bytes), String> {
+        let broken = |_| "the connection broke".to_owned();
+        let mut upstream = connections
+            .open_new(&self.backend)
+            .await
+            .map_err(|_| "no connection".to_owned())?;
+        upstream
+            .send(self.head.clone(), &self.body)
+            .await
+            .map_err(broken)?;
+        let status = upstream.read_head().await.map_err(broken)?.status.as_u16();
+        let mut kept = BytesMut::new();
+        while let Some(piece) = read(&mut upstream).await? {
+            let room = MAX_ANSWER - kept.len();
+            kept.extend_from_slice(&piece[..piece.len().min(room)]);
+            if (200..300).contains(&status) && !events.is_closed() {
+                let _ = events.send(Event::Piece(index, piece)).await;
+            }
+        }
+        upstream.release().await;
+        Ok((status, kept.freeze()))
+    }
+}
+
+async fn read(upstream: &mut Upstream) -> Result<Option<Bytes>, String> {
+    match upstream.read_piece().await {
+        Ok(piece) => Ok(piece.map(Bytes::copy_from_slice)),
+        Err(_) => Err("the answer broke off".to_owned()),
+    }
+}
+
+/// What a backend's error answer says.
+fn reason(status: u16, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => format!("status {status}"),
+    }
+}
+
+/// Sends merged progress as it comes. The answer is not ended yet when this returns.
+async fn stream_progress(
+    client: &mut ServerSession,
+    ctx: &mut Ctx,
+    framing: &Framing,
+    mut merge: ProgressMerge,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<Option<Page>, Stop> {
+    let head = progress_head(ctx, framing).map_err(|_| Stop::Broken)?;
+    ctx.outcome.status = 200;
+    client::write_head(client, head).await?;
+    let mut lines = Vec::new();
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            () = departed(client) => return Err(Stop::ClientGone),
+        };
+        match event {
+            Some(Event::Piece(backend, piece)) => merge.feed(backend, &piece, &mut lines),
+            Some(Event::End(backend, failure)) => {
+                merge.end(backend, failure.as_deref(), &mut lines)
+            }
+            None => return Ok(None),
+        }
+        ctx.outcome.bytes += lines.len() as u64;
+        client::write_piece(client, &lines).await?;
+        lines.clear();
+    }
+}
+
+fn progress_head(ctx: &Ctx, framing: &Framing) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(200, Some(4))?;
+    head.insert_header(header::CONTENT_TYPE, "application/x-ndjson")?;
+    head.insert_header(heads::X_REQUEST_ID, &ctx.inbound.request_id)?;
+    heads::frame(&mut head, framing.version, &framing.method)?;
+    Ok(head)
+}
+
+async fn collect(working: &mut JoinSet<Answer>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while let Some(answer) = working.join_next().await {
+        answers.extend(answer.ok());
+    }
+    answers.sort_by_key(|answer| answer.index);
+    answers
+}
+
+/// One answer for all: the first where all went well, otherwise an error that names who failed and why.
+fn summary(operation: Operation, targets: &[Arc<Backend>], answers: Vec<Answer>) -> Page {
+    let failed: Vec<(usize, u16, String)> = answers
+        .iter()
+        .filter_map(|answer| match &answer.result {
+            Ok((200..=299, _)) => None,
+            Ok((status, body)) => Some((answer.index, *status, reason(*status, body))),
+            Err(text) => Some((answer.index, 502, text.clone())),
+        })
+        .collect();
+    let Some((_, status, _)) = failed.first() else {
+        let body = answers.into_iter().find_map(|answer| answer.result.ok());
+        let (status, body) = body.unwrap_or((200, Bytes::new()));
+        return Page {
+            status,
+            content_type: "application/json; charset=utf-8",
+            body,
+        };
+    };
+    if operation == Operation::BlobHead {
+        return Page {
+            status: *status,
+            content_type: "text/plain; charset=utf-8",
+            body: Bytes::new(),
+        };
+    }
+    let told: Vec<String> = failed
+        .iter()
+        .map(|(index, _, text)| match targets.len() {
+            1 => text.clone(),
+            _ => format!("{}: {text}", targets[*index].name),
+        })
+        .collect();
+    Page::error(*status, &told.join("; "))
 }

@@ -54,28 +54,49 @@ impl Connections {
     /// When none can be made.
     pub(super) async fn open(&self, backend: &Backend) -> pingora::Result<Upstream> {
         if backend.tls {
-            let peer = Arc::clone(&backend.peer);
-            let (session, reused) = self.connector.get_http_session(&*peer).await?;
-            let home = Home::Pingoras(Arc::clone(&self.connector), peer, self.idle_timeout);
-            return Ok(Upstream {
-                session,
-                home,
-                reused,
-                piece: Bytes::new(),
-            });
+            return self.pingoras(backend).await;
         }
-        let pooled = self.pool.take(backend.id);
-        let reused = pooled.is_some();
-        let stream: Stream = match pooled {
-            Some(stream) => stream,
-            None => Box::new(self.connect(backend).await?),
-        };
+        match self.pool.take(backend.id) {
+            Some(stream) => Ok(self.ours(backend, stream, true)),
+            None => self.dial(backend).await,
+        }
+    }
+
+    /// As [`Self::open`], but never a pooled plaintext connection: for requests that must not be sent twice.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub(super) async fn open_new(&self, backend: &Backend) -> pingora::Result<Upstream> {
+        match backend.tls {
+            true => self.pingoras(backend).await,
+            false => self.dial(backend).await,
+        }
+    }
+
+    async fn pingoras(&self, backend: &Backend) -> pingora::Result<Upstream> {
+        let peer = Arc::clone(&backend.peer);
+        let (session, reused) = self.connector.get_http_session(&*peer).await?;
+        let home = Home::Pingoras(Arc::clone(&self.connector), peer, self.idle_timeout);
         Ok(Upstream {
+            session,
+            home,
+            reused,
+            piece: Bytes::new(),
+        })
+    }
+
+    async fn dial(&self, backend: &Backend) -> pingora::Result<Upstream> {
+        let stream: Stream = Box::new(self.connect(backend).await?);
+        Ok(self.ours(backend, stream, false))
+    }
+
+    fn ours(&self, backend: &Backend, stream: Stream, reused: bool) -> Upstream {
+        Upstream {
             session: HttpSession::H1(Http1Session::new(stream)),
             home: Home::Ours(Arc::clone(&self.pool), backend.id),
             reused,
             piece: Bytes::new(),
-        })
+        }
     }
 
     async fn connect(&self, backend: &Backend) -> pingora::Result<Corked> {
