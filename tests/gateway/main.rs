@@ -1,0 +1,11 @@
+//! The gateway as its users meet it: the real binary on real ports, in front of simulated and scripted servers.
+//!
+//! One test crate with a module for each subject, as every further crate would be linked anew.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests state their expectations with unwrap"
+)]
+
+mod failover;
+mod support;

@@ -1,0 +1,78 @@
+//! What the tests stand on: processes that end with their test, a configuration in a few words, a client that sees
+//! every byte, and waiting for conditions.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "a toolbox: which tools are used depends on the test modules"
+)]
+
+mod config;
+mod gateway;
+mod http;
+mod metrics;
+mod process;
+mod simulation;
+mod upstream;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub(crate) use config::Config;
+pub(crate) use gateway::Gateway;
+pub(crate) use http::{Connection, Ending, Head, Piece, Reply, get, post, request};
+pub(crate) use metrics::Metrics;
+pub(crate) use process::Process;
+pub(crate) use simulation::{Server, Simulation};
+pub(crate) use upstream::{Asked, STREAM_HEAD, Step, Upstream, chunk, json};
+
+/// Longer than anything takes that works, even on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks every few milliseconds until `check` gives `Ok`; panics with its last word after [`PATIENCE`].
+pub(crate) async fn eventually<T, E: Debug, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check().await {
+            Ok(value) => return value,
+            Err(last) if deadline <= Instant::now() => {
+                panic!("still not so after {PATIENCE:?}: {what}; last seen: {last:?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// `future`, or a panic that says `what` was waited for.
+pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("nothing within {PATIENCE:?}: {what}"),
+    }
+}
+
+/// A chat request of one user message; `fields` follow as they are, such as `,"stream":false`.
+pub(crate) fn chat(model: &str, text: &str, fields: &str) -> String {
+    format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]{fields}}}"#)
+}
+
+/// The lines of an NDJSON body, each parsed; panics on one that is no JSON or lacks its newline.
+pub(crate) fn lines(body: &[u8]) -> Vec<serde_json::Value> {
+    let text = std::str::from_utf8(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));
+    assert!(
+        text.is_empty() || text.ends_with('\n'),
+        "the last line is cut: {text:?}"
+    );
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}")))
+        .collect()
+}
+
+/// Whether a stream's last line says that it is done.
+pub(crate) fn is_done(lines: &[serde_json::Value]) -> bool {
+    lines.last().is_some_and(|line| line["done"] == true)
+}
