@@ -47,7 +47,6 @@ pub struct Gateway {
     drain: Arc<Drain>,
     upstreams: Vec<ProviderSide>,
     clients: Inflight,
-    bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
 }
 
@@ -87,7 +86,6 @@ impl Gateway {
                 }
             })
             .collect();
-        let bodies = body::Budget::new(settings.server.max_buffered);
         Self {
             settings,
             fleet,
@@ -96,7 +94,6 @@ impl Gateway {
             drain,
             upstreams,
             clients: Inflight::new(),
-            bodies,
             request_ids: intake::RequestIds::new(),
         }
     }
