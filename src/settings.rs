@@ -29,6 +29,8 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Bytes of a request body (default 64 MiB); more is 413.
     pub max_body: usize,
+    /// Bytes of all large request bodies together, held until their answers begin (default 1 GiB); more is 503.
+    pub max_buffered: usize,
     /// Bytes of a request head (default 64 KiB); more is 431.
     pub max_header: usize,
     /// From the first byte of a request head to its last (default 10 s).
@@ -63,6 +65,7 @@ impl Default for Server {
             listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
             admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
             max_body: 64 << 20,
+            max_buffered: 1 << 30,
             max_header: 64 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

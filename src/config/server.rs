@@ -24,6 +24,7 @@ pub(super) struct Server {
     listen: Field<SocketAddr>,
     admin: Field<Listener>,
     max_body: Field<Size>,
+    max_buffered: Field<Size>,
     max_header: Field<Size>,
     header_timeout: Field<Positive>,
     body_timeout: Field<Positive>,
@@ -71,6 +72,9 @@ impl Server {
             max_body: at
                 .stated("max_body", self.max_body)
                 .map_or(default.max_body, Size::bytes),
+            max_buffered: at
+                .stated("max_buffered", self.max_buffered)
+                .map_or(default.max_buffered, Size::bytes),
             max_header,
             header_timeout: at
                 .stated("header_timeout", self.header_timeout)
@@ -137,6 +141,7 @@ impl From<&settings::Server> for Server {
             listen: used.listen.into(),
             admin: Listener(used.admin).into(),
             max_body: Size::from(used.max_body).into(),
+            max_buffered: Size::from(used.max_buffered).into(),
             max_header: Size::from(used.max_header).into(),
             header_timeout: Positive(used.header_timeout).into(),
             body_timeout: Positive(used.body_timeout).into(),

@@ -9,6 +9,7 @@ use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 
+use super::body::Body;
 use super::client::departed;
 use super::heads;
 use super::upstream::Upstream;
@@ -29,7 +30,7 @@ const STALE_CONNECTIONS: u32 = 3;
 /// What every attempt at one request has in common.
 pub(super) struct Job {
     pub(super) operation: Operation,
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     pub(super) has_body: bool,
     pub(super) streams: bool,
 }
@@ -129,7 +130,7 @@ async fn begin(
         let mut upstream = side.connections.open(backend).await.map_err(|_| {
             Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
         })?;
-        match exchange(&mut upstream, head.clone(), &job.body).await {
+        match exchange(&mut upstream, head.clone(), &job.body.bytes).await {
             Ok(()) => return first_content(upstream, job).await,
             Err(NoHead::Stale) if stale < STALE_CONNECTIONS => stale += 1,
             Err(_) => return Err(Setback::reset()),
@@ -286,7 +287,7 @@ impl Gateway {
                 authorization: self.upstreams[backend.provider.index]
                     .authorization
                     .as_ref(),
-                content_length: job.has_body.then_some(job.body.len()),
+                content_length: job.has_body.then_some(job.body.bytes.len()),
                 request_id: &ctx.request_id,
                 client: ctx.client,
                 forwarded: self.settings.server.forwarded,

@@ -1,5 +1,8 @@
-//! Reading a request's body: within `max_body`, not slower than `body_timeout`, held once.
+//! Reading a request's body: within `max_body`, not slower than `body_timeout`, held once, and all
+//! bodies together within `max_buffered`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,12 +20,96 @@ pub(super) struct BodyBounds {
     pub(super) pause: Duration,
 }
 
+/// Bodies up to this are not counted: as many as there are connections fit.
+const SMALL: usize = 64 * 1024;
+
+/// What all large bodies may take together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl Budget {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            max,
+        })
+    }
+}
+
+/// A body's share of the budget, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    fn none(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    /// Makes room for a body of `length` bytes.
+    fn grow(&mut self, length: usize) -> Result<(), Failure> {
+        if length <= SMALL || length <= self.bytes {
+            return Ok(());
+        }
+        let more = length - self.bytes;
+        let used = self.budget.used.fetch_add(more, Ordering::AcqRel) + more;
+        self.bytes = length;
+        if used > self.budget.max {
+            let text = "too many large request bodies at once; the limit is the setting server.max_buffered";
+            return Err(Failure::new(503, "bodies_too_large", text)
+                .retry_after(1)
+                .closing());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A request's body, counted against the budget while it is held.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    _share: Option<Share>,
+}
+
+impl Body {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self {
+            bytes: Bytes::new(),
+            _share: None,
+        }
+    }
+
+    /// The same body with other bytes of about the same length.
+    pub(super) fn with(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
 /// The whole body; empty when the request has none.
 ///
 /// # Errors
 /// 400 for framing that two servers may read differently, 408 for a body that stalls, 413 past the
-/// bound, 415 for a compressed one; [`Stop::ClientGone`] when the client leaves.
-pub(super) async fn read(session: &mut ServerSession, bounds: BodyBounds) -> Result<Bytes, Stop> {
+/// bound, 415 for a compressed one, 503 when all bodies together are too large; [`Stop::ClientGone`] when the client leaves.
+pub(super) async fn read(
+    session: &mut ServerSession,
+    bounds: BodyBounds,
+    budget: &Arc<Budget>,
+) -> Result<Body, Stop> {
     let head = session.req_header();
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     if chunked && has_raw_content_length(session) {
@@ -63,14 +150,21 @@ pub(super) async fn read(session: &mut ServerSession, bounds: BodyBounds) -> Res
             .await
             .map_err(|_| Stop::ClientGone)?;
     }
-    collect(session, stated, bounds).await
+    let mut share = Share::none(budget);
+    let bytes = collect(session, stated, bounds, &mut share).await?;
+    Ok(Body {
+        bytes,
+        _share: Some(share),
+    })
 }
 
 async fn collect(
     session: &mut ServerSession,
     stated: Option<usize>,
     bounds: BodyBounds,
+    share: &mut Share,
 ) -> Result<Bytes, Stop> {
+    share.grow(stated.unwrap_or(0))?;
     let Some(first) = piece(session, bounds.pause).await? else {
         return Ok(Bytes::new());
     };
@@ -92,6 +186,10 @@ async fn collect(
     while let Some(next) = piece(session, bounds.pause).await? {
         if whole.len() + next.len() > bounds.max {
             return Err(too_large(bounds.max).into());
+        }
+        if whole.len() + next.len() > whole.capacity() {
+            // Doubling, as the buffer itself grows.
+            share.grow((2 * whole.capacity()).min(bounds.max))?;
         }
         whole.extend_from_slice(&next);
     }
@@ -137,4 +235,24 @@ fn has_raw_content_length(session: &ServerSession) -> bool {
             .filter_map(|line| line.split(|byte| *byte == b':').next())
             .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"content-length"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_share_a_budget_and_give_it_back() {
+        let budget = Budget::new(300 * 1024);
+        let mut first = Share::none(&budget);
+        let mut second = Share::none(&budget);
+        first.grow(200 * 1024).unwrap();
+        assert_eq!(second.grow(200 * 1024).unwrap_err().status, 503);
+        drop(second);
+        let mut small = Share::none(&budget);
+        small.grow(SMALL).unwrap();
+        assert_eq!(budget.used.load(Ordering::Acquire), 200 * 1024);
+        drop(first);
+        assert_eq!(budget.used.load(Ordering::Acquire), 0);
+    }
 }

@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use prometheus::IntGauge;
 
 use super::Gateway;
-use super::body::{self, BodyBounds};
+use super::body::{self, Body, BodyBounds};
 use super::client::Framing;
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
@@ -142,12 +142,12 @@ pub(super) fn priority(session: &Session) -> Result<i32, Failure> {
 
 impl Gateway {
     /// Reads the body within the configured bounds.
-    pub(super) async fn read_body(&self, session: &mut Session) -> Result<Bytes, Stop> {
+    pub(super) async fn read_body(&self, session: &mut Session) -> Result<Body, Stop> {
         let bounds = BodyBounds {
             max: self.settings.server.max_body,
             pause: self.settings.server.body_timeout,
         };
-        body::read(&mut session.downstream_session, bounds).await
+        body::read(&mut session.downstream_session, bounds, &self.bodies).await
     }
 
     /// Refuses a streamed answer, or turns an absent `stream` into `false`, where the operator

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Method, header};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::Gateway;
 use super::attempt::{Answer, ErrorAnswer, Job, Setback};
+use super::body::Body;
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
@@ -89,7 +89,7 @@ impl Gateway {
             .pinned(session)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body)
+        let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let name = &*facts.model;
         if name.is_empty() {
@@ -99,7 +99,7 @@ impl Gateway {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
         }
         ctx.inbound.streams = facts.streams(operation);
-        let spliced = self.apply_streaming_rule(operation, &facts, &body)?;
+        let spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
         if self.settings.server.reject_streaming && facts.stream.is_none() {
             ctx.inbound.streams = false;
         }
@@ -131,7 +131,10 @@ impl Gateway {
         drop(facts);
         let job = Job {
             operation,
-            body: spliced.unwrap_or(body),
+            body: match spliced {
+                Some(bytes) => body.with(bytes),
+                None => body,
+            },
             has_body: true,
             streams: ctx.inbound.streams,
         };
@@ -202,7 +205,7 @@ impl Gateway {
                         },
                     );
                     let job = Job {
-                        body: Bytes::new(),
+                        body: Body::empty(),
                         ..job
                     };
                     return self

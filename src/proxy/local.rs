@@ -1,12 +1,12 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
-use bytes::Bytes;
 use http::header;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::Gateway;
 use super::attempt::{Job, Setback};
+use super::body::Body;
 use super::client::{self, Framing};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
@@ -82,7 +82,7 @@ impl Gateway {
         operation: Operation,
     ) -> Result<(), Stop> {
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body)
+        let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let path = session.req_header().uri.path().to_owned();
         let name = intake::model_of(operation, &path, &facts).into_owned();
@@ -127,9 +127,9 @@ impl Gateway {
         framing: &Framing,
         operation: Operation,
         model: Option<ModelId>,
-        body: Bytes,
+        body: Body,
     ) -> Result<(), Stop> {
-        let has_body = !body.is_empty();
+        let has_body = !body.bytes.is_empty();
         let job = Job {
             operation,
             body,

@@ -48,7 +48,7 @@ impl Gateway {
             .pinned(session)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body)
+        let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let model = match operation {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
@@ -68,7 +68,7 @@ impl Gateway {
         ctx.inbound.streams = facts.streams(operation);
         let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
         drop(facts);
-        let has_body = !body.is_empty();
+        let has_body = !body.bytes.is_empty();
         let job = Job {
             operation,
             body,
@@ -131,7 +131,7 @@ impl Gateway {
             let work = Work {
                 backend: Arc::clone(backend),
                 head,
-                body: job.body.clone(),
+                body: job.body.bytes.clone(),
             };
             working.spawn(work.run(connections, index, sender.clone()));
         }

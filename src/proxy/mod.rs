@@ -47,6 +47,7 @@ pub struct Gateway {
     drain: Arc<Drain>,
     upstreams: Vec<ProviderSide>,
     clients: Inflight,
+    bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
 }
 
@@ -86,6 +87,7 @@ impl Gateway {
                 }
             })
             .collect();
+        let bodies = body::Budget::new(settings.server.max_buffered);
         Self {
             settings,
             fleet,
@@ -94,6 +96,7 @@ impl Gateway {
             drain,
             upstreams,
             clients: Inflight::new(),
+            bodies,
             request_ids: intake::RequestIds::new(),
         }
     }
