@@ -75,7 +75,7 @@ impl Dispatcher {
             let ticket = state.scheduler.arrive(now, arrival)?;
             self.enter(state, now, ticket)
         };
-        self.wait(entered).await
+        entered.answer().await
     }
 
     /// A backend has been found; nothing starts there until [`Self::observe`].
@@ -126,7 +126,7 @@ impl Dispatcher {
             }
             self.enter(state, now, ticket)
         };
-        self.wait(entered).await
+        entered.answer().await
     }
 
     /// Carries out what the arrival of `ticket` leads to. A slot that is free at once costs no channel.
@@ -136,32 +136,19 @@ impl Dispatcher {
         now: Duration,
         ticket: Ticket,
     ) -> Entered {
-        let place = Place {
-            dispatcher: Arc::clone(self),
-            ticket,
-            held: true,
-        };
         if let Some(answer) = state.carry_out(now, Some(ticket)) {
-            return Entered::Answered(place, answer);
+            return Entered::Answered(
+                answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant)),
+            );
         }
         let (sender, receiver) = oneshot::channel();
         state.waiters.insert(ticket, sender);
         self.set_timer(&mut state);
-        Entered::Waiting(place, receiver)
-    }
-
-    async fn wait(self: &Arc<Self>, entered: Entered) -> Result<Permit, Refusal> {
-        let (mut place, answer) = match entered {
-            Entered::Answered(place, answer) => (place, answer),
-            Entered::Waiting(place, receiver) => {
-                let answer = receiver
-                    .await
-                    .expect("a waiter's sender is kept until its ticket is decided");
-                (place, answer)
-            }
+        let place = Place {
+            dispatcher: Some(Arc::clone(self)),
+            ticket,
         };
-        place.held = false;
-        answer.map(|grant| Permit::new(Arc::clone(self), place.ticket, grant))
+        Entered::Waiting(place, receiver)
     }
 
     fn event(&self, apply: impl FnOnce(&mut Scheduler, Duration)) {
@@ -184,7 +171,11 @@ impl Dispatcher {
         match state.timer {
             None => {
                 state.timer = Some(next);
-                tokio::spawn(run_timer(Timer(Arc::clone(self))));
+                let timer = Timer {
+                    dispatcher: Arc::clone(self),
+                    running: true,
+                };
+                tokio::spawn(run_timer(timer));
             }
             Some(timer) if next < timer => self.earlier.notify_one(),
             Some(_) => {}
@@ -235,50 +226,78 @@ impl State {
 /// A ticket's hold on the queue until it becomes a permit.
 #[derive(Debug)]
 struct Place {
-    dispatcher: Arc<Dispatcher>,
+    /// `None` once the ticket has been decided and the answer taken.
+    dispatcher: Option<Arc<Dispatcher>>,
     ticket: Ticket,
-    held: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.held {
-            self.dispatcher.lock().waiters.remove(&self.ticket);
-            self.dispatcher.cancel(self.ticket);
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.lock().waiters.remove(&self.ticket);
+            dispatcher.cancel(self.ticket);
         }
     }
 }
 
 enum Entered {
-    Answered(Place, Result<Grant, Refusal>),
+    Answered(Result<Permit, Refusal>),
     Waiting(Place, oneshot::Receiver<Result<Grant, Refusal>>),
 }
 
-/// Marks the timer as stopped when its task ends, however it ends.
-struct Timer(Arc<Dispatcher>);
+impl Entered {
+    async fn answer(self) -> Result<Permit, Refusal> {
+        let (mut place, receiver) = match self {
+            Self::Answered(answer) => return answer,
+            Self::Waiting(place, receiver) => (place, receiver),
+        };
+        let answer = receiver
+            .await
+            .expect("a waiter's sender is kept until its ticket is decided");
+        let dispatcher = place.dispatcher.take().expect("a place is answered once");
+        answer.map(|grant| Permit::new(dispatcher, place.ticket, grant))
+    }
+}
+
+/// Marks the timer as stopped if its task is cut off, so that the next waiter starts another.
+struct Timer {
+    dispatcher: Arc<Dispatcher>,
+    running: bool,
+}
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.0.lock().timer = None;
+        if self.running {
+            self.dispatcher.lock().timer = None;
+        }
     }
 }
 
 /// Asks the scheduler again whenever it wanted to be asked; ends when nobody waits.
-async fn run_timer(timer: Timer) {
-    let dispatcher = &timer.0;
+async fn run_timer(mut timer: Timer) {
     loop {
-        let wake = {
+        let dispatcher = Arc::clone(&timer.dispatcher);
+        let next = {
             let now = dispatcher.now();
             let mut state = dispatcher.lock();
             state.carry_out(now, None);
             state.timer = state.scheduler.next_timeout();
-            match state.timer {
-                Some(wake) => wake,
-                None => return,
+            state.timer
+        };
+        let Some(next) = next else {
+            timer.running = false;
+            return;
+        };
+        // A time that no clock can show never comes.
+        let wake = dispatcher.epoch.checked_add(next);
+        let sleep = async {
+            match wake {
+                Some(wake) => tokio::time::sleep_until(wake.into()).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = tokio::time::sleep_until((dispatcher.epoch + wake).into()) => {}
+            () = sleep => {}
             () = dispatcher.earlier.notified() => {}
         }
     }

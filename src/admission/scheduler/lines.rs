@@ -1,0 +1,200 @@
+//! Who waits: one line per thing that is waited for, in the order in which those in it may start.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use ahash::AHashMap;
+
+use super::types::{Arrival, Ticket, Wanted};
+use crate::ids::{BackendId, ModelId};
+
+/// What the requests of one line can start on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum LineKey {
+    Any,
+    Model(ModelId),
+    Pinned(BackendId),
+    Unlisted,
+}
+
+impl From<&Arrival> for LineKey {
+    fn from(arrival: &Arrival) -> Self {
+        match (arrival.pinned, arrival.wanted) {
+            (Some(backend), _) => Self::Pinned(backend),
+            (None, Wanted::Any) => Self::Any,
+            (None, Wanted::Model(model)) => Self::Model(model),
+            (None, Wanted::Unlisted) => Self::Unlisted,
+        }
+    }
+}
+
+/// A place in line: those who have aged, then priority, then arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    aged: Reverse<bool>,
+    priority: Reverse<i32>,
+    ticket: Ticket,
+}
+
+impl Place {
+    pub(super) fn aged(&self) -> bool {
+        self.aged.0
+    }
+}
+
+/// A request that waits, or has waited and may have to again.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    pub(super) ticket: Ticket,
+    pub(super) arrival: Arrival,
+    /// When it arrived first: ageing counts from here.
+    pub(super) arrived: Duration,
+    /// When it began to wait this time.
+    pub(super) since: Duration,
+    pub(super) deadline: Duration,
+    /// Backends that it has been tried on.
+    pub(super) excluded: Vec<BackendId>,
+}
+
+impl Waiter {
+    pub(super) fn line(&self) -> LineKey {
+        LineKey::from(&self.arrival)
+    }
+
+    fn place(&self, aged: bool) -> Place {
+        Place {
+            aged: Reverse(aged),
+            priority: Reverse(self.arrival.priority),
+            ticket: self.ticket,
+        }
+    }
+}
+
+/// What a waiter's alarm means.
+#[derive(Debug)]
+pub(super) enum Alarm {
+    /// It has just aged and went to the front of its line.
+    Aged(LineKey),
+    /// It has waited as long as it may and has left its line.
+    Expired(Waiter),
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    ageing: Duration,
+    lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
+    places: AHashMap<Ticket, (LineKey, Place)>,
+    /// The next time at which each waiter's standing changes.
+    alarms: BTreeSet<(Duration, Ticket)>,
+}
+
+impl Lines {
+    pub(super) fn new(ageing: Duration) -> Self {
+        Self {
+            ageing,
+            lines: BTreeMap::new(),
+            places: AHashMap::new(),
+            alarms: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Requests in one line.
+    pub(super) fn count(&self, line: LineKey) -> usize {
+        self.lines.get(&line).map_or(0, BTreeMap::len)
+    }
+
+    pub(super) fn head(&self, line: LineKey) -> Option<Place> {
+        self.lines.get(&line)?.keys().next().copied()
+    }
+
+    /// The lines that somebody waits in.
+    pub(super) fn keys(&self) -> impl Iterator<Item = LineKey> {
+        self.lines.keys().copied()
+    }
+
+    /// The line that follows `line` in going round and round those that somebody waits in.
+    pub(super) fn after(&self, line: LineKey) -> Option<LineKey> {
+        let behind = (Bound::Excluded(line), Bound::Unbounded);
+        self.lines
+            .range(behind)
+            .next()
+            .or_else(|| self.lines.iter().next())
+            .map(|(line, _)| *line)
+    }
+
+    /// How many lines there are that somebody waits in.
+    pub(super) fn line_count(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Those who wait in one line, first to start first.
+    pub(super) fn waiters(
+        &self,
+        line: LineKey,
+    ) -> impl DoubleEndedIterator<Item = (&Place, &Waiter)> {
+        self.lines.get(&line).into_iter().flatten()
+    }
+
+    pub(super) fn insert(&mut self, now: Duration, waiter: Waiter) -> Place {
+        let aged = now >= waiter.arrived.saturating_add(self.ageing);
+        let line = waiter.line();
+        let place = waiter.place(aged);
+        self.alarms
+            .insert((self.alarm(&waiter, aged), waiter.ticket));
+        self.places.insert(waiter.ticket, (line, place));
+        self.lines.entry(line).or_default().insert(place, waiter);
+        place
+    }
+
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let (line, place) = self.places.remove(&ticket)?;
+        let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
+        let waiter = waiters.remove(&place).expect("a waiter is in its place");
+        if waiters.is_empty() {
+            self.lines.remove(&line);
+        }
+        self.alarms
+            .remove(&(self.alarm(&waiter, place.aged()), ticket));
+        Some(waiter)
+    }
+
+    /// The next alarm that is due, if any.
+    pub(super) fn ring(&mut self, now: Duration) -> Option<Alarm> {
+        let &(at, ticket) = self.alarms.first()?;
+        if at > now {
+            return None;
+        }
+        let waiter = self.remove(ticket).expect("an alarm belongs to a waiter");
+        if now >= waiter.deadline {
+            return Some(Alarm::Expired(waiter));
+        }
+        let line = waiter.line();
+        self.insert(now, waiter);
+        Some(Alarm::Aged(line))
+    }
+
+    pub(super) fn next_alarm(&self) -> Option<Duration> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    fn alarm(&self, waiter: &Waiter, aged: bool) -> Duration {
+        if aged {
+            waiter.deadline
+        } else {
+            waiter
+                .deadline
+                .min(waiter.arrived.saturating_add(self.ageing))
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The fleet's events: a backend joins, leaves, answers a probe or fails.
+
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::lines::LineKey;
+use super::model::Model;
+use super::types::{BackendSpec, Decision, Residency};
+use super::{Provider, Scheduler};
+use crate::ids::{BackendId, ModelId};
+use crate::settings::{Placement, WhenUnhealthy};
+
+impl Scheduler {
+    /// A backend has been found. It is unhealthy until [`Self::observe`].
+    pub fn join(&mut self, _now: Duration, id: BackendId, spec: BackendSpec) {
+        if self.backends.contains_key(&id) {
+            return;
+        }
+        let provider = self
+            .providers
+            .entry(spec.provider)
+            .or_insert_with(|| Provider {
+                limit: spec.provider_limit,
+                in_flight: 0,
+                backends: 0,
+                placed: spec.placement == Placement::WarmOrWait,
+                pass: 0,
+            });
+        provider.backends += 1;
+        self.backends.insert(id, Backend::new(id, spec));
+    }
+
+    /// A backend has vanished. What runs there still has to be completed.
+    pub fn leave(&mut self, now: Duration, id: BackendId) {
+        self.unhealthy(now, id);
+        let Some(backend) = self.backends.get_mut(&id).filter(|backend| !backend.gone) else {
+            return;
+        };
+        let idle = backend.jobs.is_empty();
+        self.known -= usize::from(backend.known);
+        backend.gone = true;
+        let on_disk = std::mem::take(&mut backend.on_disk);
+        for model in on_disk.keys() {
+            if let Some(model) = self.models.get_mut(model) {
+                model.on_disk.remove(&id);
+            }
+        }
+        if idle {
+            self.forget(id);
+        }
+        self.refuse_hopeless(on_disk.into_keys().map(LineKey::Model));
+        self.refuse_hopeless([LineKey::Any, LineKey::Pinned(id)]);
+        self.reweigh();
+    }
+
+    /// A probe was answered well: the backend is healthy and this is what it has.
+    pub fn observe(&mut self, now: Duration, id: BackendId, residency: Residency<'_>) {
+        let Some(backend) = self.backends.get(&id).filter(|backend| !backend.gone) else {
+            return;
+        };
+        let first = !backend.known;
+        let changed = !backend.healthy
+            || backend.resident.len() != residency.loaded.len()
+            || residency
+                .loaded
+                .iter()
+                .any(|loaded| !backend.holds(loaded.model));
+        self.known += usize::from(first);
+        if !backend.healthy {
+            self.healthy += 1;
+            self.slots += backend.spec.slots as usize;
+        }
+        for loaded in residency.loaded {
+            let model = self
+                .models
+                .entry(loaded.model)
+                .or_insert_with(|| Model::new(now));
+            model.vram = model.vram.max(Some(loaded.vram));
+        }
+        let lost = self.list(now, id, residency.on_disk);
+        self.update(now, id, |backend| backend.observe(now, residency));
+        self.refuse_hopeless(
+            lost.into_iter()
+                .map(LineKey::Model)
+                .chain([LineKey::Pinned(id)]),
+        );
+        if first {
+            // Until now a model that nobody had listed could still turn up; from now on it is unknown.
+            let lines: Vec<_> = self.lines.keys().collect();
+            self.refuse_hopeless(lines);
+        }
+        self.touch_backend(id);
+        if changed {
+            self.reweigh();
+        }
+    }
+
+    /// A request or enough probes have failed: nothing starts there until the next [`Self::observe`].
+    pub fn unhealthy(&mut self, now: Duration, id: BackendId) {
+        let Some(backend) = self.backends.get(&id).filter(|backend| backend.healthy) else {
+            return;
+        };
+        for model in backend.on_disk.keys() {
+            if let Some(model) = self.models.get_mut(model) {
+                model.healthy -= 1;
+            }
+        }
+        self.healthy -= 1;
+        self.slots -= backend.spec.slots as usize;
+        self.update(now, id, |backend| {
+            backend.healthy = false;
+            backend.resident.clear();
+        });
+        if self.policy.when_unhealthy == WhenUnhealthy::Refuse {
+            let lines: Vec<_> = self.lines.keys().collect();
+            self.refuse_hopeless(lines);
+        }
+        self.reweigh();
+    }
+
+    /// Drops a backend that has left and on which nothing runs any more.
+    pub(super) fn forget(&mut self, id: BackendId) {
+        let Some(backend) = self.backends.remove(&id) else {
+            return;
+        };
+        if let Some(provider) = self.providers.get_mut(&backend.spec.provider) {
+            provider.backends -= 1;
+            if provider.backends == 0 {
+                self.providers.remove(&backend.spec.provider);
+            }
+        }
+    }
+
+    /// Enters in the models' lists that this backend has these on disk and is healthy. Returns those that it had before
+    /// and has no more.
+    fn list(&mut self, now: Duration, id: BackendId, on_disk: &[(ModelId, u64)]) -> Vec<ModelId> {
+        let Some(backend) = self.backends.get(&id) else {
+            return Vec::new();
+        };
+        if backend.healthy
+            && backend.on_disk.len() == on_disk.len()
+            && on_disk.iter().all(|(model, _)| backend.has(*model))
+        {
+            return Vec::new();
+        }
+        let kept = |model: &ModelId| on_disk.iter().any(|(kept, _)| kept == model);
+        let lost: Vec<_> = backend
+            .on_disk
+            .keys()
+            .filter(|model| !kept(model))
+            .copied()
+            .collect();
+        // An unhealthy backend is on the lists but not counted there: off, and on again with the rest.
+        let off = backend
+            .on_disk
+            .keys()
+            .filter(|model| !backend.healthy || !kept(model));
+        for model in off {
+            if let Some(model) = self.models.get_mut(model) {
+                model.on_disk.remove(&id);
+                model.healthy -= usize::from(backend.healthy);
+            }
+        }
+        for (model, _) in on_disk {
+            let model = self.models.entry(*model).or_insert_with(|| Model::new(now));
+            model.healthy += usize::from(model.on_disk.insert(id));
+        }
+        lost
+    }
+
+    /// Refuses those in these lines for whom it makes no sense any more to wait.
+    fn refuse_hopeless(&mut self, lines: impl IntoIterator<Item = LineKey>) {
+        for line in lines {
+            let hopeless: Vec<_> = self
+                .lines
+                .waiters(line)
+                .filter_map(|(_, waiter)| Some((waiter.ticket, self.hopeless(waiter)?)))
+                .collect();
+            for (ticket, refusal) in hopeless {
+                self.lines.remove(ticket);
+                self.decided.push_back(Decision::Refuse { ticket, refusal });
+            }
+        }
+    }
+}

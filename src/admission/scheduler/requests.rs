@@ -1,0 +1,298 @@
+//! The requests' events: one arrives, shows its first content, ends, fails or goes away.
+
+use std::time::Duration;
+
+use super::backend::{Backend, Job};
+use super::lines::{LineKey, Waiter};
+use super::types::{Arrival, Decision, Outcome, Refusal, Ticket, Wanted};
+use super::{Running, Scheduler};
+use crate::settings::WhenUnhealthy;
+
+/// A `load_duration` below this is bookkeeping, not a load.
+const SHORTEST_LOAD: Duration = Duration::from_millis(500);
+
+/// Seconds between which a refused client is asked to stay away.
+const LEAST_RETRY: f64 = 1.0;
+const MOST_RETRY: f64 = 60.0;
+
+impl Scheduler {
+    /// A request asks for a slot. Errors: it cannot or may not wait.
+    pub fn arrive(&mut self, now: Duration, arrival: Arrival) -> Result<Ticket, Refusal> {
+        if let Wanted::Model(model) = arrival.wanted
+            && let Some(model) = self.models.get_mut(&model)
+        {
+            model.arrivals.add(now);
+        }
+        let ticket = Ticket(self.next_ticket);
+        let waiter = Waiter {
+            ticket,
+            arrival,
+            arrived: now,
+            since: now,
+            deadline: now.saturating_add(self.policy.timeout),
+            excluded: Vec::new(),
+        };
+        if let Some(refusal) = self.hopeless(&waiter) {
+            return Err(refusal);
+        }
+        self.next_ticket += 1;
+        self.enqueue(now, waiter);
+        if self.lines.len() > self.policy.queue_size && !self.starts_at_once(now, ticket) {
+            self.lines.remove(ticket);
+            return Err(Refusal::QueueFull {
+                retry_after: self.retry_after(),
+            });
+        }
+        Ok(ticket)
+    }
+
+    /// The running request's attempt has failed: its slot is free, its backend excluded, and it waits again in its
+    /// old place. Errors: there is nowhere left to go; the ticket is forgotten.
+    pub fn retry(&mut self, now: Duration, ticket: Ticket) -> Result<(), Refusal> {
+        let Some((running, _)) = self.release(now, ticket) else {
+            return Err(Refusal::Exhausted);
+        };
+        let mut waiter = running.waiter;
+        waiter.excluded.push(running.backend);
+        waiter.since = now;
+        waiter.deadline = now.saturating_add(self.policy.timeout);
+        if let Some(refusal) = self.hopeless(&waiter) {
+            return Err(refusal);
+        }
+        self.enqueue(now, waiter);
+        Ok(())
+    }
+
+    /// The client has gone: the request leaves the queue or its slot.
+    pub fn cancel(&mut self, now: Duration, ticket: Ticket) {
+        if self.lines.remove(ticket).is_none() {
+            self.release(now, ticket);
+        }
+        self.decided.retain(|decision| {
+            let (Decision::Start {
+                ticket: decided, ..
+            }
+            | Decision::Refuse {
+                ticket: decided, ..
+            }) = decision;
+            *decided != ticket
+        });
+    }
+
+    /// The running request has shown its first content, so its model is in memory.
+    pub fn loaded(&mut self, now: Duration, ticket: Ticket) {
+        let Some(running) = self.running.get(&ticket) else {
+            return;
+        };
+        let id = running.backend;
+        let Some(loading) = self.backends.get(&id).and_then(|backend| backend.loading) else {
+            return;
+        };
+        if loading.ticket == ticket {
+            self.update(now, id, |backend| backend.end_load(now));
+            self.touch_backend(id);
+            self.reweigh();
+        }
+    }
+
+    /// The running request has ended.
+    pub fn complete(&mut self, now: Duration, ticket: Ticket, outcome: Outcome) {
+        if outcome.ok {
+            self.loaded(now, ticket);
+        }
+        if let Some((running, job)) = self.release(now, ticket)
+            && outcome.ok
+        {
+            self.learn(now, &running, job, outcome);
+        }
+    }
+
+    fn enqueue(&mut self, now: Duration, waiter: Waiter) {
+        if self.touched.is_empty()
+            && let Some(backend) = self.ready_backend(&waiter)
+        {
+            let decision = self.start(now, waiter, backend, None);
+            self.decided.push_back(decision);
+            return;
+        }
+        let line = waiter.line();
+        if self.lines.insert(now, waiter).aged() {
+            self.stranded.insert(line);
+        }
+        self.touch(line);
+        self.to_weigh.push(line);
+    }
+
+    fn starts_at_once(&mut self, now: Duration, ticket: Ticket) -> bool {
+        while let Some(decision) = self.decide(now) {
+            self.decided.push_back(decision);
+        }
+        self.running.contains_key(&ticket)
+    }
+
+    /// Takes a running request off its backend.
+    fn release(&mut self, now: Duration, ticket: Ticket) -> Option<(Running, Job)> {
+        let running = self.running.remove(&ticket)?;
+        let id = running.backend;
+        let end = |backend: &mut Backend| backend.end(now, ticket);
+        let job = if running.cold {
+            self.update(now, id, end)
+        } else {
+            self.update_slots(now, id, end)
+        }??;
+        let backend = self
+            .backends
+            .get(&id)
+            .expect("a backend is kept while something runs on it");
+        if let Some(provider) = self.providers.get_mut(&backend.spec.provider) {
+            provider.in_flight -= 1;
+        }
+        if backend.gone && backend.jobs.is_empty() {
+            self.forget(id);
+        }
+        self.touch_backend(id);
+        if std::mem::take(&mut self.limited) {
+            self.touch_all();
+        }
+        self.reweigh();
+        Some((running, job))
+    }
+
+    /// Learns from a request that was answered to its end.
+    fn learn(&mut self, now: Duration, running: &Running, job: Job, outcome: Outcome) {
+        let load = outcome.load.filter(|load| *load >= SHORTEST_LOAD);
+        let warm = |time: Duration| time.saturating_sub(load.unwrap_or_default());
+        let id = running.backend;
+        let (Some(model_id), Some(backend)) = (job.model, self.backends.get_mut(&id)) else {
+            return;
+        };
+        let Some(model) = self.models.get_mut(&model_id) else {
+            return;
+        };
+        if let Some(load) = load {
+            let seconds = load.as_secs_f64();
+            backend.load_times.entry(model_id).or_default().add(seconds);
+            model.load_time.add(seconds);
+            if let Some(size) = backend.on_disk.get(&model_id) {
+                backend.bandwidth.add(*size as f64 / seconds);
+            }
+        }
+        let held = warm(now.saturating_sub(job.started)).as_secs_f64();
+        model.service.add(held);
+        self.service.add(held);
+        let response = outcome.ttft.map(warm);
+        let came_to_stay = running.cold && !backend.holds(model_id);
+        let vram = model.vram.unwrap_or_default();
+        let note = |backend: &mut Backend| {
+            if let Some(response) = response {
+                backend.response.add(now, response);
+            }
+            if came_to_stay {
+                backend.hold(now, model_id, vram);
+            }
+        };
+        if came_to_stay {
+            self.update(now, id, note);
+        } else {
+            self.update_slots(now, id, note);
+        }
+    }
+
+    /// Why it makes no sense to let this request wait, if so.
+    pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
+        let unhealthy = || {
+            (self.policy.when_unhealthy == WhenUnhealthy::Refuse).then(|| {
+                Refusal::NoHealthyBackend {
+                    retry_after: self.retry_after(),
+                }
+            })
+        };
+        match waiter.line() {
+            LineKey::Pinned(id) => {
+                let Some(backend) = self.backends.get(&id).filter(|backend| !backend.gone) else {
+                    return Some(Refusal::UnknownBackend);
+                };
+                if waiter.excluded.contains(&id) {
+                    return Some(Refusal::Exhausted);
+                }
+                match waiter.arrival.wanted {
+                    Wanted::Model(model) if backend.known && !backend.has(model) => {
+                        Some(Refusal::UnknownModel)
+                    }
+                    Wanted::Unlisted if backend.known => Some(Refusal::UnknownModel),
+                    _ if !backend.healthy => unhealthy(),
+                    _ => None,
+                }
+            }
+            LineKey::Any => {
+                let tried = |backend: &&Backend| waiter.excluded.contains(&backend.id);
+                let there = || self.backends.values().filter(|backend| !backend.gone);
+                if !waiter.excluded.is_empty() && there().all(|backend| tried(&backend)) {
+                    return Some(Refusal::Exhausted);
+                }
+                let usable = if waiter.excluded.is_empty() {
+                    self.healthy > 0
+                } else {
+                    there().any(|backend| backend.healthy && !tried(&backend))
+                };
+                if usable { None } else { unhealthy() }
+            }
+            LineKey::Model(model) => {
+                let model = self
+                    .models
+                    .get(&model)
+                    .filter(|model| !model.on_disk.is_empty());
+                let Some(model) = model else {
+                    return if !waiter.excluded.is_empty() {
+                        Some(Refusal::Exhausted)
+                    } else if self.known > 0 {
+                        Some(Refusal::UnknownModel)
+                    } else {
+                        unhealthy()
+                    };
+                };
+                let mut untried = model.on_disk.len();
+                let mut healthy = model.healthy;
+                for id in &waiter.excluded {
+                    if model.on_disk.contains(id) {
+                        untried -= 1;
+                        healthy -= usize::from(
+                            self.backends.get(id).is_some_and(|backend| backend.healthy),
+                        );
+                    }
+                }
+                match (untried, healthy) {
+                    (0, _) => Some(Refusal::Exhausted),
+                    (_, 0) => unhealthy(),
+                    _ => None,
+                }
+            }
+            LineKey::Unlisted if self.known > 0 => Some(Refusal::UnknownModel),
+            LineKey::Unlisted => unhealthy(),
+        }
+    }
+
+    /// Whether a backend that could serve this request is healthy.
+    pub(super) fn served_by_healthy(&self, waiter: &Waiter) -> bool {
+        let usable = |backend: &Backend| backend.healthy && !waiter.excluded.contains(&backend.id);
+        match waiter.line() {
+            LineKey::Pinned(id) => self.backends.get(&id).is_some_and(usable),
+            LineKey::Any => self.backends.values().any(usable),
+            LineKey::Model(model) => self.models.get(&model).is_some_and(|model| {
+                model
+                    .on_disk
+                    .iter()
+                    .filter_map(|id| self.backends.get(id))
+                    .any(usable)
+            }),
+            LineKey::Unlisted => false,
+        }
+    }
+
+    /// How long a refused client should stay away: about as long as those who wait will need the slots.
+    pub(super) fn retry_after(&self) -> Duration {
+        let rounds = (self.lines.len() + 1) as f64 / self.slots.max(1) as f64;
+        let seconds = self.service.get().unwrap_or(LEAST_RETRY) * rounds;
+        Duration::from_secs_f64(seconds.clamp(LEAST_RETRY, MOST_RETRY))
+    }
+}

@@ -1,0 +1,494 @@
+//! Random events against the rules that must hold whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BACKENDS: u32 = 6;
+const MODELS: u32 = 5;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Join {
+        id: u32,
+        slots: u32,
+        placed: bool,
+        vram: Option<u64>,
+        selector: usize,
+    },
+    Leave(u32),
+    Observe {
+        id: u32,
+        on_disk: u8,
+        loaded: u8,
+    },
+    Unhealthy(u32),
+    Arrive {
+        model: Option<u32>,
+        priority: i32,
+        pinned: Option<u32>,
+    },
+    Complete(usize),
+    Loaded(usize),
+    Retry(usize),
+    Cancel(usize),
+    Pass(u32),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let id = 0..BACKENDS;
+    let vram = prop_oneof![
+        Just(None),
+        (1_u64..4).prop_map(|models| Some(models * 10 * GIB))
+    ];
+    prop_oneof![
+        1 => (id.clone(), 1_u32..4, any::<bool>(), vram, 0_usize..5)
+            .prop_map(|(id, slots, placed, vram, selector)| Op::Join { id, slots, placed, vram, selector }),
+        1 => id.clone().prop_map(Op::Leave),
+        4 => (id.clone(), any::<u8>(), any::<u8>()).prop_map(|(id, on_disk, loaded)| Op::Observe { id, on_disk, loaded }),
+        1 => id.clone().prop_map(Op::Unhealthy),
+        8 => (prop::option::weighted(0.9, 0..MODELS), -1..2, prop::option::weighted(0.1, id))
+            .prop_map(|(model, priority, pinned)| Op::Arrive { model, priority, pinned }),
+        6 => any::<usize>().prop_map(Op::Complete),
+        2 => any::<usize>().prop_map(Op::Loaded),
+        2 => any::<usize>().prop_map(Op::Retry),
+        2 => any::<usize>().prop_map(Op::Cancel),
+        3 => (1_u32..40_000).prop_map(Op::Pass),
+    ]
+}
+
+const SELECTORS: [SelectorKind; 5] = [
+    SelectorKind::LeastInFlight,
+    SelectorKind::RoundRobin,
+    SelectorKind::Weighted,
+    SelectorKind::FastestResponse,
+    SelectorKind::Cost,
+];
+
+/// What a backend is, by the events alone.
+#[derive(Clone, Debug)]
+struct Truth {
+    slots: usize,
+    provider: u16,
+    healthy: bool,
+    known: bool,
+    on_disk: BTreeSet<u32>,
+}
+
+/// Follows the scheduler and objects to what it must not do.
+struct Witness {
+    scheduler: Scheduler,
+    policy: Policy,
+    provider_limit: usize,
+    now: Duration,
+    backends: BTreeMap<BackendId, Truth>,
+    /// Ids are never used twice, so every number of the operations stands for its last backend.
+    current: BTreeMap<u32, BackendId>,
+    next_id: u32,
+    waiting: BTreeMap<Ticket, (Arrival, BTreeSet<BackendId>, Duration)>,
+    running: BTreeMap<Ticket, (Arrival, BTreeSet<BackendId>, BackendId)>,
+    retried: BTreeSet<Ticket>,
+}
+
+fn chosen(mask: u8) -> impl Iterator<Item = u32> {
+    (0..MODELS).filter(move |model| mask & (1 << model) != 0)
+}
+
+impl Witness {
+    fn new(policy: Policy, provider_limit: usize) -> Self {
+        Self {
+            scheduler: Scheduler::new(policy),
+            policy,
+            provider_limit,
+            now: secs(1.0),
+            backends: BTreeMap::new(),
+            current: BTreeMap::new(),
+            next_id: 0,
+            waiting: BTreeMap::new(),
+            running: BTreeMap::new(),
+            retried: BTreeSet::new(),
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        let now = self.now;
+        match op {
+            Op::Join {
+                id,
+                slots,
+                placed,
+                vram,
+                selector,
+            } => {
+                if self.current.contains_key(&id) {
+                    return;
+                }
+                let backend = BackendId(self.next_id);
+                self.next_id += 1;
+                self.current.insert(id, backend);
+                let provider = u16::from(!placed);
+                let placement = if placed {
+                    Placement::WarmOrWait
+                } else {
+                    Placement::Off
+                };
+                let spec = BackendSpec {
+                    provider,
+                    slots,
+                    vram,
+                    placement,
+                    selector: SELECTORS[selector],
+                    provider_limit: (!placed).then_some(self.provider_limit),
+                    ..spec(backend.0)
+                };
+                self.scheduler.join(now, backend, spec);
+                let slots = slots as usize;
+                let truth = Truth {
+                    slots,
+                    provider,
+                    healthy: false,
+                    known: false,
+                    on_disk: BTreeSet::new(),
+                };
+                self.backends.insert(backend, truth);
+            }
+            Op::Leave(id) => {
+                let Some(backend) = self.current.remove(&id) else {
+                    return;
+                };
+                self.scheduler.leave(now, backend);
+                self.backends.remove(&backend);
+            }
+            Op::Observe {
+                id,
+                on_disk,
+                loaded,
+            } => {
+                let Some(backend) = self.current.get(&id) else {
+                    return;
+                };
+                let truth = self.backends.get_mut(backend).unwrap();
+                truth.healthy = true;
+                truth.known = true;
+                truth.on_disk = chosen(on_disk).collect();
+                let on_disk: Vec<_> = chosen(on_disk)
+                    .map(|model| (ModelId(model), 8 * GIB))
+                    .collect();
+                let expires_in = secs(60.0);
+                let loaded: Vec<_> = chosen(loaded)
+                    .map(|model| Loaded {
+                        model: ModelId(model),
+                        vram: 10 * GIB,
+                        expires_in,
+                    })
+                    .collect();
+                self.scheduler.observe(
+                    now,
+                    *backend,
+                    Residency {
+                        on_disk: &on_disk,
+                        loaded: &loaded,
+                    },
+                );
+            }
+            Op::Unhealthy(id) => {
+                let Some(backend) = self.current.get(&id) else {
+                    return;
+                };
+                self.backends.get_mut(backend).unwrap().healthy = false;
+                self.scheduler.unhealthy(now, *backend);
+            }
+            Op::Arrive {
+                model,
+                priority,
+                pinned,
+            } => self.arrive(model, priority, pinned),
+            Op::Complete(index) => {
+                let Some(ticket) = nth(&self.running, index) else {
+                    return;
+                };
+                self.running.remove(&ticket);
+                self.scheduler.complete(
+                    now,
+                    ticket,
+                    answered(if index % 3 == 0 { 7.0 } else { 0.0 }),
+                );
+            }
+            Op::Loaded(index) => {
+                let Some(ticket) = nth(&self.running, index) else {
+                    return;
+                };
+                self.scheduler.loaded(now, ticket);
+            }
+            Op::Retry(index) => {
+                let Some(ticket) = nth(&self.running, index) else {
+                    return;
+                };
+                let (arrival, mut tried, backend) = self.running.remove(&ticket).unwrap();
+                tried.insert(backend);
+                let hopeful = self
+                    .candidates(&arrival)
+                    .any(|(id, _)| !tried.contains(&id));
+                match self.scheduler.retry(now, ticket) {
+                    Ok(()) => {
+                        self.retried.insert(ticket);
+                        self.waiting.insert(ticket, (arrival, tried, now));
+                    }
+                    Err(Refusal::NoHealthyBackend { .. }) => {
+                        assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse);
+                    }
+                    Err(_) => assert!(!hopeful),
+                }
+            }
+            Op::Cancel(index) => {
+                let all: Vec<_> = self
+                    .waiting
+                    .keys()
+                    .chain(self.running.keys())
+                    .copied()
+                    .collect();
+                let Some(ticket) = (!all.is_empty()).then(|| all[index % all.len()]) else {
+                    return;
+                };
+                self.scheduler.cancel(now, ticket);
+                self.waiting.remove(&ticket);
+                self.running.remove(&ticket);
+            }
+            Op::Pass(millis) => self.pass(Duration::from_millis(u64::from(millis))),
+        }
+        self.settle();
+    }
+
+    fn arrive(&mut self, model: Option<u32>, priority: i32, pinned: Option<u32>) {
+        let pinned = pinned.and_then(|id| self.current.get(&id).copied());
+        let wanted = model.map_or(Wanted::Any, |model| Wanted::Model(ModelId(model)));
+        let arrival = Arrival {
+            wanted,
+            priority,
+            pinned,
+        };
+        let candidates = self.candidates(&arrival).count();
+        let healthy = self.candidates(&arrival).any(|(_, truth)| truth.healthy);
+        match self.scheduler.arrive(self.now, arrival) {
+            Ok(ticket) => {
+                self.waiting
+                    .insert(ticket, (arrival, BTreeSet::new(), self.now));
+            }
+            Err(Refusal::QueueFull { .. }) => assert!(self.waiting.len() >= self.policy.queue_size),
+            Err(Refusal::UnknownModel) => {
+                assert!(
+                    model.is_some()
+                        && candidates == 0
+                        && self.backends.values().any(|truth| truth.known)
+                );
+            }
+            Err(Refusal::NoHealthyBackend { .. }) => {
+                assert!(!healthy && self.policy.when_unhealthy == WhenUnhealthy::Refuse);
+            }
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    fn candidates(&self, arrival: &Arrival) -> impl Iterator<Item = (BackendId, &Truth)> {
+        let Arrival { wanted, pinned, .. } = *arrival;
+        self.backends
+            .iter()
+            .map(|(id, truth)| (*id, truth))
+            .filter(move |(id, truth)| {
+                pinned.is_none_or(|pinned| pinned == *id)
+                    && match wanted {
+                        Wanted::Model(model) => truth.on_disk.contains(&model.0),
+                        _ => true,
+                    }
+            })
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut calls = 0;
+        while let Some(next) = self.scheduler.next_timeout().filter(|next| *next <= end) {
+            calls += 1;
+            assert!(
+                calls < 10_000,
+                "the scheduler asks to be asked again and again"
+            );
+            self.now = self.now.max(next);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn settle(&mut self) {
+        while let Some(decision) = self.scheduler.next_decision(self.now) {
+            match decision {
+                Decision::Start {
+                    ticket, backend, ..
+                } => self.start(ticket, backend),
+                Decision::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
+            }
+        }
+        consistency::check(&self.scheduler);
+        let snapshot = self.scheduler.snapshot();
+        assert_eq!(snapshot.waiting, self.waiting.len());
+        assert_eq!(snapshot.in_flight, self.running.len());
+        let newcomers = self
+            .waiting
+            .keys()
+            .filter(|ticket| !self.retried.contains(ticket))
+            .count();
+        assert!(newcomers <= self.policy.queue_size);
+        self.nobody_waits_beside_a_ready_backend();
+    }
+
+    fn start(&mut self, ticket: Ticket, backend: BackendId) {
+        let (arrival, tried, _) = self
+            .waiting
+            .remove(&ticket)
+            .expect("only those who wait are started");
+        assert!(!tried.contains(&backend), "it has been tried there");
+        let (_, truth) = self
+            .candidates(&arrival)
+            .find(|(id, _)| *id == backend)
+            .expect("it can serve the request");
+        assert!(truth.healthy);
+        assert!(self.on(backend) < truth.slots);
+        let of_provider = |(_, _, id): &&(_, _, BackendId)| {
+            self.backends
+                .get(id)
+                .is_some_and(|other| other.provider == 1)
+        };
+        let unplaced = self.running.values().filter(of_provider).count();
+        assert!(truth.provider == 0 || unplaced < self.provider_limit);
+        assert!(self.policy.max_in_flight == 0 || self.running.len() < self.policy.max_in_flight);
+        self.running.insert(ticket, (arrival, tried, backend));
+    }
+
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        let (arrival, tried, since) = self
+            .waiting
+            .remove(&ticket)
+            .expect("only those who wait are refused");
+        let untried = self
+            .candidates(&arrival)
+            .filter(|(id, _)| !tried.contains(id))
+            .count();
+        match refusal {
+            Refusal::TimedOut { healthy, .. } => {
+                assert!(self.now >= since + self.policy.timeout);
+                let any = self
+                    .candidates(&arrival)
+                    .any(|(id, truth)| truth.healthy && !tried.contains(&id));
+                assert_eq!(healthy, any);
+            }
+            Refusal::NoHealthyBackend { .. } => {
+                assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse)
+            }
+            _ => assert_eq!(untried, 0, "{refusal:?}"),
+        }
+    }
+
+    fn on(&self, backend: BackendId) -> usize {
+        self.running
+            .values()
+            .filter(|(_, _, id)| *id == backend)
+            .count()
+    }
+
+    /// Nobody waits past the timeout, or while a free backend has the model loaded.
+    fn nobody_waits_beside_a_ready_backend(&self) {
+        for (arrival, tried, since) in self.waiting.values() {
+            assert!(self.now < *since + self.policy.timeout);
+            if self.scheduler.at_limit() {
+                continue;
+            }
+            for (id, truth) in self.candidates(arrival) {
+                let backend = &self.scheduler.backends[&id];
+                let ready = match arrival.wanted {
+                    Wanted::Model(model) => {
+                        arrival.pinned.is_some() || !backend.placed() || backend.holds(model)
+                    }
+                    _ => true,
+                };
+                let free = truth.healthy
+                    && self.on(id) < truth.slots
+                    && !self.scheduler.provider_at_limit(truth.provider);
+                assert!(
+                    !(free && ready && !tried.contains(&id)),
+                    "{arrival:?} could start on {id:?}"
+                );
+            }
+        }
+    }
+
+    /// All requests end, all backends answer with everything on disk: then everybody gets a turn in the time that
+    /// ageing and the loads ahead allow.
+    fn drain(&mut self) {
+        for id in 0..BACKENDS {
+            self.apply(Op::Join {
+                id,
+                slots: 1,
+                placed: true,
+                vram: Some(20 * GIB),
+                selector: 0,
+            });
+        }
+        for _ in 0..400 {
+            for id in 0..BACKENDS {
+                let backend = self.current[&id];
+                let resident = &self.scheduler.backends[&backend].resident;
+                let loaded = resident
+                    .iter()
+                    .fold(0, |mask, resident| mask | 1 << resident.model.0);
+                self.apply(Op::Observe {
+                    id,
+                    on_disk: u8::MAX,
+                    loaded,
+                });
+            }
+            while !self.running.is_empty() {
+                self.apply(Op::Complete(1));
+            }
+            if self.waiting.is_empty() {
+                return;
+            }
+            self.apply(Op::Pass(1_000));
+        }
+        panic!("starved: {:?}", self.waiting);
+    }
+}
+
+fn nth<T>(map: &BTreeMap<Ticket, T>, index: usize) -> Option<Ticket> {
+    map.keys().nth(index % map.len().max(1)).copied()
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    let unhealthy = prop_oneof![3 => Just(WhenUnhealthy::Wait), 1 => Just(WhenUnhealthy::Refuse)];
+    (0_usize..6, 0_usize..20, unhealthy, any::<bool>()).prop_map(
+        |(limit, queue_size, when_unhealthy, patient)| Policy {
+            max_in_flight: limit,
+            queue_size,
+            timeout: secs(if patient { 1e6 } else { 45.0 }),
+            ageing: secs(10.0),
+            when_unhealthy,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_rules_hold_whatever_happens(policy in policies(), limit in 1_usize..4, ops in prop::collection::vec(op(), 1..150)) {
+        let mut witness = Witness::new(policy, limit);
+        for op in ops {
+            witness.apply(op);
+        }
+        witness.drain();
+        let snapshot = witness.scheduler.snapshot();
+        prop_assert_eq!((snapshot.waiting, snapshot.in_flight), (0, 0));
+        prop_assert!(witness.scheduler.running.is_empty() && witness.scheduler.lines.is_empty());
+        prop_assert!(witness.scheduler.next_timeout().is_none_or(|_| witness.scheduler.lines.is_empty()));
+    }
+}

@@ -1,0 +1,321 @@
+//! Slots, the order of the queue, its bounds, and what a request is told that cannot have a slot.
+
+use super::*;
+
+#[test]
+fn first_come_first_served_within_a_priority() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let with = |priority| Arrival {
+        priority,
+        ..request(A)
+    };
+    let running = fleet.arrive(with(0));
+    let low = fleet.arrive(with(-1));
+    let first = fleet.arrive(with(0));
+    let second = fleet.arrive(with(0));
+    let high = fleet.arrive(with(1));
+    assert_eq!(fleet.started(), [(running, id(0), false)]);
+    let mut last = running;
+    for expected in [high, first, second, low] {
+        fleet.complete(last);
+        assert_eq!(fleet.started(), [(expected, id(0), false)]);
+        last = expected;
+    }
+}
+
+#[test]
+fn an_aged_waiter_goes_before_higher_priorities() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let running = fleet.arrive(request(A));
+    let low = fleet.arrive(Arrival {
+        priority: -1,
+        ..request(A)
+    });
+    fleet.pass(31.0);
+    fleet.arrive(Arrival {
+        priority: 1,
+        ..request(A)
+    });
+    fleet.started();
+    fleet.complete(running);
+    assert_eq!(fleet.started(), [(low, id(0), false)]);
+}
+
+#[test]
+fn the_queue_is_bounded_but_a_free_slot_needs_no_place_in_it() {
+    let mut fleet = Fleet::new(Policy {
+        queue_size: 0,
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.observe(0, &[A, B], &[A]);
+    let cold = fleet.arrive(request(B));
+    assert_eq!(fleet.started(), [(cold, id(0), true)]);
+    let Refusal::QueueFull { retry_after } = fleet.refused(request(A)) else {
+        panic!("not full")
+    };
+    assert!(retry_after >= secs(1.0) && retry_after <= secs(60.0));
+    assert_eq!(fleet.scheduler.snapshot().waiting, 0);
+    fleet.complete(cold);
+    let warm = fleet.arrive(request(A));
+    assert_eq!(fleet.started(), [(warm, id(0), false)]);
+}
+
+#[test]
+fn a_longer_queue_asks_for_more_patience() {
+    let mut fleet = Fleet::new(Policy {
+        queue_size: 10,
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.observe(0, &[A], &[A]);
+    fleet.teach(A, 4.0, 0.0);
+    for _ in 0..11 {
+        fleet.arrive(request(A));
+    }
+    // Eleven (the ten and the one that asks) times four seconds on one slot, and the refused one was not counted.
+    let Refusal::QueueFull { retry_after } = fleet.refused(request(A)) else {
+        panic!("not full")
+    };
+    assert!(
+        (retry_after.as_secs_f64() - 44.0).abs() < 0.5,
+        "{retry_after:?}"
+    );
+}
+
+#[test]
+fn a_timeout_says_whether_a_backend_was_healthy() {
+    let mut fleet = Fleet::new(Policy {
+        timeout: secs(60.0),
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.observe(0, &[A], &[A]);
+    fleet.arrive(request(A));
+    let late = fleet.arrive(request(A));
+    fleet.pass(59.9);
+    assert_eq!(fleet.refusals(), []);
+    fleet.pass(0.1);
+    let refusals = fleet.refusals();
+    assert!(
+        matches!(refusals[..], [(ticket, Refusal::TimedOut { healthy: true, .. })] if ticket == late)
+    );
+    let later = fleet.arrive(request(A));
+    fleet.scheduler.unhealthy(fleet.now, id(0));
+    fleet.pass(60.0);
+    let refusals = fleet.refusals();
+    assert!(
+        matches!(refusals[..], [(ticket, Refusal::TimedOut { healthy: false, .. })] if ticket == later)
+    );
+}
+
+#[test]
+fn cancelling_frees_the_place_or_the_slot_at_once() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let running = fleet.arrive(request(A));
+    let gone = fleet.arrive(request(A));
+    let next = fleet.arrive(request(A));
+    fleet.scheduler.cancel(fleet.now, gone);
+    fleet.settle();
+    assert_eq!(fleet.scheduler.snapshot().waiting, 1);
+    fleet.started();
+    fleet.scheduler.cancel(fleet.now, running);
+    fleet.settle();
+    assert_eq!(fleet.started(), [(next, id(0), false)]);
+    fleet.scheduler.cancel(fleet.now, next);
+    fleet.scheduler.cancel(fleet.now, next);
+    fleet.settle();
+    assert_eq!(fleet.scheduler.snapshot().in_flight, 0);
+}
+
+#[test]
+fn cancelling_takes_back_a_decision_that_nobody_has_heard() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let ticket = fleet.scheduler.arrive(fleet.now, request(A)).unwrap();
+    fleet.scheduler.cancel(fleet.now, ticket);
+    assert_eq!(fleet.scheduler.next_decision(fleet.now), None);
+    assert_eq!(fleet.scheduler.snapshot().in_flight, 0);
+}
+
+#[test]
+fn the_limit_on_the_whole_holds_and_the_oldest_goes_on() {
+    let mut fleet = Fleet::new(Policy {
+        max_in_flight: 1,
+        ..policy()
+    });
+    for order in 0..2 {
+        fleet.join(spec(order));
+    }
+    fleet.observe(0, &[A], &[A]);
+    fleet.observe(1, &[B], &[B]);
+    let a = fleet.arrive(request(A));
+    let b = fleet.arrive(request(B));
+    let a2 = fleet.arrive(request(A));
+    assert_eq!(fleet.started(), [(a, id(0), false)]);
+    fleet.complete(a);
+    assert_eq!(fleet.started(), [(b, id(1), false)]);
+    fleet.complete(b);
+    assert_eq!(fleet.started(), [(a2, id(0), false)]);
+}
+
+#[test]
+fn the_limit_on_a_provider_holds() {
+    let mut fleet = Fleet::new(policy());
+    for order in 0..3 {
+        let provider = u16::from(order == 2);
+        let provider_limit = (order < 2).then_some(1);
+        fleet.join(BackendSpec {
+            provider,
+            provider_limit,
+            ..spec(order)
+        });
+        fleet.observe(order, &[A], &[A]);
+    }
+    let first = fleet.arrive(request(A));
+    let second = fleet.arrive(request(A));
+    let third = fleet.arrive(request(A));
+    assert_eq!(
+        fleet.started(),
+        [(first, id(0), false), (second, id(2), false)]
+    );
+    fleet.complete(first);
+    assert_eq!(fleet.started(), [(third, id(0), false)]);
+}
+
+#[test]
+fn a_model_that_nobody_has_is_unknown_once_somebody_has_answered() {
+    let mut fleet = Fleet::new(policy());
+    let unlisted = Arrival {
+        wanted: Wanted::Unlisted,
+        ..request(A)
+    };
+    let early = [fleet.arrive(request(C)), fleet.arrive(unlisted)];
+    let any = fleet.arrive(Arrival {
+        wanted: Wanted::Any,
+        ..request(A)
+    });
+    fleet.join(spec(0));
+    assert_eq!(fleet.refusals(), []);
+    fleet.observe(0, &[A], &[]);
+    let mut refusals = fleet.refusals();
+    refusals.sort_by_key(|(ticket, _)| *ticket);
+    assert_eq!(
+        refusals,
+        early.map(|ticket| (ticket, Refusal::UnknownModel))
+    );
+    assert_eq!(fleet.started(), [(any, id(0), false)]);
+    assert_eq!(fleet.refused(request(C)), Refusal::UnknownModel);
+    assert_eq!(fleet.refused(unlisted), Refusal::UnknownModel);
+}
+
+#[test]
+fn a_model_that_vanishes_is_unknown_to_those_who_wait_for_it() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    fleet.arrive(request(A));
+    let waiting = fleet.arrive(request(A));
+    fleet.observe(0, &[B], &[B]);
+    assert_eq!(fleet.refusals(), [(waiting, Refusal::UnknownModel)]);
+}
+
+#[test]
+fn a_model_on_an_unhealthy_backend_is_waited_for() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    fleet.scheduler.unhealthy(fleet.now, id(0));
+    fleet.settle();
+    let waiting = fleet.arrive(request(A));
+    assert_eq!(fleet.started(), []);
+    fleet.observe(0, &[A], &[A]);
+    assert_eq!(fleet.started(), [(waiting, id(0), false)]);
+}
+
+#[test]
+fn without_a_healthy_backend_the_setting_may_refuse() {
+    let mut fleet = Fleet::new(Policy {
+        when_unhealthy: WhenUnhealthy::Refuse,
+        ..policy()
+    });
+    let refused = |refusal| matches!(refusal, Refusal::NoHealthyBackend { .. });
+    assert!(refused(fleet.refused(request(A))));
+    assert!(refused(fleet.refused(Arrival {
+        wanted: Wanted::Any,
+        ..request(A)
+    })));
+    fleet.join(spec(0));
+    fleet.observe(0, &[A], &[A]);
+    let running = fleet.arrive(request(A));
+    let waiting = fleet.arrive(request(A));
+    fleet.scheduler.unhealthy(fleet.now, id(0));
+    fleet.settle();
+    let refusals = fleet.refusals();
+    assert!(matches!(refusals[..], [(ticket, refusal)] if ticket == waiting && refused(refusal)));
+    assert!(
+        refused(
+            fleet
+                .retry(running)
+                .map_or_else(|refusal| refusal, |()| panic!("may not wait"))
+        ) || fleet.scheduler.snapshot().in_flight == 0
+    );
+}
+
+#[test]
+fn a_retry_goes_elsewhere_and_keeps_its_place() {
+    let mut fleet = Fleet::with(&[&[A], &[A]]);
+    let first = fleet.arrive(request(A));
+    let second = fleet.arrive(request(A));
+    let third = fleet.arrive(request(A));
+    fleet.started();
+    assert_eq!(fleet.retry(first), Ok(()));
+    // Its own backend is free again, and excluded for it alone.
+    assert_eq!(fleet.started(), [(third, id(0), false)]);
+    let fourth = fleet.arrive(request(A));
+    fleet.complete(second);
+    assert_eq!(fleet.started(), [(first, id(1), false)]);
+    assert_eq!(fleet.retry(first), Err(Refusal::Exhausted));
+    assert_eq!(fleet.started(), [(fourth, id(1), false)]);
+}
+
+#[test]
+fn a_retry_is_exhausted_when_the_last_other_backend_leaves() {
+    let mut fleet = Fleet::with(&[&[A], &[A]]);
+    let first = fleet.arrive(request(A));
+    fleet.arrive(request(A));
+    assert_eq!(fleet.retry(first), Ok(()));
+    fleet.scheduler.leave(fleet.now, id(1));
+    fleet.settle();
+    assert_eq!(fleet.refusals(), [(first, Refusal::Exhausted)]);
+}
+
+#[test]
+fn a_retry_loads_where_no_copy_is_left_to_try() {
+    let mut fleet = Fleet::with(&[&[A], &[B]]);
+    let ticket = fleet.arrive(request(A));
+    let other = fleet.arrive(request(B));
+    assert_eq!(fleet.retry(ticket), Ok(()));
+    fleet.started();
+    fleet.complete(other);
+    assert_eq!(fleet.started(), [(ticket, id(1), true)]);
+}
+
+#[test]
+fn a_pinned_request_waits_for_its_backend_alone() {
+    let mut fleet = Fleet::with(&[&[A], &[A]]);
+    let pinned = |backend| Arrival {
+        pinned: Some(id(backend)),
+        ..request(B)
+    };
+    let running = fleet.arrive(pinned(1));
+    let waiting = fleet.arrive(pinned(1));
+    assert_eq!(fleet.started(), [(running, id(1), true)]);
+    fleet.complete(running);
+    assert_eq!(fleet.started(), [(waiting, id(1), false)]);
+    assert_eq!(fleet.retry(waiting), Err(Refusal::Exhausted));
+    assert_eq!(fleet.refused(pinned(7)), Refusal::UnknownBackend);
+    let lost = fleet.arrive(pinned(1));
+    fleet.started();
+    let queued = fleet.arrive(pinned(1));
+    fleet.scheduler.leave(fleet.now, id(1));
+    fleet.settle();
+    assert_eq!(fleet.refusals(), [(queued, Refusal::UnknownBackend)]);
+    fleet.complete(lost);
+    assert_eq!(fleet.scheduler.snapshot().backends.len(), 1);
+}
