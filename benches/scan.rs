@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use remuda::fleet::{Fleet, SELECTORS};
 use remuda::settings::{PortRange, Provider, StaticBackend, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 
 const BACKENDS: [usize; 4] = [2, 16, 128, 1024];
@@ -32,7 +32,11 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 
 /// Answers on all loopback addresses at one port, until the runtime ends.
 async fn listen() -> u16 {
-    let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([0, 0, 0, 0], 0).into()).expect("a free port");
+    // All probes of a round come to this one queue; with the usual 128 places some would have to
+    // knock again a second later.
+    let listener = socket.listen(4096).expect("a listener");
     let port = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

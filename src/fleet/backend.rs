@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ModelId};
 
 use super::peak_ewma::PeakEwma;
 use super::vitals::Vitals;
@@ -136,6 +136,11 @@ impl Backend {
     /// What the last good probe found.
     pub fn inventory(&self) -> Arc<Inventory> {
         self.inventory.load_full()
+    }
+
+    /// Whether the last good probe found the model on its disk.
+    pub fn has(&self, model: ModelId) -> bool {
+        self.inventory.load().has(model)
     }
 
     /// Response time, peak EWMA; zero if nothing was measured.

@@ -24,6 +24,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use pingora::lb::{Backends, LoadBalancer};
@@ -190,7 +191,7 @@ impl Fleet {
         let fits = |backend: &Backend| {
             backend.healthy()
                 && !tried.contains(&backend.id)
-                && model.is_none_or(|model| backend.inventory().has(model))
+                && model.is_none_or(|model| backend.has(model))
         };
         self.lines
             .iter()
@@ -246,16 +247,22 @@ impl Line {
         };
         let selected = self.balancer.select_with(b"", all, accept);
         let selected = selected.and_then(|target| target.ext.get::<Arc<Backend>>().cloned());
-        let members = members.of(&self.provider);
-        let candidates: Vec<_> = members.iter().filter(|backend| fits(backend)).collect();
-        // Pingora takes over new members at the end of a scan; one of them may fit already.
-        let chosen = selected.or_else(|| candidates.first().map(|backend| Arc::clone(backend)))?;
-        self.take_turns(&candidates, &chosen);
+        let snapshot = members.snapshot();
+        let mut candidates = snapshot
+            .iter()
+            .filter(|backend| backend.provider.index == self.provider.index && fits(backend));
+        let Some(chosen) = selected else {
+            // Pingora takes over new members at the end of a scan; one of them may fit already.
+            return candidates.next().cloned();
+        };
+        if self.provider.selector.turn.is_some() {
+            self.take_turns(&candidates.collect::<Vec<_>>(), &chosen);
+        }
         Some(chosen)
     }
 
     fn take_turns(&self, candidates: &[&Arc<Backend>], chosen: &Backend) {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         let loads: Vec<_> = candidates
             .iter()
             .map(|backend| backend.load(0, now))

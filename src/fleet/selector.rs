@@ -2,6 +2,8 @@
 //!
 //! A new selector is one function and one line in [`SELECTORS`]; the tests iterate over it.
 
+use std::cmp::Ordering;
+
 use crate::settings::SelectorKind;
 
 /// What a selector may look at, for one backend.
@@ -30,9 +32,9 @@ pub struct Selector {
     pub name: &'static str,
     /// The lowest rank wins; ties go to the least used share of slots, then to the lowest order.
     pub rank: fn(&Load) -> f64,
-    /// Turns that a backend earns whenever one is chosen among it and others; 0 if turns play no
-    /// part.
-    pub turn: fn(&Load) -> i64,
+    /// Credit that a backend earns whenever one is chosen among it and others; `None` if turns play
+    /// no part.
+    pub turn: Option<fn(&Load) -> i64>,
 }
 
 /// All selectors.
@@ -41,31 +43,31 @@ pub static SELECTORS: [Selector; 5] = [
         kind: SelectorKind::LeastInFlight,
         name: "least_in_flight",
         rank: in_flight,
-        turn: none,
+        turn: None,
     },
     Selector {
         kind: SelectorKind::RoundRobin,
         name: "round_robin",
         rank: longest_unused,
-        turn: one,
+        turn: Some(one),
     },
     Selector {
         kind: SelectorKind::Weighted,
         name: "weighted",
         rank: furthest_behind,
-        turn: weight,
+        turn: Some(weight),
     },
     Selector {
         kind: SelectorKind::FastestResponse,
         name: "fastest_response",
         rank: response,
-        turn: none,
+        turn: None,
     },
     Selector {
         kind: SelectorKind::Cost,
         name: "cost",
         rank: price,
-        turn: none,
+        turn: None,
     },
 ];
 
@@ -90,10 +92,6 @@ fn price(load: &Load) -> f64 {
     load.cost
 }
 
-fn none(_: &Load) -> i64 {
-    0
-}
-
 fn one(_: &Load) -> i64 {
     1
 }
@@ -106,16 +104,25 @@ fn weight(load: &Load) -> i64 {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
     rank: f64,
-    used: f64,
+    in_flight: u32,
+    slots: u32,
     order: u32,
 }
 
 impl Standing {
     /// Total order: rank, used share of slots, order.
-    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank
-            .total_cmp(&other.rank)
-            .then_with(|| self.used.total_cmp(&other.used))
+    pub fn order(&self, other: &Self) -> Ordering {
+        // Mostly the rank decides, and a plain comparison is the cheapest.
+        if self.rank < other.rank {
+            return Ordering::Less;
+        }
+        if self.rank > other.rank {
+            return Ordering::Greater;
+        }
+        // a / b < c / d, without dividing.
+        let used = |a: &Self, b: &Self| u64::from(a.in_flight) * u64::from(b.slots);
+        used(self, other)
+            .cmp(&used(other, self))
             .then_with(|| self.order.cmp(&other.order))
     }
 }
@@ -131,10 +138,10 @@ impl Selector {
 
     /// Where a backend with this load stands.
     pub fn standing(&self, load: &Load) -> Standing {
-        let used = f64::from(load.in_flight) / f64::from(load.slots.max(1));
         Standing {
             rank: (self.rank)(load),
-            used,
+            in_flight: load.in_flight,
+            slots: load.slots.max(1),
             order: load.order,
         }
     }
@@ -149,21 +156,19 @@ impl Selector {
             .map(|(index, _)| index)
     }
 
-    /// Moves the turns on after `chosen` was taken from `candidates`, which are (load, the turn that
-    /// it stands for) pairs; nginx's smooth weighted round robin: each candidate gains its weight,
-    /// and the chosen one pays what all have gained. `pay(index, change)` is called for each.
+    /// Moves the turns on after `candidates[chosen]` was taken; nginx's smooth weighted round robin:
+    /// each candidate gains its share, and the chosen one pays what all have gained.
+    /// `pay(index, change)` is called with each change to a candidate's turn.
     pub fn take_turns<'a>(
         &self,
         candidates: impl IntoIterator<Item = &'a Load>,
         chosen: usize,
         mut pay: impl FnMut(usize, i64),
     ) {
+        let Some(turn) = self.turn else { return };
         let mut total = 0;
         for (index, load) in candidates.into_iter().enumerate() {
-            let gained = (self.turn)(load);
-            if gained == 0 {
-                return;
-            }
+            let gained = turn(load);
             total += gained;
             pay(index, gained);
         }
@@ -248,8 +253,9 @@ mod tests {
     fn every_selector_that_takes_turns_is_fair_by_weight() {
         let weights = [5, 1, 3];
         for selector in &SELECTORS {
+            let Some(turn) = selector.turn else { continue };
             let mut loads = fleet(&weights);
-            let shares: Vec<i64> = loads.iter().map(selector.turn).collect();
+            let shares: Vec<i64> = loads.iter().map(turn).collect();
             let total: i64 = shares.iter().sum();
             let chosen = sequence(selector, &mut loads, usize::try_from(total).unwrap() * 4);
             assert!(loads.iter().all(|load| load.turn == 0), "{}", selector.name);
