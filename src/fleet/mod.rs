@@ -255,7 +255,7 @@ impl Line {
             // Pingora takes over new members at the end of a scan; one of them may fit already.
             return candidates.next().cloned();
         };
-        if self.provider.selector.turn.is_some() {
+        if self.provider.selector.takes_turns() {
             self.take_turns(&candidates.collect::<Vec<_>>(), &chosen);
         }
         Some(chosen)

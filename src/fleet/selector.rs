@@ -32,9 +32,9 @@ pub struct Selector {
     pub name: &'static str,
     /// The lowest rank wins; ties go to the least used share of slots, then to the lowest order.
     pub rank: fn(&Load) -> f64,
-    /// Credit that a backend earns whenever one is chosen among it and others; `None` if turns play
-    /// no part.
-    pub turn: Option<fn(&Load) -> i64>,
+    /// Credit that a backend earns whenever one is chosen among it and others; 0 if turns play no
+    /// part.
+    pub turn: fn(&Load) -> i64,
 }
 
 /// All selectors.
@@ -43,31 +43,31 @@ pub static SELECTORS: [Selector; 5] = [
         kind: SelectorKind::LeastInFlight,
         name: "least_in_flight",
         rank: in_flight,
-        turn: None,
+        turn: none,
     },
     Selector {
         kind: SelectorKind::RoundRobin,
         name: "round_robin",
         rank: longest_unused,
-        turn: Some(one),
+        turn: one,
     },
     Selector {
         kind: SelectorKind::Weighted,
         name: "weighted",
         rank: furthest_behind,
-        turn: Some(weight),
+        turn: weight,
     },
     Selector {
         kind: SelectorKind::FastestResponse,
         name: "fastest_response",
         rank: response,
-        turn: None,
+        turn: none,
     },
     Selector {
         kind: SelectorKind::Cost,
         name: "cost",
         rank: price,
-        turn: None,
+        turn: none,
     },
 ];
 
@@ -90,6 +90,10 @@ fn response(load: &Load) -> f64 {
 
 fn price(load: &Load) -> f64 {
     load.cost
+}
+
+fn none(_: &Load) -> i64 {
+    0
 }
 
 fn one(_: &Load) -> i64 {
@@ -136,6 +140,15 @@ impl Selector {
             .expect("every kind has a line in the table")
     }
 
+    /// Whether turns play a part.
+    pub fn takes_turns(&self) -> bool {
+        let any = Load {
+            weight: 1,
+            ..Load::default()
+        };
+        (self.turn)(&any) != 0
+    }
+
     /// Where a backend with this load stands.
     pub fn standing(&self, load: &Load) -> Standing {
         Standing {
@@ -165,10 +178,12 @@ impl Selector {
         chosen: usize,
         mut pay: impl FnMut(usize, i64),
     ) {
-        let Some(turn) = self.turn else { return };
+        if !self.takes_turns() {
+            return;
+        }
         let mut total = 0;
         for (index, load) in candidates.into_iter().enumerate() {
-            let gained = turn(load);
+            let gained = (self.turn)(load);
             total += gained;
             pay(index, gained);
         }
@@ -253,9 +268,12 @@ mod tests {
     fn every_selector_that_takes_turns_is_fair_by_weight() {
         let weights = [5, 1, 3];
         for selector in &SELECTORS {
-            let Some(turn) = selector.turn else { continue };
             let mut loads = fleet(&weights);
-            let shares: Vec<i64> = loads.iter().map(turn).collect();
+            let shares: Vec<i64> = loads.iter().map(selector.turn).collect();
+            assert_eq!(
+                selector.takes_turns(),
+                shares.iter().all(|share| *share > 0)
+            );
             let total: i64 = shares.iter().sum();
             let chosen = sequence(selector, &mut loads, usize::try_from(total).unwrap() * 4);
             assert!(loads.iter().all(|load| load.turn == 0), "{}", selector.name);
