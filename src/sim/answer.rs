@@ -9,6 +9,7 @@ use super::ask::Ask;
 use super::catalogue::Model;
 use super::chance::{self, Dice};
 use super::options::Machine;
+use super::prose::Words;
 use super::schema;
 
 /// One token's worth of an answer.
@@ -92,9 +93,9 @@ impl Answer {
     }
 
     fn is_over(&self) -> bool {
-        self.thinking.left == 0
+        self.thinking.is_over()
             && match &self.content {
-                Content::Prose(words) => words.left == 0,
+                Content::Prose(words) => words.is_over(),
                 Content::Text(pieces) => pieces.len() == 0,
                 Content::Calls { quiet, calls } => *quiet == 0 && calls.is_empty(),
             }
@@ -199,104 +200,6 @@ fn until_stop(words: Words, stops: &[String]) -> Vec<String> {
     said
 }
 
-/// Prose of a set length: sentences of words, each a token with its leading space.
-#[derive(Clone)]
-struct Words {
-    dice: Dice,
-    left: u32,
-    /// Words of this sentence that are still to come; `None` before the first sentence.
-    sentence: Option<u32>,
-}
-
-impl Words {
-    fn new(dice: &mut Dice, range: std::ops::RangeInclusive<u32>) -> Self {
-        let span = range.end().saturating_sub(*range.start()) as usize + 1;
-        let left = range.start() + dice.below(span) as u32;
-        Self {
-            dice: Dice::new(dice.next()),
-            left,
-            sentence: None,
-        }
-    }
-}
-
-impl Iterator for Words {
-    type Item = &'static str;
-
-    fn next(&mut self) -> Option<&'static str> {
-        self.left = self.left.checked_sub(1)?;
-        let sentence = self.sentence;
-        self.sentence = match sentence {
-            Some(words) if words > 0 => Some(words - 1),
-            // A full stop ends the sentence; the word after it begins one.
-            Some(_) => None,
-            None => Some(4 + self.dice.below(9) as u32),
-        };
-        let list = match sentence {
-            Some(0) => &ENDINGS[..],
-            Some(_) => &WORDS[..],
-            None => &OPENINGS[..],
-        };
-        let word = list[self.dice.below(list.len())];
-        Some(word)
-    }
-}
-
-const ENDINGS: [&str; 6] = [".", ".", ".", "!", "?", "…\n\n"];
-const OPENINGS: [&str; 10] = [
-    "The", " A", " Every", " Some", " That", " This", " One", " Each", " Perhaps", " Here",
-];
-const WORDS: [&str; 48] = [
-    " fleet",
-    " server",
-    " answers",
-    " quickly",
-    " when",
-    " its",
-    " queue",
-    " is",
-    " short",
-    " and",
-    " the",
-    " model",
-    " stays",
-    " warm",
-    " in",
-    " memory",
-    " while",
-    " a",
-    " request",
-    " waits",
-    " for",
-    " café",
-    " naïve",
-    " token",
-    " to",
-    " arrive",
-    " →",
-    " with",
-    " care",
-    " over",
-    " many",
-    " streams",
-    " 🙂",
-    " that",
-    " never",
-    " break",
-    " until",
-    " each",
-    " word",
-    " has",
-    " been",
-    " said",
-    " 1 < 2",
-    " R&D",
-    " \"quoted\"",
-    " across",
-    " slow",
-    " networks",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +237,9 @@ mod tests {
         let (pieces, ending) = said(HI, "llama3.2");
         assert_eq!(said(HI, "llama3.2").0, pieces);
         assert_eq!(ending, Ending::Stop);
+        let text = content(&pieces);
+        assert!(text.starts_with(char::is_uppercase), "{text}");
+        assert!(text.trim_end().ends_with(['.', '!']), "{text}");
         assert!((24..=96).contains(&pieces.len()));
         assert_ne!(said(&HI.replace("hi", "ho"), "llama3.2").0, pieces);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -268,7 +268,8 @@ impl Server {
         let service =
             service_fn(move |request| routes::answer(server.clone(), in_request.clone(), request));
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+            // Ollama lets idle connections and slow clients be.
+            .header_read_timeout(None)
             .serve_connection(TokioIo::new(Link::new(stream, wire.clone())), service);
         tokio::select! {
             // A client that breaks off is no event here: what it asked for counts as aborted.

@@ -1,0 +1,149 @@
+//! The written form of a fault: the keys of every kind, and their defaults.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::fault::{At, Fault, Harm};
+
+/// A fault as people write it: every key of every kind, checked by `fault`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    kind: Kind,
+    times: Option<u64>,
+    chance: Option<f64>,
+    route: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    ports: Vec<u16>,
+    status: Option<u16>,
+    body: Option<String>,
+    retry_after: Option<Value>,
+    message: Option<String>,
+    tokens: Option<u64>,
+    bytes: Option<u64>,
+    at: Option<Place>,
+    #[serde(default)]
+    reset: bool,
+    seconds: Option<Seconds>,
+    after: Option<Seconds>,
+    back_after: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Refuse,
+    Silent,
+    Status,
+    Error,
+    Cut,
+    OneByte,
+    Stall,
+    SlowLoad,
+    Die,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    Head,
+    Body,
+}
+
+impl Written {
+    /// The fault, if its keys make one; the error says what is missing.
+    pub(super) fn fault(self) -> Result<Fault, &'static str> {
+        if self
+            .chance
+            .is_some_and(|chance| !(0.0..=1.0).contains(&chance))
+        {
+            return Err("`chance` is a probability, from 0 to 1");
+        }
+        let mut ports = self.ports.clone();
+        ports.extend(self.port);
+        Ok(Fault {
+            harm: self.harm()?,
+            times: self.times,
+            chance: self.chance,
+            route: self.route,
+            ports,
+        })
+    }
+
+    fn harm(&self) -> Result<Harm, &'static str> {
+        let seconds = self.seconds.as_ref().map(|seconds| seconds.0);
+        let back_after = self.back_after.as_ref().map(|seconds| seconds.0);
+        Ok(match self.kind {
+            Kind::Refuse => Harm::Refuse { back_after },
+            Kind::Silent => Harm::Silent,
+            Kind::Status => Harm::Status {
+                status: match self.status.unwrap_or(500) {
+                    status @ 200..=599 => status,
+                    _ => return Err("`status` is a status from 200 to 599"),
+                },
+                body: self.body.clone(),
+                retry_after: self.retry_after.as_ref().map(|value| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                }),
+            },
+            Kind::Error => Harm::Error {
+                tokens: self.tokens.unwrap_or(0),
+                message: self.message.clone().unwrap_or_else(|| {
+                    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details".into()
+                }),
+            },
+            Kind::Cut => Harm::Cut {
+                at: self.place().unwrap_or(At::Bytes(0)),
+                reset: self.reset,
+            },
+            Kind::OneByte => Harm::OneByte {
+                pause: seconds.unwrap_or_default(),
+            },
+            Kind::Stall => Harm::Stall {
+                at: self.place().unwrap_or(At::Head),
+                time: seconds.ok_or("`stall` needs `seconds`")?,
+            },
+            Kind::SlowLoad => Harm::SlowLoad {
+                extra: seconds.ok_or("`slow_load` needs `seconds`")?,
+            },
+            Kind::Die => Harm::Die {
+                after: self.after.as_ref().map_or(Duration::ZERO, |after| after.0),
+                back_after,
+            },
+        })
+    }
+
+    fn place(&self) -> Option<At> {
+        self.tokens
+            .map(At::Tokens)
+            .or(self.bytes.map(At::Bytes))
+            .or(self.at.as_ref().map(|place| match place {
+                Place::Head => At::Head,
+                Place::Body => At::Body,
+            }))
+    }
+}
+
+/// Seconds as a number, or a time such as `300ms`.
+struct Seconds(Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(f64),
+            Text(String),
+        }
+        let time = match Form::deserialize(deserializer)? {
+            Form::Number(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Form::Text(text) => humantime::parse_duration(&text).ok(),
+        };
+        time.map(Self)
+            .ok_or_else(|| serde::de::Error::custom("not a time: expected seconds or `300ms`"))
+    }
+}
