@@ -185,6 +185,7 @@ impl Visitor {
             },
             strike: std::mem::take(&mut self.strike),
             wire: self.wire.clone(),
+            streams: ask.stream,
             seat,
         })))
     }
@@ -229,6 +230,7 @@ pub(super) struct Generation {
     metrics: Metrics,
     strike: Strike,
     wire: Wire,
+    streams: bool,
     seat: Seat,
 }
 
@@ -275,15 +277,18 @@ impl Generation {
 
     /// Stalls and cuts, where it is time for them; an error line is returned.
     async fn go_wrong(&mut self) -> Option<String> {
-        let here = |at: At| at == At::Tokens(self.made) || (at == At::Body && self.made == 0);
-        if let Some(found) = self.strike.stalls.iter().position(|(at, _)| here(*at)) {
+        if let Some(found) = self
+            .strike
+            .stalls
+            .iter()
+            .position(|(at, _)| self.is_at(*at))
+        {
             let (_, time) = self.strike.stalls.swap_remove(found);
             tokio::time::sleep(time).await;
             self.decode_began += time;
         }
-        let here = |at: At| at == At::Tokens(self.made) || (at == At::Body && self.made == 0);
         if let Some((at, reset)) = self.strike.cut
-            && here(at)
+            && self.is_at(at)
         {
             // What has been said is sent before the connection ends.
             self.wire.flushed().await;
@@ -294,6 +299,11 @@ impl Generation {
             .error
             .take_if(|(tokens, _)| *tokens == self.made)
             .map(|(_, message)| message)
+    }
+
+    /// Whether the answer has come to this place. The body of a whole answer begins only after its last token.
+    fn is_at(&self, at: At) -> bool {
+        at == At::Tokens(self.made) || (at == At::Body && self.streams && self.made == 0)
     }
 
     fn done(&mut self, ending: Ending) -> Done {

@@ -52,15 +52,20 @@ pub(super) async fn answer(
         return Ok(reply);
     }
     let pause = strike.stall(At::Body);
+    let cut = strike.cut.filter(|(at, _)| *at == At::Body);
+    let in_body = wire.clone();
     let visitor = Visitor {
         server,
         wire,
         strike,
     };
     let reply = dispatch(visitor, &method, &path, &body).await;
-    Ok(match pause {
-        Some(time) => hold_back(reply, time),
-        None => reply,
+    Ok(match (pause, cut) {
+        (None, None) => reply,
+        (pause, cut) => {
+            let cut = cut.map(|(_, reset)| (in_body, reset));
+            hold_back(reply, pause.unwrap_or_default(), cut)
+        }
     })
 }
 
@@ -146,14 +151,19 @@ fn error_status(status: &Status) -> Reply {
     reply
 }
 
-/// Sends the head now and the body later; streams of tokens see to it themselves.
-fn hold_back(reply: Reply, time: Duration) -> Reply {
+/// Sends the head now and the body after `pause`, or never; streams of tokens see to it themselves.
+fn hold_back(reply: Reply, pause: Duration, cut: Option<(Wire, bool)>) -> Reply {
     let (mut head, body) = reply.into_parts();
     let body = match body {
         Body::Whole(Some(bytes)) => {
             head.headers.insert(CONTENT_LENGTH, bytes.len().into());
             Body::flow(move |lines| async move {
-                tokio::time::sleep(time).await;
+                tokio::time::sleep(pause).await;
+                if let Some((wire, reset)) = cut {
+                    wire.flushed().await;
+                    wire.cut_after(0, reset);
+                    std::future::pending::<()>().await;
+                }
                 // No receiver, no client: there is nobody to tell.
                 let _ = lines.send(bytes).await;
             })

@@ -148,6 +148,19 @@ async fn a_stall_before_the_body_sends_the_head() {
 }
 
 #[tokio::test]
+async fn a_cut_before_the_body_sends_the_head() {
+    let running = fast("llama3.2").await;
+    let whole = CHAT.replace("]}", r#"],"stream":false}"#);
+    for body in [CHAT, &whole] {
+        running.inject(&fault("cut:times=1,at=body"));
+        let mut stream = begin(&running, "/api/chat", body).await;
+        let (seen, end) = read_all(&mut stream).await;
+        end.unwrap();
+        assert!(seen.starts_with(b"HTTP/1.1 200 OK") && seen.ends_with(b"\r\n\r\n"));
+    }
+}
+
+#[tokio::test]
 async fn silence_lasts_until_the_client_leaves() {
     let running = fast("llama3.2").await;
     running.inject(&fault("silent:times=1"));
