@@ -1,0 +1,249 @@
+//! Imports point down only: reads every `crate::` path in `src/` and holds it against the floors of
+//! `ARCHITECTURE.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every module of the crate's root and its floor; a module may use those on lower floors.
+const FLOORS: &[(&str, u8)] = &[
+    ("main", 8),
+    ("cli", 7),
+    ("config", 6),
+    ("proxy", 5),
+    ("admin", 4),
+    ("admission", 3),
+    ("fleet", 2),
+    ("dialect", 0),
+    ("wire", 0),
+    ("settings", 0),
+    ("metrics", 0),
+    ("error", 0),
+    ("ids", 0),
+];
+
+/// What may be used from the same floor: dialects are made of frames.
+const SAME_FLOOR: &[(&str, &str)] = &[("dialect", "wire")];
+
+/// The simulated servers stand apart: (what they may use, who may use them).
+const SIM: (&[&str], &[&str]) = (&["wire", "dialect"], &["cli"]);
+
+fn floor(module: &str) -> Option<u8> {
+    FLOORS
+        .iter()
+        .find(|(name, _)| *name == module)
+        .map(|(_, floor)| *floor)
+}
+
+/// Why `user` may not name `used`, if so.
+fn objection(user: &str, used: &str) -> Option<String> {
+    let (sim_uses, sim_users) = SIM;
+    let allowed = match (user, used) {
+        _ if user == used => true,
+        ("sim", _) => sim_uses.contains(&used),
+        (_, "sim") => sim_users.contains(&user),
+        _ => {
+            let (Some(above), Some(below)) = (floor(user), floor(used)) else {
+                return Some(format!("{user} or {used} has no floor"));
+            };
+            below < above || SAME_FLOOR.contains(&(user, used))
+        }
+    };
+    (!allowed).then(|| format!("{user} may not use {used}"))
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
+}
+
+/// Every Rust file beneath `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The names of the module that `file` is, from the crate's root: `src/fleet/tests/mod.rs` is
+/// `["fleet", "tests"]`, and the root itself is empty.
+fn module_path(file: &Path) -> Vec<String> {
+    let relative = file.strip_prefix(source("")).unwrap().with_extension("");
+    let mut names: Vec<String> = relative
+        .iter()
+        .map(|name| name.to_str().unwrap().to_owned())
+        .collect();
+    if names.last().is_some_and(|name| name == "mod") || names == ["lib"] {
+        names.pop();
+    }
+    names
+}
+
+/// The modules of the crate's root that `text` names, by `crate::`, `remuda::`, or as many `super::`
+/// as lead there from a module that is `depth` below it.
+fn used_modules(text: &str, depth: usize) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    // Indentation of the inline modules around a line; stock rustfmt closes each with `}` at its own.
+    let mut inline: Vec<usize> = Vec::new();
+    let code: Vec<&str> = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect();
+    for (index, line) in code.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        if line.trim() == "}" && inline.last() == Some(&indent) {
+            inline.pop();
+        }
+        for root in ["crate::", "remuda::"] {
+            for (at, _) in line.match_indices(root) {
+                let before = line[..at].chars().next_back();
+                if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                    used.extend(first_names(&line[at + root.len()..], &code[index + 1..]));
+                }
+            }
+        }
+        let supers = "super::".repeat(depth + inline.len());
+        if !supers.is_empty()
+            && let Some(at) = line.find(&supers)
+        {
+            let rest = line[at + supers.len()..].trim_start_matches("super::");
+            used.extend(first_names(rest, &code[index + 1..]));
+        }
+        if line.trim_end().ends_with('{') && line.split_whitespace().any(|word| word == "mod") {
+            inline.push(indent);
+        }
+    }
+    used
+}
+
+/// The first name of a path, or of every path in a group that `rest` opens and `following` may close.
+fn first_names(rest: &str, following: &[&str]) -> Vec<String> {
+    let name = |path: &str| -> String {
+        path.trim()
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![name(rest)];
+    };
+    let mut names = Vec::new();
+    let mut depth = 1;
+    let mut path = String::new();
+    for c in group
+        .chars()
+        .chain(following.iter().flat_map(|line| line.chars()))
+    {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => names.push(name(&std::mem::take(&mut path))),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if c != ',' || depth > 1 {
+            path.push(c);
+        }
+    }
+    names.push(name(&path));
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+#[test]
+fn every_module_of_the_root_has_one_floor() {
+    let mut modules: Vec<String> = fs::read_dir(source(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().with_extension(""))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name != "lib")
+        .collect();
+    modules.sort();
+    let mut listed: Vec<&str> = FLOORS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["sim"])
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(modules, listed, "give a new module its floor in this test");
+}
+
+#[test]
+fn imports_point_down_only() {
+    let mut objections = Vec::new();
+    let mut seen = 0;
+    for file in files(&source("")) {
+        let module = module_path(&file);
+        let Some(user) = module.first() else {
+            continue;
+        };
+        let text = fs::read_to_string(&file).unwrap();
+        for used in used_modules(&text, module.len()) {
+            seen += 1;
+            if let Some(objection) = objection(user, &used) {
+                objections.push(format!("{}: {objection}", file.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were found");
+    assert_eq!(objections, [""; 0]);
+}
+
+#[test]
+fn the_floors_hold() {
+    for (user, used) in [
+        ("fleet", "admission"),
+        ("admission", "proxy"),
+        ("wire", "dialect"),
+        ("settings", "ids"),
+        ("proxy", "config"),
+        ("proxy", "sim"),
+        ("sim", "fleet"),
+        ("fleet", "unlisted"),
+    ] {
+        assert!(objection(user, used).is_some(), "{user} -> {used}");
+    }
+    for (user, used) in [
+        ("proxy", "admin"),
+        ("dialect", "wire"),
+        ("cli", "sim"),
+        ("sim", "dialect"),
+        ("fleet", "fleet"),
+        ("main", "cli"),
+    ] {
+        assert_eq!(objection(user, used), None, "{user} -> {used}");
+    }
+}
+
+#[test]
+fn paths_are_found_however_they_are_written() {
+    let text = "\
+//! Not `crate::prose`.
+use crate::one::Thing;
+use crate::{two::{A, b::C}, three,
+    four};
+pub(super) fn f(x: crate::five::T) {} // crate::comment
+use my_crate::no;
+use super::super::six::S;
+use super::sibling;
+mod tests {
+    use super::super::super::seven;
+    use super::super::inner;
+}
+use super::super::eight;
+";
+    let expected = [
+        "one", "two", "three", "four", "five", "six", "seven", "eight",
+    ];
+    let expected: BTreeSet<String> = expected.map(str::to_owned).into();
+    assert_eq!(used_modules(text, 2), expected);
+}
