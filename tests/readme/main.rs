@@ -1,0 +1,53 @@
+//! What the README says is so: its examples are configurations, its commands run, its tables are
+//! complete, its links lead somewhere.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod commands;
+mod demo;
+mod page;
+mod tables;
+
+use demo::{remuda, succeed};
+use page::{anchors, blocks, links, readme, repository};
+
+#[test]
+fn examples_are_configurations() {
+    for example in blocks(&readme(), "yaml") {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("remuda.yaml"), &example).unwrap();
+        let mut check = remuda(directory.path());
+        check.arg("check");
+        succeed(&mut check);
+        let warnings = check.output().unwrap().stderr;
+        assert_eq!(String::from_utf8_lossy(&warnings), "", "{example}");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ] {
+        let page = std::fs::read_to_string(repository(name)).unwrap();
+        let anchors = anchors(&page);
+        for link in links(&page)
+            .into_iter()
+            .filter(|link| !link.starts_with("https://"))
+        {
+            match link.strip_prefix('#') {
+                Some(anchor) => assert!(
+                    anchors.iter().any(|known| known == anchor),
+                    "{name}: {link}"
+                ),
+                None => assert!(
+                    repository(link).exists() || link.starts_with("docs/"),
+                    "{name}: {link}"
+                ),
+            }
+        }
+    }
+}

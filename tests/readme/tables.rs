@@ -1,0 +1,269 @@
+//! The README's tables against the program: keys and defaults, routes, metrics, variables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remuda::dialect::ollama::ROUTES;
+use serde_yaml::Value;
+
+use crate::demo::{Demo, remuda, succeed};
+use crate::page::{code, readme, repository, rows};
+
+/// The documented configuration; with `all`, its `#key:` lines are made active.
+fn documented(all: bool) -> Value {
+    let text = std::fs::read_to_string(repository("conf/remuda.yaml")).unwrap();
+    let lines = text.lines().map(|line| {
+        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+        match rest.strip_prefix('#') {
+            // `#  - url`: an item of a list, indented beneath its key.
+            Some(key) if all && (key.starts_with("  ") || !key.starts_with(' ')) => {
+                format!("{indent}{key}\n")
+            }
+            _ => format!("{line}\n"),
+        }
+    });
+    serde_yaml::from_str(&lines.collect::<String>()).unwrap()
+}
+
+/// Dotted keys of everything that is no mapping, with the text of a scalar.
+fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>>) {
+    match value {
+        Value::Mapping(mapping) => {
+            for (key, value) in mapping {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                let path = format!("{prefix}{dot}{}", key.as_str().unwrap());
+                if !value.is_mapping() && path != "providers" {
+                    let text = serde_yaml::to_string(value).unwrap();
+                    let scalar = (!value.is_sequence()).then(|| text.trim_end().to_owned());
+                    found.insert(path.clone(), scalar);
+                }
+                keys(&path, value, found);
+            }
+        }
+        Value::Sequence(items) => {
+            for item in items {
+                keys(&format!("{prefix}[]"), item, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_has_a_row_with_its_default() {
+    let (mut all, mut active) = (BTreeMap::new(), BTreeMap::new());
+    keys("", &documented(true), &mut all);
+    keys("", &documented(false), &mut active);
+    let page = readme();
+    let rows = rows(&page, "Key");
+    let listed: Vec<&str> = rows.iter().map(|row| code(&row[0])[0]).collect();
+    let unique: BTreeSet<&str> = listed.iter().copied().collect();
+    assert_eq!(unique.len(), listed.len(), "a key is listed twice");
+    assert_eq!(unique, all.keys().map(String::as_str).collect());
+    for (key, row) in listed.iter().zip(&rows) {
+        let stated = code(&row[1]).first().map(|text| (*text).to_owned());
+        let expected = match *key {
+            "providers[].name" => None,
+            key => active.get(key).cloned().flatten(),
+        };
+        assert_eq!(stated, expected, "the default of {key}");
+    }
+}
+
+#[test]
+fn every_route_has_a_row() {
+    let page = readme();
+    let listed: BTreeSet<String> = rows(&page, "Route")
+        .iter()
+        .flat_map(|row| {
+            code(&row[0])
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .filter(|route| !route.contains("/__proxy/"))
+        .filter(|route| {
+            !["GET /metrics", "GET /health", "GET /health/ready"].contains(&route.as_str())
+        })
+        .collect();
+    let known: BTreeSet<String> = ROUTES
+        .iter()
+        .map(|route| {
+            let argument = match route.path {
+                "/api/blobs/" => "{digest}",
+                _ if route.segment => "{model}",
+                _ => "",
+            };
+            format!("{} {}{argument}", route.method, route.path)
+        })
+        .collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn the_other_routes_answer_as_their_rows_say() {
+    let demo = Demo::start();
+    let page = readme();
+    let answers = rows(&page, "Route").into_iter().chain(rows(&page, "Route"));
+    let mut asked = 0;
+    for route in answers.flat_map(|row| {
+        code(&row[0])
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    }) {
+        let Some(path) = route
+            .strip_prefix("GET ")
+            .filter(|path| !path.contains('{'))
+        else {
+            continue;
+        };
+        let of_admin = ["/metrics", "/health"]
+            .iter()
+            .any(|start| path.starts_with(start));
+        let port = if of_admin { 11435 } else { 11434 };
+        assert_ne!(
+            demo.curl(&format!("curl http://localhost:{port}{path}")),
+            "",
+            "{route}"
+        );
+        asked += 1;
+    }
+    assert!(asked > 8, "{asked}");
+    let health = demo.curl("curl http://localhost:11434/__proxy/health");
+    assert!(page.contains(&health), "{health}");
+    assert_eq!(
+        demo.curl("curl http://localhost:11435/__proxy/health"),
+        health
+    );
+}
+
+/// Kind and labels of each metric that is exposed; buckets and the like under their family's name.
+fn exposed(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut families = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = family.split_once(' ').unwrap();
+            families.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else if !line.starts_with('#') {
+            let (sample, rest) = line.split_once(['{', ' ']).unwrap();
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| {
+                    sample
+                        .strip_suffix(end)
+                        .filter(|name| families.contains_key(*name))
+                })
+                .unwrap_or(sample);
+            let labels = rest.rsplit_once("\"}").map_or("", |(labels, _)| labels);
+            let names = labels
+                .split("\",")
+                .filter_map(|pair| pair.split_once("=\""));
+            let known = &mut families.get_mut(family).unwrap().1;
+            known.extend(
+                names
+                    .map(|(name, _)| name.to_owned())
+                    .filter(|name| name != "le"),
+            );
+        }
+    }
+    families
+}
+
+#[test]
+fn every_metric_has_a_row() {
+    let demo = Demo::start();
+    let page = readme();
+    let chat = page
+        .lines()
+        .find(|line| line.contains("/api/chat -d"))
+        .unwrap();
+    demo.curl(chat);
+    // gemma3 is on disk but not loaded: a cold load.
+    demo.curl(&chat.replace("llama3.2", "gemma3"));
+    let exposed = exposed(&demo.curl("curl http://localhost:11435/metrics"));
+    let source = include_str!("../../src/metrics.rs");
+    let mut listed = BTreeSet::new();
+    for row in rows(&page, "Metric") {
+        let name = code(&row[0])[0].to_owned();
+        let labels: BTreeSet<String> = code(&row[2]).into_iter().map(str::to_owned).collect();
+        match exposed.get(&name) {
+            Some(known) => assert_eq!(&(row[1].clone(), labels), known, "{name}"),
+            // A family without a sample is not exposed, such as that of broken streams.
+            None => assert!(source.contains(&format!("\"{name}\"")), "{name}"),
+        }
+        listed.insert(name);
+    }
+    let names: BTreeSet<String> = exposed.into_keys().collect();
+    assert_eq!(names.difference(&listed).collect::<Vec<_>>(), [""; 0]);
+    let mentioned = code(&page)
+        .into_iter()
+        .filter(|text| text.starts_with("remuda_") && *text != "remuda_provider")
+        .map(|text| text.split('{').next().unwrap());
+    assert_eq!(
+        mentioned
+            .filter(|name| !listed.contains(*name))
+            .collect::<Vec<_>>(),
+        [""; 0]
+    );
+}
+
+/// Variables of the port-range balancer with their documented defaults.
+fn variables(page: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for row in rows(page, "Variable") {
+        let (names, defaults) = (code(&row[0]), code(&row[1]));
+        assert_eq!(names.len(), defaults.len(), "{row:?}");
+        let pairs = names.into_iter().zip(defaults);
+        found.extend(pairs.map(|(name, default)| (name.to_owned(), default.to_owned())));
+    }
+    found
+}
+
+#[test]
+fn every_variable_is_read_and_has_its_default() {
+    let empty = tempfile::tempdir().unwrap();
+    let page = readme();
+    let variables = variables(&page);
+    let without = succeed(remuda(empty.path()).arg("check"));
+    let with_defaults = succeed(remuda(empty.path()).arg("check").envs(&variables));
+    assert_eq!(with_defaults, without);
+    let also = page
+        .split("Environment: ")
+        .skip(1)
+        .flat_map(|rest| code(rest.split('|').next().unwrap()));
+    for name in also.chain(variables.keys().map(String::as_str)) {
+        let wrong = remuda(empty.path())
+            .arg("check")
+            .env(name, "x x")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&wrong.stderr);
+        assert!(
+            !wrong.status.success() && text.contains(name),
+            "{name}: {text}"
+        );
+    }
+}
+
+#[test]
+fn every_status_has_a_row() {
+    let page = readme();
+    let listed: BTreeSet<String> = rows(&page, "Status")
+        .iter()
+        .flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let mut used = BTreeSet::new();
+    for entry in std::fs::read_dir(repository("src/proxy")).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(code) = std::fs::read_to_string(&path) else {
+            continue; // A folder.
+        };
+        let made = code.split("Failure::new(").chain(code.split("\"HTTP/1.1 "));
+        used.extend(made.map(str::trim_start).filter_map(|rest| {
+            let digits = rest.get(..3)?;
+            digits.parse::<u16>().ok().map(|_| digits.to_owned())
+        }));
+    }
+    assert!(used.len() > 8, "{used:?}");
+    assert_eq!(used.difference(&listed).collect::<Vec<_>>(), [""; 0]);
+}
