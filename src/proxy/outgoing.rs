@@ -1,7 +1,7 @@
 //! Bytes on their way to the client: pieces that arrive together leave together, and of a streamed
 //! answer only whole lines leave, so that an error line can follow wherever the backend breaks off.
 
-use memchr::memrchr;
+use memchr::{memrchr, memrchr_iter};
 
 /// Bytes of an unfinished line held at most: what Ollama's own client accepts as a line.
 const MAX_LINE: usize = 8 * 1024 * 1024;
@@ -10,22 +10,36 @@ const ENOUGH: usize = 32 * 1024;
 /// A buffer that a large line has grown beyond this is given back.
 const KEPT: usize = 64 * 1024;
 
+/// What an answer is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// One body, which is sent as it comes.
+    Body,
+    /// Lines that end with a newline.
+    Line,
+    /// Server-sent events, which end with an empty line.
+    Event,
+}
+
 /// The bytes between a read and a write; reused for the whole answer.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     /// How many of `bytes` may be sent.
     whole: usize,
-    lines: bool,
+    unit: Unit,
+    /// What may be sent stops inside a unit that was too large to be held.
+    inside: bool,
 }
 
 impl Outgoing {
-    /// `lines`: whether the answer is lines or events, of which only whole ones are sent.
-    pub(super) fn new(lines: bool) -> Self {
+    /// Of lines and events only whole ones are sent.
+    pub(super) fn new(unit: Unit) -> Self {
         Self {
             bytes: Vec::new(),
             whole: 0,
-            lines,
+            unit,
+            inside: false,
         }
     }
 
@@ -33,11 +47,31 @@ impl Outgoing {
     pub(super) fn push(&mut self, piece: &[u8]) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(piece);
-        if !self.lines || self.bytes.len() - self.whole > MAX_LINE {
-            self.whole = self.bytes.len();
-        } else if let Some(last) = memrchr(b'\n', piece) {
-            self.whole = before + last + 1;
+        let end = match self.unit {
+            Unit::Body => Some(self.bytes.len()),
+            Unit::Line => memrchr(b'\n', piece).map(|last| before + last + 1),
+            Unit::Event => self.event_end(before),
+        };
+        if let Some(end) = end {
+            self.whole = end;
+            self.inside = false;
         }
+        if self.bytes.len() - self.whole > MAX_LINE {
+            self.whole = self.bytes.len();
+            self.inside = true;
+        }
+    }
+
+    /// Where the last event ends whose end is at `from` or later.
+    fn event_end(&self, from: usize) -> Option<usize> {
+        memrchr_iter(b'\n', &self.bytes[from..])
+            .map(|at| from + at)
+            .find(|at| {
+                let line = &self.bytes[..*at];
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                line.ends_with(b"\n") || (line.is_empty() && !self.inside)
+            })
+            .map(|at| at + 1)
     }
 
     /// Whether enough is gathered to be worth a write of its own.
@@ -57,6 +91,16 @@ impl Outgoing {
         if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
+    }
+
+    /// Whether what may be sent is all that came, to the end of a unit.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole == self.bytes.len() && !self.inside
+    }
+
+    /// Whether what may be sent stops inside a unit, which must be ended before another can follow.
+    pub(super) fn inside(&self) -> bool {
+        self.inside
     }
 
     /// The backend ended properly: an unfinished line is all there will be.
@@ -82,7 +126,7 @@ mod tests {
             size in 1usize..20,
             every in 1usize..4,
         ) {
-            let mut outgoing = Outgoing::new(true);
+            let mut outgoing = Outgoing::new(Unit::Line);
             let mut sent = Vec::new();
             for (index, piece) in bytes.chunks(size).enumerate() {
                 outgoing.push(piece);
@@ -98,8 +142,44 @@ mod tests {
     }
 
     #[test]
+    fn events_pass_whole_however_they_are_split() {
+        let events = b"data: a\n\nevent: b\r\ndata: b\r\n\r\ndata: c\ndata: d\n\n";
+        let ends = [9, 30, events.len()];
+        for split in 0..=events.len() {
+            let mut outgoing = Outgoing::new(Unit::Event);
+            let mut sent = Vec::new();
+            let (first, second) = events.split_at(split);
+            outgoing.push(first);
+            send(&mut outgoing, &mut sent);
+            let whole = ends.iter().rev().find(|end| **end <= split);
+            assert_eq!(
+                sent,
+                events[..whole.copied().unwrap_or(0)],
+                "split at {split}"
+            );
+            assert_eq!(outgoing.is_whole(), split == 0 || ends.contains(&split));
+            outgoing.push(second);
+            send(&mut outgoing, &mut sent);
+            assert_eq!(sent, events, "split at {split}");
+            assert!(outgoing.is_whole());
+        }
+    }
+
+    #[test]
+    fn a_unit_too_large_to_be_held_is_known_to_be_open() {
+        let mut outgoing = Outgoing::new(Unit::Line);
+        outgoing.push(&vec![b'x'; MAX_LINE + 1]);
+        assert!(outgoing.inside());
+        outgoing.sent();
+        outgoing.push(b"xx");
+        assert!(outgoing.inside() && outgoing.ready().is_empty());
+        outgoing.push(b"\n");
+        assert!(!outgoing.inside() && outgoing.is_whole());
+    }
+
+    #[test]
     fn an_endless_line_does_not_grow_without_bound() {
-        let mut outgoing = Outgoing::new(true);
+        let mut outgoing = Outgoing::new(Unit::Line);
         let mut sent = Vec::new();
         let piece = vec![b'x'; 1024 * 1024];
         for _ in 0..20 {
@@ -112,7 +192,7 @@ mod tests {
 
     #[test]
     fn other_bodies_are_not_held() {
-        let mut outgoing = Outgoing::new(false);
+        let mut outgoing = Outgoing::new(Unit::Body);
         outgoing.push(b"{\"half");
         assert_eq!(outgoing.ready(), b"{\"half");
     }

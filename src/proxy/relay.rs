@@ -16,9 +16,9 @@ use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::Stop;
 use super::heads;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Unit};
 use super::upstream::Upstream;
-use crate::dialect::ollama::{Ending, ErrorStyle, STREAM_BROKEN, Tap};
+use crate::dialect::ollama::{self, Ending, ErrorStyle, STREAM_BROKEN, Tap};
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
@@ -54,10 +54,14 @@ impl Gateway {
         let head = self
             .answer_head(&answer.head, ctx, framing)
             .map_err(|_| Stop::Broken)?;
-        let lines = answer.tap.streams();
+        let unit = match job.operation.framing() {
+            _ if !answer.tap.streams() => Unit::Body,
+            ollama::Framing::Sse => Unit::Event,
+            _ => Unit::Line,
+        };
         ctx.outcome.status = head.status.as_u16();
         client::write_head(client, head).await?;
-        let mut outgoing = Outgoing::new(lines);
+        let mut outgoing = Outgoing::new(unit);
         outgoing.push(&answer.begun);
         answer.begun = bytes::BytesMut::new();
         let end = if answer.ended {
@@ -68,7 +72,7 @@ impl Gateway {
         };
         let ending = answer.tap.finish();
         self.note(ctx, &answer.tap);
-        let result = conclude(client, ctx, job, lines, &mut outgoing, &end, ending).await;
+        let result = conclude(client, ctx, job, unit, &mut outgoing, &end, ending).await;
         if matches!(end, End::Whole) {
             answer.upstream.release().await;
         }
@@ -228,7 +232,7 @@ async fn conclude(
     client: &mut ServerSession,
     ctx: &mut Ctx,
     job: &Job,
-    lines: bool,
+    unit: Unit,
     outgoing: &mut Outgoing,
     end: &End,
     ending: Ending,
@@ -241,16 +245,24 @@ async fn conclude(
             ctx.outcome.broken = ending == Ending::Error && ctx.outcome.status == 200;
             return Ok(ending == Ending::Complete);
         }
+        // The last line or event has come, and nothing after it: only the transport's own end is missing.
+        End::Broken(_)
+            if unit != Unit::Body && ending != Ending::Incomplete && outgoing.is_whole() =>
+        {
+            client::finish(client).await?;
+            ctx.outcome.broken = ending == Ending::Error;
+            return Ok(ending == Ending::Complete);
+        }
         End::Whole => STREAM_BROKEN,
         End::Broken(text) => text,
     };
     ctx.outcome.broken = true;
     ctx.outcome.code = Some("broken_stream");
-    if !lines {
+    if unit == Unit::Body {
         return Err(Stop::Broken);
     }
-    // Whatever stopped inside a line was never sent.
-    let last = ErrorStyle::of(job.operation).stream_end(502, text, false);
+    // Whatever stopped inside a line was never sent, unless it was too large to be held.
+    let last = ErrorStyle::of(job.operation).stream_end(502, text, outgoing.inside());
     ctx.outcome.bytes += last.len() as u64;
     client::write_piece(client, &last).await?;
     client::finish(client).await?;
