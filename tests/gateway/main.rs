@@ -8,4 +8,5 @@
 )]
 
 mod failover;
+mod streaming;
 mod support;

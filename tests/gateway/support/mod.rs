@@ -17,6 +17,7 @@ mod upstream;
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub(crate) use config::Config;
@@ -75,4 +76,25 @@ pub(crate) fn lines(body: &[u8]) -> Vec<serde_json::Value> {
 /// Whether a stream's last line says that it is done.
 pub(crate) fn is_done(lines: &[serde_json::Value]) -> bool {
     lines.last().is_some_and(|line| line["done"] == true)
+}
+
+/// Runs `futures` at the same time and gives what they gave, in their order.
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, slot) in running.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *slot = Some(value);
+            }
+        }
+        match done.iter().all(Option::is_some) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
 }
