@@ -24,8 +24,6 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer is waited for after the backend stopped taking the request's body.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
-/// Pooled connections that may turn out to be closed before a new one is made.
-const STALE_CONNECTIONS: u32 = 3;
 
 /// What every attempt at one request has in common.
 pub(super) struct Job {
@@ -38,7 +36,6 @@ pub(super) struct Job {
 /// An answer that has begun.
 pub(super) struct Answer {
     pub(super) upstream: Upstream,
-    pub(super) head: ResponseHeader,
     /// The body as far as it has been read.
     pub(super) begun: BytesMut,
     /// The body has come to its end.
@@ -78,12 +75,25 @@ impl Setback {
         }
     }
 
-    fn reset() -> Self {
+    pub(super) fn reset() -> Self {
         Self::next(AttemptOutcome::Reset, fleet::Outcome::Reset)
     }
 
     fn timed_out() -> Self {
         Self::next(AttemptOutcome::Timeout, fleet::Outcome::TimedOut)
+    }
+}
+
+/// Why one exchange over one connection gave no answer.
+pub(super) enum NoAnswer {
+    /// The connection came from the pool and the backend had closed it: to be tried again.
+    Stale,
+    Setback(Setback),
+}
+
+impl From<Setback> for NoAnswer {
+    fn from(setback: Setback) -> Self {
+        NoAnswer::Setback(setback)
     }
 }
 
@@ -103,18 +113,18 @@ impl Gateway {
         backend: &Backend,
         head: RequestHeader,
         deadline: Instant,
-    ) -> Result<Answer, Setback> {
+    ) -> Result<Answer, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
             match tokio::time::timeout_at(deadline.into(), begin(side, job, backend, head)).await {
                 Ok(begun) => begun,
-                Err(_) => Err(Setback::timed_out()),
+                Err(_) => Err(Setback::timed_out().into()),
             }
         };
         tokio::select! {
             biased;
             begun = trying => begun,
-            () = departed(client) => Err(Setback::ClientGone),
+            () = departed(client) => Err(Setback::ClientGone.into()),
         }
     }
 }
@@ -124,17 +134,15 @@ async fn begin(
     job: &Job,
     backend: &Backend,
     head: RequestHeader,
-) -> Result<Answer, Setback> {
-    let mut stale = 0;
-    loop {
-        let mut upstream = side.connections.open(backend).await.map_err(|_| {
+) -> Result<Answer, NoAnswer> {
+    let mut upstream =
+        side.connections.open(backend).await.map_err(|_| {
             Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
         })?;
-        match exchange(&mut upstream, head.clone(), &job.body.bytes).await {
-            Ok(()) => return first_content(upstream, job).await,
-            Err(NoHead::Stale) if stale < STALE_CONNECTIONS => stale += 1,
-            Err(_) => return Err(Setback::reset()),
-        }
+    match exchange(&mut upstream, head, &job.body.bytes).await {
+        Ok(()) => Ok(first_content(upstream, job).await?),
+        Err(NoHead::Stale) => Err(NoAnswer::Stale),
+        Err(NoHead::Broken) => Err(Setback::reset().into()),
     }
 }
 
@@ -170,12 +178,13 @@ async fn exchange(
 }
 
 async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setback> {
-    let head = upstream.head().cloned().ok_or_else(Setback::reset)?;
-    if let Some(setback) = refused(&mut upstream, job, &head).await {
+    let head = upstream.head().ok_or_else(Setback::reset)?;
+    let status = head.status;
+    // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
+    let streams = job.streams && status.is_success() && is_stream(head);
+    if let Some(setback) = refused(&mut upstream, job, status).await {
         return Err(setback);
     }
-    // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
-    let streams = job.streams && head.status.is_success() && is_stream(&head);
     let mut tap = Tap::new(job.operation, streams);
     let mut begun = BytesMut::new();
     let ended = loop {
@@ -191,14 +200,13 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setb
             Err(_) => return Err(Setback::reset()),
         }
     };
-    if head.status.is_success() && job.operation.is_inference() {
+    if status.is_success() && job.operation.is_inference() {
         match tap.first() {
             Some(First::Error { .. }) => {
-                let body = begun.freeze();
                 return Err(Setback::Next {
                     outcome: AttemptOutcome::ErrorLine,
                     report: None,
-                    answer: Some(Box::new(ErrorAnswer { head, body })),
+                    answer: error_answer(&upstream, begun.freeze()),
                 });
             }
             // A 200 without a single line is a runner that died, not an answer.
@@ -208,7 +216,6 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setb
     }
     Ok(Answer {
         upstream,
-        head,
         begun,
         ended,
         tap,
@@ -222,8 +229,7 @@ fn is_stream(head: &ResponseHeader) -> bool {
 }
 
 /// Reads a status that another backend might not give.
-async fn refused(upstream: &mut Upstream, job: &Job, head: &ResponseHeader) -> Option<Setback> {
-    let status = head.status;
+async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Option<Setback> {
     let model_vanished = status == StatusCode::NOT_FOUND && job.operation.is_inference();
     if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || model_vanished) {
         return None;
@@ -231,25 +237,28 @@ async fn refused(upstream: &mut Upstream, job: &Job, head: &ResponseHeader) -> O
     let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
         .await
         .unwrap_or_default();
-    let answer = Box::new(ErrorAnswer {
-        head: without_length(head),
-        body,
-    });
-    if !status.is_server_error() {
-        return Some(Setback::Next {
+    let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
+    let answer = error_answer(upstream, body);
+    match answer {
+        Some(answer) if request_fault => Some(Setback::Final(answer)),
+        answer if status.is_server_error() => Some(Setback::Next {
+            outcome: AttemptOutcome::ServerError,
+            report: Some(fleet::Outcome::ServerError),
+            answer,
+        }),
+        answer => Some(Setback::Next {
             outcome: AttemptOutcome::Refused,
             report: None,
-            answer: Some(answer),
-        });
+            answer,
+        }),
     }
-    if ollama::is_request_fault(&answer.body) {
-        return Some(Setback::Final(answer));
-    }
-    Some(Setback::Next {
-        outcome: AttemptOutcome::ServerError,
-        report: Some(fleet::Outcome::ServerError),
-        answer: Some(answer),
-    })
+}
+
+/// The body may have been cut to its bound, so its length is stated anew when it is relayed.
+fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Box<ErrorAnswer>> {
+    let mut head = upstream.head()?.clone();
+    head.remove_header(&header::CONTENT_LENGTH);
+    Some(Box::new(ErrorAnswer { head, body }))
 }
 
 async fn error_body(upstream: &mut Upstream) -> Bytes {
@@ -262,13 +271,6 @@ async fn error_body(upstream: &mut Upstream) -> Bytes {
         }
     }
     body.freeze()
-}
-
-/// The body may have been cut to its bound, so its length is stated anew.
-fn without_length(head: &ResponseHeader) -> ResponseHeader {
-    let mut head = head.clone();
-    head.remove_header(&header::CONTENT_LENGTH);
-    head
 }
 
 impl Gateway {

@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::attempt::{Answer, ErrorAnswer, Job, Setback};
+use super::attempt::{Answer, ErrorAnswer, Job, NoAnswer, Setback};
 use super::body::Body;
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
@@ -21,6 +21,9 @@ use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{self, Backend};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
+
+/// Pooled connections that may turn out to be closed before an attempt counts as failed.
+const STALE_CONNECTIONS: u32 = 3;
 
 impl Gateway {
     /// Answers one request.
@@ -294,23 +297,25 @@ impl Gateway {
         backend: &Backend,
         total: Option<Instant>,
     ) -> Result<Answer, Setback> {
-        let head = self
-            .upstream_head(session.req_header(), &ctx.inbound, job, backend)
-            .map_err(|_| Setback::Next {
-                outcome: AttemptOutcome::Refused,
-                report: None,
-                answer: None,
-            })?;
         let patience = Instant::now() + self.settings.timeouts.first_byte;
         let deadline = total.map_or(patience, |total| total.min(patience));
-        self.attempt(
-            &mut session.downstream_session,
-            job,
-            backend,
-            head,
-            deadline,
-        )
-        .await
+        let mut stale = 0;
+        loop {
+            let head = self
+                .upstream_head(session.req_header(), &ctx.inbound, job, backend)
+                .map_err(|_| Setback::Next {
+                    outcome: AttemptOutcome::Refused,
+                    report: None,
+                    answer: None,
+                })?;
+            let client = &mut session.downstream_session;
+            match self.attempt(client, job, backend, head, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
+                Err(NoAnswer::Stale) => return Err(Setback::reset()),
+                Err(NoAnswer::Setback(setback)) => return Err(setback),
+            }
+        }
     }
 
     #[expect(

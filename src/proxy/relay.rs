@@ -52,7 +52,7 @@ impl Gateway {
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
         let head = self
-            .answer_head(&answer.head, ctx, framing)
+            .answer_head(answer.upstream.head().ok_or(Stop::Broken)?, ctx, framing)
             .map_err(|_| Stop::Broken)?;
         let unit = match job.operation.framing() {
             _ if !answer.tap.streams() => Unit::Body,
