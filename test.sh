@@ -5,7 +5,7 @@ set -euo pipefail
 cd -- "$(dirname -- "$0")"
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
-needed=(cmake=cmake cc=build-essential python3=python3 node=nodejs npm=npm)
+needed=(cmake=cmake cc=build-essential curl=curl python3=python3 node=nodejs npm=npm)
 python3 -c 'import ensurepip' 2>/dev/null || needed+=(python3-venv)
 tools/need "${needed[@]}"
 if ! command -v promtool >/dev/null; then

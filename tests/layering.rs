@@ -178,6 +178,34 @@ fn every_module_of_the_root_has_one_floor() {
 }
 
 #[test]
+fn the_architecture_shows_the_same_floors() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let shown: BTreeSet<(String, u8)> = page
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let floor: u8 = cells.next()?.parse().ok()?;
+            Some((floor, cells.next()?))
+        })
+        .flat_map(|(floor, modules)| {
+            modules.split('`').skip(1).step_by(2).map(move |name| {
+                (
+                    name.trim_end_matches(['/'])
+                        .trim_end_matches(".rs")
+                        .to_owned(),
+                    floor,
+                )
+            })
+        })
+        .collect();
+    let known = FLOORS
+        .iter()
+        .map(|(name, floor)| ((*name).to_owned(), *floor));
+    assert_eq!(shown, known.collect());
+}
+
+#[test]
 fn imports_point_down_only() {
     let mut objections = Vec::new();
     let mut seen = 0;

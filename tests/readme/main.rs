@@ -9,7 +9,7 @@ mod page;
 mod tables;
 
 use demo::{remuda, succeed};
-use page::{anchors, blocks, links, readme, repository};
+use page::{anchors, blocks, code, links, readme, repository};
 
 #[test]
 fn examples_are_configurations() {
@@ -50,4 +50,26 @@ fn links_lead_somewhere() {
             }
         }
     }
+}
+
+#[test]
+fn named_files_are_there() {
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let page = std::fs::read_to_string(repository(name)).unwrap();
+        for path in code(&page) {
+            let inside = [
+                "src/", "tests/", "conf/", "bench/", "benches/", "./test", ".ci/",
+            ];
+            if inside.iter().any(|start| path.starts_with(start)) {
+                let file = path.split(' ').next().unwrap();
+                assert!(repository(file).exists(), "{name}: {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_oldest_toolchain_is_named() {
+    let oldest = format!("Rust {} or newer", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(readme().contains(&oldest), "{oldest}");
 }
