@@ -2,9 +2,11 @@
 
 mod escape;
 mod scanner;
+mod syntax;
 
 pub use escape::{escape_into, unescape, write_string};
-pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner, SyntaxError};
+pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
+pub use syntax::SyntaxError;
 
 /// A half-open range of bytes within a body: `bytes[start..end]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

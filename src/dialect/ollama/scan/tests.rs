@@ -65,7 +65,7 @@ fn absent_stream_follows_the_operation() {
         );
         assert!(scan(operation, r#"{"stream":true}"#).streams(operation));
         let null = scan(operation, r#"{"stream":true,"stream":null}"#);
-        assert_eq!(null.streams(operation), true, "{operation:?}");
+        assert!(null.streams(operation), "{operation:?}");
     }
 }
 
