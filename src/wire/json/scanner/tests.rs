@@ -203,6 +203,14 @@ proptest! {
     }
 
     #[test]
+    fn agrees_with_serde_json_on_rows_of_numbers(noise in "[0-9,.\\- ]{0,40}", closed in any::<bool>()) {
+        let bytes = format!("[{noise}{}", if closed { "]" } else { "" });
+        prop_assert_eq!(skip(bytes.as_bytes()), reference(bytes.as_bytes()));
+        let row = format!("[{},-1]", noise.replace(|letter: char| !letter.is_ascii_digit(), ",1"));
+        prop_assert_eq!(skip(row.as_bytes()), reference(row.as_bytes()));
+    }
+
+    #[test]
     fn agrees_with_serde_json_on_noise(noise in "[\\[\\]{}\",:0-9eE.+\\-tfnul \\\\]{0,40}") {
         let bytes = format!("[{noise}");
         prop_assert_eq!(skip(bytes.as_bytes()), reference(bytes.as_bytes()));
