@@ -18,7 +18,7 @@ use super::heads;
 use super::intake;
 use crate::admission::{Outcome, Permit, Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, Operation};
-use crate::fleet::{self, Backend};
+use crate::fleet::{self, Backend, InFlight};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
 
@@ -213,7 +213,8 @@ impl Gateway {
                     };
                     return self
                         .finish(
-                            session, ctx, framing, &job, &backend, permit, answer, ttft, total,
+                            session, ctx, framing, &job, &backend, serving, permit, answer, ttft,
+                            total,
                         )
                         .await;
                 }
@@ -329,12 +330,12 @@ impl Gateway {
         framing: &Framing,
         job: &Job,
         backend: &Arc<Backend>,
+        serving: InFlight,
         permit: Permit,
         answer: Answer,
         ttft: Duration,
         total: Option<Instant>,
     ) -> Result<(), Stop> {
-        let _serving = backend.begin();
         let relayed = self
             .relay(
                 &mut session.downstream_session,
@@ -345,6 +346,8 @@ impl Gateway {
                 total,
             )
             .await;
+        // Before the slot: whoever is given that finds the backend idle.
+        drop(serving);
         let attempts = &self.upstreams[backend.provider.index].attempts;
         match relayed {
             Ok(relayed) => {

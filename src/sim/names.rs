@@ -8,10 +8,8 @@ impl Name {
     /// Reads a name; `None` for what Ollama calls an `invalid model name`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
-        let short = lower
-            .strip_prefix("registry.ollama.ai/")
-            .map(|rest| rest.strip_prefix("library/").unwrap_or(rest))
-            .unwrap_or(&lower);
+        let short = lower.strip_prefix("registry.ollama.ai/").unwrap_or(&lower);
+        let short = short.strip_prefix("library/").unwrap_or(short);
         let start = short.rfind('/').map_or(0, |slash| slash + 1);
         let (path, tag) = match short[start..].rfind(':') {
             Some(colon) => (&short[..start + colon], &short[start + colon + 1..]),
@@ -62,6 +60,7 @@ mod tests {
         assert_eq!(plain.as_str(), "llama3.2:latest");
         for same in [
             "LLAMA3.2:Latest",
+            "library/llama3.2",
             "registry.ollama.ai/library/llama3.2:latest",
         ] {
             assert_eq!(Name::parse(same).unwrap(), plain);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Operation;
+use super::{Operation, displayed};
 use crate::wire::json::{escape_into, write_string};
 
 /// 400 for an empty body.
@@ -40,6 +40,8 @@ pub fn model_not_found(operation: Operation, model: &str) -> String {
         Operation::Embed | Operation::Embeddings | Operation::OpenAiEmbeddings => {
             format!("model {model:?} not found, try pulling it first")
         }
+        Operation::Show | Operation::Delete => format!("model '{}' not found", displayed(model)),
+        Operation::Copy => format!("model {model:?} not found"),
         _ => format!("model '{model}' not found"),
     }
 }
@@ -202,14 +204,19 @@ mod tests {
 
     #[test]
     fn missing_models_are_told_in_the_words_of_each_handler() {
-        for operation in [
-            Operation::Generate,
-            Operation::Chat,
-            Operation::Show,
-            Operation::OpenAiChat,
-        ] {
+        for operation in [Operation::Generate, Operation::Chat, Operation::OpenAiChat] {
             assert_eq!(model_not_found(operation, "x"), "model 'x' not found");
         }
+        for operation in [Operation::Show, Operation::Delete] {
+            assert_eq!(
+                model_not_found(operation, "x"),
+                "model 'x:latest' not found"
+            );
+        }
+        assert_eq!(
+            model_not_found(Operation::Copy, "x"),
+            "model \"x\" not found"
+        );
         for operation in [
             Operation::Embed,
             Operation::Embeddings,

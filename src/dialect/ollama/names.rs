@@ -163,6 +163,15 @@ pub fn is_valid(name: &str) -> bool {
     ModelName::parse(name).is_ok()
 }
 
+/// The shortest name that still carries its tag, in the case that it came in, as Ollama shows it. A text
+/// that is no model name comes back as it is.
+pub fn displayed(name: &str) -> Cow<'_, str> {
+    match ModelName::parse(name) {
+        Ok(parsed) => Cow::Owned(parsed.pieces().collect()),
+        Err(_) => Cow::Borrowed(name),
+    }
+}
+
 /// The one spelling under which all spellings of a model are found: lower case, tag stated, default
 /// host and namespace dropped. A text that is no model name comes back as it is.
 pub fn canonical(name: &str) -> Cow<'_, str> {
@@ -276,6 +285,18 @@ mod tests {
             assert!(is_valid(name));
         }
         assert!(matches!(canonical("m:8b"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_displayed_name_keeps_its_case_and_has_a_tag() {
+        for (name, expected) in [
+            ("Llama3.2", "Llama3.2:latest"),
+            ("registry.ollama.ai/library/m:8B", "m:8B"),
+            ("mike/m:local", "mike/m:latest"),
+            ("no name", "no name"),
+        ] {
+            assert_eq!(displayed(name), expected);
+        }
     }
 
     #[test]
