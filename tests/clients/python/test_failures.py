@@ -209,6 +209,45 @@ def test_a_client_that_leaves_the_queue(simulation, another_gateway):
     asyncio.run(leave())
 
 
+def test_those_with_priority_go_first(simulation, another_gateway):
+    gateway = another_gateway(queue={"max_concurrent": 1})
+    simulation.stall("/api/chat")
+    done = []
+
+    async def ask(level):
+        headers = {"X-Priority": level}
+        async with ollama.AsyncClient(gateway.url, timeout=PATIENCE, headers=headers) as client:
+            await client.generate("llama3.2", level)
+            done.append(level)
+
+    async def in_line():
+        async with ollama.AsyncClient(gateway.url, timeout=PATIENCE) as client:
+            running = await client.chat("llama3.2", HELLO, stream=True)
+            await anext(running)
+            waiting = []
+            for level in ("low", "normal", "high"):
+                waiting.append(asyncio.create_task(ask(level)))
+                await asyncio.to_thread(
+                    wait_until, lambda: gateway.queue_depth() == len(waiting), "it waits"
+                )
+            await running.aclose()
+            await asyncio.gather(*waiting)
+
+    asyncio.run(in_line())
+    assert done == ["high", "normal", "low"]
+
+
+def test_streaming_may_be_refused(another_gateway):
+    gateway = another_gateway(server={"reject_streaming": True})
+    with ollama.Client(gateway.url, timeout=PATIENCE) as client:
+        assert client.chat("llama3.2", HELLO).done
+        refused(
+            400,
+            "Streaming is not supported by this proxy; use stream=false",
+            lambda: list(client.chat("llama3.2", HELLO, stream=True)),
+        )
+
+
 def test_fifty_at_a_time(gateway, simulation, direct):
     """Each gets its own answer, and no server more than one request at a time."""
     prompts = [f"Say {number}" for number in range(50)]

@@ -96,7 +96,7 @@ def manager(tmp_path):
         running(Gateway(simulation, tmp_path, server={"manage": True})) as gateway,
         ollama.Client(gateway.url, timeout=PATIENCE) as client,
     ):
-        client.simulation = simulation
+        client.simulation, client.url = simulation, gateway.url
         yield client
 
 
@@ -121,6 +121,15 @@ def test_pulling_to_the_whole_fleet(manager):
     wait_until(lambda: "all-minilm:latest" in names(manager), "the pulled model is listed")
     assert len(manager.embed("all-minilm", "text").embeddings[0]) == 384
     assert manager.pull("gemma3:1b").status == "success"
+
+
+def test_pulling_to_one_server(manager):
+    name = manager.simulation.servers[1].removeprefix("http://")
+    with ollama.Client(
+        manager.url, timeout=PATIENCE, headers={"X-Backend": name}
+    ) as client:
+        assert client.pull("all-minilm").status == "success"
+    assert on_disk(manager) == [{"llama3.2:latest"}, {"llama3.2:latest", "all-minilm:latest"}]
 
 
 @pytest.mark.parametrize("stream", [False, True])
