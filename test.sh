@@ -14,9 +14,7 @@ fi
 
 failed=()
 cargo test --workspace --locked --no-fail-fast || failed+=("cargo test")
-if [ -x tests/clients/run.sh ]; then
-    tests/clients/run.sh || failed+=(tests/clients/run.sh)
-fi
+tests/clients/run.sh || failed+=(tests/clients/run.sh)
 
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}" >&2
