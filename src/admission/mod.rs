@@ -6,6 +6,8 @@ mod dispatcher;
 mod observer;
 mod permit;
 pub mod scheduler;
+#[cfg(test)]
+mod tests;
 
 pub use dispatcher::{Dispatcher, Want};
 pub use observer::FleetEvents;

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use super::backend::{Backend, Job, Loading};
-use super::lines::{Alarm, LineKey, Waiter};
+use super::backend::{Backend, Job};
+use super::lines::{Alarm, LineKey, Place, Waiter};
+use super::memory::Loading;
 use super::placement::ColdStart;
-use super::types::{Decision, Refusal, Wanted};
+use super::types::{Decision, Refusal, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
-
-/// A model on at most this many disks is looked for on each of them, else along the free backends.
-const FEW: usize = 64;
 
 impl Scheduler {
     /// The next thing to do, until there is none.
@@ -23,7 +21,6 @@ impl Scheduler {
             match alarm {
                 Alarm::Aged(line) => {
                     self.stranded.insert(line);
-                    self.touch(line);
                     self.to_weigh.push(line);
                 }
                 Alarm::Expired(waiter) => {
@@ -39,24 +36,96 @@ impl Scheduler {
                 }
             }
         }
-        if let Some(decision) = self.rescue(now) {
-            return Some(decision);
+        self.start_after_limit(now)
+            .or_else(|| self.start_on_freed(now))
+            .or_else(|| self.start_touched(now))
+            .or_else(|| self.next_load(now))
+    }
+
+    /// A freed backend takes the oldest waiter that it can serve with what it has.
+    fn start_on_freed(&mut self, now: Duration) -> Option<Decision> {
+        while let Some(id) = self.freed.last().copied() {
+            let first = self.first_for(id);
+            if let Some(decision) = self.rescue(now, first.map(|(place, _)| place)) {
+                return Some(decision);
+            }
+            let Some((_, ticket)) = first else {
+                self.freed.pop();
+                continue;
+            };
+            let waiter = self
+                .lines
+                .remove(ticket)
+                .expect("it was just seen in its line");
+            return Some(self.start(now, waiter, id, None));
         }
-        while let Some((place, line)) = self.touched.pop_first() {
-            match self.lines.head(line) {
-                Some(head) if head != place => {
-                    self.touched.insert((head, line));
-                }
-                Some(_) => {
-                    if let Some(decision) = self.start_from(now, line) {
-                        self.touch(line);
-                        return Some(decision);
-                    }
-                }
-                None => {}
+        None
+    }
+
+    /// The first of those who could start on this backend without loading anything.
+    fn first_for(&mut self, id: BackendId) -> Option<(Place, Ticket)> {
+        let backend = self.backends.get(&id).filter(|backend| backend.free())?;
+        if self.at_limit() || self.provider_at_limit(backend.spec.provider) {
+            self.limited = true;
+            return None;
+        }
+        let first = |line| {
+            let mut waiters = self.lines.waiters(line);
+            let (place, waiter) = waiters.find(|(_, waiter)| !waiter.excluded.contains(&id))?;
+            Some((*place, waiter.ticket))
+        };
+        let unbound = if backend.placed() {
+            let held = backend
+                .resident
+                .iter()
+                .filter_map(|resident| first(LineKey::Model(resident.model)));
+            held.chain(first(LineKey::Any)).min()
+        } else {
+            let serves = |line: &LineKey| match line {
+                LineKey::Any => true,
+                LineKey::Model(model) => backend.has(*model),
+                LineKey::Pinned(_) | LineKey::Unlisted => false,
+            };
+            let lines = self.lines.heads(None).map(|(_, line)| line);
+            lines.filter(serves).find_map(first)
+        };
+        [unbound, first(LineKey::Pinned(id))]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn start_touched(&mut self, now: Duration) -> Option<Decision> {
+        while let Some(line) = self.touched.pop() {
+            if let Some(decision) = self.start_from(now, line) {
+                self.touched.push(line);
+                return Some(decision);
             }
         }
-        self.next_load(now)
+        None
+    }
+
+    /// Goes through all lines, since any of them may have waited for a limit and not for a backend.
+    fn start_after_limit(&mut self, now: Duration) -> Option<Decision> {
+        while let Some(cursor) = self.recheck {
+            if self.at_limit() {
+                self.limited = true;
+                self.recheck = None;
+                return None;
+            }
+            let Some((place, line)) = self.lines.heads(cursor).next() else {
+                self.recheck = None;
+                return None;
+            };
+            if let Some(decision) = self
+                .rescue(now, Some(place))
+                .or_else(|| self.start_from(now, line))
+            {
+                return Some(decision);
+            }
+            self.recheck = Some(Some((place, line)));
+        }
+        None
     }
 
     /// Starts the first of the line that a ready backend can take.
@@ -71,8 +140,10 @@ impl Scheduler {
                 break;
             }
         }
-        self.limited |= found.is_none();
-        let (ticket, backend) = found?;
+        let Some((ticket, backend)) = found else {
+            self.note_limit();
+            return None;
+        };
         let waiter = self
             .lines
             .remove(ticket)
@@ -80,94 +151,18 @@ impl Scheduler {
         Some(self.start(now, waiter, backend, None))
     }
 
-    pub(super) fn ready_backend(&mut self, waiter: &Waiter) -> Option<BackendId> {
-        let found = self.ready_backend_of(waiter);
-        self.limited |= found.is_none();
-        found
+    /// Whether there is something to be decided before a newcomer may pass by.
+    pub(super) fn pending(&self) -> bool {
+        !self.freed.is_empty() || !self.touched.is_empty() || self.recheck.is_some()
     }
 
-    pub(super) fn at_limit(&self) -> bool {
-        self.policy.max_in_flight > 0 && self.running.len() >= self.policy.max_in_flight
-    }
-
-    pub(super) fn provider_at_limit(&self, provider: u16) -> bool {
-        self.providers.get(&provider).is_some_and(|provider| {
-            provider
-                .limit
-                .is_some_and(|limit| provider.in_flight >= limit)
-        })
-    }
-
-    /// The best backend that can take this request now without loading anything.
-    fn ready_backend_of(&self, waiter: &Waiter) -> Option<BackendId> {
-        if self.at_limit() {
-            return None;
-        }
-        let usable = |id: &BackendId| !waiter.excluded.contains(id);
-        let open = |provider: &u16| !self.provider_at_limit(*provider);
-        match waiter.line() {
-            LineKey::Unlisted => None,
-            LineKey::Pinned(id) => {
-                let backend = self.backends.get(&id)?;
-                (backend.free() && open(&backend.spec.provider)).then_some(id)
-            }
-            LineKey::Any => self.lightest(
-                self.free
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter_map(|(_, mut ids)| ids.find(usable)),
-            ),
-            LineKey::Model(model_id) => {
-                let model = self.models.get(&model_id)?;
-                let warm = model
-                    .ready
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter_map(|(_, mut ids)| ids.find(usable));
-                let unplaced = self
-                    .free
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter(|(provider, _)| {
-                        self.providers
-                            .get(provider)
-                            .is_some_and(|provider| !provider.placed)
-                    })
-                    .filter_map(|(provider, mut ids)| {
-                        if model.on_disk.len() <= FEW {
-                            let free =
-                                model
-                                    .on_disk
-                                    .iter()
-                                    .copied()
-                                    .filter(usable)
-                                    .filter_map(|id| {
-                                        let backend = self.backends.get(&id)?;
-                                        (backend.spec.provider == provider).then_some(backend.key?)
-                                    });
-                            free.min().map(|key| key.id)
-                        } else {
-                            ids.find(|id| usable(id) && model.on_disk.contains(id))
-                        }
-                    });
-                self.lightest(warm.chain(unplaced))
-            }
-        }
-    }
-
-    /// Between providers, the one whose best backend has the least of its slots in use.
-    fn lightest(&self, candidates: impl Iterator<Item = BackendId>) -> Option<BackendId> {
-        let load = |id: &BackendId| {
-            let backend = &self.backends[id];
-            (
-                backend.jobs.len() as f64 / f64::from(backend.spec.slots),
-                backend.spec.provider,
-            )
-        };
-        candidates
-            .map(|id| (load(&id), id))
-            .min_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
-            .map(|(_, id)| id)
+    /// Somebody could not start. If a limit may be why, its release has to be watched.
+    pub(super) fn note_limit(&mut self) {
+        self.limited |= self.at_limit()
+            || self
+                .providers
+                .keys()
+                .any(|provider| self.provider_at_limit(*provider));
     }
 
     pub(super) fn start(

@@ -104,56 +104,10 @@ impl Scheduler {
         }
     }
 
-    /// Somebody in this line may be able to start.
-    pub(super) fn touch(&mut self, line: LineKey) {
-        if let Some(head) = self.lines.head(line) {
-            self.touched.insert((head, line));
-        }
-    }
-
-    /// Somebody in any line may be able to start.
-    pub(super) fn touch_all(&mut self) {
-        let Self { lines, touched, .. } = self;
-        touched.extend(
-            lines
-                .keys()
-                .filter_map(|line| Some((lines.head(line)?, line))),
-        );
-    }
-
     /// A slot of this backend is free: whoever waits for what it has may be able to start.
-    pub(super) fn touch_backend(&mut self, id: BackendId) {
-        let Self {
-            lines,
-            touched,
-            backends,
-            ..
-        } = self;
-        let Some(backend) = backends.get(&id).filter(|backend| backend.free()) else {
-            return;
-        };
-        let mut touch = |line| {
-            if let Some(head) = lines.head(line) {
-                touched.insert((head, line));
-            }
-        };
-        touch(LineKey::Pinned(id));
-        touch(LineKey::Any);
-        if backend.placed() {
-            backend
-                .resident
-                .iter()
-                .for_each(|resident| touch(LineKey::Model(resident.model)));
-        } else if backend.on_disk.len() < lines.line_count() {
-            backend
-                .on_disk
-                .keys()
-                .for_each(|model| touch(LineKey::Model(*model)));
-        } else {
-            lines
-                .keys()
-                .filter(|line| matches!(line, LineKey::Model(model) if backend.has(*model)))
-                .for_each(touch);
+    pub(super) fn note_freed(&mut self, id: BackendId) {
+        if self.backends.get(&id).is_some_and(Backend::free) {
+            self.freed.push(id);
         }
     }
 }

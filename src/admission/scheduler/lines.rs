@@ -87,6 +87,8 @@ pub(super) struct Lines {
     ageing: Duration,
     lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
     places: AHashMap<Ticket, (LineKey, Place)>,
+    /// The first of each line.
+    heads: BTreeSet<(Place, LineKey)>,
     /// The next time at which each waiter's standing changes.
     alarms: BTreeSet<(Duration, Ticket)>,
 }
@@ -97,6 +99,7 @@ impl Lines {
             ageing,
             lines: BTreeMap::new(),
             places: AHashMap::new(),
+            heads: BTreeSet::new(),
             alarms: BTreeSet::new(),
         }
     }
@@ -116,6 +119,15 @@ impl Lines {
 
     pub(super) fn head(&self, line: LineKey) -> Option<Place> {
         self.lines.get(&line)?.keys().next().copied()
+    }
+
+    /// The first of each line, first to start first, from behind `cursor` on.
+    pub(super) fn heads(
+        &self,
+        cursor: Option<(Place, LineKey)>,
+    ) -> impl Iterator<Item = (Place, LineKey)> {
+        let behind = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.heads.range((behind, Bound::Unbounded)).copied()
     }
 
     /// The lines that somebody waits in.
@@ -153,7 +165,15 @@ impl Lines {
         self.alarms
             .insert((self.alarm(&waiter, aged), waiter.ticket));
         self.places.insert(waiter.ticket, (line, place));
-        self.lines.entry(line).or_default().insert(place, waiter);
+        let waiters = self.lines.entry(line).or_default();
+        let head = waiters.keys().next().copied();
+        waiters.insert(place, waiter);
+        if head.is_none_or(|head| place < head) {
+            if let Some(head) = head {
+                self.heads.remove(&(head, line));
+            }
+            self.heads.insert((place, line));
+        }
         place
     }
 
@@ -161,8 +181,14 @@ impl Lines {
         let (line, place) = self.places.remove(&ticket)?;
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
         let waiter = waiters.remove(&place).expect("a waiter is in its place");
-        if waiters.is_empty() {
+        let next = waiters.keys().next().copied();
+        if next.is_none() {
             self.lines.remove(&line);
+        }
+        if self.heads.remove(&(place, line))
+            && let Some(next) = next
+        {
+            self.heads.insert((next, line));
         }
         self.alarms
             .remove(&(self.alarm(&waiter, place.aged()), ticket));

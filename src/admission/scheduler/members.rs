@@ -89,7 +89,7 @@ impl Scheduler {
             let lines: Vec<_> = self.lines.keys().collect();
             self.refuse_hopeless(lines);
         }
-        self.touch_backend(id);
+        self.note_freed(id);
         if changed {
             self.reweigh();
         }

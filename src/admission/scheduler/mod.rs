@@ -3,11 +3,14 @@
 //! No clock, lock or task lives here. Times are durations since an epoch of the caller's choice and must not go back.
 
 mod backend;
+mod candidates;
 mod decide;
+mod estimate;
 mod index;
 mod learned;
 mod lines;
 mod members;
+mod memory;
 mod model;
 mod placement;
 mod ready;
@@ -49,8 +52,12 @@ pub struct Scheduler {
     /// Backends that could begin a cold load, by how many models they have in memory.
     spare: BTreeSet<(usize, BackendId)>,
     decided: VecDeque<Decision>,
-    /// Lines in which somebody may be able to start now, by their first waiter.
-    touched: BTreeSet<(Place, LineKey)>,
+    /// Backends on which somebody may be able to start now.
+    freed: Vec<BackendId>,
+    /// Lines in which somebody may be able to start now.
+    touched: Vec<LineKey>,
+    /// A limit has been released: the lines behind this head are still to be looked through.
+    recheck: Option<Option<(Place, LineKey)>>,
     /// Lines that may have aged waiters and no copy of their model.
     stranded: BTreeSet<LineKey>,
     /// Lines that have just changed so that a cold load may be worth its while.
@@ -105,7 +112,9 @@ impl Scheduler {
             free: Ready::default(),
             spare: BTreeSet::new(),
             decided: VecDeque::new(),
-            touched: BTreeSet::new(),
+            freed: Vec::new(),
+            touched: Vec::new(),
+            recheck: None,
             stranded: BTreeSet::new(),
             to_weigh: Vec::new(),
             unweighed: 0,

@@ -90,7 +90,7 @@ impl Scheduler {
         };
         if loading.ticket == ticket {
             self.update(now, id, |backend| backend.end_load(now));
-            self.touch_backend(id);
+            self.note_freed(id);
             self.reweigh();
         }
     }
@@ -108,7 +108,7 @@ impl Scheduler {
     }
 
     fn enqueue(&mut self, now: Duration, waiter: Waiter) {
-        if self.touched.is_empty()
+        if !self.pending()
             && let Some(backend) = self.ready_backend(&waiter)
         {
             let decision = self.start(now, waiter, backend, None);
@@ -119,7 +119,7 @@ impl Scheduler {
         if self.lines.insert(now, waiter).aged() {
             self.stranded.insert(line);
         }
-        self.touch(line);
+        self.touched.push(line);
         self.to_weigh.push(line);
     }
 
@@ -150,9 +150,9 @@ impl Scheduler {
         if backend.gone && backend.jobs.is_empty() {
             self.forget(id);
         }
-        self.touch_backend(id);
+        self.note_freed(id);
         if std::mem::take(&mut self.limited) {
-            self.touch_all();
+            self.recheck = Some(None);
         }
         self.reweigh();
         Some((running, job))

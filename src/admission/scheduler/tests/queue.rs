@@ -159,6 +159,34 @@ fn the_limit_on_the_whole_holds_and_the_oldest_goes_on() {
 }
 
 #[test]
+fn a_limit_that_is_always_reached_starves_nobody() {
+    let mut fleet = Fleet::new(Policy {
+        max_in_flight: 1,
+        ..policy()
+    });
+    for order in 0..2 {
+        fleet.join(spec(order));
+        fleet.observe(order, &[A, B], &[A]);
+    }
+    let mut running = fleet.arrive(request(A));
+    let other = fleet.arrive(request(B));
+    fleet.arrive(request(A));
+    fleet.started();
+    for _ in 0..5 {
+        fleet.arrive(request(A));
+        fleet.pass(7.0);
+        fleet.complete(running);
+        let started = fleet.started();
+        assert_eq!(started.len(), 1);
+        if started[0].0 == other {
+            return;
+        }
+        running = started[0].0;
+    }
+    panic!("the model that is not loaded never had its turn");
+}
+
+#[test]
 fn the_limit_on_a_provider_holds() {
     let mut fleet = Fleet::new(policy());
     for order in 0..3 {

@@ -237,7 +237,7 @@ fn a_model_that_is_waited_for_stays_for_a_while() {
     // B is older and aged, but A has only just come and is waited for.
     assert_eq!(fleet.started(), [(a2, id(0), false)]);
     fleet.arrive(request(A));
-    fleet.pass(40.0);
+    fleet.pass(80.0);
     fleet.complete(a2);
     assert_eq!(fleet.started(), [(b, id(0), true)]);
 }

@@ -1,0 +1,102 @@
+//! Where a request could start at once: free backends that need to load nothing, within the limits.
+
+use super::Scheduler;
+use super::lines::{LineKey, Waiter};
+use crate::ids::BackendId;
+
+/// A model on at most this many disks is looked for on each of them, else along the free backends.
+const FEW: usize = 64;
+
+impl Scheduler {
+    pub(super) fn ready_backend(&mut self, waiter: &Waiter) -> Option<BackendId> {
+        let found = self.ready_backend_of(waiter);
+        if found.is_none() {
+            self.note_limit();
+        }
+        found
+    }
+
+    pub(super) fn at_limit(&self) -> bool {
+        self.policy.max_in_flight > 0 && self.running.len() >= self.policy.max_in_flight
+    }
+
+    pub(super) fn provider_at_limit(&self, provider: u16) -> bool {
+        self.providers.get(&provider).is_some_and(|provider| {
+            provider
+                .limit
+                .is_some_and(|limit| provider.in_flight >= limit)
+        })
+    }
+
+    /// The best backend that can take this request now without loading anything.
+    pub(super) fn ready_backend_of(&self, waiter: &Waiter) -> Option<BackendId> {
+        if self.at_limit() {
+            return None;
+        }
+        let usable = |id: &BackendId| !waiter.excluded.contains(id);
+        let open = |provider: &u16| !self.provider_at_limit(*provider);
+        match waiter.line() {
+            LineKey::Unlisted => None,
+            LineKey::Pinned(id) => {
+                let backend = self.backends.get(&id)?;
+                (backend.free() && open(&backend.spec.provider)).then_some(id)
+            }
+            LineKey::Any => self.lightest(
+                self.free
+                    .by_provider()
+                    .filter(|(provider, _)| open(provider))
+                    .filter_map(|(_, mut ids)| ids.find(usable)),
+            ),
+            LineKey::Model(model_id) => {
+                let model = self.models.get(&model_id)?;
+                let warm = model
+                    .ready
+                    .by_provider()
+                    .filter(|(provider, _)| open(provider))
+                    .filter_map(|(_, mut ids)| ids.find(usable));
+                let unplaced = self
+                    .free
+                    .by_provider()
+                    .filter(|(provider, _)| open(provider))
+                    .filter(|(provider, _)| {
+                        self.providers
+                            .get(provider)
+                            .is_some_and(|provider| !provider.placed)
+                    })
+                    .filter_map(|(provider, mut ids)| {
+                        if model.on_disk.len() <= FEW {
+                            let free =
+                                model
+                                    .on_disk
+                                    .iter()
+                                    .copied()
+                                    .filter(usable)
+                                    .filter_map(|id| {
+                                        let backend = self.backends.get(&id)?;
+                                        (backend.spec.provider == provider).then_some(backend.key?)
+                                    });
+                            free.min().map(|key| key.id)
+                        } else {
+                            ids.find(|id| usable(id) && model.on_disk.contains(id))
+                        }
+                    });
+                self.lightest(warm.chain(unplaced))
+            }
+        }
+    }
+
+    /// Between providers, the one whose best backend has the least of its slots in use.
+    fn lightest(&self, candidates: impl Iterator<Item = BackendId>) -> Option<BackendId> {
+        let load = |id: &BackendId| {
+            let backend = &self.backends[id];
+            (
+                backend.jobs.len() as f64 / f64::from(backend.spec.slots),
+                backend.spec.provider,
+            )
+        };
+        candidates
+            .map(|id| (load(&id), id))
+            .min_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
+            .map(|(_, id)| id)
+    }
+}

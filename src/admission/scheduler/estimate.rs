@@ -1,0 +1,130 @@
+//! How long things take, in seconds, by what has been learned: a wait, a load, the harm of an eviction.
+
+use std::time::Duration;
+
+use super::Scheduler;
+use super::backend::Backend;
+use super::lines::{LineKey, Waiter};
+use crate::ids::ModelId;
+
+/// Bytes per second at which a model loads until a load has been seen: a fast disk.
+const BANDWIDTH: f64 = 1e9;
+/// Seconds that a request is taken to hold its slot until one has been seen.
+const SERVICE: f64 = 5.0;
+/// A request that has run for this many times the usual is taken to be a long one.
+const LONG: f64 = 3.0;
+/// Seconds within which a model that has lost its last copy will be asked for again, or it was no loss.
+const HORIZON: f64 = 60.0;
+/// A lost copy costs its reload, and the eviction that this takes about as much again.
+const BRING_BACK: f64 = 2.0;
+/// Copies of a model, or backends to load it on, that are looked at; where there are more, these stand for all.
+pub(super) const SAMPLE: usize = 32;
+
+impl Scheduler {
+    /// Seconds until a copy of the model gets to the last in its line.
+    ///
+    /// The first copy is free after `1 / Σ 1/residual`. From then on the line shortens by what its copies serve, and of
+    /// each copy it has the share that it has of those who wait for that copy: `line / Σ share · slots/service`.
+    pub(super) fn expected_wait(&self, now: Duration, model_id: ModelId, last: &Waiter) -> f64 {
+        let Some(model) = self.models.get(&model_id) else {
+            return f64::INFINITY;
+        };
+        let line = self.lines.count(LineKey::Model(model_id)) as f64;
+        let (mut freed, mut served, mut shared) = (0.0, 0.0, 0.0);
+        let mut seen = 0.0;
+        for id in model.copies.iter().take(SAMPLE) {
+            seen += 1.0;
+            if last.excluded.contains(id) {
+                continue;
+            }
+            let Some(backend) = self.backends.get(id) else {
+                continue;
+            };
+            let rate = f64::from(backend.spec.slots) / self.service(Some(model_id));
+            let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
+            freed += 1.0 / self.free_in(now, backend).max(1e-3);
+            served += rate;
+            shared += rate * self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE);
+        }
+        let scale = model.copies.len() as f64 / seen;
+        let (freed, served, shared) = (freed * scale, served * scale, shared * scale);
+        1.0 / freed + (line / shared - 1.0 / served).max(0.0)
+    }
+
+    fn waiting_per_copy(&self, model: ModelId) -> f64 {
+        let copies = self
+            .models
+            .get(&model)
+            .map_or(1, |model| model.copies.len().max(1));
+        self.lines.count(LineKey::Model(model)) as f64 / copies as f64
+    }
+
+    /// Seconds until the backend has a free slot. What runs is taken to be memoryless, up to a point: one that has run
+    /// for `LONG` times the usual will go on for as long as it has exceeded that.
+    fn free_in(&self, now: Duration, backend: &Backend) -> f64 {
+        if backend.jobs.len() < backend.spec.slots as usize {
+            return 0.0;
+        }
+        let rate: f64 = backend
+            .jobs
+            .iter()
+            .map(|job| {
+                let service = self.service(job.model);
+                let loading = backend
+                    .loading
+                    .filter(|loading| loading.ticket == job.ticket);
+                let since = loading.map_or(job.started, |loading| loading.until);
+                let load = since.saturating_sub(now).as_secs_f64();
+                let ran = now.saturating_sub(since).as_secs_f64();
+                1.0 / (load + service + (ran - LONG * service).max(0.0))
+            })
+            .sum();
+        1.0 / rate
+    }
+
+    fn service(&self, model: Option<ModelId>) -> f64 {
+        let own = model.and_then(|model| self.models.get(&model)?.service.get());
+        own.or(self.service.get()).unwrap_or(SERVICE).max(1e-3)
+    }
+
+    /// Seconds of waiting that it costs to lose this copy: how likely it will be missed, times what it takes to bring it
+    /// back. With other copies it is missed as often as they are busy with its share of the work; without, if anybody
+    /// asks for the model within the horizon.
+    pub(super) fn harm(&self, now: Duration, backend: &Backend, victim: ModelId) -> f64 {
+        let Some(model) = self.models.get(&victim) else {
+            return 0.0;
+        };
+        let asked = model.arrivals.per_second(now);
+        let missed = match model.copies.len().saturating_sub(1) {
+            0 => asked * HORIZON,
+            others => asked * self.service(Some(victim)) / others as f64,
+        };
+        missed.min(1.0) * BRING_BACK * self.load_time(backend, victim)
+    }
+
+    /// Seconds that loading the model takes: as it has here, as it has elsewhere, or by its size.
+    pub(super) fn load_time(&self, backend: &Backend, model: ModelId) -> f64 {
+        let here = backend.load_times.get(&model).and_then(|mean| mean.get());
+        let anywhere = || {
+            self.models
+                .get(&model)
+                .and_then(|model| model.load_time.get())
+        };
+        let by_size = || {
+            let size = backend.on_disk.get(&model).copied().unwrap_or(0) as f64;
+            size / backend.bandwidth.get().unwrap_or(BANDWIDTH)
+        };
+        here.or_else(anywhere)
+            .unwrap_or_else(by_size)
+            .clamp(1.0, 3600.0)
+    }
+
+    /// Bytes of GPU memory that the model takes: as seen, or its size and a fifth for its context.
+    pub(super) fn vram(&self, backend: &Backend, model: ModelId) -> u64 {
+        let seen = self.models.get(&model).and_then(|model| model.vram);
+        seen.unwrap_or_else(|| {
+            let size = backend.on_disk.get(&model).copied().unwrap_or(0);
+            size.saturating_add(size / 5)
+        })
+    }
+}

@@ -1,0 +1,290 @@
+//! The dispatcher under tasks that come, wait, give up and run, on real threads and real time.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{BackendSpec, Dispatcher, Loaded, Outcome, Policy, Refusal, Residency, Want, Wanted};
+use crate::ids::{BackendId, ModelId};
+use crate::settings::{Placement, SelectorKind, WhenUnhealthy};
+
+const MODEL: ModelId = ModelId(0);
+
+fn want() -> Want {
+    Want {
+        wanted: Wanted::Model(MODEL),
+        priority: 0,
+        pinned: None,
+    }
+}
+
+fn policy(timeout: Duration) -> Policy {
+    Policy {
+        max_in_flight: 0,
+        queue_size: 10_000,
+        timeout,
+        ageing: Duration::from_secs(30),
+        when_unhealthy: WhenUnhealthy::Wait,
+    }
+}
+
+fn dispatcher(backends: u32, slots: u32, timeout: Duration) -> Arc<Dispatcher> {
+    let dispatcher = Dispatcher::new(policy(timeout));
+    (0..backends).for_each(|order| join(&dispatcher, order, slots));
+    dispatcher
+}
+
+fn join(dispatcher: &Arc<Dispatcher>, order: u32, slots: u32) {
+    let spec = BackendSpec {
+        provider: 0,
+        order,
+        weight: 1,
+        cost: 1.0,
+        slots,
+        vram: None,
+        selector: SelectorKind::LeastInFlight,
+        placement: Placement::WarmOrWait,
+        provider_limit: None,
+    };
+    let loaded = Loaded {
+        model: MODEL,
+        vram: 1,
+        expires_in: Duration::from_secs(300),
+    };
+    dispatcher.join(BackendId(order), spec);
+    let residency = Residency {
+        on_disk: &[(MODEL, 1)],
+        loaded: &[loaded],
+    };
+    dispatcher.observe(BackendId(order), residency);
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_free_slot_is_had_at_once_and_comes_back_on_drop() {
+    let dispatcher = dispatcher(1, 1, LONG);
+    for _ in 0..3 {
+        // No runtime is needed as long as nobody waits.
+        let mut acquire = pin!(dispatcher.acquire(want()));
+        let Poll::Ready(Ok(mut permit)) = acquire
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("the slot was not free")
+        };
+        assert_eq!((permit.backend(), permit.cold()), (BackendId(0), false));
+        permit.first_content();
+        assert_eq!(dispatcher.snapshot().in_flight, 1);
+        drop(permit);
+        assert_eq!(dispatcher.snapshot().in_flight, 0);
+    }
+}
+
+#[test]
+fn a_waiter_is_woken_by_the_slot() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 1, LONG);
+        let first = dispatcher.acquire(want()).await.unwrap();
+        let waiting = tokio::spawn({
+            let dispatcher = Arc::clone(&dispatcher);
+            async move { dispatcher.acquire(want()).await }
+        });
+        while dispatcher.snapshot().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        first.finish(Outcome {
+            ok: true,
+            ..Outcome::default()
+        });
+        let second = waiting.await.unwrap().unwrap();
+        assert_eq!(second.backend(), BackendId(0));
+    });
+}
+
+#[test]
+fn a_waiter_is_woken_by_a_backend_that_joins() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(0, 0, LONG);
+        let waiting = tokio::spawn({
+            let dispatcher = Arc::clone(&dispatcher);
+            async move {
+                dispatcher
+                    .acquire(want())
+                    .await
+                    .map(|permit| permit.backend())
+            }
+        });
+        while dispatcher.snapshot().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        join(&dispatcher, 4, 1);
+        assert_eq!(waiting.await.unwrap(), Ok(BackendId(4)));
+    });
+}
+
+#[test]
+fn giving_up_leaves_the_queue_at_once() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 1, LONG);
+        let running = dispatcher.acquire(want()).await.unwrap();
+        {
+            let mut waiting = pin!(dispatcher.acquire(want()));
+            let polled = waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            assert_eq!(dispatcher.snapshot().waiting, 1);
+        }
+        assert_eq!(dispatcher.snapshot().waiting, 0);
+        drop(running);
+        assert_eq!(dispatcher.snapshot().in_flight, 0);
+    });
+}
+
+#[test]
+fn giving_up_after_the_grant_gives_the_slot_back() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 1, LONG);
+        let running = dispatcher.acquire(want()).await.unwrap();
+        {
+            let mut waiting = pin!(dispatcher.acquire(want()));
+            let polled = waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            drop(running);
+            assert_eq!(dispatcher.snapshot().in_flight, 1);
+        }
+        assert_eq!(dispatcher.snapshot().in_flight, 0);
+    });
+}
+
+#[test]
+fn waiting_ends_with_the_timeout() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 1, Duration::from_millis(30));
+        let _running = dispatcher.acquire(want()).await.unwrap();
+        let (first, second) = tokio::join!(dispatcher.acquire(want()), dispatcher.acquire(want()));
+        for refusal in [first.unwrap_err(), second.unwrap_err()] {
+            assert!(matches!(refusal, Refusal::TimedOut { healthy: true, .. }));
+        }
+        // The timer has ended with the last waiter and starts again with the next.
+        let again = dispatcher.acquire(want()).await.unwrap_err();
+        assert!(matches!(again, Refusal::TimedOut { healthy: true, .. }));
+    });
+}
+
+#[test]
+fn the_timer_outlives_the_runtime_that_it_was_started_on() {
+    let dispatcher = dispatcher(1, 1, Duration::from_millis(30));
+    let other = runtime();
+    let running = other.block_on(dispatcher.acquire(want())).unwrap();
+    let gone = other.spawn({
+        let dispatcher = Arc::clone(&dispatcher);
+        async move { dispatcher.acquire(want()).await.map(drop) }
+    });
+    other.block_on(async {
+        while dispatcher.snapshot().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    drop(gone);
+    drop(other);
+    assert_eq!(dispatcher.snapshot().waiting, 0);
+    let refusal = runtime().block_on(dispatcher.acquire(want())).unwrap_err();
+    assert!(matches!(refusal, Refusal::TimedOut { .. }));
+    drop(running);
+}
+
+#[test]
+fn a_retry_goes_elsewhere_until_all_are_tried() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(2, 1, LONG);
+        let first = dispatcher.acquire(want()).await.unwrap();
+        assert_eq!(first.backend(), BackendId(0));
+        let second = first.retry().await.unwrap();
+        assert_eq!(second.backend(), BackendId(1));
+        assert_eq!(second.retry().await.unwrap_err(), Refusal::Exhausted);
+        assert_eq!(dispatcher.snapshot().in_flight, 0);
+    });
+}
+
+#[test]
+fn a_retry_that_is_never_awaited_gives_the_slot_back() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(2, 1, LONG);
+        let permit = dispatcher.acquire(want()).await.unwrap();
+        drop(permit.retry());
+        assert_eq!(dispatcher.snapshot().in_flight, 0);
+    });
+}
+
+#[test]
+fn an_unknown_model_is_refused_at_once() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 1, LONG);
+        for wanted in [Wanted::Model(ModelId(9)), Wanted::Unlisted] {
+            let refusal = dispatcher
+                .acquire(Want { wanted, ..want() })
+                .await
+                .unwrap_err();
+            assert_eq!(refusal, Refusal::UnknownModel);
+        }
+    });
+}
+
+#[test]
+fn slots_hold_under_many_threads_and_nothing_is_lost() {
+    const BACKENDS: u32 = 4;
+    const SLOTS: u32 = 3;
+    let dispatcher = dispatcher(BACKENDS, SLOTS, LONG);
+    let in_use: Arc<[AtomicU32]> = (0..BACKENDS).map(|_| AtomicU32::new(0)).collect();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_time()
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..2_000_u32)
+        .map(|number| {
+            let (dispatcher, in_use) = (Arc::clone(&dispatcher), Arc::clone(&in_use));
+            runtime.spawn(async move {
+                let mut permit = dispatcher.acquire(want()).await.unwrap();
+                for attempt in 0.. {
+                    let slot = &in_use[permit.backend().0 as usize];
+                    assert!(slot.fetch_add(1, Ordering::SeqCst) < SLOTS);
+                    tokio::task::yield_now().await;
+                    permit.first_content();
+                    slot.fetch_sub(1, Ordering::SeqCst);
+                    if attempt > 0 || number % 3 > 0 {
+                        break;
+                    }
+                    permit = permit.retry().await.unwrap();
+                }
+                if number % 2 == 0 {
+                    permit.finish(Outcome {
+                        ok: true,
+                        ..Outcome::default()
+                    });
+                }
+            })
+        })
+        .collect();
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let snapshot = dispatcher.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
+    assert!(snapshot.warm_starts >= 2_000);
+}
