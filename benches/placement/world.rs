@@ -1,0 +1,392 @@
+//! The simulated fleet: ten servers of one slot under a virtual clock, driven by the scheduler that runs in production.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
+use remuda::admission::{BackendSpec, Loaded, Outcome, Policy, Residency, Wanted};
+use remuda::ids::{BackendId, ModelId};
+use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
+
+pub(crate) const SERVERS: usize = 10;
+pub(crate) const MODELS: usize = 12;
+/// Models that fit into one server's memory; all models have the same size.
+pub(crate) const RESIDENT: usize = 2;
+/// Mean time that a warm request holds its slot: exponentially distributed.
+pub(crate) const SERVICE: f64 = 4.3;
+/// The part of the service that passes before the first token.
+pub(crate) const PROMPT: f64 = 0.3;
+/// The fastest and the slowest load, in seconds; the models lie evenly between, in an order drawn from the seed.
+pub(crate) const LOADS: (f64, f64) = (6.0, 30.0);
+const PROBE_INTERVAL: f64 = 5.0;
+/// Models stay until they are pushed out.
+const KEEP_ALIVE: f64 = 1e7;
+const GIB: u64 = 1 << 30;
+
+/// How requests find a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    RoundRobin,
+    LeastInFlight,
+    WarmOrWait,
+    /// Every server holds two models for ever, chosen by [`super::planned::assign`] from the true demand.
+    Planned,
+}
+
+/// In the order in which they are shown.
+pub(crate) const STRATEGIES: [Strategy; 4] = [
+    Strategy::RoundRobin,
+    Strategy::LeastInFlight,
+    Strategy::WarmOrWait,
+    Strategy::Planned,
+];
+
+/// Mean number of requests in service over the number of servers, were all of them warm.
+pub(crate) const UTILISATIONS: [f64; 3] = [0.3, 0.5, 0.7];
+
+impl Strategy {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round robin",
+            Self::LeastInFlight => "least in flight",
+            Self::WarmOrWait => "warm or wait",
+            Self::Planned => "planned",
+        }
+    }
+}
+
+/// One run: a strategy under a load, for a time, from a seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) strategy: Strategy,
+    pub(crate) utilisation: f64,
+    pub(crate) seed: u64,
+    /// Seconds that are simulated but not counted.
+    pub(crate) warm_up: f64,
+    /// Seconds that are counted.
+    pub(crate) measured: f64,
+}
+
+/// What one run showed.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Seconds from arrival to the first token, of the requests that arrived while measuring.
+    pub(crate) ttft: Vec<f64>,
+    /// Requests that were started, and those of them that had to wait for their model to load.
+    pub(crate) starts: usize,
+    pub(crate) cold_loads: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrival,
+    FirstToken(Ticket),
+    Done(Ticket),
+    Probe(usize),
+}
+
+/// What a server holds, as Ollama would: the least recently used model goes first.
+#[derive(Debug, Default)]
+struct Server {
+    /// Least recently used first.
+    resident: Vec<(usize, f64)>,
+}
+
+#[derive(Debug)]
+struct Request {
+    model: usize,
+    arrived: f64,
+    /// Drawn on arrival, so that all strategies see the same requests.
+    service: f64,
+    load: Option<f64>,
+    started: Option<f64>,
+}
+
+struct World {
+    run: Run,
+    rng: StdRng,
+    now: f64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    sequence: u64,
+    scheduler: Scheduler,
+    servers: Vec<Server>,
+    on_disk: Vec<Vec<(ModelId, u64)>>,
+    requests: ahash::AHashMap<Ticket, Request>,
+    popularity: Vec<f64>,
+    load_times: Vec<f64>,
+    report: Report,
+}
+
+/// Zipf's law with exponent 1: the k-th most popular model is asked for 1/k as often as the first.
+pub(crate) fn popularity() -> Vec<f64> {
+    let total: f64 = (1..=MODELS).map(|rank| 1.0 / rank as f64).sum();
+    (1..=MODELS).map(|rank| 1.0 / rank as f64 / total).collect()
+}
+
+pub(crate) fn simulate(run: Run) -> Report {
+    let mut world = World::new(run);
+    world.start();
+    let end = run.warm_up + run.measured;
+    while let Some((now, event)) = world.next() {
+        if now > end {
+            break;
+        }
+        world.now = now;
+        if let Some(event) = event {
+            world.handle(event);
+        }
+        world.carry_out();
+    }
+    world.finish()
+}
+
+impl World {
+    fn new(run: Run) -> Self {
+        let mut rng = StdRng::seed_from_u64(run.seed);
+        let step = (LOADS.1 - LOADS.0) / (MODELS - 1) as f64;
+        let mut load_times: Vec<f64> = (0..MODELS)
+            .map(|index| LOADS.0 + step * index as f64)
+            .collect();
+        load_times.shuffle(&mut rng);
+        let all: Vec<_> = (0..MODELS)
+            .map(|model| (ModelId(model as u32), 10 * GIB))
+            .collect();
+        let popularity = popularity();
+        let plan = super::planned::assign(&popularity);
+        let planned = run.strategy == Strategy::Planned;
+        let servers = (0..SERVERS)
+            .map(|server| Server {
+                resident: if planned {
+                    plan[server].iter().map(|&model| (model, 0.0)).collect()
+                } else {
+                    Vec::new()
+                },
+            })
+            .collect();
+        let on_disk = (0..SERVERS)
+            .map(|server| {
+                if planned {
+                    plan[server].iter().map(|&model| all[model]).collect()
+                } else {
+                    all.clone()
+                }
+            })
+            .collect();
+        let policy = Policy {
+            max_in_flight: 0,
+            queue_size: usize::MAX,
+            timeout: Duration::from_secs(10_000_000),
+            ageing: Duration::from_secs(30),
+            when_unhealthy: WhenUnhealthy::Wait,
+        };
+        Self {
+            run,
+            rng,
+            now: 0.0,
+            events: BinaryHeap::new(),
+            sequence: 0,
+            scheduler: Scheduler::new(policy),
+            servers,
+            on_disk,
+            requests: ahash::AHashMap::new(),
+            popularity,
+            load_times,
+            report: Report::default(),
+        }
+    }
+
+    fn start(&mut self) {
+        let (selector, placement) = match self.run.strategy {
+            Strategy::RoundRobin => (SelectorKind::RoundRobin, Placement::Off),
+            Strategy::LeastInFlight => (SelectorKind::LeastInFlight, Placement::Off),
+            Strategy::WarmOrWait | Strategy::Planned => {
+                (SelectorKind::LeastInFlight, Placement::WarmOrWait)
+            }
+        };
+        for server in 0..SERVERS {
+            let spec = BackendSpec {
+                provider: 0,
+                order: server as u32,
+                weight: 1,
+                cost: 1.0,
+                slots: 1,
+                vram: None,
+                selector,
+                placement,
+                provider_limit: None,
+            };
+            self.scheduler
+                .join(Duration::ZERO, BackendId(server as u32), spec);
+            self.probe(server);
+        }
+        self.schedule(0.0, Event::Arrival);
+    }
+
+    /// The next moment at which something happens, or at which the scheduler wants to be asked.
+    fn next(&mut self) -> Option<(f64, Option<Event>)> {
+        let Reverse((at, _, _)) = self.events.peek()?;
+        let event = *at as f64 / 1e9;
+        match self
+            .scheduler
+            .next_timeout()
+            .map(|timeout| timeout.as_secs_f64())
+        {
+            Some(timeout) if timeout < event => Some((timeout.max(self.now), None)),
+            _ => self
+                .events
+                .pop()
+                .map(|Reverse((_, _, happens))| (event, Some(happens))),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrival => {
+                let model = self.draw_model();
+                let arrival = Arrival {
+                    wanted: Wanted::Model(ModelId(model as u32)),
+                    priority: 0,
+                    pinned: None,
+                };
+                let service = self.exponential(SERVICE - PROMPT);
+                let ticket = self
+                    .scheduler
+                    .arrive(self.time(), arrival)
+                    .expect("the queue has no bound here");
+                self.requests.insert(
+                    ticket,
+                    Request {
+                        model,
+                        arrived: self.now,
+                        service,
+                        load: None,
+                        started: None,
+                    },
+                );
+                let rate = self.run.utilisation * SERVERS as f64 / SERVICE;
+                let gap = self.exponential(1.0 / rate);
+                self.schedule(gap, Event::Arrival);
+            }
+            Event::FirstToken(ticket) => {
+                self.scheduler.loaded(self.time(), ticket);
+                let arrived = self.requests[&ticket].arrived;
+                if arrived >= self.run.warm_up {
+                    self.report.ttft.push(self.now - arrived);
+                }
+            }
+            Event::Done(ticket) => {
+                let request = self
+                    .requests
+                    .remove(&ticket)
+                    .expect("a running request is kept until it is done");
+                let load = request.load.unwrap_or(0.05);
+                let outcome = Outcome {
+                    ok: true,
+                    load: Some(Duration::from_secs_f64(load)),
+                    ttft: Some(Duration::from_secs_f64(load + PROMPT)),
+                };
+                self.scheduler.complete(self.time(), ticket, outcome);
+            }
+            Event::Probe(server) => self.probe(server),
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(decision) = self.scheduler.next_decision(self.time()) {
+            let Decision::Start {
+                ticket, backend, ..
+            } = decision
+            else {
+                panic!("nothing is refused here: {decision:?}");
+            };
+            let request = self
+                .requests
+                .get_mut(&ticket)
+                .expect("a started request has arrived");
+            let server = &mut self.servers[backend.0 as usize];
+            request.started = Some(self.now);
+            let counted = usize::from(self.now >= self.run.warm_up);
+            self.report.starts += counted;
+            if let Some(place) = server
+                .resident
+                .iter()
+                .position(|&(model, _)| model == request.model)
+            {
+                server.resident.remove(place);
+            } else {
+                if server.resident.len() == RESIDENT {
+                    server.resident.remove(0);
+                }
+                request.load = Some(self.load_times[request.model]);
+                self.report.cold_loads += counted;
+            }
+            server.resident.push((request.model, self.now));
+            let load = request.load.unwrap_or(0.0);
+            let service = request.service;
+            self.schedule(load + PROMPT, Event::FirstToken(ticket));
+            self.schedule(load + PROMPT + service, Event::Done(ticket));
+        }
+    }
+
+    fn probe(&mut self, server: usize) {
+        let loaded: Vec<_> = self.servers[server]
+            .resident
+            .iter()
+            .map(|&(model, used)| Loaded {
+                model: ModelId(model as u32),
+                vram: 10 * GIB,
+                expires_in: Duration::from_secs_f64(KEEP_ALIVE + used - self.now),
+            })
+            .collect();
+        let residency = Residency {
+            on_disk: &self.on_disk[server],
+            loaded: &loaded,
+        };
+        self.scheduler
+            .observe(self.time(), BackendId(server as u32), residency);
+        self.schedule(PROBE_INTERVAL, Event::Probe(server));
+    }
+
+    /// Those that still wait count with the time that they have waited so far: a collapse must not hide in the queue.
+    fn finish(mut self) -> Report {
+        for request in self.requests.values() {
+            if request.started.is_none() && request.arrived >= self.run.warm_up {
+                self.report.ttft.push(self.now - request.arrived);
+            }
+        }
+        self.report
+    }
+
+    fn draw_model(&mut self) -> usize {
+        let mut left: f64 = self.rng.r#gen();
+        for (model, share) in self.popularity.iter().enumerate() {
+            if left < *share {
+                return model;
+            }
+            left -= share;
+        }
+        MODELS - 1
+    }
+
+    fn exponential(&mut self, mean: f64) -> f64 {
+        let uniform: f64 = self.rng.r#gen();
+        -mean * (1.0 - uniform).ln()
+    }
+
+    fn schedule(&mut self, after: f64, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((
+            ((self.now + after) * 1e9) as u64,
+            self.sequence,
+            event,
+        )));
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.now)
+    }
+}
