@@ -71,7 +71,8 @@ mod tests {
         while cpu_time(&own) == before {
             std::hint::black_box((0..10_000u64).sum::<u64>());
         }
-        assert!(memory(&own).rss > 0);
-        assert!(memory(&own).peak >= memory(&own).rss);
+        let memory = memory(&own);
+        assert!(memory.rss > 0);
+        assert!(memory.peak >= memory.rss);
     }
 }
