@@ -325,6 +325,22 @@ fn a_retry_loads_where_no_copy_is_left_to_try() {
 }
 
 #[test]
+fn a_retry_loads_though_those_behind_it_can_wait_for_the_copy() {
+    let mut fleet = Fleet::with(&[&[A], &[B]]);
+    fleet.teach(A, 4.0, 20.0);
+    let tried = fleet.arrive(request(A));
+    let other = fleet.arrive(request(B));
+    assert_eq!(fleet.retry(tried), Ok(()));
+    let copy = fleet.arrive(request(A));
+    let behind = fleet.arrive(request(A));
+    fleet.started();
+    fleet.complete(other);
+    assert_eq!(fleet.started(), [(tried, id(1), true)]);
+    fleet.complete(copy);
+    assert_eq!(fleet.started(), [(behind, id(0), false)]);
+}
+
+#[test]
 fn a_pinned_request_waits_for_its_backend_alone() {
     let mut fleet = Fleet::with(&[&[A], &[A]]);
     let pinned = |backend| Arrival {
