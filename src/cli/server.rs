@@ -24,10 +24,11 @@ use crate::metrics::Metrics;
 use crate::proxy::{Bounds, Drain, Gate, Gateway};
 use crate::settings::Settings;
 
-/// Read buffer of a client connection, bytes: a usual request in one read. Bodies are read past it.
-const READ_BUFFER: usize = 8 * 1024;
+/// Read buffer of a client connection, bytes: none, as Pingora reads heads and bodies into buffers of
+/// their own.
+const READ_BUFFER: usize = 0;
 /// Write buffer of a client connection, bytes: a head and a small body in one write.
-const WRITE_BUFFER: usize = 4 * 1024;
+const WRITE_BUFFER: usize = 2 * 1024;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]

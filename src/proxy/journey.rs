@@ -41,22 +41,22 @@ impl Gateway {
             return self.reply(session, ctx, framing, answer).await;
         }
         if framing.method == Method::OPTIONS {
-            return self
-                .forward_unscheduled(session, ctx, framing, Operation::Root, None)
-                .await;
+            let forwarding = self.forward_unscheduled(session, ctx, framing, Operation::Root, None);
+            return Box::pin(forwarding).await;
         }
         let operation =
             intake::operation(session).map_err(|failure| closing_with_body(session, failure))?;
         ctx.inbound.operation = Some(operation);
-        if operation.is_management() {
-            return self.manage(session, ctx, framing, operation).await;
-        }
         if operation.is_inference() {
             return self.infer(session, ctx, framing, operation).await;
         }
+        // Boxed, so that no stream carries the state of what it is not.
+        if operation.is_management() {
+            return Box::pin(self.manage(session, ctx, framing, operation)).await;
+        }
         match self.local_answer(operation) {
             Some(answer) => self.reply(session, ctx, framing, answer).await,
-            None => self.look_up(session, ctx, framing, operation).await,
+            None => Box::pin(self.look_up(session, ctx, framing, operation)).await,
         }
     }
 

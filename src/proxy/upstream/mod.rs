@@ -54,7 +54,7 @@ impl Connections {
     /// When none can be made.
     pub(super) async fn open(&self, backend: &Backend) -> pingora::Result<Upstream> {
         if backend.tls {
-            return self.pingoras(backend).await;
+            return Box::pin(self.pingoras(backend)).await;
         }
         match self.pool.take(backend.id) {
             Some(stream) => Ok(self.ours(backend, stream, true)),
@@ -68,11 +68,12 @@ impl Connections {
     /// When none can be made.
     pub(super) async fn open_new(&self, backend: &Backend) -> pingora::Result<Upstream> {
         match backend.tls {
-            true => self.pingoras(backend).await,
+            true => Box::pin(self.pingoras(backend)).await,
             false => self.dial(backend).await,
         }
     }
 
+    /// Always boxed: the future of a TLS handshake is 9 KB, which every stream would carry otherwise.
     async fn pingoras(&self, backend: &Backend) -> pingora::Result<Upstream> {
         let peer = Arc::clone(&backend.peer);
         let (session, reused) = self.connector.get_http_session(&*peer).await?;
