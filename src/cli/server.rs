@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora::apps::HttpServerOptions;
-use pingora::apps::http_app::HttpServer;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::HttpProxy;
@@ -17,6 +16,7 @@ use pingora::services::listening::Service;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::admin;
 use crate::admin::AdminService;
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::fleet::Fleet;
@@ -56,7 +56,9 @@ pub(super) fn run(
     let admin = settings
         .server
         .admin
-        .map(|address| Listener::claim(address, "server.admin"))
+        .map(|address| {
+            admin::listen(address).map_err(|source| failed(address, "server.admin", source))
+        })
         .transpose()?;
     let settings = Arc::new(settings);
     let metrics = Metrics::new();
@@ -82,15 +84,20 @@ pub(super) fn run(
     for service in fleet.services() {
         server.add_service(service);
     }
-    if let Some(admin) = &admin {
-        server.add_service(admin_service(admin, &fleet, &dispatcher, &metrics, &drain));
+    let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
+    if let Some(listener) = admin {
+        let accepting = Arc::clone(&drain);
+        let service = AdminService {
+            fleet,
+            dispatcher,
+            metrics,
+            accepting: Arc::new(move || !accepting.draining()),
+        };
+        admin::serve(listener, service);
     }
-    announce(clients.address, admin.as_ref().map(|admin| admin.address));
-    let addresses: Vec<SocketAddr> = std::iter::once(&clients)
-        .chain(&admin)
-        .map(|one| one.address)
-        .collect();
-    std::thread::spawn(move || notify_when_listening(&addresses));
+    announce(clients.address, admin_address);
+    let address = clients.address;
+    std::thread::spawn(move || notify_when_listening(address));
     let signals = Signals {
         drain,
         limit: settings.server.drain_timeout,
@@ -98,7 +105,7 @@ pub(super) fn run(
     server.run(RunArgs {
         shutdown_signal: Box::new(signals),
     });
-    drop((clients, admin));
+    drop(clients);
     Ok(())
 }
 
@@ -138,24 +145,20 @@ fn client_service(
     service
 }
 
-fn admin_service(
-    listener: &Listener,
-    fleet: &Arc<Fleet>,
-    dispatcher: &Arc<Dispatcher>,
-    metrics: &Arc<Metrics>,
-    drain: &Arc<Drain>,
-) -> Service<HttpServer<AdminService>> {
-    let accepting = Arc::clone(drain);
-    let app = AdminService {
-        fleet: Arc::clone(fleet),
-        dispatcher: Arc::clone(dispatcher),
-        metrics: Arc::clone(metrics),
-        accepting: Arc::new(move || !accepting.draining()),
+fn failed(address: SocketAddr, setting: &'static str, source: std::io::Error) -> StartError {
+    let remedy = match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program (an Ollama server?) has it: stop that, or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
     };
-    let mut service = Service::new("admin".to_owned(), HttpServer::new_app(app));
-    service.threads = Some(1);
-    service.add_listener(listener.config());
-    service
+    StartError::Listen {
+        address,
+        setting,
+        remedy,
+        source,
+    }
 }
 
 /// An address that is known to be free, and stays claimed until Pingora listens on it.
@@ -168,20 +171,7 @@ struct Listener {
 
 impl Listener {
     fn claim(wanted: SocketAddr, setting: &'static str) -> Result<Self, StartError> {
-        let failed = |source: std::io::Error| StartError::Listen {
-            address: wanted,
-            setting,
-            remedy: match source.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "; another program (an Ollama server?) has it: stop that, or choose another port"
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "; ports below 1024 need CAP_NET_BIND_SERVICE"
-                }
-                _ => "",
-            },
-            source,
-        };
+        let failed = |source| failed(wanted, setting, source);
         let any = wanted.port() == 0;
         let socket = if wanted.is_ipv4() {
             TcpSocket::new_v4()
@@ -220,20 +210,16 @@ impl Listener {
     }
 }
 
-/// Tells systemd once every address answers.
-fn notify_when_listening(addresses: &[SocketAddr]) {
-    let local = |address: &SocketAddr| {
-        let ip = match address.ip() {
-            ip if !ip.is_unspecified() => ip,
-            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        SocketAddr::new(ip, address.port())
+/// Tells systemd once clients are answered.
+fn notify_when_listening(address: SocketAddr) {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
     };
-    for address in addresses {
-        while std::net::TcpStream::connect(local(address)).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    let local = SocketAddr::new(ip, address.port());
+    while std::net::TcpStream::connect(local).is_err() {
+        std::thread::sleep(Duration::from_millis(5));
     }
     info!("ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -22,6 +22,8 @@ pub struct Ctx {
 pub struct Inbound {
     pub started: Instant,
     pub operation: Option<Operation>,
+    /// The route as in the route table, for metrics and logs; never the client's text.
+    pub route: &'static str,
     pub model: Option<ModelId>,
     pub streams: bool,
     pub request_id: HeaderValue,
@@ -55,6 +57,8 @@ pub struct Outcome {
     pub content_lines: u64,
     /// The answer broke after its first content.
     pub broken: bool,
+    /// It was the gateway that broke it.
+    pub cut: bool,
     /// The failure's code, for the access log.
     pub code: Option<&'static str>,
     /// Whether a series is recorded: false for a connection that never sent a request.
@@ -67,6 +71,7 @@ impl Default for Ctx {
             inbound: Inbound {
                 started: Instant::now(),
                 operation: None,
+                route: "other",
                 model: None,
                 streams: false,
                 request_id: HeaderValue::from_static("-"),

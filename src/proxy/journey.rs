@@ -37,7 +37,8 @@ impl Gateway {
         framing: &Framing,
     ) -> Result<(), Stop> {
         let _share = self.share_of(ctx)?;
-        if let Some(answer) = self.compatibility_endpoint(session) {
+        if let Some((route, answer)) = self.compatibility_endpoint(session) {
+            ctx.inbound.route = route;
             return self.reply(session, ctx, framing, answer).await;
         }
         if framing.method == Method::OPTIONS {
@@ -47,6 +48,7 @@ impl Gateway {
         let operation =
             intake::operation(session).map_err(|failure| closing_with_body(session, failure))?;
         ctx.inbound.operation = Some(operation);
+        ctx.inbound.route = operation.name();
         if operation.is_inference() {
             return self.infer(session, ctx, framing, operation).await;
         }
@@ -384,7 +386,9 @@ impl Gateway {
                 .broken_streams
                 .with_label_values(&[&*backend.provider.name])
                 .inc();
-            self.fleet.report(backend.id, fleet::Outcome::Reset);
+            if !ctx.outcome.cut {
+                self.fleet.report(backend.id, fleet::Outcome::Reset);
+            }
         }
     }
 

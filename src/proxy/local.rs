@@ -19,7 +19,7 @@ use crate::ids::{BackendId, ModelId};
 
 impl Gateway {
     /// The endpoints of the port-range balancer, on the client listener as they were there.
-    pub(super) fn compatibility_endpoint(&self, session: &Session) -> Option<Page> {
+    pub(super) fn compatibility_endpoint(&self, session: &Session) -> Option<(&'static str, Page)> {
         let head = session.req_header();
         let path = head.uri.path();
         if head.method != http::Method::GET || !path.starts_with("/__proxy/") {
@@ -33,15 +33,13 @@ impl Gateway {
         match path {
             "/__proxy/health" => {
                 let healthy_backends = admin::healthy_backends(&self.fleet);
-                Some(Page::json(
-                    200,
-                    &Health {
-                        status: "ok",
-                        healthy_backends,
-                    },
-                ))
+                let health = Health {
+                    status: "ok",
+                    healthy_backends,
+                };
+                Some(("/__proxy/health", Page::json(200, &health)))
             }
-            "/__proxy/backends" => Some(admin::backends(&self.fleet)),
+            "/__proxy/backends" => Some(("/__proxy/backends", admin::backends(&self.fleet))),
             _ => None,
         }
     }

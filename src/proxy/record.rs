@@ -25,10 +25,7 @@ impl Gateway {
             provider: ctx.attempt.provider.map_or(u16::MAX, |index| {
                 u16::try_from(index).unwrap_or(u16::MAX - 1)
             }),
-            route: ctx
-                .inbound
-                .operation
-                .map_or("other", |operation| operation.name()),
+            route: ctx.inbound.route,
         };
         let series = self.series(key, ctx);
         series.count(ctx.outcome.status);
@@ -140,10 +137,7 @@ impl<'a> Entry<'a> {
                 .map_or_else(|| "-".to_owned(), |address| address.to_string()),
             method: head.method.as_str(),
             // The path of an unknown route is the client's text; the route's own name is not.
-            path: ctx
-                .inbound
-                .operation
-                .map_or("other", |operation| operation.name()),
+            path: ctx.inbound.route,
             status: ctx.outcome.status,
             bytes: ctx.outcome.bytes,
             duration_ms: since(ended),

@@ -27,8 +27,10 @@ const LARGE: usize = 16 * 1024;
 enum End {
     /// Its proper end.
     Whole,
-    /// It broke off; the text says how.
+    /// The backend broke it off; the text says how.
     Broken(&'static str),
+    /// The gateway ended it; the text says why.
+    Cut(&'static str),
 }
 
 /// A relayed answer, and whether it came to its proper end.
@@ -152,12 +154,12 @@ impl Gateway {
                 () = departed(client) => return Err(Stop::ClientGone),
                 () = &mut silence => match overdue(silence.as_mut(), bound(last)) {
                     true if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                        return Ok(End::Broken("the answer took longer than the setting timeouts.total"));
+                        return Ok(End::Cut("the answer took longer than the setting timeouts.total"));
                     }
                     true => return Ok(End::Broken("the backend paused for longer than the setting timeouts.between_chunks")),
                     false => continue,
                 },
-                () = &mut cut => return Ok(End::Broken("the gateway is shutting down")),
+                () = &mut cut => return Ok(End::Cut("the gateway is shutting down")),
             }
             let end = gather(upstream, tap, outgoing).await;
             send(client, ctx, outgoing).await?;
@@ -254,9 +256,10 @@ async fn conclude(
             return Ok(ending == Ending::Complete);
         }
         End::Whole => STREAM_BROKEN,
-        End::Broken(text) => text,
+        End::Broken(text) | End::Cut(text) => text,
     };
     ctx.outcome.broken = true;
+    ctx.outcome.cut = matches!(end, End::Cut(_));
     ctx.outcome.code = Some("broken_stream");
     if unit == Unit::Body {
         return Err(Stop::Broken);

@@ -20,9 +20,6 @@ use tokio::net::TcpStream;
 
 /// Bytes held back at most: a large body is in segments of its own anyway.
 const HELD: usize = 16 * 1024;
-/// A buffer that a body has grown beyond this is given back after it was sent.
-const KEPT: usize = 2 * 1024;
-
 /// A TCP connection whose flush waits for the next read.
 #[derive(Debug)]
 pub(super) struct Corked {
@@ -64,8 +61,8 @@ impl Corked {
             };
         }
         self.sent = 0;
-        self.held.clear();
-        self.held.shrink_to(KEPT);
+        // Given back rather than kept: a stream holds it for minutes and never needs it again.
+        self.held = Vec::new();
         Poll::Ready(Ok(()))
     }
 }

@@ -179,9 +179,8 @@ impl Upstream {
                 }
             }
             (Home::Pingoras(connector, peer, idle), session) => {
-                connector
-                    .release_http_session(session, &*peer, Some(idle))
-                    .await;
+                // Boxed for its size, as above.
+                Box::pin(connector.release_http_session(session, &*peer, Some(idle))).await;
             }
             (Home::Ours(..), _) => {}
         }
