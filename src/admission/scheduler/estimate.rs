@@ -23,15 +23,16 @@ pub(super) const SAMPLE: usize = 32;
 impl Scheduler {
     /// Seconds until a copy of the model gets to the last in its line.
     ///
-    /// The first copy is free after `1 / Σ 1/residual`. From then on the line shortens by what its copies serve, and of
-    /// each copy it has the share that it has of those who wait for that copy: `line / Σ share · slots/service`.
+    /// The first copy is free after `1 / Σ 1/residual`, with as many slots as are open there. From then on the line
+    /// shortens by what its copies serve, and of each copy it has the share that it has of those who wait for that copy:
+    /// `line / Σ share · slots/service`.
     pub(super) fn expected_wait(&self, now: Duration, model_id: ModelId, last: &Waiter) -> f64 {
         let Some(model) = self.models.get(&model_id) else {
             return f64::INFINITY;
         };
         let line = self.lines.count(LineKey::Model(model_id)) as f64;
         let (mut freed, mut served, mut shared) = (0.0, 0.0, 0.0);
-        let mut seen = 0.0;
+        let (mut seen, mut open) = (0.0, 0.0);
         for id in model.copies.iter().take(SAMPLE) {
             seen += 1.0;
             if last.excluded.contains(id) {
@@ -43,12 +44,14 @@ impl Scheduler {
             let rate = f64::from(backend.spec.slots) / self.service(Some(model_id));
             let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
             freed += 1.0 / self.free_in(now, backend).max(1e-3);
+            open += f64::from(backend.spec.slots) - backend.jobs.len() as f64;
             served += rate;
             shared += rate * self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE);
         }
         let scale = model.copies.len() as f64 / seen;
         let (freed, served, shared) = (freed * scale, served * scale, shared * scale);
-        1.0 / freed + (line / shared - 1.0 / served).max(0.0)
+        let at_once = (open * scale).max(1.0);
+        1.0 / freed + (line / shared - at_once / served).max(0.0)
     }
 
     fn waiting_per_copy(&self, model: ModelId) -> f64 {
@@ -59,11 +62,14 @@ impl Scheduler {
         self.lines.count(LineKey::Model(model)) as f64 / copies as f64
     }
 
-    /// Seconds until the backend has a free slot. What runs is taken to be memoryless, up to a point: one that has run
-    /// for `LONG` times the usual will go on for as long as it has exceeded that.
+    /// Seconds until somebody can start in a slot of the backend: its free slots wait for what it loads. What runs is
+    /// taken to be memoryless, up to a point: one that has run for `LONG` times the usual will go on for as long as it
+    /// has exceeded that.
     fn free_in(&self, now: Duration, backend: &Backend) -> f64 {
         if backend.jobs.len() < backend.spec.slots as usize {
-            return 0.0;
+            return backend.loading.map_or(0.0, |loading| {
+                loading.until.saturating_sub(now).as_secs_f64()
+            });
         }
         let rate: f64 = backend
             .jobs

@@ -95,13 +95,13 @@ impl Scheduler {
 
     /// The next load that is worth its while, if any.
     pub(super) fn next_load(&mut self, now: Duration) -> Option<Decision> {
-        if self.reconsider_at.is_some_and(|at| at <= now) && self.unweighed == 0 {
+        if self.reconsider_at.take_if(|at| *at <= now).is_some() && self.unweighed == 0 {
             self.reweigh();
         }
-        self.reconsider_at = None;
         if self.lines.is_empty() || self.spare.is_empty() || self.at_limit() {
             self.to_weigh.clear();
             self.unweighed = 0;
+            self.reconsider_at = None;
             return None;
         }
         let mut budget = BUDGET;
@@ -121,7 +121,9 @@ impl Scheduler {
         } else {
             RECONSIDER
         };
-        self.reconsider_at = Some(now.saturating_add(pause));
+        let next = now.saturating_add(pause);
+        // Events that come more often than that, such as probes, do not put it off.
+        self.reconsider_at = Some(self.reconsider_at.map_or(next, |at| at.min(next)));
         None
     }
 

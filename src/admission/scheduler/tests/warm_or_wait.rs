@@ -82,6 +82,48 @@ fn a_load_ends_with_the_first_content_for_the_other_slots() {
 }
 
 #[test]
+fn those_who_find_a_slot_at_a_load_in_progress_wait_for_it() {
+    let mut fleet = Fleet::new(policy());
+    for order in 0..2 {
+        fleet.join(BackendSpec {
+            slots: 4,
+            ..spec(order)
+        });
+        fleet.observe(order, &[A], &[]);
+    }
+    // In a line for a single slot the third would wait for longer than a load.
+    fleet.teach(A, 5.0, 2.0);
+    let loader = fleet.arrive(request(A));
+    let others: Vec<_> = (0..3).map(|_| fleet.arrive(request(A))).collect();
+    fleet.pass(1.0);
+    assert_eq!(fleet.started(), [(loader, id(0), true)]);
+    fleet.scheduler.loaded(fleet.now, loader);
+    fleet.settle();
+    let here = |ticket: &Ticket| (*ticket, id(0), false);
+    assert_eq!(fleet.started(), others.iter().map(here).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_wait_that_grows_is_weighed_again_however_often_probes_come() {
+    let mut fleet = Fleet::with(&[&[A], &[]]);
+    fleet.teach(A, 4.0, 20.0);
+    fleet.arrive(request(A));
+    let waiting = fleet.arrive(request(A));
+    fleet.started();
+    // The one that runs does not end: after three times the usual it is taken to be long, after 28 s it is worth a load.
+    for _ in 0..29 * 5 {
+        fleet.pass(0.2);
+        fleet.observe(0, &[A, B, C], &[A]);
+        fleet.observe(1, &[A, B, C], &[]);
+        if let [start] = fleet.started()[..] {
+            assert_eq!(start, (waiting, id(1), true));
+            return;
+        }
+    }
+    panic!("it still waits");
+}
+
+#[test]
 fn a_load_that_failed_leaves_nothing_in_memory() {
     let mut fleet = Fleet::with(&[&[]]);
     let loader = fleet.arrive(request(A));
