@@ -103,13 +103,7 @@ pub(super) async fn refuse(
     if failure.close {
         client.set_keepalive(None);
     }
-    respond(
-        client,
-        framing,
-        head,
-        style.body(failure.status, &failure.text),
-    )
-    .await
+    respond(client, framing, head, failure.body(style)).await
 }
 
 fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {

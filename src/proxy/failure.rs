@@ -3,6 +3,10 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
+use crate::dialect::ollama::{self, ErrorStyle};
+
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
@@ -19,6 +23,8 @@ pub(super) struct Failure {
     pub(super) allow: Option<&'static str>,
     /// The request's body was not read to its end, so its connection cannot serve another.
     pub(super) close: bool,
+    /// A text of the port-range balancer, whose clients read it under the key `detail`.
+    pub(super) detail: bool,
 }
 
 impl Failure {
@@ -30,6 +36,38 @@ impl Failure {
             retry_after: None,
             allow: None,
             close: false,
+            detail: false,
+        }
+    }
+
+    fn in_balancers_words(status: u16, code: &'static str, text: &'static str) -> Self {
+        Self {
+            detail: true,
+            ..Self::new(status, code, text)
+        }
+    }
+
+    pub(super) fn streaming_refused() -> Self {
+        Self::in_balancers_words(400, "streaming_refused", ollama::STREAMING_REFUSED)
+    }
+
+    pub(super) fn no_healthy_backend() -> Self {
+        Self::in_balancers_words(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
+    }
+
+    pub(super) fn queue_timeout() -> Self {
+        Self::in_balancers_words(503, "queue_timeout", ollama::QUEUE_TIMEOUT)
+    }
+
+    pub(super) fn all_attempts_failed() -> Self {
+        Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
+    }
+
+    /// The body of the answer.
+    pub(super) fn body(&self, style: ErrorStyle) -> Bytes {
+        match style {
+            ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
+            _ => style.body(self.status, &self.text),
         }
     }
 

@@ -162,7 +162,7 @@ impl Gateway {
             return Ok(None);
         }
         match facts.stream {
-            Some(true) => Err(Failure::bad_request(ollama::STREAMING_REFUSED)),
+            Some(true) => Err(Failure::streaming_refused()),
             Some(false) => Ok(None),
             None if operation.streams_by_default() => {
                 Ok(Some(ollama::set_stream(body, facts, false)))

@@ -267,12 +267,7 @@ impl Gateway {
                 Err(_) => {
                     return match last {
                         Some(answer) => self.relay_error(session, ctx, framing, *answer).await,
-                        None => Err(Failure::new(
-                            502,
-                            "all_attempts_failed",
-                            ollama::ALL_ATTEMPTS_FAILED,
-                        )
-                        .into()),
+                        None => Err(Failure::all_attempts_failed().into()),
                     };
                 }
             };
@@ -470,16 +465,14 @@ fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
         Refusal::TimedOut {
             healthy: true,
             retry_after,
-        } => Failure::new(503, "queue_timeout", ollama::QUEUE_TIMEOUT)
-            .retry_after(seconds(retry_after)),
+        } => Failure::queue_timeout().retry_after(seconds(retry_after)),
         Refusal::TimedOut {
             healthy: false,
             retry_after,
         }
         | Refusal::NoHealthyBackend { retry_after } => {
-            Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
-                .retry_after(seconds(retry_after))
+            Failure::no_healthy_backend().retry_after(seconds(retry_after))
         }
-        Refusal::Exhausted => Failure::new(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED),
+        Refusal::Exhausted => Failure::all_attempts_failed(),
     }
 }

@@ -174,10 +174,8 @@ impl Gateway {
             }
         }
         Err(match tried.is_empty() {
-            true => {
-                Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS).retry_after(1)
-            }
-            false => Failure::new(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED),
+            true => Failure::no_healthy_backend().retry_after(1),
+            false => Failure::all_attempts_failed(),
         }
         .into())
     }
