@@ -8,5 +8,8 @@
 )]
 
 mod failover;
+mod leaving;
+mod membership;
+mod queueing;
 mod streaming;
 mod support;

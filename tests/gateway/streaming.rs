@@ -79,9 +79,7 @@ async fn scripted(
 
 /// The number that a test put into `X-Position`, to choose how a scripted answer goes wrong.
 fn position(asked: &Asked) -> usize {
-    let head = asked.head.to_ascii_lowercase();
-    let (_, rest) = head.split_once("x-position: ").unwrap();
-    rest.lines().next().unwrap().trim().parse().unwrap()
+    asked.header("x-position").unwrap().parse().unwrap()
 }
 
 async fn ask(gateway: &Gateway, (path, body): (&str, &str), position: usize) -> Reply {

@@ -17,6 +17,8 @@ mod upstream;
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -97,4 +99,24 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
     })
     .await;
     done.into_iter().flatten().collect()
+}
+
+/// An address of this machine that no other test uses, where a range of ports may be scanned.
+pub(crate) fn private_host() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    // All of 127.0.0.0/8 is this machine (RFC 1122 section 3.2.1.3).
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(
+        127,
+        1 + high % 250,
+        low,
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    )
+}
+
+/// Whether the median of `times` is within `limit`; says all of them.
+pub(crate) fn assert_median(what: &str, mut times: Vec<Duration>, limit: Duration) {
+    times.sort();
+    eprintln!("{what}: {times:.1?}");
+    assert!(times[times.len() / 2] < limit, "{what}: {times:?}");
 }

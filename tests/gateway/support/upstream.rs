@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use super::eventually;
 
 /// One thing that a scripted answer does.
 #[derive(Clone, Debug)]
@@ -16,6 +19,8 @@ pub(crate) enum Step {
     /// Writes these bytes one to a packet.
     Trickle(Vec<u8>),
     Pause(Duration),
+    /// Waits for a permit, which it takes.
+    Until(Arc<Semaphore>),
     /// Waits until the peer closes, and notes when that was.
     Hold,
     /// Ends the connection by FIN.
@@ -31,6 +36,7 @@ pub(crate) struct Asked {
     pub(crate) number: usize,
     /// Counted from 0 over the connection.
     pub(crate) on_connection: usize,
+    pub(crate) at: Instant,
     /// Head as it came.
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -50,6 +56,9 @@ struct Seen {
     asked: Vec<Asked>,
     /// When the peer closed a connection that was held.
     left: Vec<Instant>,
+    probes: usize,
+    /// Probes are read and not answered.
+    deaf: bool,
 }
 
 impl Upstream {
@@ -79,9 +88,39 @@ impl Upstream {
         self.seen.lock().unwrap().asked.clone()
     }
 
+    /// The request with this number, as soon as it has come.
+    pub(crate) async fn asked_for(&self, number: usize) -> Asked {
+        eventually(&format!("request {number}"), || async {
+            let asked = self.asked();
+            asked.get(number).cloned().ok_or(asked.len())
+        })
+        .await
+    }
+
+    /// Whether probes are left without an answer from now on.
+    pub(crate) fn deaf(&self, deaf: bool) {
+        self.seen.lock().unwrap().deaf = deaf;
+    }
+
+    /// Requests of probes so far.
+    pub(crate) fn probes(&self) -> usize {
+        self.seen.lock().unwrap().probes
+    }
+
     /// When peers closed connections that were held.
     pub(crate) fn left(&self) -> Vec<Instant> {
         self.seen.lock().unwrap().left.clone()
+    }
+}
+
+impl Asked {
+    /// A header of the request.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
     }
 }
 
@@ -105,6 +144,14 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Seen>
             _ => None,
         };
         if let Some(answer) = probe {
+            let deaf = {
+                let mut seen = seen.lock().unwrap();
+                seen.probes += 1;
+                seen.deaf
+            };
+            if deaf {
+                continue;
+            }
             let answer = json(200, answer);
             if stream.write_all(&answer).await.is_err() {
                 return;
@@ -117,6 +164,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Seen>
             let asked = Asked {
                 number,
                 on_connection,
+                at: Instant::now(),
                 head,
                 body,
             };
@@ -148,6 +196,10 @@ async fn play(stream: &mut TcpStream, step: Step, seen: &Mutex<Seen>) -> bool {
         }
         Step::Pause(time) => {
             tokio::time::sleep(time).await;
+            true
+        }
+        Step::Until(gate) => {
+            gate.acquire().await.unwrap().forget();
             true
         }
         Step::Hold => {
