@@ -33,7 +33,7 @@ pub(super) struct Job {
     pub(super) streams: bool,
 }
 
-/// An answer that has begun.
+/// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
 pub(super) struct Answer {
     pub(super) upstream: Upstream,
     /// The body as far as it has been read.
@@ -113,7 +113,7 @@ impl Gateway {
         backend: &Backend,
         head: RequestHeader,
         deadline: Instant,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> Result<Box<Answer>, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
             match tokio::time::timeout_at(deadline.into(), begin(side, job, backend, head)).await {
@@ -134,7 +134,7 @@ async fn begin(
     job: &Job,
     backend: &Backend,
     head: RequestHeader,
-) -> Result<Answer, NoAnswer> {
+) -> Result<Box<Answer>, NoAnswer> {
     let mut upstream =
         side.connections.open(backend).await.map_err(|_| {
             Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
@@ -177,7 +177,7 @@ async fn exchange(
     }
 }
 
-async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setback> {
+async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Box<Answer>, Setback> {
     let head = upstream.head().ok_or_else(Setback::reset)?;
     let status = head.status;
     // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
@@ -214,12 +214,12 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Answer, Setb
             _ => {}
         }
     }
-    Ok(Answer {
+    Ok(Box::new(Answer {
         upstream,
         begun,
         ended,
         tap,
-    })
+    }))
 }
 
 fn is_stream(head: &ResponseHeader) -> bool {

@@ -294,7 +294,7 @@ impl Gateway {
         job: &Job,
         backend: &Backend,
         total: Option<Instant>,
-    ) -> Result<Answer, Setback> {
+    ) -> Result<Box<Answer>, Setback> {
         let patience = Instant::now() + self.settings.timeouts.first_byte;
         let deadline = total.map_or(patience, |total| total.min(patience));
         let mut stale = 0;
@@ -329,7 +329,7 @@ impl Gateway {
         backend: &Arc<Backend>,
         serving: InFlight,
         permit: Permit,
-        answer: Answer,
+        answer: Box<Answer>,
         ttft: Duration,
         total: Option<Instant>,
     ) -> Result<(), Stop> {

@@ -50,7 +50,7 @@ impl Gateway {
         ctx: &mut Ctx,
         framing: &Framing,
         job: &Job,
-        mut answer: Answer,
+        mut answer: Box<Answer>,
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
         let head = self
@@ -76,13 +76,14 @@ impl Gateway {
         self.note(ctx, &answer.tap);
         let result = conclude(client, ctx, job, unit, &mut outgoing, &end, ending).await;
         if matches!(end, End::Whole) {
-            answer.upstream.release().await;
+            // Boxed, as its future is larger than that of the stream.
+            Box::pin(answer.upstream.release()).await;
         }
         result.map(|complete| Relayed {
             complete,
-            load_duration: answer
-                .tap
-                .usage()
+            load_duration: ctx
+                .outcome
+                .usage
                 .map(|usage| Duration::from_nanos(usage.load_duration)),
         })
     }
@@ -134,7 +135,7 @@ impl Gateway {
         tokio::pin!(silence, cut);
         send(client, ctx, outgoing).await?;
         loop {
-            let Answer { upstream, tap, .. } = answer;
+            let Answer { upstream, tap, .. } = &mut *answer;
             tokio::select! {
                 biased;
                 piece = upstream.read_piece() => match piece {
