@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
@@ -131,11 +132,16 @@ fn client_service(
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
     options.h2c = true;
+    options.h2_idle_timeout = Some(settings.server.keepalive_timeout);
     proxy.server_options = Some(options);
+    let mut http2 = default_h2_options();
+    http2.max_header_list_size(u32::try_from(settings.server.max_header).unwrap_or(u32::MAX));
+    proxy.h2_options = Some(http2);
     let bounds = Bounds {
         max_connections: settings.server.max_connections,
         max_header: settings.server.max_header,
         header_timeout: settings.server.header_timeout,
+        idle_timeout: settings.server.keepalive_timeout,
     };
     let mut service = Service::new(
         "clients".to_owned(),

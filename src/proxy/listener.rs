@@ -1,7 +1,9 @@
 //! What stands between the accept loop and Pingora's proxy: the bound on open connections, and the
-//! bounds on the size and the duration of a request head (slow-loris), which Pingora sets per read only.
+//! bounds on the size and the duration of a request head (slow-loris), which Pingora sets per read only,
+//! and not at all until it has told HTTP/1 from HTTP/2.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +20,7 @@ use pingora::protocols::{
     Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use pingora::server::ShutdownWatch;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::metrics::Metrics;
@@ -33,6 +35,16 @@ const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
     {\"error\":\"request head too slow; the limit is the setting server.header_timeout\"}";
 
+const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: application/json; charset=utf-8\r\nContent-Length: 46\r\nConnection: close\r\n\r\n\
+    {\"error\":\"the request head is not valid HTTP\"}";
+const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
+    Content-Type: application/json; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
+    {\"error\":\"Method CONNECT not allowed; this gateway is no forward proxy\"}";
+
+/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const HTTP2_PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// Bounds on what a client may do before its request is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -42,6 +54,8 @@ pub struct Bounds {
     pub max_header: usize,
     /// From the first byte of a request head to its last.
     pub header_timeout: Duration,
+    /// Until the first byte of a connection; later pauses are Pingora's to bound.
+    pub idle_timeout: Duration,
 }
 
 /// Hands accepted connections to `app`, within [`Bounds`].
@@ -150,6 +164,9 @@ struct Guarded {
     bounds: Bounds,
     head_bytes: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were looked at and are still to be read.
+    peeked: [u8; HTTP2_PREFACE.len()],
+    unread: Range<usize>,
     /// HTTP/2 frames have bounds of their own.
     http2: bool,
     refused: bool,
@@ -170,8 +187,23 @@ impl Guarded {
             bounds,
             head_bytes: 0,
             deadline: None,
+            peeked: [0; HTTP2_PREFACE.len()],
+            unread: 0..0,
             http2: false,
             refused: false,
+        }
+    }
+
+    /// What is said in place of Pingora's own answer, which has no body, to a head that it refuses.
+    fn instead_of(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+        if self.http2 || self.watch.past_head.load(Ordering::Relaxed) {
+            return None;
+        }
+        let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+        match status {
+            b"400" => Some(BAD_HEAD),
+            b"405" => Some(NO_TUNNELS),
+            _ => None,
         }
     }
 
@@ -191,6 +223,12 @@ impl AsyncRead for Guarded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let count = this.unread.len().min(buffer.remaining());
+            buffer.put_slice(&this.peeked[this.unread.start..this.unread.start + count]);
+            this.unread.start += count;
+            return Poll::Ready(Ok(()));
+        }
         if this.http2 || this.watch.past_head.load(Ordering::Relaxed) {
             this.head_bytes = 0;
             this.deadline = None;
@@ -202,9 +240,6 @@ impl AsyncRead for Guarded {
         let before = buffer.filled().len();
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(result) => {
-                if this.head_bytes == 0 && buffer.filled()[before..].starts_with(b"PRI * HTTP/2") {
-                    this.http2 = true;
-                }
                 this.head_bytes += buffer.filled().len() - before;
                 Poll::Ready(result)
             }
@@ -229,6 +264,11 @@ impl AsyncWrite for Guarded {
     ) -> Poll<io::Result<usize>> {
         if self.refused {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if let Some(answer) = self.instead_of(bytes) {
+            self.refused = true;
+            let _ = ready!(Pin::new(&mut self.inner).poll_write(context, answer))?;
+            return Poll::Ready(Ok(bytes.len()));
         }
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
@@ -296,8 +336,26 @@ impl GetSocketDigest for Guarded {
 
 #[async_trait]
 impl Peek for Guarded {
+    /// Reads no further than to where HTTP/1 differs, as its requests may be shorter than a preface.
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buffer).await
+        let idle = self.bounds.idle_timeout;
+        let size = buffer.len().min(HTTP2_PREFACE.len());
+        let mut filled = 0;
+        while filled < size && HTTP2_PREFACE.starts_with(&buffer[..filled]) {
+            let read = self.read(&mut buffer[filled..size]);
+            let count = match filled {
+                0 => tokio::time::timeout(idle, read).await??,
+                _ => read.await?,
+            };
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += count;
+        }
+        self.http2 = buffer[..filled] == HTTP2_PREFACE;
+        self.peeked[..filled].copy_from_slice(&buffer[..filled]);
+        self.unread = 0..filled;
+        Ok(true)
     }
 }
 
@@ -320,11 +378,18 @@ mod tests {
         max_connections: 1,
         max_header: 100,
         header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
     };
 
     #[test]
     fn refusals_state_their_length() {
-        for answer in [TOO_MANY_CONNECTIONS, HEAD_TOO_LARGE, HEAD_TOO_SLOW] {
+        for answer in [
+            TOO_MANY_CONNECTIONS,
+            HEAD_TOO_LARGE,
+            HEAD_TOO_SLOW,
+            BAD_HEAD,
+            NO_TUNNELS,
+        ] {
             let text = std::str::from_utf8(answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(
@@ -362,6 +427,53 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_begins_ends() {
+        let (_client, mut server) = guarded(BOUNDS);
+        let started = tokio::time::Instant::now();
+        assert!(server.try_peek(&mut [0; 24]).await.is_err());
+        assert_eq!(started.elapsed(), BOUNDS.idle_timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_preface_that_never_ends_is_answered_408() {
+        for part in [b"P".as_slice(), &HTTP2_PREFACE[..23]] {
+            let (mut client, mut server) = guarded(BOUNDS);
+            client.write_all(part).await.unwrap();
+            let started = tokio::time::Instant::now();
+            assert!(server.try_peek(&mut [0; 24]).await.is_err());
+            assert_eq!(started.elapsed(), BOUNDS.header_timeout);
+            drop(server);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_peeked_at_is_read_once() {
+        for (sent, is_http2) in [
+            (b"GET / HTTP/1.0\r\n\r\n".as_slice(), false),
+            (b"PRI", false),
+            (b"PUT / HTTP/1.1\r\nHost: a-longer-one\r\n\r\n", false),
+            (&HTTP2_PREFACE, true),
+        ] {
+            let (mut client, mut server) = guarded(BOUNDS);
+            client.write_all(sent).await.unwrap();
+            if sent == b"PRI" {
+                client.write_all(b"ME / HTTP/1.1\r\n\r\n").await.unwrap();
+            }
+            let mut peeked = [0; 24];
+            assert!(server.try_peek(&mut peeked).await.unwrap());
+            assert_eq!(peeked == HTTP2_PREFACE, is_http2);
+            assert_eq!(server.http2, is_http2);
+            drop(client);
+            let mut read = Vec::new();
+            server.read_to_end(&mut read).await.unwrap();
+            assert!(read.starts_with(sent), "{read:?}");
+        }
     }
 
     #[tokio::test]
