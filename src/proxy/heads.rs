@@ -69,7 +69,7 @@ pub(super) fn upstream_request(
     let fields = &inbound.headers;
     let mut head = RequestHeader::build(
         inbound.method.clone(),
-        inbound.raw_path(),
+        origin_form(inbound),
         Some(fields.len() + 4),
     )?;
     head.insert_header(header::HOST, rewrite.host)?;
@@ -92,6 +92,17 @@ pub(super) fn upstream_request(
     head.insert_header(X_REQUEST_ID, rewrite.request_id)?;
     state_forwarding(inbound, rewrite, &mut head)?;
     Ok(head)
+}
+
+/// A server is asked by path, whatever form the client's target had (RFC 9112 section 3.2).
+fn origin_form(inbound: &RequestHeader) -> &[u8] {
+    match inbound.raw_path() {
+        path @ [b'/' | b'*', ..] => path,
+        _ => inbound
+            .uri
+            .path_and_query()
+            .map_or(b"/", |path| path.as_str().as_bytes()),
+    }
 }
 
 fn is_forwarding(name: &HeaderName) -> bool {
@@ -121,8 +132,14 @@ fn state_forwarding(
         return Ok(());
     };
     let append = rewrite.forwarded == Forwarded::Append;
-    let before = inbound.headers.get(X_FORWARDED_FOR).filter(|_| append);
-    head.insert_header(X_FORWARDED_FOR, joined(before, &client.to_string()))?;
+    let before = |name: HeaderName| {
+        let fields = append.then(|| inbound.headers.get_all(name));
+        fields.into_iter().flatten()
+    };
+    head.insert_header(
+        X_FORWARDED_FOR,
+        joined(before(X_FORWARDED_FOR), &client.to_string()),
+    )?;
     let kept = |name: &HeaderName| inbound.headers.get(name).filter(|_| append);
     head.insert_header(
         X_FORWARDED_PROTO,
@@ -132,22 +149,29 @@ fn state_forwarding(
     )?;
     if let Some(host) = kept(&X_FORWARDED_HOST).or_else(|| inbound.headers.get(header::HOST)) {
         head.insert_header(X_FORWARDED_HOST, host)?;
+    } else if let Some(authority) = inbound.uri.authority() {
+        // HTTP/2 says `:authority` instead (RFC 9113 section 8.3.1).
+        head.insert_header(X_FORWARDED_HOST, authority.as_str())?;
     }
     // RFC 7239 §4: an IPv6 address is quoted and in brackets.
-    if let Some(before) = kept(&header::FORWARDED) {
+    if kept(&header::FORWARDED).is_some() {
         let element = match client {
             IpAddr::V4(address) => format!("for={address};proto=http"),
             IpAddr::V6(address) => format!("for=\"[{address}]\";proto=http"),
         };
-        head.insert_header(header::FORWARDED, joined(Some(before), &element))?;
+        head.insert_header(
+            header::FORWARDED,
+            joined(before(header::FORWARDED), &element),
+        )?;
     }
     Ok(())
 }
 
-fn joined(before: Option<&HeaderValue>, last: &str) -> Vec<u8> {
-    let mut value = Vec::with_capacity(before.map_or(0, HeaderValue::len) + 2 + last.len());
-    if let Some(before) = before {
-        value.extend_from_slice(before.as_bytes());
+/// A list may have come as several fields (RFC 9110 section 5.3); it leaves as one.
+fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<u8> {
+    let mut value = Vec::with_capacity(last.len());
+    for field in before {
+        value.extend_from_slice(field.as_bytes());
         value.extend_from_slice(b", ");
     }
     value.extend_from_slice(last.as_bytes());
