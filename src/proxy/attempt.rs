@@ -20,6 +20,8 @@ use crate::metrics::AttemptOutcome;
 
 /// Bytes of a backend's error answer that are kept to be relayed.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// Bytes of an answer that may come without content: what Ollama's own client accepts as a line.
+const MAX_BEGINNING: usize = 8 * 1024 * 1024;
 /// How long a backend may take to send the body of its error answer.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer is waited for after the backend stopped taking the request's body.
@@ -194,6 +196,9 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Box<Answer>,
                 begun.extend_from_slice(piece);
                 if tap.first().is_some() || !job.operation.is_inference() {
                     break upstream.done();
+                }
+                if begun.len() > MAX_BEGINNING {
+                    return Err(Setback::reset());
                 }
             }
             Ok(None) => break true,
