@@ -250,7 +250,10 @@ impl ShutdownSignalWatch for Signals {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+            _ = interrupt.recv() => {
+                info!("SIGINT: ending at once");
+                end()
+            }
             _ = terminate.recv() => {}
         }
         info!(
@@ -266,10 +269,15 @@ impl ShutdownSignalWatch for Signals {
                 _ = terminate.recv() => warn!("a second SIGTERM: ending at once"),
                 _ = interrupt.recv() => warn!("SIGINT: ending at once"),
             }
-            log::logger().flush();
-            // Pingora would sleep through its whole grace period.
-            std::process::exit(0);
+            end()
         });
         ShutdownSignal::GracefulTerminate
     }
+}
+
+/// Ends the process. Pingora would sleep through its whole grace period, or, without one, accept
+/// connections on a runtime that is gone.
+fn end() -> ! {
+    log::logger().flush();
+    std::process::exit(0)
 }

@@ -63,6 +63,11 @@ impl Failure {
         Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
     }
 
+    /// 503 for a request that still waits when the drain is over.
+    pub(super) fn shutting_down() -> Self {
+        Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
+    }
+
     /// The body of the answer.
     pub(super) fn body(&self, style: ErrorStyle) -> Bytes {
         match style {

@@ -147,7 +147,7 @@ impl Gateway {
             .await
     }
 
-    /// Waits for a slot, unless the client leaves first.
+    /// Waits for a slot, unless the client leaves or the process ends first.
     async fn admit(
         &self,
         client: &mut ServerSession,
@@ -157,6 +157,7 @@ impl Gateway {
             biased;
             admitted = self.dispatcher.acquire(want) => Ok(admitted),
             () = departed(client) => Err(Stop::ClientGone),
+            () = self.drain.cut() => Err(Failure::shutting_down().into()),
         }
     }
 
@@ -274,7 +275,7 @@ impl Gateway {
         }
     }
 
-    /// A slot elsewhere, unless the client leaves first.
+    /// A slot elsewhere, unless the client leaves or the process ends first.
     async fn next_permit(
         &self,
         session: &mut Session,
@@ -284,6 +285,7 @@ impl Gateway {
             biased;
             next = permit.retry() => Ok(next),
             () = departed(&mut session.downstream_session) => Err(Stop::ClientGone),
+            () = self.drain.cut() => Err(Failure::shutting_down().into()),
         }
     }
 

@@ -59,11 +59,7 @@ impl Gateway {
             None => self.concerned(operation, model)?,
         };
         if targets.is_empty() {
-            return Err(
-                Failure::new(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
-                    .retry_after(1)
-                    .into(),
-            );
+            return Err(Failure::no_healthy_backend().retry_after(1).into());
         }
         ctx.inbound.streams = facts.streams(operation);
         let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
