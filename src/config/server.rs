@@ -67,7 +67,7 @@ impl Server {
         settings::Server {
             listen,
             admin: at
-                .stated("admin", self.admin)
+                .stated_or("admin", self.admin, "PROXY_ADMIN")
                 .map_or(default.admin, |admin| admin.0),
             max_body: at
                 .stated("max_body", self.max_body)

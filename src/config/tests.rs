@@ -193,6 +193,7 @@ fn every_variable_has_its_effect() {
     let settings = alone(&[
         ("PROXY_HOST", "127.0.0.2"),
         ("PROXY_PORT", "8080"),
+        ("PROXY_ADMIN", "127.0.0.3:8081"),
         ("BACKEND_HOST", "gpu1"),
         ("BACKEND_PORT_START", "100"),
         ("BACKEND_PORT_END", "200"),
@@ -208,6 +209,7 @@ fn every_variable_has_its_effect() {
     ]);
     let provider = &settings.providers[0];
     assert_eq!(settings.server.listen.to_string(), "127.0.0.2:8080");
+    assert_eq!(settings.server.admin, "127.0.0.3:8081".parse().ok());
     assert_eq!(
         provider.discover,
         Some(PortRange {
