@@ -7,9 +7,17 @@
     reason = "tests state their expectations with unwrap"
 )]
 
+mod compatibility;
 mod failover;
+mod headers;
+mod hostile;
 mod leaving;
+mod lifecycle;
+mod limits;
+mod managing;
 mod membership;
+mod metrics;
+mod protocols;
 mod queueing;
 mod streaming;
 mod support;

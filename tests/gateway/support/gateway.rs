@@ -24,6 +24,11 @@ impl Gateway {
         command.arg("serve").arg("-c").arg(&path);
         command.current_dir(folder.path());
         command.envs(config.environment.iter().cloned());
+        Self::launch(command, folder)
+    }
+
+    /// Starts a gateway by a command of the test's own; `folder` lives as long as it.
+    pub(crate) fn launch(mut command: std::process::Command, folder: tempfile::TempDir) -> Self {
         let process = Process::start("remuda serve", &mut command);
         let address = process.wait_for("where it listens", |line| {
             after(line, "listening on http://")
@@ -32,7 +37,8 @@ impl Gateway {
             after(line, "admin on http://")
         });
         process.wait_for("that it is ready", |line| {
-            line.trim_end().ends_with(" ready").then_some(())
+            let text = line.trim_end().ends_with(" ready");
+            (text || line.contains(r#""message":"ready""#)).then_some(())
         });
         Self {
             address,
@@ -102,5 +108,5 @@ impl Gateway {
 /// The address that follows `words` in a line.
 pub(super) fn after(line: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(words)?;
-    rest.split_whitespace().next()?.parse().ok()
+    rest.split([' ', '"']).next()?.parse().ok()
 }

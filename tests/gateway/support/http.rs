@@ -63,6 +63,11 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = in_time("a connection", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("{address}: {error}"));
+        Self::of(stream)
+    }
+
+    /// A connection that was made elsewhere.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
@@ -76,6 +81,12 @@ impl Connection {
         in_time("room to send", self.stream.write_all(bytes))
             .await
             .unwrap();
+    }
+
+    /// As [`Self::send`], where the other side may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        let sent = in_time("room to send", self.stream.write_all(bytes)).await;
+        sent.is_ok()
     }
 
     /// Sends a request with a body of known length.
