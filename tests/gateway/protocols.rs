@@ -10,8 +10,8 @@ use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::support::{
-    Asked, Config, Connection, Ending, Gateway, Simulation, Step, Upstream, chat, get, in_time,
-    is_done, json, lines,
+    Asked, Config, Connection, Ending, Gateway, Simulation, Step, Upstream, chat, eventually, get,
+    in_time, is_done, json, lines,
 };
 
 const ANSWER: &str =
@@ -362,7 +362,7 @@ async fn an_http_2_client_that_resets_its_stream_frees_the_slot() {
         }
         let left = Instant::now();
         gateway.idle().await;
-        super::support::eventually("the server is rid of it", || async {
+        eventually("the server is rid of it", || async {
             let stats = sim.stats().await;
             if stats[0].active == 0 {
                 Ok(())
@@ -431,4 +431,42 @@ async fn http_2_is_bounded_as_http_1_is() {
         .unwrap();
     assert_eq!(whole(answer).await.0, 200);
     assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_http_2_connection_ends_after_keepalive_timeout() {
+    let server = Upstream::start(|_: &Asked| vec![Step::Send(json(200, ANSWER))]).await;
+    let config = Config::over(&[server.address]).set("server.keepalive_timeout", "1s");
+    let gateway = Gateway::over(&config, 1).await;
+    let mut client = http2(gateway.address).await;
+    let answer = client.send_request(http2_request("/api/version", ""));
+    assert_eq!(whole(answer.await.unwrap()).await.0, 200);
+    assert!(!client.is_closed());
+    eventually("it is closed", || async {
+        if client.is_closed() {
+            Ok(())
+        } else {
+            Err("open")
+        }
+    })
+    .await;
+    gateway.metric_is("remuda_connections", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_large_head_of_http_2_is_refused() {
+    let server = Upstream::start(|_: &Asked| vec![Step::Send(json(200, ANSWER))]).await;
+    let config = Config::over(&[server.address]).set("server.max_header", "4KiB");
+    let gateway = Gateway::over(&config, 1).await;
+    let mut client = http2(gateway.address).await;
+    let mut request = http2_request("/api/version", "");
+    let filling = "x".repeat(6 * 1024).parse().unwrap();
+    request.headers_mut().insert("x-filling", filling);
+    // The client's own library knows the gateway's bound, and may not even send it.
+    if let Ok(answer) = client.send_request(request).await {
+        assert_eq!(answer.status(), 431);
+    }
+    let mut other = http2(gateway.address).await;
+    let answer = other.send_request(http2_request("/api/version", ""));
+    assert_eq!(whole(answer.await.unwrap()).await.0, 200);
 }
