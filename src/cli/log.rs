@@ -1,6 +1,7 @@
 //! Log lines: text for people, or one JSON object a line for machines, on standard error.
 
 use std::io::Write;
+use std::time::SystemTime;
 
 use log::Record;
 
@@ -30,7 +31,7 @@ pub(super) fn start(monitoring: &Monitoring) {
     }
     match monitoring.log_format {
         LogFormat::Text => builder.format(|out, record| {
-            let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+            let now = humantime::format_rfc3339_millis(SystemTime::now());
             writeln!(
                 out,
                 "{now} {:<5} {} {}",
@@ -62,7 +63,7 @@ fn json_line(record: &Record<'_>) -> String {
         .ok()
         .filter(|value| value.get().starts_with('{'));
     let line = Line {
-        time: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         level: record.level().as_str(),
         target: record.target(),
         message: request.is_none().then_some(&*text),
