@@ -29,7 +29,7 @@ use crate::settings::Settings;
 /// their own.
 const READ_BUFFER: usize = 0;
 /// Write buffer of a client connection, bytes: a head and a small body in one write.
-const WRITE_BUFFER: usize = 1460;
+const WRITE_BUFFER: usize = 1024;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]

@@ -67,7 +67,9 @@ pub(super) fn upstream_request(
     rewrite: &Rewrite<'_>,
 ) -> pingora::Result<RequestHeader> {
     let fields = &inbound.headers;
-    let mut head = RequestHeader::build(
+    // Without a second table for the case of names: they are case-insensitive (RFC 9110 section 5.1),
+    // and a stream holds this head for as long as it lasts.
+    let mut head = RequestHeader::build_no_case(
         inbound.method.clone(),
         origin_form(inbound),
         Some(fields.len() + 4),

@@ -309,7 +309,8 @@ impl Gateway {
                     answer: None,
                 })?;
             let client = &mut session.downstream_session;
-            match self.attempt(client, job, backend, head, deadline).await {
+            // Boxed: the stream that follows must not carry the state of its beginning.
+            match Box::pin(self.attempt(client, job, backend, head, deadline)).await {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
                 Err(NoAnswer::Stale) => return Err(Setback::reset()),
