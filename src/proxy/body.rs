@@ -23,6 +23,11 @@ pub(super) struct BodyBounds {
 /// Bodies up to this are not counted: as many as there are connections fit.
 const SMALL: usize = 64 * 1024;
 
+/// How long a refused request's body is still read.
+const LINGER: Duration = Duration::from_secs(2);
+/// Between two pieces of it.
+const LINGER_PAUSE: Duration = Duration::from_millis(250);
+
 /// What all large bodies may take together.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -224,6 +229,17 @@ fn too_large(max: usize) -> Failure {
         format!("request body larger than {max} bytes; the limit is the setting server.max_body"),
     )
     .closing()
+}
+
+/// Reads on after a refusal, for a moment, and throws away: a connection that is closed with unread bytes
+/// is reset, and a reset takes the refusal with it before the client has read it (RFC 9112 §9.6).
+pub(super) async fn linger(session: &mut ServerSession) {
+    let discarding = async {
+        while let Ok(Ok(Some(_))) =
+            tokio::time::timeout(LINGER_PAUSE, session.read_request_body()).await
+        {}
+    };
+    let _ = tokio::time::timeout(LINGER, discarding).await;
 }
 
 /// Pingora drops Content-Length when both are given, so the raw head is asked.

@@ -10,6 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::Gateway;
+use super::body;
 use super::client;
 use super::ctx::Ctx;
 use super::failure::Stop;
@@ -73,6 +74,9 @@ impl ProxyHttp for Gateway {
                 {
                     Ok(bytes) => {
                         ctx.outcome.bytes = bytes;
+                        if failure.close {
+                            body::linger(client).await;
+                        }
                         return Ok(true);
                     }
                     Err(_) => ctx.outcome.status = 499,
