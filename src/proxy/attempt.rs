@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{StatusCode, header};
+use memchr::{memchr, memmem};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -189,15 +190,22 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Box<Answer>,
     }
     let mut tap = Tap::new(job.operation, streams);
     let mut begun = BytesMut::new();
+    let mut line_ended = false;
     let ended = loop {
         match upstream.read_piece().await {
             Ok(Some(piece)) => {
                 tap.feed(piece);
+                line_ended |= memchr(b'\n', piece).is_some();
                 begun.extend_from_slice(piece);
-                if tap.first().is_some() || !job.operation.is_inference() {
+                let first = tap.first().is_some();
+                let whole = !streams || (line_ended && has_unit(&begun, job.operation));
+                if (first && whole) || !job.operation.is_inference() {
                     break upstream.done();
                 }
                 if begun.len() > MAX_BEGINNING {
+                    if first {
+                        break upstream.done();
+                    }
                     return Err(Setback::reset());
                 }
             }
@@ -264,6 +272,18 @@ fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Box<ErrorAnswer>> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
     Some(Box::new(ErrorAnswer { head, body }))
+}
+
+/// Whether the beginning of a stream holds a whole line or event. Before that the client is sent nothing, so that a
+/// stream that breaks within the first can still go to the next candidate.
+fn has_unit(begun: &[u8], operation: Operation) -> bool {
+    let begun = begun.trim_ascii_start();
+    match operation.framing() {
+        ollama::Framing::Sse => {
+            memmem::find(begun, b"\n\n").is_some() || memmem::find(begun, b"\n\r\n").is_some()
+        }
+        _ => memchr(b'\n', begun).is_some(),
+    }
 }
 
 async fn error_body(upstream: &mut Upstream) -> Bytes {
