@@ -1,7 +1,8 @@
 //! After the first content: bytes pass unchanged however they arrive, and a stream that breaks never looks complete.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -284,6 +285,45 @@ async fn a_stream_reset_at_any_byte_never_looks_complete() {
     cut_everywhere(Step::Reset, 3).await;
 }
 
+/// A stream that breaks within its first line has shown the client nothing, so that another server can still answer.
+#[tokio::test]
+async fn a_stream_cut_within_its_first_line_goes_to_the_next_backend() {
+    for (request, lines) in [(CHAT, answer_lines()), (OPENAI, answer_events())] {
+        let (whole, body) = (streamed(&lines), lines.concat());
+        let first = STREAM_HEAD.len() + chunk(&lines[0]).len() - b"\r\n".len();
+        let cut = Mutex::new(HashSet::new());
+        let script = move |asked: &Asked| {
+            let position = position(asked);
+            if !cut.lock().unwrap().insert(position) {
+                return vec![Step::Send(whole.clone())];
+            }
+            vec![
+                Step::Send(whole[..position].to_vec()),
+                Step::Pause(Duration::from_millis(1)),
+                Step::Close,
+            ]
+        };
+        let (_servers, gateway) = scripted(32, |config| config, script).await;
+        ask_everywhere(&gateway, request, 0..first, |position, reply| {
+            assert_eq!(reply.status, 200, "cut at {position}");
+            // Without its head, an answer on a pooled connection is one that had been closed.
+            if position >= STREAM_HEAD.len() {
+                assert_eq!(reply.header("x-remuda-attempts"), Some("2"));
+            }
+            let text = String::from_utf8_lossy(&reply.body);
+            assert_eq!(
+                text,
+                String::from_utf8_lossy(&body),
+                "cut at {position} of {first}"
+            );
+        })
+        .await;
+        gateway.idle().await;
+        let broken = gateway.metric("remuda_broken_streams_total", &[]).await;
+        assert_eq!(broken, 0.0);
+    }
+}
+
 #[tokio::test]
 async fn an_event_stream_cut_at_any_byte_never_looks_complete() {
     let whole = streamed(&answer_events());
@@ -393,8 +433,8 @@ async fn a_stream_that_stalls_ends_with_an_error_line() {
         r#"{"kind":"stall","tokens":5,"seconds":60,"times":1,"route":"/api/chat"}"#,
         r#"{"kind":"stall","bytes":1000,"seconds":60,"times":1,"route":"/api/chat"}"#,
     ] {
-        gateway.healthy(2).await;
-        sim.fault(0, fault).await;
+        sim.no_faults().await;
+        sim.fault_everywhere(fault).await;
         let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
         assert_eq!((reply.status, reply.ending), (200, Ending::Whole));
         let lines = reply.lines();
