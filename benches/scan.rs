@@ -64,6 +64,7 @@ fn members(count: usize, port: u16) -> Provider {
         tls: false,
         host: format!("127.1.{}.{}", number / 250, number % 250 + 1),
         port,
+        path: "".into(),
         weight: None,
         cost: None,
         max_concurrent: None,

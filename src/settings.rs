@@ -2,6 +2,7 @@
 //!
 //! `config/` reads what people write and makes these.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -122,8 +123,26 @@ pub struct Provider {
     /// Bytes of GPU memory per backend, where the operator states it; otherwise learned.
     pub vram: Option<u64>,
     pub pool: Pool,
-    /// Sent upstream as `Authorization: Bearer …`, for servers behind an authenticating proxy.
+    /// Sent upstream in the field that the kind asks for; for Ollama as `Authorization: Bearer …`,
+    /// for servers behind an authenticating proxy.
     pub api_key: Option<Secret>,
+    /// Models that it serves, in the provider's own names, besides those that it lists itself.
+    pub models: Vec<Arc<str>>,
+    /// Names that clients may use, and the provider's own name for each.
+    pub model_map: BTreeMap<Arc<str>, Arc<str>>,
+    /// Whether to ask the provider which models it has (default true where it can tell).
+    pub list_models: bool,
+    /// Fields that go with every request, such as OpenRouter's attribution.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    pub chat_api: ChatApi,
+    pub sampling: SamplingFields,
+    /// For [`ProviderKind::Azure`].
+    pub azure: Azure,
+    /// For [`ProviderKind::Bedrock`].
+    pub aws: Aws,
+    /// Context that Ollama backends are asked to load models with (`num_ctx`) when a request comes from another
+    /// format; always the same, since every change loads the model anew. `None` leaves it to the server.
+    pub num_ctx: Option<u32>,
 }
 
 impl Provider {
@@ -132,6 +151,15 @@ impl Provider {
         Provider {
             name: name.into(),
             kind: ProviderKind::Ollama,
+            models: Vec::new(),
+            model_map: BTreeMap::new(),
+            list_models: true,
+            headers: Vec::new(),
+            chat_api: ChatApi::Auto,
+            sampling: SamplingFields::Standard,
+            azure: Azure::default(),
+            aws: Aws::default(),
+            num_ctx: None,
             discover: None,
             backends: Vec::new(),
             interval: Duration::from_secs(5),
@@ -170,10 +198,89 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The wire format of a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The wire format and the ways of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProviderKind {
     Ollama,
+    OpenAi,
+    /// Any server with OpenAI's chat API: vLLM, llama.cpp, LM Studio, Groq, DeepSeek, …
+    OpenAiCompatible,
+    Anthropic,
+    Google,
+    Azure,
+    Bedrock,
+    OpenRouter,
+    Perplexity,
+}
+
+impl ProviderKind {
+    /// Every kind, as the configuration names it.
+    pub const NAMES: &'static [(&'static str, ProviderKind)] = &[
+        ("ollama", ProviderKind::Ollama),
+        ("openai", ProviderKind::OpenAi),
+        ("openai_compatible", ProviderKind::OpenAiCompatible),
+        ("anthropic", ProviderKind::Anthropic),
+        ("google", ProviderKind::Google),
+        ("azure", ProviderKind::Azure),
+        ("bedrock", ProviderKind::Bedrock),
+        ("openrouter", ProviderKind::OpenRouter),
+        ("perplexity", ProviderKind::Perplexity),
+    ];
+
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    /// Whether its backends are servers of a fleet, with models in memory and slots to wait for, rather than one
+    /// service that looks after itself.
+    pub fn is_fleet(self) -> bool {
+        self == ProviderKind::Ollama
+    }
+}
+
+/// Which of OpenAI's two chat APIs a provider is asked by, where the client's format leaves the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChatApi {
+    /// Chat completions, and the Responses API where the model's facts ask for it (default).
+    Auto,
+    Chat,
+    Responses,
+}
+
+/// Which sampling fields beyond OpenAI's own a compatible server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplingFields {
+    /// OpenAI's only (default): many servers refuse others.
+    Standard,
+    /// `top_k`, `min_p`, `repetition_penalty` (vLLM, OpenRouter, Together).
+    Vllm,
+    /// `top_k`, `min_p`, `typical_p`, `repeat_penalty`, `repeat_last_n` (llama.cpp).
+    LlamaCpp,
+}
+
+/// What only Azure OpenAI needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Azure {
+    /// With it, deployments are addressed in the path (`…/openai/deployments/{name}/…?api-version=`); without, the v1
+    /// form (`…/openai/v1/…`) is used.
+    pub api_version: Option<Arc<str>>,
+    /// Deployments and the model that each runs, which their names may hide.
+    pub deployments: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// What only Bedrock needs. With `api_key`, requests carry it as a bearer key and are not signed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Aws {
+    pub region: Arc<str>,
+    pub access_key: Option<Secret>,
+    pub secret_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// Where models are listed, if not at the region's control plane; for tests and private endpoints.
+    pub control_url: Option<Arc<str>>,
 }
 
 /// `discover:`: which ports to scan.
@@ -200,6 +307,8 @@ pub struct StaticBackend {
     /// A name or an address; an IPv6 address stands without its brackets.
     pub host: String,
     pub port: u16,
+    /// What stands before every path, such as `/v1`; empty or with a leading and no trailing slash.
+    pub path: Arc<str>,
     pub weight: Option<u32>,
     pub cost: Option<f64>,
     pub max_concurrent: Option<u32>,
@@ -257,11 +366,46 @@ pub enum Placement {
 pub struct Routing {
     /// Further attempts after the first (default 2).
     pub max_retries: u32,
+    pub fidelity: Fidelity,
+    /// Names that clients may use and what each stands for: `provider/model`, or a bare name.
+    pub aliases: BTreeMap<Arc<str>, Arc<str>>,
+    /// Whether the aliases of the bundled model facts (`claude-sonnet`, `gemini`, …) hold where the operator has
+    /// none of that name (default true).
+    pub bundled_aliases: bool,
+    /// Facts about models that go before the bundled ones.
+    pub models_file: Option<PathBuf>,
+    /// Under which name clients of OpenAI's chat API get reasoning text.
+    pub reasoning_field: ReasoningField,
+}
+
+/// What happens to what a provider cannot express.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fidelity {
+    /// It is left out and named in `X-Remuda-Dropped` (default).
+    Lenient,
+    /// The request is refused with 400.
+    Strict,
+}
+
+/// The field that holds reasoning text; servers and clients differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasoningField {
+    /// Both (default).
+    Both,
+    Reasoning,
+    ReasoningContent,
 }
 
 impl Default for Routing {
     fn default() -> Routing {
-        Routing { max_retries: 2 }
+        Routing {
+            max_retries: 2,
+            fidelity: Fidelity::Lenient,
+            aliases: BTreeMap::new(),
+            bundled_aliases: true,
+            models_file: None,
+            reasoning_field: ReasoningField::Both,
+        }
     }
 }
 

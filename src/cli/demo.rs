@@ -88,6 +88,7 @@ fn settings(args: &DemoArgs, backends: &[SocketAddr]) -> Settings {
             tls: false,
             host: address.ip().to_string(),
             port: address.port(),
+            path: "".into(),
             weight: None,
             cost: None,
             max_concurrent: None,

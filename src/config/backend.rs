@@ -60,6 +60,7 @@ pub(super) fn named(
         tls: url.tls,
         host: url.host,
         port: url.port,
+        path: "".into(),
         weight: None,
         cost: None,
         max_concurrent: None,

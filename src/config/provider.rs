@@ -69,9 +69,7 @@ impl Scalar for ProviderKind {
     }
 
     fn write(&self) -> Value {
-        match self {
-            ProviderKind::Ollama => "ollama".into(),
-        }
+        self.name().into()
     }
 }
 
@@ -179,6 +177,7 @@ impl Provider {
             vram: at.stated("vram", self.vram).map(|size| size.0),
             pool,
             api_key: used_key(&mut at, self.api_key, self.api_key_file),
+            ..default
         }
     }
 }

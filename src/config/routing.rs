@@ -20,6 +20,7 @@ impl Routing {
             max_retries: at
                 .stated_or("max_retries", self.max_retries, "MAX_RETRIES")
                 .map_or(default.max_retries, |retries| retries.0),
+            ..default
         }
     }
 }

@@ -186,6 +186,7 @@ mod tests {
             tls,
             host,
             port,
+            path: "".into(),
             weight: None,
             cost: None,
             max_concurrent: None,

@@ -63,6 +63,7 @@ fn entry(host: &str, port: u16) -> StaticBackend {
         tls: false,
         host,
         port,
+        path: "".into(),
         weight: None,
         cost: None,
         max_concurrent: None,
