@@ -1,4 +1,5 @@
-//! Framing that several dialects share: JSON read in place, and streams of lines.
+//! Framing that several dialects share: JSON read in place, streams of lines and of events.
 
 pub mod json;
 pub mod ndjson;
+pub mod sse;
