@@ -1,4 +1,4 @@
-//! `remuda sim`: simulated Ollama servers, for trying Remuda out, for tests, and for sizing a fleet.
+//! `remuda sim`: simulated Ollama servers and cloud providers, for trying Remuda out, for tests, and for sizing a fleet.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::sim::{self, Fault, KeepAlive, LoadTime, Machine, Model, Options};
+use crate::sim::{self, Dialect, Fault, KeepAlive, LoadTime, Machine, Model, Options, Setup};
 
-/// Simulated Ollama servers.
+/// Simulated Ollama servers, or cloud providers.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Address that the servers listen at
@@ -25,13 +25,19 @@ pub struct SimArgs {
     #[arg(long, value_name = "N")]
     count: Option<u16>,
 
+    /// What the servers speak
+    #[arg(long, value_enum, default_value_t, value_name = "DIALECT")]
+    dialect: Dialect,
+
     /// Models on disk: name or name=size, with commas; given several times, the servers take the lists in turn
-    #[arg(
-        long,
-        value_name = "MODELS",
-        default_value = "llama3.2,qwen3:8b,gemma3,nomic-embed-text"
-    )]
-    models: Vec<ModelList>,
+    /// [default: llama3.2,qwen3:8b,gemma3,nomic-embed-text, or what the provider is known for]
+    ///
+    /// A provider's models are named as it lists them.
+    #[arg(long, value_name = "MODELS")]
+    models: Vec<String>,
+
+    #[command(flatten)]
+    keys: Keys,
 
     /// Models that are loaded at the start
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
@@ -102,7 +108,7 @@ pub struct SimArgs {
 
     /// A fault, such as 503:times=2,route=/api/chat or cut:tokens=5 or die:after=10s,back_after=5s; may be repeated
     ///
-    /// Kinds: refuse, silent, status, error, cut, one_byte, stall, slow_load, die.
+    /// Kinds: refuse, silent, status, error, end, cut, one_byte, stall, slow_load, die.
     /// All take times, chance, route (a path, /api/*, or inference) and port.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
@@ -112,17 +118,45 @@ pub struct SimArgs {
     control: Option<SocketAddr>,
 }
 
+/// What a simulated provider expects of those who call it.
+#[derive(Args, Clone, Debug)]
+struct Keys {
+    /// The key that a simulated provider expects
+    #[arg(long, default_value = "sim-key", value_name = "KEY")]
+    api_key: String,
+
+    /// The access key that simulated Bedrock expects signatures from
+    #[arg(long, default_value = "AKIDEXAMPLE", value_name = "KEY")]
+    access_key: String,
+
+    /// The secret of that access key
+    #[arg(
+        long,
+        default_value = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        value_name = "SECRET"
+    )]
+    secret_key: String,
+
+    /// The session token that simulated Bedrock expects, if any
+    #[arg(long, value_name = "TOKEN")]
+    session_token: Option<String>,
+
+    /// The region that simulated Bedrock is in
+    #[arg(long, default_value = "us-east-1", value_name = "REGION")]
+    region: String,
+}
+
 impl SimArgs {
-    /// The simulation that these arguments describe.
-    pub fn options(&self) -> Options {
+    /// The simulation that these arguments describe; fails if a model of an Ollama server has no such name.
+    pub fn options(&self) -> Result<Options, sim::BadModel> {
         let mut ports = self.ports.0.clone();
         if let (Some(count), [0]) = (self.count, ports.as_slice()) {
             ports = vec![0; usize::from(count)];
         }
-        Options {
+        let provider = self.provider();
+        let mut options = Options {
             host: self.host,
             ports,
-            models: self.models.iter().map(|list| list.0.clone()).collect(),
             loaded: self.loaded.clone(),
             machine: Machine {
                 vram: self.vram.as_u64(),
@@ -143,7 +177,31 @@ impl SimArgs {
             },
             faults: self.faults.clone(),
             control: self.control,
+            provider,
+            ..Options::default()
+        };
+        if options.provider.is_none() && !self.models.is_empty() {
+            let parsed = |list: &String| names(list).map(Model::parse).collect();
+            options.models = self.models.iter().map(parsed).collect::<Result<_, _>>()?;
         }
+        Ok(options)
+    }
+
+    fn provider(&self) -> Option<Setup> {
+        (self.dialect != Dialect::Ollama).then(|| Setup {
+            dialect: self.dialect,
+            models: self
+                .models
+                .iter()
+                .flat_map(|list| names(list))
+                .map(str::to_owned)
+                .collect(),
+            api_key: self.keys.api_key.clone(),
+            access_key: self.keys.access_key.clone(),
+            secret_key: self.keys.secret_key.clone(),
+            session_token: self.keys.session_token.clone(),
+            region: self.keys.region.clone(),
+        })
     }
 }
 
@@ -153,13 +211,17 @@ pub fn run(args: &SimArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed("cannot start", &error),
     };
-    match runtime.block_on(simulate(args.options())) {
+    let options = match args.options() {
+        Ok(options) => options,
+        Err(error) => return failed("cannot start", &error),
+    };
+    match runtime.block_on(simulate(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("cannot listen", &error),
     }
 }
 
-fn failed(what: &str, error: &io::Error) -> ExitCode {
+fn failed(what: &str, error: &dyn std::error::Error) -> ExitCode {
     eprintln!("remuda sim: {what}: {error}");
     ExitCode::FAILURE
 }
@@ -228,20 +290,10 @@ impl std::str::FromStr for Ports {
 }
 
 /// Models as they are written: `llama3.2,qwen3:8b=5GiB`.
-#[derive(Clone, Debug)]
-struct ModelList(Vec<Model>);
-
-impl std::str::FromStr for ModelList {
-    type Err = sim::BadModel;
-
-    fn from_str(text: &str) -> Result<Self, sim::BadModel> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(Model::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
 }
 
 fn keep_alive(text: &str) -> Result<KeepAlive, String> {
@@ -288,7 +340,7 @@ mod tests {
 
     fn options(line: &str) -> Options {
         let words = std::iter::once("sim").chain(line.split_whitespace());
-        Line::try_parse_from(words).unwrap().args.options()
+        Line::try_parse_from(words).unwrap().args.options().unwrap()
     }
 
     #[test]
@@ -328,6 +380,15 @@ mod tests {
             format!("{:?}", theirs.machine)
         );
         assert_eq!(ours.models, theirs.models);
+    }
+
+    #[test]
+    fn a_name_that_ollama_does_not_know_is_refused() {
+        assert!(options("--dialect ollama").provider.is_none());
+        let args = Line::try_parse_from(["sim", "--models", "a b"])
+            .unwrap()
+            .args;
+        assert!(args.options().is_err());
     }
 
     #[test]

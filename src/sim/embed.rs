@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::catalogue::Model;
 use super::chance::{self, Dice};
-use super::generation::{Visitor, nanoseconds};
+use super::generation::{RUNNER_DIED, Visitor, nanoseconds};
 use super::gojson::{Fields, object};
 use super::reply::{Refusal, Reply, ok};
 use super::runner::Want;
@@ -132,9 +132,10 @@ pub(super) async fn run(
     let mut seat = visitor.sit(want).await?;
     let tokens = inputs.iter().map(|input| tokens(input)).sum();
     visitor.read_prompt(tokens).await;
-    if let Some((_, message)) = &visitor.strike.error {
+    if let Some((_, failure)) = &visitor.strike.error {
         seat.visit.end(End::Failed);
-        return Err(Refusal::internal(message.as_str()));
+        let message = failure.message.as_deref();
+        return Err(Refusal::internal(message.unwrap_or(RUNNER_DIED)));
     }
     let vectors = inputs
         .iter()

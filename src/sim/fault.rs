@@ -35,11 +35,15 @@ pub enum Harm {
     /// An error instead of an answer.
     Status {
         status: u16,
+        /// All of the body, instead of the server's own error.
         body: Option<String>,
         retry_after: Option<String>,
+        failure: Failure,
     },
-    /// An error line after so many tokens; 0 makes it the first line.
-    Error { tokens: u64, message: String },
+    /// An error line or event at a place of a streamed answer; `Tokens(0)` makes it the first line.
+    Error { at: At, failure: Failure },
+    /// A stream ends as if it were complete, but without its last lines (simulated providers only).
+    End { at: At },
     /// The connection ends, by FIN or by RST.
     Cut { at: At, reset: bool },
     /// Every byte is written by itself, with a pause between two.
@@ -55,6 +59,14 @@ pub enum Harm {
     },
 }
 
+/// What an error says, where it does not say what such errors usually say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    pub message: Option<String>,
+    /// The provider's own word for it: `insufficient_quota`, `throttlingException`, `RESOURCE_EXHAUSTED`.
+    pub code: Option<String>,
+}
+
 /// A place in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
@@ -64,6 +76,8 @@ pub enum At {
     Body,
     /// After this many tokens.
     Tokens(u64),
+    /// After this many lines or events, also those that carry no token (simulated providers only).
+    Events(u64),
     /// After this many bytes of the response, head included.
     Bytes(u64),
 }
@@ -78,7 +92,9 @@ impl Fault {
     pub(super) fn is_for_route(&self, path: &str) -> bool {
         match self.route.as_deref() {
             None => true,
-            Some("inference") => INFERENCE.contains(&path),
+            Some("inference") => {
+                INFERENCE.contains(&path) || INFERENCE_ENDS.iter().any(|end| path.ends_with(end))
+            }
             Some(route) => match route.strip_suffix('*') {
                 Some(prefix) => path.starts_with(prefix),
                 None => path == route,
@@ -96,6 +112,25 @@ pub(super) const INFERENCE: [&str; 7] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+];
+
+/// How the paths end that run a model at simulated providers.
+const INFERENCE_ENDS: [&str; 15] = [
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/v1/agent",
+    "/messages",
+    ":generateContent",
+    ":streamGenerateContent",
+    ":embedContent",
+    ":batchEmbedContents",
+    "/converse",
+    "/converse-stream",
+    "/invoke",
+    "/invoke-with-response-stream",
+    "/rerank",
 ];
 
 impl FromStr for Fault {
@@ -174,8 +209,33 @@ mod tests {
         };
         assert_eq!(at("cut:bytes=512,reset"), At::Bytes(512));
         assert_eq!(at("cut:tokens=3"), At::Tokens(3));
+        assert_eq!(at("cut:events=2"), At::Events(2));
         assert_eq!(at("stall:seconds=2"), At::Head);
         assert_eq!(at("stall:seconds=300ms,at=body"), At::Body);
+    }
+
+    #[test]
+    fn an_error_may_have_words_of_its_own() {
+        let Harm::Status {
+            status, failure, ..
+        } = fault("429:code=insufficient_quota").harm
+        else {
+            panic!("not a status");
+        };
+        assert_eq!(status, 429);
+        assert_eq!(failure.code.as_deref(), Some("insufficient_quota"));
+        // A number is a status, whichever of the two keys has it.
+        assert_eq!(fault("status:code=529"), fault("529"));
+        assert_eq!(
+            fault("error:events=1,message=no").harm,
+            Harm::Error {
+                at: At::Events(1),
+                failure: Failure {
+                    message: Some("no".into()),
+                    code: None
+                }
+            }
+        );
     }
 
     #[test]
@@ -206,6 +266,7 @@ mod tests {
         assert!(fault("silent:route=/api/*").is_for_route("/api/tags"));
         assert!(fault("silent:route=inference").is_for_route("/api/chat"));
         assert!(!fault("silent:route=inference").is_for_route("/api/tags"));
+        assert!(fault("silent:route=inference").is_for_route("/v1beta/models/x:generateContent"));
         assert!(!fault("silent:route=/api").is_for_route("/api/tags"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::fault::{At, Fault, Harm};
+use super::fault::{At, Failure, Fault, Harm};
 
 /// A fault as people write it: every key of every kind, checked by `fault`.
 #[derive(Deserialize)]
@@ -22,7 +22,9 @@ pub(super) struct Written {
     body: Option<String>,
     retry_after: Option<Value>,
     message: Option<String>,
+    code: Option<Value>,
     tokens: Option<u64>,
+    events: Option<u64>,
     bytes: Option<u64>,
     at: Option<Place>,
     #[serde(default)]
@@ -39,6 +41,7 @@ enum Kind {
     Silent,
     Status,
     Error,
+    End,
     Cut,
     OneByte,
     Stall,
@@ -80,21 +83,20 @@ impl Written {
             Kind::Refuse => Harm::Refuse { back_after },
             Kind::Silent => Harm::Silent,
             Kind::Status => Harm::Status {
-                status: match self.status.unwrap_or(500) {
-                    status @ 200..=599 => status,
-                    _ => return Err("`status` is a status from 200 to 599"),
-                },
+                status: self.status()?,
                 body: self.body.clone(),
                 retry_after: self.retry_after.as_ref().map(|value| match value {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
                 }),
+                failure: self.failure(),
             },
             Kind::Error => Harm::Error {
-                tokens: self.tokens.unwrap_or(0),
-                message: self.message.clone().unwrap_or_else(|| {
-                    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details".into()
-                }),
+                at: self.place().unwrap_or(At::Tokens(0)),
+                failure: self.failure(),
+            },
+            Kind::End => Harm::End {
+                at: self.place().unwrap_or(At::Tokens(0)),
             },
             Kind::Cut => Harm::Cut {
                 at: self.place().unwrap_or(At::Bytes(0)),
@@ -117,9 +119,29 @@ impl Written {
         })
     }
 
+    /// A `code` that is a number is meant as the status.
+    fn status(&self) -> Result<u16, &'static str> {
+        let code = self.code.as_ref().and_then(Value::as_u64);
+        match self.status.map(u64::from).or(code).unwrap_or(500) {
+            status @ 200..=599 => Ok(status as u16),
+            _ => Err("`status` is a status from 200 to 599"),
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        Failure {
+            message: self.message.clone(),
+            code: match &self.code {
+                Some(Value::String(code)) => Some(code.clone()),
+                _ => None,
+            },
+        }
+    }
+
     fn place(&self) -> Option<At> {
         self.tokens
             .map(At::Tokens)
+            .or(self.events.map(At::Events))
             .or(self.bytes.map(At::Bytes))
             .or(self.at.as_ref().map(|place| match place {
                 Place::Head => At::Head,

@@ -21,6 +21,9 @@ use super::server::{OnDisk, Server};
 use super::stats::{End, Visit};
 use super::strike::Strike;
 
+/// What Ollama says when the process that runs the model is gone.
+pub(super) const RUNNER_DIED: &str = "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details";
+
 /// What a request has come to: the server, the connection, and what is to go wrong.
 pub(super) struct Visitor {
     pub(super) server: Arc<Server>,
@@ -297,8 +300,8 @@ impl Generation {
         }
         self.strike
             .error
-            .take_if(|(tokens, _)| *tokens == self.made)
-            .map(|(_, message)| message)
+            .take_if(|(at, _)| *at == At::Tokens(self.made))
+            .map(|(_, failure)| failure.message.unwrap_or_else(|| RUNNER_DIED.to_owned()))
     }
 
     /// Whether the answer has come to this place. The body of a whole answer begins only after its last token.

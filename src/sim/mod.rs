@@ -25,6 +25,7 @@ mod openai;
 mod openai_voice;
 mod options;
 mod prose;
+mod provider;
 mod reply;
 mod routes;
 mod runner;
@@ -42,8 +43,9 @@ use std::sync::Arc;
 
 pub use catalogue::{BadModel, Model};
 pub use duration::KeepAlive;
-pub use fault::{At, BadFault, Fault, Harm};
+pub use fault::{At, BadFault, Failure, Fault, Harm};
 pub use options::{LoadTime, Machine, Options};
+pub use provider::{Dialect, Setup};
 pub use stats::{LastRequest, Stats};
 
 use control::Fleet;
@@ -60,7 +62,9 @@ pub async fn start(options: Options) -> io::Result<Running> {
             0 => &[],
             lists => options.models[index % lists].as_slice(),
         };
-        let server = Server::start(address, models, options.machine.clone())?;
+        let provider = options.provider.as_ref();
+        let provider = provider.and_then(|setup| setup.build(&options.machine));
+        let server = Server::start(address, models, options.machine.clone(), provider)?;
         for name in &options.loaded {
             if let Some(name) = names::Name::parse(name) {
                 server.preload(&name);

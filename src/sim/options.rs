@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::catalogue::Model;
 use super::duration::KeepAlive;
 use super::fault::Fault;
+use super::provider::Setup;
 
 /// One simulated fleet: a server for every port, all alike but for their models.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Options {
     /// Names of models that are loaded at the start, where they fit and are on disk.
     pub loaded: Vec<String>,
     pub machine: Machine,
+    /// A provider that the servers simulate instead of Ollama.
+    pub provider: Option<Setup>,
     pub faults: Vec<Fault>,
     /// A listener for the control routes that no fault touches.
     pub control: Option<SocketAddr>,
@@ -38,6 +41,7 @@ impl Default for Options {
             ],
             loaded: Vec::new(),
             machine: Machine::default(),
+            provider: None,
             faults: Vec::new(),
             control: None,
         }

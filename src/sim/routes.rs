@@ -17,7 +17,7 @@ use super::link::Wire;
 use super::reply::{Refusal, Reply, method_not_allowed, ok, text};
 use super::server::Server;
 use super::strike::{Status, Strike};
-use super::{control, embed, listing, manage, native, openai};
+use super::{control, embed, listing, manage, native, openai, provider};
 
 /// The largest body that is read: Ollama has no bound, but this process is one of many.
 const MAX_BODY: usize = 1 << 30;
@@ -37,6 +37,10 @@ pub(super) async fn answer(
         return Ok(Refusal::bad("unexpected EOF").reply());
     };
     let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+    if let (Some(provider), false) = (&server.provider, path.starts_with("/sim/")) {
+        let provider = provider.clone();
+        return Ok(provider::serve::answer(provider, server, wire, head, body).await);
+    }
     if path.starts_with("/sim/") {
         let port = server.address.port();
         return Ok(match server.fleet() {
@@ -48,8 +52,9 @@ pub(super) async fn answer(
         .counters
         .saw(route(&method, &path), head, body.clone());
     let strike = server.faults.strike(&path);
-    if let Some(reply) = go_wrong(&wire, &strike).await {
-        return Ok(reply);
+    go_wrong(&wire, &strike).await;
+    if let Some(status) = &strike.status {
+        return Ok(error_status(status));
     }
     let pause = strike.stall(At::Body);
     let cut = strike.cut.filter(|(at, _)| *at == At::Body);
@@ -110,8 +115,8 @@ const PATHS: [&str; 18] = [
     "/v1/models",
 ];
 
-/// What goes wrong before the request is looked at; an error status is returned.
-async fn go_wrong(wire: &Wire, strike: &Strike) -> Option<Reply> {
+/// What goes wrong on the connection before the request is looked at.
+pub(super) async fn go_wrong(wire: &Wire, strike: &Strike) {
     if let Some(pause) = strike.one_byte {
         wire.one_byte(pause);
     }
@@ -119,7 +124,7 @@ async fn go_wrong(wire: &Wire, strike: &Strike) -> Option<Reply> {
         match at {
             At::Head => tokio::time::sleep(*time).await,
             At::Bytes(bytes) => wire.stall_after(*bytes, *time),
-            At::Body | At::Tokens(_) => {}
+            At::Body | At::Tokens(_) | At::Events(_) => {}
         }
     }
     match strike.cut {
@@ -130,14 +135,13 @@ async fn go_wrong(wire: &Wire, strike: &Strike) -> Option<Reply> {
     if strike.silent {
         std::future::pending::<()>().await;
     }
-    strike.status.as_ref().map(error_status)
 }
 
 fn error_status(status: &Status) -> Reply {
     let code = StatusCode::from_u16(status.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
     let mut reply = match &status.body {
-        None => Refusal::new(code, reason).reply(),
+        None => Refusal::new(code, status.failure.message.clone().unwrap_or(reason)).reply(),
         Some(body) => super::reply::with_type(
             code,
             "application/json; charset=utf-8",
@@ -152,7 +156,7 @@ fn error_status(status: &Status) -> Reply {
 }
 
 /// Sends the head now and the body after `pause`, or never; streams of tokens see to it themselves.
-fn hold_back(reply: Reply, pause: Duration, cut: Option<(Wire, bool)>) -> Reply {
+pub(super) fn hold_back(reply: Reply, pause: Duration, cut: Option<(Wire, bool)>) -> Reply {
     let (mut head, body) = reply.into_parts();
     let body = match body {
         Body::Whole(Some(bytes)) => {
@@ -245,7 +249,7 @@ fn not_found() -> Reply {
 }
 
 /// Percent-decoding, for model names in paths (`qwen3%3A8b`).
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -21,6 +21,7 @@ use super::fault::{Fault, Harm};
 use super::link::{Link, Wire};
 use super::names::Name;
 use super::options::Machine;
+use super::provider::Provider;
 use super::routes;
 use super::runner::{Runners, Want};
 use super::stats::{Counters, Stats};
@@ -36,6 +37,8 @@ pub(super) struct OnDisk {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) machine: Machine,
+    /// What answers here, if it is not Ollama.
+    pub(super) provider: Option<Arc<dyn Provider>>,
     pub(super) runners: Arc<Runners>,
     pub(super) faults: Faults,
     pub(super) counters: Arc<Counters>,
@@ -60,6 +63,7 @@ impl Server {
         address: SocketAddr,
         models: &[Model],
         machine: Machine,
+        provider: Option<Arc<dyn Provider>>,
     ) -> io::Result<Arc<Self>> {
         let (address, placeholder) = reserve(address)?;
         let now = chrono::Local::now();
@@ -83,6 +87,7 @@ impl Server {
             fleet: OnceLock::new(),
             _placeholder: placeholder,
             machine,
+            provider,
         });
         server.open()?;
         Ok(server)

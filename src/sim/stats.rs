@@ -51,7 +51,16 @@ pub struct LastRequest {
     pub body_bytes: u64,
     /// Hexadecimal SHA-256 of the body.
     pub body_sha256: String,
+    /// The body, if it is text of at most 64 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
+
+/// Routes that are counted by themselves: providers have models in their paths.
+const MAX_ROUTES: usize = 128;
+
+/// The longest body that is shown as it came.
+const MAX_SHOWN: usize = 64 << 10;
 
 /// The live counters behind `Stats`.
 #[derive(Default)]
@@ -66,6 +75,7 @@ pub(super) struct Counters {
     pub(super) tokens: AtomicU64,
     connections_open: AtomicU64,
     connections_accepted: AtomicU64,
+    numbered: AtomicU64,
 }
 
 #[derive(Default)]
@@ -85,6 +95,8 @@ impl Counters {
     /// Counts a request under `route` and keeps it as the last one.
     pub(super) fn saw(&self, route: String, head: hyper::http::request::Parts, body: bytes::Bytes) {
         let mut seen = self.seen();
+        let crowded = seen.requests.len() >= MAX_ROUTES && !seen.requests.contains_key(&route);
+        let route = if crowded { "other".to_owned() } else { route };
         *seen.requests.entry(route).or_default() += 1;
         seen.last = Some(Last {
             method: head.method,
@@ -92,6 +104,11 @@ impl Counters {
             headers: head.headers,
             body,
         });
+    }
+
+    /// The number of the request that comes now, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.numbered.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn connection(self: &Arc<Self>) -> Connection {
@@ -165,6 +182,9 @@ impl Last {
             headers: headers.collect(),
             body_bytes: self.body.len() as u64,
             body_sha256: super::sha256(&self.body),
+            body: (self.body.len() <= MAX_SHOWN)
+                .then(|| String::from_utf8(self.body.to_vec()).ok())
+                .flatten(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::chance::Dice;
-use super::fault::{At, Fault, Harm};
+use super::fault::{At, Failure, Fault, Harm};
 
 /// The faults of one server.
 pub(super) struct Faults {
@@ -23,8 +23,10 @@ pub(super) struct Strike {
     /// Every byte by itself, with this pause between two.
     pub(super) one_byte: Option<Duration>,
     pub(super) status: Option<Status>,
-    /// After so many tokens, this error line.
-    pub(super) error: Option<(u64, String)>,
+    /// At this place, an error line.
+    pub(super) error: Option<(At, Failure)>,
+    /// Where the answer ends as if it were complete.
+    pub(super) end: Option<At>,
     /// Where the connection ends, and whether by RST.
     pub(super) cut: Option<(At, bool)>,
     pub(super) stalls: Vec<(At, Duration)>,
@@ -35,6 +37,7 @@ pub(super) struct Status {
     pub(super) status: u16,
     pub(super) body: Option<String>,
     pub(super) retry_after: Option<String>,
+    pub(super) failure: Failure,
 }
 
 impl Strike {
@@ -81,16 +84,17 @@ impl Faults {
                     status,
                     body,
                     retry_after,
+                    failure,
                 } => {
                     strike.status = Some(Status {
                         status: *status,
                         body: body.clone(),
                         retry_after: retry_after.clone(),
+                        failure: failure.clone(),
                     });
                 }
-                Harm::Error { tokens, message } => {
-                    strike.error = Some((*tokens, message.clone()));
-                }
+                Harm::Error { at, failure } => strike.error = Some((*at, failure.clone())),
+                Harm::End { at } => strike.end = Some(*at),
                 Harm::Cut { at, reset } => strike.cut = Some((*at, *reset)),
                 Harm::Stall { at, time } => strike.stalls.push((*at, *time)),
                 Harm::SlowLoad { .. } | Harm::Refuse { .. } | Harm::Die { .. } => {}

@@ -1,0 +1,125 @@
+//! Simulated cloud providers: they check what the real ones check, answer in their words, and fail as they fail.
+//!
+//! A dialect is a value that implements [`Provider`]: a pure function from a [`Request`] to a [`Reply`]. All else is
+//! common to them and lives here:
+//!
+//! - `exchange.rs`: `Request` (method, path, query, headers, body), `Reply` (status, headers, and a body that is whole
+//!   or a list of [`Piece`]s, each with the number of tokens that it carries), and `Failure`.
+//! - `mind.rs`: what the simulated model thinks. A dialect reads its request into a `Prompt` and words the `Thought`
+//!   that comes back; so all dialects answer the same conversation alike, and tests can assert on what a model saw.
+//! - `serve.rs`: time (a pause for each token), faults of the link, and the counters. A fault that has the provider's
+//!   own shape is asked for from the dialect: `refuse` for an error status, `break_off` for the event that ends a
+//!   stream, `fail_whole` for an answer that is not streamed. What they leave unsaid (`message`, `code`) is for the
+//!   dialect to fill in.
+//!
+//! To add one: a file here, a variant of [`Dialect`], and its lines in `Setup::build` and `Dialect::models`.
+
+#![allow(dead_code, reason = "the dialects that use all of it are being added")]
+
+mod exchange;
+mod mind;
+pub(super) mod serve;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::options::Machine;
+use exchange::{Failed, Reply, Request};
+
+/// What a simulation speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dialect {
+    #[default]
+    Ollama,
+}
+
+impl Dialect {
+    /// What such a provider lists if nothing else is said.
+    fn models(self) -> &'static [&'static str] {
+        match self {
+            Self::Ollama => &[],
+        }
+    }
+}
+
+/// Which provider is simulated, and what it expects of those who call it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub dialect: Dialect,
+    /// Models as the provider names them; none is a list of its well-known ones.
+    pub models: Vec<String>,
+    /// The key that is expected in the header that the provider reads it from.
+    pub api_key: String,
+    /// Bedrock's credentials, for signed requests.
+    pub access_key: String,
+    pub secret_key: String,
+    /// Expected in `X-Amz-Security-Token`, and signed; `None` expects none.
+    pub session_token: Option<String>,
+    pub region: String,
+}
+
+impl Setup {
+    /// A provider with its usual models and the keys that AWS's own documentation uses.
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            models: Vec::new(),
+            api_key: "sim-key".into(),
+            access_key: "AKIDEXAMPLE".into(),
+            secret_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+            session_token: None,
+            region: "us-east-1".into(),
+        }
+    }
+
+    /// The provider of one server; `None` is Ollama, which is not one of these.
+    pub(super) fn build(&self, machine: &Machine) -> Option<Arc<dyn Provider>> {
+        let mut setup = self.clone();
+        if setup.models.is_empty() {
+            let usual = setup.dialect.models().iter();
+            setup.models = usual.map(|model| (*model).to_owned()).collect();
+        }
+        let _world = World {
+            setup,
+            answer_tokens: machine.answer_tokens.clone(),
+            seed: machine.seed,
+        };
+        match self.dialect {
+            Dialect::Ollama => None,
+        }
+    }
+}
+
+/// What every dialect is built from.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) setup: Setup,
+    /// Words of prose that follow the echo in an answer.
+    pub(super) answer_tokens: std::ops::RangeInclusive<u32>,
+    pub(super) seed: u64,
+}
+
+impl World {
+    /// Whether the provider has `model`.
+    pub(super) fn lists(&self, model: &str) -> bool {
+        self.setup.models.iter().any(|listed| listed == model)
+    }
+}
+
+/// One provider's wire format, from the provider's side.
+pub(super) trait Provider: Send + Sync {
+    /// Answers a request, or refuses it as the provider does.
+    fn answer(&self, request: &Request) -> Reply;
+
+    /// An error status that was asked for as a fault, with the headers that come with it.
+    fn refuse(&self, request: &Request, failed: &Failed) -> Reply;
+
+    /// The bytes that end a streamed answer to `request` in the middle; `sent` events have gone before.
+    fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes;
+
+    /// The answer to a request that does not stream, and whose model failed at its work.
+    fn fail_whole(&self, request: &Request, failed: &Failed) -> Reply {
+        self.refuse(request, failed)
+    }
+}
