@@ -16,7 +16,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("admin", 4),
     ("admission", 3),
     ("fleet", 2),
+    ("translate", 1),
     ("dialect", 0),
+    ("ir", 0),
     ("wire", 0),
     ("settings", 0),
     ("metrics", 0),
@@ -24,8 +26,16 @@ const FLOORS: &[(&str, u8)] = &[
     ("ids", 0),
 ];
 
-/// What may be used from the same floor: dialects are made of frames.
-const SAME_FLOOR: &[(&str, &str)] = &[("dialect", "wire")];
+/// What may be used from the same floor: dialects are made of frames, and say what the neutral model says.
+const SAME_FLOOR: &[(&str, &str)] = &[
+    ("dialect", "wire"),
+    ("dialect", "ir"),
+    ("dialect", "facts"),
+    ("dialect", "settings"),
+    ("facts", "settings"),
+    ("facts", "ir"),
+    ("ir", "wire"),
+];
 
 /// The simulated servers stand apart: (what they may use, who may use them).
 const SIM: (&[&str], &[&str]) = (&["wire", "dialect"], &["cli"]);

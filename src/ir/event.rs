@@ -1,0 +1,167 @@
+//! An answer as it comes: the same events for every provider, streamed or whole.
+
+use std::borrow::Cow;
+
+use super::{Fault, Json, Text};
+
+/// One step of an answer. Texts are increments and belong to the piece that is being read.
+///
+/// Order: at most one [`Event::Start`]; then content; then one [`Event::Finish`]; usage at any time, later values
+/// replacing earlier ones; then one [`Event::End`]. Or, at any time and as the last, [`Event::Failed`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// The provider's id of the answer and the model that answers, where it says so.
+    Start {
+        id: Option<Text<'a>>,
+        model: Option<Text<'a>>,
+    },
+    Thinking(Text<'a>),
+    /// Ends the thought that came before, with what the provider needs to believe it on replay. `redacted`: a thought of
+    /// its own without text (Anthropic's `redacted_thinking`). `id`: OpenAI's id of the `reasoning` item.
+    Signature {
+        data: Text<'a>,
+        redacted: bool,
+        id: Option<Text<'a>>,
+    },
+    Text(Text<'a>),
+    /// The model declines; shown as text where a format has no place for it.
+    Refusal(Text<'a>),
+    /// A call begins. Indexes count calls from 0 and are dense; several calls may be open at once.
+    ToolStart {
+        index: usize,
+        /// `None` where the format gives none; the encoder makes one.
+        id: Option<Text<'a>>,
+        name: Text<'a>,
+        /// Gemini's `thoughtSignature` of this call.
+        signature: Option<Text<'a>>,
+    },
+    /// A piece of the arguments' JSON text, as the inside of a string literal (so twice escaped).
+    ToolArguments {
+        index: usize,
+        fragment: Text<'a>,
+    },
+    /// The call is whole. Without any arguments it has none: `{}`.
+    ToolEnd {
+        index: usize,
+    },
+    /// A call that comes whole, in place of the three above.
+    ToolCall {
+        index: usize,
+        id: Option<Text<'a>>,
+        name: Text<'a>,
+        arguments: Json<'a>,
+        signature: Option<Text<'a>>,
+    },
+    /// A JSON array of `{"token","logprob","bytes","top_logprobs"}`, as Ollama and OpenAI both write them.
+    Logprobs(Json<'a>),
+    /// What a search found: a JSON array of `{"url","title",…}`.
+    Sources(Json<'a>),
+    Usage(Usage),
+    Finish {
+        reason: Finish,
+        /// The stop string that was met, where the provider tells.
+        stop: Option<Text<'a>>,
+    },
+    /// The provider's own terminator has come, or the body ended properly after [`Event::Finish`].
+    End,
+    /// The provider failed, or the body ended before its proper end.
+    Failed(Cow<'a, Fault>),
+    /// Nothing new; the provider shows that it lives.
+    Ping,
+}
+
+impl Event<'_> {
+    /// Whether the client's answer has begun with it: until then another backend may be tried.
+    pub fn is_content(&self) -> bool {
+        match self {
+            Event::Thinking(text) | Event::Text(text) | Event::Refusal(text) => !text.is_empty(),
+            Event::ToolStart { .. }
+            | Event::ToolCall { .. }
+            | Event::Signature { .. }
+            | Event::Finish { .. }
+            | Event::End => true,
+            _ => false,
+        }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The model was done, or met a stop string.
+    Stop,
+    /// `max_tokens` was reached.
+    Length,
+    /// The context was full.
+    ContextFull,
+    ToolCalls,
+    /// Filtered by the provider, or refused by the model.
+    Filtered,
+    /// Ollama loaded or unloaded a model; there is no text.
+    Load,
+    Unload,
+}
+
+/// Tokens and times, as far as a provider tells. A later value replaces an earlier one; absent ones do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// All tokens of the prompt, cached ones included.
+    pub prompt: Option<u64>,
+    /// Those of `prompt` that were read from a cache.
+    pub cache_read: Option<u64>,
+    /// Those of `prompt` that were written to a cache.
+    pub cache_write: Option<u64>,
+    /// All tokens of the answer, reasoning included.
+    pub output: Option<u64>,
+    /// Those of `output` that were reasoning.
+    pub reasoning: Option<u64>,
+    /// US dollars, where the provider tells.
+    pub cost: Option<f64>,
+    /// Nanoseconds, from Ollama or llama.cpp.
+    pub load_duration: Option<u64>,
+    pub prompt_duration: Option<u64>,
+    pub output_duration: Option<u64>,
+    pub total_duration: Option<u64>,
+}
+
+impl Usage {
+    /// Takes over what `later` states.
+    pub fn update(&mut self, later: &Usage) {
+        fn take<T: Copy>(into: &mut Option<T>, from: Option<T>) {
+            if from.is_some() {
+                *into = from;
+            }
+        }
+        take(&mut self.prompt, later.prompt);
+        take(&mut self.cache_read, later.cache_read);
+        take(&mut self.cache_write, later.cache_write);
+        take(&mut self.output, later.output);
+        take(&mut self.reasoning, later.reasoning);
+        take(&mut self.cost, later.cost);
+        take(&mut self.load_duration, later.load_duration);
+        take(&mut self.prompt_duration, later.prompt_duration);
+        take(&mut self.output_duration, later.output_duration);
+        take(&mut self.total_duration, later.total_duration);
+    }
+
+    /// Prompt and answer together.
+    pub fn total(&self) -> u64 {
+        self.prompt.unwrap_or(0) + self.output.unwrap_or(0)
+    }
+}
+
+/// Reads one provider's streamed answer.
+///
+/// Pieces are split anywhere. What does not make sense becomes [`Event::Failed`], after which nothing more is emitted.
+pub trait Decode: Send {
+    fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Event<'_>));
+
+    /// The body has come to its end: [`Event::End`] if it was proper and has not been emitted, else [`Event::Failed`].
+    fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>));
+}
+
+/// Writes one client's streamed answer.
+pub trait Encode: Send {
+    /// Appends what `event` makes the client's stream say: nothing, one line or event, or several.
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
+}

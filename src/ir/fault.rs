@@ -1,0 +1,102 @@
+//! A provider's error, sorted by what can be done about it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What a failure means for the request and for the other candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Wrong on any provider: the client's 400.
+    Permanent,
+    /// The route is wrong: credentials, model name, capability. Another candidate may do; this one will not.
+    Route,
+    /// No capacity now: another candidate at once, this one after a while.
+    Capacity,
+    /// Broken for the moment.
+    Transient,
+}
+
+/// What went wrong, as the clients' formats tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    InvalidRequest,
+    ContextLength,
+    TooLarge,
+    ContentFilter,
+    Credentials,
+    Billing,
+    ModelNotFound,
+    /// The provider has no such operation, or the model cannot do what is asked.
+    Unsupported,
+    RateLimit,
+    Overloaded,
+    Timeout,
+    Server,
+    /// The stream ended without its terminator.
+    Incomplete,
+    /// What came is not the provider's format.
+    Garbled,
+}
+
+/// A provider's error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub class: Class,
+    pub kind: FaultKind,
+    /// The provider's own words, without credentials, account names and addresses.
+    pub message: Cow<'static, str>,
+    /// When it may be better.
+    pub retry_after: Option<Duration>,
+    /// The field that the provider blames.
+    pub param: Option<String>,
+}
+
+impl Fault {
+    pub fn new(class: Class, kind: FaultKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Fault {
+            class,
+            kind,
+            message: message.into(),
+            retry_after: None,
+            param: None,
+        }
+    }
+
+    /// The body ended before its terminator.
+    pub fn incomplete() -> Self {
+        Fault::new(
+            Class::Transient,
+            FaultKind::Incomplete,
+            "the provider's answer broke off before its end",
+        )
+    }
+
+    /// What came cannot be read; `what` says what was expected.
+    pub fn garbled(what: &'static str) -> Self {
+        Fault::new(Class::Transient, FaultKind::Garbled, what)
+    }
+
+    #[must_use]
+    pub fn after(self, retry_after: Option<Duration>) -> Self {
+        Fault {
+            retry_after,
+            ..self
+        }
+    }
+
+    /// The status that the client gets when no candidate is left (wire-formats: by class, never by copying).
+    pub fn client_status(&self) -> u16 {
+        match (self.class, self.kind) {
+            (Class::Permanent, FaultKind::TooLarge) => 413,
+            (Class::Permanent, _) => 400,
+            (Class::Route, FaultKind::ModelNotFound) => 404,
+            (Class::Route, FaultKind::Unsupported | FaultKind::ContextLength) => 400,
+            (Class::Route, _) => 502,
+            (Class::Capacity, FaultKind::RateLimit) => 429,
+            (Class::Capacity, _) => 503,
+            (Class::Transient, FaultKind::Timeout) => 504,
+            (Class::Transient, _) => 502,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The neutral model between two wire formats: what a chat asks for and what an answer consists of.
+//!
+//! It borrows from the body that it was read from. Text stays the inside of a JSON string literal, as it came:
+//! most of a request is text, and all formats are JSON, so nothing of it is decoded and encoded again.
+//!
+//! Every client format is read into [`ChatRequest`] or [`EmbedRequest`]; every provider format is written from
+//! them. Every provider's answer becomes [`Event`]s, whether it streamed or came whole; every client format is
+//! written from those, or from the [`Response`] that an [`Assembler`] gathers.
+
+mod assemble;
+mod embed;
+mod event;
+mod fault;
+mod image;
+mod normalise;
+mod request;
+mod text;
+
+pub use assemble::{Assembler, Call, Item, Response};
+pub use embed::{EmbedInput, EmbedRequest, Embeddings};
+pub use event::{Decode, Encode, Event, Finish, Usage};
+pub use fault::{Class, Fault, FaultKind};
+pub use image::{Image, MediaType};
+pub use normalise::{
+    ToolNames, drop_blank, hoist_system, merge_turns, pair_tool_results, start_with_user,
+};
+pub use request::{
+    ChatRequest, Completion, Document, Dropped, Effort, Format, Message, Part, Refused, Role,
+    Sampling, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+};
+pub use text::{Json, Text};

@@ -1,0 +1,371 @@
+//! The order of turns that strict providers ask for. Each is a pass over the messages; dialects choose which they need.
+
+use std::borrow::Cow;
+
+use super::{Message, Part, Role, Text, ToolResult};
+
+/// Takes all system text out, joined by a blank line, for providers that have one place for it.
+pub fn hoist_system<'a>(messages: &mut Vec<Message<'a>>) -> Option<Text<'a>> {
+    let mut system: Option<Text<'a>> = None;
+    messages.retain_mut(|message| {
+        if message.role != Role::System {
+            return true;
+        }
+        for part in std::mem::take(&mut message.parts) {
+            let Part::Text(text) = part else { continue };
+            if text.is_blank() {
+                continue;
+            }
+            match &mut system {
+                None => system = Some(text),
+                Some(all) => {
+                    all.push(&Text::escaped(r"\n\n"));
+                    all.push(&text);
+                }
+            }
+        }
+        false
+    });
+    system
+}
+
+/// Drops blank texts, and turns in which nothing is left.
+pub fn drop_blank(messages: &mut Vec<Message<'_>>) {
+    messages.retain_mut(|message| {
+        message
+            .parts
+            .retain(|part| !matches!(part, Part::Text(text) if text.is_blank()));
+        !message.parts.is_empty()
+    });
+}
+
+/// Joins neighbouring turns of one role; within a user's turn the tools' results come first.
+pub fn merge_turns(messages: &mut Vec<Message<'_>>) {
+    let mut merged: Vec<Message<'_>> = Vec::with_capacity(messages.len());
+    for message in messages.drain(..) {
+        match merged.last_mut() {
+            Some(last) if last.role == message.role => last.parts.extend(message.parts),
+            _ => merged.push(message),
+        }
+    }
+    for message in &mut merged {
+        // Stable: results stay in their order, and so does the rest.
+        message
+            .parts
+            .sort_by_key(|part| !matches!(part, Part::ToolResult(_)));
+    }
+    *messages = merged;
+}
+
+/// Puts `filler` first if the conversation does not begin with a user's turn. Call it after the system text was hoisted.
+pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
+    if messages
+        .first()
+        .is_none_or(|message| message.role != Role::User)
+    {
+        let parts = vec![Part::Text(Text::plain(filler))];
+        messages.insert(0, Message::new(Role::User, parts));
+    }
+}
+
+/// Gives every call an id, and every call exactly one result in the turn that follows: found by id, else by name, else by
+/// order. A missing result is said to be missing; one that belongs to no call becomes text; of two for one call the last
+/// stays. Every result gets the id and the name of its call. Merges turns.
+pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
+    merge_turns(messages);
+    let mut made = 0;
+    let mut at = 0;
+    while at < messages.len() {
+        let calls = match messages[at].role {
+            Role::Assistant => calls_of(&mut messages[at], &mut made),
+            _ => Vec::new(),
+        };
+        let next_is_user = messages
+            .get(at + 1)
+            .is_some_and(|next| next.role == Role::User);
+        if !calls.is_empty() && !next_is_user {
+            messages.insert(at + 1, Message::new(Role::User, Vec::new()));
+        }
+        if let Some(next) = messages
+            .get_mut(at + 1)
+            .filter(|next| next.role == Role::User)
+        {
+            answer(next, calls);
+        }
+        if at == 0 && messages[0].role == Role::User {
+            // Results before any call.
+            answer(&mut messages[0], Vec::new());
+        }
+        at += 1;
+    }
+}
+
+/// A call that waits for its result.
+struct Open<'a> {
+    id: Text<'a>,
+    name: Text<'a>,
+    result: Option<ToolResult<'a>>,
+}
+
+fn calls_of<'a>(message: &mut Message<'a>, made: &mut usize) -> Vec<Open<'a>> {
+    let mut calls = Vec::new();
+    for part in &mut message.parts {
+        if let Part::ToolCall(call) = part {
+            let id = call.id.get_or_insert_with(|| {
+                *made += 1;
+                // The same at every turn of a conversation, so that prompt caches hold.
+                Text::escaped(format!("call_{made:016}"))
+            });
+            calls.push(Open {
+                id: id.clone(),
+                name: call.name.clone(),
+                result: None,
+            });
+        }
+    }
+    calls
+}
+
+fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
+    let mut rest = Vec::new();
+    for part in std::mem::take(&mut message.parts) {
+        match part {
+            Part::ToolResult(result) => match place(&calls, &result) {
+                Some(place) => calls[place].result = Some(result),
+                // It still tells the model something.
+                None => rest.extend(result.parts),
+            },
+            other => rest.push(other),
+        }
+    }
+    for call in calls {
+        let missing = || ToolResult {
+            id: None,
+            name: None,
+            parts: vec![Part::Text(Text::escaped("no result provided"))],
+            is_error: true,
+        };
+        let mut result = call.result.unwrap_or_else(missing);
+        result.id = Some(call.id);
+        result.name = Some(call.name);
+        message.parts.push(Part::ToolResult(result));
+    }
+    message.parts.extend(rest);
+}
+
+fn place(calls: &[Open<'_>], result: &ToolResult<'_>) -> Option<usize> {
+    let by_id = |call: &Open<'_>| result.id.as_ref() == Some(&call.id);
+    let open = |call: &Open<'_>| call.result.is_none();
+    let by_name = |call: &Open<'_>| open(call) && result.name.as_ref() == Some(&call.name);
+    if result.id.is_some()
+        && let Some(place) = calls.iter().position(by_id)
+    {
+        return Some(place);
+    }
+    if result.name.is_some() {
+        return calls.iter().position(by_name);
+    }
+    match result.id {
+        Some(_) => None,
+        None => calls.iter().position(open),
+    }
+}
+
+/// Names and ids in the alphabet that a provider allows, and the client's own for each.
+#[derive(Clone, Debug, Default)]
+pub struct ToolNames {
+    /// What is sent, and what it stands for; only where the two differ.
+    changed: Vec<(String, String)>,
+}
+
+impl ToolNames {
+    /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same each
+    /// time, and different for different names.
+    pub fn sent<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
+        let escaped = name.as_escaped();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if !escaped.is_empty() && escaped.len() <= longest && escaped.bytes().all(allowed) {
+            return name.clone();
+        }
+        if let Some((sent, _)) = self.changed.iter().find(|(_, own)| own == escaped) {
+            return Text::escaped(sent.clone());
+        }
+        let decoded = name.decoded();
+        let mut sent: String = decoded
+            .chars()
+            .take(longest)
+            .map(|character| match u8::try_from(character) {
+                Ok(byte) if allowed(byte) => character,
+                _ => '_',
+            })
+            .collect();
+        if sent.is_empty() {
+            sent.push('_');
+        }
+        let mut number = 1;
+        let stem = sent.clone();
+        while self.changed.iter().any(|(taken, _)| *taken == sent) {
+            number += 1;
+            let end = format!("_{number}");
+            sent = format!("{}{end}", &stem[..stem.len().min(longest - end.len())]);
+        }
+        self.changed.push((sent.clone(), escaped.to_owned()));
+        Text::escaped(sent)
+    }
+
+    /// The client's own name for one that came back.
+    pub fn original<'a>(&'a self, sent: Text<'a>) -> Text<'a> {
+        match self.changed.iter().find(|(is, _)| is == sent.as_escaped()) {
+            Some((_, own)) => Text::escaped(Cow::Borrowed(own.as_str())),
+            None => sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Json, ToolCall};
+    use super::*;
+
+    fn text(text: &'static str) -> Part<'static> {
+        Part::Text(Text::escaped(text))
+    }
+
+    fn call(id: Option<&'static str>, name: &'static str) -> Part<'static> {
+        Part::ToolCall(ToolCall {
+            id: id.map(Text::escaped),
+            name: Text::escaped(name),
+            arguments: Json::empty_object(),
+            signature: None,
+        })
+    }
+
+    fn result(
+        id: Option<&'static str>,
+        name: Option<&'static str>,
+        says: &'static str,
+    ) -> Part<'static> {
+        Part::ToolResult(ToolResult {
+            id: id.map(Text::escaped),
+            name: name.map(Text::escaped),
+            parts: vec![text(says)],
+            is_error: false,
+        })
+    }
+
+    fn user(parts: Vec<Part<'static>>) -> Message<'static> {
+        Message::new(Role::User, parts)
+    }
+
+    fn assistant(parts: Vec<Part<'static>>) -> Message<'static> {
+        Message::new(Role::Assistant, parts)
+    }
+
+    /// `id=says` for every result of a turn, and the texts after them.
+    fn shown(message: &Message<'_>) -> Vec<String> {
+        message
+            .parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.decoded().into_owned(),
+                Part::ToolResult(result) => {
+                    let Part::Text(says) = &result.parts[0] else {
+                        panic!("a text")
+                    };
+                    format!(
+                        "{}/{}={}",
+                        result.id.as_ref().unwrap().as_escaped(),
+                        result.name.as_ref().unwrap().as_escaped(),
+                        says.as_escaped()
+                    )
+                }
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn system_text_is_hoisted_in_order() {
+        let mut messages = vec![
+            Message::new(Role::System, vec![text("a"), text(" ")]),
+            user(vec![text("q")]),
+            Message::new(Role::System, vec![text("b")]),
+        ];
+        assert_eq!(hoist_system(&mut messages).unwrap().as_escaped(), r"a\n\nb");
+        assert_eq!(messages, [user(vec![text("q")])]);
+        assert_eq!(hoist_system(&mut messages), None);
+    }
+
+    #[test]
+    fn parallel_results_land_in_one_turn_in_the_order_of_the_calls() {
+        let mut messages = vec![
+            user(vec![text("q")]),
+            assistant(vec![call(Some("1"), "f")]),
+            assistant(vec![call(Some("2"), "g")]),
+            user(vec![result(Some("2"), None, "two")]),
+            user(vec![text("and"), result(Some("1"), None, "one")]),
+        ];
+        pair_tool_results(&mut messages);
+        assert_eq!(messages.len(), 3);
+        assert_eq!(shown(&messages[2]), ["1/f=one", "2/g=two", "and"]);
+    }
+
+    #[test]
+    fn results_are_found_by_id_then_name_then_order() {
+        let mut messages = vec![
+            assistant(vec![call(None, "f"), call(None, "g"), call(None, "f")]),
+            user(vec![
+                result(None, Some("g"), "g"),
+                result(None, None, "first"),
+                result(None, Some("f"), "second"),
+            ]),
+        ];
+        pair_tool_results(&mut messages);
+        assert_eq!(
+            shown(&messages[1]),
+            [
+                "call_0000000000000001/f=first",
+                "call_0000000000000002/g=g",
+                "call_0000000000000003/f=second"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_call_has_one_result_and_no_result_is_lost() {
+        let mut messages = vec![
+            user(vec![result(Some("0"), None, "before")]),
+            assistant(vec![call(Some("1"), "f"), call(Some("2"), "g")]),
+            user(vec![
+                result(Some("1"), None, "old"),
+                result(Some("9"), None, "stray"),
+                result(Some("1"), None, "new"),
+            ]),
+            assistant(vec![call(Some("3"), "h")]),
+        ];
+        pair_tool_results(&mut messages);
+        assert_eq!(shown(&messages[0]), ["before"]);
+        assert_eq!(
+            shown(&messages[2]),
+            ["1/f=new", "2/g=no result provided", "stray"]
+        );
+        assert_eq!(shown(&messages[4]), ["3/h=no result provided"]);
+    }
+
+    #[test]
+    fn names_are_made_fit_and_found_again() {
+        let mut names = ToolNames::default();
+        let fits = Text::escaped("get_weather");
+        assert_eq!(names.sent(&fits, 64), fits);
+        let odd = Text::plain("wetter für/ort");
+        let sent = names.sent(&odd, 64);
+        assert_eq!(sent.as_escaped(), "wetter_f_r_ort");
+        assert_eq!(names.sent(&odd, 64), sent);
+        let other = names.sent(&Text::plain("wetter.f_r.ort"), 64);
+        assert_eq!(other.as_escaped(), "wetter_f_r_ort_2");
+        assert_eq!(names.original(sent), odd);
+        assert_eq!(names.original(Text::escaped("get_weather")), fits);
+        let long = Text::escaped("x".repeat(70));
+        assert_eq!(names.sent(&long, 64).as_escaped().len(), 64);
+    }
+}

@@ -1,0 +1,225 @@
+//! Pieces of JSON that cross from one format to another without being taken apart.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::wire::json::{escape_into, unescape};
+
+/// The inside of a JSON string literal, still escaped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// What a literal holds; `None` if the value is no string.
+    pub fn of(value: &'a RawValue) -> Option<Self> {
+        let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+        Some(Text(Cow::Borrowed(inside)))
+    }
+
+    /// The inside of a literal that a JSON reader has accepted.
+    pub fn escaped(inside: impl Into<Cow<'a, str>>) -> Self {
+        Text(inside.into())
+    }
+
+    /// A text that is not escaped yet. Borrows if it needs no escape.
+    pub fn plain(text: &'a str) -> Self {
+        if text.bytes().all(needs_no_escape) {
+            return Text(Cow::Borrowed(text));
+        }
+        let mut inside = Vec::with_capacity(text.len() + text.len() / 8);
+        escape_into(text, &mut inside);
+        Text(Cow::Owned(
+            String::from_utf8(inside).expect("escapes are ASCII, and the rest was a string"),
+        ))
+    }
+
+    /// As it stands in JSON, without the quotes.
+    pub fn as_escaped(&self) -> &str {
+        &self.0
+    }
+
+    /// The text itself.
+    pub fn decoded(&self) -> Cow<'_, str> {
+        unescape(self.0.as_bytes())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nothing but white space.
+    pub fn is_blank(&self) -> bool {
+        self.0.trim_ascii().is_empty() || (self.0.len() < 64 && self.decoded().trim().is_empty())
+    }
+
+    /// Appends the literal, with its quotes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(self.0.as_bytes());
+        out.push(b'"');
+    }
+
+    /// Appends `more` to the text.
+    pub fn push(&mut self, more: &Text<'_>) {
+        self.0.to_mut().push_str(&more.0);
+    }
+
+    /// The same text for as long as one likes.
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// As it stands in JSON, without the quotes.
+    pub fn into_inner(self) -> Cow<'a, str> {
+        self.0
+    }
+
+    /// The same text, borrowed.
+    pub fn borrow(&self) -> Text<'_> {
+        Text(Cow::Borrowed(&self.0))
+    }
+}
+
+/// Bytes that [`escape_into`] leaves alone, all of them ASCII: cheap to decide and nearly always so for names and ids.
+fn needs_no_escape(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7E) && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+}
+
+/// Shows the length only: what it holds is someone's prompt.
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} bytes)", self.0.len())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = <&'de RawValue>::deserialize(deserializer)?;
+        Text::of(value).ok_or_else(|| D::Error::custom("expected a string"))
+    }
+}
+
+/// A JSON value as it was written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json<'a>(Cow<'a, str>);
+
+impl<'a> Json<'a> {
+    pub fn of(value: &'a RawValue) -> Self {
+        Json(Cow::Borrowed(value.get()))
+    }
+
+    /// A text that a JSON reader has accepted, or that was written as JSON.
+    pub fn trusted(json: impl Into<Cow<'a, str>>) -> Self {
+        Json(json.into())
+    }
+
+    /// `{}`.
+    pub fn empty_object() -> Self {
+        Json(Cow::Borrowed("{}"))
+    }
+
+    /// What a model wrote as the arguments of a call. Nothing at all is `{}`; what is no JSON object is kept under
+    /// `_raw`, and the second value says so.
+    pub fn arguments(text: Cow<'a, str>) -> (Self, bool) {
+        if text.trim_ascii().is_empty() {
+            return (Json::empty_object(), false);
+        }
+        let is_object = text.trim_ascii_start().starts_with('{')
+            && serde_json::from_str::<&RawValue>(&text).is_ok();
+        if is_object {
+            return (Json(text), false);
+        }
+        let mut wrapped = b"{\"_raw\":".to_vec();
+        Text::plain(&text).write(&mut wrapped);
+        wrapped.push(b'}');
+        let wrapped = String::from_utf8(wrapped).expect("made of strings");
+        (Json(Cow::Owned(wrapped)), true)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+
+    /// As the text of a JSON string.
+    pub fn to_text(&self) -> Text<'_> {
+        Text::plain(&self.0)
+    }
+
+    pub fn into_owned(self) -> Json<'static> {
+        Json(Cow::Owned(self.0.into_owned()))
+    }
+
+    pub fn borrow(&self) -> Json<'_> {
+        Json(Cow::Borrowed(&self.0))
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Json::of(<&'de RawValue>::deserialize(deserializer)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn arguments_are_always_an_object() {
+        let arguments = |text: &str| {
+            let (json, wrapped) = Json::arguments(Cow::Borrowed(text));
+            (json.as_str().to_owned(), wrapped)
+        };
+        assert_eq!(arguments(" "), ("{}".into(), false));
+        assert_eq!(arguments(r#"{"a":1}"#), (r#"{"a":1}"#.into(), false));
+        assert_eq!(
+            arguments(r#"{"a":"#),
+            (r#"{"_raw":"{\"a\":"}"#.into(), true)
+        );
+        assert_eq!(arguments("7"), (r#"{"_raw":"7"}"#.into(), true));
+    }
+
+    #[test]
+    fn nothing_of_a_text_is_shown() {
+        assert_eq!(format!("{:?}", Text::plain("secret")), "Text(6 bytes)");
+        assert_eq!(format!("{:?}", Json::trusted("{}")), "Json(2 bytes)");
+    }
+
+    #[test]
+    fn blank_is_white_space_in_any_spelling() {
+        assert!(Text::escaped("").is_blank() && Text::escaped(r" \n\t\u00a0").is_blank());
+        assert!(!Text::escaped("x").is_blank() && !Text::escaped(r"\\n").is_blank());
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_what_it_was(text in any::<String>()) {
+            let held = Text::plain(&text);
+            prop_assert_eq!(held.decoded(), &*text);
+            let mut literal = Vec::new();
+            held.write(&mut literal);
+            prop_assert_eq!(serde_json::from_slice::<String>(&literal).unwrap(), text.clone());
+            let read: Text<'_> = serde_json::from_slice(&literal).unwrap();
+            prop_assert_eq!(read.decoded(), &*text);
+        }
+    }
+}
