@@ -154,14 +154,18 @@ fn tokens(input: &str) -> u64 {
     (input.len() / 4 + 2) as u64
 }
 
-/// The sum of a random direction for every word, cut to `dimensions` and brought to length 1.
 fn vector(input: &str, model: &Model, dimensions: Option<i64>) -> Vec<f32> {
     let full = model.embedding_length as usize;
     let length = dimensions
         .and_then(|wanted| usize::try_from(wanted).ok())
         .filter(|wanted| (1..full).contains(wanted))
         .unwrap_or(full);
-    let seed = chance::hash(0, model.family.as_bytes());
+    direction(input, model.family, length)
+}
+
+/// The sum of a random direction for every word, brought to length 1; each `family` has directions of its own.
+pub(super) fn direction(input: &str, family: &str, length: usize) -> Vec<f32> {
+    let seed = chance::hash(0, family.as_bytes());
     let mut sum = vec![0.0_f32; length];
     let words = input.split_whitespace().take(MAX_WORDS);
     // The input as a whole adds a little, so that no two texts share a vector and none has length 0.

@@ -4,7 +4,8 @@
 //! - It calls every tool whose name occurs in that text, in the order of the text, with arguments that fit the tool's
 //!   schema; once results have come back, it repeats them instead.
 //! - Asked for JSON it gives JSON, of the schema if there is one.
-//! - A text that contains `REFUSE` is refused by the model; what [`Prompt::is_blocked`] finds is for the provider's filter.
+//! - A text that contains `REFUSE` is refused by the model; at `FILTER` the provider's filter stops the answer; and what
+//!   [`Prompt::is_blocked`] finds is to be refused before a model sees it.
 
 use std::ops::RangeInclusive;
 
@@ -101,6 +102,8 @@ pub(in crate::sim) enum Finish {
     Calls,
     /// It does not want to answer; its text says so.
     Refused,
+    /// The provider's filter let nothing pass after the text so far.
+    Filtered,
 }
 
 impl Call {
@@ -176,6 +179,10 @@ impl Prompt {
         } else if wanted.is_empty() {
             let text = self.answer(&mut dice);
             (thought.text, thought.finish) = self.until_stop(&text);
+            if self.said.contains("FILTER") {
+                thought.text.truncate(2);
+                thought.finish = Finish::Filtered;
+            }
         } else {
             if wanted.len() > 1 {
                 let names: Vec<&str> = wanted.iter().map(|tool| tool.name.as_str()).collect();
