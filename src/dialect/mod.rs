@@ -1,4 +1,5 @@
 //! One directory per wire format: its routes, what routing needs of a request, and what is learned
 //! from an answer that passes.
 
+pub mod bedrock;
 pub mod ollama;

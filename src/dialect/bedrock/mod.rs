@@ -1,0 +1,4 @@
+//! Amazon Bedrock: Converse and ConverseStream, embeddings by InvokeModel, and request signatures.
+
+pub mod path;
+pub mod sign;
