@@ -16,8 +16,10 @@
 
 #![allow(dead_code, reason = "the dialects that use all of it are being added")]
 
+mod anthropic;
 mod exchange;
 mod mind;
+mod picture;
 pub(super) mod serve;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use exchange::{Failed, Reply, Request};
 pub enum Dialect {
     #[default]
     Ollama,
+    Anthropic,
 }
 
 impl Dialect {
@@ -39,6 +42,7 @@ impl Dialect {
     fn models(self) -> &'static [&'static str] {
         match self {
             Self::Ollama => &[],
+            Self::Anthropic => &anthropic::Anthropic::MODELS,
         }
     }
 }
@@ -80,13 +84,14 @@ impl Setup {
             let usual = setup.dialect.models().iter();
             setup.models = usual.map(|model| (*model).to_owned()).collect();
         }
-        let _world = World {
+        let world = World {
             setup,
             answer_tokens: machine.answer_tokens.clone(),
             seed: machine.seed,
         };
         match self.dialect {
             Dialect::Ollama => None,
+            Dialect::Anthropic => Some(Arc::new(anthropic::Anthropic::new(world))),
         }
     }
 }
