@@ -104,7 +104,8 @@ impl<'a> Message<'a> {
             }
             Finish::Length => "max_tokens",
             Finish::Calls => "tool_use",
-            Finish::Refused => {
+            // A filter of the API ends an answer as a refusal of the model does.
+            Finish::Refused | Finish::Filtered => {
                 self.stop_details = json!({
                     "type": "refusal",
                     "category": "general_harms",
