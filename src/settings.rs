@@ -104,18 +104,19 @@ pub struct Provider {
     pub discover: Option<PortRange>,
     /// Backends that the operator named.
     pub backends: Vec<StaticBackend>,
-    /// Time between two probes of a backend (default 5 s).
+    /// Time between two probes of a backend (default 5 s; of a cloud service 60 s).
     pub interval: Duration,
-    /// How long a probe may take (default 1 s).
+    /// How long a probe may take (default 1 s; of a cloud service 10 s).
     pub probe_timeout: Duration,
     /// Missed probes in a row until a backend is unhealthy (default 2). A backend that is serving
     /// a request is never ejected by a probe.
     pub misses: u32,
     /// Requests in flight over the whole provider; `None` is no limit.
     pub max_concurrent: Option<usize>,
-    /// Requests in flight per backend (default 1).
+    /// Requests in flight per backend (default 1; of a cloud service 100).
     pub max_concurrent_per_backend: u32,
     pub selector: SelectorKind,
+    /// Default [`Placement::WarmOrWait`] for a fleet, [`Placement::Off`] for a cloud service.
     pub placement: Placement,
     pub weight: u32,
     /// Relative price of a request, for the `cost` selector (default 1.0).
@@ -146,6 +147,24 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// With every default of its kind and no backend yet.
+    pub fn of_kind(name: &str, kind: ProviderKind) -> Provider {
+        let fleet = Provider::named(name);
+        if kind.is_fleet() {
+            return fleet;
+        }
+        Provider {
+            kind,
+            // Azure lists the models of its catalogue, not the deployments that requests name.
+            list_models: kind != ProviderKind::Azure,
+            interval: Duration::from_secs(60),
+            probe_timeout: Duration::from_secs(10),
+            max_concurrent_per_backend: 100,
+            placement: Placement::Off,
+            ..fleet
+        }
+    }
+
     /// An Ollama provider with every default and no backend yet.
     pub fn named(name: &str) -> Provider {
         Provider {
@@ -307,7 +326,9 @@ pub struct StaticBackend {
     /// A name or an address; an IPv6 address stands without its brackets.
     pub host: String,
     pub port: u16,
-    /// What stands before every path, such as `/v1`; empty or with a leading and no trailing slash.
+    /// What stands before every path; empty, or with a leading and no trailing slash. It holds the version for the
+    /// kinds of OpenAI's format (`/v1`, `/openai/v1`; OpenAI, compatible, OpenRouter, Perplexity), and neither the
+    /// version nor Azure's `/openai` for the others, whose dialects add them.
     pub path: Arc<str>,
     pub weight: Option<u32>,
     pub cost: Option<f64>,

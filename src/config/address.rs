@@ -137,59 +137,41 @@ fn host(text: &str) -> Option<String> {
     valid.then(|| text.to_ascii_lowercase())
 }
 
-/// Where one backend is: `http://gpu1:11434`.
+/// Where one backend is: `http://gpu1:11434`, `https://api.openai.com/v1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BackendUrl {
     pub(super) tls: bool,
     pub(super) host: String,
     pub(super) port: u16,
+    /// Empty, or with a leading and no trailing slash.
+    pub(super) path: String,
+    /// Whether `http` or `https` was written.
+    pub(super) has_scheme: bool,
 }
+
+/// Where Ollama listens unless told otherwise.
+pub(super) const OLLAMA_PORT: u16 = 11434;
 
 const URL_EXPECTED: &str = "expected a URL such as http://gpu1:11434";
 
 impl BackendUrl {
     /// Without a scheme the port is Ollama's, with one it is the scheme's: the rules of OLLAMA_HOST.
-    fn parse(text: &str) -> Result<BackendUrl, String> {
+    pub(super) fn parse(text: &str) -> Result<BackendUrl, String> {
         let (tls, default_port, rest) = match text.split_once("://") {
-            None => (false, 11434, text),
+            None => (false, OLLAMA_PORT, text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, 80, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, 443, rest),
             Some(_) => return Err(format!("{URL_EXPECTED}; only http and https are spoken")),
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if authority.contains('@') {
-            return Err(format!(
-                "{URL_EXPECTED}; a credential goes into api_key or api_key_file"
-            ));
-        }
-        if !matches!(path, "" | "/") {
-            return Err(format!(
-                "{URL_EXPECTED} without a path; this version serves Ollama backends only, and their \
-                 paths are fixed"
-            ));
-        }
-        let (name, port) = match authority.rsplit_once(':') {
-            // The last colon of `[::1]` is part of the address.
-            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-            _ => (authority, None),
-        };
-        if name.is_empty() {
-            return Err(format!("{URL_EXPECTED}; this one has no host"));
-        }
-        let port = match port.map(str::parse::<NonZeroU16>) {
-            None => default_port,
-            Some(Ok(port)) => port.get(),
-            Some(Err(_)) => return Err(format!("{URL_EXPECTED}; ports go from 1 to 65535")),
-        };
-        let host = match name.contains(':') && !name.starts_with('[') {
-            true => {
-                return Err(format!(
-                    "{URL_EXPECTED}; an IPv6 address goes into [brackets]"
-                ));
-            }
-            false => host(name).ok_or_else(|| format!("{URL_EXPECTED}; this is no host name"))?,
-        };
-        Ok(BackendUrl { tls, host, port })
+        let (host, port) = parse_authority(authority)?;
+        Ok(BackendUrl {
+            tls,
+            host,
+            port: port.unwrap_or(default_port),
+            path: parse_path(path)?.to_owned(),
+            has_scheme: text.contains("://"),
+        })
     }
 
     /// A certificate names no address, so that there is nothing to check it against.
@@ -198,12 +180,57 @@ impl BackendUrl {
     }
 }
 
+fn parse_authority(authority: &str) -> Result<(String, Option<u16>), String> {
+    if authority.contains('@') {
+        return Err(format!(
+            "{URL_EXPECTED}; a credential goes into api_key or api_key_file"
+        ));
+    }
+    let (name, port) = match authority.rsplit_once(':') {
+        // The last colon of `[::1]` is part of the address.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (authority, None),
+    };
+    if name.is_empty() {
+        return Err(format!("{URL_EXPECTED}; this one has no host"));
+    }
+    if name.contains(':') && !name.starts_with('[') {
+        return Err(format!(
+            "{URL_EXPECTED}; an IPv6 address goes into [brackets]"
+        ));
+    }
+    let port = port.map(str::parse::<NonZeroU16>).transpose();
+    let port = port.map_err(|_| format!("{URL_EXPECTED}; ports go from 1 to 65535"))?;
+    let host = host(name).ok_or_else(|| format!("{URL_EXPECTED}; this is no host name"))?;
+    Ok((host, port.map(NonZeroU16::get)))
+}
+
+/// The path without the slashes at its end: what stands before every request's own path.
+fn parse_path(path: &str) -> Result<&str, String> {
+    if path.contains(['?', '#']) {
+        return Err(format!(
+            "{URL_EXPECTED} without ? and #; an api-version goes into api_version"
+        ));
+    }
+    let path = path.trim_end_matches('/');
+    let plain = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b))
+    };
+    match path.split('/').skip(1).all(plain) {
+        true => Ok(path),
+        false => Err(format!("{URL_EXPECTED}; its path holds what no path can")),
+    }
+}
+
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
         match self.host.contains(':') {
-            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
+            true => write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path),
+            false => write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path),
         }
     }
 }
@@ -284,6 +311,11 @@ mod tests {
             ("http://[::1]:11434", "http://[::1]:11434"),
             ("http://10.0.0.1", "http://10.0.0.1:80"),
             ("my_gpu-1.local.", "http://my_gpu-1.local.:11434"),
+            (
+                "https://Api.OpenAI.com/v1/",
+                "https://api.openai.com:443/v1",
+            ),
+            ("http://[::1]:1/a/b//", "http://[::1]:1/a/b"),
         ] {
             assert_eq!(url(text).as_deref(), Ok(parsed), "{text}");
         }
@@ -297,8 +329,15 @@ mod tests {
             ("http://:80", "has no host"),
             ("ftp://gpu1", "only http and https"),
             ("http://user:pw@gpu1", "a credential goes into api_key"),
-            ("https://api.openai.com/v1", "serves Ollama backends only"),
-            ("http://gpu1?x=1", "without a path"),
+            ("http://gpu1?x=1", "without ? and #"),
+            (
+                "https://r.openai.azure.com/openai?api-version=1",
+                "into api_version",
+            ),
+            ("http://gpu1/a//b", "no path can"),
+            ("http://gpu1/a/../b", "no path can"),
+            ("http://gpu1/a b", "no path can"),
+            ("http://gpu1/ä", "no path can"),
             ("http://gpu1:99999", "ports go from"),
             ("http://gpu1:0", "ports go from"),
             ("http://gpu1:", "ports go from"),
@@ -338,11 +377,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "(https?://)?[\\[\\]a-z0-9.:@/é-]{0,30}") {
+        fn never_panics(text in "(https?://)?[\\[\\]a-z0-9.:@/?%é-]{0,30}") {
             let value = Value::from(text);
             let _ = (SocketAddr::read(&value), Ports::read(&value), Host::read(&value));
             if let Ok(url) = BackendUrl::read(&value) {
-                prop_assert_eq!(BackendUrl::read(&url.write()), Ok(url));
+                let has_scheme = true;
+                prop_assert_eq!(BackendUrl::read(&url.write()), Ok(BackendUrl { has_scheme, ..url }));
             }
         }
     }

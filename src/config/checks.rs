@@ -20,8 +20,8 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     let mut names = HashSet::new();
     let mut backends = HashMap::new();
     for (index, provider) in settings.providers.iter().enumerate() {
-        // A name that is empty was reported when it was read.
-        if !provider.name.is_empty() && !names.insert(&provider.name) {
+        // Requests may name a provider in any case. A name that is empty was reported when it was read.
+        if !provider.name.is_empty() && !names.insert(provider.name.to_ascii_lowercase()) {
             let what = format!(
                 "a provider named {:?} is already there; choose another name",
                 provider.name

@@ -28,9 +28,26 @@ impl<'a> Environment<'a> {
 
     /// A value for `${name}`: the variable, or the contents of the file that `name_FILE` names.
     pub(super) fn value(&self, name: &str) -> Result<Option<String>, String> {
-        if let Some(value) = self.variables.get(name) {
-            return Ok(Some(value.clone()));
+        match self.variables.get(name) {
+            Some(value) => Ok(Some(value.clone())),
+            None => self.file(name),
         }
+    }
+
+    /// A credential: as [`Environment::value`], but an empty variable counts as unset.
+    pub(super) fn secret(&self, name: &str) -> Result<Option<String>, String> {
+        match self.setting(name) {
+            Some(value) => Ok(Some(value.to_owned())),
+            None => self.file(name),
+        }
+    }
+
+    /// Whether there is a credential of that name.
+    pub(super) fn has_secret(&self, name: &str) -> bool {
+        self.setting(name).is_some() || self.setting(&format!("{name}_FILE")).is_some()
+    }
+
+    fn file(&self, name: &str) -> Result<Option<String>, String> {
         let file_variable = format!("{name}_FILE");
         let Some(path) = self.setting(&file_variable) else {
             return Ok(None);

@@ -29,6 +29,15 @@ impl<T> From<Option<T>> for Field<T> {
 }
 
 impl<T> Field<T> {
+    /// The value, if it could be read.
+    pub(super) fn stated(&self) -> Option<&T> {
+        match self {
+            Field::Stated(value) => Some(value),
+            Field::Absent | Field::Bad(_) => None,
+        }
+    }
+
+    /// Whether anything was written, good or bad.
     pub(super) fn is_stated(&self) -> bool {
         !matches!(self, Field::Absent)
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::discover::{self, LOCAL};
+use super::enabled;
 use super::monitoring::Monitoring;
 use super::provider::Provider;
 use super::queue::Queue;
@@ -28,6 +29,7 @@ pub(super) struct File {
 pub(super) fn template() -> Value {
     let file = File {
         providers: vec![Some(Provider::template())],
+        routing: Routing::template(),
         ..File::default()
     };
     serde_yaml::to_value(file).expect("fields and sections are plain values")
@@ -35,8 +37,12 @@ pub(super) fn template() -> Value {
 
 impl File {
     /// Never fails: what is wrong is kept by the reader.
-    pub(super) fn used(self, reader: &mut Reader<'_>) -> Settings {
+    pub(super) fn used(mut self, reader: &mut Reader<'_>) -> Settings {
         let range = discover::turned_on_by(reader);
+        let listed = !self.providers.is_empty();
+        if !listed {
+            self.providers = enabled::providers(reader).into_iter().map(Some).collect();
+        }
         // The bounds of a proxy that knows nothing but one range of ports are those of the
         // balancer whose environment it takes over.
         let (queue, timeouts) = match self.providers.is_empty() {
@@ -45,7 +51,7 @@ impl File {
         };
         Settings {
             server: self.server.used(reader.section("server")),
-            providers: used_providers(self.providers, reader.section("providers"), range),
+            providers: used_providers(self.providers, listed, reader.section("providers"), range),
             routing: self.routing.used(reader.section("routing")),
             timeouts: self.timeouts.used(reader.section("timeouts"), timeouts),
             queue: self.queue.used(reader.section("queue"), queue),
@@ -71,23 +77,23 @@ fn range_timeouts() -> settings::Timeouts {
     }
 }
 
-/// The file's providers; and the environment's port range where a variable turns it on or there is
-/// nothing else. In a provider of that name in the file it fills what is open.
+/// The providers that are written, `listed` in the file or made of the environment; and the environment's port range
+/// where a variable turns it on or there is nothing else. In a provider of that name in the file it fills what is open.
 fn used_providers(
     mut written: Vec<Option<Provider>>,
+    listed: bool,
     mut at: Section<'_, '_>,
     range: Option<&'static str>,
 ) -> Vec<settings::Provider> {
-    let alone = written.is_empty();
     let mut local = None;
-    if alone || range.is_some() {
+    if written.is_empty() || range.is_some() {
         let named = |provider: &Option<Provider>| provider.as_ref().is_some_and(Provider::is_local);
         local = written.iter().position(named).or_else(|| {
             written.push(Some(Provider::local()));
             Some(written.len() - 1)
         });
     }
-    if let (Some(variable), false) = (range, alone) {
+    if let (Some(variable), true) = (range, listed) {
         let what =
             format!("turns on the port range, as provider {LOCAL:?} beside those of the file");
         at.reader.variable_warning(variable, what);

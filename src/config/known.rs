@@ -3,6 +3,7 @@
 
 use serde_yaml::{Mapping, Value};
 
+use super::entries::ANY_KEY;
 use super::nearest::nearest;
 use super::problem::KeyPath;
 
@@ -24,6 +25,9 @@ fn check_at(
 ) {
     match (&mut *value, template) {
         (Value::Null, _) | (_, Value::Null) => {}
+        (Value::Mapping(mapping), Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
+            check_entries(path, mapping, &known[ANY_KEY], problem);
+        }
         (Value::Mapping(mapping), Value::Mapping(known)) => {
             check_mapping(path, mapping, known, problem);
         }
@@ -40,6 +44,10 @@ fn check_at(
         (Value::String(url), Value::Mapping(known)) if known.contains_key("url") => {
             let url = std::mem::take(url);
             *value = Mapping::from_iter([("url".into(), url.into())]).into();
+        }
+        (_, Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
+            problem(path, "expected a mapping of names to values".to_owned());
+            *value = Value::Null;
         }
         (_, Value::Mapping(known)) => {
             let keys: Vec<&str> = names(known).collect();
@@ -71,6 +79,29 @@ fn check_mapping(
     }
     // `null` is the same as not written.
     mapping.retain(|key, value| known.contains_key(key) && !value.is_null());
+}
+
+/// Keys of the operator's own choice, each with a value of the same shape.
+fn check_entries(
+    path: &KeyPath,
+    mapping: &mut Mapping,
+    template: &Value,
+    problem: &mut dyn FnMut(&KeyPath, String),
+) {
+    for (key, mut value) in std::mem::take(mapping) {
+        let Some(name) = super::scalar::text(&key) else {
+            problem(path, "has a key that is no text".to_owned());
+            continue;
+        };
+        let path = path.key(&name);
+        match value {
+            Value::Null => problem(&path, "is empty; give it a value or remove it".to_owned()),
+            _ => {
+                check_at(&path, &mut value, template, problem);
+                mapping.insert(name.into_owned().into(), value);
+            }
+        }
+    }
 }
 
 fn unknown(name: &str, known: &Mapping) -> String {
@@ -124,7 +155,8 @@ pub(super) fn keys(template: &Value) -> std::collections::BTreeSet<String> {
 mod tests {
     use super::*;
 
-    const TEMPLATE: &str = "{ server: { listen: ~, admin: ~ }, list: [ { url: ~, weight: ~ } ] }";
+    const TEMPLATE: &str =
+        "{ server: { listen: ~, admin: ~ }, list: [ { url: ~, weight: ~ } ], map: { <name>: ~ } }";
 
     fn found(yaml: &str) -> (Value, Vec<String>) {
         let mut value = serde_yaml::from_str(yaml).unwrap();
@@ -146,6 +178,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mapping_of_free_keys_takes_any_name() {
+        let (value, problems) = found("map: { a: 1, 7: b, true: c, gpt-4: ~, [x]: y }");
+        assert_eq!(
+            problems,
+            [
+                "map.gpt-4: is empty; give it a value or remove it",
+                "map: has a key that is no text"
+            ]
+        );
+        let expected = "map: { a: 1, '7': b, 'true': c }";
+        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+    }
+
+    #[test]
     fn all_that_does_not_fit_is_reported_and_put_aside() {
         let (value, problems) =
             found("{ server: { lsiten: 1 }, zzz: 1, 7: x, list: [ 5, { url: b, wieght: 1 }, ~ ] }");
@@ -153,8 +199,8 @@ mod tests {
             problems,
             [
                 "server.lsiten: unknown key; did you mean \"listen\"?",
-                "zzz: unknown key; the keys here are server, list",
-                "7: unknown key; the keys here are server, list",
+                "zzz: unknown key; the keys here are server, list, map",
+                "7: unknown key; the keys here are server, list, map",
                 "list[0]: expected a mapping with the keys url, weight",
                 "list[1].wieght: unknown key; did you mean \"weight\"?",
                 "list[2]: is empty; remove it",
@@ -163,6 +209,10 @@ mod tests {
         let expected = "{ server: {}, list: [ ~, { url: b }, ~ ] }";
         assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
         assert_eq!(found("list: 5").1, ["list: expected a list"]);
+        assert_eq!(
+            found("map: [ a ]").1,
+            ["map: expected a mapping of names to values"]
+        );
         assert_eq!(
             found("server: 5").1,
             ["server: expected a mapping with the keys listen, admin"]

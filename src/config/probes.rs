@@ -1,7 +1,5 @@
 //! How backends are watched; stated for the provider or, the same, under its `discover`.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::duration::Positive;
@@ -18,39 +16,29 @@ pub(super) struct Probes {
     misses: Field<Whole<1, 1000>>,
 }
 
-pub(super) struct UsedProbes {
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
-    pub(super) misses: u32,
-}
-
 impl Probes {
-    /// `self` stands in the provider at `at`, `inner` under its `discover`.
-    pub(super) fn used(
-        self,
-        inner: Probes,
-        at: &mut Section<'_, '_>,
-        default: &Provider,
-    ) -> UsedProbes {
-        let interval = stated(
-            at,
-            "interval",
-            self.interval,
-            inner.interval,
-            Some("SCAN_INTERVAL_SECONDS"),
-        );
-        let timeout = stated(
+    /// `self` stands in the provider at `at`, `inner` under its `discover`. Fills in `used`, which has the kind's
+    /// defaults.
+    pub(super) fn used(self, inner: Probes, at: &mut Section<'_, '_>, used: &mut Provider) {
+        let (interval, timeout) = match used.kind.is_fleet() {
+            true => (Some("SCAN_INTERVAL_SECONDS"), Some("PROBE_TIMEOUT_SECONDS")),
+            false => (Some("HEALTH_CHECK_INTERVAL"), None),
+        };
+        if let Some(interval) = stated(at, "interval", self.interval, inner.interval, interval) {
+            used.interval = interval.0;
+        }
+        let probe_timeout = (self.probe_timeout, inner.probe_timeout);
+        if let Some(limit) = stated(
             at,
             "probe_timeout",
-            self.probe_timeout,
-            inner.probe_timeout,
-            Some("PROBE_TIMEOUT_SECONDS"),
-        );
-        let misses = stated(at, "misses", self.misses, inner.misses, None);
-        UsedProbes {
-            interval: interval.map_or(default.interval, |interval| interval.0),
-            timeout: timeout.map_or(default.probe_timeout, |timeout| timeout.0),
-            misses: misses.map_or(default.misses, |misses| misses.0),
+            probe_timeout.0,
+            probe_timeout.1,
+            timeout,
+        ) {
+            used.probe_timeout = limit.0;
+        }
+        if let Some(misses) = stated(at, "misses", self.misses, inner.misses, None) {
+            used.misses = misses.0;
         }
     }
 }

@@ -6,16 +6,21 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::address::BackendUrl;
-use super::backend::{self, Backend};
+use super::aws::Aws;
+use super::azure::Azure;
+use super::backend::{Addresses, Backend};
+use super::balance::Balance;
+use super::credentials::{self, Written};
 use super::discover::{Discover, LOCAL};
-use super::environment::read_secret;
 use super::field::Field;
+use super::kind;
 use super::pool::Pool;
 use super::probes::Probes;
 use super::reader::Section;
-use super::scalar::{Choice, Count, Scalar, Weight, Whole, text};
-use super::size::Size;
-use crate::settings::{self, Placement, ProviderKind, Secret, SelectorKind};
+use super::requests::Requests;
+use super::scalar::{Scalar, text};
+use super::service::Service;
+use crate::settings::{self, ProviderKind, Secret};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -26,22 +31,24 @@ pub(super) struct Provider {
     backends: Vec<Option<Backend>>,
     /// Short for one entry of `backends`.
     base_url: Field<BackendUrl>,
-    #[serde(flatten)]
-    probes: Probes,
-    max_concurrent: Field<Count<0>>,
-    max_concurrent_per_backend: Field<Count<1>>,
-    selector: Field<SelectorKind>,
-    placement: Field<Placement>,
-    weight: Field<Weight>,
-    cost: Field<f64>,
-    vram: Field<Size>,
-    pool: Pool,
     api_key: Field<Secret>,
     api_key_file: Field<PathBuf>,
+    #[serde(flatten)]
+    requests: Requests,
+    #[serde(flatten)]
+    azure: Azure,
+    #[serde(flatten)]
+    aws: Aws,
+    #[serde(flatten)]
+    probes: Probes,
+    #[serde(flatten)]
+    balance: Balance,
+    pool: Pool,
 }
 
 /// A provider's name goes into headers, metrics and logs.
-pub(super) struct Name(String);
+#[derive(Clone)]
+struct Name(String);
 
 impl Scalar for Name {
     fn read(value: &Value) -> Result<Name, String> {
@@ -60,43 +67,19 @@ impl Scalar for Name {
     }
 }
 
-impl Scalar for ProviderKind {
-    fn read(value: &Value) -> Result<ProviderKind, String> {
-        match text(value) {
-            Some(text) if text.eq_ignore_ascii_case("ollama") => Ok(ProviderKind::Ollama),
-            _ => Err("this version serves Ollama backends only: expected ollama".into()),
-        }
-    }
-
-    fn write(&self) -> Value {
-        self.name().into()
-    }
-}
-
-impl Choice for SelectorKind {
-    const NAMES: &'static [(&'static str, SelectorKind)] = &[
-        ("least_in_flight", SelectorKind::LeastInFlight),
-        ("round_robin", SelectorKind::RoundRobin),
-        ("weighted", SelectorKind::Weighted),
-        ("fastest_response", SelectorKind::FastestResponse),
-        ("cost", SelectorKind::Cost),
-    ];
-}
-
-impl Choice for Placement {
-    const NAMES: &'static [(&'static str, Placement)] = &[
-        ("warm_or_wait", Placement::WarmOrWait),
-        ("off", Placement::Off),
-        ("false", Placement::Off),
-    ];
-}
-
 impl Provider {
     /// The provider that the environment describes, where the file has none of its name.
     pub(super) fn local() -> Provider {
         Provider {
-            name: Name(LOCAL.to_owned()).into(),
             discover: Some(Discover::default()),
+            ..Provider::known(LOCAL)
+        }
+    }
+
+    /// A service that is known by its name.
+    pub(super) fn known(name: &str) -> Provider {
+        Provider {
+            name: Name(name.to_owned()).into(),
             ..Provider::default()
         }
     }
@@ -106,12 +89,14 @@ impl Provider {
         Provider {
             discover: Some(Discover::default()),
             backends: vec![Some(Backend::default())],
+            requests: Requests::template(),
+            azure: Azure::template(),
             ..Provider::default()
         }
     }
 
     pub(super) fn is_local(&self) -> bool {
-        matches!(&self.name, Field::Stated(name) if name.0 == LOCAL)
+        self.name.stated().is_some_and(|name| name.0 == LOCAL)
     }
 
     /// `from_environment`: whether the variables of the port range describe this provider too.
@@ -120,123 +105,92 @@ impl Provider {
         mut at: Section<'_, '_>,
         from_environment: bool,
     ) -> settings::Provider {
-        if !self.name.is_stated() {
-            at.problem_here("has no name; add one, as in name: gpus");
-        }
-        let name = at.stated("name", self.name);
-        let default = settings::Provider::named(name.as_ref().map_or("", |name| &name.0));
-        let kind = at.stated("kind", self.kind).unwrap_or(default.kind);
         if from_environment {
             self.discover.get_or_insert_default();
         }
-        let pool = self.pool.used(at.section("pool"));
-        let inner = self
-            .discover
-            .as_mut()
-            .map(|discover| std::mem::take(&mut discover.probes));
-        let probes = self
-            .probes
-            .used(inner.unwrap_or_default(), &mut at, &default);
-        let discover = self
+        let name = self.used_name(&mut at);
+        let named = Service::named(&name);
+        self.fill_in_address(&mut at, named);
+        let kind = self.used_kind(&mut at, &name);
+        self.warn_of_idle_keys(&mut at, kind);
+        let mut used = settings::Provider::of_kind(&name, kind);
+        used.pool = self.pool.used(at.section("pool"));
+        let inner = self.discover.as_mut();
+        let inner = inner.map(|discover| std::mem::take(&mut discover.probes));
+        self.probes
+            .used(inner.unwrap_or_default(), &mut at, &mut used);
+        self.requests.used(&mut at, &mut used);
+        used.azure = self.azure.used(&mut at);
+        let scans = self.discover.is_some();
+        if scans && !kind.is_fleet() {
+            at.problem(
+                "discover",
+                format!(
+                    "finds Ollama servers only; {kind} has a base_url",
+                    kind = kind.name()
+                ),
+            );
+        }
+        let of_kind = named.filter(|service| service.kind == kind);
+        let of_kind = of_kind.or_else(|| Service::of_kind(kind));
+        let addresses = Addresses {
+            kind,
+            verify: used.pool.verify,
+            service: of_kind,
+            scans,
+        };
+        used.backends = addresses.used(&mut at, self.backends, self.base_url);
+        used.discover = self
             .discover
             .map(|discover| discover.used(&mut at.section("discover"), from_environment));
-        let backends = used_backends(&mut at, self.backends, self.base_url, pool.verify);
-        if let Some(backends) = &backends
-            && backends.is_empty()
-            && discover.is_none()
-        {
-            at.problem_here("has no backends; add discover, backends or base_url");
+        let key = Written {
+            key: self.api_key,
+            file: self.api_key_file,
+        };
+        credentials::used(&mut at, key, self.aws, of_kind, &mut used);
+        self.balance.used(&mut at, of_kind, &mut used);
+        used
+    }
+
+    fn used_name(&mut self, at: &mut Section<'_, '_>) -> String {
+        if !self.name.is_stated() {
+            at.problem_here("has no name; add one, as in name: gpus");
         }
-        settings::Provider {
-            name: default.name.clone(),
-            kind,
-            discover,
-            backends: backends.unwrap_or_default(),
-            interval: probes.interval,
-            probe_timeout: probes.timeout,
-            misses: probes.misses,
-            max_concurrent: at
-                .stated("max_concurrent", self.max_concurrent)
-                .map(Whole::size)
-                .filter(|limit| *limit > 0),
-            max_concurrent_per_backend: at
-                .stated_or(
-                    "max_concurrent_per_backend",
-                    self.max_concurrent_per_backend,
-                    "MAX_CONCURRENT_PER_BACKEND",
-                )
-                .map_or(default.max_concurrent_per_backend, |limit| limit.0),
-            selector: at
-                .stated("selector", self.selector)
-                .unwrap_or(default.selector),
-            placement: at
-                .stated("placement", self.placement)
-                .unwrap_or(default.placement),
-            weight: weight(&mut at, self.weight).unwrap_or(default.weight),
-            cost: at.stated("cost", self.cost).unwrap_or(default.cost),
-            vram: at.stated("vram", self.vram).map(|size| size.0),
-            pool,
-            api_key: used_key(&mut at, self.api_key, self.api_key_file),
-            ..default
+        let name = at.stated("name", std::mem::take(&mut self.name));
+        name.map_or_else(String::new, |name| name.0)
+    }
+
+    /// The address of a service whose variables say that it is elsewhere.
+    fn fill_in_address(&mut self, at: &mut Section<'_, '_>, service: Option<&Service>) {
+        let open =
+            !self.base_url.is_stated() && self.backends.is_empty() && self.discover.is_none();
+        if let (true, Some(service)) = (open, service) {
+            let names = service.variables("BASE_URL");
+            self.base_url = at.stated_or_first("base_url", Field::Absent, &names).into();
         }
     }
-}
 
-/// `None` if an entry is wrong, so that an empty list is not reported as well.
-fn used_backends(
-    at: &mut Section<'_, '_>,
-    entries: Vec<Option<Backend>>,
-    base_url: Field<BackendUrl>,
-    verify: bool,
-) -> Option<Vec<settings::StaticBackend>> {
-    let mut used = Vec::new();
-    if base_url.is_stated() {
-        let url = at.stated("base_url", base_url);
-        used.push(url.map(|url| backend::named(at, "base_url", url, verify)));
+    fn used_kind(&mut self, at: &mut Section<'_, '_>, name: &str) -> ProviderKind {
+        let listed = self.backends.iter().flatten();
+        let listed: Vec<_> = listed.filter_map(Backend::url).collect();
+        let scans = self.discover.is_some();
+        let inferred = kind::infer(name, scans, self.base_url.stated(), &listed);
+        at.stated("kind", std::mem::take(&mut self.kind))
+            .unwrap_or(inferred)
     }
-    for (index, entry) in entries.into_iter().enumerate() {
-        let mut list = at.section("backends");
-        used.push(entry.and_then(|entry| entry.used(list.item(index), verify)));
-    }
-    used.into_iter().collect()
-}
 
-/// A weight that is not positive counts as 1: so files of other balancers mean it.
-pub(super) fn weight(at: &mut Section<'_, '_>, field: Field<Weight>) -> Option<u32> {
-    let Weight(weight) = at.stated("weight", field)?;
-    if weight <= 0.0 {
-        at.warning("weight", "is not positive and counts as 1");
-        return Some(1);
+    fn warn_of_idle_keys(&self, at: &mut Section<'_, '_>, kind: ProviderKind) {
+        let mut idle: Vec<&str> = self.requests.idle_keys(kind).collect();
+        if kind != ProviderKind::Azure {
+            idle.extend(self.azure.stated_keys());
+        }
+        if kind != ProviderKind::Bedrock {
+            idle.extend(self.aws.stated_keys());
+        }
+        for key in idle {
+            at.warning(key, format!("means nothing to the kind {}", kind.name()));
+        }
     }
-    Some(weight as u32)
-}
-
-fn used_key(at: &mut Section<'_, '_>, key: Field<Secret>, file: Field<PathBuf>) -> Option<Secret> {
-    if key.is_stated() && file.is_stated() {
-        at.problem(
-            "api_key_file",
-            "is stated together with api_key; keep one of them",
-        );
-    }
-    let Some(path) = at.stated("api_key_file", file) else {
-        return at.secret("api_key", key);
-    };
-    let text = read_secret(&path)
-        .inspect_err(|error| {
-            at.problem(
-                "api_key_file",
-                format!("cannot read {}: {error}", path.display()),
-            )
-        })
-        .ok()?;
-    Secret::read(&text.into())
-        .inspect_err(|expected| {
-            at.problem(
-                "api_key_file",
-                format!("{expected}; see {}", path.display()),
-            )
-        })
-        .ok()
 }
 
 impl From<&settings::Provider> for Provider {
@@ -256,17 +210,14 @@ impl From<&settings::Provider> for Provider {
                 .map(|backend| Some(backend.into()))
                 .collect(),
             base_url: Field::Absent,
-            probes,
-            max_concurrent: used.max_concurrent.map(Whole::of).into(),
-            max_concurrent_per_backend: Whole(used.max_concurrent_per_backend).into(),
-            selector: used.selector.into(),
-            placement: used.placement.into(),
-            weight: Weight(used.weight.into()).into(),
-            cost: used.cost.into(),
-            vram: used.vram.map(Size).into(),
-            pool: (&used.pool).into(),
             api_key: used.api_key.clone().into(),
             api_key_file: Field::Absent,
+            requests: used.into(),
+            azure: (&used.azure).into(),
+            aws: (&used.aws).into(),
+            probes,
+            balance: used.into(),
+            pool: (&used.pool).into(),
         }
     }
 }

@@ -30,10 +30,14 @@ impl Queue {
     pub(super) fn used(self, mut at: Section<'_, '_>, default: settings::Queue) -> settings::Queue {
         settings::Queue {
             max_concurrent: at
-                .stated("max_concurrent", self.max_concurrent)
+                .stated_or(
+                    "max_concurrent",
+                    self.max_concurrent,
+                    "MAX_CONCURRENT_REQUESTS",
+                )
                 .map_or(default.max_concurrent, Whole::size),
             size: at
-                .stated("size", self.size)
+                .stated_or("size", self.size, "MAX_QUEUE_SIZE")
                 .map_or(default.size, Whole::size),
             timeout: at
                 .stated_or("timeout", self.timeout, "QUEUE_TIMEOUT_SECONDS")

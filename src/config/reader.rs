@@ -8,6 +8,7 @@ use super::field::Field;
 use super::locate::line_of;
 use super::problem::{KeyPath, MAX_PROBLEMS, Problem, Report, Step};
 use super::scalar::Scalar;
+use crate::settings::Secret;
 
 /// Longer values are cut in messages.
 const MAX_QUOTED: usize = 60;
@@ -91,6 +92,17 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The first of these credentials that the environment has, in the variable itself or in the file that its
+    /// `_FILE` names. No message shows what it holds.
+    pub(super) fn secret_variable<S: AsRef<str>>(&mut self, names: &[S]) -> Option<Secret> {
+        let mut names = names.iter().map(S::as_ref);
+        let name = names.find(|name| self.environment.has_secret(name))?;
+        let read = self.environment.secret(name);
+        let read = read.and_then(|text| Secret::read(&text.unwrap_or_default().into()));
+        read.inspect_err(|what| self.variable_problem(name, what))
+            .ok()
     }
 
     /// The warnings, or all that is wrong.
@@ -200,6 +212,22 @@ impl<'a> Section<'_, 'a> {
         self.read(key, field, false)
     }
 
+    /// What the file states, else the first of these variables that is set.
+    pub(super) fn stated_or_first<T: Scalar, S: AsRef<str>>(
+        &mut self,
+        key: &str,
+        field: Field<T>,
+        names: &[S],
+    ) -> Option<T> {
+        let environment = &self.reader.environment;
+        let mut names = names.iter().map(S::as_ref);
+        let set = names.find(|name| environment.setting(name).is_some());
+        match (field, set) {
+            (Field::Absent, Some(name)) => self.reader.variable(name),
+            (field, _) => self.stated(key, field),
+        }
+    }
+
     /// What the file states, else the environment.
     pub(super) fn stated_or<T: Scalar>(
         &mut self,
@@ -213,18 +241,26 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
+    /// One item of a list of plain values.
+    pub(super) fn stated_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
+        self.read_at(&self.path.item(index), field, true)
+    }
+
     fn read<T: Scalar>(&mut self, key: &str, field: Field<T>, show: bool) -> Option<T> {
+        self.read_at(&self.path.key(key), field, show)
+    }
+
+    fn read_at<T: Scalar>(&mut self, path: &KeyPath, field: Field<T>, show: bool) -> Option<T> {
         match field {
             Field::Absent => None,
             Field::Stated(value) => Some(value),
             Field::Bad(expected) => {
-                let path = self.path.key(key);
                 let got = if show {
-                    self.reader.got(&path)
+                    self.reader.got(path)
                 } else {
                     String::new()
                 };
-                self.reader.problem(&path, with_value(&expected, &got));
+                self.reader.problem(path, with_value(&expected, &got));
                 None
             }
         }

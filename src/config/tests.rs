@@ -1,5 +1,7 @@
 //! The configuration as a whole: defaults, the documented file, what goes before what, and messages.
 
+mod providers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -73,9 +75,22 @@ fn the_documented_file_states_the_defaults() {
 fn the_documented_file_has_every_known_key_and_no_other() {
     let documented: Value = serde_yaml::from_str(&uncommented()).unwrap();
     let mut documented = known::keys(&documented);
+    let known = known::keys(&file::template());
+    let free: Vec<&str> = known
+        .iter()
+        .filter_map(|key| key.strip_suffix(entries::ANY_KEY))
+        .collect();
+    assert_eq!(free.len(), 4);
     // The first, bare entry of `backends` has no keys of its own.
     documented.retain(|key| !key.ends_with("[]"));
-    assert_eq!(documented, known::keys(&file::template()));
+    let documented =
+        documented.into_iter().map(
+            |key| match free.iter().find(|free| key.starts_with(**free)) {
+                Some(free) => format!("{free}{}", entries::ANY_KEY),
+                None => key,
+            },
+        );
+    assert_eq!(documented.collect::<BTreeSet<_>>(), known);
 }
 
 #[test]
@@ -83,10 +98,13 @@ fn the_documented_file_s_examples_are_good_one_by_one() {
     // Together they contradict each other, and they name a file and a variable of the reader's.
     let together = [
         "is stated here and under discover; keep one of them",
-        "gpu1:11434 is listed twice; remove one",
         "is stated together with api_key; keep one of them",
         "cannot read /etc/remuda/ca.pem: ",
         "cannot read /run/secrets/ollama_api_key: ",
+        "cannot read /etc/remuda/models.yaml: ",
+        "variable AWS_ACCESS_KEY_ID is not set",
+        "variable AWS_SECRET_ACCESS_KEY is not set",
+        "variable AWS_SESSION_TOKEN is not set",
         "variable OLLAMA_API_KEY is not set",
     ];
     for problem in problems(&uncommented()) {
@@ -389,12 +407,83 @@ fn single_mistakes_and_their_remedies() {
             "remuda.yaml:2: providers[0]: is empty; remove it",
         ),
         (
-            "providers: [ { name: a, kind: openai } ]",
-            "this version serves Ollama backends only",
+            "providers:\n  - name: a\n    kind: opnai",
+            "remuda.yaml:3: providers[0].kind: expected one of ollama, openai, openai_compatible, \
+             anthropic, google, azure, bedrock, openrouter, perplexity, got \"opnai\"; did you mean \
+             \"openai\"?",
         ),
         (
             "providers: [ { name: a, base_url: 'https://api.openai.com/v1' } ]",
-            "serves Ollama backends only",
+            "providers[0]: has no key, which the kind openai needs; add api_key or api_key_file, or set \
+             OPENAI_API_KEY",
+        ),
+        (
+            "providers: [ { name: gemini } ]",
+            "or set GOOGLE_API_KEY or GEMINI_API_KEY",
+        ),
+        (
+            "providers: [ { name: azure, api_key: x } ]",
+            "providers[0]: has no address; add base_url",
+        ),
+        (
+            "providers: [ { name: bedrock } ]",
+            "providers[0]: has no credentials; add access_key and secret_key, or api_key",
+        ),
+        (
+            "providers: [ { name: bedrock, access_key: x } ]",
+            "providers[0].access_key: is stated without secret_key; add it",
+        ),
+        (
+            "providers: [ { name: bedrock, api_key: x, region: 'us east' } ]",
+            "providers[0].region: expected a region such as us-east-1, got \"us east\"",
+        ),
+        (
+            "providers: [ { name: a, kind: openai_compatible, base_url: 'gpu1:8000/v1' } ]",
+            "providers[0].base_url: has no scheme; begin it with https:// or http://",
+        ),
+        (
+            "providers: [ { name: a, kind: ollama, base_url: 'http://gpu1/ollama' } ]",
+            "providers[0].base_url: expected an address without a path",
+        ),
+        (
+            "providers: [ { name: openai, api_key: x, base_url: 'https://api.openai.com/v1/chat/completions' } ]",
+            "leave /chat/completions off",
+        ),
+        (
+            "providers: [ { name: a, kind: openai, api_key: x, discover: { ports: 5 } } ]",
+            "providers[0].discover: finds Ollama servers only; openai has a base_url",
+        ),
+        (
+            "providers:\n  - name: groq\n    model_map:\n      a: b\n      c: d e\n      f:\n",
+            "remuda.yaml:5: providers[0].model_map.c: expected a model's name, without spaces, got \"d e\"",
+        ),
+        (
+            "providers:\n  - name: groq\n    model_map:\n      a: b\n      f:\n",
+            "remuda.yaml:5: providers[0].model_map.f: is empty; give it a value or remove it",
+        ),
+        (
+            "providers:\n  - name: groq\n    models:\n      - a\n      - [b]\n",
+            "remuda.yaml:5: providers[0].models[1]: expected a model's name, without spaces, got a list",
+        ),
+        (
+            "providers: [ { name: groq, headers: { a b: c } } ]",
+            "providers[0].headers.a b: is no name of a header field",
+        ),
+        (
+            "providers: [ { name: groq, headers: { Content-Length: 5 } } ]",
+            "providers[0].headers.Content-Length: is written for each request; remove it",
+        ),
+        (
+            "providers: [ { name: groq, headers: { Authorization: Bearer x } } ]",
+            "providers[0].headers.Authorization: is a credential; move it to api_key",
+        ),
+        (
+            "routing: { models_file: /nonexistent }",
+            "routing.models_file: cannot read /nonexistent: ",
+        ),
+        (
+            "routing: { fidelity: strickt }",
+            "expected one of lenient, strict, got \"strickt\"; did you mean \"strict\"?",
         ),
         (
             "providers: [ { name: a, discover: { interval: 1 }, interval: 2 } ]",

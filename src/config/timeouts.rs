@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Positive;
+use super::enabled;
 use super::field::Field;
 use super::reader::Section;
 use crate::settings;
@@ -21,7 +22,7 @@ pub(super) struct Timeouts {
 }
 
 impl Timeouts {
-    /// BACKEND_READ_TIMEOUT_SECONDS bounds every wait for bytes, the first and those between.
+    /// `BACKEND_READ_TIMEOUT_SECONDS` bounds every wait for bytes, the first and those between.
     pub(super) fn used(
         self,
         mut at: Section<'_, '_>,
@@ -33,11 +34,13 @@ impl Timeouts {
             (Field::Absent, Some(request)) => Some(request),
             (field, _) => at.stated_or("first_byte", field, read),
         };
+        let first_byte = first_byte.map(|timeout| timeout.0);
+        let first_byte = first_byte.or_else(|| enabled::timeout(at.reader));
         settings::Timeouts {
             connect: at
                 .stated_or("connect", self.connect, "BACKEND_CONNECT_TIMEOUT_SECONDS")
                 .map_or(default.connect, |timeout| timeout.0),
-            first_byte: first_byte.map_or(default.first_byte, |timeout| timeout.0),
+            first_byte: first_byte.unwrap_or(default.first_byte),
             between_chunks: at
                 .stated_or("between_chunks", self.between_chunks, read)
                 .map_or(default.between_chunks, |timeout| timeout.0),

@@ -24,6 +24,9 @@ fn documented(all: bool) -> Value {
     serde_yaml::from_str(&lines.collect::<String>()).unwrap()
 }
 
+/// Mappings whose keys the operator chooses.
+const FREE: [&str; 4] = ["headers", "model_map", "deployments", "aliases"];
+
 /// Dotted keys of everything that is no mapping, with the text of a scalar.
 fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>>) {
     match value {
@@ -31,6 +34,10 @@ fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>
             for (key, value) in mapping {
                 let dot = if prefix.is_empty() { "" } else { "." };
                 let path = format!("{prefix}{dot}{}", key.as_str().unwrap());
+                if FREE.contains(&key.as_str().unwrap()) {
+                    found.insert(path, None);
+                    continue;
+                }
                 if !value.is_mapping() && path != "providers" {
                     let text = serde_yaml::to_string(value).unwrap();
                     let scalar = (!value.is_sequence()).then(|| text.trim_end().to_owned());
