@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("dialect", 0),
     ("ir", 0),
     ("wire", 0),
+    ("facts", 0),
     ("settings", 0),
     ("metrics", 0),
     ("error", 0),
