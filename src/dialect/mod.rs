@@ -2,4 +2,5 @@
 //! from an answer that passes.
 
 pub mod bedrock;
+pub mod exchange;
 pub mod ollama;
