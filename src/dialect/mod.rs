@@ -4,3 +4,5 @@
 pub mod bedrock;
 pub mod exchange;
 pub mod ollama;
+pub mod openai;
+pub mod signature;

@@ -340,7 +340,10 @@ mod tests {
             reason: Finish::Stop,
             stop: None,
         };
-        assert_eq!(assembled(&[finish.clone()]), Err(Fault::incomplete()));
+        assert_eq!(
+            assembled(std::slice::from_ref(&finish)),
+            Err(Fault::incomplete())
+        );
         assert_eq!(assembled(&[Event::End]), Err(Fault::incomplete()));
         let fault = Fault::garbled("x");
         assert_eq!(

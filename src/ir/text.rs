@@ -47,6 +47,14 @@ impl<'a> Text<'a> {
         unescape(self.0.as_bytes())
     }
 
+    /// The text itself, for as long as this one was borrowed for.
+    pub fn into_decoded(self) -> Cow<'a, str> {
+        match self.0 {
+            Cow::Borrowed(inside) => unescape(inside.as_bytes()),
+            Cow::Owned(inside) => Cow::Owned(unescape(inside.as_bytes()).into_owned()),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -220,6 +228,8 @@ mod tests {
             prop_assert_eq!(serde_json::from_slice::<String>(&literal).unwrap(), text.clone());
             let read: Text<'_> = serde_json::from_slice(&literal).unwrap();
             prop_assert_eq!(read.decoded(), &*text);
+            prop_assert_eq!(read.into_decoded(), &*text);
+            prop_assert_eq!(held.into_decoded(), &*text);
         }
     }
 }

@@ -1,0 +1,255 @@
+//! What a client asks for: every field but the messages and tools.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::field::{self, Field, flag, integer, number, text, tokens};
+use super::reasoning;
+use super::{tools, turns};
+use crate::ir::{ChatRequest, Dropped, Format, Json, Refused, Sampling, Text};
+
+/// The body. OpenAI's fields, and those that other servers with this API have added.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Body<'a> {
+    #[serde(borrow)]
+    messages: Field<'a>,
+    stream: Field<'a>,
+    stream_options: Field<'a>,
+    max_completion_tokens: Field<'a>,
+    max_tokens: Field<'a>,
+    temperature: Field<'a>,
+    top_p: Field<'a>,
+    top_k: Field<'a>,
+    min_p: Field<'a>,
+    typical_p: Field<'a>,
+    repeat_penalty: Field<'a>,
+    repetition_penalty: Field<'a>,
+    repeat_last_n: Field<'a>,
+    presence_penalty: Field<'a>,
+    frequency_penalty: Field<'a>,
+    seed: Field<'a>,
+    logit_bias: Field<'a>,
+    n: Field<'a>,
+    stop: Field<'a>,
+    logprobs: Field<'a>,
+    top_logprobs: Field<'a>,
+    response_format: Field<'a>,
+    pub(super) tools: Field<'a>,
+    pub(super) tool_choice: Field<'a>,
+    parallel_tool_calls: Field<'a>,
+    pub(super) functions: Field<'a>,
+    pub(super) function_call: Field<'a>,
+    pub(super) reasoning_effort: Field<'a>,
+    pub(super) reasoning: Field<'a>,
+    pub(super) thinking: Field<'a>,
+    pub(super) enable_thinking: Field<'a>,
+    pub(super) chat_template_kwargs: Field<'a>,
+    user: Field<'a>,
+    safety_identifier: Field<'a>,
+    modalities: Field<'a>,
+    // What follows changes the answer and has no place in the neutral model.
+    verbosity: Field<'a>,
+    web_search_options: Field<'a>,
+    plugins: Field<'a>,
+    moderation: Field<'a>,
+    top_a: Field<'a>,
+    min_tokens: Field<'a>,
+    ignore_eos: Field<'a>,
+    grammar: Field<'a>,
+    json_schema: Field<'a>,
+    structured_outputs: Field<'a>,
+    guided_json: Field<'a>,
+    guided_regex: Field<'a>,
+    guided_choice: Field<'a>,
+    guided_grammar: Field<'a>,
+}
+
+/// Reads the body of a request for a chat completion that another format will carry.
+///
+/// # Errors
+/// If it is wrong, or asks for what no other format can say.
+pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    let body: Body<'_> = field::body(body)?;
+    refuse_the_unsayable(&body)?;
+    let (tools, tool_choice) = tools::read(&body)?;
+    let max_tokens = match tokens(body.max_completion_tokens, "max_completion_tokens")? {
+        None => tokens(body.max_tokens, "max_tokens")?,
+        limit => limit,
+    };
+    let user = match text(body.user, "user")? {
+        None => text(body.safety_identifier, "safety_identifier")?,
+        user => user,
+    };
+    Ok(ChatRequest {
+        stream: flag(body.stream, "stream")?.unwrap_or(false),
+        include_usage: include_usage(&body)?,
+        messages: turns::read(body.messages)?,
+        completion: None,
+        tools,
+        tool_choice,
+        parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
+        max_tokens,
+        sampling: sampling(&body)?,
+        stop: field::stop(body.stop)?,
+        format: format(body.response_format)?,
+        thinking: reasoning::read(&body)?,
+        logprobs: logprobs(&body)?,
+        user,
+        dropped: dropped(&body),
+    })
+}
+
+fn refuse_the_unsayable(body: &Body<'_>) -> Result<(), Refused> {
+    if integer(body.n, "n")?.is_some_and(|n| n != 1) {
+        return Err(Refused::field(
+            "n",
+            "`n` must be 1: this model's provider gives one answer to a request",
+        ));
+    }
+    let modalities: Vec<Text<'_>> =
+        field::read(body.modalities, "modalities", "an array of strings")?.unwrap_or_default();
+    match modalities.iter().all(|name| name.as_escaped() == "text") {
+        true => Ok(()),
+        false => Err(Refused::field(
+            "modalities",
+            "`modalities` must be [\"text\"]: this model's provider answers in text alone",
+        )),
+    }
+}
+
+fn include_usage(body: &Body<'_>) -> Result<bool, Refused> {
+    #[derive(Deserialize)]
+    struct Options {
+        include_usage: Option<bool>,
+    }
+    let options: Option<Options> = field::read(body.stream_options, "stream_options", "an object")?;
+    Ok(options.is_some_and(|options| options.include_usage == Some(true)))
+}
+
+fn sampling<'a>(body: &Body<'a>) -> Result<Sampling<'a>, Refused> {
+    let repeat_penalty = match number(body.repeat_penalty, "repeat_penalty")? {
+        None => number(body.repetition_penalty, "repetition_penalty")?,
+        penalty => penalty,
+    };
+    Ok(Sampling {
+        temperature: number(body.temperature, "temperature")?,
+        top_p: number(body.top_p, "top_p")?,
+        top_k: integer(body.top_k, "top_k")?,
+        min_p: number(body.min_p, "min_p")?,
+        typical_p: number(body.typical_p, "typical_p")?,
+        repeat_penalty,
+        repeat_last_n: integer(body.repeat_last_n, "repeat_last_n")?,
+        presence_penalty: number(body.presence_penalty, "presence_penalty")?,
+        frequency_penalty: number(body.frequency_penalty, "frequency_penalty")?,
+        seed: integer(body.seed, "seed")?,
+        logit_bias: logit_bias(body.logit_bias)?,
+    })
+}
+
+fn logit_bias(field: Field<'_>) -> Result<Option<Json<'_>>, Refused> {
+    let bias = field.map(Json::of);
+    match bias.as_ref().is_none_or(Json::is_object) {
+        // An empty one says nothing.
+        true => Ok(bias.filter(|bias| bias.as_str()[1..].trim_ascii_start() != "}")),
+        false => Err(Refused::field(
+            "logit_bias",
+            "`logit_bias` must be an object",
+        )),
+    }
+}
+
+fn logprobs(body: &Body<'_>) -> Result<Option<u8>, Refused> {
+    let top = integer(body.top_logprobs, "top_logprobs")?;
+    let top = match top.map(u8::try_from) {
+        None => None,
+        Some(Ok(top @ 0..=20)) => Some(top),
+        Some(_) => {
+            return Err(Refused::field(
+                "top_logprobs",
+                "`top_logprobs` must be from 0 to 20",
+            ));
+        }
+    };
+    match flag(body.logprobs, "logprobs")? {
+        Some(true) => Ok(Some(top.unwrap_or(0))),
+        _ => Ok(None),
+    }
+}
+
+fn format(field: Field<'_>) -> Result<Format<'_>, Refused> {
+    #[derive(Deserialize)]
+    struct Wanted<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<Text<'a>>,
+        json_schema: Option<Schema<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Schema<'a> {
+        #[serde(borrow)]
+        name: Option<Text<'a>>,
+        description: Option<Text<'a>>,
+        schema: Option<&'a RawValue>,
+        strict: Option<bool>,
+    }
+    let Some(wanted) = field::read::<Wanted<'_>>(
+        field,
+        "response_format",
+        "an object with `type`, and `json_schema` where that is its type",
+    )?
+    else {
+        return Ok(Format::Text);
+    };
+    let kind = wanted.kind.unwrap_or_default();
+    match (kind.as_escaped(), wanted.json_schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_object", _) => Ok(Format::Json),
+        (
+            "json_schema",
+            Some(Schema {
+                schema: Some(schema),
+                name,
+                description,
+                strict,
+            }),
+        ) => Ok(Format::Schema {
+            name,
+            description,
+            schema: Json::of(schema),
+            strict,
+        }),
+        // A schema of no restriction.
+        ("json_schema", Some(_)) => Ok(Format::Json),
+        ("json_schema", None) => Err(Refused::field(
+            "response_format",
+            "`response_format` of type json_schema must have `json_schema`",
+        )),
+        _ => Err(Refused::field(
+            "response_format",
+            "`response_format` must be of type text, json_object or json_schema",
+        )),
+    }
+}
+
+fn dropped(body: &Body<'_>) -> Dropped {
+    let mut dropped = Dropped::default();
+    for (field, name) in [
+        (body.verbosity, "verbosity"),
+        (body.web_search_options, "web_search_options"),
+        (body.plugins, "plugins"),
+        (body.moderation, "moderation"),
+        (body.top_a, "top_a"),
+        (body.min_tokens, "min_tokens"),
+        (body.ignore_eos, "ignore_eos"),
+        (body.grammar, "grammar"),
+        (body.json_schema, "json_schema"),
+        (body.structured_outputs, "structured_outputs"),
+        (body.guided_json, "guided_json"),
+        (body.guided_regex, "guided_regex"),
+        (body.guided_choice, "guided_choice"),
+        (body.guided_grammar, "guided_grammar"),
+    ] {
+        dropped.add_if(field.is_some(), name);
+    }
+    dropped
+}

@@ -1,0 +1,36 @@
+//! Chat completions against what clients send and read.
+
+mod client_reads;
+mod client_writes;
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::dialect::exchange::Reply;
+use crate::ir::Text;
+use crate::settings::ReasoningField;
+
+fn reply() -> Reply {
+    Reply {
+        model: Text::escaped("m"),
+        id: "a1".into(),
+        created: UNIX_EPOCH + Duration::from_secs(7),
+        started: Instant::now(),
+        include_usage: false,
+        reasoning_field: ReasoningField::Both,
+        base64: false,
+    }
+}
+
+/// The data of a stream's events: JSON, or a string for what is none. Fails on anything else between them.
+fn events(stream: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(stream).unwrap();
+    text.split_terminator("\n\n")
+        .filter(|event| !event.starts_with(':'))
+        .map(|event| {
+            let data = event.strip_prefix("data: ").unwrap();
+            serde_json::from_str(data).unwrap_or_else(|_| Value::String(data.to_owned()))
+        })
+        .collect()
+}

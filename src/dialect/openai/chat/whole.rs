@@ -1,0 +1,98 @@
+//! A whole answer as a `chat.completion`.
+
+use super::super::{details, frame, sources, usage};
+use super::encode::{write_call, write_reasoning};
+use super::finish_reason;
+use crate::dialect::exchange::Reply;
+use crate::ir::{Item, Response, Text};
+
+/// Appends the answer's body.
+pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
+    out.extend(frame::open("chatcmpl-", "chat.completion", reply));
+    out.extend_from_slice(b",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
+    write_message(response, reply, out);
+    out.extend_from_slice(b"},\"logprobs\":");
+    match &response.logprobs {
+        Some(array) => {
+            out.extend_from_slice(b"{\"content\":");
+            array.write(out);
+            out.extend_from_slice(b",\"refusal\":null}");
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"finish_reason\":");
+    out.extend_from_slice(finish_reason(response.finish).as_bytes());
+    out.extend_from_slice(b"}],\"usage\":");
+    usage::write(&response.usage, out);
+    if let Some(array) = &response.sources {
+        sources::write(array, out);
+    }
+    out.push(b'}');
+}
+
+fn write_message(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
+    let (mut text, mut refusal) = (Text::default(), Text::default());
+    for item in &response.items {
+        match item {
+            Item::Text(more) => text.push(more),
+            Item::Refusal(more) => refusal.push(more),
+            Item::Thought(_) | Item::Call(_) => {}
+        }
+    }
+    let has_calls = response.calls().next().is_some();
+    out.extend_from_slice(b",\"content\":");
+    match text.is_empty() && (has_calls || !refusal.is_empty()) {
+        true => out.extend_from_slice(b"null"),
+        false => text.write(out),
+    }
+    out.extend_from_slice(b",\"refusal\":");
+    match refusal.is_empty() {
+        true => out.extend_from_slice(b"null"),
+        false => refusal.write(out),
+    }
+    write_thoughts(response, reply, out);
+    if has_calls {
+        write_calls(response, reply, out);
+    }
+}
+
+fn write_thoughts(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
+    let thinking = response.thinking();
+    if !thinking.is_empty() {
+        out.push(b',');
+        write_reasoning(reply.reasoning_field, &thinking, out);
+    }
+    let thoughts = || {
+        response.items.iter().filter_map(|item| match item {
+            Item::Thought(thought) => Some(thought),
+            _ => None,
+        })
+    };
+    // Without a signature they would say the same once more.
+    if thoughts().any(|thought| thought.signature.is_some()) {
+        out.extend_from_slice(b",\"reasoning_details\":[");
+        for (index, thought) in thoughts().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            details::write(thought, index, true, out);
+        }
+        out.push(b']');
+    }
+}
+
+fn write_calls(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tool_calls\":[");
+    for (index, call) in response.calls().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
+        write_call(reply, index, id, signature, &call.name, out);
+        out.push(b'"');
+        out.extend_from_slice(call.argument_text().as_bytes());
+        out.extend_from_slice(b"\"}}");
+    }
+    out.push(b']');
+}

@@ -1,0 +1,80 @@
+//! A thought's signature inside the id of its tool call: clients of formats without a place for signatures send ids back
+//! as they came, and so bring the signature back.
+//!
+//! `<id>__thought__<signature as base64url>`. It must be unpacked before an id goes to another provider: many refuse
+//! ids of more than 40 or 64 characters.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::ir::Text;
+
+const MARK: &str = "__thought__";
+
+/// `id`, with the signature in it if there is one.
+pub fn pack<'a>(id: Text<'a>, signature: Option<&Text<'_>>) -> Text<'a> {
+    let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
+        return id;
+    };
+    let mut packed = id.into_inner().into_owned();
+    packed.push_str(MARK);
+    URL_SAFE_NO_PAD.encode_string(signature.decoded().as_bytes(), &mut packed);
+    Text::escaped(packed)
+}
+
+/// The id and the signature that [`pack`] made `id` of; an id that was not packed is returned as it is.
+pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
+    let found = id.as_escaped().rfind(MARK).and_then(|at| {
+        let packed = &id.as_escaped()[at + MARK.len()..];
+        let signature = String::from_utf8(URL_SAFE_NO_PAD.decode(packed).ok()?).ok()?;
+        (!signature.is_empty()).then(|| (at, Text::plain(&signature).into_owned()))
+    });
+    let Some((at, signature)) = found else {
+        return (id, None);
+    };
+    let own = match id.into_inner() {
+        std::borrow::Cow::Borrowed(packed) => Text::escaped(&packed[..at]),
+        std::borrow::Cow::Owned(mut packed) => {
+            packed.truncate(at);
+            Text::escaped(packed)
+        }
+    };
+    (own, Some(signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn other_ids_stay_as_they_are() {
+        for id in [
+            "call_1",
+            "",
+            "a__thought__",
+            "a__thought__*",
+            "__thought__=",
+        ] {
+            assert_eq!(unpack(Text::escaped(id)), (Text::escaped(id), None), "{id}");
+        }
+        assert_eq!(pack(Text::escaped("a"), None).as_escaped(), "a");
+    }
+
+    #[test]
+    fn a_packed_id_holds_only_what_ids_may_hold() {
+        let packed = pack(Text::escaped("call_1"), Some(&Text::escaped(r"a+\/b=")));
+        assert_eq!(packed.as_escaped(), "call_1__thought__YSsvYj0");
+    }
+
+    proptest! {
+        #[test]
+        fn signatures_come_back_byte_for_byte(id in any::<String>(), signature in ".+") {
+            let (id, signature) = (Text::plain(&id), Text::plain(&signature));
+            let (back, found) = unpack(pack(id.clone(), Some(&signature)));
+            prop_assert_eq!(back, id);
+            let found = found.unwrap();
+            prop_assert_eq!(found.decoded(), signature.decoded());
+        }
+    }
+}
