@@ -1,4 +1,65 @@
-//! Amazon Bedrock: Converse and ConverseStream, embeddings by InvokeModel, and request signatures.
+//! Amazon Bedrock: Converse and ConverseStream, embeddings by InvokeModel, listings and signatures.
 
+mod answer;
+mod blocks;
+mod embeddings;
+mod error;
+mod json;
+mod limits;
+pub mod listing;
 pub mod path;
+mod request;
+mod response;
 pub mod sign;
+mod stream;
+mod tools;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use super::exchange::{Outgoing, Target};
+use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
+use http::HeaderMap;
+
+/// The chat as a Converse request, or ConverseStream's.
+///
+/// # Errors
+/// If Converse has no way to say what the client relies on.
+pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    request::write(request, target)
+}
+
+/// Reads ConverseStream's answer.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    Box::new(stream::Stream::new(names))
+}
+
+/// Reads Converse's answer.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    response::read(body, names, emit);
+}
+
+/// The requests of InvokeModel that together embed all texts, in their order.
+///
+/// # Errors
+/// If it is not known how the model is asked, or it cannot give such vectors.
+pub fn write_embed(
+    request: EmbedRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<Outgoing>, Refused> {
+    embeddings::write(request, target)
+}
+
+/// Reads the answer to one of them.
+///
+/// # Errors
+/// If it holds no vectors.
+pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, Fault> {
+    embeddings::read(body, headers)
+}
+
+/// What an answer with another status than 200 means.
+pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    error::answered(status, headers, body)
+}

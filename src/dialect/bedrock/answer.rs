@@ -1,0 +1,64 @@
+//! What Converse's whole answer and ConverseStream's events have in common: usage and stop reasons.
+
+use crate::ir::{Class, Event, Fault, FaultKind, Finish, Text, Usage};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Cached tokens are not part of `inputTokens`.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenUsage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_write_input_tokens: Option<u64>,
+}
+
+impl TokenUsage {
+    pub(super) fn usage(&self) -> Usage {
+        let cached =
+            self.cache_read_input_tokens.unwrap_or(0) + self.cache_write_input_tokens.unwrap_or(0);
+        Usage {
+            prompt: self.input_tokens.map(|tokens| tokens + cached),
+            cache_read: self.cache_read_input_tokens,
+            cache_write: self.cache_write_input_tokens,
+            output: self.output_tokens,
+            ..Usage::default()
+        }
+    }
+}
+
+/// The fields of the model's own answer that were asked for by `additionalModelResponseFieldPaths`.
+#[derive(Deserialize, Default)]
+pub(super) struct ModelFields<'a> {
+    #[serde(borrow, default)]
+    stop_sequence: Option<Text<'a>>,
+}
+
+/// The event that ends an answer, or a failure where the model broke down.
+pub(super) fn finish<'a>(
+    stop_reason: &Text<'_>,
+    fields: Option<ModelFields<'a>>,
+    called: bool,
+) -> Event<'a> {
+    let reason = match stop_reason.as_escaped() {
+        "max_tokens" => Finish::Length,
+        "model_context_window_exceeded" => Finish::ContextFull,
+        "guardrail_intervened" | "content_filtered" => Finish::Filtered,
+        "malformed_model_output" | "malformed_tool_use" => {
+            return Event::Failed(Cow::Owned(Fault::new(
+                Class::Transient,
+                FaultKind::Server,
+                "the model wrote what its provider could not read",
+            )));
+        }
+        "tool_use" => Finish::ToolCalls,
+        _ if called => Finish::ToolCalls,
+        // `end_turn`, `stop_sequence`, and what is not known yet.
+        _ => Finish::Stop,
+    };
+    let stop = fields
+        .and_then(|fields| fields.stop_sequence)
+        .filter(|_| stop_reason.as_escaped() == "stop_sequence");
+    Event::Finish { reason, stop }
+}

@@ -1,0 +1,220 @@
+//! What Bedrock's errors mean, whether they come as an HTTP answer or as a frame of a stream.
+
+use crate::ir::{Class, Fault, FaultKind, Json};
+use http::HeaderMap;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Bedrock gives no `retry-after`; its guide says to back off from one second.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// A model that is being brought up takes tens of seconds.
+const MODEL_START: Duration = Duration::from_secs(20);
+/// Characters of a message that are kept.
+const LONGEST_MESSAGE: usize = 1000;
+
+#[derive(Deserialize, Default)]
+struct Body<'a> {
+    #[serde(borrow, rename = "__type", default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    code: Option<Json<'a>>,
+    #[serde(borrow, alias = "Message", default)]
+    message: Option<Cow<'a, str>>,
+    /// Of `ModelErrorException` and `ModelStreamErrorException`: what the model's server said.
+    #[serde(rename = "originalStatusCode", default)]
+    original_status: Option<u16>,
+}
+
+impl Body<'_> {
+    /// The exception's name, if the body has it.
+    fn kind(&self) -> &str {
+        let code = self
+            .code
+            .as_ref()
+            .map(|code| code.as_str().trim_matches('"'));
+        self.kind.as_deref().or(code).map_or("", bare)
+    }
+}
+
+/// What an answer with another status than 200 means.
+pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    let body = read(body);
+    let named = headers
+        .get("x-amzn-errortype")
+        .and_then(|value| value.to_str().ok());
+    sort(status, named.map_or_else(|| body.kind(), bare), &body)
+}
+
+/// An error that came in a body with status 200.
+pub(super) fn in_body(body: &[u8]) -> Option<Fault> {
+    let body = read(body);
+    let kind = body.kind();
+    (!kind.is_empty() || body.message.is_some()).then(|| sort(0, kind, &body))
+}
+
+/// An exception frame, of a type such as `throttlingException`.
+pub(super) fn exception(kind: &str, payload: &[u8]) -> Fault {
+    sort(0, kind, &read(payload))
+}
+
+/// An error frame, whose code the service does not model.
+pub(super) fn unmodelled(code: &str, message: &str) -> Fault {
+    let message = (!message.is_empty()).then_some(Cow::Borrowed(message));
+    let body = Body {
+        message,
+        ..Body::default()
+    };
+    sort(0, code, &body)
+}
+
+fn read(body: &[u8]) -> Body<'_> {
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+/// `ValidationException` of `com.amazon.coral.validate#ValidationException:http://internal…`.
+fn bare(kind: &str) -> &str {
+    let kind = kind.split(':').next().unwrap_or(kind);
+    kind.rsplit('#').next().unwrap_or(kind).trim()
+}
+
+/// `status` is 0 for what came within an answer of 200.
+fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
+    use Class::{Capacity, Route, Transient};
+    let message = body.message.as_deref().unwrap_or("");
+    let is = |name: &str| kind.eq_ignore_ascii_case(name);
+    let (class, sort) = if is("ValidationException") {
+        validation(message)
+    } else if is("ServiceQuotaExceededException") {
+        // Comes with 400.
+        (Capacity, FaultKind::RateLimit)
+    } else if is("ModelErrorException") || is("ModelStreamErrorException") {
+        match body.original_status {
+            Some(429) => (Capacity, FaultKind::RateLimit),
+            Some(400) => validation(message),
+            _ => (Transient, FaultKind::Server),
+        }
+    } else if is("ModelNotReadyException") {
+        (Capacity, FaultKind::Overloaded)
+    } else if is("ThrottlingException") || is("TooManyRequestsException") {
+        (Capacity, FaultKind::RateLimit)
+    } else if is("ModelTimeoutException") {
+        (Transient, FaultKind::Timeout)
+    } else if is("ServiceUnavailableException") {
+        (Transient, FaultKind::Overloaded)
+    } else if is("InternalServerException") || is("InternalFailure") {
+        (Transient, FaultKind::Server)
+    } else if is("ResourceNotFoundException") {
+        (Route, FaultKind::ModelNotFound)
+    } else {
+        by_status(status)
+    };
+    let retry_after = match sort {
+        _ if is("ModelNotReadyException") => Some(MODEL_START),
+        FaultKind::RateLimit => Some(BACK_OFF),
+        _ => None,
+    };
+    Fault::new(class, sort, said(kind, message)).after(retry_after)
+}
+
+fn by_status(status: u16) -> (Class, FaultKind) {
+    use Class::{Capacity, Permanent, Route, Transient};
+    match status {
+        400 => (Permanent, FaultKind::InvalidRequest),
+        // AccessDenied, UnrecognizedClient, ExpiredToken, InvalidSignature, IncompleteSignature.
+        401 | 403 => (Route, FaultKind::Credentials),
+        402 => (Route, FaultKind::Billing),
+        404 => (Route, FaultKind::ModelNotFound),
+        413 => (Permanent, FaultKind::TooLarge),
+        408 | 504 => (Transient, FaultKind::Timeout),
+        429 => (Capacity, FaultKind::RateLimit),
+        503 => (Transient, FaultKind::Overloaded),
+        300..=399 => (Route, FaultKind::Server),
+        _ => (Transient, FaultKind::Server),
+    }
+}
+
+/// A `ValidationException` says only in its text what is wrong.
+fn validation(message: &str) -> (Class, FaultKind) {
+    let says = |words: &[&str]| {
+        words.iter().any(|words| {
+            message
+                .as_bytes()
+                .windows(words.len())
+                .any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+        })
+    };
+    if says(&[
+        "input is too long",
+        "prompt is too long",
+        "too many input tokens",
+        "maximum context length",
+        "exceed context limit",
+        "exceeds the maximum number of tokens",
+        "input tokens exceed",
+    ]) {
+        (Class::Route, FaultKind::ContextLength)
+    } else if says(&["on-demand throughput", "model identifier is invalid"]) {
+        (Class::Route, FaultKind::ModelNotFound)
+    } else if says(&["doesn't support", "does not support", "not supported"]) {
+        (Class::Route, FaultKind::Unsupported)
+    } else {
+        (Class::Permanent, FaultKind::InvalidRequest)
+    }
+}
+
+/// The message without what belongs to the operator alone.
+fn said(kind: &str, message: &str) -> Cow<'static, str> {
+    if message.trim().is_empty() {
+        return match kind {
+            "" => Cow::Borrowed("the provider gave no reason"),
+            kind => Cow::Owned(kind.chars().take(100).collect()),
+        };
+    }
+    let mut clean = String::with_capacity(message.len().min(LONGEST_MESSAGE));
+    let words = message.split_inclusive(|character: char| {
+        character.is_whitespace() || matches!(character, '"' | '\'' | ',' | ';' | '(' | ')')
+    });
+    for word in words {
+        clean.push_str(&without_names(word));
+        if clean.len() >= LONGEST_MESSAGE {
+            break;
+        }
+    }
+    Cow::Owned(clean.trim().chars().take(LONGEST_MESSAGE).collect())
+}
+
+/// A word, unless it names an account, a resource, a key or an address.
+fn without_names(word: &str) -> Cow<'_, str> {
+    let hidden = if word.contains("arn:aws") {
+        "(an ARN)"
+    } else if word.contains("://") {
+        "(an address)"
+    } else if is_key(word) {
+        "(a key)"
+    } else if word.trim_matches(|c: char| !c.is_ascii_digit()).len() == 12
+        && word.bytes().filter(u8::is_ascii_digit).count() == 12
+    {
+        "(an account)"
+    } else {
+        return Cow::Borrowed(word);
+    };
+    let last = word
+        .chars()
+        .next_back()
+        .filter(|last| !last.is_alphanumeric());
+    Cow::Owned(hidden.chars().chain(last).collect())
+}
+
+/// `AKIA…` and `ASIA…`, AWS's ids of access keys.
+fn is_key(word: &str) -> bool {
+    ["AKIA", "ASIA"].iter().any(|prefix| {
+        word.find(prefix).is_some_and(|at| {
+            word[at..]
+                .bytes()
+                .take_while(u8::is_ascii_alphanumeric)
+                .count()
+                >= 16
+        })
+    })
+}

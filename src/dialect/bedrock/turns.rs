@@ -1,0 +1,137 @@
+//! The conversation as Converse wants it: system text apart, turns that alternate and begin with the
+//! user, every call answered in the turn after it, nothing blank.
+
+use crate::facts::{Ask, Capability, ModelFacts, Parameter};
+use crate::ir::{
+    ChatRequest, Dropped, Format, Message, Part, Role, Text, ToolChoice, drop_blank, hoist_system,
+    merge_turns, pair_tool_results, start_with_user,
+};
+
+/// What the user says where the conversation begins with the assistant, or with nothing at all.
+const OPENING: &str = "Hello.";
+/// What the user says where the model cannot go on with the assistant's last words.
+const GO_ON: &str = "Continue.";
+
+/// Puts the turns in order and returns the system text.
+pub(super) fn arrange<'a>(
+    request: &mut ChatRequest<'a>,
+    facts: &ModelFacts,
+    dropped: &mut Dropped,
+) -> Option<Text<'a>> {
+    let messages = &mut request.messages;
+    let system = hoist_system(messages);
+    for message in messages.iter_mut() {
+        keep_believable(message, facts);
+    }
+    drop_blank(messages);
+    pair_tool_results(messages);
+    // A result without its call has become text, and may be blank.
+    drop_blank(messages);
+    merge_turns(messages);
+    for message in messages
+        .iter_mut()
+        .filter(|message| message.role == Role::Assistant)
+    {
+        message
+            .parts
+            .sort_by_key(|part| !matches!(part, Part::Thought(_)));
+    }
+    start_with_user(messages, OPENING);
+    let mut system = with_format(system, request, facts, dropped);
+    if facts.refuses(Parameter::System, Ask::Nothing)
+        && let Some(text) = system.take()
+        && let Some(first) = request.messages.first_mut()
+    {
+        first.parts.insert(0, Part::Text(text));
+    }
+    system
+}
+
+/// Unsigned reasoning is refused, and a signature is only good for the maker of the model, which is
+/// Anthropic's Claude wherever there is one. An OpenAI `reasoning` item is told by its id.
+fn keep_believable(message: &mut Message<'_>, facts: &ModelFacts) {
+    let signs = matches!(&*facts.family, "claude" | "");
+    message.parts.retain(|part| match part {
+        Part::Thought(thought) => {
+            signs
+                && thought.id.is_none()
+                && thought
+                    .signature
+                    .as_ref()
+                    .is_some_and(|signature| !signature.is_empty())
+        }
+        _ => true,
+    });
+}
+
+/// Adds to the system text what the answer is to look like, where there is no field for it.
+fn with_format<'a>(
+    system: Option<Text<'a>>,
+    request: &ChatRequest<'a>,
+    facts: &ModelFacts,
+    dropped: &mut Dropped,
+) -> Option<Text<'a>> {
+    let wish = match &request.format {
+        Format::Text => return system,
+        Format::Json => Text::escaped("Answer with one JSON object and nothing else."),
+        Format::Schema { .. } if facts.can(Capability::JsonSchema) => return system,
+        Format::Schema { schema, .. } => {
+            dropped.add("response_format");
+            let mut wish = Text::escaped(
+                "Answer with one JSON value that obeys this JSON Schema, and nothing else:\\n",
+            );
+            wish.push(&schema.to_text());
+            wish
+        }
+    };
+    Some(match system {
+        None => wish,
+        Some(mut system) => {
+            system.push(&Text::escaped(r"\n\n"));
+            system.push(&wish);
+            system
+        }
+    })
+}
+
+/// Whether the last turn brings results for calls that no thought goes before: then a Claude that is
+/// told to think by a budget refuses the request.
+pub(super) fn goes_on_without_thought(messages: &[Message<'_>]) -> bool {
+    let [.., assistant, user] = messages else {
+        return false;
+    };
+    let has_results = user
+        .parts
+        .iter()
+        .any(|part| matches!(part, Part::ToolResult(_)));
+    has_results && !matches!(assistant.parts.first(), Some(Part::Thought(_)))
+}
+
+/// Ends the conversation with the user's turn, unless the model goes on with the assistant's words.
+pub(super) fn end<'a>(request: &mut ChatRequest<'a>, facts: &ModelFacts, thinks: bool) {
+    let uses_tools = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+    let Some(last) = request
+        .messages
+        .last_mut()
+        .filter(|last| last.role == Role::Assistant)
+    else {
+        return;
+    };
+    let goes_on = matches!(&*facts.family, "claude" | "nova")
+        && !facts.refuses(Parameter::Prefill, Ask::Nothing)
+        && !thinks
+        && !uses_tools;
+    match last.parts.last_mut() {
+        // Claude refuses white space at the end of what it is to continue.
+        Some(Part::Text(text)) if goes_on => {
+            let decoded = text.decoded();
+            if decoded.trim_end().len() < decoded.len() {
+                *text = Text::plain(decoded.trim_end()).into_owned();
+            }
+        }
+        _ => {
+            let parts = vec![Part::Text(Text::escaped(GO_ON))];
+            request.messages.push(Message::new(Role::User, parts));
+        }
+    }
+}
