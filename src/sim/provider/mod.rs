@@ -19,8 +19,12 @@
 mod anthropic;
 mod exchange;
 mod mind;
+mod openai;
 mod picture;
+mod responses;
 pub(super) mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -35,6 +39,10 @@ pub enum Dialect {
     #[default]
     Ollama,
     Anthropic,
+    /// OpenAI: chat, completions, embeddings, and Responses
+    Openai,
+    /// OpenAI's Responses and nothing else
+    Responses,
 }
 
 impl Dialect {
@@ -43,6 +51,7 @@ impl Dialect {
         match self {
             Self::Ollama => &[],
             Self::Anthropic => &anthropic::Anthropic::MODELS,
+            Self::Openai | Self::Responses => &openai::MODELS,
         }
     }
 }
@@ -89,10 +98,12 @@ impl Setup {
             answer_tokens: machine.answer_tokens.clone(),
             seed: machine.seed,
         };
-        match self.dialect {
-            Dialect::Ollama => None,
-            Dialect::Anthropic => Some(Arc::new(anthropic::Anthropic::new(world))),
-        }
+        Some(match self.dialect {
+            Dialect::Ollama => return None,
+            Dialect::Anthropic => Arc::new(anthropic::Anthropic::new(world)),
+            Dialect::Openai => Arc::new(openai::OpenAi::new(world, false)),
+            Dialect::Responses => Arc::new(openai::OpenAi::new(world, true)),
+        })
     }
 }
 
