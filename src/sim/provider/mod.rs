@@ -18,6 +18,7 @@
 
 mod anthropic;
 mod exchange;
+mod google;
 mod mind;
 mod openai;
 mod picture;
@@ -38,7 +39,10 @@ use exchange::{Failed, Reply, Request};
 pub enum Dialect {
     #[default]
     Ollama,
+    /// Anthropic's Messages
     Anthropic,
+    /// Google's Gemini API
+    Google,
     /// OpenAI: chat, completions, embeddings, and Responses
     Openai,
     /// OpenAI's Responses and nothing else
@@ -51,6 +55,7 @@ impl Dialect {
         match self {
             Self::Ollama => &[],
             Self::Anthropic => &anthropic::Anthropic::MODELS,
+            Self::Google => &google::Google::MODELS,
             Self::Openai | Self::Responses => &openai::MODELS,
         }
     }
@@ -101,6 +106,7 @@ impl Setup {
         Some(match self.dialect {
             Dialect::Ollama => return None,
             Dialect::Anthropic => Arc::new(anthropic::Anthropic::new(world)),
+            Dialect::Google => Arc::new(google::Google::new(world)),
             Dialect::Openai => Arc::new(openai::OpenAi::new(world, false)),
             Dialect::Responses => Arc::new(openai::OpenAi::new(world, true)),
         })
