@@ -28,6 +28,8 @@ use crate::settings::Settings;
 /// Read buffer of a client connection, bytes: none, as Pingora reads heads and bodies into buffers of
 /// their own.
 const READ_BUFFER: usize = 0;
+/// Timeouts up to so many seconds are Pingora's, which are cheap to set and cannot be taken back.
+const FAST_TIMEOUTS: u64 = 5;
 /// Write buffer of a client connection, bytes: a head and a small body in one write.
 const WRITE_BUFFER: usize = 1024;
 
@@ -117,6 +119,9 @@ fn server_conf(settings: &Settings) -> ServerConf {
         // `Signals` ends the process as soon as nothing is in flight.
         grace_period_seconds: Some(settings.server.drain_timeout.as_secs() + 5),
         graceful_shutdown_timeout_seconds: Some(1),
+        // Pingora's own timers are kept until they are due: with the default of 15 minutes, each idle wait of a client
+        // connection would leave one behind. Tokio's go with the wait.
+        fast_timeout_to_tokio_threshold_seconds: Some(FAST_TIMEOUTS),
         ..ServerConf::default()
     }
 }
