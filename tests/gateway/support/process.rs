@@ -108,11 +108,12 @@ impl Process {
 
     /// Bytes of resident memory.
     pub(crate) fn resident_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().trim_end_matches(" kB");
-        kib.parse::<u64>().unwrap() * 1024
+        self.status("VmRSS:")
+    }
+
+    /// Bytes of resident memory, without the pages of files such as the binary itself.
+    pub(crate) fn anonymous_memory(&self) -> u64 {
+        self.status("RssAnon:")
     }
 
     /// Open file descriptors.
@@ -120,6 +121,15 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .unwrap()
             .count()
+    }
+
+    /// A size from the process's status, in bytes.
+    fn status(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() * 1024
     }
 }
 
