@@ -126,7 +126,7 @@ async fn chaos() {
     let some: Vec<_> = tally.wrong.iter().take(5).collect();
     assert!(some.is_empty(), "{some:#?}");
     assert!(
-        deeds.kills >= seconds as usize / 2,
+        deeds.kills >= seconds as usize / 4,
         "hardly anything was killed"
     );
     assert!(deeds.peak > 0.9 * STREAMS as f64, "never {STREAMS} at once");
