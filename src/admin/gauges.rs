@@ -66,6 +66,7 @@ fn provider_gauges(metrics: &Metrics, fleet: &Fleet, provider: &str, backends: &
         slots += i64::from(backend.slots);
         used += i64::from(backend.in_flight().min(backend.slots));
         on_disk.extend(inventory.models.iter().map(|(model, _)| *model));
+        on_disk.extend(inventory.offers().iter().filter_map(|offer| offer.full));
         for one in &inventory.loaded {
             if one
                 .entry

@@ -2,9 +2,14 @@
 //! fleet as a whole. Pure functions of snapshots; `service` puts them on the admin listener.
 
 mod gauges;
+mod hosted;
+mod listing;
 mod pages;
 mod service;
 
 pub use gauges::refresh;
-pub use pages::{Page, backends, healthy_backends, openai_models, ps, root, tags, version};
+pub use listing::{Listed, models};
+pub use pages::{
+    Page, backends, healthy_backends, openai_model, openai_models, ps, root, tags, version,
+};
 pub use service::{Accepting, AdminService};

@@ -3,11 +3,17 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::hosted;
+use super::listing::{self, Listed};
 use crate::dialect::ollama;
 use crate::fleet::{Backend, Fleet};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The version of Ollama's API that this gateway speaks where no Ollama server tells its own. Clients refuse one that
+/// is too old, and such as are no plain numbers.
+const OLLAMA_VERSION: &str = "0.33.0";
 
 /// An answer of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +80,7 @@ pub fn version(fleet: &Fleet) -> Page {
         .map(|backend| backend.inventory().version.clone())
         .filter(|version| !version.is_empty())
         .min_by_key(|version| numbers(version))
-        .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+        .unwrap_or_else(|| OLLAMA_VERSION.to_owned());
     Page::json(200, &Version { version })
 }
 
@@ -85,85 +91,76 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// `GET /api/tags` over all healthy backends.
+/// `GET /api/tags` over all healthy backends; the models of services are `provider/model`.
 pub fn tags(fleet: &Fleet) -> Page {
-    let inventories = healthy_inventories(fleet);
-    let entries = inventories
+    let models = listing::models(fleet);
+    let hosted: Vec<_> = hosted::rows(&models).collect();
+    let backends = listing::healthy(fleet);
+    let entries = backends
         .iter()
         .flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry));
-    Page::raw_json(ollama::merge_tags(entries))
+    Page::raw_json(ollama::merge_tags(entries.chain(&hosted)))
 }
 
-/// `GET /v1/models` over all healthy backends, in the fields that Ollama gives there.
+#[derive(Serialize)]
+struct OpenAiModel<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'a str,
+}
+
+impl<'a> From<&'a Listed> for OpenAiModel<'a> {
+    fn from(model: &'a Listed) -> Self {
+        OpenAiModel {
+            id: &model.id,
+            object: "model",
+            created: model.created,
+            owned_by: &model.owned_by,
+        }
+    }
+}
+
+/// `GET /v1/models` over all healthy backends.
 pub fn openai_models(fleet: &Fleet) -> Page {
     #[derive(Serialize)]
-    struct Listing {
+    struct Listing<'a> {
         object: &'static str,
-        data: Vec<Model>,
+        data: Vec<OpenAiModel<'a>>,
     }
-    #[derive(Serialize)]
-    struct Model {
-        id: String,
-        object: &'static str,
-        created: u64,
-        owned_by: String,
-    }
-    let inventories = healthy_inventories(fleet);
-    let mut entries: Vec<_> = inventories
-        .iter()
-        .flat_map(|(_, inventory)| &inventory.models)
-        .collect();
-    entries.sort_by_key(|(model, entry)| (*model, std::cmp::Reverse(entry.modified_at)));
-    entries.dedup_by_key(|(model, _)| *model);
-    entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.modified_at));
-    let data = entries
-        .into_iter()
-        .map(|(_, entry)| Model {
-            id: entry.name.clone(),
-            object: "model",
-            created: entry
-                .modified_at
-                .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
-                .map_or(0, |since| since.as_secs()),
-            owned_by: owner(&entry.name).to_owned(),
-        })
-        .collect();
-    Page::json(
-        200,
-        &Listing {
-            object: "list",
-            data,
-        },
-    )
+    let models = listing::models(fleet);
+    let listing = Listing {
+        object: "list",
+        data: models.iter().map(OpenAiModel::from).collect(),
+    };
+    Page::json(200, &listing)
 }
 
-/// The namespace of `[host/][namespace/]model`; Ollama's own models belong to `library`.
-fn owner(name: &str) -> &str {
-    name.rsplit('/').nth(1).unwrap_or("library")
+/// `GET /v1/models/{id}`; `None` if no healthy backend has it.
+pub fn openai_model(fleet: &Fleet, name: &str) -> Option<Page> {
+    let wanted = fleet.models().lookup(name)?;
+    let models = listing::models(fleet);
+    let found = models
+        .iter()
+        .find(|model| fleet.models().lookup(&model.id) == Some(wanted))?;
+    let found = OpenAiModel {
+        id: name,
+        ..found.into()
+    };
+    Some(Page::json(200, &found))
 }
 
 /// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
 pub fn ps(fleet: &Fleet, expose: bool) -> Page {
-    let inventories = healthy_inventories(fleet);
-    let entries = inventories.iter().flat_map(|(name, inventory)| {
-        let backend = expose.then_some(&**name);
+    let backends = listing::healthy(fleet);
+    let entries = backends.iter().flat_map(|(backend, inventory)| {
+        let backend = expose.then_some(&*backend.name);
         inventory
             .loaded
             .iter()
             .map(move |loaded| (&loaded.entry, backend))
     });
     Page::raw_json(ollama::merge_ps(entries))
-}
-
-fn healthy_inventories(
-    fleet: &Fleet,
-) -> Vec<(std::sync::Arc<str>, std::sync::Arc<crate::fleet::Inventory>)> {
-    fleet
-        .snapshot()
-        .iter()
-        .filter(|backend| backend.healthy())
-        .map(|backend| (backend.name.clone(), backend.inventory()))
-        .collect()
 }
 
 /// Number of healthy backends.
@@ -224,6 +221,12 @@ impl Row {
                 .models
                 .iter()
                 .map(|(_, entry)| entry.name.clone())
+                .chain(
+                    inventory
+                        .offers()
+                        .iter()
+                        .map(|offer| offer.name.to_string()),
+                )
                 .collect(),
             loaded: inventory
                 .loaded
@@ -254,12 +257,6 @@ impl LoadedRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_model_belongs_to_its_namespace() {
-        assert_eq!(owner("llama3.2:latest"), "library");
-        assert_eq!(owner("registry.example/team/model:7b"), "team");
-    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

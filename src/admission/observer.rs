@@ -34,11 +34,7 @@ impl Observer for FleetEvents {
 
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
         let now = SystemTime::now();
-        let on_disk: Vec<_> = inventory
-            .models
-            .iter()
-            .map(|(model, entry)| (*model, entry.size))
-            .collect();
+        let on_disk: Vec<_> = inventory.sizes().collect();
         let loaded: Vec<_> = inventory
             .loaded
             .iter()

@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub tls: bool,
     /// The `Host` of requests to it.
     pub host: HeaderValue,
+    /// What stands before every path of its API, such as `/v1`; empty for Ollama.
+    pub path: Arc<str>,
     /// Ready for use: timeouts of connecting and idling, SNI, ALPN and verification are set.
     pub peer: Arc<HttpPeer>,
 }
@@ -103,6 +105,16 @@ impl Backend {
             vitals: Mutex::new(Vitals::new(now)),
             provider,
         }
+    }
+
+    /// What stands before every path of its API, such as `/v1`.
+    pub fn base_path(&self) -> &str {
+        &self.endpoint.path
+    }
+
+    /// What the provider itself calls the model; `None` if it is what clients call it.
+    pub fn own_name(&self, model: ModelId) -> Option<Arc<str>> {
+        self.inventory.load().own_name(model)
     }
 
     /// Port of its address.

@@ -2,10 +2,11 @@
 //! provider.
 //!
 //! Named ones are members, healthy or not, for as long as their name resolves to them. Ports of the
-//! range that are no members are probed, all at once; a member stays until it has vanished.
+//! range that are no members are probed, all at once; a member stays until it has vanished. The
+//! services of a cloud provider are members at one address each: see `settling.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,9 +20,10 @@ use tokio::task::JoinSet;
 
 use super::health::AT_ONCE;
 use super::members::Members;
-use super::probe::{Miss, Prober, Question};
+use super::probe::{Prober, Question};
 use super::resolve::{Resolver, refresh, with_port};
-use super::{Backend, Endpoint, Inventory, Origin, Provider};
+use super::settling::Settling;
+use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider};
 
 pub(super) struct Discovery {
     provider: Arc<Provider>,
@@ -149,19 +151,30 @@ async fn meet(
     prober: &Prober,
     endpoint: Endpoint,
 ) -> Result<(Endpoint, Inventory), Miss> {
-    let question = Question {
-        endpoint: &endpoint,
-        authorization: provider.authorization(),
-        version: None,
-        timeout: provider.settings.probe_timeout,
-    };
-    let inventory = prober.probe(&question).await?;
+    let inventory = prober.probe(&Question::first(&endpoint, provider)).await?;
     Ok((endpoint, inventory))
 }
 
 #[async_trait]
 impl ServiceDiscovery for Discovery {
     async fn discover(&self) -> Result<(BTreeSet<Target>, HashMap<u64, bool>)> {
+        match self.provider.settings.kind.is_fleet() {
+            true => self.gather().await,
+            false => self.settle().await,
+        }
+        let targets = self
+            .members
+            .of(&self.provider)
+            .into_iter()
+            .map(target)
+            .collect();
+        Ok((targets, HashMap::new()))
+    }
+}
+
+impl Discovery {
+    /// Servers: every address is one.
+    async fn gather(&self) {
         let places = self.places().await;
         // An address that is left now is not taken again in the same round: to Pingora, which
         // compares addresses, it would be the old member still.
@@ -175,19 +188,47 @@ impl ServiceDiscovery for Discovery {
             }
         }
         self.scan(&places, &taken).await;
-        let targets = self
-            .members
-            .of(&self.provider)
-            .into_iter()
-            .map(target)
-            .collect();
-        Ok((targets, HashMap::new()))
+    }
+
+    /// Services: every entry is one, at one of its addresses.
+    async fn settle(&self) {
+        let mut hosts = self.hosts.lock().await;
+        refresh(&mut hosts, self.provider.settings.probe_timeout).await;
+        for (position, host) in hosts.iter().enumerate() {
+            let place = Settling {
+                provider: &self.provider,
+                members: &self.members,
+                prober: &self.prober,
+                position,
+            };
+            place.settle(host.addresses()).await;
+        }
     }
 }
 
+/// To Pingora, which compares addresses and weights.
 fn target(backend: Arc<Backend>) -> Target {
     let mut ext = Extensions::new();
-    let (addr, weight) = (PingoraAddr::Inet(backend.addr), backend.weight as usize);
+    let (addr, weight) = (
+        PingoraAddr::Inet(identity(&backend)),
+        backend.weight as usize,
+    );
     ext.insert(backend);
     Target { addr, weight, ext }
+}
+
+/// The services of one provider may share an address, as names behind one front do: so their place among the entries
+/// is written into the flow label, which an address that nobody connects to has no use for.
+fn identity(backend: &Backend) -> SocketAddr {
+    match (backend.addr.ip(), backend.origin) {
+        (ip, Origin::Listed(position)) if !backend.provider.settings.kind.is_fleet() => {
+            let ip = match ip {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                IpAddr::V6(ip) => ip,
+            };
+            let flow = u32::try_from(position).unwrap_or(u32::MAX);
+            SocketAddrV6::new(ip, backend.port(), flow, 0).into()
+        }
+        _ => backend.addr,
+    }
 }

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::members::Members;
-use super::probe::{Miss, Prober, Question};
-use super::{Backend, Provider};
+use super::probe::{Prober, Question};
+use super::{Backend, Miss, Provider};
 
 /// Probes of one provider at once: enough that a range of 200 dead ports takes one time limit, few
 /// enough for the usual limit of 1,024 file descriptors.
@@ -33,7 +33,10 @@ pub(super) struct Checkup {
 impl Checkup {
     /// Probes a member and enters a good result.
     async fn run(&self, backend: &Backend) -> Result<(), Miss> {
-        let failures = backend.vitals().failures();
+        let (failures, was_known) = {
+            let vitals = backend.vitals();
+            (vitals.failures(), vitals.known())
+        };
         let known = backend.inventory();
         let version = backend
             .healthy()
@@ -41,9 +44,9 @@ impl Checkup {
             .filter(|known| !known.is_empty());
         let question = Question {
             endpoint: &backend.endpoint,
-            authorization: backend.provider.authorization(),
+            provider: &backend.provider,
+            known: Some(&*known).filter(|_| was_known),
             version,
-            timeout: backend.provider.settings.probe_timeout,
         };
         let inventory = self.prober.probe(&question).await?;
         self.members.passed(backend, inventory, failures);
@@ -55,13 +58,13 @@ impl Checkup {
 ///
 /// Health is decided by the fleet (`vitals.rs`), which also knows of requests. This tells Pingora
 /// of it after each probe, so its own thresholds are 1.
-pub(super) struct OllamaCheck {
+pub(super) struct MemberCheck {
     checkup: Arc<Checkup>,
     provider: Arc<Provider>,
     permits: Semaphore,
 }
 
-impl OllamaCheck {
+impl MemberCheck {
     pub(super) fn new(checkup: Arc<Checkup>, provider: Arc<Provider>) -> Self {
         Self {
             checkup,
@@ -72,7 +75,7 @@ impl OllamaCheck {
 }
 
 #[async_trait]
-impl HealthCheck for OllamaCheck {
+impl HealthCheck for MemberCheck {
     async fn check(&self, target: &Target) -> Result<()> {
         let Some(backend) = target.ext.get::<Arc<Backend>>() else {
             return Error::e_explain(ErrorType::InternalError, "a target that is no member");

@@ -1,14 +1,18 @@
-//! What one backend has: the models on its disk and those in its memory, as its last probe found.
+//! What one backend has, as its last probe found: the models on an Ollama server's disk and in its memory, or those
+//! that a service offers.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::ids::ModelId;
 
 use super::Models;
+use super::offers::{Offer, Offers};
 use crate::dialect::ollama::{LoadedEntry, ModelEntry};
 
 /// The answer of one good probe.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Inventory {
     /// From `/api/tags`, by id.
     pub models: Vec<(ModelId, ModelEntry)>,
@@ -17,10 +21,13 @@ pub struct Inventory {
     /// From `/api/version`; empty if the server does not tell.
     pub version: String,
     pub probed_at: Instant,
+    offers: Arc<Offers>,
+    /// Whether clients call some of `models` by other names than the server does.
+    renames: bool,
 }
 
 /// A model in a backend's memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     pub model: ModelId,
     pub entry: LoadedEntry,
@@ -34,6 +41,8 @@ impl Inventory {
             loaded: Vec::new(),
             version: String::new(),
             probed_at: now,
+            offers: Arc::default(),
+            renames: false,
         }
     }
 
@@ -60,13 +69,33 @@ impl Inventory {
             models,
             loaded,
             version,
-            probed_at,
+            ..Self::empty(probed_at)
         }
     }
 
-    /// Whether the model is on this backend's disk.
+    /// What a service offers.
+    pub(super) fn of(offers: Arc<Offers>, probed_at: Instant) -> Self {
+        Self {
+            offers,
+            ..Self::empty(probed_at)
+        }
+    }
+
+    /// With the names that clients may use for some of an Ollama server's models.
+    pub(super) fn renamed(mut self, models: &Models, map: &BTreeMap<Arc<str>, Arc<str>>) -> Self {
+        self.renames = !map.is_empty();
+        for (name, own) in map {
+            let known = models.lookup(own).filter(|id| self.has(*id));
+            if let Some(id) = known {
+                models.also_known_as(name, id);
+            }
+        }
+        self
+    }
+
+    /// Whether the backend has the model: on its disk, or as a service.
     pub fn has(&self, model: ModelId) -> bool {
-        self.model(model).is_some()
+        self.model(model).is_some() || self.offers.own_name(model).is_some()
     }
 
     /// The entry of `/api/tags` for the model.
@@ -76,6 +105,37 @@ impl Inventory {
             .binary_search_by_key(&model, |(id, _)| *id)
             .ok()?;
         Some(&self.models[index].1)
+    }
+
+    /// Every model that it has, with its bytes on disk; of a service, under each of its names and without size.
+    pub fn sizes(&self) -> impl Iterator<Item = (ModelId, u64)> {
+        let on_disk = self
+            .models
+            .iter()
+            .map(|(model, entry)| (*model, entry.size));
+        on_disk.chain(self.offers.ids().map(|model| (model, 0)))
+    }
+
+    /// What a service offers, in its own order; nothing for an Ollama server.
+    pub fn offers(&self) -> &[Offer] {
+        self.offers.all()
+    }
+
+    /// What the backend calls the model, where that is not what clients call it.
+    pub(super) fn own_name(&self, model: ModelId) -> Option<Arc<str>> {
+        if let Some(own) = self.offers.own_name(model) {
+            return Some(Arc::clone(own));
+        }
+        let entry = self.renames.then(|| self.model(model)).flatten();
+        entry.map(|entry| entry.name.as_str().into())
+    }
+
+    /// The same, found again.
+    pub(super) fn again(&self, now: Instant) -> Self {
+        Self {
+            probed_at: now,
+            ..self.clone()
+        }
     }
 
     /// Bytes of GPU memory that the loaded models take.

@@ -11,8 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::ids::BackendId;
 
-use super::probe::Miss;
-use super::{Backend, Endpoint, Inventory, Observer, Origin, Outcome, Provider};
+use super::{Backend, Endpoint, Inventory, Miss, Observer, Origin, Outcome, Provider};
 
 /// All members at one moment, by provider, then port, then address.
 #[derive(Default)]
@@ -140,7 +139,7 @@ impl Members {
         if !was_healthy {
             log::info!(
                 "{backend:?} is healthy, with {} models",
-                inventory.models.len()
+                inventory.models.len() + inventory.offers().len()
             );
         }
         self.tell(|observer| observer.probed(backend, &inventory));
@@ -163,6 +162,10 @@ impl Members {
     pub(super) fn report(&self, backend: &Backend, outcome: Outcome) -> Option<u32> {
         if let Outcome::Served { response_time } = outcome {
             backend.observe(response_time, Instant::now());
+            return None;
+        }
+        // One request that a service fails says nothing about the millions that it serves.
+        if !backend.provider.settings.kind.is_fleet() && outcome != Outcome::ConnectFailed {
             return None;
         }
         let mut vitals = backend.vitals();

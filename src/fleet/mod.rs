@@ -3,20 +3,28 @@
 //! [`Fleet`] is the one entrance. Its background services discover and probe; requests read
 //! snapshots without a lock and report how they ended.
 
+mod ask;
 mod authorities;
 mod backend;
+mod catalogue;
+mod census;
+mod complaints;
+mod credentials;
 mod discovery;
 mod health;
 mod inventory;
+mod key;
 mod members;
 mod models;
 mod observer;
+mod offers;
 mod peak_ewma;
 mod probe;
 mod provider;
 mod ranked;
 mod resolve;
 mod selector;
+mod settling;
 mod vitals;
 
 #[cfg(test)]
@@ -40,14 +48,15 @@ pub use self::inventory::{Inventory, Loaded};
 pub use self::members::Snapshot;
 pub use self::models::Models;
 pub use self::observer::{Observer, Outcome};
+pub use self::offers::Offer;
 pub use self::peak_ewma::PeakEwma;
 pub use self::provider::{Origin, Provider};
 pub use self::selector::{Load, SELECTORS, Selector, Standing};
 
 use self::discovery::Discovery;
-use self::health::{Checkup, OllamaCheck, Recovery};
+use self::health::{Checkup, MemberCheck, Recovery};
 use self::members::Members;
-use self::probe::Prober;
+use self::probe::{Miss, Prober};
 use self::ranked::Ranked;
 
 /// Why a fleet cannot be made of a configuration.
@@ -58,7 +67,9 @@ pub enum FleetError {
          address; use the server's name, or set pool.verify to false"
     )]
     BareAddress { provider: Arc<str>, host: String },
-    #[error("provider {provider}: api_key holds a character that no header can carry")]
+    #[error(
+        "provider {provider}: api_key or headers hold a character that no header field can carry"
+    )]
     BadKey { provider: Arc<str> },
     #[error("provider {provider}: pool.ca_file {}: {cause}", path.display())]
     BadAuthorities {
@@ -96,7 +107,8 @@ impl Fleet {
     ) -> Result<Arc<Self>, FleetError> {
         let models = Arc::new(Models::default());
         let members = Arc::new(Members::new(observers));
-        let prober = Arc::new(Prober::new(Arc::clone(&models)));
+        let names = providers.iter().map(|one| Arc::clone(&one.name)).collect();
+        let prober = Arc::new(Prober::new(Arc::clone(&models), names));
         let checkup = Arc::new(Checkup {
             prober,
             members: Arc::clone(&members),
@@ -207,7 +219,7 @@ impl Line {
         let backends = Backends::new(Box::new(discovery));
         let mut balancer =
             LoadBalancer::from_backends_with_config(backends, Some(provider.selector));
-        balancer.set_health_check(Box::new(OllamaCheck::new(
+        balancer.set_health_check(Box::new(MemberCheck::new(
             Arc::clone(checkup),
             Arc::clone(&provider),
         )));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
 
-use crate::dialect::ollama::CanonicalKey;
+use super::key::with_key;
 use crate::ids::ModelId;
 
 /// Names kept at most; a backend that reports more than a real fleet could hold is not believed.
@@ -30,11 +30,10 @@ impl Models {
     /// The id of `name`, which may be spelled as Ollama allows (case, `:latest` left out); `None` if
     /// no backend ever reported it.
     pub fn lookup(&self, name: &str) -> Option<ModelId> {
-        let key = CanonicalKey::new(name).ok()?;
-        self.table.load().ids.get(key.as_str()).copied()
+        with_key(name, |key| self.table.load().ids.get(key).copied())?
     }
 
-    /// The canonical name of `id`.
+    /// The name of `id`: canonical for Ollama's models, the provider's in lower case for others.
     pub fn name(&self, id: ModelId) -> Option<Arc<str>> {
         self.table.load().names.get(id.0 as usize).cloned()
     }
@@ -58,10 +57,43 @@ impl Models {
         let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.table.load());
         for name in names.clone() {
-            table.add(name);
+            table.add(name, name);
         }
         self.table.store(Arc::new(table));
         self.find(names)
+    }
+
+    /// The ids of names as providers spell them, in their order; `None` when the table is full or nothing can be
+    /// called so.
+    pub(super) fn intern_any(&self, names: &[String]) -> Vec<Option<ModelId>> {
+        let find = || names.iter().map(|name| self.lookup(name)).collect();
+        let known: Vec<_> = find();
+        // An empty name is one that is not wanted.
+        if known
+            .iter()
+            .zip(names)
+            .all(|(id, name)| id.is_some() || name.is_empty())
+        {
+            return known;
+        }
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        for name in names {
+            with_key(name, |key| table.add(key, &name.to_ascii_lowercase()));
+        }
+        self.table.store(Arc::new(table));
+        find()
+    }
+
+    /// Lets `name` stand for a model, unless it is a model's name already.
+    pub(super) fn also_known_as(&self, name: &str, id: ModelId) {
+        if self.lookup(name).is_some() {
+            return;
+        }
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        with_key(name, |key| *table.ids.entry(key.into()).or_insert(id));
+        self.table.store(Arc::new(table));
     }
 
     fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Option<ModelId>> {
@@ -80,13 +112,17 @@ impl Clone for Table {
 }
 
 impl Table {
-    fn add(&mut self, key: &str) {
+    fn add(&mut self, key: &str, name: &str) {
         if self.ids.contains_key(key) || self.names.len() >= MOST {
             return;
         }
-        let name: Arc<str> = key.into();
+        let key: Arc<str> = key.into();
+        let name = match *key == *name {
+            true => Arc::clone(&key),
+            false => name.into(),
+        };
         let id = ModelId(u32::try_from(self.names.len()).expect("the table is bounded"));
-        self.ids.insert(Arc::clone(&name), id);
+        self.ids.insert(key, id);
         self.names.push(name);
     }
 }
@@ -113,6 +149,35 @@ mod tests {
         assert_eq!(models.lookup(""), None);
         assert_eq!(models.name(ModelId(2)).as_deref(), Some("phi4:latest"));
         assert_eq!(models.name(ModelId(3)), None);
+    }
+
+    #[test]
+    fn names_of_providers_are_found_in_any_spelling() {
+        let models = Models::default();
+        let names = ["gpt-5.4", "openai/GPT-5.4", "accounts/f/models/M", ""];
+        let ids = models.intern_any(&names.map(str::to_owned));
+        assert_eq!(
+            ids,
+            [0, 1, 2]
+                .map(|id| Some(ModelId(id)))
+                .into_iter()
+                .chain([None])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(models.lookup("GPT-5.4:latest"), ids[0]);
+        assert_eq!(models.lookup("openai/gpt-5.4"), ids[1]);
+        assert_eq!(models.lookup("Accounts/f/models/m:latest"), ids[2]);
+        assert_eq!(models.name(ModelId(0)).as_deref(), Some("gpt-5.4"));
+        assert_eq!(models.name(ModelId(1)).as_deref(), Some("openai/gpt-5.4"));
+        // Ollama's model of that name is the same.
+        assert_eq!(models.intern(["gpt-5.4:latest"].into_iter()), [ids[0]]);
+        assert_eq!(models.intern_any(&["gpt-5.4".to_owned()]), [ids[0]]);
+
+        models.also_known_as("fast", ModelId(2));
+        models.also_known_as("gpt-5.4", ModelId(2));
+        assert_eq!(models.lookup("Fast"), ids[2]);
+        assert_eq!(models.lookup("gpt-5.4"), ids[0]);
+        assert_eq!(models.len(), 3);
     }
 
     #[test]

@@ -1,27 +1,21 @@
-//! One probe of an Ollama server: `/api/tags` and `/api/ps` (and `/api/version` when asked), in one
-//! connection, within one time limit; an answer counts only if its body is what Ollama sends.
+//! One probe of a backend: is it there, and what does it have? Within one time limit.
+//!
+//! An Ollama server is asked for `/api/tags` and `/api/ps` (and `/api/version` when asked) over one connection, and an
+//! answer counts only if its body is what Ollama sends. Of a service see `census.rs`.
 
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
+use http::StatusCode;
 use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
-use pingora::{Error, ErrorType};
 
 use crate::dialect::ollama::{Malformed, parse_ps, parse_tags};
 
-use super::{Endpoint, Inventory, Models};
+use super::ask::{Answer, Caller};
+use super::{Endpoint, Inventory, Models, Provider, census};
 
-/// Bytes of an answer: some ten thousand models.
-const MOST: usize = 8 << 20;
-
-static AGENT: HeaderValue = HeaderValue::from_static(concat!("remuda/", env!("CARGO_PKG_VERSION")));
-static JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Why a probe found no healthy Ollama server.
+/// Why a probe found no healthy backend.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Miss {
     #[error("this process has no file descriptor left for a probe")]
@@ -31,15 +25,15 @@ pub(super) enum Miss {
     #[error("no connection within {0:?}")]
     ConnectTimedOut(Duration),
     #[error("the connection was closed before {path} was answered: {cause}")]
-    Closed { path: &'static str, cause: String },
+    Closed { path: String, cause: String },
     #[error("{path} was answered with something else than HTTP: {cause}")]
-    Garbled { path: &'static str, cause: String },
+    Garbled { path: String, cause: String },
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("{path} was answered with status {status}")]
     Status { path: &'static str, status: u16 },
     #[error("the answer to {0} is over 8 MiB")]
-    TooLong(&'static str),
+    TooLong(String),
     #[error("{path}: {cause}")]
     Body {
         path: &'static str,
@@ -58,169 +52,118 @@ impl Miss {
     }
 }
 
-/// Probes servers over Pingora's own connector, so that TLS and HTTP/2 behave as for requests.
+/// Probes backends over Pingora's own connector, so that TLS and HTTP/2 behave as for requests.
 pub(super) struct Prober {
     connector: Connector,
-    models: Arc<Models>,
+    pub(super) models: Arc<Models>,
+    /// Names of all providers.
+    pub(super) names: Vec<Arc<str>>,
 }
 
-/// What to ask of a server.
+/// What to ask of a backend.
 pub(super) struct Question<'a> {
     pub(super) endpoint: &'a Endpoint,
-    pub(super) authorization: Option<&'a HeaderValue>,
+    pub(super) provider: &'a Provider,
+    /// What the last good probe found, if there was one.
+    pub(super) known: Option<&'a Inventory>,
     /// The version if it is known already.
     pub(super) version: Option<&'a str>,
-    /// For the whole probe.
-    pub(super) timeout: Duration,
+}
+
+impl<'a> Question<'a> {
+    /// Of one that was never probed.
+    pub(super) fn first(endpoint: &'a Endpoint, provider: &'a Provider) -> Self {
+        Self {
+            endpoint,
+            provider,
+            known: None,
+            version: None,
+        }
+    }
 }
 
 impl Prober {
-    pub(super) fn new(models: Arc<Models>) -> Self {
+    pub(super) fn new(models: Arc<Models>, names: Vec<Arc<str>>) -> Self {
         Self {
             connector: Connector::new(None),
             models,
+            names,
         }
     }
 
-    /// Asks, and returns what the server has.
+    /// Asks, and returns what the backend has.
     pub(super) async fn probe(&self, question: &Question<'_>) -> Result<Inventory, Miss> {
-        let mut connected = false;
-        let limit = question.timeout;
-        let answer = tokio::time::timeout(limit, self.ask_all(question, &mut connected)).await;
-        match answer {
-            Ok(answer) => answer,
-            Err(_) if connected => Err(Miss::TimedOut(limit)),
-            Err(_) => Err(Miss::ConnectTimedOut(limit)),
+        let connected = AtomicBool::new(false);
+        let timeout = question.provider.settings.probe_timeout;
+        let caller = Caller {
+            connector: &self.connector,
+            endpoint: question.endpoint,
+            timeout,
+            connected: &connected,
+        };
+        let asked = async {
+            match question.provider.settings.kind.is_fleet() {
+                true => self.ask_server(question, &caller).await,
+                false => census::ask(self, question, &caller).await,
+            }
+        };
+        let missed = match tokio::time::timeout(timeout, asked).await {
+            Ok(Ok(inventory)) => return Ok(inventory),
+            Ok(Err(miss)) => miss,
+            Err(_) if connected.load(Ordering::Acquire) => Miss::TimedOut(timeout),
+            Err(_) => Miss::ConnectTimedOut(timeout),
+        };
+        match question.provider.settings.kind.is_fleet() {
+            true => Err(missed),
+            false => census::judge(self, question, missed),
         }
     }
 
-    async fn ask_all(
+    async fn ask_server(
         &self,
         question: &Question<'_>,
-        connected: &mut bool,
+        caller: &Caller<'_>,
     ) -> Result<Inventory, Miss> {
-        let (tags, session) = self.ask(question, "/api/tags", connected).await?;
-        let tags = parse_tags(&tags).map_err(body("/api/tags"))?;
-        self.keep(session, question).await;
-        let (loaded, session) = self.ask(question, "/api/ps", connected).await?;
-        let loaded = parse_ps(&loaded).map_err(body("/api/ps"))?;
+        let fields = question.provider.fields();
+        let tags = good(caller.get("/api/tags", fields).await?, "/api/tags")?;
+        let listed = parse_tags(&tags.body).map_err(body("/api/tags"))?;
+        caller.keep(tags).await;
+        let ps = good(caller.get("/api/ps", fields).await?, "/api/ps")?;
+        let loaded = parse_ps(&ps.body).map_err(body("/api/ps"))?;
         let version = match question.version {
             Some(version) => version.to_owned(),
             None => {
-                self.keep(session, question).await;
-                self.version(question, connected).await?
+                caller.keep(ps).await;
+                version(caller.get("/api/version", fields).await?)
             }
         };
-        Ok(Inventory::new(
-            &self.models,
-            tags,
-            loaded,
-            version,
-            Instant::now(),
-        ))
-    }
-
-    /// The server's version; empty if it does not tell, which is no reason not to use it.
-    async fn version(&self, question: &Question<'_>, connected: &mut bool) -> Result<String, Miss> {
-        #[derive(serde::Deserialize)]
-        struct Version {
-            version: String,
-        }
-        match self.ask(question, "/api/version", connected).await {
-            Ok((body, _)) => Ok(serde_json::from_slice::<Version>(&body)
-                .map_or_else(|_| String::new(), |answer| answer.version)),
-            Err(Miss::Status { .. }) => Ok(String::new()),
-            Err(miss) => Err(miss),
-        }
-    }
-
-    /// Lets the next question of this probe use the connection. Between probes none is kept: a new
-    /// connection each time also shows that one can be made.
-    async fn keep(&self, session: HttpSession, question: &Question<'_>) {
-        let peer = &*question.endpoint.peer;
-        self.connector
-            .release_http_session(session, peer, Some(question.timeout))
-            .await;
-    }
-
-    async fn ask(
-        &self,
-        question: &Question<'_>,
-        path: &'static str,
-        connected: &mut bool,
-    ) -> Result<(Vec<u8>, HttpSession), Miss> {
-        let closed = |error: Box<Error>| no_answer(path, &error);
-        let peer = &*question.endpoint.peer;
-        let (mut session, _) = self
-            .connector
-            .get_http_session(peer)
-            .await
-            .map_err(|error| no_connection(&error))?;
-        *connected = true;
-        session
-            .write_request_header(Box::new(head(question, path)))
-            .await
-            .map_err(closed)?;
-        session.finish_request_body().await.map_err(closed)?;
-        session.read_response_header().await.map_err(closed)?;
-        let status = session
-            .response_header()
-            .map_or(0, |head| head.status.as_u16());
-        if status != 200 {
-            return Err(Miss::Status { path, status });
-        }
-        let mut answer = Vec::new();
-        while let Some(piece) = session.read_response_body().await.map_err(closed)? {
-            if answer.len() + piece.len() > MOST {
-                return Err(Miss::TooLong(path));
-            }
-            answer.extend_from_slice(&piece);
-        }
-        Ok((answer, session))
+        let inventory = Inventory::new(&self.models, listed, loaded, version, Instant::now());
+        Ok(inventory.renamed(&self.models, &question.provider.settings.model_map))
     }
 }
 
-fn head(question: &Question<'_>, path: &'static str) -> RequestHeader {
-    let mut head =
-        RequestHeader::build("GET", path.as_bytes(), Some(4)).expect("the path is valid");
-    let fields = [
-        (header::HOST, Some(&question.endpoint.host)),
-        (header::ACCEPT, Some(&JSON)),
-        (header::USER_AGENT, Some(&AGENT)),
-        (header::AUTHORIZATION, question.authorization),
-    ];
-    for (name, value) in fields {
-        if let Some(value) = value {
-            head.insert_header(name, value.clone())
-                .expect("the value is a header value already");
-        }
+/// The server's version; empty if it does not tell, which is no reason not to use it.
+fn version(answer: Answer) -> String {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: String,
     }
-    head
+    let read = serde_json::from_slice(&answer.body);
+    read.ok()
+        .filter(|_| answer.status == StatusCode::OK)
+        .map_or_else(String::new, |answer: Version| answer.version)
+}
+
+fn good(answer: Answer, path: &'static str) -> Result<Answer, Miss> {
+    match answer.status {
+        StatusCode::OK => Ok(answer),
+        status => Err(Miss::Status {
+            path,
+            status: status.as_u16(),
+        }),
+    }
 }
 
 fn body(path: &'static str) -> impl Fn(Malformed) -> Miss {
     move |cause| Miss::Body { path, cause }
-}
-
-fn no_answer(path: &'static str, error: &Error) -> Miss {
-    let cause = error.etype().as_str().to_owned();
-    match error.etype() {
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
-            Miss::Closed { path, cause }
-        }
-        _ => Miss::Garbled { path, cause },
-    }
-}
-
-fn no_connection(error: &Error) -> Miss {
-    const NO_FILE: [Option<i32>; 2] = [Some(23), Some(24)]; // ENFILE, EMFILE
-    let system = error
-        .root_cause()
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::raw_os_error);
-    match error.etype() {
-        _ if NO_FILE.contains(&system) => Miss::NoSocket,
-        ErrorType::ConnectRefused => Miss::NoConnection("refused".to_owned()),
-        other => Miss::NoConnection(other.as_str().to_owned()),
-    }
 }

@@ -4,15 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::header::InvalidHeaderValue;
+use http::{HeaderMap, HeaderValue};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::settings::{self, Secret, StaticBackend, Timeouts};
+use crate::settings::{self, StaticBackend, Timeouts};
 
-use super::{Endpoint, FleetError, Selector, authorities};
+use super::complaints::Complaints;
+use super::{Endpoint, FleetError, Selector, authorities, credentials};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -24,8 +25,9 @@ pub struct Provider {
     pub name: Arc<str>,
     pub settings: settings::Provider,
     pub selector: &'static Selector,
+    pub(super) complaints: Complaints,
     connect_timeout: Duration,
-    authorization: Option<HeaderValue>,
+    fields: HeaderMap,
     authorities: Option<Arc<CaType>>,
 }
 
@@ -60,7 +62,6 @@ impl Provider {
                 host: host.clone(),
             })?;
         }
-        let authorization = settings.api_key.as_ref().map(bearer).transpose();
         let authorities = settings.pool.ca_file.as_deref().map(|path| {
             let bad = |cause| FleetError::BadAuthorities {
                 provider: provider(),
@@ -74,17 +75,18 @@ impl Provider {
             name: provider(),
             selector: Selector::of(settings.selector),
             settings: settings.clone(),
+            complaints: Complaints::default(),
             connect_timeout: timeouts.connect,
-            authorization: authorization.map_err(|_| FleetError::BadKey {
+            fields: credentials::fields(settings).map_err(|_| FleetError::BadKey {
                 provider: provider(),
             })?,
             authorities: authorities.transpose()?,
         })
     }
 
-    /// The `Authorization` of requests to its backends.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
-        self.authorization.as_ref()
+    /// The fields that go with every request to its backends: its key, and what the operator adds.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.fields
     }
 
     /// The endpoint at `addr`, found by scanning.
@@ -95,6 +97,7 @@ impl Provider {
             addr,
             tls: false,
             host,
+            path: "".into(),
             peer: self.peer(addr, false, ""),
         }
     }
@@ -120,6 +123,7 @@ impl Provider {
             addr,
             tls: entry.tls,
             host,
+            path: Arc::clone(&entry.path),
             peer,
         }
     }
@@ -148,13 +152,6 @@ impl Provider {
     }
 }
 
-/// Marked sensitive, so that no debug output shows it.
-fn bearer(key: &Secret) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 fn host_header(host: &str, port: u16, tls: bool) -> Result<HeaderValue, InvalidHeaderValue> {
     match host.parse::<IpAddr>() {
         Ok(ip) => Ok(address_header(SocketAddr::new(ip, port), tls)),
@@ -179,6 +176,7 @@ fn default_port(tls: bool) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Secret;
 
     fn backend(tls: bool, host: &str, port: u16) -> StaticBackend {
         let host = host.to_owned();
@@ -286,17 +284,5 @@ mod tests {
             panic!("a key over two lines was taken")
         };
         assert!(!error.to_string().contains("a\nb"));
-    }
-
-    #[test]
-    fn the_key_is_sent_but_not_shown() {
-        let settings = settings::Provider {
-            api_key: Some(Secret::new("hunter2")),
-            ..provider(&[])
-        };
-        let provider = make(&settings).unwrap();
-        let value = provider.authorization().unwrap();
-        assert_eq!(value, "Bearer hunter2");
-        assert!(!format!("{value:?}").contains("hunter2"));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::probe::Miss;
+use super::Miss;
 
 /// An address that answers, but not as an Ollama server, is no member any more after this. (One
 /// that cannot be reached at all leaves after the configured number of misses.)
@@ -24,6 +24,8 @@ pub(super) struct Vitals {
     setbacks: u32,
     /// The last good probe, or the start.
     good_at: Instant,
+    /// Whether there was a good probe.
+    known: bool,
 }
 
 impl Vitals {
@@ -35,7 +37,13 @@ impl Vitals {
             failures: 0,
             setbacks: 0,
             good_at: now,
+            known: false,
         }
+    }
+
+    /// Whether any probe was good so far.
+    pub(super) fn known(&self) -> bool {
+        self.known
     }
 
     pub(super) fn healthy(&self) -> bool {
@@ -56,6 +64,7 @@ impl Vitals {
         self.misses = 0;
         self.unreachable = false;
         self.good_at = now;
+        self.known = true;
         true
     }
 

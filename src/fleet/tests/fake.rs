@@ -19,6 +19,8 @@ pub(super) enum Mood {
     Closes,
     /// Answers everything with this status and body.
     Says(u16, String),
+    /// Answers each path and query with a body, and others with 404.
+    Lists(&'static [(&'static str, &'static str)]),
 }
 
 /// A fake server; its port is closed when this is dropped.
@@ -116,6 +118,10 @@ async fn serve(stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
         let (status, body) = match mood {
             Mood::Has(models) => answer(&path, models),
             Mood::Says(status, body) => (status, body),
+            Mood::Lists(pages) => match pages.iter().find(|(page, _)| *page == path) {
+                Some((_, body)) => (200, (*body).to_owned()),
+                None => (404, "{}".to_owned()),
+            },
             Mood::Closes => return Ok(()),
             Mood::Silent => {
                 std::future::pending::<()>().await;

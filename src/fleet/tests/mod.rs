@@ -5,6 +5,7 @@ mod health;
 mod membership;
 mod scan;
 mod selection;
+mod services;
 mod tls;
 
 use std::net::SocketAddr;

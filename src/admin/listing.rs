@@ -1,0 +1,118 @@
+//! The models of the whole fleet as one list: those on Ollama servers, and those that services offer.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ahash::AHashSet;
+
+use crate::fleet::{Backend, Fleet, Inventory, Offer};
+use crate::settings::ProviderKind;
+
+/// A model under one of the names by which clients may ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `llama3.2:latest`, `gpt-5.4`, `openai/gpt-5.4`.
+    pub id: String,
+    /// Name of the provider that has it; of several, the first in the configuration.
+    pub provider: Arc<str>,
+    pub kind: ProviderKind,
+    /// The provider's own name for it.
+    pub own: Arc<str>,
+    /// Seconds since 1970; 0 if nobody tells.
+    pub created: u64,
+    /// A service's name; for an Ollama server's model its namespace, as Ollama has it.
+    pub owned_by: Arc<str>,
+}
+
+/// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
+/// and without the provider's name before them.
+pub fn models(fleet: &Fleet) -> Vec<Listed> {
+    let backends = healthy(fleet);
+    let mut listed = on_servers(&backends);
+    let mut seen: AHashSet<String> = listed.iter().map(|one| bare(&one.id)).collect();
+    for (backend, inventory) in &backends {
+        for offer in inventory.offers() {
+            let full = format!("{}/{}", backend.provider.name, offer.name);
+            let names = [offer.bare.map(|_| offer.name.to_string()), Some(full)];
+            for id in names.into_iter().flatten() {
+                if seen.insert(bare(&id)) {
+                    listed.push(hosted(id, backend, offer));
+                }
+            }
+        }
+    }
+    listed
+}
+
+/// Healthy backends and what they have.
+pub(super) fn healthy(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
+    fleet
+        .snapshot()
+        .iter()
+        .filter(|backend| backend.healthy())
+        .map(|backend| (Arc::clone(backend), backend.inventory()))
+        .collect()
+}
+
+fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<Listed> {
+    let mut entries: Vec<_> = backends
+        .iter()
+        .flat_map(|(backend, inventory)| {
+            let models = inventory.models.iter();
+            models.map(move |(model, entry)| (*model, entry, backend))
+        })
+        .collect();
+    entries.sort_by_key(|(model, entry, _)| (*model, std::cmp::Reverse(entry.modified_at)));
+    entries.dedup_by_key(|(model, _, _)| *model);
+    entries.sort_by_key(|(_, entry, _)| std::cmp::Reverse(entry.modified_at));
+    let listed = entries.into_iter().map(|(_, entry, backend)| Listed {
+        id: entry.name.clone(),
+        provider: Arc::clone(&backend.provider.name),
+        kind: ProviderKind::Ollama,
+        own: entry.name.as_str().into(),
+        created: entry.modified_at.map_or(0, seconds),
+        owned_by: namespace(&entry.name).into(),
+    });
+    listed.collect()
+}
+
+fn hosted(id: String, backend: &Backend, offer: &Offer) -> Listed {
+    Listed {
+        id,
+        provider: Arc::clone(&backend.provider.name),
+        kind: backend.provider.settings.kind,
+        own: Arc::clone(&offer.own),
+        created: offer.created.unwrap_or(0),
+        owned_by: Arc::clone(&backend.provider.name),
+    }
+}
+
+/// As clients compare names.
+fn bare(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    match name.strip_suffix(":latest") {
+        Some(bare) => bare.to_owned(),
+        None => name,
+    }
+}
+
+/// The namespace of `[host/][namespace/]model`; Ollama's own models belong to `library`.
+fn namespace(name: &str) -> &str {
+    name.rsplit('/').nth(1).unwrap_or("library")
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_belongs_to_its_namespace() {
+        assert_eq!(namespace("llama3.2:latest"), "library");
+        assert_eq!(namespace("registry.example/team/model:7b"), "team");
+    }
+}
