@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use ahash::AHashSet;
+
 use super::{Message, Part, Role, Text, ToolResult};
 
 /// Takes all system text out, joined by a blank line, for providers that have one place for it.
@@ -68,16 +70,16 @@ pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
     }
 }
 
-/// Gives every call an id, and every call exactly one result in the turn that follows: found by id, else by name, else by
-/// order. A missing result is said to be missing; one that belongs to no call becomes text; of two for one call the last
+/// Gives every call an id that no other has, and every call exactly one result in the turn that follows: found by id,
+/// else by name, else by order. A missing result is said to be missing; one that belongs to no call becomes text; of two for one call the last
 /// stays. Every result gets the id and the name of its call. Merges turns.
 pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
     merge_turns(messages);
-    let mut made = 0;
+    let mut ids = Ids::default();
     let mut at = 0;
     while at < messages.len() {
         let calls = match messages[at].role {
-            Role::Assistant => calls_of(&mut messages[at], &mut made),
+            Role::Assistant => calls_of(&mut messages[at], &mut ids),
             _ => Vec::new(),
         };
         let next_is_user = messages
@@ -102,22 +104,48 @@ pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
 
 /// A call that waits for its result.
 struct Open<'a> {
+    /// The client's id, which calls of several turns may share.
+    given: Option<Text<'a>>,
     id: Text<'a>,
     name: Text<'a>,
     result: Option<ToolResult<'a>>,
 }
 
-fn calls_of<'a>(message: &mut Message<'a>, made: &mut usize) -> Vec<Open<'a>> {
+/// Ids of calls so far: Anthropic and Bedrock refuse one that comes twice, and some models count anew in each turn.
+#[derive(Default)]
+struct Ids<'a> {
+    used: AHashSet<Cow<'a, str>>,
+    made: usize,
+}
+
+impl<'a> Ids<'a> {
+    fn unlike_others(&mut self, given: Option<Text<'a>>) -> Text<'a> {
+        if let Some(id) = given
+            && self.used.insert(id.clone().into_inner())
+        {
+            return id;
+        }
+        loop {
+            self.made += 1;
+            // The same at every turn of a conversation, so that prompt caches hold.
+            let id = format!("call_{:016}", self.made);
+            if self.used.insert(id.clone().into()) {
+                return Text::escaped(id);
+            }
+        }
+    }
+}
+
+fn calls_of<'a>(message: &mut Message<'a>, ids: &mut Ids<'a>) -> Vec<Open<'a>> {
     let mut calls = Vec::new();
     for part in &mut message.parts {
         if let Part::ToolCall(call) = part {
-            let id = call.id.get_or_insert_with(|| {
-                *made += 1;
-                // The same at every turn of a conversation, so that prompt caches hold.
-                Text::escaped(format!("call_{made:016}"))
-            });
+            let given = call.id.take();
+            let id = ids.unlike_others(given.clone());
+            call.id = Some(id.clone());
             calls.push(Open {
-                id: id.clone(),
+                given,
+                id,
                 name: call.name.clone(),
                 result: None,
             });
@@ -154,11 +182,14 @@ fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
 }
 
 fn place(calls: &[Open<'_>], result: &ToolResult<'_>) -> Option<usize> {
-    let by_id = |call: &Open<'_>| result.id.as_ref() == Some(&call.id);
+    let by_id = |call: &Open<'_>| result.id == call.given;
     let open = |call: &Open<'_>| call.result.is_none();
     let by_name = |call: &Open<'_>| open(call) && result.name.as_ref() == Some(&call.name);
     if result.id.is_some()
-        && let Some(place) = calls.iter().position(by_id)
+        && let Some(place) = calls
+            .iter()
+            .position(|call| by_id(call) && open(call))
+            .or_else(|| calls.iter().position(by_id))
     {
         return Some(place);
     }
@@ -174,17 +205,33 @@ fn place(calls: &[Open<'_>], result: &ToolResult<'_>) -> Option<usize> {
 /// Names and ids in the alphabet that a provider allows, and the client's own for each.
 #[derive(Clone, Debug, Default)]
 pub struct ToolNames {
-    /// What is sent, and what it stands for; only where the two differ.
+    /// What is sent, and what it stands for; those that are the same only as far as they were reserved.
     changed: Vec<(String, String)>,
 }
 
 impl ToolNames {
+    /// Keeps the names that fit from being taken by those that have to be made fit. To be called with all names of a
+    /// request before the first is sent.
+    pub fn reserve<'n, 'a: 'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n Text<'a>> + Clone,
+        longest: usize,
+    ) {
+        if names.clone().all(|name| fits(name, longest)) {
+            return;
+        }
+        for name in names.filter(|name| fits(name, longest)) {
+            let name = name.as_escaped().to_owned();
+            self.changed.push((name.clone(), name));
+        }
+    }
+
     /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same each
     /// time, and different for different names.
     pub fn sent<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
         let escaped = name.as_escaped();
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if !escaped.is_empty() && escaped.len() <= longest && escaped.bytes().all(allowed) {
+        let taken = |(sent, own): &(String, String)| sent == escaped && own != escaped;
+        if fits(name, longest) && !self.changed.iter().any(taken) {
             return name.clone();
         }
         if let Some((sent, _)) = self.changed.iter().find(|(_, own)| own == escaped) {
@@ -220,6 +267,15 @@ impl ToolNames {
             None => sent,
         }
     }
+}
+
+fn fits(name: &Text<'_>, longest: usize) -> bool {
+    let escaped = name.as_escaped();
+    !escaped.is_empty() && escaped.len() <= longest && escaped.bytes().all(allowed)
+}
+
+fn allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
 #[cfg(test)]
@@ -350,6 +406,54 @@ mod tests {
             ["1/f=new", "2/g=no result provided", "stray"]
         );
         assert_eq!(shown(&messages[4]), ["3/h=no result provided"]);
+    }
+
+    #[test]
+    fn no_two_calls_share_an_id() {
+        let mut messages = vec![
+            assistant(vec![call(Some("call_0"), "f"), call(Some("call_0"), "g")]),
+            user(vec![
+                result(Some("call_0"), None, "one"),
+                result(Some("call_0"), None, "two"),
+            ]),
+            assistant(vec![call(Some("call_0"), "h"), call(None, "i")]),
+            user(vec![
+                result(None, Some("i"), "four"),
+                result(Some("call_0"), None, "three"),
+            ]),
+        ];
+        pair_tool_results(&mut messages);
+        assert_eq!(
+            shown(&messages[1]),
+            ["call_0/f=one", "call_0000000000000001/g=two"]
+        );
+        assert_eq!(
+            shown(&messages[3]),
+            [
+                "call_0000000000000002/h=three",
+                "call_0000000000000003/i=four"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_fits_is_nobody_elses() {
+        let tools = ["a.b", "a_b", "a/b", "a_b_2"].map(Text::plain);
+        let mut names = ToolNames::default();
+        names.reserve(tools.iter(), 64);
+        let sent: Vec<String> = tools
+            .iter()
+            .map(|tool| names.sent(tool, 64).as_escaped().to_owned())
+            .collect();
+        assert_eq!(sent, ["a_b_3", "a_b", "a_b_4", "a_b_2"]);
+        for (tool, sent) in tools.iter().zip(sent) {
+            assert_eq!(names.original(Text::escaped(sent)), *tool);
+        }
+        // Not reserved, but taken.
+        let mut names = ToolNames::default();
+        assert_eq!(names.sent(&Text::plain("a.b"), 64).as_escaped(), "a_b");
+        assert_eq!(names.sent(&Text::plain("a_b"), 64).as_escaped(), "a_b_2");
+        assert_eq!(names.original(Text::escaped("a_b_2")), Text::plain("a_b"));
     }
 
     #[test]
