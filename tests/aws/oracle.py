@@ -3,6 +3,7 @@
 import binascii
 import datetime
 import json
+import re
 import struct
 import sys
 
@@ -12,6 +13,7 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.eventstream import EventStreamBuffer
+from botocore.validate import ParamValidator
 
 
 def at(seconds):
@@ -104,7 +106,96 @@ def encode(question):
     return frame.hex()
 
 
-ANSWERS = {"sign": sign, "call": Client.call, "decode": decode, "encode": encode}
+class Converse:
+    """What the service's own model, and the rules beside it, object to in the body of a Converse request."""
+
+    shape = None
+
+    @classmethod
+    def validate(cls, question):
+        if cls.shape is None:
+            service = botocore.session.Session().get_service_model("bedrock-runtime")
+            cls.shape = service.operation_model("Converse").input_shape
+        body = dict(question["body"], modelId="model")
+        report = ParamValidator().validate(body, cls.shape)
+        problems = [report.generate_report()] if report.has_errors() else []
+        problems += cls.values(body, cls.shape, "")
+        return problems + cls.turns(body)
+
+    @classmethod
+    def values(cls, value, shape, path):
+        """Patterns, enumerations and largest values, which botocore leaves to the service."""
+        problems = []
+        if shape.type_name == "structure" and not getattr(shape, "is_document_type", False):
+            for name, member in value.items():
+                problems += cls.values(member, shape.members[name], f"{path}.{name}")
+        elif shape.type_name == "list":
+            for item in value:
+                problems += cls.values(item, shape.member, path)
+        rules = shape.metadata
+        if "enum" in rules and value not in rules["enum"]:
+            problems.append(f"{path}: {value} is none of {rules['enum']}")
+        if shape.type_name == "string" and "pattern" in rules and not re.fullmatch(rules["pattern"], value):
+            problems.append(f"{path}: {value!r} does not match {rules['pattern']}")
+        size = len(value) if shape.type_name in ("string", "list") else value
+        if shape.type_name in ("string", "list", "float", "integer") and size > rules.get("max", size):
+            problems.append(f"{path}: {size} is more than {rules['max']}")
+        return problems
+
+    @staticmethod
+    def turns(body):
+        """What the service says in its documentation alone."""
+        problems = []
+        turns = body["messages"]
+        roles = [turn["role"] for turn in turns]
+        if roles != (["user", "assistant"] * len(roles))[: len(roles)]:
+            problems.append(f"roles: {roles}")
+        asked = []
+        for turn in turns:
+            kinds = [next(iter(block)) for block in turn["content"]]
+            if not kinds:
+                problems.append("a turn without content")
+            results = [block["toolResult"] for block in turn["content"] if "toolResult" in block]
+            if [result["toolUseId"] for result in results] != asked:
+                problems.append(f"calls {asked} have the results {results}")
+            if kinds[: len(results)] != ["toolResult"] * len(results):
+                problems.append(f"results do not come first: {kinds}")
+            asked = [block["toolUse"]["toolUseId"] for block in turn["content"] if "toolUse" in block]
+            if len(set(asked)) != len(asked):
+                problems.append(f"ids are not distinct: {asked}")
+            thoughts = kinds.count("reasoningContent")
+            if kinds[:thoughts] != ["reasoningContent"] * thoughts:
+                problems.append(f"thoughts do not come first: {kinds}")
+            if turn["role"] == "user" and {"toolUse", "reasoningContent"} & set(kinds):
+                problems.append(f"the user says {kinds}")
+            if turn["role"] == "assistant" and {"toolResult", "image", "document", "audio"} & set(kinds):
+                problems.append(f"the assistant says {kinds}")
+            inner = [block for result in results for block in result["content"]]
+            for block in turn["content"] + inner:
+                if not block.get("text", "x").strip():
+                    problems.append("a blank text")
+        if asked:
+            problems.append(f"calls without results: {asked}")
+        has_calls = any("toolUse" in block or "toolResult" in block for turn in turns for block in turn["content"])
+        config = body.get("toolConfig")
+        if has_calls and not config:
+            problems.append("calls, but no toolConfig")
+        if config:
+            names = [tool["toolSpec"]["name"] for tool in config["tools"]]
+            if len(set(names)) != len(names):
+                problems.append(f"names are not distinct: {names}")
+            if any(tool["toolSpec"]["inputSchema"]["json"].get("type") != "object" for tool in config["tools"]):
+                problems.append("a schema of no object")
+            chosen = config.get("toolChoice", {}).get("tool", {}).get("name", names[0])
+            if chosen not in names:
+                problems.append(f"{chosen} is none of {names}")
+        more = body.get("additionalModelRequestFields", {}).get("thinking", {})
+        if more.get("budget_tokens", 0) >= body["inferenceConfig"].get("maxTokens", float("inf")):
+            problems.append("a budget as large as the answer")
+        return problems
+
+
+ANSWERS = {"sign": sign, "call": Client.call, "decode": decode, "encode": encode, "validate": Converse.validate}
 
 for line in sys.stdin:
     question = json.loads(line)

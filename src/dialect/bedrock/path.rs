@@ -15,7 +15,6 @@ pub enum Call {
     Converse,
     ConverseStream,
     Invoke,
-    CountTokens,
 }
 
 impl Call {
@@ -25,7 +24,6 @@ impl Call {
             Call::Converse => "converse",
             Call::ConverseStream => "converse-stream",
             Call::Invoke => "invoke",
-            Call::CountTokens => "count-tokens",
         };
         format!("/model/{}/{call}", utf8_percent_encode(model, RESERVED))
     }
@@ -55,6 +53,5 @@ mod tests {
         }
         assert_eq!(Call::ConverseStream.path("a"), "/model/a/converse-stream");
         assert_eq!(Call::Invoke.path("a"), "/model/a/invoke");
-        assert_eq!(Call::CountTokens.path("a"), "/model/a/count-tokens");
     }
 }

@@ -1,13 +1,13 @@
 //! Writes a chat as a Converse request.
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, LONGEST_NAME};
 use super::json::{key, put, separate};
 use super::limits::Limits;
 use super::path::Call;
 use super::{tools, turns};
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::facts::{Capability, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Completion, Dropped, Format, Refused, Text, ToolNames};
+use crate::ir::{ChatRequest, Completion, Dropped, Format, Image, Part, Refused, Text, ToolNames};
 
 /// The request for `target`.
 pub(super) fn write(
@@ -79,7 +79,6 @@ fn only_chats(completion: &Completion<'_>, dropped: &mut Dropped) -> Result<(), 
 
 /// Bytes of all texts and files, about.
 fn length(request: &ChatRequest<'_>) -> usize {
-    use crate::ir::{Image, Part};
     fn of(parts: &[Part<'_>]) -> usize {
         parts
             .iter()
@@ -119,10 +118,19 @@ fn write_messages(
 ) -> Result<(), Refused> {
     key("messages", out);
     out.push(b'[');
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    let mut ids = ToolNames::default();
+    ids.reserve(
+        parts.filter_map(|part| match part {
+            Part::ToolCall(call) => call.id.as_ref(),
+            _ => None,
+        }),
+        LONGEST_NAME,
+    );
     let mut blocks = Blocks {
         out,
         names,
-        ids: ToolNames::default(),
+        ids,
         has_status: matches!(&*facts.family, "claude" | "nova"),
         documents: 0,
     };
@@ -158,9 +166,7 @@ fn write_output(format: &Format<'_>, limits: &Limits<'_>, facts: &ModelFacts, ou
         schema.to_text().write(out);
         key("name", out);
         let name = name.clone().unwrap_or_else(|| Text::escaped("answer"));
-        ToolNames::default()
-            .sent(&name, super::blocks::LONGEST_NAME)
-            .write(out);
+        ToolNames::default().sent(&name, LONGEST_NAME).write(out);
         if let Some(description) = description.as_ref().filter(|text| !text.is_blank()) {
             key("description", out);
             description.write(out);

@@ -39,6 +39,7 @@ pub(super) fn write(
     }
     key("toolConfig", out);
     put(r#"{"tools":["#, out);
+    names.reserve(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
     for tool in &request.tools {
         specify(tool, names, out);
     }
