@@ -2,7 +2,9 @@
 //! from an answer that passes.
 
 pub mod bedrock;
+pub mod clean;
 pub mod exchange;
 pub mod ollama;
 pub mod openai;
+pub mod retry_after;
 pub mod signature;

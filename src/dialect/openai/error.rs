@@ -1,4 +1,10 @@
-//! Errors as OpenAI words them.
+//! Errors as OpenAI words them, to clients and from all who speak its API.
+
+mod read;
+mod sort;
+
+pub use read::fault;
+pub(super) use read::{fault_in, fault_in_body, fault_of_text};
 
 use crate::ir::{Fault, FaultKind};
 use crate::wire::json::write_string;
@@ -49,3 +55,6 @@ fn kind_and_code(kind: FaultKind) -> (&'static str, Option<&'static str>) {
         | FaultKind::Garbled => ("server_error", None),
     }
 }
+
+#[cfg(test)]
+mod tests;

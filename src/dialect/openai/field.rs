@@ -10,6 +10,9 @@ pub(super) type Field<'a> = Option<&'a RawValue>;
 
 /// The whole body.
 pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Refused::new("the body is no JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Refused::new(match error.classify() {
@@ -106,6 +109,7 @@ mod tests {
             number(Some(raw("\"hunter2\"")), "temperature").unwrap_err(),
             body::<Vec<bool>>(br#"["hunter2"]"#).unwrap_err(),
             body::<Vec<bool>>(br#"[hunter2]"#).unwrap_err(),
+            body::<Vec<bool>>(br#"{"hunter2": hunter2}"#).unwrap_err(),
         ] {
             assert!(!refused.text.contains("hunter"), "{refused}");
         }

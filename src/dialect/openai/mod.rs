@@ -1,12 +1,16 @@
 //! OpenAI's API, and what the many servers that speak it make of it: OpenAI, Azure, OpenRouter, DeepSeek, vLLM,
 //! llama.cpp and others. Each form has a folder.
 
+mod answer;
 pub mod chat;
 mod details;
 mod error;
 mod field;
 mod frame;
+mod logprobs;
+mod object;
+mod path;
 mod sources;
 mod usage;
 
-pub use error::error_body;
+pub use error::{error_body, fault};

@@ -1,17 +1,32 @@
-//! `/v1/chat/completions`: read from clients and written to them.
+//! `/v1/chat/completions`: read from clients and written to them, written to providers and read from them.
 
 mod encode;
+mod history;
 mod read;
 mod reasoning;
 mod tools;
 mod turns;
+mod ways;
 mod whole;
+mod write;
 
 pub use encode::encoder;
 pub use read::read_chat;
 pub use whole::write_whole;
+pub use write::write_chat;
 
-use crate::ir::Finish;
+pub use super::fault;
+use crate::ir::{Decode, Event, Finish, ToolNames};
+
+/// Reads a streamed answer of a provider.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    super::answer::decoder(names)
+}
+
+/// Reads a whole answer of a provider, as the same events.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    super::answer::read_whole(body, names, emit);
+}
 
 /// `finish_reason`, as JSON.
 fn finish_reason(finish: Finish) -> &'static str {

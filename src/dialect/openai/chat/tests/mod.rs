@@ -2,6 +2,7 @@
 
 mod client_reads;
 mod client_writes;
+mod provider_writes;
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 

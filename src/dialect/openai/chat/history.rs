@@ -1,0 +1,448 @@
+//! The messages of a request to a provider.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::details;
+use super::super::object::Object;
+use super::ways::{Replay, Ways};
+use super::write::list;
+use crate::dialect::exchange::Target;
+use crate::facts::{Capability, Parameter};
+use crate::ir::{
+    Document, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames, ToolResult,
+    hoist_system, pair_tool_results,
+};
+
+/// Ids of calls: some models refuse longer ones.
+const LONGEST_ID: usize = 40;
+const LONGEST_NAME: usize = 64;
+
+/// How this target wants the conversation so far.
+pub(super) struct History<'t> {
+    pub(super) target: &'t Target<'t>,
+    pub(super) ways: &'t Ways,
+    /// Whether the model will reason.
+    pub(super) reasons: bool,
+}
+
+/// Whether some text names JSON.
+pub(super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
+    let names_it = |text: &Text<'_>| {
+        let bytes = text.as_escaped().as_bytes();
+        memchr::memchr2_iter(b'j', b'J', bytes).any(|at| {
+            bytes[at..]
+                .get(..4)
+                .is_some_and(|word| word.eq_ignore_ascii_case(b"json"))
+        })
+    };
+    messages
+        .iter()
+        .flat_map(|message| &message.parts)
+        .any(|part| matches!(part, Part::Text(text) if names_it(text)))
+}
+
+impl History<'_> {
+    /// The turns in an order that the target takes, with `instruction` among those of the system.
+    pub(super) fn prepare<'a>(
+        &self,
+        mut messages: Vec<Message<'a>>,
+        instruction: Option<Text<'a>>,
+    ) -> Vec<Message<'a>> {
+        if let Some(instruction) = instruction {
+            let place = messages
+                .iter()
+                .position(|message| message.role != Role::System)
+                .unwrap_or(messages.len());
+            let parts = vec![Part::Text(instruction)];
+            messages.insert(place, Message::new(Role::System, parts));
+        }
+        let refuses_system = self.target.facts.refused.contains(&Parameter::System);
+        let system = match self.ways.one_system || refuses_system {
+            true => hoist_system(&mut messages),
+            false => None,
+        };
+        pair_tool_results(&mut messages);
+        if messages.is_empty() {
+            // Chat templates ask for a user's turn.
+            messages.push(user(Text::escaped(".")));
+        }
+        match system {
+            Some(system) if refuses_system => before_the_first_words(&mut messages, system),
+            Some(system) => {
+                let parts = vec![Part::Text(system)];
+                messages.insert(0, Message::new(Role::System, parts));
+            }
+            None => {}
+        }
+        let unfinished = messages
+            .last()
+            .is_some_and(|message| message.role == Role::Assistant);
+        if unfinished && self.target.facts.refused.contains(&Parameter::Prefill) {
+            messages.push(user(Text::escaped("Continue.")));
+        }
+        messages
+    }
+
+    /// Appends the array of messages.
+    pub(super) fn write(
+        &self,
+        messages: Vec<Message<'_>>,
+        names: &mut ToolNames,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        let mut turns = Turns {
+            history: self,
+            names,
+            ids: ToolNames::default(),
+            out,
+            first: true,
+        };
+        turns.out.push(b'[');
+        for message in &messages {
+            match message.role {
+                Role::System => turns.plain(self.ways.system, message, &message.parts)?,
+                Role::User => turns.user(message)?,
+                Role::Assistant => turns.assistant(message)?,
+            }
+        }
+        turns.out.push(b']');
+        Ok(())
+    }
+
+    fn image(&self, image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        if !self.target.facts.can(Capability::Vision) {
+            return Err(self.refused("does not support images"));
+        }
+        let (Image::Base64 { detail, .. } | Image::Url { detail, .. }) = image;
+        let mut part = Object::new(out);
+        part.word("type", "image_url");
+        let mut address = Object::new(part.key("image_url"));
+        let url = address.key("url");
+        url.push(b'"');
+        image.write_url(url);
+        url.push(b'"');
+        if let Some(detail) = detail {
+            address.text("detail", detail);
+        }
+        address.end();
+        part.end();
+        Ok(())
+    }
+
+    fn document(&self, document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        let audio = match &*document.media_type {
+            "audio/wav" | "audio/x-wav" | "audio/wave" => Some("wav"),
+            "audio/mpeg" | "audio/mp3" => Some("mp3"),
+            _ => None,
+        };
+        if let Some(format) = audio.filter(|_| self.target.facts.can(Capability::Audio)) {
+            let mut part = Object::new(out);
+            part.word("type", "input_audio");
+            let mut audio = Object::new(part.key("input_audio"));
+            audio.word("data", &document.data);
+            audio.word("format", format);
+            audio.end();
+            part.end();
+            return Ok(());
+        }
+        if document.media_type.starts_with("text/") {
+            return text_of(document, out);
+        }
+        if &*document.media_type != "application/pdf" || !self.ways.files {
+            return Err(self.refused("does not take files of this type"));
+        }
+        let mut part = Object::new(out);
+        part.word("type", "file");
+        let mut file = Object::new(part.key("file"));
+        let name = document
+            .name
+            .clone()
+            .unwrap_or(Text::escaped("document.pdf"));
+        file.text("filename", &name);
+        let data = file.key("file_data");
+        data.extend_from_slice(b"\"data:application/pdf;base64,");
+        data.extend_from_slice(document.data.as_bytes());
+        data.push(b'"');
+        file.end();
+        part.end();
+        Ok(())
+    }
+
+    fn refused(&self, what: &str) -> Refused {
+        Refused::field(
+            "messages",
+            format!("the model {} {what}", self.target.model),
+        )
+    }
+}
+
+fn user(text: Text<'_>) -> Message<'_> {
+    Message::new(Role::User, vec![Part::Text(text)])
+}
+
+/// For models without a system prompt.
+fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Text<'a>) {
+    let place = messages.iter().position(|message| {
+        let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_));
+        message.role == Role::User && message.parts.iter().any(words)
+    });
+    match place {
+        Some(place) => {
+            let parts = &mut messages[place].parts;
+            let after_results = parts
+                .iter()
+                .position(|part| !matches!(part, Part::ToolResult(_)))
+                .unwrap_or(parts.len());
+            parts.insert(after_results, Part::Text(system));
+        }
+        None => messages.insert(0, user(system)),
+    }
+}
+
+/// A file of text, as text.
+fn text_of(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+    let decoded = STANDARD
+        .decode(&*document.data)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Refused::field("messages", "a file of text must be base64 of UTF-8"))?;
+    let mut text = Text::default();
+    if let Some(name) = &document.name {
+        text.push(name);
+        text.push(&Text::escaped(r":\n"));
+    }
+    text.push(&Text::plain(&decoded));
+    write_text(&text, out);
+    Ok(())
+}
+
+fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
+    let mut part = Object::new(out);
+    part.word("type", "text");
+    part.text("text", text);
+    part.end();
+}
+
+struct Turns<'h> {
+    history: &'h History<'h>,
+    names: &'h mut ToolNames,
+    /// Ids in the alphabet and length that all take; nothing brings them back.
+    ids: ToolNames,
+    out: &'h mut Vec<u8>,
+    first: bool,
+}
+
+impl Turns<'_> {
+    fn next(&mut self) {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+    }
+
+    /// A message that has a role and a content.
+    fn plain(
+        &mut self,
+        role: &str,
+        message: &Message<'_>,
+        parts: &[Part<'_>],
+    ) -> Result<(), Refused> {
+        self.next();
+        let mut object = Object::new(self.out);
+        object.word("role", role);
+        if let Some(name) = &message.name {
+            object.text("name", name);
+        }
+        write_content(self.history, parts.iter(), object.key("content"))?;
+        object.end();
+        Ok(())
+    }
+
+    /// Results are messages of their own; the images of results and the words follow as the user's.
+    fn user(&mut self, message: &Message<'_>) -> Result<(), Refused> {
+        let mut rest = Vec::new();
+        for part in &message.parts {
+            match part {
+                Part::ToolResult(result) => {
+                    self.result(result)?;
+                    let shown = |part: &&Part<'_>| !matches!(part, Part::Text(_));
+                    rest.extend(result.parts.iter().filter(shown).cloned());
+                }
+                other => rest.push(other.clone()),
+            }
+        }
+        let only_results = !message.parts.is_empty() && rest.is_empty();
+        match only_results {
+            true => Ok(()),
+            false => self.plain("user", message, &rest),
+        }
+    }
+
+    fn result(&mut self, result: &ToolResult<'_>) -> Result<(), Refused> {
+        self.next();
+        let id = result.id.clone().unwrap_or_default();
+        let mut object = Object::new(self.out);
+        object.word("role", "tool");
+        object.text("tool_call_id", &self.ids.sent(&id, LONGEST_ID));
+        let mark = Text::escaped("Error: ");
+        let texts = result.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            _ => None,
+        });
+        let mark = result.is_error.then_some(&mark);
+        write_joined(mark, texts, object.key("content"));
+        object.end();
+        Ok(())
+    }
+
+    fn assistant(&mut self, message: &Message<'_>) -> Result<(), Refused> {
+        let calls: Vec<&ToolCall<'_>> = message
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::ToolCall(call) => Some(call),
+                _ => None,
+            })
+            .collect();
+        let is_said =
+            |part: &&Part<'_>| matches!(part, Part::Text(_) | Part::Image(_) | Part::Document(_));
+        let says = message.parts.iter().any(|part| is_said(&part));
+        if calls.is_empty() && !says {
+            // A thought alone is no turn.
+            return Ok(());
+        }
+        self.next();
+        let mut object = Object::new(self.out);
+        object.word("role", "assistant");
+        match says {
+            true => {
+                let said = message.parts.iter().filter(is_said);
+                write_content(self.history, said, object.key("content"))?;
+            }
+            false => object.raw("content", self.history.ways.no_content),
+        }
+        write_thoughts(self.history, &message.parts, &mut object);
+        if !calls.is_empty() {
+            let (ids, names) = (&mut self.ids, &mut *self.names);
+            list(&calls, object.key("tool_calls"), |call, out| {
+                write_call(call, ids, names, out);
+            });
+        }
+        object.end();
+        Ok(())
+    }
+}
+
+fn write_call(call: &ToolCall<'_>, ids: &mut ToolNames, names: &mut ToolNames, out: &mut Vec<u8>) {
+    let id = call.id.clone().unwrap_or_default();
+    let mut object = Object::new(out);
+    object.text("id", &ids.sent(&id, LONGEST_ID));
+    object.word("type", "function");
+    let mut function = Object::new(object.key("function"));
+    function.text("name", &names.sent(&call.name, LONGEST_NAME));
+    function.text("arguments", &call.arguments.to_text());
+    function.end();
+    object.end();
+}
+
+fn write_thoughts(history: &History<'_>, parts: &[Part<'_>], object: &mut Object<'_>) {
+    let thoughts: Vec<&Thought<'_>> = parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Thought(thought) => Some(thought),
+            _ => None,
+        })
+        .collect();
+    let replay = history.ways.replay;
+    if replay == Replay::Details {
+        // Unsigned ones prove nothing to the model that is to read them.
+        let signed: Vec<_> = thoughts
+            .into_iter()
+            .filter(|thought| thought.signature.is_some())
+            .enumerate()
+            .collect();
+        if !signed.is_empty() {
+            list(
+                &signed,
+                object.key("reasoning_details"),
+                |(index, thought), out| {
+                    details::write(thought, *index, true, out);
+                },
+            );
+        }
+        return;
+    }
+    let mut text = Text::default();
+    for thought in thoughts {
+        text.push(&thought.text);
+    }
+    match replay {
+        Replay::Never | Replay::Details => {}
+        Replay::Required if history.reasons => {
+            // A blank is accepted where the thought is lost.
+            let filler = Text::escaped(" ");
+            let text = if text.is_empty() { &filler } else { &text };
+            object.text("reasoning_content", text);
+        }
+        Replay::Required => {}
+        Replay::BothNames | Replay::OldName if text.is_empty() => {}
+        Replay::BothNames => {
+            object.text("reasoning", &text);
+            object.text("reasoning_content", &text);
+        }
+        Replay::OldName => object.text("reasoning_content", &text),
+    }
+}
+
+/// Text alone as one string: many servers take nothing else.
+fn write_content<'p>(
+    history: &History<'_>,
+    parts: impl Iterator<Item = &'p Part<'p>> + Clone,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let mut texts = parts.clone().map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    if texts.clone().all(|text| text.is_some()) {
+        write_joined(None, texts.by_ref().flatten(), out);
+        return Ok(());
+    }
+    out.push(b'[');
+    for (place, part) in parts.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        match part {
+            Part::Text(text) => write_text(text, out),
+            Part::Image(image) => history.image(image, out)?,
+            Part::Document(document) => history.document(document, out)?,
+            // Written elsewhere; see `Turns`.
+            Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) => {
+                write_text(&Text::default(), out)
+            }
+        }
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// One string: `mark`, then the texts, a line each.
+fn write_joined<'t>(
+    mark: Option<&Text<'_>>,
+    texts: impl Iterator<Item = &'t Text<'t>>,
+    out: &mut Vec<u8>,
+) {
+    out.push(b'"');
+    if let Some(mark) = mark {
+        out.extend_from_slice(mark.as_escaped().as_bytes());
+    }
+    for (place, text) in texts.enumerate() {
+        if place > 0 {
+            out.extend_from_slice(br"\n");
+        }
+        out.extend_from_slice(text.as_escaped().as_bytes());
+    }
+    out.push(b'"');
+}

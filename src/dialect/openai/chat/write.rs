@@ -1,0 +1,469 @@
+//! A request to a provider: every field but the messages.
+
+use super::super::object::Object;
+use super::super::path::path;
+use super::history::{self, History};
+use super::ways::{Reasoning, Ways};
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling as Together};
+use crate::ir::{
+    ChatRequest, Dropped, Format, Refused, Sampling, Text, Tool, ToolChoice, ToolNames,
+};
+
+/// Of the name of a function, and of a schema.
+const LONGEST_NAME: usize = 64;
+
+/// Writes the request for `/chat/completions`.
+///
+/// # Errors
+/// If it asks for what the provider or its model cannot do.
+pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    refuse_the_impossible(&request, target)?;
+    let ways = Ways::of(target);
+    let ask = target.facts.ask(request.thinking);
+    let mut writer = Writer {
+        target,
+        ways,
+        ask,
+        dropped: std::mem::take(&mut request.dropped),
+        names: ToolNames::default(),
+        stop: Vec::new(),
+    };
+    let mut body = Vec::with_capacity(1024);
+    writer.write(&mut request, &mut body)?;
+    Ok(Outgoing {
+        path: path(target, "chat/completions"),
+        body,
+        headers: Vec::new(),
+        dropped: writer.dropped,
+        names: writer.names,
+        stop: writer.stop,
+    })
+}
+
+fn refuse_the_impossible(request: &ChatRequest<'_>, target: &Target<'_>) -> Result<(), Refused> {
+    let refused = |field, what: &str| {
+        Err(Refused::field(
+            field,
+            format!("the model {} {what}", target.model),
+        ))
+    };
+    if !request.tools.is_empty() && !target.facts.can(Capability::Tools) {
+        return refused("tools", "does not support tools");
+    }
+    let Some(completion) = &request.completion else {
+        return Ok(());
+    };
+    if completion
+        .suffix
+        .as_ref()
+        .is_some_and(|text| !text.is_empty())
+    {
+        return refused("suffix", "does not support insert");
+    }
+    if completion.raw {
+        return refused(
+            "raw",
+            "takes chats only, which its provider puts into a template",
+        );
+    }
+    if completion.template.is_some() {
+        return refused("template", "takes chats only, by its provider's template");
+    }
+    match completion.echo {
+        true => refused("echo", "does not repeat its prompt"),
+        false => Ok(()),
+    }
+}
+
+struct Writer<'t> {
+    target: &'t Target<'t>,
+    ways: Ways,
+    ask: Ask,
+    dropped: Dropped,
+    names: ToolNames,
+    stop: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        let instruction = self.instruction(request);
+        let mut body = Object::new(out);
+        Text::plain(self.target.model).write(body.key("model"));
+        let history = History {
+            target: self.target,
+            ways: &self.ways,
+            reasons: self.target.facts.reasoning.is_on(self.ask),
+        };
+        let messages = std::mem::take(&mut request.messages);
+        let messages = history.prepare(messages, instruction);
+        history.write(messages, &mut self.names, body.key("messages"))?;
+        body.flag("stream", self.target.stream);
+        if self.target.stream && self.ways.usage_option {
+            // Also where the client does not want it: the gateway accounts for it.
+            body.raw("stream_options", "{\"include_usage\":true}");
+        }
+        self.limit(request.max_tokens, &mut body);
+        self.sampling(&request.sampling, &mut body);
+        self.stop(&request.stop, &mut body);
+        self.logprobs(request.logprobs, &mut body);
+        self.format(&request.format, &mut body);
+        self.tools(request, &mut body);
+        self.reasoning(&mut body);
+        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
+            body.text("user", user);
+        }
+        body.end();
+        Ok(())
+    }
+
+    fn refuses(&self, parameter: Parameter) -> bool {
+        self.target.facts.refuses(parameter, self.ask)
+    }
+
+    fn limit(&mut self, wanted: Option<u64>, body: &mut Object<'_>) {
+        let Some(wanted) = wanted else { return };
+        let most = self.target.facts.max_output.unwrap_or(u64::MAX);
+        self.dropped.add_if(wanted > most, "max_tokens");
+        body.integer(self.ways.limit, wanted.min(most));
+    }
+
+    fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
+        // What a model refuses is any temperature but 1, which it has by itself.
+        let temperature = match self.refuses(Parameter::Temperature) {
+            true => {
+                let other = wanted.temperature.is_some_and(|value| value != 1.0);
+                self.dropped.add_if(other, "temperature");
+                None
+            }
+            false => wanted.temperature,
+        };
+        self.number("temperature", temperature, 0.0..=2.0, body);
+        let alone = self.target.facts.sampling == Together::OneOfTemperatureAndTopP;
+        let top_p = match alone && temperature.is_some() {
+            true => {
+                self.dropped.add_if(wanted.top_p.is_some(), "top_p");
+                None
+            }
+            false => self.taken(wanted.top_p, Parameter::TopP, "top_p"),
+        };
+        self.number("top_p", top_p, 0.0..=1.0, body);
+        for (name, value, parameter) in [
+            (
+                "presence_penalty",
+                wanted.presence_penalty,
+                Parameter::PresencePenalty,
+            ),
+            (
+                "frequency_penalty",
+                wanted.frequency_penalty,
+                Parameter::FrequencyPenalty,
+            ),
+        ] {
+            let value = self.taken(value, parameter, name);
+            self.number(name, value, -2.0..=2.0, body);
+        }
+        // A negative seed is Ollama's word for none.
+        let seed = wanted.seed.filter(|seed| *seed >= 0);
+        if let Some(seed) = self.taken(seed, Parameter::Seed, "seed") {
+            body.integer("seed", seed);
+        }
+        if let Some(bias) = self.taken(
+            wanted.logit_bias.as_ref(),
+            Parameter::LogitBias,
+            "logit_bias",
+        ) {
+            body.json("logit_bias", bias);
+        }
+        self.extras(wanted, body);
+    }
+
+    fn extras(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
+        let extras = self.ways.extras;
+        match (
+            self.taken(wanted.top_k, Parameter::TopK, "top_k"),
+            extras.top_k_off,
+        ) {
+            (Some(top_k), Some(off)) => body.integer("top_k", if top_k > 0 { top_k } else { off }),
+            (top_k, _) => self
+                .dropped
+                .add_if(top_k.is_some_and(|top_k| top_k > 0), "top_k"),
+        }
+        let min_p = extras.min_p.then_some("min_p");
+        let typical_p = extras.typical_p.then_some("typical_p");
+        for (name, value, field) in [
+            ("min_p", wanted.min_p, min_p),
+            ("typical_p", wanted.typical_p, typical_p),
+            (
+                "repeat_penalty",
+                wanted.repeat_penalty,
+                extras.repeat_penalty,
+            ),
+        ] {
+            match (value, field) {
+                (Some(value), Some(field)) => body.number(field, value),
+                (value, _) => self.dropped.add_if(value.is_some(), name),
+            }
+        }
+        match (wanted.repeat_last_n, extras.repeat_last_n) {
+            (Some(tokens), true) => body.integer("repeat_last_n", tokens),
+            (tokens, _) => self.dropped.add_if(tokens.is_some(), "repeat_last_n"),
+        }
+    }
+
+    /// A value, unless the model refuses the parameter.
+    fn taken<T>(
+        &mut self,
+        value: Option<T>,
+        parameter: Parameter,
+        name: &'static str,
+    ) -> Option<T> {
+        if value.is_some() && self.refuses(parameter) {
+            self.dropped.add(name);
+            return None;
+        }
+        value
+    }
+
+    /// Writes a number, moved into its legal range.
+    fn number(
+        &mut self,
+        name: &'static str,
+        value: Option<f64>,
+        legal: std::ops::RangeInclusive<f64>,
+        body: &mut Object<'_>,
+    ) {
+        let Some(value) = value else { return };
+        self.dropped.add_if(!legal.contains(&value), name);
+        body.number(name, value.clamp(*legal.start(), *legal.end()));
+    }
+
+    fn stop(&mut self, wanted: &[Text<'_>], body: &mut Object<'_>) {
+        let most = match self.refuses(Parameter::Stop) {
+            true => 0,
+            false => self.ways.stops,
+        };
+        let (sent, own) = wanted.split_at(wanted.len().min(most));
+        self.stop = own.iter().map(|text| text.decoded().into_owned()).collect();
+        if !sent.is_empty() {
+            list(sent, body.key("stop"), |text, out| text.write(out));
+        }
+    }
+
+    fn logprobs(&mut self, wanted: Option<u8>, body: &mut Object<'_>) {
+        if let Some(top) = self.taken(wanted, Parameter::Logprobs, "logprobs") {
+            body.flag("logprobs", true);
+            if top > 0 {
+                self.dropped.add_if(top > 20, "top_logprobs");
+                body.integer("top_logprobs", top.min(20));
+            }
+        }
+    }
+
+    /// What must be said in words besides the format: the schema to a model that knows no schemas, and to any that it
+    /// shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the messages.
+    fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
+        match &request.format {
+            Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
+                let mut text =
+                    Text::escaped("Answer with a JSON object that follows this JSON Schema: ");
+                text.push(&schema.to_text());
+                request.format = Format::Json;
+                Some(text)
+            }
+            Format::Json if !history::speaks_of_json(&request.messages) => {
+                Some(Text::escaped("Answer with a JSON object."))
+            }
+            _ => None,
+        }
+    }
+
+    fn format(&mut self, format: &Format<'_>, body: &mut Object<'_>) {
+        match format {
+            Format::Text => {}
+            Format::Json => body.raw("response_format", "{\"type\":\"json_object\"}"),
+            Format::Schema {
+                name,
+                description,
+                schema,
+                strict,
+            } => {
+                let mut format = Object::new(body.key("response_format"));
+                format.word("type", "json_schema");
+                let mut json_schema = Object::new(format.key("json_schema"));
+                // A name is required, and means nothing.
+                let name = name.clone().unwrap_or(Text::escaped("answer"));
+                json_schema.text("name", &ToolNames::default().sent(&name, LONGEST_NAME));
+                if let Some(description) = description {
+                    json_schema.text("description", description);
+                }
+                json_schema.json("schema", schema);
+                if let Some(strict) = strict {
+                    json_schema.flag("strict", *strict);
+                }
+                json_schema.end();
+                format.end();
+            }
+        }
+    }
+
+    fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        if request.tools.is_empty() {
+            return;
+        }
+        let names = &mut self.names;
+        list(&request.tools, body.key("tools"), |tool, out| {
+            write_tool(tool, names, out);
+        });
+        let forced = matches!(
+            request.tool_choice,
+            ToolChoice::Required | ToolChoice::Named(_)
+        );
+        if forced && self.refuses(Parameter::ForcedToolChoice) {
+            self.dropped.add("tool_choice");
+        } else {
+            self.tool_choice(&request.tool_choice, body);
+        }
+        let parallel = request.parallel_tool_calls;
+        if let Some(parallel) = self.taken(
+            parallel,
+            Parameter::ParallelToolCalls,
+            "parallel_tool_calls",
+        ) {
+            body.flag("parallel_tool_calls", parallel);
+        }
+    }
+
+    fn tool_choice(&mut self, choice: &ToolChoice<'_>, body: &mut Object<'_>) {
+        match choice {
+            ToolChoice::Auto => {}
+            ToolChoice::None => body.word("tool_choice", "none"),
+            ToolChoice::Required => body.word("tool_choice", "required"),
+            ToolChoice::Named(name) => {
+                let name = self.names.sent(name, LONGEST_NAME);
+                let mut choice = Object::new(body.key("tool_choice"));
+                choice.word("type", "function");
+                let mut function = Object::new(choice.key("function"));
+                function.text("name", &name);
+                function.end();
+                choice.end();
+            }
+        }
+    }
+
+    fn reasoning(&mut self, body: &mut Object<'_>) {
+        if self.ask == Ask::Nothing {
+            return;
+        }
+        match self.ways.reasoning {
+            Reasoning::Effort => self.effort(body),
+            Reasoning::Object => self.reasoning_object(body),
+            Reasoning::Switch => {
+                let kind = match self.ask {
+                    Ask::Off | Ask::Effort(Effort::None) => "{\"type\":\"disabled\"}",
+                    _ => "{\"type\":\"enabled\"}",
+                };
+                body.raw("thinking", kind);
+                if let Some(effort) = effort_of(self.ask).filter(|effort| *effort > Effort::None) {
+                    body.word(
+                        "reasoning_effort",
+                        match effort {
+                            Effort::Xhigh | Effort::Max => "max",
+                            effort => three(effort),
+                        },
+                    );
+                }
+            }
+            Reasoning::Template { field } => {
+                let effort = effort_of(self.ask).filter(|effort| *effort > Effort::None);
+                let mut arguments = Object::new(body.key("chat_template_kwargs"));
+                let off = matches!(self.ask, Ask::Off | Ask::Effort(Effort::None));
+                arguments.flag("enable_thinking", !off);
+                if let Some(effort) = effort {
+                    arguments.word("reasoning_effort", three(effort));
+                }
+                arguments.end();
+                if let Some(effort) = effort.filter(|_| field) {
+                    body.word("reasoning_effort", three(effort));
+                }
+            }
+        }
+    }
+
+    fn effort(&mut self, body: &mut Object<'_>) {
+        let effort = match self.ask {
+            // Whether the model takes `none` is not known; that it need not be told is likely.
+            Ask::Off if self.target.facts.reasoning.form == Form::Unknown => None,
+            Ask::Off => Some(Effort::None),
+            ask => effort_of(ask),
+        };
+        match effort {
+            Some(effort) => body.word("reasoning_effort", effort.name()),
+            None => self.dropped.add_if(self.ask == Ask::Off, "thinking"),
+        }
+    }
+
+    fn reasoning_object(&mut self, body: &mut Object<'_>) {
+        let mut reasoning = Object::new(body.key("reasoning"));
+        match self.ask {
+            Ask::Off => reasoning.flag("enabled", false),
+            Ask::Budget(tokens) => reasoning.integer("max_tokens", tokens),
+            ask => match effort_of(ask) {
+                // OpenRouter's own list ends there for most models.
+                Some(Effort::Max) => reasoning.word("effort", Effort::Xhigh.name()),
+                Some(effort) => reasoning.word("effort", effort.name()),
+                None => reasoning.flag("enabled", true),
+            },
+        }
+        reasoning.end();
+    }
+}
+
+fn effort_of(ask: Ask) -> Option<Effort> {
+    match ask {
+        Ask::Effort(effort) => Some(effort),
+        Ask::On(effort) => effort,
+        Ask::Budget(tokens) => Some(Effort::of_budget(tokens)),
+        Ask::Nothing | Ask::Off | Ask::Automatic => None,
+    }
+}
+
+/// The three levels that open models know.
+fn three(effort: Effort) -> &'static str {
+    match effort {
+        Effort::None | Effort::Minimal | Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High | Effort::Xhigh | Effort::Max => "high",
+    }
+}
+
+fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
+    let mut offered = Object::new(out);
+    offered.word("type", "function");
+    let mut function = Object::new(offered.key("function"));
+    function.text("name", &names.sent(&tool.name, LONGEST_NAME));
+    if let Some(description) = &tool.description {
+        function.text("description", description);
+    }
+    match &tool.parameters {
+        Some(parameters) if parameters.is_object() => function.json("parameters", parameters),
+        _ => function.raw("parameters", "{\"type\":\"object\",\"properties\":{}}"),
+    }
+    if let Some(strict) = tool.strict {
+        function.flag("strict", strict);
+    }
+    function.end();
+    offered.end();
+}
+
+/// An array.
+pub(super) fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (place, item) in items.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
+}

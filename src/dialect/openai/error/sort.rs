@@ -1,0 +1,143 @@
+//! What can be done about an error: by the words that stand for it, then by its status, and by its text only where
+//! providers have no word for it.
+
+use crate::ir::Class::{self, Capacity, Permanent, Route, Transient};
+use crate::ir::FaultKind::{self, *};
+
+/// What is known of an error.
+pub(super) struct Said<'a> {
+    /// `None` within an answer of status 200.
+    pub(super) status: Option<u16>,
+    /// OpenRouter's `error_type`, the error's `code`, its `type`; the first that is known decides.
+    pub(super) words: [&'a str; 3],
+    pub(super) message: &'a str,
+    pub(super) moderated: bool,
+}
+
+/// OpenAI's codes and types, and those of Azure, OpenRouter, vLLM and llama.cpp.
+const WORDS: &[(&str, Class, FaultKind)] = &[
+    ("context_length_exceeded", Route, ContextLength),
+    ("exceed_context_size_error", Route, ContextLength),
+    ("token_limit_exceeded", Route, ContextLength),
+    ("content_filter", Permanent, ContentFilter),
+    ("content_policy_violation", Permanent, ContentFilter),
+    ("invalid_prompt", Permanent, ContentFilter),
+    ("refusal", Permanent, ContentFilter),
+    ("ResponsibleAIPolicyViolation", Permanent, ContentFilter),
+    // Another candidate may take what this one does not.
+    ("unsupported_parameter", Route, Unsupported),
+    ("unsupported_value", Route, Unsupported),
+    ("OperationNotSupported", Route, Unsupported),
+    ("string_above_max_length", Permanent, InvalidRequest),
+    ("string_too_long", Permanent, InvalidRequest),
+    ("max_tokens_exceeded", Permanent, InvalidRequest),
+    ("invalid_value", Permanent, InvalidRequest),
+    ("invalid_image", Permanent, InvalidRequest),
+    ("image_too_large", Permanent, InvalidRequest),
+    ("unprocessable", Permanent, InvalidRequest),
+    ("payload_too_large", Permanent, TooLarge),
+    ("model_not_found", Route, ModelNotFound),
+    ("DeploymentNotFound", Route, ModelNotFound),
+    ("not_found", Route, ModelNotFound),
+    ("not_found_error", Route, ModelNotFound),
+    ("NotFoundError", Route, ModelNotFound),
+    ("invalid_api_key", Route, Credentials),
+    ("authentication", Route, Credentials),
+    ("authentication_error", Route, Credentials),
+    ("permission_denied", Route, Credentials),
+    ("permission_error", Route, Credentials),
+    ("PermissionDenied", Route, Credentials),
+    ("insufficient_quota", Route, Billing),
+    ("billing_hard_limit_reached", Route, Billing),
+    ("payment_required", Route, Billing),
+    ("rate_limit_exceeded", Capacity, RateLimit),
+    ("rate_limit_error", Capacity, RateLimit),
+    ("RateLimitReached", Capacity, RateLimit),
+    ("provider_overloaded", Capacity, Overloaded),
+    ("overloaded_error", Capacity, Overloaded),
+    ("unavailable_error", Capacity, Overloaded),
+    ("NoCapacity", Capacity, Overloaded),
+    ("provider_unavailable", Transient, Server),
+    ("server_error", Transient, Server),
+    ("server", Transient, Server),
+    ("InternalServerError", Transient, Server),
+    ("timeout", Transient, FaultKind::Timeout),
+    ("Timeout", Transient, FaultKind::Timeout),
+];
+
+/// Types that say no more than a status does, for errors without one.
+const VAGUE: &[(&str, Class, FaultKind)] = &[
+    ("invalid_request_error", Permanent, InvalidRequest),
+    ("invalid_request", Permanent, InvalidRequest),
+    ("BadRequestError", Permanent, InvalidRequest),
+];
+
+/// By which a prompt that is too long is known where there is no code for it. In lower case.
+const OVERFLOWS: &[&str] = &[
+    "maximum context length is",
+    "is longer than the model's context length",
+    "exceed context limit",
+    "prompt is too long",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens allowed",
+    "input tokens exceed the configured limit",
+    "input is too long",
+];
+
+/// By which a server says that it, or its model, cannot do what is asked. In lower case.
+const UNABLE: &[&str] = &[
+    "does not support",
+    "--enable-auto-tool-choice",
+    "use /v1/responses",
+    "only supported in v1/responses",
+];
+
+pub(super) fn sort(said: &Said<'_>) -> (Class, FaultKind) {
+    if said.moderated {
+        return (Permanent, ContentFilter);
+    }
+    let known = |table: &[(&str, Class, FaultKind)]| {
+        said.words.iter().find_map(|word| {
+            let found = table.iter().find(|(known, ..)| known == word)?;
+            Some((found.1, found.2))
+        })
+    };
+    if let Some(sorted) = known(WORDS) {
+        return sorted;
+    }
+    let Some(status) = said.status else {
+        return known(VAGUE).unwrap_or((Transient, Server));
+    };
+    // Only there: other errors may quote such words (a 429 never means that the prompt is too long).
+    if matches!(status, 400 | 413 | 422) {
+        let message = said.message.to_ascii_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+        if says(OVERFLOWS) {
+            return (Route, ContextLength);
+        }
+        if says(UNABLE) {
+            return (Route, Unsupported);
+        }
+    }
+    by_status(status)
+}
+
+fn by_status(status: u16) -> (Class, FaultKind) {
+    match status {
+        // 524 is Cloudflare's, before OpenRouter.
+        408 | 504 | 524 => (Transient, FaultKind::Timeout),
+        401 | 403 => (Route, Credentials),
+        402 => (Route, Billing),
+        404 => (Route, ModelNotFound),
+        405 | 501 => (Route, Unsupported),
+        409 => (Transient, Server),
+        413 => (Permanent, TooLarge),
+        429 => (Capacity, RateLimit),
+        // 529 is a provider's overload, at OpenRouter and Anthropic.
+        503 | 529 => (Capacity, Overloaded),
+        400..=499 => (Permanent, InvalidRequest),
+        500..=599 => (Transient, Server),
+        // A redirect, or an answer that is none: the address is wrong.
+        _ => (Route, Server),
+    }
+}
