@@ -64,6 +64,15 @@ impl Dispatcher {
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
     /// Errors: see [`Refusal`].
     pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
+        self.acquire_without(want, Vec::new()).await
+    }
+
+    /// As [`Self::acquire`], on none of the backends in `excluded`.
+    pub async fn acquire_without(
+        self: &Arc<Self>,
+        want: Want,
+        excluded: Vec<BackendId>,
+    ) -> Result<Permit, Refusal> {
         let now = self.now();
         let arrival = Arrival {
             wanted: want.wanted,
@@ -72,7 +81,7 @@ impl Dispatcher {
         };
         let entered = {
             let mut state = self.lock();
-            let ticket = state.scheduler.arrive(now, arrival)?;
+            let ticket = state.scheduler.arrive_without(now, arrival, excluded)?;
             self.enter(state, now, ticket)
         };
         entered.answer().await

@@ -35,17 +35,28 @@ impl Observer for FleetEvents {
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
         let now = SystemTime::now();
         let on_disk: Vec<_> = inventory.sizes().collect();
-        let loaded: Vec<_> = inventory
-            .loaded
-            .iter()
-            .map(|loaded| Loaded {
-                model: loaded.model,
-                vram: loaded.entry.size_vram,
-                expires_in: loaded.entry.expires_at.map_or(Duration::MAX, |at| {
-                    at.duration_since(now).unwrap_or_default()
-                }),
-            })
-            .collect();
+        let loaded: Vec<_> = match backend.provider.settings.kind.is_fleet() {
+            true => inventory
+                .loaded
+                .iter()
+                .map(|loaded| Loaded {
+                    model: loaded.model,
+                    vram: loaded.entry.size_vram,
+                    expires_in: loaded.entry.expires_at.map_or(Duration::MAX, |at| {
+                        at.duration_since(now).unwrap_or_default()
+                    }),
+                })
+                .collect(),
+            // A service has all that it lists at hand: nothing there is ever a cold load.
+            false => on_disk
+                .iter()
+                .map(|(model, _)| Loaded {
+                    model: *model,
+                    vram: 0,
+                    expires_in: Duration::MAX,
+                })
+                .collect(),
+        };
         self.0.observe(
             backend.id,
             Residency {

@@ -1,6 +1,7 @@
 //! Puts the floors together and runs them under Pingora's server: listeners, services, signals.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::admin;
 use crate::admin::AdminService;
 use crate::admission::{Dispatcher, FleetEvents, Policy};
+use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::proxy::{Bounds, Drain, Gate, Gateway};
@@ -45,6 +47,21 @@ pub(super) enum StartError {
     },
     #[error(transparent)]
     Fleet(#[from] crate::fleet::FleetError),
+    #[error("routing.models_file {}: {cause}", path.display())]
+    Facts { path: PathBuf, cause: String },
+}
+
+/// What is known about models, with what the operator adds.
+fn facts(path: Option<&Path>) -> Result<Facts, StartError> {
+    let Some(path) = path else {
+        return Ok(Facts::bundled());
+    };
+    let failed = |cause: String| StartError::Facts {
+        path: path.to_owned(),
+        cause,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Facts::with(&text).map_err(|problem| failed(problem.to_string()))
 }
 
 /// Runs the gateway until it is told to stop.
@@ -71,6 +88,7 @@ pub(super) fn run(
         &settings.timeouts,
         vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
     )?;
+    let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
     let drain = Arc::new(Drain::default());
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
@@ -80,6 +98,7 @@ pub(super) fn run(
         Arc::clone(&dispatcher),
         Arc::clone(&metrics),
         Arc::clone(&drain),
+        facts,
     );
     server.add_service(client_service(
         &server, gateway, &settings, &clients, &metrics,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use memchr::{memchr, memmem};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -12,12 +12,17 @@ use pingora::protocols::http::ServerSession;
 
 use super::body::Body;
 use super::client::departed;
+use super::failure::Failure;
 use super::heads;
+use super::order::{Ask, Order};
+use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
-use crate::dialect::ollama::{self, First, Operation, Tap};
+use crate::dialect::ollama::{self, Operation, Tap};
 use crate::fleet::{self, Backend};
+use crate::ir::{Class, Dropped, Fault};
 use crate::metrics::AttemptOutcome;
+use crate::translate;
 
 /// Bytes of a backend's error answer that are kept to be relayed.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -34,6 +39,8 @@ pub(super) struct Job {
     pub(super) body: Body,
     pub(super) has_body: bool,
     pub(super) streams: bool,
+    /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
+    pub(super) ask: Option<Ask>,
 }
 
 /// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
@@ -43,7 +50,12 @@ pub(super) struct Answer {
     pub(super) begun: BytesMut,
     /// The body has come to its end.
     pub(super) ended: bool,
-    pub(super) tap: Tap,
+    pub(super) reader: Reader,
+    /// How the body ended, if it has and its reader was told.
+    pub(super) ending: Option<Ending>,
+    pub(super) dropped: Dropped,
+    /// The client gets another format than the backend sent.
+    pub(super) across: bool,
 }
 
 /// A backend's own error answer.
@@ -62,11 +74,32 @@ pub(super) enum Setback {
         outcome: AttemptOutcome,
         /// What it says about the backend.
         report: Option<fleet::Outcome>,
-        /// Relayed if there is no other candidate.
-        answer: Option<Box<ErrorAnswer>>,
+        /// What the client gets if there is no other candidate.
+        word: Option<Word>,
     },
     /// The backend's error is about the request, so no other would do better.
-    Final(Box<ErrorAnswer>),
+    Final(Word),
+}
+
+/// What the client is told in place of an answer.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// The backend's own answer: it speaks the client's format.
+    Answer(Box<ErrorAnswer>),
+    Failure(Box<Failure>),
+}
+
+impl Word {
+    /// No candidate is left.
+    pub(super) fn last(self) -> Self {
+        match self {
+            Word::Failure(failure) => Word::Failure(Box::new(Failure {
+                final_word: true,
+                ..*failure
+            })),
+            answer => answer,
+        }
+    }
 }
 
 impl Setback {
@@ -74,7 +107,26 @@ impl Setback {
         Setback::Next {
             outcome,
             report: Some(report),
-            answer: None,
+            word: None,
+        }
+    }
+
+    /// By what can be done about a provider's error.
+    fn of_fault(fault: &Fault, backend: &Backend) -> Self {
+        let provider = &backend.provider;
+        let word = Word::Failure(Box::new(Failure::of_fault(fault, &provider.name)));
+        let broken = fault.class == Class::Transient;
+        if fault.class == Class::Permanent {
+            return Setback::Final(word);
+        }
+        Setback::Next {
+            outcome: match broken {
+                true => AttemptOutcome::ServerError,
+                false => AttemptOutcome::Refused,
+            },
+            report: (broken && provider.settings.kind.is_fleet())
+                .then_some(fleet::Outcome::ServerError),
+            word: Some(word),
         }
     }
 
@@ -114,12 +166,12 @@ impl Gateway {
         client: &mut ServerSession,
         job: &Job,
         backend: &Backend,
-        head: RequestHeader,
+        order: Order,
         deadline: Instant,
     ) -> Result<Box<Answer>, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
-            match tokio::time::timeout_at(deadline.into(), begin(side, job, backend, head)).await {
+            match tokio::time::timeout_at(deadline.into(), begin(side, job, backend, order)).await {
                 Ok(begun) => begun,
                 Err(_) => Err(Setback::timed_out().into()),
             }
@@ -136,14 +188,40 @@ async fn begin(
     side: &ProviderSide,
     job: &Job,
     backend: &Backend,
-    head: RequestHeader,
+    order: Order,
 ) -> Result<Box<Answer>, NoAnswer> {
     let mut upstream =
         side.connections.open(backend).await.map_err(|_| {
             Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
         })?;
-    match exchange(&mut upstream, head, &job.body.bytes).await {
-        Ok(()) => Ok(first_content(upstream, job).await?),
+    let Order {
+        head,
+        body,
+        more,
+        reader,
+        dropped,
+        across,
+    } = order;
+    match exchange(&mut upstream, head, &body).await {
+        Ok(()) => {
+            drop(body);
+            let mut answer = Box::new(Answer {
+                upstream,
+                begun: BytesMut::new(),
+                ended: false,
+                reader,
+                ending: None,
+                dropped,
+                across,
+            });
+            first_content(&mut answer, job, backend).await?;
+            for (head, body) in more {
+                Box::pin(next_part(&mut answer, side, job, backend, head, &body)).await?;
+            }
+            conclude_early(&mut answer);
+            judge_beginning(&answer, job, backend)?;
+            Ok(answer)
+        }
         Err(NoHead::Stale) => Err(NoAnswer::Stale),
         Err(NoHead::Broken) => Err(Setback::reset().into()),
     }
@@ -180,31 +258,99 @@ async fn exchange(
     }
 }
 
-async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Box<Answer>, Setback> {
+async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
+    let upstream = &mut answer.upstream;
     let head = upstream.head().ok_or_else(Setback::reset)?;
     let status = head.status;
     // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
     let streams = job.streams && status.is_success() && is_stream(head);
-    if let Some(setback) = refused(&mut upstream, job, status).await {
-        return Err(setback);
+    let fleet = backend.provider.settings.kind.is_fleet();
+    if fleet && !answer.across {
+        if let Some(setback) = refused(upstream, job, status).await {
+            return Err(setback);
+        }
+    } else if !status.is_success() {
+        return Err(provider_refused(answer, backend, status).await);
     }
-    let mut tap = Tap::new(job.operation, streams);
-    let mut begun = BytesMut::new();
+    if !streams && let Reader::Same(tap) = &mut answer.reader {
+        *tap = Tap::new(job.operation, false);
+    }
+    read_beginning(answer, job).await
+}
+
+/// The next of several requests whose answers belong to the same; the one before was answered whole.
+async fn next_part(
+    answer: &mut Answer,
+    side: &ProviderSide,
+    job: &Job,
+    backend: &Backend,
+    head: RequestHeader,
+    body: &Bytes,
+) -> Result<(), Setback> {
+    let headers = headers_of(&answer.upstream);
+    if let Err(fault) = answer.reader.part(&headers) {
+        return Err(Setback::of_fault(&fault, backend));
+    }
+    let refused = |_| Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed);
+    let next = side.connections.open_new(backend).await.map_err(refused)?;
+    let last = std::mem::replace(&mut answer.upstream, next);
+    last.release().await;
+    exchange(&mut answer.upstream, head, body)
+        .await
+        .map_err(|_| Setback::reset())?;
+    first_content(answer, job, backend).await
+}
+
+/// A translated answer whose body has come whole is ended here, so that a fault at its end still finds another backend.
+fn conclude_early(answer: &mut Answer) {
+    if answer.ended && answer.across {
+        let headers = headers_of(&answer.upstream);
+        let (ending, last) = answer.reader.finish(&headers);
+        answer.begun.extend_from_slice(last);
+        answer.ending = Some(ending);
+    }
+}
+
+fn headers_of(upstream: &Upstream) -> HeaderMap {
+    upstream
+        .head()
+        .map(|head| head.headers.clone())
+        .unwrap_or_default()
+}
+
+/// Reads until the answer has begun: its first content in a whole line or event, its end, or a fault.
+async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
+    let Answer {
+        upstream,
+        begun,
+        reader,
+        ended,
+        across,
+        ..
+    } = answer;
+    let waits = job.operation.is_inference();
+    let gathers = *across && !reader.streams();
     let mut line_ended = false;
-    let ended = loop {
+    *ended = loop {
         match upstream.read_piece().await {
             Ok(Some(piece)) => {
-                tap.feed(piece);
-                line_ended |= memchr(b'\n', piece).is_some();
-                begun.extend_from_slice(piece);
-                let first = tap.first().is_some();
-                let whole = !streams || (line_ended && has_unit(&begun, job.operation));
-                if (first && whole) || !job.operation.is_inference() {
-                    break upstream.done();
+                let passed = reader.feed(piece);
+                line_ended |= memchr(b'\n', passed).is_some();
+                begun.extend_from_slice(passed);
+                if reader.fault().is_some() || reader.cut() {
+                    break false;
+                }
+                if gathers {
+                    continue;
+                }
+                let first = reader.begun();
+                let whole = !reader.streams() || (line_ended && has_unit(begun, job.operation));
+                if (first && whole) || !waits {
+                    break upstream.done() && !*across;
                 }
                 if begun.len() > MAX_BEGINNING {
                     if first {
-                        break upstream.done();
+                        break upstream.done() && !*across;
                     }
                     return Err(Setback::reset());
                 }
@@ -213,26 +359,50 @@ async fn first_content(mut upstream: Upstream, job: &Job) -> Result<Box<Answer>,
             Err(_) => return Err(Setback::reset()),
         }
     };
-    if status.is_success() && job.operation.is_inference() {
-        match tap.first() {
-            Some(First::Error { .. }) => {
-                return Err(Setback::Next {
-                    outcome: AttemptOutcome::ErrorLine,
-                    report: None,
-                    answer: error_answer(&upstream, begun.freeze()),
-                });
-            }
-            // A 200 without a single line is a runner that died, not an answer.
-            None if ended => return Err(Setback::reset()),
-            _ => {}
-        }
+    Ok(())
+}
+
+/// Whether what came is worth sending.
+fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
+    if let Some(fault) = answer.reader.fault() {
+        return Err(Setback::of_fault(fault, backend));
     }
-    Ok(Box::new(Answer {
-        upstream,
-        begun,
-        ended,
-        tap,
-    }))
+    let succeeded = answer
+        .upstream
+        .head()
+        .is_some_and(|head| head.status.is_success());
+    if !succeeded || !job.operation.is_inference() {
+        return Ok(());
+    }
+    if answer.reader.began_with_error() {
+        let begun = answer.begun.clone();
+        return Err(Setback::Next {
+            outcome: AttemptOutcome::ErrorLine,
+            report: None,
+            word: error_answer(&answer.upstream, begun.freeze()),
+        });
+    }
+    // A 200 without a single line is a runner that died, not an answer.
+    if answer.ended && !answer.across && !answer.reader.begun() {
+        return Err(Setback::reset());
+    }
+    Ok(())
+}
+
+/// A provider's error answer: sorted by what it means, told in the client's own format.
+async fn provider_refused(answer: &mut Answer, backend: &Backend, status: StatusCode) -> Setback {
+    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(&mut answer.upstream))
+        .await
+        .unwrap_or_default();
+    let headers = headers_of(&answer.upstream);
+    let kind = backend.provider.settings.kind;
+    let fault = translate::fault(kind, status.as_u16(), &headers, &body);
+    let same = !answer.across && fault.class == Class::Permanent;
+    match error_answer(&answer.upstream, body) {
+        // In the client's own format the provider's words are best.
+        Some(word) if same => Setback::Final(word),
+        _ => Setback::of_fault(&fault, backend),
+    }
 }
 
 fn is_stream(head: &ResponseHeader) -> bool {
@@ -253,25 +423,25 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
     let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
     let answer = error_answer(upstream, body);
     match answer {
-        Some(answer) if request_fault => Some(Setback::Final(answer)),
-        answer if status.is_server_error() => Some(Setback::Next {
+        Some(word) if request_fault => Some(Setback::Final(word)),
+        word if status.is_server_error() => Some(Setback::Next {
             outcome: AttemptOutcome::ServerError,
             report: Some(fleet::Outcome::ServerError),
-            answer,
+            word,
         }),
-        answer => Some(Setback::Next {
+        word => Some(Setback::Next {
             outcome: AttemptOutcome::Refused,
             report: None,
-            answer,
+            word,
         }),
     }
 }
 
 /// The body may have been cut to its bound, so its length is stated anew when it is relayed.
-fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Box<ErrorAnswer>> {
+fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Word> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
-    Some(Box::new(ErrorAnswer { head, body }))
+    Some(Word::Answer(Box::new(ErrorAnswer { head, body })))
 }
 
 /// Whether the beginning of a stream holds a whole line or event. Before that the client is sent nothing, so that a
@@ -299,26 +469,27 @@ async fn error_body(upstream: &mut Upstream) -> Bytes {
 }
 
 impl Gateway {
-    /// The head that goes to `backend`.
+    /// The head that goes to an Ollama server.
     pub(super) fn upstream_head(
         &self,
         inbound: &RequestHeader,
         ctx: &super::ctx::Inbound,
-        job: &Job,
+        content_length: Option<usize>,
         backend: &Backend,
     ) -> pingora::Result<RequestHeader> {
-        heads::upstream_request(
+        let mut head = heads::upstream_request(
             inbound,
             &heads::Rewrite {
                 host: &backend.host,
-                authorization: self.upstreams[backend.provider.index]
-                    .authorization
-                    .as_ref(),
-                content_length: job.has_body.then_some(job.body.bytes.len()),
+                content_length,
                 request_id: &ctx.request_id,
                 client: ctx.client,
                 forwarded: self.settings.server.forwarded,
             },
-        )
+        )?;
+        for (name, value) in &self.upstreams[backend.provider.index].credentials {
+            head.insert_header(name, value)?;
+        }
+        Ok(head)
     }
 }

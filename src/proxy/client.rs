@@ -107,11 +107,15 @@ pub(super) async fn refuse(
 }
 
 fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(failure.status, Some(6))?;
+    let mut head = ResponseHeader::build(failure.status, Some(7))?;
     head.insert_header(header::CONTENT_TYPE, "application/json; charset=utf-8")?;
     head.insert_header(heads::X_REQUEST_ID, request_id)?;
     if let Some(seconds) = failure.retry_after {
         head.insert_header(header::RETRY_AFTER, HeaderValue::from(seconds))?;
+    }
+    if failure.final_word {
+        // Read by OpenAI's and Anthropic's clients, which ask twice more by themselves otherwise.
+        head.insert_header("x-should-retry", "false")?;
     }
     if let Some(allow) = failure.allow {
         head.insert_header(header::ALLOW, allow)?;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::dialect::ollama::{self, ErrorStyle};
+use crate::ir::{Class, Fault, FaultKind};
 
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,12 @@ pub(super) struct Failure {
     pub(super) close: bool,
     /// A text of the port-range balancer, whose clients read it under the key `detail`.
     pub(super) detail: bool,
+    /// OpenAI's `code`, where a client may act on it.
+    pub(super) api_code: Option<&'static str>,
+    /// The request field that is wrong.
+    pub(super) param: Option<&'static str>,
+    /// No candidate is left, so asking again at once is in vain.
+    pub(super) final_word: bool,
 }
 
 impl Failure {
@@ -37,6 +44,9 @@ impl Failure {
             allow: None,
             close: false,
             detail: false,
+            api_code: None,
+            param: None,
+            final_word: false,
         }
     }
 
@@ -72,7 +82,34 @@ impl Failure {
     pub(super) fn body(&self, style: ErrorStyle) -> Bytes {
         match style {
             ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
-            _ => style.body(self.status, &self.text),
+            _ => style.body_with(self.status, &self.text, self.api_code, self.param),
+        }
+    }
+
+    /// What the client is told of a provider's error: by what can be done about it, never by copying its status.
+    pub(super) fn of_fault(fault: &Fault, provider: &str) -> Self {
+        let text = match fault.kind {
+            FaultKind::Credentials | FaultKind::Billing => format!(
+                "provider {provider} refuses the gateway's credentials or account; its operator has to look at them"
+            ),
+            _ => format!("provider {provider}: {}", fault.message),
+        };
+        let retry_after = fault
+            .retry_after
+            .map(|after| u32::try_from(after.as_secs().clamp(1, MOST_RETRY_AFTER)).unwrap_or(1));
+        Self {
+            retry_after: match fault.class {
+                Class::Capacity => retry_after.or(Some(1)),
+                _ => None,
+            },
+            api_code: match fault.kind {
+                FaultKind::ContextLength => Some("context_length_exceeded"),
+                FaultKind::ContentFilter => Some("content_filter"),
+                FaultKind::ModelNotFound => Some("model_not_found"),
+                FaultKind::RateLimit => Some("rate_limit_exceeded"),
+                _ => None,
+            },
+            ..Self::new(fault.client_status(), code_of(fault), text)
         }
     }
 
@@ -96,6 +133,29 @@ impl Failure {
 
     pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "bad_request", text)
+    }
+}
+
+/// Seconds after which a client is asked to come back at most.
+const MOST_RETRY_AFTER: u64 = 120;
+
+/// For logs.
+fn code_of(fault: &Fault) -> &'static str {
+    match fault.kind {
+        FaultKind::InvalidRequest => "provider_refused",
+        FaultKind::ContextLength => "context_length",
+        FaultKind::TooLarge => "provider_too_large",
+        FaultKind::ContentFilter => "content_filter",
+        FaultKind::Credentials => "provider_credentials",
+        FaultKind::Billing => "provider_billing",
+        FaultKind::ModelNotFound => "model_not_found",
+        FaultKind::Unsupported => "provider_unsupported",
+        FaultKind::RateLimit => "provider_rate_limit",
+        FaultKind::Overloaded => "provider_overloaded",
+        FaultKind::Timeout => "provider_timeout",
+        FaultKind::Server => "provider_error",
+        FaultKind::Incomplete => "broken_stream",
+        FaultKind::Garbled => "provider_garbled",
     }
 }
 

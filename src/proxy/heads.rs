@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use crate::fleet::Backend;
 use crate::settings::Forwarded;
 
 /// RFC 9110 §7.6.1, and the fields that older proxies treat alike.
@@ -38,6 +39,14 @@ const FOR_THE_GATEWAY: [HeaderName; 12] = [
     HeaderName::from_static("x-backend"),
 ];
 
+pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// What this gateway calls itself.
+const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
+pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -49,8 +58,6 @@ pub(super) const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remu
 pub(super) struct Rewrite<'a> {
     /// The backend's authority.
     pub(super) host: &'a HeaderValue,
-    /// `Authorization` of the provider, where it has one.
-    pub(super) authorization: Option<&'a HeaderValue>,
     /// Bytes of the body that will follow; `None` for a request without one.
     pub(super) content_length: Option<usize>,
     pub(super) request_id: &'a HeaderValue,
@@ -88,12 +95,56 @@ pub(super) fn upstream_request(
     if let Some(length) = rewrite.content_length {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
     }
-    if let Some(authorization) = rewrite.authorization {
-        head.insert_header(header::AUTHORIZATION, authorization)?;
-    }
     head.insert_header(X_REQUEST_ID, rewrite.request_id)?;
     state_forwarding(inbound, rewrite, &mut head)?;
     Ok(head)
+}
+
+/// The head of a request to a service: what the gateway says itself, and nothing of who the client is.
+///
+/// # Errors
+/// When the path cannot be written as HTTP.
+pub(super) fn provider_request(
+    inbound: &RequestHeader,
+    path: &str,
+    backend: &Backend,
+    content_length: usize,
+    request_id: &HeaderValue,
+) -> pingora::Result<RequestHeader> {
+    let mut head = RequestHeader::build_no_case(inbound.method.clone(), path.as_bytes(), Some(10))?;
+    head.insert_header(header::HOST, &backend.host)?;
+    head.insert_header(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    )?;
+    head.insert_header(header::ACCEPT, HeaderValue::from_static("*/*"))?;
+    head.insert_header(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))?;
+    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content_length))?;
+    head.insert_header(X_REQUEST_ID, request_id)?;
+    Ok(head)
+}
+
+/// Adds what a client of the provider's own format may say to it: its content type, versions and betas, not who it is.
+///
+/// # Errors
+/// When a field cannot be written.
+pub(super) fn same_format(
+    inbound: &RequestHeader,
+    head: &mut RequestHeader,
+) -> pingora::Result<()> {
+    for name in [
+        header::CONTENT_TYPE,
+        header::ACCEPT,
+        ANTHROPIC_VERSION,
+        ANTHROPIC_BETA,
+        OPENAI_BETA,
+        IDEMPOTENCY_KEY,
+    ] {
+        if let Some(value) = inbound.headers.get(&name) {
+            head.insert_header(name, value)?;
+        }
+    }
+    Ok(())
 }
 
 /// A server is asked by path, whatever form the client's target had (RFC 9112 section 3.2).
@@ -196,6 +247,26 @@ pub(super) fn downstream_response(
         if !(HOP_BY_HOP.contains(name) || nominated(fields, name)) {
             head.append_header(name, value)?;
         }
+    }
+    head.insert_header(X_REQUEST_ID, request_id)?;
+    frame(&mut head, client, method)?;
+    Ok(head)
+}
+
+/// The head of an answer that was translated: nothing of the provider's crosses.
+///
+/// # Errors
+/// Never in practice; the fields are constants.
+pub(super) fn translated_response(
+    content_type: &'static str,
+    client: Version,
+    method: &Method,
+    request_id: &HeaderValue,
+) -> pingora::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(200, Some(6))?;
+    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))?;
+    if content_type == "text/event-stream" {
+        head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))?;
     }
     head.insert_header(X_REQUEST_ID, request_id)?;
     frame(&mut head, client, method)?;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -50,6 +51,12 @@ impl RequestIds {
             prefix: rand::random(),
             next: AtomicU32::new(0),
         }
+    }
+
+    /// For ids within answers that the gateway writes itself.
+    pub(super) fn answer(&self) -> Arc<str> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}{number:08x}", self.prefix).into()
     }
 
     fn make(&self) -> HeaderValue {

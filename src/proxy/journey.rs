@@ -9,13 +9,14 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::attempt::{Answer, ErrorAnswer, Job, NoAnswer, Setback};
+use super::attempt::{Answer, ErrorAnswer, Job, NoAnswer, Setback, Word};
 use super::body::Body;
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::heads;
 use super::intake;
+use super::order::Ask;
 use crate::admission::{Outcome, Permit, Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{self, Backend, InFlight};
@@ -100,7 +101,8 @@ impl Gateway {
         if name.is_empty() {
             return Err(nameless(operation).into());
         }
-        if !ollama::is_valid(name) {
+        let named = self.named(name);
+        if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
         }
         ctx.inbound.streams = facts.streams(operation);
@@ -108,33 +110,48 @@ impl Gateway {
         if self.settings.server.reject_streaming && facts.stream.is_none() {
             ctx.inbound.streams = false;
         }
-        ctx.inbound.model = self.fleet.models().lookup(name);
-        let not_found = || {
-            Failure::new(
+        ctx.inbound.model = named.model;
+        let not_found = || Failure {
+            api_code: Some("model_not_found"),
+            ..Failure::new(
                 404,
                 "model_not_found",
                 ollama::model_not_found(operation, name),
             )
         };
         let mut want = Want {
-            wanted: ctx.inbound.model.map_or(Wanted::Unlisted, Wanted::Model),
+            wanted: named.wanted,
             priority,
             pinned,
         };
         let client = &mut session.downstream_session;
-        let mut admitted = self.admit(client, want).await?;
+        let mut admitted = self.admit(client, want, self.excluded(&named)).await?;
         if matches!(admitted, Err(Refusal::UnknownModel)) && ctx.inbound.model.is_none() {
             // The backend whose first probe ended the wait may be the one that has the model.
-            ctx.inbound.model = self.fleet.models().lookup(name);
-            if let Some(model) = ctx.inbound.model {
-                want.wanted = Wanted::Model(model);
-                admitted = self.admit(client, want).await?;
+            let again = self.named(name);
+            if again.model.is_some() {
+                ctx.inbound.model = again.model;
+                want.wanted = again.wanted;
+                admitted = self.admit(client, want, self.excluded(&again)).await?;
             }
         }
-        let permit = admitted.map_err(|refusal| refused(&refusal, not_found))?;
+        // Nothing has been tried yet: there is no backend of that provider.
+        let permit = admitted.map_err(|refusal| match refusal {
+            Refusal::Exhausted if named.provider.is_some() => not_found(),
+            refusal => refused(&refusal, not_found),
+        })?;
         let not_found = not_found();
+        let ask = Ask {
+            asked: name.to_owned(),
+            span: facts.model_span,
+            model: ctx.inbound.model,
+            own: named.own,
+            tools: facts.tools,
+            raw: facts.raw,
+        };
         drop(facts);
         let job = Job {
+            ask: Some(ask),
             operation,
             body: match spliced {
                 Some(bytes) => body.with(bytes),
@@ -152,10 +169,11 @@ impl Gateway {
         &self,
         client: &mut ServerSession,
         want: Want,
+        excluded: Vec<BackendId>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
         tokio::select! {
             biased;
-            admitted = self.dispatcher.acquire(want) => Ok(admitted),
+            admitted = self.dispatcher.acquire_without(want, excluded) => Ok(admitted),
             () = departed(client) => Err(Stop::ClientGone),
             () = self.drain.cut() => Err(Failure::shutting_down().into()),
         }
@@ -176,7 +194,7 @@ impl Gateway {
             .timeouts
             .total
             .map(|total| ctx.inbound.started + total);
-        let mut last: Option<Box<ErrorAnswer>> = None;
+        let mut last: Option<Word> = None;
         loop {
             ctx.outcome.waited += permit.waited();
             ctx.attempt.number += 1;
@@ -227,17 +245,17 @@ impl Gateway {
                         .count(AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
                 }
-                Err(Setback::Final(answer)) => {
+                Err(Setback::Final(word)) => {
                     self.upstreams[backend.provider.index]
                         .attempts
                         .count(AttemptOutcome::Refused);
                     drop(permit);
-                    return self.relay_error(session, ctx, framing, *answer).await;
+                    return self.tell(session, ctx, framing, word).await;
                 }
                 Err(Setback::Next {
                     outcome,
                     report,
-                    answer,
+                    word,
                 }) => {
                     drop(serving);
                     self.upstreams[backend.provider.index]
@@ -253,7 +271,7 @@ impl Gateway {
                     if let Some(report) = report {
                         self.fleet.report(backend.id, report);
                     }
-                    last = answer.or(last);
+                    last = worse(last, word);
                 }
             }
             let out_of_time = total.is_some_and(|total| total <= Instant::now());
@@ -267,7 +285,7 @@ impl Gateway {
                 Ok(permit) => permit,
                 Err(_) => {
                     return match last {
-                        Some(answer) => self.relay_error(session, ctx, framing, *answer).await,
+                        Some(word) => self.tell(session, ctx, framing, word.last()).await,
                         None => Err(Failure::all_attempts_failed().into()),
                     };
                 }
@@ -301,16 +319,16 @@ impl Gateway {
         let deadline = total.map_or(patience, |total| total.min(patience));
         let mut stale = 0;
         loop {
-            let head = self
-                .upstream_head(session.req_header(), &ctx.inbound, job, backend)
-                .map_err(|_| Setback::Next {
+            let order = self
+                .order(session.req_header(), &ctx.inbound, job, backend)
+                .map_err(|failure| Setback::Next {
                     outcome: AttemptOutcome::Refused,
                     report: None,
-                    answer: None,
+                    word: Some(Word::Failure(failure)),
                 })?;
             let client = &mut session.downstream_session;
             // Boxed: the stream that follows must not carry the state of its beginning.
-            match Box::pin(self.attempt(client, job, backend, head, deadline)).await {
+            match Box::pin(self.attempt(client, job, backend, order, deadline)).await {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
                 Err(NoAnswer::Stale) => return Err(Setback::reset()),
@@ -390,8 +408,22 @@ impl Gateway {
         }
     }
 
+    /// Tells the client why there is no answer.
+    pub(super) async fn tell(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        word: Word,
+    ) -> Result<(), Stop> {
+        match word {
+            Word::Answer(answer) => self.relay_error(session, ctx, framing, *answer).await,
+            Word::Failure(failure) => Err((*failure).into()),
+        }
+    }
+
     /// The backend's own error, when no other candidate is left.
-    pub(super) async fn relay_error(
+    async fn relay_error(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
@@ -430,6 +462,27 @@ impl Gateway {
                     "X-Backend names no known backend; GET /__proxy/backends lists them",
                 )
             })
+    }
+}
+
+/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
+fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
+    match (before, now) {
+        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
+            let retry_after = match (before.retry_after, now.retry_after) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let limited = |failure: &Failure| failure.status == 429;
+            let mut kept = if limited(&now) && !limited(&before) {
+                before
+            } else {
+                now
+            };
+            kept.retry_after = kept.retry_after.and(retry_after);
+            Some(Word::Failure(kept))
+        }
+        (before, now) => now.or(before),
     }
 }
 

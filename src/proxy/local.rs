@@ -1,5 +1,7 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
+use std::sync::Arc;
+
 use http::header;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -15,6 +17,7 @@ use super::intake;
 use super::journey::closing_with_body;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, Operation};
+use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
 
 impl Gateway {
@@ -96,7 +99,7 @@ impl Gateway {
         };
         let model = self.fleet.models().lookup(&name).ok_or_else(not_found)?;
         ctx.inbound.model = Some(model);
-        if self.fleet.pick(None, Some(model), &[]).is_none() {
+        if self.server_for(Some(model), &[]).is_none() {
             return Err(not_found().into());
         }
         drop(facts);
@@ -133,9 +136,10 @@ impl Gateway {
             body,
             has_body,
             streams: false,
+            ask: None,
         };
         let mut tried: Vec<BackendId> = Vec::new();
-        while let Some(backend) = self.fleet.pick(None, model, &tried) {
+        while let Some(backend) = self.server_for(model, &tried) {
             if ctx.attempt.number > self.settings.routing.max_retries {
                 break;
             }
@@ -157,8 +161,8 @@ impl Gateway {
                     return Ok(());
                 }
                 Err(Setback::ClientGone) => return Err(Stop::ClientGone),
-                Err(Setback::Final(answer)) => {
-                    return self.relay_error(session, ctx, framing, *answer).await;
+                Err(Setback::Final(word)) => {
+                    return self.tell(session, ctx, framing, word).await;
                 }
                 Err(Setback::Next {
                     outcome, report, ..
@@ -178,6 +182,14 @@ impl Gateway {
             false => Failure::all_attempts_failed(),
         }
         .into())
+    }
+
+    /// An Ollama server for a request that needs no slot.
+    fn server_for(&self, model: Option<ModelId>, tried: &[BackendId]) -> Option<Arc<Backend>> {
+        self.fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet())
+            .find_map(|provider| self.fleet.pick(Some(provider), model, tried))
     }
 
     /// Refuses what changes models unless the operator allows it.

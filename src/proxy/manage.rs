@@ -70,6 +70,7 @@ impl Gateway {
             body,
             has_body,
             streams,
+            ask: None,
         };
         self.fan_out(session, ctx, framing, &job, &targets).await
     }
@@ -80,7 +81,7 @@ impl Gateway {
             .fleet
             .snapshot()
             .iter()
-            .filter(|backend| backend.healthy())
+            .filter(|backend| backend.healthy() && backend.provider.settings.kind.is_fleet())
             .cloned()
             .collect();
         let needs_model = matches!(
@@ -121,7 +122,12 @@ impl Gateway {
         let mut working = JoinSet::new();
         for (index, backend) in targets.iter().enumerate() {
             let head = self
-                .upstream_head(session.req_header(), &ctx.inbound, job, backend)
+                .upstream_head(
+                    session.req_header(),
+                    &ctx.inbound,
+                    job.has_body.then_some(job.body.bytes.len()),
+                    backend,
+                )
                 .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
             let connections = self.upstreams[backend.provider.index].connections.clone();
             let work = Work {

@@ -6,6 +6,7 @@
 mod attempt;
 mod body;
 mod client;
+mod credentials;
 mod ctx;
 mod drain;
 mod failure;
@@ -15,8 +16,11 @@ mod journey;
 mod listener;
 mod local;
 mod manage;
+mod naming;
+mod order;
 mod outgoing;
 mod phases;
+mod reader;
 mod record;
 mod relay;
 mod upstream;
@@ -24,15 +28,18 @@ mod upstream;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::header::HeaderName;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use pingora_limits::inflight::Inflight;
 
 use crate::admission::Dispatcher;
+use crate::dialect::bedrock::sign::Signer;
+use crate::facts::{Facts, ModelFacts};
 use crate::fleet::Fleet;
 use crate::metrics::{AttemptCounters, Metrics};
-use crate::settings::{Secret, Settings};
+use crate::settings::Settings;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -49,12 +56,18 @@ pub struct Gateway {
     clients: Inflight,
     bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
+    facts: Arc<Facts>,
+    unknown_model: ModelFacts,
+    /// Ollama backends and no aliases: a name is looked up as it is.
+    plain_names: bool,
 }
 
 /// What all attempts at one provider share.
 struct ProviderSide {
     connections: upstream::Connections,
-    authorization: Option<HeaderValue>,
+    /// Fields that go with every request: keys, versions, and what the operator adds.
+    credentials: Vec<(HeaderName, HeaderValue)>,
+    signer: Option<Signer>,
     attempts: AttemptCounters,
 }
 
@@ -66,6 +79,7 @@ impl Gateway {
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
+        facts: Arc<Facts>,
     ) -> Self {
         let upstreams = fleet
             .providers()
@@ -82,11 +96,15 @@ impl Gateway {
                         connect_timeout: settings.timeouts.connect,
                         idle_timeout: pool.idle_timeout,
                     },
-                    authorization: provider.settings.api_key.as_ref().and_then(bearer),
+                    credentials: credentials::fields(&provider.settings),
+                    signer: credentials::signer(&provider.settings),
                     attempts: metrics.attempts(&provider.name),
                 }
             })
             .collect();
+        let plain_names = settings.routing.aliases.is_empty()
+            && settings.providers.len() == 1
+            && settings.providers[0].kind.is_fleet();
         let bodies = body::Budget::new(settings.server.max_buffered);
         Self {
             settings,
@@ -98,6 +116,9 @@ impl Gateway {
             clients: Inflight::new(),
             bodies,
             request_ids: intake::RequestIds::new(),
+            facts,
+            unknown_model: ModelFacts::default(),
+            plain_names,
         }
     }
 }
@@ -106,11 +127,4 @@ fn connector_options(pool_size: usize) -> ConnectorOptions {
     let mut options = ConnectorOptions::from_server_conf(&ServerConf::default());
     options.keepalive_pool_size = pool_size;
     options
-}
-
-/// `Authorization` of a provider; the configuration has checked that the key can be a field value.
-fn bearer(key: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType};
 use tokio::time::{Sleep, sleep_until};
 
 use super::Gateway;
@@ -16,9 +17,11 @@ use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::Stop;
 use super::heads;
+use super::order;
 use super::outgoing::{Outgoing, Unit};
+use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
-use crate::dialect::ollama::{self, Ending, ErrorStyle, STREAM_BROKEN, Tap};
+use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
@@ -31,6 +34,10 @@ enum End {
     Broken(&'static str),
     /// The gateway ended it; the text says why.
     Cut(&'static str),
+    /// The gateway has all that the client wants of it.
+    Enough,
+    /// It broke off, and the client's stream already says so.
+    Told { cut: bool },
 }
 
 /// A relayed answer, and whether it came to its proper end.
@@ -54,26 +61,25 @@ impl Gateway {
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
         let head = self
-            .answer_head(answer.upstream.head().ok_or(Stop::Broken)?, ctx, framing)
+            .answer_head(&answer, ctx, framing)
             .map_err(|_| Stop::Broken)?;
-        let unit = match job.operation.framing() {
-            _ if !answer.tap.streams() => Unit::Body,
-            ollama::Framing::Sse => Unit::Event,
-            _ => Unit::Line,
-        };
+        let unit = answer.reader.unit(job.operation);
         ctx.outcome.status = head.status.as_u16();
         client::write_head(client, head).await?;
         let mut outgoing = Outgoing::new(unit);
         outgoing.push(&answer.begun);
         answer.begun = bytes::BytesMut::new();
-        let end = if answer.ended {
+        let mut end = if answer.ended {
             End::Whole
+        } else if answer.reader.cut() {
+            End::Enough
         } else {
             self.pump(client, ctx, &mut answer, &mut outgoing, deadline)
                 .await?
         };
-        let ending = answer.tap.finish();
-        self.note(ctx, &answer.tap);
+        let ending = last_words(&mut answer, &mut end, &mut outgoing);
+        self.note(ctx, &answer.reader);
+        let answer_load = answer.reader.load_duration();
         let result = conclude(client, ctx, job, unit, &mut outgoing, &end, ending).await;
         if matches!(end, End::Whole) {
             // Boxed, as its future is larger than that of the stream.
@@ -81,30 +87,43 @@ impl Gateway {
         }
         result.map(|complete| Relayed {
             complete,
-            load_duration: ctx
-                .outcome
-                .usage
-                .map(|usage| Duration::from_nanos(usage.load_duration)),
+            load_duration: answer_load,
         })
     }
 
-    fn note(&self, ctx: &mut Ctx, tap: &Tap) {
-        ctx.outcome.usage = tap.usage();
-        ctx.outcome.content_lines = tap.content_lines();
+    fn note(&self, ctx: &mut Ctx, reader: &Reader) {
+        ctx.outcome.usage = reader.usage();
+        ctx.outcome.content_lines = reader.content_lines();
     }
 
     fn answer_head(
         &self,
-        answer: &ResponseHeader,
+        answer: &Answer,
         ctx: &Ctx,
         framing: &Framing,
     ) -> pingora::Result<ResponseHeader> {
-        let mut head = heads::downstream_response(
-            answer,
-            framing.version,
-            &framing.method,
-            &ctx.inbound.request_id,
-        )?;
+        let of_backend = answer
+            .upstream
+            .head()
+            .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))?;
+        let request_id = &ctx.inbound.request_id;
+        let mut head = match &answer.reader {
+            Reader::Across(translation) => heads::translated_response(
+                translation.content_type(),
+                framing.version,
+                &framing.method,
+                request_id,
+            )?,
+            Reader::Same(_) => heads::downstream_response(
+                of_backend,
+                framing.version,
+                &framing.method,
+                request_id,
+            )?,
+        };
+        if let Some(dropped) = order::dropped_field(&answer.dropped) {
+            head.insert_header(heads::X_REMUDA_DROPPED, dropped)?;
+        }
         if self.settings.server.expose_backend {
             if let Some(backend) = &ctx.attempt.backend {
                 head.insert_header(heads::X_REMUDA_BACKEND, &**backend)?;
@@ -135,18 +154,21 @@ impl Gateway {
         tokio::pin!(silence, cut);
         send(client, ctx, outgoing).await?;
         loop {
-            let Answer { upstream, tap, .. } = &mut *answer;
+            let Answer {
+                upstream, reader, ..
+            } = &mut *answer;
             tokio::select! {
                 biased;
                 piece = upstream.read_piece() => match piece {
                     Ok(Some(piece)) => {
-                        tap.feed(piece);
+                        let streams = reader.streams();
+                        let passed = reader.feed(piece);
                         last = Instant::now();
-                        if piece.len() >= LARGE && !tap.streams() {
-                            ctx.outcome.bytes += piece.len() as u64;
-                            client::write_piece(client, piece).await?;
+                        if passed.len() >= LARGE && !streams {
+                            ctx.outcome.bytes += passed.len() as u64;
+                            client::write_piece(client, passed).await?;
                         } else {
-                            outgoing.push(piece);
+                            outgoing.push(passed);
                         }
                     }
                     Ok(None) => return Ok(End::Whole),
@@ -162,7 +184,10 @@ impl Gateway {
                 },
                 () = &mut cut => return Ok(End::Cut("the gateway is shutting down")),
             }
-            let end = gather(upstream, tap, outgoing).await;
+            let end = match early(reader) {
+                None => gather(upstream, reader, outgoing).await,
+                end => end,
+            };
             send(client, ctx, outgoing).await?;
             if let Some(end) = end {
                 return Ok(end);
@@ -172,7 +197,11 @@ impl Gateway {
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.
-async fn gather(upstream: &mut Upstream, tap: &mut Tap, outgoing: &mut Outgoing) -> Option<End> {
+async fn gather(
+    upstream: &mut Upstream,
+    reader: &mut Reader,
+    outgoing: &mut Outgoing,
+) -> Option<End> {
     while !outgoing.enough() {
         if upstream.done() {
             return Some(End::Whole);
@@ -181,8 +210,7 @@ async fn gather(upstream: &mut Upstream, tap: &mut Tap, outgoing: &mut Outgoing)
             let reading = std::pin::pin!(upstream.read_piece());
             Poll::Ready(match reading.poll(context) {
                 Poll::Ready(Ok(Some(piece))) => {
-                    tap.feed(piece);
-                    outgoing.push(piece);
+                    outgoing.push(reader.feed(piece));
                     Arrived::Piece
                 }
                 Poll::Ready(Ok(None)) => Arrived::End(End::Whole),
@@ -191,12 +219,57 @@ async fn gather(upstream: &mut Upstream, tap: &mut Tap, outgoing: &mut Outgoing)
             })
         });
         match arrived.await {
-            Arrived::Piece => {}
+            Arrived::Piece => {
+                if let Some(end) = early(reader) {
+                    return Some(end);
+                }
+            }
             Arrived::Nothing => return None,
             Arrived::End(end) => return Some(end),
         }
     }
     None
+}
+
+/// The end of an answer whose body may go on.
+fn early(reader: &Reader) -> Option<End> {
+    if reader.fault().is_some() {
+        return Some(End::Told { cut: false });
+    }
+    reader.cut().then_some(End::Enough)
+}
+
+/// What the reader has to say at the end, and how the answer stands then.
+fn last_words(answer: &mut Answer, end: &mut End, outgoing: &mut Outgoing) -> Ending {
+    if let Some(ending) = answer.ending {
+        return ending;
+    }
+    match (&mut answer.reader, &*end) {
+        (_, End::Enough) => return Ending::Complete,
+        (_, End::Told { .. }) => return Ending::Error,
+        (Reader::Across(translation), End::Broken(text) | End::Cut(text))
+            if !translation.over() =>
+        {
+            outgoing.push(translation.break_off(text));
+            let cut = matches!(end, End::Cut(_));
+            *end = End::Told { cut };
+            return Ending::Error;
+        }
+        // Only the transport's own end was missing.
+        (Reader::Across(_), End::Broken(_) | End::Cut(_)) => *end = End::Enough,
+        _ => {}
+    }
+    let headers = match &answer.reader {
+        Reader::Across(_) => answer
+            .upstream
+            .head()
+            .map(|head| head.headers.clone())
+            .unwrap_or_default(),
+        Reader::Same(_) => http::HeaderMap::new(),
+    };
+    let (ending, last) = answer.reader.finish(&headers);
+    outgoing.push(last);
+    ending
 }
 
 /// What a read that must not wait found.
@@ -241,7 +314,16 @@ async fn conclude(
     ending: Ending,
 ) -> Result<bool, Stop> {
     let text = match end {
-        End::Whole if ending != Ending::Incomplete => {
+        End::Told { cut } => {
+            ctx.outcome.broken = true;
+            ctx.outcome.cut = *cut;
+            ctx.outcome.code = Some("broken_stream");
+            outgoing.end();
+            send(client, ctx, outgoing).await?;
+            client::finish(client).await?;
+            return Ok(false);
+        }
+        End::Whole | End::Enough if ending != Ending::Incomplete => {
             outgoing.end();
             send(client, ctx, outgoing).await?;
             client::finish(client).await?;
@@ -256,7 +338,7 @@ async fn conclude(
             ctx.outcome.broken = ending == Ending::Error;
             return Ok(ending == Ending::Complete);
         }
-        End::Whole => STREAM_BROKEN,
+        End::Whole | End::Enough => STREAM_BROKEN,
         End::Broken(text) | End::Cut(text) => text,
     };
     ctx.outcome.broken = true;

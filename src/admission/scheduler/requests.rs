@@ -6,6 +6,7 @@ use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
 use super::types::{Arrival, Decision, Outcome, Refusal, Ticket, Wanted};
 use super::{Running, Scheduler};
+use crate::ids::BackendId;
 use crate::settings::WhenUnhealthy;
 
 /// A `load_duration` below this is bookkeeping, not a load.
@@ -18,6 +19,16 @@ const MOST_RETRY: f64 = 60.0;
 impl Scheduler {
     /// A request asks for a slot. Errors: it cannot or may not wait.
     pub fn arrive(&mut self, now: Duration, arrival: Arrival) -> Result<Ticket, Refusal> {
+        self.arrive_without(now, arrival, Vec::new())
+    }
+
+    /// As [`Self::arrive`], for a request that must not run on the backends in `excluded`.
+    pub fn arrive_without(
+        &mut self,
+        now: Duration,
+        arrival: Arrival,
+        excluded: Vec<BackendId>,
+    ) -> Result<Ticket, Refusal> {
         if let Wanted::Model(model) = arrival.wanted
             && let Some(model) = self.models.get_mut(&model)
         {
@@ -30,7 +41,7 @@ impl Scheduler {
             arrived: now,
             since: now,
             deadline: now.saturating_add(self.policy.timeout),
-            excluded: Vec::new(),
+            excluded,
         };
         if let Some(refusal) = self.hopeless(&waiter) {
             return Err(refusal);

@@ -9,6 +9,11 @@ pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// A name as one segment of a path.
+pub fn one_segment(name: &str) -> String {
+    utf8_percent_encode(name, RESERVED).to_string()
+}
+
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {

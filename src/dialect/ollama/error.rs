@@ -98,15 +98,26 @@ impl ErrorStyle {
             OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiModels | OpenAiModel
             | OpenAiImages | OpenAiImageEdits | AudioTranscriptions => ErrorStyle::OpenAi,
             OpenAiResponses => ErrorStyle::OpenAiResponses,
-            AnthropicMessages => ErrorStyle::Anthropic,
+            AnthropicMessages | AnthropicCountTokens => ErrorStyle::Anthropic,
             _ => ErrorStyle::Ollama,
         }
     }
 
     /// The body of an answer with this status.
     pub fn body(self, status: u16, text: &str) -> Bytes {
+        self.body_with(status, text, None, None)
+    }
+
+    /// As [`Self::body`], with OpenAI's `code` and `param`; the other formats have no place for them.
+    pub fn body_with(
+        self,
+        status: u16,
+        text: &str,
+        code: Option<&str>,
+        param: Option<&str>,
+    ) -> Bytes {
         let mut body = Vec::with_capacity(text.len() + 96);
-        self.write(status, text, &mut body);
+        self.write(status, text, code, param, &mut body);
         body.into()
     }
 
@@ -119,7 +130,7 @@ impl ErrorStyle {
                 if mid_line {
                     end.push(b'\n');
                 }
-                self.write(status, text, &mut end);
+                self.write(status, text, None, None, &mut end);
                 end.push(b'\n');
                 return end.into();
             }
@@ -135,13 +146,20 @@ impl ErrorStyle {
             write_string(text, &mut end);
             end.extend_from_slice(b",\"param\":null}");
         } else {
-            self.write(status, text, &mut end);
+            self.write(status, text, None, None, &mut end);
         }
         end.extend_from_slice(b"\n\n");
         end.into()
     }
 
-    fn write(self, status: u16, text: &str, out: &mut Vec<u8>) {
+    fn write(
+        self,
+        status: u16,
+        text: &str,
+        code: Option<&str>,
+        param: Option<&str>,
+        out: &mut Vec<u8>,
+    ) {
         match self {
             ErrorStyle::Ollama => error_object(text, out),
             ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
@@ -149,7 +167,11 @@ impl ErrorStyle {
                 escape_into(text, out);
                 out.extend_from_slice(b"\",\"type\":\"");
                 out.extend_from_slice(openai_type(status).as_bytes());
-                out.extend_from_slice(b"\",\"param\":null,\"code\":null}}");
+                out.extend_from_slice(b"\",\"param\":");
+                write_optional(param, out);
+                out.extend_from_slice(b",\"code\":");
+                write_optional(code, out);
+                out.extend_from_slice(b"}}");
             }
             ErrorStyle::Anthropic => {
                 out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":\"");
@@ -159,6 +181,13 @@ impl ErrorStyle {
                 out.extend_from_slice(b"\"}}");
             }
         }
+    }
+}
+
+fn write_optional(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => write_string(text, out),
+        None => out.extend_from_slice(b"null"),
     }
 }
 

@@ -29,6 +29,7 @@ pub enum Operation {
     OpenAiImageEdits,
     AudioTranscriptions,
     AnthropicMessages,
+    AnthropicCountTokens,
 }
 
 /// How the answer to an operation is framed when it streams.
@@ -60,6 +61,7 @@ impl Operation {
                 | OpenAiImageEdits
                 | AudioTranscriptions
                 | AnthropicMessages
+                | AnthropicCountTokens
         )
     }
 
@@ -134,6 +136,7 @@ impl Operation {
             OpenAiImageEdits => "/v1/images/edits",
             AudioTranscriptions => "/v1/audio/transcriptions",
             AnthropicMessages => "/v1/messages",
+            AnthropicCountTokens => "/v1/messages/count_tokens",
         }
     }
 
@@ -162,7 +165,7 @@ impl Operation {
             OpenAiResponses => "ResponsesRequest",
             OpenAiImages => "ImageGenerationRequest",
             OpenAiImageEdits => "ImageEditRequest",
-            AnthropicMessages => "MessagesRequest",
+            AnthropicMessages | AnthropicCountTokens => "MessagesRequest",
             _ => "Request",
         }
     }
@@ -173,7 +176,7 @@ impl Operation {
         match self {
             OpenAiChat | OpenAiCompletions | OpenAiEmbeddings | OpenAiResponses | OpenAiImages
             | OpenAiImageEdits => "openai",
-            AnthropicMessages => "anthropic",
+            AnthropicMessages | AnthropicCountTokens => "anthropic",
             _ => "api",
         }
     }

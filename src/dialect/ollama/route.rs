@@ -56,6 +56,11 @@ pub static ROUTES: &[Route] = &[
     exact(Method::POST, "/v1/chat/completions", Operation::OpenAiChat),
     exact(Method::POST, "/v1/messages", Operation::AnthropicMessages),
     exact(Method::POST, "/v1/responses", Operation::OpenAiResponses),
+    exact(
+        Method::POST,
+        "/v1/messages/count_tokens",
+        Operation::AnthropicCountTokens,
+    ),
     exact(Method::POST, "/api/embed", Operation::Embed),
     exact(Method::POST, "/api/embeddings", Operation::Embeddings),
     exact(Method::POST, "/v1/embeddings", Operation::OpenAiEmbeddings),

@@ -36,6 +36,8 @@ pub struct RequestFacts<'a> {
     pub images: bool,
     /// Asks for JSON or a schema.
     pub format: bool,
+    /// A text is to be continued as it stands (`raw`, `suffix`, `template`), which a chat cannot say.
+    pub raw: bool,
     /// Asks for thinking (`think` is neither absent, null nor false).
     pub think: bool,
     /// Of a copy.
@@ -127,6 +129,7 @@ enum Field {
     Images,
     Format,
     Think,
+    Raw,
     Source,
     Destination,
 }
@@ -136,6 +139,7 @@ impl Field {
         use Operation::*;
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
+            3 if is("raw") && operation == Generate => Some(Field::Raw),
             4 if is("name") && matches!(operation, Show | Pull | Push | Create | Delete) => {
                 Some(Field::Name)
             }
@@ -150,11 +154,15 @@ impl Field {
                 Some(Field::Input)
             }
             6 if is("images") && operation == Generate => Some(Field::Images),
+            6 if is("suffix") && matches!(operation, Generate | OpenAiCompletions) => {
+                Some(Field::Raw)
+            }
             6 if is("format") && matches!(operation, Generate | Chat) => Some(Field::Format),
             6 if is("source") && operation == Copy => Some(Field::Source),
             8 if is("messages") && matches!(operation, Chat | OpenAiChat | AnthropicMessages) => {
                 Some(Field::Input)
             }
+            8 if is("template") && operation == Generate => Some(Field::Raw),
             8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
             10 if is("keep_alive") => Some(Field::KeepAlive),
             11 if is("destination") && operation == Copy => Some(Field::Destination),
@@ -267,6 +275,7 @@ impl<'a> Scan<'a> {
             }
             Field::Format => self.facts.format = some,
             Field::Think => self.facts.think = some && span.of(self.body) != b"false",
+            Field::Raw => self.facts.raw |= span.of(self.body) == b"true",
         }
         Ok(())
     }
@@ -286,6 +295,7 @@ impl<'a> Scan<'a> {
             }
             Field::Format => self.facts.format = full,
             Field::Think => self.facts.think = full,
+            Field::Raw => self.facts.raw |= full,
             Field::Tools | Field::Images => {}
         }
     }

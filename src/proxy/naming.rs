@@ -1,0 +1,162 @@
+//! Which model a name means: an alias, `provider/model`, or a name that a backend lists.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Gateway;
+use crate::admission::Wanted;
+use crate::ids::{BackendId, ModelId};
+
+/// What a client's name for a model stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) wanted: Wanted,
+    /// For metrics.
+    pub(super) model: Option<ModelId>,
+    /// Only this provider will do; its position in the configuration.
+    pub(super) provider: Option<usize>,
+    /// The provider's own name for it, where it is not the one that the client gave or that a backend lists.
+    pub(super) own: Option<Arc<str>>,
+}
+
+impl Named {
+    fn listed(model: ModelId) -> Self {
+        Named {
+            wanted: Wanted::Model(model),
+            model: Some(model),
+            provider: None,
+            own: None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Aliases go first, then `provider/model`, then what backends list, then `provider-model`. A name that a provider's
+    /// prefix makes clear is taken to the provider even if it does not list it: it knows better.
+    pub(super) fn named(&self, name: &str) -> Named {
+        if self.plain_names {
+            // The usual fleet: no aliases and no other provider that a name could mean.
+            return self.bare(name);
+        }
+        let name = self.unaliased(name);
+        if let Some((provider, own)) = name.split_once('/')
+            && let Some(named) = self.at_provider(provider, own)
+        {
+            return named;
+        }
+        let bare = self.bare(&name);
+        if bare.model.is_none()
+            && let Some(named) = self.after_dash(&name)
+        {
+            return named;
+        }
+        bare
+    }
+
+    fn bare(&self, name: &str) -> Named {
+        match self.fleet.models().lookup(name) {
+            Some(model) => Named::listed(model),
+            None => Named {
+                wanted: Wanted::Unlisted,
+                model: None,
+                provider: None,
+                own: None,
+            },
+        }
+    }
+
+    fn unaliased<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
+        let routing = &self.settings.routing;
+        if let Some(target) = routing.aliases.get(name) {
+            return Cow::Borrowed(target);
+        }
+        let plain = name.strip_suffix(":latest").unwrap_or(name);
+        let own = routing
+            .aliases
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(plain));
+        if let Some((_, target)) = own {
+            return Cow::Borrowed(target);
+        }
+        if !routing.bundled_aliases || self.fleet.models().lookup(name).is_some() {
+            // What a backend lists under that very name is what is meant.
+            return Cow::Borrowed(name);
+        }
+        match self.facts.alias(name) {
+            Some(target) if self.provider_exists(target) => Cow::Borrowed(target),
+            _ => Cow::Borrowed(name),
+        }
+    }
+
+    fn provider_exists(&self, target: &str) -> bool {
+        target
+            .split_once('/')
+            .is_some_and(|(provider, _)| self.fleet.provider(provider).is_some())
+    }
+
+    fn at_provider(&self, provider: &str, own: &str) -> Option<Named> {
+        let provider = self
+            .fleet
+            .providers()
+            .find(|known| known.name.eq_ignore_ascii_case(provider))?;
+        if own.is_empty() {
+            return None;
+        }
+        let fleet = provider.settings.kind.is_fleet();
+        let listed = match fleet {
+            true => self.fleet.models().lookup(own),
+            // Listed under both names; this one is the provider's alone.
+            false => self
+                .fleet
+                .models()
+                .lookup(&format!("{}/{own}", provider.name)),
+        };
+        let own = own
+            .strip_suffix(":latest")
+            .filter(|_| !fleet)
+            .unwrap_or(own);
+        Some(match listed {
+            Some(model) => Named {
+                provider: Some(provider.index),
+                own: fleet.then(|| own.into()),
+                ..Named::listed(model)
+            },
+            None if fleet => Named {
+                provider: Some(provider.index),
+                ..self.bare("")
+            },
+            None => Named {
+                wanted: Wanted::Any,
+                model: None,
+                provider: Some(provider.index),
+                own: Some(own.into()),
+            },
+        })
+    }
+
+    /// `provider-model`, as older proxies listed their models.
+    fn after_dash(&self, name: &str) -> Option<Named> {
+        self.fleet.providers().find_map(|provider| {
+            let rest = name.get(provider.name.len()..)?;
+            let is_prefix = name[..provider.name.len()].eq_ignore_ascii_case(&provider.name);
+            let own = rest.strip_prefix('-').filter(|_| is_prefix)?;
+            match provider.settings.kind.is_fleet() {
+                true => None,
+                false => self.at_provider(&provider.name, own),
+            }
+        })
+    }
+
+    /// The backends that a request for this name must not go to.
+    pub(super) fn excluded(&self, named: &Named) -> Vec<BackendId> {
+        let Some(provider) = named.provider else {
+            return Vec::new();
+        };
+        self.fleet
+            .snapshot()
+            .iter()
+            .filter(|backend| backend.provider.index != provider)
+            .map(|backend| backend.id)
+            .collect()
+    }
+}

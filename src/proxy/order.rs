@@ -1,0 +1,344 @@
+//! What one attempt sends to its backend, and how the answer will be read.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use pingora::http::RequestHeader;
+
+use super::Gateway;
+use super::attempt::Job;
+use super::ctx::Inbound;
+use super::failure::Failure;
+use super::heads;
+use super::reader::Reader;
+use crate::dialect::bedrock::path::one_segment;
+use crate::dialect::bedrock::sign::Unsigned;
+use crate::dialect::exchange::{Outgoing, Reply, Target};
+use crate::dialect::ollama::{self, Operation, Tap};
+use crate::facts::ModelFacts;
+use crate::fleet::Backend;
+use crate::ids::ModelId;
+use crate::ir::{Dropped, Refused, Text};
+use crate::settings::{self, ProviderKind};
+use crate::translate::{self, Question, Translating, Way};
+use crate::wire::json::Span;
+
+/// Which model a request wants, as far as an attempt needs to know.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    /// As the client wrote it.
+    pub(super) asked: String,
+    /// Where it stands in the body.
+    pub(super) span: Option<Span>,
+    pub(super) model: Option<ModelId>,
+    /// The provider's own name, where a prefix gave it.
+    pub(super) own: Option<Arc<str>>,
+    pub(super) tools: bool,
+    /// Text is to be continued rather than answered.
+    pub(super) raw: bool,
+}
+
+/// One request to one backend.
+pub(super) struct Order {
+    pub(super) head: RequestHeader,
+    pub(super) body: Bytes,
+    /// Further requests whose answers belong to the same.
+    pub(super) more: Vec<(RequestHeader, Bytes)>,
+    pub(super) reader: Reader,
+    pub(super) dropped: Dropped,
+    /// The client sees an answer of another format than the backend's.
+    pub(super) across: bool,
+}
+
+impl Gateway {
+    /// What goes to `backend`.
+    ///
+    /// # Errors
+    /// What the client is told if this backend cannot be asked for it.
+    pub(super) fn order(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        job: &Job,
+        backend: &Backend,
+    ) -> Result<Order, Box<Failure>> {
+        let kind = backend.provider.settings.kind;
+        let Some(ask) = &job.ask else {
+            return self.as_it_came(inbound, ctx, job, backend);
+        };
+        let own = self.own_name(ask, backend);
+        let facts: &ModelFacts = match kind {
+            ProviderKind::Ollama => &self.unknown_model,
+            kind => {
+                let deployments = &backend.provider.settings.azure.deployments;
+                self.facts
+                    .find(kind, deployments.get(&*own).map_or(&*own, |base| base))
+            }
+        };
+        let question = Question {
+            operation: job.operation,
+            provider: &backend.provider.settings,
+            facts,
+            tools: ask.tools,
+            raw: ask.raw,
+        };
+        match translate::way(&question).map_err(unsayable)? {
+            Way::Same if kind.is_fleet() => {
+                let body = respelled(job, ask, &own);
+                self.untouched(inbound, ctx, job, backend, body)
+            }
+            Way::Same => self.same_format(inbound, ctx, job, backend, ask, &own),
+            Way::Across(client, form) => {
+                let translating = Translating {
+                    client,
+                    form,
+                    body: &job.body.bytes,
+                    streams: job.streams,
+                    fidelity: self.settings.routing.fidelity,
+                };
+                let target = Target {
+                    model: &own,
+                    facts,
+                    provider: &backend.provider.settings,
+                    stream: job.streams,
+                };
+                let reply = self.reply_to(ctx, ask);
+                let order = translate::order(&translating, target, reply).map_err(unsayable)?;
+                let written = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
+                    let head = self.provider_head(inbound, ctx, backend, &outgoing)?;
+                    Ok((head, Bytes::from(outgoing.body)))
+                };
+                let (head, body) = written(order.outgoing)?;
+                Ok(Order {
+                    head,
+                    body,
+                    more: order
+                        .more
+                        .into_iter()
+                        .map(written)
+                        .collect::<Result<_, _>>()?,
+                    reader: Reader::Across(order.translation),
+                    dropped: order.dropped,
+                    across: true,
+                })
+            }
+        }
+    }
+
+    /// The head of a request that this gateway has written.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub(super) fn provider_head(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        backend: &Backend,
+        outgoing: &Outgoing,
+    ) -> Result<RequestHeader, Box<Failure>> {
+        let path = format!("{}{}", backend.base_path(), outgoing.path);
+        let mut head = heads::provider_request(
+            inbound,
+            &path,
+            backend,
+            outgoing.body.len(),
+            &ctx.request_id,
+        )
+        .map_err(|_| unwritable())?;
+        for (name, value) in &outgoing.headers {
+            head.insert_header(name, value).map_err(|_| unwritable())?;
+        }
+        self.authorize(&mut head, backend, &path, &outgoing.body)?;
+        Ok(head)
+    }
+
+    fn authorize(
+        &self,
+        head: &mut RequestHeader,
+        backend: &Backend,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(), Box<Failure>> {
+        let side = &self.upstreams[backend.provider.index];
+        for (name, value) in &side.credentials {
+            // A client of the same format may need a newer version.
+            if *name != heads::ANTHROPIC_VERSION || !head.headers.contains_key(name) {
+                head.insert_header(name, value).map_err(|_| unwritable())?;
+            }
+        }
+        let Some(signer) = &side.signer else {
+            return Ok(());
+        };
+        let host = backend.host.to_str().unwrap_or_default();
+        let signed = signer
+            .sign(
+                &Unsigned {
+                    method: "POST",
+                    host,
+                    path,
+                    content_type: Some("application/json"),
+                    body,
+                },
+                SystemTime::now(),
+            )
+            .map_err(|error| {
+                log::error!(
+                    "cannot sign a request to {}: {error}",
+                    backend.provider.name
+                );
+                Box::new(Failure::new(
+                    502,
+                    "credentials",
+                    format!(
+                        "the gateway cannot sign requests to provider {}; see its log",
+                        backend.provider.name
+                    ),
+                ))
+            })?;
+        for (name, value) in signed {
+            head.insert_header(name, value).map_err(|_| unwritable())?;
+        }
+        Ok(())
+    }
+
+    /// The provider's own name for the wanted model.
+    fn own_name<'a>(&self, ask: &'a Ask, backend: &Backend) -> Cow<'a, str> {
+        if let Some(own) = &ask.own {
+            return Cow::Borrowed(own);
+        }
+        if backend.provider.settings.kind.is_fleet() && self.plain_names {
+            return Cow::Borrowed(&ask.asked);
+        }
+        match ask.model.and_then(|model| backend.own_name(model)) {
+            Some(own) => Cow::Owned(String::from(&*own)),
+            None => Cow::Borrowed(&ask.asked),
+        }
+    }
+
+    fn as_it_came(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        job: &Job,
+        backend: &Backend,
+    ) -> Result<Order, Box<Failure>> {
+        self.untouched(inbound, ctx, job, backend, job.body.bytes.clone())
+    }
+
+    fn untouched(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        job: &Job,
+        backend: &Backend,
+        body: Bytes,
+    ) -> Result<Order, Box<Failure>> {
+        let head = self
+            .upstream_head(inbound, ctx, job.has_body.then_some(body.len()), backend)
+            .map_err(|_| unwritable())?;
+        Ok(Order {
+            head,
+            body,
+            more: Vec::new(),
+            reader: Reader::Same(Tap::new(job.operation, job.streams)),
+            dropped: Dropped::default(),
+            across: false,
+        })
+    }
+
+    /// To a provider that speaks the client's format: its own path and credentials, the model's name in its place.
+    fn same_format(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        job: &Job,
+        backend: &Backend,
+        ask: &Ask,
+        own: &str,
+    ) -> Result<Order, Box<Failure>> {
+        let settings = &backend.provider.settings;
+        let path = match settings.kind {
+            ProviderKind::Anthropic => job.operation.name().to_owned(),
+            _ => openai_path(settings, job.operation.name(), own),
+        };
+        let outgoing = Outgoing {
+            path,
+            ..Outgoing::default()
+        };
+        let body = respelled(job, ask, own);
+        let path = format!("{}{}", backend.base_path(), outgoing.path);
+        let mut head =
+            heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
+                .map_err(|_| unwritable())?;
+        heads::same_format(inbound, &mut head).map_err(|_| unwritable())?;
+        self.authorize(&mut head, backend, &path, &body)?;
+        Ok(Order {
+            head,
+            body,
+            more: Vec::new(),
+            reader: Reader::Same(Tap::new(job.operation, job.streams)),
+            dropped: Dropped::default(),
+            across: false,
+        })
+    }
+
+    fn reply_to(&self, ctx: &Inbound, ask: &Ask) -> Reply {
+        Reply {
+            model: Text::plain(&ask.asked).into_owned(),
+            id: self.request_ids.answer(),
+            created: SystemTime::now(),
+            started: ctx.started,
+            include_usage: false,
+            reasoning_field: self.settings.routing.reasoning_field,
+            base64: false,
+        }
+    }
+}
+
+/// The body with the provider's own name for the model.
+fn respelled(job: &Job, ask: &Ask, own: &str) -> Bytes {
+    match ask.span {
+        Some(span) if *own != *ask.asked => ollama::replace_model(&job.body.bytes, span, own),
+        _ => job.body.bytes.clone(),
+    }
+}
+
+/// Where a provider of OpenAI's family has `route`, after its base path.
+fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String {
+    let route = route.strip_prefix("/v1").unwrap_or(route);
+    if provider.kind != ProviderKind::Azure {
+        return route.to_owned();
+    }
+    match &provider.azure.api_version {
+        None => format!("/openai/v1{route}"),
+        Some(version) if route == "/responses" => format!("/openai{route}?api-version={version}"),
+        Some(version) => {
+            let deployment = one_segment(own);
+            format!("/openai/deployments/{deployment}{route}?api-version={version}")
+        }
+    }
+}
+
+fn unsayable(refused: Refused) -> Box<Failure> {
+    Box::new(Failure {
+        param: refused.param,
+        ..Failure::bad_request(refused.text)
+    })
+}
+
+fn unwritable() -> Box<Failure> {
+    Box::new(Failure::bad_request(
+        "the request's path or a header field cannot be written for the backend",
+    ))
+}
+
+/// The value of `X-Remuda-Dropped`; `None` if nothing was.
+pub(super) fn dropped_field(dropped: &Dropped) -> Option<HeaderValue> {
+    if dropped.is_empty() {
+        return None;
+    }
+    HeaderValue::try_from(dropped.fields().join(", ")).ok()
+}

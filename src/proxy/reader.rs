@@ -1,0 +1,144 @@
+//! How an answer is read on its way to the client: bytes that pass with a tap at them, or a translation.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::dialect::ollama::{self, First, Framing, Operation, Tap};
+use crate::ir::Fault;
+use crate::translate::{self, Translation};
+
+use super::outgoing::Unit;
+
+/// The reader of one answer.
+pub(super) enum Reader {
+    /// The client's own format.
+    Same(Tap),
+    /// Boxed: most answers need none.
+    Across(Box<Translation>),
+}
+
+/// How an answer stands when its body has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Complete,
+    /// Its terminator has not come, and the client does not know yet.
+    Incomplete,
+    /// With an error that the client has been told.
+    Error,
+}
+
+impl Reader {
+    /// Takes what was read and gives what the client gets of it.
+    pub(super) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
+        match self {
+            Reader::Same(tap) => {
+                tap.feed(piece);
+                piece
+            }
+            Reader::Across(translation) => translation.feed(piece),
+        }
+    }
+
+    /// The body has come to its end; gives what the client still gets.
+    pub(super) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
+        match self {
+            Reader::Same(tap) => {
+                let ending = match tap.finish() {
+                    ollama::Ending::Complete => Ending::Complete,
+                    ollama::Ending::Incomplete => Ending::Incomplete,
+                    ollama::Ending::Error => Ending::Error,
+                };
+                (ending, &[])
+            }
+            Reader::Across(translation) => {
+                let (ending, bytes) = translation.finish(headers);
+                match ending {
+                    translate::Ending::Complete => (Ending::Complete, bytes),
+                    translate::Ending::Failed => (Ending::Error, bytes),
+                }
+            }
+        }
+    }
+
+    /// Takes over what one call of several gave.
+    pub(super) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
+        match self {
+            Reader::Same(_) => Ok(()),
+            Reader::Across(translation) => translation.part(headers),
+        }
+    }
+
+    /// Whether the client gets a stream.
+    pub(super) fn streams(&self) -> bool {
+        match self {
+            Reader::Same(tap) => tap.streams(),
+            Reader::Across(translation) => translation.streams(),
+        }
+    }
+
+    /// What the client's answer is made of.
+    pub(super) fn unit(&self, operation: Operation) -> Unit {
+        match operation.framing() {
+            _ if !self.streams() => Unit::Body,
+            Framing::Sse => Unit::Event,
+            _ => Unit::Line,
+        }
+    }
+
+    /// Whether the answer has begun, with content or with an error.
+    pub(super) fn begun(&self) -> bool {
+        match self {
+            Reader::Same(tap) => tap.first().is_some(),
+            Reader::Across(translation) => translation.begun() || translation.fault().is_some(),
+        }
+    }
+
+    /// Whether it began with an error line of the client's own format.
+    pub(super) fn began_with_error(&self) -> bool {
+        matches!(self, Reader::Same(tap) if matches!(tap.first(), Some(First::Error { .. })))
+    }
+
+    /// The provider's error in an answer that is translated.
+    pub(super) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Reader::Same(_) => None,
+            Reader::Across(translation) => translation.fault(),
+        }
+    }
+
+    /// Whether nothing more is to be read although the body goes on.
+    pub(super) fn cut(&self) -> bool {
+        matches!(self, Reader::Across(translation) if translation.cut())
+    }
+
+    /// What the answer cost.
+    pub(super) fn usage(&self) -> Option<ollama::Usage> {
+        match self {
+            Reader::Same(tap) => tap.usage(),
+            Reader::Across(translation) => {
+                let usage = translation.usage();
+                Some(ollama::Usage {
+                    prompt_eval_count: usage.prompt.unwrap_or(0),
+                    eval_count: usage.output.unwrap_or(0),
+                    prompt_eval_duration: usage.prompt_duration.unwrap_or(0),
+                    eval_duration: usage.output_duration.unwrap_or(0),
+                    load_duration: usage.load_duration.unwrap_or(0),
+                    total_duration: usage.total_duration.unwrap_or(0),
+                })
+            }
+        }
+    }
+
+    pub(super) fn content_lines(&self) -> u64 {
+        match self {
+            Reader::Same(tap) => tap.content_lines(),
+            Reader::Across(translation) => translation.content_events(),
+        }
+    }
+
+    pub(super) fn load_duration(&self) -> Option<Duration> {
+        self.usage()
+            .map(|usage| Duration::from_nanos(usage.load_duration))
+    }
+}

@@ -1,0 +1,347 @@
+//! A provider's answer in the client's format, as it comes: whole or streamed on either side.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+
+use super::forms::{self, ClientForm, Form};
+use super::stops::{Passed, Stops};
+use crate::dialect::exchange::{Outgoing, Reply};
+use crate::ir::{
+    Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
+    Usage,
+};
+
+/// Bytes of a whole answer: 2,048 vectors of 3,072 numbers fit.
+const MAX_WHOLE: usize = 96 << 20;
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Complete,
+    /// The client has been told of an error, or is to be.
+    Failed,
+}
+
+/// The answer to one request on its way from a provider's format to a client's.
+pub struct Translation {
+    client: ClientForm,
+    form: Form,
+    names: ToolNames,
+    reply: Reply,
+    source: Source,
+    sink: Sink,
+    progress: Progress,
+    out: Vec<u8>,
+}
+
+enum Source {
+    Stream(Box<dyn Decode>),
+    /// One body, gathered.
+    Whole(Vec<u8>),
+}
+
+enum Sink {
+    Stream(Box<dyn Encode>),
+    Whole(Box<Assembler>),
+    /// What earlier calls gave.
+    Vectors(Embeddings),
+}
+
+/// What has been seen of the answer.
+#[derive(Default)]
+struct Progress {
+    stops: Option<Stops>,
+    usage: Usage,
+    content_events: u64,
+    calls: bool,
+    finished: bool,
+    ended: bool,
+    fault: Option<Fault>,
+    /// The gateway has ended the answer itself; nothing more of the provider's is wanted.
+    cut: bool,
+}
+
+impl Translation {
+    /// `streamed`: the provider was asked to stream; `streams`: the client was.
+    pub(super) fn chat(
+        client: ClientForm,
+        form: Form,
+        reply: Reply,
+        outgoing: &mut Outgoing,
+        streamed: bool,
+        streams: bool,
+    ) -> Self {
+        let names = std::mem::take(&mut outgoing.names);
+        Translation {
+            source: match streamed {
+                true => Source::Stream(forms::decoder(form, names.clone())),
+                false => Source::Whole(Vec::new()),
+            },
+            sink: match streams {
+                true => Sink::Stream(forms::encoder(client, reply.clone())),
+                false => Sink::Whole(Box::default()),
+            },
+            progress: Progress {
+                stops: Stops::new(std::mem::take(&mut outgoing.stop)),
+                ..Progress::default()
+            },
+            client,
+            form,
+            names,
+            reply,
+            out: Vec::new(),
+        }
+    }
+
+    pub(super) fn vectors(client: ClientForm, form: Form, reply: Reply) -> Self {
+        Translation {
+            source: Source::Whole(Vec::new()),
+            sink: Sink::Vectors(Embeddings::default()),
+            progress: Progress::default(),
+            client,
+            form,
+            names: ToolNames::default(),
+            reply,
+            out: Vec::new(),
+        }
+    }
+
+    /// Whether the client gets a stream.
+    pub fn streams(&self) -> bool {
+        matches!(self.sink, Sink::Stream(_))
+    }
+
+    /// The client's content type.
+    pub fn content_type(&self) -> &'static str {
+        self.client.content_type(self.streams())
+    }
+
+    /// Takes the next bytes of the provider's answer and gives those for the client.
+    pub fn feed(&mut self, piece: &[u8]) -> &[u8] {
+        self.out.clear();
+        match &mut self.source {
+            Source::Stream(decoder) => {
+                let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
+                decoder.feed(piece, &mut |event| progress.pass(event, sink, out));
+            }
+            Source::Whole(body) if body.len() + piece.len() > MAX_WHOLE => {
+                let fault =
+                    Fault::garbled("the provider's answer is larger than this gateway reads");
+                self.progress.pass(
+                    Event::Failed(Cow::Owned(fault)),
+                    &mut self.sink,
+                    &mut self.out,
+                );
+            }
+            Source::Whole(body) => body.extend_from_slice(piece),
+        }
+        &self.out
+    }
+
+    /// The provider's body has come to its end. Gives the last bytes for the client.
+    pub fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
+        self.out.clear();
+        if let Sink::Vectors(..) = self.sink {
+            self.write_vectors(headers);
+            return (self.ending(), &self.out);
+        }
+        let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
+        let mut pass = |event: Event<'_>| progress.pass(event, sink, out);
+        match &mut self.source {
+            Source::Stream(decoder) => decoder.finish(&mut pass),
+            Source::Whole(body) => forms::read_whole(self.form, body, &self.names, &mut pass),
+        }
+        if !progress.ended && progress.fault.is_none() {
+            let fault = Fault::incomplete();
+            progress.pass(Event::Failed(Cow::Owned(fault)), sink, out);
+        }
+        if let Sink::Whole(assembler) = &mut self.sink
+            && self.progress.fault.is_none()
+        {
+            match std::mem::take(&mut **assembler).finish() {
+                Ok(response) => {
+                    forms::write_whole(self.client, &response, &self.reply, &mut self.out);
+                }
+                Err(fault) => self.progress.fault = Some(fault),
+            }
+        }
+        (self.ending(), &self.out)
+    }
+
+    /// Ends the client's stream with an error in place of what the provider did not send.
+    pub fn break_off(&mut self, text: &'static str) -> &[u8] {
+        self.out.clear();
+        let fault = Fault::new(Class::Transient, FaultKind::Incomplete, text);
+        self.progress.pass(
+            Event::Failed(Cow::Owned(fault)),
+            &mut self.sink,
+            &mut self.out,
+        );
+        &self.out
+    }
+
+    /// Takes over what one call of several gave, when its body has come whole and another call follows.
+    ///
+    /// # Errors
+    /// If that body was no answer.
+    pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
+        if let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &mut self.source) {
+            join(all, forms::read_embeddings(self.form, body, headers)?);
+            body.clear();
+        }
+        Ok(())
+    }
+
+    fn write_vectors(&mut self, headers: &HeaderMap) {
+        let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &self.source) else {
+            return;
+        };
+        if self.progress.fault.is_some() {
+            return;
+        }
+        match forms::read_embeddings(self.form, body, headers) {
+            Ok(last) => {
+                join(all, last);
+                self.progress.usage = all.usage;
+                self.progress.ended = true;
+                forms::write_embeddings(self.client, all, &self.reply, &mut self.out);
+            }
+            Err(fault) => self.progress.fault = Some(fault),
+        }
+    }
+
+    /// Whether the client's answer has begun: until then another backend may be tried. A whole answer begins when it
+    /// is whole.
+    pub fn begun(&self) -> bool {
+        self.streams() && (self.progress.content_events > 0 || self.progress.finished)
+    }
+
+    /// Whether the answer is over, though bytes may still come.
+    pub fn over(&self) -> bool {
+        self.progress.ended || self.progress.fault.is_some()
+    }
+
+    /// Whether the gateway ended it, so that the connection has to be closed.
+    pub fn cut(&self) -> bool {
+        self.progress.cut
+    }
+
+    pub fn fault(&self) -> Option<&Fault> {
+        self.progress.fault.as_ref()
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.progress.usage
+    }
+
+    /// Events that carried content.
+    pub fn content_events(&self) -> u64 {
+        self.progress.content_events
+    }
+
+    fn ending(&self) -> Ending {
+        match self.progress.fault {
+            Some(_) => Ending::Failed,
+            None => Ending::Complete,
+        }
+    }
+}
+
+fn join(all: &mut Embeddings, more: Embeddings) {
+    all.vectors.extend(more.vectors);
+    let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+    };
+    let usage = Usage {
+        prompt: sum(all.usage.prompt, more.usage.prompt),
+        total_duration: sum(all.usage.total_duration, more.usage.total_duration),
+        load_duration: sum(all.usage.load_duration, more.usage.load_duration),
+        ..more.usage
+    };
+    all.usage = usage;
+}
+
+impl Progress {
+    /// Passes an event on, put right where providers differ in what they mean.
+    fn pass(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
+        if self.ended || self.fault.is_some() {
+            return;
+        }
+        match event {
+            Event::Text(text) if self.stops.is_some() => self.pass_text(&text, sink, out),
+            Event::Finish { reason, stop } => {
+                self.release_held(sink, out);
+                let reason = match reason {
+                    // Ollama and Gemini say `stop` after a call as well.
+                    Finish::Stop if self.calls => Finish::ToolCalls,
+                    other => other,
+                };
+                self.finished = true;
+                sink.event(&Event::Finish { reason, stop }, out);
+            }
+            event => {
+                match &event {
+                    Event::ToolStart { .. } | Event::ToolCall { .. } => {
+                        self.release_held(sink, out);
+                        self.calls = true;
+                    }
+                    Event::Usage(usage) => self.usage.update(usage),
+                    Event::End => self.ended = true,
+                    Event::Failed(fault) => self.fault = Some(fault.clone().into_owned()),
+                    _ => {}
+                }
+                self.content_events += u64::from(event.is_content() && !self.ended);
+                sink.event(&event, out);
+            }
+        }
+    }
+
+    fn pass_text(&mut self, text: &Text<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
+        let Some(stops) = &mut self.stops else {
+            return;
+        };
+        let (passed, met) = match stops.feed(text) {
+            Passed::Text(passed) => (passed, None),
+            Passed::Stopped(passed, index) => (passed, Some(index)),
+        };
+        let met = met.map(|index| Text::plain(stops.string(index)).into_owned());
+        if !passed.is_empty() {
+            self.content_events += 1;
+            sink.event(&Event::Text(Text::plain(&passed)), out);
+        }
+        if let Some(stop) = met {
+            self.finished = true;
+            self.ended = true;
+            self.cut = true;
+            let reason = Finish::Stop;
+            sink.event(
+                &Event::Finish {
+                    reason,
+                    stop: Some(stop),
+                },
+                out,
+            );
+            sink.event(&Event::Usage(self.usage), out);
+            sink.event(&Event::End, out);
+        }
+    }
+
+    fn release_held(&mut self, sink: &mut Sink, out: &mut Vec<u8>) {
+        let held = self.stops.as_mut().map(Stops::finish).unwrap_or_default();
+        if !held.is_empty() {
+            sink.event(&Event::Text(Text::plain(&held)), out);
+        }
+    }
+}
+
+impl Sink {
+    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Sink::Stream(encoder) => encoder.event(event, out),
+            Sink::Whole(assembler) => assembler.event(event),
+            Sink::Vectors(..) => {}
+        }
+    }
+}

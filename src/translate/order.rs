@@ -1,0 +1,124 @@
+//! A provider's request, made from a client's.
+
+use super::answer::Translation;
+use super::forms::{self, ClientForm, Form};
+use crate::dialect::exchange::{Outgoing, Reply, Target};
+use crate::ir::{Dropped, Refused};
+use crate::settings::{Fidelity, ProviderKind};
+
+/// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens an
+/// hour): such an answer is streamed to the gateway and gathered here.
+const LONGEST_UNSTREAMED: u64 = 21_333;
+
+/// What is to be translated.
+#[derive(Clone, Copy, Debug)]
+pub struct Translating<'a> {
+    pub client: ClientForm,
+    pub form: Form,
+    pub body: &'a [u8],
+    /// Whether the client gets a stream.
+    pub streams: bool,
+    pub fidelity: Fidelity,
+}
+
+/// A request for a provider and what will read its answer.
+pub struct Order {
+    pub outgoing: Outgoing,
+    /// Further requests whose answers belong to the same, in order; embeddings beyond a provider's batch.
+    pub more: Vec<Outgoing>,
+    pub translation: Box<Translation>,
+    /// What the provider cannot express, for `X-Remuda-Dropped`.
+    pub dropped: Dropped,
+}
+
+/// Makes the request. `target.stream` is decided here.
+///
+/// # Errors
+/// If the body is no request of the client's format, or cannot be said in the provider's.
+pub fn order(
+    translating: &Translating<'_>,
+    target: Target<'_>,
+    reply: Reply,
+) -> Result<Order, Refused> {
+    match translating.client.embeds() {
+        true => embeddings(translating, target, reply),
+        false => chat(translating, target, reply),
+    }
+}
+
+fn chat(
+    translating: &Translating<'_>,
+    target: Target<'_>,
+    mut reply: Reply,
+) -> Result<Order, Refused> {
+    let Translating {
+        client,
+        form,
+        streams,
+        ..
+    } = *translating;
+    let mut request = forms::read_chat(client, translating.body)?;
+    request.stream = streams;
+    reply.include_usage = request.include_usage;
+    let long = request
+        .max_tokens
+        .is_none_or(|tokens| tokens > LONGEST_UNSTREAMED);
+    let streamed = streams || (target.provider.kind == ProviderKind::Anthropic && long);
+    let target = Target {
+        stream: streamed,
+        ..target
+    };
+    let mut dropped = request.dropped.clone();
+    let mut outgoing = forms::write_chat(form, request, &target)?;
+    dropped.merge(&outgoing.dropped);
+    faithful(translating.fidelity, &dropped, target.provider.kind)?;
+    let translation = Translation::chat(client, form, reply, &mut outgoing, streamed, streams);
+    Ok(Order {
+        outgoing,
+        more: Vec::new(),
+        translation: Box::new(translation),
+        dropped,
+    })
+}
+
+fn embeddings(
+    translating: &Translating<'_>,
+    target: Target<'_>,
+    mut reply: Reply,
+) -> Result<Order, Refused> {
+    let (request, base64) = forms::read_embed(translating.client, translating.body)?;
+    reply.base64 = base64;
+    let mut dropped = request.dropped.clone();
+    let mut calls = forms::write_embed(translating.form, request, &target)?;
+    for call in &calls {
+        dropped.merge(&call.dropped);
+    }
+    faithful(translating.fidelity, &dropped, target.provider.kind)?;
+    if calls.is_empty() {
+        return Err(Refused::field("input", "input is empty"));
+    }
+    let more = calls.split_off(1);
+    let outgoing = calls.swap_remove(0);
+    let translation = Translation::vectors(translating.client, translating.form, reply);
+    Ok(Order {
+        outgoing,
+        more,
+        translation: Box::new(translation),
+        dropped,
+    })
+}
+
+fn faithful(fidelity: Fidelity, dropped: &Dropped, kind: ProviderKind) -> Result<(), Refused> {
+    if fidelity == Fidelity::Lenient || dropped.is_empty() {
+        return Ok(());
+    }
+    Err(Refused {
+        text: format!(
+            "{} cannot be expressed for this model's provider ({}), and routing.fidelity is strict",
+            dropped.fields().join(", "),
+            kind.name()
+        )
+        .into(),
+        param: dropped.fields().first().copied(),
+    })
+}

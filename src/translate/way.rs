@@ -1,0 +1,150 @@
+//! Whether a request can go to a provider as it is, and in which of the provider's formats if not.
+
+use super::forms::{ClientForm, Form};
+use crate::dialect::ollama::Operation;
+use crate::facts::{ChatCompletions, ModelFacts};
+use crate::ir::Refused;
+use crate::settings::{ChatApi, Provider, ProviderKind};
+
+/// How a request is brought to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The provider speaks the client's format: bytes pass untouched, but for the model's name.
+    Same,
+    /// Through the neutral model.
+    Across(ClientForm, Form),
+}
+
+/// What the choice depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    pub operation: Operation,
+    pub provider: &'a Provider,
+    pub facts: &'a ModelFacts,
+    /// The request offers tools.
+    pub tools: bool,
+    /// Text is to be continued or filled in rather than answered: `raw`, `suffix`, a template.
+    pub raw: bool,
+}
+
+/// The way to this provider.
+///
+/// # Errors
+/// If the provider has nothing of the kind.
+pub fn way(question: &Question<'_>) -> Result<Way, Refused> {
+    let Question {
+        operation,
+        provider,
+        ..
+    } = *question;
+    if is_native(question) {
+        return Ok(Way::Same);
+    }
+    let Some(client) = ClientForm::of(operation) else {
+        return Err(Refused::new(format!(
+            "{} is not available from provider {}, which is of kind {}",
+            operation.name(),
+            provider.name,
+            provider.kind.name()
+        )));
+    };
+    let form = match client.embeds() {
+        true => embedding_form(provider.kind),
+        false => chat_form(question, client),
+    };
+    form.map(|form| Way::Across(client, form)).ok_or_else(|| {
+        Refused::new(format!(
+            "provider {} has no embeddings; send this to a model of another provider",
+            provider.name
+        ))
+    })
+}
+
+/// Whether the provider serves the operation itself, in the client's own format.
+fn is_native(question: &Question<'_>) -> bool {
+    use Operation::*;
+    let operation = question.operation;
+    match question.provider.kind {
+        ProviderKind::Ollama => matches!(
+            operation,
+            Chat | Generate
+                | Embed
+                | Embeddings
+                | OpenAiImages
+                | OpenAiImageEdits
+                | AudioTranscriptions
+        ),
+        ProviderKind::OpenAi | ProviderKind::Azure => match operation {
+            OpenAiChat => !wants_responses(question),
+            OpenAiResponses => question.provider.chat_api != ChatApi::Chat,
+            OpenAiCompletions | OpenAiEmbeddings | OpenAiImages | OpenAiImageEdits
+            | AudioTranscriptions => true,
+            _ => false,
+        },
+        ProviderKind::OpenAiCompatible => match operation {
+            OpenAiChat => question.provider.chat_api != ChatApi::Responses,
+            OpenAiResponses => question.provider.chat_api == ChatApi::Responses,
+            OpenAiCompletions | OpenAiEmbeddings | OpenAiImages | OpenAiImageEdits
+            | AudioTranscriptions => true,
+            _ => false,
+        },
+        ProviderKind::OpenRouter => {
+            matches!(operation, OpenAiChat | OpenAiCompletions | OpenAiEmbeddings)
+        }
+        ProviderKind::Anthropic => matches!(operation, AnthropicMessages | AnthropicCountTokens),
+        // Perplexity's Responses API refuses any field that it does not know, so nothing passes unread.
+        ProviderKind::Perplexity | ProviderKind::Google | ProviderKind::Bedrock => false,
+    }
+}
+
+fn wants_responses(question: &Question<'_>) -> bool {
+    match question.provider.chat_api {
+        ChatApi::Chat => false,
+        ChatApi::Responses => true,
+        ChatApi::Auto => match question.facts.chat_completions {
+            ChatCompletions::All => false,
+            ChatCompletions::NoToolsWhileReasoning => question.tools,
+            ChatCompletions::Never => true,
+        },
+    }
+}
+
+fn chat_form(question: &Question<'_>, client: ClientForm) -> Option<Form> {
+    let completes = question.raw || client == ClientForm::OpenAiCompletions;
+    Some(match question.provider.kind {
+        ProviderKind::Ollama if completes => Form::OllamaGenerate,
+        ProviderKind::Ollama => Form::OllamaChat,
+        ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenAiCompatible
+            if question.raw =>
+        {
+            Form::OpenAiCompletions
+        }
+        ProviderKind::OpenAi | ProviderKind::Azure if wants_responses(question) => {
+            Form::OpenAiResponses
+        }
+        ProviderKind::OpenAiCompatible if question.provider.chat_api == ChatApi::Responses => {
+            Form::OpenAiResponses
+        }
+        ProviderKind::OpenAi
+        | ProviderKind::Azure
+        | ProviderKind::OpenAiCompatible
+        | ProviderKind::OpenRouter => Form::OpenAiChat,
+        ProviderKind::Perplexity => Form::OpenAiResponses,
+        ProviderKind::Anthropic => Form::AnthropicMessages,
+        ProviderKind::Google => Form::GoogleContent,
+        ProviderKind::Bedrock => Form::BedrockConverse,
+    })
+}
+
+fn embedding_form(kind: ProviderKind) -> Option<Form> {
+    match kind {
+        ProviderKind::Ollama => Some(Form::OllamaEmbed),
+        ProviderKind::OpenAi
+        | ProviderKind::Azure
+        | ProviderKind::OpenAiCompatible
+        | ProviderKind::OpenRouter => Some(Form::OpenAiEmbeddings),
+        ProviderKind::Google => Some(Form::GoogleEmbed),
+        ProviderKind::Bedrock => Some(Form::BedrockEmbed),
+        ProviderKind::Anthropic | ProviderKind::Perplexity => None,
+    }
+}
