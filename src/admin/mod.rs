@@ -6,6 +6,7 @@ mod hosted;
 mod listing;
 mod pages;
 mod service;
+mod services;
 
 pub use gauges::refresh;
 pub use listing::{Listed, models};
@@ -13,3 +14,4 @@ pub use pages::{
     Page, backends, healthy_backends, openai_model, openai_models, ps, root, tags, version,
 };
 pub use service::{Accepting, AdminService};
+pub use services::{anthropic_model, anthropic_models, estimated_tokens, pulled, show};

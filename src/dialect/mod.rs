@@ -1,6 +1,7 @@
 //! One directory per wire format: its routes, what routing needs of a request, and what is learned
 //! from an answer that passes.
 
+pub mod anthropic;
 pub mod bedrock;
 pub mod clean;
 pub mod exchange;

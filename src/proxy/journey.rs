@@ -57,7 +57,7 @@ impl Gateway {
         if operation.is_management() {
             return Box::pin(self.manage(session, ctx, framing, operation)).await;
         }
-        match self.local_answer(operation) {
+        match self.local_answer(session, operation) {
             Some(answer) => self.reply(session, ctx, framing, answer).await,
             None => Box::pin(self.look_up(session, ctx, framing, operation)).await,
         }
@@ -104,6 +104,10 @@ impl Gateway {
         let named = self.named(name);
         if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
+        }
+        if let Some(page) = self.answered_for_service(operation, &facts, &named, &body.bytes) {
+            ctx.inbound.model = named.model;
+            return self.reply(session, ctx, framing, page).await;
         }
         ctx.inbound.streams = facts.streams(operation);
         let spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;

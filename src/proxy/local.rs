@@ -15,10 +15,13 @@ use super::failure::{Failure, Stop};
 use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
+use super::naming::Named;
 use crate::admin::{self, Page};
-use crate::dialect::ollama::{self, Operation};
+use crate::admission::Wanted;
+use crate::dialect::ollama::{self, Operation, RequestFacts};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
+use crate::settings::ProviderKind;
 
 impl Gateway {
     /// The endpoints of the port-range balancer, on the client listener as they were there.
@@ -48,8 +51,11 @@ impl Gateway {
     }
 
     /// What is answered from the fleet's state, without asking a backend.
-    pub(super) fn local_answer(&self, operation: Operation) -> Option<Page> {
+    pub(super) fn local_answer(&self, session: &Session, operation: Operation) -> Option<Page> {
         match operation {
+            Operation::OpenAiModels if speaks_anthropic(session) => {
+                Some(admin::anthropic_models(&self.listed_names()))
+            }
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
             Operation::OpenAiModels => Some(admin::openai_models(&self.fleet)),
@@ -57,6 +63,24 @@ impl Gateway {
             Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
             _ => None,
         }
+    }
+
+    /// Names of all models of healthy backends, in their order.
+    fn listed_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .fleet
+            .snapshot()
+            .iter()
+            .filter(|backend| backend.healthy())
+            .flat_map(|backend| {
+                let inventory = backend.inventory();
+                let names = inventory.models.iter().map(|(_, entry)| entry.name.clone());
+                names.collect::<Vec<_>>()
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Sends a page.
@@ -72,6 +96,37 @@ impl Gateway {
         ctx.outcome.bytes =
             client::respond(&mut session.downstream_session, framing, head, page.body).await?;
         Ok(())
+    }
+
+    /// What a service need not be asked: how many tokens a text has, where only an estimate can be had, and to load a
+    /// model.
+    pub(super) fn answered_for_service(
+        &self,
+        operation: Operation,
+        facts: &RequestFacts<'_>,
+        named: &Named,
+        body: &[u8],
+    ) -> Option<Page> {
+        let counts = operation == Operation::AnthropicCountTokens;
+        let loads = facts.empty_input && operation.streams_by_default();
+        if !counts && !loads {
+            return None;
+        }
+        let service = self.service_for(named, &facts.model);
+        if loads {
+            service?;
+            return Some(Page::raw_json(ollama::loaded(
+                operation,
+                &facts.model,
+                facts.keep_alive_zero,
+                std::time::SystemTime::now(),
+            )));
+        }
+        let counted = service.is_some_and(|(provider, _)| {
+            provider.settings.kind == ProviderKind::Anthropic
+        });
+        let known = named.wanted != Wanted::Unlisted;
+        (known && !counted).then(|| admin::estimated_tokens(body))
     }
 
     /// `/api/show`, `/v1/models/:model`: any backend that has the model.
@@ -90,15 +145,28 @@ impl Gateway {
         if name.is_empty() {
             return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
         }
-        let not_found = || {
-            Failure::new(
+        let not_found = || Failure {
+            api_code: Some("model_not_found"),
+            ..Failure::new(
                 404,
                 "model_not_found",
                 ollama::model_not_found(operation, &name),
             )
         };
-        let model = self.fleet.models().lookup(&name).ok_or_else(not_found)?;
-        ctx.inbound.model = Some(model);
+        let named = self.named(&name);
+        ctx.inbound.model = named.model;
+        if let Some((provider, own)) = self.service_for(&named, &name) {
+            let facts = self.facts.find(provider.settings.kind, &own);
+            let page = match operation {
+                Operation::OpenAiModel if speaks_anthropic(session) => {
+                    admin::anthropic_model(&name)
+                }
+                Operation::OpenAiModel => admin::openai_model(&name, &provider.name),
+                _ => admin::show(&own, &provider.name, facts),
+            };
+            return self.reply(session, ctx, framing, page).await;
+        }
+        let model = named.model.ok_or_else(not_found)?;
         if self.server_for(Some(model), &[]).is_none() {
             return Err(not_found().into());
         }
@@ -200,6 +268,14 @@ impl Gateway {
         let failure = Failure::new(403, "management_off", ollama::MANAGE_REFUSED);
         Err(closing_with_body(session, failure))
     }
+}
+
+/// OpenAI's and Anthropic's clients ask for models at the same path; only Anthropic's say their version.
+pub(super) fn speaks_anthropic(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .contains_key(heads::ANTHROPIC_VERSION)
 }
 
 fn page_head(page: &Page, ctx: &Ctx) -> pingora::Result<ResponseHeader> {

@@ -19,7 +19,7 @@ use super::failure::{Failure, Stop};
 use super::heads;
 use super::journey::closing_with_body;
 use super::upstream::{Connections, Upstream};
-use crate::admin::Page;
+use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
 
@@ -43,7 +43,13 @@ impl Gateway {
         framing: &Framing,
         operation: Operation,
     ) -> Result<(), Stop> {
-        self.may_manage(session)?;
+        let mut providers = self.fleet.providers();
+        // To pull a service's model changes nothing, so it needs no permission; which model it is, the body says.
+        let may_be_service = operation == Operation::Pull
+            && providers.any(|provider| !provider.settings.kind.is_fleet());
+        if !may_be_service {
+            self.may_manage(session)?;
+        }
         let pinned = self
             .pinned(session)
             .map_err(|failure| closing_with_body(session, failure))?;
@@ -54,6 +60,14 @@ impl Gateway {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
             _ => &*facts.model,
         };
+        if may_be_service {
+            let named = self.named(model);
+            if self.service_for(&named, model).is_some() {
+                let page = admin::pulled(model, facts.streams(operation));
+                return self.reply(session, ctx, framing, page).await;
+            }
+            self.may_manage(session)?;
+        }
         let targets = match pinned {
             Some(id) => self.fleet.backend(id).into_iter().collect(),
             None => self.concerned(operation, model)?,

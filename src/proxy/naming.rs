@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Gateway;
 use crate::admission::Wanted;
+use crate::fleet::Provider;
 use crate::ids::{BackendId, ModelId};
 
 /// What a client's name for a model stands for.
@@ -145,6 +146,36 @@ impl Gateway {
                 false => self.at_provider(&provider.name, own),
             }
         })
+    }
+
+    /// The service that serves this name, and its own name for it; `None` if Ollama servers do, or nobody.
+    pub(super) fn service_for(&self, named: &Named, name: &str) -> Option<(Arc<Provider>, String)> {
+        if let Some(index) = named.provider {
+            let provider = self.fleet.providers().nth(index)?;
+            if provider.settings.kind.is_fleet() {
+                return None;
+            }
+            let own = named.own.as_deref().map(str::to_owned);
+            let own = own.or_else(|| self.own_of(named.model?, index));
+            return Some((Arc::clone(provider), own.unwrap_or_else(|| name.to_owned())));
+        }
+        let model = named.model?;
+        let snapshot = self.fleet.snapshot();
+        let mut having = snapshot.iter().filter(|backend| backend.has(model));
+        let service = having.clone().find(|backend| !backend.provider.settings.kind.is_fleet())?;
+        if having.any(|backend| backend.provider.settings.kind.is_fleet()) {
+            return None;
+        }
+        let own = service.own_name(model)?;
+        Some((Arc::clone(&service.provider), String::from(&*own)))
+    }
+
+    fn own_of(&self, model: ModelId, provider: usize) -> Option<String> {
+        let snapshot = self.fleet.snapshot();
+        let backend = snapshot
+            .iter()
+            .find(|backend| backend.provider.index == provider && backend.has(model))?;
+        backend.own_name(model).map(|own| String::from(&*own))
     }
 
     /// The backends that a request for this name must not go to.

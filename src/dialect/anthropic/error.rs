@@ -1,0 +1,134 @@
+//! Anthropic's errors, and what can be done about each.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::ir::{Class, Fault, FaultKind};
+use crate::wire::json::write_string;
+
+/// Bytes of a provider's own words that are passed on.
+const LONGEST_MESSAGE: usize = 500;
+
+#[derive(Deserialize)]
+struct Body {
+    error: Option<Error>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Error {
+    r#type: String,
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    error_code: Option<String>,
+}
+
+/// What an error answer means.
+pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    let error = serde_json::from_slice::<Body>(body)
+        .ok()
+        .and_then(|body| body.error)
+        .unwrap_or_default();
+    let (class, kind) = meaning(status, &error);
+    let message = words(&error, status);
+    Fault::new(class, kind, message).after(retry_after(headers))
+}
+
+/// An error that came in place of an event.
+pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
+    let error: Error = error
+        .and_then(|error| serde_json::from_str(error.get()).ok())
+        .unwrap_or_default();
+    let status = match error.r#type.as_str() {
+        "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "billing_error" => 402,
+        "permission_error" => 403,
+        "not_found_error" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error" => 429,
+        "timeout_error" => 504,
+        "overloaded_error" => 529,
+        _ => 500,
+    };
+    let (class, kind) = meaning(status, &error);
+    Fault::new(class, kind, words(&error, status))
+}
+
+fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
+    let message = error.message.to_ascii_lowercase();
+    let code = error
+        .details
+        .as_ref()
+        .and_then(|details| details.error_code.as_deref())
+        .unwrap_or_default();
+    match status {
+        400 if message.contains("credit balance") || message.contains("spend limit") => {
+            (Class::Route, FaultKind::Billing)
+        }
+        400 | 413 if message.contains("prompt is too long") => {
+            (Class::Route, FaultKind::ContextLength)
+        }
+        400 | 405 | 409 | 422 => (Class::Permanent, FaultKind::InvalidRequest),
+        401 | 403 => (Class::Route, FaultKind::Credentials),
+        402 => (Class::Route, FaultKind::Billing),
+        404 => (Class::Route, FaultKind::ModelNotFound),
+        413 => (Class::Permanent, FaultKind::TooLarge),
+        429 if code.ends_with("spend_limit_reached") => (Class::Route, FaultKind::Billing),
+        429 => (Class::Capacity, FaultKind::RateLimit),
+        503 | 529 => (Class::Capacity, FaultKind::Overloaded),
+        408 | 504 => (Class::Transient, FaultKind::Timeout),
+        500.. => (Class::Transient, FaultKind::Server),
+        _ => (Class::Route, FaultKind::Garbled),
+    }
+}
+
+/// The provider's words, or the status where it has none (its edge may answer with a page).
+fn words(error: &Error, status: u16) -> String {
+    if error.message.is_empty() {
+        return format!("the provider answered with status {status}");
+    }
+    error.message.chars().take(LONGEST_MESSAGE).collect()
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get("retry-after")?.to_str().ok()?;
+    seconds
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// Appends `{"type":"error","error":{…}}`, as a client reads it.
+pub(super) fn write(fault: &Fault, out: &mut Vec<u8>) {
+    let kind = match fault.kind {
+        FaultKind::InvalidRequest
+        | FaultKind::ContextLength
+        | FaultKind::ContentFilter
+        | FaultKind::Unsupported => "invalid_request_error",
+        FaultKind::TooLarge => "request_too_large",
+        FaultKind::ModelNotFound => "not_found_error",
+        FaultKind::RateLimit => "rate_limit_error",
+        FaultKind::Overloaded => "overloaded_error",
+        FaultKind::Timeout => "timeout_error",
+        FaultKind::Credentials
+        | FaultKind::Billing
+        | FaultKind::Server
+        | FaultKind::Incomplete
+        | FaultKind::Garbled => "api_error",
+    };
+    out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"message\":");
+    write_string(&fault.message, out);
+    out.extend_from_slice(b"}}");
+}

@@ -1,0 +1,20 @@
+//! Anthropic's Messages API, spoken to clients and to providers.
+
+mod encode;
+mod error;
+mod read;
+mod stream;
+mod turns;
+mod usage;
+mod whole;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use encode::encoder;
+pub use error::fault;
+pub use read::read_chat;
+pub use stream::{decoder, read_whole};
+pub use whole::write_whole;
+pub use write::write_chat;

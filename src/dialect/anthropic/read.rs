@@ -1,0 +1,418 @@
+//! What a client asks for.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::dialect::signature;
+use crate::ir::{
+    ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused, Role,
+    Sampling, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+};
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    messages: Option<Vec<Turn<'a>>>,
+    system: Option<&'a RawValue>,
+    max_tokens: Option<i64>,
+    stream: Option<bool>,
+    stop_sequences: Option<Vec<Text<'a>>>,
+    tools: Option<Vec<ToolField<'a>>>,
+    tool_choice: Option<Choice<'a>>,
+    thinking: Option<ThinkingField<'a>>,
+    output_config: Option<OutputConfig<'a>>,
+    metadata: Option<Metadata<'a>>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<i64>,
+    // What follows changes the answer and has no place in the neutral model.
+    container: Option<&'a RawValue>,
+    mcp_servers: Option<&'a RawValue>,
+    context_management: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Turn<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    content: Option<&'a RawValue>,
+}
+
+/// A block of any kind: the fields of all.
+#[derive(Deserialize)]
+pub(super) struct Block<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    text: Option<Text<'a>>,
+    source: Option<Source<'a>>,
+    title: Option<Text<'a>>,
+    id: Option<Text<'a>>,
+    name: Option<Text<'a>>,
+    input: Option<Json<'a>>,
+    tool_use_id: Option<Text<'a>>,
+    content: Option<&'a RawValue>,
+    is_error: Option<bool>,
+    thinking: Option<Text<'a>>,
+    signature: Option<Text<'a>>,
+    data: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Source<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    media_type: Option<Cow<'a, str>>,
+    data: Option<Text<'a>>,
+    url: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ToolField<'a> {
+    #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
+    name: Text<'a>,
+    description: Option<Text<'a>>,
+    input_schema: Option<Json<'a>>,
+    strict: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    name: Option<Text<'a>>,
+    disable_parallel_tool_use: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ThinkingField<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    budget_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct OutputConfig<'a> {
+    #[serde(borrow)]
+    effort: Option<Cow<'a, str>>,
+    format: Option<FormatField<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FormatField<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    schema: Option<Json<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    user_id: Option<Text<'a>>,
+}
+
+/// Reads a request that another format will carry.
+///
+/// # Errors
+/// If it is wrong, or asks for what no other format can say.
+pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let max_tokens = match body.max_tokens {
+        None => return Err(Refused::field("max_tokens", "max_tokens: Field required")),
+        Some(tokens) => u64::try_from(tokens)
+            .ok()
+            .filter(|tokens| *tokens > 0)
+            .ok_or_else(|| Refused::field("max_tokens", "max_tokens: must be at least 1"))?,
+    };
+    let mut dropped = Dropped::default();
+    dropped.add_if(body.container.is_some(), "container");
+    dropped.add_if(body.mcp_servers.is_some(), "mcp_servers");
+    dropped.add_if(body.context_management.is_some(), "context_management");
+    let mut messages = Vec::new();
+    if let Some(system) = body.system {
+        let parts = parts(system, Role::System, &mut dropped)?;
+        messages.push(Message::new(Role::System, parts));
+    }
+    for turn in body.messages.unwrap_or_default() {
+        messages.push(message(turn, &mut dropped)?);
+    }
+    if messages.iter().all(|message| message.role == Role::System) {
+        return Err(Refused::field(
+            "messages",
+            "messages: at least one message is required",
+        ));
+    }
+    let (tool_choice, parallel_tool_calls) = choice(body.tool_choice)?;
+    let thinking = thinking(body.thinking.as_ref(), body.output_config.as_ref())?;
+    Ok(ChatRequest {
+        stream: body.stream.unwrap_or(false),
+        include_usage: true,
+        messages,
+        completion: None,
+        tools: tools(body.tools.unwrap_or_default(), &mut dropped),
+        tool_choice,
+        parallel_tool_calls,
+        max_tokens: Some(max_tokens),
+        sampling: Sampling {
+            temperature: body.temperature,
+            top_p: body.top_p,
+            top_k: body.top_k,
+            ..Sampling::default()
+        },
+        stop: body.stop_sequences.unwrap_or_default(),
+        format: format(body.output_config)?,
+        thinking,
+        logprobs: None,
+        user: body.metadata.and_then(|metadata| metadata.user_id),
+        dropped,
+    })
+}
+
+fn malformed(error: &serde_json::Error) -> Refused {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    Refused::new(match error.classify() {
+        serde_json::error::Category::Data => {
+            format!("a field of the body has the wrong type or is missing ({place})")
+        }
+        _ => format!("the body is not valid JSON ({place})"),
+    })
+}
+
+fn message<'a>(turn: Turn<'a>, dropped: &mut Dropped) -> Result<Message<'a>, Refused> {
+    let role = match &*turn.role {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        _ => {
+            return Err(Refused::field(
+                "messages",
+                "messages: roles must be user, assistant or system",
+            ));
+        }
+    };
+    let content = turn
+        .content
+        .ok_or_else(|| Refused::field("messages", "messages: content is required"))?;
+    Ok(Message::new(role, parts(content, role, dropped)?))
+}
+
+/// A string or blocks.
+fn parts<'a>(
+    content: &'a RawValue,
+    role: Role,
+    dropped: &mut Dropped,
+) -> Result<Vec<Part<'a>>, Refused> {
+    if let Some(text) = Text::of(content) {
+        return Ok(vec![Part::Text(text)]);
+    }
+    let blocks: Vec<Block<'a>> = serde_json::from_str(content.get()).map_err(|_| {
+        Refused::field(
+            "messages",
+            "messages: content must be a string or a list of content blocks",
+        )
+    })?;
+    let mut parts = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if let Some(part) = part(block, role, dropped)? {
+            parts.push(part);
+        }
+    }
+    Ok(parts)
+}
+
+fn part<'a>(
+    block: Block<'a>,
+    role: Role,
+    dropped: &mut Dropped,
+) -> Result<Option<Part<'a>>, Refused> {
+    let missing = |what: &'static str| Refused::field("messages", what);
+    Ok(Some(match &*block.r#type {
+        "text" => Part::Text(
+            block
+                .text
+                .ok_or_else(|| missing("messages: a text block has no text"))?,
+        ),
+        "image" => Part::Image(image(block.source)?),
+        "document" => document(block)?,
+        "tool_use" => {
+            let id = block.id.map(signature::unpack);
+            let (id, signature) = match id {
+                Some((id, signature)) => (Some(id), signature),
+                None => (None, None),
+            };
+            Part::ToolCall(ToolCall {
+                id,
+                name: block
+                    .name
+                    .ok_or_else(|| missing("messages: a tool_use block has no name"))?,
+                arguments: block
+                    .input
+                    .filter(Json::is_object)
+                    .unwrap_or_else(Json::empty_object),
+                signature,
+            })
+        }
+        "tool_result" => Part::ToolResult(ToolResult {
+            id: block.tool_use_id.map(|id| signature::unpack(id).0),
+            name: None,
+            parts: match block.content {
+                Some(content) => parts(content, role, dropped)?,
+                None => Vec::new(),
+            },
+            is_error: block.is_error.unwrap_or(false),
+        }),
+        "thinking" => Part::Thought(Thought {
+            text: block.thinking.unwrap_or_default(),
+            signature: block.signature.filter(|signature| !signature.is_empty()),
+            redacted: false,
+            id: None,
+        }),
+        "redacted_thinking" => Part::Thought(Thought {
+            text: Text::default(),
+            signature: block.data,
+            redacted: true,
+            id: None,
+        }),
+        // Server tools and their results, search results, uploads: only Anthropic knows them.
+        _ => {
+            dropped.add("messages.content");
+            return Ok(None);
+        }
+    }))
+}
+
+fn image(source: Option<Source<'_>>) -> Result<Image<'_>, Refused> {
+    let refused = |why: String| Refused::field("messages", format!("messages: {why}"));
+    let Some(source) = source else {
+        return Err(refused("an image has no source".into()));
+    };
+    match (&*source.r#type, source.data, source.url) {
+        ("base64", Some(data), _) => {
+            Image::from_base64(plain(data)).map_err(|bad| refused(bad.to_string()))
+        }
+        ("url", _, Some(url)) => {
+            Image::from_url(url, None).map_err(|bad| refused(bad.to_string()))
+        }
+        _ => Err(refused(
+            "this model's provider takes images as base64 or url, not as files".into(),
+        )),
+    }
+}
+
+fn document(block: Block<'_>) -> Result<Part<'_>, Refused> {
+    let refused = || {
+        Refused::field(
+            "messages",
+            "messages: this model's provider takes documents as base64 or text only",
+        )
+    };
+    let source = block.source.ok_or_else(refused)?;
+    match (&*source.r#type, source.data) {
+        ("base64", Some(data)) => Ok(Part::Document(Document {
+            name: block.title,
+            media_type: source.media_type.unwrap_or(Cow::Borrowed("application/pdf")),
+            data: plain(data),
+        })),
+        ("text", Some(text)) => Ok(Part::Text(text)),
+        _ => Err(refused()),
+    }
+}
+
+/// Base64 needs no escape; some writers escape its slashes all the same.
+fn plain(text: Text<'_>) -> Cow<'_, str> {
+    match text.as_escaped().contains('\\') {
+        true => Cow::Owned(text.decoded().into_owned()),
+        false => text.into_inner(),
+    }
+}
+
+fn tools<'a>(fields: Vec<ToolField<'a>>, dropped: &mut Dropped) -> Vec<Tool<'a>> {
+    let mut tools = Vec::with_capacity(fields.len());
+    for field in fields {
+        if field.r#type.as_deref().is_some_and(|kind| kind != "custom") {
+            // Run by Anthropic's servers, so no other provider has it.
+            dropped.add("tools");
+            continue;
+        }
+        tools.push(Tool {
+            name: field.name,
+            description: field.description,
+            parameters: field.input_schema,
+            strict: field.strict,
+        });
+    }
+    tools
+}
+
+fn choice(choice: Option<Choice<'_>>) -> Result<(ToolChoice<'_>, Option<bool>), Refused> {
+    let Some(choice) = choice else {
+        return Ok((ToolChoice::Auto, None));
+    };
+    let parallel = choice.disable_parallel_tool_use.map(|disable| !disable);
+    let wanted = match (&*choice.r#type, choice.name) {
+        ("auto", _) => ToolChoice::Auto,
+        ("any", _) => ToolChoice::Required,
+        ("none", _) => ToolChoice::None,
+        ("tool", Some(name)) => ToolChoice::Named(name),
+        _ => {
+            return Err(Refused::field(
+                "tool_choice",
+                "tool_choice: type must be auto, any, none, or tool with a name",
+            ));
+        }
+    };
+    Ok((wanted, parallel))
+}
+
+fn thinking(
+    thinking: Option<&ThinkingField<'_>>,
+    output: Option<&OutputConfig<'_>>,
+) -> Result<Option<Thinking>, Refused> {
+    let effort = output
+        .and_then(|output| output.effort.as_deref())
+        .map(|name| {
+            Effort::named(name).ok_or_else(|| {
+                Refused::field(
+                    "output_config",
+                    "output_config.effort: must be low, medium, high, xhigh or max",
+                )
+            })
+        })
+        .transpose()?;
+    let Some(thinking) = thinking else {
+        return Ok(effort.map(Thinking::Effort));
+    };
+    Ok(Some(match (&*thinking.r#type, thinking.budget_tokens) {
+        ("disabled", _) => Thinking::Off,
+        ("enabled", Some(tokens)) => Thinking::Budget(tokens),
+        ("enabled" | "adaptive" | "between_tools", _) => {
+            Thinking::Effort(effort.unwrap_or(Effort::High))
+        }
+        _ => {
+            return Err(Refused::field(
+                "thinking",
+                "thinking: type must be enabled, adaptive or disabled",
+            ));
+        }
+    }))
+}
+
+fn format(output: Option<OutputConfig<'_>>) -> Result<Format<'_>, Refused> {
+    let Some(format) = output.and_then(|output| output.format) else {
+        return Ok(Format::Text);
+    };
+    match (&*format.r#type, format.schema) {
+        ("json_schema", Some(schema)) => Ok(Format::Schema {
+            name: None,
+            description: None,
+            schema,
+            strict: Some(true),
+        }),
+        _ => Err(Refused::field(
+            "output_config",
+            "output_config.format: must be of type json_schema, with a schema",
+        )),
+    }
+}

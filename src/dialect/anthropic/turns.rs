@@ -1,0 +1,224 @@
+//! The turns of a request, as the provider takes them: blocks of which none is empty, thoughts first and signed, every call
+//! answered in the turn that follows.
+
+use crate::dialect::signature;
+use crate::ir::{
+    Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
+    drop_blank, merge_turns, pair_tool_results, start_with_user,
+};
+
+/// The longest name of a tool, and the longest id of a call.
+pub(super) const LONGEST_NAME: usize = 64;
+
+/// Puts the turns in the order that the provider asks for. System text is hoisted before.
+pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
+    for message in messages.iter_mut() {
+        message.parts.retain(|part| match part {
+            // Nobody else's thoughts are believed, and they must not become text.
+            Part::Thought(thought) => thought.signature.is_some(),
+            _ => true,
+        });
+        if message.role == Role::Assistant {
+            message
+                .parts
+                .sort_by_key(|part| !matches!(part, Part::Thought(_)));
+        }
+    }
+    drop_blank(messages);
+    pair_tool_results(messages);
+    drop_blank(messages);
+    merge_turns(messages);
+    start_with_user(messages, "Continue.");
+}
+
+/// Strips the white space at the end of a text that the model is to continue.
+pub(super) fn trim_last(messages: &mut [Message<'_>]) {
+    if let Some(message) = messages.last_mut()
+        && message.role == Role::Assistant
+        && let Some(Part::Text(text)) = message.parts.last_mut()
+    {
+        let decoded = text.decoded().into_owned();
+        let trimmed = decoded.trim_end();
+        if trimmed.len() < decoded.len() {
+            *text = Text::plain(trimmed).into_owned();
+        }
+    }
+}
+
+/// Appends `[{"role":…,"content":[…]},…]`.
+///
+/// # Errors
+/// For an image or a document that the provider does not take.
+pub(super) fn write(
+    messages: &[Message<'_>],
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    out.push(b'[');
+    for (index, message) in messages.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(match message.role {
+            Role::Assistant => b"{\"role\":\"assistant\",\"content\":[".as_slice(),
+            _ => b"{\"role\":\"user\",\"content\":[",
+        });
+        write_parts(&message.parts, names, out)?;
+        out.extend_from_slice(b"]}");
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn write_parts(
+    parts: &[Part<'_>],
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match part {
+            Part::Text(text) => {
+                out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
+                text.write(out);
+                out.push(b'}');
+            }
+            Part::Image(image) => write_image(image, out)?,
+            Part::Document(document) => write_document(document, out)?,
+            Part::Thought(thought) => {
+                let data = thought.signature.as_ref().map_or("", Text::as_escaped);
+                match thought.redacted {
+                    true => field_texts(&[("type", "redacted_thinking"), ("data", data)], out),
+                    false => field_texts(
+                        &[
+                            ("type", "thinking"),
+                            ("thinking", thought.text.as_escaped()),
+                            ("signature", data),
+                        ],
+                        out,
+                    ),
+                }
+            }
+            Part::ToolCall(call) => {
+                let id = id(call.id.as_ref(), names);
+                let name = names.sent(&call.name, LONGEST_NAME);
+                field_texts(
+                    &[
+                        ("type", "tool_use"),
+                        ("id", id.as_escaped()),
+                        ("name", name.as_escaped()),
+                    ],
+                    out,
+                );
+                out.pop();
+                out.extend_from_slice(b",\"input\":");
+                call.arguments.write(out);
+                out.push(b'}');
+            }
+            Part::ToolResult(result) => write_result(result, names, out)?,
+        }
+    }
+    Ok(())
+}
+
+/// Appends an object of texts that are escaped already.
+fn field_texts(fields: &[(&str, &str)], out: &mut Vec<u8>) {
+    for (index, (name, text)) in fields.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":\"");
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+    out.push(b'}');
+}
+
+fn id<'a>(id: Option<&Text<'a>>, names: &mut ToolNames) -> Text<'a> {
+    let id = id.cloned().unwrap_or_default();
+    names.sent(&signature::unpack(id).0, LONGEST_NAME)
+}
+
+fn write_result(
+    result: &ToolResult<'_>,
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let id = id(result.id.as_ref(), names);
+    field_texts(
+        &[("type", "tool_result"), ("tool_use_id", id.as_escaped())],
+        out,
+    );
+    out.pop();
+    if result.is_error {
+        out.extend_from_slice(b",\"is_error\":true");
+    }
+    let blank = |part: &&Part<'_>| matches!(part, Part::Text(text) if text.is_blank());
+    let parts: Vec<_> = result
+        .parts
+        .iter()
+        .filter(|part| !blank(part))
+        .cloned()
+        .collect();
+    if !parts.is_empty() {
+        out.extend_from_slice(b",\"content\":[");
+        write_parts(&parts, names, out)?;
+        out.push(b']');
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_image(image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+    match image {
+        Image::Base64 {
+            media_type: MediaType::Bmp | MediaType::Heic | MediaType::Avif,
+            ..
+        } => Err(Refused::field(
+            "messages",
+            "this model's provider takes images as PNG, JPEG, GIF or WebP",
+        )),
+        Image::Base64 {
+            media_type, data, ..
+        } => {
+            out.extend_from_slice(b"{\"type\":\"image\",\"source\":");
+            let fields = [
+                ("type", "base64"),
+                ("media_type", media_type.name()),
+                ("data", data),
+            ];
+            field_texts(&fields, out);
+            out.push(b'}');
+            Ok(())
+        }
+        Image::Url { url, .. } => {
+            out.extend_from_slice(b"{\"type\":\"image\",\"source\":");
+            field_texts(&[("type", "url"), ("url", url.as_escaped())], out);
+            out.push(b'}');
+            Ok(())
+        }
+    }
+}
+
+fn write_document(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+    if document.media_type != "application/pdf" {
+        return Err(Refused::field(
+            "messages",
+            "this model's provider takes documents as PDF or text, and no recordings",
+        ));
+    }
+    out.extend_from_slice(b"{\"type\":\"document\",\"source\":");
+    let fields = [
+        ("type", "base64"),
+        ("media_type", "application/pdf"),
+        ("data", &document.data),
+    ];
+    field_texts(&fields, out);
+    if let Some(name) = &document.name {
+        out.extend_from_slice(b",\"title\":");
+        name.write(out);
+    }
+    out.push(b'}');
+    Ok(())
+}

@@ -1,0 +1,495 @@
+//! A request as the provider takes it.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::turns::{self, LONGEST_NAME};
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::facts::{Ask, Capability, Effort, Parameter};
+use crate::ir::{
+    ChatRequest, Dropped, Format, Json, Message, Part, Refused, Role, Sampling, Text, Tool,
+    ToolChoice, ToolNames, hoist_system,
+};
+
+/// Tokens of an answer where neither the client nor the facts give a limit; the provider wants one.
+const DEFAULT_MAX_TOKENS: u64 = 4096;
+/// The provider's least budget.
+const LEAST_BUDGET: u64 = 1024;
+/// What stands for an answer that the model may not continue.
+const GO_ON: &str = "Continue.";
+
+/// Writes the request.
+///
+/// # Errors
+/// For what the provider has no way to say.
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Outgoing, Refused> {
+    if request
+        .completion
+        .as_ref()
+        .is_some_and(|completion| completion.raw || completion.suffix.is_some())
+    {
+        return Err(Refused::field(
+            "suffix",
+            "this model's provider answers chats only: it does not support insert or raw prompts",
+        ));
+    }
+    let mut dropped = Dropped::default();
+    let system = system(&mut request, target);
+    turns::arrange(&mut request.messages);
+    let ask = ask(&request, target);
+    prefill(&mut request.messages, target, ask, &mut dropped);
+    let limits = Limits::of(&request, target, ask);
+    let mut names = ToolNames::default();
+    let mut body = Vec::with_capacity(1024);
+    body.extend_from_slice(b"{\"model\":");
+    Text::plain(target.model).write(&mut body);
+    let _ = write!(body, ",\"max_tokens\":{}", limits.max_tokens);
+    if target.stream {
+        body.extend_from_slice(b",\"stream\":true");
+    }
+    if let Some(system) = &system {
+        body.extend_from_slice(b",\"system\":");
+        system.write(&mut body);
+    }
+    body.extend_from_slice(b",\"messages\":");
+    turns::write(&request.messages, &mut names, &mut body)?;
+    write_tools(&request, target, ask, &mut names, &mut dropped, &mut body);
+    write_thinking(&request.format, target, ask, &limits, &mut body);
+    write_sampling(&request.sampling, target, ask, &limits, &mut dropped, &mut body);
+    let stop = write_stop(&request.stop, &mut body);
+    if let Some(user) = &request.user {
+        body.extend_from_slice(b",\"metadata\":{\"user_id\":");
+        user.write(&mut body);
+        body.push(b'}');
+    }
+    body.push(b'}');
+    dropped.add_if(request.logprobs.is_some(), "logprobs");
+    Ok(Outgoing {
+        path: "/v1/messages".to_owned(),
+        body,
+        dropped,
+        names,
+        stop,
+        ..Outgoing::default()
+    })
+}
+
+/// All system text, and what takes the place of a JSON mode.
+fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Option<Text<'a>> {
+    let mut system = hoist_system(&mut request.messages);
+    let instruction = match &request.format {
+        Format::Text => None,
+        Format::Json => Some(Text::plain(
+            "Answer with one JSON object and nothing else: no words before or after it, no code fence.",
+        )),
+        Format::Schema { schema, .. } if !target.facts.can(Capability::JsonSchema) => {
+            let mut text = Text::plain(
+                "Answer with one JSON object that fits the following JSON Schema and nothing else: no words before or after it, no code fence. ",
+            );
+            text.push(&schema.to_text());
+            Some(text)
+        }
+        Format::Schema { .. } => None,
+    };
+    if let Some(instruction) = instruction {
+        match &mut system {
+            Some(system) => {
+                system.push(&Text::escaped(r"\n\n"));
+                system.push(&instruction);
+            }
+            None => system = Some(instruction),
+        }
+    }
+    system
+}
+
+/// What to say of thinking. Where the provider wants the thoughts of a turn that called tools back and they are not there,
+/// it cannot think in this request.
+fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> Ask {
+    let ask = target.facts.ask(request.thinking);
+    let unthought = |message: &Message<'_>| {
+        let has = |kind: fn(&Part<'_>) -> bool| message.parts.iter().any(kind);
+        has(|part| matches!(part, Part::ToolCall(_)))
+            && !has(|part| matches!(part, Part::Thought(_)))
+    };
+    let last = request
+        .messages
+        .iter()
+        .rev()
+        .find(|message| message.role == Role::Assistant);
+    let answers_tools = request.messages.last().is_some_and(|message| {
+        message
+            .parts
+            .iter()
+            .any(|part| matches!(part, Part::ToolResult(_)))
+    });
+    match ask {
+        Ask::Budget(_) | Ask::Automatic if answers_tools && last.is_some_and(unthought) => {
+            Ask::Nothing
+        }
+        ask => ask,
+    }
+}
+
+fn thinks(ask: Ask) -> bool {
+    !matches!(ask, Ask::Nothing | Ask::Off | Ask::Effort(Effort::None))
+}
+
+/// A last turn of the assistant's is to be continued, if the model does that.
+fn prefill(
+    messages: &mut Vec<Message<'_>>,
+    target: &Target<'_>,
+    ask: Ask,
+    dropped: &mut Dropped,
+) {
+    if messages
+        .last()
+        .is_none_or(|message| message.role != Role::Assistant)
+    {
+        return;
+    }
+    if target.facts.refuses(Parameter::Prefill, ask) || thinks(ask) {
+        dropped.add("prefill");
+        let parts = vec![Part::Text(Text::plain(GO_ON))];
+        messages.push(Message::new(Role::User, parts));
+    } else {
+        turns::trim_last(messages);
+    }
+}
+
+/// How much the model may write and think.
+struct Limits {
+    max_tokens: u64,
+    budget: Option<u64>,
+}
+
+impl Limits {
+    fn of(request: &ChatRequest<'_>, target: &Target<'_>, ask: Ask) -> Self {
+        let most = target.facts.max_output;
+        let within = |tokens: u64| most.map_or(tokens, |most| tokens.min(most));
+        let wanted = within(
+            request
+                .max_tokens
+                .or(most)
+                .unwrap_or(DEFAULT_MAX_TOKENS)
+                .max(1),
+        );
+        let Ask::Budget(budget) = ask else {
+            return Limits {
+                max_tokens: wanted,
+                budget: None,
+            };
+        };
+        let budget = u64::from(budget);
+        // Thinking counts against the limit, which the client meant for the answer.
+        let max_tokens = match request.max_tokens {
+            Some(tokens) => within(tokens.saturating_add(budget)),
+            None => within(wanted.max(budget.saturating_mul(2))),
+        };
+        let budget = budget.min(max_tokens.saturating_sub(1));
+        Limits {
+            max_tokens,
+            budget: (budget >= LEAST_BUDGET).then_some(budget),
+        }
+    }
+}
+
+fn write_thinking(
+    format: &Format<'_>,
+    target: &Target<'_>,
+    ask: Ask,
+    limits: &Limits,
+    body: &mut Vec<u8>,
+) {
+    let mut effort = None;
+    match ask {
+        Ask::Nothing => {}
+        Ask::Off | Ask::Effort(Effort::None) => {
+            body.extend_from_slice(b",\"thinking\":{\"type\":\"disabled\"}");
+        }
+        Ask::On(wanted) => {
+            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+            effort = wanted;
+        }
+        Ask::Effort(wanted) => {
+            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+            effort = Some(wanted);
+        }
+        Ask::Budget(_) => {
+            if let Some(budget) = limits.budget {
+                let _ = write!(
+                    body,
+                    r#","thinking":{{"type":"enabled","budget_tokens":{budget}}}"#
+                );
+            }
+        }
+        Ask::Automatic => {
+            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+        }
+    }
+    let schema = match format {
+        Format::Schema { schema, .. } if target.facts.can(Capability::JsonSchema) => Some(schema),
+        _ => None,
+    };
+    if effort.is_none() && schema.is_none() {
+        return;
+    }
+    body.extend_from_slice(b",\"output_config\":{");
+    if let Some(effort) = effort {
+        let _ = write!(body, r#""effort":"{}""#, effort.name());
+    }
+    if let Some(schema) = schema {
+        if effort.is_some() {
+            body.push(b',');
+        }
+        body.extend_from_slice(b"\"format\":{\"type\":\"json_schema\",\"schema\":");
+        body.extend_from_slice(plain_schema(schema).as_bytes());
+        body.push(b'}');
+    }
+    body.push(b'}');
+}
+
+/// The schema without the keywords that the provider refuses, and closed: every object must be.
+fn plain_schema(schema: &Json<'_>) -> String {
+    const REFUSED: [&str; 15] = [
+        "uniqueItems",
+        "minItems",
+        "maxItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minProperties",
+        "maxProperties",
+    ];
+    fn clean(value: &mut Value, names: bool) {
+        match value {
+            Value::Object(object) => {
+                if !names {
+                    let limits: Vec<String> = REFUSED
+                        .iter()
+                        .filter_map(|name| Some(format!("{name}: {}", object.remove(*name)?)))
+                        .collect();
+                    if !limits.is_empty() {
+                        // The model still reads what the provider does not enforce.
+                        let before = object.get("description").and_then(Value::as_str);
+                        let text = match before {
+                            Some(before) => format!("{before} ({})", limits.join(", ")),
+                            None => limits.join(", "),
+                        };
+                        object.insert("description".into(), text.into());
+                    }
+                    if object.get("type").is_some_and(|kind| kind == "object") {
+                        object.insert("additionalProperties".into(), false.into());
+                    }
+                }
+                for (name, value) in object.iter_mut() {
+                    let holds_names =
+                        !names && matches!(name.as_str(), "properties" | "$defs" | "definitions");
+                    clean(value, holds_names);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    clean(item, false);
+                }
+            }
+            _ => {}
+        }
+    }
+    match serde_json::from_str::<Value>(schema.as_str()) {
+        Ok(mut value) => {
+            clean(&mut value, false);
+            value.to_string()
+        }
+        Err(_) => schema.as_str().to_owned(),
+    }
+}
+
+fn write_sampling(
+    sampling: &Sampling<'_>,
+    target: &Target<'_>,
+    ask: Ask,
+    limits: &Limits,
+    dropped: &mut Dropped,
+    body: &mut Vec<u8>,
+) {
+    let refuses = |parameter| target.facts.refuses(parameter, ask);
+    // With thinking by budget, only the default temperature, no top_k, and a top_p of 0.95 or more.
+    let budget = limits.budget.is_some();
+    let mut has_temperature = false;
+    if let Some(temperature) = sampling.temperature {
+        if refuses(Parameter::Temperature) || budget {
+            dropped.add_if((temperature - 1.0).abs() > f64::EPSILON, "temperature");
+        } else {
+            dropped.add_if(temperature > 1.0, "temperature");
+            has_temperature = true;
+            let _ = write!(body, ",\"temperature\":{}", temperature.clamp(0.0, 1.0));
+        }
+    }
+    if let Some(top_p) = sampling.top_p {
+        let alone = target.facts.sampling != crate::facts::Sampling::OneOfTemperatureAndTopP
+            || !has_temperature;
+        if refuses(Parameter::TopP) || (budget && top_p < 0.95) || !alone {
+            dropped.add_if(top_p < 1.0, "top_p");
+        } else {
+            let _ = write!(body, ",\"top_p\":{}", top_p.clamp(0.0, 1.0));
+        }
+    }
+    if let Some(top_k) = sampling.top_k {
+        if refuses(Parameter::TopK) || budget || top_k < 1 {
+            dropped.add_if(top_k > 0, "top_k");
+        } else {
+            let _ = write!(body, ",\"top_k\":{top_k}");
+        }
+    }
+    dropped.add_if(sampling.min_p.is_some(), "min_p");
+    dropped.add_if(sampling.typical_p.is_some(), "typical_p");
+    dropped.add_if(sampling.repeat_penalty.is_some(), "repeat_penalty");
+    dropped.add_if(sampling.repeat_last_n.is_some(), "repeat_last_n");
+    dropped.add_if(sampling.presence_penalty.is_some(), "presence_penalty");
+    dropped.add_if(sampling.frequency_penalty.is_some(), "frequency_penalty");
+    dropped.add_if(sampling.seed.is_some(), "seed");
+    dropped.add_if(sampling.logit_bias.is_some(), "logit_bias");
+}
+
+/// Stop strings. Blank ones, which the provider refuses, are returned: the gateway cuts at them.
+fn write_stop(stop: &[Text<'_>], body: &mut Vec<u8>) -> Vec<String> {
+    let (blank, sent): (Vec<_>, Vec<_>) = stop
+        .iter()
+        .filter(|text| !text.is_empty())
+        .partition(|text| text.is_blank());
+    if !sent.is_empty() {
+        body.extend_from_slice(b",\"stop_sequences\":[");
+        for (index, text) in sent.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            text.write(body);
+        }
+        body.push(b']');
+    }
+    blank
+        .into_iter()
+        .map(|text| text.decoded().into_owned())
+        .collect()
+}
+
+fn write_tools(
+    request: &ChatRequest<'_>,
+    target: &Target<'_>,
+    ask: Ask,
+    names: &mut ToolNames,
+    dropped: &mut Dropped,
+    body: &mut Vec<u8>,
+) {
+    let called = called_before(request);
+    let tools = match request.tools.is_empty() {
+        true => &called,
+        false => &request.tools,
+    };
+    if tools.is_empty() {
+        return;
+    }
+    body.extend_from_slice(b",\"tools\":[");
+    for (index, tool) in tools.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        write_tool(tool, names, body);
+    }
+    body.push(b']');
+    let forced = target.facts.refuses(Parameter::ForcedToolChoice, ask)
+        || (thinks(ask) && matches!(ask, Ask::Budget(_) | Ask::Automatic));
+    let serial = request.parallel_tool_calls == Some(false);
+    let choice = match &request.tool_choice {
+        _ if request.tools.is_empty() => "none",
+        ToolChoice::None => "none",
+        ToolChoice::Required | ToolChoice::Named(_) if forced => {
+            dropped.add("tool_choice");
+            "auto"
+        }
+        ToolChoice::Required => "any",
+        ToolChoice::Named(_) => "tool",
+        ToolChoice::Auto => "auto",
+    };
+    if choice == "auto" && !serial {
+        return;
+    }
+    let _ = write!(body, r#","tool_choice":{{"type":"{choice}""#);
+    if let (ToolChoice::Named(name), "tool") = (&request.tool_choice, choice) {
+        body.extend_from_slice(b",\"name\":");
+        names.sent(name, LONGEST_NAME).write(body);
+    }
+    if serial && choice != "none" {
+        body.extend_from_slice(b",\"disable_parallel_tool_use\":true");
+    }
+    body.push(b'}');
+}
+
+/// The tools of earlier turns: the provider wants them declared though they are offered no more.
+fn called_before<'a>(request: &ChatRequest<'a>) -> Vec<Tool<'a>> {
+    let mut tools: Vec<Tool<'a>> = Vec::new();
+    for part in request.messages.iter().flat_map(|message| &message.parts) {
+        if let Part::ToolCall(call) = part
+            && !tools.iter().any(|tool| tool.name == call.name)
+        {
+            tools.push(Tool {
+                name: call.name.clone(),
+                description: None,
+                parameters: None,
+                strict: None,
+            });
+        }
+    }
+    tools
+}
+
+fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, body: &mut Vec<u8>) {
+    body.extend_from_slice(b"{\"name\":");
+    names.sent(&tool.name, LONGEST_NAME).write(body);
+    if let Some(description) = tool.description.as_ref().filter(|text| !text.is_blank()) {
+        body.extend_from_slice(b",\"description\":");
+        description.write(body);
+    }
+    body.extend_from_slice(b",\"input_schema\":");
+    write_schema(tool.parameters.as_ref(), body);
+    if tool.strict == Some(true) {
+        body.extend_from_slice(b",\"strict\":true");
+    }
+    body.push(b'}');
+}
+
+/// The provider wants the schema of an object, and says so of one that states no type.
+fn write_schema(schema: Option<&Json<'_>>, body: &mut Vec<u8>) {
+    #[derive(serde::Deserialize)]
+    struct Typed<'a> {
+        #[serde(borrow)]
+        r#type: Option<&'a serde_json::value::RawValue>,
+    }
+    let Some(schema) = schema.filter(|schema| schema.is_object()) else {
+        body.extend_from_slice(br#"{"type":"object","properties":{}}"#);
+        return;
+    };
+    let typed = serde_json::from_str::<Typed<'_>>(schema.as_str())
+        .is_ok_and(|schema| schema.r#type.is_some());
+    let rest = schema.as_str()[1..].trim_start();
+    match (typed, rest) {
+        (true, _) => schema.write(body),
+        (false, "}") => body.extend_from_slice(br#"{"type":"object","properties":{}}"#),
+        (false, rest) => {
+            body.extend_from_slice(br#"{"type":"object","#);
+            body.extend_from_slice(rest.as_bytes());
+        }
+    }
+}
