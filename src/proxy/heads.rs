@@ -308,7 +308,6 @@ mod tests {
     fn rewritten(fields: &[(&'static str, &str)], forwarded: Forwarded) -> RequestHeader {
         let rewrite = Rewrite {
             host: &HeaderValue::from_static("gpu1:11434"),
-            authorization: None,
             content_length: Some(12),
             request_id: &HeaderValue::from_static("id-1"),
             client: Some("10.0.0.9".parse().unwrap()),

@@ -105,7 +105,9 @@ impl Gateway {
         if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
         }
-        if let Some(page) = self.answered_for_service(operation, &facts, &named, &body.bytes) {
+        if let Some(page) =
+            self.answered_for_service(&ctx.inbound, operation, &facts, &named, &body.bytes)
+        {
             ctx.inbound.model = named.model;
             return self.reply(session, ctx, framing, page).await;
         }

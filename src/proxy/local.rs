@@ -10,7 +10,7 @@ use super::Gateway;
 use super::attempt::{Job, Setback};
 use super::body::Body;
 use super::client::{self, Framing};
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Inbound};
 use super::failure::{Failure, Stop};
 use super::heads;
 use super::intake;
@@ -18,7 +18,7 @@ use super::journey::closing_with_body;
 use super::naming::Named;
 use crate::admin::{self, Page};
 use crate::admission::Wanted;
-use crate::dialect::ollama::{self, Operation, RequestFacts};
+use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
 use crate::settings::ProviderKind;
@@ -54,7 +54,9 @@ impl Gateway {
     pub(super) fn local_answer(&self, session: &Session, operation: Operation) -> Option<Page> {
         match operation {
             Operation::OpenAiModels if speaks_anthropic(session) => {
-                Some(admin::anthropic_models(&self.listed_names()))
+                let models = admin::models(&self.fleet);
+                let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
+                Some(admin::anthropic_models(&ids))
             }
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
@@ -63,24 +65,6 @@ impl Gateway {
             Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
             _ => None,
         }
-    }
-
-    /// Names of all models of healthy backends, in their order.
-    fn listed_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .fleet
-            .snapshot()
-            .iter()
-            .filter(|backend| backend.healthy())
-            .flat_map(|backend| {
-                let inventory = backend.inventory();
-                let names = inventory.models.iter().map(|(_, entry)| entry.name.clone());
-                names.collect::<Vec<_>>()
-            })
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 
     /// Sends a page.
@@ -102,6 +86,7 @@ impl Gateway {
     /// model.
     pub(super) fn answered_for_service(
         &self,
+        inbound: &Inbound,
         operation: Operation,
         facts: &RequestFacts<'_>,
         named: &Named,
@@ -115,16 +100,17 @@ impl Gateway {
         let service = self.service_for(named, &facts.model);
         if loads {
             service?;
-            return Some(Page::raw_json(ollama::loaded(
-                operation,
-                &facts.model,
-                facts.keep_alive_zero,
-                std::time::SystemTime::now(),
-            )));
+            let load = LoadOrUnload::of(facts)?;
+            let reply = self.reply_to(inbound, &facts.model);
+            let mut body = Vec::new();
+            match operation {
+                Operation::Generate => ollama::generate::write_load(load, &reply, &mut body),
+                _ => ollama::chat::write_load(load, &reply, &mut body),
+            }
+            return Some(Page::raw_json(body.into()));
         }
-        let counted = service.is_some_and(|(provider, _)| {
-            provider.settings.kind == ProviderKind::Anthropic
-        });
+        let counted =
+            service.is_some_and(|(provider, _)| provider.settings.kind == ProviderKind::Anthropic);
         let known = named.wanted != Wanted::Unlisted;
         (known && !counted).then(|| admin::estimated_tokens(body))
     }
@@ -161,7 +147,9 @@ impl Gateway {
                 Operation::OpenAiModel if speaks_anthropic(session) => {
                     admin::anthropic_model(&name)
                 }
-                Operation::OpenAiModel => admin::openai_model(&name, &provider.name),
+                Operation::OpenAiModel => {
+                    admin::openai_model(&self.fleet, &name).ok_or_else(not_found)?
+                }
                 _ => admin::show(&own, &provider.name, facts),
             };
             return self.reply(session, ctx, framing, page).await;

@@ -162,7 +162,9 @@ impl Gateway {
         let model = named.model?;
         let snapshot = self.fleet.snapshot();
         let mut having = snapshot.iter().filter(|backend| backend.has(model));
-        let service = having.clone().find(|backend| !backend.provider.settings.kind.is_fleet())?;
+        let service = having
+            .clone()
+            .find(|backend| !backend.provider.settings.kind.is_fleet())?;
         if having.any(|backend| backend.provider.settings.kind.is_fleet()) {
             return None;
         }

@@ -17,7 +17,7 @@ use super::reader::Reader;
 use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::ollama::{self, Tap};
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
@@ -105,7 +105,7 @@ impl Gateway {
                     provider: &backend.provider.settings,
                     stream: job.streams,
                 };
-                let reply = self.reply_to(ctx, ask);
+                let reply = self.reply_to(ctx, &ask.asked);
                 let order = translate::order(&translating, target, reply).map_err(unsayable)?;
                 let written = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
                     let head = self.provider_head(inbound, ctx, backend, &outgoing)?;
@@ -285,9 +285,9 @@ impl Gateway {
         })
     }
 
-    fn reply_to(&self, ctx: &Inbound, ask: &Ask) -> Reply {
+    pub(super) fn reply_to(&self, ctx: &Inbound, asked: &str) -> Reply {
         Reply {
-            model: Text::plain(&ask.asked).into_owned(),
+            model: Text::plain(asked).into_owned(),
             id: self.request_ids.answer(),
             created: SystemTime::now(),
             started: ctx.started,

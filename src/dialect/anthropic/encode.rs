@@ -243,7 +243,11 @@ impl Encoder {
         }
         self.start_call(index, id.as_escaped(), name.as_escaped(), out);
         if let Some(whole) = whole {
-            self.delta(("input_json_delta", "partial_json"), whole.as_escaped(), out);
+            self.delta(
+                ("input_json_delta", "partial_json"),
+                whole.as_escaped(),
+                out,
+            );
             self.close(out);
         }
     }
@@ -272,9 +276,9 @@ impl Encoder {
     }
 
     fn waiting_call(&mut self, wanted: usize) -> Option<&mut Waiting> {
-        self.waiting.iter_mut().find(
-            |waiting| matches!(waiting, Waiting::Call { index, .. } if *index == wanted),
-        )
+        self.waiting
+            .iter_mut()
+            .find(|waiting| matches!(waiting, Waiting::Call { index, .. } if *index == wanted))
     }
 
     fn call_end(&mut self, index: usize, out: &mut Vec<u8>) {
@@ -331,8 +335,6 @@ impl Encoder {
         }
         out.extend_from_slice(b"},\"usage\":");
         usage::write(&self.usage, out);
-        out.extend_from_slice(
-            b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        );
+        out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
 }

@@ -292,9 +292,7 @@ fn image(source: Option<Source<'_>>) -> Result<Image<'_>, Refused> {
         ("base64", Some(data), _) => {
             Image::from_base64(plain(data)).map_err(|bad| refused(bad.to_string()))
         }
-        ("url", _, Some(url)) => {
-            Image::from_url(url, None).map_err(|bad| refused(bad.to_string()))
-        }
+        ("url", _, Some(url)) => Image::from_url(url, None).map_err(|bad| refused(bad.to_string())),
         _ => Err(refused(
             "this model's provider takes images as base64 or url, not as files".into(),
         )),
@@ -312,7 +310,9 @@ fn document(block: Block<'_>) -> Result<Part<'_>, Refused> {
     match (&*source.r#type, source.data) {
         ("base64", Some(data)) => Ok(Part::Document(Document {
             name: block.title,
-            media_type: source.media_type.unwrap_or(Cow::Borrowed("application/pdf")),
+            media_type: source
+                .media_type
+                .unwrap_or(Cow::Borrowed("application/pdf")),
             data: plain(data),
         })),
         ("text", Some(text)) => Ok(Part::Text(text)),

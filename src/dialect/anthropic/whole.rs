@@ -52,7 +52,10 @@ fn write_text(text: &Text<'_>, out: &mut Vec<u8>) -> bool {
 fn write_thought(thought: &Thought<'_>, out: &mut Vec<u8>) -> bool {
     let signature = thought.signature.as_ref().map_or("", Text::as_escaped);
     if thought.redacted {
-        let _ = write!(out, r#"{{"type":"redacted_thinking","data":"{signature}"}}"#);
+        let _ = write!(
+            out,
+            r#"{{"type":"redacted_thinking","data":"{signature}"}}"#
+        );
         return true;
     }
     let _ = write!(

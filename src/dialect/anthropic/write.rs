@@ -23,10 +23,7 @@ const GO_ON: &str = "Continue.";
 ///
 /// # Errors
 /// For what the provider has no way to say.
-pub fn write_chat(
-    mut request: ChatRequest<'_>,
-    target: &Target<'_>,
-) -> Result<Outgoing, Refused> {
+pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
     if request
         .completion
         .as_ref()
@@ -59,7 +56,14 @@ pub fn write_chat(
     turns::write(&request.messages, &mut names, &mut body)?;
     write_tools(&request, target, ask, &mut names, &mut dropped, &mut body);
     write_thinking(&request.format, target, ask, &limits, &mut body);
-    write_sampling(&request.sampling, target, ask, &limits, &mut dropped, &mut body);
+    write_sampling(
+        &request.sampling,
+        target,
+        ask,
+        &limits,
+        &mut dropped,
+        &mut body,
+    );
     let stop = write_stop(&request.stop, &mut body);
     if let Some(user) = &request.user {
         body.extend_from_slice(b",\"metadata\":{\"user_id\":");
@@ -140,12 +144,7 @@ fn thinks(ask: Ask) -> bool {
 }
 
 /// A last turn of the assistant's is to be continued, if the model does that.
-fn prefill(
-    messages: &mut Vec<Message<'_>>,
-    target: &Target<'_>,
-    ask: Ask,
-    dropped: &mut Dropped,
-) {
+fn prefill(messages: &mut Vec<Message<'_>>, target: &Target<'_>, ask: Ask, dropped: &mut Dropped) {
     if messages
         .last()
         .is_none_or(|message| message.role != Role::Assistant)
@@ -212,11 +211,15 @@ fn write_thinking(
             body.extend_from_slice(b",\"thinking\":{\"type\":\"disabled\"}");
         }
         Ask::On(wanted) => {
-            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+            body.extend_from_slice(
+                b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
+            );
             effort = wanted;
         }
         Ask::Effort(wanted) => {
-            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+            body.extend_from_slice(
+                b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
+            );
             effort = Some(wanted);
         }
         Ask::Budget(_) => {
@@ -228,7 +231,9 @@ fn write_thinking(
             }
         }
         Ask::Automatic => {
-            body.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}");
+            body.extend_from_slice(
+                b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
+            );
         }
     }
     let schema = match format {
