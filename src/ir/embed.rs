@@ -33,17 +33,22 @@ impl Embeddings {
     /// Scales every vector to length 1, as Ollama's `/api/embed` gives them.
     pub fn normalise(&mut self) {
         for vector in &mut self.vectors {
-            let length = vector
-                .iter()
-                .map(|value| f64::from(*value).powi(2))
-                .sum::<f64>()
-                .sqrt();
-            // Vectors that have length 1 already stay bit for bit.
-            if length > 0.0 && (length - 1.0).abs() > 1e-6 {
-                for value in vector {
-                    *value = (f64::from(*value) / length) as f32;
-                }
-            }
+            to_unit_length(vector);
+        }
+    }
+}
+
+/// Scales a vector to length 1; one of length 0 stays.
+pub fn to_unit_length(vector: &mut [f32]) {
+    let length = vector
+        .iter()
+        .map(|value| f64::from(*value).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    // Vectors that have length 1 already stay bit for bit.
+    if length > 0.0 && (length - 1.0).abs() > 1e-6 {
+        for value in vector {
+            *value = (f64::from(*value) / length) as f32;
         }
     }
 }

@@ -101,7 +101,7 @@ impl<'a> Image<'a> {
     /// # Errors
     /// If it is no base64, or of no known kind of image.
     pub fn from_base64(text: Cow<'a, str>) -> Result<Self, BadImage> {
-        let data = standard_base64(strip_data_uri(text))?;
+        let data = clean_base64(text)?;
         let media_type = MediaType::sniff(&first_bytes(&data)).ok_or(BadImage::UnknownType)?;
         Ok(Image::Base64 {
             media_type,
@@ -164,6 +164,14 @@ impl<'a> Image<'a> {
             Image::Url { url, .. } => out.extend_from_slice(url.as_escaped().as_bytes()),
         }
     }
+}
+
+/// Standard base64 with padding out of base64 in any spelling, with or without `data:…;base64,`.
+///
+/// # Errors
+/// If it is no base64.
+pub fn clean_base64(text: Cow<'_, str>) -> Result<Cow<'_, str>, BadImage> {
+    standard_base64(strip_data_uri(text))
 }
 
 fn strip_data_uri(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -1,13 +1,22 @@
-//! Ollama's API: routes, model names, request scan, response tap, listings, errors and progress.
+//! Ollama's API: routes, model names, request scan, response tap, listings, errors and progress; and, in `chat`,
+//! `generate` and `embed`, what is said by it in the words of the neutral model.
 
+mod answer;
+pub mod chat;
+pub mod embed;
 mod error;
 mod fault;
+mod fields;
+pub mod generate;
+mod go;
 mod keep_alive;
 mod listing;
+mod load;
 mod multipart;
 mod names;
 mod operation;
 mod progress;
+mod refusal;
 mod route;
 mod scan;
 mod splice;
@@ -16,9 +25,11 @@ mod tap;
 pub use error::*;
 pub use fault::is_request_fault;
 pub use listing::*;
+pub use load::LoadOrUnload;
 pub use names::*;
 pub use operation::*;
 pub use progress::*;
+pub use refusal::fault;
 pub use route::*;
 pub use scan::*;
 pub use splice::*;

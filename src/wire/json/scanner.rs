@@ -60,7 +60,8 @@ const KEY: &str = "looking for beginning of object key string";
 /// A position in a JSON text.
 ///
 /// Objects are walked by the caller: [`Scanner::begin_object`], then [`Scanner::next_key`] until it
-/// gives none, reading or skipping one value after each key.
+/// gives none, reading or skipping one value after each key. So are arrays, by [`Scanner::begin_array`] and
+/// [`Scanner::next_item`].
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
     bytes: &'a [u8],
@@ -133,6 +134,37 @@ impl<'a> Scanner<'a> {
             _ => {}
         }
         self.key().map(Some)
+    }
+
+    /// Reads the `[` of an array.
+    pub fn begin_array(&mut self) -> Result<(), SyntaxError> {
+        match self.peek() {
+            Some(b'[') => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => Err(self.invalid(VALUE)),
+        }
+    }
+
+    /// Reads up to the next item of an array, or past the `]` that ends it (false). `first` is true for the call right
+    /// after [`Scanner::begin_array`].
+    pub fn next_item(&mut self, first: bool) -> Result<bool, SyntaxError> {
+        match self.peek() {
+            Some(b']') => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(b',') if !first => {
+                self.at += 1;
+                match self.peek() {
+                    Some(b']') => Err(self.invalid(VALUE)),
+                    _ => Ok(true),
+                }
+            }
+            _ if !first => Err(self.invalid("after array element")),
+            _ => Ok(true),
+        }
     }
 
     fn key(&mut self) -> Result<Literal, SyntaxError> {

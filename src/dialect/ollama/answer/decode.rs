@@ -1,0 +1,322 @@
+//! Reads the answers of Ollama's servers, streamed or whole.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::unread::has_unknown_text;
+use crate::dialect::ollama::refusal::stream_fault;
+use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames, Usage};
+use crate::wire::ndjson::LineSplitter;
+
+/// One object of an answer; generate's and chat's fields together. Servers that speak like Ollama have other names
+/// for thinking.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    response: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<Call<'a>>>,
+    #[serde(borrow)]
+    logprobs: Option<Json<'a>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    done: Option<bool>,
+    #[serde(borrow)]
+    done_reason: Option<Text<'a>>,
+    prompt_eval_count: Option<f64>,
+    eval_count: Option<f64>,
+    total_duration: Option<f64>,
+    load_duration: Option<f64>,
+    prompt_eval_duration: Option<f64>,
+    eval_duration: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<Call<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    function: Option<Function<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Function<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+/// Reads a streamed answer of either operation.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    Box::new(Decoder {
+        lines: LineSplitter::default(),
+        state: State::default(),
+        names,
+    })
+}
+
+/// Reads a whole answer of either operation.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    let mut state = State::default();
+    match serde_json::from_slice::<Line<'_>>(body) {
+        Ok(line) => state.line(&line, body, names, emit),
+        // A server that streams although it was asked not to.
+        Err(_) => {
+            for line in body.split(|byte| *byte == b'\n') {
+                state.bytes(line, names, emit);
+            }
+        }
+    }
+    state.finish(emit);
+}
+
+struct Decoder {
+    lines: LineSplitter,
+    state: State,
+    names: ToolNames,
+}
+
+impl Decode for Decoder {
+    fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        let (state, names) = (&mut self.state, &self.names);
+        if state.over {
+            return;
+        }
+        let fed = self.lines.feed(piece, |line| state.bytes(line, names, emit));
+        if fed.is_err() {
+            state.fail(Fault::garbled("a line of the provider's answer is too long"), emit);
+        }
+    }
+
+    fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        // An answer to a load, or an error, may come without a newline.
+        let rest = self.lines.finish();
+        if !rest.is_empty() {
+            self.state.last(&rest, &self.names, emit);
+        }
+        self.state.finish(emit);
+    }
+}
+
+/// What has been read of an answer.
+#[derive(Default)]
+struct State {
+    started: bool,
+    /// Anything of the model's own has come.
+    spoken: bool,
+    /// Text has come where none is expected.
+    unread: bool,
+    /// Calls so far.
+    calls: usize,
+    over: bool,
+}
+
+impl State {
+    fn bytes(&mut self, line: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.over || line.trim_ascii().is_empty() {
+            return;
+        }
+        match serde_json::from_slice::<Line<'_>>(line) {
+            Ok(parsed) => self.line(&parsed, line, names, emit),
+            Err(_) => self.fail(Fault::garbled("a line of the provider's answer is none of Ollama's"), emit),
+        }
+    }
+
+    /// What came after the last newline: an object, or the beginning of one whose end was lost.
+    fn last(&mut self, rest: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.over {
+            return;
+        }
+        if let Ok(line) = serde_json::from_slice::<Line<'_>>(rest) {
+            self.line(&line, rest, names, emit);
+        }
+    }
+
+    fn line(
+        &mut self,
+        line: &Line<'_>,
+        bytes: &[u8],
+        names: &ToolNames,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        if let Some(text) = line.error.and_then(error_text) {
+            return self.fail(stream_fault(&text), emit);
+        }
+        if !self.started {
+            self.started = true;
+            let model = line.model.as_ref().map(Text::borrow);
+            emit(Event::Start { id: None, model });
+        }
+        if !self.content(line, names, emit) && !self.spoken {
+            self.unread |= has_unknown_text(bytes);
+        }
+        if line.done == Some(true) {
+            self.done(line, emit);
+        }
+    }
+
+    /// Whether the line said anything.
+    fn content(
+        &mut self,
+        line: &Line<'_>,
+        names: &ToolNames,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        let message = line.message.as_ref();
+        let thinking = message
+            .and_then(|message| {
+                let Message { thinking, reasoning, reasoning_content, .. } = message;
+                first_full([thinking, reasoning, reasoning_content])
+            })
+            .or_else(|| first_full([&line.thinking]));
+        let content = message
+            .and_then(|message| first_full([&message.content]))
+            .or_else(|| first_full([&line.response]));
+        let mut said = false;
+        if let Some(text) = thinking {
+            emit(Event::Thinking(text.borrow()));
+            said = true;
+        }
+        if let Some(text) = content {
+            emit(Event::Text(text.borrow()));
+            said = true;
+        }
+        let calls = message.and_then(|message| message.tool_calls.as_ref());
+        for call in calls.or(line.tool_calls.as_ref()).into_iter().flatten() {
+            said |= self.call(call, names, emit);
+        }
+        if let Some(logprobs) = &line.logprobs
+            && logprobs.as_str().starts_with('[')
+        {
+            emit(Event::Logprobs(logprobs.borrow()));
+        }
+        self.spoken |= said;
+        said
+    }
+
+    fn call(
+        &mut self,
+        call: &Call<'_>,
+        names: &ToolNames,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        let Some(function) = &call.function else {
+            return false;
+        };
+        let Some(name) = first_full([&function.name]) else {
+            return false;
+        };
+        emit(Event::ToolCall {
+            index: self.calls,
+            id: first_full([&call.id]).map(Text::borrow),
+            name: names.original(name.borrow()),
+            arguments: arguments(function.arguments),
+            signature: None,
+        });
+        self.calls += 1;
+        true
+    }
+
+    fn done(&mut self, line: &Line<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.unread && !self.spoken {
+            let what = "the provider's answer has its text where Ollama has none";
+            return self.fail(Fault::garbled(what), emit);
+        }
+        // The casts saturate.
+        let count = |number: Option<f64>| number.map(|number| number as u64);
+        emit(Event::Usage(Usage {
+            prompt: count(line.prompt_eval_count),
+            output: count(line.eval_count),
+            total_duration: count(line.total_duration),
+            load_duration: count(line.load_duration),
+            prompt_duration: count(line.prompt_eval_duration),
+            output_duration: count(line.eval_duration),
+            ..Usage::default()
+        }));
+        let reason = match line.done_reason.as_ref().map(Text::as_escaped) {
+            Some("length") => Finish::Length,
+            Some("load") => Finish::Load,
+            Some("unload") => Finish::Unload,
+            // Models at ollama.com have others.
+            _ => Finish::Stop,
+        };
+        emit(Event::Finish { reason, stop: None });
+        self.over = true;
+        emit(Event::End);
+    }
+
+    fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        if !self.over {
+            self.fail(Fault::incomplete(), emit);
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
+        if !self.over {
+            self.over = true;
+            emit(Event::Failed(Cow::Owned(fault)));
+        }
+    }
+}
+
+fn first_full<'t, 'a, const N: usize>(texts: [&'t Option<Text<'a>>; N]) -> Option<&'t Text<'a>> {
+    texts
+        .into_iter()
+        .flatten()
+        .find(|text| !text.is_empty())
+}
+
+/// An object; some servers write it as a string, as OpenAI does.
+fn arguments<'a>(written: Option<&'a RawValue>) -> Json<'a> {
+    match written {
+        None => Json::empty_object(),
+        Some(value) => match Text::of(value) {
+            Some(text) => Json::arguments(text.into_decoded()).0,
+            None if value.get() == "null" => Json::empty_object(),
+            None => Json::arguments(Cow::Borrowed(value.get())).0,
+        },
+    }
+}
+
+/// The text of an `error`: a string, or an object with a `message`.
+pub(in crate::dialect::ollama) fn error_text(error: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Described<'a> {
+        #[serde(borrow)]
+        message: Option<Text<'a>>,
+    }
+    let text = match Text::of(error) {
+        Some(text) => text.into_decoded(),
+        None if error.get() == "null" => return None,
+        None => match serde_json::from_str::<Described<'_>>(error.get()) {
+            Ok(Described {
+                message: Some(message),
+            }) => message.into_decoded(),
+            _ => Cow::Borrowed("unknown error"),
+        },
+    };
+    (!text.is_empty()).then_some(text)
+}

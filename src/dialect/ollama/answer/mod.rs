@@ -1,0 +1,22 @@
+//! Answers of `/api/generate` and `/api/chat`: one object a line, the last with `done:true`, in both roles.
+
+mod clock;
+mod decode;
+mod encode;
+mod line;
+#[cfg(test)]
+mod tests;
+mod unread;
+
+pub(super) use decode::error_text;
+pub use decode::{decoder, read_whole};
+pub(super) use encode::{encoder, write_end, write_whole};
+
+/// Which of the two an answer is for; they differ in where the text stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `message`
+    Chat,
+    /// `response` and `thinking`
+    Generate,
+}

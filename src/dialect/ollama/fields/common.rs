@@ -1,0 +1,178 @@
+//! `stream`, `format`, `think`, `logprobs` and `options`, as Ollama reads them.
+
+use super::options;
+use crate::dialect::ollama::go::{Field, Reader};
+use crate::ir::{ChatRequest, Effort, Format, Refused, Sampling, Text, Thinking};
+use crate::wire::json::Kind;
+
+/// What the client said in the fields that both operations have.
+///
+/// What concerns only the loading of models by Ollama itself (`keep_alive`, `truncate`, `shift`) is ignored.
+#[derive(Debug, Default)]
+pub(in crate::dialect::ollama) struct Common<'a> {
+    stream: Option<bool>,
+    format: Format<'a>,
+    think: Option<Thinking>,
+    logprobs: bool,
+    top_logprobs: i64,
+    sampling: Sampling<'a>,
+    max_tokens: Option<u64>,
+    stop: Vec<Text<'a>>,
+}
+
+impl<'a> Common<'a> {
+    /// Reads the value of the field `key` of the struct `path`, or skips it.
+    pub(in crate::dialect::ollama) fn field(
+        &mut self,
+        reader: &mut Reader<'a>,
+        path: &'static str,
+        key: &str,
+    ) -> Result<(), Refused> {
+        match key {
+            "stream" => {
+                self.stream = reader.boolean(Field(path, "stream"))?.or(self.stream);
+            }
+            "format" => self.format = format(reader)?,
+            "think" => self.think = think(reader)?.or(self.think),
+            "logprobs" => {
+                let wanted = reader.boolean(Field(path, "logprobs"))?;
+                self.logprobs = wanted.unwrap_or(self.logprobs);
+            }
+            "top_logprobs" => {
+                let count = reader.integer(Field(path, "top_logprobs"))?;
+                self.top_logprobs = count.unwrap_or(self.top_logprobs);
+            }
+            "options" => {
+                let field = Field(path, "options");
+                reader.structure(field, "map[string]interface {}", |reader, key| {
+                    self.option(reader, key)
+                })?;
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    }
+
+    /// Puts it into a request.
+    pub(in crate::dialect::ollama) fn into_request(
+        self,
+        request: &mut ChatRequest<'a>,
+    ) -> Result<(), Refused> {
+        let alternatives = u8::try_from(self.top_logprobs)
+            .ok()
+            .filter(|count| *count <= 20)
+            .ok_or_else(|| {
+                Refused::field(
+                    "top_logprobs",
+                    "top_logprobs must be between 0 and 20",
+                )
+            })?;
+        request.stream = self.stream.unwrap_or(true);
+        request.format = self.format;
+        request.thinking = self.think;
+        request.logprobs = self.logprobs.then_some(alternatives);
+        request.sampling = self.sampling;
+        request.max_tokens = self.max_tokens;
+        request.stop = self.stop;
+        Ok(())
+    }
+
+    fn option(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Refused> {
+        let sampling = &mut self.sampling;
+        match key {
+            "temperature" => options::float(reader, "temperature", &mut sampling.temperature),
+            "top_p" => options::float(reader, "top_p", &mut sampling.top_p),
+            "top_k" => options::integer(reader, "top_k", &mut sampling.top_k),
+            "min_p" => options::float(reader, "min_p", &mut sampling.min_p),
+            "typical_p" => options::float(reader, "typical_p", &mut sampling.typical_p),
+            "repeat_penalty" => {
+                options::float(reader, "repeat_penalty", &mut sampling.repeat_penalty)
+            }
+            "repeat_last_n" => {
+                options::integer(reader, "repeat_last_n", &mut sampling.repeat_last_n)
+            }
+            "presence_penalty" => {
+                options::float(reader, "presence_penalty", &mut sampling.presence_penalty)
+            }
+            "frequency_penalty" => {
+                options::float(reader, "frequency_penalty", &mut sampling.frequency_penalty)
+            }
+            "seed" => {
+                options::integer(reader, "seed", &mut sampling.seed)?;
+                // Ollama's word for a random one.
+                sampling.seed = sampling.seed.filter(|seed| *seed != -1);
+                Ok(())
+            }
+            "num_predict" => {
+                let mut limit = None;
+                options::integer(reader, "num_predict", &mut limit)?;
+                if let Some(limit) = limit {
+                    // −1 and −2 are no limit.
+                    self.max_tokens = u64::try_from(limit).ok().filter(|limit| *limit > 0);
+                }
+                Ok(())
+            }
+            "stop" => options::strings(reader, "stop", &mut self.stop),
+            // How a model is loaded concerns no other provider, but Ollama checks the types all the same.
+            "num_keep" => options::integer(reader, "num_keep", &mut None),
+            "num_ctx" => options::integer(reader, "num_ctx", &mut None),
+            "num_batch" => options::integer(reader, "num_batch", &mut None),
+            "num_gpu" => options::integer(reader, "num_gpu", &mut None),
+            "main_gpu" => options::integer(reader, "main_gpu", &mut None),
+            "num_thread" => options::integer(reader, "num_thread", &mut None),
+            "draft_num_predict" => options::integer(reader, "draft_num_predict", &mut None),
+            "use_mmap" => options::boolean(reader, "use_mmap"),
+            _ => reader.skip(),
+        }
+    }
+}
+
+/// `"json"`, a schema, or nothing.
+fn format<'a>(reader: &mut Reader<'a>) -> Result<Format<'a>, Refused> {
+    let (kind, value) = reader.json()?;
+    match (kind, value.as_str()) {
+        (Kind::Null, _) | (Kind::String, r#""""#) => Ok(Format::Text),
+        (Kind::String, r#""json""#) => Ok(Format::Json),
+        (Kind::Object, _) => Ok(Format::Schema {
+            name: None,
+            description: None,
+            schema: value,
+            strict: None,
+        }),
+        (_, shown) => {
+            // What is short is a word like `xml`, and Ollama repeats it.
+            let shown = if shown.len() <= 32 { shown } else { kind.go_name() };
+            Err(Refused::field(
+                "format",
+                format!(
+                    "invalid format: {shown}; expected \"json\" or a valid JSON Schema object"
+                ),
+            ))
+        }
+    }
+}
+
+fn think(reader: &mut Reader<'_>) -> Result<Option<Thinking>, Refused> {
+    let kind = reader.kind()?;
+    let value = reader.raw()?;
+    match (kind, value) {
+        (Kind::Null, _) => Ok(None),
+        (Kind::Bool, b"true") => Ok(Some(Thinking::On)),
+        (Kind::Bool, _) => Ok(Some(Thinking::Off)),
+        (Kind::String, br#""low""#) => Ok(Some(Thinking::Effort(Effort::Low))),
+        (Kind::String, br#""medium""#) => Ok(Some(Thinking::Effort(Effort::Medium))),
+        (Kind::String, br#""high""#) => Ok(Some(Thinking::Effort(Effort::High))),
+        (Kind::String, br#""max""#) => Ok(Some(Thinking::Effort(Effort::Max))),
+        (Kind::String, level) if level.len() <= 32 => Err(Refused::field(
+            "think",
+            format!(
+                "invalid think value: {} (must be \"high\", \"medium\", \"low\", \"max\", true, or false)",
+                String::from_utf8_lossy(level)
+            ),
+        )),
+        _ => Err(Refused::field(
+            "think",
+            "think must be a boolean or string (\"high\", \"medium\", \"low\", \"max\", true, or false)",
+        )),
+    }
+}

@@ -1,0 +1,10 @@
+//! The fields that `/api/generate` and `/api/chat` share, read from clients and written to servers.
+
+mod attachment;
+mod common;
+mod options;
+mod write;
+
+pub(super) use attachment::{read_attachments, write_attachment};
+pub(super) use common::Common;
+pub(super) use write::{Body, write_common};

@@ -1,0 +1,30 @@
+//! `/api/generate`, read and written in both roles.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use super::answer::{decoder, read_whole};
+pub use read::{load_request, read_chat};
+pub use write::write_chat;
+
+use super::answer::{self, Form};
+use super::load::LoadOrUnload;
+use crate::dialect::exchange::Reply;
+use crate::ir::{Encode, Response};
+
+/// Writes a streamed answer: a line for every piece, whole tool calls only, then the line with `done:true` or an error.
+pub fn encoder(reply: Reply) -> Box<dyn Encode> {
+    answer::encoder(Form::Generate, reply)
+}
+
+/// Appends a whole answer, one object.
+pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
+    answer::write_whole(Form::Generate, response, reply, out);
+}
+
+/// Appends the answer to a request that only loads or unloads: one object, also where a stream was asked for.
+pub fn write_load(load: LoadOrUnload, reply: &Reply, out: &mut Vec<u8>) {
+    load.write(Form::Generate, reply, out);
+}

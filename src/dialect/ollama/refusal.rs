@@ -1,0 +1,160 @@
+//! What an error of an Ollama server means: for the request, for this server and for the others.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::answer::error_text;
+use super::is_request_fault;
+use crate::ir::{Class, Fault, FaultKind};
+
+/// Bytes of an error's text that are kept.
+const LONGEST: usize = 1_000;
+/// No server is left alone for longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// What an answer with an error status means.
+pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    use {Class::*, FaultKind::*};
+    let text = text_of(body);
+    let told = |class, kind| Fault::new(class, kind, shown(status, &text));
+    match status {
+        300..400 => told(Route, Server),
+        400 | 413 | 422 | 500 if exceeds_context(&text) => told(Route, ContextLength),
+        400..500 | 500 | 501 if cannot(&text) => told(Route, Unsupported),
+        401 | 403 => told(Route, Credentials),
+        402 => told(Route, Billing),
+        404 if text.starts_with("404 page") => told(Route, Unsupported),
+        404 => told(Route, ModelNotFound),
+        405 | 501 => told(Route, Unsupported),
+        // 499: it saw the gateway leave.
+        408 | 499 | 504 => told(Transient, Timeout),
+        413 => told(Permanent, TooLarge),
+        429 => told(Capacity, RateLimit).after(wait(headers)),
+        400..500 => told(Permanent, InvalidRequest),
+        500 if is_request_fault(body) => told(Permanent, InvalidRequest),
+        503 | 529 => told(Capacity, Overloaded).after(wait(headers)),
+        _ => told(Transient, Server),
+    }
+}
+
+/// What an error within a stream means: there is no status, so its text decides.
+pub(super) fn stream_fault(text: &str) -> Fault {
+    use {Class::*, FaultKind::*};
+    let text = inner(text);
+    let (class, kind) = if exceeds_context(&text) {
+        (Route, ContextLength)
+    } else if cannot(&text) {
+        (Route, Unsupported)
+    } else if text.starts_with("model '") && text.contains("not found")
+        || text.starts_with("model \"") && text.contains("not found")
+    {
+        (Route, ModelNotFound)
+    } else if text == "unauthorized" {
+        (Route, Credentials)
+    } else if text.starts_with("server busy") {
+        (Capacity, Overloaded)
+    } else {
+        (Transient, Server)
+    };
+    Fault::new(class, kind, cleaned(&text))
+}
+
+/// The model lacks a capability.
+fn cannot(text: &str) -> bool {
+    text.contains("does not support")
+}
+
+/// In the words of Ollama, llama.cpp and the models behind ollama.com.
+fn exceeds_context(text: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "exceeds the context length",
+        "exceeds the available context size",
+        "exceed_context_size",
+        "context_length_exceeded",
+        "maximum context length is",
+        "is longer than the model's context length",
+        "prompt is too long",
+    ];
+    WORDS.iter().any(|words| text.contains(words))
+}
+
+/// The text of an error body; of one that is none of Ollama's, as much as may help.
+fn text_of(body: &[u8]) -> Cow<'_, str> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    if let Ok(Body { error: Some(error) }) = serde_json::from_slice::<Body<'_>>(body) {
+        return match error_text(error) {
+            Some(text) => Cow::Owned(inner(&text).into_owned()),
+            None => Cow::Borrowed(""),
+        };
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST)]);
+    match text.trim_start().starts_with(['<', '{', '[']) {
+        true => Cow::Borrowed(""),
+        false => text,
+    }
+}
+
+/// A runner's error is itself an error body, as the text of Ollama's.
+fn inner(text: &str) -> Cow<'_, str> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+    let read = text
+        .starts_with('{')
+        .then(|| serde_json::from_str::<Body<'_>>(text).ok())
+        .flatten()
+        .and_then(|body| error_text(body.error));
+    read.unwrap_or(Cow::Borrowed(text))
+}
+
+fn shown(status: u16, text: &str) -> String {
+    match text.trim().is_empty() {
+        true => format!("the provider answered with status {status}"),
+        false => cleaned(text),
+    }
+}
+
+/// Without addresses, and not too long.
+fn cleaned(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len().min(LONGEST));
+    for (place, word) in text.trim().split(' ').enumerate() {
+        if place > 0 {
+            clean.push(' ');
+        }
+        let bare = word.trim_start_matches(['"', '\'', '(', '<']);
+        match bare.starts_with("http://") || bare.starts_with("https://") {
+            true => clean.push_str("(address)"),
+            false => clean.push_str(word),
+        }
+        if clean.len() > LONGEST {
+            let end = (0..=LONGEST).rev().find(|end| clean.is_char_boundary(*end));
+            clean.truncate(end.unwrap_or(0));
+            break;
+        }
+    }
+    clean
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => {
+            let date = chrono::DateTime::parse_from_rfc2822(value).ok()?;
+            SystemTime::from(date).duration_since(SystemTime::now()).ok()?
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
