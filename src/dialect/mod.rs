@@ -5,6 +5,7 @@ pub mod anthropic;
 pub mod bedrock;
 pub mod clean;
 pub mod exchange;
+pub mod google;
 pub mod ollama;
 pub mod openai;
 pub mod retry_after;

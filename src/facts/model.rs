@@ -36,6 +36,12 @@ pub enum Parameter {
     /// OpenAI's `prediction` and `audio`.
     Prediction,
     Audio,
+    /// JSON, or a schema, asked for beside tools.
+    FormatWithTools,
+    /// JSON Schema beyond the subset that OpenAPI 3.0 knows.
+    FullJsonSchema,
+    /// Calls in the history without the signature that they came with (Gemini's `thoughtSignature`).
+    UnsignedCalls,
 }
 
 /// What a model can do, as Ollama's `capabilities` name it, and `json_schema`.

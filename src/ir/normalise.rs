@@ -229,17 +229,31 @@ impl ToolNames {
     /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same each
     /// time, and different for different names.
     pub fn sent<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
+        self.sent_after("", name, longest)
+    }
+
+    /// As [`Self::sent`]; what does not begin with a letter or `_` gets a `_` before it (Gemini).
+    pub fn sent_as_identifier<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
+        let first = name.as_escaped().bytes().next();
+        match first.is_none_or(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
+            true => self.sent_after("", name, longest),
+            false => self.sent_after("_", name, longest),
+        }
+    }
+
+    fn sent_after<'a>(&mut self, start: &str, name: &Text<'a>, longest: usize) -> Text<'a> {
         let escaped = name.as_escaped();
         let taken = |(sent, own): &(String, String)| sent == escaped && own != escaped;
-        if fits(name, longest) && !self.changed.iter().any(taken) {
+        if start.is_empty() && fits(name, longest) && !self.changed.iter().any(taken) {
             return name.clone();
         }
         if let Some((sent, _)) = self.changed.iter().find(|(_, own)| own == escaped) {
             return Text::escaped(sent.clone());
         }
         let decoded = name.decoded();
-        let mut sent: String = decoded
+        let mut sent: String = start
             .chars()
+            .chain(decoded.chars())
             .take(longest)
             .map(|character| match u8::try_from(character) {
                 Ok(byte) if allowed(byte) => character,

@@ -1,0 +1,345 @@
+//! What one `GenerateContentResponse` says, whole or as a piece of a stream, and how an answer ends.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{error, logprobs};
+use crate::ir::{Class, Event, Fault, FaultKind, Finish, Json, Text, ToolNames, Usage};
+
+/// Before a signature that is not of a call, so that it is known again among those of other providers.
+const OWN: &str = "gemini:";
+
+/// Gemini's signature within one that [`Answer`] has emitted; `None` if it is another provider's.
+pub(super) fn own_signature<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
+    let own = signature.as_escaped().strip_prefix(OWN)?;
+    (!own.is_empty()).then(|| Text::escaped(own))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    candidates: Option<First<'a, Candidate<'a>>>,
+    #[serde(borrow, default)]
+    prompt_feedback: Option<Feedback<'a>>,
+    #[serde(default)]
+    usage_metadata: Option<TokenUsage>,
+    #[serde(borrow, default)]
+    model_version: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    response_id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    logprobs_result: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Option<Parts<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(default)]
+    thought: Option<bool>,
+    #[serde(borrow, default)]
+    thought_signature: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    function_call: Option<FunctionCall<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FunctionCall<'a> {
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    args: Option<Json<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback<'a> {
+    #[serde(borrow, default)]
+    block_reason: Option<Text<'a>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenUsage {
+    #[serde(default)]
+    prompt_token_count: Option<u64>,
+    #[serde(default)]
+    tool_use_prompt_token_count: Option<u64>,
+    #[serde(default)]
+    cached_content_token_count: Option<u64>,
+    #[serde(default)]
+    candidates_token_count: Option<u64>,
+    #[serde(default)]
+    thoughts_token_count: Option<u64>,
+}
+
+impl TokenUsage {
+    /// Gemini counts an answer's thoughts apart from the rest of it, and the results of its own tools apart from the
+    /// prompt.
+    pub(super) fn usage(self) -> Usage {
+        let sum = |one: Option<u64>, more: Option<u64>| match (one, more) {
+            (None, None) => None,
+            (one, more) => Some(one.unwrap_or(0).saturating_add(more.unwrap_or(0))),
+        };
+        Usage {
+            prompt: sum(self.prompt_token_count, self.tool_use_prompt_token_count),
+            cache_read: self.cached_content_token_count,
+            output: sum(self.candidates_token_count, self.thoughts_token_count),
+            reasoning: self.thoughts_token_count,
+            ..Usage::default()
+        }
+    }
+}
+
+/// The first item of an array; one candidate is all that is asked for.
+struct First<'a, T>(Option<T>, PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for First<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+            type Value = Option<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+                let first = items.next_element()?;
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(first)
+            }
+        }
+
+        let first = deserializer.deserialize_seq(Items(PhantomData))?;
+        Ok(First(first, PhantomData))
+    }
+}
+
+/// Parts in their order; nearly every piece of a stream has one, for which nothing is allocated.
+struct Parts<'a> {
+    first: Option<Part<'a>>,
+    more: Vec<Part<'a>>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> Visitor<'de> for Items {
+            type Value = Parts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of parts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parts<'de>, A::Error> {
+                let first = items.next_element()?;
+                let mut more = Vec::new();
+                while let Some(part) = items.next_element()? {
+                    more.push(part);
+                }
+                Ok(Parts { first, more })
+            }
+        }
+
+        deserializer.deserialize_seq(Items)
+    }
+}
+
+/// Where an answer stands.
+#[derive(Debug)]
+pub(super) struct Answer<'n> {
+    names: Cow<'n, ToolNames>,
+    started: bool,
+    calls: usize,
+    /// What was said of the end; some models say it with every piece.
+    finish: Option<Finish>,
+    /// After its end or its failure: nothing more is said.
+    over: bool,
+}
+
+impl<'n> Answer<'n> {
+    pub(super) fn new(names: Cow<'n, ToolNames>) -> Self {
+        Answer {
+            names,
+            started: false,
+            calls: 0,
+            finish: None,
+            over: false,
+        }
+    }
+
+    /// Emits what a `GenerateContentResponse` says.
+    pub(super) fn piece(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        if self.over {
+            return;
+        }
+        // An array would be taken for the struct's fields in their order.
+        let is_object = json.trim_ascii_start().starts_with(b"{");
+        match serde_json::from_slice::<Body<'_>>(json) {
+            Ok(body) if is_object => self.say(body, emit),
+            _ => {
+                let fault = error::within(json)
+                    .unwrap_or_else(|| Fault::garbled("the provider's answer cannot be read"));
+                self.fail(fault, emit);
+            }
+        }
+    }
+
+    fn say(&mut self, body: Body<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(error) = body.error {
+            return self.fail(error::of(error), emit);
+        }
+        if !self.started {
+            self.started = true;
+            emit(Event::Start {
+                id: body.response_id,
+                model: body.model_version,
+            });
+        }
+        if let Some(usage) = body.usage_metadata {
+            emit(Event::Usage(usage.usage()));
+        }
+        let blocked = body
+            .prompt_feedback
+            .and_then(|feedback| feedback.block_reason);
+        if let Some(candidate) = body.candidates.and_then(|candidates| candidates.0) {
+            self.candidate(candidate, emit);
+        } else if let Some(reason) = blocked {
+            let words = format!("The provider blocked the prompt ({}).", reason.decoded());
+            emit(Event::Refusal(Text::plain(&words)));
+            self.finish = Some(Finish::Filtered);
+        }
+    }
+
+    fn candidate(&mut self, candidate: Candidate<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(parts) = candidate.content.and_then(|content| content.parts) {
+            for part in parts.first.into_iter().chain(parts.more) {
+                self.part(part, emit);
+            }
+        }
+        if let Some(result) = candidate.logprobs_result
+            && let Some(array) = logprobs::read(result)
+        {
+            emit(Event::Logprobs(array));
+        }
+        let reason = candidate.finish_reason.filter(|reason| !reason.is_empty());
+        match reason.map(|reason| ended(reason.as_escaped())) {
+            Some(Ok(finish)) => self.finish = Some(finish),
+            Some(Err(fault)) => self.fail(fault, emit),
+            None => {}
+        }
+    }
+
+    fn part(&mut self, part: Part<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        let signature = part.thought_signature.filter(|text| !text.is_empty());
+        if let Some(call) = part.function_call {
+            let index = self.calls;
+            self.calls += 1;
+            emit(Event::ToolCall {
+                index,
+                id: call.id.filter(|id| !id.is_empty()),
+                name: self.names.original(call.name),
+                arguments: call
+                    .args
+                    .filter(Json::is_object)
+                    .unwrap_or_else(Json::empty_object),
+                signature,
+            });
+            return;
+        }
+        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+            emit(match part.thought {
+                Some(true) => Event::Thinking(text),
+                _ => Event::Text(text),
+            });
+        }
+        if let Some(signature) = signature {
+            let mut data = Text::escaped(OWN);
+            data.push(&signature);
+            emit(Event::Signature {
+                data,
+                redacted: false,
+                id: None,
+            });
+        }
+    }
+
+    /// The body has come to its end, which is proper if the answer's own end has come.
+    pub(super) fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.over {
+            return;
+        }
+        let Some(finish) = self.finish else {
+            return self.fail(Fault::incomplete(), emit);
+        };
+        self.over = true;
+        // Gemini says STOP where it calls.
+        let reason = match finish {
+            Finish::Stop if self.calls > 0 => Finish::ToolCalls,
+            finish => finish,
+        };
+        emit(Event::Finish { reason, stop: None });
+        emit(Event::End);
+    }
+
+    pub(super) fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
+        if !self.over {
+            self.over = true;
+            emit(Event::Failed(Cow::Owned(fault)));
+        }
+    }
+}
+
+/// What `finishReason` means; one that is not known is an end like another.
+fn ended(reason: &str) -> Result<Finish, Fault> {
+    let broken = |why| {
+        Err(Fault::new(
+            Class::Transient,
+            FaultKind::Server,
+            Cow::Borrowed(why),
+        ))
+    };
+    match reason {
+        // `CONTINUATION`: there is more to say, which only another request would bring.
+        "MAX_TOKENS" | "CONTINUATION" => Ok(Finish::Length),
+        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" => {
+            Ok(Finish::Filtered)
+        }
+        "MALFORMED_FUNCTION_CALL" => broken("the model wrote a call that cannot be read"),
+        "MALFORMED_RESPONSE" => broken("the model wrote an answer that cannot be read"),
+        "UNEXPECTED_TOOL_CALL" => broken("the model called a tool that it was not given"),
+        "TOO_MANY_TOOL_CALLS" => broken("the model called tools too often"),
+        "MISSING_THOUGHT_SIGNATURE" => broken("a call lacks the signature of its thought"),
+        image if image.starts_with("IMAGE_") => Ok(Finish::Filtered),
+        _ => Ok(Finish::Stop),
+    }
+}

@@ -1,0 +1,67 @@
+//! Google's Gemini API: `generateContent` and its stream, embeddings, and the list of models.
+
+mod answer;
+mod contents;
+mod embeddings;
+mod error;
+mod generation;
+mod json;
+pub mod listing;
+mod logprobs;
+mod path;
+mod request;
+mod response;
+mod schema;
+mod stream;
+mod tools;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use http::HeaderMap;
+
+use super::exchange::{Outgoing, Target};
+use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
+
+/// The chat as a `generateContent` request, or a `streamGenerateContent` one.
+///
+/// # Errors
+/// If Gemini has no way to say what the client relies on.
+pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    request::write(request, target)
+}
+
+/// Reads `streamGenerateContent?alt=sse`'s answer.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    Box::new(stream::Stream::new(names))
+}
+
+/// Reads `generateContent`'s answer.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    response::read(body, names, emit);
+}
+
+/// The requests that together embed all texts, in their order: a hundred texts each.
+///
+/// # Errors
+/// If the input is of token numbers, or the model cannot give such vectors.
+pub fn write_embed(
+    request: EmbedRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<Outgoing>, Refused> {
+    embeddings::write(&request, target)
+}
+
+/// Reads the answer to one of them.
+///
+/// # Errors
+/// If it holds no vectors.
+pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, Fault> {
+    embeddings::read(body)
+}
+
+/// What an answer with another status than 200 means.
+pub fn fault(status: u16, _headers: &HeaderMap, body: &[u8]) -> Fault {
+    error::answered(status, body)
+}

@@ -1,0 +1,78 @@
+//! Writes a chat as a `generateContent` request.
+
+use super::contents::{self, Contents};
+use super::generation::Generation;
+use super::json::{key, put};
+use super::path::Call;
+use super::{tools, turns};
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::ir::{ChatRequest, Completion, Dropped, Refused, ToolNames};
+
+/// The request for `target`.
+pub(super) fn write(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Outgoing, Refused> {
+    let facts = target.facts;
+    let mut dropped = Dropped::default();
+    if let Some(completion) = &request.completion {
+        only_chats(completion, &mut dropped)?;
+    }
+    let system = turns::arrange(&mut request, facts, &mut dropped);
+    let generation = Generation::of(&request, facts, &mut dropped);
+
+    let mut body = Vec::with_capacity(512 + contents::length(&request));
+    let mut names = ToolNames::default();
+    body.push(b'{');
+    if let Some(system) = system {
+        key("systemInstruction", &mut body);
+        put(r#"{"parts":[{"text":"#, &mut body);
+        system.write(&mut body);
+        put("}]}", &mut body);
+    }
+    // Tools first, so that their own names are not taken by those of the history.
+    tools::write(&request, facts, &mut names, &mut dropped, &mut body);
+    key("contents", &mut body);
+    body.push(b'[');
+    let mut contents = Contents::new(&mut body, &mut names, facts);
+    for message in &request.messages {
+        contents.turn(message)?;
+    }
+    body.push(b']');
+    generation.write(facts, &mut body);
+    body.push(b'}');
+
+    let call = match target.stream {
+        true => Call::Stream,
+        false => Call::Generate,
+    };
+    Ok(Outgoing {
+        path: call.path(target.model),
+        body,
+        dropped,
+        names,
+        stop: generation.unsent_stop,
+        ..Outgoing::default()
+    })
+}
+
+/// The API knows no text to be filled in or continued without a template.
+fn only_chats(completion: &Completion<'_>, dropped: &mut Dropped) -> Result<(), Refused> {
+    let has_suffix = completion
+        .suffix
+        .as_ref()
+        .is_some_and(|text| !text.is_empty());
+    if has_suffix {
+        return Err(Refused::field(
+            "suffix",
+            "this model does not support insert",
+        ));
+    }
+    if completion.raw || completion.template.is_some() {
+        let field = if completion.raw { "raw" } else { "template" };
+        let why = "Gemini gives a model its own chat template; send the prompt without one";
+        return Err(Refused::field(field, why));
+    }
+    dropped.add_if(completion.echo, "echo");
+    Ok(())
+}
