@@ -383,7 +383,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_ollama_does_not_know_is_refused() {
+    fn a_provider_keeps_names_that_ollama_does_not_know() {
+        let line = "--dialect openai --models openai/gpt-6,x::y --api-key k";
+        let setup = options(line).provider.unwrap();
+        assert_eq!(setup.models, ["openai/gpt-6", "x::y"]);
+        assert_eq!(setup.api_key, "k");
         assert!(options("--dialect ollama").provider.is_none());
         let args = Line::try_parse_from(["sim", "--models", "a b"])
             .unwrap()

@@ -17,10 +17,13 @@
 #![allow(dead_code, reason = "the dialects that use all of it are being added")]
 
 mod anthropic;
+mod azure;
 mod exchange;
 mod google;
 mod mind;
 mod openai;
+mod openrouter;
+mod perplexity;
 mod picture;
 mod responses;
 pub(super) mod serve;
@@ -47,6 +50,12 @@ pub enum Dialect {
     Openai,
     /// OpenAI's Responses and nothing else
     Responses,
+    /// Azure OpenAI; its models are deployments
+    Azure,
+    /// OpenRouter's chat completions
+    Openrouter,
+    /// Perplexity's Agent API
+    Perplexity,
 }
 
 impl Dialect {
@@ -56,7 +65,9 @@ impl Dialect {
             Self::Ollama => &[],
             Self::Anthropic => &anthropic::Anthropic::MODELS,
             Self::Google => &google::Google::MODELS,
-            Self::Openai | Self::Responses => &openai::MODELS,
+            Self::Openai | Self::Responses | Self::Azure => &openai::MODELS,
+            Self::Openrouter => &openrouter::MODELS,
+            Self::Perplexity => &perplexity::MODELS,
         }
     }
 }
@@ -109,6 +120,9 @@ impl Setup {
             Dialect::Google => Arc::new(google::Google::new(world)),
             Dialect::Openai => Arc::new(openai::OpenAi::new(world, false)),
             Dialect::Responses => Arc::new(openai::OpenAi::new(world, true)),
+            Dialect::Azure => Arc::new(azure::Azure::new(world)),
+            Dialect::Openrouter => Arc::new(openrouter::OpenRouter::new(world)),
+            Dialect::Perplexity => Arc::new(perplexity::Perplexity::new(world)),
         })
     }
 }

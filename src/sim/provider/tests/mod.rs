@@ -1,6 +1,10 @@
 //! The providers of OpenAI's family, asked as a client asks them.
 
+mod azure;
+mod faults;
 mod openai;
+mod openrouter;
+mod perplexity;
 mod responses;
 
 use std::sync::Arc;
