@@ -20,6 +20,7 @@ mod anthropic;
 mod azure;
 mod exchange;
 mod google;
+mod ledger;
 mod mind;
 mod openai;
 mod openrouter;
@@ -27,6 +28,7 @@ mod perplexity;
 mod picture;
 mod responses;
 pub(super) mod serve;
+mod signature;
 #[cfg(test)]
 mod tests;
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::super::ledger::Ledger;
 use super::content;
 use super::fields::Fields;
-use super::ledger::Ledger;
 use super::models::Model;
 use super::refused::Refused;
 use super::schema;
@@ -96,7 +96,7 @@ pub(super) fn check<'a>(
     system(&fields, &mut ledger)?;
     let messages = fields.required("messages").and(fields.list("messages"))?;
     let turns = turns::check(messages.map_or(&[], Vec::as_slice), model, &mut ledger)?;
-    ledger.mark(&fields)?;
+    content::breakpoint(&fields, &mut ledger)?;
     let thinking = thinking::check(&fields, model, max_tokens, &choice, &turns)?;
     sampling(&fields, model, thinking)?;
     let schema = output_config(&fields, model)?;

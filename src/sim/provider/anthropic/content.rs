@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
+use super::super::ledger::Ledger;
 use super::super::picture;
+use super::super::signature;
 use super::fields::Fields;
-use super::ledger::Ledger;
 use super::refused::Refused;
-use super::signature;
 
 /// One block, as far as the simulated model looks at it.
 #[derive(Debug)]
@@ -27,6 +27,9 @@ pub(super) enum Block<'a> {
     /// `server_tool_use`: a turn that was paused ends with it.
     ServerToolUse,
 }
+
+/// Cache breakpoints of one request.
+const MAX_BREAKPOINTS: usize = 4;
 
 /// Bytes of one image, decoded.
 const MAX_IMAGE: usize = 5 << 20;
@@ -96,8 +99,27 @@ fn block<'a>(
         "search_result" => search_result(&fields, ledger)?,
         _ => server_tool_use(&fields, ledger)?,
     };
-    ledger.mark(&fields)?;
+    breakpoint(&fields, ledger)?;
     Ok(block)
+}
+
+/// Sets a cache breakpoint here if the block, or the body, has a `cache_control`.
+pub(super) fn breakpoint(fields: &Fields, ledger: &mut Ledger) -> Result<(), Refused> {
+    if fields.nullable("cache_control").is_none() {
+        return Ok(());
+    }
+    let Some(control) = fields.object("cache_control")? else {
+        return Ok(());
+    };
+    control.only(&["type", "ttl"])?;
+    control.required("type")?;
+    control.word("type", &["ephemeral"])?;
+    match ledger.mark(control.word("ttl", &["5m", "1h"])? == Some("1h")) {
+        0..=MAX_BREAKPOINTS => Ok(()),
+        found => Err(Refused::invalid(format!(
+            "A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {found}."
+        ))),
+    }
 }
 
 fn text<'a>(fields: &Fields<'a>, ledger: &mut Ledger) -> Result<Block<'a>, Refused> {
@@ -204,10 +226,10 @@ fn thinking<'a>(fields: &Fields<'a>, kind: &str, path: &str) -> Result<Block<'a>
     let issued = if kind == "thinking" {
         fields.only(&["type", "thinking", "signature"])?;
         let text = fields.required_string("thinking")?;
-        signature::is_of(fields.required_string("signature")?, text)
+        signature::is_of(fields.required_string("signature")?, "thinking", text)
     } else {
         fields.only(&["type", "data"])?;
-        signature::is_redacted(fields.required_string("data")?)
+        signature::is_of(fields.required_string("data")?, "redacted", "")
     };
     let part = if kind == "thinking" {
         "signature"

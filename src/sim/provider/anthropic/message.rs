@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::super::super::chance::Dice;
 use super::super::exchange::{Piece, Request};
+use super::super::ledger::Input;
 use super::super::mind::{Finish, Thought};
+use super::super::signature;
 use super::check::Checked;
-use super::ledger::Input;
-use super::signature;
 use super::thinking::Thinking;
 
 /// The word in the user's text that makes the model pause its turn, as it does while a server tool runs.
@@ -124,18 +124,18 @@ impl<'a> Message<'a> {
         let mut dice = Dice::new(request.number);
         self.blocks.push(if said.contains(REDACT) {
             Block::Redacted {
-                data: signature::redacted(&mut dice),
+                data: signature::issue("redacted", "", &mut dice),
                 hidden,
             }
         } else if thinking == Thinking::Omitted {
             Block::Thinking {
                 text: Vec::new(),
-                signature: signature::issue("", &mut dice),
+                signature: signature::issue("thinking", "", &mut dice),
                 hidden,
             }
         } else {
             Block::Thinking {
-                signature: signature::issue(&text.concat(), &mut dice),
+                signature: signature::issue("thinking", &text.concat(), &mut dice),
                 text,
                 hidden: 0,
             }

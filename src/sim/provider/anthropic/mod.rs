@@ -6,13 +6,11 @@
 mod check;
 mod content;
 mod fields;
-mod ledger;
 mod message;
 mod models;
 mod prompt;
 mod refused;
 mod schema;
-mod signature;
 #[cfg(test)]
 mod tests;
 mod thinking;
@@ -26,9 +24,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::exchange::{Failed, Piece, Reply, Request};
+use super::ledger::Cache;
 use super::{Provider, World};
 use check::Purpose;
-use ledger::Cache;
 use message::Message;
 use models::Model;
 use refused::Refused;

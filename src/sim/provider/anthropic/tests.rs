@@ -525,7 +525,7 @@ fn the_newest_keep_their_thinking_to_themselves() {
     let message = taken(json!({"model": "claude-opus-5-5"}));
     assert_eq!(message["content"][0]["thinking"], "");
     let signature = message["content"][0]["signature"].as_str().unwrap();
-    assert!(super::signature::is_of(signature, ""));
+    assert!(super::super::signature::is_of(signature, "thinking", ""));
     let shown = taken(
         json!({"model": "claude-opus-5-5", "thinking": {"type": "adaptive", "display": "summarized"}}),
     );
@@ -709,6 +709,24 @@ fn caches_are_written_once_and_read_after() {
     );
     assert_eq!(second["cache_creation_input_tokens"], 0);
     assert_eq!(first["input_tokens"], second["input_tokens"]);
+}
+
+#[test]
+fn five_breakpoints_are_too_many() {
+    let block = json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}});
+    taken(json!({"system": vec![block.clone(); 4]}));
+    refused(
+        json!({"system": vec![block; 5]}),
+        400,
+        "A maximum of 4 blocks with cache_control",
+    );
+    let forever =
+        json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1d"}}]);
+    refused(
+        json!({"system": forever}),
+        400,
+        "system.0.text.cache_control.ttl: Input should be '5m' or '1h'",
+    );
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::content::is_name;
+use super::super::ledger::Ledger;
+use super::content::{breakpoint, is_name};
 use super::fields::Fields;
-use super::ledger::Ledger;
 use super::refused::Refused;
 
 /// A tool that the caller runs.
@@ -102,7 +102,7 @@ fn custom<'a>(tool: &Fields<'a>, ledger: &mut Ledger) -> Result<Tool<'a>, Refuse
     ledger.add(name);
     ledger.add(tool.string("description")?.unwrap_or_default());
     ledger.add(&schema.to_string());
-    ledger.mark(tool)?;
+    breakpoint(tool, ledger)?;
     Ok(Tool { name, schema })
 }
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::super::ledger::Ledger;
 use super::content::{self, Block};
 use super::fields::Fields;
-use super::ledger::Ledger;
 use super::models::Model;
 use super::refused::Refused;
 

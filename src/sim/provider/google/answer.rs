@@ -7,9 +7,9 @@ use super::super::super::chance::{self, Dice};
 use super::super::exchange::{Piece, Request};
 use super::super::mind::{self, Finish, Thought};
 use super::super::picture;
+use super::super::signature;
 use super::check::Checked;
 use super::models::Model;
-use super::signature;
 
 /// The word that makes the model break off in the middle, to be continued.
 const CONTINUE: &str = "CONTINUE";
@@ -69,7 +69,7 @@ impl<'a> Answer<'a> {
         let mut dice = Dice::new(request.number);
         answer.call(request, &thought.calls, &mut dice);
         if answer.calls.is_empty() && answer.finish == "STOP" {
-            answer.signature = model.signs.then(|| signature::issue("", &mut dice));
+            answer.signature = model.signs.then(|| signature::issue("call", "", &mut dice));
             answer.break_off(said, checked.continues_at);
         }
         answer
@@ -86,7 +86,7 @@ impl<'a> Answer<'a> {
                 part["functionCall"]["id"] = request.id("", 1 + index as u64, 8).into();
             }
             if self.model.signs && index == 0 {
-                part["thoughtSignature"] = signature::issue(&call.name, dice).into();
+                part["thoughtSignature"] = signature::issue("call", &call.name, dice).into();
             }
             self.calls.push((part, call.arguments.len() as u64));
         }

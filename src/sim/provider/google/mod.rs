@@ -13,7 +13,6 @@ mod models;
 mod prompt;
 mod refused;
 mod schema;
-mod signature;
 #[cfg(test)]
 mod tests;
 

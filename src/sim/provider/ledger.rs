@@ -2,12 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::super::chance;
-use super::fields::Fields;
-use super::refused::Refused;
-
-/// Breakpoints of one request.
-const MAX_BREAKPOINTS: usize = 4;
+use super::super::chance;
 
 /// Tokens of an image.
 const IMAGE_TOKENS: u64 = 1_334;
@@ -60,29 +55,14 @@ impl Ledger {
         self.tokens
     }
 
-    /// Sets a breakpoint here if the block has a `cache_control`.
-    pub(super) fn mark(&mut self, fields: &Fields) -> Result<(), Refused> {
-        if fields.nullable("cache_control").is_none() {
-            return Ok(());
-        }
-        let Some(control) = fields.object("cache_control")? else {
-            return Ok(());
-        };
-        control.only(&["type", "ttl"])?;
-        control.required("type")?;
-        control.word("type", &["ephemeral"])?;
-        let one_hour = control.word("ttl", &["5m", "1h"])? == Some("1h");
+    /// Sets a breakpoint here, and returns how many there are.
+    pub(super) fn mark(&mut self, one_hour: bool) -> usize {
         self.breakpoints.push(Breakpoint {
             hash: self.hash,
             tokens: self.tokens,
             one_hour,
         });
-        match self.breakpoints.len() {
-            0..=MAX_BREAKPOINTS => Ok(()),
-            found => Err(Refused::invalid(format!(
-                "A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {found}."
-            ))),
-        }
+        self.breakpoints.len()
     }
 
     /// Splits the prompt by what is in the cache already, and writes the rest up to the last breakpoint to it.
@@ -135,13 +115,11 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn prompt(system: &str, question: &str) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.add(system);
-        let block = json!({"cache_control": {"type": "ephemeral"}});
-        ledger.mark(&Fields::root(&block).unwrap()).unwrap();
+        ledger.mark(false);
         ledger.add(question);
         ledger
     }
@@ -155,16 +133,5 @@ mod tests {
         assert_eq!((second.written, second.read), (0, 5));
         let other = prompt("You are long.", "hi").settle(&mut cache);
         assert_eq!(other.read, 0);
-    }
-
-    #[test]
-    fn five_breakpoints_are_too_many() {
-        let mut ledger = Ledger::default();
-        let block = json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}});
-        let fields = Fields::root(&block).unwrap();
-        for _ in 0..4 {
-            ledger.mark(&fields).unwrap();
-        }
-        assert!(ledger.mark(&fields).is_err());
     }
 }
