@@ -255,7 +255,8 @@ mod tests {
     fn fields_are_found_in_any_case_and_the_last_one_wins() {
         let body = br#" {"TEXT":"a","unknown":[{}],"Text":"b\n","text":null,"flag":true,
             "it\u0065m\u017f":[{"Name":"x"},{"name":7e0}, null]} trailing"#;
-        let wrong = "json: cannot unmarshal number into Go struct field T.items.name of type string";
+        let wrong =
+            "json: cannot unmarshal number into Go struct field T.items.name of type string";
         assert_eq!(read(body).unwrap_err().text, wrong);
         let body = String::from_utf8_lossy(body).replace("7e0", "null");
         assert_eq!(
@@ -269,7 +270,10 @@ mod tests {
         for (body, words) in [
             ("", "missing request body"),
             (" \n", "missing request body"),
-            ("[]", "json: cannot unmarshal array into Go value of type api.T"),
+            (
+                "[]",
+                "json: cannot unmarshal array into Go value of type api.T",
+            ),
             ("{\"items\":[1,", "unexpected EOF"),
             (
                 "{\"items\":[{},]}",
@@ -296,12 +300,18 @@ mod tests {
                 "json: cannot unmarshal string into Go struct field T.items of type api.Item",
             ),
             // A wrong syntax goes before a wrong type.
-            ("{\"text\":1,\"flag\":tru}", "invalid character '}' in literal true (expecting 'e')"),
+            (
+                "{\"text\":1,\"flag\":tru}",
+                "invalid character '}' in literal true (expecting 'e')",
+            ),
         ] {
             assert_eq!(error(body), words, "{body}");
         }
         assert_eq!(read(b"null").unwrap(), "None None None []");
-        assert_eq!(read(b"{\"text\":\"a\xff\"}").unwrap(), "Some(\"a\u{fffd}\") None None []");
+        assert_eq!(
+            read(b"{\"text\":\"a\xff\"}").unwrap(),
+            "Some(\"a\u{fffd}\") None None []"
+        );
     }
 
     proptest! {

@@ -153,7 +153,9 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
         Err(_) => {
             let date = chrono::DateTime::parse_from_rfc2822(value).ok()?;
-            SystemTime::from(date).duration_since(SystemTime::now()).ok()?
+            SystemTime::from(date)
+                .duration_since(SystemTime::now())
+                .ok()?
         }
     };
     Some(wait.min(LONGEST_WAIT))

@@ -10,7 +10,9 @@ mod frame;
 mod logprobs;
 mod object;
 mod path;
+mod pending;
 mod sources;
 mod usage;
 
 pub use error::{error_body, fault};
+pub use pending::{completions, embeddings, responses};

@@ -105,9 +105,14 @@ impl Decode for Decoder {
         if state.over {
             return;
         }
-        let fed = self.lines.feed(piece, |line| state.bytes(line, names, emit));
+        let fed = self
+            .lines
+            .feed(piece, |line| state.bytes(line, names, emit));
         if fed.is_err() {
-            state.fail(Fault::garbled("a line of the provider's answer is too long"), emit);
+            state.fail(
+                Fault::garbled("a line of the provider's answer is too long"),
+                emit,
+            );
         }
     }
 
@@ -141,7 +146,10 @@ impl State {
         }
         match serde_json::from_slice::<Line<'_>>(line) {
             Ok(parsed) => self.line(&parsed, line, names, emit),
-            Err(_) => self.fail(Fault::garbled("a line of the provider's answer is none of Ollama's"), emit),
+            Err(_) => self.fail(
+                Fault::garbled("a line of the provider's answer is none of Ollama's"),
+                emit,
+            ),
         }
     }
 
@@ -188,7 +196,12 @@ impl State {
         let message = line.message.as_ref();
         let thinking = message
             .and_then(|message| {
-                let Message { thinking, reasoning, reasoning_content, .. } = message;
+                let Message {
+                    thinking,
+                    reasoning,
+                    reasoning_content,
+                    ..
+                } = message;
                 first_full([thinking, reasoning, reasoning_content])
             })
             .or_else(|| first_full([&line.thinking]));
@@ -283,10 +296,7 @@ impl State {
 }
 
 fn first_full<'t, 'a, const N: usize>(texts: [&'t Option<Text<'a>>; N]) -> Option<&'t Text<'a>> {
-    texts
-        .into_iter()
-        .flatten()
-        .find(|text| !text.is_empty())
+    texts.into_iter().flatten().find(|text| !text.is_empty())
 }
 
 /// An object; some servers write it as a string, as OpenAI does.

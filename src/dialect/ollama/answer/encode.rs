@@ -97,7 +97,14 @@ impl Encode for Encoder {
                 name,
                 arguments,
                 signature,
-            } => self.call(*index, id.as_ref(), signature.as_ref(), name, arguments, out),
+            } => self.call(
+                *index,
+                id.as_ref(),
+                signature.as_ref(),
+                name,
+                arguments,
+                out,
+            ),
             Event::Logprobs(array) => {
                 push_logprobs(array, &mut self.logprobs);
                 if self.logprobs.len() > LOGPROBS_HELD {
@@ -208,7 +215,14 @@ pub(in crate::dialect::ollama) fn write_whole(
         }
         let id = id_or_made(call.id.as_ref(), index, reply);
         let arguments = call.arguments();
-        write_call(index, id, call.signature.as_ref(), &call.name, &arguments, &mut calls);
+        write_call(
+            index,
+            id,
+            call.signature.as_ref(),
+            &call.name,
+            &arguments,
+            &mut calls,
+        );
     }
     let mut logprobs = Vec::new();
     if let Some(array) = &response.logprobs {

@@ -325,11 +325,15 @@ fn calls_come_whole_when_they_close() {
     assert_eq!(
         lines[..4],
         [
-            calls(json!([{"id": "call_r1_1", "function": {"index": 1, "name": "g", "arguments": {"x": "<\n"}}}])),
+            calls(
+                json!([{"id": "call_r1_1", "function": {"index": 1, "name": "g", "arguments": {"x": "<\n"}}}])
+            ),
             json!({"model": "m:latest", "message": {"role": "assistant", "content": "t"}, "done": false}),
             calls(json!([{"id": "a", "function": {"index": 0, "name": "f", "arguments": {}}}])),
             // Trap 7: what is no JSON is not lost.
-            calls(json!([{"id": "c", "function": {"index": 2, "name": "h", "arguments": {"_raw": "{\"cut"}}}])),
+            calls(
+                json!([{"id": "c", "function": {"index": 2, "name": "h", "arguments": {"_raw": "{\"cut"}}}])
+            ),
         ]
     );
     assert_eq!(lines[4]["done_reason"], "length");
@@ -397,7 +401,8 @@ fn generate_has_response_in_place_of_message() {
 
 #[test]
 fn logprobs_ride_on_the_next_line_and_none_is_lost() {
-    let log = |token: &str| Event::Logprobs(Json::trusted(format!("[\n{{\"token\":\"{token}\"}}]")));
+    let log =
+        |token: &str| Event::Logprobs(Json::trusted(format!("[\n{{\"token\":\"{token}\"}}]")));
     let lines = encoded(
         Form::Chat,
         &[
@@ -411,7 +416,10 @@ fn logprobs_ride_on_the_next_line_and_none_is_lost() {
         ],
     );
     assert_eq!(lines[0]["logprobs"], json!([{"token": "a"}]));
-    assert_eq!(lines[1]["logprobs"], json!([{"token": "b"}, {"token": "c"}]));
+    assert_eq!(
+        lines[1]["logprobs"],
+        json!([{"token": "b"}, {"token": "c"}])
+    );
     // They are bounded where a model says nothing else.
     let many = vec![log("x"); 2_000];
     let lines = encoded(Form::Chat, &many);
@@ -424,7 +432,10 @@ fn text_passes_as_it_came() {
     let mut out = Vec::new();
     encoder.event(&Event::Text(Text::plain("<é&😀>")), &mut out);
     let line = String::from_utf8(out).unwrap();
-    assert!(line.contains(r#""content":"\u003cé\u0026😀\u003e"}"#), "{line}");
+    assert!(
+        line.contains(r#""content":"\u003cé\u0026😀\u003e"}"#),
+        "{line}"
+    );
 }
 
 #[test]
@@ -484,7 +495,10 @@ fn whole_answers_are_read_in_every_form() {
         ("{}", FaultKind::Incomplete),
         (r#"{"response":"hi","done":false}"#, FaultKind::Incomplete),
         ("<html>", FaultKind::Garbled),
-        (r#"{"error":"server busy, please try again"}"#, FaultKind::Overloaded),
+        (
+            r#"{"error":"server busy, please try again"}"#,
+            FaultKind::Overloaded,
+        ),
     ] {
         assert_eq!(assembled(&whole(body)).unwrap_err().kind, kind, "{body}");
     }
@@ -505,7 +519,9 @@ fn trap_11_text_in_an_unknown_field_is_no_empty_success() {
     let fault = assembled(&decoded(&[lost.as_bytes()])).unwrap_err();
     assert_eq!(fault.kind, FaultKind::Garbled);
     assert_eq!(
-        assembled(&whole(r#"{"content":"hi","done":true}"#)).unwrap_err().kind,
+        assembled(&whole(r#"{"content":"hi","done":true}"#))
+            .unwrap_err()
+            .kind,
         FaultKind::Garbled
     );
     // Names that are known are read, and an answer may be empty.
@@ -545,7 +561,9 @@ fn names_of_tools_are_the_clients_again() {
         sent.as_escaped()
     );
     let mut events = Vec::new();
-    read_whole(line.as_bytes(), &names, &mut |event| events.push(owned(event)));
+    read_whole(line.as_bytes(), &names, &mut |event| {
+        events.push(owned(event))
+    });
     let response = assembled(&events).unwrap();
     assert_eq!(response.calls().next().unwrap().name, text("my.tool"));
 }
@@ -567,7 +585,11 @@ fn errors_within_a_stream_end_it() {
         assert_eq!((fault.kind, &*fault.message), (kind, message));
         assert_eq!(events.len(), 3);
     }
-    let garbled = decoded(&[b"{\"done\":false}\n", b"event: ping\n", b"{\"done\":true}\n"]);
+    let garbled = decoded(&[
+        b"{\"done\":false}\n",
+        b"event: ping\n",
+        b"{\"done\":true}\n",
+    ]);
     let Some(Event::Failed(fault)) = garbled.last() else {
         panic!("{garbled:?}")
     };
@@ -594,10 +616,17 @@ fn any_event() -> impl Strategy<Value = Event<'static>> {
         text().prop_map(Event::Text),
         text().prop_map(Event::Refusal),
         (0..3_usize, proptest::option::of(name()), name()).prop_map(|(index, id, name)| {
-            Event::ToolStart { index, id, name, signature: None }
+            Event::ToolStart {
+                index,
+                id,
+                name,
+                signature: None,
+            }
         }),
-        (0..3_usize, text())
-            .prop_map(|(index, fragment)| Event::ToolArguments { index, fragment: Text::plain(fragment.as_escaped()).into_owned() }),
+        (0..3_usize, text()).prop_map(|(index, fragment)| Event::ToolArguments {
+            index,
+            fragment: Text::plain(fragment.as_escaped()).into_owned()
+        }),
         (0..3_usize).prop_map(|index| Event::ToolEnd { index }),
         Just(Event::Logprobs(Json::trusted("[{\"token\":\"x\"}]"))),
         Just(Event::Ping),

@@ -42,10 +42,7 @@ fn is_unknown(known: &[&str], key: &str, kind: Kind, value: &[u8]) -> bool {
     kind == Kind::String && value.len() > 2 && !known.contains(&key)
 }
 
-fn members(
-    object: &[u8],
-    mut member: impl FnMut(&str, Kind, &[u8]),
-) -> Result<(), SyntaxError> {
+fn members(object: &[u8], mut member: impl FnMut(&str, Kind, &[u8])) -> Result<(), SyntaxError> {
     let mut scanner = Scanner::new(object);
     scanner.begin_object()?;
     let mut first = true;

@@ -18,20 +18,18 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Option<Tool<'a>>, Refu
     let field = Field("ChatRequest", "tools");
     let found = reader.structure(field, "api.Tool", |reader, key| match key {
         "function" => reader
-            .structure(Field(TOOLS, "function"), "api.ToolFunction", |reader, key| {
-                function(&mut tool, reader, key)
-            })
+            .structure(
+                Field(TOOLS, "function"),
+                "api.ToolFunction",
+                |reader, key| function(&mut tool, reader, key),
+            )
             .map(|_| ()),
         _ => reader.skip(),
     })?;
     Ok(found.then_some(tool))
 }
 
-fn function<'a>(
-    tool: &mut Tool<'a>,
-    reader: &mut Reader<'a>,
-    key: &str,
-) -> Result<(), Refused> {
+fn function<'a>(tool: &mut Tool<'a>, reader: &mut Reader<'a>, key: &str) -> Result<(), Refused> {
     match key {
         "name" => tool.name = reader.text(Field(FUNCTION, "name"))?.unwrap_or_default(),
         "description" => {

@@ -22,7 +22,9 @@ pub(super) fn write_messages(
     };
     turns.out.push(b'[');
     let mut hint = hint;
-    if messages.first().is_none_or(|first| first.role != Role::System)
+    if messages
+        .first()
+        .is_none_or(|first| first.role != Role::System)
         && let Some(hint) = hint.take()
     {
         turns.system(&[], Some(hint))?;
@@ -166,7 +168,11 @@ impl<'m> Turns<'_, 'm> {
 
     /// Begins a message, up to its text.
     fn open(&mut self, role: &str) {
-        self.put(if self.any { b",{\"role\":\"" } else { b"{\"role\":\"" });
+        self.put(if self.any {
+            b",{\"role\":\""
+        } else {
+            b"{\"role\":\""
+        });
         self.any = true;
         self.put(role.as_bytes());
         self.put(b"\",\"content\":\"");

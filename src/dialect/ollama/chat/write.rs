@@ -65,7 +65,8 @@ fn choose<'r, 'a>(
         ToolChoice::None => Ok((Vec::new(), None)),
         ToolChoice::Required => {
             dropped.add("tool_choice");
-            let hint = "You must call at least one of the tools now instead of answering with text.";
+            let hint =
+                "You must call at least one of the tools now instead of answering with text.";
             Ok((all(), Some(hint.into())))
         }
         ToolChoice::Named(name) => {

@@ -5,7 +5,5 @@ mod provider;
 #[cfg(test)]
 mod tests;
 
-pub use client::{
-    read_embed, read_embed_legacy, write_embeddings, write_embeddings_legacy,
-};
+pub use client::{read_embed, read_embed_legacy, write_embeddings, write_embeddings_legacy};
 pub use provider::{read_embeddings, write_embed};

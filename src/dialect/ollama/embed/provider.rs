@@ -6,8 +6,8 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::dialect::exchange::{Outgoing, Target};
-use crate::dialect::ollama::fields::Body;
 use crate::dialect::ollama::fault;
+use crate::dialect::ollama::fields::Body;
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
 
 /// Writes a request to `/api/embed`, one for any number of texts.

@@ -26,7 +26,8 @@ pub(in crate::dialect::ollama) fn read_attachments<'a>(
 
 fn attachment(text: Cow<'_, str>) -> Result<Part<'_>, Refused> {
     if let Some(media_type) = sound(&text) {
-        let data = clean_base64(text).map_err(|error| Refused::field("images", error.to_string()))?;
+        let data =
+            clean_base64(text).map_err(|error| Refused::field("images", error.to_string()))?;
         return Ok(Part::Document(Document {
             name: None,
             media_type: Cow::Borrowed(media_type),
@@ -47,7 +48,7 @@ fn sound(text: &str) -> Option<&'static str> {
     let data = &text.as_bytes()[start..];
     match data {
         // RIFF, four bytes of length, and WAVE, whose last three letters fill the fourth group.
-        [b'U', b'k', b'l', b'G', b'R', .., ] if data.get(12..16) == Some(b"QVZF") => {
+        [b'U', b'k', b'l', b'G', b'R', ..] if data.get(12..16) == Some(b"QVZF") => {
             Some("audio/wav")
         }
         // ID3, or the eleven set bits of a frame.

@@ -62,10 +62,7 @@ impl<'a> Common<'a> {
             .ok()
             .filter(|count| *count <= 20)
             .ok_or_else(|| {
-                Refused::field(
-                    "top_logprobs",
-                    "top_logprobs must be between 0 and 20",
-                )
+                Refused::field("top_logprobs", "top_logprobs must be between 0 and 20")
             })?;
         request.stream = self.stream.unwrap_or(true);
         request.format = self.format;
@@ -141,12 +138,14 @@ fn format<'a>(reader: &mut Reader<'a>) -> Result<Format<'a>, Refused> {
         }),
         (_, shown) => {
             // What is short is a word like `xml`, and Ollama repeats it.
-            let shown = if shown.len() <= 32 { shown } else { kind.go_name() };
+            let shown = if shown.len() <= 32 {
+                shown
+            } else {
+                kind.go_name()
+            };
             Err(Refused::field(
                 "format",
-                format!(
-                    "invalid format: {shown}; expected \"json\" or a valid JSON Schema object"
-                ),
+                format!("invalid format: {shown}; expected \"json\" or a valid JSON Schema object"),
             ))
         }
     }
