@@ -13,6 +13,82 @@ const MODEL_START: Duration = Duration::from_secs(20);
 /// Characters of a message that are kept.
 const LONGEST_MESSAGE: usize = 1000;
 
+/// What is meant by an exception's name alone, whatever status it comes with.
+const EXCEPTIONS: &[(&str, Class, FaultKind)] = &[
+    // With 400.
+    (
+        "ServiceQuotaExceededException",
+        Class::Capacity,
+        FaultKind::RateLimit,
+    ),
+    ("ThrottlingException", Class::Capacity, FaultKind::RateLimit),
+    (
+        "TooManyRequestsException",
+        Class::Capacity,
+        FaultKind::RateLimit,
+    ),
+    (
+        "ModelNotReadyException",
+        Class::Capacity,
+        FaultKind::Overloaded,
+    ),
+    (
+        "ModelTimeoutException",
+        Class::Transient,
+        FaultKind::Timeout,
+    ),
+    (
+        "ServiceUnavailableException",
+        Class::Transient,
+        FaultKind::Overloaded,
+    ),
+    (
+        "InternalServerException",
+        Class::Transient,
+        FaultKind::Server,
+    ),
+    ("InternalFailure", Class::Transient, FaultKind::Server),
+    (
+        "ResourceNotFoundException",
+        Class::Route,
+        FaultKind::ModelNotFound,
+    ),
+    // Of the signature's check, which some of AWS's front ends answer with 400.
+    (
+        "AccessDeniedException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+    (
+        "UnrecognizedClientException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+    ("InvalidClientTokenId", Class::Route, FaultKind::Credentials),
+    ("ExpiredToken", Class::Route, FaultKind::Credentials),
+    (
+        "ExpiredTokenException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+    (
+        "InvalidSignatureException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+    ("IncompleteSignature", Class::Route, FaultKind::Credentials),
+    (
+        "IncompleteSignatureException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+    (
+        "MissingAuthenticationTokenException",
+        Class::Route,
+        FaultKind::Credentials,
+    ),
+];
+
 #[derive(Deserialize, Default)]
 struct Body<'a> {
     #[serde(borrow, rename = "__type", default)]
@@ -80,34 +156,22 @@ fn bare(kind: &str) -> &str {
 
 /// `status` is 0 for what came within an answer of 200.
 fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
-    use Class::{Capacity, Route, Transient};
+    use Class::{Capacity, Transient};
     let message = body.message.as_deref().unwrap_or("");
     let is = |name: &str| kind.eq_ignore_ascii_case(name);
     let (class, sort) = if is("ValidationException") {
         validation(message)
-    } else if is("ServiceQuotaExceededException") {
-        // Comes with 400.
-        (Capacity, FaultKind::RateLimit)
     } else if is("ModelErrorException") || is("ModelStreamErrorException") {
         match body.original_status {
             Some(429) => (Capacity, FaultKind::RateLimit),
             Some(400) => validation(message),
             _ => (Transient, FaultKind::Server),
         }
-    } else if is("ModelNotReadyException") {
-        (Capacity, FaultKind::Overloaded)
-    } else if is("ThrottlingException") || is("TooManyRequestsException") {
-        (Capacity, FaultKind::RateLimit)
-    } else if is("ModelTimeoutException") {
-        (Transient, FaultKind::Timeout)
-    } else if is("ServiceUnavailableException") {
-        (Transient, FaultKind::Overloaded)
-    } else if is("InternalServerException") || is("InternalFailure") {
-        (Transient, FaultKind::Server)
-    } else if is("ResourceNotFoundException") {
-        (Route, FaultKind::ModelNotFound)
     } else {
-        by_status(status)
+        EXCEPTIONS
+            .iter()
+            .find(|(name, ..)| is(name))
+            .map_or_else(|| by_status(status), |(_, class, sort)| (*class, *sort))
     };
     let retry_after = match sort {
         _ if is("ModelNotReadyException") => Some(MODEL_START),
@@ -121,7 +185,6 @@ fn by_status(status: u16) -> (Class, FaultKind) {
     use Class::{Capacity, Permanent, Route, Transient};
     match status {
         400 => (Permanent, FaultKind::InvalidRequest),
-        // AccessDenied, UnrecognizedClient, ExpiredToken, InvalidSignature, IncompleteSignature.
         401 | 403 => (Route, FaultKind::Credentials),
         402 => (Route, FaultKind::Billing),
         404 => (Route, FaultKind::ModelNotFound),

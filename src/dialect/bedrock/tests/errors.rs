@@ -61,6 +61,12 @@ fn exceptions_have_their_class() {
         (403, "ExpiredTokenException", "no", "Route Credentials"),
         (403, "InvalidSignatureException", "no", "Route Credentials"),
         (
+            400,
+            "IncompleteSignatureException",
+            "no",
+            "Route Credentials",
+        ),
+        (
             404,
             "ResourceNotFoundException",
             "no",
