@@ -25,6 +25,7 @@ mod entries;
 mod environment;
 mod field;
 mod file;
+mod foreign;
 mod headers;
 mod interpolate;
 mod kind;
@@ -144,6 +145,7 @@ pub fn from_sources(
     let mut value = written.clone();
     let mut reader = Reader::new(file, written, Environment::new(environment));
     fill_in(&mut value, &KeyPath::default(), &mut reader);
+    foreign::put_aside(&mut value, &mut reader);
     known::check(&mut value, &file::template(), &mut |path, what| {
         reader.problem(path, what)
     });

@@ -71,6 +71,11 @@ impl<'a> Reader<'a> {
         self.given_up.push(path.clone());
     }
 
+    pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>) {
+        let warning = self.at(path, what.into());
+        add(&mut self.warnings, warning);
+    }
+
     /// Of a variable of the environment.
     pub(super) fn variable_problem(&mut self, name: &str, what: impl Into<String>) {
         let problem = in_environment(name, what.into());
@@ -276,7 +281,6 @@ impl<'a> Section<'_, 'a> {
     }
 
     pub(super) fn warning(&mut self, key: &str, what: impl Into<String>) {
-        let warning = self.reader.at(&self.path.key(key), what.into());
-        add(&mut self.reader.warnings, warning);
+        self.reader.warning(&self.path.key(key), what);
     }
 }

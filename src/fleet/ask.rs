@@ -20,6 +20,7 @@ static AGENT: HeaderValue = HeaderValue::from_static(concat!("remuda/", env!("CA
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Whom to ask, and for how long a connection may be kept for the next question of the same probe.
+#[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
     pub(super) connector: &'a Connector,
     pub(super) endpoint: &'a Endpoint,

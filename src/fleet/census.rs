@@ -10,15 +10,17 @@ use http::StatusCode;
 
 use super::ask::{Caller, MOST};
 use super::catalogue::{self, Model};
+use super::control;
 use super::offers::Offers;
 use super::probe::{Prober, Question};
 use super::{Inventory, Miss};
+use crate::settings::ProviderKind;
 
 /// Pages of a list at most.
 const MAX_PAGES: usize = 20;
 
 /// What a service told.
-enum Told {
+pub(super) enum Told {
     Models(Vec<Model>),
     /// It lists none.
     Nothing,
@@ -32,8 +34,12 @@ pub(super) async fn ask(
     question: &Question<'_>,
     caller: &Caller<'_>,
 ) -> Result<Inventory, Miss> {
-    let told = match catalogue::first_page(&question.provider.settings) {
+    let settings = &question.provider.settings;
+    let told = match catalogue::first_page(settings) {
         Some(first) => list(question, caller, &first).await?,
+        None if settings.kind == ProviderKind::Bedrock && settings.list_models => {
+            control::list(question, caller).await?
+        }
         None => {
             caller.connect().await?;
             Told::Nothing
@@ -83,14 +89,14 @@ async fn list(question: &Question<'_>, caller: &Caller<'_>, first: &str) -> Resu
     Ok(Told::Models(models))
 }
 
-fn without_models(status: StatusCode) -> Option<Told> {
+pub(super) fn without_models(status: StatusCode) -> Option<Told> {
     Some(match status {
         status if status.is_success() => return None,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             Told::Nothing
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Told::Unclear(format!(
-            "it refuses the key with status {}; check api_key",
+            "it refuses to list its models with status {}; check its key and what that allows",
             status.as_u16()
         )),
         status => Told::Unclear(format!(

@@ -9,6 +9,7 @@ mod backend;
 mod catalogue;
 mod census;
 mod complaints;
+mod control;
 mod credentials;
 mod discovery;
 mod health;

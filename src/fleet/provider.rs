@@ -10,10 +10,11 @@ use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 
-use crate::settings::{self, StaticBackend, Timeouts};
+use crate::dialect::bedrock::sign::Signer;
+use crate::settings::{self, ProviderKind, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
-use super::{Endpoint, FleetError, Selector, authorities, credentials};
+use super::{Endpoint, FleetError, Selector, authorities, control, credentials};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -25,6 +26,9 @@ pub struct Provider {
     pub name: Arc<str>,
     pub settings: settings::Provider,
     pub selector: &'static Selector,
+    /// Where its models are listed, if that is not where they are served.
+    pub(super) control: Option<StaticBackend>,
+    pub(super) signer: Option<Signer>,
     pub(super) complaints: Complaints,
     connect_timeout: Duration,
     fields: HeaderMap,
@@ -47,11 +51,12 @@ impl Provider {
         timeouts: &Timeouts,
     ) -> Result<Self, FleetError> {
         let provider = || Arc::clone(&settings.name);
-        for StaticBackend {
-            tls, host, port, ..
-        } in &settings.backends
-        {
-            if *tls && host.parse::<IpAddr>().is_ok() && settings.pool.verify {
+        let control = control::place(settings);
+        for place in settings.backends.iter().chain(&control) {
+            let StaticBackend {
+                tls, host, port, ..
+            } = place;
+            if control::is_bare(place) && settings.pool.verify {
                 return Err(FleetError::BareAddress {
                     provider: provider(),
                     host: host.clone(),
@@ -75,6 +80,8 @@ impl Provider {
             name: provider(),
             selector: Selector::of(settings.selector),
             settings: settings.clone(),
+            control: control.filter(|_| settings.kind == ProviderKind::Bedrock),
+            signer: control::signer(settings),
             complaints: Complaints::default(),
             connect_timeout: timeouts.connect,
             fields: credentials::fields(settings).map_err(|_| FleetError::BadKey {

@@ -388,3 +388,68 @@ providers:
         ]
     );
 }
+
+#[test]
+fn a_provider_balancer_s_file_starts_as_it_is() {
+    let yaml = "
+providers:
+  - name: primary
+    base_url: https://api.openai.com/v1
+    api_key: ${OPENAI_API_KEY}
+    weight: 3
+    max_concurrent: 5
+    model_map:
+      gpt-4: gpt-4-turbo-preview
+  - name: azure-backup
+    base_url: https://my-resource.openai.azure.com/openai/v1
+    api_key: ${AZURE_KEY:-none}
+    weight: 0
+    fallback_only: true
+  - name: local
+    base_url: http://localhost:8000/v1
+    api_key: dummy
+    fallback_only: false
+  - name: old-ollama
+    base_url: http://gpu1:11434/v1
+    api_key: dummy
+    model_map: { gpt-4: llama3.2 }
+routing:
+  strategy: failover
+  health_check: { enabled: true, interval: 30, timeout: 5 }
+timeouts: { request: 30, connect: 5 }
+queue: { max_concurrent: 100, timeout: 60 }
+monitoring: { log_level: INFO, track_latency: true, track_errors: false }
+";
+    let loaded = read_with(yaml, &[("OPENAI_API_KEY", "k")]).unwrap();
+    let kinds: Vec<_> = loaded
+        .settings
+        .providers
+        .iter()
+        .map(|one| one.kind)
+        .collect();
+    let expected = [
+        ProviderKind::OpenAi,
+        ProviderKind::Azure,
+        ProviderKind::OpenAiCompatible,
+        ProviderKind::Ollama,
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(url(&loaded.settings.providers[3]), "http://gpu1:11434");
+    assert_eq!(loaded.settings.queue.max_concurrent, 100);
+    let mut warnings: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|one| (one.line, &*one.key))
+        .collect();
+    warnings.sort_unstable();
+    assert_eq!(
+        warnings,
+        [
+            (Some(13), "providers[1].weight"),
+            (Some(14), "providers[1].fallback_only"),
+            (Some(24), "routing.strategy"),
+            (Some(25), "routing.health_check"),
+            (Some(28), "monitoring.track_errors"),
+        ]
+    );
+}

@@ -313,3 +313,68 @@ async fn an_ollama_server_s_models_have_the_operator_s_names_too() {
             .has_loaded(models.lookup("gpt-4").unwrap())
     );
 }
+
+/// What Bedrock's control plane answers, which is asked by a signed request.
+const BEDROCK: Mood = Mood::Lists(&[
+    (
+        "/foundation-models",
+        r#"{"modelSummaries":[{"modelId":"amazon.nova-micro-v1:0","outputModalities":["TEXT"],
+            "inferenceTypesSupported":["ON_DEMAND"]},{"modelId":"a.picture","outputModalities":["IMAGE"]}]}"#,
+    ),
+    (
+        "/inference-profiles?maxResults=1000",
+        r#"{"inferenceProfileSummaries":[{"inferenceProfileId":"us.anthropic.claude-v1:0","status":"ACTIVE"}],
+            "nextToken":"a=b"}"#,
+    ),
+    (
+        "/inference-profiles?maxResults=1000&nextToken=a%3Db",
+        r#"{"inferenceProfileSummaries":[{"inferenceProfileId":"eu.anthropic.claude-v1:0"}]}"#,
+    ),
+]);
+
+#[tokio::test]
+async fn bedrock_s_models_are_listed_by_its_control_plane() {
+    let runtime = Fake::start(Mood::Silent).await;
+    let control = Fake::start(BEDROCK).await;
+    let mut provider = service(ProviderKind::Bedrock, "", &[runtime.addr]);
+    provider.api_key = None;
+    provider.aws = settings::Aws {
+        region: "us-east-1".into(),
+        access_key: Some(Secret::new("AKIDEXAMPLE")),
+        secret_key: Some(Secret::new("hunter2")),
+        session_token: Some(Secret::new("token")),
+        control_url: Some(format!("http://{}", control.addr).into()),
+    };
+    let mut running = Running::start(&[provider]);
+    let backend = running.healthy(runtime.addr).await;
+    let names: Vec<String> = backend
+        .inventory()
+        .offers()
+        .iter()
+        .map(|offer| offer.name.to_string())
+        .collect();
+    let expected = [
+        "amazon.nova-micro-v1:0",
+        "us.anthropic.claude-v1:0",
+        "eu.anthropic.claude-v1:0",
+    ];
+    assert_eq!(names, expected);
+    for head in &control.requests()[..3] {
+        assert!(
+            head.contains("authorization: aws4-hmac-sha256 credential=akidexample/"),
+            "{head}"
+        );
+        assert!(head.contains("/us-east-1/bedrock/aws4_request"), "{head}");
+        assert!(head.contains("x-amz-security-token: token"), "{head}");
+        assert!(!head.contains("hunter2"), "{head}");
+    }
+    // The list may fail: the service is where it serves.
+    control.stop().await;
+    running.probes(&runtime, 3).await;
+    assert!(backend.healthy());
+    assert_eq!(backend.inventory().offers().len(), 3);
+    runtime.stop().await;
+    running
+        .until(|event| *event == Event::Unhealthy(backend.id))
+        .await;
+}
