@@ -1,7 +1,6 @@
 //! Signs requests by AWS Signature Version 4. Bedrock's signing name is `bedrock` for the runtime
 //! and for the control plane alike, and the path already on the wire is encoded once more.
 
-use crate::settings::{Aws, Secret};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
@@ -45,14 +44,6 @@ pub struct Unsigned<'a> {
 }
 
 impl Signer {
-    /// `None` without keys: then requests carry a bearer key, or nothing.
-    pub fn of(aws: &Aws) -> Option<Signer> {
-        let (access_key, secret_key) = (aws.access_key.as_ref()?, aws.secret_key.as_ref()?);
-        let token = aws.session_token.as_ref().map(Secret::expose);
-        let (access_key, secret_key) = (access_key.expose(), secret_key.expose());
-        Some(Signer::new(access_key, secret_key, token, &aws.region))
-    }
-
     /// A session token comes with temporary credentials.
     pub fn new(
         access_key: &str,
@@ -165,33 +156,6 @@ mod tests {
         assert_eq!(
             headers[2],
             ("x-amz-security-token", "SESSIONTOKEN".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_provider_without_keys_is_not_signed_for() {
-        let aws = Aws {
-            region: "us-east-1".into(),
-            access_key: Some(Secret::new("AKIDEXAMPLE")),
-            ..Aws::default()
-        };
-        assert!(Signer::of(&aws).is_none());
-        let aws = Aws {
-            secret_key: Some(Secret::new(SECRET)),
-            session_token: Some(Secret::new("SESSIONTOKEN")),
-            ..aws
-        };
-        let request = Unsigned {
-            method: "GET",
-            host: "bedrock.us-east-1.amazonaws.com",
-            path: "/foundation-models",
-            content_type: None,
-            body: b"",
-        };
-        let same = Signer::new("AKIDEXAMPLE", SECRET, Some("SESSIONTOKEN"), "us-east-1");
-        assert_eq!(
-            Signer::of(&aws).unwrap().sign(&request, moment()).unwrap(),
-            same.sign(&request, moment()).unwrap()
         );
     }
 
