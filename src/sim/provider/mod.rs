@@ -18,6 +18,7 @@
 
 mod anthropic;
 mod azure;
+mod bedrock;
 mod exchange;
 mod google;
 mod ledger;
@@ -46,6 +47,8 @@ pub enum Dialect {
     Ollama,
     /// Anthropic's Messages
     Anthropic,
+    /// Amazon's Bedrock: Converse and embeddings
+    Bedrock,
     /// Google's Gemini API
     Google,
     /// OpenAI: chat, completions, embeddings, and Responses
@@ -66,6 +69,7 @@ impl Dialect {
         match self {
             Self::Ollama => &[],
             Self::Anthropic => &anthropic::Anthropic::MODELS,
+            Self::Bedrock => &bedrock::Bedrock::MODELS,
             Self::Google => &google::Google::MODELS,
             Self::Openai | Self::Responses | Self::Azure => &openai::MODELS,
             Self::Openrouter => &openrouter::MODELS,
@@ -119,6 +123,7 @@ impl Setup {
         Some(match self.dialect {
             Dialect::Ollama => return None,
             Dialect::Anthropic => Arc::new(anthropic::Anthropic::new(world)),
+            Dialect::Bedrock => Arc::new(bedrock::Bedrock::new(world)),
             Dialect::Google => Arc::new(google::Google::new(world)),
             Dialect::Openai => Arc::new(openai::OpenAi::new(world, false)),
             Dialect::Responses => Arc::new(openai::OpenAi::new(world, true)),
