@@ -25,7 +25,7 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     match status {
         300..400 => told(Route, Server),
         400 | 413 | 422 | 500 if exceeds_context(&text) => told(Route, ContextLength),
-        400..500 | 500 | 501 if cannot(&text) => told(Route, Unsupported),
+        400..=501 if cannot(&text) => told(Route, Unsupported),
         401 | 403 => told(Route, Credentials),
         402 => told(Route, Billing),
         404 if text.starts_with("404 page") => told(Route, Unsupported),
@@ -159,4 +159,156 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(wait.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn told(status: u16, text: &str) -> Fault {
+        let body = serde_json::json!({ "error": text }).to_string();
+        fault(status, &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn every_error_has_its_class() {
+        use {Class::*, FaultKind::*};
+        for (status, text, class, kind) in [
+            (400, "invalid character 'x'", Permanent, InvalidRequest),
+            (
+                400,
+                "registry.ollama.ai/library/x:latest does not support tools",
+                Route,
+                Unsupported,
+            ),
+            (400, "\"x\" does not support thinking", Route, Unsupported),
+            (
+                400,
+                "the input length exceeds the context length",
+                Route,
+                ContextLength,
+            ),
+            (401, "unauthorized", Route, Credentials),
+            (403, "", Route, Credentials),
+            (404, "model 'x' not found", Route, ModelNotFound),
+            (405, "405 method not allowed", Route, Unsupported),
+            (413, "too large", Permanent, TooLarge),
+            (429, "too many", Capacity, RateLimit),
+            (499, "request canceled", Transient, Timeout),
+            (
+                500,
+                "model runner has unexpectedly stopped",
+                Transient,
+                Server,
+            ),
+            (
+                500,
+                "option \"num_ctx\" must be of type integer",
+                Permanent,
+                InvalidRequest,
+            ),
+            (500, "invalid format: \"xml\"", Permanent, InvalidRequest),
+            (502, "bad gateway", Transient, Server),
+            (503, super::super::SERVER_BUSY, Capacity, Overloaded),
+            (504, "", Transient, Timeout),
+            (302, "moved", Route, Server),
+        ] {
+            let fault = told(status, text);
+            assert_eq!((fault.class, fault.kind), (class, kind), "{status} {text}");
+            match text {
+                "" => assert_eq!(
+                    fault.message,
+                    format!("the provider answered with status {status}")
+                ),
+                text => assert_eq!(fault.message, text),
+            }
+        }
+    }
+
+    /// Never by phrase where there is a status: trap 59.
+    #[test]
+    fn a_phrase_about_rate_limits_is_no_rate_limit() {
+        assert_eq!(told(400, "429 rate limit").kind, FaultKind::InvalidRequest);
+    }
+
+    #[test]
+    fn errors_within_a_stream_are_told_by_their_text() {
+        use {Class::*, FaultKind::*};
+        for (text, class, kind) in [
+            (
+                "server busy, please try again.  maximum pending requests exceeded",
+                Capacity,
+                Overloaded,
+            ),
+            ("model 'x' not found", Route, ModelNotFound),
+            (
+                "model \"x\" not found, try pulling it first",
+                Route,
+                ModelNotFound,
+            ),
+            ("\"x\" does not support thinking", Route, Unsupported),
+            ("unauthorized", Route, Credentials),
+            (
+                "an error was encountered while running the model",
+                Transient,
+                Server,
+            ),
+        ] {
+            let fault = stream_fault(text);
+            assert_eq!((fault.class, fault.kind), (class, kind), "{text}");
+            assert_eq!(fault.message, text);
+        }
+    }
+
+    #[test]
+    fn a_runners_error_is_unwrapped() {
+        let inner = r#"{"error":{"code":400,"message":"request (9 tokens) exceeds the available context size","type":"exceed_context_size_error"}}"#;
+        let fault = told(400, inner);
+        assert_eq!(fault.kind, FaultKind::ContextLength);
+        assert_eq!(
+            fault.message,
+            "request (9 tokens) exceeds the available context size"
+        );
+        assert_eq!(stream_fault(inner), fault);
+    }
+
+    #[test]
+    fn what_is_not_ollamas_is_not_shown_and_addresses_neither() {
+        let headers = HeaderMap::new();
+        let html = fault(502, &headers, b"<html>secret</html>");
+        assert_eq!(html.message, "the provider answered with status 502");
+        let page = fault(404, &headers, b"404 page not found");
+        assert_eq!(
+            (page.kind, &*page.message),
+            (FaultKind::Unsupported, "404 page not found")
+        );
+        let post = told(500, "Post \"http://10.0.0.7:43211/completion\": EOF");
+        assert_eq!(post.message, "Post (address) EOF");
+        assert!(told(500, &"é".repeat(5_000)).message.len() <= LONGEST);
+    }
+
+    #[test]
+    fn waits_are_read_and_bounded() {
+        let after = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            fault(503, &headers, b"").retry_after
+        };
+        assert_eq!(after("2"), Some(Duration::from_secs(2)));
+        assert_eq!(after("1.5"), Some(Duration::from_millis(1_500)));
+        assert_eq!(after("86400"), Some(LONGEST_WAIT));
+        assert_eq!(after("Tue, 31 Dec 2999 23:59:59 GMT"), Some(LONGEST_WAIT));
+        for nothing in ["-1", "soon", "nan", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+            assert_eq!(after(nothing), None, "{nothing}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_a_fault(status in 300..600_u16, body in any::<Vec<u8>>()) {
+            let fault = fault(status, &HeaderMap::new(), &body);
+            prop_assert!(!fault.message.is_empty() && fault.message.len() <= LONGEST);
+        }
+    }
 }

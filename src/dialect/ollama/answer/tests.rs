@@ -421,7 +421,7 @@ fn logprobs_ride_on_the_next_line_and_none_is_lost() {
         json!([{"token": "b"}, {"token": "c"}])
     );
     // They are bounded where a model says nothing else.
-    let many = vec![log("x"); 2_000];
+    let many = vec![log("x"); 4_000];
     let lines = encoded(Form::Chat, &many);
     assert!(lines.len() > 1 && lines.iter().all(|line| line["done"] == false));
 }
