@@ -496,6 +496,21 @@ fn names_are_in_geminis_alphabet() {
         sent.names.original(Text::escaped("gr__e")).decoded(),
         "größe"
     );
+    let request = ChatRequest {
+        tools: ["a.b", "a_b", "9x", "_9x"]
+            .map(|name| tool(name, None))
+            .into(),
+        ..asking(vec![user("hi")])
+    };
+    let sent = outgoing(LEVELS, request);
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    let declared = body["tools"][0]["functionDeclarations"].as_array().unwrap();
+    let own: Vec<String> = declared
+        .iter()
+        .map(|tool| Text::plain(tool["name"].as_str().unwrap()).into_owned())
+        .map(|name| sent.names.original(name).decoded().into_owned())
+        .collect();
+    assert_eq!(own, ["a.b", "a_b", "9x", "_9x"]);
 }
 
 #[test]
