@@ -14,8 +14,6 @@
 //!
 //! To add one: a file here, a variant of [`Dialect`], and its lines in `Setup::build` and `Dialect::models`.
 
-#![allow(dead_code, reason = "the dialects that use all of it are being added")]
-
 mod anthropic;
 mod azure;
 mod bedrock;

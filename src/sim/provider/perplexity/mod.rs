@@ -46,7 +46,6 @@ pub(super) struct Perplexity {
 struct Asked {
     prompt: Prompt,
     manner: Manner,
-    model: String,
     stream: bool,
     /// Whether the run searches, and with which query.
     search: Option<String>,
@@ -177,7 +176,6 @@ impl Perplexity {
             search: searches.then(|| prompt.said.clone()),
             prompt,
             manner,
-            model,
             stream: map.get("stream") == Some(&Value::Bool(true)),
             reasons: effort.is_some_and(|effort| effort != "none"),
         })
