@@ -107,6 +107,8 @@ pub(in crate::sim) fn completions(
     check_context(prompt_tokens, family.context)?;
     let stop = stop_strings(map.get("stop"), 4)?;
     let count = map.get("n").and_then(Value::as_u64).unwrap_or(1);
+    let seed = map.get("seed").and_then(Value::as_i64).unwrap_or(0);
+    let seed = world.seed ^ seed as u64;
     let mut answers = Vec::new();
     for input in &inputs {
         for number in 0..count {
@@ -121,8 +123,7 @@ pub(in crate::sim) fn completions(
                 max_tokens: Some(map.get("max_tokens").and_then(Value::as_u64).unwrap_or(16)),
                 stop: stop.clone(),
                 prose: Some(world.answer_tokens.clone()),
-                seed: (world.seed ^ map.get("seed").and_then(Value::as_i64).unwrap_or(0) as u64)
-                    + number,
+                seed: seed.wrapping_add(number),
                 ..Prompt::default()
             };
             answers.push((input.text.as_str(), prompt.think()));
