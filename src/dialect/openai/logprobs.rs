@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::field::Field;
-use super::object::Object;
+use super::object::{Object, list};
 use crate::ir::{Json, Text};
 
 /// `logprobs` of a choice, in either form.
@@ -101,4 +101,42 @@ fn entry<'o>(token: &Text<'_>, value: Option<f64>, out: &'o mut Vec<u8>) -> Obje
     }
     list.push(b']');
     entry
+}
+
+/// Appends the array as the parallel arrays of a completion. `length` is the number of characters of all tokens before,
+/// and then of these too.
+pub(super) fn write_parallel(array: &Json<'_>, length: &mut usize, out: &mut Vec<u8>) {
+    #[derive(Deserialize)]
+    struct Entry<'a> {
+        #[serde(borrow)]
+        token: Text<'a>,
+        logprob: Option<f64>,
+        top_logprobs: Option<Vec<Entry<'a>>>,
+    }
+    let entries: Vec<Entry<'_>> = serde_json::from_str(array.as_str()).unwrap_or_default();
+    let value = |entry: &Entry<'_>, out: &mut Vec<u8>| {
+        serde_json::to_writer(out, &entry.logprob).expect("writing to a vector cannot fail");
+    };
+    let mut parallel = Object::new(out);
+    list(&entries, parallel.key("tokens"), |entry, out| {
+        entry.token.write(out)
+    });
+    list(&entries, parallel.key("token_logprobs"), value);
+    list(&entries, parallel.key("top_logprobs"), |entry, out| {
+        out.push(b'{');
+        for (place, top) in entry.top_logprobs.iter().flatten().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            top.token.write(out);
+            out.push(b':');
+            value(top, out);
+        }
+        out.push(b'}');
+    });
+    list(&entries, parallel.key("text_offset"), |entry, out| {
+        out.extend_from_slice(length.to_string().as_bytes());
+        *length += entry.token.decoded().chars().count();
+    });
+    parallel.end();
 }

@@ -3,7 +3,9 @@
 
 mod answer;
 pub mod chat;
+pub mod completions;
 mod details;
+pub mod embeddings;
 mod error;
 mod field;
 mod frame;
@@ -15,4 +17,4 @@ mod sources;
 mod usage;
 
 pub use error::{error_body, fault};
-pub use pending::{completions, embeddings, responses};
+pub use pending::responses;

@@ -1,8 +1,9 @@
-//! Writes a JSON object field by field.
+//! Writes JSON objects field by field, and arrays.
 
 use std::io::Write as _;
 
 use crate::ir::{Json, Text};
+use crate::wire::json::write_string;
 
 /// An object that is being written; [`Object::end`] closes it.
 pub(super) struct Object<'o> {
@@ -31,6 +32,11 @@ impl<'o> Object<'o> {
     /// What is JSON already.
     pub(super) fn raw(&mut self, key: &str, json: &str) {
         self.key(key).extend_from_slice(json.as_bytes());
+    }
+
+    /// A string that may need escapes.
+    pub(super) fn string(&mut self, key: &str, string: &str) {
+        write_string(string, self.key(key));
     }
 
     /// A string that needs no escape.
@@ -68,4 +74,16 @@ impl<'o> Object<'o> {
     pub(super) fn end(self) {
         self.out.push(b'}');
     }
+}
+
+/// An array.
+pub(super) fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (place, item) in items.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        write(item, out);
+    }
+    out.push(b']');
 }

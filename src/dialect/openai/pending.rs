@@ -41,31 +41,6 @@ macro_rules! chat {
     };
 }
 
-pub mod completions {
-    chat!();
-}
-
 pub mod responses {
     chat!();
-}
-
-pub mod embeddings {
-    use crate::dialect::exchange::{Outgoing, Reply, Target};
-    use crate::ir::{EmbedRequest, Embeddings, Fault, Refused};
-
-    const WHY: &str = "embeddings are not translated for this model's provider yet";
-
-    pub fn read_embed(_: &[u8]) -> Result<(EmbedRequest<'_>, bool), Refused> {
-        Err(Refused::new(WHY))
-    }
-
-    pub fn write_embed(_: EmbedRequest<'_>, _: &Target<'_>) -> Result<Vec<Outgoing>, Refused> {
-        Err(Refused::new(WHY))
-    }
-
-    pub fn read_embeddings(_: &[u8], _: &http::HeaderMap) -> Result<Embeddings, Fault> {
-        Err(Fault::garbled(WHY))
-    }
-
-    pub fn write_embeddings(_: &Embeddings, _: &Reply, _: &mut Vec<u8>) {}
 }

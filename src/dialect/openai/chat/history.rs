@@ -4,9 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::details;
-use super::super::object::Object;
+use super::super::object::{Object, list};
 use super::ways::{Replay, Ways};
-use super::write::list;
 use crate::dialect::exchange::Target;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{

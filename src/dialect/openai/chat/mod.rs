@@ -15,6 +15,9 @@ pub use read::read_chat;
 pub use whole::write_whole;
 pub use write::write_chat;
 
+pub(super) use read::completion;
+pub(super) use write::Writer;
+
 pub use super::fault;
 use crate::ir::{Decode, Event, Finish, ToolNames};
 
@@ -29,7 +32,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
 }
 
 /// `finish_reason`, as JSON.
-fn finish_reason(finish: Finish) -> &'static str {
+pub(super) fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::Load | Finish::Unload => "\"stop\"",
         Finish::Length | Finish::ContextFull => "\"length\"",

@@ -71,8 +71,25 @@ pub(super) struct Body<'a> {
 /// If it is wrong, or asks for what no other format can say.
 pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let body: Body<'_> = field::body(body)?;
-    refuse_the_unsayable(&body)?;
     let (tools, tool_choice) = tools::read(&body)?;
+    Ok(ChatRequest {
+        messages: turns::read(body.messages)?,
+        tools,
+        tool_choice,
+        parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
+        thinking: reasoning::read(&body)?,
+        logprobs: logprobs(&body)?,
+        ..common(&body)?
+    })
+}
+
+/// Reads the fields that completions share with chats.
+pub(in super::super) fn completion(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    common(&field::body(body)?)
+}
+
+fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
+    refuse_the_unsayable(body)?;
     let max_tokens = match tokens(body.max_completion_tokens, "max_completion_tokens")? {
         None => tokens(body.max_tokens, "max_tokens")?,
         limit => limit,
@@ -83,20 +100,14 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     };
     Ok(ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
-        include_usage: include_usage(&body)?,
-        messages: turns::read(body.messages)?,
-        completion: None,
-        tools,
-        tool_choice,
-        parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
+        include_usage: include_usage(body)?,
         max_tokens,
-        sampling: sampling(&body)?,
+        sampling: sampling(body)?,
         stop: field::stop(body.stop)?,
         format: format(body.response_format)?,
-        thinking: reasoning::read(&body)?,
-        logprobs: logprobs(&body)?,
         user,
-        dropped: dropped(&body),
+        dropped: dropped(body),
+        ..ChatRequest::default()
     })
 }
 

@@ -1,6 +1,6 @@
 //! A request to a provider: every field but the messages.
 
-use super::super::object::Object;
+use super::super::object::{Object, list};
 use super::super::path::path;
 use super::history::{self, History};
 use super::ways::{Reasoning, Ways};
@@ -19,26 +19,10 @@ const LONGEST_NAME: usize = 64;
 /// If it asks for what the provider or its model cannot do.
 pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
     refuse_the_impossible(&request, target)?;
-    let ways = Ways::of(target);
-    let ask = target.facts.ask(request.thinking);
-    let mut writer = Writer {
-        target,
-        ways,
-        ask,
-        dropped: std::mem::take(&mut request.dropped),
-        names: ToolNames::default(),
-        stop: Vec::new(),
-    };
+    let mut writer = Writer::new(&mut request, target);
     let mut body = Vec::with_capacity(1024);
     writer.write(&mut request, &mut body)?;
-    Ok(Outgoing {
-        path: path(target, "chat/completions"),
-        body,
-        headers: Vec::new(),
-        dropped: writer.dropped,
-        names: writer.names,
-        stop: writer.stop,
-    })
+    Ok(writer.outgoing(path(target, "chat/completions"), body))
 }
 
 fn refuse_the_impossible(request: &ChatRequest<'_>, target: &Target<'_>) -> Result<(), Refused> {
@@ -76,7 +60,8 @@ fn refuse_the_impossible(request: &ChatRequest<'_>, target: &Target<'_>) -> Resu
     }
 }
 
-struct Writer<'t> {
+/// Writes what depends on the target, and notes what it does not take.
+pub(in super::super) struct Writer<'t> {
     target: &'t Target<'t>,
     ways: Ways,
     ask: Ask,
@@ -85,11 +70,49 @@ struct Writer<'t> {
     stop: Vec<String>,
 }
 
-impl Writer<'_> {
+impl<'t> Writer<'t> {
+    /// Takes over what the request has left out already.
+    pub(in super::super) fn new(request: &mut ChatRequest<'_>, target: &'t Target<'t>) -> Self {
+        Writer {
+            target,
+            ways: Ways::of(target),
+            ask: target.facts.ask(request.thinking),
+            dropped: std::mem::take(&mut request.dropped),
+            names: ToolNames::default(),
+            stop: Vec::new(),
+        }
+    }
+
+    pub(in super::super) fn outgoing(self, path: String, body: Vec<u8>) -> Outgoing {
+        Outgoing {
+            path,
+            body,
+            headers: Vec::new(),
+            dropped: self.dropped,
+            names: self.names,
+            stop: self.stop,
+        }
+    }
+
+    /// The fields that chats and completions share.
+    pub(in super::super) fn common(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        body.flag("stream", self.target.stream);
+        if self.target.stream && self.ways.usage_option {
+            // Also where the client does not want it: the gateway accounts for it.
+            body.raw("stream_options", "{\"include_usage\":true}");
+        }
+        self.sampling(&request.sampling, body);
+        self.stop(&request.stop, body);
+        self.format(&request.format, body);
+        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
+            body.text("user", user);
+        }
+    }
+
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
-        Text::plain(self.target.model).write(body.key("model"));
+        body.string("model", self.target.model);
         let history = History {
             target: self.target,
             ways: &self.ways,
@@ -98,21 +121,11 @@ impl Writer<'_> {
         let messages = std::mem::take(&mut request.messages);
         let messages = history.prepare(messages, instruction);
         history.write(messages, &mut self.names, body.key("messages"))?;
-        body.flag("stream", self.target.stream);
-        if self.target.stream && self.ways.usage_option {
-            // Also where the client does not want it: the gateway accounts for it.
-            body.raw("stream_options", "{\"include_usage\":true}");
-        }
+        self.common(request, &mut body);
         self.limit(request.max_tokens, &mut body);
-        self.sampling(&request.sampling, &mut body);
-        self.stop(&request.stop, &mut body);
         self.logprobs(request.logprobs, &mut body);
-        self.format(&request.format, &mut body);
         self.tools(request, &mut body);
         self.reasoning(&mut body);
-        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
-            body.text("user", user);
-        }
         body.end();
         Ok(())
     }
@@ -454,16 +467,4 @@ fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
     }
     function.end();
     offered.end();
-}
-
-/// An array.
-pub(super) fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
-    out.push(b'[');
-    for (place, item) in items.iter().enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(b']');
 }

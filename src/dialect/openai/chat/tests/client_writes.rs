@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{encoder, write_whole};
+use super::super::{decoder, encoder, read_whole, write_whole};
 use super::{events, reply};
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
-use crate::ir::{Assembler, Event, Fault, Finish, Json, Text, Usage};
+use crate::ir::{Assembler, Event, Fault, Finish, Json, Response, Text, ToolNames, Usage};
 use crate::settings::ReasoningField;
 
 fn text(text: &'static str) -> Text<'static> {
@@ -380,4 +381,119 @@ fn calls_and_refusals_leave_no_empty_text() {
     );
     let nothing = whole(&reply(), &[finish(Finish::Stop), Event::End]);
     assert_eq!(nothing["choices"][0]["message"]["content"], "");
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug)]
+enum Said {
+    Thought(String),
+    Text(String),
+    /// A call by its name, and the pieces of its arguments; `None` for a call that comes whole.
+    Call(String, Option<Vec<String>>),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        "\\PC{1,9}".prop_map(Said::Thought),
+        "\\PC{1,9}".prop_map(Said::Text),
+        (
+            "[a-z_]{1,9}",
+            prop::option::of(prop::collection::vec("\\PC{0,9}", 0..4))
+        )
+            .prop_map(|(name, pieces)| Said::Call(name, pieces)),
+    ]
+}
+
+fn events_of(all: &[Said], finish: Finish) -> Vec<Event<'static>> {
+    let mut steps = vec![start()];
+    let mut ends = Vec::new();
+    for said in all {
+        let own = |text: &String| Text::plain(text).into_owned();
+        let index = ends.len();
+        match said {
+            Said::Thought(text) => steps.push(Event::Thinking(own(text))),
+            Said::Text(text) => steps.push(Event::Text(own(text))),
+            Said::Call(name, None) => {
+                steps.push(Event::ToolCall {
+                    index,
+                    id: Some(Text::escaped(format!("c{index}"))),
+                    name: own(name),
+                    arguments: Json::trusted("{\"a\": [1, \"<\"]}"),
+                    signature: None,
+                });
+                ends.push(None);
+            }
+            Said::Call(name, Some(pieces)) => {
+                steps.push(Event::ToolStart {
+                    index,
+                    id: Some(Text::escaped(format!("c{index}"))),
+                    name: own(name),
+                    signature: None,
+                });
+                for piece in pieces {
+                    let fragment = own(piece);
+                    steps.push(Event::ToolArguments { index, fragment });
+                }
+                ends.push(Some(Event::ToolEnd { index }));
+            }
+        }
+    }
+    steps.extend(ends.into_iter().flatten());
+    steps.push(Event::Usage(usage()));
+    steps.push(Event::Finish {
+        reason: finish,
+        stop: None,
+    });
+    steps.push(Event::End);
+    steps
+}
+
+/// What a client understands of an answer.
+fn understood(response: &Response) -> (String, String, Vec<[String; 3]>, Finish, Usage) {
+    let calls = response.calls().map(|call| {
+        let id = call.id.as_ref().unwrap().decoded().into_owned();
+        let arguments = Text::escaped(call.argument_text()).decoded().into_owned();
+        [id, call.name.decoded().into_owned(), arguments]
+    });
+    (
+        response.text().decoded().into_owned(),
+        response.thinking().decoded().into_owned(),
+        calls.collect(),
+        response.finish,
+        response.usage,
+    )
+}
+
+proptest! {
+    /// Whatever is said to a client in this format can be read of it again, streamed at any split and whole.
+    #[test]
+    fn what_is_written_is_read(all in prop::collection::vec(said(), 0..8),
+        finish in prop::sample::select(vec![Finish::Stop, Finish::Length, Finish::ToolCalls, Finish::Filtered]),
+        field in prop::sample::select(vec![ReasoningField::Both, ReasoningField::Reasoning, ReasoningField::ReasoningContent]),
+        cut in any::<prop::sample::Index>()) {
+        let reply = Reply { include_usage: true, reasoning_field: field, ..reply() };
+        let steps = events_of(&all, finish);
+        let mut assembler = Assembler::default();
+        let mut stream = Vec::new();
+        let mut encoder = encoder(reply.clone());
+        for step in &steps {
+            assembler.event(step);
+            encoder.event(step, &mut stream);
+        }
+        let original = assembler.finish().unwrap();
+
+        let cut = cut.index(stream.len());
+        let mut streamed = Assembler::default();
+        let mut decoder = decoder(ToolNames::default());
+        decoder.feed(&stream[..cut], &mut |event| streamed.event(&event));
+        decoder.feed(&stream[cut..], &mut |event| streamed.event(&event));
+        decoder.finish(&mut |event| streamed.event(&event));
+        prop_assert_eq!(understood(&streamed.finish().unwrap()), understood(&original));
+
+        let mut body = Vec::new();
+        write_whole(&original, &reply, &mut body);
+        let mut whole = Assembler::default();
+        read_whole(&body, &ToolNames::default(), &mut |event| whole.event(&event));
+        prop_assert_eq!(understood(&whole.finish().unwrap()), understood(&original));
+    }
 }

@@ -1,0 +1,76 @@
+//! The vectors of a provider's answer.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::error::fault_in_body;
+use super::super::field::Field;
+use super::super::usage::Counts;
+use crate::ir::{Embeddings, Fault, Text};
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Vec<Entry<'a>>>,
+    usage: Option<Counts<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    index: Option<usize>,
+    #[serde(borrow)]
+    embedding: Field<'a>,
+}
+
+/// Reads the answer to one call.
+///
+/// # Errors
+/// If it is an error, or not one vector for each place.
+pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, Fault> {
+    let garbled = || Fault::garbled("the provider's answer has no vectors");
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| garbled())?;
+    let Some(entries) = answer.data else {
+        return Err(fault_in_body(body));
+    };
+    let mut places = vec![None; entries.len()];
+    for (position, entry) in entries.into_iter().enumerate() {
+        let place = places
+            .get_mut(entry.index.unwrap_or(position))
+            .filter(|place| place.is_none())
+            .ok_or_else(garbled)?;
+        *place = Some(vector(entry.embedding.ok_or_else(garbled)?).ok_or_else(garbled)?);
+    }
+    Ok(Embeddings {
+        // As many as there are places, each in a place of its own.
+        vectors: places.into_iter().flatten().collect(),
+        usage: answer
+            .usage
+            .map(|counts| counts.usage())
+            .unwrap_or_default(),
+    })
+}
+
+/// An array, or the base64 of 32-bit floats, which some servers send unasked.
+fn vector(raw: &RawValue) -> Option<Vec<f32>> {
+    let Some(text) = Text::of(raw) else {
+        return serde_json::from_str(raw.get()).ok();
+    };
+    let bytes = BASE64.decode(text.into_decoded().as_bytes()).ok()?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    rest.is_empty().then(|| {
+        numbers
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect()
+    })
+}

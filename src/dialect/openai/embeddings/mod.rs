@@ -1,0 +1,13 @@
+//! `/v1/embeddings`: read from clients and written to them, written to providers and read from them.
+
+mod answer;
+mod ask;
+mod client;
+#[cfg(test)]
+mod tests;
+
+pub use answer::read_embeddings;
+pub use ask::write_embed;
+pub use client::{read_embed, write_embeddings};
+
+pub use super::fault;
