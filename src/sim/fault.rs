@@ -78,6 +78,8 @@ pub enum At {
     Tokens(u64),
     /// After this many lines or events, also those that carry no token (simulated providers only).
     Events(u64),
+    /// Before the last line or event: `[DONE]`, or the one that says that all is well (simulated providers only).
+    Last,
     /// After this many bytes of the response, head included.
     Bytes(u64),
 }
@@ -210,6 +212,7 @@ mod tests {
         assert_eq!(at("cut:bytes=512,reset"), At::Bytes(512));
         assert_eq!(at("cut:tokens=3"), At::Tokens(3));
         assert_eq!(at("cut:events=2"), At::Events(2));
+        assert_eq!(at("cut:at=last"), At::Last);
         assert_eq!(at("stall:seconds=2"), At::Head);
         assert_eq!(at("stall:seconds=300ms,at=body"), At::Body);
     }

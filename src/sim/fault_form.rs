@@ -54,6 +54,7 @@ enum Kind {
 enum Place {
     Head,
     Body,
+    Last,
 }
 
 impl Written {
@@ -146,6 +147,7 @@ impl Written {
             .or(self.at.as_ref().map(|place| match place {
                 Place::Head => At::Head,
                 Place::Body => At::Body,
+                Place::Last => At::Last,
             }))
     }
 }

@@ -1,4 +1,5 @@
 //! The simulated Ollama server: a faithful stand-in for GPU servers, in this process or as `remuda sim`.
+//! With a `provider`, the same servers play a cloud provider instead.
 //!
 //! One simulation is many servers, a port each, with models, VRAM, speed and faults of their own. Nothing here is
 //! used by the gateway itself.

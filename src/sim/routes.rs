@@ -124,7 +124,7 @@ pub(super) async fn go_wrong(wire: &Wire, strike: &Strike) {
         match at {
             At::Head => tokio::time::sleep(*time).await,
             At::Bytes(bytes) => wire.stall_after(*bytes, *time),
-            At::Body | At::Tokens(_) | At::Events(_) => {}
+            At::Body | At::Tokens(_) | At::Events(_) | At::Last => {}
         }
     }
     match strike.cut {

@@ -56,6 +56,7 @@ pub(in crate::sim) async fn answer(
         began: Instant::now(),
         made: 0,
         sent: 0,
+        ends: false,
     };
     run.begin(work).await;
     if matches!(reply.content, Content::Whole(_)) {
@@ -139,6 +140,8 @@ struct Run {
     made: u64,
     /// Pieces that have been sent.
     sent: u64,
+    /// Whether the last piece is next.
+    ends: bool,
 }
 
 impl Run {
@@ -154,7 +157,9 @@ impl Run {
     }
 
     async fn stream(mut self, pieces: Vec<Piece>, lines: Lines) {
+        let count = pieces.len() as u64;
         for piece in pieces {
+            self.ends = self.sent + 1 == count;
             if let Some(broken) = self.go_wrong(true).await {
                 self.visit.end(End::Failed);
                 if let Break::Failed(failed) = broken {
@@ -250,6 +255,7 @@ impl Run {
         match at {
             At::Tokens(tokens) => tokens <= self.made,
             At::Events(events) => !streams || events <= self.sent,
+            At::Last => !streams || self.ends,
             At::Body => streams,
             At::Head | At::Bytes(_) => false,
         }

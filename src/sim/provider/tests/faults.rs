@@ -107,6 +107,9 @@ async fn a_stream_may_end_early_cleanly_or_not() {
     let answer = post(&running, CHAT, &streamed()).await;
     assert!(answer.ends_with("\r\n0\r\n\r\n"), "{answer}");
     assert!(!answer.contains("[DONE]") && !answer.contains("\"stop\""));
+    running.inject(&"end:at=last,times=1".parse().unwrap());
+    let answer = post(&running, CHAT, &streamed()).await;
+    assert!(!answer.contains("[DONE]") && answer.contains("\"stop\""));
     running.inject(&"cut:tokens=1,times=1".parse().unwrap());
     let answer = post(&running, CHAT, &streamed()).await;
     assert!(answer.contains("data: ") && !answer.ends_with("0\r\n\r\n"));
