@@ -3,20 +3,23 @@
 //! Streams begin with comments. Unknown fields are ignored. A failure while the model works (`--fault error`) is a
 //! chunk whose `finish_reason` is `error`, or a whole answer of status 200 with an error in it.
 
+mod catalogue;
 mod details;
+mod words;
 
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::exchange::{Failed, Piece, Reply, Request};
-use super::mind::Thought;
-use super::openai::chat::{self, Chat, Rules};
+use super::openai::chat::{self, Rules};
 use super::openai::error::Refusal;
 use super::openai::fields::{Kind, given, object, typed};
 use super::openai::text;
-use super::openai::words::{Words, done};
 use super::{Provider, World};
+pub(super) use catalogue::MODELS;
+use catalogue::{can_reason, company, listed};
+use words::{Answer, id};
 
 const RULES: Rules = Rules {
     strict: false,
@@ -37,20 +40,6 @@ const FIELDS: [(&str, Kind); 12] = [
     ("usage", Kind::Object),
     ("transforms", Kind::List),
     ("cache_control", Kind::Object),
-];
-
-/// `: OPENROUTER PROCESSING`, which comes while a provider is being waited for.
-const COMMENT: &[u8] = b": OPENROUTER PROCESSING\n\n";
-
-pub(super) const MODELS: [&str; 8] = [
-    "openai/gpt-6-sol",
-    "openai/gpt-4o",
-    "anthropic/claude-opus-5-5",
-    "google/gemini-3.5-flash",
-    "deepseek/deepseek-v4-flash",
-    "meta-llama/llama-4-maverick",
-    "mistralai/mistral-large",
-    "openai/text-embedding-3-small",
 ];
 
 pub(super) struct OpenRouter {
@@ -217,175 +206,6 @@ fn reasons(map: &Map<String, Value>, model: &str) -> Result<bool, Refusal> {
         )));
     }
     Ok(can_reason(model) && effort != Some("none") && reasoning["enabled"] != false)
-}
-
-fn can_reason(model: &str) -> bool {
-    ["gpt-5", "gpt-6", "/o3", "claude", "gemini", "deepseek"]
-        .iter()
-        .any(|name| model.contains(name))
-}
-
-/// Who runs the model.
-fn company(model: &str) -> &'static str {
-    match model.split('/').next() {
-        Some("openai") => "OpenAI",
-        Some("anthropic") => "Anthropic",
-        Some("google") => "Google",
-        Some("deepseek") => "DeepSeek",
-        Some("mistralai") => "Mistral",
-        _ => "Sim",
-    }
-}
-
-/// A model as it is listed; prices are strings, in dollars per token.
-fn listed(model: &str) -> Value {
-    let reasoning = can_reason(model).then(|| {
-        json!({"mandatory": false, "supported_efforts": ["none", "low", "medium", "high", "xhigh"],
-            "default_effort": "medium", "default_enabled": true, "supports_max_tokens": true})
-    });
-    json!({
-        "id": model,
-        "canonical_slug": model,
-        "name": model,
-        "created": 1_767_225_600,
-        "context_length": 1_048_576,
-        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"],
-            "modality": "text+image->text", "tokenizer": "Other"},
-        "pricing": {"prompt": "0.000002", "completion": "0.00001", "input_cache_read": "0.0000002",
-            "request": "0", "image": "0", "web_search": "0", "internal_reasoning": "0"},
-        "top_provider": {"context_length": 1_048_576, "max_completion_tokens": 128_000, "is_moderated": false},
-        "supported_parameters": ["tools", "tool_choice", "temperature", "top_p", "top_k", "min_p", "stop", "seed",
-            "max_tokens", "response_format", "structured_outputs", "reasoning", "logprobs"],
-        "reasoning": reasoning,
-        "per_request_limits": null,
-        "expiration_date": null,
-    })
-}
-
-/// An answer in OpenRouter's words.
-struct Answer<'a> {
-    chat: &'a Chat,
-    words: Words<'a>,
-    hides_reasoning: bool,
-}
-
-impl<'a> Answer<'a> {
-    fn new(chat: &'a Chat, request: &'a Request, hides_reasoning: bool) -> Self {
-        let mut words = Words::new(chat, request);
-        words.id = id(request);
-        words.shows_reasoning = !hides_reasoning;
-        Self {
-            chat,
-            words,
-            hides_reasoning,
-        }
-    }
-
-    fn reply(&self) -> Reply {
-        let reply = match self.chat.stream {
-            true => Reply::stream("text/event-stream", self.pieces()),
-            false => Reply::json(200, &self.whole()),
-        };
-        reply
-            .with("x-generation-id", &self.words.id)
-            .after(self.chat.prompt_tokens, self.words.answer_tokens())
-    }
-
-    fn whole(&self) -> Value {
-        let mut value = self.words.whole();
-        value["provider"] = company(&self.chat.model).into();
-        value["usage"] = self.usage();
-        let choices = value["choices"].as_array_mut().into_iter().flatten();
-        for (choice, thought) in choices.zip(&self.words.thoughts) {
-            self.name_finish(choice);
-            if !self.hides_reasoning && !thought.reasoning.is_empty() {
-                choice["message"]["reasoning_details"] = self.details(thought).into();
-            }
-        }
-        value
-    }
-
-    fn details(&self, thought: &Thought) -> Vec<Value> {
-        details::whole(&self.chat.model, &thought.reasoning())
-    }
-
-    fn usage(&self) -> Value {
-        let mut usage = self.words.usage();
-        let (prompt, answer) = (
-            self.chat.prompt_tokens as f64,
-            self.words.answer_tokens() as f64,
-        );
-        let cost = prompt * 0.000_002 + answer * 0.000_01;
-        usage["cost"] = cost.into();
-        usage["is_byok"] = false.into();
-        usage["cost_details"] = json!({"upstream_inference_cost": null,
-            "upstream_inference_prompt_cost": prompt * 0.000_002,
-            "upstream_inference_completions_cost": answer * 0.000_01});
-        usage
-    }
-
-    /// Says beside `finish_reason` what the provider itself called it.
-    fn name_finish(&self, choice: &mut Value) {
-        let claude = self.chat.model.starts_with("anthropic/");
-        let native = match choice["finish_reason"].as_str() {
-            Some("stop") if claude => "end_turn".into(),
-            Some("tool_calls") if claude => "tool_use".into(),
-            Some("length") if claude => "max_tokens".into(),
-            Some("stop" | "tool_calls") => "completed".into(),
-            Some(other) => other.into(),
-            None => Value::Null,
-        };
-        choice["native_finish_reason"] = native;
-    }
-
-    fn pieces(&self) -> Vec<Piece> {
-        let mut pieces = vec![Piece::new(COMMENT, 0), Piece::new(COMMENT, 0)];
-        let mut signed = false;
-        for mut chunk in self.words.chunks() {
-            chunk.value["provider"] = company(&self.chat.model).into();
-            let choice = &mut chunk.value["choices"][0];
-            self.name_finish(choice);
-            let delta = &mut choice["delta"];
-            delta["role"] = "assistant".into();
-            if delta.get("content").is_none() {
-                delta["content"] = "".into();
-            }
-            match delta["reasoning"].as_str().map(str::to_owned) {
-                Some(text) => {
-                    delta["reasoning_details"] = json!([details::part(&self.chat.model, &text)]);
-                }
-                None if !signed && !self.hides_reasoning && delta["content"] != "" => {
-                    signed = true;
-                    pieces.extend(self.signature());
-                }
-                None => {}
-            }
-            pieces.push(chunk.piece());
-        }
-        let empty = json!([{"index": 0, "delta": {"role": "assistant", "content": ""},
-            "finish_reason": null, "native_finish_reason": null, "logprobs": null}]);
-        let mut usage = self.words.chunk(empty);
-        usage["provider"] = company(&self.chat.model).into();
-        usage["usage"] = self.usage();
-        pieces.push(Piece::data(&usage, 0));
-        pieces.push(done());
-        pieces
-    }
-
-    /// The chunk with what proves the reasoning, once it is over.
-    fn signature(&self) -> Option<Piece> {
-        let thought = self.words.thoughts.first()?;
-        let proof = details::proof(&self.chat.model, &thought.reasoning())?;
-        let choice = json!({"index": 0, "finish_reason": null, "native_finish_reason": null, "logprobs": null,
-            "delta": {"role": "assistant", "content": "", "reasoning": null, "reasoning_details": [proof]}});
-        let mut value = self.words.chunk(json!([choice]));
-        value["provider"] = company(&self.chat.model).into();
-        Some(Piece::data(&value, 0))
-    }
-}
-
-fn id(request: &Request) -> String {
-    request.id(&format!("gen-{}-", request.now), 0, 20)
 }
 
 /// The word for a failure, the status of it, and what is said.
