@@ -156,6 +156,11 @@ pub(super) trait Provider: Send + Sync {
     /// An error status that was asked for as a fault, with the headers that come with it.
     fn refuse(&self, request: &Request, failed: &Failed) -> Reply;
 
+    /// Whether a refusal says by `Retry-After` when to come back.
+    fn says_retry_after(&self) -> bool {
+        true
+    }
+
     /// The bytes that end a streamed answer to `request` in the middle; `sent` events have gone before.
     fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes;
 

@@ -85,8 +85,8 @@ fn error_status(provider: &dyn Provider, request: &Request, status: &Status) -> 
         }
     };
     match &status.retry_after {
-        Some(value) => reply.with(RETRY_AFTER.as_str(), value),
-        None => reply,
+        Some(value) if provider.says_retry_after() => reply.with(RETRY_AFTER.as_str(), value),
+        _ => reply,
     }
 }
 

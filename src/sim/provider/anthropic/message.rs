@@ -12,6 +12,8 @@ use super::thinking::Thinking;
 
 /// The word in the user's text that makes the model pause its turn, as it does while a server tool runs.
 const PAUSE: &str = "PAUSE";
+/// The word that puts an empty text before what it says: the API answers with those, but does not take them back.
+const EMPTY: &str = "EMPTY";
 /// The word that makes its thinking unreadable.
 const REDACT: &str = "REDACT";
 
@@ -74,6 +76,9 @@ impl<'a> Message<'a> {
         };
         message.end(&thought.finish);
         message.reason(request, checked.thinking, said, thought.reasoning);
+        if said.contains(EMPTY) {
+            message.blocks.push(Block::Text(Vec::new()));
+        }
         if !thought.text.is_empty() {
             message.blocks.push(Block::Text(thought.text));
         }

@@ -1,7 +1,7 @@
 //! A simulated Anthropic: the Messages API with its checks, its stream, and its errors.
 //!
-//! What a user says steers it: a text with `REFUSE` is refused, `PAUSE` pauses the turn once, and `REDACT` makes the
-//! thinking unreadable.
+//! What a user says steers it: a text with `REFUSE` is refused, `PAUSE` pauses the turn once, `REDACT` makes the
+//! thinking unreadable, and `EMPTY` puts an empty text into the answer.
 
 mod check;
 mod content;
@@ -233,12 +233,17 @@ fn request_id(request: &Request) -> String {
 
 /// A minute's limits and what is left of them.
 fn limits(reply: Reply, request: &Request, tokens_left: u64) -> Reply {
+    let requests_left = if tokens_left == 0 {
+        0
+    } else {
+        REQUEST_LIMIT - 1
+    };
     let reset = chrono::DateTime::from_timestamp(request.now + 60, 0)
         .unwrap_or_default()
         .format("%Y-%m-%dT%H:%M:%SZ")
         .to_string();
     let families = [
-        ("requests", REQUEST_LIMIT, REQUEST_LIMIT - 1),
+        ("requests", REQUEST_LIMIT, requests_left),
         ("tokens", TOKEN_LIMIT, tokens_left),
         ("input-tokens", TOKEN_LIMIT, tokens_left),
         ("output-tokens", TOKEN_LIMIT / 5, TOKEN_LIMIT / 5),

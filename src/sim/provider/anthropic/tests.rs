@@ -613,6 +613,7 @@ fn a_stream_amounts_to_the_whole_message() {
         json!({"tools": [empty], "messages": [{"role": "user", "content": "ping_it"}]}),
         json!({"messages": [{"role": "user", "content": "REFUSE this"}]}),
         json!({"messages": [{"role": "user", "content": "PAUSE please"}]}),
+        json!({"messages": [{"role": "user", "content": "EMPTY"}]}),
     ] {
         let whole = taken(patch.clone());
         let mut body = ask(patch);

@@ -298,6 +298,11 @@ impl Provider for Bedrock {
         identified(reply, request)
     }
 
+    /// Bedrock leaves callers to back off by themselves.
+    fn says_retry_after(&self) -> bool {
+        false
+    }
+
     fn refuse(&self, request: &Request, failed: &Failed) -> Reply {
         let (exception, message) = refused::usual(failed.status);
         let exception = failed.code.as_deref().unwrap_or(exception);

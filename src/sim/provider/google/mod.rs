@@ -346,6 +346,11 @@ impl Provider for Google {
             .unwrap_or_else(|refused| error(request, &refused))
     }
 
+    /// Google says it in the details of the error.
+    fn says_retry_after(&self) -> bool {
+        false
+    }
+
     fn refuse(&self, request: &Request, failed: &Failed) -> Reply {
         error(request, &failure(failed))
     }

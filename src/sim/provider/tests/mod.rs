@@ -1,7 +1,8 @@
-//! The providers of OpenAI's family, asked as a client asks them.
+//! The providers, asked as a client asks them: those of OpenAI's family, and what connections do to the others.
 
 mod azure;
 mod faults;
+mod formats;
 mod openai;
 mod openrouter;
 mod perplexity;
