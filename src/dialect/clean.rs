@@ -38,7 +38,10 @@ fn shown(word: &str, after_bearer: bool) -> Cow<'_, str> {
         !character.is_alphanumeric() && !matches!(character, '_' | '-' | '/' | '*')
     });
     // Such as `key=…` and `api_key:'…'`.
-    let value = bare.rsplit(['=', '\'', '"', '`']).next().unwrap_or(bare);
+    let value = bare
+        .rsplit([':', '=', '\'', '"', '`'])
+        .next()
+        .unwrap_or(bare);
     match after_bearer || [bare, value].into_iter().any(is_private) {
         true => Cow::Owned(word.replacen(bare, HIDDEN, 1)),
         false => Cow::Borrowed(word),

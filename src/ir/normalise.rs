@@ -217,10 +217,29 @@ impl ToolNames {
         names: impl Iterator<Item = &'n Text<'a>> + Clone,
         longest: usize,
     ) {
-        if names.clone().all(|name| fits(name, longest)) {
+        self.reserve_where(names, |name| fits(name, longest));
+    }
+
+    /// As [`Self::reserve`], before [`Self::sent_as_identifier`].
+    pub fn reserve_identifiers<'n, 'a: 'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n Text<'a>> + Clone,
+        longest: usize,
+    ) {
+        self.reserve_where(names, |name| {
+            fits(name, longest) && begins_with_letter(name)
+        });
+    }
+
+    fn reserve_where<'n, 'a: 'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n Text<'a>> + Clone,
+        stays: impl Fn(&Text<'a>) -> bool,
+    ) {
+        if names.clone().all(&stays) {
             return;
         }
-        for name in names.filter(|name| fits(name, longest)) {
+        for name in names.filter(|name| stays(name)) {
             let name = name.as_escaped().to_owned();
             self.changed.push((name.clone(), name));
         }
@@ -234,11 +253,11 @@ impl ToolNames {
 
     /// As [`Self::sent`]; what does not begin with a letter or `_` gets a `_` before it (Gemini).
     pub fn sent_as_identifier<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
-        let first = name.as_escaped().bytes().next();
-        match first.is_none_or(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
-            true => self.sent_after("", name, longest),
-            false => self.sent_after("_", name, longest),
-        }
+        let start = match name.is_empty() || begins_with_letter(name) {
+            true => "",
+            false => "_",
+        };
+        self.sent_after(start, name, longest)
     }
 
     fn sent_after<'a>(&mut self, start: &str, name: &Text<'a>, longest: usize) -> Text<'a> {
@@ -286,6 +305,11 @@ impl ToolNames {
 fn fits(name: &Text<'_>, longest: usize) -> bool {
     let escaped = name.as_escaped();
     !escaped.is_empty() && escaped.len() <= longest && escaped.bytes().all(allowed)
+}
+
+fn begins_with_letter(name: &Text<'_>) -> bool {
+    let first = name.as_escaped().bytes().next();
+    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }
 
 fn allowed(byte: u8) -> bool {

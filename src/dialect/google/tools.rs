@@ -4,7 +4,7 @@ use super::contents::LONGEST_NAME;
 use super::json::{key, put, separate};
 use super::schema;
 use crate::facts::{Ask, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Text, Tool, ToolChoice, ToolNames};
+use crate::ir::{ChatRequest, Dropped, Tool, ToolChoice, ToolNames};
 
 /// Appends the members, if the request has tools.
 pub(super) fn write(
@@ -17,8 +17,7 @@ pub(super) fn write(
     if request.tools.is_empty() {
         return;
     }
-    let own = request.tools.iter().map(|tool| &tool.name);
-    names.reserve(own.filter(|name| begins_with_letter(name)), LONGEST_NAME);
+    names.reserve_identifiers(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
     let subset = facts.refuses(Parameter::FullJsonSchema, Ask::Nothing);
     key("tools", out);
     put(r#"[{"functionDeclarations":["#, out);
@@ -52,12 +51,6 @@ pub(super) fn write(
         request.parallel_tool_calls == Some(false),
         "parallel_tool_calls",
     );
-}
-
-/// Other names are not sent as they are.
-fn begins_with_letter(name: &Text<'_>) -> bool {
-    let first = name.as_escaped().bytes().next();
-    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
 }
 
 fn declare(tool: &Tool<'_>, subset: bool, names: &mut ToolNames, out: &mut Vec<u8>) {

@@ -497,7 +497,7 @@ fn names_are_in_geminis_alphabet() {
         "größe"
     );
     let request = ChatRequest {
-        tools: ["a.b", "a_b", "9x", "_9x"]
+        tools: ["a.b", "a_b", "__", "_9x", "9x", "é"]
             .map(|name| tool(name, None))
             .into(),
         ..asking(vec![user("hi")])
@@ -510,7 +510,7 @@ fn names_are_in_geminis_alphabet() {
         .map(|tool| Text::plain(tool["name"].as_str().unwrap()).into_owned())
         .map(|name| sent.names.original(name).decoded().into_owned())
         .collect();
-    assert_eq!(own, ["a.b", "a_b", "9x", "_9x"]);
+    assert_eq!(own, ["a.b", "a_b", "__", "_9x", "9x", "é"]);
 }
 
 #[test]
