@@ -326,9 +326,9 @@ pub struct StaticBackend {
     /// A name or an address; an IPv6 address stands without its brackets.
     pub host: String,
     pub port: u16,
-    /// What stands before every path; empty, or with a leading and no trailing slash. It holds the version for the
-    /// kinds of OpenAI's format (`/v1`, `/openai/v1`; OpenAI, compatible, OpenRouter, Perplexity), and neither the
-    /// version nor Azure's `/openai` for the others, whose dialects add them.
+    /// What stands before every path; empty, or with a leading and no trailing slash. It holds the version for Google
+    /// (`/v1beta`) and the kinds of OpenAI's format (`/v1`, `/openai/v1`; OpenAI, compatible, OpenRouter, Perplexity),
+    /// and neither the version nor Azure's `/openai` for the others, whose dialects add them.
     pub path: Arc<str>,
     pub weight: Option<u32>,
     pub cost: Option<f64>,

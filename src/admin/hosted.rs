@@ -3,11 +3,16 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ahash::{AHashMap, AHashSet};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::listing::Listed;
-use crate::dialect::ollama::ModelEntry;
+use super::listing::{Listed, bare};
+use super::services::capabilities;
+use crate::dialect::ollama::{ModelEntry, canonical};
+use crate::facts::Facts;
+use crate::settings::Routing;
 
 /// Of a model whose provider does not tell when it was made; clients show how long ago that was.
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
@@ -19,22 +24,34 @@ struct Row<'a> {
     modified_at: String,
     size: u64,
     digest: &'a str,
-    details: Details,
+    details: Details<'a>,
+    capabilities: Vec<&'static str>,
+    remote_model: &'a str,
+    remote_host: &'a str,
 }
 
 #[derive(Serialize)]
-struct Details {
+struct Details<'a> {
     parent_model: &'static str,
     format: &'static str,
-    family: &'static str,
-    families: [&'static str; 0],
+    family: &'a str,
+    families: [&'a str; 1],
     parameter_size: &'static str,
     quantization_level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_length: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding_length: Option<u32>,
 }
 
 /// The row of a model that a service offers, under `name`.
-pub(super) fn row(name: &str, model: &Listed) -> ModelEntry {
+fn row(name: &str, model: &Listed, facts: &Facts) -> ModelEntry {
     let name = tagged(name);
+    let facts = facts.find(model.kind, &model.runs);
+    let family = match &*facts.family {
+        "" => &*model.provider,
+        family => family,
+    };
     let modified_at = match model.created {
         0 => *STARTED,
         seconds => UNIX_EPOCH + Duration::from_secs(seconds),
@@ -49,18 +66,32 @@ pub(super) fn row(name: &str, model: &Listed) -> ModelEntry {
         digest: &digest,
         details: Details {
             parent_model: "",
-            format: "",
-            family: "",
-            families: [],
+            format: "api",
+            family,
+            families: [family],
             parameter_size: "",
             quantization_level: "",
+            context_length: facts.context,
+            embedding_length: facts.embeddings.as_ref().map(|known| known.dimensions),
         },
+        capabilities: capabilities(facts),
+        remote_model: &model.own,
+        remote_host: &model.provider,
     };
+    entry(name.clone(), &row, Some(modified_at), digest.clone())
+}
+
+fn entry(
+    name: String,
+    row: &impl Serialize,
+    modified_at: Option<SystemTime>,
+    digest: String,
+) -> ModelEntry {
     ModelEntry {
-        canonical: name.to_ascii_lowercase(),
-        raw: serde_json::value::to_raw_value(&row).expect("a row is a plain struct"),
+        canonical: canonical(&name).into_owned(),
+        raw: serde_json::value::to_raw_value(row).expect("a row is a plain struct"),
         size: 0,
-        modified_at: Some(modified_at),
+        modified_at,
         digest,
         name,
     }
@@ -90,15 +121,47 @@ fn digest(name: &str) -> String {
 }
 
 /// The rows of all models that services offer, each with its provider's name.
-pub(super) fn rows(models: &[Listed]) -> impl Iterator<Item = ModelEntry> {
-    let prefixed = |model: &&Listed| {
-        let rest = model.id.strip_prefix(&*model.provider);
-        !model.kind.is_fleet() && rest.is_some_and(|rest| rest.starts_with('/'))
-    };
-    models
-        .iter()
-        .filter(prefixed)
-        .map(|model| row(&model.id, model))
+pub(super) fn rows(models: &[Listed], facts: &Facts) -> Vec<ModelEntry> {
+    let named = models.iter().filter(|model| model.is_full);
+    named.map(|model| row(&model.id, model, facts)).collect()
+}
+
+/// The rows of all aliases whose models are there: the operator's, and the bundled ones that those leave.
+pub(super) fn aliases<'a>(
+    models: &[Listed],
+    servers: impl Iterator<Item = &'a ModelEntry>,
+    facts: &Facts,
+    routing: &Routing,
+) -> Vec<ModelEntry> {
+    let by_id: AHashMap<String, &Listed> = models.iter().map(|one| (bare(&one.id), one)).collect();
+    let on_servers: AHashMap<String, &ModelEntry> =
+        servers.map(|entry| (bare(&entry.name), entry)).collect();
+    let own = routing.aliases.iter();
+    let own = own.map(|(alias, target)| (bare(alias), bare(target)));
+    let bundled = facts.aliases().filter(|_| routing.bundled_aliases);
+    let bundled = bundled.map(|(alias, target)| (bare(alias), bare(target)));
+    // What a backend has under the very name is what is meant by it.
+    let bundled = bundled.filter(|(alias, _)| !by_id.contains_key(alias));
+    let mut seen = AHashSet::new();
+    let mut rows: Vec<ModelEntry> = own
+        .chain(bundled)
+        .filter(|(alias, _)| seen.insert(alias.clone()))
+        .filter_map(|(alias, target)| match on_servers.get(&target) {
+            Some(entry) => renamed(&alias, entry),
+            None => Some(row(&alias, by_id.get(&target)?, facts)),
+        })
+        .collect();
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    rows
+}
+
+/// A server's own row under another name.
+fn renamed(name: &str, model: &ModelEntry) -> Option<ModelEntry> {
+    let name = tagged(name);
+    let mut row: Map<String, Value> = serde_json::from_str(model.raw.get()).ok()?;
+    row.insert("name".into(), name.as_str().into());
+    row.insert("model".into(), name.as_str().into());
+    Some(entry(name, &row, model.modified_at, model.digest.clone()))
 }
 
 #[cfg(test)]
@@ -108,20 +171,32 @@ mod tests {
     use crate::settings::ProviderKind;
 
     fn listed(id: &str, created: u64) -> Listed {
+        let own: std::sync::Arc<str> = id.rsplit('/').next().unwrap().into();
         Listed {
             id: id.to_owned(),
+            is_full: id.starts_with("openai/"),
             provider: "openai".into(),
             kind: ProviderKind::OpenAi,
-            own: id.rsplit('/').next().unwrap().into(),
+            runs: own.clone(),
+            own,
             created,
             owned_by: "openai".into(),
         }
     }
 
+    fn names(entries: &[ModelEntry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
     #[test]
     fn a_row_has_what_clients_of_ollama_read() {
-        let entry = row("openai/gpt-5.4", &listed("openai/gpt-5.4", 1_767_323_045));
-        let value: serde_json::Value = serde_json::from_str(entry.raw.get()).unwrap();
+        let facts = Facts::bundled();
+        let entry = row(
+            "openai/gpt-5.4",
+            &listed("openai/gpt-5.4", 1_767_323_045),
+            &facts,
+        );
+        let value: Value = serde_json::from_str(entry.raw.get()).unwrap();
         assert_eq!(value["name"], "openai/gpt-5.4:latest");
         assert_eq!(value["model"], value["name"]);
         assert_eq!(value["modified_at"], "2026-01-02T03:04:05Z");
@@ -136,7 +211,10 @@ mod tests {
         ] {
             assert!(value["details"][field].is_string(), "{field}");
         }
-        assert!(value["details"]["families"].is_array());
+        assert_eq!(value["details"]["families"][0], value["details"]["family"]);
+        assert!(value["details"]["context_length"].as_u64().unwrap() > 1_000_000);
+        let capabilities = value["capabilities"].as_array().unwrap();
+        assert!(capabilities.contains(&"tools".into()), "{capabilities:?}");
         // It passes for one that a server has listed.
         let again = parse_tags(&merge_tags([&entry])).unwrap();
         assert_eq!(again[0].canonical, entry.canonical);
@@ -157,7 +235,38 @@ mod tests {
         assert_eq!(tagged("aws/amazon.titan-v2:0"), "aws/amazon.titan-v2:0");
         assert_eq!(tagged("aws/arn:aws:x/y"), "aws/arn:aws:x/y:latest");
         let models = ["gpt-5.4", "openai/gpt-5.4", "openai-x/y"].map(|id| listed(id, 0));
-        let names: Vec<String> = rows(&models).map(|entry| entry.name).collect();
-        assert_eq!(names, ["openai/gpt-5.4:latest"]);
+        let rows = rows(&models, &Facts::bundled());
+        assert_eq!(names(&rows), ["openai/gpt-5.4:latest"]);
+    }
+
+    #[test]
+    fn aliases_of_models_that_are_there_have_rows() {
+        let facts = Facts::bundled();
+        let (alias, target) = facts
+            .aliases()
+            .find(|(_, target)| target.starts_with("openai/"))
+            .unwrap();
+        let models = [listed(target, 7), listed("openai/gpt-x", 8)];
+        let server = br#"{"models":[{"name":"llama3.2:latest","digest":"ab","size":5,"extra":1}]}"#;
+        let server = parse_tags(server).unwrap();
+        let mut routing = Routing::default();
+        let aliases = |routing: &Routing| aliases(&models, server.iter(), &facts, routing);
+        let bundled = format!("{alias}:latest");
+        assert!(names(&aliases(&routing)).contains(&bundled.as_str()));
+
+        routing.bundled_aliases = false;
+        assert_eq!(names(&aliases(&routing)), [""; 0]);
+        routing.aliases = [
+            ("Fast", "OpenAI/gpt-x"),
+            ("mine", "llama3.2"),
+            ("lost", "openai/nothing"),
+        ]
+        .map(|(alias, target)| (alias.into(), target.into()))
+        .into();
+        let rows = aliases(&routing);
+        assert_eq!(names(&rows), ["fast:latest", "mine:latest"]);
+        let mine: Value = serde_json::from_str(rows[1].raw.get()).unwrap();
+        assert_eq!(mine["model"], "mine:latest");
+        assert_eq!((&mine["digest"], &mine["extra"]), (&"ab".into(), &1.into()));
     }
 }

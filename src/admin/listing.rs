@@ -13,11 +13,15 @@ use crate::settings::ProviderKind;
 pub struct Listed {
     /// `llama3.2:latest`, `gpt-5.4`, `openai/gpt-5.4`.
     pub id: String,
+    /// Whether `id` begins with the provider's name.
+    pub is_full: bool,
     /// Name of the provider that has it; of several, the first in the configuration.
     pub provider: Arc<str>,
     pub kind: ProviderKind,
     /// The provider's own name for it.
     pub own: Arc<str>,
+    /// The model by which it is known: the same, or what a deployment of that name runs.
+    pub runs: Arc<str>,
     /// Seconds since 1970; 0 if nobody tells.
     pub created: u64,
     /// A service's name; for an Ollama server's model its namespace, as Ollama has it.
@@ -33,10 +37,13 @@ pub fn models(fleet: &Fleet) -> Vec<Listed> {
     for (backend, inventory) in &backends {
         for offer in inventory.offers() {
             let full = format!("{}/{}", backend.provider.name, offer.name);
-            let names = [offer.bare.map(|_| offer.name.to_string()), Some(full)];
-            for id in names.into_iter().flatten() {
-                if seen.insert(bare(&id)) {
-                    listed.push(hosted(id, backend, offer));
+            let names = [
+                (offer.bare.map(|_| offer.name.to_string()), false),
+                (Some(full), true),
+            ];
+            for (id, is_full) in names {
+                if let Some(id) = id.filter(|id| seen.insert(bare(id))) {
+                    listed.push(hosted(id, is_full, backend, offer));
                 }
             }
         }
@@ -65,30 +72,39 @@ fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<Listed> {
     entries.sort_by_key(|(model, entry, _)| (*model, std::cmp::Reverse(entry.modified_at)));
     entries.dedup_by_key(|(model, _, _)| *model);
     entries.sort_by_key(|(_, entry, _)| std::cmp::Reverse(entry.modified_at));
-    let listed = entries.into_iter().map(|(_, entry, backend)| Listed {
-        id: entry.name.clone(),
-        provider: Arc::clone(&backend.provider.name),
-        kind: ProviderKind::Ollama,
-        own: entry.name.as_str().into(),
-        created: entry.modified_at.map_or(0, seconds),
-        owned_by: namespace(&entry.name).into(),
+    let listed = entries.into_iter().map(|(_, entry, backend)| {
+        let own: Arc<str> = entry.name.as_str().into();
+        Listed {
+            id: entry.name.clone(),
+            is_full: false,
+            provider: Arc::clone(&backend.provider.name),
+            kind: ProviderKind::Ollama,
+            runs: Arc::clone(&own),
+            own,
+            created: entry.modified_at.map_or(0, seconds),
+            owned_by: namespace(&entry.name).into(),
+        }
     });
     listed.collect()
 }
 
-fn hosted(id: String, backend: &Backend, offer: &Offer) -> Listed {
+fn hosted(id: String, is_full: bool, backend: &Backend, offer: &Offer) -> Listed {
+    let settings = &backend.provider.settings;
+    let runs = settings.azure.deployments.get(&offer.own);
     Listed {
         id,
+        is_full,
         provider: Arc::clone(&backend.provider.name),
-        kind: backend.provider.settings.kind,
+        kind: settings.kind,
+        runs: Arc::clone(runs.unwrap_or(&offer.own)),
         own: Arc::clone(&offer.own),
         created: offer.created.unwrap_or(0),
         owned_by: Arc::clone(&backend.provider.name),
     }
 }
 
-/// As clients compare names.
-fn bare(name: &str) -> String {
+/// As clients compare names: in lower case and without `:latest`.
+pub(super) fn bare(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     match name.strip_suffix(":latest") {
         Some(bare) => bare.to_owned(),

@@ -6,7 +6,9 @@ use serde::Serialize;
 use super::hosted;
 use super::listing::{self, Listed};
 use crate::dialect::ollama;
+use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet};
+use crate::settings::Routing;
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -91,15 +93,17 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// `GET /api/tags` over all healthy backends; the models of services are `provider/model`.
-pub fn tags(fleet: &Fleet) -> Page {
+/// `GET /api/tags` over all healthy backends; the models of services are `provider/model`, and aliases whose models are
+/// there have rows of their own.
+pub fn tags(fleet: &Fleet, facts: &Facts, routing: &Routing) -> Page {
     let models = listing::models(fleet);
-    let hosted: Vec<_> = hosted::rows(&models).collect();
     let backends = listing::healthy(fleet);
-    let entries = backends
-        .iter()
-        .flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry));
-    Page::raw_json(ollama::merge_tags(entries.chain(&hosted)))
+    let inventories = backends.iter().map(|(_, inventory)| inventory);
+    let on_servers =
+        inventories.flat_map(|inventory| inventory.models.iter().map(|(_, entry)| entry));
+    let mut hosted = hosted::rows(&models, facts);
+    hosted.extend(hosted::aliases(&models, on_servers.clone(), facts, routing));
+    Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
 }
 
 #[derive(Serialize)]

@@ -72,7 +72,7 @@ pub fn show(name: &str, provider: &str, facts: &ModelFacts) -> Page {
 }
 
 /// A model of which nothing is known is taken to be one for chats with tools.
-fn capabilities(facts: &ModelFacts) -> Vec<&'static str> {
+pub(super) fn capabilities(facts: &ModelFacts) -> Vec<&'static str> {
     if facts.capabilities.is_none() {
         return vec!["completion", "tools"];
     }

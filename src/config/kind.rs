@@ -67,7 +67,12 @@ pub(super) fn base_path(kind: ProviderKind, url: &BackendUrl) -> Result<String, 
             ),
         },
         ProviderKind::Anthropic => Ok(without(&["/v1"])),
-        ProviderKind::Google => Ok(without(&["/v1beta", "/v1"])),
+        ProviderKind::Google => {
+            let versioned = ["/v1beta", "/v1", "/v1alpha"]
+                .iter()
+                .any(|end| path.ends_with(end));
+            Ok(format!("{path}{}", if versioned { "" } else { "/v1beta" }))
+        }
         ProviderKind::Azure => Ok(without(&["/openai/v1", "/openai"])),
         ProviderKind::Bedrock => Ok(path.to_owned()),
         ProviderKind::OpenAi
@@ -165,8 +170,14 @@ mod tests {
             (
                 Google,
                 "https://generativelanguage.googleapis.com/v1beta",
-                "",
+                "/v1beta",
             ),
+            (
+                Google,
+                "https://generativelanguage.googleapis.com",
+                "/v1beta",
+            ),
+            (Google, "http://private/gemini/v1", "/gemini/v1"),
             (Azure, "https://res.openai.azure.com/openai/v1/", ""),
             (Azure, "https://res.openai.azure.com/openai", ""),
             (Azure, "https://private/res/openai", "/res"),

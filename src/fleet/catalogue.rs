@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::google::listing as google;
 use crate::settings::{Provider, ProviderKind};
 
 /// Longer than any ARN.
@@ -37,7 +38,7 @@ pub(super) fn first_page(provider: &Provider) -> Option<String> {
         | ProviderKind::OpenRouter
         | ProviderKind::Perplexity => "/models".to_owned(),
         ProviderKind::Anthropic => "/v1/models?limit=1000".to_owned(),
-        ProviderKind::Google => "/v1beta/models?pageSize=1000".to_owned(),
+        ProviderKind::Google => google::MODELS.to_owned(),
         ProviderKind::Azure => match &provider.azure.api_version {
             Some(version) => format!("/openai/models?api-version={version}"),
             None => "/openai/v1/models".to_owned(),
@@ -48,26 +49,23 @@ pub(super) fn first_page(provider: &Provider) -> Option<String> {
 
 /// The page that `next` asks for.
 pub(super) fn next_page(kind: ProviderKind, first: &str, next: &str) -> String {
-    let name = match kind {
-        ProviderKind::Google => "pageToken",
-        _ => "after_id",
-    };
-    let next = utf8_percent_encode(next, NON_ALPHANUMERIC);
-    format!("{first}&{name}={next}")
+    match kind {
+        ProviderKind::Google => google::next_page(next),
+        _ => format!(
+            "{first}&after_id={}",
+            utf8_percent_encode(next, NON_ALPHANUMERIC)
+        ),
+    }
 }
 
-/// What all formats have between them.
+/// What OpenAI's and Anthropic's lists, and those of servers like them, have between them.
 #[derive(Deserialize)]
 struct Listing {
-    /// OpenAI's and Anthropic's.
     data: Option<Vec<Box<RawValue>>>,
-    /// Google's.
     models: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     has_more: bool,
     last_id: Option<String>,
-    #[serde(rename = "nextPageToken")]
-    next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -77,55 +75,49 @@ struct Entry {
     /// Seconds; some servers have a fraction.
     created: Option<f64>,
     created_at: Option<String>,
-    #[serde(rename = "supportedGenerationMethods")]
-    methods: Option<Vec<String>>,
 }
 
 /// Reads one answer. `None` if it is no list of models; an entry that makes no sense is left out.
 pub(super) fn read(kind: ProviderKind, body: &[u8]) -> Option<Page> {
+    if kind == ProviderKind::Google {
+        let page = google::read(body)?;
+        let models = page.models.iter();
+        return Some(Page {
+            models: models.filter_map(|model| named(&model.id, None)).collect(),
+            next: page.next,
+        });
+    }
     // Together answers with the bare list.
     let bare: Result<Vec<Box<RawValue>>, _> = serde_json::from_slice(body);
     let (entries, next) = match bare {
         Ok(entries) => (entries, None),
         Err(_) => {
             let listing: Listing = serde_json::from_slice(body).ok()?;
-            let more = listing.last_id.filter(|_| listing.has_more);
-            let next = more.or(listing.next_page_token);
+            let next = listing.last_id.filter(|_| listing.has_more);
             (listing.data.or(listing.models)?, next)
         }
     };
-    let models = entries.iter().filter_map(|entry| model(kind, entry));
+    let models = entries.iter().filter_map(|entry| model(entry));
     Some(Page {
         models: models.collect(),
         next: next.filter(|next| !next.is_empty()),
     })
 }
 
-fn model(kind: ProviderKind, entry: &RawValue) -> Option<Model> {
+fn model(entry: &RawValue) -> Option<Model> {
     let entry: Entry = serde_json::from_str(entry.get()).ok()?;
-    let name = match kind {
-        ProviderKind::Google => entry.name?,
-        _ => entry.id.or(entry.name)?,
-    };
-    let name = match kind {
-        ProviderKind::Google => name.strip_prefix("models/").unwrap_or(&name),
-        _ => &name,
-    };
-    // Google lists models for pictures, films and speech too, which other calls serve.
-    let served = |method: &String| method == "generateContent" || method == "embedContent";
-    if entry
-        .methods
-        .is_some_and(|methods| !methods.iter().any(served))
-    {
-        return None;
-    }
     let created = entry.created.filter(|seconds| *seconds > 0.0);
     let created = created.map(|seconds| seconds as u64);
+    let created = created.or_else(|| seconds(entry.created_at.as_deref()?));
+    named(&entry.id.or(entry.name)?, created)
+}
+
+fn named(name: &str, created: Option<u64>) -> Option<Model> {
     let fits = (1..=MAX_NAME).contains(&name.len())
         && !name.contains(|c: char| c.is_control() || c.is_whitespace());
     fits.then(|| Model {
         name: name.into(),
-        created: created.or_else(|| seconds(entry.created_at.as_deref()?)),
+        created,
     })
 }
 
@@ -221,13 +213,10 @@ mod tests {
             ])
         );
         let page = read(ProviderKind::Google, body.as_bytes()).unwrap();
+        let first = first_page(&Provider::of_kind("google", ProviderKind::Google)).unwrap();
         assert_eq!(
-            next_page(
-                ProviderKind::Google,
-                "/v1beta/models?pageSize=1000",
-                &page.next.unwrap()
-            ),
-            "/v1beta/models?pageSize=1000&pageToken=a%3Db%26c"
+            next_page(ProviderKind::Google, &first, &page.next.unwrap()),
+            "/models?pageSize=1000&pageToken=a%3Db%26c"
         );
     }
 

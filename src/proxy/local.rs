@@ -61,7 +61,11 @@ impl Gateway {
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
             Operation::OpenAiModels => Some(admin::openai_models(&self.fleet)),
-            Operation::Tags => Some(admin::tags(&self.fleet)),
+            Operation::Tags => Some(admin::tags(
+                &self.fleet,
+                &self.facts,
+                &self.settings.routing,
+            )),
             Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
             _ => None,
         }

@@ -58,7 +58,7 @@ pub struct Gateway {
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
     unknown_model: ModelFacts,
-    /// Ollama backends and no aliases: a name is looked up as it is.
+    /// Ollama backends, and no names of the operator's own: a name is looked up as it is.
     plain_names: bool,
 }
 
@@ -104,7 +104,8 @@ impl Gateway {
             .collect();
         let plain_names = settings.routing.aliases.is_empty()
             && settings.providers.len() == 1
-            && settings.providers[0].kind.is_fleet();
+            && settings.providers[0].kind.is_fleet()
+            && settings.providers[0].model_map.is_empty();
         let bodies = body::Budget::new(settings.server.max_buffered);
         Self {
             settings,

@@ -119,7 +119,8 @@ impl Gateway {
         Some(match listed {
             Some(model) => Named {
                 provider: Some(provider.index),
-                own: fleet.then(|| own.into()),
+                // Where the operator has names for a server's models, the backend tells its own.
+                own: (fleet && provider.settings.model_map.is_empty()).then(|| own.into()),
                 ..Named::listed(model)
             },
             None if fleet => Named {

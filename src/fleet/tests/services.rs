@@ -103,7 +103,7 @@ async fn google_is_asked_page_by_page() {
         ),
     ]))
     .await;
-    let provider = service(ProviderKind::Google, "", &[server.addr]);
+    let provider = service(ProviderKind::Google, "/v1beta", &[server.addr]);
     let mut running = Running::start(&[provider]);
     let backend = running.healthy(server.addr).await;
     let models = running.fleet.models();
