@@ -61,6 +61,17 @@ const OPENAI: (&str, &str) = (
     r#"{"model":"scripted","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
 );
 
+/// A provider of the format that the request is in, so that bytes pass.
+fn speaking(request: (&str, &str), config: Config) -> Config {
+    match request == OPENAI {
+        false => config,
+        true => config
+            .set("provider.kind", "openai_compatible")
+            .set("provider.list_models", false)
+            .set("provider.models", "[scripted]"),
+    }
+}
+
 /// A gateway over scripted servers that all follow `script`.
 async fn scripted(
     count: usize,
@@ -118,7 +129,7 @@ async fn an_answer_split_at_any_byte_passes_unchanged() {
         let (script, length) = (whole.clone(), whole.len());
         let (_servers, gateway) = scripted(
             16,
-            |config| config,
+            |config| speaking(request, config),
             move |asked| {
                 let (first, second) = script.split_at(position(asked));
                 vec![
@@ -164,7 +175,7 @@ async fn an_answer_of_one_byte_a_packet_passes_unchanged() {
     ] {
         let (_servers, gateway) = scripted(
             1,
-            |config| config,
+            |config| speaking(request, config),
             move |_| vec![Step::Trickle(whole.clone())],
         )
         .await;
@@ -303,7 +314,8 @@ async fn a_stream_cut_within_its_first_line_goes_to_the_next_backend() {
                 Step::Close,
             ]
         };
-        let (_servers, gateway) = scripted(32, |config| config, script).await;
+        let config = |config| speaking(request, config);
+        let (_servers, gateway) = scripted(32, config, script).await;
         ask_everywhere(&gateway, request, 0..first, |position, reply| {
             assert_eq!(reply.status, 200, "cut at {position}");
             // Without its head, an answer on a pooled connection is one that had been closed.
@@ -335,7 +347,7 @@ async fn an_event_stream_cut_at_any_byte_never_looks_complete() {
             Step::Close,
         ]
     };
-    let no_retry = |config: Config| config.set("routing.max_retries", 0);
+    let no_retry = |config: Config| speaking(OPENAI, config.set("routing.max_retries", 0));
     let (_servers, gateway) = scripted(32, no_retry, script).await;
     let sent = answer_events().concat();
     ask_everywhere(&gateway, OPENAI, 0..length, |position, reply| {
@@ -488,22 +500,6 @@ async fn an_answer_through_the_gateway_is_the_servers_own() {
             r#"{"model":"nomic-embed-text","input":["a","b"]}"#.to_owned(),
         ),
         (
-            "/v1/chat/completions",
-            chat(
-                "llama3.2",
-                "x",
-                r#","stream":true,"stream_options":{"include_usage":true}"#,
-            ),
-        ),
-        (
-            "/v1/completions",
-            r#"{"model":"llama3.2","prompt":"x"}"#.to_owned(),
-        ),
-        (
-            "/v1/messages",
-            chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#),
-        ),
-        (
             "/api/chat",
             r#"{"model":"llama3.2","messages":7}"#.to_owned(),
         ),
@@ -546,4 +542,53 @@ fn timeless(body: &[u8]) -> String {
         text = kept;
     }
     text
+}
+
+/// The text of an answer in any format, streamed or whole.
+fn said(reply: &Reply) -> String {
+    let text = reply.text();
+    let mut events: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ").unwrap_or(line)).ok())
+        .collect();
+    if events.is_empty() {
+        events = vec![reply.json()];
+    }
+    let places = [
+        "/choices/0/delta/content",
+        "/choices/0/message/content",
+        "/choices/0/text",
+        "/delta/text",
+        "/content/0/text",
+    ];
+    let text = |event: &Value| {
+        let found = places.iter().find_map(|place| event.pointer(place)?.as_str());
+        found.unwrap_or_default().to_owned()
+    };
+    events.iter().map(text).collect()
+}
+
+/// Ollama's servers are asked by their own API, whatever the client speaks; what they say is the same.
+#[tokio::test]
+async fn other_formats_say_what_the_servers_own_would() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2,qwen3:8b", "--seed", "7"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let streamed = r#","stream":true,"stream_options":{"include_usage":true}"#;
+    for (path, body) in [
+        ("/v1/chat/completions", chat("llama3.2", "x", streamed)),
+        ("/v1/chat/completions", chat("llama3.2", "x", "")),
+        ("/v1/messages", chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#)),
+        ("/v1/messages", chat("llama3.2", "x", r#","max_tokens":20"#)),
+        ("/v1/completions", r#"{"model":"llama3.2","prompt":"x"}"#.to_owned()),
+    ] {
+        let direct = post(sim.servers[0], path, &body).await;
+        let through = post(gateway.address, path, &body).await;
+        assert_eq!(through.status, 200, "{path}: {}", through.text());
+        assert_eq!(through.ending, Ending::Whole);
+        assert!(!said(&direct).is_empty(), "{path}: {}", direct.text());
+        assert_eq!(said(&through), said(&direct), "{path} {body}");
+    }
+    let asked = sim.servers[0];
+    let log = super::support::get(asked, "/sim/stats").await.text().into_owned();
+    assert!(!log.contains("/v1/"), "{log}");
 }
