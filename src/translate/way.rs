@@ -2,7 +2,7 @@
 
 use super::forms::{ClientForm, Form};
 use crate::dialect::ollama::Operation;
-use crate::facts::{ChatCompletions, ModelFacts};
+use crate::facts::{Capability, ChatCompletions, ModelFacts};
 use crate::ir::Refused;
 use crate::settings::{ChatApi, Provider, ProviderKind};
 
@@ -77,8 +77,8 @@ fn is_native(question: &Question<'_>) -> bool {
         ProviderKind::OpenAi | ProviderKind::Azure => match operation {
             OpenAiChat => !wants_responses(question),
             OpenAiResponses => question.provider.chat_api != ChatApi::Chat,
-            OpenAiCompletions | OpenAiEmbeddings | OpenAiImages | OpenAiImageEdits
-            | AudioTranscriptions => true,
+            OpenAiCompletions => completes(question),
+            OpenAiEmbeddings | OpenAiImages | OpenAiImageEdits | AudioTranscriptions => true,
             _ => false,
         },
         ProviderKind::OpenAiCompatible => match operation {
@@ -89,12 +89,17 @@ fn is_native(question: &Question<'_>) -> bool {
             _ => false,
         },
         ProviderKind::OpenRouter => {
-            matches!(operation, OpenAiChat | OpenAiCompletions | OpenAiEmbeddings)
+            matches!(operation, OpenAiChat | OpenAiEmbeddings)
         }
         ProviderKind::Anthropic => matches!(operation, AnthropicMessages | AnthropicCountTokens),
         // Perplexity's Responses API refuses any field that it does not know, so nothing passes unread.
         ProviderKind::Perplexity | ProviderKind::Google | ProviderKind::Bedrock => false,
     }
+}
+
+/// Whether the model is known to continue texts; OpenAI's others answer chats only.
+fn completes(question: &Question<'_>) -> bool {
+    question.facts.capabilities.is_some() && question.facts.can(Capability::Insert)
 }
 
 fn wants_responses(question: &Question<'_>) -> bool {
@@ -110,13 +115,12 @@ fn wants_responses(question: &Question<'_>) -> bool {
 }
 
 fn chat_form(question: &Question<'_>, client: ClientForm) -> Option<Form> {
-    let completes = question.raw || client == ClientForm::OpenAiCompletions;
+    let continues = question.raw || client == ClientForm::OpenAiCompletions;
     Some(match question.provider.kind {
-        ProviderKind::Ollama if completes => Form::OllamaGenerate,
+        ProviderKind::Ollama if continues => Form::OllamaGenerate,
         ProviderKind::Ollama => Form::OllamaChat,
-        ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenAiCompatible
-            if question.raw =>
-        {
+        ProviderKind::OpenAiCompatible if question.raw => Form::OpenAiCompletions,
+        ProviderKind::OpenAi | ProviderKind::Azure if question.raw && completes(question) => {
             Form::OpenAiCompletions
         }
         ProviderKind::OpenAi | ProviderKind::Azure if wants_responses(question) => {

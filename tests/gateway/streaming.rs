@@ -562,7 +562,9 @@ fn said(reply: &Reply) -> String {
         "/content/0/text",
     ];
     let text = |event: &Value| {
-        let found = places.iter().find_map(|place| event.pointer(place)?.as_str());
+        let found = places
+            .iter()
+            .find_map(|place| event.pointer(place)?.as_str());
         found.unwrap_or_default().to_owned()
     };
     events.iter().map(text).collect()
@@ -577,9 +579,15 @@ async fn other_formats_say_what_the_servers_own_would() {
     for (path, body) in [
         ("/v1/chat/completions", chat("llama3.2", "x", streamed)),
         ("/v1/chat/completions", chat("llama3.2", "x", "")),
-        ("/v1/messages", chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#)),
+        (
+            "/v1/messages",
+            chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#),
+        ),
         ("/v1/messages", chat("llama3.2", "x", r#","max_tokens":20"#)),
-        ("/v1/completions", r#"{"model":"llama3.2","prompt":"x"}"#.to_owned()),
+        (
+            "/v1/completions",
+            r#"{"model":"llama3.2","prompt":"x"}"#.to_owned(),
+        ),
     ] {
         let direct = post(sim.servers[0], path, &body).await;
         let through = post(gateway.address, path, &body).await;
@@ -589,6 +597,9 @@ async fn other_formats_say_what_the_servers_own_would() {
         assert_eq!(said(&through), said(&direct), "{path} {body}");
     }
     let asked = sim.servers[0];
-    let log = super::support::get(asked, "/sim/stats").await.text().into_owned();
+    let log = super::support::get(asked, "/sim/stats")
+        .await
+        .text()
+        .into_owned();
     assert!(!log.contains("/v1/"), "{log}");
 }
