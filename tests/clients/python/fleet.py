@@ -116,10 +116,11 @@ class Simulation:
 
 
 class Gateway:
-    """`remuda serve` in front of a simulation. `settings` are further keys of its file, by section."""
+    """`remuda serve` in front of a simulation, and of `services` other providers. `settings` are further keys of its file, by section."""
 
-    def __init__(self, simulation, directory, **settings):
+    def __init__(self, simulation, directory, services=0, **settings):
         self.simulation = simulation
+        self.services = services
         self.log = directory / "remuda.log"
         configuration = {
             "server": {
@@ -187,9 +188,11 @@ class Gateway:
 
         def settled():
             backends = self.backends()
-            return len(backends) == len(self.simulation.servers) and all(
-                backend["healthy"] and backend["in_flight"] == 0 and backend["models"]
-                for backend in backends
+            servers = [backend for backend in backends if backend["models"]]
+            return (
+                len(servers) >= len(self.simulation.servers)
+                and len(backends) == len(self.simulation.servers) + self.services
+                and all(backend["healthy"] and backend["in_flight"] == 0 for backend in backends)
             )
 
         wait_until(settled, "all backends are healthy and idle")

@@ -46,7 +46,9 @@ class Providers:
     def __init__(self, directory):
         self.fleet = Simulation(["llama3.2", "qwen3:8b", "gemma3", "nomic-embed-text"])
         self.simulated = {dialect: Provider(dialect) for dialect in self.DIALECTS}
-        self.gateway = Gateway(self.fleet, directory, providers=self._configured())
+        configured = self._configured()
+        services = len(configured) - 1
+        self.gateway = Gateway(self.fleet, directory, services, providers=configured)
 
     def _configured(self):
         url = {dialect: provider.url for dialect, provider in self.simulated.items()}

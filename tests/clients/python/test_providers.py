@@ -29,7 +29,7 @@ ASK = "Use get_weather for Oslo."
 MODELS = {
     "ollama": ("llama3.2", "qwen3:8b", "gemma3", "nomic-embed-text"),
     "openai": ("gpt-4.1", "gpt-5.5", "gpt-4.1", "text-embedding-3-small"),
-    "responses": ("gpt-5.5", "gpt-5.5", "gpt-5.5", "text-embedding-3-small"),
+    "responses": ("gpt-5.5", "gpt-5.5", "gpt-5.5", None),
     "compatible": ("gpt-4o", "gpt-5.5", "gpt-4o", "text-embedding-3-small"),
     "anthropic": ("claude-opus-5", "claude-opus-5", "claude-opus-5", None),
     "google": ("gemini-3.5-flash", "gemini-3.5-flash", "gemini-3.5-flash", "gemini-embedding-001"),
@@ -163,7 +163,9 @@ def openai_stream(clients, model):
             stream_options={"include_usage": True},
         )
     )
-    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    # Azure's filters have chunks of their own, without a delta.
+    deltas = [c.choices[0].delta for c in chunks if c.choices]
+    text = "".join(delta.content or "" for delta in deltas if delta)
     reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
     assert text and [reason for reason in reasons if reason] == ["stop"]
     assert [c.usage.total_tokens > 0 for c in chunks if c.usage] == [True]
@@ -212,6 +214,8 @@ def openai_schema(clients, model):
 
 
 def openai_completions(clients, model):
+    # Servers with OpenAI's API are asked for completions by completions; this one has them for one model.
+    model = model.replace("compatible/gpt-4o", "compatible/gpt-3.5-turbo-instruct")
     answer = clients.openai.completions.create(model=model, prompt="good morning", max_tokens=40)
     assert answer.choices[0].text and answer.object == "text_completion"
 
@@ -246,11 +250,16 @@ def openai_responses_tools(clients, model):
     assert create(model=model, input=history, tools=tools).output_text
 
 
+def text_of(message):
+    """A thought may follow the text: Gemini signs that, too."""
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
 def anthropic_messages(clients, model):
     answer = clients.anthropic.messages.create(
         model=model, max_tokens=400, system="Be kind.", messages=user("good morning")
     )
-    assert answer.content[-1].text and answer.stop_reason == "end_turn"
+    assert text_of(answer) and answer.stop_reason == "end_turn"
     assert answer.usage.input_tokens > 0 and answer.usage.output_tokens > 0
 
 
@@ -278,7 +287,7 @@ def anthropic_tools(clients, model):
     answer = clients.anthropic.messages.create(
         model=model, max_tokens=400, messages=messages, tools=tools
     )
-    assert answer.stop_reason == "end_turn" and answer.content[-1].text
+    assert answer.stop_reason == "end_turn" and text_of(answer)
 
 
 def anthropic_image(clients, model):
@@ -287,7 +296,7 @@ def anthropic_image(clients, model):
     answer = clients.anthropic.messages.create(
         model=model, max_tokens=400, messages=user(content)
     )
-    assert answer.content[-1].text
+    assert text_of(answer)
 
 
 def anthropic_count(clients, model):
