@@ -10,6 +10,7 @@ COPY Cargo.toml Cargo.lock ./
 # Members and targets of the workspace, which cargo wants to see although it builds none of them here.
 COPY bench bench
 COPY benches benches
+COPY conf conf
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

@@ -58,7 +58,7 @@ const PLAIN_CHAT: (&str, &str) = (
 );
 const OPENAI: (&str, &str) = (
     "/v1/chat/completions",
-    r#"{"model":"scripted","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
+    r#"{"model":"scripted","stream":true,"user":"USER","messages":[{"role":"user","content":"hi"}]}"#,
 );
 
 /// A provider of the format that the request is in, so that bytes pass.
@@ -89,14 +89,20 @@ async fn scripted(
     (servers, gateway)
 }
 
-/// The number that a test put into `X-Position`, to choose how a scripted answer goes wrong.
+/// The number that a test put into `X-Position` or, for services, which get no header fields of the client's own, into
+/// `user`; it chooses how a scripted answer goes wrong.
 fn position(asked: &Asked) -> usize {
-    asked.header("x-position").unwrap().parse().unwrap()
+    if let Some(position) = asked.header("x-position") {
+        return position.parse().unwrap();
+    }
+    let body: Value = serde_json::from_slice(&asked.body).unwrap();
+    body["user"].as_str().unwrap().parse().unwrap()
 }
 
 async fn ask(gateway: &Gateway, (path, body): (&str, &str), position: usize) -> Reply {
     let position = position.to_string();
     let headers = [("X-Position", &*position)];
+    let body = body.replace("USER", &position);
     let mut client = Connection::open(gateway.address).await;
     client
         .request("POST", path, &headers, body.as_bytes())
@@ -560,6 +566,8 @@ fn said(reply: &Reply) -> String {
         "/choices/0/text",
         "/delta/text",
         "/content/0/text",
+        "/message/content",
+        "/response",
     ];
     let text = |event: &Value| {
         let found = places
@@ -575,21 +583,47 @@ fn said(reply: &Reply) -> String {
 async fn other_formats_say_what_the_servers_own_would() {
     let sim = Simulation::start(1, &["--loaded", "llama3.2,qwen3:8b", "--seed", "7"]);
     let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
-    let streamed = r#","stream":true,"stream_options":{"include_usage":true}"#;
-    for (path, body) in [
-        ("/v1/chat/completions", chat("llama3.2", "x", streamed)),
-        ("/v1/chat/completions", chat("llama3.2", "x", "")),
+    let native = (
+        "/api/chat",
+        chat(
+            "llama3.2",
+            "x",
+            r#","stream":false,"options":{"num_predict":20}"#,
+        ),
+    );
+    let prompt = (
+        "/api/generate",
+        r#"{"model":"llama3.2","prompt":"x","stream":false,"options":{"num_predict":20}}"#
+            .to_owned(),
+    );
+    for (path, body, (native_path, native_body)) in [
+        (
+            "/v1/chat/completions",
+            chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#),
+            &native,
+        ),
+        (
+            "/v1/chat/completions",
+            chat("llama3.2", "x", r#","max_completion_tokens":20"#),
+            &native,
+        ),
         (
             "/v1/messages",
             chat("llama3.2", "x", r#","max_tokens":20,"stream":true"#),
+            &native,
         ),
-        ("/v1/messages", chat("llama3.2", "x", r#","max_tokens":20"#)),
+        (
+            "/v1/messages",
+            chat("llama3.2", "x", r#","max_tokens":20"#),
+            &native,
+        ),
         (
             "/v1/completions",
-            r#"{"model":"llama3.2","prompt":"x"}"#.to_owned(),
+            r#"{"model":"llama3.2","prompt":"x","max_tokens":20}"#.to_owned(),
+            &prompt,
         ),
     ] {
-        let direct = post(sim.servers[0], path, &body).await;
+        let direct = post(sim.servers[0], native_path, native_body).await;
         let through = post(gateway.address, path, &body).await;
         assert_eq!(through.status, 200, "{path}: {}", through.text());
         assert_eq!(through.ending, Ending::Whole);
