@@ -8,4 +8,4 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(super) use stream::{decoder, read_whole};
+pub(super) use stream::{Reads, decoder, read_whole, stream};

@@ -12,9 +12,8 @@ mod frame;
 mod logprobs;
 mod object;
 mod path;
-mod pending;
+pub mod responses;
 mod sources;
 mod usage;
 
 pub use error::{error_body, fault};
-pub use pending::responses;

@@ -12,6 +12,7 @@ use super::super::logprobs;
 use super::calls::Calls;
 use super::chunk::{Choice, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;
+use super::stream::Reads;
 use crate::ir::{Event, Fault, Finish, Text, ToolNames, Usage};
 
 /// What `finish_reason` means; what is not listed is [`Finish::Stop`].
@@ -61,90 +62,9 @@ impl Reader {
         }
     }
 
-    /// Whether the last event has been emitted.
-    pub(super) fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Whether nothing has come yet.
-    pub(super) fn is_fresh(&self) -> bool {
-        !self.started && !self.over
-    }
-
-    /// One event of a stream.
-    pub(super) fn event(&mut self, name: &[u8], data: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        let data = data.trim_ascii();
-        if self.over || data.is_empty() {
-            return;
-        }
-        if data.starts_with(b"[DONE]") {
-            return self.done(emit);
-        }
-        if data.starts_with(b"[") {
-            // Google's compatible form has errors in a list.
-            return self.fail(fault_in_body(data), emit);
-        }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
-            Ok(chunk) if name == b"error" || is_error(&chunk) => {
-                self.fail(fault_in_body(data), emit)
-            }
-            Ok(chunk) => self.chunk(chunk, emit),
-            Err(_) => self.fail(
-                Fault::garbled("the provider's stream holds what is no chunk"),
-                emit,
-            ),
-        }
-    }
-
-    /// A whole answer, up to its end.
-    pub(super) fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        if body.trim_ascii_start().starts_with(b"[") {
-            return self.fail(fault_in_body(body), emit);
-        }
-        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(body) else {
-            return self.fail(
-                Fault::garbled("the provider's answer is no JSON object"),
-                emit,
-            );
-        };
-        if is_error(&chunk) {
-            return self.fail(fault_in_body(body), emit);
-        }
-        let output = chunk.usage.as_ref().and_then(|counts| {
-            let usage = counts.usage();
-            Some(usage.output? - usage.reasoning.unwrap_or(0).min(usage.output?))
-        });
-        let is_answer = chunk
-            .choices
-            .as_ref()
-            .is_some_and(|choices| !choices.is_empty());
-        self.chunk(chunk, emit);
-        if self.over {
-            return;
-        }
-        if !is_answer {
-            return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
-        }
-        if !self.said && output.is_some_and(|tokens| tokens > TOO_MANY_EMPTY) {
-            return self.fail(unreadable(), emit);
-        }
-        self.complete(emit);
-    }
-
     /// `[DONE]`: the server says that this was all, be it without a reason.
     fn done(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         match self.finished || self.said {
-            true => self.complete(emit),
-            false => self.fail(Fault::incomplete(), emit),
-        }
-    }
-
-    /// The body has ended: properly only if the server has said why the answer ends.
-    pub(super) fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        if self.over {
-            return;
-        }
-        match self.finished {
             true => self.complete(emit),
             false => self.fail(Fault::incomplete(), emit),
         }
@@ -155,13 +75,6 @@ impl Reader {
         if !self.over {
             self.over = true;
             emit(Event::End);
-        }
-    }
-
-    pub(super) fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
-        if !self.over {
-            self.over = true;
-            emit(Event::Failed(Cow::Owned(fault)));
         }
     }
 
@@ -295,6 +208,92 @@ impl Reader {
             self.sources.annotations(array);
         }
         spoke || !self.calls.is_empty()
+    }
+}
+
+impl Reads for Reader {
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn is_fresh(&self) -> bool {
+        !self.started && !self.over
+    }
+
+    fn event(&mut self, name: &[u8], data: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        let data = data.trim_ascii();
+        if self.over || data.is_empty() {
+            return;
+        }
+        if data.starts_with(b"[DONE]") {
+            return self.done(emit);
+        }
+        if data.starts_with(b"[") {
+            // Google's compatible form has errors in a list.
+            return self.fail(fault_in_body(data), emit);
+        }
+        match serde_json::from_slice::<Chunk<'_>>(data) {
+            Ok(chunk) if name == b"error" || is_error(&chunk) => {
+                self.fail(fault_in_body(data), emit)
+            }
+            Ok(chunk) => self.chunk(chunk, emit),
+            Err(_) => self.fail(
+                Fault::garbled("the provider's stream holds what is no chunk"),
+                emit,
+            ),
+        }
+    }
+
+    fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        if body.trim_ascii_start().starts_with(b"[") {
+            return self.fail(fault_in_body(body), emit);
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(body) else {
+            return self.fail(
+                Fault::garbled("the provider's answer is no JSON object"),
+                emit,
+            );
+        };
+        if is_error(&chunk) {
+            return self.fail(fault_in_body(body), emit);
+        }
+        let output = chunk.usage.as_ref().and_then(|counts| {
+            let usage = counts.usage();
+            Some(usage.output? - usage.reasoning.unwrap_or(0).min(usage.output?))
+        });
+        let is_answer = chunk
+            .choices
+            .as_ref()
+            .is_some_and(|choices| !choices.is_empty());
+        self.chunk(chunk, emit);
+        if self.over {
+            return;
+        }
+        if !is_answer {
+            return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
+        }
+        if !self.said && output.is_some_and(|tokens| tokens > TOO_MANY_EMPTY) {
+            return self.fail(unreadable(), emit);
+        }
+        self.complete(emit);
+    }
+
+    /// The body has ended: properly only if the server has said why the answer ends.
+    fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.over {
+            return;
+        }
+        match self.finished {
+            true => self.complete(emit),
+            false => self.fail(Fault::incomplete(), emit),
+        }
+    }
+
+    fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
+        if !self.over {
+            self.over = true;
+            emit(Event::Failed(Cow::Owned(fault)));
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct History<'t> {
 }
 
 /// Whether some text names JSON.
-pub(super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
+pub(in super::super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
     let names_it = |text: &Text<'_>| {
         let bytes = text.as_escaped().as_bytes();
         memchr::memchr2_iter(b'j', b'J', bytes).any(|at| {
@@ -146,7 +146,8 @@ impl History<'_> {
             return Ok(());
         }
         if document.media_type.starts_with("text/") {
-            return text_of(document, out);
+            write_text(&text_of(document)?, out);
+            return Ok(());
         }
         if &*document.media_type != "application/pdf" || !self.ways.files {
             return Err(self.refused("does not take files of this type"));
@@ -181,7 +182,10 @@ fn user(text: Text<'_>) -> Message<'_> {
 }
 
 /// For models without a system prompt.
-fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Text<'a>) {
+pub(in super::super) fn before_the_first_words<'a>(
+    messages: &mut Vec<Message<'a>>,
+    system: Text<'a>,
+) {
     let place = messages.iter().position(|message| {
         let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_));
         message.role == Role::User && message.parts.iter().any(words)
@@ -200,7 +204,7 @@ fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Text<'a>)
 }
 
 /// A file of text, as text.
-fn text_of(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+pub(in super::super) fn text_of(document: &Document<'_>) -> Result<Text<'static>, Refused> {
     let decoded = STANDARD
         .decode(&*document.data)
         .ok()
@@ -212,8 +216,7 @@ fn text_of(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         text.push(&Text::escaped(r":\n"));
     }
     text.push(&Text::plain(&decoded));
-    write_text(&text, out);
-    Ok(())
+    Ok(text.into_owned())
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {

@@ -273,7 +273,7 @@ fn file(file: File<'_>) -> Result<Part<'_>, Refused> {
 }
 
 /// The media type and the base64 of a `data:` URI (RFC 2397).
-fn data_uri(uri: Cow<'_, str>) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+pub(in super::super) fn data_uri(uri: Cow<'_, str>) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     fn split(uri: &str) -> Option<(&str, &str)> {
         let (head, data) = uri.split_once(',')?;
         let (scheme, head) = head.split_at_checked("data:".len())?;

@@ -25,7 +25,10 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     Ok(writer.outgoing(path(target, "chat/completions"), body))
 }
 
-fn refuse_the_impossible(request: &ChatRequest<'_>, target: &Target<'_>) -> Result<(), Refused> {
+pub(in super::super) fn refuse_the_impossible(
+    request: &ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<(), Refused> {
     let refused = |field, what: &str| {
         Err(Refused::field(
             field,
@@ -432,7 +435,7 @@ impl<'t> Writer<'t> {
     }
 }
 
-fn effort_of(ask: Ask) -> Option<Effort> {
+pub(in super::super) fn effort_of(ask: Ask) -> Option<Effort> {
     match ask {
         Ask::Effort(effort) => Some(effort),
         Ask::On(effort) => effort,

@@ -1,0 +1,354 @@
+//! The input of a request to a provider: messages, calls, their outputs and reasoning side by side.
+
+use super::super::chat::{before_the_first_words, text_of};
+use super::super::object::Object;
+use super::ways::Ways;
+use crate::dialect::exchange::Target;
+use crate::facts::{Capability, Parameter};
+use crate::ir::{
+    Document, Dropped, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames,
+    ToolResult, drop_blank, hoist_system, pair_tool_results,
+};
+
+/// Ids of calls: some models refuse longer ones.
+const LONGEST_ID: usize = 40;
+const LONGEST_NAME: usize = 64;
+
+/// Ids of reasoning items begin so at OpenAI; ids of other formats do not.
+const THOUGHT_ID: &str = "rs_";
+
+/// How this target wants the conversation so far.
+pub(super) struct History<'t> {
+    pub(super) target: &'t Target<'t>,
+    pub(super) ways: &'t Ways,
+}
+
+impl History<'_> {
+    /// The instructions, and the turns in an order that the target takes.
+    pub(super) fn prepare<'a>(
+        &self,
+        mut messages: Vec<Message<'a>>,
+    ) -> (Option<Text<'a>>, Vec<Message<'a>>) {
+        let mut system = hoist_system(&mut messages);
+        drop_blank(&mut messages);
+        pair_tool_results(&mut messages);
+        if messages.is_empty() {
+            messages.push(user(Text::escaped(".")));
+        }
+        let refused = &self.target.facts.refused;
+        if refused.contains(&Parameter::System)
+            && let Some(system) = system.take()
+        {
+            before_the_first_words(&mut messages, system);
+        }
+        let unfinished = messages
+            .last()
+            .is_some_and(|message| message.role == Role::Assistant);
+        if unfinished && refused.contains(&Parameter::Prefill) {
+            messages.push(user(Text::escaped("Continue.")));
+        }
+        (system, messages)
+    }
+
+    /// Appends the array of items; `instruction` goes before them.
+    pub(super) fn write(
+        &self,
+        messages: &[Message<'_>],
+        instruction: Option<&Text<'_>>,
+        names: &mut ToolNames,
+        dropped: &mut Dropped,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        let mut items = Items {
+            history: self,
+            names,
+            ids: ToolNames::default(),
+            signatures: Vec::new(),
+            dropped,
+            out,
+            first: true,
+        };
+        items.out.push(b'[');
+        if let Some(instruction) = instruction {
+            items.text("developer", instruction);
+        }
+        for message in messages {
+            match message.role {
+                // Hoisted, all of it.
+                Role::System => {}
+                Role::User => items.user(message)?,
+                Role::Assistant => items.assistant(&message.parts),
+            }
+        }
+        items.out.push(b']');
+        Ok(())
+    }
+
+    fn refused(&self, what: &str) -> Refused {
+        Refused::field(
+            "messages",
+            format!("the model {} {what}", self.target.model),
+        )
+    }
+
+    fn image(&self, image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        if !self.target.facts.can(Capability::Vision) {
+            return Err(self.refused("does not support images"));
+        }
+        let (Image::Base64 { detail, .. } | Image::Url { detail, .. }) = image;
+        let mut part = Object::new(out);
+        part.word("type", "input_image");
+        let url = part.key("image_url");
+        url.push(b'"');
+        image.write_url(url);
+        url.push(b'"');
+        if let Some(detail) = detail.as_ref().filter(|_| self.ways.detail) {
+            part.text("detail", detail);
+        }
+        part.end();
+        Ok(())
+    }
+
+    fn document(&self, document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        if document.media_type.starts_with("text/") {
+            write_text(&text_of(document)?, out);
+            return Ok(());
+        }
+        if &*document.media_type != "application/pdf" || !self.ways.files {
+            return Err(self.refused("does not take files of this type"));
+        }
+        let mut part = Object::new(out);
+        part.word("type", "input_file");
+        let name = document
+            .name
+            .clone()
+            .unwrap_or(Text::escaped("document.pdf"));
+        part.text("filename", &name);
+        let data = part.key("file_data");
+        data.extend_from_slice(b"\"data:application/pdf;base64,");
+        data.extend_from_slice(document.data.as_bytes());
+        data.push(b'"');
+        part.end();
+        Ok(())
+    }
+}
+
+fn user(text: Text<'_>) -> Message<'_> {
+    Message::new(Role::User, vec![Part::Text(text)])
+}
+
+fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
+    let mut part = Object::new(out);
+    part.word("type", "input_text");
+    part.text("text", text);
+    part.end();
+}
+
+struct Items<'h> {
+    history: &'h History<'h>,
+    names: &'h mut ToolNames,
+    /// Ids in the alphabet and length that all take; nothing brings them back.
+    ids: ToolNames,
+    /// Of calls that have one, by the id that was sent.
+    signatures: Vec<(Text<'h>, Text<'h>)>,
+    dropped: &'h mut Dropped,
+    out: &'h mut Vec<u8>,
+    first: bool,
+}
+
+impl<'h> Items<'h> {
+    /// Begins an item.
+    fn item(&mut self, kind: &str) -> Object<'_> {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        let mut item = Object::new(self.out);
+        item.word("type", kind);
+        item
+    }
+
+    /// A message of text alone.
+    fn text(&mut self, role: &str, text: &Text<'_>) {
+        let mut item = self.item("message");
+        item.word("role", role);
+        item.text("content", text);
+        item.end();
+    }
+
+    /// The outputs of tools are items of their own; their images and the user's words follow.
+    fn user(&mut self, message: &'h Message<'h>) -> Result<(), Refused> {
+        let mut rest = Vec::new();
+        for part in &message.parts {
+            match part {
+                Part::ToolResult(result) => {
+                    self.result(result);
+                    let shown = |part: &&Part<'_>| !matches!(part, Part::Text(_));
+                    rest.extend(result.parts.iter().filter(shown));
+                }
+                other => rest.push(other),
+            }
+        }
+        match rest[..] {
+            [] => {}
+            [Part::Text(text)] => self.text("user", text),
+            _ => self.parts(&rest)?,
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, parts: &[&Part<'_>]) -> Result<(), Refused> {
+        let history = self.history;
+        let mut item = self.item("message");
+        item.word("role", "user");
+        let content = item.key("content");
+        content.push(b'[');
+        for (place, part) in parts.iter().enumerate() {
+            if place > 0 {
+                content.push(b',');
+            }
+            match part {
+                Part::Text(text) => write_text(text, content),
+                Part::Image(image) => history.image(image, content)?,
+                Part::Document(document) => history.document(document, content)?,
+                // No turn of a user's has them, and no result does.
+                Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) => {
+                    write_text(&Text::default(), content);
+                }
+            }
+        }
+        content.push(b']');
+        item.end();
+        Ok(())
+    }
+
+    fn result(&mut self, result: &'h ToolResult<'h>) {
+        let id = result.id.clone().unwrap_or_default();
+        let id = self.ids.sent(&id, LONGEST_ID);
+        let signed = self.history.ways.signed_calls;
+        let name = result
+            .name
+            .as_ref()
+            .filter(|_| signed)
+            .map(|name| self.names.sent(name, LONGEST_NAME));
+        let signature = self
+            .signatures
+            .iter()
+            .find(|(call, _)| *call == id)
+            .map(|(_, signature)| signature.clone());
+        let mut item = self.item("function_call_output");
+        item.text("call_id", &id);
+        if let Some(name) = name {
+            item.text("name", &name);
+        }
+        if let Some(signature) = signature {
+            item.text("thought_signature", &signature);
+        }
+        let output = item.key("output");
+        output.push(b'"');
+        if result.is_error {
+            output.extend_from_slice(b"Error: ");
+        }
+        write_joined(&result.parts, output);
+        output.push(b'"');
+        item.end();
+    }
+
+    /// Words, calls and reasoning are items of their own, in their order.
+    fn assistant(&mut self, parts: &'h [Part<'h>]) {
+        let mut rest = parts;
+        while let Some((part, after)) = rest.split_first() {
+            match part {
+                Part::Text(_) => {
+                    let is_text = |part: &Part<'_>| matches!(part, Part::Text(_));
+                    let end = rest
+                        .iter()
+                        .position(|part| !is_text(part))
+                        .unwrap_or(rest.len());
+                    let (texts, after) = rest.split_at(end);
+                    self.words(texts);
+                    rest = after;
+                    continue;
+                }
+                Part::Thought(thought) => self.thought(thought, after),
+                Part::ToolCall(call) => self.call(call),
+                // The API has no place for it in a turn of the assistant's.
+                Part::Image(_) | Part::Document(_) => self.dropped.add("images"),
+                Part::ToolResult(_) => {}
+            }
+            rest = after;
+        }
+    }
+
+    fn words(&mut self, texts: &[Part<'_>]) {
+        let mut item = self.item("message");
+        item.word("role", "assistant");
+        let content = item.key("content");
+        content.push(b'"');
+        write_joined(texts, content);
+        content.push(b'"');
+        item.end();
+    }
+
+    /// OpenAI believes what it has signed under that id, and asks for what the reasoning led to after it.
+    fn thought(&mut self, thought: &Thought<'_>, after: &[Part<'_>]) {
+        let leads_somewhere = after
+            .iter()
+            .any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
+        let (Some(id), Some(signature)) = (&thought.id, &thought.signature) else {
+            return;
+        };
+        let is_openai = id.as_escaped().starts_with(THOUGHT_ID) && !thought.redacted;
+        if !leads_somewhere || !is_openai || !self.history.ways.reasoning_items {
+            return;
+        }
+        let mut item = self.item("reasoning");
+        item.text("id", id);
+        let summary = item.key("summary");
+        summary.push(b'[');
+        if !thought.text.is_empty() {
+            let mut part = Object::new(summary);
+            part.word("type", "summary_text");
+            part.text("text", &thought.text);
+            part.end();
+        }
+        summary.push(b']');
+        item.text("encrypted_content", signature);
+        item.end();
+    }
+
+    fn call(&mut self, call: &'h ToolCall<'h>) {
+        let id = call.id.clone().unwrap_or_default();
+        let id = self.ids.sent(&id, LONGEST_ID).into_owned();
+        let name = self.names.sent(&call.name, LONGEST_NAME);
+        let signature = call
+            .signature
+            .as_ref()
+            .filter(|_| self.history.ways.signed_calls);
+        if let Some(signature) = signature {
+            self.signatures.push((id.clone(), signature.borrow()));
+        }
+        let mut item = self.item("function_call");
+        item.text("call_id", &id);
+        item.text("name", &name);
+        item.text("arguments", &call.arguments.to_text());
+        if let Some(signature) = signature {
+            item.text("thought_signature", signature);
+        }
+        item.end();
+    }
+}
+
+/// The texts among `parts`, a line each.
+fn write_joined(parts: &[Part<'_>], out: &mut Vec<u8>) {
+    let texts = parts.iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    for (place, text) in texts.enumerate() {
+        if place > 0 {
+            out.extend_from_slice(br"\n");
+        }
+        out.extend_from_slice(text.as_escaped().as_bytes());
+    }
+}

@@ -1,0 +1,97 @@
+//! What a response, an event of one, and an item look like. Fields that servers shape differently are kept as they were
+//! written.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::field::Field;
+use super::usage::Counts;
+use crate::ir::Text;
+
+/// An event's data.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Happened<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Field<'a>,
+    pub(super) response: Field<'a>,
+    pub(super) item: Field<'a>,
+    pub(super) item_id: Field<'a>,
+    pub(super) output_index: Field<'a>,
+    pub(super) summary_index: Field<'a>,
+    pub(super) delta: Field<'a>,
+    pub(super) logprobs: Field<'a>,
+    /// Perplexity's words about what it does.
+    pub(super) thought: Field<'a>,
+    pub(super) error: Field<'a>,
+}
+
+/// A response.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Responded<'a> {
+    #[serde(borrow)]
+    pub(super) id: Field<'a>,
+    pub(super) model: Field<'a>,
+    pub(super) status: Field<'a>,
+    pub(super) error: Field<'a>,
+    pub(super) incomplete_details: Option<Incomplete<'a>>,
+    pub(super) output: Option<Vec<&'a RawValue>>,
+    pub(super) usage: Option<Counts<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Incomplete<'a> {
+    #[serde(borrow)]
+    pub(super) reason: Field<'a>,
+}
+
+/// An item of any type.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Item<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Field<'a>,
+    pub(super) id: Field<'a>,
+    pub(super) content: Field<'a>,
+    pub(super) call_id: Field<'a>,
+    pub(super) name: Field<'a>,
+    pub(super) arguments: Field<'a>,
+    pub(super) thought_signature: Field<'a>,
+    pub(super) summary: Field<'a>,
+    pub(super) encrypted_content: Field<'a>,
+    /// What a search found.
+    pub(super) results: Field<'a>,
+}
+
+/// A part of a message, or of reasoning.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Piece<'a> {
+    #[serde(borrow)]
+    pub(super) text: Field<'a>,
+    pub(super) refusal: Field<'a>,
+    pub(super) logprobs: Field<'a>,
+}
+
+/// A string that is not empty.
+pub(super) fn full(field: Field<'_>) -> Option<Text<'_>> {
+    field.and_then(Text::of).filter(|text| !text.is_empty())
+}
+
+/// What a field that is a list holds; nothing where it is none.
+pub(super) fn pieces(field: Field<'_>) -> Vec<Piece<'_>> {
+    field
+        .and_then(|list| serde_json::from_str(list.get()).ok())
+        .unwrap_or_default()
+}
+
+/// A list that holds something.
+pub(super) fn filled(field: Field<'_>) -> Option<&RawValue> {
+    field.filter(|list| {
+        list.get()
+            .strip_prefix('[')
+            .is_some_and(|rest| rest.trim_ascii_start() != "]")
+    })
+}

@@ -1,0 +1,48 @@
+//! `/v1/responses`: OpenAI's newer API for chats, and Perplexity's, which has its form.
+
+mod answer;
+mod calls;
+mod encode;
+mod frame;
+mod history;
+mod item;
+mod output;
+mod pieces;
+mod read;
+mod sources;
+mod tools;
+mod turns;
+mod usage;
+mod ways;
+mod whole;
+mod write;
+
+pub use encode::encoder;
+pub use read::read_chat;
+pub use whole::write_whole;
+pub use write::write_chat;
+
+use answer::Reader;
+
+use super::answer::{Reads as _, stream};
+use crate::ir::{Decode, Event, ToolNames};
+
+/// Ids of reasoning items that this gateway has made: the provider has none, or told it too late. What is signed under
+/// such an id goes back only to providers that need no id.
+const OWN_THOUGHT: &str = "rs_remuda_";
+
+/// The same, of thoughts whose text the provider keeps to itself.
+const OWN_HIDDEN_THOUGHT: &str = "rs_remuda_hidden_";
+
+/// Reads a streamed answer of a provider.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    stream(Reader::new(names))
+}
+
+/// Reads a whole answer of a provider, as the same events.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    Reader::new(names.clone()).whole(body, emit);
+}
+
+#[cfg(test)]
+mod tests;

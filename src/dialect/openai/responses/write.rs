@@ -1,0 +1,371 @@
+//! A request to a provider: every field but the input.
+
+use super::super::chat::{effort_of, refuse_the_impossible, speaks_of_json};
+use super::super::object::{Object, list};
+use super::super::path::path;
+use super::history::History;
+use super::ways::Ways;
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling as Together};
+use crate::ir::{
+    ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking, Tool, ToolChoice, ToolNames,
+};
+
+/// Of the name of a function, and of a schema.
+const LONGEST_NAME: usize = 64;
+
+const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
+
+/// Writes the request for `/responses`.
+///
+/// # Errors
+/// If it asks for what the provider or its model cannot do.
+pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    refuse_the_impossible(&request, target)?;
+    let mut writer = Writer {
+        target,
+        ways: Ways::of(target),
+        ask: target.facts.ask(request.thinking),
+        dropped: std::mem::take(&mut request.dropped),
+        names: ToolNames::default(),
+    };
+    let mut body = Vec::with_capacity(1024);
+    writer.write(&mut request, &mut body)?;
+    Ok(Outgoing {
+        path: path(target, "responses"),
+        body,
+        headers: Vec::new(),
+        dropped: writer.dropped,
+        names: writer.names,
+        // This API has no stop strings.
+        stop: request
+            .stop
+            .iter()
+            .map(|text| text.decoded().into_owned())
+            .collect(),
+    })
+}
+
+struct Writer<'t> {
+    target: &'t Target<'t>,
+    ways: Ways,
+    ask: Ask,
+    dropped: Dropped,
+    names: ToolNames,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        self.refuse_built_in(&request.tools)?;
+        let instruction = self.instruction(request);
+        let mut body = Object::new(out);
+        Text::plain(self.target.model).write(body.key("model"));
+        let history = History {
+            target: self.target,
+            ways: &self.ways,
+        };
+        let messages = std::mem::take(&mut request.messages);
+        let (instructions, messages) = history.prepare(messages);
+        if let Some(instructions) = instructions {
+            body.text("instructions", &instructions);
+        }
+        history.write(
+            &messages,
+            instruction.as_ref(),
+            &mut self.names,
+            &mut self.dropped,
+            body.key("input"),
+        )?;
+        body.flag("stream", self.target.stream);
+        body.flag("store", false);
+        self.limit(request.max_tokens, &mut body);
+        self.sampling(&request.sampling, &mut body);
+        self.include(request.logprobs, &mut body);
+        self.format(&request.format, &mut body);
+        self.tools(request, &mut body);
+        self.reasoning(request.thinking, &mut body);
+        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
+            body.text("user", user);
+        }
+        body.end();
+        Ok(())
+    }
+
+    fn refuse_built_in(&self, tools: &[Tool<'_>]) -> Result<(), Refused> {
+        let taken = |tool: &&Tool<'_>| self.ways.built_in.contains(&tool.name.as_escaped());
+        match tools.iter().find(taken) {
+            None => Ok(()),
+            Some(tool) => Err(Refused::field(
+                "tools",
+                format!(
+                    "the provider has a tool of its own by the name {}: give the function another one",
+                    tool.name.as_escaped()
+                ),
+            )),
+        }
+    }
+
+    fn refuses(&self, parameter: Parameter) -> bool {
+        self.target.facts.refuses(parameter, self.ask)
+    }
+
+    fn limit(&mut self, wanted: Option<u64>, body: &mut Object<'_>) {
+        let most = self.target.facts.max_output.unwrap_or(u64::MAX);
+        let limit = match wanted {
+            Some(wanted) => wanted.max(self.ways.least_limit).min(most),
+            None => match self.ways.limit {
+                Some(limit) => limit.min(most),
+                None => return,
+            },
+        };
+        self.dropped
+            .add_if(wanted.is_some_and(|wanted| wanted != limit), "max_tokens");
+        body.integer("max_output_tokens", limit);
+    }
+
+    fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
+        // What a model refuses is any temperature but 1, which it has by itself.
+        let temperature = match self.refuses(Parameter::Temperature) {
+            true => {
+                let other = wanted.temperature.is_some_and(|value| value != 1.0);
+                self.dropped.add_if(other, "temperature");
+                None
+            }
+            false => wanted.temperature,
+        };
+        self.number("temperature", temperature, 2.0, body);
+        let alone = self.target.facts.sampling == Together::OneOfTemperatureAndTopP;
+        let top_p = match self.refuses(Parameter::TopP) || (alone && temperature.is_some()) {
+            true => {
+                self.dropped.add_if(wanted.top_p.is_some(), "top_p");
+                None
+            }
+            false => wanted.top_p,
+        };
+        self.number("top_p", top_p, 1.0, body);
+        for (has, name) in [
+            (wanted.top_k.is_some_and(|top_k| top_k > 0), "top_k"),
+            (wanted.min_p.is_some(), "min_p"),
+            (wanted.typical_p.is_some(), "typical_p"),
+            (wanted.repeat_penalty.is_some(), "repeat_penalty"),
+            (wanted.repeat_last_n.is_some(), "repeat_last_n"),
+            (wanted.presence_penalty.is_some(), "presence_penalty"),
+            (wanted.frequency_penalty.is_some(), "frequency_penalty"),
+            // A negative seed is Ollama's word for none.
+            (wanted.seed.is_some_and(|seed| seed >= 0), "seed"),
+            (wanted.logit_bias.is_some(), "logit_bias"),
+        ] {
+            self.dropped.add_if(has, name);
+        }
+    }
+
+    /// Writes a number, moved into its legal range from 0.
+    fn number(&mut self, name: &'static str, value: Option<f64>, most: f64, body: &mut Object<'_>) {
+        let Some(value) = value else { return };
+        self.dropped.add_if(!(0.0..=most).contains(&value), name);
+        body.number(name, value.clamp(0.0, most));
+    }
+
+    /// Reasoning in a form that can be sent back, and log probabilities.
+    fn include(&mut self, logprobs: Option<u8>, body: &mut Object<'_>) {
+        let refused = !self.ways.logprobs || self.refuses(Parameter::Logprobs);
+        self.dropped
+            .add_if(logprobs.is_some() && refused, "logprobs");
+        let logprobs = logprobs.filter(|_| !refused);
+        if let Some(top) = logprobs {
+            self.dropped.add_if(top > 20, "top_logprobs");
+            body.integer("top_logprobs", top.min(20));
+        }
+        let wanted = [
+            (self.ways.reasoning_items, "\"reasoning.encrypted_content\""),
+            (logprobs.is_some(), "\"message.output_text.logprobs\""),
+        ];
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .filter_map(|(is_wanted, name)| is_wanted.then_some(name))
+            .collect();
+        if !wanted.is_empty() {
+            list(&wanted, body.key("include"), |name, out| {
+                out.extend_from_slice(name.as_bytes());
+            });
+        }
+    }
+
+    /// What must be said in words besides the format, or in place of it: the schema to a model that knows no schemas,
+    /// and to any that it shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the
+    /// input. Instructions do not count.
+    fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
+        let json = if self.ways.text_format {
+            Format::Json
+        } else {
+            Format::Text
+        };
+        match &request.format {
+            Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
+                let mut text =
+                    Text::escaped("Answer with a JSON object that follows this JSON Schema: ");
+                text.push(&schema.to_text());
+                request.format = json;
+                Some(text)
+            }
+            Format::Json if !self.ways.text_format => {
+                request.format = json;
+                Some(Text::escaped(
+                    "Answer with a JSON object and nothing else: no words around it, no code fence.",
+                ))
+            }
+            Format::Json if !speaks_of_json(&request.messages) => {
+                Some(Text::escaped("Answer with a JSON object."))
+            }
+            _ => None,
+        }
+    }
+
+    fn format(&mut self, format: &Format<'_>, body: &mut Object<'_>) {
+        match (format, self.ways.text_format) {
+            (Format::Text, _) | (Format::Json, false) => {}
+            (Format::Json, true) => body.raw("text", "{\"format\":{\"type\":\"json_object\"}}"),
+            (Format::Schema { .. }, true) => {
+                let mut text = Object::new(body.key("text"));
+                let mut wanted = Object::new(text.key("format"));
+                wanted.word("type", "json_schema");
+                write_schema(format, &mut wanted);
+                wanted.end();
+                text.end();
+            }
+            (Format::Schema { .. }, false) => {
+                let mut wanted = Object::new(body.key("response_format"));
+                wanted.word("type", "json_schema");
+                let mut schema = Object::new(wanted.key("json_schema"));
+                write_schema(format, &mut schema);
+                schema.end();
+                wanted.end();
+            }
+        }
+    }
+
+    fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        if request.tools.is_empty() {
+            if self.ways.search {
+                body.raw("tools", "[{\"type\":\"web_search\"}]");
+                body.raw("tool_choice", "{\"type\":\"web_search\"}");
+            }
+            return;
+        }
+        let (names, strict) = (&mut self.names, self.ways.strict);
+        let tools = body.key("tools");
+        list(&request.tools, tools, |tool, out| {
+            write_tool(tool, strict, names, out);
+        });
+        if self.ways.search && tools.pop() == Some(b']') {
+            tools.extend_from_slice(b",{\"type\":\"web_search\"}]");
+        }
+        let forced = matches!(
+            request.tool_choice,
+            ToolChoice::Required | ToolChoice::Named(_)
+        );
+        if forced && self.refuses(Parameter::ForcedToolChoice) {
+            self.dropped.add("tool_choice");
+        } else {
+            self.tool_choice(&request.tool_choice, body);
+        }
+        let Some(parallel) = request.parallel_tool_calls else {
+            return;
+        };
+        match self.ways.parallel_tool_calls && !self.refuses(Parameter::ParallelToolCalls) {
+            true => body.flag("parallel_tool_calls", parallel),
+            // Several calls at once are what it does by itself.
+            false => self.dropped.add_if(!parallel, "parallel_tool_calls"),
+        }
+    }
+
+    fn tool_choice(&mut self, choice: &ToolChoice<'_>, body: &mut Object<'_>) {
+        match choice {
+            ToolChoice::Auto => {}
+            ToolChoice::None => body.word("tool_choice", "none"),
+            ToolChoice::Required => body.word("tool_choice", "required"),
+            ToolChoice::Named(name) => {
+                let name = self.names.sent(name, LONGEST_NAME);
+                let mut choice = Object::new(body.key("tool_choice"));
+                choice.word("type", "function");
+                choice.text("name", &name);
+                choice.end();
+            }
+        }
+    }
+
+    fn reasoning(&mut self, wanted: Option<Thinking>, body: &mut Object<'_>) {
+        let effort = self.effort();
+        let is_wanted = wanted.is_some_and(|wanted| wanted != Thinking::Off);
+        let summary =
+            is_wanted && self.ways.reasoning_items && self.target.facts.reasoning.is_on(self.ask);
+        if effort.is_none() && !summary {
+            return;
+        }
+        let mut reasoning = Object::new(body.key("reasoning"));
+        if let Some(effort) = effort {
+            reasoning.word("effort", effort.name());
+        }
+        if summary {
+            reasoning.word("summary", "auto");
+        }
+        reasoning.end();
+    }
+
+    fn effort(&mut self) -> Option<Effort> {
+        let effort = match self.ask {
+            Ask::Off => Some(Effort::None),
+            ask => effort_of(ask),
+        };
+        // Whether an unknown model takes `none` is not known; that it need not be told is likely.
+        let is_unknown = self.target.facts.reasoning.form == Form::Unknown;
+        match effort {
+            Some(Effort::None) if is_unknown || !self.ways.all_efforts => {
+                self.dropped.add("thinking");
+                None
+            }
+            Some(Effort::Max) if !self.ways.all_efforts => Some(Effort::Xhigh),
+            effort => effort,
+        }
+    }
+}
+
+/// The fields of a schema, which stand flat or in an object of their own.
+fn write_schema(format: &Format<'_>, wanted: &mut Object<'_>) {
+    let Format::Schema {
+        name,
+        description,
+        schema,
+        strict,
+    } = format
+    else {
+        return;
+    };
+    // A name is required, and means nothing.
+    let name = name.clone().unwrap_or(Text::escaped("answer"));
+    wanted.text("name", &ToolNames::default().sent(&name, LONGEST_NAME));
+    if let Some(description) = description {
+        wanted.text("description", description);
+    }
+    wanted.json("schema", schema);
+    if let Some(strict) = strict {
+        wanted.flag("strict", *strict);
+    }
+}
+
+fn write_tool(tool: &Tool<'_>, strict: Option<bool>, names: &mut ToolNames, out: &mut Vec<u8>) {
+    let mut function = Object::new(out);
+    function.word("type", "function");
+    function.text("name", &names.sent(&tool.name, LONGEST_NAME));
+    if let Some(description) = &tool.description {
+        function.text("description", description);
+    }
+    match &tool.parameters {
+        Some(parameters) if parameters.is_object() => function.json("parameters", parameters),
+        _ => function.raw("parameters", NO_PARAMETERS),
+    }
+    if let Some(strict) = tool.strict.or(strict) {
+        function.flag("strict", strict);
+    }
+    function.end();
+}
