@@ -153,14 +153,14 @@ def test_errors(gpt):
 def test_a_failure_before_the_first_content_is_not_seen(gpt, gateway):
     raw = gpt.chat.completions.with_raw_response.create(model="llama3.2", messages=HELLO)
     port = int(raw.headers["x-remuda-backend"].rsplit(":", 1)[1])
-    gateway.simulation.fault(kind="status", status=500, port=port, route="/v1/chat/completions")
+    gateway.simulation.fault(kind="status", status=500, port=port, route="/api/chat")
     again = gpt.chat.completions.with_raw_response.create(model="llama3.2", messages=HELLO)
     assert again.headers["x-remuda-attempts"] == "2"
     assert again.parse().choices == raw.parse().choices
 
 
 def test_a_broken_stream_raises(gpt, gateway, simulation):
-    simulation.fault(kind="cut", tokens=5, route="/v1/chat/completions")
+    simulation.fault(kind="cut", tokens=5, route="/api/chat")
     chunks = []
     with pytest.raises(openai.APIError, match="the backend closed the stream before its end"):
         for chunk in gpt.chat.completions.create(model="llama3.2", messages=HELLO, stream=True):

@@ -245,8 +245,10 @@ impl Writer<'_> {
     }
 
     fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        // The marks of sources that a search puts into the text would spoil JSON.
+        let search = self.ways.search && request.format == Format::Text;
         if request.tools.is_empty() {
-            if self.ways.search {
+            if search {
                 body.raw("tools", "[{\"type\":\"web_search\"}]");
                 body.raw("tool_choice", "{\"type\":\"web_search\"}");
             }
@@ -257,7 +259,7 @@ impl Writer<'_> {
         list(&request.tools, tools, |tool, out| {
             write_tool(tool, strict, names, out);
         });
-        if self.ways.search && tools.pop() == Some(b']') {
+        if search && tools.pop() == Some(b']') {
             tools.extend_from_slice(b",{\"type\":\"web_search\"}]");
         }
         let forced = matches!(
