@@ -329,6 +329,44 @@ fn secrets_come_from_files_and_are_masked() {
 }
 
 #[test]
+fn the_providers_file_is_good_once_its_keys_are_there() {
+    let text = include_str!("../conf/providers.yaml");
+    let names: Vec<&str> = text
+        .split("${")
+        .skip(1)
+        .map(|rest| rest.split('}').next().unwrap())
+        .collect();
+    let missing = Place::with(text).refused();
+    for name in &names {
+        assert!(
+            missing.contains(&format!("variable {name} is not set")),
+            "{name}: {missing}"
+        );
+    }
+    let place = names.iter().fold(Place::with(text), |place, name| {
+        place.variable(name, "hunter2")
+    });
+    let output = place.check(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    assert!(!stdout(&output).contains("hunter2"));
+}
+
+#[test]
+fn a_key_in_the_environment_makes_a_provider() {
+    let place = Place::with("")
+        .variable("GROQ_API_KEY_FILE", "key.txt")
+        .file("key.txt", "hunter2\n");
+    let effective = place.effective();
+    assert_states(&effective, "providers.0.name", "groq");
+    assert_states(&effective, "providers.0.kind", "openai_compatible");
+    let url = "https://api.groq.com:443/openai/v1";
+    assert_states(&effective, "providers.0.backends.0.url", url);
+    assert_states(&effective, "providers.0.api_key", "'***'");
+    assert_eq!(at(&effective, "providers").as_sequence().unwrap().len(), 1);
+}
+
+#[test]
 fn the_command_line_explains_itself() {
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_remuda"))

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 use pingora::proxy::Session;
 use prometheus::IntGauge;
 
@@ -186,7 +187,10 @@ pub(super) fn model_of<'a>(
     facts: &'a RequestFacts<'a>,
 ) -> Cow<'a, str> {
     match operation {
-        Operation::OpenAiModel => Cow::Borrowed(operation.argument(path).unwrap_or_default()),
+        // Clients write a slash in a name as %2F.
+        Operation::OpenAiModel => {
+            percent_decode_str(operation.argument(path).unwrap_or_default()).decode_utf8_lossy()
+        }
         _ => Cow::Borrowed(&facts.model),
     }
 }

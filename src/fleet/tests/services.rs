@@ -378,3 +378,62 @@ async fn bedrock_s_models_are_listed_by_its_control_plane() {
         .until(|event| *event == Event::Unhealthy(backend.id))
         .await;
 }
+
+#[tokio::test]
+async fn a_service_moves_without_a_moment_of_absence() {
+    let one = Fake::start(OPENAI).await;
+    let port = one.addr.port();
+    let other = Fake::start_at(SocketAddr::new(own_address(), port), OPENAI).await;
+    let mut provider = service(ProviderKind::OpenAi, "", &[]);
+    provider.backends = vec![StaticBackend {
+        path: "/base/v1".into(),
+        ..entry("service.invalid", port)
+    }];
+    let (sender, mut events) = unbounded_channel();
+    let observers: Vec<Arc<dyn Observer>> = vec![Arc::new(Reporter(sender))];
+    let fleet = Fleet::new(&[provider], &Timeouts::default(), observers).unwrap();
+    let prober = Prober::new(Arc::clone(&fleet.models), Vec::new());
+    let place = settling::Settling {
+        provider: &fleet.lines[0].provider,
+        members: &fleet.members,
+        prober: &prober,
+        position: 0,
+    };
+    place.settle(&[one.addr.ip()]).await;
+    let first = fleet.backend(BackendId(0)).unwrap();
+    assert_eq!(*first.name, *format!("service.invalid:{port}"));
+    fleet.probe(&first).await;
+    // Rotated, or gone with nothing in its place: it stays.
+    place.settle(&[other.addr.ip(), one.addr.ip()]).await;
+    place.settle(&[]).await;
+    let nobody = own_address();
+    place.settle(&[nobody]).await;
+    // The name is elsewhere now.
+    place.settle(&[other.addr.ip()]).await;
+    let second = fleet.backend(BackendId(1)).unwrap();
+    assert!(first.gone() && second.healthy());
+    // Where it is no more, the next address is as good as any.
+    let addr = other.stop().await;
+    fleet.report(second.id, Outcome::ConnectFailed);
+    place.settle(&[addr.ip(), one.addr.ip()]).await;
+    assert_eq!(fleet.snapshot()[0].addr, one.addr);
+
+    drop(fleet);
+    let mut told = Vec::new();
+    while let Some(event) = events.recv().await {
+        told.push(event);
+    }
+    assert_eq!(
+        told,
+        [
+            Event::Joined(one.addr),
+            Event::Probed(first.id),
+            Event::Joined(addr),
+            Event::Probed(second.id),
+            Event::Left(first.id),
+            Event::Unhealthy(second.id),
+            Event::Left(second.id),
+            Event::Joined(one.addr),
+        ]
+    );
+}
