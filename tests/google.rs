@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use remuda::dialect::exchange::{Outgoing, Target};
-use remuda::dialect::google;
+use remuda::dialect::{anthropic, bedrock, google, signature};
 use remuda::facts::Facts;
 use remuda::ir::{
     Assembler, ChatRequest, Effort, EmbedInput, EmbedRequest, Event, Finish, Format, Image, Item,
@@ -355,6 +355,51 @@ fn a_call_comes_back_with_its_signature() {
             }
         }
     });
+}
+
+/// Claude refuses a request that holds another's signature.
+#[test]
+fn a_signature_of_geminis_goes_to_nobody_else() {
+    let facts = Facts::bundled();
+    let request = || ChatRequest {
+        messages: vec![
+            ask("q"),
+            Message::new(
+                Role::Assistant,
+                vec![
+                    Part::Thought(Thought {
+                        text: Text::escaped("plan"),
+                        signature: Some(signature::mark_gemini(&Text::escaped("EqQ="))),
+                        ..Thought::default()
+                    }),
+                    says("a"),
+                ],
+            ),
+            ask("r"),
+        ],
+        ..ChatRequest::default()
+    };
+    for (kind, holds) in [
+        (ProviderKind::Anthropic, false),
+        (ProviderKind::Bedrock, false),
+        (ProviderKind::Google, true),
+    ] {
+        let provider = Provider::of_kind("p", kind);
+        let target = Target {
+            model: "m",
+            facts: facts.find(kind, "m"),
+            provider: &provider,
+            stream: false,
+        };
+        let written = match kind {
+            ProviderKind::Anthropic => anthropic::write_chat(request(), &target),
+            ProviderKind::Bedrock => bedrock::write_chat(request(), &target),
+            _ => google::write_chat(request(), &target),
+        };
+        let body = String::from_utf8(written.unwrap().body).unwrap();
+        assert_eq!(body.contains("EqQ="), holds, "{body}");
+        assert!(!body.contains("gemini:"), "{body}");
+    }
 }
 
 #[test]

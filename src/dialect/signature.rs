@@ -42,6 +42,23 @@ pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
     (own, Some(signature))
 }
 
+/// Before a signature of Gemini's that is not of a call: such ones look like another provider's, and who is sent one of
+/// another provider refuses the request.
+const GEMINI: &str = "gemini:";
+
+/// A thought's signature of Gemini's, so that it is known when it comes back.
+pub fn mark_gemini(signature: &Text<'_>) -> Text<'static> {
+    let mut marked = Text::escaped(GEMINI);
+    marked.push(signature);
+    marked
+}
+
+/// Gemini's own signature, if this is one that [`mark_gemini`] made.
+pub fn of_gemini<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
+    let own = signature.as_escaped().strip_prefix(GEMINI)?;
+    (!own.is_empty()).then(|| Text::escaped(own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +82,15 @@ mod tests {
     fn a_packed_id_holds_only_what_ids_may_hold() {
         let packed = pack(Text::escaped("call_1"), Some(&Text::escaped(r"a+\/b=")));
         assert_eq!(packed.as_escaped(), "call_1__thought__YSsvYj0");
+    }
+
+    #[test]
+    fn geminis_signatures_are_told_apart() {
+        let marked = mark_gemini(&Text::escaped("EqQ="));
+        assert_eq!(of_gemini(&marked).unwrap().as_escaped(), "EqQ=");
+        for other in ["EqQ=", "gemini:", ""] {
+            assert_eq!(of_gemini(&Text::escaped(other)), None);
+        }
     }
 
     proptest! {

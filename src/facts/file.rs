@@ -19,7 +19,7 @@ use crate::settings::ProviderKind;
 
 /// What is wrong with a file of facts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{}{message}", line.map_or(String::new(), |line| format!("line {line}: ")))]
 pub struct Problem {
     /// From 1; `None` where the file as a whole is meant.
     pub line: Option<usize>,
@@ -195,9 +195,13 @@ fn aliases<'de, D: Deserializer<'de>>(
 /// Reads a file; an empty one says nothing.
 pub(super) fn read(text: &str) -> Result<File, Problem> {
     // A file of comments alone reads as null.
-    let file: Option<File> = serde_yaml::from_str(text).map_err(|error| Problem {
-        line: error.location().map(|place| place.line()),
-        message: error.to_string(),
+    let file: Option<File> = serde_yaml::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        let line = error.location().map(|place| place.line());
+        // The reader's own words end with the place.
+        let end = line.and_then(|line| message.rfind(&format!(" at line {line} ")));
+        let message = message[..end.unwrap_or(message.len())].to_owned();
+        Problem { line, message }
     })?;
     let mut file = file.unwrap_or_else(File::empty);
     file.text = text.to_owned();

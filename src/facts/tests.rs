@@ -682,6 +682,9 @@ fn a_wrong_file_is_refused_with_its_line() {
         let problem = Facts::with(text).unwrap_err();
         assert!(problem.message.contains(part), "{text}: {problem}");
         assert_eq!(problem.line, Some(line), "{text}: {problem}");
+        let shown = problem.to_string();
+        assert!(shown.starts_with(&format!("line {line}: ")), "{shown}");
+        assert!(!shown.contains(" at line "), "{shown}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! answered in the turn that follows.
 
 use crate::dialect::signature;
+use crate::dialect::signature::of_gemini;
 use crate::ir::{
     Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
     drop_blank, merge_turns, pair_tool_results, start_with_user,
@@ -15,7 +16,10 @@ pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
     for message in messages.iter_mut() {
         message.parts.retain(|part| match part {
             // Nobody else's thoughts are believed, and they must not become text.
-            Part::Thought(thought) => thought.signature.is_some(),
+            Part::Thought(thought) => {
+                let signature = thought.signature.as_ref();
+                signature.is_some_and(|signature| of_gemini(signature).is_none())
+            }
             _ => true,
         });
         if message.role == Role::Assistant {

@@ -1,6 +1,7 @@
 //! The conversation as Converse wants it: system text apart, turns that alternate and begin with the
 //! user, every call answered in the turn after it, nothing blank.
 
+use crate::dialect::signature::of_gemini;
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Message, Part, Role, Text, ToolChoice, drop_blank, hoist_system,
@@ -55,10 +56,9 @@ fn keep_believable(message: &mut Message<'_>, facts: &ModelFacts) {
         Part::Thought(thought) => {
             signs
                 && thought.id.is_none()
-                && thought
-                    .signature
-                    .as_ref()
-                    .is_some_and(|signature| !signature.is_empty())
+                && thought.signature.as_ref().is_some_and(|signature| {
+                    !signature.is_empty() && of_gemini(signature).is_none()
+                })
         }
         _ => true,
     });

@@ -9,16 +9,8 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{error, logprobs};
+use crate::dialect::signature::mark_gemini;
 use crate::ir::{Class, Event, Fault, FaultKind, Finish, Json, Text, ToolNames, Usage};
-
-/// Before a signature that is not of a call, so that it is known again among those of other providers.
-const OWN: &str = "gemini:";
-
-/// Gemini's signature within one that [`Answer`] has emitted; `None` if it is another provider's.
-pub(super) fn own_signature<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
-    let own = signature.as_escaped().strip_prefix(OWN)?;
-    (!own.is_empty()).then(|| Text::escaped(own))
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -283,10 +275,8 @@ impl<'n> Answer<'n> {
             });
         }
         if let Some(signature) = signature {
-            let mut data = Text::escaped(OWN);
-            data.push(&signature);
             emit(Event::Signature {
-                data,
+                data: mark_gemini(&signature),
                 redacted: false,
                 id: None,
             });

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::answer;
 use super::json::{key, put, separate};
+use crate::dialect::signature::of_gemini;
 use crate::facts::{Ask, ModelFacts, Parameter};
 use crate::ir::{
     ChatRequest, Document, Image, MediaType, Message, Part, Refused, Role, Text, Thought, ToolCall,
@@ -117,7 +117,7 @@ impl<'w> Contents<'w> {
 
     /// A signature without a text came with a text of the answer; that it stands beside it is enough.
     fn thought(&mut self, thought: &Thought<'_>) {
-        let Some(signature) = thought.signature.as_ref().and_then(answer::own_signature) else {
+        let Some(signature) = thought.signature.as_ref().and_then(of_gemini) else {
             return;
         };
         separate(self.out);

@@ -1,7 +1,7 @@
 //! The conversation as Gemini wants it: system text apart, turns that alternate and begin and end with the user's,
 //! every call answered in the turn after it, nothing blank.
 
-use super::answer;
+use crate::dialect::signature::of_gemini;
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Message, Part, Role, Text, drop_blank, hoist_system, merge_turns,
@@ -50,11 +50,7 @@ pub(super) fn arrange<'a>(
 /// A thought means something to Gemini only with Gemini's signature.
 fn is_known_thought(part: &Part<'_>) -> bool {
     match part {
-        Part::Thought(thought) => thought
-            .signature
-            .as_ref()
-            .and_then(answer::own_signature)
-            .is_some(),
+        Part::Thought(thought) => thought.signature.as_ref().and_then(of_gemini).is_some(),
         _ => true,
     }
 }

@@ -7,6 +7,7 @@ use super::super::details;
 use super::super::object::{Object, list};
 use super::ways::{Replay, Ways};
 use crate::dialect::exchange::Target;
+use crate::dialect::signature::of_gemini;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{
     Document, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames, ToolResult,
@@ -361,7 +362,10 @@ fn write_thoughts(history: &History<'_>, parts: &[Part<'_>], object: &mut Object
         // Unsigned ones prove nothing to the model that is to read them.
         let signed: Vec<_> = thoughts
             .into_iter()
-            .filter(|thought| thought.signature.is_some())
+            .filter(|thought| {
+                let signature = thought.signature.as_ref();
+                signature.is_some_and(|signature| of_gemini(signature).is_none())
+            })
             .enumerate()
             .collect();
         if !signed.is_empty() {
