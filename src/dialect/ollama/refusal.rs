@@ -1,21 +1,19 @@
 //! What an error of an Ollama server means: for the request, for this server and for the others.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::error_text;
 use super::is_request_fault;
+use crate::dialect::clean::clean;
+use crate::dialect::retry_after;
 use crate::ir::{Class, Fault, FaultKind};
 
-/// Bytes of an error's text that are kept.
+/// Bytes of a body that is not JSON that are looked at.
 const LONGEST: usize = 1_000;
-/// No server is left alone for longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What an answer with an error status means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
@@ -34,10 +32,10 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
         // 499: it saw the gateway leave.
         408 | 499 | 504 => told(Transient, Timeout),
         413 => told(Permanent, TooLarge),
-        429 => told(Capacity, RateLimit).after(wait(headers)),
+        429 => told(Capacity, RateLimit).after(retry_after::from_headers(headers)),
         400..500 => told(Permanent, InvalidRequest),
         500 if is_request_fault(body) => told(Permanent, InvalidRequest),
-        503 | 529 => told(Capacity, Overloaded).after(wait(headers)),
+        503 | 529 => told(Capacity, Overloaded).after(retry_after::from_headers(headers)),
         _ => told(Transient, Server),
     }
 }
@@ -61,7 +59,7 @@ pub(super) fn stream_fault(text: &str) -> Fault {
     } else {
         (Transient, Server)
     };
-    Fault::new(class, kind, cleaned(&text))
+    Fault::new(class, kind, clean(&text))
 }
 
 /// The model lacks a capability.
@@ -121,48 +119,14 @@ fn inner(text: &str) -> Cow<'_, str> {
 fn shown(status: u16, text: &str) -> String {
     match text.trim().is_empty() {
         true => format!("the provider answered with status {status}"),
-        false => cleaned(text),
+        false => clean(text),
     }
-}
-
-/// Without addresses, and not too long.
-fn cleaned(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len().min(LONGEST));
-    for (place, word) in text.trim().split(' ').enumerate() {
-        if place > 0 {
-            clean.push(' ');
-        }
-        let bare = word.trim_start_matches(['"', '\'', '(', '<']);
-        match bare.starts_with("http://") || bare.starts_with("https://") {
-            true => clean.push_str("(address)"),
-            false => clean.push_str(word),
-        }
-        if clean.len() > LONGEST {
-            let end = (0..=LONGEST).rev().find(|end| clean.is_char_boundary(*end));
-            clean.truncate(end.unwrap_or(0));
-            break;
-        }
-    }
-    clean
-}
-
-/// `Retry-After`, in seconds or as a date.
-fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match value.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => {
-            let date = chrono::DateTime::parse_from_rfc2822(value).ok()?;
-            SystemTime::from(date)
-                .duration_since(SystemTime::now())
-                .ok()?
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -221,7 +185,7 @@ mod tests {
                     fault.message,
                     format!("the provider answered with status {status}")
                 ),
-                text => assert_eq!(fault.message, text),
+                text => assert_eq!(fault.message, clean(text)),
             }
         }
     }
@@ -257,7 +221,7 @@ mod tests {
         ] {
             let fault = stream_fault(text);
             assert_eq!((fault.class, fault.kind), (class, kind), "{text}");
-            assert_eq!(fault.message, text);
+            assert_eq!(fault.message, clean(text));
         }
     }
 
@@ -284,31 +248,25 @@ mod tests {
             (FaultKind::Unsupported, "404 page not found")
         );
         let post = told(500, "Post \"http://10.0.0.7:43211/completion\": EOF");
-        assert_eq!(post.message, "Post (address) EOF");
-        assert!(told(500, &"é".repeat(5_000)).message.len() <= LONGEST);
+        assert_eq!(post.message, r#"Post "[hidden]": EOF"#);
+        assert!(told(500, &"é".repeat(5_000)).message.chars().count() <= 1_000);
     }
 
     #[test]
-    fn waits_are_read_and_bounded() {
-        let after = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, value.parse().unwrap());
-            fault(503, &headers, b"").retry_after
-        };
-        assert_eq!(after("2"), Some(Duration::from_secs(2)));
-        assert_eq!(after("1.5"), Some(Duration::from_millis(1_500)));
-        assert_eq!(after("86400"), Some(LONGEST_WAIT));
-        assert_eq!(after("Tue, 31 Dec 2999 23:59:59 GMT"), Some(LONGEST_WAIT));
-        for nothing in ["-1", "soon", "nan", "Thu, 01 Jan 1970 00:00:00 GMT"] {
-            assert_eq!(after(nothing), None, "{nothing}");
-        }
+    fn a_busy_server_may_say_for_how_long() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "2".parse().unwrap());
+        let after = |status| fault(status, &headers, b"").retry_after;
+        assert_eq!(after(503), Some(Duration::from_secs(2)));
+        assert_eq!(after(429), Some(Duration::from_secs(2)));
+        assert_eq!(after(500), None);
     }
 
     proptest! {
         #[test]
         fn any_answer_is_a_fault(status in 300..600_u16, body in any::<Vec<u8>>()) {
             let fault = fault(status, &HeaderMap::new(), &body);
-            prop_assert!(!fault.message.is_empty() && fault.message.len() <= LONGEST);
+            prop_assert!(!fault.message.is_empty() && fault.message.chars().count() <= 1_000);
         }
     }
 }

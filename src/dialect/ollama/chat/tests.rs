@@ -556,6 +556,26 @@ fn what_the_client_relies_on_is_refused() {
 }
 
 #[test]
+fn files_of_text_are_read_to_the_model() {
+    let file = |media_type: &'static str, data: &'static str| {
+        Part::Document(Document {
+            name: Some(text("notes.txt")),
+            media_type: media_type.into(),
+            data: data.into(),
+        })
+    };
+    let (body, _) = sent(of(vec![user(vec![
+        file("text/plain; charset=utf-8", "w6QgIjEi"),
+        says("x"),
+        file("audio/wav", WAV),
+    ])]));
+    let expected = json!({"role": "user", "content": "ä \"1\"\nx", "images": [WAV]});
+    assert_eq!(body["messages"][0], expected);
+    // What calls itself text and is none is no text.
+    assert!(asked(of(vec![user(vec![file("text/plain", "/w==")])])).is_err());
+}
+
+#[test]
 fn thinking_is_asked_of_models_that_can() {
     let ask = |thinking, facts: &ModelFacts| {
         let request = ChatRequest {

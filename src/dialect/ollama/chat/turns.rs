@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::dialect::ollama::fields::write_attachment;
+use crate::dialect::ollama::fields::{text_of_file, write_attachment};
 use crate::ir::{Json, Message, Part, Refused, Role, Text, ToolCall, ToolResult};
 
 /// Appends the array of messages. `hint`, the inside of a string literal, ends the first system message, or is one:
@@ -178,17 +178,23 @@ impl<'m> Turns<'_, 'm> {
         self.put(b"\",\"content\":\"");
     }
 
-    /// All texts; true if there were any.
+    /// All texts, those of files too; true if there were any.
     fn text(&mut self, parts: &[Part<'_>]) -> bool {
         let mut any = false;
         for part in parts {
-            if let Part::Text(text) = part {
-                if any {
-                    self.put(br"\n");
-                }
-                any = true;
-                self.put(text.as_escaped().as_bytes());
+            let text = match part {
+                Part::Text(text) => text.borrow(),
+                Part::Document(document) => match text_of_file(document) {
+                    Some(text) => text,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            if any {
+                self.put(br"\n");
             }
+            any = true;
+            self.put(text.as_escaped().as_bytes());
         }
         any
     }
@@ -196,8 +202,10 @@ impl<'m> Turns<'_, 'm> {
     fn attachments(&mut self, parts: &[Part<'_>]) -> Result<(), Refused> {
         let mut any = false;
         for part in parts {
-            if !matches!(part, Part::Image(_) | Part::Document(_)) {
-                continue;
+            match part {
+                Part::Image(_) => {}
+                Part::Document(document) if text_of_file(document).is_none() => {}
+                _ => continue,
             }
             self.put(if any { b"," } else { b",\"images\":[" });
             any = true;

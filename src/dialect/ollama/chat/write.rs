@@ -63,6 +63,7 @@ fn choose<'r, 'a>(
     match &request.tool_choice {
         ToolChoice::Auto => Ok((all(), None)),
         ToolChoice::None => Ok((Vec::new(), None)),
+        ToolChoice::Required if request.tools.is_empty() => Ok((Vec::new(), None)),
         ToolChoice::Required => {
             dropped.add("tool_choice");
             let hint =

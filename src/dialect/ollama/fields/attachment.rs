@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::dialect::ollama::go::{Field, Reader};
-use crate::ir::{Document, Image, Part, Refused, clean_base64};
+use crate::ir::{Document, Image, Part, Refused, Text, clean_base64};
 use crate::wire::json::Kind;
 
 /// Reads `images` and adds what it holds to `parts`.
@@ -57,6 +60,16 @@ fn sound(text: &str) -> Option<&'static str> {
         [b'Z', b'k', b'x', b'h', b'Q', ..] => Some("audio/flac"),
         _ => None,
     }
+}
+
+/// The text of a file that is text: models that take no files can read it all the same.
+pub(in crate::dialect::ollama) fn text_of_file(document: &Document<'_>) -> Option<Text<'static>> {
+    let media_type = document.media_type.split(';').next().unwrap_or_default();
+    if !media_type.starts_with("text/") && media_type != "application/json" {
+        return None;
+    }
+    let bytes = STANDARD.decode(document.data.as_bytes()).ok()?;
+    Some(Text::plain(str::from_utf8(&bytes).ok()?).into_owned())
 }
 
 /// Appends a picture or a sound as Ollama takes it: bare base64. False if it is neither.

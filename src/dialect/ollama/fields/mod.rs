@@ -5,6 +5,6 @@ mod common;
 mod options;
 mod write;
 
-pub(super) use attachment::{read_attachments, write_attachment};
+pub(super) use attachment::{read_attachments, text_of_file, write_attachment};
 pub(super) use common::Common;
 pub(super) use write::{Body, write_common};

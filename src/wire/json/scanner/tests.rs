@@ -23,6 +23,41 @@ fn skip(bytes: &[u8]) -> Option<usize> {
 }
 
 #[test]
+fn arrays_are_walked_item_by_item() {
+    let items = |text: &str| -> Result<Vec<String>, SyntaxError> {
+        let mut scanner = Scanner::new(text.as_bytes());
+        scanner.begin_array()?;
+        let mut items = Vec::new();
+        while scanner.next_item(items.is_empty())? {
+            let item = scanner.skip_value()?.of(text.as_bytes());
+            items.push(String::from_utf8_lossy(item).into_owned());
+        }
+        assert_eq!(scanner.position(), text.len());
+        Ok(items)
+    };
+    assert_eq!(items("[]"), Ok(vec![]));
+    assert_eq!(items(" [ ]"), Ok(vec![]));
+    let expected = ["1", "[2,3]", "\"]\"", "{}"].map(str::to_owned);
+    assert_eq!(items("[1, [2,3] ,\"]\",{}]"), Ok(expected.to_vec()));
+    for (text, words) in [
+        ("{}", "invalid character '{' looking for beginning of value"),
+        (
+            "[,1]",
+            "invalid character ',' looking for beginning of value",
+        ),
+        (
+            "[1,]",
+            "invalid character ']' looking for beginning of value",
+        ),
+        ("[1 2]", "invalid character '2' after array element"),
+        ("[1", "unexpected EOF"),
+        ("[1,", "unexpected EOF"),
+    ] {
+        assert_eq!(items(text).unwrap_err().to_string(), words, "{text}");
+    }
+}
+
+#[test]
 fn errors_have_go_words() {
     for (text, words) in [
         ("", "unexpected EOF"),
