@@ -272,8 +272,8 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
     }
-    if !streams && let Reader::Same(tap) = &mut answer.reader {
-        *tap = Tap::new(job.operation, false);
+    if !streams && !answer.across {
+        answer.reader = Reader::Same(Tap::new(job.operation, false));
     }
     read_beginning(answer, job).await
 }

@@ -47,6 +47,14 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
+/// What a service says of the operator's account and its own connections, which is not for clients.
+const OF_THE_ACCOUNT: [&str; 4] = [
+    "openai-organization",
+    "openai-project",
+    "anthropic-organization-id",
+    "set-cookie",
+];
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -244,7 +252,10 @@ pub(super) fn downstream_response(
     let fields = &answer.headers;
     let mut head = ResponseHeader::build(answer.status, Some(fields.len() + 3))?;
     for (name, value) in fields {
-        if !(HOP_BY_HOP.contains(name) || nominated(fields, name)) {
+        if !(HOP_BY_HOP.contains(name)
+            || OF_THE_ACCOUNT.contains(&name.as_str())
+            || nominated(fields, name))
+        {
             head.append_header(name, value)?;
         }
     }

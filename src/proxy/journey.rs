@@ -154,6 +154,9 @@ impl Gateway {
             own: named.own,
             tools: facts.tools,
             raw: facts.raw,
+            no_stream_options: facts
+                .object_start
+                .filter(|_| facts.has_fields && !facts.stream_options),
         };
         drop(facts);
         let job = Job {

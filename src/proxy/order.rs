@@ -17,7 +17,8 @@ use super::reader::Reader;
 use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::dialect::ollama::{self, Tap};
+use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::openai::unasked;
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
@@ -39,6 +40,8 @@ pub(super) struct Ask {
     pub(super) tools: bool,
     /// Text is to be continued rather than answered.
     pub(super) raw: bool,
+    /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
+    pub(super) no_stream_options: Option<usize>,
 }
 
 /// One request to one backend.
@@ -268,7 +271,18 @@ impl Gateway {
             path,
             ..Outgoing::default()
         };
-        let body = respelled(job, ask, own);
+        let mut body = respelled(job, ask, own);
+        let mut reader = Reader::Same(Tap::new(job.operation, job.streams));
+        if let Some(at) = ask.no_stream_options
+            && job.streams
+            && job.operation == Operation::OpenAiChat
+            // It tells them always.
+            && settings.kind != ProviderKind::OpenRouter
+        {
+            // Before the model's name, so that its place is the same in both bodies.
+            body = [&body[..at], unasked::ASK, &body[at..]].concat().into();
+            reader = Reader::Uncounted(Tap::new(job.operation, true), Box::default());
+        }
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head =
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
@@ -279,7 +293,7 @@ impl Gateway {
             head,
             body,
             more: Vec::new(),
-            reader: Reader::Same(Tap::new(job.operation, job.streams)),
+            reader,
             dropped: Dropped::default(),
             across: false,
         })

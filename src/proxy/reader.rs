@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::dialect::ollama::{self, First, Framing, Operation, Tap};
+use crate::dialect::openai::unasked::UsageFilter;
 use crate::ir::Fault;
 use crate::translate::{self, Translation};
 
@@ -14,6 +15,8 @@ use super::outgoing::Unit;
 pub(super) enum Reader {
     /// The client's own format.
     Same(Tap),
+    /// The same, but for the token counts that the client did not ask for.
+    Uncounted(Tap, Box<UsageFilter>),
     /// Boxed: most answers need none.
     Across(Box<Translation>),
 }
@@ -36,6 +39,10 @@ impl Reader {
                 tap.feed(piece);
                 piece
             }
+            Reader::Uncounted(tap, filter) => {
+                tap.feed(piece);
+                filter.feed(piece)
+            }
             Reader::Across(translation) => translation.feed(piece),
         }
     }
@@ -43,14 +50,8 @@ impl Reader {
     /// The body has come to its end; gives what the client still gets.
     pub(super) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
-            Reader::Same(tap) => {
-                let ending = match tap.finish() {
-                    ollama::Ending::Complete => Ending::Complete,
-                    ollama::Ending::Incomplete => Ending::Incomplete,
-                    ollama::Ending::Error => Ending::Error,
-                };
-                (ending, &[])
-            }
+            Reader::Same(tap) => (ending_of(tap), &[]),
+            Reader::Uncounted(tap, filter) => (ending_of(tap), filter.finish()),
             Reader::Across(translation) => {
                 let (ending, bytes) = translation.finish(headers);
                 match ending {
@@ -64,7 +65,7 @@ impl Reader {
     /// Takes over what one call of several gave.
     pub(super) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         match self {
-            Reader::Same(_) => Ok(()),
+            Reader::Same(_) | Reader::Uncounted(..) => Ok(()),
             Reader::Across(translation) => translation.part(headers),
         }
     }
@@ -72,7 +73,7 @@ impl Reader {
     /// Whether the client gets a stream.
     pub(super) fn streams(&self) -> bool {
         match self {
-            Reader::Same(tap) => tap.streams(),
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.streams(),
             Reader::Across(translation) => translation.streams(),
         }
     }
@@ -89,20 +90,25 @@ impl Reader {
     /// Whether the answer has begun, with content or with an error.
     pub(super) fn begun(&self) -> bool {
         match self {
-            Reader::Same(tap) => tap.first().is_some(),
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.first().is_some(),
             Reader::Across(translation) => translation.begun() || translation.fault().is_some(),
         }
     }
 
     /// Whether it began with an error line of the client's own format.
     pub(super) fn began_with_error(&self) -> bool {
-        matches!(self, Reader::Same(tap) if matches!(tap.first(), Some(First::Error { .. })))
+        match self {
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => {
+                matches!(tap.first(), Some(First::Error { .. }))
+            }
+            Reader::Across(_) => false,
+        }
     }
 
     /// The provider's error in an answer that is translated.
     pub(super) fn fault(&self) -> Option<&Fault> {
         match self {
-            Reader::Same(_) => None,
+            Reader::Same(_) | Reader::Uncounted(..) => None,
             Reader::Across(translation) => translation.fault(),
         }
     }
@@ -115,7 +121,7 @@ impl Reader {
     /// What the answer cost.
     pub(super) fn usage(&self) -> Option<ollama::Usage> {
         match self {
-            Reader::Same(tap) => tap.usage(),
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.usage(),
             Reader::Across(translation) => {
                 let usage = translation.usage();
                 Some(ollama::Usage {
@@ -132,7 +138,7 @@ impl Reader {
 
     pub(super) fn content_lines(&self) -> u64 {
         match self {
-            Reader::Same(tap) => tap.content_lines(),
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.content_lines(),
             Reader::Across(translation) => translation.content_events(),
         }
     }
@@ -140,5 +146,13 @@ impl Reader {
     pub(super) fn load_duration(&self) -> Option<Duration> {
         self.usage()
             .map(|usage| Duration::from_nanos(usage.load_duration))
+    }
+}
+
+fn ending_of(tap: &mut Tap) -> Ending {
+    match tap.finish() {
+        ollama::Ending::Complete => Ending::Complete,
+        ollama::Ending::Incomplete => Ending::Incomplete,
+        ollama::Ending::Error => Ending::Error,
     }
 }

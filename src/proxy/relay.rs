@@ -114,7 +114,7 @@ impl Gateway {
                 &framing.method,
                 request_id,
             )?,
-            Reader::Same(_) => heads::downstream_response(
+            Reader::Same(_) | Reader::Uncounted(..) => heads::downstream_response(
                 of_backend,
                 framing.version,
                 &framing.method,
@@ -265,7 +265,7 @@ fn last_words(answer: &mut Answer, end: &mut End, outgoing: &mut Outgoing) -> En
             .head()
             .map(|head| head.headers.clone())
             .unwrap_or_default(),
-        Reader::Same(_) => http::HeaderMap::new(),
+        Reader::Same(_) | Reader::Uncounted(..) => http::HeaderMap::new(),
     };
     let (ending, last) = answer.reader.finish(&headers);
     outgoing.push(last);

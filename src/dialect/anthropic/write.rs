@@ -41,6 +41,7 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     prefill(&mut request.messages, target, ask, &mut dropped);
     let limits = Limits::of(&request, target, ask);
     let mut names = ToolNames::default();
+    names.reserve(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
     let mut body = Vec::with_capacity(1024);
     body.extend_from_slice(b"{\"model\":");
     Text::plain(target.model).write(&mut body);

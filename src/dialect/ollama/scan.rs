@@ -38,6 +38,8 @@ pub struct RequestFacts<'a> {
     pub format: bool,
     /// A text is to be continued as it stands (`raw`, `suffix`, `template`), which a chat cannot say.
     pub raw: bool,
+    /// Says something of `stream_options` (OpenAI).
+    pub stream_options: bool,
     /// Asks for thinking (`think` is neither absent, null nor false).
     pub think: bool,
     /// Of a copy.
@@ -130,6 +132,7 @@ enum Field {
     Format,
     Think,
     Raw,
+    StreamOptions,
     Source,
     Destination,
 }
@@ -166,6 +169,7 @@ impl Field {
             8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
             10 if is("keep_alive") => Some(Field::KeepAlive),
             11 if is("destination") && operation == Copy => Some(Field::Destination),
+            14 if is("stream_options") => Some(Field::StreamOptions),
             15 if is("response_format") && operation == OpenAiChat => Some(Field::Format),
             _ => None,
         }
@@ -276,6 +280,8 @@ impl<'a> Scan<'a> {
             Field::Format => self.facts.format = some,
             Field::Think => self.facts.think = some && span.of(self.body) != b"false",
             Field::Raw => self.facts.raw |= span.of(self.body) == b"true",
+            // A null would stand after ours and win.
+            Field::StreamOptions => self.facts.stream_options = true,
         }
         Ok(())
     }
@@ -296,6 +302,7 @@ impl<'a> Scan<'a> {
             Field::Format => self.facts.format = full,
             Field::Think => self.facts.think = full,
             Field::Raw => self.facts.raw |= full,
+            Field::StreamOptions => self.facts.stream_options = true,
             Field::Tools | Field::Images => {}
         }
     }

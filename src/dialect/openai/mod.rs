@@ -14,6 +14,7 @@ mod object;
 mod path;
 pub mod responses;
 mod sources;
+pub mod unasked;
 mod usage;
 
 pub use error::{error_body, fault};
