@@ -18,7 +18,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// After the base path, in which the API's version is left out.
+    /// After the base path, which ends with the API's version.
     pub(super) fn path(self, model: &str) -> String {
         let call = match self {
             Call::Generate => "generateContent",
@@ -27,7 +27,7 @@ impl Call {
         };
         let (collection, name) = resource(model);
         let name = utf8_percent_encode(name, RESERVED);
-        format!("/v1beta/{collection}/{name}:{call}")
+        format!("/{collection}/{name}:{call}")
     }
 }
 
@@ -52,37 +52,22 @@ mod tests {
     #[test]
     fn a_name_cannot_leave_its_segment() {
         for (model, path) in [
-            (
-                "gemini-2.5-pro",
-                "/v1beta/models/gemini-2.5-pro:generateContent",
-            ),
+            ("gemini-2.5-pro", "/models/gemini-2.5-pro:generateContent"),
             (
                 "models/gemini-3.8-flash",
-                "/v1beta/models/gemini-3.8-flash:generateContent",
+                "/models/gemini-3.8-flash:generateContent",
             ),
-            (
-                "tunedModels/mine",
-                "/v1beta/tunedModels/mine:generateContent",
-            ),
-            (
-                "../files/x",
-                "/v1beta/models/..%2Ffiles%2Fx:generateContent",
-            ),
-            (
-                "a?key=b#c",
-                "/v1beta/models/a%3Fkey%3Db%23c:generateContent",
-            ),
-            (
-                "a:b/../é",
-                "/v1beta/models/a%3Ab%2F..%2F%C3%A9:generateContent",
-            ),
+            ("tunedModels/mine", "/tunedModels/mine:generateContent"),
+            ("../files/x", "/models/..%2Ffiles%2Fx:generateContent"),
+            ("a?key=b#c", "/models/a%3Fkey%3Db%23c:generateContent"),
+            ("a:b/../é", "/models/a%3Ab%2F..%2F%C3%A9:generateContent"),
         ] {
             assert_eq!(Call::Generate.path(model), path);
         }
         assert_eq!(
             Call::Stream.path("m"),
-            "/v1beta/models/m:streamGenerateContent?alt=sse"
+            "/models/m:streamGenerateContent?alt=sse"
         );
-        assert_eq!(Call::Embed.path("m"), "/v1beta/models/m:batchEmbedContents");
+        assert_eq!(Call::Embed.path("m"), "/models/m:batchEmbedContents");
     }
 }

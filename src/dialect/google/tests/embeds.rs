@@ -36,7 +36,7 @@ fn a_hundred_texts_go_in_one_call() {
     assert_eq!(lengths, [100, 100, 1]);
     assert_eq!(
         calls[0].path,
-        "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+        "/models/gemini-embedding-001:batchEmbedContents"
     );
     assert_eq!(
         bodies[2]["requests"][0],

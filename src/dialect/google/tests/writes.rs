@@ -74,7 +74,7 @@ fn a_request_is_what_the_reference_shows() {
         ..ChatRequest::default()
     };
     let sent = outgoing(LEVELS, request);
-    assert_eq!(sent.path, "/v1beta/models/gemini-3.8-flash:generateContent");
+    assert_eq!(sent.path, "/models/gemini-3.8-flash:generateContent");
     assert!(sent.dropped.is_empty() && sent.stop.is_empty() && sent.headers.is_empty());
     assert_eq!(
         sent.names.original(Text::escaped("look_up")).as_escaped(),
@@ -126,7 +126,7 @@ fn the_least_request_has_contents_alone() {
     });
     assert_eq!(
         path,
-        "/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse"
+        "/models/gemini-3.8-flash:streamGenerateContent?alt=sse"
     );
 }
 
