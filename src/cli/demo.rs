@@ -1,4 +1,7 @@
-//! `remuda demo`: a simulated fleet and the gateway in one process, and what to try. No GPU, no key, no network.
+//! `remuda demo`: a simulated fleet, simulated cloud providers and the gateway in one process, and what to try. No GPU,
+//! no key, no network.
+
+mod clouds;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -7,10 +10,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::server;
-use crate::settings::{
-    Monitoring, Provider, Queue, Routing, Server, Settings, StaticBackend, Timeouts,
-};
+use crate::settings::{Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts};
 use crate::sim::{self, Model, Options};
+use clouds::CLOUDS;
 
 /// What each of the three servers has on its disk.
 const DISKS: [&str; 3] = [
@@ -19,7 +21,7 @@ const DISKS: [&str; 3] = [
     "qwen3:8b gemma3 llava",
 ];
 
-/// A simulated fleet of three Ollama servers and the gateway in front of it.
+/// Three simulated Ollama servers, simulated cloud providers, and the gateway in front of them.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
     /// Address that clients connect to
@@ -56,10 +58,12 @@ fn demonstrate(args: &DemoArgs) -> Result<(), DemoError> {
         .enable_all()
         .build()?;
     let fleet = runtime.block_on(sim::start(simulated()))?;
-    let settings = settings(args, &fleet.addresses());
-    server::run(settings, |listen, admin| {
+    let clouds = runtime.block_on(clouds::start())?;
+    let mut providers = vec![ollama(&fleet.addresses())];
+    providers.extend(clouds.iter().map(clouds::Served::provider));
+    server::run(settings(args, providers), |listen, admin| {
         // Without a reader there is nobody to tell what to try; the gateway runs all the same.
-        let _ = introduce(&fleet.addresses(), listen, admin);
+        let _ = introduce(listen, admin);
     })?;
     Ok(())
 }
@@ -79,22 +83,16 @@ fn simulated() -> Options {
     }
 }
 
-fn settings(args: &DemoArgs, backends: &[SocketAddr]) -> Settings {
+fn ollama(addresses: &[SocketAddr]) -> Provider {
     let mut provider = Provider::named("simulated");
-    provider.discover = None;
-    provider.backends = backends
-        .iter()
-        .map(|address| StaticBackend {
-            tls: false,
-            host: address.ip().to_string(),
-            port: address.port(),
-            path: "".into(),
-            weight: None,
-            cost: None,
-            max_concurrent: None,
-            vram: None,
-        })
+    let addresses = addresses.iter();
+    provider.backends = addresses
+        .map(|address| clouds::backend(*address, ""))
         .collect();
+    provider
+}
+
+fn settings(args: &DemoArgs, providers: Vec<Provider>) -> Settings {
     Settings {
         server: Server {
             listen: args.listen,
@@ -103,7 +101,7 @@ fn settings(args: &DemoArgs, backends: &[SocketAddr]) -> Settings {
             manage: true,
             ..Server::default()
         },
-        providers: vec![provider],
+        providers,
         routing: Routing::default(),
         timeouts: Timeouts::default(),
         queue: Queue::default(),
@@ -111,49 +109,57 @@ fn settings(args: &DemoArgs, backends: &[SocketAddr]) -> Settings {
     }
 }
 
-fn introduce(
-    fleet: &[SocketAddr],
-    listen: SocketAddr,
-    admin: Option<SocketAddr>,
-) -> io::Result<()> {
+fn introduce(listen: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
     let host = if listen.ip().is_unspecified() {
         "localhost".to_owned()
     } else {
         listen.ip().to_string()
     };
     let url = format!("http://{host}:{}", listen.port());
-    let servers: Vec<String> = fleet.iter().map(ToString::to_string).collect();
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "\nRemuda listens on {url}, in front of three simulated Ollama servers ({}).",
-        servers.join(", ")
+        "\nRemuda listens on {url}, in front of three simulated Ollama servers and one simulated provider of each kind.\n\
+         Their answers are made up; everything between you and them is real.\n"
     )?;
-    writeln!(
-        out,
-        "Their answers are made up; everything between you and them is real. Try:\n"
-    )?;
-    writeln!(
-        out,
-        "  curl {url}/api/chat -d '{{\"model\":\"llama3.2\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
-    )?;
-    writeln!(
-        out,
-        "  curl {url}/api/tags            # the models of all three servers"
-    )?;
+    writeln!(out, "Every format of a client reaches every model:\n")?;
+    for line in chats(&url) {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "\nMore models to put in their place:\n")?;
+    for cloud in &CLOUDS {
+        writeln!(out, "  {}/{}", cloud.name, cloud.model)?;
+    }
+    writeln!(out, "\nLook around:\n")?;
+    writeln!(out, "  curl {url}/api/tags            # all models")?;
     writeln!(
         out,
         "  curl {url}/__proxy/backends    # who is healthy, who is busy, what is loaded"
     )?;
-    writeln!(
-        out,
-        "  OLLAMA_HOST={url} ollama run gemma3      # any Ollama client works"
-    )?;
     if let Some(admin) = admin {
         writeln!(out, "  curl http://{admin}/metrics    # for Prometheus")?;
     }
+    writeln!(
+        out,
+        "  OLLAMA_HOST={url} ollama run gemma3      # any client of Ollama, OpenAI or Anthropic works"
+    )?;
     writeln!(out, "\nCtrl-C ends it.\n")?;
     out.flush()
+}
+
+/// One question in each format of a client.
+fn chats(url: &str) -> [String; 4] {
+    const SAID: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
+    let ask = |path: &str, model: &str, rest: &str| {
+        format!("curl {url}{path} -d '{{\"model\":\"{model}\",{rest}}}'")
+    };
+    let messages = format!("\"max_tokens\":200,{SAID}");
+    [
+        ask("/api/chat", "llama3.2", SAID),
+        ask("/v1/chat/completions", "anthropic/claude-opus-5", SAID),
+        ask("/v1/messages", "google/gemini-3.5-flash", &messages),
+        ask("/v1/responses", "openai/gpt-5.5", r#""input":"hi""#),
+    ]
 }
 
 #[cfg(test)]
