@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::demo::{Demo, Running, remuda, succeed};
 use crate::page::{blocks, readme, repository};
 
@@ -104,6 +106,69 @@ fn the_demo_streams_an_answer() {
     assert!(earlier.len() > 1, "{answer}");
     assert!(earlier.iter().all(|line| line["done"] == false), "{answer}");
     assert_eq!(last["done_reason"], "stop", "{answer}");
+}
+
+/// The text of an answer in the format of `path`.
+fn text<'a>(path: &str, answer: &'a serde_json::Value) -> Option<&'a str> {
+    let parts = |name: &str| answer[name].as_array().into_iter().flatten();
+    match path {
+        "/v1/responses" => parts("output")
+            .filter_map(|item| item["content"][0]["text"].as_str())
+            .next_back(),
+        "/v1/messages" => parts("content").find_map(|block| block["text"].as_str()),
+        "/v1/chat/completions" => answer["choices"][0]["message"]["content"].as_str(),
+        _ => answer["message"]["content"].as_str(),
+    }
+}
+
+/// The command that asks `model` in the format of `path`; models of simulated providers repeat what they are told.
+fn question(path: &str, model: &str) -> String {
+    let asked = match path {
+        "/v1/responses" => json!({"model": model, "input": "say ahoy"}),
+        _ => json!({"model": model, "stream": false, "max_tokens": 4096,
+            "messages": [{"role": "user", "content": "say ahoy"}]}),
+    };
+    let head = "-H 'Content-Type: application/json'";
+    format!("curl http://localhost:11434{path} {head} -d '{asked}'")
+}
+
+#[test]
+fn every_kind_of_provider_answers_every_format() {
+    let demo = Demo::start();
+    let models = demo.introduction.iter().map(|line| line.trim());
+    let models: Vec<&str> = models
+        .filter(|line| line.contains('/') && !line.contains([' ', '"']))
+        .collect();
+    assert_eq!(models.len(), 8, "{:?}", demo.introduction);
+    for model in models.into_iter().chain(["llama3.2"]) {
+        for path in [
+            "/api/chat",
+            "/v1/chat/completions",
+            "/v1/messages",
+            "/v1/responses",
+        ] {
+            let answer = demo.curl(&question(path, model));
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let text = text(path, &answer).unwrap_or_default();
+            // A simulated Ollama server says what it likes.
+            let expected = if model == "llama3.2" { " " } else { "ahoy" };
+            assert!(text.contains(expected), "{path} {model}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn what_the_demo_says_to_try_works() {
+    let demo = Demo::start();
+    let mut tried = 0;
+    for line in &demo.introduction {
+        let line = line.split('#').next().unwrap().trim();
+        if line.starts_with("curl ") {
+            assert_ne!(demo.curl(line), "", "{line}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 7, "{:?}", demo.introduction);
 }
 
 #[test]

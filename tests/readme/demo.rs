@@ -46,50 +46,60 @@ impl Running {
     }
 }
 
+/// Servers and providers of the demo.
+const SIMULATED: u64 = 11;
+
 /// A running demo.
 pub(crate) struct Demo {
     /// `host:port` of the client listener.
     pub(crate) clients: String,
     /// `host:port` of the admin listener.
     pub(crate) admin: String,
+    /// What it printed: an address, and what to try.
+    pub(crate) introduction: Vec<String>,
     _running: Running,
 }
 
 impl Demo {
-    /// Starts the demo and waits until it is ready.
+    /// Starts the demo and waits until all that it simulates is found.
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (running, lines) =
+        let (running, mut lines) =
             Running::start(remuda(directory.path()).stderr(Stdio::null()).args([
                 "demo",
                 "--listen=127.0.0.1:0",
                 "--admin=127.0.0.1:0",
             ]));
-        let mut addresses = lines.filter_map(|line| {
-            let (_, rest) = line.split_once("listens on http://").or(line
-                .split_once("curl http://")
-                .filter(|(_, rest)| rest.contains("/metrics")))?;
-            Some(rest.split([',', '/']).next()?.to_owned())
-        });
-        let (clients, admin) = (addresses.next().unwrap(), addresses.next().unwrap());
+        let introduction: Vec<String> = lines
+            .by_ref()
+            .take_while(|line| !line.starts_with("Ctrl-C"))
+            .collect();
         // The rest of its output must not fill the pipe.
-        std::thread::spawn(move || addresses.for_each(drop));
-        let url = format!("http://{admin}/health/ready");
+        std::thread::spawn(move || lines.for_each(drop));
+        let address_after = |start: &str, end: &str| {
+            let mut found = introduction.iter().filter(|line| line.contains(end));
+            let (_, rest) = found.next().unwrap().split_once(start).unwrap();
+            rest.split([',', '/']).next().unwrap().to_owned()
+        };
+        let demo = Self {
+            clients: address_after("listens on http://", "listens on"),
+            admin: address_after("curl http://", "/metrics"),
+            introduction,
+            _running: running,
+        };
         let started = Instant::now();
-        while !remuda(directory.path())
-            .args(["health", "--url", &url])
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
-            .success()
-        {
+        while demo.healthy() < SIMULATED {
             assert!(started.elapsed() < PATIENCE, "the demo is not ready");
         }
-        Self {
-            clients,
-            admin,
-            _running: running,
-        }
+        demo
+    }
+
+    /// How many it has found; 0 while it does not answer.
+    fn healthy(&self) -> u64 {
+        let url = format!("http://{}/__proxy/health", self.clients);
+        let Output { stdout, .. } = Command::new("curl").args(["-s", &url]).output().unwrap();
+        let health = serde_json::from_slice::<serde_json::Value>(&stdout).unwrap_or_default();
+        health["healthy_backends"].as_u64().unwrap_or(0)
     }
 
     /// `text` with the documented ports replaced by those of this demo.

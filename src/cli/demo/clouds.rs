@@ -36,7 +36,7 @@ pub(super) const CLOUDS: [Cloud; 8] = [
         name: "google",
         kind: ProviderKind::Google,
         dialect: Dialect::Google,
-        path: "",
+        path: "/v1beta",
         model: "gemini-3.5-flash",
     },
     Cloud {
