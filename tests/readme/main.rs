@@ -32,18 +32,24 @@ fn links_lead_somewhere() {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/benchmarks.md",
+        "docs/clients.md",
     ] {
         let page = std::fs::read_to_string(repository(name)).unwrap();
         let folder = repository(name).parent().unwrap().to_owned();
         let anchors = anchors(&page);
         for link in links(&page) {
-            let found = match link.strip_prefix('#') {
-                Some(anchor) => anchors.iter().any(|known| known == anchor),
+            let found = match link.split_once('#') {
+                Some(("", anchor)) => anchors.iter().any(|known| known == anchor),
+                Some((page, anchor)) => anchors_of(&folder.join(page)).contains(&anchor.to_owned()),
                 None => link.starts_with("https://") || folder.join(link).exists(),
             };
             assert!(found, "{name}: {link}");
         }
     }
+}
+
+fn anchors_of(page: &std::path::Path) -> Vec<String> {
+    anchors(&std::fs::read_to_string(page).unwrap())
 }
 
 #[test]
