@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const BINARY = process.env.REMUDA_BIN ?? path.join(ROOT, "target/debug/remuda");
 
 // Longer than anything here takes on a busy machine; a test that reaches it has found a hang.
-const PATIENCE = 30_000;
+export const PATIENCE = 30_000;
 
 // Where there is setpriv (Linux), the processes end when this one does, however that ends.
 const TIED = spawnSync("setpriv", ["--version"]).error ? [] : ["setpriv", "--pdeathsig", "TERM", "--"];
@@ -38,7 +38,7 @@ function start(words, stdio) {
   return child;
 }
 
-async function stop(child) {
+export async function stop(child) {
   child.kill("SIGTERM");
   const late = setTimeout(() => child.kill("SIGKILL"), PATIENCE);
   const status = await child.ended;
@@ -52,33 +52,22 @@ async function json(url, options) {
   return answer.json();
 }
 
-class Fleet {
-  /** Three servers with the same models, and the gateway; `server` are keys of its section `server`. */
-  async start(server) {
-    this.simulation = start(
-      [
-        ...["sim", "--ports", "0x3", "--control", "127.0.0.1:0"],
-        ...["--models", "llama3.2,qwen3:8b,gemma3,nomic-embed-text"],
-        ...["--load-time", "20ms", "--prompt-speed", "0", "--decode-speed", "2000"],
-        ...["--pull-bandwidth", "0"],
-      ],
-      ["ignore", "pipe", "inherit"],
-    );
-    this.servers = [];
-    for await (const line of readline.createInterface({ input: this.simulation.stdout })) {
-      const [what, url] = line.split(" on ");
-      if (what === "control") {
-        this.control = url;
-        break;
-      }
-      this.servers.push(url);
-    }
-    assert.ok(this.control, "the simulation did not start");
-    await this.#serve(server);
-    await until(() => this.settled(), "all backends are healthy and idle");
+/** `remuda sim`, once it has announced `last` on its output, and the addresses that it announced, by name. */
+export async function simulate(words, last) {
+  const child = start(["sim", ...words], ["ignore", "pipe", "inherit"]);
+  const addresses = [];
+  for await (const line of readline.createInterface({ input: child.stdout })) {
+    const [name, url] = line.split(" on ");
+    addresses.push({ name, url });
+    if (last(name)) return { child, addresses };
   }
+  await stop(child);
+  assert.fail("the simulation did not start");
+}
 
-  async #serve(server) {
+/** `remuda serve` with `providers`; `server` are keys of its section `server`. */
+export class Gateway {
+  async start(providers, server) {
     this.directory = mkdtempSync(path.join(tmpdir(), "remuda-clients-"));
     const configuration = path.join(this.directory, "remuda.yaml");
     // JSON is YAML, too.
@@ -92,22 +81,14 @@ class Fleet {
           expose_backend: true,
           ...server,
         },
-        providers: [
-          {
-            name: "simulated",
-            kind: "ollama",
-            backends: this.servers,
-            interval: "100ms",
-            probe_timeout: "5s",
-          },
-        ],
+        providers,
       }),
     );
     const log = openSync(path.join(this.directory, "remuda.log"), "w");
-    this.gateway = start(["serve", "-c", configuration], ["ignore", "ignore", log]);
+    this.child = start(["serve", "-c", configuration], ["ignore", "ignore", log]);
     closeSync(log);
     const listening = () => {
-      assert.equal(this.gateway.exitCode, null, this.log());
+      assert.equal(this.child.exitCode, null, this.log());
       return /listening on (\S+)[^]* ready\n/.exec(this.log());
     };
     this.url = (await until(listening, "the gateway is ready"))[1];
@@ -118,34 +99,90 @@ class Fleet {
   }
 
   async stop() {
-    const status = this.gateway && (await stop(this.gateway));
-    await stop(this.simulation);
-    if (this.gateway) {
-      const log = this.log();
-      rmSync(this.directory, { recursive: true });
-      assert.equal(status, 0, log);
-      assert.doesNotMatch(log, /panicked/);
-    }
+    if (!this.child) return;
+    const status = await stop(this.child);
+    const log = this.log();
+    rmSync(this.directory, { recursive: true });
+    assert.equal(status, 0, log);
+    assert.doesNotMatch(log, /panicked/);
   }
 
   async backends() {
     return (await json(`${this.url}/__proxy/backends`)).backends;
   }
 
+  /** Waits until all `count` backends are healthy and idle. */
+  async settle(count) {
+    const idle = (backend) => backend.healthy && backend.in_flight === 0;
+    await until(async () => {
+      const backends = await this.backends();
+      return backends.length === count && backends.every(idle);
+    }, "all backends are healthy and idle");
+  }
+}
+
+/** An entry of `providers` for simulated Ollama servers. */
+export function ollamaServers(name, backends) {
+  return { name, kind: "ollama", backends, interval: "100ms", probe_timeout: "5s" };
+}
+
+class Fleet {
+  gateway = new Gateway();
+
+  /** Three servers with the same models, and the gateway; `server` are keys of its section `server`. */
+  async start(server) {
+    const { child, addresses } = await simulate(
+      [
+        ...["--ports", "0x3", "--control", "127.0.0.1:0"],
+        ...["--models", "llama3.2,qwen3:8b,gemma3,nomic-embed-text"],
+        ...["--load-time", "20ms", "--prompt-speed", "0", "--decode-speed", "2000"],
+        ...["--pull-bandwidth", "0"],
+      ],
+      (name) => name === "control",
+    );
+    this.simulation = child;
+    this.control = addresses.pop().url;
+    this.servers = addresses.map(({ url }) => url);
+    await this.gateway.start([ollamaServers("simulated", this.servers)], server);
+    await until(() => this.settled(), "all backends are healthy and idle");
+  }
+
+  get url() {
+    return this.gateway.url;
+  }
+
+  async stop() {
+    try {
+      await this.gateway.stop();
+    } finally {
+      if (this.simulation) await stop(this.simulation);
+    }
+  }
+
   async inFlight() {
-    return (await this.backends()).reduce((sum, backend) => sum + backend.in_flight, 0);
+    return (await this.gateway.backends()).reduce((sum, backend) => sum + backend.in_flight, 0);
   }
 
   async settled() {
-    const backends = await this.backends();
+    const backends = await this.gateway.backends();
     const idle = (backend) => backend.healthy && backend.in_flight === 0 && backend.models.length > 0;
     return backends.length === this.servers.length && backends.every(idle);
   }
 
-  /** Sum of one counter over all servers. */
-  async total(counter) {
+  /** Sum over all servers of what `count` finds in one's counters. */
+  async #sum(count) {
     const { servers } = await json(`${this.control}/sim/stats`);
-    return servers.reduce((sum, server) => sum + server[counter], 0);
+    return servers.reduce((sum, server) => sum + count(server), 0);
+  }
+
+  /** Sum of one counter over all servers. */
+  total(counter) {
+    return this.#sum((server) => server[counter]);
+  }
+
+  /** How many requests for `route` the servers had. */
+  requests(route) {
+    return this.#sum((server) => server.requests[route] ?? 0);
   }
 
   async fault(fault) {

@@ -8,6 +8,9 @@ import { fleetOf, until } from "./fleet.js";
 const fleet = await fleetOf({ after, beforeEach });
 const client = new OpenAI({ baseURL: `${fleet.url}/v1`, apiKey: "unused", maxRetries: 0 });
 
+// Where Ollama servers are asked for chats, whatever the client's format.
+const ROUTE = "/api/chat";
+
 const messages = [{ role: "user", content: "Hello, what is a remuda?" }];
 const create = (request) => client.chat.completions.create({ model: "llama3.2", messages, ...request });
 
@@ -57,11 +60,12 @@ test("errors", async () => {
 });
 
 test("a client that leaves a stream frees its slot", async () => {
-  await fleet.stall("/v1/chat/completions");
+  await fleet.stall(ROUTE);
   const stream = await create({ stream: true });
   for await (const chunk of stream) {
     assert.equal(chunk.choices[0].finish_reason, null);
     assert.equal(await fleet.inFlight(), 1);
+    assert.equal(await fleet.requests(`POST ${ROUTE}`), 1);
     break;
   }
   await until(async () => (await fleet.inFlight()) === 0, "the slot is free", 5_000);
@@ -69,7 +73,7 @@ test("a client that leaves a stream frees its slot", async () => {
 });
 
 test("a broken stream throws", async () => {
-  await fleet.fault({ kind: "cut", tokens: 5, route: "/v1/chat/completions" });
+  await fleet.fault({ kind: "cut", tokens: 5, route: ROUTE });
   const reading = (async () => {
     for await (const chunk of await create({ stream: true })) {
       assert.equal(chunk.choices[0].finish_reason, null);
