@@ -156,8 +156,13 @@ impl<'a> Json<'a> {
         self.0.starts_with('{')
     }
 
+    /// Appends the value, on one line: events and lines end with a line, and between a value's parts it means nothing.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
         out.extend_from_slice(self.0.as_bytes());
+        for at in memchr::memchr2_iter(b'\n', b'\r', self.0.as_bytes()) {
+            out[start + at] = b' ';
+        }
     }
 
     /// As the text of a JSON string.
@@ -204,6 +209,13 @@ mod tests {
             (r#"{"_raw":"{\"a\":"}"#.into(), true)
         );
         assert_eq!(arguments("7"), (r#"{"_raw":"7"}"#.into(), true));
+    }
+
+    #[test]
+    fn a_value_is_written_on_one_line() {
+        let mut out = b"data: ".to_vec();
+        Json::trusted("[\r\n  1,\n  \"a\\nb\"\n]").write(&mut out);
+        assert_eq!(out, b"data: [    1,   \"a\\nb\" ]");
     }
 
     #[test]

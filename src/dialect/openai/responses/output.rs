@@ -63,17 +63,20 @@ fn write_array(items: &[Vec<u8>], out: &mut Vec<u8>) {
 
 /// Appends the inside of an array of log probabilities to another one.
 pub(super) fn add_logprobs(array: &Json<'_>, all: &mut Vec<u8>) {
-    let inside = array.as_str().trim_ascii();
-    let inside = inside
+    let is_filled = array
+        .as_str()
         .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .map_or("", str::trim_ascii);
-    if !inside.is_empty() {
-        if !all.is_empty() {
-            all.push(b',');
-        }
-        all.extend_from_slice(inside.as_bytes());
+        .is_some_and(|rest| rest.trim_ascii_start() != "]");
+    if !is_filled {
+        return;
     }
+    if !all.is_empty() {
+        all.push(b',');
+    }
+    let begin = all.len();
+    array.write(all);
+    all.remove(begin);
+    all.pop();
 }
 
 /// Sources as citations. Which words each stands behind is not known, so they stand behind none.

@@ -57,6 +57,8 @@ struct Writer<'t> {
 impl Writer<'_> {
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         self.refuse_built_in(&request.tools)?;
+        // The marks of sources that a search puts into the text would spoil JSON.
+        self.ways.search &= request.format == Format::Text;
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
         Text::plain(self.target.model).write(body.key("model"));
@@ -245,10 +247,8 @@ impl Writer<'_> {
     }
 
     fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
-        // The marks of sources that a search puts into the text would spoil JSON.
-        let search = self.ways.search && request.format == Format::Text;
         if request.tools.is_empty() {
-            if search {
+            if self.ways.search {
                 body.raw("tools", "[{\"type\":\"web_search\"}]");
                 body.raw("tool_choice", "{\"type\":\"web_search\"}");
             }
@@ -259,7 +259,7 @@ impl Writer<'_> {
         list(&request.tools, tools, |tool, out| {
             write_tool(tool, strict, names, out);
         });
-        if search && tools.pop() == Some(b']') {
+        if self.ways.search && tools.pop() == Some(b']') {
             tools.extend_from_slice(b",{\"type\":\"web_search\"}]");
         }
         let forced = matches!(

@@ -318,6 +318,23 @@ fn a_last_event_tells_what_was_not_told_before() {
     assert_eq!(events(end["response"].to_string().as_bytes()), expected);
 }
 
+/// Perplexity's word for a response that waits for the outcome of a call.
+#[test]
+fn a_response_that_requires_action_is_whole() {
+    let body = json!({"id": "r", "model": "m", "status": "requires_action", "output": [called("fc", "c", "f", "{}")]});
+    assert_eq!(
+        whole(&body),
+        [
+            "start r m",
+            "call 0 c f -",
+            "arguments 0 {}",
+            "end of 0",
+            "finish Stop",
+            "end"
+        ]
+    );
+}
+
 #[test]
 fn failures_in_a_stream_and_in_a_whole_answer_of_status_200() {
     let error = json!({"code": "rate_limit_exceeded", "message": "Slow down."});

@@ -623,6 +623,14 @@ fn trap_30_perplexitys_own_models_search() {
         sonar.refuses(json!({"tools": [{"type": "function", "name": "web_search"}]})),
         "tools"
     );
+    // Marks of sources would spoil JSON, asked for in words or by a schema.
+    for format in [
+        json!({"type": "json_object"}),
+        json!({"type": "json_schema", "name": "n", "schema": {}}),
+    ] {
+        let sent = sonar.adds(json!({"text": {"format": format}}));
+        assert!(sent.get("tools").is_none(), "{sent}");
+    }
     assert_eq!(
         perplexity().known("openai/gpt-6-sol").adds(json!({})),
         json!({})
