@@ -125,7 +125,9 @@ fn text<'a>(path: &str, answer: &'a serde_json::Value) -> Option<&'a str> {
 fn question(path: &str, model: &str) -> String {
     let asked = match path {
         "/v1/responses" => json!({"model": model, "input": "say ahoy"}),
-        _ => json!({"model": model, "stream": false, "max_tokens": 4096,
+        "/v1/messages" => json!({"model": model, "max_tokens": 4096,
+            "messages": [{"role": "user", "content": "say ahoy"}]}),
+        _ => json!({"model": model, "stream": false,
             "messages": [{"role": "user", "content": "say ahoy"}]}),
     };
     let head = "-H 'Content-Type: application/json'";
