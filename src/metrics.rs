@@ -147,6 +147,8 @@ pub struct Metrics {
     series: RwLock<AHashMap<SeriesKey, Arc<Series>>>,
     pub cold_loads: IntCounterVec,
     pub broken_streams: IntCounterVec,
+    /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
+    pub dropped_fields: IntCounterVec,
     pub rejected_connections: IntCounter,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
@@ -249,6 +251,12 @@ impl Metrics {
                 "remuda_broken_streams_total",
                 "Answers that broke after their first content",
                 &["remuda_provider"],
+            ),
+            dropped_fields: counters(
+                &registry,
+                "remuda_dropped_fields_total",
+                "Request fields that were left out because the provider cannot express them",
+                &["remuda_provider", "remuda_field"],
             ),
             rejected_connections: register(
                 &registry,

@@ -63,6 +63,7 @@ impl Gateway {
         let head = self
             .answer_head(&answer, ctx, framing)
             .map_err(|_| Stop::Broken)?;
+        self.count_dropped(ctx, &answer);
         let unit = answer.reader.unit(job.operation);
         ctx.outcome.status = head.status.as_u16();
         client::write_head(client, head).await?;
@@ -89,6 +90,18 @@ impl Gateway {
             complete,
             load_duration: answer_load,
         })
+    }
+
+    fn count_dropped(&self, ctx: &Ctx, answer: &Answer) {
+        let provider = ctx.attempt.provider;
+        let provider = provider.and_then(|index| self.settings.providers.get(index));
+        let Some(provider) = provider else { return };
+        for field in answer.dropped.fields() {
+            self.metrics
+                .dropped_fields
+                .with_label_values(&[&*provider.name, field])
+                .inc();
+        }
     }
 
     fn note(&self, ctx: &mut Ctx, reader: &Reader) {

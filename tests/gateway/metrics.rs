@@ -50,6 +50,11 @@ async fn all_kinds(sim: &Simulation, gateway: &Gateway) {
             format!(r#"{{"model":"nomic-embed-text","input":"{MARK}"}}"#),
             200,
         ),
+        (
+            "/v1/chat/completions",
+            chat("llama3.2", MARK, r#","logit_bias":{"1":1}"#),
+            200,
+        ),
         ("/api/show", r#"{"model":"llama3.2"}"#.to_owned(), 200),
         ("/api/chat", chat(MARK, MARK, ""), 404),
         (
