@@ -98,6 +98,17 @@ impl Caller<'_> {
     }
 }
 
+/// In the words of rustls, such as `invalid peer certificate: UnknownIssuer`. Pingora passes them on as text only.
+fn handshake(error: &Error) -> String {
+    let context = error
+        .context
+        .as_ref()
+        .map_or("", |context| context.as_str());
+    let words = context.rsplit("cause: ").next().unwrap_or_default();
+    let words = words.split(", SNI:").next().unwrap_or_default();
+    format!("the TLS handshake failed: {}", words.trim())
+}
+
 fn no_answer(path: &str, error: &Error) -> Miss {
     let path = path.to_owned();
     let cause = error.etype().as_str().to_owned();
@@ -118,6 +129,7 @@ fn no_connection(error: &Error) -> Miss {
     match error.etype() {
         _ if NO_FILE.contains(&system) => Miss::NoSocket,
         ErrorType::ConnectRefused => Miss::NoConnection("refused".to_owned()),
+        ErrorType::TLSHandshakeFailure => Miss::NoConnection(handshake(error)),
         other => Miss::NoConnection(other.as_str().to_owned()),
     }
 }

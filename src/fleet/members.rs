@@ -135,6 +135,8 @@ impl Members {
         }
         let inventory = Arc::new(inventory);
         backend.store(Arc::clone(&inventory));
+        // Before anyone can read that it is healthy: who then asks for its models must not hear that they are unknown.
+        self.tell(|observer| observer.probed(backend, &inventory));
         backend.publish(&vitals);
         if !was_healthy {
             log::info!(
@@ -142,7 +144,6 @@ impl Members {
                 inventory.models.len() + inventory.offers().len()
             );
         }
-        self.tell(|observer| observer.probed(backend, &inventory));
     }
 
     /// A missed probe.
@@ -150,6 +151,10 @@ impl Members {
         let mut vitals = backend.vitals();
         let limit = backend.provider.settings.misses;
         let ejected = vitals.missed(miss, backend.in_flight() > 0, limit);
+        // Said once: a wrong address, key or certificate shows nowhere else.
+        if vitals.never_reached() && !backend.gone() {
+            log::warn!("{backend:?} is not healthy yet: {miss}");
+        }
         backend.blemish();
         backend.publish(&vitals);
         if ejected && !backend.gone() {

@@ -50,6 +50,11 @@ impl Vitals {
         self.healthy
     }
 
+    /// Whether the first probe was missed, and no other has ended since.
+    pub(super) fn never_reached(&self) -> bool {
+        !self.known && self.misses == 1
+    }
+
     /// To be handed back with what a probe found that begins now.
     pub(super) fn failures(&self) -> u64 {
         self.failures

@@ -7,6 +7,7 @@
     reason = "tests state their expectations with unwrap"
 )]
 
+mod across;
 mod compatibility;
 mod failover;
 mod headers;
@@ -21,3 +22,4 @@ mod protocols;
 mod queueing;
 mod streaming;
 mod support;
+mod tls;

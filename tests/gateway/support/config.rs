@@ -1,4 +1,4 @@
-//! A configuration file of one provider, written by dotted keys.
+//! A configuration file of one provider, written by dotted keys, or of several.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,6 +10,8 @@ pub(crate) struct Config {
     /// Keys of `providers[0]`.
     provider: BTreeMap<String, String>,
     backends: Vec<String>,
+    /// Whole providers, as YAML in one line, in place of the one.
+    entries: Vec<String>,
     /// Keys of the other sections, such as `queue.size`.
     sections: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) environment: Vec<(String, String)>,
@@ -21,6 +23,7 @@ impl Config {
         let empty = Self {
             provider: BTreeMap::new(),
             backends: Vec::new(),
+            entries: Vec::new(),
             sections: BTreeMap::new(),
             environment: Vec::new(),
         };
@@ -59,6 +62,13 @@ impl Config {
         self
     }
 
+    /// Several providers in place of the one; each is a flow mapping such as `{ name: a, kind: openai }`.
+    pub(crate) fn of(entries: impl IntoIterator<Item = String>) -> Self {
+        let mut config = Self::new();
+        config.entries = entries.into_iter().collect();
+        config
+    }
+
     /// A variable of the gateway's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -75,6 +85,12 @@ impl Config {
             }
         }
         writeln!(text, "providers:").unwrap();
+        for entry in &self.entries {
+            writeln!(text, "  - {entry}").unwrap();
+        }
+        if !self.entries.is_empty() {
+            return text;
+        }
         for (index, (key, value)) in self.provider.iter().enumerate() {
             let lead = if index == 0 { "  - " } else { "    " };
             writeln!(text, "{lead}{key}: {value}").unwrap();

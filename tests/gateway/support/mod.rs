@@ -8,10 +8,12 @@
 )]
 
 mod config;
+mod formats;
 mod gateway;
 mod http;
 mod metrics;
 mod process;
+mod secure;
 mod simulation;
 mod upstream;
 
@@ -23,10 +25,12 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub(crate) use config::Config;
+pub(crate) use formats::{Format, Said};
 pub(crate) use gateway::Gateway;
 pub(crate) use http::{Connection, Ending, Head, Piece, Reply, get, post, request};
 pub(crate) use metrics::Metrics;
 pub(crate) use process::Process;
+pub(crate) use secure::{Certificate, Secure};
 pub(crate) use simulation::{Server, Simulation};
 pub(crate) use upstream::{Asked, STREAM_HEAD, Step, Upstream, chunk, json};
 
