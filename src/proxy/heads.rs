@@ -148,7 +148,14 @@ pub(super) fn same_format(
         OPENAI_BETA,
         IDEMPOTENCY_KEY,
     ] {
-        if let Some(value) = inbound.headers.get(&name) {
+        // `curl -d` says that JSON is a form, which servers that look at it refuse.
+        let misnamed = |value: &HeaderValue| {
+            name == header::CONTENT_TYPE
+                && value
+                    .as_bytes()
+                    .starts_with(b"application/x-www-form-urlencoded")
+        };
+        if let Some(value) = inbound.headers.get(&name).filter(|value| !misnamed(value)) {
             head.insert_header(name, value)?;
         }
     }
