@@ -61,6 +61,8 @@ def children(pid):
 class Program:
     """One running server; `with` ends it."""
 
+    GREETING = {"role": "user", "content": "hello"}
+
     def __init__(self, name, command, address, environment=None, log=None):
         self.name = name
         self.address = address
@@ -93,21 +95,21 @@ class Program:
     def pids(self):
         return children(self.process.pid)
 
-    def wait_until_ready(self):
-        """Returns once a chat request is answered with 200."""
+    def wait_until_ready(self, model="llama3.2"):
+        """Returns once a chat request for this model is answered with 200."""
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            if self.answers():
+            if self.answers(model):
                 return self
             time.sleep(0.05)
         text = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
         raise SystemExit(f"{self.name} is not ready after {READY_WITHIN:.0f} s:\n{text}")
 
-    def answers(self):
+    def answers(self, model):
         host, port = self.address.split(":")
-        body = json.dumps({"model": "llama3.2", "stream": False, "messages": []})
+        body = json.dumps({"model": model, "stream": False, "messages": [self.GREETING]})
         connection = http.client.HTTPConnection(host, int(port), timeout=2)
         try:
             connection.request("POST", "/api/chat", body)
@@ -183,6 +185,7 @@ class Bench:
         }
         for number, upstream in enumerate(self.upstreams, 1):
             environment[f"BENCH_UPSTREAM_{number}"] = upstream
-        command = [str(self.remuda), "serve", "-c", str(HERE / "remuda.yaml")]
+        configuration = "crossings.yaml" if name.endswith("crossings") else "remuda.yaml"
+        command = [str(self.remuda), "serve", "-c", str(HERE / configuration)]
         log = self.directory / "remuda.log"
         return Program(name, command, address, environment, log)

@@ -52,8 +52,40 @@ struct Command {
     /// How long open streams are held.
     #[arg(long, default_value_t = 5.0)]
     hold: f64,
-    #[arg(long, default_value = "/api/chat")]
-    path: String,
+    /// The format of the requests.
+    #[arg(long, value_enum, default_value_t = Format::Ollama)]
+    format: Format,
+    #[arg(long, default_value = "llama3.2")]
+    model: String,
+    /// Sentences with escaped characters instead of one letter.
+    #[arg(long)]
+    prose: bool,
+}
+
+/// A format of chats, with its path and what it wants besides model and messages.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Ollama,
+    Openai,
+    Anthropic,
+}
+
+impl Format {
+    fn path(self) -> &'static str {
+        match self {
+            Format::Ollama => "/api/chat",
+            Format::Openai => "/v1/chat/completions",
+            Format::Anthropic => "/v1/messages",
+        }
+    }
+
+    /// Further header fields, and fields of the body with the comma that follows them.
+    fn required(self) -> (&'static str, &'static str) {
+        match self {
+            Format::Ollama | Format::Openai => ("", ""),
+            Format::Anthropic => ("Anthropic-Version: 2023-06-01\r\n", "\"max_tokens\":256,"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,9 +228,11 @@ impl Client {
 impl Command {
     fn request(&self) -> Vec<u8> {
         let stream = self.mode != Mode::Requests;
-        let prompt = "x".repeat(self.prompt);
+        let (fields, required) = self.format.required();
         let body = format!(
-            r#"{{"model":"llama3.2","stream":{stream},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
+            r#"{{"model":"{}",{required}"stream":{stream},"messages":[{{"role":"user","content":"{}"}}]}}"#,
+            self.model,
+            self.prompt()
         );
         let framing = match self.chunked {
             true => "Transfer-Encoding: chunked".to_owned(),
@@ -206,8 +240,9 @@ impl Command {
         };
         let mut request = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: remuda-bench\r\nAccept: */*\r\n\
-             Content-Type: application/json\r\nX-Bench-Lines: {}\r\nX-Bench-Interval-Us: {}\r\n{framing}\r\n\r\n",
-            self.path, self.target, self.lines, self.interval_us
+             Content-Type: application/json\r\n{fields}{framing}\r\n\r\n",
+            self.format.path(),
+            self.target,
         )
         .into_bytes();
         match self.chunked {
@@ -215,6 +250,23 @@ impl Command {
             false => request.extend_from_slice(body.as_bytes()),
         }
         request
+    }
+
+    /// As it stands in JSON. The upstream reads its orders in the prompt, as gateways do not pass unknown header fields
+    /// on to every provider.
+    fn prompt(&self) -> String {
+        let mut prompt = format!(
+            "x-bench-lines={} x-bench-interval-us={} ",
+            self.lines, self.interval_us
+        );
+        let text = match self.prose {
+            true => r#"The quick brown fox said \"no\".\n"#,
+            false => "x",
+        };
+        while prompt.len() + text.len() <= self.prompt {
+            prompt.push_str(text);
+        }
+        prompt
     }
 
     /// When the request that is `turn`th overall is due; `None` when the rate is not fixed.

@@ -1,5 +1,5 @@
-//! A fake Ollama server that costs as little as possible: it knows one model, always has it loaded,
-//! and answers without reading the prompt.
+//! A fake server that costs as little as possible, with Ollama's API and OpenAI's: it knows one model of each, always has
+//! it loaded, and answers without reading the prompt.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-/// A fast fake Ollama server.
+/// A fast fake server with Ollama's API and OpenAI's.
 #[derive(Parser)]
 struct Command {
     /// Ports to listen on, one simulated server each.
     #[arg(long, value_delimiter = ',', required = true)]
     ports: Vec<u16>,
-    /// Lines of a stream, unless the request's `x-bench-lines` says otherwise.
+    /// Lines of a stream, unless the prompt's `x-bench-lines` says otherwise.
     #[arg(long, default_value_t = 32)]
     lines: u64,
 }
@@ -30,6 +30,14 @@ const CHAT_END: &[u8] = b"{\"model\":\"llama3.2\",\"created_at\":\"2026-01-02T03
 const GENERATE: &[u8] = br#"{"model":"llama3.2","created_at":"2026-01-02T03:04:05.1Z","response":"The quick brown fox jumps.","done":true,"done_reason":"stop","context":[1,2,3],"total_duration":5043500667,"load_duration":5025959,"prompt_eval_count":26,"prompt_eval_duration":325953000,"eval_count":6,"eval_duration":4709213000}"#;
 const GENERATE_LINE: &[u8] = b"{\"model\":\"llama3.2\",\"created_at\":\"2026-01-02T03:04:05.1Z\",\"response\":\" fox\",\"done\":false}\n";
 const GENERATE_END: &[u8] = b"{\"model\":\"llama3.2\",\"created_at\":\"2026-01-02T03:04:05.2Z\",\"response\":\"\",\"done\":true,\"done_reason\":\"stop\",\"total_duration\":5043500667,\"load_duration\":5025959,\"prompt_eval_count\":26,\"prompt_eval_duration\":325953000,\"eval_count\":6,\"eval_duration\":4709213000}\n";
+const SERVICE_MODELS: &[u8] = br#"{"object":"list","data":[{"id":"gpt-bench","object":"model","created":1767323045,"owned_by":"bench"}]}"#;
+const COMPLETION: &[u8] = br#"{"id":"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG","object":"chat.completion","created":1767323045,"model":"gpt-bench","choices":[{"index":0,"message":{"role":"assistant","content":"The quick brown fox jumps."},"finish_reason":"stop"}],"usage":{"prompt_tokens":26,"completion_tokens":6,"total_tokens":32}}"#;
+const COMPLETION_EVENT: &[u8] = b"data: {\"id\":\"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG\",\"object\":\"chat.completion.chunk\",\"created\":1767323045,\"model\":\"gpt-bench\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" fox\"},\"finish_reason\":null}]}\n\n";
+const COMPLETION_END: &[u8] = b"data: {\"id\":\"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG\",\"object\":\"chat.completion.chunk\",\"created\":1767323045,\"model\":\"gpt-bench\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"id\":\"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG\",\"object\":\"chat.completion.chunk\",\"created\":1767323045,\"model\":\"gpt-bench\",\"choices\":[],\"usage\":{\"prompt_tokens\":26,\"completion_tokens\":6,\"total_tokens\":32}}\n\ndata: [DONE]\n\n";
+/// How much of a body's beginning and of its end is looked at for what the request asks.
+const LOOKED_AT: usize = 256;
+const EVENTS_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -44,11 +52,15 @@ struct Answers {
     generate: Vec<u8>,
     chat_stream: Lines,
     generate_stream: Lines,
+    service_models: Vec<u8>,
+    completion: Vec<u8>,
+    completion_stream: Lines,
     lines: u64,
 }
 
 /// The chunks of a stream, framed.
 struct Lines {
+    head: &'static [u8],
     line: Vec<u8>,
     end: Vec<u8>,
 }
@@ -64,18 +76,22 @@ impl Answers {
             missing: whole("404 Not Found", "text/plain", b"404 page not found"),
             chat: whole("200 OK", JSON, CHAT),
             generate: whole("200 OK", JSON, GENERATE),
-            chat_stream: Lines::new(CHAT_LINE, CHAT_END),
-            generate_stream: Lines::new(GENERATE_LINE, GENERATE_END),
+            chat_stream: Lines::new(STREAM_HEAD, CHAT_LINE, CHAT_END),
+            generate_stream: Lines::new(STREAM_HEAD, GENERATE_LINE, GENERATE_END),
+            service_models: whole("200 OK", JSON, SERVICE_MODELS),
+            completion: whole("200 OK", JSON, COMPLETION),
+            completion_stream: Lines::new(EVENTS_HEAD, COMPLETION_EVENT, COMPLETION_END),
             lines,
         }
     }
 }
 
 impl Lines {
-    fn new(line: &[u8], end: &[u8]) -> Self {
+    fn new(head: &'static [u8], line: &[u8], end: &[u8]) -> Self {
         let mut last = chunk(end);
         last.extend_from_slice(b"0\r\n\r\n");
         Lines {
+            head,
             line: chunk(line),
             end: last,
         }
@@ -99,7 +115,7 @@ fn chunk(data: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// What a request asks for, taken from its head and the first piece of its body.
+/// What a request asks for.
 enum Wanted<'a> {
     Whole(&'a [u8]),
     Stream {
@@ -109,28 +125,54 @@ enum Wanted<'a> {
     },
 }
 
+/// The parts of a body that tell what is wanted: formats differ in where they have `stream`.
+struct Ends<'a> {
+    opening: &'a [u8],
+    closing: &'a [u8],
+}
+
+impl Ends<'_> {
+    fn has(&self, text: &[u8]) -> bool {
+        let found = |part| memchr::memmem::find(part, text).is_some();
+        found(self.opening) || found(self.closing)
+    }
+
+    /// The number after `name=`, which the load generator writes at the beginning of the prompt.
+    fn number(&self, name: &str) -> Option<u64> {
+        let after = memchr::memmem::find(self.opening, name.as_bytes())? + name.len() + 1;
+        let digits = self.opening[after..].split(|byte| !byte.is_ascii_digit());
+        std::str::from_utf8(digits.into_iter().next()?)
+            .ok()?
+            .parse()
+            .ok()
+    }
+}
+
 impl Answers {
-    fn to(&self, head: &[u8], body: &[u8]) -> Wanted<'_> {
+    fn to(&self, head: &[u8], body: &Ends<'_>) -> Wanted<'_> {
         let target = head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        let (answer, lines) = match target {
-            b"/api/chat" => (&self.chat, &self.chat_stream),
-            b"/api/generate" => (&self.generate, &self.generate_stream),
+        let (answer, lines, streams) = match target {
+            b"/api/chat" => (&self.chat, &self.chat_stream, true),
+            b"/api/generate" => (&self.generate, &self.generate_stream, true),
+            b"/v1/chat/completions" => (&self.completion, &self.completion_stream, false),
             b"/api/tags" => return Wanted::Whole(&self.tags),
             b"/api/ps" => return Wanted::Whole(&self.loaded),
             b"/api/version" => return Wanted::Whole(&self.version),
+            b"/v1/models" => return Wanted::Whole(&self.service_models),
             b"/" => return Wanted::Whole(&self.root),
             _ => return Wanted::Whole(&self.missing),
         };
-        // The load generator writes `stream` before the prompt.
-        let opening = &body[..body.len().min(256)];
-        if memchr::memmem::find(opening, b"\"stream\":false").is_some() {
+        let streams = match streams {
+            true => !body.has(b"\"stream\":false"),
+            false => body.has(b"\"stream\":true"),
+        };
+        if !streams {
             return Wanted::Whole(answer);
         }
-        let interval = framing::number(head, "x-bench-interval-us").unwrap_or(0);
         Wanted::Stream {
             lines,
-            count: framing::number(head, "x-bench-lines").unwrap_or(self.lines),
-            interval: Duration::from_micros(interval),
+            count: body.number("x-bench-lines").unwrap_or(self.lines),
+            interval: Duration::from_micros(body.number("x-bench-interval-us").unwrap_or(0)),
         }
     }
 }
@@ -157,13 +199,18 @@ async fn serve(mut socket: TcpStream, answers: &Answers) -> io::Result<()> {
                 read => filled += read,
             }
         }
-        let wanted = answers.to(&buffer[..length], &buffer[length..filled]);
         let used = length + take(&mut body, &buffer[length..filled])?;
+        let mut closing = last(&buffer[length..used]).to_vec();
+        if !body.is_done() {
+            discard(&mut socket, &mut body, &mut closing).await?;
+        }
+        let ends = Ends {
+            opening: &buffer[length..used.min(length + LOOKED_AT)],
+            closing: &closing,
+        };
+        let wanted = answers.to(&buffer[..length], &ends);
         buffer.copy_within(used..filled, 0);
         filled -= used;
-        if !body.is_done() {
-            discard(&mut socket, &mut body).await?;
-        }
         answer(&mut socket, wanted).await?;
     }
 }
@@ -173,8 +220,16 @@ fn take(body: &mut BodyCounter, bytes: &[u8]) -> io::Result<usize> {
     used.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Reads the rest of a large body.
-async fn discard(socket: &mut TcpStream, body: &mut BodyCounter) -> io::Result<()> {
+fn last(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(LOOKED_AT)..]
+}
+
+/// Reads the rest of a large body, of which `closing` is to be the end.
+async fn discard(
+    socket: &mut TcpStream,
+    body: &mut BodyCounter,
+    closing: &mut Vec<u8>,
+) -> io::Result<()> {
     let mut scratch = vec![0; 256 * 1024];
     while !body.is_done() {
         let read = socket.read(&mut scratch).await?;
@@ -182,6 +237,8 @@ async fn discard(socket: &mut TcpStream, body: &mut BodyCounter) -> io::Result<(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         take(body, &scratch[..read])?;
+        closing.extend_from_slice(last(&scratch[..read]));
+        closing.drain(..closing.len().saturating_sub(LOOKED_AT));
     }
     Ok(())
 }
@@ -196,7 +253,7 @@ async fn answer(socket: &mut TcpStream, wanted: Wanted<'_>) -> io::Result<()> {
             interval,
         } => (lines, count, interval),
     };
-    socket.write_all(STREAM_HEAD).await?;
+    socket.write_all(lines.head).await?;
     let start = Instant::now();
     for line in 1..count {
         socket.write_all(&lines.line).await?;
