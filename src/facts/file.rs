@@ -241,8 +241,10 @@ impl File {
                     }
                     std::iter::once(&below)
                         .chain(following)
-                        .find_map(|index| index.find(&forms, |entry| !entry.is_for_all))
-                        .cloned()
+                        .find_map(|index| {
+                            let place = index.find(&forms, |entry| !entry.is_for_all)?;
+                            Some(index.entries[place].facts.clone())
+                        })
                         .ok_or_else(|| wrong(format!("like: no entry below names `{like}`")))?
                 }
             };

@@ -3,6 +3,8 @@
 //! All of it is data: `conf/models.yaml`, compiled in, and the operator's own file before it. No code asks whether a
 //! model's name holds some text.
 
+use std::sync::{PoisonError, RwLock};
+
 use ahash::AHashMap;
 use wildmatch::WildMatch;
 
@@ -21,6 +23,10 @@ pub use reasoning::{Ask, Budget, Effort, Form, Reasoning};
 
 use crate::settings::ProviderKind;
 
+/// Names that are remembered, and the longest of them. They may be a client's own, so both have a bound.
+const REMEMBERED: usize = 4096;
+const LONGEST_REMEMBERED: usize = 256;
+
 const BUNDLED: &str = include_str!("../../conf/models.yaml");
 
 /// The facts about every model, and the short names for some.
@@ -36,7 +42,14 @@ pub struct Facts {
     aliases: AHashMap<Box<str>, Box<str>>,
     prefixes: Vec<Box<str>>,
     unknown: ModelFacts,
+    /// What was found for a provider's name: of each kind, where it stands.
+    found: RwLock<Found>,
 }
+
+/// A file and an entry in it; `None` if nothing is known.
+type Place = Option<(usize, usize)>;
+
+type Found = AHashMap<Box<str>, Vec<(ProviderKind, Place)>>;
 
 /// The entries of one file.
 #[derive(Debug, Default)]
@@ -77,6 +90,7 @@ impl Facts {
             aliases: AHashMap::new(),
             prefixes: Vec::new(),
             unknown: ModelFacts::default(),
+            found: RwLock::default(),
         };
         // From the last file to the first: `like` looks into what follows.
         for file in [Some(bundled), extra].into_iter().flatten() {
@@ -103,15 +117,42 @@ impl Facts {
     /// everything is possible.
     ///
     /// Tried are the name as given, without its prefixes (`models/`, `us.anthropic.`), without `:variant`, without
-    /// `-v1`, and without its date. Costs a few hash lookups, and the patterns if they find nothing: a caller keeps
-    /// the answer for each model of a backend.
+    /// `-v1`, and without its date. What was found is remembered, as an unknown name is compared with every pattern.
     pub fn find(&self, kind: ProviderKind, model: &str) -> &ModelFacts {
+        let place = self.remembered(kind, model).unwrap_or_else(|| {
+            let place = self.search(kind, model);
+            self.remember(kind, model, place);
+            place
+        });
+        place.map_or(&self.unknown, |(file, entry)| {
+            &self.files[file].entries[entry].facts
+        })
+    }
+
+    fn remembered(&self, kind: ProviderKind, model: &str) -> Option<Place> {
+        let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
+        let kinds = found.get(model)?;
+        let (_, place) = kinds.iter().find(|(known, _)| *known == kind)?;
+        Some(*place)
+    }
+
+    fn remember(&self, kind: ProviderKind, model: &str, place: Place) {
+        if model.len() > LONGEST_REMEMBERED {
+            return;
+        }
+        let mut found = self.found.write().unwrap_or_else(PoisonError::into_inner);
+        if found.len() < REMEMBERED {
+            found.entry(model.into()).or_default().push((kind, place));
+        }
+    }
+
+    fn search(&self, kind: ProviderKind, model: &str) -> Place {
         let name = model.to_ascii_lowercase();
         let forms = name::forms(&name, &self.prefixes);
-        self.files
-            .iter()
-            .find_map(|file| file.find(&forms, |entry| entry.serves(kind)))
-            .unwrap_or(&self.unknown)
+        self.files.iter().enumerate().find_map(|(number, file)| {
+            let place = file.find(&forms, |entry| entry.serves(kind))?;
+            Some((number, place))
+        })
     }
 
     /// The model that an alias stands for, as `provider/model`. Case and one `:latest` do not count.
@@ -144,7 +185,7 @@ impl Index {
         }
     }
 
-    fn find(&self, forms: &name::Forms, serves: impl Fn(&Entry) -> bool) -> Option<&ModelFacts> {
+    fn find(&self, forms: &name::Forms, serves: impl Fn(&Entry) -> bool) -> Option<usize> {
         let exact = forms.iter().find_map(|form| {
             let mut places = self.exact.get(form)?.iter().rev();
             places.find(|place| serves(&self.entries[**place]))
@@ -155,8 +196,8 @@ impl Index {
                 forms.iter().any(|form| pattern.matches(form)) && serves(&self.entries[*place])
             });
             found.map(|(_, place)| place)
-        })?;
-        Some(&self.entries[*place].facts)
+        });
+        place.copied()
     }
 }
 

@@ -851,3 +851,20 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
         assert_eq!(found.ask(Option::None), Nothing);
     }
 }
+
+#[test]
+fn what_was_found_is_remembered_for_each_kind_and_within_bounds() {
+    let facts = Facts::bundled();
+    let known = facts.find(OpenAi, "gpt-5").clone();
+    assert_ne!(known, ModelFacts::default());
+    assert_eq!(*facts.find(Ollama, "gpt-5"), ModelFacts::default());
+    assert_eq!(*facts.find(OpenAi, "gpt-5"), known);
+    facts.find(OpenAi, &"x".repeat(LONGEST_REMEMBERED + 1));
+    for number in 0..REMEMBERED + 8 {
+        facts.find(OpenAi, &format!("unheard-of-{number}"));
+    }
+    let found = facts.found.read().unwrap();
+    assert_eq!(found.len(), REMEMBERED);
+    assert!(found.keys().all(|name| name.len() <= LONGEST_REMEMBERED));
+    assert_eq!(found["gpt-5"].len(), 2);
+}

@@ -1,6 +1,7 @@
 //! One try of one backend, up to its first content: until then the client has seen nothing, and any
 //! failure may be answered with the next candidate.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -311,11 +312,11 @@ fn conclude_early(answer: &mut Answer) {
     }
 }
 
-fn headers_of(upstream: &Upstream) -> HeaderMap {
-    upstream
-        .head()
-        .map(|head| head.headers.clone())
-        .unwrap_or_default()
+pub(super) fn headers_of(upstream: &Upstream) -> Cow<'_, HeaderMap> {
+    match upstream.head() {
+        Some(head) => Cow::Borrowed(&head.headers),
+        None => Cow::Owned(HeaderMap::new()),
+    }
 }
 
 /// Reads until the answer has begun: its first content in a whole line or event, its end, or a fault.

@@ -12,7 +12,7 @@ use pingora::{Error, ErrorType};
 use tokio::time::{Sleep, sleep_until};
 
 use super::Gateway;
-use super::attempt::{Answer, Job};
+use super::attempt::{Answer, Job, headers_of};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::Stop;
@@ -272,14 +272,7 @@ fn last_words(answer: &mut Answer, end: &mut End, outgoing: &mut Outgoing) -> En
         (Reader::Across(_), End::Broken(_) | End::Cut(_)) => *end = End::Enough,
         _ => {}
     }
-    let headers = match &answer.reader {
-        Reader::Across(_) => answer
-            .upstream
-            .head()
-            .map(|head| head.headers.clone())
-            .unwrap_or_default(),
-        Reader::Same(_) | Reader::Uncounted(..) => http::HeaderMap::new(),
-    };
+    let headers = headers_of(&answer.upstream);
     let (ending, last) = answer.reader.finish(&headers);
     outgoing.push(last);
     ending

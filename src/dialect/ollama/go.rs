@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
     /// The value as JSON, with its kind.
     pub(super) fn json(&mut self) -> Result<(Kind, Json<'a>), Refused> {
         let kind = self.kind()?;
-        let value = String::from_utf8_lossy(self.raw()?);
+        let value = replaced(self.raw()?);
         Ok((kind, Json::trusted(value)))
     }
 
@@ -87,9 +87,7 @@ impl<'a> Reader<'a> {
     /// A string that is known to be due.
     pub(super) fn literal(&mut self) -> Result<Text<'a>, Refused> {
         let literal = self.scanner.string().map_err(syntax)?;
-        Ok(Text::escaped(String::from_utf8_lossy(
-            literal.inside(self.body),
-        )))
+        Ok(Text::escaped(replaced(literal.inside(self.body))))
     }
 
     pub(super) fn boolean(&mut self, field: Field) -> Result<Option<bool>, Refused> {
@@ -190,6 +188,14 @@ impl<'a> Reader<'a> {
                 ),
             )
         });
+    }
+}
+
+/// With U+FFFD for what is not UTF-8. Checked whole first, which is several times as fast as looking for each fault.
+fn replaced(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::DateTime;
+use chrono::{DateTime, Datelike, Timelike, Utc};
 
 /// The wall clock, read once; lines add what has passed since.
 #[derive(Debug)]
@@ -35,12 +35,34 @@ impl Clock {
                 .ok()
                 .and_then(|second| DateTime::from_timestamp(second, 0))
                 .unwrap_or_default();
-            self.text = date.format("%Y-%m-%dT%H:%M:%S").to_string();
+            self.text = to_the_second(date);
         }
         out.extend_from_slice(self.text.as_bytes());
         fraction(since.subsec_nanos(), out);
         out.push(b'Z');
     }
+}
+
+/// `2026-01-02T03:04:05`. By hand: a format string is read anew for every answer, which takes as long as reading the
+/// answer.
+fn to_the_second(date: DateTime<Utc>) -> String {
+    let mut text = String::with_capacity(19);
+    let (_, year) = date.year_ce();
+    for (number, digits, after) in [
+        (year, 4, "-"),
+        (date.month(), 2, "-"),
+        (date.day(), 2, "T"),
+        (date.hour(), 2, ":"),
+        (date.minute(), 2, ":"),
+        (date.second(), 2, ""),
+    ] {
+        for place in (0..digits).rev() {
+            let digit = number / 10u32.pow(place) % 10;
+            text.push(char::from(b'0' + digit as u8));
+        }
+        text.push_str(after);
+    }
+    text
 }
 
 /// `.` and up to nine digits; nothing for 0.
@@ -80,5 +102,14 @@ mod tests {
         assert_eq!(shown(21_098_766), "2026-01-02T03:04:05.7Z");
         assert_eq!(shown(321_098_766), "2026-01-02T03:04:06Z");
         assert_eq!(shown(321_098_767), "2026-01-02T03:04:06.000000001Z");
+    }
+
+    #[test]
+    fn dates_are_written_as_chrono_writes_them() {
+        for second in [0, 951_782_399, 1_709_164_800, 1_767_323_045, 4_102_444_799] {
+            let date = DateTime::from_timestamp(second, 0).unwrap();
+            let expected = date.format("%Y-%m-%dT%H:%M:%S").to_string();
+            assert_eq!(to_the_second(date), expected);
+        }
     }
 }
