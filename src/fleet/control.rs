@@ -136,7 +136,7 @@ fn fields(
     path: &str,
 ) -> Result<HeaderMap, SignError> {
     let mut fields = question.provider.fields().clone();
-    if let Some(signer) = &question.provider.signer {
+    if let Some(signer) = question.provider.signer() {
         let unsigned = Unsigned {
             method: "GET",
             host: endpoint.host.to_str().map_err(|_| SignError)?,

@@ -28,7 +28,7 @@ pub struct Provider {
     pub selector: &'static Selector,
     /// Where its models are listed, if that is not where they are served.
     pub(super) control: Option<StaticBackend>,
-    pub(super) signer: Option<Signer>,
+    signer: Option<Signer>,
     pub(super) complaints: Complaints,
     connect_timeout: Duration,
     fields: HeaderMap,
@@ -94,6 +94,11 @@ impl Provider {
     /// The fields that go with every request to its backends: its key, and what the operator adds.
     pub fn fields(&self) -> &HeaderMap {
         &self.fields
+    }
+
+    /// Signs each request, where that takes the place of a key: Bedrock without a bearer key.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
     }
 
     /// The endpoint at `addr`, found by scanning.

@@ -488,7 +488,7 @@ impl Gateway {
                 forwarded: self.settings.server.forwarded,
             },
         )?;
-        for (name, value) in &self.upstreams[backend.provider.index].credentials {
+        for (name, value) in backend.provider.fields() {
             head.insert_header(name, value)?;
         }
         Ok(head)

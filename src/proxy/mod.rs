@@ -6,7 +6,6 @@
 mod attempt;
 mod body;
 mod client;
-mod credentials;
 mod ctx;
 mod drain;
 mod failure;
@@ -27,15 +26,12 @@ mod upstream;
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-use http::header::HeaderName;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use pingora_limits::inflight::Inflight;
 
 use crate::admission::Dispatcher;
-use crate::dialect::bedrock::sign::Signer;
 use crate::facts::{Facts, ModelFacts};
 use crate::fleet::Fleet;
 use crate::metrics::{AttemptCounters, Metrics};
@@ -65,9 +61,6 @@ pub struct Gateway {
 /// What all attempts at one provider share.
 struct ProviderSide {
     connections: upstream::Connections,
-    /// Fields that go with every request: keys, versions, and what the operator adds.
-    credentials: Vec<(HeaderName, HeaderValue)>,
-    signer: Option<Signer>,
     attempts: AttemptCounters,
 }
 
@@ -96,8 +89,6 @@ impl Gateway {
                         connect_timeout: settings.timeouts.connect,
                         idle_timeout: pool.idle_timeout,
                     },
-                    credentials: credentials::fields(&provider.settings),
-                    signer: credentials::signer(&provider.settings),
                     attempts: metrics.attempts(&provider.name),
                 }
             })

@@ -165,14 +165,13 @@ impl Gateway {
         path: &str,
         body: &[u8],
     ) -> Result<(), Box<Failure>> {
-        let side = &self.upstreams[backend.provider.index];
-        for (name, value) in &side.credentials {
+        for (name, value) in backend.provider.fields() {
             // A client of the same format may need a newer version.
             if *name != heads::ANTHROPIC_VERSION || !head.headers.contains_key(name) {
                 head.insert_header(name, value).map_err(|_| unwritable())?;
             }
         }
-        let Some(signer) = &side.signer else {
+        let Some(signer) = backend.provider.signer() else {
             return Ok(());
         };
         let host = backend.host.to_str().unwrap_or_default();
