@@ -13,5 +13,5 @@ pub use listing::{Listed, models};
 pub use pages::{
     Page, backends, healthy_backends, openai_model, openai_models, ps, root, tags, version,
 };
-pub use service::{Accepting, AdminService};
+pub use service::{AdminService, Lifecycle, Stage};
 pub use services::{anthropic_model, anthropic_models, estimated_tokens, pulled, show};

@@ -14,15 +14,25 @@ use crate::admission::Dispatcher;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 
-/// Whether the process takes requests: false while it ends.
-pub type Accepting = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Clients are not listened to yet.
+    Starting,
+    Serving,
+    /// What is in flight goes on, and nothing else is to come.
+    Draining,
+}
+
+/// Tells where the process is in its life.
+pub type Lifecycle = Arc<dyn Fn() -> Stage + Send + Sync>;
 
 /// Answers the admin listener's requests.
 pub struct AdminService {
     pub fleet: Arc<Fleet>,
     pub dispatcher: Arc<Dispatcher>,
     pub metrics: Arc<Metrics>,
-    pub accepting: Accepting,
+    pub lifecycle: Lifecycle,
 }
 
 #[derive(Serialize)]
@@ -65,8 +75,10 @@ impl AdminService {
     }
 
     fn ready(&self) -> Page {
-        if !(self.accepting)() {
-            return self.health(503, "draining");
+        match (self.lifecycle)() {
+            Stage::Starting => return self.health(503, "starting"),
+            Stage::Draining => return self.health(503, "draining"),
+            Stage::Serving => {}
         }
         match pages::healthy_backends(&self.fleet) {
             0 => self.health(503, "no healthy backend"),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Stage};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::facts::Facts;
 use crate::fleet::Fleet;
@@ -106,20 +107,26 @@ pub(super) fn run(
     for service in fleet.services() {
         server.add_service(service);
     }
+    let listening = Arc::new(AtomicBool::new(false));
     let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
     if let Some(listener) = admin {
-        let accepting = Arc::clone(&drain);
+        let (listening, drain) = (Arc::clone(&listening), Arc::clone(&drain));
+        let lifecycle = move || match listening.load(Ordering::Acquire) {
+            false => Stage::Starting,
+            true if drain.draining() => Stage::Draining,
+            true => Stage::Serving,
+        };
         let service = AdminService {
             fleet,
             dispatcher,
             metrics,
-            accepting: Arc::new(move || !accepting.draining()),
+            lifecycle: Arc::new(lifecycle),
         };
         admin::serve(listener, service);
     }
     announce(clients.address, admin_address);
     let address = clients.address;
-    std::thread::spawn(move || notify_when_listening(address));
+    std::thread::spawn(move || notify_when_listening(address, &listening));
     let signals = Signals {
         drain,
         limit: settings.server.drain_timeout,
@@ -240,8 +247,8 @@ impl Listener {
     }
 }
 
-/// Tells systemd once clients are answered.
-fn notify_when_listening(address: SocketAddr) {
+/// Tells the admin listener and systemd once clients are answered.
+fn notify_when_listening(address: SocketAddr, listening: &AtomicBool) {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -251,6 +258,7 @@ fn notify_when_listening(address: SocketAddr) {
     while std::net::TcpStream::connect(local).is_err() {
         std::thread::sleep(Duration::from_millis(5));
     }
+    listening.store(true, Ordering::Release);
     info!("ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!("systemd was not told that the service is ready: {error}");

@@ -275,6 +275,39 @@ async fn health_answers_with_its_exit_code() {
     assert_eq!(health(admin, "/health").status.code(), Some(1));
 }
 
+/// Backends may be known before Pingora has bound the address of clients, above all those that need no probe; many
+/// processes on few cores show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_waits_for_the_listener_of_clients() {
+    let sim = Simulation::start(8, &["--dialect", "azure"]);
+    let config = Config::of(sim.servers.iter().map(|server| {
+        format!(
+            "{{ name: azure{0}, kind: azure, base_url: \"http://{server}\", api_key: sim-key, deployments: {{ a: gpt-4o }} }}",
+            server.port()
+        )
+    }));
+    let starting = (0..24).map(|_| {
+        let (mut command, folder) = Gateway::command(&config);
+        tokio::task::spawn_blocking(move || Gateway::begin(&mut command, folder))
+    });
+    let checks = starting.collect::<Vec<_>>().into_iter().map(|gateway| {
+        tokio::spawn(async move {
+            let gateway = gateway.await.unwrap();
+            eventually("it is ready", || async {
+                match get(gateway.admin, "/health/ready").await.status {
+                    200 => Ok(()),
+                    status => Err(status),
+                }
+            })
+            .await;
+            tokio::net::TcpStream::connect(gateway.address).await
+        })
+    });
+    for check in checks.collect::<Vec<_>>() {
+        check.await.unwrap().expect("it listens once it is ready");
+    }
+}
+
 #[tokio::test]
 async fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let folder = tempfile::tempdir().unwrap();

@@ -17,6 +17,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts a gateway; it listens when this returns, its backends may still be unknown.
     pub(crate) fn start(config: &Config) -> Self {
+        let (command, folder) = Self::command(config);
+        Self::launch(command, folder)
+    }
+
+    /// What starts a gateway, and the folder that it needs.
+    pub(crate) fn command(config: &Config) -> (std::process::Command, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("remuda.yaml");
         std::fs::write(&path, config.yaml()).unwrap();
@@ -24,21 +30,27 @@ impl Gateway {
         command.arg("serve").arg("-c").arg(&path);
         command.current_dir(folder.path());
         command.envs(config.environment.iter().cloned());
-        Self::launch(command, folder)
+        (command, folder)
     }
 
     /// Starts a gateway by a command of the test's own; `folder` lives as long as it.
     pub(crate) fn launch(mut command: std::process::Command, folder: tempfile::TempDir) -> Self {
-        let process = Process::start("remuda serve", &mut command);
+        let gateway = Self::begin(&mut command, folder);
+        gateway.process.wait_for("that it is ready", |line| {
+            let text = line.trim_end().ends_with(" ready");
+            (text || line.contains(r#""message":"ready""#)).then_some(())
+        });
+        gateway
+    }
+
+    /// Starts a gateway of which only the addresses are known when this returns.
+    pub(crate) fn begin(command: &mut std::process::Command, folder: tempfile::TempDir) -> Self {
+        let process = Process::start("remuda serve", command);
         let address = process.wait_for("where it listens", |line| {
             after(line, "listening on http://")
         });
         let admin = process.wait_for("where its admin listens", |line| {
             after(line, "admin on http://")
-        });
-        process.wait_for("that it is ready", |line| {
-            let text = line.trim_end().ends_with(" ready");
-            (text || line.contains(r#""message":"ready""#)).then_some(())
         });
         Self {
             address,
