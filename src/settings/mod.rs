@@ -1,0 +1,31 @@
+//! The configuration as used: checked values with their defaults filled in, shared by all floors.
+//!
+//! `config/` reads what people write and makes these.
+
+mod monitoring;
+mod provider;
+mod queue;
+mod routing;
+mod server;
+mod timeouts;
+
+pub use self::monitoring::{LogFormat, Monitoring};
+pub use self::provider::{
+    Aws, Azure, ChatApi, Placement, Pool, PortRange, Provider, ProviderKind, SamplingFields,
+    Secret, SelectorKind, StaticBackend,
+};
+pub use self::queue::{Queue, WhenUnhealthy};
+pub use self::routing::{Fidelity, ReasoningField, Routing};
+pub use self::server::{Forwarded, Server};
+pub use self::timeouts::Timeouts;
+
+/// Everything that one running gateway needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub server: Server,
+    pub providers: Vec<Provider>,
+    pub routing: Routing,
+    pub timeouts: Timeouts,
+    pub queue: Queue,
+    pub monitoring: Monitoring,
+}

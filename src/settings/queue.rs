@@ -1,0 +1,39 @@
+//! Where requests wait for a slot.
+
+use std::time::Duration;
+
+/// Where requests wait for a slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queue {
+    /// Requests in flight over all providers (default 1,000); 0 is no limit.
+    pub max_concurrent: usize,
+    /// Requests that may wait (default 1,000); more are 503.
+    pub size: usize,
+    /// How long a request may wait (default 60 s; with the port-range environment 3600 s).
+    pub timeout: Duration,
+    /// After this a waiter goes before all others, whatever they have loaded (default 30 s).
+    pub ageing: Duration,
+    /// What happens to a request while no backend is healthy.
+    pub when_unhealthy: WhenUnhealthy,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            max_concurrent: 1000,
+            size: 1000,
+            timeout: Duration::from_secs(60),
+            ageing: Duration::from_secs(30),
+            when_unhealthy: WhenUnhealthy::Wait,
+        }
+    }
+}
+
+/// What happens to a request while no backend is healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnhealthy {
+    /// Wait for one, up to the queue's timeout (default).
+    Wait,
+    /// 503 at once.
+    Refuse,
+}

@@ -1,0 +1,78 @@
+//! Listeners, and what a client may send through them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Listeners and what a client may send through them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where clients connect (default `0.0.0.0:11434`).
+    pub listen: SocketAddr,
+    /// Metrics and health (default `127.0.0.1:11435`); `None` when switched off.
+    pub admin: Option<SocketAddr>,
+    /// Bytes of a request body (default 64 MiB); more is 413.
+    pub max_body: usize,
+    /// Bytes of all large request bodies together, held until their answers begin (default 1 GiB); more is 503.
+    pub max_buffered: usize,
+    /// Bytes of a request head (default 64 KiB); more is 431.
+    pub max_header: usize,
+    /// From the first byte of a request head to its last (default 10 s).
+    pub header_timeout: Duration,
+    /// Between two pieces of a request body (default 30 s).
+    pub body_timeout: Duration,
+    /// An idle client connection is closed after this (default 75 s).
+    pub keepalive_timeout: Duration,
+    /// Open client connections (default 10,000); more are answered 503 and closed.
+    pub max_connections: usize,
+    /// Requests in flight per client address; 0 is no limit (default).
+    pub max_in_flight_per_client: usize,
+    /// Worker threads (default: one a core).
+    pub threads: usize,
+    /// Whether idle workers take tasks from busy ones (default false: measured faster).
+    pub work_stealing: bool,
+    /// On SIGTERM, how long open streams may go on (default 30 s).
+    pub drain_timeout: Duration,
+    /// Whether answers carry `X-Remuda-Backend` and `X-Remuda-Attempts` (default false).
+    pub expose_backend: bool,
+    /// Refuse `stream: true` and take an absent `stream` as false (default false).
+    pub reject_streaming: bool,
+    /// Allow pull, push, create, copy, delete and blobs (default false).
+    pub manage: bool,
+    /// What happens to `X-Forwarded-*` and `Forwarded` (default `append`).
+    pub forwarded: Forwarded,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
+            admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
+            max_body: 64 << 20,
+            max_buffered: 1 << 30,
+            max_header: 64 << 10,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(75),
+            max_connections: 10_000,
+            max_in_flight_per_client: 0,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            work_stealing: false,
+            drain_timeout: Duration::from_secs(30),
+            expose_backend: false,
+            reject_streaming: false,
+            manage: false,
+            forwarded: Forwarded::Append,
+        }
+    }
+}
+
+/// What the gateway does to `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Keep what came and add the client's address.
+    Append,
+    /// Drop what came and state the client's address.
+    Replace,
+    /// Drop what came and say nothing.
+    Off,
+}
