@@ -14,6 +14,7 @@ pub mod ids;
 pub mod ir;
 pub mod metrics;
 pub mod proxy;
+pub mod routing;
 pub mod settings;
 pub mod sim;
 pub mod translate;

@@ -1,0 +1,5 @@
+//! Which providers may serve a request, and in which order.
+
+mod plan;
+
+pub use plan::{Plan, Step, StepModel};

@@ -1,0 +1,35 @@
+//! What a request may be tried on, in order.
+
+use std::sync::Arc;
+
+use crate::ids::ModelId;
+
+/// The candidates of one request: steps that are tried one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Never empty. Most plans have one.
+    pub steps: Vec<Step>,
+    /// For metrics and accounting: the model as the first step's provider lists it, if it does.
+    pub model: Option<ModelId>,
+}
+
+/// Providers that are as good as each other for a request: the scheduler takes whichever has a slot first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub model: StepModel,
+    /// Positions of the providers in the configuration, without repetition; empty: any provider that has the model.
+    pub providers: Vec<usize>,
+    /// Not to be waited for while an earlier step may serve: `fallback_only` providers and overflow.
+    pub reserve: bool,
+}
+
+/// Under which name a step's providers serve the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepModel {
+    /// A model that backends list: each knows its own name for it.
+    Listed(ModelId),
+    /// A model that no backend lists, by the provider's own name for it: the provider knows better.
+    Named(Arc<str>),
+    /// A listed model, asked for by a name of the provider's own that is not the listed one.
+    ListedAs(ModelId, Arc<str>),
+}
