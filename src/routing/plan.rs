@@ -1,6 +1,7 @@
 //! What a request may be tried on, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::ModelId;
 
@@ -19,8 +20,11 @@ pub struct Step {
     pub model: StepModel,
     /// Positions of the providers in the configuration, without repetition; empty: any provider that has the model.
     pub providers: Vec<usize>,
-    /// Not to be waited for while an earlier step may serve: `fallback_only` providers and overflow.
+    /// Not to be taken while an earlier step may serve: `fallback_only` providers and overflow.
     pub reserve: bool,
+    /// How long the steps before may be waited for until this one is taken too. `None`: `routing.slot_wait`; for a
+    /// reserve, until they are unhealthy, unavailable or exhausted.
+    pub max_wait: Option<Duration>,
 }
 
 /// Under which name a step's providers serve the request.
