@@ -311,6 +311,15 @@ pub(super) fn frame(
     Ok(())
 }
 
+/// States that the body has `length` bytes, in place of whatever marked its end.
+///
+/// # Errors
+/// Never in practice; the field is a number.
+pub(super) fn state_length(head: &mut ResponseHeader, length: usize) -> pingora::Result<()> {
+    head.remove_header(&header::TRANSFER_ENCODING);
+    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

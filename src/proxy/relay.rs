@@ -60,11 +60,15 @@ impl Gateway {
         mut answer: Box<Answer>,
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
-        let head = self
+        let mut head = self
             .answer_head(&answer, ctx, framing)
             .map_err(|_| Stop::Broken)?;
         self.count_dropped(ctx, &answer);
         let unit = answer.reader.unit(job.operation);
+        if answer.ending == Some(Ending::Complete) && unit == Unit::Body {
+            // Nothing is to come any more: the answer leaves in one write.
+            heads::state_length(&mut head, answer.begun.len()).map_err(|_| Stop::Broken)?;
+        }
         ctx.outcome.status = head.status.as_u16();
         client::write_head(client, head).await?;
         let mut outgoing = Outgoing::new(unit);
