@@ -76,6 +76,15 @@ impl AttemptOutcome {
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
+
+    /// Whether it speaks against the provider: a refusal is about the request, and a client may leave for any reason.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        !matches!(
+            self,
+            AttemptOutcome::Ok | AttemptOutcome::Refused | AttemptOutcome::ClientGone
+        )
+    }
 }
 
 /// What identifies the series that one request records to.
@@ -87,6 +96,18 @@ pub struct SeriesKey {
     pub provider: u16,
     /// The route as in the route table.
     pub route: &'static str,
+}
+
+/// What has been asked of a provider for one model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelUsage {
+    /// The model's id in the fleet; `u32::MAX` for what is no known model.
+    pub model: u32,
+    pub requests: u64,
+    /// All of them together, from each request's head to the end of its answer.
+    pub seconds: f64,
+    pub input_tokens: f64,
+    pub output_tokens: f64,
 }
 
 /// Resolved instruments for one model, provider and route.
@@ -406,6 +427,31 @@ impl Metrics {
         }
     }
 
+    /// What has been asked of the provider at that index of the configuration, by model; in no order.
+    pub fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
+        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: AHashMap<u32, ModelUsage> = AHashMap::new();
+        for (key, series) in all.iter().filter(|(key, _)| key.provider == provider) {
+            // Observed once for each request that was to run a model, and for no other.
+            let requests = series.queue_wait.get_sample_count();
+            if requests == 0 {
+                continue;
+            }
+            let usage = found.entry(key.model).or_insert(ModelUsage {
+                model: key.model,
+                requests: 0,
+                seconds: 0.0,
+                input_tokens: 0.0,
+                output_tokens: 0.0,
+            });
+            usage.requests += requests;
+            usage.seconds += series.duration.get_sample_sum();
+            usage.input_tokens += series.input_tokens.get_sample_sum();
+            usage.output_tokens += series.output_tokens.get_sample_sum();
+        }
+        found.into_values().collect()
+    }
+
     /// Resolved attempt counters of one provider, by outcome.
     #[must_use]
     pub fn attempts(&self, provider: &str) -> AttemptCounters {
@@ -432,6 +478,12 @@ impl AttemptCounters {
     /// Counts one attempt.
     pub fn count(&self, outcome: AttemptOutcome) {
         self.0[outcome as usize].inc();
+    }
+
+    /// Attempts so far, by how they ended.
+    pub fn counts(&self) -> impl Iterator<Item = (AttemptOutcome, u64)> {
+        let outcomes = AttemptOutcome::ALL.into_iter().zip(&self.0);
+        outcomes.map(|((outcome, _), counter)| (outcome, counter.get()))
     }
 }
 

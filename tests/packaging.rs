@@ -190,76 +190,313 @@ fn the_image_runs_unprivileged_and_checks_itself() {
     assert!(admin.ip().is_loopback() && admin.port() == 11435, "{admin}");
 }
 
+/// A compose file, the gateway's configuration in it, and what its container has.
+struct Stack {
+    compose: Value,
+    config: String,
+}
+
+impl Stack {
+    fn read(path: &str) -> Self {
+        let compose = yaml(path);
+        let config = &compose["configs"]["remuda"];
+        let config = match config["content"].as_str() {
+            // Compose's escape of its own variables.
+            Some(content) => content.replace("$$", "$"),
+            None => beside(config["file"].as_str().unwrap()),
+        };
+        Self { compose, config }
+    }
+
+    fn gateway(&self) -> &Value {
+        &self.compose["services"]["remuda"]
+    }
+
+    /// What the gateway makes of its configuration, with the secrets of its container.
+    fn effective(&self) -> Value {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("remuda.yaml"), &self.config).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_remuda"));
+        check.env_clear().current_dir(directory.path());
+        for (name, value) in self.gateway()["environment"].as_mapping().unwrap() {
+            let secret = value
+                .as_str()
+                .unwrap()
+                .strip_prefix("/run/secrets/")
+                .unwrap();
+            let file = directory.path().join(secret);
+            fs::write(&file, format!("key-of-{secret}\n")).unwrap();
+            check.env(name.as_str().unwrap(), file);
+        }
+        let effective = succeed(check.args(["check", "-c", "remuda.yaml"]));
+        serde_yaml::from_str(&effective).unwrap()
+    }
+}
+
+/// A file that is named relative to `conf/`.
+fn beside(name: &str) -> String {
+    text(&format!("conf/{}", name.strip_prefix("./").unwrap()))
+}
+
+/// Every list of names in the services that stands for entries of one of the file's own sections.
+fn used<'a>(compose: &'a Value, section: &'a str) -> impl Iterator<Item = &'a str> {
+    let services = compose["services"].as_mapping().unwrap().values();
+    services
+        .flat_map(move |service| service[section].as_sequence().into_iter().flatten())
+        .map(|entry| entry.as_str().or(entry["source"].as_str()).unwrap())
+}
+
+const STACKS: [&str; 2] = ["conf/docker-compose.yml", "conf/docker-compose.swarm.yml"];
+
 #[test]
-fn the_compose_file_is_whole() {
-    let compose = yaml("conf/docker-compose.yml");
-    let services = compose["services"].as_mapping().unwrap();
+fn stacks_name_only_what_they_declare() {
+    for path in STACKS {
+        let compose = yaml(path);
+        for section in ["secrets", "configs"] {
+            let declared = compose[section].as_mapping().unwrap();
+            for name in used(&compose, section) {
+                assert!(declared.contains_key(name), "{path}: {section} {name}");
+            }
+            for (name, entry) in declared {
+                let name = name.as_str().unwrap();
+                assert!(
+                    used(&compose, section).any(|used| used == name),
+                    "{path}: {name}"
+                );
+                if let Some(file) = entry["file"].as_str().filter(|file| !file.contains("${")) {
+                    assert!(!beside(file).is_empty(), "{path}: {file}");
+                }
+            }
+        }
+        for volume in used(&compose, "volumes") {
+            let source = volume.split(':').next().unwrap();
+            let known = match source.strip_prefix("./") {
+                Some(_) => !beside(source).is_empty(),
+                None => compose["volumes"]
+                    .as_mapping()
+                    .unwrap()
+                    .contains_key(source),
+            };
+            assert!(known, "{path}: {source}");
+        }
+    }
+}
+
+#[test]
+fn secrets_reach_the_gateway_as_files() {
+    for path in STACKS {
+        let stack = Stack::read(path);
+        let secrets: Vec<&str> = used(&stack.compose, "secrets").collect();
+        let environment = stack.gateway()["environment"].as_mapping().unwrap();
+        for (name, value) in environment {
+            assert!(
+                name.as_str().unwrap().ends_with("_FILE"),
+                "{path}: {name:?}"
+            );
+            let secret = value
+                .as_str()
+                .unwrap()
+                .strip_prefix("/run/secrets/")
+                .unwrap();
+            assert!(secrets.contains(&secret), "{path}: {secret}");
+        }
+        let effective = stack.effective();
+        for provider in effective["providers"].as_sequence().unwrap() {
+            let hosted = provider["kind"] != "ollama";
+            assert_eq!(
+                provider["api_key"].is_string(),
+                hosted,
+                "{path}: {provider:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_a_key_the_compose_file_starts_all_the_same() {
+    let stack = Stack::read("conf/docker-compose.yml");
+    let secret = stack.compose["secrets"]["openai_api_key"]["file"]
+        .as_str()
+        .unwrap();
+    assert_eq!(secret, "${OPENAI_KEY:-/dev/null}");
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("remuda.yaml");
-    fs::write(
-        &file,
-        compose["configs"]["remuda"]["content"].as_str().unwrap(),
-    )
-    .unwrap();
-    let effective = succeed(
+    fs::write(directory.path().join("remuda.yaml"), &stack.config).unwrap();
+    succeed(
         Command::new(env!("CARGO_BIN_EXE_remuda"))
             .env_clear()
+            .env("OPENAI_API_KEY_FILE", "/dev/null")
             .current_dir(directory.path())
             .args(["check", "-c", "remuda.yaml"]),
     );
-    let effective: Value = serde_yaml::from_str(&effective).unwrap();
+}
+
+fn bytes(value: &Value) -> u64 {
+    let text = value.as_str().unwrap();
+    // Compose's units are powers of two.
+    let size: bytesize::ByteSize = format!("{text}iB").parse().unwrap();
+    size.as_u64()
+}
+
+#[test]
+fn limits_leave_room_for_what_the_gateway_may_hold() {
+    for path in STACKS {
+        let stack = Stack::read(path);
+        let effective = stack.effective();
+        let limits = &stack.gateway()["deploy"]["resources"]["limits"];
+        let held = effective["server"]["max_buffered"].as_str().unwrap();
+        let held: bytesize::ByteSize = held.parse().unwrap();
+        assert!(bytes(&limits["memory"]) >= 2 * held.as_u64(), "{path}");
+        let grace = stack.gateway()["stop_grace_period"].as_str().unwrap();
+        let drain = effective["server"]["drain_timeout"].as_str().unwrap();
+        let [grace, drain] = [grace, drain].map(|text| humantime::parse_duration(text).unwrap());
+        assert!(
+            grace >= drain + Duration::from_secs(10),
+            "{path}: {grace:?} {drain:?}"
+        );
+        let files = stack.gateway()["ulimits"]["nofile"].as_u64().unwrap();
+        let connections = effective["server"]["max_connections"].as_u64().unwrap();
+        assert!(files > 2 * connections, "{path}: {files}");
+    }
+}
+
+#[test]
+fn stacks_ask_the_gateway_for_its_health() {
+    for path in STACKS {
+        let stack = Stack::read(path);
+        let admin = stack.effective()["server"]["admin"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let (host, port) = admin.rsplit_once(':').unwrap();
+        assert_eq!(host, "0.0.0.0", "Prometheus is in another container");
+        let test = stack.gateway()["healthcheck"]["test"]
+            .as_sequence()
+            .unwrap();
+        let words: Vec<&str> = test.iter().map(|word| word.as_str().unwrap()).collect();
+        let url = format!("http://127.0.0.1:{port}/health/live");
+        assert_eq!(words, ["CMD", "remuda", "health", "--url", &url], "{path}");
+        // No port of the admin listener leaves the stack.
+        for published in stack.gateway()["ports"].as_sequence().unwrap() {
+            let target = match published.as_str() {
+                Some(text) => text.rsplit(':').next().unwrap().to_owned(),
+                None => published["target"].as_u64().unwrap().to_string(),
+            };
+            assert_eq!(target, "11434", "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_s_backends_are_its_services() {
+    let stack = Stack::read("conf/docker-compose.yml");
+    let services = stack.compose["services"].as_mapping().unwrap();
+    let effective = stack.effective();
     for backend in effective["providers"][0]["backends"].as_sequence().unwrap() {
         let url = backend["url"].as_str().or(backend.as_str()).unwrap();
         let (host, port) = url.trim_start_matches("http://").split_once(':').unwrap();
         assert!(services.contains_key(host), "{host}");
         assert_eq!(port, "11434");
     }
-    let gateway = &services["remuda"];
-    assert_eq!(gateway["ports"][0], "11434:11434");
-    assert!(
-        repository("conf")
-            .join(gateway["build"].as_str().unwrap())
-            .join("Dockerfile")
-            .exists()
-    );
-    for (name, service) in services {
-        for volume in service["volumes"].as_sequence().into_iter().flatten() {
-            let source = volume.as_str().unwrap().split(':').next().unwrap();
-            let known = match source.strip_prefix("./") {
-                Some(file) => repository("conf").join(file).exists(),
-                None => compose["volumes"]
-                    .as_mapping()
-                    .unwrap()
-                    .contains_key(source),
-            };
-            assert!(known, "{name:?}: {source}");
-        }
+    let build = stack.gateway()["build"].as_str().unwrap();
+    assert!(repository("conf").join(build).join("Dockerfile").exists());
+}
+
+#[test]
+fn the_swarm_replaces_gateways_one_by_one_and_never_leaves_none() {
+    let stack = Stack::read("conf/docker-compose.swarm.yml");
+    let deploy = &stack.gateway()["deploy"];
+    assert!(deploy["replicas"].as_u64().unwrap() > 1);
+    for config in ["update_config", "rollback_config"] {
+        assert_eq!(deploy[config]["parallelism"], 1, "{config}");
+        assert_eq!(deploy[config]["order"], "start-first", "{config}");
+    }
+    assert_eq!(deploy["update_config"]["failure_action"], "rollback");
+    // The one that is started first needs a place.
+    assert!(deploy["placement"]["max_replicas_per_node"].is_null());
+    for (name, secret) in stack.compose["secrets"].as_mapping().unwrap() {
+        assert_eq!(secret["external"], true, "{name:?}");
     }
 }
 
 #[test]
 fn prometheus_finds_the_admin_listener() {
+    let admin = settings::Server::default().admin.unwrap().port();
     let target =
         &yaml("conf/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"][0];
     let (host, port) = target.as_str().unwrap().split_once(':').unwrap();
-    assert!(
-        yaml("conf/docker-compose.yml")["services"]
-            .as_mapping()
-            .unwrap()
-            .contains_key(host)
-    );
-    assert_eq!(
-        port,
-        settings::Server::default()
-            .admin
-            .unwrap()
-            .port()
-            .to_string()
-    );
-    if installed("promtool") {
-        let file = repository("conf/prometheus.yml");
-        succeed(Command::new("promtool").args(["check", "config"]).arg(file));
+    let services = |path: &str| yaml(path)["services"].as_mapping().unwrap().clone();
+    assert!(services(STACKS[0]).contains_key(host));
+    assert_eq!(port, admin.to_string());
+    let swarm = yaml("conf/prometheus.swarm.yml");
+    let tasks = &swarm["scrape_configs"][0]["dns_sd_configs"][0];
+    let service = tasks["names"][0]
+        .as_str()
+        .unwrap()
+        .strip_prefix("tasks.")
+        .unwrap();
+    assert!(services(STACKS[1]).contains_key(service));
+    assert_eq!(tasks["port"], admin);
+    for file in ["conf/prometheus.yml", "conf/prometheus.swarm.yml"] {
+        assert_eq!(yaml(file)["rule_files"][0], "prometheus-alerts.yml");
+        // The alerts that ask for a job ask for this one.
+        assert_eq!(yaml(file)["scrape_configs"][0]["job_name"], "remuda");
+        if installed("promtool") {
+            succeed(
+                Command::new("promtool")
+                    .args(["check", "config"])
+                    .arg(repository(file)),
+            );
+        }
     }
+}
+
+/// The names of the alerts, and whether each says what happened and what to do.
+fn alerts() -> Vec<String> {
+    let rules = yaml("conf/prometheus-alerts.yml");
+    let groups = rules["groups"].as_sequence().unwrap();
+    let alerts = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_sequence().unwrap());
+    let name = |alert: &Value| {
+        let name = alert["alert"].as_str().unwrap();
+        for text in ["summary", "description"] {
+            assert!(alert["annotations"][text].is_string(), "{name}: {text}");
+        }
+        let severity = alert["labels"]["severity"].as_str().unwrap();
+        assert!(["warning", "critical"].contains(&severity), "{name}");
+        name.to_owned()
+    };
+    alerts.map(name).collect()
+}
+
+#[test]
+fn every_alert_has_a_test() {
+    let tests = yaml("tests/packaging/alerts.yml");
+    let expected = &tests["tests"][0]["promql_expr_test"][0]["exp_samples"];
+    let expected: Vec<&str> = expected
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|sample| sample["labels"].as_str().unwrap())
+        .collect();
+    for alert in alerts() {
+        let tested = format!("alertname=\"{alert}\"");
+        assert!(
+            expected.iter().any(|labels| labels.contains(&tested)),
+            "{alert}"
+        );
+    }
+}
+
+#[test]
+fn alerts_fire_where_there_is_trouble_and_nowhere_else() {
+    if !installed("promtool") {
+        return;
+    }
+    let rules = repository("conf/prometheus-alerts.yml");
+    succeed(Command::new("promtool").args(["check", "rules"]).arg(rules));
+    let tests = repository("tests/packaging/alerts.yml");
+    succeed(Command::new("promtool").args(["test", "rules"]).arg(tests));
 }
 
 /// A machine with nothing but these tools, and `remuda.sh` on it.

@@ -2,16 +2,18 @@
 //! fleet as a whole. Pure functions of snapshots; `service` puts them on the admin listener.
 
 mod gauges;
+mod health;
 mod hosted;
+mod introspection;
 mod listing;
 mod pages;
+mod providers;
 mod service;
 mod services;
 
 pub use gauges::refresh;
+pub use introspection::{Introspection, Lifecycle, Place, Stage};
 pub use listing::{Listed, models};
-pub use pages::{
-    Page, backends, healthy_backends, openai_model, openai_models, ps, root, tags, version,
-};
-pub use service::{AdminService, Lifecycle, Stage};
+pub use pages::{Page, openai_model, openai_models, ps, root, tags, version};
+pub use service::AdminService;
 pub use services::{anthropic_model, anthropic_models, estimated_tokens, pulled, show};

@@ -7,7 +7,7 @@ use super::hosted;
 use super::listing::{self, Listed};
 use crate::dialect::ollama;
 use crate::facts::Facts;
-use crate::fleet::{Backend, Fleet};
+use crate::fleet::{Backend, Fleet, Provider};
 use crate::settings::Routing;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -106,6 +106,20 @@ pub fn tags(fleet: &Fleet, facts: &Facts, routing: &Routing) -> Page {
     Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
 }
 
+/// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
+pub(super) fn tags_of(fleet: &Fleet, facts: &Facts, provider: &Provider) -> Page {
+    let backends = listing::healthy(fleet);
+    let mine = backends
+        .iter()
+        .filter(|(backend, _)| backend.provider.index == provider.index);
+    let on_servers =
+        mine.flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry));
+    let mut models = listing::models(fleet);
+    models.retain(|model| model.provider == provider.name);
+    let hosted = hosted::rows(&models, facts);
+    Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
+}
+
 #[derive(Serialize)]
 struct OpenAiModel<'a> {
     id: &'a str,
@@ -168,7 +182,7 @@ pub fn ps(fleet: &Fleet, expose: bool) -> Page {
 }
 
 /// Number of healthy backends.
-pub fn healthy_backends(fleet: &Fleet) -> usize {
+pub(super) fn healthy_backends(fleet: &Fleet) -> usize {
     fleet
         .snapshot()
         .iter()
@@ -178,7 +192,7 @@ pub fn healthy_backends(fleet: &Fleet) -> usize {
 
 /// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read.
-pub fn backends(fleet: &Fleet) -> Page {
+pub(super) fn backends(fleet: &Fleet) -> Page {
     #[derive(Serialize)]
     struct Listing {
         backends: Vec<Row>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -20,7 +20,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
-use crate::admin::{AdminService, Stage};
+use crate::admin::{AdminService, Introspection, Lifecycle, Stage};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::facts::Facts;
 use crate::fleet::Fleet;
@@ -93,13 +93,23 @@ pub(super) fn run(
     let drain = Arc::new(Drain::default());
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
+    let listening = Arc::new(AtomicBool::new(false));
+    let introspection = Arc::new(Introspection {
+        settings: Arc::clone(&settings),
+        fleet: Arc::clone(&fleet),
+        dispatcher: Arc::clone(&dispatcher),
+        metrics: Arc::clone(&metrics),
+        facts,
+        lifecycle: lifecycle(&listening, &drain),
+        started: Instant::now(),
+    });
     let gateway = Gateway::new(
         Arc::clone(&settings),
         Arc::clone(&fleet),
-        Arc::clone(&dispatcher),
+        dispatcher,
         Arc::clone(&metrics),
         Arc::clone(&drain),
-        facts,
+        Arc::clone(&introspection),
     );
     server.add_service(client_service(
         &server, gateway, &settings, &clients, &metrics,
@@ -107,22 +117,9 @@ pub(super) fn run(
     for service in fleet.services() {
         server.add_service(service);
     }
-    let listening = Arc::new(AtomicBool::new(false));
     let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
     if let Some(listener) = admin {
-        let (listening, drain) = (Arc::clone(&listening), Arc::clone(&drain));
-        let lifecycle = move || match listening.load(Ordering::Acquire) {
-            false => Stage::Starting,
-            true if drain.draining() => Stage::Draining,
-            true => Stage::Serving,
-        };
-        let service = AdminService {
-            fleet,
-            dispatcher,
-            metrics,
-            lifecycle: Arc::new(lifecycle),
-        };
-        admin::serve(listener, service);
+        admin::serve(listener, AdminService(introspection));
     }
     announce(clients.address, admin_address);
     let address = clients.address;
@@ -136,6 +133,15 @@ pub(super) fn run(
     });
     drop(clients);
     Ok(())
+}
+
+fn lifecycle(listening: &Arc<AtomicBool>, drain: &Arc<Drain>) -> Lifecycle {
+    let (listening, drain) = (Arc::clone(listening), Arc::clone(drain));
+    Arc::new(move || match listening.load(Ordering::Acquire) {
+        false => Stage::Starting,
+        true if drain.draining() => Stage::Draining,
+        true => Stage::Serving,
+    })
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {

@@ -28,6 +28,7 @@ pub(super) struct File {
 /// Every known key, as `known::check` wants it.
 pub(super) fn template() -> Value {
     let file = File {
+        server: Server::template(),
         providers: vec![Some(Provider::template())],
         routing: Routing::template(),
         ..File::default()

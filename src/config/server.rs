@@ -11,7 +11,7 @@ use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Whole};
 use super::size::Size;
-use crate::settings::{self, Forwarded};
+use crate::settings::{self, Forwarded, HealthStatus, PublicPage};
 
 /// Pingora reads no request head beyond this (`MAX_HEADER_SIZE`).
 const MAX_HEADER: usize = (1 << 20) - 1;
@@ -38,6 +38,8 @@ pub(super) struct Server {
     reject_streaming: Field<bool>,
     manage: Field<bool>,
     forwarded: Field<Forwarded>,
+    public: Option<Vec<Field<PublicPage>>>,
+    health_status: Field<HealthStatus>,
 }
 
 impl Choice for Forwarded {
@@ -48,9 +50,37 @@ impl Choice for Forwarded {
     ];
 }
 
+impl Choice for PublicPage {
+    const NAMES: &'static [(&'static str, PublicPage)] = &[
+        ("health", PublicPage::Health),
+        ("providers", PublicPage::Providers),
+        ("tags", PublicPage::Tags),
+        ("backends", PublicPage::Backends),
+        ("metrics", PublicPage::Metrics),
+    ];
+}
+
+impl Choice for HealthStatus {
+    const NAMES: &'static [(&'static str, HealthStatus)] =
+        &[("states", HealthStatus::States), ("ok", HealthStatus::Ok)];
+}
+
 impl Server {
+    pub(super) fn template() -> Server {
+        Server {
+            public: Some(vec![Field::Absent]),
+            ..Server::default()
+        }
+    }
+
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Server {
         let default = settings::Server::default();
+        let public = self.public.map(|pages| {
+            let mut list = at.section("public");
+            let pages = pages.into_iter().enumerate();
+            let pages = pages.filter_map(|(index, page)| list.stated_item(index, page));
+            pages.collect()
+        });
         let listen = match self.listen {
             Field::Absent => listen_from_environment(&mut at, default.listen),
             field => at.stated("listen", field).unwrap_or(default.listen),
@@ -114,6 +144,10 @@ impl Server {
             forwarded: at
                 .stated("forwarded", self.forwarded)
                 .unwrap_or(default.forwarded),
+            public: public.unwrap_or(default.public),
+            health_status: at
+                .stated("health_status", self.health_status)
+                .unwrap_or(default.health_status),
         }
     }
 }
@@ -155,6 +189,8 @@ impl From<&settings::Server> for Server {
             reject_streaming: used.reject_streaming.into(),
             manage: used.manage.into(),
             forwarded: used.forwarded.into(),
+            public: Some(used.public.iter().map(|page| (*page).into()).collect()),
+            health_status: used.health_status.into(),
         }
     }
 }

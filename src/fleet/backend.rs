@@ -150,6 +150,12 @@ impl Backend {
         self.inventory.load_full()
     }
 
+    /// When the last good probe was; `None` before there was one.
+    pub fn seen(&self) -> Option<Instant> {
+        let known = self.vitals().known();
+        known.then(|| self.inventory.load().probed_at)
+    }
+
     /// Whether the last good probe found the model on its disk.
     pub fn has(&self, model: ModelId) -> bool {
         self.inventory.load().has(model)

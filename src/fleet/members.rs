@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
@@ -124,6 +124,7 @@ impl Members {
         backend.go();
         self.change(|backends| backends.retain(|member| member.id != backend.id));
         self.tell(|observer| observer.left(backend.id));
+        self.note_health(&backend.provider);
     }
 
     /// A good probe that began when the backend had seen `failures`.
@@ -139,6 +140,7 @@ impl Members {
         self.tell(|observer| observer.probed(backend, &inventory));
         backend.publish(&vitals);
         if !was_healthy {
+            self.note_health(&backend.provider);
             log::info!(
                 "{backend:?} is healthy, with {} models",
                 inventory.models.len() + inventory.offers().len()
@@ -160,6 +162,7 @@ impl Members {
         if ejected && !backend.gone() {
             log::warn!("{backend:?} is unhealthy: {miss}");
             self.tell(|observer| observer.unhealthy(backend.id));
+            self.note_health(&backend.provider);
         }
     }
 
@@ -167,6 +170,7 @@ impl Members {
     pub(super) fn report(&self, backend: &Backend, outcome: Outcome) -> Option<u32> {
         if let Outcome::Served { response_time } = outcome {
             backend.observe(response_time, Instant::now());
+            backend.provider.statistics.answered(response_time);
             return None;
         }
         // One request that a service fails says nothing about the millions that it serves.
@@ -180,8 +184,22 @@ impl Members {
         if ejected.is_some() && !backend.gone() {
             log::warn!("{backend:?} is unhealthy: {outcome}");
             self.tell(|observer| observer.unhealthy(backend.id));
+            self.note_health(&backend.provider);
         }
         ejected
+    }
+
+    /// Enters how much of the provider is there into its history.
+    fn note_health(&self, provider: &Provider) {
+        provider.statistics.health(SystemTime::now(), || {
+            let all = self.now.load();
+            let mine = all
+                .iter()
+                .filter(|backend| backend.provider.index == provider.index);
+            mine.fold((0, 0), |(healthy, backends), backend| {
+                (healthy + usize::from(backend.healthy()), backends + 1)
+            })
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Backend>>)) {

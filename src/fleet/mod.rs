@@ -26,6 +26,7 @@ mod ranked;
 mod resolve;
 mod selector;
 mod settling;
+mod statistics;
 mod vitals;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use self::offers::Offer;
 pub use self::peak_ewma::PeakEwma;
 pub use self::provider::{Origin, Provider};
 pub use self::selector::{Load, SELECTORS, Selector, Standing};
+pub use self::statistics::{Change, Recent, ResponseTimes, Statistics};
 
 use self::discovery::Discovery;
 use self::health::{Checkup, MemberCheck, Recovery};

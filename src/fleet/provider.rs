@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderValue};
@@ -14,7 +14,7 @@ use crate::dialect::bedrock::sign::Signer;
 use crate::settings::{self, ProviderKind, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
-use super::{Endpoint, FleetError, Selector, authorities, control, credentials};
+use super::{Endpoint, FleetError, Selector, Statistics, authorities, control, credentials};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -29,6 +29,7 @@ pub struct Provider {
     /// Where its models are listed, if that is not where they are served.
     pub(super) control: Option<StaticBackend>,
     signer: Option<Signer>,
+    pub statistics: Statistics,
     pub(super) complaints: Complaints,
     connect_timeout: Duration,
     fields: HeaderMap,
@@ -82,6 +83,7 @@ impl Provider {
             settings: settings.clone(),
             control: control.filter(|_| settings.kind == ProviderKind::Bedrock),
             signer: control::signer(settings),
+            statistics: Statistics::new(Instant::now()),
             complaints: Complaints::default(),
             connect_timeout: timeouts.connect,
             fields: credentials::fields(settings).map_err(|_| FleetError::BadKey {

@@ -119,7 +119,7 @@ pub(super) fn operation(session: &Session) -> Result<Operation, Failure> {
 }
 
 /// A path as an error may repeat it.
-fn shown(path: &str) -> &str {
+pub(super) fn shown(path: &str) -> &str {
     let end = path
         .char_indices()
         .nth(200)

@@ -38,7 +38,10 @@ impl Gateway {
         framing: &Framing,
     ) -> Result<(), Stop> {
         let _share = self.share_of(ctx)?;
-        if let Some((route, answer)) = self.compatibility_endpoint(session) {
+        let place = self
+            .place(session)
+            .map_err(|failure| closing_with_body(session, failure))?;
+        if let Some((route, answer)) = place {
             ctx.inbound.route = route;
             return self.reply(session, ctx, framing, answer).await;
         }

@@ -24,29 +24,31 @@ use crate::ids::{BackendId, ModelId};
 use crate::settings::ProviderKind;
 
 impl Gateway {
-    /// The endpoints of the port-range balancer, on the client listener as they were there.
-    pub(super) fn compatibility_endpoint(&self, session: &Session) -> Option<(&'static str, Page)> {
+    /// A page about the gateway itself, if clients get it here; with its route.
+    pub(super) fn place(&self, session: &Session) -> Result<Option<(&'static str, Page)>, Failure> {
         let head = session.req_header();
         let path = head.uri.path();
-        if head.method != http::Method::GET || !path.starts_with("/__proxy/") {
-            return None;
-        }
-        #[derive(serde::Serialize)]
-        struct Health {
-            status: &'static str,
-            healthy_backends: usize,
-        }
-        match path {
-            "/__proxy/health" => {
-                let healthy_backends = admin::healthy_backends(&self.fleet);
-                let health = Health {
-                    status: "ok",
-                    healthy_backends,
-                };
-                Some(("/__proxy/health", Page::json(200, &health)))
+        let Some(place) = self.introspection.public(path) else {
+            return Ok(None);
+        };
+        match head.method {
+            http::Method::GET | http::Method::HEAD => {
+                Ok(Some((place.route(), self.introspection.page(place, false))))
             }
-            "/__proxy/backends" => Some(("/__proxy/backends", admin::backends(&self.fleet))),
-            _ => None,
+            // As for every other path.
+            http::Method::OPTIONS => Ok(None),
+            _ => Err(Failure {
+                allow: Some("GET, HEAD"),
+                ..Failure::new(
+                    405,
+                    "method_not_allowed",
+                    format!(
+                        "Method {} not allowed for {}",
+                        head.method,
+                        intake::shown(path)
+                    ),
+                )
+            }),
         }
     }
 

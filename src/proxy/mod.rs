@@ -31,10 +31,11 @@ use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use pingora_limits::inflight::Inflight;
 
+use crate::admin::Introspection;
 use crate::admission::Dispatcher;
 use crate::facts::{Facts, ModelFacts};
-use crate::fleet::Fleet;
-use crate::metrics::{AttemptCounters, Metrics};
+use crate::fleet::{Fleet, Provider};
+use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
 use crate::settings::Settings;
 
 pub use ctx::Ctx;
@@ -53,6 +54,7 @@ pub struct Gateway {
     bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
+    introspection: Arc<Introspection>,
     unknown_model: ModelFacts,
     /// Ollama backends, and no names of the operator's own: a name is looked up as it is.
     plain_names: bool,
@@ -61,7 +63,20 @@ pub struct Gateway {
 /// What all attempts at one provider share.
 struct ProviderSide {
     connections: upstream::Connections,
-    attempts: AttemptCounters,
+    attempts: Attempts,
+}
+
+/// Where the ends of attempts at one provider are counted.
+struct Attempts {
+    counters: AttemptCounters,
+    provider: Arc<Provider>,
+}
+
+impl Attempts {
+    fn count(&self, outcome: AttemptOutcome) {
+        self.counters.count(outcome);
+        self.provider.statistics.ended(outcome);
+    }
 }
 
 impl Gateway {
@@ -72,7 +87,7 @@ impl Gateway {
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
-        facts: Arc<Facts>,
+        introspection: Arc<Introspection>,
     ) -> Self {
         let upstreams = fleet
             .providers()
@@ -89,7 +104,10 @@ impl Gateway {
                         connect_timeout: settings.timeouts.connect,
                         idle_timeout: pool.idle_timeout,
                     },
-                    attempts: metrics.attempts(&provider.name),
+                    attempts: Attempts {
+                        counters: metrics.attempts(&provider.name),
+                        provider: Arc::clone(provider),
+                    },
                 }
             })
             .collect();
@@ -108,7 +126,8 @@ impl Gateway {
             clients: Inflight::new(),
             bodies,
             request_ids: intake::RequestIds::new(),
-            facts,
+            facts: Arc::clone(&introspection.facts),
+            introspection,
             unknown_model: ModelFacts::default(),
             plain_names,
         }

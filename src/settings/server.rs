@@ -40,6 +40,10 @@ pub struct Server {
     pub manage: bool,
     /// What happens to `X-Forwarded-*` and `Forwarded` (default `append`).
     pub forwarded: Forwarded,
+    /// Which pages about the gateway itself clients get too (default: all but [`PublicPage::Metrics`]).
+    pub public: Vec<PublicPage>,
+    /// What `/health` says while things are well (default `states`; `ok` for files of OptiLLM's plugin).
+    pub health_status: HealthStatus,
 }
 
 impl Default for Server {
@@ -62,8 +66,44 @@ impl Default for Server {
             reject_streaming: false,
             manage: false,
             forwarded: Forwarded::Append,
+            public: PublicPage::DEFAULT.to_vec(),
+            health_status: HealthStatus::States,
         }
     }
+}
+
+/// Pages about the gateway itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicPage {
+    /// `/health` and what is beneath it.
+    Health,
+    /// `/api/providers` and `/api/providers/{provider}/stats`.
+    Providers,
+    /// `/api/tags/{provider}`.
+    Tags,
+    /// `/__proxy/health` and `/__proxy/backends`.
+    Backends,
+    /// `/metrics`.
+    Metrics,
+}
+
+impl PublicPage {
+    /// None of them tells a secret. The metrics are left out, as they tell everybody what every key spends.
+    pub const DEFAULT: [PublicPage; 4] = [
+        PublicPage::Health,
+        PublicPage::Providers,
+        PublicPage::Tags,
+        PublicPage::Backends,
+    ];
+}
+
+/// What `/health` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// `healthy`, `degraded`, or `unhealthy` with 503.
+    States,
+    /// `ok` while the process serves, whatever its providers do.
+    Ok,
 }
 
 /// What the gateway does to `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`.

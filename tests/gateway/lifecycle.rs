@@ -73,7 +73,7 @@ async fn sigterm_lets_open_streams_end_and_takes_no_more() {
         }
     })
     .await;
-    assert_eq!(get(gateway.admin, "/health").await.status, 200);
+    assert_eq!(get(gateway.admin, "/health/live").await.status, 200);
     refuses(gateway.address).await;
     // A connection that is idle would otherwise only time out.
     assert!(idle.try_head().await.is_none());
@@ -263,16 +263,16 @@ async fn health_answers_with_its_exit_code() {
     let sim = Simulation::start(1, &[]);
     let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
     assert!(health(gateway.admin, "/health/ready").status.success());
-    assert!(health(gateway.admin, "/health").status.success());
+    assert!(health(gateway.admin, "/health/live").status.success());
     sim.stop(0).await;
     gateway.healthy(0).await;
     let output = health(gateway.admin, "/health/ready");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("503"));
-    assert!(health(gateway.admin, "/health").status.success());
+    assert!(health(gateway.admin, "/health/live").status.success());
     let admin = gateway.admin;
     drop(gateway);
-    assert_eq!(health(admin, "/health").status.code(), Some(1));
+    assert_eq!(health(admin, "/health/live").status.code(), Some(1));
 }
 
 /// Backends may be known before Pingora has bound the address of clients, above all those that need no probe; many
@@ -325,7 +325,7 @@ async fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     assert!(receive().lines().any(|line| line == "READY=1"));
     // It is told only once connections are taken.
     assert_eq!(get(gateway.address, "/").await.status, 200);
-    assert_eq!(get(gateway.admin, "/health").await.status, 200);
+    assert_eq!(get(gateway.admin, "/health/live").await.status, 200);
     gateway.process.signal(Signal::SIGTERM);
     assert!(receive().lines().any(|line| line == "STOPPING=1"));
     assert_eq!(gateway.process.exit(PATIENCE).code(), Some(0));

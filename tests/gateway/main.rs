@@ -8,10 +8,12 @@
 )]
 
 mod across;
+mod alerts;
 mod compatibility;
 mod failover;
 mod headers;
 mod hostile;
+mod introspection;
 mod leaving;
 mod lifecycle;
 mod limits;

@@ -513,7 +513,14 @@ async fn nothing_that_a_client_sends_is_told_to_others() {
         all_kinds(&sim, &gateway).await;
         let metrics = get(gateway.admin, "/metrics").await;
         assert!(!metrics.text().contains(MARK), "{}", metrics.text());
-        for path in ["/__proxy/backends", "/health", "/health/ready", "/nothing"] {
+        for path in [
+            "/__proxy/backends",
+            "/health",
+            "/health/ready",
+            "/api/providers",
+            "/api/providers/test/stats",
+            "/nothing",
+        ] {
             let reply = get(gateway.admin, path).await;
             assert!(!reply.text().contains(MARK), "{}", reply.text());
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remuda::admin::Place;
 use remuda::dialect::ollama::ROUTES;
 use serde_yaml::Value;
 
@@ -87,10 +88,7 @@ fn every_route_has_a_row() {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         })
-        .filter(|route| !route.contains("/__proxy/"))
-        .filter(|route| {
-            !["GET /metrics", "GET /health", "GET /health/ready"].contains(&route.as_str())
-        })
+        .filter(|route| !places().contains(route))
         .collect();
     let known: BTreeSet<String> = ROUTES
         .iter()
@@ -104,6 +102,32 @@ fn every_route_has_a_row() {
         })
         .collect();
     assert_eq!(listed, known);
+}
+
+fn places() -> BTreeSet<String> {
+    let routes = Place::ROUTES.iter();
+    routes.map(|route| format!("GET {route}")).collect()
+}
+
+#[test]
+fn every_page_about_the_gateway_has_a_row() {
+    let page = readme();
+    let rows = rows(&page, "Route");
+    let listed: Vec<(&str, &str)> = rows
+        .iter()
+        .filter(|row| row.len() == 3)
+        .map(|row| (code(&row[0])[0], code(&row[1])[0]))
+        .collect();
+    let routes: BTreeSet<String> = listed
+        .iter()
+        .map(|(route, _)| (*route).to_owned())
+        .collect();
+    assert_eq!(routes, places());
+    for (route, group) in listed {
+        let path = route.trim_start_matches("GET ").replace("{provider}", "x");
+        let place = Place::find(&path).unwrap();
+        assert_eq!(format!("{:?}", place.group()).to_lowercase(), group);
+    }
 }
 
 #[test]
@@ -124,10 +148,7 @@ fn the_other_routes_answer_as_their_rows_say() {
         else {
             continue;
         };
-        let of_admin = ["/metrics", "/health"]
-            .iter()
-            .any(|start| path.starts_with(start));
-        let port = if of_admin { 11435 } else { 11434 };
+        let port = if path == "/metrics" { 11435 } else { 11434 };
         assert_ne!(
             demo.curl(&format!("curl http://localhost:{port}{path}")),
             "",

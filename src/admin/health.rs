@@ -1,0 +1,290 @@
+//! `/health` and the pages beneath it: how the gateway, its providers and their requests are.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+use super::introspection::{Introspection, unix};
+use super::providers::{self, Unknown};
+use super::{Page, pages};
+use crate::fleet::{Backend, Provider};
+use crate::settings::HealthStatus;
+
+/// A provider is degraded if this share of its attempts of the last minutes failed,
+const DEGRADED: f64 = 0.5;
+/// and there were so many.
+const ENOUGH: u64 = 10;
+
+/// How much of a provider there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// All of its backends are healthy.
+    Operational,
+    /// Some are not, or many of its attempts fail.
+    Degraded,
+    /// No backend is known yet.
+    Waiting,
+    /// None of its backends is healthy.
+    Error,
+}
+
+impl State {
+    pub(super) fn is_healthy(self) -> bool {
+        matches!(self, State::Operational | State::Degraded)
+    }
+}
+
+#[derive(Serialize)]
+struct ProviderHealth {
+    healthy: bool,
+    status: State,
+    provider_type: &'static str,
+    healthy_backends: usize,
+    backends: usize,
+    /// Peak EWMA of the backend that answers soonest.
+    response_time_ms: f64,
+    /// Seconds since 1970, of the last good probe; absent before there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_check: Option<f64>,
+    request_count: u64,
+    error_count: u64,
+    /// Percent.
+    error_rate: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    timestamp: f64,
+    version: &'static str,
+    uptime: f64,
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+#[derive(Serialize)]
+struct Details {
+    providers: ByName<ProviderHealth>,
+    metrics: Totals,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    total_requests: u64,
+    total_errors: u64,
+    /// Percent.
+    error_rate: f64,
+    active_providers: usize,
+    healthy_backends: usize,
+    requests_in_flight: i64,
+    requests_waiting: usize,
+    uptime: f64,
+}
+
+/// A mapping by the names of providers, in the order of the configuration.
+pub(super) struct ByName<T>(pub(super) Vec<(String, T)>);
+
+impl<T: Serialize> Serialize for ByName<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// `GET /health`: 503 where no provider is healthy. Where [`HealthStatus::Ok`] is set, it tells that the process serves,
+/// as it does in the program that clients of that word come from.
+pub(super) fn overall(from: &Introspection, terse: bool) -> Page {
+    let health = health(from, terse);
+    match from.settings.server.health_status {
+        HealthStatus::Ok => Page::json(
+            200,
+            &Health {
+                status: "ok",
+                ..health
+            },
+        ),
+        HealthStatus::States => {
+            Page::json(if health.status == UNHEALTHY { 503 } else { 200 }, &health)
+        }
+    }
+}
+
+/// `GET /health/detailed`: the same, always with 200.
+pub(super) fn detailed(from: &Introspection) -> Page {
+    Page::json(200, &health(from, false))
+}
+
+/// `GET /health/providers`.
+pub(super) fn providers(from: &Introspection) -> Page {
+    Page::json(200, &all(from))
+}
+
+/// `GET /health/providers/{provider}`.
+pub(super) fn provider(from: &Introspection, name: &str) -> Page {
+    match providers::find(&from.fleet, name) {
+        Ok(provider) => Page::json(200, &of(from, provider)),
+        Err(unknown @ Unknown::NotConfigured(_)) => {
+            #[derive(Serialize)]
+            struct Absent {
+                healthy: bool,
+                status: &'static str,
+                error: String,
+                detail: String,
+            }
+            let text = unknown.to_string();
+            let absent = Absent {
+                healthy: false,
+                status: "not_configured",
+                error: text.clone(),
+                detail: text,
+            };
+            Page::json(404, &absent)
+        }
+        Err(unknown) => unknown.page(),
+    }
+}
+
+/// `GET /health/metrics`.
+pub(super) fn totals(from: &Introspection) -> Page {
+    Page::json(200, &sums(from))
+}
+
+const HEALTHY: &str = "healthy";
+const IMPAIRED: &str = "degraded";
+const UNHEALTHY: &str = "unhealthy";
+
+fn health(from: &Introspection, terse: bool) -> Health {
+    let providers = all(from);
+    let states = || providers.0.iter().map(|(_, health)| health.status);
+    let status = match () {
+        () if !states().any(State::is_healthy) => UNHEALTHY,
+        () if states().all(|state| state == State::Operational) => HEALTHY,
+        () => IMPAIRED,
+    };
+    Health {
+        status,
+        timestamp: unix(SystemTime::now()),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: from.started.elapsed().as_secs_f64(),
+        details: (!terse).then(|| Details {
+            providers,
+            metrics: sums(from),
+        }),
+    }
+}
+
+fn all(from: &Introspection) -> ByName<ProviderHealth> {
+    let providers = from.fleet.providers();
+    ByName(
+        providers
+            .map(|provider| (provider.name.to_string(), of(from, provider)))
+            .collect(),
+    )
+}
+
+fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
+    let snapshot = from.fleet.snapshot();
+    let mine: Vec<&Backend> = snapshot
+        .iter()
+        .map(|backend| &**backend)
+        .filter(|backend| backend.provider.index == provider.index)
+        .collect();
+    let now = Instant::now();
+    let status = state(provider, &mine, now);
+    let healthy = || mine.iter().filter(|backend| backend.healthy());
+    let soonest = healthy()
+        .map(|backend| backend.response_time(now))
+        .min()
+        .unwrap_or_default();
+    let seen = mine.iter().filter_map(|backend| backend.seen()).max();
+    let counts = Counts::of(from, provider);
+    ProviderHealth {
+        healthy: status.is_healthy(),
+        status,
+        provider_type: provider.settings.kind.name(),
+        healthy_backends: healthy().count(),
+        backends: mine.len(),
+        response_time_ms: millis(soonest),
+        last_check: seen.map(|at| unix(SystemTime::now()) - at.elapsed().as_secs_f64()),
+        request_count: counts.attempts,
+        error_count: counts.failed,
+        error_rate: percent(counts.failed, counts.attempts),
+        error: match status {
+            State::Error => Some("no backend is healthy"),
+            State::Waiting => Some("no backend is known yet"),
+            State::Operational | State::Degraded => None,
+        },
+    }
+}
+
+/// How much of the provider there is, of which these are all backends.
+pub(super) fn state(provider: &Provider, backends: &[&Backend], now: Instant) -> State {
+    let healthy = backends.iter().filter(|backend| backend.healthy()).count();
+    let recent = provider.statistics.recent(now);
+    let failing =
+        recent.attempts >= ENOUGH && recent.failed as f64 >= recent.attempts as f64 * DEGRADED;
+    match healthy {
+        0 if backends.is_empty() => State::Waiting,
+        0 => State::Error,
+        _ if healthy < backends.len() || failing => State::Degraded,
+        _ => State::Operational,
+    }
+}
+
+fn sums(from: &Introspection) -> Totals {
+    let providers = from.fleet.providers();
+    let (mut attempts, mut failed) = (0, 0);
+    for provider in providers {
+        let counts = Counts::of(from, provider);
+        attempts += counts.attempts;
+        failed += counts.failed;
+    }
+    Totals {
+        total_requests: attempts,
+        total_errors: failed,
+        error_rate: percent(failed, attempts),
+        active_providers: from.fleet.providers().count(),
+        healthy_backends: pages::healthy_backends(&from.fleet),
+        requests_in_flight: from.metrics.in_flight.get(),
+        requests_waiting: from.dispatcher.snapshot().waiting,
+        uptime: from.started.elapsed().as_secs_f64(),
+    }
+}
+
+/// Attempts at one provider since the start.
+pub(super) struct Counts {
+    pub(super) attempts: u64,
+    pub(super) failed: u64,
+    pub(super) by_outcome: Vec<(&'static str, u64)>,
+}
+
+impl Counts {
+    pub(super) fn of(from: &Introspection, provider: &Provider) -> Self {
+        let counters = from.metrics.attempts(&provider.name);
+        let mut counts = Counts {
+            attempts: 0,
+            failed: 0,
+            by_outcome: Vec::new(),
+        };
+        for (outcome, count) in counters.counts() {
+            counts.attempts += count;
+            counts.failed += if outcome.failed() { count } else { 0 };
+            counts.by_outcome.push((outcome.name(), count));
+        }
+        counts
+    }
+}
+
+/// What share `part` is of `whole`, in percent; 0 of nothing.
+pub(super) fn percent(part: u64, whole: u64) -> f64 {
+    match whole {
+        0 => 0.0,
+        _ => part as f64 * 100.0 / whole as f64,
+    }
+}
+
+pub(super) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

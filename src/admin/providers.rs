@@ -1,0 +1,356 @@
+//! `/api/providers` and what it tells about each: load, response times, errors, models, health.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::AHashSet;
+use serde::Serialize;
+
+use super::health::{self, ByName, Counts, State, millis, percent};
+use super::introspection::{Introspection, unix};
+use super::{Page, pages};
+use crate::fleet::{Backend, Fleet, Provider, Recent};
+use crate::settings::ProviderKind;
+
+/// Further names of kinds, and services that are known by their name though they have no kind of their own: a client
+/// that asks for one of these asks for a provider that could be there.
+const KNOWN: &[(&str, Option<ProviderKind>)] = &[
+    ("aws_bedrock", Some(ProviderKind::Bedrock)),
+    ("aws-bedrock", Some(ProviderKind::Bedrock)),
+    ("azure_openai", Some(ProviderKind::Azure)),
+    ("azure-openai", Some(ProviderKind::Azure)),
+    ("claude", Some(ProviderKind::Anthropic)),
+    ("gemini", Some(ProviderKind::Google)),
+    ("groq", None),
+    ("deepseek", None),
+    ("mistral", None),
+    ("xai", None),
+    ("together", None),
+    ("fireworks", None),
+    ("cerebras", None),
+    ("deepinfra", None),
+    ("cohere", None),
+    ("huggingface", None),
+];
+
+/// Why a name stands for no provider.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unknown {
+    #[error("Invalid provider type: {name}; the providers here are {}", there.join(", "))]
+    NoSuchType { name: String, there: Vec<String> },
+    #[error("Provider {0} not configured")]
+    NotConfigured(String),
+}
+
+impl Unknown {
+    /// 400 or 404, with the text under both keys that clients read.
+    pub(super) fn page(&self) -> Page {
+        #[derive(Serialize)]
+        struct Body {
+            error: String,
+            detail: String,
+        }
+        let text = self.to_string();
+        let body = Body {
+            error: text.clone(),
+            detail: text,
+        };
+        match self {
+            Unknown::NoSuchType { .. } => Page::json(400, &body),
+            Unknown::NotConfigured(_) => Page::json(404, &body),
+        }
+    }
+}
+
+/// The provider of that name in any case, else the first of that kind.
+pub(super) fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Arc<Provider>, Unknown> {
+    let is = |other: &str| other.eq_ignore_ascii_case(name);
+    if let Some(provider) = fleet.providers().find(|provider| is(&provider.name)) {
+        return Ok(provider);
+    }
+    let kinds = ProviderKind::NAMES
+        .iter()
+        .map(|(name, kind)| (*name, Some(*kind)));
+    let known = kinds
+        .chain(KNOWN.iter().copied())
+        .find(|(known, _)| is(known));
+    // What was not understood is shown, but not all of it.
+    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let Some((_, kind)) = known else {
+        let there = fleet.providers().map(|provider| provider.name.to_string());
+        return Err(Unknown::NoSuchType {
+            name,
+            there: there.collect(),
+        });
+    };
+    let of_kind = kind.and_then(|kind| {
+        let mut providers = fleet.providers();
+        providers.find(|provider| provider.settings.kind == kind)
+    });
+    of_kind.ok_or(Unknown::NotConfigured(name))
+}
+
+/// One provider in short.
+#[derive(Serialize)]
+struct Summary {
+    healthy: bool,
+    status: State,
+    provider_type: &'static str,
+    current_load: u32,
+    /// Milliseconds, from an attempt's beginning to the first content of its answer.
+    avg_response_time: f64,
+    /// Seconds since 1970; 0 if never.
+    last_used: f64,
+    slots: u32,
+    healthy_backends: usize,
+    backends: usize,
+    models: usize,
+}
+
+/// `GET /api/providers`.
+pub(super) fn all(from: &Introspection) -> Page {
+    #[derive(Serialize)]
+    struct Listing {
+        providers: ByName<Summary>,
+    }
+    let providers = from.fleet.providers();
+    let summaries = providers.map(|provider| {
+        let name = provider.name.to_string();
+        (name, Summary::of(provider, &backends(from, provider)))
+    });
+    let listing = Listing {
+        providers: ByName(summaries.collect()),
+    };
+    Page::json(200, &listing)
+}
+
+impl Summary {
+    fn of(provider: &Provider, backends: &[Arc<Backend>]) -> Self {
+        let plain: Vec<&Backend> = backends.iter().map(|backend| &**backend).collect();
+        let status = health::state(provider, &plain, Instant::now());
+        let healthy = || plain.iter().filter(|backend| backend.healthy());
+        let last_used = provider.statistics.last_used();
+        let mut models = AHashSet::new();
+        for backend in healthy() {
+            let inventory = backend.inventory();
+            models.extend(inventory.models.iter().map(|(model, _)| *model));
+            models.extend(inventory.offers().iter().filter_map(|offer| offer.full));
+        }
+        Summary {
+            healthy: status.is_healthy(),
+            status,
+            provider_type: provider.settings.kind.name(),
+            current_load: plain.iter().map(|backend| backend.in_flight()).sum(),
+            avg_response_time: millis(provider.statistics.response_times().mean),
+            last_used: last_used.map_or(0.0, unix),
+            slots: healthy().map(|backend| backend.slots).sum(),
+            healthy_backends: healthy().count(),
+            backends: plain.len(),
+            models: models.len(),
+        }
+    }
+}
+
+fn backends(from: &Introspection, provider: &Provider) -> Vec<Arc<Backend>> {
+    let snapshot = from.fleet.snapshot();
+    let mine = snapshot
+        .iter()
+        .filter(|backend| backend.provider.index == provider.index);
+    mine.map(Arc::clone).collect()
+}
+
+/// One provider in full.
+#[derive(Serialize)]
+struct Stats<'a> {
+    provider: &'a str,
+    #[serde(flatten)]
+    summary: Summary,
+    /// Attempts since the start, whatever became of them.
+    request_count: u64,
+    error_count: u64,
+    /// Percent of the attempts.
+    error_rate: f64,
+    success_rate: f64,
+    outcomes: ByName<u64>,
+    recent: LastMinutes,
+    response_times: Times,
+    capabilities: Vec<&'static str>,
+    model_usage: ByName<Used>,
+    token_usage: Tokens,
+    health_history: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct LastMinutes {
+    seconds: u64,
+    request_count: u64,
+    error_count: u64,
+    error_rate: f64,
+}
+
+/// Milliseconds.
+#[derive(Serialize)]
+struct Times {
+    count: u64,
+    avg: f64,
+    min: f64,
+    max: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+}
+
+#[derive(Serialize)]
+struct Used {
+    requests: u64,
+    /// Milliseconds, from a request's head to the end of its answer.
+    avg_duration: f64,
+    #[serde(flatten)]
+    tokens: Tokens,
+}
+
+#[derive(Default, Serialize)]
+struct Tokens {
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    /// Seconds since 1970.
+    timestamp: f64,
+    healthy: bool,
+    healthy_backends: usize,
+    backends: usize,
+}
+
+/// `GET /api/providers/{provider}/stats`.
+pub(super) fn stats(from: &Introspection, name: &str) -> Page {
+    match find(&from.fleet, name) {
+        Ok(provider) => Page::json(200, &Stats::of(from, provider)),
+        Err(unknown) => unknown.page(),
+    }
+}
+
+impl<'a> Stats<'a> {
+    fn of(from: &Introspection, provider: &'a Provider) -> Self {
+        let counts = Counts::of(from, provider);
+        let error_rate = percent(counts.failed, counts.attempts);
+        let (model_usage, token_usage) = usage(from, provider);
+        let history = provider.statistics.history().into_iter();
+        Stats {
+            provider: &provider.name,
+            summary: Summary::of(provider, &backends(from, provider)),
+            request_count: counts.attempts,
+            error_count: counts.failed,
+            error_rate,
+            success_rate: 100.0 - error_rate,
+            outcomes: ByName(
+                counts
+                    .by_outcome
+                    .into_iter()
+                    .map(|(name, count)| (name.to_owned(), count))
+                    .collect(),
+            ),
+            recent: LastMinutes::of(provider),
+            response_times: Times::of(provider),
+            capabilities: capabilities(provider.settings.kind),
+            model_usage,
+            token_usage,
+            health_history: history
+                .map(|change| Entry {
+                    timestamp: unix(change.at),
+                    healthy: change.healthy > 0,
+                    healthy_backends: change.healthy,
+                    backends: change.backends,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl LastMinutes {
+    fn of(provider: &Provider) -> Self {
+        let recent = provider.statistics.recent(Instant::now());
+        LastMinutes {
+            seconds: Recent::SPAN.as_secs(),
+            request_count: recent.attempts,
+            error_count: recent.failed,
+            error_rate: percent(recent.failed, recent.attempts),
+        }
+    }
+}
+
+impl Times {
+    fn of(provider: &Provider) -> Self {
+        let times = provider.statistics.response_times();
+        Times {
+            count: times.count,
+            avg: millis(times.mean),
+            min: millis(times.min),
+            max: millis(times.max),
+            p50: millis(times.median),
+            p95: millis(times.p95),
+            p99: millis(times.p99),
+        }
+    }
+}
+
+/// Requests and tokens by model, the busiest first, and all tokens together.
+fn usage(from: &Introspection, provider: &Provider) -> (ByName<Used>, Tokens) {
+    let index = u16::try_from(provider.index).unwrap_or(u16::MAX - 1);
+    let mut models = from.metrics.model_usage(index);
+    models.sort_by_key(|usage| (std::cmp::Reverse(usage.requests), usage.model));
+    let mut all = Tokens::default();
+    let named = models.into_iter().map(|usage| {
+        let name = from.fleet.models().name(crate::ids::ModelId(usage.model));
+        let tokens = Tokens {
+            // Sums of whole numbers.
+            input_tokens: usage.input_tokens as u64,
+            output_tokens: usage.output_tokens as u64,
+        };
+        all.input_tokens += tokens.input_tokens;
+        all.output_tokens += tokens.output_tokens;
+        let used = Used {
+            requests: usage.requests,
+            avg_duration: usage.seconds * 1e3 / usage.requests.max(1) as f64,
+            tokens,
+        };
+        (name.as_deref().unwrap_or("unknown").to_owned(), used)
+    });
+    (ByName(named.collect()), all)
+}
+
+/// What a provider of that kind can be asked for through the gateway; what its models can is in their facts.
+fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
+    let embeds = !matches!(kind, ProviderKind::Anthropic | ProviderKind::Perplexity);
+    let calls = kind != ProviderKind::Perplexity;
+    let paints = matches!(
+        kind,
+        ProviderKind::Ollama
+            | ProviderKind::OpenAi
+            | ProviderKind::Azure
+            | ProviderKind::OpenAiCompatible
+    );
+    [
+        ("chat_completion", true),
+        ("text_completion", true),
+        ("streaming", true),
+        ("vision", true),
+        ("function_calling", calls),
+        ("embeddings", embeds),
+        ("image_generation", paints),
+        ("speech_to_text", paints),
+    ]
+    .into_iter()
+    .filter_map(|(name, can)| can.then_some(name))
+    .collect()
+}
+
+/// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
+pub(super) fn tags(from: &Introspection, name: &str) -> Page {
+    match find(&from.fleet, name) {
+        Ok(provider) => pages::tags_of(&from.fleet, &from.facts, provider),
+        Err(unknown) => unknown.page(),
+    }
+}
