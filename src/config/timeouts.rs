@@ -18,6 +18,7 @@ pub(super) struct Timeouts {
     request: Field<Positive>,
     first_byte: Field<Positive>,
     between_chunks: Field<Positive>,
+    keep_alive: Field<Duration>,
     total: Field<Duration>,
 }
 
@@ -44,13 +45,18 @@ impl Timeouts {
             between_chunks: at
                 .stated_or("between_chunks", self.between_chunks, read)
                 .map_or(default.between_chunks, |timeout| timeout.0),
+            keep_alive: at
+                .stated("keep_alive", self.keep_alive)
+                .map_or(default.keep_alive, unless_zero),
             total: at
                 .stated("total", self.total)
-                .map_or(default.total, |total| {
-                    Some(total).filter(|total| !total.is_zero())
-                }),
+                .map_or(default.total, unless_zero),
         }
     }
+}
+
+fn unless_zero(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
 }
 
 impl From<&settings::Timeouts> for Timeouts {
@@ -60,6 +66,7 @@ impl From<&settings::Timeouts> for Timeouts {
             request: Field::Absent,
             first_byte: Positive(used.first_byte).into(),
             between_chunks: Positive(used.between_chunks).into(),
+            keep_alive: used.keep_alive.unwrap_or_default().into(),
             total: used.total.into(),
         }
     }

@@ -12,9 +12,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 
 use super::body::Body;
-use super::client::departed;
 use super::failure::Failure;
 use super::heads;
+use super::opening::Opening;
 use super::order::{Ask, Order};
 use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
@@ -165,6 +165,7 @@ impl Gateway {
     pub(super) async fn attempt(
         &self,
         client: &mut ServerSession,
+        opening: &mut Opening,
         job: &Job,
         backend: &Backend,
         order: Order,
@@ -180,7 +181,7 @@ impl Gateway {
         tokio::select! {
             biased;
             begun = trying => begun,
-            () = departed(client) => Err(Setback::ClientGone.into()),
+            () = opening.attend(client) => Err(Setback::ClientGone.into()),
         }
     }
 }

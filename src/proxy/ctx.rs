@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::opening::Opening;
 use crate::dialect::ollama::{Operation, Usage};
 use crate::ids::ModelId;
 
@@ -15,6 +16,7 @@ pub struct Ctx {
     pub inbound: Inbound,
     pub attempt: Attempt,
     pub outcome: Outcome,
+    pub(super) opening: Opening,
 }
 
 /// Set once, when the request's head has been read.
@@ -79,6 +81,7 @@ impl Default for Ctx {
             },
             attempt: Attempt::default(),
             outcome: Outcome::default(),
+            opening: Opening::default(),
         }
     }
 }

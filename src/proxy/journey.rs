@@ -11,17 +11,19 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::attempt::{Answer, ErrorAnswer, Job, NoAnswer, Setback, Word};
 use super::body::Body;
-use super::client::{self, Framing, departed};
+use super::client::{self, Framing};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::heads;
 use super::intake;
+use super::opening::Opening;
 use super::order::Ask;
 use crate::admission::{Outcome, Permit, Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{self, Backend, InFlight};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
+use crate::translate;
 
 /// Pooled connections that may turn out to be closed before an attempt counts as failed.
 const STALE_CONNECTIONS: u32 = 3;
@@ -133,15 +135,29 @@ impl Gateway {
             priority,
             pinned,
         };
+        if ctx.inbound.streams {
+            ctx.opening.expect(
+                operation,
+                name,
+                framing,
+                &ctx.inbound.request_id,
+                self.settings.timeouts.keep_alive,
+            );
+        }
         let client = &mut session.downstream_session;
-        let mut admitted = self.admit(client, want, self.excluded(&named)).await?;
+        let opening = &mut ctx.opening;
+        let mut admitted = self
+            .admit(client, opening, want, self.excluded(&named))
+            .await?;
         if matches!(admitted, Err(Refusal::UnknownModel)) && ctx.inbound.model.is_none() {
             // The backend whose first probe ended the wait may be the one that has the model.
             let again = self.named(name);
             if again.model.is_some() {
                 ctx.inbound.model = again.model;
                 want.wanted = again.wanted;
-                admitted = self.admit(client, want, self.excluded(&again)).await?;
+                admitted = self
+                    .admit(client, opening, want, self.excluded(&again))
+                    .await?;
             }
         }
         // Nothing has been tried yet: there is no backend of that provider.
@@ -180,13 +196,14 @@ impl Gateway {
     async fn admit(
         &self,
         client: &mut ServerSession,
+        opening: &mut Opening,
         want: Want,
         excluded: Vec<BackendId>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
         tokio::select! {
             biased;
             admitted = self.dispatcher.acquire_without(want, excluded) => Ok(admitted),
-            () = departed(client) => Err(Stop::ClientGone),
+            () = opening.attend(client) => Err(Stop::ClientGone),
             () = self.drain.cut() => Err(Failure::shutting_down().into()),
         }
     }
@@ -214,7 +231,7 @@ impl Gateway {
             let Some(backend) = self.fleet.backend(permit.backend()) else {
                 // It left between the decision and now; that is no attempt.
                 permit = self
-                    .next_permit(session, permit)
+                    .next_permit(session, ctx, permit)
                     .await?
                     .map_err(|refusal| refused(&refusal, || not_found.clone()))?;
                 continue;
@@ -291,7 +308,7 @@ impl Gateway {
                 drop(permit);
                 Err(Refusal::Exhausted)
             } else {
-                self.next_permit(session, permit).await?
+                self.next_permit(session, ctx, permit).await?
             };
             permit = match next {
                 Ok(permit) => permit,
@@ -309,12 +326,13 @@ impl Gateway {
     async fn next_permit(
         &self,
         session: &mut Session,
+        ctx: &mut Ctx,
         permit: Permit,
     ) -> Result<Result<Permit, Refusal>, Stop> {
         tokio::select! {
             biased;
             next = permit.retry() => Ok(next),
-            () = departed(&mut session.downstream_session) => Err(Stop::ClientGone),
+            () = ctx.opening.attend(&mut session.downstream_session) => Err(Stop::ClientGone),
             () = self.drain.cut() => Err(Failure::shutting_down().into()),
         }
     }
@@ -322,7 +340,7 @@ impl Gateway {
     pub(super) async fn try_backend(
         &self,
         session: &mut Session,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
         job: &Job,
         backend: &Backend,
         total: Option<Instant>,
@@ -339,8 +357,10 @@ impl Gateway {
                     word: Some(Word::Failure(failure)),
                 })?;
             let client = &mut session.downstream_session;
+            let opening = &mut ctx.opening;
+            let attempt = self.attempt(client, opening, job, backend, order, deadline);
             // Boxed: the stream that follows must not carry the state of its beginning.
-            match Box::pin(self.attempt(client, job, backend, order, deadline)).await {
+            match Box::pin(attempt).await {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
                 Err(NoAnswer::Stale) => return Err(Setback::reset()),
@@ -442,6 +462,9 @@ impl Gateway {
         framing: &Framing,
         answer: ErrorAnswer,
     ) -> Result<(), Stop> {
+        if ctx.opening.head_is_sent()? {
+            return Err(self.in_own_words(ctx, &answer).into());
+        }
         let head = heads::downstream_response(
             &answer.head,
             framing.version,
@@ -456,6 +479,17 @@ impl Gateway {
         ctx.outcome.bytes =
             client::respond(&mut session.downstream_session, framing, head, answer.body).await?;
         Ok(())
+    }
+
+    /// A backend's own error for a client whose answer has begun.
+    fn in_own_words(&self, ctx: &Ctx, answer: &ErrorAnswer) -> Failure {
+        let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
+        let provider = ctx.attempt.provider;
+        let provider = provider.and_then(|index| self.settings.providers.get(index));
+        let text = provider
+            .map(|provider| translate::fault(provider.kind, status, headers, &answer.body).message);
+        let text = text.unwrap_or_else(|| ollama::ALL_ATTEMPTS_FAILED.into());
+        Failure::new(status, "backend_error", text)
     }
 
     /// The backend that `X-Backend` names.

@@ -16,6 +16,7 @@ mod listener;
 mod local;
 mod manage;
 mod naming;
+mod opening;
 mod order;
 mod outgoing;
 mod phases;

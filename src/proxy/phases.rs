@@ -11,9 +11,9 @@ use pingora::{Error, ErrorType};
 
 use super::Gateway;
 use super::body;
-use super::client;
+use super::client::{self, Framing};
 use super::ctx::Ctx;
-use super::failure::Stop;
+use super::failure::{Failure, Stop};
 use super::intake;
 use super::listener::HeadWatch;
 use crate::dialect::ollama::ErrorStyle;
@@ -62,25 +62,10 @@ impl ProxyHttp for Gateway {
         };
         match stop {
             Stop::Failure(failure) => {
-                ctx.outcome.status = failure.status;
-                ctx.outcome.code = Some(failure.code);
-                let style = ctx
-                    .inbound
-                    .operation
-                    .map_or(ErrorStyle::Ollama, ErrorStyle::of);
-                let client = &mut session.downstream_session;
-                match client::refuse(client, &framing, style, &failure, &ctx.inbound.request_id)
-                    .await
-                {
-                    Ok(bytes) => {
-                        ctx.outcome.bytes = bytes;
-                        if failure.close {
-                            body::linger(client).await;
-                        }
-                        return Ok(true);
-                    }
-                    Err(_) => ctx.outcome.status = 499,
+                if explain(session, ctx, &framing, &failure).await.is_ok() {
+                    return Ok(true);
                 }
+                ctx.outcome.status = 499;
             }
             Stop::ClientGone => {
                 ctx.outcome.status = 499;
@@ -130,4 +115,33 @@ impl ProxyHttp for Gateway {
             watch.expect_head();
         }
     }
+}
+
+/// Tells the client what went wrong: by an answer, or, where that has begun, by the last event of the stream.
+async fn explain(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    framing: &Framing,
+    failure: &Failure,
+) -> Result<(), Stop> {
+    ctx.outcome.code = Some(failure.code);
+    let style = ctx
+        .inbound
+        .operation
+        .map_or(ErrorStyle::Ollama, ErrorStyle::of);
+    let client = &mut session.downstream_session;
+    if ctx.opening.head_is_sent()? {
+        ctx.outcome.status = 200;
+        let last = style.stream_end(failure.status, &failure.text, false);
+        ctx.outcome.bytes += last.len() as u64;
+        client::write_piece(client, &last).await?;
+        return client::finish(client).await;
+    }
+    ctx.outcome.status = failure.status;
+    ctx.outcome.bytes =
+        client::refuse(client, framing, style, failure, &ctx.inbound.request_id).await?;
+    if failure.close {
+        body::linger(client).await;
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use super::Gateway;
 use super::attempt::{Answer, Job, headers_of};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
-use super::failure::Stop;
+use super::failure::{Failure, Stop};
 use super::heads;
 use super::order;
 use super::outgoing::{Outgoing, Unit};
@@ -70,7 +70,11 @@ impl Gateway {
             heads::state_length(&mut head, answer.begun.len()).map_err(|_| Stop::Broken)?;
         }
         ctx.outcome.status = head.status.as_u16();
-        client::write_head(client, head).await?;
+        match ctx.opening.head_is_sent()? {
+            false => client::write_head(client, head).await?,
+            true if unit == Unit::Body => return Err(no_stream().into()),
+            true => {}
+        }
         let mut outgoing = Outgoing::new(unit);
         outgoing.push(&answer.begun);
         answer.begun = bytes::BytesMut::new();
@@ -211,6 +215,15 @@ impl Gateway {
             }
         }
     }
+}
+
+/// For a client that has the head of a stream already.
+fn no_stream() -> Failure {
+    Failure::new(
+        502,
+        "no_stream",
+        "the backend answered a request for a stream with something else",
+    )
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.

@@ -11,6 +11,9 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of an answer (default 60 s).
     pub between_chunks: Duration,
+    /// A client that waits for a stream hears from the gateway after so long, and again and again (default 15 s);
+    /// `None` leaves it waiting.
+    pub keep_alive: Option<Duration>,
     /// For a whole attempt; `None` is no bound (default).
     pub total: Option<Duration>,
 }
@@ -21,6 +24,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(300),
             between_chunks: Duration::from_secs(60),
+            keep_alive: Some(Duration::from_secs(15)),
             total: None,
         }
     }

@@ -25,3 +25,4 @@ mod queueing;
 mod streaming;
 mod support;
 mod tls;
+mod waiting;

@@ -253,6 +253,11 @@ pub(in crate::dialect::ollama) fn write_end(
     Lines::new(form, &reply.model).last(now, Said::default(), reason, &usage, out);
 }
 
+/// Appends a line that says nothing, for a client that waits for the first.
+pub(in crate::dialect::ollama) fn write_quiet(form: Form, model: &Text<'_>, out: &mut Vec<u8>) {
+    Lines::new(form, model).more(Instant::now(), Said::default(), out);
+}
+
 /// Ids are what the client's answers to calls are matched by, so every call has one.
 fn id_or_made<'a>(id: Option<&'a Text<'_>>, index: usize, reply: &Reply) -> Text<'a> {
     match id.filter(|id| !id.is_empty()) {

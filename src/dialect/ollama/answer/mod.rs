@@ -10,7 +10,7 @@ mod unread;
 
 pub(super) use decode::error_text;
 pub use decode::{decoder, read_whole};
-pub(super) use encode::{encoder, write_end, write_whole};
+pub(super) use encode::{encoder, write_end, write_quiet, write_whole};
 
 /// Which of the two an answer is for; they differ in where the text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

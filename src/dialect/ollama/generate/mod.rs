@@ -12,7 +12,7 @@ pub use write::write_chat;
 use super::answer::{self, Form};
 use super::load::LoadOrUnload;
 use crate::dialect::exchange::Reply;
-use crate::ir::{Encode, Response};
+use crate::ir::{Encode, Response, Text};
 
 /// Writes a streamed answer: a line for every piece, whole tool calls only, then the line with `done:true` or an error.
 pub fn encoder(reply: Reply) -> Box<dyn Encode> {
@@ -27,4 +27,9 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
 /// Appends the answer to a request that only loads or unloads: one object, also where a stream was asked for.
 pub fn write_load(load: LoadOrUnload, reply: &Reply, out: &mut Vec<u8>) {
     load.write(Form::Generate, reply, out);
+}
+
+/// Appends a line of the answer that says nothing, for a client that waits for the first.
+pub fn write_quiet(model: &Text<'_>, out: &mut Vec<u8>) {
+    answer::write_quiet(Form::Generate, model, out);
 }
