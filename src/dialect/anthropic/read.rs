@@ -10,6 +10,7 @@ use crate::ir::{
     ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused, Role,
     Sampling, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
+use crate::wire::json;
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -118,7 +119,7 @@ struct Metadata<'a> {
 /// # Errors
 /// If it is wrong, or asks for what no other format can say.
 pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let body: Body<'_> = json::parse(body).map_err(|error| malformed(&error))?;
     let max_tokens = match body.max_tokens {
         None => return Err(Refused::field("max_tokens", "max_tokens: Field required")),
         Some(tokens) => u64::try_from(tokens)

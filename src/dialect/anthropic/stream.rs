@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::error;
 use super::usage::{self, Counts};
 use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames};
+use crate::wire::json;
 use crate::wire::sse::{EventSplitter, Item};
 
 #[derive(Deserialize)]
@@ -120,7 +121,7 @@ impl State {
             Item::Event { data, .. } => data,
             Item::Raw(line) => line,
         };
-        match serde_json::from_slice::<Frame<'_>>(data) {
+        match json::parse::<Frame<'_>>(data) {
             Ok(frame) => self.frame(frame, emit),
             Err(_) => self.fail(
                 Fault::garbled("the stream holds what is no event of Anthropic's"),
@@ -279,7 +280,7 @@ fn is_empty_object(json: &Json<'_>) -> bool {
 /// Reads a whole answer.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     let fail = |fault: Fault, emit: Emit<'_>| emit(Event::Failed(Cow::Owned(fault)));
-    let Ok(message) = serde_json::from_slice::<Message<'_>>(body) else {
+    let Ok(message) = json::parse::<Message<'_>>(body) else {
         return fail(
             Fault::garbled("the answer is no message of Anthropic's"),
             emit,

@@ -6,6 +6,7 @@ use super::json::{key, put, separate};
 use super::path::Call;
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Text, Usage};
+use crate::wire::json;
 use http::HeaderMap;
 use serde::Deserialize;
 
@@ -191,7 +192,7 @@ struct Object {
 /// The vectors of one answer; which maker's it is shows by its fields.
 pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, Fault> {
     let garbled = || Fault::garbled("the provider's vectors cannot be read");
-    let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
+    let Ok(answer) = json::parse::<Answer>(body) else {
         return Err(error::in_body(body).unwrap_or_else(garbled));
     };
     let vectors = match (answer.embedding, answer.embeddings) {

@@ -3,6 +3,7 @@
 use super::answer::{ModelFields, TokenUsage, finish};
 use super::error;
 use crate::ir::{Event, Fault, Json, Text, ToolNames};
+use crate::wire::json;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -87,7 +88,7 @@ struct CitedText<'a> {
 
 /// Emits what `body`, which came with status 200, says.
 pub(super) fn read(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    match serde_json::from_slice::<Answer<'_>>(body) {
+    match json::parse::<Answer<'_>>(body) {
         Ok(answer) => say(answer, names, emit),
         Err(_) => {
             let fault = error::in_body(body)

@@ -4,6 +4,7 @@ use super::answer::{ModelFields, TokenUsage, finish};
 use super::error;
 use crate::ir::{Decode, Event, Fault, Text, ToolNames};
 use crate::wire::eventstream::{Frame, FrameError, FrameSplitter};
+use crate::wire::json;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -168,10 +169,10 @@ impl Answer {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> serde_json::Result<()> {
         match kind {
-            "contentBlockDelta" => self.delta(serde_json::from_slice(payload)?, emit),
-            "contentBlockStart" => self.start(serde_json::from_slice(payload)?, emit),
+            "contentBlockDelta" => self.delta(json::parse(payload)?, emit),
+            "contentBlockStart" => self.start(json::parse(payload)?, emit),
             "contentBlockStop" => {
-                let stop: BlockStop = serde_json::from_slice(payload)?;
+                let stop: BlockStop = json::parse(payload)?;
                 if let Some(index) = self.call(stop.content_block_index) {
                     self.say(Event::ToolEnd { index }, emit);
                 }
@@ -181,13 +182,13 @@ impl Answer {
                 self.say(Event::Start { id, model }, emit);
             }
             "messageStop" => {
-                let stop: MessageStop<'_> = serde_json::from_slice(payload)?;
+                let stop: MessageStop<'_> = json::parse(payload)?;
                 let fields = stop.additional_model_response_fields;
                 let called = !self.calls.is_empty();
                 self.say(finish(&stop.stop_reason, fields, called), emit);
             }
             "metadata" => {
-                let metadata: Metadata = serde_json::from_slice(payload)?;
+                let metadata: Metadata = json::parse(payload)?;
                 if let Some(usage) = metadata.usage {
                     self.say(Event::Usage(usage.usage()), emit);
                 }

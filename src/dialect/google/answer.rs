@@ -2,21 +2,21 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{error, logprobs};
 use crate::dialect::signature::mark_gemini;
 use crate::ir::{Class, Event, Fault, FaultKind, Finish, Json, Text, ToolNames, Usage};
+use crate::wire::json::{self, First};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
     #[serde(borrow, default)]
-    candidates: Option<First<'a, Candidate<'a>>>,
+    candidates: Option<First<Candidate<'a>>>,
     #[serde(borrow, default)]
     prompt_feedback: Option<Feedback<'a>>,
     #[serde(default)]
@@ -109,32 +109,6 @@ impl TokenUsage {
     }
 }
 
-/// The first item of an array; one candidate is all that is asked for.
-struct First<'a, T>(Option<T>, PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for First<'a, T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
-            type Value = Option<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
-                let first = items.next_element()?;
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(first)
-            }
-        }
-
-        let first = deserializer.deserialize_seq(Items(PhantomData))?;
-        Ok(First(first, PhantomData))
-    }
-}
-
 /// Parts in their order; nearly every piece of a stream has one, for which nothing is allocated.
 struct Parts<'a> {
     first: Option<Part<'a>>,
@@ -196,7 +170,7 @@ impl<'n> Answer<'n> {
         }
         // An array would be taken for the struct's fields in their order.
         let is_object = json.trim_ascii_start().starts_with(b"{");
-        match serde_json::from_slice::<Body<'_>>(json) {
+        match json::parse::<Body<'_>>(json) {
             Ok(body) if is_object => self.say(body, emit),
             _ => {
                 let fault = error::within(json)

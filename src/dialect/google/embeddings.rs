@@ -8,6 +8,7 @@ use super::json::{key, put, separate};
 use super::path::{self, Call};
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Text};
+use crate::wire::json;
 
 /// Texts in one call, where the facts do not say.
 const MAX_TEXTS: usize = 100;
@@ -93,7 +94,7 @@ pub(super) fn read(body: &[u8]) -> Result<Embeddings, Fault> {
         error::within(body)
             .unwrap_or_else(|| Fault::garbled("the provider's answer holds no vectors"))
     };
-    let read: Body = serde_json::from_slice(body).map_err(|_| unreadable())?;
+    let read: Body = json::parse(body).map_err(|_| unreadable())?;
     let vectors = read.embeddings.or(read.embedding.map(|one| vec![one]));
     let vectors = vectors.ok_or_else(unreadable)?;
     if vectors.is_empty() || vectors.iter().any(|vector| vector.values.is_empty()) {

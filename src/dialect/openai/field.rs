@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ir::{Refused, Text};
+use crate::wire::json;
 
 /// A field as it was written; null is absent.
 pub(super) type Field<'a> = Option<&'a RawValue>;
@@ -13,7 +14,7 @@ pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused>
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Refused::new("the body is no JSON object"));
     }
-    serde_json::from_slice(body).map_err(|error| {
+    json::parse(body).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Refused::new(match error.classify() {
             serde_json::error::Category::Data => {

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::unread::has_unknown_text;
 use crate::dialect::ollama::refusal::stream_fault;
 use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames, Usage};
+use crate::wire::json;
 use crate::wire::ndjson::LineSplitter;
 
 /// One object of an answer; generate's and chat's fields together. Servers that speak like Ollama have other names
@@ -81,7 +82,7 @@ pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
 /// Reads a whole answer of either operation.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     let mut state = State::default();
-    match serde_json::from_slice::<Line<'_>>(body) {
+    match json::parse::<Line<'_>>(body) {
         Ok(line) => state.line(&line, body, names, emit),
         // A server that streams although it was asked not to.
         Err(_) => {
@@ -144,7 +145,7 @@ impl State {
         if self.over || line.trim_ascii().is_empty() {
             return;
         }
-        match serde_json::from_slice::<Line<'_>>(line) {
+        match json::parse::<Line<'_>>(line) {
             Ok(parsed) => self.line(&parsed, line, names, emit),
             Err(_) => self.fail(
                 Fault::garbled("a line of the provider's answer is none of Ollama's"),
@@ -158,7 +159,7 @@ impl State {
         if self.over {
             return;
         }
-        if let Ok(line) = serde_json::from_slice::<Line<'_>>(rest) {
+        if let Ok(line) = json::parse::<Line<'_>>(rest) {
             self.line(&line, rest, names, emit);
         }
     }

@@ -9,6 +9,7 @@ use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::ollama::fault;
 use crate::dialect::ollama::fields::Body;
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
+use crate::wire::json;
 
 /// Writes a request to `/api/embed`, one for any number of texts.
 ///
@@ -68,7 +69,7 @@ pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, F
         total_duration: Option<f64>,
         load_duration: Option<f64>,
     }
-    let answer: Answer = match serde_json::from_slice(body) {
+    let answer: Answer = match json::parse(body) {
         Ok(answer) => answer,
         Err(_) if has_error(body) => return Err(fault(500, headers, body)),
         Err(_) => return Err(garbled()),
@@ -96,7 +97,7 @@ fn has_error(body: &[u8]) -> bool {
         #[serde(borrow, rename = "error")]
         _error: &'a serde_json::value::RawValue,
     }
-    serde_json::from_slice::<Error<'_>>(body).is_ok()
+    json::parse::<Error<'_>>(body).is_ok()
 }
 
 fn garbled() -> Fault {

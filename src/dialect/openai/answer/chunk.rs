@@ -1,12 +1,10 @@
 //! What an answer, or a piece of one, looks like. Fields that servers shape differently are kept as they were written.
 
-use std::fmt;
-
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::super::field::Field;
 use super::super::usage::Counts;
+use crate::wire::json::First;
 
 /// A chunk of a stream, or a whole answer.
 #[derive(Default, Deserialize)]
@@ -15,7 +13,7 @@ pub(super) struct Chunk<'a> {
     #[serde(borrow)]
     pub(super) id: Field<'a>,
     pub(super) model: Field<'a>,
-    pub(super) choices: Option<Few<Choice<'a>>>,
+    pub(super) choices: Option<First<Choice<'a>>>,
     pub(super) usage: Option<Counts<'a>>,
     pub(super) timings: Option<Timings>,
     pub(super) error: Field<'a>,
@@ -55,7 +53,8 @@ pub(super) struct Delta<'a> {
     pub(super) reasoning: Field<'a>,
     pub(super) reasoning_content: Field<'a>,
     pub(super) reasoning_details: Field<'a>,
-    pub(super) tool_calls: Option<Few<CallDelta<'a>>>,
+    /// A list of [`CallDelta`]. Most deltas have none, and what has it in place is larger to move.
+    pub(super) tool_calls: Field<'a>,
     /// The form of 2023.
     pub(super) function_call: Option<FunctionDelta<'a>>,
     pub(super) annotations: Field<'a>,
@@ -95,51 +94,4 @@ pub(super) struct Piece<'a> {
 pub(super) struct Timings {
     pub(super) prompt_ms: Option<f64>,
     pub(super) predicted_ms: Option<f64>,
-}
-
-/// A list that mostly has one element, which then needs no allocation.
-pub(super) struct Few<T> {
-    first: Option<T>,
-    rest: Vec<T>,
-}
-
-impl<T> Few<T> {
-    pub(super) fn into_first(self) -> Option<T> {
-        self.first
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    pub(super) fn into_iter(self) -> impl Iterator<Item = T> {
-        self.first.into_iter().chain(self.rest)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Few<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
-                let mut few = Few {
-                    first: list.next_element()?,
-                    rest: Vec::new(),
-                };
-                while let Some(element) = list.next_element()? {
-                    few.rest.push(element);
-                }
-                Ok(few)
-            }
-        }
-
-        deserializer.deserialize_seq(List(std::marker::PhantomData))
-    }
 }

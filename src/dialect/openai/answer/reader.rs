@@ -10,10 +10,11 @@ use super::super::error::{fault_in, fault_in_body, fault_of_text};
 use super::super::field::Field;
 use super::super::logprobs;
 use super::calls::Calls;
-use super::chunk::{Choice, Chunk, Delta, Piece, Timings};
+use super::chunk::{CallDelta, Choice, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;
 use super::stream::Reads;
 use crate::ir::{Event, Fault, Finish, Text, ToolNames, Usage};
+use crate::wire::json;
 
 /// What `finish_reason` means; what is not listed is [`Finish::Stop`].
 const FINISHES: &[(&str, Finish)] = &[
@@ -79,7 +80,7 @@ impl Reader {
     }
 
     fn chunk(&mut self, chunk: Chunk<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        let choice = chunk.choices.and_then(super::chunk::Few::into_first);
+        let choice = chunk.choices.and_then(|choices| choices.0);
         let was_said = self.said;
         self.start(chunk.id, chunk.model, choice.is_some(), emit);
         if let Some(array) = chunk.search_results {
@@ -146,6 +147,9 @@ impl Reader {
         }
         if let Some(delta) = choice.delta.or(choice.message) {
             spoke |= self.delta(delta, emit);
+            if self.over {
+                return false;
+            }
         }
         if let Some(array) = choice.logprobs.and_then(logprobs::read) {
             emit(Event::Logprobs(array));
@@ -197,8 +201,16 @@ impl Reader {
             emit(Event::Refusal(text));
         }
         if let Some(calls) = delta.tool_calls {
-            for call in calls.into_iter() {
-                self.calls.delta(call, &self.names, emit);
+            match serde_json::from_str::<Vec<CallDelta<'_>>>(calls.get()) {
+                Ok(calls) => {
+                    for call in calls {
+                        self.calls.delta(call, &self.names, emit);
+                    }
+                }
+                Err(_) => self.fail(
+                    Fault::garbled("the provider's tool calls are no list"),
+                    emit,
+                ),
             }
         }
         if let Some(function) = delta.function_call {
@@ -232,7 +244,7 @@ impl Reads for Reader {
             // Google's compatible form has errors in a list.
             return self.fail(fault_in_body(data), emit);
         }
-        match serde_json::from_slice::<Chunk<'_>>(data) {
+        match json::parse::<Chunk<'_>>(data) {
             Ok(chunk) if name == b"error" || is_error(&chunk) => {
                 self.fail(fault_in_body(data), emit)
             }
@@ -248,7 +260,7 @@ impl Reads for Reader {
         if body.trim_ascii_start().starts_with(b"[") {
             return self.fail(fault_in_body(body), emit);
         }
-        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(body) else {
+        let Ok(chunk) = json::parse::<Chunk<'_>>(body) else {
             return self.fail(
                 Fault::garbled("the provider's answer is no JSON object"),
                 emit,
@@ -264,7 +276,7 @@ impl Reads for Reader {
         let is_answer = chunk
             .choices
             .as_ref()
-            .is_some_and(|choices| !choices.is_empty());
+            .is_some_and(|choices| choices.0.is_some());
         self.chunk(chunk, emit);
         if self.over {
             return;

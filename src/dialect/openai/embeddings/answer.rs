@@ -11,6 +11,7 @@ use super::super::error::fault_in_body;
 use super::super::field::Field;
 use super::super::usage::Counts;
 use crate::ir::{Embeddings, Fault, Text};
+use crate::wire::json;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -38,7 +39,7 @@ struct Entry<'a> {
 /// If it is an error, or not one vector for each place.
 pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, Fault> {
     let garbled = || Fault::garbled("the provider's answer has no vectors");
-    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|_| garbled())?;
+    let answer: Answer<'_> = json::parse(body).map_err(|_| garbled())?;
     let Some(entries) = answer.data else {
         return Err(fault_in_body(body));
     };

@@ -11,6 +11,7 @@ use super::calls::Calls;
 use super::item::{Happened, Item, Responded, filled, full, pieces};
 use super::sources::Sources;
 use crate::ir::{Event, Fault, Finish, Json, Text, ToolNames};
+use crate::wire::json;
 
 /// So many tokens without anything that can be read are no empty answer, but one in an unknown form.
 const TOO_MANY_EMPTY: u64 = 16;
@@ -274,7 +275,7 @@ impl Reads for Reader {
         if self.over || data.is_empty() || data.starts_with(b"[DONE]") {
             return;
         }
-        match serde_json::from_slice::<Happened<'_>>(data) {
+        match json::parse::<Happened<'_>>(data) {
             Ok(happened) if data.starts_with(b"{") => self.happened(happened, data, emit),
             _ => self.fail(
                 Fault::garbled("the provider's stream holds what is no event"),
@@ -284,7 +285,7 @@ impl Reads for Reader {
     }
 
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        match serde_json::from_slice::<Responded<'_>>(body) {
+        match json::parse::<Responded<'_>>(body) {
             Ok(response) if response.status.is_some() || response.output.is_some() => {
                 self.complete(response, emit);
             }
