@@ -8,8 +8,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::permit::Permit;
 use super::scheduler::{
-    Arrival, BackendSpec, Decision, Outcome, Policy, Refusal, Residency, Scheduler, Snapshot,
-    Ticket, Wanted,
+    Arrival, BackendSpec, Decision, Outcome, Policy, Refusal, Residency, Scheduler, Scope,
+    Snapshot, Ticket, Wanted,
 };
 use crate::ids::BackendId;
 
@@ -64,14 +64,14 @@ impl Dispatcher {
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
     /// Errors: see [`Refusal`].
     pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
-        self.acquire_without(want, Vec::new()).await
+        self.acquire_within(want, Scope::default()).await
     }
 
-    /// As [`Self::acquire`], on none of the backends in `excluded`.
-    pub async fn acquire_without(
+    /// As [`Self::acquire`], within `scope` only.
+    pub async fn acquire_within(
         self: &Arc<Self>,
         want: Want,
-        excluded: Vec<BackendId>,
+        scope: Scope,
     ) -> Result<Permit, Refusal> {
         let now = self.now();
         let arrival = Arrival {
@@ -81,7 +81,7 @@ impl Dispatcher {
         };
         let entered = {
             let mut state = self.lock();
-            let ticket = state.scheduler.arrive_without(now, arrival, excluded)?;
+            let ticket = state.scheduler.arrive_within(now, arrival, scope)?;
             self.enter(state, now, ticket)
         };
         entered.answer().await
@@ -107,6 +107,11 @@ impl Dispatcher {
         self.event(|scheduler, now| scheduler.unhealthy(now, id));
     }
 
+    /// From now on at most so many requests run on the provider at once, besides the configured limit.
+    pub fn limit_provider(&self, provider: u16, limit: Option<usize>) {
+        self.event(|scheduler, now| scheduler.limit_provider(now, provider, limit));
+    }
+
     /// The queue and the slots right now.
     pub fn snapshot(&self) -> Snapshot {
         self.lock().scheduler.snapshot()
@@ -125,11 +130,15 @@ impl Dispatcher {
     }
 
     /// Gives the slot of a failed attempt back and waits for one elsewhere.
-    pub(super) async fn retry(self: &Arc<Self>, ticket: Ticket) -> Result<Permit, Refusal> {
+    pub(super) async fn retry(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        scope: Option<Scope>,
+    ) -> Result<Permit, Refusal> {
         let now = self.now();
         let entered = {
             let mut state = self.lock();
-            if let Err(refusal) = state.scheduler.retry(now, ticket) {
+            if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
                 state.carry_out(now, None);
                 return Err(refusal);
             }

@@ -12,4 +12,6 @@ mod tests;
 pub use dispatcher::{Dispatcher, Want};
 pub use observer::FleetEvents;
 pub use permit::Permit;
-pub use scheduler::{BackendSpec, Loaded, Outcome, Policy, Refusal, Residency, Snapshot, Wanted};
+pub use scheduler::{
+    BackendSpec, Loaded, Outcome, Policy, Providers, Refusal, Residency, Scope, Snapshot, Wanted,
+};

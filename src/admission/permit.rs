@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatcher::{Dispatcher, Grant};
-use super::scheduler::{Outcome, Refusal, Ticket};
+use super::scheduler::{Outcome, Refusal, Scope, Ticket};
 use crate::ids::BackendId;
 
 /// The right to have one request in flight on one backend.
@@ -61,10 +61,15 @@ impl Permit {
 
     /// The attempt has failed: gives the slot back, excludes this backend for this request, and waits for a slot
     /// elsewhere in the request's old place. Errors: [`Refusal::Exhausted`] when every backend has been tried.
-    pub async fn retry(mut self) -> Result<Self, Refusal> {
+    pub async fn retry(self) -> Result<Self, Refusal> {
+        self.retry_within(None).await
+    }
+
+    /// As [`Self::retry`], from now on within `scope`, if one is given.
+    pub async fn retry_within(mut self, scope: Option<Scope>) -> Result<Self, Refusal> {
         self.held = false;
         let dispatcher = Arc::clone(&self.dispatcher);
-        dispatcher.retry(self.ticket).await
+        dispatcher.retry(self.ticket, scope).await
     }
 }
 

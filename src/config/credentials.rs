@@ -16,6 +16,8 @@ use crate::settings::{Provider, ProviderKind, Secret};
 pub(super) struct Written {
     pub(super) key: Field<Secret>,
     pub(super) file: Field<PathBuf>,
+    /// `api_keys`: further ones, or all of them.
+    pub(super) more: Vec<Field<Secret>>,
 }
 
 /// Fills in the credentials of `used`, whose addresses are known; `service` says which variables may hold them.
@@ -31,12 +33,12 @@ pub(super) fn used(
         true => Vec::new(),
         false => variables(service, used),
     };
-    let stated = written.key.is_stated() || written.file.is_stated();
+    let stated = written.key.is_stated() || written.file.is_stated() || !written.more.is_empty();
     let environment = &at.reader.environment;
     // A key that is there and wrong is reported once.
     let given = stated || variables.iter().any(|name| environment.has_secret(name));
     used.api_key = match stated {
-        true => from_file(at, written),
+        true => listed(at, written, used),
         false => at.reader.secret_variable(&variables),
     };
     let aws = aws.stated(at);
@@ -64,6 +66,25 @@ fn variables(service: Option<&Service>, used: &Provider) -> Vec<String> {
         true => Vec::new(),
         false => service.key_variables(),
     }
+}
+
+/// The first key that the file states; the others go to `used`.
+fn listed(at: &mut Section<'_, '_>, mut written: Written, used: &mut Provider) -> Option<Secret> {
+    let more = std::mem::take(&mut written.more);
+    let one = written.key.is_stated() || written.file.is_stated();
+    let first = one.then(|| from_file(at, written)).flatten();
+    let mut list = at.section("api_keys");
+    let mut keys: Vec<Secret> = first.into_iter().collect();
+    for (index, key) in more.into_iter().enumerate() {
+        match list.secret_item(index, key) {
+            Some(key) if keys.contains(&key) => {
+                list.problem_here("holds a key twice; remove one");
+            }
+            key => keys.extend(key),
+        }
+    }
+    used.api_keys = keys.split_off(keys.len().min(1));
+    keys.pop()
 }
 
 fn from_file(at: &mut Section<'_, '_>, written: Written) -> Option<Secret> {

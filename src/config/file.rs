@@ -50,6 +50,7 @@ impl File {
             true => (range_queue(), range_timeouts()),
             false => Default::default(),
         };
+        reader.health_check = self.routing.health_check();
         Settings {
             server: self.server.used(reader.section("server")),
             providers: used_providers(self.providers, listed, reader.section("providers"), range),

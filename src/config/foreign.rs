@@ -6,7 +6,7 @@ use super::problem::KeyPath;
 use super::reader::Reader;
 
 /// Section, key, and what stands in its place.
-const KEYS: [(&str, &str, &str); 5] = [
+const KEYS: [(&str, &str, &str); 4] = [
     (
         "providers",
         "fallback_only",
@@ -16,11 +16,6 @@ const KEYS: [(&str, &str, &str); 5] = [
         "routing",
         "strategy",
         "does nothing in this version: all providers that have a model share its requests",
-    ),
-    (
-        "routing",
-        "health_check",
-        "does nothing; interval and probe_timeout of each provider say how it is watched",
     ),
     (
         "monitoring",

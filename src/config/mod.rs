@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+mod adaptive;
 mod address;
 mod aws;
 mod azure;
 mod backend;
 mod balance;
+mod breaker;
 mod checks;
 mod credentials;
 mod discover;
@@ -40,6 +42,7 @@ mod provider;
 mod queue;
 mod reader;
 mod requests;
+mod retry;
 mod routing;
 mod scalar;
 mod server;

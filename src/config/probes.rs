@@ -24,8 +24,16 @@ impl Probes {
             true => (Some("SCAN_INTERVAL_SECONDS"), Some("PROBE_TIMEOUT_SECONDS")),
             false => (Some("HEALTH_CHECK_INTERVAL"), None),
         };
-        if let Some(interval) = stated(at, "interval", self.interval, inner.interval, interval) {
-            used.interval = interval.0;
+        let common = Some(at.reader.health_check).filter(|_| !used.kind.is_fleet());
+        let common = common.unwrap_or_default();
+        used.watched = common.enabled;
+        // What the file says of all services goes before the environment.
+        let interval = interval.filter(|_| common.interval.is_none());
+        if let Some(interval) = stated(at, "interval", self.interval, inner.interval, interval)
+            .map(|interval| interval.0)
+            .or(common.interval)
+        {
+            used.interval = interval;
         }
         let probe_timeout = (self.probe_timeout, inner.probe_timeout);
         if let Some(limit) = stated(
@@ -34,8 +42,11 @@ impl Probes {
             probe_timeout.0,
             probe_timeout.1,
             timeout,
-        ) {
-            used.probe_timeout = limit.0;
+        )
+        .map(|limit| limit.0)
+        .or(common.timeout)
+        {
+            used.probe_timeout = limit;
         }
         if let Some(misses) = stated(at, "misses", self.misses, inner.misses, None) {
             used.misses = misses.0;

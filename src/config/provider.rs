@@ -33,6 +33,7 @@ pub(super) struct Provider {
     base_url: Field<BackendUrl>,
     api_key: Field<Secret>,
     api_key_file: Field<PathBuf>,
+    api_keys: Vec<Field<Secret>>,
     #[serde(flatten)]
     requests: Requests,
     #[serde(flatten)]
@@ -89,6 +90,7 @@ impl Provider {
         Provider {
             discover: Some(Discover::default()),
             backends: vec![Some(Backend::default())],
+            api_keys: vec![Field::Absent],
             requests: Requests::template(),
             azure: Azure::template(),
             ..Provider::default()
@@ -146,6 +148,7 @@ impl Provider {
         let key = Written {
             key: self.api_key,
             file: self.api_key_file,
+            more: self.api_keys,
         };
         credentials::used(&mut at, key, self.aws, of_kind, &mut used);
         self.balance.used(&mut at, of_kind, &mut used);
@@ -212,6 +215,7 @@ impl From<&settings::Provider> for Provider {
             base_url: Field::Absent,
             api_key: used.api_key.clone().into(),
             api_key_file: Field::Absent,
+            api_keys: used.api_keys.iter().cloned().map(Field::from).collect(),
             requests: used.into(),
             azure: (&used.azure).into(),
             aws: (&used.aws).into(),

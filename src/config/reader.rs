@@ -8,7 +8,7 @@ use super::field::Field;
 use super::locate::line_of;
 use super::problem::{KeyPath, MAX_PROBLEMS, Problem, Report, Step};
 use super::scalar::Scalar;
-use crate::settings::Secret;
+use crate::settings::{HealthCheck, Secret};
 
 /// Longer values are cut in messages.
 const MAX_QUOTED: usize = 60;
@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     /// The file before its variables were filled in, so that no message shows what they hold.
     written: Value,
     pub(super) environment: Environment<'a>,
+    /// What `routing.health_check` says, for the providers that say nothing themselves.
+    pub(super) health_check: HealthCheck,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// Values of which nothing more can be said.
@@ -42,6 +44,7 @@ impl<'a> Reader<'a> {
             file,
             written,
             environment,
+            health_check: HealthCheck::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
             given_up: Vec::new(),
@@ -249,6 +252,11 @@ impl<'a> Section<'_, 'a> {
     /// One item of a list of plain values.
     pub(super) fn stated_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
         self.read_at(&self.path.item(index), field, true)
+    }
+
+    /// As [`Section::stated_item`], without repeating a bad value in the message.
+    pub(super) fn secret_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
+        self.read_at(&self.path.item(index), field, false)
     }
 
     fn read<T: Scalar>(&mut self, key: &str, field: Field<T>, show: bool) -> Option<T> {

@@ -1,19 +1,29 @@
 //! `routing:`, which model a name stands for, and what happens after a failed attempt.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::adaptive::{Adaptive, HealthCheck};
+use super::breaker::Breaker;
 use super::entries::{Entries, ModelName};
 use super::field::Field;
 use super::reader::Section;
+use super::retry::Retry;
 use super::scalar::{Choice, Whole};
-use crate::settings::{self, Fidelity, ReasoningField};
+use crate::settings::{self, Fallback, Fidelity, ReasoningField};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Routing {
     max_retries: Field<Whole<0, 100>>,
+    fallback: Field<Fallback>,
+    slot_wait: Field<Duration>,
+    retry: Retry,
+    breaker: Breaker,
+    adaptive: Adaptive,
+    health_check: HealthCheck,
     fidelity: Field<Fidelity>,
     aliases: Entries<ModelName>,
     bundled_aliases: Field<bool>,
@@ -42,6 +52,11 @@ impl Routing {
         }
     }
 
+    /// What the section says of all cloud services.
+    pub(super) fn health_check(&self) -> settings::HealthCheck {
+        self.health_check.stated()
+    }
+
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Routing {
         let default = settings::Routing::default();
         let models_file = at.stated("models_file", self.models_file);
@@ -57,6 +72,16 @@ impl Routing {
             max_retries: at
                 .stated_or("max_retries", self.max_retries, "MAX_RETRIES")
                 .map_or(default.max_retries, |retries| retries.0),
+            fallback: at
+                .stated_or("fallback", self.fallback, "FALLBACK_STRATEGY")
+                .unwrap_or(default.fallback),
+            slot_wait: at
+                .stated("slot_wait", self.slot_wait)
+                .unwrap_or(default.slot_wait),
+            retry: self.retry.used(at.section("retry")),
+            breaker: self.breaker.used(at.section("breaker")),
+            adaptive: self.adaptive.used(at.section("adaptive")),
+            health_check: self.health_check.used(at.section("health_check")),
             fidelity: at
                 .stated("fidelity", self.fidelity)
                 .unwrap_or(default.fidelity),
@@ -76,6 +101,12 @@ impl From<&settings::Routing> for Routing {
     fn from(used: &settings::Routing) -> Routing {
         Routing {
             max_retries: Whole(used.max_retries).into(),
+            fallback: used.fallback.into(),
+            slot_wait: used.slot_wait.into(),
+            retry: (&used.retry).into(),
+            breaker: (&used.breaker).into(),
+            adaptive: (&used.adaptive).into(),
+            health_check: (&used.health_check).into(),
             fidelity: used.fidelity.into(),
             aliases: (&used.aliases).into(),
             bundled_aliases: used.bundled_aliases.into(),

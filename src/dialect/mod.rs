@@ -8,5 +8,6 @@ pub mod exchange;
 pub mod google;
 pub mod ollama;
 pub mod openai;
+pub mod rate_limits;
 pub mod retry_after;
 pub mod signature;

@@ -12,6 +12,7 @@ mod complaints;
 mod control;
 mod credentials;
 mod discovery;
+mod guard;
 mod health;
 mod inventory;
 mod key;
@@ -46,6 +47,7 @@ use crate::ids::{BackendId, ModelId};
 use crate::settings::{self, Timeouts};
 
 pub use self::backend::{Backend, Endpoint, InFlight};
+pub use self::guard::backoff;
 pub use self::inventory::{Inventory, Loaded};
 pub use self::members::Snapshot;
 pub use self::models::Models;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use memchr::{memchr, memmem};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -20,8 +20,9 @@ use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
 use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Dropped, Fault};
+use crate::ir::{Class, Dropped, Fault, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::translate;
 
@@ -77,9 +78,65 @@ pub(super) enum Setback {
         report: Option<fleet::Outcome>,
         /// What the client gets if there is no other candidate.
         word: Option<Word>,
+        cause: Cause,
     },
     /// The backend's error is about the request, so no other would do better.
     Final(Word),
+}
+
+/// What is known of why an attempt failed, as far as it decides what follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cause {
+    pub(super) class: Class,
+    pub(super) kind: FaultKind,
+    /// When the provider says that it may be better.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether the provider says that asking again makes sense (`x-should-retry`).
+    pub(super) again: Option<bool>,
+}
+
+impl Cause {
+    pub(super) fn new(class: Class, kind: FaultKind) -> Self {
+        Self {
+            class,
+            kind,
+            retry_after: None,
+            again: None,
+        }
+    }
+
+    fn of_fault(fault: &Fault) -> Self {
+        Self {
+            retry_after: fault.retry_after,
+            ..Self::new(fault.class, fault.kind)
+        }
+    }
+
+    fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
+        let (class, kind) = match status.as_u16() {
+            429 => (Class::Capacity, FaultKind::RateLimit),
+            503 => (Class::Capacity, FaultKind::Overloaded),
+            404 => (Class::Route, FaultKind::ModelNotFound),
+            _ => (Class::Transient, FaultKind::Server),
+        };
+        Self {
+            retry_after: retry_after::from_headers(headers),
+            ..Self::new(class, kind)
+        }
+        .told(headers)
+    }
+
+    fn told(self, headers: &HeaderMap) -> Self {
+        let again = headers.get("x-should-retry").map(HeaderValue::as_bytes);
+        Self {
+            again: match again {
+                Some(b"true") => Some(true),
+                Some(b"false") => Some(false),
+                _ => None,
+            },
+            ..self
+        }
+    }
 }
 
 /// What the client is told in place of an answer.
@@ -104,11 +161,12 @@ impl Word {
 }
 
 impl Setback {
-    fn next(outcome: AttemptOutcome, report: fleet::Outcome) -> Self {
+    fn next(outcome: AttemptOutcome, report: fleet::Outcome, kind: FaultKind) -> Self {
         Setback::Next {
             outcome,
             report: Some(report),
             word: None,
+            cause: Cause::new(Class::Transient, kind),
         }
     }
 
@@ -125,18 +183,34 @@ impl Setback {
                 true => AttemptOutcome::ServerError,
                 false => AttemptOutcome::Refused,
             },
-            report: (broken && provider.settings.kind.is_fleet())
-                .then_some(fleet::Outcome::ServerError),
+            report: broken.then_some(fleet::Outcome::ServerError),
             word: Some(word),
+            cause: Cause::of_fault(fault),
         }
     }
 
+    fn connect_failed() -> Self {
+        Self::next(
+            AttemptOutcome::ConnectError,
+            fleet::Outcome::ConnectFailed,
+            FaultKind::Server,
+        )
+    }
+
     pub(super) fn reset() -> Self {
-        Self::next(AttemptOutcome::Reset, fleet::Outcome::Reset)
+        Self::next(
+            AttemptOutcome::Reset,
+            fleet::Outcome::Reset,
+            FaultKind::Incomplete,
+        )
     }
 
     fn timed_out() -> Self {
-        Self::next(AttemptOutcome::Timeout, fleet::Outcome::TimedOut)
+        Self::next(
+            AttemptOutcome::Timeout,
+            fleet::Outcome::TimedOut,
+            FaultKind::Timeout,
+        )
     }
 }
 
@@ -192,10 +266,11 @@ async fn begin(
     backend: &Backend,
     order: Order,
 ) -> Result<Box<Answer>, NoAnswer> {
-    let mut upstream =
-        side.connections.open(backend).await.map_err(|_| {
-            Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed)
-        })?;
+    let mut upstream = side
+        .connections
+        .open(backend)
+        .await
+        .map_err(|_| Setback::connect_failed())?;
     let Order {
         head,
         body,
@@ -293,7 +368,7 @@ async fn next_part(
     if let Err(fault) = answer.reader.part(&headers) {
         return Err(Setback::of_fault(&fault, backend));
     }
-    let refused = |_| Setback::next(AttemptOutcome::ConnectError, fleet::Outcome::ConnectFailed);
+    let refused = |_| Setback::connect_failed();
     let next = side.connections.open_new(backend).await.map_err(refused)?;
     let last = std::mem::replace(&mut answer.upstream, next);
     last.release().await;
@@ -382,6 +457,7 @@ fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), 
             outcome: AttemptOutcome::ErrorLine,
             report: None,
             word: error_answer(&answer.upstream, begun.freeze()),
+            cause: Cause::new(Class::Transient, FaultKind::Server),
         });
     }
     // A 200 without a single line is a runner that died, not an answer.
@@ -403,7 +479,20 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
     match error_answer(&answer.upstream, body) {
         // In the client's own format the provider's words are best.
         Some(word) if same => Setback::Final(word),
-        _ => Setback::of_fault(&fault, backend),
+        _ => match Setback::of_fault(&fault, backend) {
+            Setback::Next {
+                outcome,
+                report,
+                word,
+                cause,
+            } => Setback::Next {
+                outcome,
+                report,
+                word,
+                cause: cause.told(&headers_of(&answer.upstream)),
+            },
+            other => other,
+        },
     }
 }
 
@@ -423,6 +512,7 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
         .await
         .unwrap_or_default();
     let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
+    let cause = Cause::of_status(status, &headers_of(upstream));
     let answer = error_answer(upstream, body);
     match answer {
         Some(word) if request_fault => Some(Setback::Final(word)),
@@ -430,11 +520,13 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
             outcome: AttemptOutcome::ServerError,
             report: Some(fleet::Outcome::ServerError),
             word,
+            cause,
         }),
         word => Some(Setback::Next {
             outcome: AttemptOutcome::Refused,
             report: None,
             word,
+            cause,
         }),
     }
 }

@@ -2,9 +2,12 @@
 //! text that says what to do, in the client's own format.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::attempt::Word;
+use crate::admission::Refusal;
 use crate::dialect::ollama::{self, ErrorStyle};
 use crate::ir::{Class, Fault, FaultKind};
 
@@ -113,6 +116,29 @@ impl Failure {
         }
     }
 
+    /// Several providers were asked, and none gave an answer: what each said, with the status of the `last` word.
+    pub(super) fn all_providers_failed(last: Option<Word>, errors: &[String]) -> Self {
+        let errors = errors.iter().map(|error| format!("{error:?}"));
+        let errors: Vec<String> = errors.collect();
+        let text = format!("All providers failed. Errors: [{}]", errors.join(", "));
+        match last {
+            Some(Word::Failure(failure)) => Self {
+                text: text.into(),
+                param: None,
+                ..*failure
+            },
+            _ => Self::new(502, "all_attempts_failed", text),
+        }
+    }
+
+    /// What a provider said, without its name.
+    pub(super) fn said(&self) -> &str {
+        match self.text.strip_prefix("provider ") {
+            Some(rest) => rest.split_once(": ").map_or(rest, |(_, said)| said),
+            None => &self.text,
+        }
+    }
+
     /// With `Retry-After`.
     #[must_use]
     pub(super) fn retry_after(self, seconds: u32) -> Self {
@@ -174,5 +200,31 @@ pub(super) enum Stop {
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         Stop::Failure(failure)
+    }
+}
+
+/// What the client is told when it gets no slot.
+pub(super) fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
+    let seconds = |after: &Duration| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX);
+    match refusal {
+        Refusal::UnknownModel => not_found(),
+        Refusal::UnknownBackend => Failure::bad_request(
+            "X-Backend names no known backend; GET /__proxy/backends lists them",
+        ),
+        Refusal::QueueFull { retry_after } => {
+            Failure::new(503, "queue_full", ollama::SERVER_BUSY).retry_after(seconds(retry_after))
+        }
+        Refusal::TimedOut {
+            healthy: true,
+            retry_after,
+        } => Failure::queue_timeout().retry_after(seconds(retry_after)),
+        Refusal::TimedOut {
+            healthy: false,
+            retry_after,
+        }
+        | Refusal::NoHealthyBackend { retry_after } => {
+            Failure::no_healthy_backend().retry_after(seconds(retry_after))
+        }
+        Refusal::Exhausted => Failure::all_attempts_failed(),
     }
 }

@@ -1,32 +1,21 @@
-//! A request from its body to its answer: a slot, an attempt, and the next candidate while the client
-//! has seen nothing.
-
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! A request from its body to its plan, and what the client is told in place of an answer.
 
 use http::{Method, header};
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::attempt::{Answer, ErrorAnswer, Job, NoAnswer, Setback, Word};
-use super::body::Body;
+use super::attempt::{ErrorAnswer, Job, Word};
 use super::client::{self, Framing};
 use super::ctx::Ctx;
-use super::failure::{Failure, Stop};
+use super::failure::{Failure, Stop, refused};
 use super::heads;
 use super::intake;
-use super::opening::Opening;
 use super::order::Ask;
-use crate::admission::{Outcome, Permit, Refusal, Want, Wanted};
+use super::trip::Trip;
+use crate::admission::{Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, Operation};
-use crate::fleet::{self, Backend, InFlight};
 use crate::ids::BackendId;
-use crate::metrics::AttemptOutcome;
 use crate::translate;
-
-/// Pooled connections that may turn out to be closed before an attempt counts as failed.
-const STALE_CONNECTIONS: u32 = 3;
 
 impl Gateway {
     /// Answers one request.
@@ -130,11 +119,6 @@ impl Gateway {
                 ollama::model_not_found(operation, name),
             )
         };
-        let mut want = Want {
-            wanted: named.wanted,
-            priority,
-            pinned,
-        };
         if ctx.inbound.streams {
             ctx.opening.expect(
                 operation,
@@ -145,24 +129,29 @@ impl Gateway {
             );
         }
         let client = &mut session.downstream_session;
-        let opening = &mut ctx.opening;
-        let mut admitted = self
-            .admit(client, opening, want, self.excluded(&named))
-            .await?;
-        if matches!(admitted, Err(Refusal::UnknownModel)) && ctx.inbound.model.is_none() {
+        let mut named = named;
+        if named.wanted == Wanted::Unlisted {
+            let want = Want {
+                wanted: named.wanted,
+                priority,
+                pinned,
+            };
+            let refusal = self.await_models(client, &mut ctx.opening, want).await?;
             // The backend whose first probe ended the wait may be the one that has the model.
-            let again = self.named(name);
-            if again.model.is_some() {
-                ctx.inbound.model = again.model;
-                want.wanted = again.wanted;
-                admitted = self
-                    .admit(client, opening, want, self.excluded(&again))
-                    .await?;
+            named = self.named(name);
+            if named.model.is_none() {
+                return Err(refused(&refusal, not_found).into());
             }
+            ctx.inbound.model = named.model;
         }
+        let planner = |_: &[usize]| None;
+        let mut trip = Trip::new(named.plan(), &planner, priority, pinned);
+        let admitted = self
+            .board(client, &mut ctx.opening, &mut trip, None)
+            .await?;
         // Nothing has been tried yet: there is no backend of that provider.
         let permit = admitted.map_err(|refusal| match refusal {
-            Refusal::Exhausted if named.provider.is_some() => not_found(),
+            Refusal::Exhausted => not_found(),
             refusal => refused(&refusal, not_found),
         })?;
         let not_found = not_found();
@@ -188,256 +177,8 @@ impl Gateway {
             has_body: true,
             streams: ctx.inbound.streams,
         };
-        self.travel(session, ctx, framing, job, permit, not_found)
+        self.travel(session, ctx, framing, job, trip, permit, not_found)
             .await
-    }
-
-    /// Waits for a slot, unless the client leaves or the process ends first.
-    async fn admit(
-        &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        want: Want,
-        excluded: Vec<BackendId>,
-    ) -> Result<Result<Permit, Refusal>, Stop> {
-        tokio::select! {
-            biased;
-            admitted = self.dispatcher.acquire_without(want, excluded) => Ok(admitted),
-            () = opening.attend(client) => Err(Stop::ClientGone),
-            () = self.drain.cut() => Err(Failure::shutting_down().into()),
-        }
-    }
-
-    /// Attempts until one gives content, then relays it.
-    async fn travel(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-        job: Job,
-        mut permit: Permit,
-        not_found: Failure,
-    ) -> Result<(), Stop> {
-        let total = self
-            .settings
-            .timeouts
-            .total
-            .map(|total| ctx.inbound.started + total);
-        let mut last: Option<Word> = None;
-        loop {
-            ctx.outcome.waited += permit.waited();
-            ctx.attempt.number += 1;
-            ctx.attempt.cold = permit.cold();
-            let Some(backend) = self.fleet.backend(permit.backend()) else {
-                // It left between the decision and now; that is no attempt.
-                permit = self
-                    .next_permit(session, ctx, permit)
-                    .await?
-                    .map_err(|refusal| refused(&refusal, || not_found.clone()))?;
-                continue;
-            };
-            ctx.attempt.backend = Some(Arc::clone(&backend.name));
-            ctx.attempt.provider = Some(backend.provider.index);
-            if permit.cold() {
-                self.metrics
-                    .cold_loads
-                    .with_label_values(&[&*backend.provider.name])
-                    .inc();
-            }
-            let started = Instant::now();
-            let serving = backend.begin();
-            match self.try_backend(session, ctx, &job, &backend, total).await {
-                Ok(answer) => {
-                    ctx.outcome.first_content = Some(Instant::now());
-                    permit.first_content();
-                    let ttft = started.elapsed();
-                    self.fleet.report(
-                        backend.id,
-                        fleet::Outcome::Served {
-                            response_time: ttft,
-                        },
-                    );
-                    let job = Job {
-                        body: Body::empty(),
-                        ..job
-                    };
-                    return self
-                        .finish(
-                            session, ctx, framing, &job, &backend, serving, permit, answer, ttft,
-                            total,
-                        )
-                        .await;
-                }
-                Err(Setback::ClientGone) => {
-                    self.upstreams[backend.provider.index]
-                        .attempts
-                        .count(AttemptOutcome::ClientGone);
-                    return Err(Stop::ClientGone);
-                }
-                Err(Setback::Final(word)) => {
-                    self.upstreams[backend.provider.index]
-                        .attempts
-                        .count(AttemptOutcome::Refused);
-                    drop(permit);
-                    return self.tell(session, ctx, framing, word).await;
-                }
-                Err(Setback::Next {
-                    outcome,
-                    report,
-                    word,
-                }) => {
-                    drop(serving);
-                    self.upstreams[backend.provider.index]
-                        .attempts
-                        .count(outcome);
-                    log::info!(
-                        "{} at {}: attempt {} of request {:?}",
-                        outcome.name(),
-                        backend.name,
-                        ctx.attempt.number,
-                        ctx.inbound.request_id
-                    );
-                    if let Some(report) = report {
-                        self.fleet.report(backend.id, report);
-                    }
-                    last = worse(last, word);
-                }
-            }
-            let out_of_time = total.is_some_and(|total| total <= Instant::now());
-            let next = if ctx.attempt.number > self.settings.routing.max_retries || out_of_time {
-                drop(permit);
-                Err(Refusal::Exhausted)
-            } else {
-                self.next_permit(session, ctx, permit).await?
-            };
-            permit = match next {
-                Ok(permit) => permit,
-                Err(_) => {
-                    return match last {
-                        Some(word) => self.tell(session, ctx, framing, word.last()).await,
-                        None => Err(Failure::all_attempts_failed().into()),
-                    };
-                }
-            };
-        }
-    }
-
-    /// A slot elsewhere, unless the client leaves or the process ends first.
-    async fn next_permit(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        permit: Permit,
-    ) -> Result<Result<Permit, Refusal>, Stop> {
-        tokio::select! {
-            biased;
-            next = permit.retry() => Ok(next),
-            () = ctx.opening.attend(&mut session.downstream_session) => Err(Stop::ClientGone),
-            () = self.drain.cut() => Err(Failure::shutting_down().into()),
-        }
-    }
-
-    pub(super) async fn try_backend(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        job: &Job,
-        backend: &Backend,
-        total: Option<Instant>,
-    ) -> Result<Box<Answer>, Setback> {
-        let patience = Instant::now() + self.settings.timeouts.first_byte;
-        let deadline = total.map_or(patience, |total| total.min(patience));
-        let mut stale = 0;
-        loop {
-            let order = self
-                .order(session.req_header(), &ctx.inbound, job, backend)
-                .map_err(|failure| Setback::Next {
-                    outcome: AttemptOutcome::Refused,
-                    report: None,
-                    word: Some(Word::Failure(failure)),
-                })?;
-            let client = &mut session.downstream_session;
-            let opening = &mut ctx.opening;
-            let attempt = self.attempt(client, opening, job, backend, order, deadline);
-            // Boxed: the stream that follows must not carry the state of its beginning.
-            match Box::pin(attempt).await {
-                Ok(answer) => return Ok(answer),
-                Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
-                Err(NoAnswer::Stale) => return Err(Setback::reset()),
-                Err(NoAnswer::Setback(setback)) => return Err(setback),
-            }
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
-    )]
-    async fn finish(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-        job: &Job,
-        backend: &Arc<Backend>,
-        serving: InFlight,
-        permit: Permit,
-        answer: Box<Answer>,
-        ttft: Duration,
-        total: Option<Instant>,
-    ) -> Result<(), Stop> {
-        let relayed = self
-            .relay(
-                &mut session.downstream_session,
-                ctx,
-                framing,
-                job,
-                answer,
-                total,
-            )
-            .await;
-        // Before the slot: whoever is given that finds the backend idle.
-        drop(serving);
-        let attempts = &self.upstreams[backend.provider.index].attempts;
-        match relayed {
-            Ok(relayed) => {
-                attempts.count(if relayed.complete {
-                    AttemptOutcome::Ok
-                } else {
-                    AttemptOutcome::BrokenStream
-                });
-                permit.finish(Outcome {
-                    ok: relayed.complete,
-                    load: relayed.load_duration,
-                    ttft: Some(ttft),
-                });
-                self.note_broken(ctx, backend);
-                Ok(())
-            }
-            Err(stop) => {
-                attempts.count(if matches!(stop, Stop::ClientGone) {
-                    AttemptOutcome::ClientGone
-                } else {
-                    AttemptOutcome::BrokenStream
-                });
-                drop(permit);
-                self.note_broken(ctx, backend);
-                Err(stop)
-            }
-        }
-    }
-
-    /// An answer that broke off is counted, and the backend is probed anew.
-    fn note_broken(&self, ctx: &Ctx, backend: &Backend) {
-        if ctx.outcome.broken {
-            self.metrics
-                .broken_streams
-                .with_label_values(&[&*backend.provider.name])
-                .inc();
-            if !ctx.outcome.cut {
-                self.fleet.report(backend.id, fleet::Outcome::Reset);
-            }
-        }
     }
 
     /// Tells the client why there is no answer.
@@ -511,27 +252,6 @@ impl Gateway {
     }
 }
 
-/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
-fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
-    match (before, now) {
-        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
-            let retry_after = match (before.retry_after, now.retry_after) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            let limited = |failure: &Failure| failure.status == 429;
-            let mut kept = if limited(&now) && !limited(&before) {
-                before
-            } else {
-                now
-            };
-            kept.retry_after = kept.retry_after.and(retry_after);
-            Some(Word::Failure(kept))
-        }
-        (before, now) => now.or(before),
-    }
-}
-
 /// An error that comes before the body was read ends the connection if there is a body.
 pub(super) fn closing_with_body(session: &mut Session, failure: Failure) -> Failure {
     if session.downstream_session.is_body_empty() {
@@ -550,31 +270,5 @@ fn nameless(operation: Operation) -> Failure {
             ollama::model_not_found(operation, ""),
         ),
         _ => Failure::bad_request(ollama::MODEL_REQUIRED),
-    }
-}
-
-/// What the client is told when it gets no slot.
-fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
-    let seconds = |after: &Duration| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX);
-    match refusal {
-        Refusal::UnknownModel => not_found(),
-        Refusal::UnknownBackend => Failure::bad_request(
-            "X-Backend names no known backend; GET /__proxy/backends lists them",
-        ),
-        Refusal::QueueFull { retry_after } => {
-            Failure::new(503, "queue_full", ollama::SERVER_BUSY).retry_after(seconds(retry_after))
-        }
-        Refusal::TimedOut {
-            healthy: true,
-            retry_after,
-        } => Failure::queue_timeout().retry_after(seconds(retry_after)),
-        Refusal::TimedOut {
-            healthy: false,
-            retry_after,
-        }
-        | Refusal::NoHealthyBackend { retry_after } => {
-            Failure::no_healthy_backend().retry_after(seconds(retry_after))
-        }
-        Refusal::Exhausted => Failure::all_attempts_failed(),
     }
 }

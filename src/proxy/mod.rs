@@ -4,6 +4,7 @@
 //! stream) -> `record` (what is counted).
 
 mod attempt;
+mod board;
 mod body;
 mod client;
 mod ctx;
@@ -23,6 +24,8 @@ mod phases;
 mod reader;
 mod record;
 mod relay;
+mod travel;
+mod trip;
 mod upstream;
 
 use std::sync::Arc;

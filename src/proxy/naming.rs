@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Gateway;
 use crate::admission::Wanted;
 use crate::fleet::Provider;
-use crate::ids::{BackendId, ModelId};
+use crate::ids::ModelId;
+use crate::routing::{Plan, Step, StepModel};
 
 /// What a client's name for a model stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,25 @@ pub(super) struct Named {
 }
 
 impl Named {
+    /// Its provider, or all that have the model, in one step.
+    pub(super) fn plan(&self) -> Plan {
+        let own = self.own.clone();
+        let model = match (self.model, own) {
+            (Some(model), None) => StepModel::Listed(model),
+            (Some(model), Some(own)) => StepModel::ListedAs(model, own),
+            (None, own) => StepModel::Named(own.unwrap_or_default()),
+        };
+        Plan {
+            steps: vec![Step {
+                model,
+                providers: self.provider.into_iter().collect(),
+                reserve: false,
+                max_wait: None,
+            }],
+            model: self.model,
+        }
+    }
+
     fn listed(model: ModelId) -> Self {
         Named {
             wanted: Wanted::Model(model),
@@ -179,18 +199,5 @@ impl Gateway {
             .iter()
             .find(|backend| backend.provider.index == provider && backend.has(model))?;
         backend.own_name(model).map(|own| String::from(&*own))
-    }
-
-    /// The backends that a request for this name must not go to.
-    pub(super) fn excluded(&self, named: &Named) -> Vec<BackendId> {
-        let Some(provider) = named.provider else {
-            return Vec::new();
-        };
-        self.fleet
-            .snapshot()
-            .iter()
-            .filter(|backend| backend.provider.index != provider)
-            .map(|backend| backend.id)
-            .collect()
     }
 }

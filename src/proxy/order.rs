@@ -73,13 +73,9 @@ impl Gateway {
             return self.as_it_came(inbound, ctx, job, backend);
         };
         let own = self.own_name(ask, backend);
-        let facts: &ModelFacts = match kind {
+        let facts = match kind {
             ProviderKind::Ollama => &self.unknown_model,
-            kind => {
-                let deployments = &backend.provider.settings.azure.deployments;
-                self.facts
-                    .find(kind, deployments.get(&*own).map_or(&*own, |base| base))
-            }
+            _ => self.facts_of(backend, &own),
         };
         let question = Question {
             operation: job.operation,
@@ -206,8 +202,16 @@ impl Gateway {
         Ok(())
     }
 
+    /// What is known of a model, by the provider's own name for it.
+    pub(super) fn facts_of(&self, backend: &Backend, own: &str) -> &ModelFacts {
+        let settings = &backend.provider.settings;
+        let base = settings.azure.deployments.get(own);
+        self.facts
+            .find(settings.kind, base.map_or(own, |base| base))
+    }
+
     /// The provider's own name for the wanted model.
-    fn own_name<'a>(&self, ask: &'a Ask, backend: &Backend) -> Cow<'a, str> {
+    pub(super) fn own_name<'a>(&self, ask: &'a Ask, backend: &Backend) -> Cow<'a, str> {
         if let Some(own) = &ask.own {
             return Cow::Borrowed(own);
         }

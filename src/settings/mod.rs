@@ -2,19 +2,25 @@
 //!
 //! `config/` reads what people write and makes these.
 
+mod adaptive;
+mod breaker;
 mod monitoring;
 mod provider;
 mod queue;
+mod retry;
 mod routing;
 mod server;
 mod timeouts;
 
+pub use self::adaptive::{Adaptive, HealthCheck};
+pub use self::breaker::Breaker;
 pub use self::monitoring::{LogFormat, Monitoring};
 pub use self::provider::{
     Aws, Azure, ChatApi, Placement, Pool, PortRange, Provider, ProviderKind, SamplingFields,
     Secret, SelectorKind, StaticBackend,
 };
 pub use self::queue::{Queue, WhenUnhealthy};
+pub use self::retry::{Fallback, Retry};
 pub use self::routing::{Fidelity, ReasoningField, Routing};
 pub use self::server::{Forwarded, HealthStatus, PublicPage, Server};
 pub use self::timeouts::Timeouts;

@@ -21,6 +21,8 @@ pub struct Provider {
     pub interval: Duration,
     /// How long a probe may take (default 1 s; of a cloud service 10 s).
     pub probe_timeout: Duration,
+    /// Whether it is probed while it is well (default true).
+    pub watched: bool,
     /// Missed probes in a row until a backend is unhealthy (default 2). A backend that is serving
     /// a request is never ejected by a probe.
     pub misses: u32,
@@ -40,6 +42,8 @@ pub struct Provider {
     /// Sent upstream in the field that the kind asks for; for Ollama as `Authorization: Bearer …`,
     /// for servers behind an authenticating proxy.
     pub api_key: Option<Secret>,
+    /// Further keys, used in turn with `api_key`.
+    pub api_keys: Vec<Secret>,
     /// Models that it serves, in the provider's own names, besides those that it lists itself.
     pub models: Vec<Arc<str>>,
     /// Names that clients may use, and the provider's own name for each.
@@ -106,6 +110,8 @@ impl Provider {
             vram: None,
             pool: Pool::default(),
             api_key: None,
+            api_keys: Vec::new(),
+            watched: true,
         }
     }
 }

@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Adaptive, Breaker, Fallback, HealthCheck, Retry};
 
 /// What happens after a failed attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Routing {
-    /// Further attempts after the first (default 2).
+    /// Further attempts at a provider's other backends after the first (default 2).
     pub max_retries: u32,
+    pub fallback: Fallback,
+    /// How long a request waits for a slot of a provider before the next of the plan is asked too (default 500 ms).
+    pub slot_wait: Duration,
+    pub retry: Retry,
+    pub breaker: Breaker,
+    pub adaptive: Adaptive,
+    pub health_check: HealthCheck,
     pub fidelity: Fidelity,
     /// Names that clients may use and what each stands for: `provider/model`, or a bare name.
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
@@ -43,6 +53,12 @@ impl Default for Routing {
     fn default() -> Routing {
         Routing {
             max_retries: 2,
+            fallback: Fallback::default(),
+            slot_wait: Duration::from_millis(500),
+            retry: Retry::default(),
+            breaker: Breaker::default(),
+            adaptive: Adaptive::default(),
+            health_check: HealthCheck::default(),
             fidelity: Fidelity::Lenient,
             aliases: BTreeMap::new(),
             bundled_aliases: true,

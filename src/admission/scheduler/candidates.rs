@@ -21,10 +21,10 @@ impl Scheduler {
     }
 
     pub(super) fn provider_at_limit(&self, provider: u16) -> bool {
+        let cap = self.caps.get(&provider).copied();
         self.providers.get(&provider).is_some_and(|provider| {
-            provider
-                .limit
-                .is_some_and(|limit| provider.in_flight >= limit)
+            let limit = provider.limit.into_iter().chain(cap).min();
+            limit.is_some_and(|limit| provider.in_flight >= limit)
         })
     }
 
@@ -33,8 +33,10 @@ impl Scheduler {
         if self.at_limit() {
             return None;
         }
-        let usable = |id: &BackendId| !waiter.excluded.contains(id);
-        let open = |provider: &u16| !self.provider_at_limit(*provider);
+        let usable = |id: &BackendId| !waiter.scope.excluded.contains(id);
+        let open = |provider: &u16| {
+            waiter.scope.providers.hold(*provider) && !self.provider_at_limit(*provider)
+        };
         match waiter.line() {
             LineKey::Unlisted => None,
             LineKey::Pinned(id) => {

@@ -69,9 +69,10 @@ impl Scheduler {
             self.limited = true;
             return None;
         }
+        let provider = backend.spec.provider;
         let first = |line| {
             let mut waiters = self.lines.waiters(line);
-            let (place, waiter) = waiters.find(|(_, waiter)| !waiter.excluded.contains(&id))?;
+            let (place, waiter) = waiters.find(|(_, waiter)| waiter.may_use(provider, id))?;
             Some((*place, waiter.ticket))
         };
         let unbound = if backend.placed() {
@@ -135,8 +136,8 @@ impl Scheduler {
             found = self
                 .ready_backend_of(waiter)
                 .map(|backend| (waiter.ticket, backend));
-            // What a waiter without exclusions cannot have, nobody behind it can.
-            if found.is_some() || waiter.excluded.is_empty() {
+            // What a waiter that goes anywhere cannot have, nobody behind it can.
+            if found.is_some() || waiter.goes_anywhere() {
                 break;
             }
         }

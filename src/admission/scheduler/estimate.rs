@@ -35,12 +35,12 @@ impl Scheduler {
         let (mut seen, mut open) = (0.0, 0.0);
         for id in model.copies.iter().take(SAMPLE) {
             seen += 1.0;
-            if last.excluded.contains(id) {
-                continue;
-            }
             let Some(backend) = self.backends.get(id) else {
                 continue;
             };
+            if !last.may_use(backend.spec.provider, *id) {
+                continue;
+            }
             let rate = f64::from(backend.spec.slots) / self.service(Some(model_id));
             let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
             freed += 1.0 / self.free_in(now, backend).max(1e-3);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 
-use super::types::{Arrival, Ticket, Wanted};
+use super::types::{Arrival, Providers, Scope, Ticket, Wanted};
 use crate::ids::{BackendId, ModelId};
 
 /// What the requests of one line can start on.
@@ -54,13 +54,23 @@ pub(super) struct Waiter {
     /// When it began to wait this time.
     pub(super) since: Duration,
     pub(super) deadline: Duration,
-    /// Backends that it has been tried on.
-    pub(super) excluded: Vec<BackendId>,
+    /// Where it may run; the backends that it has been tried on are excluded.
+    pub(super) scope: Scope,
 }
 
 impl Waiter {
     pub(super) fn line(&self) -> LineKey {
         LineKey::from(&self.arrival)
+    }
+
+    /// Whether it may run on that backend of that provider.
+    pub(super) fn may_use(&self, provider: u16, id: BackendId) -> bool {
+        self.scope.providers.hold(provider) && !self.scope.excluded.contains(&id)
+    }
+
+    /// Whether it may run wherever others in its line may.
+    pub(super) fn goes_anywhere(&self) -> bool {
+        self.scope.providers == Providers::All && self.scope.excluded.is_empty()
     }
 
     fn place(&self, aged: bool) -> Place {

@@ -118,6 +118,25 @@ impl Scheduler {
         self.reweigh();
     }
 
+    /// From now on at most so many requests run on the provider at once, besides the configured limit; `None` takes
+    /// that back. What runs beyond it goes on.
+    pub fn limit_provider(&mut self, _now: Duration, provider: u16, limit: Option<usize>) {
+        let before = match limit {
+            Some(limit) => self.caps.insert(provider, limit),
+            None => self.caps.remove(&provider),
+        };
+        let raised = match (before, limit) {
+            (Some(before), Some(limit)) => limit > before,
+            (before, None) => before.is_some(),
+            (None, Some(_)) => false,
+        };
+        if raised {
+            self.limited = false;
+            self.recheck = Some(None);
+            self.reweigh();
+        }
+    }
+
     /// Drops a backend that has left and on which nothing runs any more.
     pub(super) fn forget(&mut self, id: BackendId) {
         let Some(backend) = self.backends.remove(&id) else {

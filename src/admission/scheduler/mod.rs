@@ -32,8 +32,8 @@ use self::ready::Ready;
 use crate::ids::{BackendId, ModelId};
 
 pub use self::types::{
-    Arrival, BackendSnapshot, BackendSpec, Decision, Loaded, Outcome, Policy, Refusal, Residency,
-    Snapshot, Ticket, Wanted,
+    Arrival, BackendSnapshot, BackendSpec, Decision, Loaded, Outcome, Policy, Providers, Refusal,
+    Residency, Scope, Snapshot, Ticket, Wanted,
 };
 
 /// Decides which waiting request starts on which backend.
@@ -69,6 +69,8 @@ pub struct Scheduler {
     reconsider_at: Option<Duration>,
     /// Somebody could not start for a limit on the whole or on a provider.
     limited: bool,
+    /// Limits on providers that hold for the moment, besides the configured ones.
+    caps: AHashMap<u16, usize>,
     /// Backends, not gone, that have ever answered a probe.
     known: usize,
     healthy: usize,
@@ -84,6 +86,7 @@ pub struct Scheduler {
 /// What the backends of one provider share.
 #[derive(Debug)]
 struct Provider {
+    /// As configured.
     limit: Option<usize>,
     in_flight: usize,
     backends: usize,
@@ -121,6 +124,7 @@ impl Scheduler {
             weighed: LineKey::Any,
             reconsider_at: None,
             limited: false,
+            caps: AHashMap::new(),
             known: 0,
             healthy: 0,
             slots: 0,

@@ -160,9 +160,12 @@ impl Scheduler {
                 .map(|(_, waiter)| waiter)
         };
         // Those who have been tried on every copy are at the front, since they have kept their places.
-        let tried_on_all = |waiter: &Waiter| copies.iter().all(|id| waiter.excluded.contains(id));
-        let stranded =
-            waiters().take_while(|waiter| copies.is_empty() || !waiter.excluded.is_empty());
+        let barred = |waiter: &Waiter, id: &BackendId| {
+            let backend = self.backends.get(id);
+            backend.is_none_or(|backend| !waiter.may_use(backend.spec.provider, *id))
+        };
+        let tried_on_all = |waiter: &Waiter| copies.iter().all(|id| barred(waiter, id));
+        let stranded = waiters().take_while(|waiter| copies.is_empty() || !waiter.goes_anywhere());
         if let Some(waiter) = stranded.take(SAMPLE).find(|waiter| tried_on_all(waiter)) {
             return Some((waiter, f64::INFINITY));
         }
@@ -185,7 +188,7 @@ impl Scheduler {
             backend.spare()
                 && backend.has(model_id)
                 && !backend.holds(model_id)
-                && !rider.excluded.contains(&backend.id)
+                && rider.may_use(backend.spec.provider, backend.id)
                 && !self.provider_at_limit(backend.spec.provider)
         };
         let mut best: Option<Berth> = None;

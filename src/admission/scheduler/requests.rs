@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
-use super::types::{Arrival, Decision, Outcome, Refusal, Ticket, Wanted};
+use super::model::Model;
+use super::types::{Arrival, Decision, Outcome, Providers, Refusal, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
-use crate::ids::BackendId;
 use crate::settings::WhenUnhealthy;
 
 /// A `load_duration` below this is bookkeeping, not a load.
@@ -19,15 +19,15 @@ const MOST_RETRY: f64 = 60.0;
 impl Scheduler {
     /// A request asks for a slot. Errors: it cannot or may not wait.
     pub fn arrive(&mut self, now: Duration, arrival: Arrival) -> Result<Ticket, Refusal> {
-        self.arrive_without(now, arrival, Vec::new())
+        self.arrive_within(now, arrival, Scope::default())
     }
 
-    /// As [`Self::arrive`], for a request that must not run on the backends in `excluded`.
-    pub fn arrive_without(
+    /// As [`Self::arrive`], for a request that may run within `scope` only.
+    pub fn arrive_within(
         &mut self,
         now: Duration,
         arrival: Arrival,
-        excluded: Vec<BackendId>,
+        scope: Scope,
     ) -> Result<Ticket, Refusal> {
         if let Wanted::Model(model) = arrival.wanted
             && let Some(model) = self.models.get_mut(&model)
@@ -41,7 +41,7 @@ impl Scheduler {
             arrived: now,
             since: now,
             deadline: now.saturating_add(self.policy.timeout),
-            excluded,
+            scope,
         };
         if let Some(refusal) = self.hopeless(&waiter) {
             return Err(refusal);
@@ -58,13 +58,24 @@ impl Scheduler {
     }
 
     /// The running request's attempt has failed: its slot is free, its backend excluded, and it waits again in its
-    /// old place. Errors: there is nowhere left to go; the ticket is forgotten.
-    pub fn retry(&mut self, now: Duration, ticket: Ticket) -> Result<(), Refusal> {
+    /// old place, from now on within `scope` if one is given. Errors: there is nowhere left to go; the ticket is
+    /// forgotten.
+    pub fn retry(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        scope: Option<Scope>,
+    ) -> Result<(), Refusal> {
         let Some((running, _)) = self.release(now, ticket) else {
             return Err(Refusal::Exhausted);
         };
         let mut waiter = running.waiter;
-        waiter.excluded.push(running.backend);
+        if let Some(scope) = scope {
+            waiter.scope = scope;
+        }
+        if !waiter.scope.excluded.contains(&running.backend) {
+            waiter.scope.excluded.push(running.backend);
+        }
         waiter.since = now;
         waiter.deadline = now.saturating_add(self.policy.timeout);
         if let Some(refusal) = self.hopeless(&waiter) {
@@ -223,7 +234,7 @@ impl Scheduler {
                 let Some(backend) = self.backends.get(&id).filter(|backend| !backend.gone) else {
                     return Some(Refusal::UnknownBackend);
                 };
-                if waiter.excluded.contains(&id) {
+                if !waiter.may_use(backend.spec.provider, id) {
                     return Some(Refusal::Exhausted);
                 }
                 match waiter.arrival.wanted {
@@ -236,17 +247,18 @@ impl Scheduler {
                 }
             }
             LineKey::Any => {
-                let tried = |backend: &&Backend| waiter.excluded.contains(&backend.id);
-                let there = || self.backends.values().filter(|backend| !backend.gone);
-                if !waiter.excluded.is_empty() && there().all(|backend| tried(&backend)) {
-                    return Some(Refusal::Exhausted);
+                if waiter.goes_anywhere() {
+                    return if self.healthy > 0 { None } else { unhealthy() };
                 }
-                let usable = if waiter.excluded.is_empty() {
-                    self.healthy > 0
-                } else {
-                    there().any(|backend| backend.healthy && !tried(&backend))
-                };
-                if usable { None } else { unhealthy() }
+                let there = self.backends.values().filter(|backend| !backend.gone);
+                let mut open =
+                    there.filter(|backend| waiter.may_use(backend.spec.provider, backend.id));
+                match open.next() {
+                    None if waiter.scope.excluded.is_empty() => unhealthy(),
+                    None => Some(Refusal::Exhausted),
+                    Some(first) if first.healthy || open.any(|backend| backend.healthy) => None,
+                    Some(_) => unhealthy(),
+                }
             }
             LineKey::Model(model) => {
                 let model = self
@@ -254,26 +266,10 @@ impl Scheduler {
                     .get(&model)
                     .filter(|model| !model.on_disk.is_empty());
                 let Some(model) = model else {
-                    return if !waiter.excluded.is_empty() {
-                        Some(Refusal::Exhausted)
-                    } else if self.known > 0 {
-                        Some(Refusal::UnknownModel)
-                    } else {
-                        unhealthy()
-                    };
+                    return self.nowhere(waiter).or_else(unhealthy);
                 };
-                let mut untried = model.on_disk.len();
-                let mut healthy = model.healthy;
-                for id in &waiter.excluded {
-                    if model.on_disk.contains(id) {
-                        untried -= 1;
-                        healthy -= usize::from(
-                            self.backends.get(id).is_some_and(|backend| backend.healthy),
-                        );
-                    }
-                }
-                match (untried, healthy) {
-                    (0, _) => Some(Refusal::Exhausted),
+                match self.open_copies(model, waiter) {
+                    (0, _) => self.nowhere(waiter).or_else(unhealthy),
                     (_, 0) => unhealthy(),
                     _ => None,
                 }
@@ -283,9 +279,46 @@ impl Scheduler {
         }
     }
 
+    /// Why no backend will do that is there; `None` while one could still turn out to have the model.
+    fn nowhere(&self, waiter: &Waiter) -> Option<Refusal> {
+        if !waiter.scope.excluded.is_empty() {
+            return Some(Refusal::Exhausted);
+        }
+        let known = match &waiter.scope.providers {
+            Providers::All => self.known > 0,
+            some => {
+                let mut there = self.backends.values().filter(|backend| !backend.gone);
+                there.any(|backend| backend.known && some.hold(backend.spec.provider))
+            }
+        };
+        known.then_some(Refusal::UnknownModel)
+    }
+
+    /// Backends with the model on disk that this request may still run on, and how many of those are healthy.
+    fn open_copies(&self, model: &Model, waiter: &Waiter) -> (usize, usize) {
+        if waiter.scope.providers != Providers::All {
+            let there = model.on_disk.iter().filter_map(|id| self.backends.get(id));
+            let open = there.filter(|backend| waiter.may_use(backend.spec.provider, backend.id));
+            return open.fold((0, 0), |(open, healthy), backend| {
+                (open + 1, healthy + usize::from(backend.healthy))
+            });
+        }
+        let (mut open, mut healthy) = (model.on_disk.len(), model.healthy);
+        for id in &waiter.scope.excluded {
+            if model.on_disk.contains(id) {
+                let backend = self.backends.get(id);
+                open -= 1;
+                healthy -= usize::from(backend.is_some_and(|backend| backend.healthy));
+            }
+        }
+        (open, healthy)
+    }
+
     /// Whether a backend that could serve this request is healthy.
     pub(super) fn served_by_healthy(&self, waiter: &Waiter) -> bool {
-        let usable = |backend: &Backend| backend.healthy && !waiter.excluded.contains(&backend.id);
+        let usable = |backend: &Backend| {
+            backend.healthy && waiter.may_use(backend.spec.provider, backend.id)
+        };
         match waiter.line() {
             LineKey::Pinned(id) => self.backends.get(&id).is_some_and(usable),
             LineKey::Any => self.backends.values().any(usable),

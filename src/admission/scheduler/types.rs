@@ -1,5 +1,6 @@
 //! What goes into the scheduler and what comes out: plain values, no behaviour.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{BackendId, ModelId};
@@ -84,6 +85,43 @@ pub enum Wanted {
     /// A model that no backend has listed so far. Refused with [`Refusal::UnknownModel`] as soon as any backend has
     /// answered a probe; then look the name up once more, since that very backend may have brought it.
     Unlisted,
+}
+
+/// Where a request may run, besides what it wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    pub providers: Providers,
+    /// Backends that it must not run on.
+    pub excluded: Vec<BackendId>,
+}
+
+/// The providers that a request may run on, by their positions in the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Providers {
+    #[default]
+    All,
+    One(u16),
+    These(Arc<[u16]>),
+}
+
+impl Providers {
+    /// None named is all of them.
+    pub fn of(positions: &[usize]) -> Self {
+        let narrow = |position: &usize| u16::try_from(*position).unwrap_or(u16::MAX);
+        match positions {
+            [] => Self::All,
+            [one] => Self::One(narrow(one)),
+            these => Self::These(these.iter().map(narrow).collect()),
+        }
+    }
+
+    pub fn hold(&self, provider: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(one) => *one == provider,
+            Self::These(these) => these.contains(&provider),
+        }
+    }
 }
 
 /// A request that asks for a slot.

@@ -436,6 +436,14 @@ monitoring: { log_level: INFO, track_latency: true, track_errors: false }
     assert_eq!(kinds, expected);
     assert_eq!(url(&loaded.settings.providers[3]), "http://gpu1:11434");
     assert_eq!(loaded.settings.queue.max_concurrent, 100);
+    let watched = |index: usize| {
+        let provider = &loaded.settings.providers[index];
+        (
+            provider.interval.as_secs(),
+            provider.probe_timeout.as_secs(),
+        )
+    };
+    assert_eq!((watched(0), watched(3)), ((30, 5), (5, 1)));
     let mut warnings: Vec<_> = loaded
         .warnings
         .iter()
@@ -448,7 +456,6 @@ monitoring: { log_level: INFO, track_latency: true, track_errors: false }
             (Some(13), "providers[1].weight"),
             (Some(14), "providers[1].fallback_only"),
             (Some(24), "routing.strategy"),
-            (Some(25), "routing.health_check"),
             (Some(28), "monitoring.track_errors"),
         ]
     );

@@ -134,7 +134,7 @@ impl Fleet {
     }
 
     fn retry(&mut self, ticket: Ticket) -> Result<(), Refusal> {
-        let result = self.scheduler.retry(self.now, ticket);
+        let result = self.scheduler.retry(self.now, ticket, None);
         self.settle();
         result
     }

@@ -231,7 +231,7 @@ impl Witness {
                 let hopeful = self
                     .candidates(&arrival)
                     .any(|(id, _)| !tried.contains(&id));
-                match self.scheduler.retry(now, ticket) {
+                match self.scheduler.retry(now, ticket, None) {
                     Ok(()) => {
                         self.retried.insert(ticket);
                         self.waiting.insert(ticket, (arrival, tried, now));

@@ -1,0 +1,79 @@
+//! `routing.retry:`, pauses between attempts and the bound on them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::field::Field;
+use super::reader::Section;
+use super::scalar::{Choice, Count, Scalar, Whole};
+use crate::settings::{self, Fallback};
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Retry {
+    attempts: Field<Whole<0, 100>>,
+    base: Field<Duration>,
+    max: Field<Duration>,
+    max_wait: Field<Duration>,
+    budget: Field<Share>,
+    budget_floor: Field<Count<0>>,
+}
+
+impl Choice for Fallback {
+    const NAMES: &'static [(&'static str, Fallback)] = Fallback::NAMES;
+}
+
+/// A part of a whole, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Share(pub(super) f64);
+
+impl Scalar for Share {
+    fn read(value: &Value) -> Result<Share, String> {
+        super::scalar::text(value)
+            .and_then(|text| text.parse().ok())
+            .filter(|share| (0.0..=1.0).contains(share))
+            .map(Share)
+            .ok_or_else(|| "expected a share from 0 to 1".into())
+    }
+
+    fn write(&self) -> Value {
+        self.0.into()
+    }
+}
+
+impl Retry {
+    pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Retry {
+        let default = settings::Retry::default();
+        settings::Retry {
+            attempts: at
+                .stated("attempts", self.attempts)
+                .map_or(default.attempts, |attempts| attempts.0),
+            base: at.stated("base", self.base).unwrap_or(default.base),
+            max: at.stated("max", self.max).unwrap_or(default.max),
+            max_wait: at
+                .stated("max_wait", self.max_wait)
+                .unwrap_or(default.max_wait),
+            budget: at
+                .stated("budget", self.budget)
+                .map_or(default.budget, |budget| budget.0),
+            budget_floor: at
+                .stated("budget_floor", self.budget_floor)
+                .map_or(default.budget_floor, |floor| floor.0),
+        }
+    }
+}
+
+impl From<&settings::Retry> for Retry {
+    fn from(used: &settings::Retry) -> Retry {
+        Retry {
+            attempts: Whole(used.attempts).into(),
+            base: used.base.into(),
+            max: used.max.into(),
+            max_wait: used.max_wait.into(),
+            budget: Share(used.budget).into(),
+            budget_floor: Whole(used.budget_floor).into(),
+        }
+    }
+}

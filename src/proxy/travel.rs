@@ -1,0 +1,459 @@
+//! Attempts, until one gives content or nothing is left to try; what a failure means for the next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::attempt::{Answer, Cause, Job, NoAnswer, Setback, Word};
+use super::body::Body;
+use super::client::Framing;
+use super::ctx::Ctx;
+use super::failure::{Failure, Stop, refused};
+use super::trip::Trip;
+use crate::admission::{Outcome, Permit, Refusal};
+use crate::fleet::{self, Backend, InFlight, backoff};
+use crate::ir::{Class, FaultKind};
+use crate::metrics::AttemptOutcome;
+use crate::routing::StepModel;
+use crate::settings::Fallback;
+
+/// Pooled connections that may turn out to be closed before an attempt counts as failed.
+const STALE_CONNECTIONS: u32 = 3;
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Onward {
+    /// The same provider once more, after a pause.
+    Again(Duration),
+    /// Whatever the plan still has.
+    Others,
+    /// What the strategy says now.
+    Replan,
+    /// Nothing: the client is told.
+    Nowhere,
+}
+
+impl Gateway {
+    /// Attempts until one gives content, then relays it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one request; a struct would be made once and taken apart at once"
+    )]
+    pub(super) async fn travel(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        mut job: Job,
+        mut trip: Trip<'_>,
+        mut permit: Permit,
+        not_found: Failure,
+    ) -> Result<(), Stop> {
+        let total = self.settings.timeouts.total;
+        let total = total.map(|total| ctx.inbound.started + total);
+        loop {
+            ctx.outcome.waited += permit.waited();
+            let Some(backend) = self.fleet.backend(permit.backend()) else {
+                // It left between the decision and now; that is no attempt.
+                trip.exclude(permit.backend());
+                permit = self
+                    .board(
+                        &mut session.downstream_session,
+                        &mut ctx.opening,
+                        &mut trip,
+                        Some(permit),
+                    )
+                    .await?
+                    .map_err(|refusal| refused(&refusal, || not_found.clone()))?;
+                continue;
+            };
+            take_step(&mut job, &trip);
+            if !self.has_room(&trip, &job, &backend) {
+                trip.shut(backend.provider.index);
+                match self
+                    .next_slot(session, ctx, &mut trip, Some(permit))
+                    .await?
+                {
+                    Some(next) => permit = next,
+                    None => return self.tell_last(session, ctx, framing, trip).await,
+                }
+                continue;
+            }
+            ctx.attempt.number += 1;
+            ctx.attempt.cold = permit.cold();
+            ctx.attempt.backend = Some(Arc::clone(&backend.name));
+            ctx.attempt.provider = Some(backend.provider.index);
+            if permit.cold() {
+                self.metrics
+                    .cold_loads
+                    .with_label_values(&[&*backend.provider.name])
+                    .inc();
+            }
+            let started = Instant::now();
+            let serving = backend.begin();
+            let cause = match self.try_backend(session, ctx, &job, &backend, total).await {
+                Ok(answer) => {
+                    ctx.outcome.first_content = Some(Instant::now());
+                    permit.first_content();
+                    let ttft = started.elapsed();
+                    self.fleet.report(
+                        backend.id,
+                        fleet::Outcome::Served {
+                            response_time: ttft,
+                        },
+                    );
+                    // Neither is needed any more, and a stream may last for hours.
+                    drop(trip);
+                    let job = Job {
+                        body: Body::empty(),
+                        ..job
+                    };
+                    return self
+                        .finish(
+                            session, ctx, framing, &job, &backend, serving, permit, answer, ttft,
+                            total,
+                        )
+                        .await;
+                }
+                Err(Setback::ClientGone) => {
+                    self.count(&backend, AttemptOutcome::ClientGone);
+                    return Err(Stop::ClientGone);
+                }
+                Err(Setback::Final(word)) => {
+                    self.count(&backend, AttemptOutcome::Refused);
+                    drop(permit);
+                    return self.tell(session, ctx, framing, word).await;
+                }
+                Err(Setback::Next {
+                    outcome,
+                    report,
+                    word,
+                    cause,
+                }) => {
+                    drop(serving);
+                    self.count(&backend, outcome);
+                    log::info!(
+                        "{} at {}: attempt {} of request {:?}",
+                        outcome.name(),
+                        backend.name,
+                        ctx.attempt.number,
+                        ctx.inbound.request_id
+                    );
+                    if let Some(report) = report {
+                        self.fleet.report(backend.id, report);
+                    }
+                    trip.note(backend.provider.index, outcome, word);
+                    cause
+                }
+            };
+            if cause.kind == FaultKind::ContextLength {
+                trip.too_long_for = Some(self.context_of(&job, &backend).unwrap_or_default());
+            }
+            let out_of_time = total.is_some_and(|total| total <= Instant::now());
+            let onward = match out_of_time {
+                true => Onward::Nowhere,
+                false => self.onward(&mut trip, &backend, &cause),
+            };
+            let slot = match onward {
+                Onward::Nowhere => {
+                    drop(permit);
+                    None
+                }
+                Onward::Again(pause) => {
+                    // Its slot is of use to others meanwhile.
+                    drop(permit);
+                    self.pause(session, ctx, &mut trip, pause, total).await?
+                }
+                Onward::Others => {
+                    self.next_slot(session, ctx, &mut trip, Some(permit))
+                        .await?
+                }
+                Onward::Replan => {
+                    drop(permit);
+                    match trip.replan() {
+                        true => self.next_slot(session, ctx, &mut trip, None).await?,
+                        false => None,
+                    }
+                }
+            };
+            permit = match slot {
+                Some(permit) => permit,
+                None => return self.tell_last(session, ctx, framing, trip).await,
+            };
+        }
+    }
+
+    /// What follows an attempt at `backend` that failed for `cause`; what may not be asked again is noted in `trip`.
+    fn onward(&self, trip: &mut Trip<'_>, backend: &Backend, cause: &Cause) -> Onward {
+        let routing = &self.settings.routing;
+        let provider = &backend.provider;
+        let fleet = provider.settings.kind.is_fleet();
+        if routing.fallback == Fallback::RetrySame
+            && !fleet
+            && let Some(pause) = self.pause_before_again(trip, cause)
+        {
+            trip.again += 1;
+            trip.keep_to(Some(provider.index));
+            return Onward::Again(pause);
+        }
+        trip.exclude(backend.id);
+        trip.again += 1;
+        // Another server of the same provider may be well, but has the same credentials, limits and models.
+        let common = !fleet && cause.class != Class::Transient;
+        let single = !fleet && provider.settings.backends.len() <= 1;
+        if common || single || trip.again > routing.max_retries {
+            trip.again = 0;
+            trip.shut(provider.index);
+            trip.keep_to(None);
+            return match routing.fallback {
+                Fallback::None => Onward::Nowhere,
+                Fallback::NextAvailable | Fallback::RetrySame => Onward::Others,
+                Fallback::BestAlternative => Onward::Replan,
+            };
+        }
+        match routing.fallback {
+            Fallback::None | Fallback::BestAlternative => trip.keep_to(Some(provider.index)),
+            Fallback::NextAvailable | Fallback::RetrySame => trip.keep_to(None),
+        }
+        Onward::Others
+    }
+
+    /// How long to wait before the same service is asked again; `None` if that makes no sense.
+    fn pause_before_again(&self, trip: &Trip<'_>, cause: &Cause) -> Option<Duration> {
+        let retry = &self.settings.routing.retry;
+        let passing = matches!(cause.class, Class::Transient | Class::Capacity);
+        if !passing || cause.again == Some(false) || trip.again >= retry.attempts {
+            return None;
+        }
+        let pause = cause
+            .retry_after
+            .unwrap_or_else(|| backoff(retry.base, retry.max, trip.again, rand::random()));
+        (pause <= retry.max_wait).then_some(pause)
+    }
+
+    /// A slot of the same provider after a pause, or else of the others.
+    async fn pause(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        trip: &mut Trip<'_>,
+        pause: Duration,
+        total: Option<Instant>,
+    ) -> Result<Option<Permit>, Stop> {
+        let client = &mut session.downstream_session;
+        let until = Instant::now() + pause;
+        if total.is_some_and(|total| total <= until) {
+            return Ok(None);
+        }
+        self.unless_ended(
+            client,
+            &mut ctx.opening,
+            tokio::time::sleep_until(until.into()),
+        )
+        .await?;
+        self.next_slot(session, ctx, trip, None).await
+    }
+
+    /// A slot for the next attempt; `None` if there is none to be had.
+    async fn next_slot(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        trip: &mut Trip<'_>,
+        mut from: Option<Permit>,
+    ) -> Result<Option<Permit>, Stop> {
+        loop {
+            let kept = trip.kept_to();
+            let client = &mut session.downstream_session;
+            match (
+                self.board(client, &mut ctx.opening, trip, from.take())
+                    .await?,
+                kept,
+            ) {
+                (Ok(permit), _) => return Ok(Some(permit)),
+                // All of the fleet has been tried.
+                (Err(Refusal::Exhausted), Some(provider))
+                    if self.settings.routing.fallback != Fallback::None =>
+                {
+                    trip.shut(provider);
+                    trip.keep_to(None);
+                    if self.settings.routing.fallback == Fallback::BestAlternative && !trip.replan()
+                    {
+                        return Ok(None);
+                    }
+                }
+                (Err(_), _) => return Ok(None),
+            }
+        }
+    }
+
+    /// The client is told why nothing has worked.
+    async fn tell_last(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        mut trip: Trip<'_>,
+    ) -> Result<(), Stop> {
+        let name = |provider: usize| self.settings.providers[provider].name.to_string();
+        match trip.last_word(name) {
+            Some(word) => self.tell(session, ctx, framing, word).await,
+            None => Err(Failure::all_attempts_failed().into()),
+        }
+    }
+
+    /// Whether the model that `backend` would serve is known to hold a prompt that was too long for another.
+    fn has_room(&self, trip: &Trip<'_>, job: &Job, backend: &Backend) -> bool {
+        match trip.too_long_for {
+            None => true,
+            Some(too_few) => {
+                let estimate = job.body.bytes.len() as u64 / BYTES_PER_TOKEN;
+                let needed = if too_few == 0 { estimate } else { too_few };
+                self.context_of(job, backend)
+                    .is_some_and(|context| context > needed)
+            }
+        }
+    }
+
+    /// Tokens that the model at `backend` holds, if that is known.
+    fn context_of(&self, job: &Job, backend: &Backend) -> Option<u64> {
+        let ask = job.ask.as_ref()?;
+        let settings = &backend.provider.settings;
+        if let Some(num_ctx) = settings.num_ctx {
+            return Some(u64::from(num_ctx));
+        }
+        let own = self.own_name(ask, backend);
+        self.facts_of(backend, &own).context
+    }
+
+    pub(super) async fn try_backend(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        job: &Job,
+        backend: &Backend,
+        total: Option<Instant>,
+    ) -> Result<Box<Answer>, Setback> {
+        let patience = Instant::now() + self.settings.timeouts.first_byte;
+        let deadline = total.map_or(patience, |total| total.min(patience));
+        let mut stale = 0;
+        loop {
+            let order = self
+                .order(session.req_header(), &ctx.inbound, job, backend)
+                .map_err(|failure| Setback::Next {
+                    outcome: AttemptOutcome::Refused,
+                    report: None,
+                    word: Some(Word::Failure(failure)),
+                    cause: Cause::new(Class::Route, FaultKind::Unsupported),
+                })?;
+            let client = &mut session.downstream_session;
+            let opening = &mut ctx.opening;
+            let attempt = self.attempt(client, opening, job, backend, order, deadline);
+            // Boxed: the stream that follows must not carry the state of its beginning.
+            match Box::pin(attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
+                Err(NoAnswer::Stale) => return Err(Setback::reset()),
+                Err(NoAnswer::Setback(setback)) => return Err(setback),
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
+    )]
+    async fn finish(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        job: &Job,
+        backend: &Arc<Backend>,
+        serving: InFlight,
+        permit: Permit,
+        answer: Box<Answer>,
+        ttft: Duration,
+        total: Option<Instant>,
+    ) -> Result<(), Stop> {
+        let relayed = self
+            .relay(
+                &mut session.downstream_session,
+                ctx,
+                framing,
+                job,
+                answer,
+                total,
+            )
+            .await;
+        // Before the slot: whoever is given that finds the backend idle.
+        drop(serving);
+        let attempts = &self.upstreams[backend.provider.index].attempts;
+        match relayed {
+            Ok(relayed) => {
+                attempts.count(if relayed.complete {
+                    AttemptOutcome::Ok
+                } else {
+                    AttemptOutcome::BrokenStream
+                });
+                permit.finish(Outcome {
+                    ok: relayed.complete,
+                    load: relayed.load_duration,
+                    ttft: Some(ttft),
+                });
+                self.note_broken(ctx, backend);
+                Ok(())
+            }
+            Err(stop) => {
+                attempts.count(if matches!(stop, Stop::ClientGone) {
+                    AttemptOutcome::ClientGone
+                } else {
+                    AttemptOutcome::BrokenStream
+                });
+                drop(permit);
+                self.note_broken(ctx, backend);
+                Err(stop)
+            }
+        }
+    }
+
+    /// An answer that broke off is counted, and the backend is probed anew.
+    fn note_broken(&self, ctx: &Ctx, backend: &Backend) {
+        if ctx.outcome.broken {
+            self.metrics
+                .broken_streams
+                .with_label_values(&[&*backend.provider.name])
+                .inc();
+            if !ctx.outcome.cut {
+                self.fleet.report(backend.id, fleet::Outcome::Reset);
+            }
+        }
+    }
+
+    fn count(&self, backend: &Backend, outcome: AttemptOutcome) {
+        self.upstreams[backend.provider.index]
+            .attempts
+            .count(outcome);
+    }
+}
+
+/// Text in the formats of requests, roughly.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The job asks for the model as the present step's providers know it.
+fn take_step(job: &mut Job, trip: &Trip<'_>) {
+    let Some(ask) = &mut job.ask else {
+        return;
+    };
+    let (model, own) = match &trip.plan.steps[trip.step].model {
+        StepModel::Listed(model) => (Some(*model), None),
+        StepModel::Named(own) => (None, Some(own)),
+        StepModel::ListedAs(model, own) => (Some(*model), Some(own)),
+    };
+    ask.model = model;
+    if ask.own.as_ref() != own {
+        ask.own = own.cloned();
+    }
+}

@@ -1,0 +1,212 @@
+//! What is still open of a request's plan: which step may be taken on which providers, and what was said so far.
+
+use std::time::Duration;
+
+use super::attempt::Word;
+use super::failure::Failure;
+use crate::admission::{Providers, Scope, Want, Wanted};
+use crate::ids::BackendId;
+use crate::metrics::AttemptOutcome;
+use crate::routing::{Plan, Step, StepModel};
+
+/// A request on its way through its plan.
+pub(super) struct Trip<'a> {
+    pub(super) plan: Plan,
+    planner: Planner<'a>,
+    /// Higher goes first; 0 is normal.
+    pub(super) priority: i32,
+    /// Only this backend will do.
+    pub(super) pinned: Option<BackendId>,
+    /// The step that the present slot belongs to.
+    pub(super) step: usize,
+    /// Backends that have failed.
+    tried: Vec<BackendId>,
+    /// Providers that are not asked any more.
+    shut: Vec<usize>,
+    /// Only this provider may be asked.
+    only: Option<usize>,
+    /// The prompt is too long for a model with so many tokens of context.
+    pub(super) too_long_for: Option<u64>,
+    /// Further attempts in a row at the present provider.
+    pub(super) again: u32,
+    /// What went wrong, by provider, for the client's eyes.
+    errors: Vec<(usize, String)>,
+    /// What the client is told if nothing else works.
+    last: Option<Word>,
+}
+
+/// Makes a plan without some providers; `None` if there is none.
+pub(super) type Planner<'a> = &'a (dyn Fn(&[usize]) -> Option<Plan> + Send + Sync);
+
+/// A step that may be taken.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) step: usize,
+    pub(super) scope: Scope,
+    /// After how long a wait for those before; `None`: only when they come to nothing.
+    pub(super) after: Option<Duration>,
+}
+
+impl<'a> Trip<'a> {
+    pub(super) fn new(
+        plan: Plan,
+        planner: Planner<'a>,
+        priority: i32,
+        pinned: Option<BackendId>,
+    ) -> Self {
+        Self {
+            planner,
+            plan,
+            priority,
+            pinned,
+            step: 0,
+            tried: Vec::new(),
+            shut: Vec::new(),
+            only: None,
+            too_long_for: None,
+            again: 0,
+            errors: Vec::new(),
+            last: None,
+        }
+    }
+
+    /// What is asked of the scheduler for a step.
+    pub(super) fn want(&self, step: usize) -> Want {
+        Want {
+            wanted: match &self.plan.steps[step].model {
+                StepModel::Listed(model) | StepModel::ListedAs(model, _) => Wanted::Model(*model),
+                StepModel::Named(_) => Wanted::Any,
+            },
+            priority: self.priority,
+            pinned: self.pinned,
+        }
+    }
+
+    /// Another plan in place of this one, without the providers that are not asked any more. Whether there is one.
+    pub(super) fn replan(&mut self) -> bool {
+        let plan = (self.planner)(&self.shut);
+        let found = plan.is_some();
+        if let Some(plan) = plan {
+            self.plan = plan;
+            self.step = 0;
+        }
+        found
+    }
+
+    pub(super) fn exclude(&mut self, backend: BackendId) {
+        self.tried.push(backend);
+    }
+
+    pub(super) fn shut(&mut self, provider: usize) {
+        if !self.shut.contains(&provider) {
+            self.shut.push(provider);
+        }
+    }
+
+    pub(super) fn kept_to(&self) -> Option<usize> {
+        self.only
+    }
+
+    /// What went wrong with an attempt at a provider.
+    pub(super) fn note(&mut self, provider: usize, outcome: AttemptOutcome, word: Option<Word>) {
+        let said = match &word {
+            Some(Word::Failure(failure)) => failure.said().into(),
+            Some(Word::Answer(answer)) => {
+                format!("answered with status {}", answer.head.status.as_u16())
+            }
+            None => without_answer(outcome).into(),
+        };
+        self.errors.push((provider, said));
+        self.last = worse(self.last.take(), word);
+    }
+
+    /// From now on only this provider is asked, or any of the plan's.
+    pub(super) fn keep_to(&mut self, provider: Option<usize>) {
+        self.only = provider;
+    }
+
+    /// Whether a step of the plan may be taken on that provider.
+    fn may_ask(&self, step: &Step, provider: usize) -> bool {
+        (step.providers.is_empty() || step.providers.contains(&provider))
+            && !self.shut.contains(&provider)
+            && self.only.is_none_or(|only| only == provider)
+    }
+
+    /// Where a step may be taken, of `count` providers of which `open` says which may be asked; `None`: nowhere.
+    pub(super) fn scope(
+        &self,
+        step: usize,
+        count: usize,
+        open: impl Fn(usize) -> bool,
+    ) -> Option<Scope> {
+        let step = &self.plan.steps[step];
+        let free = self.shut.is_empty() && self.only.is_none();
+        let providers = match step.providers[..] {
+            // The usual case, without a list.
+            [] if free && (0..count).all(&open) => Providers::All,
+            [one] => {
+                if !(self.may_ask(step, one) && open(one)) {
+                    return None;
+                }
+                Providers::of(&[one])
+            }
+            _ => {
+                let asked = (0..count).filter(|one| self.may_ask(step, *one) && open(*one));
+                let asked: Vec<usize> = asked.collect();
+                if asked.is_empty() {
+                    return None;
+                }
+                Providers::of(&asked)
+            }
+        };
+        Some(Scope {
+            providers,
+            excluded: self.tried.clone(),
+        })
+    }
+
+    /// What the client is told when nothing is left.
+    pub(super) fn last_word(&mut self, names: impl Fn(usize) -> String) -> Option<Word> {
+        let last = self.last.take();
+        let first = self.errors.first()?.0;
+        if self.errors.iter().all(|(provider, _)| *provider == first) {
+            return last.map(Word::last);
+        }
+        let errors = self.errors.iter();
+        let errors: Vec<String> = errors
+            .map(|(provider, said)| format!("{}: {said}", names(*provider)))
+            .collect();
+        Some(Word::Failure(Box::new(Failure::all_providers_failed(last, &errors))).last())
+    }
+}
+
+/// Why there was no answer, in words for the client.
+fn without_answer(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::ConnectError => "could not be reached",
+        AttemptOutcome::Timeout => "did not answer in time",
+        AttemptOutcome::Reset => "broke the connection before its answer",
+        _ => "gave no answer",
+    }
+}
+
+/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
+fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
+    match (before, now) {
+        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
+            let retry_after = match (before.retry_after, now.retry_after) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let limited = |failure: &Failure| failure.status == 429;
+            let mut kept = if limited(&now) && !limited(&before) {
+                before
+            } else {
+                now
+            };
+            kept.retry_after = kept.retry_after.and(retry_after);
+            Some(Word::Failure(kept))
+        }
+        (before, now) => now.or(before),
+    }
+}
