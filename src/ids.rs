@@ -8,3 +8,7 @@ pub struct BackendId(pub u32);
 /// for names that a backend has listed, never for names that only a client has sent, so their number is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelId(pub u32);
+
+/// One client key, by its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u32);

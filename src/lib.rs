@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` shows the floors; imports point down only (`tests/layering.rs`).
 
+pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod cli;

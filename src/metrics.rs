@@ -170,6 +170,8 @@ pub struct Metrics {
     pub broken_streams: IntCounterVec,
     /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
     pub dropped_fields: IntCounterVec,
+    /// Requests refused by the rules for clients, by reason and by name of the key.
+    pub rejected_requests: IntCounterVec,
     pub rejected_connections: IntCounter,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
@@ -278,6 +280,12 @@ impl Metrics {
                 "remuda_dropped_fields_total",
                 "Request fields that were left out because the provider cannot express them",
                 &["remuda_provider", "remuda_field"],
+            ),
+            rejected_requests: counters(
+                &registry,
+                "remuda_rejected_requests_total",
+                "Requests refused by the rules for clients: their addresses, keys, limits and budgets",
+                &["reason", "remuda_key"],
             ),
             rejected_connections: register(
                 &registry,

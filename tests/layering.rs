@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("proxy", 6),
     ("admin", 5),
     ("admission", 4),
+    ("access", 4),
     ("routing", 3),
     ("fleet", 2),
     ("translate", 1),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{Page, health, pages, providers, refresh};
+use crate::access::View;
 use crate::admission::Dispatcher;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
@@ -148,8 +149,8 @@ impl Introspection {
         Place::find(path).filter(|place| self.settings.server.public.contains(&place.group()))
     }
 
-    /// Answers a `GET`. With `terse`, pages that are open say no more than how things are.
-    pub fn page(&self, place: Place<'_>, terse: bool) -> Page {
+    /// Answers a `GET` of whoever sees `view`. With `terse`, pages that are open say no more than how things are.
+    pub fn page(&self, place: Place<'_>, terse: bool, view: View<'_>) -> Page {
         match place {
             Place::Health => health::overall(self, terse),
             Place::Live => self.balancer_health(200, "ok"),
@@ -160,7 +161,7 @@ impl Introspection {
             Place::Totals => health::totals(self),
             Place::Providers => providers::all(self),
             Place::Stats(name) => providers::stats(self, name),
-            Place::TagsOf(name) => providers::tags(self, name),
+            Place::TagsOf(name) => providers::tags(self, name, view),
             Place::BalancerHealth => self.balancer_health(200, "ok"),
             Place::BalancerBackends => pages::backends(&self.fleet),
             Place::Metrics => self.metrics_page(),

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ahash::AHashSet;
 
+use crate::access::View;
 use crate::fleet::{Backend, Fleet, Inventory, Offer};
 use crate::settings::ProviderKind;
 
@@ -29,9 +30,10 @@ pub struct Listed {
 }
 
 /// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
-/// and without the provider's name before them.
-pub fn models(fleet: &Fleet) -> Vec<Listed> {
-    let backends = healthy(fleet);
+/// and without the provider's name before them; of all those that `view` shows.
+pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
+    let mut backends = healthy(fleet);
+    backends.retain(|(backend, _)| view.asks(&backend.provider.name));
     let mut listed = on_servers(&backends);
     let mut seen: AHashSet<String> = listed.iter().map(|one| bare(&one.id)).collect();
     for (backend, inventory) in &backends {
@@ -48,6 +50,7 @@ pub fn models(fleet: &Fleet) -> Vec<Listed> {
             }
         }
     }
+    listed.retain(|one| view.shows(&one.provider, &[&one.id, &one.own]));
     listed
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::hosted;
 use super::listing::{self, Listed};
+use crate::access::View;
 use crate::dialect::ollama;
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider};
@@ -95,26 +96,28 @@ fn numbers(version: &str) -> Vec<u64> {
 
 /// `GET /api/tags` over all healthy backends; the models of services are `provider/model`, and aliases whose models are
 /// there have rows of their own.
-pub fn tags(fleet: &Fleet, facts: &Facts, routing: &Routing) -> Page {
-    let models = listing::models(fleet);
+pub fn tags(fleet: &Fleet, facts: &Facts, routing: &Routing, view: View<'_>) -> Page {
+    let models = listing::models(fleet, view);
     let backends = listing::healthy(fleet);
-    let inventories = backends.iter().map(|(_, inventory)| inventory);
-    let on_servers =
-        inventories.flat_map(|inventory| inventory.models.iter().map(|(_, entry)| entry));
+    let on_servers = backends.iter().flat_map(|(backend, inventory)| {
+        let entries = inventory.models.iter().map(|(_, entry)| entry);
+        entries.filter(move |entry| view.shows(&backend.provider.name, &[&entry.name]))
+    });
     let mut hosted = hosted::rows(&models, facts);
     hosted.extend(hosted::aliases(&models, on_servers.clone(), facts, routing));
     Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
 }
 
 /// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
-pub(super) fn tags_of(fleet: &Fleet, facts: &Facts, provider: &Provider) -> Page {
+pub(super) fn tags_of(fleet: &Fleet, facts: &Facts, provider: &Provider, view: View<'_>) -> Page {
     let backends = listing::healthy(fleet);
     let mine = backends
         .iter()
         .filter(|(backend, _)| backend.provider.index == provider.index);
-    let on_servers =
-        mine.flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry));
-    let mut models = listing::models(fleet);
+    let on_servers = mine
+        .flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry))
+        .filter(|entry| view.shows(&provider.name, &[&entry.name]));
+    let mut models = listing::models(fleet, view);
     models.retain(|model| model.provider == provider.name);
     let hosted = hosted::rows(&models, facts);
     Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
@@ -140,13 +143,13 @@ impl<'a> From<&'a Listed> for OpenAiModel<'a> {
 }
 
 /// `GET /v1/models` over all healthy backends.
-pub fn openai_models(fleet: &Fleet) -> Page {
+pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
         object: &'static str,
         data: Vec<OpenAiModel<'a>>,
     }
-    let models = listing::models(fleet);
+    let models = listing::models(fleet, view);
     let listing = Listing {
         object: "list",
         data: models.iter().map(OpenAiModel::from).collect(),
@@ -157,7 +160,7 @@ pub fn openai_models(fleet: &Fleet) -> Page {
 /// `GET /v1/models/{id}`; `None` if no healthy backend has it.
 pub fn openai_model(fleet: &Fleet, name: &str) -> Option<Page> {
     let wanted = fleet.models().lookup(name)?;
-    let models = listing::models(fleet);
+    let models = listing::models(fleet, View::ALL);
     let found = models
         .iter()
         .find(|model| fleet.models().lookup(&model.id) == Some(wanted))?;
@@ -169,14 +172,15 @@ pub fn openai_model(fleet: &Fleet, name: &str) -> Option<Page> {
 }
 
 /// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
-pub fn ps(fleet: &Fleet, expose: bool) -> Page {
+pub fn ps(fleet: &Fleet, expose: bool, view: View<'_>) -> Page {
     let backends = listing::healthy(fleet);
     let entries = backends.iter().flat_map(|(backend, inventory)| {
+        let provider = &backend.provider.name;
         let backend = expose.then_some(&*backend.name);
-        inventory
-            .loaded
-            .iter()
-            .map(move |loaded| (&loaded.entry, backend))
+        let loaded = inventory.loaded.iter().map(|loaded| &loaded.entry);
+        loaded
+            .filter(move |entry| view.shows(provider, &[&entry.name]))
+            .map(move |entry| (entry, backend))
     });
     Page::raw_json(ollama::merge_ps(entries))
 }

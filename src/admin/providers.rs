@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::health::{self, ByName, Counts, State, millis, percent};
 use super::introspection::{Introspection, unix};
 use super::{Page, pages};
+use crate::access::View;
 use crate::fleet::{Backend, Fleet, Provider, Recent};
 use crate::settings::ProviderKind;
 
@@ -348,9 +349,9 @@ fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
 }
 
 /// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
-pub(super) fn tags(from: &Introspection, name: &str) -> Page {
+pub(super) fn tags(from: &Introspection, name: &str, view: View<'_>) -> Page {
     match find(&from.fleet, name) {
-        Ok(provider) => pages::tags_of(&from.fleet, &from.facts, provider),
+        Ok(provider) => pages::tags_of(&from.fleet, &from.facts, provider, view),
         Err(unknown) => unknown.page(),
     }
 }

@@ -9,6 +9,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::pages::Page;
 use super::{Introspection, Place};
+use crate::access::View;
 
 /// Answers the admin listener's requests.
 pub struct AdminService(pub Arc<Introspection>);
@@ -16,7 +17,7 @@ pub struct AdminService(pub Arc<Introspection>);
 impl AdminService {
     fn page(&self, path: &str) -> Page {
         match Place::find(path) {
-            Some(place) => self.0.page(place, false),
+            Some(place) => self.0.page(place, false, View::ALL),
             None => Page::error(
                 404,
                 "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /__proxy/health and /__proxy/backends",

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::server;
-use crate::settings::{Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts};
+use crate::settings::{Access, Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts};
 use crate::sim::{self, Model, Options};
 use clouds::CLOUDS;
 
@@ -101,6 +101,7 @@ fn settings(args: &DemoArgs, providers: Vec<Provider>) -> Settings {
             manage: true,
             ..Server::default()
         },
+        access: Access::default(),
         providers,
         routing: Routing::default(),
         timeouts: Timeouts::default(),

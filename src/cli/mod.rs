@@ -8,6 +8,7 @@ mod admin;
 mod check;
 mod demo;
 mod health;
+mod key;
 mod log;
 mod serve;
 mod server;
@@ -31,6 +32,7 @@ enum Command {
     Sim(Box<sim::SimArgs>),
     Check(check::CheckArgs),
     Health(health::HealthArgs),
+    Key(key::KeyArgs),
 }
 
 /// Parses the command line and runs the subcommand that it names.
@@ -41,6 +43,7 @@ pub fn run() -> ExitCode {
         Command::Sim(args) => sim::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Key(args) => key::run(&args),
     }
 }
 

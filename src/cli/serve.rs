@@ -8,6 +8,7 @@ use log::{info, warn};
 
 use super::server;
 use crate::config;
+use crate::settings::Settings;
 
 /// The gateway.
 #[derive(Args, Clone, Debug)]
@@ -34,6 +35,9 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+    if let Some(warning) = open_to_all(&loaded.settings) {
+        warn!("{warning}");
+    }
     let announce = |listen, admin: Option<std::net::SocketAddr>| {
         info!("listening on http://{listen}");
         match admin {
@@ -48,4 +52,16 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Said where nothing keeps strangers out.
+fn open_to_all(settings: &Settings) -> Option<String> {
+    let listen = settings.server.listen;
+    let open = settings.access.keys.is_empty() && settings.server.allow.is_empty();
+    (open && !listen.ip().is_loopback()).then(|| {
+        format!(
+            "no keys are configured: whoever reaches {listen} may use every provider; add keys (`remuda key` makes one), \
+             list addresses in server.allow, or listen on 127.0.0.1"
+        )
+    })
 }

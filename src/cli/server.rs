@@ -20,6 +20,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
+use crate::access::{Access, Nothing};
 use crate::admin::{AdminService, Introspection, Lifecycle, Stage};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::facts::Facts;
@@ -84,6 +85,7 @@ pub(super) fn run(
     let settings = Arc::new(settings);
     let metrics = Metrics::new();
     let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
+    let access = Access::new(&settings.access, Arc::new(Nothing));
     let fleet = Fleet::new(
         &settings.providers,
         &settings.timeouts,
@@ -105,6 +107,7 @@ pub(super) fn run(
     });
     let gateway = Gateway::new(
         Arc::clone(&settings),
+        access,
         Arc::clone(&fleet),
         dispatcher,
         Arc::clone(&metrics),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+use super::access::{self, Key};
 use super::discover::{self, LOCAL};
 use super::enabled;
 use super::monitoring::Monitoring;
@@ -19,6 +20,7 @@ use crate::settings::{self, Settings};
 pub(super) struct File {
     server: Server,
     providers: Vec<Option<Provider>>,
+    keys: Vec<Option<Key>>,
     routing: Routing,
     timeouts: Timeouts,
     queue: Queue,
@@ -29,6 +31,7 @@ pub(super) struct File {
 pub(super) fn template() -> Value {
     let file = File {
         server: Server::template(),
+        keys: vec![Some(Key::template())],
         providers: vec![Some(Provider::template())],
         routing: Routing::template(),
         ..File::default()
@@ -51,9 +54,12 @@ impl File {
             false => Default::default(),
         };
         reader.health_check = self.routing.health_check();
+        let server = self.server.used(reader.section("server"));
+        let providers = used_providers(self.providers, listed, reader.section("providers"), range);
         Settings {
-            server: self.server.used(reader.section("server")),
-            providers: used_providers(self.providers, listed, reader.section("providers"), range),
+            server,
+            access: access::used(self.keys, &providers, reader),
+            providers,
             routing: self.routing.used(reader.section("routing")),
             timeouts: self.timeouts.used(reader.section("timeouts"), timeouts),
             queue: self.queue.used(reader.section("queue"), queue),
@@ -111,6 +117,12 @@ impl From<&Settings> for File {
     fn from(used: &Settings) -> File {
         File {
             server: (&used.server).into(),
+            keys: used
+                .access
+                .keys
+                .iter()
+                .map(|key| Some(key.into()))
+                .collect(),
             providers: used
                 .providers
                 .iter()

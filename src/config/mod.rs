@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+mod access;
 mod adaptive;
 mod address;
 mod aws;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::access::Allowed;
 use super::address::Listener;
 use super::duration::Positive;
 use super::field::Field;
@@ -22,6 +23,7 @@ const MIN_HEADER: usize = 1 << 10;
 #[serde(default)]
 pub(super) struct Server {
     listen: Field<SocketAddr>,
+    allow: Vec<Field<Allowed>>,
     admin: Field<Listener>,
     max_body: Field<Size>,
     max_buffered: Field<Size>,
@@ -69,6 +71,7 @@ impl Server {
     pub(super) fn template() -> Server {
         Server {
             public: Some(vec![Field::Absent]),
+            allow: vec![Field::Absent],
             ..Server::default()
         }
     }
@@ -94,8 +97,13 @@ impl Server {
                 format!("expected {MIN_HEADER} to {MAX_HEADER} bytes"),
             );
         }
+        let mut list = at.section("allow");
+        let allow = self.allow.into_iter().enumerate();
+        let allow = allow.filter_map(|(index, one)| list.stated_item(index, one));
+        let allow = allow.map(|network| network.0).collect();
         settings::Server {
             listen,
+            allow,
             admin: at
                 .stated_or("admin", self.admin, "PROXY_ADMIN")
                 .map_or(default.admin, |admin| admin.0),
@@ -173,6 +181,7 @@ impl From<&settings::Server> for Server {
     fn from(used: &settings::Server) -> Server {
         Server {
             listen: used.listen.into(),
+            allow: used.allow.iter().map(|one| Allowed(*one).into()).collect(),
             admin: Listener(used.admin).into(),
             max_body: Size::from(used.max_body).into(),
             max_buffered: Size::from(used.max_buffered).into(),

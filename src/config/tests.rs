@@ -62,6 +62,7 @@ fn the_documented_file_states_the_defaults() {
     local.discover = Some(PortRange::default());
     let default = Settings {
         server: Server::default(),
+        access: Default::default(),
         providers: vec![local],
         routing: Default::default(),
         timeouts: Default::default(),
@@ -102,6 +103,9 @@ fn the_documented_file_s_examples_are_good_one_by_one() {
         "cannot read /etc/remuda/ca.pem: ",
         "cannot read /run/secrets/ollama_api_key: ",
         "cannot read /etc/remuda/models.yaml: ",
+        "has several credentials; keep one of key, key_sha256 and key_file",
+        "cannot read /run/secrets/alice_key: ",
+        "variable ALICE_KEY is not set",
         "variable AWS_ACCESS_KEY_ID is not set",
         "variable AWS_SECRET_ACCESS_KEY is not set",
         "variable AWS_SESSION_TOKEN is not set",

@@ -6,6 +6,8 @@ use http::{Method, Version};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
+use super::access::state_limits;
+use super::ctx::Inbound;
 use super::failure::{Failure, Stop};
 use super::heads;
 use crate::dialect::ollama::ErrorStyle;
@@ -97,9 +99,10 @@ pub(super) async fn refuse(
     framing: &Framing,
     style: ErrorStyle,
     failure: &Failure,
-    request_id: &HeaderValue,
+    inbound: &Inbound,
 ) -> Result<u64, Stop> {
-    let head = refusal_head(failure, request_id).map_err(|_| Stop::Broken)?;
+    let mut head = refusal_head(failure, &inbound.request_id).map_err(|_| Stop::Broken)?;
+    state_limits(inbound.key.as_ref(), style, &mut head);
     if failure.close {
         client.set_keepalive(None);
     }
@@ -116,6 +119,10 @@ fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> pingora::Result<
     if failure.final_word {
         // Read by OpenAI's and Anthropic's clients, which ask twice more by themselves otherwise.
         head.insert_header("x-should-retry", "false")?;
+    }
+    if failure.status == 401 {
+        // RFC 9110 section 11.6.1.
+        head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
     }
     if let Some(allow) = failure.allow {
         head.insert_header(header::ALLOW, allow)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::opening::Opening;
+use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::{Operation, Usage};
 use crate::ids::ModelId;
 
@@ -30,6 +31,10 @@ pub struct Inbound {
     pub streams: bool,
     pub request_id: HeaderValue,
     pub client: Option<IpAddr>,
+    /// Whose key the request shows.
+    pub key: Option<Arc<ClientKey>>,
+    /// What it holds of that key's limits while it is served.
+    pub grant: Option<Grant>,
 }
 
 /// Replaced with every attempt.
@@ -78,6 +83,8 @@ impl Default for Ctx {
                 streams: false,
                 request_id: HeaderValue::from_static("-"),
                 client: None,
+                key: None,
+                grant: None,
             },
             attempt: Attempt::default(),
             outcome: Outcome::default(),

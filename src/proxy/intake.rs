@@ -131,16 +131,16 @@ pub(super) fn shown(path: &str) -> &str {
 ///
 /// # Errors
 /// 400 for anything else.
-pub(super) fn priority(session: &Session) -> Result<i32, Failure> {
+pub(super) fn priority(session: &Session) -> Result<Option<i32>, Failure> {
     let Some(value) = session.req_header().headers.get("x-priority") else {
-        return Ok(0);
+        return Ok(None);
     };
     let text = value.to_str().unwrap_or_default().trim();
     match text {
-        _ if text.eq_ignore_ascii_case("high") => Ok(10),
-        _ if text.eq_ignore_ascii_case("normal") => Ok(0),
-        _ if text.eq_ignore_ascii_case("low") => Ok(-10),
-        _ => text.parse().map_err(|_| {
+        _ if text.eq_ignore_ascii_case("high") => Ok(Some(10)),
+        _ if text.eq_ignore_ascii_case("normal") => Ok(Some(0)),
+        _ if text.eq_ignore_ascii_case("low") => Ok(Some(-10)),
+        _ => text.parse().map(Some).map_err(|_| {
             Failure::bad_request(
                 "X-Priority must be high, normal, low, or a whole number (higher goes first)",
             )

@@ -4,6 +4,7 @@ use http::{Method, header};
 use pingora::proxy::Session;
 
 use super::Gateway;
+use super::access::state_limits;
 use super::attempt::{ErrorAnswer, Job, Word};
 use super::client::{self, Framing};
 use super::ctx::Ctx;
@@ -13,7 +14,7 @@ use super::intake;
 use super::order::Ask;
 use super::trip::Trip;
 use crate::admission::{Refusal, Want, Wanted};
-use crate::dialect::ollama::{self, Operation};
+use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::ids::BackendId;
 use crate::translate;
 
@@ -28,9 +29,12 @@ impl Gateway {
         ctx: &mut Ctx,
         framing: &Framing,
     ) -> Result<(), Stop> {
+        let operation = intake::operation(session);
+        ctx.inbound.operation = operation.as_ref().ok().copied();
+        self.let_in(session, ctx)?;
         let _share = self.share_of(ctx)?;
         let place = self
-            .place(session)
+            .place(session, ctx)
             .map_err(|failure| closing_with_body(session, failure))?;
         if let Some((route, answer)) = place {
             ctx.inbound.route = route;
@@ -40,9 +44,7 @@ impl Gateway {
             let forwarding = self.forward_unscheduled(session, ctx, framing, Operation::Root, None);
             return Box::pin(forwarding).await;
         }
-        let operation =
-            intake::operation(session).map_err(|failure| closing_with_body(session, failure))?;
-        ctx.inbound.operation = Some(operation);
+        let operation = operation.map_err(|failure| closing_with_body(session, failure))?;
         ctx.inbound.route = operation.name();
         if operation.is_inference() {
             return self.infer(session, ctx, framing, operation).await;
@@ -51,7 +53,7 @@ impl Gateway {
         if operation.is_management() {
             return Box::pin(self.manage(session, ctx, framing, operation)).await;
         }
-        match self.local_answer(session, operation) {
+        match self.local_answer(session, ctx, operation) {
             Some(answer) => self.reply(session, ctx, framing, answer).await,
             None => Box::pin(self.look_up(session, ctx, framing, operation)).await,
         }
@@ -85,9 +87,16 @@ impl Gateway {
     ) -> Result<(), Stop> {
         let priority =
             intake::priority(session).map_err(|failure| closing_with_body(session, failure))?;
+        let priority = match &ctx.inbound.key {
+            Some(key) => key.priority(priority),
+            None => priority.unwrap_or(0),
+        };
         let pinned = self
             .pinned(session)
             .map_err(|failure| closing_with_body(session, failure))?;
+        if ctx.inbound.key.is_some() {
+            Box::pin(self.count_in(session, ctx)).await?;
+        }
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
@@ -99,12 +108,14 @@ impl Gateway {
         if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
         }
+        let mut barred = self.barred(ctx, name, &named)?;
         if let Some(page) =
             self.answered_for_service(&ctx.inbound, operation, &facts, &named, &body.bytes)
         {
             ctx.inbound.model = named.model;
             return self.reply(session, ctx, framing, page).await;
         }
+        self.set_aside(ctx, operation, &body.bytes)?;
         ctx.inbound.streams = facts.streams(operation);
         let spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
         if self.settings.server.reject_streaming && facts.stream.is_none() {
@@ -124,7 +135,7 @@ impl Gateway {
                 operation,
                 name,
                 framing,
-                &ctx.inbound.request_id,
+                &ctx.inbound,
                 self.settings.timeouts.keep_alive,
             );
         }
@@ -142,10 +153,12 @@ impl Gateway {
             if named.model.is_none() {
                 return Err(refused(&refusal, not_found).into());
             }
+            barred = self.barred(ctx, name, &named)?;
             ctx.inbound.model = named.model;
         }
         let planner = |_: &[usize]| None;
         let mut trip = Trip::new(named.plan(), &planner, priority, pinned);
+        barred.into_iter().for_each(|provider| trip.shut(provider));
         let admitted = self
             .board(client, &mut ctx.opening, &mut trip, None)
             .await?;
@@ -217,6 +230,11 @@ impl Gateway {
         ctx.outcome.code = Some("backend_error");
         let mut head = head;
         head.remove_header(&header::TRANSFER_ENCODING);
+        let style = ctx
+            .inbound
+            .operation
+            .map_or(ErrorStyle::Ollama, ErrorStyle::of);
+        state_limits(ctx.inbound.key.as_ref(), style, &mut head);
         ctx.outcome.bytes =
             client::respond(&mut session.downstream_session, framing, head, answer.body).await?;
         Ok(())

@@ -16,6 +16,7 @@ use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
 use super::naming::Named;
+use crate::access::View;
 use crate::admin::{self, Page};
 use crate::admission::Wanted;
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
@@ -23,9 +24,21 @@ use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
 use crate::settings::ProviderKind;
 
+/// Which server will do for a request that needs no slot.
+struct Sought {
+    /// Any, if there is none.
+    model: Option<ModelId>,
+    /// Positions of providers that are not asked.
+    barred: Vec<usize>,
+}
+
 impl Gateway {
     /// A page about the gateway itself, if clients get it here; with its route.
-    pub(super) fn place(&self, session: &Session) -> Result<Option<(&'static str, Page)>, Failure> {
+    pub(super) fn place(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+    ) -> Result<Option<(&'static str, Page)>, Failure> {
         let head = session.req_header();
         let path = head.uri.path();
         let Some(place) = self.introspection.public(path) else {
@@ -33,7 +46,10 @@ impl Gateway {
         };
         match head.method {
             http::Method::GET | http::Method::HEAD => {
-                Ok(Some((place.route(), self.introspection.page(place, false))))
+                let key = ctx.inbound.key.as_deref();
+                let terse = self.access.closed() && key.is_none();
+                let page = self.introspection.page(place, terse, View::of(key));
+                Ok(Some((place.route(), page)))
             }
             // As for every other path.
             http::Method::OPTIONS => Ok(None),
@@ -53,22 +69,33 @@ impl Gateway {
     }
 
     /// What is answered from the fleet's state, without asking a backend.
-    pub(super) fn local_answer(&self, session: &Session, operation: Operation) -> Option<Page> {
+    pub(super) fn local_answer(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+        operation: Operation,
+    ) -> Option<Page> {
+        let view = View::of(ctx.inbound.key.as_deref());
         match operation {
             Operation::OpenAiModels if speaks_anthropic(session) => {
-                let models = admin::models(&self.fleet);
+                let models = admin::models(&self.fleet, view);
                 let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
                 Some(admin::anthropic_models(&ids))
             }
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
-            Operation::OpenAiModels => Some(admin::openai_models(&self.fleet)),
+            Operation::OpenAiModels => Some(admin::openai_models(&self.fleet, view)),
             Operation::Tags => Some(admin::tags(
                 &self.fleet,
                 &self.facts,
                 &self.settings.routing,
+                view,
             )),
-            Operation::Ps => Some(admin::ps(&self.fleet, self.settings.server.expose_backend)),
+            Operation::Ps => Some(admin::ps(
+                &self.fleet,
+                self.settings.server.expose_backend,
+                view,
+            )),
             _ => None,
         }
     }
@@ -146,6 +173,7 @@ impl Gateway {
             )
         };
         let named = self.named(&name);
+        let barred = self.barred(ctx, &name, &named)?;
         ctx.inbound.model = named.model;
         if let Some((provider, own)) = self.service_for(&named, &name) {
             let facts = self.facts.find(provider.settings.kind, &own);
@@ -161,11 +189,15 @@ impl Gateway {
             return self.reply(session, ctx, framing, page).await;
         }
         let model = named.model.ok_or_else(not_found)?;
-        if self.server_for(Some(model), &[]).is_none() {
+        let sought = Sought {
+            model: Some(model),
+            barred,
+        };
+        if self.server_for(&sought, &[]).is_none() {
             return Err(not_found().into());
         }
         drop(facts);
-        self.forward_body(session, ctx, framing, operation, Some(model), body)
+        self.forward_body(session, ctx, framing, operation, sought, body)
             .await
     }
 
@@ -179,7 +211,11 @@ impl Gateway {
         model: Option<ModelId>,
     ) -> Result<(), Stop> {
         let body = self.read_body(session).await?;
-        self.forward_body(session, ctx, framing, operation, model, body)
+        let sought = Sought {
+            model,
+            barred: Vec::new(),
+        };
+        self.forward_body(session, ctx, framing, operation, sought, body)
             .await
     }
 
@@ -189,7 +225,7 @@ impl Gateway {
         ctx: &mut Ctx,
         framing: &Framing,
         operation: Operation,
-        model: Option<ModelId>,
+        sought: Sought,
         body: Body,
     ) -> Result<(), Stop> {
         let has_body = !body.bytes.is_empty();
@@ -201,7 +237,7 @@ impl Gateway {
             ask: None,
         };
         let mut tried: Vec<BackendId> = Vec::new();
-        while let Some(backend) = self.server_for(model, &tried) {
+        while let Some(backend) = self.server_for(&sought, &tried) {
             if ctx.attempt.number > self.settings.routing.max_retries {
                 break;
             }
@@ -247,11 +283,12 @@ impl Gateway {
     }
 
     /// An Ollama server for a request that needs no slot.
-    fn server_for(&self, model: Option<ModelId>, tried: &[BackendId]) -> Option<Arc<Backend>> {
+    fn server_for(&self, sought: &Sought, tried: &[BackendId]) -> Option<Arc<Backend>> {
         self.fleet
             .providers()
             .filter(|provider| provider.settings.kind.is_fleet())
-            .find_map(|provider| self.fleet.pick(Some(provider), model, tried))
+            .filter(|provider| !sought.barred.contains(&provider.index))
+            .find_map(|provider| self.fleet.pick(Some(provider), sought.model, tried))
     }
 
     /// Refuses what changes models unless the operator allows it.

@@ -60,6 +60,8 @@ impl Gateway {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
             _ => &*facts.model,
         };
+        let made = facts.destination.as_deref();
+        self.may_change(ctx, [model].into_iter().chain(made))?;
         if may_be_service {
             let named = self.named(model);
             if self.service_for(&named, model).is_some() {
@@ -68,10 +70,13 @@ impl Gateway {
             }
             self.may_manage(session)?;
         }
-        let targets = match pinned {
+        let mut targets = match pinned {
             Some(id) => self.fleet.backend(id).into_iter().collect(),
             None => self.concerned(operation, model)?,
         };
+        if let Some(key) = &ctx.inbound.key {
+            targets.retain(|backend| key.may_ask(&backend.provider.name));
+        }
         if targets.is_empty() {
             return Err(Failure::no_healthy_backend().retry_after(1).into());
         }

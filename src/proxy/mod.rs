@@ -3,6 +3,7 @@
 //! (slot, attempts, failover) -> `attempt` (one backend until its first content) -> `relay` (the
 //! stream) -> `record` (what is counted).
 
+mod access;
 mod attempt;
 mod board;
 mod body;
@@ -35,6 +36,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use pingora_limits::inflight::Inflight;
 
+use crate::access::Access;
 use crate::admin::Introspection;
 use crate::admission::Dispatcher;
 use crate::facts::{Facts, ModelFacts};
@@ -49,6 +51,7 @@ pub use listener::{Bounds, Gate};
 /// Everything that a request needs, shared by all of them.
 pub struct Gateway {
     settings: Arc<Settings>,
+    access: Arc<Access>,
     fleet: Arc<Fleet>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
@@ -87,6 +90,7 @@ impl Gateway {
     /// A gateway over `fleet`, whose events `dispatcher` already observes.
     pub fn new(
         settings: Arc<Settings>,
+        access: Arc<Access>,
         fleet: Arc<Fleet>,
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<Metrics>,
@@ -115,6 +119,7 @@ impl Gateway {
                 }
             })
             .collect();
+        access::announce(&metrics);
         let plain_names = settings.routing.aliases.is_empty()
             && settings.providers.len() == 1
             && settings.providers[0].kind.is_fleet()
@@ -122,6 +127,7 @@ impl Gateway {
         let bodies = body::Budget::new(settings.server.max_buffered);
         Self {
             settings,
+            access,
             fleet,
             dispatcher,
             metrics,

@@ -4,15 +4,19 @@
 //! Nothing of a backend's answer is sent with it, so another backend can still take over; but from then on the status
 //! is 200, and what goes wrong is told in the stream.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
+use super::access::state_limits;
 use super::client::{self, Framing, departed};
+use super::ctx::Inbound;
 use super::failure::Stop;
 use super::heads;
-use crate::dialect::ollama::{self, Operation};
+use crate::access::ClientKey;
+use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::ir::Text;
 use crate::translate::ClientForm;
 
@@ -33,6 +37,9 @@ struct Expected {
     model: Box<str>,
     framing: Framing,
     request_id: HeaderValue,
+    /// Whose limits the head tells of.
+    key: Option<Arc<ClientKey>>,
+    style: ErrorStyle,
     every: Duration,
     due: Instant,
 }
@@ -54,7 +61,7 @@ impl Opening {
         operation: Operation,
         model: &str,
         framing: &Framing,
-        request_id: &HeaderValue,
+        inbound: &Inbound,
         every: Option<Duration>,
     ) {
         self.expected = ClientForm::of(operation)
@@ -64,7 +71,9 @@ impl Opening {
                 form,
                 model: model.into(),
                 framing: framing.clone(),
-                request_id: request_id.clone(),
+                request_id: inbound.request_id.clone(),
+                key: inbound.key.clone(),
+                style: ErrorStyle::of(operation),
                 every,
                 due: Instant::now() + every,
             });
@@ -107,13 +116,14 @@ impl Opening {
         };
         self.said = Said::Part;
         if first {
-            let head = heads::translated_response(
+            let mut head = heads::translated_response(
                 expected.form.content_type(true),
                 expected.framing.version,
                 &expected.framing.method,
                 &expected.request_id,
             )
             .map_err(|_| Stop::Broken)?;
+            state_limits(expected.key.as_ref(), expected.style, &mut head);
             client::write_head(client, head).await?;
         }
         client::write_piece(client, &expected.quiet()).await?;

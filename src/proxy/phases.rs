@@ -56,7 +56,9 @@ impl ProxyHttp for Gateway {
         if self.drain.draining() {
             session.set_keepalive(None);
         }
-        let stop = match self.serve(session, ctx, &framing).await {
+        let served = self.serve(session, ctx, &framing).await;
+        self.settle(ctx);
+        let stop = match served {
             Ok(()) => return Ok(true),
             Err(stop) => stop,
         };
@@ -138,8 +140,7 @@ async fn explain(
         return client::finish(client).await;
     }
     ctx.outcome.status = failure.status;
-    ctx.outcome.bytes =
-        client::refuse(client, framing, style, failure, &ctx.inbound.request_id).await?;
+    ctx.outcome.bytes = client::refuse(client, framing, style, failure, &ctx.inbound).await?;
     if failure.close {
         body::linger(client).await;
     }

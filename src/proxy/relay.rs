@@ -12,6 +12,7 @@ use pingora::{Error, ErrorType};
 use tokio::time::{Sleep, sleep_until};
 
 use super::Gateway;
+use super::access::state_limits;
 use super::attempt::{Answer, Job, headers_of};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
@@ -142,6 +143,13 @@ impl Gateway {
                 request_id,
             )?,
         };
+        if let Some(operation) = ctx.inbound.operation {
+            state_limits(
+                ctx.inbound.key.as_ref(),
+                ErrorStyle::of(operation),
+                &mut head,
+            );
+        }
         if let Some(dropped) = order::dropped_field(&answer.dropped) {
             head.insert_header(heads::X_REMUDA_DROPPED, dropped)?;
         }

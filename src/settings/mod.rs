@@ -2,6 +2,7 @@
 //!
 //! `config/` reads what people write and makes these.
 
+mod access;
 mod adaptive;
 mod breaker;
 mod monitoring;
@@ -12,6 +13,7 @@ mod routing;
 mod server;
 mod timeouts;
 
+pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period};
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
 pub use self::monitoring::{LogFormat, Monitoring};
@@ -29,6 +31,7 @@ pub use self::timeouts::Timeouts;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub server: Server,
+    pub access: Access,
     pub providers: Vec<Provider>,
     pub routing: Routing,
     pub timeouts: Timeouts,

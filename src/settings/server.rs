@@ -3,11 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::Network;
+
 /// Listeners and what a client may send through them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Where clients connect (default `0.0.0.0:11434`).
     pub listen: SocketAddr,
+    /// Addresses that clients may have; none: any (default).
+    pub allow: Vec<Network>,
     /// Metrics and health (default `127.0.0.1:11435`); `None` when switched off.
     pub admin: Option<SocketAddr>,
     /// Bytes of a request body (default 64 MiB); more is 413.
@@ -50,6 +54,7 @@ impl Default for Server {
     fn default() -> Server {
         Server {
             listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
+            allow: Vec::new(),
             admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
             max_body: 64 << 20,
             max_buffered: 1 << 30,

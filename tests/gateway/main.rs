@@ -7,6 +7,7 @@
     reason = "tests state their expectations with unwrap"
 )]
 
+mod access;
 mod across;
 mod alerts;
 mod compatibility;

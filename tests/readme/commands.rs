@@ -32,6 +32,10 @@ fn run(line: &str, demo: &Demo, directory: &Path) {
         ["./remuda.sh", "health", "--url", url] => {
             succeed(remuda(directory).args(["health", "--url", &demo.localized(url)]));
         }
+        ["./remuda.sh", "key"] => {
+            let printed = succeed(remuda(directory).arg("key"));
+            assert!(printed.starts_with("key: rmd-"), "{printed}");
+        }
         ["./remuda.sh", "sim", arguments @ ..] => simulate(arguments, directory),
         [variables @ .., "./remuda.sh", "serve"] => {
             let variables = variables.iter().map(|pair| pair.split_once('=').unwrap());

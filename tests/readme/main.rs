@@ -33,6 +33,7 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/benchmarks.md",
         "docs/clients.md",
+        "docs/keys.md",
     ] {
         let page = std::fs::read_to_string(repository(name)).unwrap();
         let folder = repository(name).parent().unwrap().to_owned();

@@ -166,7 +166,7 @@ impl ErrorStyle {
                 out.extend_from_slice(b"{\"error\":{\"message\":\"");
                 escape_into(text, out);
                 out.extend_from_slice(b"\",\"type\":\"");
-                out.extend_from_slice(openai_type(status).as_bytes());
+                out.extend_from_slice(openai_type(status, code).as_bytes());
                 out.extend_from_slice(b"\",\"param\":");
                 write_optional(param, out);
                 out.extend_from_slice(b",\"code\":");
@@ -191,10 +191,11 @@ fn write_optional(text: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-/// The types that Ollama's OpenAI routes use.
-fn openai_type(status: u16) -> &'static str {
+/// The types that Ollama's OpenAI routes use, and OpenAI's own where Ollama has no such error.
+fn openai_type(status: u16, code: Option<&str>) -> &'static str {
     match status {
-        400 => "invalid_request_error",
+        400 | 401 | 403 => "invalid_request_error",
+        429 if code == Some("insufficient_quota") => "insufficient_quota",
         404 => "not_found_error",
         _ => "api_error",
     }

@@ -12,6 +12,8 @@ pub(crate) struct Config {
     backends: Vec<String>,
     /// Whole providers, as YAML in one line, in place of the one.
     entries: Vec<String>,
+    /// Client keys, each as YAML in one line.
+    keys: Vec<String>,
     /// Keys of the other sections, such as `queue.size`.
     sections: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) environment: Vec<(String, String)>,
@@ -24,6 +26,7 @@ impl Config {
             provider: BTreeMap::new(),
             backends: Vec::new(),
             entries: Vec::new(),
+            keys: Vec::new(),
             sections: BTreeMap::new(),
             environment: Vec::new(),
         };
@@ -69,6 +72,12 @@ impl Config {
         config
     }
 
+    /// A client key, as a flow mapping such as `{ name: a, key: b }`.
+    pub(crate) fn key(mut self, entry: impl ToString) -> Self {
+        self.keys.push(entry.to_string());
+        self
+    }
+
     /// A variable of the gateway's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -83,6 +92,12 @@ impl Config {
             for (key, value) in keys {
                 writeln!(text, "  {key}: {value}").unwrap();
             }
+        }
+        if !self.keys.is_empty() {
+            writeln!(text, "keys:").unwrap();
+        }
+        for entry in &self.keys {
+            writeln!(text, "  - {entry}").unwrap();
         }
         writeln!(text, "providers:").unwrap();
         for entry in &self.entries {

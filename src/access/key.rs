@@ -1,0 +1,278 @@
+//! One client key: what whoever has it may use, and what is left of its limits.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wildmatch::WildMatch;
+
+use super::clock::{Clock, Millis};
+use super::grant::{Grant, Taken};
+use super::meter::{Meter, Span, Unit};
+use super::refusal::Refusal;
+use super::spending::{Spending, begins_anew};
+use super::standing::{Level, Standing};
+use super::stated;
+use crate::ids::KeyId;
+use crate::settings::{self, Budget};
+
+/// How long a request waits for one of its key's to end. A client that sends its next request when it has read the last
+/// byte of an answer may be faster than the gateway, which still has that answer's end to note.
+const MOMENT: Duration = Duration::from_millis(100);
+/// Tokens of output that are expected of a key's first requests.
+const FIRST_OUTPUT: u64 = 256;
+
+/// A key, shared by all requests that show it.
+pub struct ClientKey {
+    pub id: KeyId,
+    /// As it appears in logs and metrics.
+    pub name: Arc<str>,
+    /// The tag that usage is accounted under where a request has none.
+    pub tag: Option<Arc<str>>,
+    priority: Option<i32>,
+    models: Vec<WildMatch>,
+    providers: Vec<Arc<str>>,
+    meters: Mutex<Vec<Meter>>,
+    requests_are_counted: bool,
+    tokens_are_counted: bool,
+    slots: Option<(usize, Arc<Semaphore>)>,
+    budget: Option<Budget>,
+    /// Moving average of the tokens of output, for requests that do not say how many they want at most.
+    output: AtomicU64,
+    clock: Arc<Clock>,
+    spending: Arc<dyn Spending>,
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClientKey").field(&self.name).finish()
+    }
+}
+
+impl ClientKey {
+    pub(super) fn new(
+        index: usize,
+        settings: &settings::ClientKey,
+        clock: Arc<Clock>,
+        spending: Arc<dyn Spending>,
+    ) -> ClientKey {
+        let limits = &settings.limits;
+        let meters: Vec<Meter> = [
+            (Unit::Requests, Span::Minute, limits.requests_per_minute),
+            (Unit::Requests, Span::Day, limits.requests_per_day),
+            (Unit::Tokens, Span::Minute, limits.tokens_per_minute),
+            (Unit::Tokens, Span::Day, limits.tokens_per_day),
+        ]
+        .into_iter()
+        .filter_map(|(unit, span, limit)| Some(Meter::new(unit, span, limit?)))
+        .collect();
+        let counted = |unit| meters.iter().any(|meter| meter.unit == unit);
+        ClientKey {
+            id: KeyId(u32::try_from(index).unwrap_or(u32::MAX)),
+            name: Arc::clone(&settings.name),
+            tag: settings.tag.clone(),
+            priority: settings.priority,
+            models: settings
+                .models
+                .iter()
+                .map(|pattern| WildMatch::new(pattern))
+                .collect(),
+            providers: settings.providers.clone(),
+            requests_are_counted: counted(Unit::Requests),
+            tokens_are_counted: counted(Unit::Tokens),
+            meters: Mutex::new(meters),
+            slots: limits.max_concurrent.map(|slots| {
+                let slots = slots.min(Semaphore::MAX_PERMITS);
+                (slots, Arc::new(Semaphore::new(slots)))
+            }),
+            budget: limits.budget,
+            output: AtomicU64::new(FIRST_OUTPUT),
+            clock,
+            spending,
+        }
+    }
+
+    /// The priority of a request that asks for `asked`: no higher than the key's.
+    pub fn priority(&self, asked: Option<i32>) -> i32 {
+        match (self.priority, asked) {
+            (Some(own), Some(asked)) => own.min(asked),
+            (own, asked) => asked.or(own).unwrap_or(0),
+        }
+    }
+
+    /// Whether all models are allowed.
+    pub fn any_model(&self) -> bool {
+        self.models.is_empty()
+    }
+
+    /// Whether the model may be used that has these names: any of them will do.
+    pub fn may_use<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        self.models.is_empty()
+            || names.into_iter().any(|name| {
+                let name = name.trim().to_ascii_lowercase();
+                let plain = name.strip_suffix(":latest").unwrap_or(&name);
+                self.models
+                    .iter()
+                    .any(|pattern| pattern.matches(plain) || pattern.matches(&name))
+            })
+    }
+
+    /// Whether all providers are allowed.
+    pub fn any_provider(&self) -> bool {
+        self.providers.is_empty()
+    }
+
+    /// Whether the provider of that name may be used.
+    pub fn may_ask(&self, provider: &str) -> bool {
+        self.providers.is_empty() || self.providers.iter().any(|allowed| **allowed == *provider)
+    }
+
+    /// The providers that are allowed; none: all.
+    pub fn providers(&self) -> &[Arc<str>] {
+        &self.providers
+    }
+
+    /// Counts a request before its body is read.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn begin(self: &Arc<Self>) -> Result<Grant, Refusal> {
+        self.within_budget()?;
+        let slot = self.slot().await?;
+        let requests = self.take_request()?;
+        Ok(Grant::new(Arc::clone(self), slot, requests))
+    }
+
+    fn within_budget(&self) -> Result<(), Refusal> {
+        let Some(Budget { micro_usd, per }) = self.budget else {
+            return Ok(());
+        };
+        if self.spending.spent(self.id, per) < micro_usd {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let anew = begins_anew(per, now);
+        let anew = anew.map(|at| (at, Duration::from_millis(at.saturating_sub(now))));
+        Err(Refusal::Budget { micro_usd, anew })
+    }
+
+    async fn slot(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        let Some((limit, slots)) = &self.slots else {
+            return Ok(None);
+        };
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return Ok(Some(slot));
+        }
+        match tokio::time::timeout(MOMENT, Arc::clone(slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(Some(slot)),
+            _ => Err(Refusal::Concurrency { limit: *limit }),
+        }
+    }
+
+    fn take_request(&self) -> Result<Option<Taken>, Refusal> {
+        if !self.requests_are_counted && !self.tokens_are_counted {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let mut meters = self.meters();
+        // A key without tokens left is refused before the body is read.
+        fits(&mut meters, |_| true, now, 1)?;
+        Ok(self
+            .requests_are_counted
+            .then(|| take(&mut meters, Unit::Requests, now, 1)))
+    }
+
+    /// Whether [`Self::reserve`] has anything to look at.
+    pub fn counts_tokens(&self) -> bool {
+        self.tokens_are_counted
+    }
+
+    /// What a request with that body may take.
+    pub(super) fn estimate(&self, body: &[u8], generates: bool) -> u64 {
+        let output = match generates {
+            true => {
+                stated::most_output(body).unwrap_or_else(|| self.output.load(Ordering::Relaxed))
+            }
+            false => 0,
+        };
+        stated::input(body).saturating_add(output)
+    }
+
+    pub(super) fn reserve(&self, tokens: u64) -> Result<Taken, Refusal> {
+        let now = self.clock.now();
+        let mut meters = self.meters();
+        fits(&mut meters, |unit| unit == Unit::Tokens, now, tokens)?;
+        Ok(take(&mut meters, Unit::Tokens, now, tokens))
+    }
+
+    /// What was taken turned out to be another amount.
+    pub(super) fn correct(&self, unit: Unit, taken: &Taken, real: u64) {
+        let mut meters = self.meters();
+        let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
+        for (meter, slice) in counting.zip(taken.slices) {
+            if let Some(slice) = slice {
+                meter.correct(slice, taken.amount, real);
+            }
+        }
+    }
+
+    /// An answer had so many tokens of output.
+    pub(super) fn learn_output(&self, tokens: u64) {
+        let before = self.output.load(Ordering::Relaxed);
+        let now = (7 * before.min(u64::MAX / 8)).saturating_add(tokens) / 8;
+        // Two answers at once: one of them is not learned from.
+        self.output.store(now, Ordering::Relaxed);
+    }
+
+    /// How much is left now; `None` for a key without limits.
+    pub fn standing(&self) -> Option<Standing> {
+        if !self.requests_are_counted && !self.tokens_are_counted {
+            return None;
+        }
+        let now = self.clock.now();
+        let mut meters = self.meters();
+        let mut tightest = |unit| -> Option<Level> {
+            let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
+            counting
+                .map(|meter| meter.level(now))
+                .min_by_key(|level| level.remaining)
+        };
+        Some(Standing {
+            requests: tightest(Unit::Requests),
+            tokens: tightest(Unit::Tokens),
+        })
+    }
+
+    /// The time that limits are counted in.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    fn meters(&self) -> MutexGuard<'_, Vec<Meter>> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `amount` fits into all of these meters; of several refusals the one that lasts longest is told.
+fn fits(
+    meters: &mut [Meter],
+    concerns: impl Fn(Unit) -> bool,
+    now: Millis,
+    amount: u64,
+) -> Result<(), Refusal> {
+    let concerned = meters.iter_mut().filter(|meter| concerns(meter.unit));
+    let refusals = concerned.filter_map(|meter| meter.check(now, amount).err());
+    let longest = refusals.max_by_key(|refusal| refusal.retry_after().unwrap_or(Duration::MAX));
+    longest.map_or(Ok(()), Err)
+}
+
+fn take(meters: &mut [Meter], unit: Unit, now: Millis, amount: u64) -> Taken {
+    let mut slices = [None; 2];
+    let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
+    for (slice, meter) in slices.iter_mut().zip(counting) {
+        *slice = Some(meter.take(now, amount));
+    }
+    Taken { amount, slices }
+}

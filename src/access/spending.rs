@@ -1,0 +1,77 @@
+//! What a key has spent, told by whoever keeps the accounts, and when its budget begins anew.
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
+
+use super::clock::Millis;
+use crate::ids::KeyId;
+use crate::settings::Period;
+
+/// Whoever keeps the accounts. Asked with every request of a key that has a budget, so the answer is at hand.
+pub trait Spending: Send + Sync {
+    /// Millionths of a US dollar that requests of `key` have cost since the period that holds now began.
+    fn spent(&self, key: KeyId, period: Period) -> u64;
+}
+
+/// No accounts are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nothing;
+
+impl Spending for Nothing {
+    fn spent(&self, _: KeyId, _: Period) -> u64 {
+        0
+    }
+}
+
+/// When the period that holds at `now` ends; `None` for one that never does.
+pub fn begins_anew(period: Period, now: Millis) -> Option<Millis> {
+    let now = DateTime::<Utc>::from_timestamp_millis(i64::try_from(now).ok()?)?;
+    let today = now.date_naive();
+    let next = match period {
+        Period::Day => today.checked_add_days(Days::new(1))?,
+        Period::Month => today.with_day(1)?.checked_add_months(Months::new(1))?,
+        Period::Total => return None,
+    };
+    Millis::try_from(next.and_time(NaiveTime::MIN).and_utc().timestamp_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_end_at_midnight_of_utc() {
+        let at = |text: &str| {
+            let time = DateTime::parse_from_rfc3339(text).unwrap();
+            Millis::try_from(time.timestamp_millis()).unwrap()
+        };
+        for (period, now, next) in [
+            (
+                Period::Day,
+                "2026-02-28T23:59:59.999Z",
+                Some("2026-03-01T00:00:00Z"),
+            ),
+            (
+                Period::Day,
+                "2026-03-01T00:00:00Z",
+                Some("2026-03-02T00:00:00Z"),
+            ),
+            (
+                Period::Month,
+                "2026-01-31T12:00:00Z",
+                Some("2026-02-01T00:00:00Z"),
+            ),
+            (
+                Period::Month,
+                "2026-12-01T00:00:00Z",
+                Some("2027-01-01T00:00:00Z"),
+            ),
+            (Period::Total, "2026-12-01T00:00:00Z", None),
+        ] {
+            assert_eq!(
+                begins_anew(period, at(now)),
+                next.map(at),
+                "{period:?} {now}"
+            );
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A sliding window: how much was taken in the last minute or day, exactly enough never to let more than the limit
+//! through.
+//!
+//! The window is cut into 60 slices. An amount counts from when it is taken until the slice that lies a whole window
+//! later has passed, so at most 1/60 of the window longer than it should, and never shorter: in no stretch of the
+//! window's length is more let through than the limit. Two fixed windows, or Pingora's `Rate`, which weighs the last one
+//! by its share, let up to half as much again through when a burst sits at their seam; a table that is hashed to a few
+//! counters (`pingora-limits`) is for addresses beyond number, and keys are few and known.
+
+use std::time::Duration;
+
+use super::clock::Millis;
+
+/// Slices of a window; one more is counted, for the oldest is only partly in it.
+const SLICES: u64 = 60;
+
+/// What was taken, by slices.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    /// Milliseconds of a slice.
+    slice: Millis,
+    /// How many are counted.
+    counted: u64,
+    /// By slice number modulo their count.
+    amounts: Box<[u64]>,
+    /// The slice of the last call.
+    newest: u64,
+    total: u64,
+}
+
+/// The slice in which an amount was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slice(u64);
+
+impl Window {
+    /// `late`: slices by which an amount may be counted before it is really taken.
+    pub(super) fn new(length: Duration, late: u64) -> Window {
+        let length = Millis::try_from(length.as_millis()).unwrap_or(Millis::MAX);
+        let counted = SLICES + 1 + late;
+        let places = usize::try_from(counted).unwrap_or(usize::MAX);
+        Window {
+            slice: length.div_ceil(SLICES).max(1),
+            counted,
+            amounts: vec![0; places].into(),
+            newest: 0,
+            total: 0,
+        }
+    }
+
+    /// Moves on to `now`, and gives its slice; what lies before the window is forgotten.
+    pub(super) fn advance(&mut self, now: Millis) -> Slice {
+        let current = now / self.slice;
+        if current >= self.newest + self.counted {
+            self.amounts.fill(0);
+            self.total = 0;
+            self.newest = current;
+        }
+        while self.newest < current {
+            self.newest += 1;
+            let place = self.place(self.newest);
+            self.total -= std::mem::take(&mut self.amounts[place]);
+        }
+        Slice(self.newest)
+    }
+
+    /// What counts at `now`.
+    pub(super) fn used(&mut self, now: Millis) -> u64 {
+        self.advance(now);
+        self.total
+    }
+
+    /// Adds `amount` at `now`.
+    pub(super) fn add(&mut self, now: Millis, amount: u64) -> Slice {
+        let slice = self.advance(now);
+        self.add_to(slice, amount);
+        slice
+    }
+
+    /// Adds to a slice that may be past.
+    pub(super) fn add_to(&mut self, slice: Slice, amount: u64) {
+        if self.holds(slice) {
+            let place = self.place(slice.0);
+            self.amounts[place] += amount;
+            self.total += amount;
+        }
+    }
+
+    /// Takes back what was taken in `slice`, as far as it still counts.
+    pub(super) fn give_back(&mut self, slice: Slice, amount: u64) {
+        if self.holds(slice) {
+            let place = self.place(slice.0);
+            let back = amount.min(self.amounts[place]);
+            self.amounts[place] -= back;
+            self.total -= back;
+        }
+    }
+
+    /// Until no more than `amount` counts, if nothing is added meanwhile.
+    pub(super) fn until(&mut self, now: Millis, amount: u64) -> Duration {
+        self.advance(now);
+        let mut left = self.total;
+        let oldest = (self.newest + 1).saturating_sub(self.counted);
+        for slice in oldest..=self.newest {
+            if left <= amount {
+                break;
+            }
+            left -= self.amounts[self.place(slice)];
+            if left <= amount {
+                let gone = (slice + self.counted) * self.slice;
+                return Duration::from_millis(gone.saturating_sub(now));
+            }
+        }
+        Duration::ZERO
+    }
+
+    fn holds(&self, slice: Slice) -> bool {
+        slice.0 <= self.newest && slice.0 + self.counted > self.newest
+    }
+
+    fn place(&self, slice: u64) -> usize {
+        usize::try_from(slice % self.counted).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn an_amount_counts_for_the_window_and_one_slice_at_most() {
+        let mut window = Window::new(MINUTE, 0);
+        window.add(1_000_000_500, 7);
+        assert_eq!(window.used(1_000_060_500), 7);
+        assert_eq!(window.used(1_000_060_999), 7);
+        assert_eq!(window.until(1_000_060_900, 6), Duration::from_millis(100));
+        assert_eq!(window.used(1_000_061_000), 0);
+        assert_eq!(window.until(1_000_061_000, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_given_back_no_longer_counts() {
+        let mut window = Window::new(MINUTE, 0);
+        let first = window.add(5_000_000, 10);
+        window.add(5_002_000, 5);
+        window.give_back(first, 4);
+        assert_eq!(window.used(5_003_000), 11);
+        assert_eq!(window.until(5_003_000, 10), Duration::from_secs(58));
+        assert_eq!(window.until(5_003_000, 5), Duration::from_secs(58));
+        assert_eq!(window.until(5_003_000, 4), Duration::from_secs(60));
+        // More than there is, and after its time.
+        window.give_back(first, 100);
+        assert_eq!(window.used(5_003_000), 5);
+        assert_eq!(window.used(5_200_000), 0);
+        window.give_back(first, 1);
+        window.add_to(first, 1);
+        assert_eq!(window.used(5_200_000), 0);
+    }
+
+    proptest! {
+        /// Whatever comes when: in no stretch of a minute is more let through than the limit, and what is refused would
+        /// have been too much over a minute and a second.
+        #[test]
+        fn no_stretch_of_the_window_holds_more_than_the_limit(
+            steps in proptest::collection::vec((0_u64..20_000, 1_u64..5), 1..400),
+            limit in 1_u64..40,
+        ) {
+            let mut window = Window::new(MINUTE, 0);
+            let mut now = 1_700_000_000_000;
+            let mut taken: Vec<(u64, u64)> = Vec::new();
+            let within = |taken: &[(u64, u64)], now: u64, length: u64| -> u64 {
+                taken.iter().filter(|(at, _)| at + length > now).map(|(_, amount)| amount).sum()
+            };
+            for (step, amount) in steps {
+                now += step;
+                if window.used(now) + amount <= limit {
+                    window.add(now, amount);
+                    taken.push((now, amount));
+                    prop_assert!(within(&taken, now, 60_000) <= limit);
+                } else {
+                    prop_assert!(within(&taken, now, 61_000) + amount > limit);
+                    let wait = window.until(now, limit.saturating_sub(amount));
+                    let then = now + u64::try_from(wait.as_millis()).unwrap();
+                    prop_assert!(amount > limit || window.clone().used(then) + amount <= limit);
+                    prop_assert!(wait.is_zero() || amount > limit || window.clone().used(then - 1) + amount > limit);
+                }
+            }
+        }
+    }
+}

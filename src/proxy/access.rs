@@ -1,0 +1,288 @@
+//! Who asks, and how much that client may: its address and its key before anything else is read, its limits before a
+//! slot is asked for, and how it is told of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::ctx::Ctx;
+use super::failure::Failure;
+use super::journey::closing_with_body;
+use super::naming::Named;
+use crate::access::{self, BadCredential, ClientKey, Refusal, Spent};
+use crate::admin::Place;
+use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::metrics::Metrics;
+
+/// The label of requests without a known key.
+const NO_KEY: &str = "none";
+
+impl Gateway {
+    /// Lets a client in by its address and its key, which is noted.
+    ///
+    /// # Errors
+    /// 403 and 401.
+    pub(super) fn let_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Failure> {
+        let allow = &self.settings.server.allow;
+        let client = ctx.inbound.client;
+        if !allow.is_empty()
+            && !client.is_some_and(|client| allow.iter().any(|network| network.contains(client)))
+        {
+            self.count_rejected("address", NO_KEY);
+            let text = "requests from this address are not served; see the setting server.allow";
+            let failure = Failure::new(403, "address_refused", text);
+            return Err(closing_with_body(session, failure));
+        }
+        if !self.access.closed() {
+            return Ok(());
+        }
+        let fields = &session.req_header().headers;
+        let known = access::presented(fields)
+            .and_then(|shown| self.access.key(shown).ok_or(BadCredential::Unknown));
+        match known {
+            Ok(key) => {
+                ctx.inbound.key = Some(Arc::clone(key));
+                Ok(())
+            }
+            Err(_) if is_open(session) => Ok(()),
+            Err(bad) => {
+                self.count_rejected("credential", NO_KEY);
+                let failure = Failure {
+                    api_code: Some("invalid_api_key"),
+                    ..Failure::new(401, "bad_key", bad.to_string())
+                };
+                Err(closing_with_body(session, failure))
+            }
+        }
+    }
+
+    /// Counts a request against its key's limits, before its body is read.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) async fn count_in(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+    ) -> Result<(), Failure> {
+        let Some(key) = &ctx.inbound.key else {
+            return Ok(());
+        };
+        match key.begin().await {
+            Ok(grant) => {
+                ctx.inbound.grant = Some(grant);
+                Ok(())
+            }
+            Err(refusal) => Err(closing_with_body(session, self.refused(key, &refusal))),
+        }
+    }
+
+    /// Sets aside the tokens that a request may take.
+    ///
+    /// # Errors
+    /// 429.
+    pub(super) fn set_aside(
+        &self,
+        ctx: &mut Ctx,
+        operation: Operation,
+        body: &[u8],
+    ) -> Result<(), Failure> {
+        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
+            return Ok(());
+        };
+        let reserved = grant.reserve(body, generates(operation));
+        reserved.map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// The request is over, as far as its key's limits are concerned.
+    pub(super) fn settle(&self, ctx: &mut Ctx) {
+        let Some(grant) = ctx.inbound.grant.take() else {
+            return;
+        };
+        grant.settle(match ctx.outcome.usage {
+            Some(usage) if usage.prompt_eval_count + usage.eval_count > 0 => Spent::Tokens {
+                input: usage.prompt_eval_count,
+                output: usage.eval_count,
+            },
+            _ if ctx.outcome.first_content.is_none() => Spent::Nothing,
+            _ => Spent::Unknown,
+        });
+    }
+
+    /// Positions of the providers that the request's key may not use for this model.
+    ///
+    /// # Errors
+    /// 403 if the key may use none that has the model.
+    pub(super) fn barred(
+        &self,
+        ctx: &Ctx,
+        name: &str,
+        named: &Named,
+    ) -> Result<Vec<usize>, Failure> {
+        let Some(key) = &ctx.inbound.key else {
+            return Ok(Vec::new());
+        };
+        if key.any_model() && key.any_provider() {
+            return Ok(Vec::new());
+        }
+        let by_name = key.may_use([name]);
+        let snapshot = self.fleet.snapshot();
+        let (mut having, mut allowed, mut barred) = (false, false, Vec::new());
+        for provider in self.fleet.providers() {
+            let mut backends = snapshot.iter();
+            let backend = backends.find(|backend| {
+                backend.provider.index == provider.index
+                    && named.model.is_none_or(|model| backend.has(model))
+            });
+            let wanted =
+                backend.is_some() && named.provider.is_none_or(|index| index == provider.index);
+            let own = backend.zip(named.model);
+            let own = own.and_then(|(backend, model)| backend.own_name(model));
+            let own = named.own.as_ref().or(own.as_ref()).map_or(name, |own| own);
+            let full = format!("{}/{own}", provider.name);
+            if key.may_ask(&provider.name) && (by_name || key.may_use([own, &full])) {
+                allowed |= wanted;
+            } else {
+                barred.push(provider.index);
+            }
+            having |= wanted;
+        }
+        let model = || name.to_owned();
+        match (by_name, having, allowed) {
+            (_, _, true) | (true, false, false) => Ok(barred),
+            (false, ..) => Err(self.refused(key, &Refusal::Model { model: model() })),
+            (true, true, false) => Err(self.refused(key, &Refusal::Provider { model: model() })),
+        }
+    }
+
+    /// Whether a key may change these models on servers.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn may_change<'a>(
+        &self,
+        ctx: &Ctx,
+        models: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
+        let Some(key) = &ctx.inbound.key else {
+            return Ok(());
+        };
+        let mut models = models.into_iter();
+        match models.find(|model| !key.may_use([*model])) {
+            None => Ok(()),
+            Some(model) => Err(self.refused(
+                key,
+                &Refusal::Model {
+                    model: model.to_owned(),
+                },
+            )),
+        }
+    }
+
+    fn refused(&self, key: &ClientKey, refusal: &Refusal) -> Failure {
+        self.count_rejected(refusal.reason(), &key.name);
+        let text = refusal.to_string();
+        let failure = match refusal {
+            Refusal::Model { .. } | Refusal::Provider { .. } => Failure {
+                api_code: Some("model_not_allowed"),
+                ..Failure::new(403, "not_allowed", text)
+            },
+            Refusal::Budget { .. } => Failure {
+                api_code: Some("insufficient_quota"),
+                ..Failure::new(429, "over_budget", text)
+            },
+            Refusal::Rate { .. } | Refusal::TooLarge { .. } | Refusal::Concurrency { .. } => {
+                Failure {
+                    api_code: Some("rate_limit_exceeded"),
+                    ..Failure::new(429, "over_limit", text)
+                }
+            }
+        };
+        Failure {
+            retry_after: refusal.retry_after().map(seconds),
+            final_word: refusal.is_final(),
+            ..failure
+        }
+    }
+
+    fn count_rejected(&self, reason: &str, key: &str) {
+        self.metrics
+            .rejected_requests
+            .with_label_values(&[reason, key])
+            .inc();
+    }
+}
+
+/// Makes the series that every gateway has, so that they can be watched from the start.
+pub(super) fn announce(metrics: &Metrics) {
+    for reason in ["address", "credential"] {
+        metrics
+            .rejected_requests
+            .with_label_values(&[reason, NO_KEY]);
+    }
+}
+
+/// Whole seconds, so that whoever waits as told is not early.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// Whether a request needs no key: what probes ask for, and a browser's question whether it may ask, which never carries
+/// a credential (Fetch standard section 3.3.5) and reaches nothing.
+fn is_open(session: &mut Session) -> bool {
+    let head = session.req_header();
+    match head.method {
+        Method::GET | Method::HEAD => {
+            let path = head.uri.path();
+            path == "/" || Place::find(path).is_some_and(Place::is_open)
+        }
+        Method::OPTIONS => session.downstream_session.is_body_empty(),
+        _ => false,
+    }
+}
+
+/// Whether the answer is text, whose length nobody knows beforehand.
+fn generates(operation: Operation) -> bool {
+    use Operation::*;
+    !matches!(
+        operation,
+        Embed | Embeddings | OpenAiEmbeddings | AnthropicCountTokens
+    )
+}
+
+/// Tells a client how much of its key's limits is left, in place of what a provider says of its own.
+pub(super) fn state_limits(
+    key: Option<&Arc<ClientKey>>,
+    style: ErrorStyle,
+    head: &mut ResponseHeader,
+) {
+    let Some(standing) = key.and_then(|key| key.standing().map(|standing| (standing, key.now())))
+    else {
+        return;
+    };
+    let of_provider: Vec<_> = head
+        .headers
+        .keys()
+        .filter(|name| access::is_of_limits(name))
+        .cloned()
+        .collect();
+    for name in of_provider {
+        head.remove_header(&name);
+    }
+    let (standing, now) = standing;
+    let write = |name: header::HeaderName, value: header::HeaderValue| {
+        let _ = head.insert_header(name, value);
+    };
+    match style {
+        ErrorStyle::Anthropic => standing.for_anthropic(now, write),
+        ErrorStyle::Ollama | ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
+            standing.for_openai(write);
+        }
+    }
+}
