@@ -56,6 +56,7 @@ const SIZES: [Size; 5] = [
 
 fn policy() -> Policy {
     Policy {
+        priorities: true,
         max_in_flight: 0,
         queue_size: 20_000,
         timeout: Duration::from_secs(1_000_000),

@@ -177,6 +177,7 @@ impl World {
             })
             .collect();
         let policy = Policy {
+            priorities: true,
             max_in_flight: 0,
             queue_size: usize::MAX,
             timeout: Duration::from_secs(10_000_000),

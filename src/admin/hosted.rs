@@ -12,7 +12,7 @@ use super::listing::{Listed, bare};
 use super::services::capabilities;
 use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::facts::Facts;
-use crate::settings::Routing;
+use crate::settings::{ModelNames, Routing};
 
 /// Of a model whose provider does not tell when it was made; clients show how long ago that was.
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
@@ -121,9 +121,16 @@ fn digest(name: &str) -> String {
 }
 
 /// The rows of all models that services offer, each with its provider's name.
-pub(super) fn rows(models: &[Listed], facts: &Facts) -> Vec<ModelEntry> {
+pub(super) fn rows(models: &[Listed], facts: &Facts, names: ModelNames) -> Vec<ModelEntry> {
     let named = models.iter().filter(|model| model.is_full);
-    named.map(|model| row(&model.id, model, facts)).collect()
+    named
+        .flat_map(|model| {
+            let slash = (names != ModelNames::Dash).then(|| model.id.clone());
+            let dash = (names != ModelNames::Slash).then(|| model.id.replacen('/', "-", 1));
+            let ids = slash.into_iter().chain(dash);
+            ids.map(|id| row(&id, model, facts))
+        })
+        .collect()
 }
 
 /// The rows of all aliases whose models are there: the operator's, and the bundled ones that those leave.
@@ -235,8 +242,17 @@ mod tests {
         assert_eq!(tagged("aws/amazon.titan-v2:0"), "aws/amazon.titan-v2:0");
         assert_eq!(tagged("aws/arn:aws:x/y"), "aws/arn:aws:x/y:latest");
         let models = ["gpt-5.4", "openai/gpt-5.4", "openai-x/y"].map(|id| listed(id, 0));
-        let rows = rows(&models, &Facts::bundled());
-        assert_eq!(names(&rows), ["openai/gpt-5.4:latest"]);
+        let facts = Facts::bundled();
+        for (form, expected) in [
+            (ModelNames::Slash, ["openai/gpt-5.4:latest"].as_slice()),
+            (ModelNames::Dash, &["openai-gpt-5.4:latest"]),
+            (
+                ModelNames::Both,
+                &["openai/gpt-5.4:latest", "openai-gpt-5.4:latest"],
+            ),
+        ] {
+            assert_eq!(names(&rows(&models, &facts, form)), expected);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::access::View;
 use crate::dialect::ollama;
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider};
-use crate::settings::Routing;
+use crate::settings::{ModelNames, Routing};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -96,20 +96,32 @@ fn numbers(version: &str) -> Vec<u64> {
 
 /// `GET /api/tags` over all healthy backends; the models of services are `provider/model`, and aliases whose models are
 /// there have rows of their own.
-pub fn tags(fleet: &Fleet, facts: &Facts, routing: &Routing, view: View<'_>) -> Page {
+pub fn tags(
+    fleet: &Fleet,
+    facts: &Facts,
+    routing: &Routing,
+    names: ModelNames,
+    view: View<'_>,
+) -> Page {
     let models = listing::models(fleet, view);
     let backends = listing::healthy(fleet);
     let on_servers = backends.iter().flat_map(|(backend, inventory)| {
         let entries = inventory.models.iter().map(|(_, entry)| entry);
         entries.filter(move |entry| view.shows(&backend.provider.name, &[&entry.name]))
     });
-    let mut hosted = hosted::rows(&models, facts);
+    let mut hosted = hosted::rows(&models, facts, names);
     hosted.extend(hosted::aliases(&models, on_servers.clone(), facts, routing));
     Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
 }
 
 /// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
-pub(super) fn tags_of(fleet: &Fleet, facts: &Facts, provider: &Provider, view: View<'_>) -> Page {
+pub(super) fn tags_of(
+    fleet: &Fleet,
+    facts: &Facts,
+    names: ModelNames,
+    provider: &Provider,
+    view: View<'_>,
+) -> Page {
     let backends = listing::healthy(fleet);
     let mine = backends
         .iter()
@@ -119,7 +131,7 @@ pub(super) fn tags_of(fleet: &Fleet, facts: &Facts, provider: &Provider, view: V
         .filter(|entry| view.shows(&provider.name, &[&entry.name]));
     let mut models = listing::models(fleet, view);
     models.retain(|model| model.provider == provider.name);
-    let hosted = hosted::rows(&models, facts);
+    let hosted = hosted::rows(&models, facts, names);
     Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
 }
 

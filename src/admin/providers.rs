@@ -351,7 +351,10 @@ fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
 /// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
 pub(super) fn tags(from: &Introspection, name: &str, view: View<'_>) -> Page {
     match find(&from.fleet, name) {
-        Ok(provider) => pages::tags_of(&from.fleet, &from.facts, provider, view),
+        Ok(provider) => {
+            let names = from.settings.server.model_names;
+            pages::tags_of(&from.fleet, &from.facts, names, provider, view)
+        }
         Err(unknown) => unknown.page(),
     }
 }

@@ -25,6 +25,7 @@ fn want() -> Want {
 
 fn policy(timeout: Duration) -> Policy {
     Policy {
+        priorities: true,
         max_in_flight: 0,
         queue_size: 10_000,
         timeout,

@@ -13,7 +13,7 @@ use crate::config::{self, Loaded};
 /// Every mistake is named with its file, line, key and remedy, and makes the exit code 1.
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// The configuration [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else the
+    /// The configuration [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else ~/.optillm/proxy_config.yaml, else the
     /// environment alone]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,

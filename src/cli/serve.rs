@@ -13,7 +13,8 @@ use crate::settings::Settings;
 /// The gateway.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServeArgs {
-    /// Configuration file; default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else the environment alone
+    /// Configuration file; default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else
+    /// ~/.optillm/proxy_config.yaml, else the environment alone
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

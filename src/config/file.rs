@@ -13,7 +13,7 @@ use super::reader::{Reader, Section};
 use super::routing::Routing;
 use super::server::Server;
 use super::timeouts::Timeouts;
-use crate::settings::{self, Settings};
+use crate::settings::{self, HealthStatus, ModelNames, Settings};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -51,10 +51,22 @@ impl File {
         // balancer whose environment it takes over.
         let (queue, timeouts) = match self.providers.is_empty() {
             true => (range_queue(), range_timeouts()),
+            false if reader.is_optillm() => (optillm_queue(), optillm_timeouts()),
             false => Default::default(),
         };
         reader.health_check = self.routing.health_check();
-        let server = self.server.used(reader.section("server"));
+        let server = match reader.is_optillm() {
+            true => optillm_server(),
+            false => settings::Server {
+                model_names: match listed || self.providers.is_empty() {
+                    true => ModelNames::Slash,
+                    // As of the proxies that have no other configuration.
+                    false => ModelNames::Both,
+                },
+                ..Default::default()
+            },
+        };
+        let server = self.server.used(reader.section("server"), server);
         let providers = used_providers(self.providers, listed, reader.section("providers"), range);
         Settings {
             server,
@@ -65,6 +77,30 @@ impl File {
             queue: self.queue.used(reader.section("queue"), queue),
             monitoring: self.monitoring.used(reader.section("monitoring")),
         }
+    }
+}
+
+/// Of OptiLLM's server and its proxy plugin, for what their file leaves out.
+fn optillm_server() -> settings::Server {
+    let default = settings::Server::default();
+    settings::Server {
+        listen: (default.listen.ip(), 8000).into(),
+        health_status: HealthStatus::Ok,
+        ..default
+    }
+}
+
+fn optillm_queue() -> settings::Queue {
+    settings::Queue {
+        max_concurrent: 100,
+        ..Default::default()
+    }
+}
+
+fn optillm_timeouts() -> settings::Timeouts {
+    settings::Timeouts {
+        first_byte: std::time::Duration::from_secs(30),
+        ..Default::default()
     }
 }
 

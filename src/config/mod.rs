@@ -56,7 +56,7 @@ mod timeouts;
 use environment::Environment;
 use interpolate::interpolate;
 use problem::KeyPath;
-use reader::Reader;
+use reader::{OPTILLM, Reader};
 
 pub use problem::{Problem, Report};
 
@@ -64,6 +64,9 @@ use crate::settings::Settings;
 
 /// Where a configuration is looked for when the command line names none.
 pub const DEFAULT_FILES: [&str; 2] = ["remuda.yaml", "/etc/remuda/remuda.yaml"];
+
+/// Beneath the home directory: where OptiLLM's proxy plugin keeps its own, which is looked for after those.
+const OPTILLM_FOLDER: &str = ".optillm";
 
 /// Larger is not a configuration.
 const MAX_FILE: u64 = 4 << 20;
@@ -93,14 +96,15 @@ impl fmt::Display for Source {
     }
 }
 
-/// Reads the file at `path`, else the first of [`DEFAULT_FILES`] that exists, else none; with the
-/// process's environment and a `.env` file in the working directory.
+/// Reads the file at `path`, else the first of [`DEFAULT_FILES`] that exists, else `~/.optillm/proxy_config.yaml` (or
+/// `.yml`), else none; with the process's environment and a `.env` file in the working directory.
 ///
 /// # Errors
 /// All that is wrong, in the order of its lines, or the first thing that cannot be read at all.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
     let variables = environment::variables(Path::new(".env"))?;
-    let Some((path, text)) = find(path)? else {
+    let home = variables.get("HOME").map(Path::new);
+    let Some((path, text)) = find(path, home)? else {
         return from_sources(None, &variables);
     };
     let mut loaded = from_sources(Some((&path.to_string_lossy(), &text)), &variables)?;
@@ -108,15 +112,25 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
     Ok(loaded)
 }
 
-fn find(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Report> {
-    let candidates: Vec<&Path> = match named {
-        Some(path) => vec![path],
-        None => DEFAULT_FILES.iter().map(Path::new).collect(),
+fn find(named: Option<&Path>, home: Option<&Path>) -> Result<Option<(PathBuf, String)>, Report> {
+    let candidates: Vec<PathBuf> = match named {
+        Some(path) => vec![path.to_owned()],
+        None => {
+            let folder = home.map(|home| home.join(OPTILLM_FOLDER));
+            let theirs = folder
+                .iter()
+                .flat_map(|folder| OPTILLM.map(|name| folder.join(name)));
+            DEFAULT_FILES
+                .iter()
+                .map(PathBuf::from)
+                .chain(theirs)
+                .collect()
+        }
     };
     for path in candidates {
-        match read(path) {
-            Ok(text) => return Ok(Some((path.to_owned(), text))),
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+        match read(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if named.is_none() && is_absent(&error) => {}
             Err(error) => {
                 let what = format!("cannot be read: {error}");
                 let place = path.to_string_lossy();
@@ -125,6 +139,14 @@ fn find(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Report> {
         }
     }
     Ok(None)
+}
+
+/// A home directory may be a file, as `/dev/null` is for some users.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn read(path: &Path) -> io::Result<String> {

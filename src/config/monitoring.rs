@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::Field;
 use super::reader::Section;
-use super::scalar::Choice;
+use super::scalar::{Choice, Scalar};
 use crate::settings::{self, LogFormat};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -40,9 +40,7 @@ impl Monitoring {
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Monitoring {
         let default = settings::Monitoring::default();
         settings::Monitoring {
-            log_level: at
-                .stated_or("log_level", self.log_level, "LOG_LEVEL")
-                .unwrap_or(default.log_level),
+            log_level: log_level(&mut at, self.log_level).unwrap_or(default.log_level),
             log_format: at
                 .stated("log_format", self.log_format)
                 .unwrap_or(default.log_format),
@@ -51,6 +49,15 @@ impl Monitoring {
                 .unwrap_or(default.access_log),
         }
     }
+}
+
+/// `DEBUG` is set for many programs, to many things: only a plain yes counts.
+fn log_level(at: &mut Section<'_, '_>, field: Field<LevelFilter>) -> Option<LevelFilter> {
+    let names = ["LOG_LEVEL", "OPTILLM_LOG_LEVEL"];
+    let stated = at.stated_or_first("log_level", field, &names);
+    let debug = at.reader.environment.setting("DEBUG");
+    let debug = debug.is_some_and(|text| bool::read(&text.into()) == Ok(true));
+    stated.or(debug.then_some(LevelFilter::Debug))
 }
 
 impl From<&settings::Monitoring> for Monitoring {

@@ -17,6 +17,7 @@ pub(super) struct Queue {
     timeout: Field<Duration>,
     ageing: Field<Duration>,
     when_unhealthy: Field<WhenUnhealthy>,
+    priorities: Field<bool>,
 }
 
 impl Choice for WhenUnhealthy {
@@ -46,6 +47,9 @@ impl Queue {
             when_unhealthy: at
                 .stated("when_unhealthy", self.when_unhealthy)
                 .unwrap_or(default.when_unhealthy),
+            priorities: at
+                .stated_or("priorities", self.priorities, "ENABLE_PRIORITIZATION")
+                .unwrap_or(default.priorities),
         }
     }
 }
@@ -58,6 +62,7 @@ impl From<&settings::Queue> for Queue {
             timeout: used.timeout.into(),
             ageing: used.ageing.into(),
             when_unhealthy: used.when_unhealthy.into(),
+            priorities: used.priorities.into(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Reads sections into settings: the file where it states a key, else the environment, else the
 //! default; and collects what is wrong on the way.
 
+use std::path::Path;
+
 use serde_yaml::Value;
 
 use super::environment::Environment;
@@ -9,6 +11,9 @@ use super::locate::line_of;
 use super::problem::{KeyPath, MAX_PROBLEMS, Problem, Report, Step};
 use super::scalar::Scalar;
 use crate::settings::{HealthCheck, Secret};
+
+/// What OptiLLM's proxy plugin calls its file.
+pub(super) const OPTILLM: [&str; 2] = ["proxy_config.yaml", "proxy_config.yml"];
 
 /// Longer values are cut in messages.
 const MAX_QUOTED: usize = 60;
@@ -49,6 +54,12 @@ impl<'a> Reader<'a> {
             warnings: Vec::new(),
             given_up: Vec::new(),
         }
+    }
+
+    /// Whether the file is that of OptiLLM's plugin, by its name: what it leaves out is as it is there.
+    pub(super) fn is_optillm(&self) -> bool {
+        let name = self.file.and_then(|file| Path::new(file.name).file_name());
+        name.is_some_and(|name| OPTILLM.iter().any(|own| name == *own))
     }
 
     pub(super) fn section(&mut self, key: &str) -> Section<'_, 'a> {

@@ -12,7 +12,7 @@ use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Whole};
 use super::size::Size;
-use crate::settings::{self, Forwarded, HealthStatus, PublicPage};
+use crate::settings::{self, Forwarded, HealthStatus, ModelNames, PublicPage};
 
 /// Pingora reads no request head beyond this (`MAX_HEADER_SIZE`).
 const MAX_HEADER: usize = (1 << 20) - 1;
@@ -42,6 +42,7 @@ pub(super) struct Server {
     forwarded: Field<Forwarded>,
     public: Option<Vec<Field<PublicPage>>>,
     health_status: Field<HealthStatus>,
+    model_names: Field<ModelNames>,
 }
 
 impl Choice for Forwarded {
@@ -67,6 +68,14 @@ impl Choice for HealthStatus {
         &[("states", HealthStatus::States), ("ok", HealthStatus::Ok)];
 }
 
+impl Choice for ModelNames {
+    const NAMES: &'static [(&'static str, ModelNames)] = &[
+        ("slash", ModelNames::Slash),
+        ("dash", ModelNames::Dash),
+        ("both", ModelNames::Both),
+    ];
+}
+
 impl Server {
     pub(super) fn template() -> Server {
         Server {
@@ -76,8 +85,11 @@ impl Server {
         }
     }
 
-    pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Server {
-        let default = settings::Server::default();
+    pub(super) fn used(
+        self,
+        mut at: Section<'_, '_>,
+        default: settings::Server,
+    ) -> settings::Server {
         let public = self.public.map(|pages| {
             let mut list = at.section("public");
             let pages = pages.into_iter().enumerate();
@@ -156,20 +168,18 @@ impl Server {
             health_status: at
                 .stated("health_status", self.health_status)
                 .unwrap_or(default.health_status),
+            model_names: at
+                .stated("model_names", self.model_names)
+                .unwrap_or(default.model_names),
         }
     }
 }
 
-/// PROXY_HOST and PROXY_PORT, else HOST and PORT, each for itself.
+/// PROXY_HOST and PROXY_PORT, else HOST and PORT, else OPTILLM_PORT, each for itself.
 fn listen_from_environment(at: &mut Section<'_, '_>, default: SocketAddr) -> SocketAddr {
-    let one_of = |at: &Section<'_, '_>, first, second| match at.reader.environment.setting(first) {
-        Some(_) => first,
-        None => second,
-    };
-    let host = one_of(at, "PROXY_HOST", "HOST");
-    let port = one_of(at, "PROXY_PORT", "PORT");
-    let host: Option<IpAddr> = at.reader.variable(host);
-    let port: Option<Whole<0, 65535>> = at.reader.variable(port);
+    let host: Option<IpAddr> = at.stated_or_first("listen", Field::Absent, &["PROXY_HOST", "HOST"]);
+    let ports = ["PROXY_PORT", "PORT", "OPTILLM_PORT"];
+    let port: Option<Whole<0, 65535>> = at.stated_or_first("listen", Field::Absent, &ports);
     SocketAddr::new(
         host.unwrap_or(default.ip()),
         port.and_then(|port| u16::try_from(port.0).ok())
@@ -200,6 +210,7 @@ impl From<&settings::Server> for Server {
             forwarded: used.forwarded.into(),
             public: Some(used.public.iter().map(|page| (*page).into()).collect()),
             health_status: used.health_status.into(),
+            model_names: used.model_names.into(),
         }
     }
 }

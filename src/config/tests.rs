@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_yaml::Value;
 
 use super::*;
-use crate::settings::{PortRange, Provider, Queue, Server, Timeouts};
+use crate::settings::{HealthStatus, ModelNames, PortRange, Provider, Queue, Server, Timeouts};
 
 const DOCUMENTED: &str = include_str!("../../conf/remuda.yaml");
 const ONE: &str = "providers: [ { name: gpus, backends: [ gpu1 ] } ]\n";
@@ -227,6 +227,7 @@ fn every_variable_has_its_effect() {
         ("BACKEND_CONNECT_TIMEOUT_SECONDS", "2.5"),
         ("BACKEND_READ_TIMEOUT_SECONDS", "80"),
         ("REJECT_STREAMING", "true"),
+        ("ENABLE_PRIORITIZATION", "false"),
         ("LOG_LEVEL", "DEBUG"),
     ]);
     let provider = &settings.providers[0];
@@ -248,7 +249,59 @@ fn every_variable_has_its_effect() {
     assert_eq!(settings.timeouts.first_byte, Duration::from_secs(80));
     assert_eq!(settings.timeouts.between_chunks, Duration::from_secs(80));
     assert!(settings.server.reject_streaming);
+    assert!(!settings.queue.priorities);
     assert_eq!(settings.monitoring.log_level, log::LevelFilter::Debug);
+}
+
+#[test]
+fn debug_counts_where_it_says_yes_and_no_level_is_stated() {
+    let level = |pairs: &[(&str, &str)]| alone(pairs).monitoring.log_level;
+    assert_eq!(level(&[("DEBUG", "1")]), log::LevelFilter::Debug);
+    assert_eq!(level(&[("DEBUG", "express:*")]), log::LevelFilter::Info);
+    let both = [("DEBUG", "true"), ("LOG_LEVEL", "WARNING")];
+    assert_eq!(level(&both), log::LevelFilter::Warn);
+    let both = [("OPTILLM_LOG_LEVEL", "ERROR"), ("DEBUG", "true")];
+    assert_eq!(level(&both), log::LevelFilter::Error);
+}
+
+#[test]
+fn a_file_of_optillm_s_plugin_has_its_defaults() {
+    let read = |name: &str, yaml: &str, pairs: &[(&str, &str)]| {
+        from_sources(Some((name, yaml)), &environment(pairs))
+            .unwrap()
+            .settings
+    };
+    for name in ["proxy_config.yaml", "/home/a/.optillm/proxy_config.yml"] {
+        let settings = read(name, ONE, &[]);
+        assert_eq!(settings.server.listen.to_string(), "0.0.0.0:8000");
+        assert_eq!(settings.server.health_status, HealthStatus::Ok);
+        assert_eq!(settings.timeouts.first_byte, Duration::from_secs(30));
+        assert_eq!(settings.queue.max_concurrent, 100);
+        let settings = read(name, ONE, &[("OPTILLM_PORT", "8001")]);
+        assert_eq!(settings.server.listen.port(), 8001);
+        let stated =
+            format!("{ONE}timeouts: {{ request: 5 }}\nserver: {{ health_status: states }}");
+        let settings = read(name, &stated, &[]);
+        assert_eq!(settings.timeouts.first_byte, Duration::from_secs(5));
+        assert_eq!(settings.server.health_status, HealthStatus::States);
+    }
+    let settings = read("my_proxy_config.yaml", ONE, &[]);
+    assert_eq!(settings.server, Server::default());
+    assert_eq!(settings.queue, Queue::default());
+}
+
+#[test]
+fn names_with_a_dash_are_listed_where_the_environment_alone_makes_providers() {
+    let names = |settings: Settings| settings.server.model_names;
+    let key = [("GROQ_API_KEY", "k")];
+    assert_eq!(names(alone(&[])), ModelNames::Slash);
+    assert_eq!(names(alone(&key)), ModelNames::Both);
+    assert_eq!(
+        names(read_with(ONE, &key).unwrap().settings),
+        ModelNames::Slash
+    );
+    let file = read_with("server: { model_names: dash }", &key).unwrap();
+    assert_eq!(names(file.settings), ModelNames::Dash);
 }
 
 #[test]
@@ -376,7 +429,7 @@ queue: 5
             "remuda.yaml:12: server.admin: is the address of server.listen, 0.0.0.0:11434; choose another \
              port, or off",
             "remuda.yaml:13: queue: expected a mapping with the keys max_concurrent, size, timeout, ageing, \
-             when_unhealthy",
+             when_unhealthy, priorities",
         ]
     );
 }

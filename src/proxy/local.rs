@@ -89,6 +89,7 @@ impl Gateway {
                 &self.fleet,
                 &self.facts,
                 &self.settings.routing,
+                self.settings.server.model_names,
                 view,
             )),
             Operation::Ps => Some(admin::ps(

@@ -24,7 +24,7 @@ pub use self::provider::{
 pub use self::queue::{Queue, WhenUnhealthy};
 pub use self::retry::{Fallback, Retry};
 pub use self::routing::{Fidelity, ReasoningField, Routing};
-pub use self::server::{Forwarded, HealthStatus, PublicPage, Server};
+pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, Server};
 pub use self::timeouts::Timeouts;
 
 /// Everything that one running gateway needs to know.

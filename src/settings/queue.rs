@@ -15,6 +15,8 @@ pub struct Queue {
     pub ageing: Duration,
     /// What happens to a request while no backend is healthy.
     pub when_unhealthy: WhenUnhealthy,
+    /// Whether a request of higher priority waits less (default true); else arrival alone counts.
+    pub priorities: bool,
 }
 
 impl Default for Queue {
@@ -25,6 +27,7 @@ impl Default for Queue {
             timeout: Duration::from_secs(60),
             ageing: Duration::from_secs(30),
             when_unhealthy: WhenUnhealthy::Wait,
+            priorities: true,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Server {
     pub public: Vec<PublicPage>,
     /// What `/health` says while things are well (default `states`; `ok` for files of OptiLLM's plugin).
     pub health_status: HealthStatus,
+    /// How `/api/tags` lists what services offer (default `slash`; `both` where the environment alone makes providers).
+    pub model_names: ModelNames,
 }
 
 impl Default for Server {
@@ -73,6 +75,7 @@ impl Default for Server {
             forwarded: Forwarded::Append,
             public: PublicPage::DEFAULT.to_vec(),
             health_status: HealthStatus::States,
+            model_names: ModelNames::Slash,
         }
     }
 }
@@ -120,4 +123,14 @@ pub enum Forwarded {
     Replace,
     /// Drop what came and say nothing.
     Off,
+}
+
+/// How the names of a service's models are listed to clients of Ollama; they may ask in either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelNames {
+    /// `openai/gpt-5.4:latest`
+    Slash,
+    /// `openai-gpt-5.4:latest`, as the proxy that puts cloud models behind Ollama's API has them.
+    Dash,
+    Both,
 }

@@ -10,7 +10,6 @@
 mod access;
 mod across;
 mod alerts;
-mod compatibility;
 mod failover;
 mod headers;
 mod hostile;

@@ -26,9 +26,12 @@ impl Scheduler {
     pub fn arrive_within(
         &mut self,
         now: Duration,
-        arrival: Arrival,
+        mut arrival: Arrival,
         scope: Scope,
     ) -> Result<Ticket, Refusal> {
+        if !self.policy.priorities {
+            arrival.priority = 0;
+        }
         if let Wanted::Model(model) = arrival.wanted
             && let Some(model) = self.models.get_mut(&model)
         {

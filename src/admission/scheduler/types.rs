@@ -22,6 +22,8 @@ pub struct Policy {
     /// After this a waiter goes before all others, whatever the backends have loaded.
     pub ageing: Duration,
     pub when_unhealthy: WhenUnhealthy,
+    /// Whether priorities count, or arrival alone.
+    pub priorities: bool,
 }
 
 impl From<&Queue> for Policy {
@@ -32,6 +34,7 @@ impl From<&Queue> for Policy {
             timeout: queue.timeout,
             ageing: queue.ageing,
             when_unhealthy: queue.when_unhealthy,
+            priorities: queue.priorities,
         }
     }
 }

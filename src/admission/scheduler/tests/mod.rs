@@ -22,6 +22,7 @@ fn secs(seconds: f64) -> Duration {
 
 fn policy() -> Policy {
     Policy {
+        priorities: true,
         max_in_flight: 0,
         queue_size: 1000,
         timeout: secs(3600.0),

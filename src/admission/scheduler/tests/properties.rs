@@ -467,6 +467,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     let unhealthy = prop_oneof![3 => Just(WhenUnhealthy::Wait), 1 => Just(WhenUnhealthy::Refuse)];
     (0_usize..6, 0_usize..20, unhealthy, any::<bool>()).prop_map(
         |(limit, queue_size, when_unhealthy, patient)| Policy {
+            priorities: true,
             max_in_flight: limit,
             queue_size,
             timeout: secs(if patient { 1e6 } else { 45.0 }),

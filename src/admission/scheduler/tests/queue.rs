@@ -42,6 +42,28 @@ fn an_aged_waiter_goes_before_higher_priorities() {
 }
 
 #[test]
+fn without_priorities_arrival_alone_counts() {
+    let mut fleet = Fleet::new(Policy {
+        priorities: false,
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.observe(0, &[A], &[A]);
+    let running = fleet.arrive(request(A));
+    fleet.started();
+    let low = fleet.arrive(Arrival {
+        priority: -1,
+        ..request(A)
+    });
+    fleet.arrive(Arrival {
+        priority: 1,
+        ..request(A)
+    });
+    fleet.complete(running);
+    assert_eq!(fleet.started(), [(low, id(0), false)]);
+}
+
+#[test]
 fn the_queue_is_bounded_but_a_free_slot_needs_no_place_in_it() {
     let mut fleet = Fleet::new(Policy {
         queue_size: 0,

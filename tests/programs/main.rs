@@ -1,0 +1,13 @@
+//! The four programs that Remuda replaces: with the environment or the file of each, the real binary answers its
+//! documented requests with its documented answers, in front of simulated servers.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests state their expectations with unwrap"
+)]
+
+mod ollama_cloud_proxy;
+mod port_range_balancer;
+#[path = "../gateway/support/mod.rs"]
+mod support;
+mod surroundings;
