@@ -19,4 +19,5 @@ pub mod routing;
 pub mod settings;
 pub mod sim;
 pub mod translate;
+pub mod usage;
 pub mod wire;

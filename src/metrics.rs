@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ahash::AHashMap;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds from a millisecond to the ten minutes that a long generation takes.
@@ -84,6 +84,39 @@ impl AttemptOutcome {
             self,
             AttemptOutcome::Ok | AttemptOutcome::Refused | AttemptOutcome::ClientGone
         )
+    }
+}
+
+/// A sort of tokens, as counted for accounting. Cached and cache-write tokens are part of the input's, reasoning tokens of
+/// the output's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    Input,
+    Cached,
+    CacheWrite,
+    Output,
+    Reasoning,
+}
+
+impl TokenType {
+    pub const ALL: [TokenType; 5] = [
+        TokenType::Input,
+        TokenType::Cached,
+        TokenType::CacheWrite,
+        TokenType::Output,
+        TokenType::Reasoning,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            TokenType::Input => "input",
+            TokenType::Cached => "cached",
+            TokenType::CacheWrite => "cache_write",
+            TokenType::Output => "output",
+            TokenType::Reasoning => "reasoning",
+        }
     }
 }
 
@@ -172,6 +205,20 @@ pub struct Metrics {
     pub dropped_fields: IntCounterVec,
     /// Requests refused by the rules for clients, by reason and by name of the key.
     pub rejected_requests: IntCounterVec,
+    /// By provider, model and sort.
+    pub tokens: IntCounterVec,
+    /// US dollars, by provider and model.
+    pub cost: CounterVec,
+    /// By provider and model.
+    pub unpriced: IntCounterVec,
+    /// By key and tag.
+    pub key_requests: IntCounterVec,
+    /// By key, tag and sort.
+    pub key_tokens: IntCounterVec,
+    /// US dollars, by key and tag.
+    pub key_cost: CounterVec,
+    pub usage_lost: IntCounter,
+    pub usage_write_errors: IntCounter,
     pub rejected_connections: IntCounter,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
@@ -286,6 +333,56 @@ impl Metrics {
                 "remuda_rejected_requests_total",
                 "Requests refused by the rules for clients: their addresses, keys, limits and budgets",
                 &["reason", "remuda_key"],
+            ),
+            tokens: counters(
+                &registry,
+                "remuda_tokens_total",
+                "Tokens of all answers; cached and cache_write are part of input, reasoning of output",
+                &[
+                    "remuda_provider",
+                    "gen_ai_request_model",
+                    "gen_ai_token_type",
+                ],
+            ),
+            cost: amounts(
+                &registry,
+                "remuda_cost_usd_total",
+                "Cost of all answers whose price is known, US dollars",
+                &["remuda_provider", "gen_ai_request_model"],
+            ),
+            unpriced: counters(
+                &registry,
+                "remuda_unpriced_requests_total",
+                "Answers whose price is not known",
+                &["remuda_provider", "gen_ai_request_model"],
+            ),
+            key_requests: counters(
+                &registry,
+                "remuda_key_requests_total",
+                "Requests that reached a provider, by client key and tag",
+                &["remuda_key", "remuda_tag"],
+            ),
+            key_tokens: counters(
+                &registry,
+                "remuda_key_tokens_total",
+                "Tokens of all answers, by client key and tag",
+                &["remuda_key", "remuda_tag", "gen_ai_token_type"],
+            ),
+            key_cost: amounts(
+                &registry,
+                "remuda_key_cost_usd_total",
+                "Cost of all answers whose price is known, US dollars, by client key and tag",
+                &["remuda_key", "remuda_tag"],
+            ),
+            usage_lost: counter(
+                &registry,
+                "remuda_usage_lost_requests_total",
+                "Requests that usage.path misses because they came faster than it could be written",
+            ),
+            usage_write_errors: counter(
+                &registry,
+                "remuda_usage_write_errors_total",
+                "Failed attempts to write usage.path",
             ),
             rejected_connections: register(
                 &registry,
@@ -522,6 +619,14 @@ fn histogram(
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(name, help))
+}
+
+fn amounts(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+    register(registry, CounterVec::new(Opts::new(name, help), labels))
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

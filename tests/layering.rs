@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("admin", 5),
     ("admission", 4),
     ("access", 4),
+    ("usage", 4),
     ("routing", 3),
     ("fleet", 2),
     ("translate", 1),

@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::settings::{PublicPage, Settings};
+use crate::usage::Ledger;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Introspection {
     pub dispatcher: Arc<Dispatcher>,
     pub metrics: Arc<Metrics>,
     pub facts: Arc<Facts>,
+    /// `None` where usage is not counted.
+    pub ledger: Option<Arc<Ledger>>,
     pub lifecycle: Lifecycle,
     pub started: Instant,
 }

@@ -10,6 +10,7 @@ mod pages;
 mod providers;
 mod service;
 mod services;
+mod usage;
 
 pub use gauges::refresh;
 pub use introspection::{Introspection, Lifecycle, Place, Stage};

@@ -8,6 +8,7 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use super::pages::Page;
+use super::usage;
 use super::{Introspection, Place};
 use crate::access::View;
 
@@ -20,7 +21,7 @@ impl AdminService {
             Some(place) => self.0.page(place, false, View::ALL),
             None => Page::error(
                 404,
-                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /__proxy/health and /__proxy/backends",
+                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /__proxy/health and /__proxy/backends",
             ),
         }
     }
@@ -30,8 +31,12 @@ impl AdminService {
 impl ServeHttp for AdminService {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
+        let path = head.uri.path();
         let page = match head.method {
-            Method::GET | Method::HEAD => self.page(head.uri.path()),
+            Method::GET | Method::HEAD if usage::is_page(path) => {
+                usage::page(self.0.ledger.as_ref(), path, head.uri.query()).await
+            }
+            Method::GET | Method::HEAD => self.page(path),
             _ => Page::error(405, "the admin listener answers GET and HEAD"),
         };
         let bodiless = head.method == Method::HEAD;

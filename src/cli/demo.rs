@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::server;
-use crate::settings::{Access, Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts};
+use crate::settings::{
+    Access, Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts, Usage,
+};
 use crate::sim::{self, Model, Options};
 use clouds::CLOUDS;
 
@@ -107,6 +109,7 @@ fn settings(args: &DemoArgs, providers: Vec<Provider>) -> Settings {
         timeouts: Timeouts::default(),
         queue: Queue::default(),
         monitoring: Monitoring::default(),
+        usage: Usage::default(),
     }
 }
 

@@ -13,6 +13,8 @@ mod log;
 mod serve;
 mod server;
 pub mod sim;
+mod spending;
+mod usage;
 
 /// One stable address for a fleet of Ollama servers.
 ///
@@ -33,6 +35,7 @@ enum Command {
     Check(check::CheckArgs),
     Health(health::HealthArgs),
     Key(key::KeyArgs),
+    Usage(usage::UsageArgs),
 }
 
 /// Parses the command line and runs the subcommand that it names.
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Usage(args) => usage::run(&args),
     }
 }
 

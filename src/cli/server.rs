@@ -20,7 +20,8 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
-use crate::access::{Access, Nothing};
+use super::spending::spending;
+use crate::access::Access;
 use crate::admin::{AdminService, Introspection, Lifecycle, Stage};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::facts::Facts;
@@ -28,6 +29,7 @@ use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::proxy::{Bounds, Drain, Gate, Gateway};
 use crate::settings::Settings;
+use crate::usage::{Ledger, Moment};
 
 /// Read buffer of a client connection, bytes: none, as Pingora reads heads and bodies into buffers of
 /// their own.
@@ -51,6 +53,10 @@ pub(super) enum StartError {
     Fleet(#[from] crate::fleet::FleetError),
     #[error("routing.models_file {}: {cause}", path.display())]
     Facts { path: PathBuf, cause: String },
+    #[error(
+        "usage.path: {0}; it has to be a file in a directory that this user may write to; without usage.path, usage is kept in memory"
+    )]
+    Usage(#[from] crate::usage::StoreError),
 }
 
 /// What is known about models, with what the operator adds.
@@ -84,8 +90,15 @@ pub(super) fn run(
         .transpose()?;
     let settings = Arc::new(settings);
     let metrics = Metrics::new();
+    let ledger = match settings.usage.enabled {
+        true => Some(Ledger::open(&settings.usage, &metrics, Moment::now())?),
+        false => None,
+    };
+    let access = Access::new(
+        &settings.access,
+        spending(&settings.access, ledger.as_deref()),
+    );
     let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
-    let access = Access::new(&settings.access, Arc::new(Nothing));
     let fleet = Fleet::new(
         &settings.providers,
         &settings.timeouts,
@@ -102,6 +115,7 @@ pub(super) fn run(
         dispatcher: Arc::clone(&dispatcher),
         metrics: Arc::clone(&metrics),
         facts,
+        ledger: ledger.clone(),
         lifecycle: lifecycle(&listening, &drain),
         started: Instant::now(),
     });
@@ -129,6 +143,7 @@ pub(super) fn run(
     std::thread::spawn(move || notify_when_listening(address, &listening));
     let signals = Signals {
         drain,
+        ledger,
         limit: settings.server.drain_timeout,
     };
     server.run(RunArgs {
@@ -277,6 +292,7 @@ fn notify_when_listening(address: SocketAddr, listening: &AtomicBool) {
 /// SIGTERM drains, SIGINT ends at once.
 struct Signals {
     drain: Arc<Drain>,
+    ledger: Option<Arc<Ledger>>,
     limit: Duration,
 }
 
@@ -293,7 +309,7 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             _ = interrupt.recv() => {
                 info!("SIGINT: ending at once");
-                end()
+                end(self.ledger.as_deref())
             }
             _ = terminate.recv() => {}
         }
@@ -303,14 +319,14 @@ impl ShutdownSignalWatch for Signals {
             self.limit
         );
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let (drain, limit) = (Arc::clone(&self.drain), self.limit);
+        let (drain, ledger, limit) = (Arc::clone(&self.drain), self.ledger.clone(), self.limit);
         tokio::spawn(async move {
             tokio::select! {
                 cut = drain.run(limit) => info!("drained; {cut} requests cut"),
                 _ = terminate.recv() => warn!("a second SIGTERM: ending at once"),
                 _ = interrupt.recv() => warn!("SIGINT: ending at once"),
             }
-            end()
+            end(ledger.as_deref())
         });
         ShutdownSignal::GracefulTerminate
     }
@@ -318,7 +334,10 @@ impl ShutdownSignalWatch for Signals {
 
 /// Ends the process. Pingora would sleep through its whole grace period, or, without one, accept
 /// connections on a runtime that is gone.
-fn end() -> ! {
+fn end(ledger: Option<&Ledger>) -> ! {
+    if let Some(ledger) = ledger {
+        ledger.close();
+    }
     log::logger().flush();
     std::process::exit(0)
 }

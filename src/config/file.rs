@@ -13,6 +13,7 @@ use super::reader::{Reader, Section};
 use super::routing::Routing;
 use super::server::Server;
 use super::timeouts::Timeouts;
+use super::usage::Usage;
 use crate::settings::{self, HealthStatus, ModelNames, Settings};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -25,6 +26,7 @@ pub(super) struct File {
     timeouts: Timeouts,
     queue: Queue,
     monitoring: Monitoring,
+    usage: Usage,
 }
 
 /// Every known key, as `known::check` wants it.
@@ -76,6 +78,7 @@ impl File {
             timeouts: self.timeouts.used(reader.section("timeouts"), timeouts),
             queue: self.queue.used(reader.section("queue"), queue),
             monitoring: self.monitoring.used(reader.section("monitoring")),
+            usage: self.usage.used(reader.section("usage")),
         }
     }
 }
@@ -168,6 +171,7 @@ impl From<&Settings> for File {
             timeouts: (&used.timeouts).into(),
             queue: (&used.queue).into(),
             monitoring: (&used.monitoring).into(),
+            usage: (&used.usage).into(),
         }
     }
 }

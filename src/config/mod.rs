@@ -52,6 +52,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod usage;
 
 use environment::Environment;
 use interpolate::interpolate;

@@ -68,6 +68,7 @@ fn the_documented_file_states_the_defaults() {
         timeouts: Default::default(),
         queue: Default::default(),
         monitoring: Default::default(),
+        usage: Default::default(),
     };
     assert_eq!(settings, default);
 }

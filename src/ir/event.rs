@@ -111,6 +111,8 @@ pub struct Usage {
     pub cache_read: Option<u64>,
     /// Those of `prompt` that were written to a cache.
     pub cache_write: Option<u64>,
+    /// Those of `cache_write` that are kept for an hour, which costs more.
+    pub cache_write_hour: Option<u64>,
     /// All tokens of the answer, reasoning included.
     pub output: Option<u64>,
     /// Those of `output` that were reasoning.
@@ -135,6 +137,7 @@ impl Usage {
         take(&mut self.prompt, later.prompt);
         take(&mut self.cache_read, later.cache_read);
         take(&mut self.cache_write, later.cache_write);
+        take(&mut self.cache_write_hour, later.cache_write_hour);
         take(&mut self.output, later.output);
         take(&mut self.reasoning, later.reasoning);
         take(&mut self.cost, later.cost);
@@ -146,7 +149,9 @@ impl Usage {
 
     /// Prompt and answer together.
     pub fn total(&self) -> u64 {
-        self.prompt.unwrap_or(0) + self.output.unwrap_or(0)
+        self.prompt
+            .unwrap_or(0)
+            .saturating_add(self.output.unwrap_or(0))
     }
 }
 

@@ -104,9 +104,9 @@ impl Gateway {
             return;
         };
         grant.settle(match ctx.outcome.usage {
-            Some(usage) if usage.prompt_eval_count + usage.eval_count > 0 => Spent::Tokens {
-                input: usage.prompt_eval_count,
-                output: usage.eval_count,
+            Some(usage) if usage.total() > 0 => Spent::Tokens {
+                input: usage.prompt.unwrap_or(0),
+                output: usage.output.unwrap_or(0),
             },
             _ if ctx.outcome.first_content.is_none() => Spent::Nothing,
             _ => Spent::Unknown,

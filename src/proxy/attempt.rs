@@ -2,6 +2,7 @@
 //! failure may be answered with the next candidate.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ use super::{Gateway, ProviderSide};
 use crate::dialect::ollama::{self, Operation, Tap};
 use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Dropped, Fault, FaultKind};
+use crate::ir::{Class, Dropped, Fault, FaultKind, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::translate;
 
@@ -43,6 +44,25 @@ pub(super) struct Job {
     pub(super) streams: bool,
     /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
     pub(super) ask: Option<Ask>,
+    /// What the provider told of an attempt that failed.
+    pub(super) billed: Billed,
+}
+
+/// What a provider told of the usage of a failed attempt, for whoever keeps the accounts.
+#[derive(Default)]
+pub(super) struct Billed(Mutex<Option<Usage>>);
+
+impl Job {
+    /// What was told since this was asked last.
+    pub(super) fn billed(&self) -> Option<Usage> {
+        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        billed.take()
+    }
+
+    fn bill(&self, usage: Option<Usage>) {
+        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *billed = usage;
+    }
 }
 
 /// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
@@ -291,17 +311,33 @@ async fn begin(
                 dropped,
                 across,
             });
-            first_content(&mut answer, job, backend).await?;
-            for (head, body) in more {
-                Box::pin(next_part(&mut answer, side, job, backend, head, &body)).await?;
+            match beginning(&mut answer, side, job, backend, more).await {
+                Ok(()) => Ok(answer),
+                Err(setback) => {
+                    job.bill(answer.reader.usage());
+                    Err(setback.into())
+                }
             }
-            conclude_early(&mut answer);
-            judge_beginning(&answer, job, backend)?;
-            Ok(answer)
         }
         Err(NoHead::Stale) => Err(NoAnswer::Stale),
         Err(NoHead::Broken) => Err(Setback::reset().into()),
     }
+}
+
+/// All of the answer that comes before the client is told anything.
+async fn beginning(
+    answer: &mut Answer,
+    side: &ProviderSide,
+    job: &Job,
+    backend: &Backend,
+    more: Vec<(RequestHeader, Bytes)>,
+) -> Result<(), Setback> {
+    first_content(answer, job, backend).await?;
+    for (head, body) in more {
+        Box::pin(next_part(answer, side, job, backend, head, &body)).await?;
+    }
+    conclude_early(answer);
+    judge_beginning(answer, job, backend)
 }
 
 /// Sends the request and reads the head of its answer.

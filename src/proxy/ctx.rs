@@ -8,8 +8,10 @@ use http::HeaderValue;
 
 use super::opening::Opening;
 use crate::access::{ClientKey, Grant};
-use crate::dialect::ollama::{Operation, Usage};
+use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
+use crate::ir::Usage;
+use crate::usage::{Account, Usd};
 
 /// The context that Pingora carries through the phases of one request.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub struct Inbound {
     pub key: Option<Arc<ClientKey>>,
     /// What it holds of that key's limits while it is served.
     pub grant: Option<Grant>,
+    /// What its cost is told apart by.
+    pub tag: Option<Arc<str>>,
+    /// Of the body; 0 until it has been read.
+    pub request_bytes: u64,
 }
 
 /// Replaced with every attempt.
@@ -47,6 +53,8 @@ pub struct Attempt {
     pub provider: Option<usize>,
     /// Whether the backend had to load the model.
     pub cold: bool,
+    /// What it is charged to.
+    pub account: Option<Arc<Account>>,
 }
 
 /// What the logging phase records.
@@ -60,6 +68,14 @@ pub struct Outcome {
     /// When the first content was there.
     pub first_content: Option<Instant>,
     pub usage: Option<Usage>,
+    /// About how many tokens of output have come, for when `usage` does not tell.
+    pub output_so_far: u64,
+    /// The answer came to its end.
+    pub whole: bool,
+    /// The gateway ended it, at a stop string, before its provider told all that it used.
+    pub stopped: bool,
+    /// What it cost, if that is known.
+    pub cost: Option<Usd>,
     /// Content lines or events that were streamed.
     pub content_lines: u64,
     /// The answer broke after its first content.
@@ -85,6 +101,8 @@ impl Default for Ctx {
                 client: None,
                 key: None,
                 grant: None,
+                tag: None,
+                request_bytes: 0,
             },
             attempt: Attempt::default(),
             outcome: Outcome::default(),

@@ -24,7 +24,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// What a client sends for the gateway alone: credentials, and fields that it answers itself.
 /// `Accept-Encoding` goes because a compressed answer cannot be watched for its end.
-const FOR_THE_GATEWAY: [HeaderName; 12] = [
+const FOR_THE_GATEWAY: [HeaderName; 13] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -37,6 +37,7 @@ const FOR_THE_GATEWAY: [HeaderName; 12] = [
     header::ACCEPT_ENCODING,
     HeaderName::from_static("x-priority"),
     HeaderName::from_static("x-backend"),
+    HeaderName::from_static("x-proxy-tag"),
 ];
 
 pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");

@@ -5,7 +5,7 @@ use pingora::proxy::Session;
 
 use super::Gateway;
 use super::access::state_limits;
-use super::attempt::{ErrorAnswer, Job, Word};
+use super::attempt::{Billed, ErrorAnswer, Job, Word};
 use super::client::{self, Framing};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
@@ -94,6 +94,10 @@ impl Gateway {
         let pinned = self
             .pinned(session)
             .map_err(|failure| closing_with_body(session, failure))?;
+        if let Some(tag) = session.req_header().headers.get("x-proxy-tag") {
+            let tag = self.tag_of(tag);
+            ctx.inbound.tag = tag.map_err(|failure| closing_with_body(session, failure))?;
+        }
         if ctx.inbound.key.is_some() {
             Box::pin(self.count_in(session, ctx)).await?;
         }
@@ -104,6 +108,9 @@ impl Gateway {
         if name.is_empty() {
             return Err(nameless(operation).into());
         }
+        let (name, tag) = self.untagged(name);
+        self.take_tag(ctx, tag);
+        ctx.inbound.request_bytes = body.bytes.len() as u64;
         let named = self.named(name);
         if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
             return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
@@ -169,7 +176,8 @@ impl Gateway {
         })?;
         let not_found = not_found();
         let ask = Ask {
-            asked: name.to_owned(),
+            asked: facts.model.to_string(),
+            untagged: (name.len() < facts.model.len()).then(|| name.to_owned()),
             span: facts.model_span,
             model: ctx.inbound.model,
             own: named.own,
@@ -189,6 +197,7 @@ impl Gateway {
             },
             has_body: true,
             streams: ctx.inbound.streams,
+            billed: Billed::default(),
         };
         self.travel(session, ctx, framing, job, trip, permit, not_found)
             .await

@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::attempt::{Job, Setback};
+use super::attempt::{Billed, Job, Setback};
 use super::body::Body;
 use super::client::{self, Framing};
 use super::ctx::{Ctx, Inbound};
@@ -236,6 +236,7 @@ impl Gateway {
             has_body,
             streams: false,
             ask: None,
+            billed: Billed::default(),
         };
         let mut tried: Vec<BackendId> = Vec::new();
         while let Some(backend) = self.server_for(&sought, &tried) {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Gateway;
-use super::attempt::Job;
+use super::attempt::{Billed, Job};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
@@ -90,6 +90,7 @@ impl Gateway {
             has_body,
             streams,
             ask: None,
+            billed: Billed::default(),
         };
         self.fan_out(session, ctx, framing, &job, &targets).await
     }

@@ -4,6 +4,7 @@
 //! stream) -> `record` (what is counted).
 
 mod access;
+mod accounting;
 mod attempt;
 mod board;
 mod body;
@@ -43,6 +44,7 @@ use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Fleet, Provider};
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
 use crate::settings::Settings;
+use crate::usage::Ledger;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -62,6 +64,8 @@ pub struct Gateway {
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
+    /// `None` where usage is not counted.
+    ledger: Option<Arc<Ledger>>,
     unknown_model: ModelFacts,
     /// Ollama backends, and no names of the operator's own: a name is looked up as it is.
     plain_names: bool,
@@ -137,6 +141,7 @@ impl Gateway {
             bodies,
             request_ids: intake::RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
+            ledger: introspection.ledger.clone(),
             introspection,
             unknown_model: ModelFacts::default(),
             plain_names,

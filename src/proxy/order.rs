@@ -32,6 +32,8 @@ use crate::wire::json::Span;
 pub(super) struct Ask {
     /// As the client wrote it.
     pub(super) asked: String,
+    /// The same without its tag, if it has one.
+    pub(super) untagged: Option<String>,
     /// Where it stands in the body.
     pub(super) span: Option<Span>,
     pub(super) model: Option<ModelId>,
@@ -42,6 +44,13 @@ pub(super) struct Ask {
     pub(super) raw: bool,
     /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
     pub(super) no_stream_options: Option<usize>,
+}
+
+impl Ask {
+    /// The model's name as the client gave it, without a tag.
+    fn name(&self) -> &str {
+        self.untagged.as_deref().unwrap_or(&self.asked)
+    }
 }
 
 /// One request to one backend.
@@ -216,11 +225,11 @@ impl Gateway {
             return Cow::Borrowed(own);
         }
         if backend.provider.settings.kind.is_fleet() && self.plain_names {
-            return Cow::Borrowed(&ask.asked);
+            return Cow::Borrowed(ask.name());
         }
         match ask.model.and_then(|model| backend.own_name(model)) {
             Some(own) => Cow::Owned(String::from(&*own)),
-            None => Cow::Borrowed(&ask.asked),
+            None => Cow::Borrowed(ask.name()),
         }
     }
 

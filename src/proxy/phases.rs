@@ -57,6 +57,7 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         let served = self.serve(session, ctx, &framing).await;
+        ctx.outcome.cost = self.charge(ctx);
         self.settle(ctx);
         let stop = match served {
             Ok(()) => return Ok(true),

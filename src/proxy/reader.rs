@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::dialect::ollama::{self, First, Framing, Operation, Tap};
 use crate::dialect::openai::unasked::UsageFilter;
-use crate::ir::Fault;
+use crate::ir::{Fault, Usage};
 use crate::translate::{self, Translation};
 
 use super::outgoing::Unit;
@@ -119,20 +119,20 @@ impl Reader {
     }
 
     /// What the answer cost.
-    pub(super) fn usage(&self) -> Option<ollama::Usage> {
+    pub(super) fn usage(&self) -> Option<Usage> {
         match self {
             Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.usage(),
             Reader::Across(translation) => {
-                let usage = translation.usage();
-                Some(ollama::Usage {
-                    prompt_eval_count: usage.prompt.unwrap_or(0),
-                    eval_count: usage.output.unwrap_or(0),
-                    prompt_eval_duration: usage.prompt_duration.unwrap_or(0),
-                    eval_duration: usage.output_duration.unwrap_or(0),
-                    load_duration: usage.load_duration.unwrap_or(0),
-                    total_duration: usage.total_duration.unwrap_or(0),
-                })
+                Some(translation.usage()).filter(|usage| *usage != Usage::default())
             }
+        }
+    }
+
+    /// About how many tokens of output have come.
+    pub(super) fn output_so_far(&self) -> u64 {
+        match self {
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.output_so_far(),
+            Reader::Across(translation) => translation.output_so_far(),
         }
     }
 
@@ -145,7 +145,7 @@ impl Reader {
 
     pub(super) fn load_duration(&self) -> Option<Duration> {
         self.usage()
-            .map(|usage| Duration::from_nanos(usage.load_duration))
+            .map(|usage| Duration::from_nanos(usage.load_duration.unwrap_or(0)))
     }
 }
 

@@ -8,6 +8,7 @@ use super::Gateway;
 use super::ctx::Ctx;
 use crate::metrics::{Series, SeriesKey};
 use crate::settings::LogFormat;
+use crate::usage::Usd;
 
 /// The access log's target, so that operators can filter it.
 const ACCESS: &str = "access";
@@ -87,16 +88,16 @@ fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
         }
     }
     if let Some(usage) = ctx.outcome.usage {
-        if usage.prompt_eval_count > 0 {
-            series.input_tokens.observe(usage.prompt_eval_count as f64);
+        if let Some(input) = usage.prompt.filter(|tokens| *tokens > 0) {
+            series.input_tokens.observe(input as f64);
         }
-        if usage.eval_count > 0 {
-            series.output_tokens.observe(usage.eval_count as f64);
-        }
-        if usage.eval_count > 0 && usage.eval_duration > 0 {
-            series
-                .tokens_per_second
-                .observe(usage.eval_count as f64 * NANOS / usage.eval_duration as f64);
+        if let Some(output) = usage.output.filter(|tokens| *tokens > 0) {
+            series.output_tokens.observe(output as f64);
+            if let Some(took) = usage.output_duration.filter(|took| *took > 0) {
+                series
+                    .tokens_per_second
+                    .observe(output as f64 * NANOS / took as f64);
+            }
         }
     }
 }
@@ -121,6 +122,12 @@ struct Entry<'a> {
     cold: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
     request_id: &'a str,
@@ -153,8 +160,15 @@ impl<'a> Entry<'a> {
             tokens: ctx
                 .outcome
                 .usage
-                .map(|usage| usage.eval_count)
+                .and_then(|usage| usage.output)
                 .filter(|tokens| *tokens > 0),
+            key: ctx.inbound.key.as_ref().map(|key| &*key.name),
+            tag: ctx.inbound.tag.as_deref(),
+            cost_usd: ctx
+                .outcome
+                .cost
+                .filter(|cost| *cost > Usd::ZERO)
+                .map(Usd::dollars),
             error: ctx.outcome.code,
             request_id: ctx.inbound.request_id.to_str().unwrap_or("-"),
         }
@@ -190,6 +204,15 @@ impl std::fmt::Display for Entry<'_> {
         }
         if let Some(tokens) = self.tokens {
             write!(line, " tokens={tokens}")?;
+        }
+        if let Some(key) = self.key {
+            write!(line, " key={key}")?;
+        }
+        if let Some(tag) = self.tag {
+            write!(line, " tag={tag}")?;
+        }
+        if let Some(cost) = self.cost_usd {
+            write!(line, " cost=${cost:.6}")?;
         }
         if let Some(error) = self.error {
             write!(line, " error={error}")?;

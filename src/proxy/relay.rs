@@ -71,6 +71,8 @@ impl Gateway {
             heads::state_length(&mut head, answer.begun.len()).map_err(|_| Stop::Broken)?;
         }
         ctx.outcome.status = head.status.as_u16();
+        // What is known of the usage if the client is gone already.
+        note(ctx, &answer.reader);
         match ctx.opening.head_is_sent()? {
             false => client::write_head(client, head).await?,
             true if unit == Unit::Body => return Err(no_stream().into()),
@@ -84,13 +86,21 @@ impl Gateway {
         } else if answer.reader.cut() {
             End::Enough
         } else {
-            self.pump(client, ctx, &mut answer, &mut outgoing, deadline)
-                .await?
+            let pumped = self.pump(client, ctx, &mut answer, &mut outgoing, deadline);
+            match pumped.await {
+                Ok(end) => end,
+                Err(stop) => {
+                    note(ctx, &answer.reader);
+                    return Err(stop);
+                }
+            }
         };
         let ending = last_words(&mut answer, &mut end, &mut outgoing);
-        self.note(ctx, &answer.reader);
+        note(ctx, &answer.reader);
         let answer_load = answer.reader.load_duration();
         let result = conclude(client, ctx, job, unit, &mut outgoing, &end, ending).await;
+        ctx.outcome.whole = matches!(result, Ok(true));
+        ctx.outcome.stopped = answer.reader.cut();
         if matches!(end, End::Whole) {
             // Boxed, as its future is larger than that of the stream.
             Box::pin(answer.upstream.release()).await;
@@ -111,11 +121,6 @@ impl Gateway {
                 .with_label_values(&[&*provider.name, field])
                 .inc();
         }
-    }
-
-    fn note(&self, ctx: &mut Ctx, reader: &Reader) {
-        ctx.outcome.usage = reader.usage();
-        ctx.outcome.content_lines = reader.content_lines();
     }
 
     fn answer_head(
@@ -232,6 +237,12 @@ fn no_stream() -> Failure {
         "no_stream",
         "the backend answered a request for a stream with something else",
     )
+}
+
+fn note(ctx: &mut Ctx, reader: &Reader) {
+    ctx.outcome.usage = reader.usage();
+    ctx.outcome.output_so_far = reader.output_so_far();
+    ctx.outcome.content_lines = reader.content_lines();
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.

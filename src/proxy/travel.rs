@@ -85,6 +85,7 @@ impl Gateway {
             ctx.attempt.cold = permit.cold();
             ctx.attempt.backend = Some(Arc::clone(&backend.name));
             ctx.attempt.provider = Some(backend.provider.index);
+            ctx.attempt.account = self.account(&job, &backend);
             if permit.cold() {
                 self.metrics
                     .cold_loads
@@ -122,6 +123,7 @@ impl Gateway {
                     return Err(Stop::ClientGone);
                 }
                 Err(Setback::Final(word)) => {
+                    self.charge_attempt(ctx, &job);
                     self.count(&backend, AttemptOutcome::Refused);
                     drop(permit);
                     return self.tell(session, ctx, framing, word).await;
@@ -133,6 +135,7 @@ impl Gateway {
                     cause,
                 }) => {
                     drop(serving);
+                    self.charge_attempt(ctx, &job);
                     self.count(&backend, outcome);
                     log::info!(
                         "{} at {}: attempt {} of request {:?}",

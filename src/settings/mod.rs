@@ -12,6 +12,7 @@ mod retry;
 mod routing;
 mod server;
 mod timeouts;
+mod usage;
 
 pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period};
 pub use self::adaptive::{Adaptive, HealthCheck};
@@ -26,6 +27,7 @@ pub use self::retry::{Fallback, Retry};
 pub use self::routing::{Fidelity, ReasoningField, Routing};
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, Server};
 pub use self::timeouts::Timeouts;
+pub use self::usage::Usage;
 
 /// Everything that one running gateway needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,4 +39,5 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub queue: Queue,
     pub monitoring: Monitoring,
+    pub usage: Usage,
 }

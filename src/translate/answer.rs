@@ -54,6 +54,8 @@ struct Progress {
     stops: Option<Stops>,
     usage: Usage,
     content_events: u64,
+    /// Bytes of text, reasoning and arguments.
+    said: u64,
     calls: bool,
     finished: bool,
     ended: bool,
@@ -188,6 +190,7 @@ impl Translation {
     pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         if let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &mut self.source) {
             join(all, forms::read_embeddings(self.form, body, headers)?);
+            self.progress.usage = all.usage;
             body.clear();
         }
         Ok(())
@@ -240,6 +243,12 @@ impl Translation {
         self.progress.content_events
     }
 
+    /// About how many tokens of output have come, for an answer that did not live to tell: four bytes are one, and an
+    /// event is at least one.
+    pub fn output_so_far(&self) -> u64 {
+        self.progress.content_events.max(self.progress.said / 4)
+    }
+
     fn ending(&self) -> Ending {
         match self.progress.fault {
             Some(_) => Ending::Failed,
@@ -268,6 +277,13 @@ impl Progress {
     fn pass(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
         if self.ended || self.fault.is_some() {
             return;
+        }
+        if let Event::Text(text)
+        | Event::Thinking(text)
+        | Event::Refusal(text)
+        | Event::ToolArguments { fragment: text, .. } = &event
+        {
+            self.said += text.as_escaped().len() as u64;
         }
         match event {
             Event::Text(text) if self.stops.is_some() => self.pass_text(&text, sink, out),

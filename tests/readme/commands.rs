@@ -36,6 +36,10 @@ fn run(line: &str, demo: &Demo, directory: &Path) {
             let printed = succeed(remuda(directory).arg("key"));
             assert!(printed.starts_with("key: rmd-"), "{printed}");
         }
+        ["./remuda.sh", "usage", arguments @ ..] => {
+            write_usage(directory);
+            succeed(remuda(directory).arg("usage").args(arguments));
+        }
         ["./remuda.sh", "sim", arguments @ ..] => simulate(arguments, directory),
         [variables @ .., "./remuda.sh", "serve"] => {
             let variables = variables.iter().map(|pair| pair.split_once('=').unwrap());
@@ -59,6 +63,21 @@ fn serve(arguments: &[&str], directory: &Path) {
     let log = std::io::BufReader::new(running.0.stderr.take().unwrap());
     let mut lines = std::io::BufRead::lines(log).map(Result::unwrap);
     assert!(lines.any(|line| line.ends_with("ready")), "{arguments:?}");
+}
+
+/// The file that a gateway keeps.
+fn write_usage(directory: &Path) {
+    let settings = remuda::settings::Usage {
+        path: Some(directory.join("usage.db")),
+        ..Default::default()
+    };
+    let (metrics, now) = (
+        remuda::metrics::Metrics::new(),
+        remuda::usage::Moment::now(),
+    );
+    remuda::usage::Ledger::open(&settings, &metrics, now)
+        .unwrap()
+        .close();
 }
 
 fn simulate(arguments: &[&str], directory: &Path) {

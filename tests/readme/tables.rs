@@ -227,7 +227,15 @@ fn every_metric_has_a_row() {
         .into_iter()
         .filter(|text| text.starts_with("remuda_"))
         // Labels.
-        .filter(|text| !["remuda_provider", "remuda_field", "remuda_key"].contains(text))
+        .filter(|text| {
+            ![
+                "remuda_provider",
+                "remuda_field",
+                "remuda_key",
+                "remuda_tag",
+            ]
+            .contains(text)
+        })
         .map(|text| text.split('{').next().unwrap());
     assert_eq!(
         mentioned

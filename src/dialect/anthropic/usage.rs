@@ -12,9 +12,16 @@ use crate::ir::{Finish, Usage};
 pub(super) struct Counts {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<Creation>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     output_tokens_details: Option<Details>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Creation {
+    ephemeral_1h_input_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -42,6 +49,9 @@ impl Counts {
             later.cache_read_input_tokens,
         );
         take(&mut self.output_tokens, later.output_tokens);
+        if later.cache_creation.is_some() {
+            self.cache_creation = later.cache_creation;
+        }
         if later.output_tokens_details.is_some() {
             self.output_tokens_details = later.output_tokens_details;
         }
@@ -54,6 +64,9 @@ impl Counts {
             prompt: self.input_tokens.map(|input| input + cached),
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_creation_input_tokens,
+            cache_write_hour: self
+                .cache_creation
+                .and_then(|creation| creation.ephemeral_1h_input_tokens),
             output: self.output_tokens,
             reasoning: self
                 .output_tokens_details

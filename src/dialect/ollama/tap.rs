@@ -1,11 +1,13 @@
 //! Watches an answer whose bytes pass untouched: did it begin with an error, did it come to its
 //! proper end, what did it cost.
 
+mod counts;
 mod line;
 mod sse;
 mod whole;
 
 use super::{Framing, Operation};
+use crate::ir::Usage;
 use crate::wire::ndjson::{LineSplitter, MAX_LINE};
 use line::Report;
 use whole::Tail;
@@ -38,17 +40,6 @@ pub enum DoneReason {
     Load,
     Unload,
     Other,
-}
-
-/// What an answer cost, in Ollama's words: tokens and nanoseconds, 0 where not stated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub prompt_eval_count: u64,
-    pub eval_count: u64,
-    pub prompt_eval_duration: u64,
-    pub eval_duration: u64,
-    pub load_duration: u64,
-    pub total_duration: u64,
 }
 
 /// The watcher of one answer.
@@ -145,7 +136,24 @@ impl Tap {
 
     /// What the answer said it cost, once it has.
     pub fn usage(&self) -> Option<Usage> {
-        self.report.usage
+        self.report.counts.usage()
+    }
+
+    /// About how many tokens of output have come, for an answer that did not live to tell: one an event, as most
+    /// servers send them. Anthropic's events hold several: four bytes of text are one.
+    pub fn output_so_far(&self) -> u64 {
+        /// Of an event without its text: `{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}`.
+        const FRAME: u64 = 79;
+        let report = &self.report;
+        match self.operation {
+            Operation::AnthropicMessages => {
+                let text = report
+                    .content_bytes
+                    .saturating_sub(report.content_lines * FRAME);
+                report.content_lines.max(text / 4)
+            }
+            _ => report.content_lines,
+        }
     }
 
     /// The text of the error that began, broke off or was the answer.

@@ -1,6 +1,7 @@
 //! Reads one JSON object of an answer: a line of a stream, or a whole body.
 
-use super::{DoneReason, Ending, First, Usage};
+use super::counts::Counts;
+use super::{DoneReason, Ending, First};
 use crate::wire::json::{Kind, Scanner, Span, SyntaxError};
 
 /// What has been seen of an answer.
@@ -10,9 +11,11 @@ pub(super) struct Report {
     began_with_error: Option<bool>,
     pub(super) content: bool,
     pub(super) content_lines: u64,
+    /// Bytes of the events that carried content.
+    pub(super) content_bytes: u64,
     pub(super) done: bool,
     pub(super) done_reason: Option<DoneReason>,
-    pub(super) usage: Option<Usage>,
+    pub(super) counts: Counts,
     pub(super) error: Option<String>,
     /// What is known of the server-sent event whose lines are coming.
     pub(super) event: Event,
@@ -96,9 +99,7 @@ impl Report {
             self.fail(text);
             return;
         }
-        if object.usage.is_some() {
-            self.usage = object.usage;
-        }
+        self.counts.update(&object.counts);
         if object.done {
             self.done = true;
             self.done_reason = object.done_reason;
@@ -133,7 +134,7 @@ pub(super) struct Object {
     pub(super) error: Option<String>,
     pub(super) done: bool,
     pub(super) done_reason: Option<DoneReason>,
-    pub(super) usage: Option<Usage>,
+    pub(super) counts: Counts,
 }
 
 impl Object {
@@ -157,47 +158,9 @@ impl Object {
             (b"done", Kind::Bool) => self.done = value.of(text) == b"true",
             (b"done_reason", Kind::String) => self.done_reason = reason(value.of(text)),
             (b"status", Kind::String) => self.done |= value.of(text) == b"\"success\"",
-            (b"usage", Kind::Object) => self.openai_usage(value.of(text)),
-            (_, Kind::Number) => self.number(key, value.of(text)),
+            (b"usage", Kind::Object) => self.counts.object(value.of(text)),
+            (_, Kind::Number) => self.counts.number(key, value.of(text)),
             _ => {}
-        }
-    }
-
-    pub(super) fn number(&mut self, key: &[u8], digits: &[u8]) {
-        let mut usage = self.usage.unwrap_or_default();
-        let place = match key {
-            b"prompt_eval_count" => &mut usage.prompt_eval_count,
-            b"eval_count" => &mut usage.eval_count,
-            b"prompt_eval_duration" => &mut usage.prompt_eval_duration,
-            b"eval_duration" => &mut usage.eval_duration,
-            b"load_duration" => &mut usage.load_duration,
-            b"total_duration" => &mut usage.total_duration,
-            _ => return,
-        };
-        *place = number(digits);
-        self.usage = Some(usage);
-    }
-
-    /// The token counts of OpenAI's and Anthropic's `usage` objects.
-    pub(super) fn openai_usage(&mut self, object: &[u8]) {
-        let mut usage = self.usage.unwrap_or_default();
-        let mut scanner = Scanner::new(object);
-        let mut walk = || -> Result<(), SyntaxError> {
-            scanner.begin_object()?;
-            let mut first = true;
-            while let Some(key) = scanner.next_key(first)? {
-                first = false;
-                let value = scanner.skip_value()?.of(object);
-                match key.inside(object) {
-                    b"prompt_tokens" | b"input_tokens" => usage.prompt_eval_count = number(value),
-                    b"completion_tokens" | b"output_tokens" => usage.eval_count = number(value),
-                    _ => {}
-                }
-            }
-            Ok(())
-        };
-        if walk().is_ok() {
-            self.usage = Some(usage);
         }
     }
 }
@@ -230,13 +193,4 @@ fn reason(literal: &[u8]) -> Option<DoneReason> {
         b"\"\"" => return None,
         _ => DoneReason::Other,
     })
-}
-
-/// A count: digits alone, or a float that is cut; anything else is 0.
-fn number(digits: &[u8]) -> u64 {
-    let Ok(text) = str::from_utf8(digits) else {
-        return 0;
-    };
-    text.parse::<u64>()
-        .unwrap_or_else(|_| text.parse::<f64>().map_or(0, |float| float as u64))
 }

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use super::line::{Object, Report};
 use crate::wire::json::Scanner;
 
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\":{"));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 
 impl Report {
     pub(super) fn sse(&mut self, line: &[u8]) {
@@ -46,10 +46,8 @@ impl Report {
             return;
         }
         // Chunks of a chat end in the array of choices; usage, where there is any, comes after it.
-        if !data.ends_with(b"}]}")
-            && let Some(at) = USAGE.find(data)
-        {
-            self.usage_at(data, at + USAGE.needle().len() - 1);
+        if !data.ends_with(b"}]}") {
+            self.look_for_usage(data);
         }
         if self.event.failed || data.starts_with(b"{\"error\":") {
             let text = Object::read(data).ok().and_then(|object| object.error);
@@ -57,20 +55,26 @@ impl Report {
         } else if self.event.aside {
             self.content();
         } else {
+            self.content_bytes += data.len() as u64;
             self.content_line();
         }
     }
 
-    /// Anthropic's events state input and output tokens at different times: keep what is known.
-    fn usage_at(&mut self, data: &[u8], start: usize) {
-        let mut scanner = Scanner::starting_at(data, start);
-        if let Ok(span) = scanner.skip_value() {
-            let mut object = Object {
-                usage: self.usage,
-                ..Object::default()
+    /// The object under the key `usage`, at whatever depth; quotes within texts are escaped, so the needle is a whole
+    /// string. Most events have none, or `null`.
+    fn look_for_usage(&mut self, data: &[u8]) {
+        for at in USAGE.find_iter(data) {
+            let rest = data[at + USAGE.needle().len()..].trim_ascii_start();
+            let Some(value) = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start) else {
+                continue;
             };
-            object.openai_usage(span.of(data));
-            self.usage = object.usage;
+            let start = data.len() - value.len();
+            if value.starts_with(b"{")
+                && let Ok(span) = Scanner::starting_at(data, start).skip_value()
+            {
+                self.counts.object(span.of(data));
+                return;
+            }
         }
     }
 }

@@ -11,22 +11,25 @@ const OPENAI_CHAT: &[u8] = include_bytes!("../fixtures/openai_chat.sse");
 const MESSAGES: &[u8] = include_bytes!("../fixtures/messages.sse");
 const RESPONSES: &[u8] = include_bytes!("../fixtures/responses.sse");
 
-const METRICS: Usage = Usage {
-    prompt_eval_count: 26,
-    eval_count: 4,
-    prompt_eval_duration: 325_953_000,
-    eval_duration: 4_709_213_000,
-    load_duration: 5_025_959,
-    total_duration: 5_043_500_667,
-};
-const TOKENS: Usage = Usage {
-    prompt_eval_count: 26,
-    eval_count: 4,
-    prompt_eval_duration: 0,
-    eval_duration: 0,
-    load_duration: 0,
-    total_duration: 0,
-};
+/// What a stream of Ollama's tells.
+fn metrics() -> Usage {
+    Usage {
+        prompt_duration: Some(325_953_000),
+        output_duration: Some(4_709_213_000),
+        load_duration: Some(5_025_959),
+        total_duration: Some(5_043_500_667),
+        ..tokens()
+    }
+}
+
+/// What streams of the other formats tell.
+fn tokens() -> Usage {
+    Usage {
+        prompt: Some(26),
+        output: Some(4),
+        ..Usage::default()
+    }
+}
 
 /// Everything that a tap says in the end.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,12 +116,12 @@ fn whole_streams_are_complete_with_their_usage() {
     let stop = Some(DoneReason::Stop);
     let length = Some(DoneReason::Length);
     for (operation, stream, lines, reason, usage) in [
-        (Chat, CHAT, 4, stop, Some(METRICS)),
-        (Generate, GENERATE, 3, length, Some(METRICS)),
+        (Chat, CHAT, 4, stop, Some(metrics())),
+        (Generate, GENERATE, 3, length, Some(metrics())),
         (Pull, PULL, 6, None, None),
-        (OpenAiChat, OPENAI_CHAT, 4, None, Some(TOKENS)),
-        (AnthropicMessages, MESSAGES, 2, None, Some(TOKENS)),
-        (OpenAiResponses, RESPONSES, 1, None, Some(TOKENS)),
+        (OpenAiChat, OPENAI_CHAT, 4, None, Some(tokens())),
+        (AnthropicMessages, MESSAGES, 2, None, Some(tokens())),
+        (OpenAiResponses, RESPONSES, 1, None, Some(tokens())),
     ] {
         check(operation, true, stream, &complete(lines, reason, usage));
     }
@@ -272,15 +275,20 @@ fn whole_bodies_give_their_usage() {
         Chat,
         false,
         done,
-        &complete(0, Some(DoneReason::Stop), Some(METRICS)),
+        &complete(0, Some(DoneReason::Stop), Some(metrics())),
     );
     let openai = br#"{"id":"x","choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":26,"completion_tokens":4}}"#;
-    check(OpenAiChat, false, openai, &complete(1, None, Some(TOKENS)));
+    check(
+        OpenAiChat,
+        false,
+        openai,
+        &complete(1, None, Some(tokens())),
+    );
     let embed = br#"{"model":"m","embeddings":[[0.1]],"total_duration":7,"load_duration":5,"prompt_eval_count":3}"#;
     let usage = Usage {
-        total_duration: 7,
-        load_duration: 5,
-        prompt_eval_count: 3,
+        total_duration: Some(7),
+        load_duration: Some(5),
+        prompt: Some(3),
         ..Usage::default()
     };
     check(Embed, true, embed, &complete(1, None, Some(usage)));
@@ -306,9 +314,9 @@ fn a_large_body_is_read_from_its_end_and_not_kept() {
     body.extend(b",0.25".repeat(100_000));
     body.extend_from_slice(b"]],\"total_duration\":7,\"load_duration\":5,\"prompt_eval_count\":3}");
     let usage = Usage {
-        total_duration: 7,
-        load_duration: 5,
-        prompt_eval_count: 3,
+        total_duration: Some(7),
+        load_duration: Some(5),
+        prompt: Some(3),
         ..Usage::default()
     };
     for size in [1000, 8192, 65_536, 100_000, 200_000, body.len()] {
@@ -355,12 +363,8 @@ fn hostile_streams_end_nothing_and_cost_nothing() {
         b"{\"done\":true,\"eval_count\":1e400,\"prompt_eval_count\":-5,\"load_duration\":1.5e3}\n";
     let usage = watch(Operation::Chat, true, [&huge[..]]).usage.unwrap();
     assert_eq!(
-        (
-            usage.eval_count,
-            usage.prompt_eval_count,
-            usage.load_duration
-        ),
-        (u64::MAX, 0, 1500)
+        (usage.output, usage.prompt, usage.load_duration),
+        (Some(u64::MAX), Some(0), Some(1500))
     );
 }
 

@@ -75,11 +75,11 @@ impl Object {
         ];
         for key in NUMBERS {
             if let Some(value) = value_after(key, end) {
-                object.number(&key[1..key.len() - 2], value);
+                object.counts.number(&key[1..key.len() - 2], value);
             }
         }
         if let Some(usage) = value_after(b"\"usage\":", end) {
-            object.openai_usage(usage);
+            object.counts.object(usage);
         }
         object
     }

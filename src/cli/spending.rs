@@ -1,0 +1,27 @@
+//! What budgets of client keys are held against: the figures that the ledger keeps.
+
+use std::sync::Arc;
+
+use crate::access::{Nothing, Spending};
+use crate::ids::KeyId;
+use crate::settings::{self, Period};
+use crate::usage::{Ledger, Moment, Spent};
+
+/// What each key has spent, by its position in the configuration.
+struct ByKey(Vec<Arc<Spent>>);
+
+impl Spending for ByKey {
+    fn spent(&self, key: KeyId, period: Period) -> u64 {
+        let spent = self.0.get(key.0 as usize);
+        spent.map_or(0, |spent| spent.of(period, Moment::now()).micros())
+    }
+}
+
+/// Of the ledger, if there is one.
+pub(super) fn spending(access: &settings::Access, ledger: Option<&Ledger>) -> Arc<dyn Spending> {
+    let Some(ledger) = ledger else {
+        return Arc::new(Nothing);
+    };
+    let keys = access.keys.iter();
+    Arc::new(ByKey(keys.map(|key| ledger.spent_by(&key.name)).collect()))
+}

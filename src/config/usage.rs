@@ -1,0 +1,163 @@
+//! `usage:`, whether it is counted what answers cost, and where it is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::field::Field;
+use super::reader::Section;
+use super::scalar::{Scalar, text};
+use crate::settings;
+use crate::usage::Tag;
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Usage {
+    enabled: Field<bool>,
+    path: Field<PathBuf>,
+    retention: Field<Days>,
+    default_tag: Field<TagName>,
+}
+
+/// Where systemd lets a service keep what it has to know when it is started again (systemd.exec(5)): absolute paths
+/// between colons, of `StateDirectory=`.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// In it.
+const FILE: &str = "usage.db";
+/// The longest month: what a month's budget is held against is summed from the rows.
+const LEAST: u32 = 31;
+const MOST: u32 = 36_500;
+const DAY: u64 = 24 * 3600;
+
+/// Whole days, 0 for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Days(u32);
+
+impl Days {
+    fn of(retention: Option<Duration>) -> Days {
+        let days = retention.map_or(0, |retention| retention.as_secs() / DAY);
+        Days(u32::try_from(days).unwrap_or(MOST))
+    }
+}
+
+impl Scalar for Days {
+    fn read(value: &Value) -> Result<Days, String> {
+        let days = text(value).and_then(|text| match &*text {
+            "0" => Some(0),
+            text => Some(humantime::parse_duration(text).ok()?.as_secs() / DAY),
+        });
+        days.and_then(|days| u32::try_from(days).ok())
+            .filter(|days| *days == 0 || (LEAST..=MOST).contains(days))
+            .map(Days)
+            .ok_or_else(|| {
+                format!(
+                    "expected days such as 400d, at least {LEAST}, which budgets of a month need, or 0 for ever"
+                )
+            })
+    }
+
+    fn write(&self) -> Value {
+        format!("{}d", self.0).into()
+    }
+}
+
+/// A tag as requests may have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TagName(Arc<str>);
+
+impl Scalar for TagName {
+    fn read(value: &Value) -> Result<TagName, String> {
+        let text = text(value).unwrap_or_default();
+        let tag = Tag::parse(&text).map_err(|error| format!("expected a tag; {error}"))?;
+        Ok(TagName(tag.as_str().into()))
+    }
+
+    fn write(&self) -> Value {
+        (*self.0).into()
+    }
+}
+
+impl Usage {
+    pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Usage {
+        let default = settings::Usage::default();
+        let path = at.stated("path", self.path);
+        let retention = match at.stated("retention", self.retention) {
+            None => default.retention,
+            Some(Days(0)) => None,
+            Some(Days(days)) => Some(Duration::from_secs(u64::from(days) * DAY)),
+        };
+        settings::Usage {
+            enabled: at
+                .stated("enabled", self.enabled)
+                .unwrap_or(default.enabled),
+            path: path.or_else(|| state_file(&at)).or(default.path),
+            retention,
+            default_tag: at.stated("default_tag", self.default_tag).map(|tag| tag.0),
+        }
+    }
+}
+
+fn state_file(at: &Section<'_, '_>) -> Option<PathBuf> {
+    let directories = at.reader.environment.setting(STATE_DIRECTORY)?;
+    let first = directories.split(':').next()?;
+    let first = Path::new(first);
+    first.is_absolute().then(|| first.join(FILE))
+}
+
+impl From<&settings::Usage> for Usage {
+    fn from(used: &settings::Usage) -> Usage {
+        Usage {
+            enabled: used.enabled.into(),
+            path: used.path.clone().into(),
+            retention: Days::of(used.retention).into(),
+            default_tag: used.default_tag.clone().map(TagName).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::from_sources;
+
+    fn used(yaml: &str, state: Option<&str>) -> Result<settings::Usage, String> {
+        let state = state.map(|text| (STATE_DIRECTORY.to_owned(), text.to_owned()));
+        let environment: BTreeMap<_, _> = state.into_iter().collect();
+        from_sources(Some(("remuda.yaml", yaml)), &environment)
+            .map(|loaded| loaded.settings.usage)
+            .map_err(|report| report.to_string())
+    }
+
+    #[test]
+    fn a_service_keeps_it_where_systemd_says() {
+        let path = |yaml, state| used(yaml, state).unwrap().path;
+        assert_eq!(path("", None), None);
+        let state = Some("/var/lib/remuda:/var/lib/other");
+        assert_eq!(path("", state), Some("/var/lib/remuda/usage.db".into()));
+        let stated = "usage: { path: /srv/usage.db }";
+        assert_eq!(path(stated, state), Some("/srv/usage.db".into()));
+        assert_eq!(path("", Some("relative")), None);
+    }
+
+    #[test]
+    fn rows_are_kept_for_a_month_at_least_or_for_ever() {
+        let retention = |text: &str| used(&format!("usage: {{ retention: {text} }}"), None);
+        for ever in ["0", "0d"] {
+            assert_eq!(retention(ever).unwrap().retention, None);
+        }
+        let month = Duration::from_secs(31 * DAY);
+        assert_eq!(retention("31d").unwrap().retention, Some(month));
+        for refused in ["30d", "7", "-1", "200years"] {
+            let refused = retention(refused).unwrap_err();
+            assert!(
+                refused.contains("usage.retention") && refused.contains("at least 31"),
+                "{refused}"
+            );
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Where a request's cost goes by provider and model: names, price and instruments, resolved once.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ahash::AHashMap;
+use prometheus::{Counter, IntCounter};
+
+use super::{Counts, Tokens, Usd};
+use crate::facts::Price;
+use crate::ids::ModelId;
+use crate::ir;
+use crate::metrics::{Metrics, TokenType};
+
+/// Models that no provider lists and that are kept apart all the same, of one provider; their names are clients' texts.
+const MOST_UNLISTED: usize = 1000;
+/// Distinct models that get a label value of their own.
+const MOST_LABELS: u32 = 500;
+/// What the others are called.
+const OTHER: &str = "other";
+
+/// What a provider's tokens cost.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pricing {
+    /// Servers of one's own.
+    Free,
+    List(Price),
+    Unknown,
+}
+
+/// What an account is for.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub provider: Arc<str>,
+    /// By the provider's own name.
+    pub model: Arc<str>,
+    pub pricing: Pricing,
+}
+
+/// A provider and a model.
+pub struct Account {
+    /// Unique in the ledger.
+    pub(super) id: u32,
+    pub(super) provider: Arc<str>,
+    pub(super) model: Arc<str>,
+    pricing: Pricing,
+    tokens: [IntCounter; TokenType::ALL.len()],
+    cost: Counter,
+    unpriced: IntCounter,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({}/{})", self.provider, self.model)
+    }
+}
+
+impl Account {
+    /// What an answer cost: by the provider's own statement, else by the list. `None` if neither is known.
+    pub(super) fn cost(&self, usage: Option<&ir::Usage>, tokens: &Tokens) -> Option<Usd> {
+        match &self.pricing {
+            Pricing::Free => Some(Usd::ZERO),
+            pricing => {
+                let stated = usage?.cost.and_then(Usd::stated);
+                stated.or_else(|| match pricing {
+                    Pricing::List(price) => Some(Usd::by_list(price, tokens)),
+                    _ => None,
+                })
+            }
+        }
+    }
+
+    pub(super) fn count(&self, counts: &Counts) {
+        for (counter, kind) in self.tokens.iter().zip(TokenType::ALL) {
+            add(counter, kind, &counts.tokens);
+        }
+        if counts.cost > Usd::ZERO {
+            self.cost.inc_by(counts.cost.dollars());
+        }
+        if counts.unpriced > 0 {
+            self.unpriced.inc_by(counts.unpriced);
+        }
+    }
+}
+
+/// Counts one sort of tokens, if there are any.
+pub(super) fn add(counter: &IntCounter, kind: TokenType, tokens: &Tokens) {
+    let count = match kind {
+        TokenType::Input => tokens.input,
+        TokenType::Cached => tokens.cache_read,
+        TokenType::CacheWrite => tokens.cache_write,
+        TokenType::Output => tokens.output,
+        TokenType::Reasoning => tokens.reasoning,
+    };
+    if count > 0 {
+        counter.inc_by(count);
+    }
+}
+
+type ByName = AHashMap<Arc<str>, Arc<Account>>;
+
+/// All accounts.
+#[derive(Default)]
+pub(super) struct Accounts {
+    /// By provider and model as the fleet numbers them.
+    listed: RwLock<AHashMap<(usize, ModelId), Arc<Account>>>,
+    /// By provider and the name that a client gave.
+    unlisted: RwLock<AHashMap<usize, ByName>>,
+    made: AtomicU32,
+}
+
+impl Accounts {
+    pub(super) fn listed(
+        &self,
+        provider: usize,
+        model: ModelId,
+        metrics: &Metrics,
+        describe: impl FnOnce() -> Description,
+    ) -> Arc<Account> {
+        let key = (provider, model);
+        let known = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = known.get(&key) {
+            return Arc::clone(account);
+        }
+        drop(known);
+        let made = self.make(describe(), true, metrics);
+        let mut known = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(key).or_insert(made))
+    }
+
+    pub(super) fn unlisted(
+        &self,
+        provider: usize,
+        name: &str,
+        metrics: &Metrics,
+        describe: impl FnOnce() -> Description,
+    ) -> Arc<Account> {
+        let known = self.unlisted.read().unwrap_or_else(PoisonError::into_inner);
+        let of_provider = known.get(&provider);
+        if let Some(account) = of_provider.and_then(|names| names.get(name)) {
+            return Arc::clone(account);
+        }
+        let full = of_provider.is_some_and(|names| names.len() >= MOST_UNLISTED);
+        drop(known);
+        let description = describe();
+        if full {
+            // Its price is its own, which is why it is not shared.
+            let model = OTHER.into();
+            return self.make(
+                Description {
+                    model,
+                    ..description
+                },
+                false,
+                metrics,
+            );
+        }
+        let made = self.make(description, false, metrics);
+        let mut known = self
+            .unlisted
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let names = known.entry(provider).or_default();
+        Arc::clone(names.entry(name.into()).or_insert(made))
+    }
+
+    fn make(&self, description: Description, listed: bool, metrics: &Metrics) -> Arc<Account> {
+        let id = self.made.fetch_add(1, Ordering::Relaxed);
+        // What no provider lists may be any client's text, which no label is made of.
+        let model = match listed && id < MOST_LABELS {
+            true => &*description.model,
+            false => OTHER,
+        };
+        let labels = [&*description.provider, model];
+        Arc::new(Account {
+            id,
+            tokens: TokenType::ALL.map(|kind| {
+                metrics
+                    .tokens
+                    .with_label_values(&[labels[0], labels[1], kind.name()])
+            }),
+            cost: metrics.cost.with_label_values(&labels),
+            unpriced: metrics.unpriced.with_label_values(&labels),
+            provider: description.provider,
+            model: description.model,
+            pricing: description.pricing,
+        })
+    }
+}
