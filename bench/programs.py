@@ -28,6 +28,12 @@ RECIPES = {
     "direct, corked": ["direct", "--connections", "corked"],
     "direct, corked, a socket per thread": ["direct", "--connections", "corked", "--reuseport"],
 }
+# What follows "remuda, " in the name of a program -> its configuration.
+CONFIGURATIONS = {
+    "crossings": "crossings.yaml",
+    "unguarded": "unguarded.yaml",
+    "guarded": "guarded.yaml",
+}
 USUAL = ["nginx", "bare", "remuda", "remuda, access log"]
 KNOWN = list(dict.fromkeys(USUAL + list(RECIPES)))
 
@@ -95,24 +101,25 @@ class Program:
     def pids(self):
         return children(self.process.pid)
 
-    def wait_until_ready(self, model="llama3.2"):
-        """Returns once a chat request for this model is answered with 200."""
+    def wait_until_ready(self, model="llama3.2", key=None):
+        """Returns once a chat request for this model, with this key, is answered with 200."""
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            if self.answers(model):
+            if self.answers(model, key):
                 return self
             time.sleep(0.05)
         text = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
         raise SystemExit(f"{self.name} is not ready after {READY_WITHIN:.0f} s:\n{text}")
 
-    def answers(self, model):
+    def answers(self, model, key):
         host, port = self.address.split(":")
         body = json.dumps({"model": model, "stream": False, "messages": [self.GREETING]})
         connection = http.client.HTTPConnection(host, int(port), timeout=2)
         try:
-            connection.request("POST", "/api/chat", body)
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            connection.request("POST", "/api/chat", body, headers)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
@@ -185,7 +192,10 @@ class Bench:
         }
         for number, upstream in enumerate(self.upstreams, 1):
             environment[f"BENCH_UPSTREAM_{number}"] = upstream
-        configuration = "crossings.yaml" if name.endswith("crossings") else "remuda.yaml"
+        _, _, variant = name.partition(", ")
+        configuration = CONFIGURATIONS.get(variant, "remuda.yaml")
+        if variant == "guarded":
+            environment["BENCH_DIRECTORY"] = str(self.directory)
         command = [str(self.remuda), "serve", "-c", str(HERE / configuration)]
         log = self.directory / "remuda.log"
         return Program(name, command, address, environment, log)

@@ -57,6 +57,9 @@ struct Command {
     format: Format,
     #[arg(long, default_value = "llama3.2")]
     model: String,
+    /// Sent as `Authorization: Bearer`.
+    #[arg(long)]
+    key: Option<String>,
     /// Sentences with escaped characters instead of one letter.
     #[arg(long)]
     prose: bool,
@@ -234,13 +237,17 @@ impl Command {
             self.model,
             self.prompt()
         );
+        let authorization = match &self.key {
+            Some(key) => format!("Authorization: Bearer {key}\r\n"),
+            None => String::new(),
+        };
         let framing = match self.chunked {
             true => "Transfer-Encoding: chunked".to_owned(),
             false => format!("Content-Length: {}", body.len()),
         };
         let mut request = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: remuda-bench\r\nAccept: */*\r\n\
-             Content-Type: application/json\r\n{fields}{framing}\r\n\r\n",
+             Content-Type: application/json\r\n{fields}{authorization}{framing}\r\n\r\n",
             self.format.path(),
             self.target,
         )
