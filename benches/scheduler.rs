@@ -61,6 +61,7 @@ fn policy() -> Policy {
         queue_size: 20_000,
         timeout: Duration::from_secs(1_000_000),
         ageing: Duration::from_secs(30),
+        aged_share: 0.1,
         when_unhealthy: WhenUnhealthy::Wait,
     }
 }

@@ -182,6 +182,7 @@ impl World {
             queue_size: usize::MAX,
             timeout: Duration::from_secs(10_000_000),
             ageing: Duration::from_secs(30),
+            aged_share: 0.1,
             when_unhealthy: WhenUnhealthy::Wait,
         };
         Self {

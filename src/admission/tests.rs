@@ -30,6 +30,7 @@ fn policy(timeout: Duration) -> Policy {
         queue_size: 10_000,
         timeout,
         ageing: Duration::from_secs(30),
+        aged_share: 0.1,
         when_unhealthy: WhenUnhealthy::Wait,
     }
 }

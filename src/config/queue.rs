@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::Field;
 use super::reader::Section;
+use super::retry::Share;
 use super::scalar::{Choice, Count, Whole};
 use crate::settings::{self, WhenUnhealthy};
 
@@ -16,6 +17,7 @@ pub(super) struct Queue {
     size: Field<Count<0>>,
     timeout: Field<Duration>,
     ageing: Field<Duration>,
+    aged_share: Field<Share>,
     when_unhealthy: Field<WhenUnhealthy>,
     priorities: Field<bool>,
 }
@@ -44,6 +46,9 @@ impl Queue {
                 .stated_or("timeout", self.timeout, "QUEUE_TIMEOUT_SECONDS")
                 .unwrap_or(default.timeout),
             ageing: at.stated("ageing", self.ageing).unwrap_or(default.ageing),
+            aged_share: at
+                .stated("aged_share", self.aged_share)
+                .map_or(default.aged_share, |share| share.0),
             when_unhealthy: at
                 .stated("when_unhealthy", self.when_unhealthy)
                 .unwrap_or(default.when_unhealthy),
@@ -61,6 +66,7 @@ impl From<&settings::Queue> for Queue {
             size: Whole::of(used.size).into(),
             timeout: used.timeout.into(),
             ageing: used.ageing.into(),
+            aged_share: Share(used.aged_share).into(),
             when_unhealthy: used.when_unhealthy.into(),
             priorities: used.priorities.into(),
         }

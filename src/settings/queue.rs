@@ -11,8 +11,11 @@ pub struct Queue {
     pub size: usize,
     /// How long a request may wait (default 60 s; with the port-range environment 3600 s).
     pub timeout: Duration,
-    /// After this a waiter goes before all others, whatever they have loaded (default 30 s).
+    /// After this a waiter may go before all others, whatever the backends have loaded and whoever has priority
+    /// (default 30 s).
     pub ageing: Duration,
+    /// The share of all starts that goes to such requests while others have priority over them (default 0.1).
+    pub aged_share: f64,
     /// What happens to a request while no backend is healthy.
     pub when_unhealthy: WhenUnhealthy,
     /// Whether a request of higher priority waits less (default true); else arrival alone counts.
@@ -26,6 +29,7 @@ impl Default for Queue {
             size: 1000,
             timeout: Duration::from_secs(60),
             ageing: Duration::from_secs(30),
+            aged_share: 0.1,
             when_unhealthy: WhenUnhealthy::Wait,
             priorities: true,
         }

@@ -20,6 +20,7 @@ mod limits;
 mod managing;
 mod membership;
 mod metrics;
+mod overload;
 mod protocols;
 mod queueing;
 mod streaming;

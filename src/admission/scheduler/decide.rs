@@ -229,6 +229,7 @@ impl Scheduler {
             provider.in_flight += 1;
             provider.pass = provider.pass.max(turn);
         }
+        self.lines.count_start();
         if cold {
             self.cold_starts += 1;
         } else {

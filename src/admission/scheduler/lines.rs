@@ -10,6 +10,9 @@ use ahash::AHashMap;
 use super::types::{Arrival, Providers, Scope, Ticket, Wanted};
 use crate::ids::{BackendId, ModelId};
 
+/// The credit for which one that has aged is let to the front.
+const WHOLE: u32 = 1_000_000;
+
 /// What the requests of one line can start on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LineKey {
@@ -30,17 +33,19 @@ impl From<&Arrival> for LineKey {
     }
 }
 
-/// A place in line: those who have aged, then priority, then arrival.
+/// A place in line: those who were let to the front for their age, then priority, then arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    aged: Reverse<bool>,
+    ahead: Reverse<bool>,
     priority: Reverse<i32>,
     ticket: Ticket,
+    /// Has waited for so long that it may be let to the front. Behind the ticket, so that it orders nothing.
+    aged: bool,
 }
 
 impl Place {
     pub(super) fn aged(&self) -> bool {
-        self.aged.0
+        self.aged
     }
 }
 
@@ -56,6 +61,8 @@ pub(super) struct Waiter {
     pub(super) deadline: Duration,
     /// Where it may run; the backends that it has been tried on are excluded.
     pub(super) scope: Scope,
+    /// It was let to the front for its age, and stays there.
+    pub(super) ahead: bool,
 }
 
 impl Waiter {
@@ -75,9 +82,10 @@ impl Waiter {
 
     fn place(&self, aged: bool) -> Place {
         Place {
-            aged: Reverse(aged),
+            ahead: Reverse(self.ahead),
             priority: Reverse(self.arrival.priority),
             ticket: self.ticket,
+            aged,
         }
     }
 }
@@ -85,7 +93,7 @@ impl Waiter {
 /// What a waiter's alarm means.
 #[derive(Debug)]
 pub(super) enum Alarm {
-    /// It has just aged and went to the front of its line.
+    /// It has just aged: it goes to the front as soon as its turn comes among those who have.
     Aged(LineKey),
     /// It has waited as long as it may and has left its line.
     Expired(Waiter),
@@ -95,6 +103,14 @@ pub(super) enum Alarm {
 #[derive(Debug)]
 pub(super) struct Lines {
     ageing: Duration,
+    /// What a start adds to `credit`.
+    share: u32,
+    /// [`WHOLE`] lets one that has aged to the front.
+    credit: u32,
+    /// Those who have aged and are not at the front yet, oldest first.
+    aged: BTreeSet<Ticket>,
+    /// All who wait, by priority.
+    classes: BTreeMap<i32, BTreeSet<Ticket>>,
     lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
     places: AHashMap<Ticket, (LineKey, Place)>,
     /// The first of each line.
@@ -104,9 +120,15 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(ageing: Duration) -> Self {
+    /// Those who wait for longer than `ageing` get `share` of the starts, whatever their priority.
+    pub(super) fn new(ageing: Duration, share: f64) -> Self {
         Self {
             ageing,
+            // The cast saturates.
+            share: (share * f64::from(WHOLE)).round() as u32,
+            credit: WHOLE,
+            aged: BTreeSet::new(),
+            classes: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: AHashMap::new(),
             heads: BTreeSet::new(),
@@ -168,10 +190,42 @@ impl Lines {
         self.lines.get(&line).into_iter().flatten()
     }
 
+    /// Puts it into its line. Gives its place, which is better than that if it is let to the front.
     pub(super) fn insert(&mut self, now: Duration, waiter: Waiter) -> Place {
         let aged = now >= waiter.arrived.saturating_add(self.ageing);
+        let (ticket, ahead) = (waiter.ticket, waiter.ahead);
+        let place = self.put(waiter, aged);
+        if aged && !ahead {
+            self.aged.insert(ticket);
+            self.let_ahead();
+        }
+        place
+    }
+
+    /// Somebody has started: after so many starts the oldest of those who have aged goes to the front.
+    pub(super) fn count_start(&mut self) {
+        self.credit = (self.credit + self.share).min(WHOLE);
+        self.let_ahead();
+    }
+
+    fn let_ahead(&mut self) {
+        if self.credit < WHOLE {
+            return;
+        }
+        let Some(ticket) = self.aged.first().copied() else {
+            return;
+        };
+        self.credit = 0;
+        let mut waiter = self.remove(ticket).expect("who has aged waits");
+        waiter.ahead = true;
+        self.put(waiter, true);
+    }
+
+    fn put(&mut self, waiter: Waiter, aged: bool) -> Place {
         let line = waiter.line();
         let place = waiter.place(aged);
+        let class = self.classes.entry(waiter.arrival.priority).or_default();
+        class.insert(waiter.ticket);
         self.alarms
             .insert((self.alarm(&waiter, aged), waiter.ticket));
         self.places.insert(waiter.ticket, (line, place));
@@ -189,8 +243,14 @@ impl Lines {
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
         let (line, place) = self.places.remove(&ticket)?;
+        self.aged.remove(&ticket);
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
         let waiter = waiters.remove(&place).expect("a waiter is in its place");
+        let class = self.classes.entry(waiter.arrival.priority).or_default();
+        class.remove(&ticket);
+        if class.is_empty() {
+            self.classes.remove(&waiter.arrival.priority);
+        }
         let next = waiters.keys().next().copied();
         if next.is_none() {
             self.lines.remove(&line);
@@ -203,6 +263,25 @@ impl Lines {
         self.alarms
             .remove(&(self.alarm(&waiter, place.aged()), ticket));
         Some(waiter)
+    }
+
+    /// Who has to go from a full queue for the one of this priority that came last: the youngest of the lowest
+    /// priority, if that is lower and more than `reserve` have a lower one; or, where all up to this priority are no
+    /// more than `reserve`, the youngest of the next higher one. Nobody, if the newcomer has to go itself.
+    pub(super) fn displaced_by(&self, priority: i32, reserve: usize) -> Option<Ticket> {
+        let count = |classes: &mut dyn Iterator<Item = &BTreeSet<Ticket>>| -> usize {
+            classes.map(BTreeSet::len).sum()
+        };
+        let lower = count(&mut self.classes.range(..priority).map(|(_, class)| class));
+        let class = if lower > reserve {
+            self.classes.values().next()?
+        } else if count(&mut self.classes.range(..=priority).map(|(_, class)| class)) <= reserve {
+            let above = (Bound::Excluded(priority), Bound::Unbounded);
+            self.classes.range(above).next()?.1
+        } else {
+            return None;
+        };
+        class.last().copied()
     }
 
     /// The next alarm that is due, if any.

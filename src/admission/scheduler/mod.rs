@@ -110,7 +110,7 @@ impl Scheduler {
             backends: AHashMap::new(),
             models: AHashMap::new(),
             providers: AHashMap::new(),
-            lines: Lines::new(policy.ageing),
+            lines: Lines::new(policy.ageing, policy.aged_share),
             running: AHashMap::new(),
             free: Ready::default(),
             spare: BTreeSet::new(),

@@ -45,6 +45,7 @@ impl Scheduler {
             since: now,
             deadline: now.saturating_add(self.policy.timeout),
             scope,
+            ahead: false,
         };
         if let Some(refusal) = self.hopeless(&waiter) {
             return Err(refusal);
@@ -52,9 +53,20 @@ impl Scheduler {
         self.next_ticket += 1;
         self.enqueue(now, waiter);
         if self.lines.len() > self.policy.queue_size && !self.starts_at_once(now, ticket) {
-            self.lines.remove(ticket);
-            return Err(Refusal::QueueFull {
+            let size = self.policy.queue_size as f64;
+            // What the lower priorities keep of the queue is what they have of the starts.
+            let reserve = (size * self.policy.aged_share).ceil() as usize;
+            let displaced = self.lines.displaced_by(arrival.priority, reserve);
+            self.lines.remove(displaced.unwrap_or(ticket));
+            let refusal = Refusal::QueueFull {
                 retry_after: self.retry_after(),
+            };
+            let Some(displaced) = displaced else {
+                return Err(refusal);
+            };
+            self.decided.push_back(Decision::Refuse {
+                ticket: displaced,
+                refusal,
             });
         }
         Ok(ticket)

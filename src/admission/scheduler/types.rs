@@ -19,8 +19,10 @@ pub struct Policy {
     pub queue_size: usize,
     /// How long a request may wait.
     pub timeout: Duration,
-    /// After this a waiter goes before all others, whatever the backends have loaded.
+    /// After this a waiter may go before all others, whatever the backends have loaded and whoever has priority.
     pub ageing: Duration,
+    /// The share of all starts, 0 to 1, that goes to such waiters while others have priority over them.
+    pub aged_share: f64,
     pub when_unhealthy: WhenUnhealthy,
     /// Whether priorities count, or arrival alone.
     pub priorities: bool,
@@ -33,6 +35,7 @@ impl From<&Queue> for Policy {
             queue_size: queue.size,
             timeout: queue.timeout,
             ageing: queue.ageing,
+            aged_share: queue.aged_share,
             when_unhealthy: queue.when_unhealthy,
             priorities: queue.priorities,
         }

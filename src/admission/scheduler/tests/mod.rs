@@ -27,6 +27,7 @@ fn policy() -> Policy {
         queue_size: 1000,
         timeout: secs(3600.0),
         ageing: secs(30.0),
+        aged_share: 0.1,
         when_unhealthy: WhenUnhealthy::Wait,
     }
 }

@@ -385,6 +385,11 @@ impl Witness {
             Refusal::NoHealthyBackend { .. } => {
                 assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse)
             }
+            Refusal::QueueFull { .. } => {
+                assert!(self.waiting.len() >= self.policy.queue_size);
+                let mut others = self.waiting.values();
+                assert!(others.any(|(other, ..)| other.priority != arrival.priority));
+            }
             _ => assert_eq!(untried, 0, "{refusal:?}"),
         }
     }
@@ -472,6 +477,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             queue_size,
             timeout: secs(if patient { 1e6 } else { 45.0 }),
             ageing: secs(10.0),
+            aged_share: 0.1,
             when_unhealthy,
         },
     )

@@ -41,6 +41,81 @@ fn an_aged_waiter_goes_before_higher_priorities() {
     assert_eq!(fleet.started(), [(low, id(0), false)]);
 }
 
+/// Of ten starts one goes to those who have waited for long, oldest first; the others go by priority.
+#[test]
+fn aged_waiters_get_their_share_of_the_starts_and_no_more() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let with = |priority| Arrival {
+        priority,
+        ..request(A)
+    };
+    let mut running = fleet.arrive(request(A));
+    fleet.started();
+    let low: Vec<_> = (0..5).map(|_| fleet.arrive(with(-1))).collect();
+    fleet.pass(31.0);
+    let mut low_starts = Vec::new();
+    for turn in 0..41 {
+        // There is always one with a higher priority.
+        fleet.arrive(with(1));
+        fleet.complete(running);
+        let started = fleet.started();
+        let [(ticket, _, _)] = started[..] else {
+            panic!("{started:?}")
+        };
+        if let Some(position) = low.iter().position(|one| *one == ticket) {
+            low_starts.push((turn, position));
+        }
+        running = ticket;
+    }
+    assert_eq!(low_starts, [(0, 0), (10, 1), (20, 2), (30, 3), (40, 4)]);
+}
+
+/// What is refused when one of this priority arrives at a full queue.
+fn displaced(fleet: &mut Fleet, priority: i32) -> Option<Ticket> {
+    let arrival = Arrival {
+        priority,
+        ..request(A)
+    };
+    let arrived = fleet.scheduler.arrive(fleet.now, arrival);
+    fleet.settle();
+    match (arrived, &fleet.refusals()[..]) {
+        (Ok(_), [(ticket, Refusal::QueueFull { .. })]) => Some(*ticket),
+        (Err(Refusal::QueueFull { .. }), []) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_full_queue_makes_room_for_higher_priorities_and_keeps_some_for_lower_ones() {
+    let mut fleet = Fleet::new(Policy {
+        queue_size: 20,
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.observe(0, &[A], &[A]);
+    let with = |priority| Arrival {
+        priority,
+        ..request(A)
+    };
+    fleet.arrive(request(A));
+    fleet.started();
+    let low: Vec<_> = (0..20).map(|_| fleet.arrive(with(-1))).collect();
+    // Equals do not push each other out.
+    assert_eq!(displaced(&mut fleet, -1), None);
+    // The youngest goes first, and a tenth of the places stays theirs.
+    for expected in low[2..].iter().rev() {
+        assert_eq!(displaced(&mut fleet, 0), Some(*expected));
+    }
+    assert_eq!(displaced(&mut fleet, 0), None);
+    // Of the lowest first, though there are two lower classes now.
+    assert_eq!(displaced(&mut fleet, 1), Some(low[1]));
+    // The low ones are below their tenth, so that one of the class above makes room.
+    let normal = displaced(&mut fleet, -1).expect("room is made");
+    assert!(normal > low[19]);
+    assert_eq!(displaced(&mut fleet, -1), None);
+    assert_eq!(fleet.scheduler.snapshot().waiting, 20);
+}
+
 #[test]
 fn without_priorities_arrival_alone_counts() {
     let mut fleet = Fleet::new(Policy {
