@@ -25,6 +25,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/remuda /usr/local/bin/remuda
+# For usage.path; a volume that is mounted here for the first time takes over its owner.
+RUN install --directory --mode=700 --owner=65532 --group=65532 /var/lib/remuda
 USER 65532:65532
 # Clients; and metrics and health, which only this container reaches unless server.admin says otherwise.
 EXPOSE 11434 11435

@@ -402,6 +402,19 @@ fn the_compose_file_s_backends_are_its_services() {
 }
 
 #[test]
+fn accounts_outlive_the_container() {
+    let stack = Stack::read("conf/docker-compose.yml");
+    let volume = stack.gateway()["volumes"][0].as_str().unwrap();
+    let (_, folder) = volume.split_once(':').unwrap();
+    let effective = stack.effective();
+    let path = effective["usage"]["path"].as_str().unwrap();
+    assert_eq!(Path::new(path).parent(), Some(Path::new(folder)));
+    // The image's user may write there.
+    let made = format!("--owner=65532 --group=65532 {folder}");
+    assert!(text("Dockerfile").contains(&made));
+}
+
+#[test]
 fn the_swarm_replaces_gateways_one_by_one_and_never_leaves_none() {
     let stack = Stack::read("conf/docker-compose.swarm.yml");
     let deploy = &stack.gateway()["deploy"];

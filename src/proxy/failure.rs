@@ -11,6 +11,9 @@ use crate::admission::Refusal;
 use crate::dialect::ollama::{self, ErrorStyle};
 use crate::ir::{Class, Fault, FaultKind};
 
+/// The code of a wait in vain.
+const QUEUE_TIMEOUT: &str = "queue_timeout";
+
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
@@ -69,7 +72,7 @@ impl Failure {
     }
 
     pub(super) fn queue_timeout() -> Self {
-        Self::in_balancers_words(503, "queue_timeout", ollama::QUEUE_TIMEOUT)
+        Self::in_balancers_words(503, QUEUE_TIMEOUT, ollama::QUEUE_TIMEOUT)
     }
 
     pub(super) fn all_attempts_failed() -> Self {
@@ -79,6 +82,19 @@ impl Failure {
     /// 503 for a request that still waits when the drain is over.
     pub(super) fn shutting_down() -> Self {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
+    }
+
+    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain.
+    pub(super) fn in_words_of(self, style: ErrorStyle, waited: Duration) -> Self {
+        let openai = matches!(style, ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses);
+        if self.code != QUEUE_TIMEOUT || !openai {
+            return self;
+        }
+        let seconds = waited.as_secs_f64();
+        Failure {
+            text: format!("Request queue timeout after {seconds}s - server overloaded").into(),
+            ..self
+        }
     }
 
     /// The body of the answer.

@@ -65,6 +65,7 @@ impl ProxyHttp for Gateway {
         };
         match stop {
             Stop::Failure(failure) => {
+                let failure = failure.in_words_of(style(ctx), self.settings.queue.timeout);
                 if explain(session, ctx, &framing, &failure).await.is_ok() {
                     return Ok(true);
                 }
@@ -120,6 +121,11 @@ impl ProxyHttp for Gateway {
     }
 }
 
+fn style(ctx: &Ctx) -> ErrorStyle {
+    let operation = ctx.inbound.operation;
+    operation.map_or(ErrorStyle::Ollama, ErrorStyle::of)
+}
+
 /// Tells the client what went wrong: by an answer, or, where that has begun, by the last event of the stream.
 async fn explain(
     session: &mut Session,
@@ -128,10 +134,7 @@ async fn explain(
     failure: &Failure,
 ) -> Result<(), Stop> {
     ctx.outcome.code = Some(failure.code);
-    let style = ctx
-        .inbound
-        .operation
-        .map_or(ErrorStyle::Ollama, ErrorStyle::of);
+    let style = style(ctx);
     let client = &mut session.downstream_session;
     if ctx.opening.head_is_sent()? {
         ctx.outcome.status = 200;
