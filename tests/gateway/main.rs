@@ -26,4 +26,5 @@ mod queueing;
 mod streaming;
 mod support;
 mod tls;
+mod usage;
 mod waiting;
