@@ -16,6 +16,7 @@ use super::spending::{Spending, begins_anew};
 use super::standing::{Level, Standing};
 use super::stated;
 use crate::ids::KeyId;
+use crate::routing::Permission;
 use crate::settings::{self, Budget};
 
 /// How long a request waits for one of its key's to end. A client that sends its next request when it has read the last
@@ -43,6 +44,16 @@ pub struct ClientKey {
     output: AtomicU64,
     clock: Arc<Clock>,
     spending: Arc<dyn Spending>,
+}
+
+impl Permission for ClientKey {
+    fn may_ask(&self, provider: &str) -> bool {
+        ClientKey::may_ask(self, provider)
+    }
+
+    fn may_use(&self, names: &[&str]) -> bool {
+        ClientKey::may_use(self, names.iter().copied())
+    }
 }
 
 impl fmt::Debug for ClientKey {

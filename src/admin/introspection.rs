@@ -9,6 +9,7 @@ use crate::admission::Dispatcher;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::routing::Router;
 use crate::settings::{PublicPage, Settings};
 use crate::usage::Ledger;
 
@@ -32,6 +33,7 @@ pub struct Introspection {
     pub dispatcher: Arc<Dispatcher>,
     pub metrics: Arc<Metrics>,
     pub facts: Arc<Facts>,
+    pub router: Arc<Router>,
     /// `None` where usage is not counted.
     pub ledger: Option<Arc<Ledger>>,
     pub lifecycle: Lifecycle,

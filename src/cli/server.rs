@@ -28,6 +28,7 @@ use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::proxy::{Bounds, Drain, Gate, Gateway};
+use crate::routing::{Changes, Router};
 use crate::settings::Settings;
 use crate::usage::{Ledger, Moment};
 
@@ -53,6 +54,8 @@ pub(super) enum StartError {
     Fleet(#[from] crate::fleet::FleetError),
     #[error("routing.models_file {}: {cause}", path.display())]
     Facts { path: PathBuf, cause: String },
+    #[error(transparent)]
+    Router(#[from] crate::routing::RouterError),
     #[error(
         "usage.path: {0}; it has to be a file in a directory that this user may write to; without usage.path, usage is kept in memory"
     )]
@@ -105,6 +108,14 @@ pub(super) fn run(
         vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
     )?;
     let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
+    let changes = Arc::new(Changes::default());
+    fleet.observe(Arc::clone(&changes) as _);
+    let router = Arc::new(Router::new(
+        Arc::clone(&settings),
+        Arc::clone(&facts),
+        Arc::clone(&fleet) as _,
+        changes,
+    )?);
     let drain = Arc::new(Drain::default());
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
@@ -116,6 +127,7 @@ pub(super) fn run(
         metrics: Arc::clone(&metrics),
         facts,
         ledger: ledger.clone(),
+        router,
         lifecycle: lifecycle(&listening, &drain),
         started: Instant::now(),
     });

@@ -17,6 +17,9 @@ pub(super) struct Balance {
     selector: Field<SelectorKind>,
     placement: Field<Placement>,
     weight: Field<Weight>,
+    priority: Field<Count<0>>,
+    fallback_only: Field<bool>,
+    approaches: Field<bool>,
     cost: Field<f64>,
     vram: Field<Size>,
 }
@@ -69,6 +72,19 @@ impl Balance {
         if let Some(weight) = weight(at, self.weight) {
             used.weight = weight;
         }
+        let of_service = service.map(|service| service.variables("PRIORITY"));
+        let of_service = of_service.unwrap_or_default();
+        let priority = at.stated_or_first("priority", self.priority, &of_service);
+        used.priority = priority.map(|priority| priority.0);
+        if let Some(fallback_only) = at.stated("fallback_only", self.fallback_only) {
+            used.fallback_only = fallback_only;
+        }
+        if let Some(approaches) = at.stated("approaches", self.approaches) {
+            if approaches && used.kind.is_fleet() {
+                at.warning("approaches", "means nothing to the kind ollama");
+            }
+            used.approaches = approaches && !used.kind.is_fleet();
+        }
         if let Some(cost) = at.stated("cost", self.cost) {
             used.cost = cost;
         }
@@ -94,6 +110,9 @@ impl From<&settings::Provider> for Balance {
             selector: used.selector.into(),
             placement: used.placement.into(),
             weight: Weight(used.weight.into()).into(),
+            priority: used.priority.map(Whole).into(),
+            fallback_only: used.fallback_only.into(),
+            approaches: used.approaches.into(),
             cost: used.cost.into(),
             vram: used.vram.map(Size).into(),
         }

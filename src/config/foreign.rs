@@ -6,17 +6,7 @@ use super::problem::KeyPath;
 use super::reader::Reader;
 
 /// Section, key, and what stands in its place.
-const KEYS: [(&str, &str, &str); 4] = [
-    (
-        "providers",
-        "fallback_only",
-        "does nothing in this version: all providers that have a model share its requests",
-    ),
-    (
-        "routing",
-        "strategy",
-        "does nothing in this version: all providers that have a model share its requests",
-    ),
+const KEYS: [(&str, &str, &str); 2] = [
     (
         "monitoring",
         "track_latency",
@@ -49,7 +39,6 @@ pub(super) fn put_aside(value: &mut Value, reader: &mut Reader<'_>) {
 
 fn take(mapping: &mut Mapping, path: &KeyPath, key: &str, instead: &str, reader: &mut Reader<'_>) {
     let usual = match key {
-        "fallback_only" => Value::Bool(false),
         "track_latency" | "track_errors" => Value::Bool(true),
         _ => Value::Null,
     };

@@ -44,6 +44,7 @@ mod queue;
 mod reader;
 mod requests;
 mod retry;
+mod route;
 mod routing;
 mod scalar;
 mod server;

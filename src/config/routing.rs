@@ -11,12 +11,15 @@ use super::entries::{Entries, ModelName};
 use super::field::Field;
 use super::reader::Section;
 use super::retry::Retry;
+use super::route::Route;
 use super::scalar::{Choice, Whole};
 use crate::settings::{self, Fallback, Fidelity, ReasoningField};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Routing {
+    #[serde(flatten)]
+    route: Route,
     max_retries: Field<Whole<0, 100>>,
     fallback: Field<Fallback>,
     slot_wait: Field<Duration>,
@@ -47,6 +50,7 @@ impl Choice for ReasoningField {
 impl Routing {
     pub(super) fn template() -> Routing {
         Routing {
+            route: Route::template(),
             aliases: Entries::template(),
             ..Routing::default()
         }
@@ -58,7 +62,8 @@ impl Routing {
     }
 
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Routing {
-        let default = settings::Routing::default();
+        let mut default = settings::Routing::default();
+        self.route.used(&mut at, &mut default);
         let models_file = at.stated("models_file", self.models_file);
         if let Some(path) = &models_file
             && let Err(error) = std::fs::File::open(path)
@@ -93,6 +98,7 @@ impl Routing {
             reasoning_field: at
                 .stated("reasoning_field", self.reasoning_field)
                 .unwrap_or(default.reasoning_field),
+            ..default
         }
     }
 }
@@ -100,6 +106,7 @@ impl Routing {
 impl From<&settings::Routing> for Routing {
     fn from(used: &settings::Routing) -> Routing {
         Routing {
+            route: used.into(),
             max_retries: Whole(used.max_retries).into(),
             fallback: used.fallback.into(),
             slot_wait: used.slot_wait.into(),

@@ -1,6 +1,7 @@
 //! The configuration as a whole: defaults, the documented file, what goes before what, and messages.
 
 mod providers;
+mod routing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -82,13 +83,21 @@ fn the_documented_file_has_every_known_key_and_no_other() {
         .iter()
         .filter_map(|key| key.strip_suffix(entries::ANY_KEY))
         .collect();
-    assert_eq!(free.len(), 4);
+    assert_eq!(free.len(), 5);
     // The first, bare entry of `backends` has no keys of its own.
     documented.retain(|key| !key.ends_with("[]"));
     let documented =
         documented.into_iter().map(
             |key| match free.iter().find(|free| key.starts_with(**free)) {
-                Some(free) => format!("{free}{}", entries::ANY_KEY),
+                Some(free) => {
+                    let any = format!("{free}{}", entries::ANY_KEY);
+                    // A free key may have keys of its own beneath it.
+                    let beneath = known.iter().find(|known| {
+                        let end = known.strip_prefix(&any).filter(|end| !end.is_empty());
+                        end.is_some_and(|end| key.ends_with(end))
+                    });
+                    beneath.cloned().unwrap_or(any)
+                }
                 None => key,
             },
         );
@@ -107,6 +116,7 @@ fn the_documented_file_s_examples_are_good_one_by_one() {
         "has several credentials; keep one of key, key_sha256 and key_file",
         "cannot read /run/secrets/alice_key: ",
         "variable ALICE_KEY is not set",
+        "cannot read /etc/remuda/models.txt: ",
         "variable AWS_ACCESS_KEY_ID is not set",
         "variable AWS_SECRET_ACCESS_KEY is not set",
         "variable AWS_SESSION_TOKEN is not set",

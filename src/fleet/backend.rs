@@ -46,6 +46,8 @@ pub struct Backend {
     pub vram: Option<u64>,
     healthy: AtomicBool,
     gone: AtomicBool,
+    /// Whether its first probe has ended, well or not.
+    probed: AtomicBool,
     in_flight: AtomicU32,
     inventory: ArcSwap<Inventory>,
     response_time: PeakEwma,
@@ -97,6 +99,7 @@ impl Backend {
             origin,
             healthy: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            probed: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             inventory: ArcSwap::from_pointee(Inventory::empty(now)),
             response_time: PeakEwma::new(now),
@@ -130,6 +133,11 @@ impl Backend {
     /// Whether it has left the fleet.
     pub fn gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether its first probe has ended, well or not.
+    pub fn was_probed(&self) -> bool {
+        self.probed.load(Ordering::Acquire)
     }
 
     /// Requests that it is serving.
@@ -207,6 +215,11 @@ impl Backend {
 
     pub(super) fn store(&self, inventory: Arc<Inventory>) {
         self.inventory.store(inventory);
+    }
+
+    /// A probe has ended. True for the first.
+    pub(super) fn note_probe(&self) -> bool {
+        !self.probed.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn go(&self) {

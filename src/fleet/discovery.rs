@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -161,6 +162,9 @@ impl ServiceDiscovery for Discovery {
         match self.provider.settings.kind.is_fleet() {
             true => self.gather().await,
             false => self.settle().await,
+        }
+        if !self.provider.discovered.swap(true, Ordering::AcqRel) {
+            self.members.note_settling();
         }
         let targets = self
             .members

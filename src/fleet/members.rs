@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::ids::BackendId;
 
@@ -51,6 +52,8 @@ pub(super) struct Members {
     changing: Mutex<()>,
     next: AtomicU32,
     observers: ArcSwap<Vec<Arc<dyn Observer>>>,
+    /// Marked when a first probe ends, or a first search for backends.
+    settling: watch::Sender<()>,
 }
 
 impl Members {
@@ -60,6 +63,7 @@ impl Members {
             changing: Mutex::new(()),
             next: AtomicU32::new(0),
             observers: ArcSwap::from_pointee(observers),
+            settling: watch::Sender::new(()),
         }
     }
 
@@ -69,6 +73,16 @@ impl Members {
             observers.push(Arc::clone(&observer));
             observers
         });
+    }
+
+    /// A first probe has ended, or a first search for backends.
+    pub(super) fn note_settling(&self) {
+        self.settling.send_replace(());
+    }
+
+    /// Sees every [`Members::note_settling`] from now on.
+    pub(super) fn settling(&self) -> watch::Receiver<()> {
+        self.settling.subscribe()
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -139,6 +153,9 @@ impl Members {
         // Before anyone can read that it is healthy: who then asks for its models must not hear that they are unknown.
         self.tell(|observer| observer.probed(backend, &inventory));
         backend.publish(&vitals);
+        if backend.note_probe() {
+            self.note_settling();
+        }
         if !was_healthy {
             self.note_health(&backend.provider);
             log::info!(
@@ -163,6 +180,9 @@ impl Members {
             log::warn!("{backend:?} is unhealthy: {miss}");
             self.tell(|observer| observer.unhealthy(backend.id));
             self.note_health(&backend.provider);
+        }
+        if backend.note_probe() {
+            self.note_settling();
         }
     }
 

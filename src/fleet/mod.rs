@@ -35,6 +35,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -42,6 +43,7 @@ use pingora::lb::{Backends, LoadBalancer};
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+use tokio::sync::watch;
 
 use crate::ids::{BackendId, ModelId};
 use crate::settings::{self, Timeouts};
@@ -168,6 +170,26 @@ impl Fleet {
     /// Names of models and their ids.
     pub fn models(&self) -> &Models {
         &self.models
+    }
+
+    /// Whether the provider at that position has not answered its first probes yet, so that its models are about to come
+    /// to light.
+    pub fn is_provider_settling(&self, index: usize) -> bool {
+        let provider = &self.lines[index].provider;
+        let unprobed =
+            |backend: &&Arc<Backend>| backend.provider.index == index && !backend.was_probed();
+        !provider.discovered.load(Ordering::Acquire)
+            || self.snapshot().iter().any(|one| unprobed(&one))
+    }
+
+    /// Whether any provider is settling.
+    pub fn is_settling(&self) -> bool {
+        (0..self.lines.len()).any(|index| self.is_provider_settling(index))
+    }
+
+    /// Changes whenever a provider may have settled.
+    pub fn settling(&self) -> watch::Receiver<()> {
+        self.members.settling()
     }
 
     /// How a request to a backend ended: failures make it unhealthy at once.

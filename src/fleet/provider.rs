@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use http::header::InvalidHeaderValue;
@@ -31,6 +32,8 @@ pub struct Provider {
     signer: Option<Signer>,
     pub statistics: Statistics,
     pub(super) complaints: Complaints,
+    /// Whether its backends have been looked for once, to the end.
+    pub(super) discovered: AtomicBool,
     connect_timeout: Duration,
     fields: HeaderMap,
     authorities: Option<Arc<CaType>>,
@@ -85,6 +88,7 @@ impl Provider {
             signer: control::signer(settings),
             statistics: Statistics::new(Instant::now()),
             complaints: Complaints::default(),
+            discovered: AtomicBool::new(false),
             connect_timeout: timeouts.connect,
             fields: credentials::fields(settings).map_err(|_| FleetError::BadKey {
                 provider: provider(),

@@ -12,7 +12,6 @@ use super::Gateway;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::journey::closing_with_body;
-use super::naming::Named;
 use crate::access::{self, BadCredential, ClientKey, Refusal, Spent};
 use crate::admin::Place;
 use crate::dialect::ollama::{ErrorStyle, Operation};
@@ -113,52 +112,6 @@ impl Gateway {
         });
     }
 
-    /// Positions of the providers that the request's key may not use for this model.
-    ///
-    /// # Errors
-    /// 403 if the key may use none that has the model.
-    pub(super) fn barred(
-        &self,
-        ctx: &Ctx,
-        name: &str,
-        named: &Named,
-    ) -> Result<Vec<usize>, Failure> {
-        let Some(key) = &ctx.inbound.key else {
-            return Ok(Vec::new());
-        };
-        if key.any_model() && key.any_provider() {
-            return Ok(Vec::new());
-        }
-        let by_name = key.may_use([name]);
-        let snapshot = self.fleet.snapshot();
-        let (mut having, mut allowed, mut barred) = (false, false, Vec::new());
-        for provider in self.fleet.providers() {
-            let mut backends = snapshot.iter();
-            let backend = backends.find(|backend| {
-                backend.provider.index == provider.index
-                    && named.model.is_none_or(|model| backend.has(model))
-            });
-            let wanted =
-                backend.is_some() && named.provider.is_none_or(|index| index == provider.index);
-            let own = backend.zip(named.model);
-            let own = own.and_then(|(backend, model)| backend.own_name(model));
-            let own = named.own.as_ref().or(own.as_ref()).map_or(name, |own| own);
-            let full = format!("{}/{own}", provider.name);
-            if key.may_ask(&provider.name) && (by_name || key.may_use([own, &full])) {
-                allowed |= wanted;
-            } else {
-                barred.push(provider.index);
-            }
-            having |= wanted;
-        }
-        let model = || name.to_owned();
-        match (by_name, having, allowed) {
-            (_, _, true) | (true, false, false) => Ok(barred),
-            (false, ..) => Err(self.refused(key, &Refusal::Model { model: model() })),
-            (true, true, false) => Err(self.refused(key, &Refusal::Provider { model: model() })),
-        }
-    }
-
     /// Whether a key may change these models on servers.
     ///
     /// # Errors
@@ -183,7 +136,7 @@ impl Gateway {
         }
     }
 
-    fn refused(&self, key: &ClientKey, refusal: &Refusal) -> Failure {
+    pub(super) fn refused(&self, key: &ClientKey, refusal: &Refusal) -> Failure {
         self.count_rejected(refusal.reason(), &key.name);
         let text = refusal.to_string();
         let failure = match refusal {

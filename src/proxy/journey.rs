@@ -1,5 +1,8 @@
 //! A request from its body to its plan, and what the client is told in place of an answer.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use http::{Method, header};
 use pingora::proxy::Session;
 
@@ -11,11 +14,13 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
 use super::heads;
 use super::intake;
+use super::naming::{self, NoPlanYet};
 use super::order::Ask;
 use super::trip::Trip;
 use crate::admission::{Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::ids::BackendId;
+use crate::routing::{self, Needs, NoPlan};
 use crate::translate;
 
 impl Gateway {
@@ -101,26 +106,40 @@ impl Gateway {
         if ctx.inbound.key.is_some() {
             Box::pin(self.count_in(session, ctx)).await?;
         }
+        let provider = naming::provider_header(session)
+            .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
-        let name = &*facts.model;
-        if name.is_empty() {
+        let whole = &*facts.model;
+        if whole.is_empty() {
             return Err(nameless(operation).into());
         }
-        let (name, tag) = self.untagged(name);
+        let (untagged, tag) = self.untagged(whole);
         self.take_tag(ctx, tag);
         ctx.inbound.request_bytes = body.bytes.len() as u64;
-        let named = self.named(name);
-        if named.wanted == Wanted::Unlisted && !ollama::is_valid(name) {
-            return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
-        }
-        let mut barred = self.barred(ctx, name, &named)?;
-        if let Some(page) =
-            self.answered_for_service(&ctx.inbound, operation, &facts, &named, &body.bytes)
-        {
-            ctx.inbound.model = named.model;
-            return self.reply(session, ctx, framing, page).await;
+        let name: Arc<str> = untagged.into();
+        let key = ctx.inbound.key.clone();
+        let asking = routing::Ask {
+            provider: provider.as_deref(),
+            needs: Needs::of(operation, &facts, body.bytes.len()),
+            ..naming::asking(&name, key.as_deref())
+        };
+        let planned = self.router.plan(&asking, Instant::now());
+        match &planned {
+            Ok(plan) => {
+                ctx.inbound.model = plan.model;
+                if let Some(page) =
+                    self.answered_for_service(&ctx.inbound, operation, &facts, plan, &body.bytes)
+                {
+                    return self.reply(session, ctx, framing, page).await;
+                }
+            }
+            Err(NoPlan::Unknown) if !ollama::is_valid(&name) => {
+                return Err(Failure::bad_request(ollama::INVALID_MODEL_NAME).into());
+            }
+            Err(NoPlan::Unknown) => {}
+            Err(why) => return Err(self.unplanned(why, operation, &name, key.as_deref()).into()),
         }
         self.set_aside(ctx, operation, &body.bytes)?;
         ctx.inbound.streams = facts.streams(operation);
@@ -128,44 +147,40 @@ impl Gateway {
         if self.settings.server.reject_streaming && facts.stream.is_none() {
             ctx.inbound.streams = false;
         }
-        ctx.inbound.model = named.model;
-        let not_found = || Failure {
-            api_code: Some("model_not_found"),
-            ..Failure::new(
-                404,
-                "model_not_found",
-                ollama::model_not_found(operation, name),
-            )
-        };
+        let not_found = || naming::not_found(operation, &name);
         if ctx.inbound.streams {
             ctx.opening.expect(
                 operation,
-                name,
+                &name,
                 framing,
                 &ctx.inbound,
                 self.settings.timeouts.keep_alive,
             );
         }
         let client = &mut session.downstream_session;
-        let mut named = named;
-        if named.wanted == Wanted::Unlisted {
-            let want = Want {
-                wanted: named.wanted,
-                priority,
-                pinned,
-            };
-            let refusal = self.await_models(client, &mut ctx.opening, want).await?;
-            // The backend whose first probe ended the wait may be the one that has the model.
-            named = self.named(name);
-            if named.model.is_none() {
-                return Err(refused(&refusal, not_found).into());
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(_) => {
+                let want = Want {
+                    wanted: Wanted::Unlisted,
+                    priority,
+                    pinned,
+                };
+                // Boxed, so that others do not carry the state of a wait that hardly ever is.
+                let known = Box::pin(self.await_plan(client, &mut ctx.opening, &asking, want));
+                let plan = known.await?.map_err(|why| match why {
+                    NoPlanYet::Refused(refusal) => refused(&refusal, not_found),
+                    NoPlanYet::Never(why) => self.unplanned(&why, operation, &name, key.as_deref()),
+                })?;
+                ctx.inbound.model = plan.model;
+                plan
             }
-            barred = self.barred(ctx, name, &named)?;
-            ctx.inbound.model = named.model;
-        }
-        let planner = |_: &[usize]| None;
-        let mut trip = Trip::new(named.plan(), &planner, priority, pinned);
-        barred.into_iter().for_each(|provider| trip.shut(provider));
+        };
+        let planner = |without: &[usize]| {
+            let ask = routing::Ask { without, ..asking };
+            self.router.plan(&ask, Instant::now()).ok()
+        };
+        let mut trip = Trip::new(plan, &planner, priority, pinned);
         let admitted = self
             .board(client, &mut ctx.opening, &mut trip, None)
             .await?;
@@ -176,11 +191,14 @@ impl Gateway {
         })?;
         let not_found = not_found();
         let ask = Ask {
-            asked: facts.model.to_string(),
-            untagged: (name.len() < facts.model.len()).then(|| name.to_owned()),
+            asked: match name.len() < facts.model.len() {
+                true => Arc::from(&*facts.model),
+                false => Arc::clone(&name),
+            },
+            untagged: (name.len() < facts.model.len()).then(|| Arc::clone(&name)),
             span: facts.model_span,
             model: ctx.inbound.model,
-            own: named.own,
+            own: None,
             tools: facts.tools,
             raw: facts.raw,
             no_stream_options: facts

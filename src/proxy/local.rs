@@ -1,6 +1,7 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header;
 use pingora::http::ResponseHeader;
@@ -15,13 +16,13 @@ use super::failure::{Failure, Stop};
 use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
-use super::naming::Named;
+use super::naming::{self, provider_header};
 use crate::access::View;
 use crate::admin::{self, Page};
-use crate::admission::Wanted;
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
+use crate::routing::{self, Plan};
 use crate::settings::ProviderKind;
 
 /// Which server will do for a request that needs no slot.
@@ -123,7 +124,7 @@ impl Gateway {
         inbound: &Inbound,
         operation: Operation,
         facts: &RequestFacts<'_>,
-        named: &Named,
+        plan: &Plan,
         body: &[u8],
     ) -> Option<Page> {
         let counts = operation == Operation::AnthropicCountTokens;
@@ -131,7 +132,7 @@ impl Gateway {
         if !counts && !loads {
             return None;
         }
-        let service = self.service_for(named, &facts.model);
+        let service = self.service_of(plan);
         if loads {
             service?;
             let load = LoadOrUnload::of(facts)?;
@@ -145,8 +146,7 @@ impl Gateway {
         }
         let counted =
             service.is_some_and(|(provider, _)| provider.settings.kind == ProviderKind::Anthropic);
-        let known = named.wanted != Wanted::Unlisted;
-        (known && !counted).then(|| admin::estimated_tokens(body))
+        (!counted).then(|| admin::estimated_tokens(body))
     }
 
     /// `/api/show`, `/v1/models/:model`: any backend that has the model.
@@ -165,18 +165,17 @@ impl Gateway {
         if name.is_empty() {
             return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
         }
-        let not_found = || Failure {
-            api_code: Some("model_not_found"),
-            ..Failure::new(
-                404,
-                "model_not_found",
-                ollama::model_not_found(operation, &name),
-            )
+        let not_found = || naming::not_found(operation, &name);
+        let provider = provider_header(session)?;
+        let key = ctx.inbound.key.as_deref();
+        let asking = routing::Ask {
+            provider: provider.as_deref(),
+            ..naming::asking(&name, key)
         };
-        let named = self.named(&name);
-        let barred = self.barred(ctx, &name, &named)?;
-        ctx.inbound.model = named.model;
-        if let Some((provider, own)) = self.service_for(&named, &name) {
+        let plan = self.router.plan(&asking, Instant::now());
+        let plan = plan.map_err(|why| self.unplanned(&why, operation, &name, key))?;
+        ctx.inbound.model = plan.model;
+        if let Some((provider, own)) = self.service_of(&plan) {
             let facts = self.facts.find(provider.settings.kind, &own);
             let page = match operation {
                 Operation::OpenAiModel if speaks_anthropic(session) => {
@@ -189,10 +188,10 @@ impl Gateway {
             };
             return self.reply(session, ctx, framing, page).await;
         }
-        let model = named.model.ok_or_else(not_found)?;
+        let model = plan.model.ok_or_else(not_found)?;
         let sought = Sought {
             model: Some(model),
-            barred,
+            barred: self.unplanned_providers(&plan),
         };
         if self.server_for(&sought, &[]).is_none() {
             return Err(not_found().into());

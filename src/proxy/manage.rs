@@ -2,6 +2,7 @@
 //! `X-Backend` names, or on every backend that is concerned, with one answer made of theirs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -22,6 +23,7 @@ use super::upstream::{Connections, Upstream};
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
+use crate::routing::Ask;
 
 /// Bytes of a whole answer that are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -63,8 +65,8 @@ impl Gateway {
         let made = facts.destination.as_deref();
         self.may_change(ctx, [model].into_iter().chain(made))?;
         if may_be_service {
-            let named = self.named(model);
-            if self.service_for(&named, model).is_some() {
+            let plan = self.router.plan(&Ask::of(model), Instant::now());
+            if plan.is_ok_and(|plan| self.service_of(&plan).is_some()) {
                 let page = admin::pulled(model, facts.streams(operation));
                 return self.reply(session, ctx, framing, page).await;
             }

@@ -43,6 +43,7 @@ use crate::admission::Dispatcher;
 use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Fleet, Provider};
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
+use crate::routing::Router;
 use crate::settings::Settings;
 use crate::usage::Ledger;
 
@@ -66,8 +67,9 @@ pub struct Gateway {
     introspection: Arc<Introspection>,
     /// `None` where usage is not counted.
     ledger: Option<Arc<Ledger>>,
+    router: Arc<Router>,
     unknown_model: ModelFacts,
-    /// Ollama backends, and no names of the operator's own: a name is looked up as it is.
+    /// Ollama backends, and no names of the operator's own: a backend is sent the name that the client wrote.
     plain_names: bool,
 }
 
@@ -142,6 +144,7 @@ impl Gateway {
             request_ids: intake::RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
             ledger: introspection.ledger.clone(),
+            router: Arc::clone(&introspection.router),
             introspection,
             unknown_model: ModelFacts::default(),
             plain_names,

@@ -1,203 +1,145 @@
-//! Which model a name means: an alias, `provider/model`, or a name that a backend lists.
+//! Where a request may go: the planner's answer, waited for while a provider is about to tell what it has.
 
-use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
+
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use tokio::time::sleep_until;
 
 use super::Gateway;
-use crate::admission::Wanted;
+use super::failure::{Failure, Stop};
+use super::opening::Opening;
+use crate::access::{self, ClientKey};
+use crate::admission::{Refusal, Want};
+use crate::dialect::ollama::{self, Operation};
 use crate::fleet::Provider;
-use crate::ids::ModelId;
-use crate::routing::{Plan, Step, StepModel};
+use crate::routing::{Ask, NoPlan, Permission, Plan};
 
-/// What a client's name for a model stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) wanted: Wanted,
-    /// For metrics.
-    pub(super) model: Option<ModelId>,
-    /// Only this provider will do; its position in the configuration.
-    pub(super) provider: Option<usize>,
-    /// The provider's own name for it, where it is not the one that the client gave or that a backend lists.
-    pub(super) own: Option<Arc<str>>,
-}
-
-impl Named {
-    /// Its provider, or all that have the model, in one step.
-    pub(super) fn plan(&self) -> Plan {
-        let own = self.own.clone();
-        let model = match (self.model, own) {
-            (Some(model), None) => StepModel::Listed(model),
-            (Some(model), Some(own)) => StepModel::ListedAs(model, own),
-            (None, own) => StepModel::Named(own.unwrap_or_default()),
-        };
-        Plan {
-            steps: vec![Step {
-                model,
-                providers: self.provider.into_iter().collect(),
-                reserve: false,
-                max_wait: None,
-            }],
-            model: self.model,
-        }
-    }
-
-    fn listed(model: ModelId) -> Self {
-        Named {
-            wanted: Wanted::Model(model),
-            model: Some(model),
-            provider: None,
-            own: None,
-        }
-    }
+/// Why there is no plan, although it was waited for.
+#[derive(Debug)]
+pub(super) enum NoPlanYet {
+    /// Nobody is there who could have the model.
+    Refused(Refusal),
+    /// All have told what they have.
+    Never(NoPlan),
 }
 
 impl Gateway {
-    /// Aliases go first, then `provider/model`, then what backends list, then `provider-model`. A name that a provider's
-    /// prefix makes clear is taken to the provider even if it does not list it: it knows better.
-    pub(super) fn named(&self, name: &str) -> Named {
-        if self.plain_names {
-            // The usual fleet: no aliases and no other provider that a name could mean.
-            return self.bare(name);
-        }
-        let name = self.unaliased(name);
-        if let Some((provider, own)) = name.split_once('/')
-            && let Some(named) = self.at_provider(provider, own)
-        {
-            return named;
-        }
-        let bare = self.bare(&name);
-        if bare.model.is_none()
-            && let Some(named) = self.after_dash(&name)
-        {
-            return named;
-        }
-        bare
-    }
-
-    fn bare(&self, name: &str) -> Named {
-        match self.fleet.models().lookup(name) {
-            Some(model) => Named::listed(model),
-            None => Named {
-                wanted: Wanted::Unlisted,
-                model: None,
-                provider: None,
-                own: None,
-            },
-        }
-    }
-
-    fn unaliased<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
-        let routing = &self.settings.routing;
-        if let Some(target) = routing.aliases.get(name) {
-            return Cow::Borrowed(target);
-        }
-        let plain = name.strip_suffix(":latest").unwrap_or(name);
-        let own = routing
-            .aliases
-            .iter()
-            .find(|(alias, _)| alias.eq_ignore_ascii_case(plain));
-        if let Some((_, target)) = own {
-            return Cow::Borrowed(target);
-        }
-        if !routing.bundled_aliases || self.fleet.models().lookup(name).is_some() {
-            // What a backend lists under that very name is what is meant.
-            return Cow::Borrowed(name);
-        }
-        match self.facts.alias(name) {
-            Some(target) if self.provider_exists(target) => Cow::Borrowed(target),
-            _ => Cow::Borrowed(name),
-        }
-    }
-
-    fn provider_exists(&self, target: &str) -> bool {
-        target
-            .split_once('/')
-            .is_some_and(|(provider, _)| self.fleet.provider(provider).is_some())
-    }
-
-    fn at_provider(&self, provider: &str, own: &str) -> Option<Named> {
-        let provider = self
-            .fleet
-            .providers()
-            .find(|known| known.name.eq_ignore_ascii_case(provider))?;
-        if own.is_empty() {
-            return None;
-        }
-        let fleet = provider.settings.kind.is_fleet();
-        let listed = match fleet {
-            true => self.fleet.models().lookup(own),
-            // Listed under both names; this one is the provider's alone.
-            false => self
-                .fleet
-                .models()
-                .lookup(&format!("{}/{own}", provider.name)),
-        };
-        let own = own
-            .strip_suffix(":latest")
-            .filter(|_| !fleet)
-            .unwrap_or(own);
-        Some(match listed {
-            Some(model) => Named {
-                provider: Some(provider.index),
-                // Where the operator has names for a server's models, the backend tells its own.
-                own: (fleet && provider.settings.model_map.is_empty()).then(|| own.into()),
-                ..Named::listed(model)
-            },
-            None if fleet => Named {
-                provider: Some(provider.index),
-                ..self.bare("")
-            },
-            None => Named {
-                wanted: Wanted::Any,
-                model: None,
-                provider: Some(provider.index),
-                own: Some(own.into()),
-            },
-        })
-    }
-
-    /// `provider-model`, as older proxies listed their models.
-    fn after_dash(&self, name: &str) -> Option<Named> {
-        self.fleet.providers().find_map(|provider| {
-            let rest = name.get(provider.name.len()..)?;
-            let is_prefix = name[..provider.name.len()].eq_ignore_ascii_case(&provider.name);
-            let own = rest.strip_prefix('-').filter(|_| is_prefix)?;
-            match provider.settings.kind.is_fleet() {
-                true => None,
-                false => self.at_provider(&provider.name, own),
+    /// The plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot, and
+    /// while a provider has not answered its first probe.
+    pub(super) async fn await_plan(
+        &self,
+        client: &mut ServerSession,
+        opening: &mut Opening,
+        ask: &Ask<'_>,
+        want: Want,
+    ) -> Result<Result<Plan, NoPlanYet>, Stop> {
+        let deadline = Instant::now() + self.settings.queue.timeout;
+        loop {
+            let mut settling = self.fleet.settling();
+            match self.await_models(client, opening, want).await? {
+                Refusal::UnknownModel => {}
+                refusal => return Ok(Err(NoPlanYet::Refused(refusal))),
             }
-        })
-    }
-
-    /// The service that serves this name, and its own name for it; `None` if Ollama servers do, or nobody.
-    pub(super) fn service_for(&self, named: &Named, name: &str) -> Option<(Arc<Provider>, String)> {
-        if let Some(index) = named.provider {
-            let provider = self.fleet.providers().nth(index)?;
-            if provider.settings.kind.is_fleet() {
-                return None;
+            // The backend whose first probe ended the wait may be the one that has the model.
+            match self.router.plan(ask, Instant::now()) {
+                Ok(plan) => return Ok(Ok(plan)),
+                Err(NoPlan::Unknown) if self.fleet.is_settling() => {}
+                Err(why) => return Ok(Err(NoPlanYet::Never(why))),
             }
-            let own = named.own.as_deref().map(str::to_owned);
-            let own = own.or_else(|| self.own_of(named.model?, index));
-            return Some((Arc::clone(provider), own.unwrap_or_else(|| name.to_owned())));
+            let news = async {
+                tokio::select! {
+                    news = settling.changed() => news.is_ok(),
+                    () = sleep_until(deadline.into()) => false,
+                }
+            };
+            if !self.unless_ended(client, opening, news).await? {
+                return Ok(Err(NoPlanYet::Never(NoPlan::Unknown)));
+            }
         }
-        let model = named.model?;
-        let snapshot = self.fleet.snapshot();
-        let mut having = snapshot.iter().filter(|backend| backend.has(model));
-        let service = having
-            .clone()
-            .find(|backend| !backend.provider.settings.kind.is_fleet())?;
-        if having.any(|backend| backend.provider.settings.kind.is_fleet()) {
-            return None;
-        }
-        let own = service.own_name(model)?;
-        Some((Arc::clone(&service.provider), String::from(&*own)))
     }
 
-    fn own_of(&self, model: ModelId, provider: usize) -> Option<String> {
-        let snapshot = self.fleet.snapshot();
-        let backend = snapshot
-            .iter()
-            .find(|backend| backend.provider.index == provider && backend.has(model))?;
-        backend.own_name(model).map(|own| String::from(&*own))
+    /// The service that serves a plan's first step, and its own name for the model; `None` if Ollama servers do.
+    pub(super) fn service_of(&self, plan: &Plan) -> Option<(Arc<Provider>, Arc<str>)> {
+        let service = self.router.service(plan)?;
+        let provider = self.fleet.providers().nth(service.provider)?;
+        Some((Arc::clone(provider), service.own))
+    }
+
+    /// Positions of the providers that no step of the plan names.
+    pub(super) fn unplanned_providers(&self, plan: &Plan) -> Vec<usize> {
+        if plan.steps.iter().any(|step| step.providers.is_empty()) {
+            return Vec::new();
+        }
+        let planned = |index: &usize| plan.steps.iter().any(|step| step.providers.contains(index));
+        (0..self.upstreams.len())
+            .filter(|index| !planned(index))
+            .collect()
+    }
+
+    /// What the client is told when there is no plan. A key that may not use a model by that name is not told whether
+    /// it is there.
+    pub(super) fn unplanned(
+        &self,
+        why: &NoPlan,
+        operation: Operation,
+        name: &str,
+        key: Option<&ClientKey>,
+    ) -> Failure {
+        let model = || name.to_owned();
+        match (why, key) {
+            (NoPlan::Unknown | NoPlan::Forbidden, Some(key)) if !key.may_use([name]) => {
+                self.refused(key, &access::Refusal::Model { model: model() })
+            }
+            (NoPlan::Forbidden, Some(key)) => {
+                self.refused(key, &access::Refusal::Provider { model: model() })
+            }
+            (NoPlan::Unknown | NoPlan::Exhausted | NoPlan::Forbidden, _) => {
+                not_found(operation, name)
+            }
+            (
+                NoPlan::NoSuchProvider { .. }
+                | NoPlan::Contradiction
+                | NoPlan::Ambiguous { .. }
+                | NoPlan::NoApproach { .. },
+                _,
+            ) => Failure::bad_request(why.to_string()),
+        }
+    }
+}
+
+/// For a model, within what the client's key may use.
+pub(super) fn asking<'a>(name: &'a str, key: Option<&'a ClientKey>) -> Ask<'a> {
+    let key = key.filter(|key| !(key.any_model() && key.any_provider()));
+    Ask {
+        permission: key.map(|key| key as &dyn Permission),
+        ..Ask::of(name)
+    }
+}
+
+/// 404, in the words of Ollama.
+pub(super) fn not_found(operation: Operation, name: &str) -> Failure {
+    Failure {
+        api_code: Some("model_not_found"),
+        ..Failure::new(
+            404,
+            "model_not_found",
+            ollama::model_not_found(operation, name),
+        )
+    }
+}
+
+/// `X-Provider`.
+///
+/// # Errors
+/// 400 if it is no text.
+pub(super) fn provider_header(session: &Session) -> Result<Option<String>, Failure> {
+    let Some(value) = session.req_header().headers.get("x-provider") else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(_) => Err(Failure::bad_request("X-Provider is not a provider's name")),
     }
 }

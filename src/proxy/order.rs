@@ -31,13 +31,13 @@ use crate::wire::json::Span;
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     /// As the client wrote it.
-    pub(super) asked: String,
+    pub(super) asked: Arc<str>,
     /// The same without its tag, if it has one.
-    pub(super) untagged: Option<String>,
+    pub(super) untagged: Option<Arc<str>>,
     /// Where it stands in the body.
     pub(super) span: Option<Span>,
     pub(super) model: Option<ModelId>,
-    /// The provider's own name, where a prefix gave it.
+    /// The name that goes to a backend that has none of its own for the model, where that is not what the client wrote.
     pub(super) own: Option<Arc<str>>,
     pub(super) tools: bool,
     /// Text is to be continued rather than answered.
@@ -221,15 +221,13 @@ impl Gateway {
 
     /// The provider's own name for the wanted model.
     pub(super) fn own_name<'a>(&self, ask: &'a Ask, backend: &Backend) -> Cow<'a, str> {
-        if let Some(own) = &ask.own {
-            return Cow::Borrowed(own);
-        }
+        let given = || Cow::Borrowed(ask.own.as_deref().unwrap_or(ask.name()));
         if backend.provider.settings.kind.is_fleet() && self.plain_names {
-            return Cow::Borrowed(ask.name());
+            return given();
         }
         match ask.model.and_then(|model| backend.own_name(model)) {
             Some(own) => Cow::Owned(String::from(&*own)),
-            None => Cow::Borrowed(ask.name()),
+            None => given(),
         }
     }
 

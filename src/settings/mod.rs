@@ -24,7 +24,9 @@ pub use self::provider::{
 };
 pub use self::queue::{Queue, WhenUnhealthy};
 pub use self::retry::{Fallback, Retry};
-pub use self::routing::{Fidelity, ReasoningField, Routing};
+pub use self::routing::{
+    Fidelity, Matching, ModelRouting, ReasoningField, Routing, Rule, Strategy,
+};
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, Server};
 pub use self::timeouts::Timeouts;
 pub use self::usage::Usage;

@@ -33,7 +33,14 @@ pub struct Provider {
     pub selector: SelectorKind,
     /// Default [`Placement::WarmOrWait`] for a fleet, [`Placement::Off`] for a cloud service.
     pub placement: Placement,
+    /// For the strategy and the selector `weighted`.
     pub weight: u32,
+    /// For the strategy `failover`: the lowest goes first; those without go after all that have one, as in the file.
+    pub priority: Option<u32>,
+    /// Used only where no other provider can serve a request (default false).
+    pub fallback_only: bool,
+    /// Whether it is an OptiLLM server, which runs the approaches that requests name (default false).
+    pub approaches: bool,
     /// Relative price of a request, for the `cost` selector (default 1.0).
     pub cost: f64,
     /// Bytes of GPU memory per backend, where the operator states it; otherwise learned.
@@ -106,6 +113,9 @@ impl Provider {
             selector: SelectorKind::LeastInFlight,
             placement: Placement::WarmOrWait,
             weight: 1,
+            priority: None,
+            fallback_only: false,
+            approaches: false,
             cost: 1.0,
             vram: None,
             pool: Pool::default(),

@@ -34,6 +34,7 @@ fn links_lead_somewhere() {
         "docs/benchmarks.md",
         "docs/clients.md",
         "docs/keys.md",
+        "docs/routing.md",
     ] {
         let page = std::fs::read_to_string(repository(name)).unwrap();
         let folder = repository(name).parent().unwrap().to_owned();

@@ -39,6 +39,12 @@ fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>
                     found.insert(path, None);
                     continue;
                 }
+                if path == "routing.models" && value.is_mapping() {
+                    for (_, value) in value.as_mapping().unwrap() {
+                        keys("routing.models.<name>", value, found);
+                    }
+                    continue;
+                }
                 if !value.is_mapping() && path != "providers" {
                     let text = serde_yaml::to_string(value).unwrap();
                     let scalar = (!value.is_sequence()).then(|| text.trim_end().to_owned());

@@ -1,7 +1,7 @@
 //! Providers of every kind: the shipped examples, defaults, credentials from file and environment.
 
 use super::*;
-use crate::settings::{ChatApi, Placement, ProviderKind, SamplingFields};
+use crate::settings::{ChatApi, Placement, ProviderKind, SamplingFields, Strategy};
 
 const EXAMPLES: &str = include_str!("../../../conf/providers.yaml");
 
@@ -444,6 +444,16 @@ monitoring: { log_level: INFO, track_latency: true, track_errors: false }
         )
     };
     assert_eq!((watched(0), watched(3)), ((30, 5), (5, 1)));
+    assert_eq!(loaded.settings.routing.strategy, Strategy::Failover);
+    let fallback_only = loaded
+        .settings
+        .providers
+        .iter()
+        .map(|one| one.fallback_only);
+    assert_eq!(
+        fallback_only.collect::<Vec<_>>(),
+        [false, true, false, false]
+    );
     let mut warnings: Vec<_> = loaded
         .warnings
         .iter()
@@ -454,8 +464,6 @@ monitoring: { log_level: INFO, track_latency: true, track_errors: false }
         warnings,
         [
             (Some(13), "providers[1].weight"),
-            (Some(14), "providers[1].fallback_only"),
-            (Some(24), "routing.strategy"),
             (Some(28), "monitoring.track_errors"),
         ]
     );

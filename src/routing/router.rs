@@ -1,0 +1,528 @@
+//! Makes plans: finds who is meant by a name, leaves out who cannot or may not, and orders the rest.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::ask::{Ask, NoPlan};
+use super::candidate::Candidate;
+use super::changes::Changes;
+use super::explain::{ExplainedStep, Explanation, Trace, Verdict};
+use super::filter::Filter;
+use super::memory::Memory;
+use super::plan::{Plan, Step, StepModel};
+use super::resolve::{By, Resolution, Resolver};
+use super::rules::{self, Rule};
+use super::steps::{self, Steps};
+use super::strategy::{self, Groups, Situation};
+use super::view::View;
+use crate::facts::Facts;
+use crate::ids::ModelId;
+use crate::settings::{Settings, Strategy};
+
+/// Counters for turns; models share one if their numbers meet.
+const COUNTERS: usize = 64;
+
+/// Why there is no router for a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    #[error("routing.models_filter {}: {cause}", path.display())]
+    Filter { path: PathBuf, cause: String },
+    #[error("routing.rules: {0}")]
+    Rule(#[from] regex::Error),
+}
+
+/// A service that serves a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Position in the configuration.
+    pub provider: usize,
+    /// Its own name for the model.
+    pub own: Arc<str>,
+}
+
+/// The planner.
+pub struct Router {
+    settings: Arc<Settings>,
+    facts: Arc<Facts>,
+    view: Arc<dyn View>,
+    rules: Vec<Rule>,
+    filter: Filter,
+    changes: Arc<Changes>,
+    memory: Memory,
+    turns: Vec<AtomicU64>,
+    /// One Ollama fleet and nothing to decide: a name that is listed is looked up as it is.
+    plain: bool,
+}
+
+impl Router {
+    /// `changes` is told of the fleet's events.
+    ///
+    /// # Errors
+    /// If the filter's file cannot be read, or a rule's expression makes no sense.
+    pub fn new(
+        settings: Arc<Settings>,
+        facts: Arc<Facts>,
+        view: Arc<dyn View>,
+        changes: Arc<Changes>,
+    ) -> Result<Router, RouterError> {
+        let routing = &settings.routing;
+        let filter = match &routing.models_filter {
+            None => Filter::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| RouterError::Filter {
+                    path: path.clone(),
+                    cause: error.to_string(),
+                })?;
+                Filter::new(&text)
+            }
+        };
+        let rules = rules::of(routing)?;
+        let plain = matches!(&*settings.providers, [one] if one.kind.is_fleet() && one.model_map.is_empty())
+            && routing.aliases.is_empty()
+            && routing.rules.is_empty()
+            && routing.models.is_empty()
+            && filter.is_empty();
+        // Not all gateways are to begin with the same provider.
+        let turn = |_| AtomicU64::new(rand::random());
+        Ok(Router {
+            rules,
+            filter,
+            plain,
+            memory: Memory::default(),
+            turns: (0..COUNTERS).map(turn).collect(),
+            settings,
+            facts,
+            view,
+            changes,
+        })
+    }
+
+    /// Where the request may go.
+    ///
+    /// # Errors
+    /// Why it can go nowhere.
+    pub fn plan(&self, ask: &Ask<'_>, now: Instant) -> Result<Plan, NoPlan> {
+        if self.plain
+            && ask.is_plain()
+            && let Some(model) = self.view.lookup(ask.model)
+        {
+            return Ok(Plan {
+                steps: vec![Step {
+                    model: StepModel::Listed(model),
+                    providers: Vec::new(),
+                    reserve: false,
+                    max_wait: None,
+                }],
+                model: Some(model),
+            });
+        }
+        self.made(ask, now, &mut Trace::default())
+    }
+
+    /// Whether clients are told of a model that goes by these names at a provider.
+    pub fn shows(&self, provider: &str, names: &[&str]) -> bool {
+        self.filter.admits(provider, names)
+    }
+
+    /// The service that serves a plan's first step; `None` if Ollama servers do.
+    pub fn service(&self, plan: &Plan) -> Option<Service> {
+        let step = plan.steps.first()?;
+        let is_fleet = |provider: usize| self.settings.providers[provider].kind.is_fleet();
+        if step.providers.iter().any(|provider| is_fleet(*provider)) {
+            return None;
+        }
+        let id = match &step.model {
+            StepModel::Named(own) => {
+                return Some(Service {
+                    provider: *step.providers.first()?,
+                    own: Arc::clone(own),
+                });
+            }
+            StepModel::Listed(id) | StepModel::ListedAs(id, _) => *id,
+        };
+        let having = self.view.having(id);
+        if step.providers.is_empty() && having.iter().any(|one| is_fleet(one.provider)) {
+            return None;
+        }
+        let meant = |provider: usize| match step.providers.first() {
+            Some(first) => *first == provider,
+            None => true,
+        };
+        let found = having.into_iter().find(|one| meant(one.provider))?;
+        Some(Service {
+            provider: found.provider,
+            own: found.own?,
+        })
+    }
+
+    /// The plan with its reasons.
+    pub fn explain(&self, ask: &Ask<'_>, now: Instant) -> Explanation {
+        let mut trace = Trace::on();
+        let plan = self.made(ask, now, &mut trace);
+        let strategy = self.strategy_of(ask);
+        let (decided_by, out) = trace.taken();
+        let steps = plan.as_ref().map_or(&[][..], |plan| &plan.steps);
+        let model = plan.as_ref().ok().and_then(|plan| plan.model);
+        let standings = self.view.standings(model, now);
+        let all = self.view.standings(None, now);
+        let having = model.map_or_else(Vec::new, |model| self.view.having(model));
+        let serves = |step: &Step, provider: usize| match step.providers.is_empty() {
+            true => having.iter().any(|one| one.provider == provider),
+            false => step.providers.contains(&provider),
+        };
+        let providers = self.settings.providers.iter().enumerate();
+        let verdicts = providers.map(|(index, provider)| {
+            let step = steps.iter().position(|step| serves(step, index));
+            let standing = match step {
+                Some(_) if having.iter().any(|one| one.provider == index) => standings[index],
+                _ => all[index],
+            };
+            let available = self.view.available(index, now);
+            let said = out.iter().filter(|(about, _)| *about == index);
+            let mut why: Vec<String> = said.map(|(_, why)| why.clone()).collect();
+            if step.is_none() && why.is_empty() {
+                why.push("it does not have the model".to_owned());
+            }
+            if self.view.is_settling(index) {
+                why.push("it has not answered its first probe".to_owned());
+            } else if !standing.healthy {
+                why.push("no healthy backend".to_owned());
+            }
+            if !available {
+                why.push("it is out for a while: its breaker is open, or it cools down".to_owned());
+            }
+            Verdict {
+                provider: provider.name.to_string(),
+                kind: provider.kind.name(),
+                step: step.map(|step| step + 1),
+                healthy: standing.healthy,
+                available,
+                in_flight: standing.in_flight,
+                slots: standing.slots,
+                why,
+            }
+        });
+        Explanation {
+            model: ask.model.to_owned(),
+            providers: verdicts.collect(),
+            steps: steps
+                .iter()
+                .map(|step| self.explained(step, &serves))
+                .collect(),
+            error: plan.as_ref().err().map(NoPlan::to_string),
+            decided_by,
+            strategy: strategy.name(),
+        }
+    }
+
+    fn explained(&self, step: &Step, serves: &dyn Fn(&Step, usize) -> bool) -> ExplainedStep {
+        let name = |index: usize| self.settings.providers[index].name.to_string();
+        let providers = match step.providers.is_empty() {
+            true => (0..self.settings.providers.len())
+                .filter(|index| serves(step, *index))
+                .map(name)
+                .collect(),
+            false => step.providers.iter().map(|index| name(*index)).collect(),
+        };
+        let having = |id: ModelId| self.view.having(id).into_iter();
+        let model = match &step.model {
+            StepModel::Named(own) | StepModel::ListedAs(_, own) => own.to_string(),
+            StepModel::Listed(id) => having(*id)
+                .filter(|one| step.providers.is_empty() || step.providers.contains(&one.provider))
+                .find_map(|one| one.own)
+                .map_or_else(String::new, |own| own.to_string()),
+        };
+        ExplainedStep {
+            model,
+            providers,
+            reserve: step.reserve,
+            max_wait_seconds: step.max_wait.map(|wait| wait.as_secs_f64()),
+        }
+    }
+
+    fn strategy_of(&self, ask: &Ask<'_>) -> Strategy {
+        let found = self.resolution(ask, &mut Trace::default());
+        self.chosen(ask, found.ok().as_deref())
+    }
+
+    fn chosen(&self, ask: &Ask<'_>, found: Option<&Resolution>) -> Strategy {
+        let of_model = found.and_then(|found| found.settings.as_ref()?.strategy);
+        ask.strategy
+            .or(of_model)
+            .unwrap_or(self.settings.routing.strategy)
+    }
+
+    fn made(&self, ask: &Ask<'_>, now: Instant, trace: &mut Trace) -> Result<Plan, NoPlan> {
+        let found = self.resolution(ask, trace)?;
+        let strategy = self.chosen(ask, Some(&found));
+        let mut tiers = self.tiers(ask, &found, strategy, trace)?;
+        if tiers.iter().all(Vec::is_empty) {
+            return Err(NoPlan::Unknown);
+        }
+        self.permitted(ask, &mut tiers, trace)?;
+        self.able(ask, &mut tiers, trace);
+        let groups = self.ordered(ask, tiers, strategy, now);
+        let mut steps = Steps::default();
+        let (groups, reserve): (Groups<'_>, Groups<'_>) = match found.by {
+            By::Prefix => (groups, Vec::new()),
+            _ => self.split(groups, |one| {
+                !self.settings.providers[one.provider].fallback_only
+            }),
+        };
+        let (able, unable) = self.split(groups, |one| self.view.available(one.provider, now));
+        let (able_reserve, unable_reserve) =
+            self.split(reserve, |one| self.view.available(one.provider, now));
+        let overflows = self.overflow(&found, trace);
+        steps.add(&able, false, None);
+        steps.add(&able_reserve, true, None);
+        for (overflow, max_wait) in &overflows {
+            let mut tiers = [overflow.tiers[0].iter().collect(), Vec::new()];
+            if self.permitted(ask, &mut tiers, trace).is_ok() {
+                let [first, _] = tiers;
+                steps.add(&vec![first], true, *max_wait);
+            }
+        }
+        steps.add(&unable, true, None);
+        steps.add(&unable_reserve, true, None);
+        let whole = found.whole.map(|model| (model, found.tiers[0].len()));
+        steps.plan(whole).ok_or(NoPlan::Unknown)
+    }
+
+    /// What the name means; remembered unless it is to be explained.
+    fn resolution(&self, ask: &Ask<'_>, trace: &mut Trace) -> Result<Arc<Resolution>, NoPlan> {
+        let changes = self.changes.count();
+        let header = ask.provider.unwrap_or_default();
+        let remembers = ask.approach.is_none() && !trace.is_on();
+        if remembers && let Some(found) = self.memory.get(changes, header, ask.model) {
+            return Ok(found);
+        }
+        let resolver = Resolver {
+            settings: &self.settings,
+            view: &*self.view,
+            facts: &self.facts,
+            rules: &self.rules,
+            filter: &self.filter,
+        };
+        let preferred = ask.provider.map(|name| resolver.called(name));
+        if preferred.as_ref().is_some_and(Vec::is_empty) {
+            let providers = self.settings.providers.iter();
+            let names = providers.map(|one| Arc::clone(&one.name)).collect();
+            return Err(NoPlan::NoSuchProvider { names });
+        }
+        let preferred = preferred.as_deref();
+        let found = match ask.approach {
+            Some(approach) => {
+                resolver.approached(ask.model, ask.model, approach, preferred, trace)?
+            }
+            None => resolver.resolve(ask.model, preferred, trace)?,
+        };
+        let found = Arc::new(found);
+        if remembers {
+            self.memory.keep(changes, header, ask.model, &found);
+        }
+        Ok(found)
+    }
+
+    /// Who takes part under the strategy, those that are meant first.
+    fn tiers<'f>(
+        &self,
+        ask: &Ask<'_>,
+        found: &'f Resolution,
+        strategy: Strategy,
+        trace: &mut Trace,
+    ) -> Result<[Vec<&'f Candidate>; 2], NoPlan> {
+        let [first, others] = &found.tiers;
+        let mut first: Vec<_> = first.iter().collect();
+        let mut others: Vec<_> = others.iter().collect();
+        if found.by == By::BundledRule && strategy::spreads(strategy) {
+            trace.decided(|| format!("the strategy {}, among all that list it", strategy.name()));
+            first.append(&mut others);
+            first.sort_by_key(|one| one.provider);
+        }
+        let listed = matches!(found.by, By::BundledRule | By::List);
+        if listed && strategy::asks_the_silent(strategy) {
+            let known: Vec<_> = first.iter().map(|one| one.provider).collect();
+            let silent = found.silent.iter();
+            first.extend(silent.filter(|one| !known.contains(&one.provider)));
+            first.sort_by_key(|one| one.provider);
+        }
+        if strategy == Strategy::Manual {
+            let may = |one: &&Candidate| {
+                let name = &self.settings.providers[one.provider].name;
+                ask.permission.is_none_or(|key| key.may_ask(name))
+            };
+            if found.by == By::List && first.iter().filter(|one| may(one)).count() > 1 {
+                let name = |one: &&Candidate| self.settings.providers[one.provider].name.clone();
+                return Err(NoPlan::Ambiguous {
+                    names: first.iter().map(name).collect(),
+                });
+            }
+            for one in others.drain(..) {
+                trace.out(one.provider, || {
+                    "the strategy is manual, and another is named".to_owned()
+                });
+            }
+        }
+        Ok([first, others])
+    }
+
+    /// Leaves out what the client's key may not use, and what has failed already.
+    fn permitted(
+        &self,
+        ask: &Ask<'_>,
+        tiers: &mut [Vec<&Candidate>; 2],
+        trace: &mut Trace,
+    ) -> Result<(), NoPlan> {
+        if ask.permission.is_none() && ask.without.is_empty() {
+            return Ok(());
+        }
+        let may = |one: &&Candidate| {
+            let Some(key) = ask.permission else {
+                return true;
+            };
+            let provider = &self.settings.providers[one.provider].name;
+            let full = one.names.iter().map(|own| format!("{provider}/{own}"));
+            let full: Vec<String> = full.collect();
+            let names = one.names.iter().chain(&full).map(String::as_str);
+            let names: Vec<&str> = names.chain([ask.model]).collect();
+            key.may_ask(provider) && key.may_use(&names)
+        };
+        let mut forbidden = true;
+        for tier in tiers.iter_mut() {
+            tier.retain(|one| {
+                let may = may(one);
+                forbidden &= !may;
+                let failed = ask.without.contains(&one.provider);
+                if !may {
+                    trace.out(one.provider, || "the key may not use it".to_owned());
+                }
+                if failed {
+                    trace.out(one.provider, || "it has failed this request".to_owned());
+                }
+                may && !failed
+            });
+        }
+        match tiers.iter().all(Vec::is_empty) {
+            true if forbidden => Err(NoPlan::Forbidden),
+            true => Err(NoPlan::Exhausted),
+            false => Ok(()),
+        }
+    }
+
+    /// Leaves out those whose model cannot do what is needed, unless none can.
+    fn able(&self, ask: &Ask<'_>, tiers: &mut [Vec<&Candidate>; 2], trace: &mut Trace) {
+        if tiers.iter().map(Vec::len).sum::<usize>() < 2 {
+            return;
+        }
+        let lacks = |one: &Candidate| one.lacks(&ask.needs, &self.settings.providers[one.provider]);
+        let mut all = tiers.iter().flatten();
+        if all.all(|one| lacks(one).is_some()) {
+            return;
+        }
+        for tier in tiers {
+            tier.retain(|one| match lacks(one) {
+                None => true,
+                Some(why) => {
+                    trace.out(one.provider, || why.to_owned());
+                    false
+                }
+            });
+        }
+    }
+
+    fn ordered<'f>(
+        &self,
+        ask: &Ask<'_>,
+        tiers: [Vec<&'f Candidate>; 2],
+        strategy: Strategy,
+        now: Instant,
+    ) -> Groups<'f> {
+        let several = tiers.iter().map(Vec::len).sum::<usize>() > 1;
+        let looks = several && strategy::looks(strategy);
+        let id = tiers.iter().flatten().find_map(|one| steps::id(&one.model));
+        let standings = match looks {
+            true => self.standings(&tiers, id, now),
+            false => Vec::new(),
+        };
+        let turn = match looks {
+            true => {
+                let counter = id.map_or(0, |id| id.0 as usize) % COUNTERS;
+                self.turns[counter].fetch_add(1, Ordering::Relaxed)
+            }
+            false => 0,
+        };
+        let situation = Situation {
+            providers: &self.settings.providers,
+            standings: &standings,
+            turn,
+            tokens: ask.needs.tokens,
+        };
+        let tiers = tiers.into_iter().filter(|tier| !tier.is_empty());
+        tiers
+            .flat_map(|tier| strategy::arrange(strategy, tier, &situation))
+            .collect()
+    }
+
+    /// By provider; of one that does not list the model, over all of its backends.
+    fn standings(
+        &self,
+        tiers: &[Vec<&Candidate>; 2],
+        id: Option<ModelId>,
+        now: Instant,
+    ) -> Vec<super::Standing> {
+        let mut standings = self.view.standings(id, now);
+        let mut others = tiers.iter().flatten();
+        if others.any(|one| steps::id(&one.model) != id) {
+            let all = self.view.standings(None, now);
+            for one in tiers.iter().flatten() {
+                if steps::id(&one.model) != id {
+                    standings[one.provider] = all[one.provider];
+                }
+            }
+        }
+        standings
+    }
+
+    fn split<'f>(
+        &self,
+        groups: Groups<'f>,
+        is_first: impl Fn(&Candidate) -> bool,
+    ) -> (Groups<'f>, Groups<'f>) {
+        let mut first = Vec::new();
+        let mut rest = Vec::new();
+        for group in groups {
+            let (some, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| is_first(one));
+            first.extend(Some(some).filter(|some| !some.is_empty()));
+            rest.extend(Some(others).filter(|others| !others.is_empty()));
+        }
+        (first, rest)
+    }
+
+    /// The same model elsewhere, and how long to wait for it here.
+    fn overflow(
+        &self,
+        found: &Resolution,
+        trace: &mut Trace,
+    ) -> Vec<(Arc<Resolution>, Option<Duration>)> {
+        let Some(settings) = &found.settings else {
+            return Vec::new();
+        };
+        let mut found_there = Vec::new();
+        for name in &settings.overflow {
+            let there = Ask {
+                model: name,
+                ..Ask::default()
+            };
+            match self.resolution(&there, &mut Trace::default()) {
+                Ok(resolution) => {
+                    trace.decided(|| format!("overflow: {name}"));
+                    found_there.push((resolution, settings.max_wait));
+                }
+                Err(_) => trace.decided(|| format!("overflow: nobody has {name}")),
+            }
+        }
+        found_there
+    }
+}

@@ -1,0 +1,160 @@
+//! What the planner sees of the fleet: names, who has a model, and how busy each provider is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::fleet::Fleet;
+use crate::ids::ModelId;
+
+/// How one provider is doing, over its backends that have a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Whether any of them is healthy.
+    pub healthy: bool,
+    /// Requests in flight on the healthy ones.
+    pub in_flight: u32,
+    /// Requests that those may serve at once.
+    pub slots: u32,
+    /// Of the quickest: response time in microseconds (peak EWMA) × (requests in flight + 1). 0 if nothing was measured.
+    pub response: f64,
+}
+
+impl Standing {
+    /// Of a provider without a backend.
+    pub const ABSENT: Standing = Standing {
+        healthy: false,
+        in_flight: 0,
+        slots: 0,
+        response: 0.0,
+    };
+
+    /// Used share of the slots.
+    pub fn load(&self) -> f64 {
+        f64::from(self.in_flight) / f64::from(self.slots.max(1))
+    }
+
+    fn add(&mut self, in_flight: u32, slots: u32, micros: f64) {
+        let response = micros * (f64::from(in_flight) + 1.0);
+        let quicker = response > 0.0 && (self.response == 0.0 || response < self.response);
+        if quicker {
+            self.response = response;
+        }
+        self.healthy = true;
+        self.in_flight += in_flight;
+        self.slots += slots;
+    }
+}
+
+/// A provider that has a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Having {
+    /// Its position in the configuration.
+    pub provider: usize,
+    /// Its own name for the model, where that is known.
+    pub own: Option<Arc<str>>,
+}
+
+/// The fleet, or what a test puts in its place. Providers are positions in the configuration.
+pub trait View: Send + Sync {
+    /// The model of that name in any spelling, if a backend has ever listed it.
+    fn lookup(&self, name: &str) -> Option<ModelId>;
+
+    /// Those that have the model, in the order of the configuration.
+    fn having(&self, model: ModelId) -> Vec<Having>;
+
+    /// Whether it is a service that answers, but tells of no models but those of the configuration.
+    fn tells_no_models(&self, provider: usize) -> bool;
+
+    /// Whether the provider's first probes have not ended, so that its models are about to come to light.
+    fn is_settling(&self, provider: usize) -> bool;
+
+    /// Of every provider, over its backends that have the model, or all of them.
+    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<Standing>;
+
+    /// Whether it takes requests now: its breaker is closed, and it is not cooling down.
+    fn available(&self, provider: usize, now: Instant) -> bool;
+}
+
+impl View for Fleet {
+    fn lookup(&self, name: &str) -> Option<ModelId> {
+        self.models().lookup(name)
+    }
+
+    fn having(&self, model: ModelId) -> Vec<Having> {
+        let mut having: Vec<Having> = Vec::new();
+        // By provider.
+        for backend in self.snapshot().iter().filter(|backend| backend.has(model)) {
+            let provider = backend.provider.index;
+            let own = || match backend.provider.settings.kind.is_fleet() {
+                true => backend
+                    .inventory()
+                    .model(model)
+                    .map(|entry| entry.name.as_str().into()),
+                false => backend.own_name(model),
+            };
+            if having.last().is_none_or(|last| last.provider != provider) {
+                let own = own();
+                having.push(Having { provider, own });
+            }
+        }
+        having
+    }
+
+    fn tells_no_models(&self, provider: usize) -> bool {
+        let snapshot = self.snapshot();
+        let mut mine = snapshot
+            .iter()
+            .filter(|backend| backend.provider.index == provider);
+        mine.next().is_some_and(|first| {
+            let settings = &first.provider.settings;
+            let stated = settings.models.is_empty() && settings.azure.deployments.is_empty();
+            let silent = |backend: &Arc<crate::fleet::Backend>| {
+                let inventory = backend.inventory();
+                let mut offers = inventory.offers().iter();
+                backend.was_probed()
+                    && offers.all(|offer| settings.model_map.contains_key(&offer.name))
+            };
+            stated && !settings.kind.is_fleet() && silent(first) && mine.all(silent)
+        })
+    }
+
+    fn is_settling(&self, provider: usize) -> bool {
+        self.is_provider_settling(provider)
+    }
+
+    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<Standing> {
+        let mut standings = vec![Standing::ABSENT; self.providers().count()];
+        let snapshot = self.snapshot();
+        let able = snapshot
+            .iter()
+            .filter(|backend| backend.healthy() && model.is_none_or(|model| backend.has(model)));
+        for backend in able {
+            let micros = backend.load(0, now).latency_us;
+            standings[backend.provider.index].add(backend.in_flight(), backend.slots, micros);
+        }
+        standings
+    }
+
+    fn available(&self, _: usize, _: Instant) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quickest_backend_speaks_for_its_provider() {
+        let mut standing = Standing::ABSENT;
+        assert_eq!(standing.load(), 0.0);
+        standing.add(1, 2, 0.0);
+        assert_eq!((standing.healthy, standing.response), (true, 0.0));
+        standing.add(2, 2, 100.0);
+        assert_eq!(standing.response, 300.0);
+        standing.add(0, 4, 200.0);
+        assert_eq!(standing.response, 200.0);
+        assert_eq!((standing.in_flight, standing.slots), (3, 8));
+        assert_eq!(standing.load(), 0.375);
+    }
+}
