@@ -11,7 +11,7 @@ use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
 use crate::fleet::{Backend, Fleet, Provider, Recent};
-use crate::settings::ProviderKind;
+use crate::settings::{ProviderKind, Strategy};
 
 /// Further names of kinds, and services that are known by their name though they have no kind of their own: a client
 /// that asks for one of these asks for a provider that could be there.
@@ -113,7 +113,11 @@ pub(super) fn all(from: &Introspection) -> Page {
     #[derive(Serialize)]
     struct Listing {
         providers: ByName<Summary>,
+        routing_strategy: &'static str,
+        fallback_strategy: &'static str,
+        load_balancing_enabled: bool,
     }
+    let routing = &from.settings.routing;
     let providers = from.fleet.providers();
     let summaries = providers.map(|provider| {
         let name = provider.name.to_string();
@@ -121,6 +125,9 @@ pub(super) fn all(from: &Introspection) -> Page {
     });
     let listing = Listing {
         providers: ByName(summaries.collect()),
+        routing_strategy: routing.strategy.name(),
+        fallback_strategy: routing.fallback.name(),
+        load_balancing_enabled: !matches!(routing.strategy, Strategy::Failover | Strategy::Manual),
     };
     Page::json(200, &listing)
 }

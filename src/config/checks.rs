@@ -114,11 +114,12 @@ fn check_shared<'a>(
             Some(other) if other == index => {
                 at.problem("backends", format!("{name} is listed twice; remove one"));
             }
-            Some(_) => {
+            // Two keys of one service are two providers at one address.
+            Some(_) if provider.kind.is_fleet() => {
                 let what = format!("{name} is in another provider too, and gets the slots of both");
                 at.warning("backends", what);
             }
-            None => {}
+            _ => {}
         }
     }
 }

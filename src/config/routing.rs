@@ -13,7 +13,7 @@ use super::reader::Section;
 use super::retry::Retry;
 use super::route::Route;
 use super::scalar::{Choice, Whole};
-use crate::settings::{self, Fallback, Fidelity, ReasoningField};
+use crate::settings::{self, Fallback, Fidelity, ReasoningField, Strategy};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -63,6 +63,9 @@ impl Routing {
 
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Routing {
         let mut default = settings::Routing::default();
+        if at.reader.is_optillm() {
+            default.strategy = Strategy::Weighted;
+        }
         self.route.used(&mut at, &mut default);
         let models_file = at.stated("models_file", self.models_file);
         if let Some(path) = &models_file

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use serde_yaml::Value;
 
 use super::*;
-use crate::settings::{HealthStatus, ModelNames, PortRange, Provider, Queue, Server, Timeouts};
+use crate::settings::{
+    HealthStatus, ModelNames, PortRange, Provider, Queue, Server, Strategy, Timeouts,
+};
 
 const DOCUMENTED: &str = include_str!("../../conf/remuda.yaml");
 const ONE: &str = "providers: [ { name: gpus, backends: [ gpu1 ] } ]\n";
@@ -288,6 +290,7 @@ fn a_file_of_optillm_s_plugin_has_its_defaults() {
         assert_eq!(settings.server.health_status, HealthStatus::Ok);
         assert_eq!(settings.timeouts.first_byte, Duration::from_secs(30));
         assert_eq!(settings.queue.max_concurrent, 100);
+        assert_eq!(settings.routing.strategy, Strategy::Weighted);
         let settings = read(name, ONE, &[("OPTILLM_PORT", "8001")]);
         assert_eq!(settings.server.listen.port(), 8001);
         let stated =
@@ -440,7 +443,7 @@ queue: 5
             "remuda.yaml:12: server.admin: is the address of server.listen, 0.0.0.0:11434; choose another \
              port, or off",
             "remuda.yaml:13: queue: expected a mapping with the keys max_concurrent, size, timeout, ageing, \
-             when_unhealthy, priorities",
+             aged_share, when_unhealthy, priorities",
         ]
     );
 }

@@ -6,7 +6,10 @@
     reason = "tests state their expectations with unwrap"
 )]
 
+mod migration;
+mod multi_provider_proxy;
 mod ollama_cloud_proxy;
+mod optillm_proxy;
 mod port_range_balancer;
 #[path = "../gateway/support/mod.rs"]
 mod support;

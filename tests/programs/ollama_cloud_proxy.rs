@@ -122,6 +122,12 @@ async fn every_key_makes_its_provider_from_a_variable_or_a_file() {
 }
 
 #[tokio::test]
+async fn its_page_says_what_works() {
+    let proxy = Proxy::start().await;
+    crate::migration::ask_all("ollama-cloud-proxy", &proxy.gateway).await;
+}
+
+#[tokio::test]
 async fn a_model_has_an_alias_a_prefix_and_an_id() {
     let proxy = Proxy::start().await;
     for (name, provider) in [
@@ -365,4 +371,35 @@ async fn streams_are_ollamas_own() {
     let said = answer(&proxy.gateway, "/api/chat", &body).await;
     let call = &said["message"]["tool_calls"][0]["function"];
     assert_eq!(call["name"], "get_weather", "{said}");
+}
+
+#[tokio::test]
+async fn usage_is_told_by_the_tag_of_the_request() {
+    let proxy = Proxy::start().await;
+    let ask = async |model: &str, fields: &[(&str, &str)]| {
+        let body = chat(model, "say ahoy", r#","stream":false"#);
+        let gateway = proxy.gateway.address;
+        let reply = request(gateway, "POST", "/api/chat", fields, body.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+    };
+    ask("claude-sonnet", &[("X-Proxy-Tag", "paperless")]).await;
+    // The original passed the tag on as a part of the name.
+    ask("claude-sonnet@webui", &[]).await;
+    ask("chatgpt@webui", &[("X-Proxy-Tag", "paperless")]).await;
+    ask("chatgpt", &[]).await;
+    let tags = eventually("four requests in the accounts", || async {
+        let usage = get(proxy.gateway.admin, "/api/usage/tags").await.json();
+        match usage["total"]["requests"] == 4 {
+            true => Ok(usage["tags"].clone()),
+            false => Err(usage),
+        }
+    })
+    .await;
+    let requests = |tag: &str| {
+        let rows = tags.as_array().unwrap();
+        let row = rows.iter().find(|row| row["tag"] == tag);
+        row.unwrap_or_else(|| panic!("{tag}: {tags}"))["requests"].clone()
+    };
+    assert_eq!(requests("paperless"), 2, "the header goes before the name");
+    assert_eq!(requests("webui"), 1);
 }

@@ -113,6 +113,14 @@ async fn the_environment_alone_makes_a_gateway() {
 }
 
 #[tokio::test]
+async fn its_page_says_what_works() {
+    let (start, _sim) = servers_in_a_range(&["--loaded", "llama3.2"]);
+    let gateway = by_environment(start, &[]);
+    gateway.healthy(2).await;
+    crate::migration::ask_all("port-range-balancer", &gateway).await;
+}
+
+#[tokio::test]
 async fn nobody_is_healthy_and_health_is_200_all_the_same() {
     let start = free_range(6);
     let gateway = by_environment(start, &[("QUEUE_TIMEOUT_SECONDS", "0.3")]);

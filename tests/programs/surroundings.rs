@@ -16,13 +16,17 @@ pub(crate) struct Surroundings {
 }
 
 impl Surroundings {
-    /// With nothing but the variables that choose free ports.
-    pub(crate) fn new() -> Self {
-        let empty = Self {
+    /// With an environment that is empty.
+    pub(crate) fn bare() -> Self {
+        Self {
             folder: tempfile::tempdir().unwrap(),
             environment: Vec::new(),
-        };
-        empty
+        }
+    }
+
+    /// With nothing but the variables that choose free ports.
+    pub(crate) fn new() -> Self {
+        Self::bare()
             .with("HOST", "127.0.0.1")
             .with("PORT", "0")
             .with("PROXY_ADMIN", "127.0.0.1:0")
@@ -57,6 +61,13 @@ impl Surroundings {
     pub(crate) fn start(self) -> Gateway {
         let command = self.command("serve");
         Gateway::launch(command, self.folder)
+    }
+
+    /// What `remuda check` says of a configuration that it refuses.
+    pub(crate) fn refused(&self) -> String {
+        let output = self.command("check").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// What `remuda check` prints, and its warnings.

@@ -33,6 +33,10 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/benchmarks.md",
         "docs/clients.md",
+        "docs/migration/multi-provider-proxy.md",
+        "docs/migration/ollama-cloud-proxy.md",
+        "docs/migration/optillm-proxy.md",
+        "docs/migration/port-range-balancer.md",
         "docs/keys.md",
         "docs/routing.md",
     ] {
