@@ -75,6 +75,16 @@ fn facts(path: Option<&Path>) -> Result<Facts, StartError> {
     Facts::with(&text).map_err(|problem| failed(problem.to_string()))
 }
 
+/// Where it is counted what answers cost.
+fn open_ledger(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Arc<Ledger>, StartError> {
+    let ledger = Ledger::open(&settings.usage, metrics, Moment::now())?;
+    match &settings.usage.path {
+        Some(path) => info!("usage is kept in {}", path.display()),
+        None => info!("usage is kept in memory, as usage.path is not set"),
+    }
+    Ok(ledger)
+}
+
 /// Runs the gateway until it is told to stop.
 ///
 /// # Errors
@@ -94,7 +104,7 @@ pub(super) fn run(
     let settings = Arc::new(settings);
     let metrics = Metrics::new();
     let ledger = match settings.usage.enabled {
-        true => Some(Ledger::open(&settings.usage, &metrics, Moment::now())?),
+        true => Some(open_ledger(&settings, &metrics)?),
         false => None,
     };
     let access = Access::new(

@@ -1,4 +1,4 @@
-//! What no single key can be wrong about: names that clash, and addresses that meet.
+//! What no single key can be wrong about: names that clash, addresses that meet, and budgets that nothing is held against.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +35,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
         check_shared(&mut backends, index, provider, reader);
     }
     check_rules(settings, reader);
+    check_budgets(settings, reader);
 }
 
 /// A rule for a provider that is not there does not apply, which may be meant, or be a slip.
@@ -47,6 +48,25 @@ fn check_rules(settings: &Settings, reader: &mut Reader<'_>) {
             let mut at = reader.section("routing");
             at.section("rules").item(index).warning("provider", what);
         }
+    }
+}
+
+/// Budgets are held against the usage that is counted.
+fn check_budgets(settings: &Settings, reader: &mut Reader<'_>) {
+    let mut keys = settings.access.keys.iter();
+    let Some(key) = keys.find(|key| key.limits.budget.is_some()) else {
+        return;
+    };
+    let mut at = reader.section("usage");
+    if !settings.usage.enabled {
+        let what = format!("has to be true for the budget of key {:?}", key.name);
+        at.problem("enabled", what);
+    } else if settings.usage.path.is_none() {
+        let what = format!(
+            "is not set, so what key {:?} has spent of its budget is forgotten when the gateway is started anew",
+            key.name
+        );
+        at.warning("path", what);
     }
 }
 

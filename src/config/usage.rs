@@ -145,6 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn budgets_need_usage_and_a_file_to_outlive_a_restart() {
+        let budget =
+            "keys: [ { name: a, key: a-key-of-some-length, budget: { usd: 5, per: month } } ]";
+        let load = |usage: &str| {
+            let yaml = format!("{budget}\nusage: {usage}");
+            from_sources(Some(("remuda.yaml", &yaml)), &BTreeMap::new())
+        };
+        let refused = load("{ enabled: false }").unwrap_err().to_string();
+        assert!(refused.contains("usage.enabled"), "{refused}");
+        let told = |usage: &str| {
+            let warnings = load(usage).unwrap().warnings;
+            warnings.iter().any(|warning| warning.key == "usage.path")
+        };
+        assert!(told("{}"));
+        assert!(!told("{ path: /srv/usage.db }"));
+    }
+
+    #[test]
     fn rows_are_kept_for_a_month_at_least_or_for_ever() {
         let retention = |text: &str| used(&format!("usage: {{ retention: {text} }}"), None);
         for ever in ["0", "0d"] {

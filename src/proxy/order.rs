@@ -285,7 +285,10 @@ impl Gateway {
         let mut reader = Reader::Same(Tap::new(job.operation, job.streams));
         if let Some(at) = ask.no_stream_options
             && job.streams
-            && job.operation == Operation::OpenAiChat
+            && matches!(
+                job.operation,
+                Operation::OpenAiChat | Operation::OpenAiCompletions
+            )
             // It tells them always.
             && settings.kind != ProviderKind::OpenRouter
         {

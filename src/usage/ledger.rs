@@ -107,16 +107,26 @@ impl Ledger {
             .name("usage".to_owned())
             .spawn(move || writer.run(receiver))
             .map_err(StoreError::Thread)?;
-        Ok(Arc::new(Ledger {
+        let writer = thread.thread().clone();
+        Ok(Arc::new(Ledger::over(parties, metrics, channel, writer)))
+    }
+
+    fn over(
+        parties: Parties,
+        metrics: &Arc<Metrics>,
+        channel: mpsc::Sender<Message>,
+        writer: Thread,
+    ) -> Ledger {
+        Ledger {
             accounts: Accounts::default(),
             parties,
             nobody: OnceLock::new(),
             tags: Tags::default(),
             metrics: Arc::clone(metrics),
             channel,
-            writer: thread.thread().clone(),
+            writer,
             warned: AtomicI64::new(i64::MIN),
-        }))
+        }
     }
 
     /// The account of a model that the fleet lists, by the provider's position in the configuration. `describe` is asked

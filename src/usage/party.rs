@@ -39,6 +39,11 @@ impl Party {
     }
 }
 
+/// The value of a label: Prometheus takes an empty one for none at all.
+fn label(name: &str) -> &str {
+    if name.is_empty() { "none" } else { name }
+}
+
 /// All parties. Keys are the operator's and tags are bounded, so these are too.
 #[derive(Default)]
 pub(super) struct Parties {
@@ -78,8 +83,12 @@ impl Parties {
         if let Some(party) = tags.get(tag) {
             return Arc::clone(party);
         }
-        let label = if id < MOST_LABELS { tag } else { "other" };
-        let labels = [key, label];
+        let tag_label = if id < MOST_LABELS {
+            label(tag)
+        } else {
+            "other"
+        };
+        let labels = [label(key), tag_label];
         let party = Arc::new(Party {
             id,
             key: key.into(),
@@ -89,7 +98,7 @@ impl Parties {
             tokens: TokenType::ALL.map(|kind| {
                 metrics
                     .key_tokens
-                    .with_label_values(&[key, label, kind.name()])
+                    .with_label_values(&[labels[0], labels[1], kind.name()])
             }),
             cost: metrics.key_cost.with_label_values(&labels),
         });

@@ -289,6 +289,50 @@ async fn embeddings_are_counted() {
 }
 
 #[tokio::test]
+async fn texts_that_are_continued_are_counted_without_a_word_of_it_to_the_client() {
+    let kind = Kind {
+        model: "gpt-3.5-turbo-instruct",
+        ..OPENAI
+    };
+    let world = World::start(&[kind], &[], |config| config).await;
+    let body = json!({"model": kind.model, "prompt": "Once upon a time", "stream": true});
+    let reply = post(world.gateway.address, "/v1/completions", &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(reply.text().ends_with("data: [DONE]\n\n"));
+    assert!(!reply.text().contains("prompt_tokens"), "{}", reply.text());
+    let row = world.sums("models", kind.model, 1).await;
+    let made = world.providers[0].1.stats().await[0].tokens;
+    assert_eq!(
+        (number(&row, "output_tokens"), number(&row, "estimated")),
+        (made, 0),
+        "{row}"
+    );
+    assert!(number(&row, "input_tokens") > 0, "{row}");
+}
+
+#[tokio::test]
+async fn servers_of_one_s_own_cost_what_the_operator_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let prices = folder.path().join("own.yaml");
+    let own = "models: [ { match: \"llama3.2*\", kinds: [ollama], price: { rates: { input: 1, output: 3 } } } ]";
+    std::fs::write(&prices, own).unwrap();
+    let world = World::start(&[OLLAMA], &[], |config| {
+        config.set("routing.models_file", prices.display())
+    })
+    .await;
+    // However a client spells the name, it is one model.
+    world
+        .ask(Format::Ollama, "llama3.2", false, json!({}))
+        .await;
+    world
+        .ask(Format::Ollama, "LLAMA3.2:latest", false, json!({}))
+        .await;
+    let row = world.sums("models", "llama3.2:latest", 2).await;
+    let cost = number(&row, "input_tokens") + 3 * number(&row, "output_tokens");
+    assert_eq!(number(&row, "cost_micro_usd"), cost, "{row}");
+}
+
+#[tokio::test]
 async fn caches_and_reasoning_are_told_apart_and_have_their_prices() {
     let world = World::start(&[ANTHROPIC], &[], |config| config).await;
     let text = "You are of few words. ".repeat(300);

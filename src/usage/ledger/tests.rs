@@ -70,10 +70,10 @@ fn a_request_is_counted_everywhere_at_once() {
     let text = String::from_utf8(metrics.render().unwrap()).unwrap();
     for line in [
         r#"remuda_cost_usd_total{gen_ai_request_model="gpt",remuda_provider="openai"} 0.05"#,
-        r#"remuda_key_cost_usd_total{remuda_key="alice",remuda_tag=""} 0.05"#,
+        r#"remuda_key_cost_usd_total{remuda_key="alice",remuda_tag="none"} 0.05"#,
         r#"remuda_tokens_total{gen_ai_request_model="gpt",gen_ai_token_type="output",remuda_provider="openai"} 5"#,
-        r#"remuda_key_tokens_total{gen_ai_token_type="input",remuda_key="alice",remuda_tag=""} 3"#,
-        r#"remuda_key_requests_total{remuda_key="alice",remuda_tag=""} 1"#,
+        r#"remuda_key_tokens_total{gen_ai_token_type="input",remuda_key="alice",remuda_tag="none"} 3"#,
+        r#"remuda_key_requests_total{remuda_key="alice",remuda_tag="none"} 1"#,
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -228,4 +228,72 @@ fn a_store_that_cannot_be_had_stops_the_start() {
     let metrics = Metrics::new();
     let missing = folder.path().join("missing/usage.db");
     assert!(Ledger::open(&settings(Some(&missing)), &metrics, Moment::now()).is_err());
+}
+
+#[test]
+fn a_thread_that_does_not_keep_up_costs_the_store_and_nobody_else() {
+    let metrics = Metrics::new();
+    let (channel, mut taken) = mpsc::channel(3);
+    let ledger = Ledger::over(
+        Parties::default(),
+        &metrics,
+        channel,
+        std::thread::current(),
+    );
+    let account = ledger.listed(0, ModelId(1), dear);
+    let (usage, now) = (output(1), Moment::now());
+    for _ in 0..10 {
+        ledger.record(&charge(&account, Some(&usage)), now);
+    }
+    assert_eq!(metrics.usage_lost.get(), 7);
+    // Budgets miss nothing.
+    let spent = ledger.spent_by("alice").of(Period::Total, now);
+    assert_eq!(spent, Usd::nanos(100_000_000));
+    assert!(taken.try_recv().is_ok());
+}
+
+#[test]
+fn what_cannot_be_written_is_held_and_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usage.db");
+    let (ledger, metrics) = open(Some(&path));
+    let account = ledger.listed(0, ModelId(1), dear);
+    let (usage, now) = (output(1), Moment::now());
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("ALTER TABLE usage RENAME TO away")
+        .unwrap();
+    for _ in 0..3 {
+        ledger.record(&charge(&account, Some(&usage)), now);
+    }
+    assert!(ledger.table(By::Key, Since::EVER).is_err());
+    assert!(metrics.usage_write_errors.get() > 0);
+    other
+        .execute_batch("ALTER TABLE away RENAME TO usage")
+        .unwrap();
+    let total = ledger.table(By::Key, Since::EVER).unwrap().total();
+    assert_eq!((total.requests, total.tokens.output), (3, 3));
+    assert_eq!(metrics.usage_lost.get(), 0);
+}
+
+#[test]
+fn rows_that_are_too_old_are_forgotten_but_not_what_was_spent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usage.db");
+    let now = Moment::now();
+    let long_ago = Moment::seconds(now.as_seconds() - 500 * 24 * 3600);
+    let (ledger, _) = open(Some(&path));
+    let account = ledger.listed(0, ModelId(1), dear);
+    let usage = output(1);
+    ledger.record(&charge(&account, Some(&usage)), long_ago);
+    assert_eq!(
+        ledger.table(By::Key, Since::EVER).unwrap().total().requests,
+        1
+    );
+    ledger.close();
+    let (ledger, _) = open(Some(&path));
+    assert_eq!(ledger.table(By::Key, Since::EVER).unwrap().rows, []);
+    let spent = ledger.spent_by("alice");
+    assert_eq!(spent.of(Period::Total, now), Usd::nanos(10_000_000));
+    assert_eq!(spent.of(Period::Month, now), Usd::ZERO);
 }
