@@ -11,6 +11,9 @@ tools/need "${needed[@]}"
 if ! command -v promtool >/dev/null; then
     echo "promtool (Debian: prometheus) is missing: the metrics are tested without it" >&2
 fi
+if ! command -v redis-server >/dev/null; then
+    echo "redis-server (Debian: redis-server) is missing: limits of several gateways are not tested" >&2
+fi
 
 failed=()
 cargo test --workspace --locked --no-fail-fast || failed+=("cargo test")

@@ -219,6 +219,8 @@ pub struct Metrics {
     pub key_cost: CounterVec,
     pub usage_lost: IntCounter,
     pub usage_write_errors: IntCounter,
+    /// 1 while the server is away at which gateways count together.
+    pub shared_limits_away: IntGauge,
     pub rejected_connections: IntCounter,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
@@ -383,6 +385,11 @@ impl Metrics {
                 &registry,
                 "remuda_usage_write_errors_total",
                 "Failed attempts to write usage.path",
+            ),
+            shared_limits_away: gauge(
+                &registry,
+                "remuda_shared_limits_away",
+                "1 while the server of `shared` is away and this gateway goes on with its share",
             ),
             rejected_connections: register(
                 &registry,

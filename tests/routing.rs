@@ -645,7 +645,7 @@ fn manual_takes_none_but_who_is_named() {
     let Err(NoPlan::Ambiguous { names }) = world.plan("llama3.2") else {
         panic!("somebody was chosen");
     };
-    assert_eq!(names, ["gpus".into(), "vllm".into()]);
+    assert_eq!(names, ["gpus", "vllm"].map(std::sync::Arc::<str>::from));
     let named = Ask {
         provider: Some("vllm"),
         ..Ask::of("llama3.2")

@@ -58,12 +58,12 @@ impl Grant {
     ///
     /// # Errors
     /// Why it is refused; it does not count as a request then.
-    pub fn reserve(&mut self, body: &[u8], generates: bool) -> Result<(), Refusal> {
-        if !self.key.counts_tokens() {
+    pub async fn reserve(&mut self, body: &[u8], generates: bool) -> Result<(), Refusal> {
+        if !self.key.limits().count(Unit::Tokens) {
             return Ok(());
         }
         let estimate = self.key.estimate(body, generates);
-        match self.key.reserve(estimate) {
+        match self.key.limits().take(Unit::Tokens, estimate).await {
             Ok(taken) => {
                 self.tokens = Some(taken);
                 Ok(())
@@ -78,7 +78,7 @@ impl Grant {
     /// The request is not served after all, and does not count.
     fn give_back(&mut self) {
         if let Some(taken) = self.requests.take() {
-            self.key.correct(Unit::Requests, &taken, 0);
+            self.key.limits().correct(Unit::Requests, &taken, 0);
         }
     }
 
@@ -88,9 +88,10 @@ impl Grant {
             return;
         };
         match spent {
-            Spent::Nothing => self.key.correct(Unit::Tokens, &taken, 0),
+            Spent::Nothing => self.key.limits().correct(Unit::Tokens, &taken, 0),
             Spent::Tokens { input, output } => {
                 self.key
+                    .limits()
                     .correct(Unit::Tokens, &taken, input.saturating_add(output));
                 self.key.learn_output(output);
             }

@@ -1,23 +1,25 @@
 //! One client key: what whoever has it may use, and what is left of its limits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wildmatch::WildMatch;
 
+use super::bell::Bell;
 use super::clock::{Clock, Millis};
-use super::grant::{Grant, Taken};
-use super::meter::{Meter, Span, Unit};
+use super::grant::Grant;
+use super::limits::Limits;
+use super::meter::Unit;
 use super::refusal::Refusal;
 use super::spending::{Spending, begins_anew};
-use super::standing::{Level, Standing};
+use super::standing::Standing;
 use super::stated;
 use crate::ids::KeyId;
 use crate::routing::Permission;
-use crate::settings::{self, Budget};
+use crate::settings::{self, Budget, Period, Strategy};
 
 /// How long a request waits for one of its key's to end. A client that sends its next request when it has read the last
 /// byte of an answer may be faster than the gateway, which still has that answer's end to note.
@@ -32,16 +34,18 @@ pub struct ClientKey {
     pub name: Arc<str>,
     /// The tag that usage is accounted under where a request has none.
     pub tag: Option<Arc<str>>,
+    /// How providers are ordered for its requests, where that is not as for all others.
+    pub strategy: Option<Strategy>,
     priority: Option<i32>,
     models: Vec<WildMatch>,
     providers: Vec<Arc<str>>,
-    meters: Mutex<Vec<Meter>>,
-    requests_are_counted: bool,
-    tokens_are_counted: bool,
+    limits: Limits,
     slots: Option<(usize, Arc<Semaphore>)>,
     budget: Option<Budget>,
     /// Moving average of the tokens of output, for requests that do not say how many they want at most.
     output: AtomicU64,
+    /// Millionths of a US dollar that the budget's period has cost at all gateways together, as far as is known.
+    spent_together: AtomicU64,
     clock: Arc<Clock>,
     spending: Arc<dyn Spending>,
 }
@@ -66,24 +70,16 @@ impl ClientKey {
     pub(super) fn new(
         index: usize,
         settings: &settings::ClientKey,
+        bell: Option<Arc<Bell>>,
         clock: Arc<Clock>,
         spending: Arc<dyn Spending>,
     ) -> ClientKey {
         let limits = &settings.limits;
-        let meters: Vec<Meter> = [
-            (Unit::Requests, Span::Minute, limits.requests_per_minute),
-            (Unit::Requests, Span::Day, limits.requests_per_day),
-            (Unit::Tokens, Span::Minute, limits.tokens_per_minute),
-            (Unit::Tokens, Span::Day, limits.tokens_per_day),
-        ]
-        .into_iter()
-        .filter_map(|(unit, span, limit)| Some(Meter::new(unit, span, limit?)))
-        .collect();
-        let counted = |unit| meters.iter().any(|meter| meter.unit == unit);
         ClientKey {
             id: KeyId(u32::try_from(index).unwrap_or(u32::MAX)),
             name: Arc::clone(&settings.name),
             tag: settings.tag.clone(),
+            strategy: settings.strategy,
             priority: settings.priority,
             models: settings
                 .models
@@ -91,9 +87,8 @@ impl ClientKey {
                 .map(|pattern| WildMatch::new(pattern))
                 .collect(),
             providers: settings.providers.clone(),
-            requests_are_counted: counted(Unit::Requests),
-            tokens_are_counted: counted(Unit::Tokens),
-            meters: Mutex::new(meters),
+            limits: Limits::new(limits, bell, Arc::clone(&clock)),
+            spent_together: AtomicU64::new(0),
             slots: limits.max_concurrent.map(|slots| {
                 let slots = slots.min(Semaphore::MAX_PERMITS);
                 (slots, Arc::new(Semaphore::new(slots)))
@@ -152,7 +147,12 @@ impl ClientKey {
     pub async fn begin(self: &Arc<Self>) -> Result<Grant, Refusal> {
         self.within_budget()?;
         let slot = self.slot().await?;
-        let requests = self.take_request()?;
+        // A key without tokens left is refused before the body is read.
+        self.limits.has_tokens()?;
+        let requests = match self.limits.count(Unit::Requests) {
+            true => Some(self.limits.take(Unit::Requests, 1).await?),
+            false => None,
+        };
         Ok(Grant::new(Arc::clone(self), slot, requests))
     }
 
@@ -160,7 +160,8 @@ impl ClientKey {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(());
         };
-        if self.spending.spent(self.id, per) < micro_usd {
+        let together = self.spent_together.load(Ordering::Relaxed);
+        if self.spending.spent(self.id, per).max(together) < micro_usd {
             return Ok(());
         }
         let now = self.clock.now();
@@ -182,24 +183,6 @@ impl ClientKey {
         }
     }
 
-    fn take_request(&self) -> Result<Option<Taken>, Refusal> {
-        if !self.requests_are_counted && !self.tokens_are_counted {
-            return Ok(None);
-        }
-        let now = self.clock.now();
-        let mut meters = self.meters();
-        // A key without tokens left is refused before the body is read.
-        fits(&mut meters, |_| true, now, 1)?;
-        Ok(self
-            .requests_are_counted
-            .then(|| take(&mut meters, Unit::Requests, now, 1)))
-    }
-
-    /// Whether [`Self::reserve`] has anything to look at.
-    pub fn counts_tokens(&self) -> bool {
-        self.tokens_are_counted
-    }
-
     /// What a request with that body may take.
     pub(super) fn estimate(&self, body: &[u8], generates: bool) -> u64 {
         let output = match generates {
@@ -211,24 +194,6 @@ impl ClientKey {
         stated::input(body).saturating_add(output)
     }
 
-    pub(super) fn reserve(&self, tokens: u64) -> Result<Taken, Refusal> {
-        let now = self.clock.now();
-        let mut meters = self.meters();
-        fits(&mut meters, |unit| unit == Unit::Tokens, now, tokens)?;
-        Ok(take(&mut meters, Unit::Tokens, now, tokens))
-    }
-
-    /// What was taken turned out to be another amount.
-    pub(super) fn correct(&self, unit: Unit, taken: &Taken, real: u64) {
-        let mut meters = self.meters();
-        let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
-        for (meter, slice) in counting.zip(taken.slices) {
-            if let Some(slice) = slice {
-                meter.correct(slice, taken.amount, real);
-            }
-        }
-    }
-
     /// An answer had so many tokens of output.
     pub(super) fn learn_output(&self, tokens: u64) {
         let before = self.output.load(Ordering::Relaxed);
@@ -237,23 +202,9 @@ impl ClientKey {
         self.output.store(now, Ordering::Relaxed);
     }
 
-    /// How much is left now; `None` for a key without limits.
+    /// How much is left now; `None` for a key without limits of requests or tokens.
     pub fn standing(&self) -> Option<Standing> {
-        if !self.requests_are_counted && !self.tokens_are_counted {
-            return None;
-        }
-        let now = self.clock.now();
-        let mut meters = self.meters();
-        let mut tightest = |unit| -> Option<Level> {
-            let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
-            counting
-                .map(|meter| meter.level(now))
-                .min_by_key(|level| level.remaining)
-        };
-        Some(Standing {
-            requests: tightest(Unit::Requests),
-            tokens: tightest(Unit::Tokens),
-        })
+        self.limits.standing()
     }
 
     /// The time that limits are counted in.
@@ -261,29 +212,18 @@ impl ClientKey {
         self.clock.now()
     }
 
-    fn meters(&self) -> MutexGuard<'_, Vec<Meter>> {
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
-}
 
-/// Whether `amount` fits into all of these meters; of several refusals the one that lasts longest is told.
-fn fits(
-    meters: &mut [Meter],
-    concerns: impl Fn(Unit) -> bool,
-    now: Millis,
-    amount: u64,
-) -> Result<(), Refusal> {
-    let concerned = meters.iter_mut().filter(|meter| concerns(meter.unit));
-    let refusals = concerned.filter_map(|meter| meter.check(now, amount).err());
-    let longest = refusals.max_by_key(|refusal| refusal.retry_after().unwrap_or(Duration::MAX));
-    longest.map_or(Ok(()), Err)
-}
-
-fn take(meters: &mut [Meter], unit: Unit, now: Millis, amount: u64) -> Taken {
-    let mut slices = [None; 2];
-    let counting = meters.iter_mut().filter(|meter| meter.unit == unit);
-    for (slice, meter) in slices.iter_mut().zip(counting) {
-        *slice = Some(meter.take(now, amount));
+    /// The budget's period, if there is a budget, and what it has cost here.
+    pub(super) fn spent(&self) -> Option<(Period, u64)> {
+        let per = self.budget?.per;
+        Some((per, self.spending.spent(self.id, per)))
     }
-    Taken { amount, slices }
+
+    /// What the budget's period has cost at all gateways together.
+    pub(super) fn learn_spent(&self, micro_usd: u64) {
+        self.spent_together.store(micro_usd, Ordering::Relaxed);
+    }
 }

@@ -1,8 +1,10 @@
-//! One limit of one key: so many requests or tokens in a minute or a day.
+//! One limit of one key: so many requests or tokens in a minute or a day, counted here alone or together with other
+//! gateways.
 
 use std::time::Duration;
 
 use super::clock::Millis;
+use super::pool::Pool;
 use super::refusal::Refusal;
 use super::standing::Level;
 use super::window::{Slice, Window};
@@ -46,51 +48,116 @@ impl Span {
     }
 }
 
+/// Why an amount cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Short {
+    Refused(Refusal),
+    /// There may be enough left, but it has to be asked for. What is said if that comes to nothing.
+    OfLease(Refusal),
+}
+
+impl Short {
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Short::Refused(refusal) | Short::OfLease(refusal) => refusal,
+        }
+    }
+
+    /// How long it lasts: that there may be enough is no reason as long as there is another.
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Short::OfLease(_) => Duration::ZERO,
+            Short::Refused(refusal) => refusal.retry_after().unwrap_or(Duration::MAX),
+        }
+    }
+}
+
 /// One limit and what counts against it.
 #[derive(Debug)]
 pub(super) struct Meter {
     pub(super) unit: Unit,
     pub(super) span: Span,
     pub(super) limit: u64,
-    window: Window,
+    /// What this gateway has let through.
+    pub(super) window: Window,
+    /// What others have, where they count together.
+    pub(super) pool: Option<Pool>,
 }
 
 impl Meter {
-    pub(super) fn new(unit: Unit, span: Span, limit: u64) -> Meter {
+    pub(super) fn new(unit: Unit, span: Span, limit: u64, shared: bool) -> Meter {
+        // An allowance may be taken from the pool a little before it is used.
+        let late = u64::from(shared);
         Meter {
             unit,
             span,
             limit,
-            window: Window::new(span.length(), 0),
+            window: Window::new(span.length(), late),
+            pool: shared.then(|| Pool::new(span.length(), late)),
         }
     }
 
-    /// Whether `amount` fits.
+    /// Whether `amount` can be taken now.
     ///
     /// # Errors
-    /// [`Refusal::Rate`], or [`Refusal::TooLarge`] if it never will.
-    pub(super) fn check(&mut self, now: Millis, amount: u64) -> Result<(), Refusal> {
+    /// [`Refusal::Rate`], [`Refusal::TooLarge`] if it never will, or [`Short::OfLease`].
+    pub(super) fn check(&mut self, now: Millis, amount: u64) -> Result<(), Short> {
         let (span, limit) = (self.span, self.limit);
         if amount > limit {
-            return Err(Refusal::TooLarge {
+            return Err(Short::Refused(Refusal::TooLarge {
                 span,
                 limit,
                 wanted: amount,
-            });
+            }));
         }
-        if self.window.used(now) + amount <= limit {
+        if let Some(pool) = &mut self.pool
+            && pool.lease_holds(amount)
+        {
             return Ok(());
         }
-        Err(Refusal::Rate {
+        // Of what is left when the server is away, each gateway has its share.
+        let pool = self.pool.as_mut();
+        let weight = pool.map_or(0, |pool| pool.weight(now, limit, amount));
+        if self.used(now) + amount + weight > limit {
+            return Err(Short::Refused(Refusal::Rate {
+                unit: self.unit,
+                span,
+                limit,
+                after: self.until(now, limit - amount),
+            }));
+        }
+        match &mut self.pool {
+            Some(pool) if pool.must_lease() => {
+                pool.starve(amount);
+                // There was not enough for all who wanted it at once.
+                Err(Short::OfLease(Refusal::Rate {
+                    unit: self.unit,
+                    span,
+                    limit,
+                    after: Duration::from_secs(1),
+                }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Refusal::Rate`] if nothing is left, as far as is known.
+    pub(super) fn exhausted(&mut self, now: Millis) -> Option<Refusal> {
+        (self.used(now) >= self.limit).then(|| Refusal::Rate {
             unit: self.unit,
-            span,
-            limit,
-            after: self.window.until(now, limit - amount),
+            span: self.span,
+            limit: self.limit,
+            after: self.until(now, self.limit - 1),
         })
     }
 
+    /// Takes what [`Self::check`] allowed.
     pub(super) fn take(&mut self, now: Millis, amount: u64) -> Slice {
-        self.window.add(now, amount)
+        let slice = self.window.add(now, amount);
+        if let Some(pool) = &mut self.pool {
+            pool.taken(now, slice, amount);
+        }
+        slice
     }
 
     /// What was taken in `slice` turned out to be another amount.
@@ -99,13 +166,34 @@ impl Meter {
             true => self.window.add_to(slice, real - taken),
             false => self.window.give_back(slice, taken - real),
         }
+        if let Some(pool) = &mut self.pool {
+            pool.changed(slice);
+        }
     }
 
     pub(super) fn level(&mut self, now: Millis) -> Level {
         Level {
             limit: self.limit,
-            remaining: self.limit.saturating_sub(self.window.used(now)),
-            reset: self.window.until(now, 0),
+            remaining: self.limit.saturating_sub(self.used(now)),
+            reset: self.until(now, 0),
         }
+    }
+
+    fn used(&mut self, now: Millis) -> u64 {
+        let others = self.pool.as_mut().map_or(0, |pool| pool.others.used(now));
+        self.window.used(now) + others
+    }
+
+    /// Until no more than `amount` counts.
+    fn until(&mut self, now: Millis, amount: u64) -> Duration {
+        let Some(pool) = &self.pool else {
+            return self.window.until(now, amount);
+        };
+        let mut all = self.window.clone();
+        all.advance(now);
+        for (slice, others) in pool.others.amounts() {
+            all.add_to(slice, others);
+        }
+        all.until(now, amount)
     }
 }

@@ -1,14 +1,19 @@
 //! Who may ask, for what, and how much: client keys, the rates and budgets that each has, and what a request holds of
 //! them until it ends.
 //!
-//! Sockets, header fields and clocks stay outside: digests, amounts and times come in as values.
+//! Digests, amounts and times come in as values; only `exchange.rs` has a socket, to the server at which several gateways
+//! count together.
 
+mod bell;
 mod clock;
 mod credential;
+mod exchange;
 mod grant;
 mod key;
 mod keyring;
+mod limits;
 mod meter;
+mod pool;
 mod refusal;
 mod spending;
 mod standing;
@@ -18,10 +23,15 @@ mod window;
 
 use std::sync::Arc;
 
+use prometheus::IntGauge;
+
 use crate::settings;
+
+use self::bell::Bell;
 
 pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
+pub use self::exchange::Exchange;
 pub use self::grant::{Grant, Spent};
 pub use self::key::ClientKey;
 pub use self::keyring::Keyring;
@@ -32,6 +42,11 @@ pub use self::standing::{Level, Standing, is_of_limits};
 pub use self::stated::most_output;
 pub use self::view::View;
 
+/// An address that is none of a Redis or Valkey server.
+#[derive(Debug, thiserror::Error)]
+#[error("shared.url: {0}")]
+pub struct AddressError(String);
+
 /// The client keys of a running gateway.
 pub struct Access {
     keyring: Keyring,
@@ -39,21 +54,45 @@ pub struct Access {
 }
 
 impl Access {
-    /// `spending` tells what keys with a budget have spent.
-    pub fn new(settings: &settings::Access, spending: Arc<dyn Spending>) -> Arc<Access> {
+    /// `spending` tells what keys with a budget have spent. Where gateways count together, the exchange is to be run, and
+    /// `away` tells whether it has its server.
+    ///
+    /// # Errors
+    /// When the server's address cannot be understood.
+    pub fn new(
+        settings: &settings::Access,
+        spending: Arc<dyn Spending>,
+        away: &IntGauge,
+    ) -> Result<(Arc<Access>, Option<Exchange>), AddressError> {
         let clock = Arc::new(Clock::new());
+        let bell = settings.shared.as_ref().map(|_| Arc::new(Bell::default()));
         let keys: Vec<Arc<ClientKey>> = settings
             .keys
             .iter()
             .enumerate()
             .map(|(index, key)| {
-                ClientKey::new(index, key, Arc::clone(&clock), Arc::clone(&spending)).into()
+                ClientKey::new(
+                    index,
+                    key,
+                    bell.clone(),
+                    Arc::clone(&clock),
+                    Arc::clone(&spending),
+                )
+                .into()
             })
             .collect();
-        Arc::new(Access {
+        let exchange =
+            settings.shared.as_ref().zip(bell).map(|(shared, bell)| {
+                Exchange::new(shared, keys.clone(), bell, clock, away.clone())
+            });
+        let exchange = exchange
+            .transpose()
+            .map_err(|error| AddressError(error.to_string()))?;
+        let access = Access {
             keyring: Keyring::new(settings.keys.iter().map(|key| key.digest)),
             keys,
-        })
+        };
+        Ok((Arc::new(access), exchange))
     }
 
     /// Whether a request needs a key.

@@ -30,7 +30,14 @@ pub(super) struct Window {
 
 /// The slice in which an amount was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slice(u64);
+pub(super) struct Slice(pub(super) u64);
+
+impl Slice {
+    /// From this one to `last`.
+    pub(super) fn to(self, last: Slice) -> impl Iterator<Item = Slice> {
+        (self.0..=last.0).map(Slice)
+    }
+}
 
 impl Window {
     /// `late`: slices by which an amount may be counted before it is really taken.
@@ -111,6 +118,31 @@ impl Window {
             }
         }
         Duration::ZERO
+    }
+
+    /// The slices that count and hold anything.
+    pub(super) fn amounts(&self) -> impl Iterator<Item = (Slice, u64)> + '_ {
+        let slices = self.oldest().to(Slice(self.newest));
+        let slices = slices.map(|slice| (slice, self.amounts[self.place(slice.0)]));
+        slices.filter(|(_, amount)| *amount > 0)
+    }
+
+    /// What was taken in `slice`.
+    pub(super) fn amount(&self, slice: Slice) -> u64 {
+        match self.holds(slice) {
+            true => self.amounts[self.place(slice.0)],
+            false => 0,
+        }
+    }
+
+    /// The first slice that counts.
+    pub(super) fn oldest(&self) -> Slice {
+        Slice((self.newest + 1).saturating_sub(self.counted))
+    }
+
+    /// How long an amount counts at most.
+    pub(super) fn memory(&self) -> Duration {
+        Duration::from_millis(self.slice * self.counted)
     }
 
     fn holds(&self, slice: Slice) -> bool {

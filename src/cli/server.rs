@@ -15,6 +15,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +51,8 @@ pub(super) enum StartError {
         remedy: &'static str,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Shared(#[from] crate::access::AddressError),
     #[error(transparent)]
     Fleet(#[from] crate::fleet::FleetError),
     #[error("routing.models_file {}: {cause}", path.display())]
@@ -107,10 +110,11 @@ pub(super) fn run(
         true => Some(open_ledger(&settings, &metrics)?),
         false => None,
     };
-    let access = Access::new(
+    let (access, exchange) = Access::new(
         &settings.access,
         spending(&settings.access, ledger.as_deref()),
-    );
+        &metrics.shared_limits_away,
+    )?;
     let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
     let fleet = Fleet::new(
         &settings.providers,
@@ -153,6 +157,9 @@ pub(super) fn run(
     server.add_service(client_service(
         &server, gateway, &settings, &clients, &metrics,
     ));
+    if let Some(exchange) = exchange {
+        server.add_service(background_service("shared limits", exchange));
+    }
     for service in fleet.services() {
         server.add_service(service);
     }

@@ -1,4 +1,4 @@
-//! `keys:`, who may ask for how much.
+//! `keys:`, who may ask for how much, and `shared:`, where several gateways count together.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::environment::read_secret;
 use super::field::Field;
 use super::reader::{Reader, Section};
 use super::scalar::{Choice, Count, Scalar, Whole, text};
-use crate::settings::{self, KeyDigest, Limits, Network, Period, Secret};
+use crate::settings::{self, KeyDigest, Limits, Network, Period, Secret, Strategy};
 
 /// The key of a provider balancer's clients, and what it is called here.
 const FROM_ENVIRONMENT: (&str, &str) = ("OPTILLM_API_KEY", "optillm");
@@ -28,6 +28,7 @@ pub(super) struct Key {
     models: Vec<Field<Pattern>>,
     providers: Vec<Field<String>>,
     priority: Field<Priority>,
+    strategy: Field<Strategy>,
     requests_per_minute: Field<Amount>,
     requests_per_day: Field<Amount>,
     tokens_per_minute: Field<Amount>,
@@ -42,6 +43,13 @@ pub(super) struct Key {
 struct Budget {
     usd: Field<Dollars>,
     per: Field<Period>,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Shared {
+    url: Field<Secret>,
+    prefix: Field<Label>,
 }
 
 /// A name that goes into logs and metrics.
@@ -201,6 +209,7 @@ impl Key {
         let models = models.map(|pattern| pattern.0).collect();
         let providers = known(&mut at.section("providers"), self.providers, providers);
         let priority = at.stated("priority", self.priority);
+        let strategy = at.stated("strategy", self.strategy);
         let mut amount = |key: &str, field| at.stated(key, field).map(|amount: Amount| amount.0);
         let mut limits = Limits {
             requests_per_minute: amount("requests_per_minute", self.requests_per_minute),
@@ -219,6 +228,7 @@ impl Key {
             models,
             providers,
             priority: priority.map(|priority| priority.0),
+            strategy,
             limits,
             tag: tag.map(|tag| tag.0),
         })
@@ -312,6 +322,7 @@ fn of_secret(at: &mut Section<'_, '_>, name: &str, key: &Secret) -> Option<KeyDi
 /// The keys of the file, else the one of the environment.
 pub(super) fn used(
     keys: Vec<Option<Key>>,
+    shared: Shared,
     providers: &[settings::Provider],
     reader: &mut Reader<'_>,
 ) -> settings::Access {
@@ -345,7 +356,36 @@ pub(super) fn used(
             KeyDigest::of(key.expose().as_bytes()),
         ));
     }
-    settings::Access { keys: used }
+    settings::Access {
+        keys: used,
+        shared: shared.used(&mut reader.section("shared")),
+    }
+}
+
+impl Shared {
+    fn used(self, at: &mut Section<'_, '_>) -> Option<settings::Shared> {
+        if !self.url.is_stated() && self.prefix.is_stated() {
+            at.problem(
+                "url",
+                "is missing; add the server's address, as in redis://127.0.0.1:6379",
+            );
+        }
+        let prefix = at.stated("prefix", self.prefix);
+        let url = at.secret("url", self.url)?;
+        // Valkey speaks the same protocol, under a scheme that clients of Redis do not know.
+        let plain = match url.expose().strip_prefix("valkey") {
+            Some(rest) => format!("redis{rest}"),
+            None => url.expose().to_owned(),
+        };
+        if redis::parse_redis_url(&plain).is_none() {
+            at.problem("url", "expected an address such as redis://127.0.0.1:6379/0 or valkey://user:password@host");
+            return None;
+        }
+        Some(settings::Shared {
+            url: Secret::new(&plain),
+            prefix: prefix.map_or_else(|| "remuda".into(), |prefix| prefix.0),
+        })
+    }
 }
 
 impl From<&settings::ClientKey> for Key {
@@ -368,6 +408,7 @@ impl From<&settings::ClientKey> for Key {
                 .map(|name| name.to_string().into())
                 .collect(),
             priority: used.priority.map(Priority).into(),
+            strategy: used.strategy.into(),
             requests_per_minute: amount(limits.requests_per_minute),
             requests_per_day: amount(limits.requests_per_day),
             tokens_per_minute: amount(limits.tokens_per_minute),
@@ -378,6 +419,18 @@ impl From<&settings::ClientKey> for Key {
                 per: limits.budget.map(|budget| budget.per).into(),
             },
             tag: used.tag.clone().map(Label).into(),
+        }
+    }
+}
+
+impl From<&Option<settings::Shared>> for Shared {
+    fn from(used: &Option<settings::Shared>) -> Shared {
+        Shared {
+            url: used.as_ref().map(|shared| shared.url.clone()).into(),
+            prefix: used
+                .as_ref()
+                .map(|shared| Label(Arc::clone(&shared.prefix)))
+                .into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
-use super::access::{self, Key};
+use super::access::{self, Key, Shared};
 use super::discover::{self, LOCAL};
 use super::enabled;
 use super::monitoring::Monitoring;
@@ -22,6 +22,7 @@ pub(super) struct File {
     server: Server,
     providers: Vec<Option<Provider>>,
     keys: Vec<Option<Key>>,
+    shared: Shared,
     routing: Routing,
     timeouts: Timeouts,
     queue: Queue,
@@ -72,7 +73,7 @@ impl File {
         let providers = used_providers(self.providers, listed, reader.section("providers"), range);
         Settings {
             server,
-            access: access::used(self.keys, &providers, reader),
+            access: access::used(self.keys, self.shared, &providers, reader),
             providers,
             routing: self.routing.used(reader.section("routing")),
             timeouts: self.timeouts.used(reader.section("timeouts"), timeouts),
@@ -162,6 +163,7 @@ impl From<&Settings> for File {
                 .iter()
                 .map(|key| Some(key.into()))
                 .collect(),
+            shared: (&used.access.shared).into(),
             providers: used
                 .providers
                 .iter()

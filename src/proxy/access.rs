@@ -84,7 +84,7 @@ impl Gateway {
     ///
     /// # Errors
     /// 429.
-    pub(super) fn set_aside(
+    pub(super) async fn set_aside(
         &self,
         ctx: &mut Ctx,
         operation: Operation,
@@ -93,7 +93,7 @@ impl Gateway {
         let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
             return Ok(());
         };
-        let reserved = grant.reserve(body, generates(operation));
+        let reserved = grant.reserve(body, generates(operation)).await;
         reserved.map_err(|refusal| self.refused(key, &refusal))
     }
 

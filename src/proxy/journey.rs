@@ -141,7 +141,9 @@ impl Gateway {
             Err(NoPlan::Unknown) => {}
             Err(why) => return Err(self.unplanned(why, operation, &name, key.as_deref()).into()),
         }
-        self.set_aside(ctx, operation, &body.bytes)?;
+        if ctx.inbound.grant.is_some() {
+            Box::pin(self.set_aside(ctx, operation, &body.bytes)).await?;
+        }
         ctx.inbound.streams = facts.streams(operation);
         let spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
         if self.settings.server.reject_streaming && facts.stream.is_none() {

@@ -111,8 +111,10 @@ impl Gateway {
 
 /// For a model, within what the client's key may use.
 pub(super) fn asking<'a>(name: &'a str, key: Option<&'a ClientKey>) -> Ask<'a> {
+    let strategy = key.and_then(|key| key.strategy);
     let key = key.filter(|key| !(key.any_model() && key.any_provider()));
     Ask {
+        strategy,
         permission: key.map(|key| key as &dyn Permission),
         ..Ask::of(name)
     }

@@ -1,14 +1,18 @@
-//! Who may ask for how much: client keys with their limits, and addresses.
+//! Who may ask for how much: client keys with their limits, where several gateways count together, and addresses.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use super::{Secret, Strategy};
 
 /// Client keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Access {
     /// None: whoever reaches the listener may ask.
     pub keys: Vec<ClientKey>,
+    /// Where limits are counted together with other gateways; `None`: here alone.
+    pub shared: Option<Shared>,
 }
 
 /// One entry of `keys`: a credential, and what whoever has it may do.
@@ -24,6 +28,8 @@ pub struct ClientKey {
     /// The most that `X-Priority` can ask for, and what a request has that does not ask; `None` leaves it to the
     /// request.
     pub priority: Option<i32>,
+    /// How the providers that have a model are ordered for its requests; `None`: as for those of others.
+    pub strategy: Option<Strategy>,
     pub limits: Limits,
     /// The tag that usage is accounted under where a request has none.
     pub tag: Option<Arc<str>>,
@@ -38,6 +44,7 @@ impl ClientKey {
             models: Vec::new(),
             providers: Vec::new(),
             priority: None,
+            strategy: None,
             limits: Limits::default(),
             tag: None,
         }
@@ -114,6 +121,15 @@ pub enum Period {
     Month,
     /// Never.
     Total,
+}
+
+/// A Redis or Valkey server at which several gateways count together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shared {
+    /// `redis://[user:password@]host[:port][/database]`.
+    pub url: Secret,
+    /// What all its keys begin with (default `remuda`): gateways with the same count together.
+    pub prefix: Arc<str>,
 }
 
 /// Addresses with a common beginning, `10.0.0.0/8`.

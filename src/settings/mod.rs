@@ -14,7 +14,7 @@ mod server;
 mod timeouts;
 mod usage;
 
-pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period};
+pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period, Shared};
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
 pub use self::monitoring::{LogFormat, Monitoring};

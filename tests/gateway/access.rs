@@ -1,5 +1,8 @@
 //! Who may ask, for what and how much: keys, addresses, limits and budgets, each refusal in the client's own format.
 
+use std::collections::BTreeMap;
+use std::future::Future;
+
 use serde_json::{Value, json};
 
 use super::support::*;
@@ -324,4 +327,376 @@ async fn a_provider_balancers_key_is_taken_from_its_environment() {
         ask(&gateway, Format::Chat, BOB, "llama3.2").await.status,
         401
     );
+}
+
+/// Many clients at once, each asking several times on a connection of its own; how often which status came.
+async fn flood(
+    gateways: &[&Gateway],
+    clients: usize,
+    times: usize,
+    body: &str,
+) -> BTreeMap<u16, u64> {
+    let asking = (0..clients).map(|client| async move {
+        let address = gateways[client % gateways.len()].address;
+        let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
+        for _ in 0..times {
+            let key = [("x-api-key", ALICE)];
+            let reply = request(address, "POST", "/api/chat", &key, body.as_bytes()).await;
+            *counts.entry(reply.status).or_default() += 1;
+            if reply.status == 429 {
+                let after: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+                assert!((1..=62).contains(&after), "{after}");
+            }
+        }
+        counts
+    });
+    let mut sum: BTreeMap<u16, u64> = BTreeMap::new();
+    for counts in join_all(asking).await {
+        for (status, count) in counts {
+            *sum.entry(status).or_default() += count;
+        }
+    }
+    sum
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_refused_however_many_ask_at_once() {
+    let (simulation, gateway) =
+        gateway(&[&alice(", requests_per_minute: 300")], |config| config).await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    let counts = flood(&[&gateway], 200, 4, &body).await;
+    assert_eq!(counts, BTreeMap::from([(200, 300), (429, 500)]));
+    assert_eq!(simulation.inferences().await, 300);
+    let refused = [("reason", "requests"), ("remuda_key", "alice")];
+    gateway
+        .metric_is("remuda_rejected_requests_total", &refused, 500.0)
+        .await;
+    gateway.idle().await;
+    for format in Format::ALL {
+        let reply = ask(&gateway, format, ALICE, "llama3.2").await;
+        assert_eq!(reply.status, 429, "{}", reply.text());
+        let text = format.message(&reply);
+        assert!(
+            text.starts_with(
+                "rate limit reached: this key may have 300 requests per minute; try again in "
+            ),
+            "{text}"
+        );
+        let expected = match format {
+            Format::Ollama => (Value::Null, Value::Null),
+            Format::Anthropic => (json!("rate_limit_error"), Value::Null),
+            _ => (json!("api_error"), json!("rate_limit_exceeded")),
+        };
+        assert_eq!(kind(format, &reply), expected);
+        assert_eq!(levels(format, &reply, "requests"), (300, 0));
+    }
+}
+
+/// Limit and what remains of it, as that format's clients are told.
+fn levels(format: Format, reply: &Reply, unit: &str) -> (u64, u64) {
+    let field = |what: &str| {
+        let name = match format {
+            Format::Anthropic => format!("anthropic-ratelimit-{unit}-{what}"),
+            _ => format!("x-ratelimit-{what}-{unit}"),
+        };
+        let value = reply.header(&name);
+        value
+            .unwrap_or_else(|| panic!("{name}: {:?}", reply.headers))
+            .to_owned()
+    };
+    match format {
+        Format::Anthropic => assert!(field("reset").ends_with('Z')),
+        _ => assert!(field("reset").ends_with('s')),
+    }
+    (
+        field("limit").parse().unwrap(),
+        field("remaining").parse().unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn answers_say_what_is_left() {
+    let limits = ", requests_per_minute: 100, requests_per_day: 50, tokens_per_minute: 100000";
+    let (_simulation, gateway) = gateway(&[&alice(limits)], |config| config).await;
+    let mut requests = 50;
+    for format in Format::ALL {
+        for stream in [false, true] {
+            let body = format.ask("llama3.2", "hi", stream, json!({}));
+            let key = [("x-api-key", ALICE)];
+            let reply = request(
+                gateway.address,
+                "POST",
+                format.path(),
+                &key,
+                body.as_bytes(),
+            )
+            .await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            requests -= 1;
+            // The day has less left than the minute.
+            assert_eq!(
+                levels(format, &reply, "requests"),
+                (50, requests),
+                "{format:?}"
+            );
+            let (limit, left) = levels(format, &reply, "tokens");
+            // What was set aside for it is more than it took.
+            assert_eq!(limit, 100_000);
+            assert!((90_000..99_990).contains(&left), "{left}");
+        }
+    }
+    // A key without limits is told nothing.
+    let (_simulation, gateway) = super::access::gateway(&[&alice("")], |config| config).await;
+    let reply = ask(&gateway, Format::Chat, ALICE, "llama3.2").await;
+    assert_eq!(reply.header("x-ratelimit-limit-requests"), None);
+}
+
+/// Tokens of one answer of Ollama's, in and out.
+fn tokens(reply: &Reply) -> u64 {
+    let body = reply.json();
+    let count = |name: &str| body[name].as_u64().unwrap_or_else(|| panic!("{body}"));
+    count("prompt_eval_count") + count("eval_count")
+}
+
+#[tokio::test]
+async fn tokens_are_set_aside_and_then_counted_as_they_were() {
+    let limit = 20_000;
+    let key = alice(&format!(", tokens_per_minute: {limit}"));
+    let (_simulation, gateway) = gateway(&[&key], |config| config).await;
+    let body = chat(
+        "llama3.2",
+        "hi",
+        r#","stream":false,"options":{"num_predict":100}"#,
+    );
+    let field = [("x-api-key", ALICE)];
+    let one = request(
+        gateway.address,
+        "POST",
+        "/api/chat",
+        &field,
+        body.as_bytes(),
+    )
+    .await;
+    let each = tokens(&one);
+    // What the request may have taken is given back but for what it took.
+    let list = || async {
+        let small = chat(
+            "llama3.2",
+            "",
+            r#","stream":false,"options":{"num_predict":1}"#,
+        );
+        request(
+            gateway.address,
+            "POST",
+            "/api/chat",
+            &field,
+            small.as_bytes(),
+        )
+        .await
+    };
+    let second = list().await;
+    let (_, left) = levels(Format::Ollama, &second, "tokens");
+    assert!(
+        limit - left >= each && limit - left < each + 150,
+        "{left} after {each}"
+    );
+    let clients = (0..200).map(|_| async {
+        let mut spent = Vec::new();
+        for _ in 0..4 {
+            let reply = request(
+                gateway.address,
+                "POST",
+                "/api/chat",
+                &field,
+                body.as_bytes(),
+            )
+            .await;
+            match reply.status {
+                200 => spent.push(tokens(&reply)),
+                status => assert_eq!(status, 429, "{}", reply.text()),
+            }
+        }
+        spent
+    });
+    let spent: Vec<u64> = join_all(clients).await.into_iter().flatten().collect();
+    let sum: u64 = spent.iter().sum::<u64>() + each + tokens(&second);
+    assert!(sum <= limit * 105 / 100, "{sum} of {limit}");
+    assert!(
+        sum > limit / 2,
+        "{sum} of {limit} in {} answers",
+        spent.len()
+    );
+    // One that can never pass says so, and is not to be asked again.
+    let large = chat(
+        "llama3.2",
+        "hi",
+        r#","stream":false,"options":{"num_predict":50000}"#,
+    );
+    let reply = request(
+        gateway.address,
+        "POST",
+        "/api/chat",
+        &field,
+        large.as_bytes(),
+    )
+    .await;
+    assert_eq!(reply.status, 429);
+    assert_eq!(reply.header("x-should-retry"), Some("false"));
+}
+
+#[tokio::test]
+async fn no_more_are_in_flight_than_allowed_and_no_slot_is_lost() {
+    let models = "llama3.2";
+    let simulation = Simulation::start(
+        1,
+        &[
+            "--models",
+            models,
+            "--parallel",
+            "500",
+            "--decode-speed",
+            "300",
+        ],
+    );
+    let config = Config::over(&simulation.servers)
+        .set("provider.max_concurrent_per_backend", "500")
+        .key(alice(", max_concurrent: 20"));
+    let gateway = Gateway::over(&config, 1).await;
+    let body = chat("llama3.2", "hi", r#","options":{"num_predict":30}"#);
+    let counts = flood(&[&gateway], 200, 3, &body).await;
+    assert!(counts[&200] >= 20 && counts[&429] > 0, "{counts:?}");
+    let most = simulation.stats().await[0].max_active;
+    assert!((10..=20).contains(&most), "{most}");
+    // Clients that leave in the middle of their streams, and some before they begin.
+    let key = [("x-api-key", ALICE)];
+    for round in 0..3 {
+        let leaving = (0..20).map(|_| async {
+            let mut connection = Connection::open(gateway.address).await;
+            connection
+                .request("POST", "/api/chat", &key, body.as_bytes())
+                .await;
+            if round > 0 {
+                connection.head().await;
+            }
+            connection.reset();
+        });
+        join_all(leaving).await;
+    }
+    gateway.idle().await;
+    let all = flood(&[&gateway], 20, 2, &body).await;
+    assert_eq!(all, BTreeMap::from([(200, 40)]));
+}
+
+#[tokio::test]
+async fn a_key_goes_no_further_ahead_than_its_priority() {
+    let (_simulation, gateway) = gateway(&[&alice(", priority: low")], |config| config).await;
+    for (priority, status) in [("high", 200), ("-20", 200), ("soon", 400)] {
+        let fields = [("x-api-key", ALICE), ("x-priority", priority)];
+        let body = chat("llama3.2", "hi", r#","stream":false"#);
+        let reply = request(
+            gateway.address,
+            "POST",
+            "/api/chat",
+            &fields,
+            body.as_bytes(),
+        )
+        .await;
+        assert_eq!(reply.status, status, "{priority}: {}", reply.text());
+    }
+}
+
+/// Two gateways that count together, in front of one simulated server.
+async fn pair(redis: &Redis, key: &str) -> (Simulation, [Gateway; 2]) {
+    let simulation = Simulation::start(1, &["--models", "llama3.2"]);
+    let config = Config::over(&simulation.servers)
+        .set("provider.max_concurrent_per_backend", "500")
+        .set("shared.url", redis.url())
+        .key(key);
+    let gateways = [
+        Gateway::over(&config, 1).await,
+        Gateway::over(&config, 1).await,
+    ];
+    (simulation, gateways)
+}
+
+const AWAY: &str = "remuda_shared_limits_away";
+
+#[tokio::test]
+async fn two_gateways_count_together() {
+    let Some(redis) = Redis::start() else { return };
+    let (simulation, [one, other]) = pair(
+        &redis,
+        &alice(", requests_per_minute: 300, tokens_per_day: 900000"),
+    )
+    .await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    // All that one lets through counts at the other.
+    let first = flood(&[&one], 10, 10, &body).await;
+    assert_eq!(first, BTreeMap::from([(200, 100)]));
+    let then = flood(&[&one, &other], 200, 4, &body).await;
+    let passed = 100 + then[&200];
+    assert!((270..=315).contains(&passed), "{passed}");
+    assert_eq!(simulation.inferences().await, passed);
+    for gateway in [&one, &other] {
+        gateway.metric_is(AWAY, &[], 0.0).await;
+        gateway.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn without_their_server_gateways_go_on_with_their_shares_and_it_comes_back() {
+    let Some(mut redis) = Redis::start() else {
+        return;
+    };
+    let (simulation, [one, other]) = pair(&redis, &alice(", requests_per_minute: 300")).await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    let both = [&one, &other];
+    let killing = async {
+        eventually("some have passed", || async {
+            let passed = simulation.inferences().await;
+            if passed >= 100 { Ok(()) } else { Err(passed) }
+        })
+        .await;
+        redis.kill();
+        BTreeMap::new()
+    };
+    type Flood<'a> = std::pin::Pin<Box<dyn Future<Output = BTreeMap<u16, u64>> + 'a>>;
+    let flooding: [Flood<'_>; 2] = [Box::pin(flood(&both, 200, 8, &body)), Box::pin(killing)];
+    let counts = join_all(flooding).await;
+    let passed = counts[0][&200];
+    assert!((200..=315).contains(&passed), "{passed}");
+    for gateway in both {
+        gateway.metric_is(AWAY, &[], 1.0).await;
+        gateway.process.wait_for("what it says of it", |line| {
+            line.contains("shared limits: the server is away")
+                .then_some(())
+        });
+    }
+    redis.revive();
+    for gateway in both {
+        gateway.metric_is(AWAY, &[], 0.0).await;
+        gateway.process.wait_for("what it says of it", |line| {
+            line.contains("shared limits: the server is back")
+                .then_some(())
+        });
+    }
+    // What was used is known to the new server, though it was told nothing by the old one.
+    flood(&both, 50, 2, &body).await;
+    let passed = simulation.inferences().await;
+    assert!(passed <= 315, "{passed}");
+    for gateway in both {
+        gateway.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_starts_without_the_server_that_it_would_count_at() {
+    let Some(mut redis) = Redis::start() else {
+        return;
+    };
+    redis.kill();
+    let (_simulation, [one, _other]) = pair(&redis, &alice(", requests_per_minute: 10")).await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    let counts = flood(&[&one], 5, 4, &body).await;
+    assert_eq!(counts, BTreeMap::from([(200, 10), (429, 10)]));
 }
