@@ -216,3 +216,115 @@ impl Pool {
         self.stirs = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::meter::{Meter, Span, Unit};
+    use super::*;
+
+    const LIMIT: u64 = 100;
+    const START: Millis = 1_700_000_000_000;
+
+    /// The server, as `exchange.lua` has it.
+    #[derive(Default)]
+    struct Server(BTreeMap<(Slice, usize), u64>);
+
+    impl Server {
+        fn exchange(&mut self, me: usize, gateways: u64, ask: &Ask) -> Told {
+            for (slice, amount) in &ask.amounts {
+                self.0.insert((*slice, me), *amount);
+            }
+            self.0.retain(|(slice, _), _| *slice >= ask.oldest);
+            let total: u64 = self.0.values().sum();
+            let granted = ask.want.min(LIMIT.saturating_sub(total));
+            *self.0.entry((ask.current, me)).or_default() += granted;
+            let others = self.0.iter().filter(|((_, who), _)| *who != me);
+            Told {
+                granted,
+                others: others
+                    .map(|((slice, _), amount)| (*slice, *amount))
+                    .collect(),
+                gateways,
+            }
+        }
+    }
+
+    fn exchange(server: &mut Server, me: usize, gateways: &mut [Meter], now: Millis) {
+        let count = gateways.len() as u64;
+        let meter = &mut gateways[me];
+        let pool = meter.pool.as_mut().unwrap();
+        let ask = pool.ask(now, LIMIT, &mut meter.window);
+        let told = server.exchange(me, count, &ask);
+        pool.told(now, LIMIT, &mut meter.window, &told);
+    }
+
+    proptest! {
+        /// However requests fall on the gateways, no minute holds more than the limit as long as they exchange at least
+        /// once in a slice; and a lone request passes after one exchange.
+        #[test]
+        fn gateways_together_stay_within_the_limit(
+            steps in proptest::collection::vec((0_u64..900, 0_usize..3, 1_u64..6, any::<bool>()), 1..300),
+        ) {
+            let meter = || Meter::new(Unit::Requests, Span::Minute, LIMIT, true);
+            let mut gateways = vec![meter(), meter(), meter()];
+            let mut server = Server::default();
+            let mut taken: Vec<(Millis, u64)> = Vec::new();
+            let mut now = START;
+            for (step, me, amount, gives_back) in steps {
+                now += step;
+                (0..3).for_each(|each| exchange(&mut server, each, &mut gateways, now));
+                if gateways[me].check(now, amount).is_err() {
+                    exchange(&mut server, me, &mut gateways, now);
+                }
+                if gateways[me].check(now, amount).is_ok() {
+                    let slice = gateways[me].take(now, amount);
+                    match gives_back {
+                        true => gateways[me].correct(slice, amount, 0),
+                        false => taken.push((now, amount)),
+                    }
+                }
+                let minute = taken.iter().filter(|(at, _)| at + 60_000 > now);
+                let sum: u64 = minute.map(|(_, amount)| amount).sum();
+                prop_assert!(sum <= LIMIT, "{sum}");
+            }
+            prop_assert!(!taken.is_empty() || gateways[0].level(now).remaining == LIMIT);
+        }
+
+        /// The same while the server is away, from a moment on at which all know how things stand.
+        #[test]
+        fn shares_stay_within_the_limit_too(
+            before in 0_u64..90,
+            steps in proptest::collection::vec((0_u64..900, 0_usize..3, 1_u64..6), 1..300),
+        ) {
+            let meter = || Meter::new(Unit::Requests, Span::Minute, LIMIT, true);
+            let mut gateways = vec![meter(), meter(), meter()];
+            let mut server = Server::default();
+            let mut taken = vec![(START, before)];
+            prop_assert!(before == 0 || gateways[0].check(START, before).is_err());
+            exchange(&mut server, 0, &mut gateways, START);
+            if before > 0 {
+                prop_assert!(gateways[0].check(START, before).is_ok());
+                gateways[0].take(START, before);
+            }
+            (0..3).for_each(|each| exchange(&mut server, each, &mut gateways, START));
+            for gateway in &mut gateways {
+                gateway.pool.as_mut().unwrap().lost();
+            }
+            let mut now = START;
+            for (step, me, amount) in steps {
+                now += step;
+                if gateways[me].check(now, amount).is_ok() {
+                    gateways[me].take(now, amount);
+                    taken.push((now, amount));
+                }
+                let minute = taken.iter().filter(|(at, _)| at + 60_000 > now);
+                let sum: u64 = minute.map(|(_, amount)| amount).sum();
+                prop_assert!(sum <= LIMIT, "{sum}");
+            }
+        }
+    }
+}

@@ -185,6 +185,39 @@ monitoring: { log_level: WARNING, log_format: JSON, access_log: no }
 }
 
 #[test]
+fn client_keys_are_printed_as_digests_and_read_back_as_the_same() {
+    let yaml = "
+server: { allow: [10.0.0.0/8, '::1'] }
+providers: [ { name: gpus, backends: [ gpu1 ] } ]
+keys:
+  - { name: a, key: hunter2-hunter2-hunter2 }
+  - name: b
+    key_sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+    models: [LLAMA*]
+    providers: [GPUS]
+    priority: low
+    strategy: failover
+    requests_per_minute: 60
+    tokens_per_day: 1_000_000
+    max_concurrent: 3
+    budget: { usd: 0.5, per: day }
+    tag: x
+shared: { url: 'valkey://:hunter3@cache:1234/2', prefix: y }
+";
+    let settings = used(yaml);
+    assert_eq!(
+        settings.access.keys[1].limits.budget.unwrap().micro_usd,
+        500_000
+    );
+    let url = &settings.access.shared.as_ref().unwrap().url;
+    assert_eq!(url.expose(), "redis://:hunter3@cache:1234/2");
+    let mut printed = to_yaml(&settings);
+    assert!(!printed.contains("hunter"), "{printed}");
+    printed = printed.replace("'***'", "redis://:hunter3@cache:1234/2");
+    assert_eq!(used(&printed), settings, "{printed}");
+}
+
+#[test]
 fn secrets_are_used_but_not_printed() {
     let yaml = "providers: [ { name: a, backends: [ b ], api_key: \"${KEY}\" } ]";
     let settings = read_with(yaml, &[("KEY", "hunter2")]).unwrap().settings;
@@ -579,6 +612,47 @@ fn single_mistakes_and_their_remedies() {
         (
             "providers: [ { name: a, backends: [ b ], pool: { ca_file: /nonexistent } } ]",
             "pool.ca_file: cannot read /nonexistent: ",
+        ),
+        (
+            "keys:\n  - { name: a, key: 0123456789abcdef }\n  - { name: A, key: fedcba9876543210 }",
+            "remuda.yaml:3: keys[1].name: a key named \"A\" is already there; choose another name",
+        ),
+        (
+            "keys:\n  - { name: a, key: 0123456789abcdef }\n  - { name: b, key: 0123456789abcdef }",
+            "remuda.yaml:3: keys[1]: has the credential of another key",
+        ),
+        (
+            "keys: [ { name: a } ]",
+            "keys[0]: has no credential; `remuda key` makes one",
+        ),
+        (
+            "keys: [ { name: a, key: '***' } ]",
+            "keys[0].key: is a mask, not a key",
+        ),
+        (
+            "keys: [ { name: a, key: 0123456789abcdef, key_file: x } ]",
+            "keys[0]: has several credentials; keep one",
+        ),
+        (
+            "keys: [ { name: a, key_sha256: abc } ]",
+            "keys[0].key_sha256: expected the 64 hexadecimal digits of a SHA-256",
+        ),
+        (
+            "keys: [ { name: a, key: 0123456789abcdef, providers: [nobody] } ]",
+            "keys[0].providers: names \"nobody\", and no provider is called so",
+        ),
+        (
+            "keys: [ { name: a, key: 0123456789abcdef, budget: { per: day } } ]",
+            "keys[0].budget.usd: is missing",
+        ),
+        ("shared: { prefix: x }", "shared.url: is missing"),
+        (
+            "shared: { url: 'http://x' }",
+            "shared.url: expected an address such as redis://",
+        ),
+        (
+            "server: { allow: [10.0.0.0/40] }",
+            "server.allow[0]: expected an address or a network such as 10.0.0.0/8",
         ),
         (
             "server: { listen: \"${\" }",
