@@ -221,6 +221,11 @@ pub struct Metrics {
     pub usage_write_errors: IntCounter,
     /// 1 while the server is away at which gateways count together.
     pub shared_limits_away: IntGauge,
+    /// Further attempts that the retry budget has not allowed.
+    pub retries_denied: IntCounterVec,
+    pub breaker_state: IntGaugeVec,
+    pub concurrency_limit: IntGaugeVec,
+    pub keys_set_aside: IntGaugeVec,
     pub rejected_connections: IntCounter,
     pub in_flight: IntGauge,
     pub connections: IntGauge,
@@ -390,6 +395,30 @@ impl Metrics {
                 &registry,
                 "remuda_shared_limits_away",
                 "1 while the server of `shared` is away and this gateway goes on with its share",
+            ),
+            retries_denied: counters(
+                &registry,
+                "remuda_retries_denied_total",
+                "Further attempts that were not made because too many had failed",
+                &["remuda_provider"],
+            ),
+            breaker_state: gauges(
+                &registry,
+                "remuda_breaker_state",
+                "0 while the breaker is closed, 1 half-open, 2 open; without a backend, the provider's own",
+                &["remuda_provider", "backend"],
+            ),
+            concurrency_limit: gauges(
+                &registry,
+                "remuda_concurrency_limit",
+                "Requests that the provider is sent at once at the moment; -1 is all that it has slots for",
+                &["remuda_provider"],
+            ),
+            keys_set_aside: gauges(
+                &registry,
+                "remuda_keys_set_aside",
+                "Keys that the provider has refused or whose quota is spent",
+                &["remuda_provider"],
             ),
             rejected_connections: register(
                 &registry,

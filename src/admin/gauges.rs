@@ -1,9 +1,11 @@
 //! Brings the gauges up to date when they are scraped, so that nothing pays for them meanwhile.
 
+use std::time::Instant;
+
 use ahash::{AHashMap, AHashSet};
 
 use crate::admission::Dispatcher;
-use crate::fleet::{Backend, Fleet};
+use crate::fleet::{Backend, BreakerState, Fleet, Provider};
 use crate::metrics::Metrics;
 
 /// Sets every gauge that is read from the fleet and the queue.
@@ -18,6 +20,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         &metrics.backend_in_flight,
         &metrics.backend_vram,
         &metrics.models_loaded,
+        &metrics.breaker_state,
     ] {
         // Backends and models that are gone must not be reported for ever.
         vector.reset();
@@ -30,7 +33,38 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
             .filter(|backend| backend.provider.index == provider.index)
             .collect();
         provider_gauges(metrics, fleet, &provider.name, &mine);
+        guard_gauges(metrics, provider, &mine);
     }
+}
+
+fn guard_gauges(metrics: &Metrics, provider: &Provider, backends: &[&Backend]) {
+    let now = Instant::now();
+    let status = provider.guard().status(now);
+    let name = &*provider.name;
+    let state = |state| match state {
+        BreakerState::Closed => 0,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open => 2,
+    };
+    metrics
+        .breaker_state
+        .with_label_values(&[name, ""])
+        .set(state(status.breaker));
+    for backend in backends {
+        metrics
+            .breaker_state
+            .with_label_values(&[name, &*backend.name])
+            .set(state(backend.breaker(now)));
+    }
+    let limit = status.limit.map_or(-1, |limit| as_gauge(limit as u64));
+    metrics
+        .concurrency_limit
+        .with_label_values(&[name])
+        .set(limit);
+    metrics
+        .keys_set_aside
+        .with_label_values(&[name])
+        .set(as_gauge(status.keys_set_aside as u64));
 }
 
 fn provider_gauges(metrics: &Metrics, fleet: &Fleet, provider: &str, backends: &[&Backend]) {

@@ -10,7 +10,7 @@ use super::health::{self, ByName, Counts, State, millis, percent};
 use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
-use crate::fleet::{Backend, Fleet, Provider, Recent};
+use crate::fleet::{Backend, Fleet, Provider, Recent, Status};
 use crate::settings::{ProviderKind, Strategy};
 
 /// Further names of kinds, and services that are known by their name though they have no kind of their own: a client
@@ -106,6 +106,33 @@ struct Summary {
     healthy_backends: usize,
     backends: usize,
     models: usize,
+    breaker: Breaker,
+    /// Requests at once at the moment, where that is less than there are slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency_limit: Option<usize>,
+    keys: usize,
+    keys_set_aside: usize,
+}
+
+/// Whether a provider is left alone, why, and for how many seconds more.
+#[derive(Serialize)]
+struct Breaker {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+impl Breaker {
+    fn of(status: &Status, now: Instant) -> Self {
+        let seconds = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
+        Self {
+            state: status.breaker.name(),
+            cause: status.open.map(|(_, cause)| cause.to_string()),
+            seconds: status.open.map(|(until, _)| seconds(until)),
+        }
+    }
 }
 
 /// `GET /api/providers`.
@@ -135,7 +162,9 @@ pub(super) fn all(from: &Introspection) -> Page {
 impl Summary {
     fn of(provider: &Provider, backends: &[Arc<Backend>]) -> Self {
         let plain: Vec<&Backend> = backends.iter().map(|backend| &**backend).collect();
-        let status = health::state(provider, &plain, Instant::now());
+        let now = Instant::now();
+        let status = health::state(provider, &plain, now);
+        let guard = provider.guard().status(now);
         let healthy = || plain.iter().filter(|backend| backend.healthy());
         let last_used = provider.statistics.last_used();
         let mut models = AHashSet::new();
@@ -155,6 +184,10 @@ impl Summary {
             healthy_backends: healthy().count(),
             backends: plain.len(),
             models: models.len(),
+            breaker: Breaker::of(&guard, now),
+            concurrency_limit: guard.limit,
+            keys: guard.keys,
+            keys_set_aside: guard.keys_set_aside,
         }
     }
 }

@@ -69,4 +69,9 @@ impl Observer for FleetEvents {
     fn unhealthy(&self, backend: BackendId) {
         self.0.unhealthy(backend);
     }
+
+    fn limited(&self, provider: usize, limit: Option<usize>) {
+        let provider = u16::try_from(provider).unwrap_or(u16::MAX);
+        self.0.limit_provider(provider, limit);
+    }
 }

@@ -116,9 +116,10 @@ pub(super) fn run(
         &metrics.shared_limits_away,
     )?;
     let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
-    let fleet = Fleet::new(
+    let fleet = Fleet::guarded(
         &settings.providers,
         &settings.timeouts,
+        &settings.routing,
         vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
     )?;
     let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);

@@ -84,7 +84,7 @@ impl RateLimits {
             .into_iter()
             .zip(OPENAI)
         {
-            *allowance = read(headers, names, |text| duration(text));
+            *allowance = read(headers, names, duration);
         }
         if limits == Self::default() {
             let until = |text: &str| {

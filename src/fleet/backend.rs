@@ -14,7 +14,7 @@ use crate::ids::{BackendId, ModelId};
 
 use super::peak_ewma::PeakEwma;
 use super::vitals::Vitals;
-use super::{Inventory, Load, Origin, Provider};
+use super::{BreakerState, Inventory, Load, Origin, Provider};
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
@@ -192,10 +192,17 @@ impl Backend {
         self.turn.fetch_add(change, Ordering::Relaxed);
     }
 
+    /// Whether it is left out because it fails though its probes are good.
+    pub fn breaker(&self, now: Instant) -> BreakerState {
+        self.vitals().breaker(now)
+    }
+
     pub(super) fn observe(&self, response_time: Duration, now: Instant) {
         self.response_time.observe(response_time, now);
-        if self.blemished.swap(false, Ordering::AcqRel) {
-            self.vitals().served();
+        if self.blemished.swap(false, Ordering::AcqRel)
+            && self.vitals().served(self.provider.breaker.successes)
+        {
+            self.blemish();
         }
     }
 

@@ -4,7 +4,7 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use crate::settings::{Provider, ProviderKind};
+use crate::settings::{Provider, ProviderKind, Secret};
 
 /// The version of Anthropic's API that this gateway speaks.
 const ANTHROPIC_VERSION: (HeaderName, HeaderValue) = (
@@ -12,11 +12,21 @@ const ANTHROPIC_VERSION: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("2023-06-01"),
 );
 
-/// Values of credentials are marked sensitive, so that no debug output shows them.
+/// The fields with each of the provider's keys, or the fields alone if it has none.
 ///
 /// # Errors
 /// If a key or a field cannot be one.
-pub(super) fn fields(provider: &Provider) -> Result<HeaderMap, http::Error> {
+pub(super) fn fields_of_all(provider: &Provider) -> Result<Vec<HeaderMap>, http::Error> {
+    let keys = provider.api_key.iter().chain(&provider.api_keys);
+    let with_keys: Result<Vec<_>, _> = keys.map(|key| fields(provider, Some(key))).collect();
+    match with_keys? {
+        none if none.is_empty() => Ok(vec![fields(provider, None)?]),
+        all => Ok(all),
+    }
+}
+
+/// Values of credentials are marked sensitive, so that no debug output shows them.
+fn fields(provider: &Provider, key: Option<&Secret>) -> Result<HeaderMap, http::Error> {
     let mut fields = HeaderMap::new();
     for (name, value) in &provider.headers {
         let (name, mut value) = (
@@ -30,7 +40,7 @@ pub(super) fn fields(provider: &Provider) -> Result<HeaderMap, http::Error> {
         let (name, value) = ANTHROPIC_VERSION;
         fields.entry(name).or_insert(value);
     }
-    if let Some(key) = &provider.api_key {
+    if let Some(key) = key {
         let (name, text) = match provider.kind {
             ProviderKind::Anthropic => (HeaderName::from_static("x-api-key"), key.expose().into()),
             ProviderKind::Google => (
@@ -57,19 +67,22 @@ pub(super) fn fields(provider: &Provider) -> Result<HeaderMap, http::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Secret;
+
+    fn first(provider: &Provider) -> Result<HeaderMap, http::Error> {
+        fields_of_all(provider).map(|mut all| all.swap_remove(0))
+    }
 
     #[test]
     fn every_kind_has_its_key_in_its_own_field() {
         for (name, kind) in ProviderKind::NAMES {
             let mut provider = Provider::of_kind(name, *kind);
             assert_eq!(
-                fields(&provider).unwrap().len(),
+                first(&provider).unwrap().len(),
                 usize::from(*kind == ProviderKind::Anthropic)
             );
             provider.api_key = Some(Secret::new("hunter2"));
             provider.headers = vec![("X-Title".into(), "Remuda".into())];
-            let fields = fields(&provider).unwrap();
+            let fields = first(&provider).unwrap();
             let (field, value) = match kind {
                 ProviderKind::Anthropic => ("x-api-key", "hunter2"),
                 ProviderKind::Google => ("x-goog-api-key", "hunter2"),
@@ -86,9 +99,21 @@ mod tests {
     fn what_can_be_no_field_is_refused() {
         let mut provider = Provider::of_kind("a", ProviderKind::OpenAi);
         provider.api_key = Some(Secret::new("a\nb"));
-        assert!(fields(&provider).is_err());
+        assert!(first(&provider).is_err());
         provider.api_key = None;
         provider.headers = vec![("a b".into(), "c".into())];
-        assert!(fields(&provider).is_err());
+        assert!(first(&provider).is_err());
+    }
+
+    #[test]
+    fn every_key_has_fields_of_its_own() {
+        let mut provider = Provider::of_kind("openai", ProviderKind::OpenAi);
+        provider.headers = vec![("X-Title".into(), "Remuda".into())];
+        provider.api_key = Some(Secret::new("one"));
+        provider.api_keys = vec![Secret::new("two"), Secret::new("three")];
+        let all = fields_of_all(&provider).unwrap();
+        let keys: Vec<_> = all.iter().map(|fields| &fields["authorization"]).collect();
+        assert_eq!(keys, ["Bearer one", "Bearer two", "Bearer three"]);
+        assert!(all.iter().all(|fields| fields["x-title"] == "Remuda"));
     }
 }

@@ -2,7 +2,7 @@
 //! enter what they find.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::lb::Backend as Target;
@@ -87,7 +87,8 @@ impl HealthCheck for MemberCheck {
             .expect("the semaphore is never closed");
         // One that discovery or an early probe has just seen need not be asked again.
         let fresh = backend.inventory().probed_at.elapsed() < self.provider.settings.interval / 2;
-        if backend.gone() || (backend.healthy() && fresh) {
+        let watched = self.provider.settings.watched;
+        if backend.gone() || (backend.healthy() && (fresh || !watched)) {
             return Ok(());
         }
         match self.checkup.run(backend).await {
@@ -160,6 +161,11 @@ impl Recovery {
 
 /// Probes at growing intervals until the backend is healthy or the regular check comes sooner.
 async fn recover(checkup: Arc<Checkup>, backend: Arc<Backend>, setbacks: u32) {
+    let now = Instant::now();
+    let held = backend.vitals().held(now);
+    if let Some(until) = held {
+        sleep(until - now).await;
+    }
     let mut delay = FIRST_EARLY_PROBE.saturating_mul(1 << setbacks.saturating_sub(1).min(16));
     while delay < backend.provider.settings.interval {
         sleep(delay).await;

@@ -193,12 +193,28 @@ impl Members {
             backend.provider.statistics.answered(response_time);
             return None;
         }
-        // One request that a service fails says nothing about the millions that it serves.
-        if !backend.provider.settings.kind.is_fleet() && outcome != Outcome::ConnectFailed {
-            return None;
-        }
+        let others = self.another_is_healthy(backend);
         let mut vitals = backend.vitals();
-        let ejected = vitals.failed();
+        // One request that a service fails says nothing about the millions that it serves.
+        let telling =
+            backend.provider.settings.kind.is_fleet() || outcome == Outcome::ConnectFailed;
+        let mut ejected = match telling {
+            true => vitals.failed(),
+            false => {
+                vitals.stumbled();
+                None
+            }
+        };
+        // The last one is not left out: without it nothing works.
+        let now = Instant::now();
+        let policy = &backend.provider.breaker;
+        if others && vitals.hold(policy, now) {
+            ejected = ejected.or(vitals.failed());
+            log::warn!(
+                "{backend:?} is left out for {:.0?}: it fails again and again, though its probes are good",
+                policy.open
+            );
+        }
         backend.blemish();
         backend.publish(&vitals);
         if ejected.is_some() && !backend.gone() {
@@ -207,6 +223,15 @@ impl Members {
             self.note_health(&backend.provider);
         }
         ejected
+    }
+
+    /// Whether another backend of the same provider may take requests.
+    fn another_is_healthy(&self, backend: &Backend) -> bool {
+        self.now.load().iter().any(|other| {
+            other.provider.index == backend.provider.index
+                && other.id != backend.id
+                && other.healthy()
+        })
     }
 
     /// Enters how much of the provider is there into its history.
@@ -229,7 +254,7 @@ impl Members {
         self.now.store(Arc::new(Snapshot::new(backends)));
     }
 
-    fn tell(&self, what: impl Fn(&dyn Observer)) {
+    pub(super) fn tell(&self, what: impl Fn(&dyn Observer)) {
         for observer in self.observers.load().iter() {
             what(&**observer);
         }

@@ -15,6 +15,7 @@ mod discovery;
 mod guard;
 mod health;
 mod inventory;
+mod keeper;
 mod key;
 mod members;
 mod models;
@@ -46,10 +47,13 @@ use pingora::services::background::{BackgroundService, GenBackgroundService, bac
 use tokio::sync::watch;
 
 use crate::ids::{BackendId, ModelId};
-use crate::settings::{self, Timeouts};
+use crate::settings::{self, Routing, Timeouts};
 
 pub use self::backend::{Backend, Endpoint, InFlight};
-pub use self::guard::backoff;
+pub use self::guard::{
+    Attempt, Attempted, BreakerState, Cause, Guard, ModelKey, RestCause, Resting, Status,
+    Unavailable, backoff,
+};
 pub use self::inventory::{Inventory, Loaded};
 pub use self::members::Snapshot;
 pub use self::models::Models;
@@ -62,6 +66,7 @@ pub use self::statistics::{Change, Recent, ResponseTimes, Statistics};
 
 use self::discovery::Discovery;
 use self::health::{Checkup, MemberCheck, Recovery};
+use self::keeper::Keeper;
 use self::members::Members;
 use self::probe::{Miss, Prober};
 use self::ranked::Ranked;
@@ -100,16 +105,30 @@ struct Line {
     provider: Arc<Provider>,
     balancer: Arc<LoadBalancer<Ranked>>,
     recovery: Arc<Recovery>,
+    keeper: Arc<Keeper>,
 }
 
 impl Fleet {
-    /// Makes a fleet without members; they join while the [`Fleet::services`] run.
+    /// As [`Fleet::guarded`], with guards as they are by default.
     ///
     /// # Errors
     /// If a provider's backends cannot be addressed safely.
     pub fn new(
         providers: &[settings::Provider],
         timeouts: &Timeouts,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Arc<Self>, FleetError> {
+        Self::guarded(providers, timeouts, &Routing::default(), observers)
+    }
+
+    /// Makes a fleet without members; they join while the [`Fleet::services`] run.
+    ///
+    /// # Errors
+    /// If a provider's backends cannot be addressed safely.
+    pub fn guarded(
+        providers: &[settings::Provider],
+        timeouts: &Timeouts,
+        routing: &Routing,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Arc<Self>, FleetError> {
         let models = Arc::new(Models::default());
@@ -125,7 +144,7 @@ impl Fleet {
             .enumerate()
             .map(|(index, settings)| {
                 Ok(Line::new(
-                    Arc::new(Provider::new(index, settings, timeouts)?),
+                    Arc::new(Provider::new(index, settings, timeouts, routing)?),
                     &checkup,
                 ))
             })
@@ -204,6 +223,32 @@ impl Fleet {
         }
     }
 
+    /// How an attempt at a service went, for its guard.
+    pub fn attempted(&self, backend: &Backend, attempted: &Attempted<'_>) {
+        let provider = &backend.provider;
+        // Its backends have about the same to do.
+        let in_flight = backend.in_flight() as usize * provider.settings.backends.len().max(1);
+        self.lines[provider.index].keeper.note(attempted, in_flight);
+    }
+
+    /// The answer to an attempt at a service, begun at `started`, broke off after its first content.
+    pub fn broke(&self, backend: &Backend, started: Instant) {
+        self.lines[backend.provider.index].keeper.broke(started);
+    }
+
+    /// Whether any provider may not be [`Fleet::available`].
+    pub fn troubled(&self) -> bool {
+        self.providers().any(|provider| provider.guard().troubled())
+    }
+
+    /// Whether it makes sense to ask the provider at that position: its breaker is not open, and it has a key that does
+    /// not rest.
+    pub fn available(&self, provider: usize, now: Instant) -> bool {
+        self.lines
+            .get(provider)
+            .is_some_and(|line| line.provider.guard().unavailable(None, now).is_none())
+    }
+
     /// One round of discovery and probes, for tools; while the services run, they do this.
     pub async fn refresh(&self) {
         for line in &self.lines {
@@ -254,10 +299,13 @@ impl Line {
         balancer.health_check_frequency = Some(provider.settings.interval);
         balancer.parallel_health_check = true;
         let recovery = Arc::new(Recovery::new(Arc::clone(checkup)));
+        let members = Arc::clone(&checkup.members);
+        let keeper = Arc::new(Keeper::new(Arc::clone(&provider), members));
         Self {
             provider,
             balancer: Arc::new(balancer),
             recovery,
+            keeper,
         }
     }
 
@@ -271,6 +319,7 @@ impl Line {
         let upkeep = Upkeep {
             balancer: Arc::clone(&self.balancer),
             recovery: Arc::clone(&self.recovery),
+            keeper: Arc::clone(&self.keeper),
         };
         background_service(&format!("fleet {}", self.provider.name), upkeep)
     }
@@ -320,6 +369,7 @@ impl Line {
 pub struct Upkeep {
     balancer: Arc<LoadBalancer<Ranked>>,
     recovery: Arc<Recovery>,
+    keeper: Arc<Keeper>,
 }
 
 #[async_trait]
@@ -332,6 +382,7 @@ impl BackgroundService for Upkeep {
         tokio::select! {
             () = self.balancer.run(shutdown, Some(ready)) => {}
             () = self.recovery.run() => {}
+            () = self.keeper.run() => {}
         }
     }
 
@@ -339,6 +390,7 @@ impl BackgroundService for Upkeep {
         tokio::select! {
             () = self.balancer.run(shutdown, None) => {}
             () = self.recovery.run() => {}
+            () = self.keeper.run() => {}
         }
     }
 }

@@ -21,6 +21,8 @@ pub trait Observer: Send + Sync {
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>);
     /// The backend takes no requests until it is `probed` again.
     fn unhealthy(&self, backend: BackendId);
+    /// From now on the provider at that position takes at most so many requests at once, besides its configured limit.
+    fn limited(&self, _provider: usize, _limit: Option<usize>) {}
 }
 
 /// How a request to a backend ended, as far as it tells about the backend.

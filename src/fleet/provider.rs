@@ -12,10 +12,10 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::dialect::bedrock::sign::Signer;
-use crate::settings::{self, ProviderKind, StaticBackend, Timeouts};
+use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
-use super::{Endpoint, FleetError, Selector, Statistics, authorities, control, credentials};
+use super::{Endpoint, FleetError, Guard, Selector, Statistics, authorities, control, credentials};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -35,7 +35,11 @@ pub struct Provider {
     /// Whether its backends have been looked for once, to the end.
     pub(super) discovered: AtomicBool,
     connect_timeout: Duration,
-    fields: HeaderMap,
+    /// For each key; one without a key has one as well.
+    fields: Vec<HeaderMap>,
+    guard: Guard,
+    /// When one of its backends is left out although its probes are good.
+    pub(super) breaker: settings::Breaker,
     authorities: Option<Arc<CaType>>,
 }
 
@@ -53,6 +57,7 @@ impl Provider {
         index: usize,
         settings: &settings::Provider,
         timeouts: &Timeouts,
+        routing: &Routing,
     ) -> Result<Self, FleetError> {
         let provider = || Arc::clone(&settings.name);
         let control = control::place(settings);
@@ -90,16 +95,29 @@ impl Provider {
             complaints: Complaints::default(),
             discovered: AtomicBool::new(false),
             connect_timeout: timeouts.connect,
-            fields: credentials::fields(settings).map_err(|_| FleetError::BadKey {
+            fields: credentials::fields_of_all(settings).map_err(|_| FleetError::BadKey {
                 provider: provider(),
             })?,
+            guard: Guard::new(settings, routing, Instant::now()),
+            breaker: routing.breaker.clone(),
             authorities: authorities.transpose()?,
         })
     }
 
-    /// The fields that go with every request to its backends: its key, and what the operator adds.
+    /// The fields that go with every request to its backends: its key, and what the operator adds. With several keys,
+    /// one that has not been refused.
     pub fn fields(&self) -> &HeaderMap {
-        &self.fields
+        self.fields_with(self.guard.accepted_key(Instant::now()))
+    }
+
+    /// As [`Self::fields`], with the key that [`Guard::pick`] has chosen.
+    pub fn fields_with(&self, key: usize) -> &HeaderMap {
+        self.fields.get(key).unwrap_or(&self.fields[0])
+    }
+
+    /// What keeps it from being asked in vain.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Signs each request, where that takes the place of a key: Bedrock without a bearer key.
@@ -218,7 +236,7 @@ mod tests {
     }
 
     fn make(settings: &settings::Provider) -> Result<Provider, FleetError> {
-        Provider::new(3, settings, &Timeouts::default())
+        Provider::new(3, settings, &Timeouts::default(), &Routing::default())
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Miss;
+use super::{BreakerState, Miss};
+use crate::settings::Breaker;
 
 /// An address that answers, but not as an Ollama server, is no member any more after this. (One
 /// that cannot be reached at all leaves after the configured number of misses.)
@@ -22,6 +23,10 @@ pub(super) struct Vitals {
     failures: u64,
     /// Failed requests since the last one that went well.
     setbacks: u32,
+    /// It has failed so often that it stays out until then, however good its probes are; after that it is on trial.
+    held_until: Option<Instant>,
+    /// Requests that went well on trial.
+    good: u32,
     /// The last good probe, or the start.
     good_at: Instant,
     /// Whether there was a good probe.
@@ -36,6 +41,8 @@ impl Vitals {
             unreachable: false,
             failures: 0,
             setbacks: 0,
+            held_until: None,
+            good: 0,
             good_at: now,
             known: false,
         }
@@ -62,7 +69,7 @@ impl Vitals {
 
     /// A good probe. False if a request has failed since it began, so that it proves nothing.
     pub(super) fn passed(&mut self, failures: u64, now: Instant) -> bool {
-        if failures != self.failures {
+        if failures != self.failures || self.held(now).is_some() {
             return false;
         }
         self.healthy = true;
@@ -92,12 +99,51 @@ impl Vitals {
         std::mem::replace(&mut self.healthy, false).then_some(self.setbacks)
     }
 
-    /// A request that went well.
-    pub(super) fn served(&mut self) {
+    /// A failed request of which one alone says nothing about the backend.
+    pub(super) fn stumbled(&mut self) {
+        self.setbacks = self.setbacks.saturating_add(1);
+    }
+
+    /// Leaves the backend out for a while if it has failed too often in a row, whatever its probes say. Whether it does;
+    /// to be asked after each failure.
+    pub(super) fn hold(&mut self, policy: &Breaker, now: Instant) -> bool {
+        let held = policy.enabled && self.setbacks >= policy.failures && self.held(now).is_none();
+        if held {
+            self.failures += 1;
+            self.held_until = Some(now + policy.open);
+            self.good = 0;
+        }
+        held
+    }
+
+    /// Until when it is left out.
+    pub(super) fn held(&self, now: Instant) -> Option<Instant> {
+        self.held_until.filter(|until| now < *until)
+    }
+
+    /// Its breaker: open while it is left out, half-open until it has proved itself.
+    pub(super) fn breaker(&self, now: Instant) -> BreakerState {
+        match self.held_until {
+            None => BreakerState::Closed,
+            Some(until) if now < until => BreakerState::Open,
+            Some(_) => BreakerState::HalfOpen,
+        }
+    }
+
+    /// A request that went well, one of `successes` that end a trial. Whether the next will change anything, too.
+    pub(super) fn served(&mut self, successes: u32) -> bool {
+        if self.held_until.is_some() {
+            self.good += 1;
+            if self.good < successes {
+                return true;
+            }
+            self.held_until = None;
+        }
         self.setbacks = 0;
         if self.healthy {
             self.misses = 0;
         }
+        false
     }
 
     /// Whether there is no server at this address any more.
@@ -143,7 +189,7 @@ mod tests {
     fn an_answered_request_breaks_the_row() {
         let mut vitals = healthy(Instant::now());
         assert!(!vitals.missed(&refused(), false, LIMIT));
-        vitals.served();
+        assert!(!vitals.served(3));
         assert!(!vitals.missed(&refused(), false, LIMIT));
         assert!(vitals.healthy());
     }
@@ -172,8 +218,37 @@ mod tests {
         assert!(vitals.passed(vitals.failures(), now));
         assert_eq!(vitals.failed(), Some(3));
         assert!(vitals.passed(vitals.failures(), now));
-        vitals.served();
+        assert!(!vitals.served(3));
         assert_eq!(vitals.failed(), Some(1));
+    }
+
+    #[test]
+    fn what_answers_probes_and_fails_requests_is_left_out() {
+        let mut now = Instant::now();
+        let policy = Breaker::default();
+        let mut vitals = healthy(now);
+        for round in 1..=policy.failures {
+            assert_eq!(vitals.breaker(now), BreakerState::Closed);
+            assert!(vitals.failed().is_some());
+            assert_eq!(vitals.hold(&policy, now), round == policy.failures);
+            assert_eq!(
+                vitals.passed(vitals.failures(), now),
+                round < policy.failures
+            );
+        }
+        assert_eq!(vitals.breaker(now), BreakerState::Open);
+        now += policy.open;
+        assert_eq!(vitals.breaker(now), BreakerState::HalfOpen);
+        assert!(vitals.passed(vitals.failures(), now));
+        // One failure on trial is enough.
+        assert!(vitals.served(3));
+        assert!(vitals.failed().is_some() && vitals.hold(&policy, now));
+        now += policy.open;
+        assert!(vitals.passed(vitals.failures(), now));
+        let more: Vec<bool> = (0..3).map(|_| vitals.served(3)).collect();
+        assert_eq!(more, [true, true, false]);
+        assert_eq!(vitals.breaker(now), BreakerState::Closed);
+        assert!(vitals.failed().is_some() && !vitals.hold(&policy, now));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,6 +21,7 @@ use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
 use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
 use crate::ir::{Class, Dropped, Fault, FaultKind, Usage};
@@ -76,6 +77,8 @@ pub(super) struct Answer {
     /// How the body ended, if it has and its reader was told.
     pub(super) ending: Option<Ending>,
     pub(super) dropped: Dropped,
+    /// What the provider says of its rate limits.
+    pub(super) limits: Option<RateLimits>,
     /// The client gets another format than the backend sent.
     pub(super) across: bool,
 }
@@ -109,6 +112,8 @@ pub(super) enum Setback {
 pub(super) struct Cause {
     pub(super) class: Class,
     pub(super) kind: FaultKind,
+    /// The provider's own, if it answered.
+    pub(super) status: Option<u16>,
     /// When the provider says that it may be better.
     pub(super) retry_after: Option<Duration>,
     /// Whether the provider says that asking again makes sense (`x-should-retry`).
@@ -120,6 +125,7 @@ impl Cause {
         Self {
             class,
             kind,
+            status: None,
             retry_after: None,
             again: None,
         }
@@ -143,12 +149,13 @@ impl Cause {
             retry_after: retry_after::from_headers(headers),
             ..Self::new(class, kind)
         }
-        .told(headers)
+        .told(status, headers)
     }
 
-    fn told(self, headers: &HeaderMap) -> Self {
+    fn told(self, status: StatusCode, headers: &HeaderMap) -> Self {
         let again = headers.get("x-should-retry").map(HeaderValue::as_bytes);
         Self {
+            status: Some(status.as_u16()),
             again: match again {
                 Some(b"true") => Some(true),
                 Some(b"false") => Some(false),
@@ -309,10 +316,17 @@ async fn begin(
                 reader,
                 ending: None,
                 dropped,
+                limits: None,
                 across,
             });
             match beginning(&mut answer, side, job, backend, more).await {
-                Ok(()) => Ok(answer),
+                Ok(()) => {
+                    if !backend.provider.settings.kind.is_fleet() {
+                        let headers = headers_of(&answer.upstream);
+                        answer.limits = RateLimits::read(&headers, SystemTime::now());
+                    }
+                    Ok(answer)
+                }
                 Err(setback) => {
                     job.bill(answer.reader.usage());
                     Err(setback.into())
@@ -525,7 +539,7 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
                 outcome,
                 report,
                 word,
-                cause: cause.told(&headers_of(&answer.upstream)),
+                cause: cause.told(status, &headers_of(&answer.upstream)),
             },
             other => other,
         },
@@ -606,6 +620,7 @@ impl Gateway {
         ctx: &super::ctx::Inbound,
         content_length: Option<usize>,
         backend: &Backend,
+        key: usize,
     ) -> pingora::Result<RequestHeader> {
         let mut head = heads::upstream_request(
             inbound,
@@ -617,7 +632,7 @@ impl Gateway {
                 forwarded: self.settings.server.forwarded,
             },
         )?;
-        for (name, value) in backend.provider.fields() {
+        for (name, value) in backend.provider.fields_with(key) {
             head.insert_header(name, value)?;
         }
         Ok(head)

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,13 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::sleep_until;
 
 use super::Gateway;
-use super::failure::{Failure, Stop};
+use super::failure::{Failure, Stop, refused};
 use super::opening::Opening;
 use super::trip::{Trip, Turn};
 use crate::admission::{Permit, Refusal, Scope, Want};
+use crate::fleet::{Backend, ModelKey, Unavailable};
 use crate::routing::StepModel;
+use crate::settings::Fallback;
 
 impl Gateway {
     /// Waits until the fleet's models are known well enough to say that none has the wanted name, unless the client
@@ -42,13 +45,17 @@ impl Gateway {
             // Boxed: most plans have one step, and should not carry the state of a race.
             return Box::pin(self.board_any(client, opening, trip, from)).await;
         }
-        match self.scope(trip, 0) {
-            Some(scope) => {
-                let slot = self.slot(trip.want(0), scope, from);
-                self.unless_ended(client, opening, slot).await
+        let scope = match self.way(trip, 0) {
+            Way::Open(scope) => scope,
+            Way::Later(until, scope) => {
+                let sleep = sleep_until(until.into());
+                self.unless_ended(client, opening, sleep).await?;
+                scope
             }
-            None => Ok(Err(Refusal::Exhausted)),
-        }
+            Way::Shut => return Ok(Err(Refusal::Exhausted)),
+        };
+        let slot = self.slot(trip.want(0), scope, from);
+        self.unless_ended(client, opening, slot).await
     }
 
     /// A slot of any step: each is waited for from its turn on, and the first that comes is taken.
@@ -111,6 +118,28 @@ impl Gateway {
         }
     }
 
+    /// What the client is told when it gets no slot.
+    pub(super) fn turned_away(
+        &self,
+        trip: &Trip<'_>,
+        refusal: &Refusal,
+        not_found: impl Fn() -> Failure,
+    ) -> Failure {
+        let failure = refused(refusal, not_found);
+        let is_fleet = |provider: &usize| self.settings.providers[*provider].kind.is_fleet();
+        let mut steps = trip.plan.steps.iter();
+        let services = steps.all(|step| match &step.providers[..] {
+            [] => (0..self.upstreams.len()).all(|provider| !is_fleet(&provider)),
+            some => !some.iter().any(is_fleet),
+        });
+        match refusal {
+            Refusal::TimedOut { healthy: true, .. } if services => {
+                failure.in_words_of_services(self.settings.queue.timeout)
+            }
+            _ => failure,
+        }
+    }
+
     async fn slot(
         &self,
         want: Want,
@@ -138,22 +167,121 @@ impl Gateway {
         }
     }
 
-    fn scope(&self, trip: &Trip<'_>, step: usize) -> Option<Scope> {
-        let pinned = trip.pinned.map(|pinned| self.fleet.backend(pinned));
-        let pinned = pinned.flatten().map(|backend| backend.provider.index);
-        trip.scope(step, self.upstreams.len(), |provider| {
-            pinned.is_none_or(|pinned| pinned == provider)
-        })
+    /// Where a step may be taken now, or when. What is not to be asked for too long is passed over.
+    fn way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
+        let count = self.upstreams.len();
+        let pinned = trip.pinned.and_then(|pinned| self.fleet.backend(pinned));
+        let pinned = pinned.map(|backend| backend.provider.index);
+        let meant = |provider| pinned.is_none_or(|pinned| pinned == provider);
+        if !self.fleet.troubled() {
+            return match trip.scope(step, count, meant) {
+                Some(scope) => Way::Open(scope),
+                None => Way::Shut,
+            };
+        }
+        let now = Instant::now();
+        let resting: Vec<Option<Unavailable>> = (0..count)
+            .map(|provider| self.unavailable(trip, step, provider, now))
+            .collect();
+        let open = |provider: usize| {
+            meant(provider) && resting[provider].is_none() && self.could_serve(trip, step, provider)
+        };
+        if let Some(scope) = trip.scope(step, count, open) {
+            return Way::Open(scope);
+        }
+        let routing = &self.settings.routing;
+        let patience = match routing.fallback {
+            Fallback::RetrySame => routing.retry.max_wait,
+            _ => routing.slot_wait,
+        };
+        let latest = now + patience;
+        let soon = |provider: usize| {
+            meant(provider)
+                && resting[provider].is_some_and(|why| why.until() <= latest)
+                && self.could_serve(trip, step, provider)
+        };
+        let planned = &trip.plan.steps[step];
+        let first = (0..count)
+            .filter(|provider| trip.may_ask(planned, *provider) && soon(*provider))
+            .filter_map(|provider| Some((resting[provider]?.until(), provider)))
+            .min();
+        if let Some((until, provider)) = first
+            && let Some(scope) = trip.scope(step, count, |other| other == provider)
+        {
+            return Way::Later(until, scope);
+        }
+        let asked: Vec<usize> = (0..count)
+            .filter(|provider| trip.may_ask(planned, *provider) && meant(*provider))
+            .filter(|provider| self.could_serve(trip, step, *provider))
+            .collect();
+        for provider in asked {
+            if let (Some(why), Some(provider)) =
+                (&resting[provider], self.fleet.providers().nth(provider))
+            {
+                trip.pass_over(provider, why, now);
+            }
+        }
+        Way::Shut
+    }
+
+    /// Why a provider is not to be asked now for what a step wants, if so.
+    fn unavailable(
+        &self,
+        trip: &Trip<'_>,
+        step: usize,
+        provider: usize,
+        now: Instant,
+    ) -> Option<Unavailable> {
+        let provider = self.fleet.providers().nth(provider)?;
+        if !provider.guard().troubled() {
+            return None;
+        }
+        let own = match &trip.plan.steps[step].model {
+            StepModel::Named(own) | StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
+            StepModel::Listed(model) => {
+                let snapshot = self.fleet.snapshot();
+                let mine = |backend: &&Arc<Backend>| backend.provider.index == provider.index;
+                snapshot
+                    .iter()
+                    .filter(mine)
+                    .find_map(|backend| backend.own_name(*model))
+            }
+        };
+        let model = own.map(|own| ModelKey::of(&own));
+        provider.guard().unavailable(model, now)
+    }
+
+    /// Whether a provider has what a step wants, healthy or not.
+    fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: usize) -> bool {
+        match &trip.plan.steps[step].model {
+            StepModel::Named(_) => true,
+            StepModel::Listed(model) | StepModel::ListedAs(model, _) => self
+                .fleet
+                .snapshot()
+                .iter()
+                .any(|backend| backend.provider.index == provider && backend.has(*model)),
+        }
     }
 
     /// The steps that may be taken: those that are well in their order, then those that wait for a backend to be.
-    fn turns(&self, trip: &Trip) -> Vec<Turn> {
+    fn turns(&self, trip: &mut Trip<'_>) -> Vec<Turn> {
         let (mut turns, mut unwell): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
         let mut waited = Duration::ZERO;
-        for (step, planned) in trip.plan.steps.iter().enumerate() {
-            let Some(scope) = self.scope(trip, step) else {
-                continue;
+        for step in 0..trip.plan.steps.len() {
+            let scope = match self.way(trip, step) {
+                Way::Open(scope) => scope,
+                Way::Later(until, scope) => {
+                    let after = until.saturating_duration_since(Instant::now());
+                    unwell.push(Turn {
+                        step,
+                        scope,
+                        after: Some(after),
+                    });
+                    continue;
+                }
+                Way::Shut => continue,
             };
+            let planned = &trip.plan.steps[step];
             if !self.is_well(trip, step, &scope) {
                 let after = (!planned.reserve).then_some(Duration::ZERO);
                 unwell.push(Turn { step, scope, after });
@@ -188,6 +316,14 @@ impl Gateway {
                 }
         })
     }
+}
+
+/// Where a step may be taken.
+enum Way {
+    Open(Scope),
+    /// There from then on.
+    Later(Instant, Scope),
+    Shut,
 }
 
 type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Send + 'a>>;

@@ -2,13 +2,14 @@
 //! text that says what to do, in the client's own format.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::attempt::Word;
 use crate::admission::Refusal;
 use crate::dialect::ollama::{self, ErrorStyle};
+use crate::fleet::{RestCause, Resting, Unavailable};
 use crate::ir::{Class, Fault, FaultKind};
 
 /// The code of a wait in vain.
@@ -79,6 +80,16 @@ impl Failure {
         Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
     }
 
+    /// The queue's timeout as a balancer of cloud services tells it.
+    pub(super) fn in_words_of_services(self, timeout: Duration) -> Self {
+        let seconds = timeout.as_secs_f64();
+        Self {
+            text: format!("Request queue timeout after {seconds}s - server overloaded").into(),
+            detail: false,
+            ..self
+        }
+    }
+
     /// 503 for a request that still waits when the drain is over.
     pub(super) fn shutting_down() -> Self {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
@@ -108,9 +119,7 @@ impl Failure {
     /// What the client is told of a provider's error: by what can be done about it, never by copying its status.
     pub(super) fn of_fault(fault: &Fault, provider: &str) -> Self {
         let text = match fault.kind {
-            FaultKind::Credentials | FaultKind::Billing => format!(
-                "provider {provider} refuses the gateway's credentials or account; its operator has to look at them"
-            ),
+            FaultKind::Credentials | FaultKind::Billing => credentials_refused(provider),
             _ => format!("provider {provider}: {}", fault.message),
         };
         let retry_after = fault
@@ -147,6 +156,39 @@ impl Failure {
         }
     }
 
+    /// The provider is not asked for now.
+    pub(super) fn unavailable(provider: &str, why: &Unavailable, now: Instant) -> Self {
+        let (status, code, text) = match why {
+            Unavailable::Open { cause, .. } => (
+                503,
+                "breaker_open",
+                format!("provider {provider}: is left alone for a while, as {cause}"),
+            ),
+            Unavailable::Resting(Resting { cause, .. }) => match cause {
+                RestCause::RateLimited | RestCause::UsedUp => (
+                    429,
+                    "provider_rate_limit",
+                    format!("provider {provider}: {cause}"),
+                ),
+                RestCause::Overloaded => (
+                    503,
+                    "provider_overloaded",
+                    format!("provider {provider}: {cause}"),
+                ),
+                RestCause::Refused | RestCause::Spent => {
+                    (502, "provider_credentials", credentials_refused(provider))
+                }
+            },
+        };
+        let wait = why.until().saturating_duration_since(now);
+        let seconds = (wait.as_secs_f64().ceil() as u64).clamp(1, MOST_RETRY_AFTER);
+        Self {
+            retry_after: u32::try_from(seconds).ok().filter(|_| status != 502),
+            api_code: (status == 429).then_some("rate_limit_exceeded"),
+            ..Self::new(status, code, text)
+        }
+    }
+
     /// What a provider said, without its name.
     pub(super) fn said(&self) -> &str {
         match self.text.strip_prefix("provider ") {
@@ -176,6 +218,12 @@ impl Failure {
     pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "bad_request", text)
     }
+}
+
+fn credentials_refused(provider: &str) -> String {
+    format!(
+        "provider {provider} refuses the gateway's credentials or account; its operator has to look at them"
+    )
 }
 
 /// Seconds after which a client is asked to come back at most.

@@ -186,11 +186,15 @@ impl Gateway {
         let admitted = self
             .board(client, &mut ctx.opening, &mut trip, None)
             .await?;
-        // Nothing has been tried yet: there is no backend of that provider.
-        let permit = admitted.map_err(|refusal| match refusal {
-            Refusal::Exhausted => not_found(),
-            refusal => refused(&refusal, not_found),
-        })?;
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(Refusal::Exhausted) if trip.has_errors() => {
+                return self.tell_last(session, ctx, framing, trip).await;
+            }
+            // Nothing has been tried yet: there is no backend of that provider.
+            Err(Refusal::Exhausted) => return Err(not_found().into()),
+            Err(refusal) => return Err(self.turned_away(&trip, &refusal, not_found).into()),
+        };
         let not_found = not_found();
         let ask = Ask {
             asked: match name.len() < facts.model.len() {

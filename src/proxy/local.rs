@@ -246,7 +246,10 @@ impl Gateway {
             ctx.attempt.backend = Some(backend.name.clone());
             ctx.attempt.provider = Some(backend.provider.index);
             let _serving = backend.begin();
-            match self.try_backend(session, ctx, &job, &backend, None).await {
+            match self
+                .try_backend(session, ctx, &job, &backend, 0, None)
+                .await
+            {
                 Ok(answer) => {
                     self.relay(
                         &mut session.downstream_session,

@@ -149,6 +149,7 @@ impl Gateway {
                     &ctx.inbound,
                     job.has_body.then_some(job.body.bytes.len()),
                     backend,
+                    0,
                 )
                 .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
             let connections = self.upstreams[backend.provider.index].connections.clone();

@@ -36,6 +36,7 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
 use pingora_limits::inflight::Inflight;
+use prometheus::IntCounter;
 
 use crate::access::Access;
 use crate::admin::Introspection;
@@ -77,6 +78,7 @@ pub struct Gateway {
 struct ProviderSide {
     connections: upstream::Connections,
     attempts: Attempts,
+    retries_denied: IntCounter,
 }
 
 /// Where the ends of attempts at one provider are counted.
@@ -122,6 +124,7 @@ impl Gateway {
                         counters: metrics.attempts(&provider.name),
                         provider: Arc::clone(provider),
                     },
+                    retries_denied: metrics.retries_denied.with_label_values(&[&*provider.name]),
                 }
             })
             .collect();

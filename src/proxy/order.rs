@@ -66,7 +66,7 @@ pub(super) struct Order {
 }
 
 impl Gateway {
-    /// What goes to `backend`.
+    /// What goes to `backend`, with the key that its provider's guard has picked.
     ///
     /// # Errors
     /// What the client is told if this backend cannot be asked for it.
@@ -76,10 +76,11 @@ impl Gateway {
         ctx: &Inbound,
         job: &Job,
         backend: &Backend,
+        key: usize,
     ) -> Result<Order, Box<Failure>> {
         let kind = backend.provider.settings.kind;
         let Some(ask) = &job.ask else {
-            return self.as_it_came(inbound, ctx, job, backend);
+            return self.as_it_came(inbound, ctx, job, backend, key);
         };
         let own = self.own_name(ask, backend);
         let facts = match kind {
@@ -96,9 +97,9 @@ impl Gateway {
         match translate::way(&question).map_err(unsayable)? {
             Way::Same if kind.is_fleet() => {
                 let body = respelled(job, ask, &own);
-                self.untouched(inbound, ctx, job, backend, body)
+                self.untouched(inbound, ctx, job, backend, key, body)
             }
-            Way::Same => self.same_format(inbound, ctx, job, backend, ask, &own),
+            Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own)),
             Way::Across(client, form) => {
                 let translating = Translating {
                     client,
@@ -116,7 +117,7 @@ impl Gateway {
                 let reply = self.reply_to(ctx, &ask.asked);
                 let order = translate::order(&translating, target, reply).map_err(unsayable)?;
                 let written = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
-                    let head = self.provider_head(inbound, ctx, backend, &outgoing)?;
+                    let head = self.provider_head(inbound, ctx, backend, key, &outgoing)?;
                     Ok((head, Bytes::from(outgoing.body)))
                 };
                 let (head, body) = written(order.outgoing)?;
@@ -145,6 +146,7 @@ impl Gateway {
         inbound: &RequestHeader,
         ctx: &Inbound,
         backend: &Backend,
+        key: usize,
         outgoing: &Outgoing,
     ) -> Result<RequestHeader, Box<Failure>> {
         let path = format!("{}{}", backend.base_path(), outgoing.path);
@@ -159,7 +161,7 @@ impl Gateway {
         for (name, value) in &outgoing.headers {
             head.insert_header(name, value).map_err(|_| unwritable())?;
         }
-        self.authorize(&mut head, backend, &path, &outgoing.body)?;
+        self.authorize(&mut head, backend, key, &path, &outgoing.body)?;
         Ok(head)
     }
 
@@ -167,10 +169,11 @@ impl Gateway {
         &self,
         head: &mut RequestHeader,
         backend: &Backend,
+        key: usize,
         path: &str,
         body: &[u8],
     ) -> Result<(), Box<Failure>> {
-        for (name, value) in backend.provider.fields() {
+        for (name, value) in backend.provider.fields_with(key) {
             // A client of the same format may need a newer version.
             if *name != heads::ANTHROPIC_VERSION || !head.headers.contains_key(name) {
                 head.insert_header(name, value).map_err(|_| unwritable())?;
@@ -237,8 +240,9 @@ impl Gateway {
         ctx: &Inbound,
         job: &Job,
         backend: &Backend,
+        key: usize,
     ) -> Result<Order, Box<Failure>> {
-        self.untouched(inbound, ctx, job, backend, job.body.bytes.clone())
+        self.untouched(inbound, ctx, job, backend, key, job.body.bytes.clone())
     }
 
     fn untouched(
@@ -247,10 +251,17 @@ impl Gateway {
         ctx: &Inbound,
         job: &Job,
         backend: &Backend,
+        key: usize,
         body: Bytes,
     ) -> Result<Order, Box<Failure>> {
         let head = self
-            .upstream_head(inbound, ctx, job.has_body.then_some(body.len()), backend)
+            .upstream_head(
+                inbound,
+                ctx,
+                job.has_body.then_some(body.len()),
+                backend,
+                key,
+            )
             .map_err(|_| unwritable())?;
         Ok(Order {
             head,
@@ -269,8 +280,8 @@ impl Gateway {
         ctx: &Inbound,
         job: &Job,
         backend: &Backend,
-        ask: &Ask,
-        own: &str,
+        key: usize,
+        (ask, own): (&Ask, &str),
     ) -> Result<Order, Box<Failure>> {
         let settings = &backend.provider.settings;
         let path = match settings.kind {
@@ -301,7 +312,7 @@ impl Gateway {
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
                 .map_err(|_| unwritable())?;
         heads::same_format(inbound, &mut head).map_err(|_| unwritable())?;
-        self.authorize(&mut head, backend, &path, &body)?;
+        self.authorize(&mut head, backend, key, &path, &body)?;
         Ok(Order {
             head,
             body,

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::HeaderValue;
 use pingora::http::ResponseHeader;
@@ -23,6 +23,7 @@ use super::outgoing::{Outgoing, Unit};
 use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
+use crate::dialect::rate_limits::Names;
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
@@ -39,6 +40,16 @@ enum End {
     Enough,
     /// It broke off, and the client's stream already says so.
     Told { cut: bool },
+}
+
+/// In which names a client of another format than the provider's is told its rate limits, if its format has any.
+fn limit_names(answer: &Answer, ctx: &Ctx) -> Option<Names> {
+    let operation = ctx.inbound.operation.filter(|_| answer.across)?;
+    match ErrorStyle::of(operation) {
+        ErrorStyle::Ollama => None,
+        ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => Some(Names::OpenAi),
+        ErrorStyle::Anthropic => Some(Names::Anthropic),
+    }
 }
 
 /// A relayed answer, and whether it came to its proper end.
@@ -148,6 +159,16 @@ impl Gateway {
                 request_id,
             )?,
         };
+        if let (Some(limits), Some(names)) = (&answer.limits, limit_names(answer, ctx)) {
+            let mut fields = Vec::new();
+            limits.write(names, SystemTime::now(), |name, value| {
+                fields.push((name, value));
+            });
+            for (name, value) in fields {
+                head.insert_header(name, value)?;
+            }
+        }
+        // A client's own limits are nearer to it.
         if let Some(operation) = ctx.inbound.operation {
             state_limits(
                 ctx.inbound.key.as_ref(),

@@ -13,7 +13,7 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
 use super::trip::Trip;
 use crate::admission::{Outcome, Permit, Refusal};
-use crate::fleet::{self, Backend, InFlight, backoff};
+use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
 use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::routing::StepModel;
@@ -25,6 +25,8 @@ const STALE_CONNECTIONS: u32 = 3;
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Onward {
+    /// The same provider at once, with another key.
+    OtherKey,
     /// The same provider once more, after a pause.
     Again(Duration),
     /// Whatever the plan still has.
@@ -53,8 +55,8 @@ impl Gateway {
     ) -> Result<(), Stop> {
         let total = self.settings.timeouts.total;
         let total = total.map(|total| ctx.inbound.started + total);
+        ctx.outcome.waited += permit.waited();
         loop {
-            ctx.outcome.waited += permit.waited();
             let Some(backend) = self.fleet.backend(permit.backend()) else {
                 // It left between the decision and now; that is no attempt.
                 trip.exclude(permit.backend());
@@ -70,17 +72,16 @@ impl Gateway {
                 continue;
             };
             take_step(&mut job, &trip);
-            if !self.has_room(&trip, &job, &backend) {
-                trip.shut(backend.provider.index);
-                match self
+            let Some((key, model)) = self.ready(&mut trip, ctx, &job, &backend) else {
+                permit = match self
                     .next_slot(session, ctx, &mut trip, Some(permit))
                     .await?
                 {
-                    Some(next) => permit = next,
+                    Some(next) => next,
                     None => return self.tell_last(session, ctx, framing, trip).await,
-                }
+                };
                 continue;
-            }
+            };
             ctx.attempt.number += 1;
             ctx.attempt.cold = permit.cold();
             ctx.attempt.backend = Some(Arc::clone(&backend.name));
@@ -94,11 +95,26 @@ impl Gateway {
             }
             let started = Instant::now();
             let serving = backend.begin();
-            let cause = match self.try_backend(session, ctx, &job, &backend, total).await {
+            let further = ctx.attempt.number > 1;
+            let attempted = |result, limits| Attempted {
+                key,
+                model,
+                started,
+                further,
+                result,
+                limits,
+            };
+            let trying = self.try_backend(session, ctx, &job, &backend, key, total);
+            let cause = match trying.await {
                 Ok(answer) => {
                     ctx.outcome.first_content = Some(Instant::now());
                     permit.first_content();
                     let ttft = started.elapsed();
+                    let served = Attempt::Served {
+                        latency: ttft,
+                        streamed: job.streams,
+                    };
+                    self.attempted(&backend, || attempted(served, answer.limits.as_ref()));
                     self.fleet.report(
                         backend.id,
                         fleet::Outcome::Served {
@@ -125,6 +141,7 @@ impl Gateway {
                 Err(Setback::Final(word)) => {
                     self.charge_attempt(ctx, &job);
                     self.count(&backend, AttemptOutcome::Refused);
+                    self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
                     drop(permit);
                     return self.tell(session, ctx, framing, word).await;
                 }
@@ -134,6 +151,10 @@ impl Gateway {
                     word,
                     cause,
                 }) => {
+                    // What could not be written for it was not sent.
+                    if cause.class != Class::Route || cause.status.is_some() {
+                        self.attempted(&backend, || attempted(verdict(&cause), None));
+                    }
                     drop(serving);
                     self.charge_attempt(ctx, &job);
                     self.count(&backend, outcome);
@@ -160,6 +181,7 @@ impl Gateway {
                 false => self.onward(&mut trip, &backend, &cause),
             };
             let slot = match onward {
+                Onward::OtherKey => continue,
                 Onward::Nowhere => {
                     drop(permit);
                     None
@@ -175,14 +197,15 @@ impl Gateway {
                 }
                 Onward::Replan => {
                     drop(permit);
-                    match trip.replan() {
-                        true => self.next_slot(session, ctx, &mut trip, None).await?,
-                        false => None,
-                    }
+                    trip.replan();
+                    self.next_slot(session, ctx, &mut trip, None).await?
                 }
             };
             permit = match slot {
-                Some(permit) => permit,
+                Some(permit) => {
+                    ctx.outcome.waited += permit.waited();
+                    permit
+                }
                 None => return self.tell_last(session, ctx, framing, trip).await,
             };
         }
@@ -193,8 +216,15 @@ impl Gateway {
         let routing = &self.settings.routing;
         let provider = &backend.provider;
         let fleet = provider.settings.kind.is_fleet();
+        let of_key = matches!(cause.kind, FaultKind::RateLimit | FaultKind::Billing)
+            || cause.status == Some(401);
+        if of_key && !fleet && trip.take_key(provider.settings.api_keys.len()) {
+            return Onward::OtherKey;
+        }
+        // One that could not be reached is unhealthy now, and would have to be waited for.
         if routing.fallback == Fallback::RetrySame
             && !fleet
+            && backend.healthy()
             && let Some(pause) = self.pause_before_again(trip, cause)
         {
             trip.again += 1;
@@ -206,7 +236,9 @@ impl Gateway {
         // Another server of the same provider may be well, but has the same credentials, limits and models.
         let common = !fleet && cause.class != Class::Transient;
         let single = !fleet && provider.settings.backends.len() <= 1;
-        if common || single || trip.again > routing.max_retries {
+        let alone =
+            routing.fallback == Fallback::BestAlternative && !self.has_another(trip, backend);
+        if common || single || alone || trip.again > routing.max_retries {
             trip.again = 0;
             trip.shut(provider.index);
             trip.keep_to(None);
@@ -221,6 +253,15 @@ impl Gateway {
             Fallback::NextAvailable | Fallback::RetrySame => trip.keep_to(None),
         }
         Onward::Others
+    }
+
+    /// Whether another healthy backend of the same provider has not been tried.
+    fn has_another(&self, trip: &Trip<'_>, backend: &Backend) -> bool {
+        self.fleet.snapshot().iter().any(|other| {
+            other.provider.index == backend.provider.index
+                && other.healthy()
+                && !trip.has_tried(other.id)
+        })
     }
 
     /// How long to wait before the same service is asked again; `None` if that makes no sense.
@@ -282,9 +323,8 @@ impl Gateway {
                 {
                     trip.shut(provider);
                     trip.keep_to(None);
-                    if self.settings.routing.fallback == Fallback::BestAlternative && !trip.replan()
-                    {
-                        return Ok(None);
+                    if self.settings.routing.fallback == Fallback::BestAlternative {
+                        trip.replan();
                     }
                 }
                 (Err(_), _) => return Ok(None),
@@ -293,7 +333,7 @@ impl Gateway {
     }
 
     /// The client is told why nothing has worked.
-    async fn tell_last(
+    pub(super) async fn tell_last(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
@@ -304,6 +344,55 @@ impl Gateway {
         match trip.last_word(name) {
             Some(word) => self.tell(session, ctx, framing, word).await,
             None => Err(Failure::all_attempts_failed().into()),
+        }
+    }
+
+    /// The key for an attempt at `backend`, and what its limits are kept under; `None` if this provider is to be passed
+    /// over, which is noted in `trip`.
+    fn ready(
+        &self,
+        trip: &mut Trip<'_>,
+        ctx: &Ctx,
+        job: &Job,
+        backend: &Backend,
+    ) -> Option<(usize, ModelKey)> {
+        let provider = &backend.provider;
+        let guard = provider.guard();
+        let now = Instant::now();
+        if provider.settings.kind.is_fleet() && trip.too_long_for.is_none() {
+            return Some((
+                guard.pick(ModelKey::default(), 0, now).unwrap_or(0),
+                ModelKey::default(),
+            ));
+        }
+        if !self.has_room(trip, job, backend) {
+            trip.shut(provider.index);
+            return None;
+        }
+        if ctx.attempt.number > 0 && !guard.may_retry(now) {
+            self.upstreams[provider.index].retries_denied.inc();
+            trip.shut(provider.index);
+            return None;
+        }
+        let model = match &job.ask {
+            Some(ask) => ModelKey::of(&self.own_name(ask, backend)),
+            None => ModelKey::default(),
+        };
+        let tokens = job.body.bytes.len() as u64 / BYTES_PER_TOKEN;
+        let tokens = tokens.clamp(1, MOST_EXPECTED);
+        match guard.pick(model, tokens, now) {
+            Ok(key) => Some((key, model)),
+            Err(resting) => {
+                trip.pass_over(provider, &Unavailable::Resting(resting), now);
+                None
+            }
+        }
+    }
+
+    /// Tells the guard of a service how an attempt went; Ollama servers have their health.
+    fn attempted<'a>(&self, backend: &Backend, attempted: impl FnOnce() -> Attempted<'a>) {
+        if !backend.provider.settings.kind.is_fleet() {
+            self.fleet.attempted(backend, &attempted());
         }
     }
 
@@ -337,6 +426,7 @@ impl Gateway {
         ctx: &mut Ctx,
         job: &Job,
         backend: &Backend,
+        key: usize,
         total: Option<Instant>,
     ) -> Result<Box<Answer>, Setback> {
         let patience = Instant::now() + self.settings.timeouts.first_byte;
@@ -344,7 +434,7 @@ impl Gateway {
         let mut stale = 0;
         loop {
             let order = self
-                .order(session.req_header(), &ctx.inbound, job, backend)
+                .order(session.req_header(), &ctx.inbound, job, backend, key)
                 .map_err(|failure| Setback::Next {
                     outcome: AttemptOutcome::Refused,
                     report: None,
@@ -406,7 +496,7 @@ impl Gateway {
                     load: relayed.load_duration,
                     ttft: Some(ttft),
                 });
-                self.note_broken(ctx, backend);
+                self.note_broken(ctx, backend, ttft);
                 Ok(())
             }
             Err(stop) => {
@@ -416,14 +506,14 @@ impl Gateway {
                     AttemptOutcome::BrokenStream
                 });
                 drop(permit);
-                self.note_broken(ctx, backend);
+                self.note_broken(ctx, backend, ttft);
                 Err(stop)
             }
         }
     }
 
     /// An answer that broke off is counted, and the backend is probed anew.
-    fn note_broken(&self, ctx: &Ctx, backend: &Backend) {
+    fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
         if ctx.outcome.broken {
             self.metrics
                 .broken_streams
@@ -431,6 +521,14 @@ impl Gateway {
                 .inc();
             if !ctx.outcome.cut {
                 self.fleet.report(backend.id, fleet::Outcome::Reset);
+                let started = ctx
+                    .outcome
+                    .first_content
+                    .and_then(|at| at.checked_sub(ttft));
+                if let (Some(started), false) = (started, backend.provider.settings.kind.is_fleet())
+                {
+                    self.fleet.broke(backend, started);
+                }
             }
         }
     }
@@ -439,6 +537,25 @@ impl Gateway {
         self.upstreams[backend.provider.index]
             .attempts
             .count(outcome);
+    }
+}
+
+/// Tokens that a request is expected to take at most before its answer says so: images are more bytes than tokens.
+const MOST_EXPECTED: u64 = 2_000;
+
+/// What a failed attempt says about a service.
+fn verdict(cause: &Cause) -> Attempt {
+    let pause = cause.retry_after;
+    match (cause.class, cause.kind) {
+        (_, FaultKind::RateLimit) => Attempt::RateLimited { pause },
+        (_, FaultKind::Overloaded) => Attempt::Overloaded { pause },
+        (_, FaultKind::Timeout) => Attempt::TimedOut,
+        (_, FaultKind::Billing) => Attempt::Spent,
+        (_, FaultKind::Credentials) if cause.status == Some(401) => Attempt::Refused,
+        (_, FaultKind::Credentials) | (Class::Transient, _) => Attempt::Failed,
+        // A redirect, or an answer that is none: the address is wrong.
+        (Class::Route, FaultKind::Server | FaultKind::Garbled) => Attempt::Failed,
+        _ => Attempt::NotItsFault,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What is still open of a request's plan: which step may be taken on which providers, and what was said so far.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::Word;
 use super::failure::Failure;
 use crate::admission::{Providers, Scope, Want, Wanted};
+use crate::fleet::{Provider, Unavailable};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
 use crate::routing::{Plan, Step, StepModel};
@@ -29,6 +30,8 @@ pub(super) struct Trip<'a> {
     pub(super) too_long_for: Option<u64>,
     /// Further attempts in a row at the present provider.
     pub(super) again: u32,
+    /// Further keys of the present provider that were tried.
+    keys: usize,
     /// What went wrong, by provider, for the client's eyes.
     errors: Vec<(usize, String)>,
     /// What the client is told if nothing else works.
@@ -65,6 +68,7 @@ impl<'a> Trip<'a> {
             only: None,
             too_long_for: None,
             again: 0,
+            keys: 0,
             errors: Vec::new(),
             last: None,
         }
@@ -82,22 +86,24 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Another plan in place of this one, without the providers that are not asked any more. Whether there is one.
-    pub(super) fn replan(&mut self) -> bool {
-        let plan = (self.planner)(&self.shut);
-        let found = plan.is_some();
-        if let Some(plan) = plan {
+    /// Another plan in place of this one, without the providers that are not asked any more, if there is one.
+    pub(super) fn replan(&mut self) {
+        if let Some(plan) = (self.planner)(&self.shut) {
             self.plan = plan;
             self.step = 0;
         }
-        found
     }
 
     pub(super) fn exclude(&mut self, backend: BackendId) {
         self.tried.push(backend);
     }
 
+    pub(super) fn has_tried(&self, backend: BackendId) -> bool {
+        self.tried.contains(&backend)
+    }
+
     pub(super) fn shut(&mut self, provider: usize) {
+        self.keys = 0;
         if !self.shut.contains(&provider) {
             self.shut.push(provider);
         }
@@ -120,13 +126,32 @@ impl<'a> Trip<'a> {
         self.last = worse(self.last.take(), word);
     }
 
+    /// Whether another of its provider's `more` further keys may be tried.
+    pub(super) fn take_key(&mut self, more: usize) -> bool {
+        self.keys += 1;
+        self.keys <= more
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// The provider is not asked, for that reason.
+    pub(super) fn pass_over(&mut self, provider: &Provider, why: &Unavailable, now: Instant) {
+        let failure = Failure::unavailable(&provider.name, why, now);
+        self.errors.push((provider.index, failure.said().into()));
+        let word = Some(Word::Failure(Box::new(failure)));
+        self.last = worse(self.last.take(), word);
+        self.shut(provider.index);
+    }
+
     /// From now on only this provider is asked, or any of the plan's.
     pub(super) fn keep_to(&mut self, provider: Option<usize>) {
         self.only = provider;
     }
 
     /// Whether a step of the plan may be taken on that provider.
-    fn may_ask(&self, step: &Step, provider: usize) -> bool {
+    pub(super) fn may_ask(&self, step: &Step, provider: usize) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.shut.contains(&provider)
             && self.only.is_none_or(|only| only == provider)

@@ -135,8 +135,8 @@ impl View for Fleet {
         standings
     }
 
-    fn available(&self, _: usize, _: Instant) -> bool {
-        true
+    fn available(&self, provider: usize, now: Instant) -> bool {
+        Fleet::available(self, provider, now)
     }
 }
 

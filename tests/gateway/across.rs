@@ -163,7 +163,8 @@ async fn too_many_requests_are_told_with_the_time_to_wait() {
         assert_eq!(reply.status, 429);
         let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
         match kind.says_when {
-            true => assert_eq!(seconds, 7),
+            // Until then it is not asked again.
+            true => assert!((1..=7).contains(&seconds)),
             false => assert!((1..=120).contains(&seconds)),
         }
         assert_eq!(reply.header("x-should-retry"), Some("false"));

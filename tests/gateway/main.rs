@@ -11,6 +11,7 @@ mod access;
 mod across;
 mod alerts;
 mod failover;
+mod fallback;
 mod headers;
 mod hostile;
 mod introspection;

@@ -33,6 +33,7 @@ fn links_lead_somewhere() {
         "CHANGELOG.md",
         "docs/benchmarks.md",
         "docs/clients.md",
+        "docs/failures.md",
         "docs/migration/multi-provider-proxy.md",
         "docs/migration/ollama-cloud-proxy.md",
         "docs/migration/optillm-proxy.md",

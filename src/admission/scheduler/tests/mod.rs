@@ -4,6 +4,7 @@ mod consistency;
 mod fleet;
 mod properties;
 mod queue;
+mod scope;
 mod warm_or_wait;
 
 use std::time::Duration;

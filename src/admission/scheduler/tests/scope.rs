@@ -1,0 +1,136 @@
+//! Requests that may run on some providers only, and limits on providers that come and go.
+
+use super::*;
+
+/// Providers 0 and 1 with a backend of that number each, and a service as provider 2 with four slots.
+fn providers() -> Fleet {
+    let mut fleet = Fleet::new(policy());
+    for provider in 0..3 {
+        fleet.join(BackendSpec {
+            provider,
+            slots: if provider == 2 { 4 } else { 1 },
+            placement: if provider == 2 {
+                Placement::Off
+            } else {
+                Placement::WarmOrWait
+            },
+            ..spec(u32::from(provider))
+        });
+        fleet.observe(u32::from(provider), &[A, B], &[A]);
+    }
+    fleet
+}
+
+fn arrive(fleet: &mut Fleet, providers: &[usize], excluded: &[u32]) -> Result<Ticket, Refusal> {
+    let scope = Scope {
+        providers: Providers::of(providers),
+        excluded: excluded.iter().copied().map(BackendId).collect(),
+    };
+    let ticket = fleet.scheduler.arrive_within(fleet.now, request(A), scope);
+    fleet.settle();
+    ticket
+}
+
+#[test]
+fn a_request_runs_on_its_providers_alone() {
+    let mut fleet = providers();
+    let first = arrive(&mut fleet, &[1], &[]).unwrap();
+    let second = arrive(&mut fleet, &[1, 0], &[]).unwrap();
+    let waiting = arrive(&mut fleet, &[0, 1], &[]).unwrap();
+    assert_eq!(
+        fleet.started(),
+        [(first, id(1), false), (second, id(0), false)]
+    );
+    // The service is free, and is not its.
+    fleet.pass(5.0);
+    assert_eq!(fleet.started(), []);
+    let other = fleet.arrive(request(A));
+    assert_eq!(fleet.started(), [(other, id(2), false)]);
+    fleet.complete(first);
+    assert_eq!(fleet.started(), [(waiting, id(1), false)]);
+}
+
+#[test]
+fn those_who_go_anywhere_pass_by_those_who_cannot() {
+    let mut fleet = providers();
+    let running = arrive(&mut fleet, &[0], &[]).unwrap();
+    let bound = arrive(&mut fleet, &[0], &[]).unwrap();
+    let taken = [1, 2, 2, 2, 2].map(|provider| arrive(&mut fleet, &[provider], &[]).unwrap());
+    let free = fleet.arrive(request(A));
+    fleet.started();
+    fleet.complete(taken[0]);
+    assert_eq!(fleet.started(), [(free, id(1), false)]);
+    fleet.complete(running);
+    assert_eq!(fleet.started(), [(bound, id(0), false)]);
+}
+
+#[test]
+fn a_retry_may_go_elsewhere_than_the_request_before() {
+    let mut fleet = providers();
+    let ticket = arrive(&mut fleet, &[0], &[]).unwrap();
+    fleet.started();
+    let scope = Scope {
+        providers: Providers::of(&[1]),
+        excluded: vec![id(0)],
+    };
+    let now = fleet.now;
+    assert_eq!(
+        fleet.scheduler.retry(now, ticket, Some(scope.clone())),
+        Ok(())
+    );
+    fleet.settle();
+    assert_eq!(fleet.started(), [(ticket, id(1), false)]);
+    assert_eq!(
+        fleet.scheduler.retry(now, ticket, Some(scope)),
+        Err(Refusal::Exhausted)
+    );
+    fleet.settle();
+}
+
+#[test]
+fn what_no_provider_of_its_has_is_refused() {
+    let mut fleet = providers();
+    fleet.observe(1, &[B], &[]);
+    assert_eq!(arrive(&mut fleet, &[1], &[]), Err(Refusal::UnknownModel));
+    assert_eq!(arrive(&mut fleet, &[0], &[0]), Err(Refusal::Exhausted));
+    // A provider that nobody has heard of yet may turn out to have it.
+    fleet.join(BackendSpec {
+        provider: 7,
+        ..spec(70)
+    });
+    let waiting = arrive(&mut fleet, &[7], &[]).unwrap();
+    fleet.observe(70, &[A], &[A]);
+    assert_eq!(fleet.started(), [(waiting, id(70), false)]);
+}
+
+#[test]
+fn a_limit_holds_until_it_is_taken_back() {
+    let mut fleet = providers();
+    let now = fleet.now;
+    fleet.scheduler.limit_provider(now, 2, Some(1));
+    let running = arrive(&mut fleet, &[2], &[]).unwrap();
+    let waiting = [(); 3].map(|()| arrive(&mut fleet, &[2], &[]).unwrap());
+    assert_eq!(fleet.started(), [(running, id(2), false)]);
+    fleet.scheduler.limit_provider(now, 2, Some(2));
+    fleet.settle();
+    assert_eq!(fleet.started(), [(waiting[0], id(2), false)]);
+    fleet.scheduler.limit_provider(now, 2, Some(0));
+    fleet.complete(running);
+    fleet.complete(waiting[0]);
+    assert_eq!(fleet.started(), []);
+    fleet.scheduler.limit_provider(now, 2, None);
+    fleet.settle();
+    assert_eq!(
+        fleet.started(),
+        [(waiting[1], id(2), false), (waiting[2], id(2), false)]
+    );
+    // Providers that are not there yet keep theirs.
+    fleet.scheduler.limit_provider(now, 9, Some(0));
+    fleet.join(BackendSpec {
+        provider: 9,
+        ..spec(90)
+    });
+    fleet.observe(90, &[A], &[A]);
+    arrive(&mut fleet, &[9], &[]).unwrap();
+    assert_eq!(fleet.started(), []);
+}

@@ -1,0 +1,457 @@
+//! Whether a provider is sent requests at all: closed, open after too many failures, half-open to try it out, and
+//! closed again with a limit that rises for a while.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::window::{Counts, Window};
+use crate::settings;
+
+/// As metrics and pages show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Requests go through.
+    Closed,
+    /// A few may try.
+    HalfOpen,
+    /// None goes through.
+    Open,
+}
+
+impl BreakerState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// How one request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Went {
+    Well,
+    Slowly,
+    Wrong,
+}
+
+/// Why a breaker has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// So many failures in a row.
+    InARow(u32),
+    /// Failures among all requests of the window.
+    Rate { failed: u32, all: u32 },
+    /// Slow answers among all requests of the window.
+    Slow { slow: u32, all: u32 },
+    /// It failed when it was tried again.
+    Trial,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InARow(count) => write!(f, "{count} requests in a row failed"),
+            Self::Rate { failed, all } => write!(f, "{failed} of its last {all} requests failed"),
+            Self::Slow { slow, all } => write!(f, "{slow} of its last {all} answers were slow"),
+            Self::Trial => f.write_str("it failed again when it was tried"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Closed { ramp_from: Option<Instant> },
+    Open { until: Instant, cause: Cause },
+    HalfOpen { since: Instant, good: u32 },
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    policy: settings::Breaker,
+    phase: Phase,
+    window: Window,
+    /// Failures since the last request that went well.
+    in_a_row: u32,
+}
+
+/// Steps in which the limit rises after a trial.
+const RAMP_STEPS: u32 = 10;
+
+impl Breaker {
+    pub(super) fn new(policy: &settings::Breaker, now: Instant) -> Self {
+        Self {
+            policy: policy.clone(),
+            phase: Phase::Closed { ramp_from: None },
+            window: Window::new(policy.window, now),
+            in_a_row: 0,
+        }
+    }
+
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { until, .. } if now < until => BreakerState::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// While it is open: until when, and why.
+    pub(super) fn open(&self, now: Instant) -> Option<(Instant, Cause)> {
+        match self.phase {
+            Phase::Open { until, cause } if now < until => Some((until, cause)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn counts(&mut self, now: Instant) -> Counts {
+        self.window.sum(now)
+    }
+
+    /// A request that began at `started` has ended. Whether the state has changed.
+    pub(super) fn record(&mut self, went: Went, started: Instant, now: Instant) -> bool {
+        if !self.policy.enabled {
+            return false;
+        }
+        self.tick(now);
+        match self.phase {
+            Phase::Closed { .. } => self.count(went, now),
+            // It was sent before.
+            Phase::Open { .. } => false,
+            Phase::HalfOpen { since, .. } if started < since => false,
+            Phase::HalfOpen { since, good } => self.tried(went, since, good + 1, now),
+        }
+    }
+
+    /// Takes note of the time. Whether the state has changed.
+    pub(super) fn tick(&mut self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Open { until, .. } if until <= now => {
+                self.phase = Phase::HalfOpen {
+                    since: until,
+                    good: 0,
+                };
+                true
+            }
+            Phase::Closed {
+                ramp_from: Some(from),
+            } if from + self.policy.ramp <= now => {
+                self.phase = Phase::Closed { ramp_from: None };
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Requests at once that it lets through, of `full` that there could be; `None` is all.
+    pub(super) fn limit(&self, full: usize, now: Instant) -> Option<usize> {
+        let trials = self.policy.successes as usize;
+        match self.phase {
+            Phase::Open { until, .. } if now < until => Some(0),
+            Phase::Open { .. } | Phase::HalfOpen { .. } => Some(trials),
+            Phase::Closed { ramp_from: None } => None,
+            Phase::Closed {
+                ramp_from: Some(from),
+            } => {
+                let step = self.ramp_step(from, now);
+                let risen = full * step as usize / RAMP_STEPS as usize;
+                (step < RAMP_STEPS).then_some(risen.max(trials))
+            }
+        }
+    }
+
+    /// When `limit` will be another although nothing happens.
+    pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::Open { until, .. } => Some(until),
+            Phase::Closed {
+                ramp_from: Some(from),
+            } => {
+                let next = self.ramp_step(from, now) + 1;
+                Some(from + self.policy.ramp * next.min(RAMP_STEPS) / RAMP_STEPS)
+            }
+            _ => None,
+        }
+    }
+
+    fn ramp_step(&self, from: Instant, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(from);
+        let step = (self.policy.ramp / RAMP_STEPS).max(Duration::from_nanos(1));
+        u32::try_from(passed.as_nanos() / step.as_nanos()).unwrap_or(RAMP_STEPS)
+    }
+
+    fn count(&mut self, went: Went, now: Instant) -> bool {
+        let counts = self.window.now(now);
+        counts.all = counts.all.saturating_add(1);
+        match went {
+            Went::Well => {
+                self.in_a_row = 0;
+                return false;
+            }
+            Went::Slowly => {
+                counts.slow = counts.slow.saturating_add(1);
+                self.in_a_row = 0;
+            }
+            Went::Wrong => {
+                counts.failed = counts.failed.saturating_add(1);
+                self.in_a_row = self.in_a_row.saturating_add(1);
+            }
+        }
+        match self.too_much(now) {
+            Some(cause) => {
+                self.open_for(cause, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What a few failures among very many requests are not: a count in a row, or a share of all.
+    fn too_much(&mut self, now: Instant) -> Option<Cause> {
+        let policy = &self.policy;
+        let Counts { all, failed, slow } = self.window.sum(now);
+        if all < policy.min_requests {
+            return None;
+        }
+        let share = |part: u32| f64::from(part) / f64::from(all);
+        if self.in_a_row >= policy.failures {
+            Some(Cause::InARow(self.in_a_row))
+        } else if failed > 0 && share(failed) >= policy.error_rate {
+            Some(Cause::Rate { failed, all })
+        } else if slow > 0 && share(slow) >= policy.slow_rate {
+            Some(Cause::Slow { slow, all })
+        } else {
+            None
+        }
+    }
+
+    fn tried(&mut self, went: Went, since: Instant, good: u32, now: Instant) -> bool {
+        if went != Went::Well {
+            self.open_for(Cause::Trial, now);
+        } else if good >= self.policy.successes {
+            self.window.clear();
+            self.in_a_row = 0;
+            self.phase = Phase::Closed {
+                ramp_from: (!self.policy.ramp.is_zero()).then_some(now),
+            };
+        } else {
+            self.phase = Phase::HalfOpen { since, good };
+            return false;
+        }
+        true
+    }
+
+    fn open_for(&mut self, cause: Cause, now: Instant) {
+        self.window.clear();
+        self.phase = Phase::Open {
+            until: now + self.policy.open,
+            cause,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use BreakerState::{Closed, HalfOpen, Open};
+    use Went::{Slowly, Well, Wrong};
+
+    /// A breaker with a clock that the test turns.
+    struct Clocked {
+        breaker: Breaker,
+        now: Instant,
+    }
+
+    impl Clocked {
+        fn new(policy: settings::Breaker) -> Self {
+            let now = Instant::now();
+            Self {
+                breaker: Breaker::new(&policy, now),
+                now,
+            }
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+            self.breaker.tick(self.now);
+        }
+
+        fn record(&mut self, went: Went, times: usize) {
+            for _ in 0..times {
+                self.breaker.record(went, self.now, self.now);
+            }
+        }
+
+        fn state(&self) -> BreakerState {
+            self.breaker.state(self.now)
+        }
+
+        fn limit(&self) -> Option<usize> {
+            self.breaker.limit(100, self.now)
+        }
+    }
+
+    fn clocked() -> Clocked {
+        Clocked::new(settings::Breaker::default())
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_once_there_are_enough_requests() {
+        let mut breaker = clocked();
+        breaker.record(Well, 5);
+        breaker.record(Wrong, 4);
+        assert_eq!(breaker.state(), Closed);
+        breaker.record(Wrong, 1);
+        assert_eq!(breaker.state(), Open);
+        let (until, cause) = breaker.breaker.open(breaker.now).unwrap();
+        assert_eq!(until, breaker.now + Duration::from_secs(60));
+        assert_eq!(cause.to_string(), "5 requests in a row failed");
+
+        let mut few = clocked();
+        few.record(Wrong, 9);
+        assert_eq!(few.state(), Closed);
+        few.record(Wrong, 1);
+        assert_eq!(few.state(), Open);
+    }
+
+    #[test]
+    fn a_share_of_failures_opens_it_and_a_few_among_many_do_not() {
+        let mut breaker = clocked();
+        for _ in 0..200 {
+            breaker.record(Well, 9);
+            breaker.record(Wrong, 1);
+            assert_eq!(breaker.state(), Closed);
+        }
+        breaker.pass(61);
+        for _ in 0..4 {
+            breaker.record(Wrong, 2);
+            breaker.record(Well, 2);
+        }
+        assert_eq!(breaker.state(), Open);
+    }
+
+    #[test]
+    fn what_is_past_does_not_count() {
+        let mut breaker = clocked();
+        for _ in 0..20 {
+            breaker.record(Wrong, 4);
+            breaker.record(Well, 1);
+            breaker.pass(61);
+        }
+        assert_eq!(breaker.state(), Closed);
+    }
+
+    #[test]
+    fn slow_answers_open_it() {
+        let mut breaker = clocked();
+        breaker.record(Well, 2);
+        breaker.record(Slowly, 7);
+        assert_eq!(breaker.state(), Closed);
+        breaker.record(Slowly, 1);
+        assert_eq!(breaker.state(), Open);
+    }
+
+    #[test]
+    fn it_is_tried_out_and_comes_back_by_steps() {
+        let mut breaker = clocked();
+        breaker.record(Wrong, 10);
+        assert_eq!(breaker.limit(), Some(0));
+        breaker.pass(59);
+        assert_eq!(breaker.state(), Open);
+        breaker.pass(1);
+        assert_eq!((breaker.state(), breaker.limit()), (HalfOpen, Some(3)));
+        breaker.record(Well, 2);
+        assert_eq!(breaker.state(), HalfOpen);
+        breaker.record(Well, 1);
+        assert_eq!((breaker.state(), breaker.limit()), (Closed, Some(3)));
+        let mut limits = Vec::new();
+        for _ in 0..10 {
+            breaker.now = breaker.breaker.next_change(breaker.now).unwrap();
+            breaker.breaker.tick(breaker.now);
+            limits.push(breaker.limit());
+        }
+        let risen: Vec<_> = (1..10)
+            .map(|tenth| Some(tenth * 10))
+            .chain([None])
+            .collect();
+        assert_eq!(limits, risen);
+        assert_eq!(breaker.breaker.next_change(breaker.now), None);
+    }
+
+    #[test]
+    fn one_failed_trial_opens_it_again_and_late_comers_say_nothing() {
+        let mut breaker = clocked();
+        let before = breaker.now;
+        breaker.record(Wrong, 10);
+        breaker.pass(60);
+        // Begun before it opened.
+        for went in [Well, Well, Well, Wrong] {
+            assert!(!breaker.breaker.record(went, before, breaker.now));
+        }
+        assert_eq!(breaker.state(), HalfOpen);
+        breaker.record(Well, 2);
+        breaker.record(Wrong, 1);
+        assert_eq!(breaker.state(), Open);
+        assert_eq!(breaker.breaker.open(breaker.now).unwrap().1, Cause::Trial);
+        breaker.record(Well, 50);
+        assert_eq!(breaker.state(), Open);
+    }
+
+    #[test]
+    fn it_can_be_turned_off() {
+        let mut breaker = Clocked::new(settings::Breaker {
+            enabled: false,
+            ..settings::Breaker::default()
+        });
+        breaker.record(Wrong, 1000);
+        assert_eq!((breaker.state(), breaker.limit()), (Closed, None));
+    }
+
+    proptest! {
+        /// Whatever happens: it opens only after a failure or a slow answer, lets nothing through while open, never
+        /// stays open longer than it may, and says when it changes by itself.
+        #[test]
+        fn it_keeps_its_promises(events in proptest::collection::vec((0u8..4, 0u64..40), 1..200)) {
+            let mut breaker = clocked();
+            let mut opened_at = None;
+            for (event, seconds) in events {
+                let before = breaker.state();
+                let next = breaker.breaker.next_change(breaker.now);
+                let limit = breaker.limit();
+                breaker.pass(seconds);
+                if next.is_none_or(|next| breaker.now < next) {
+                    prop_assert_eq!(breaker.limit(), limit);
+                }
+                let before = match (before, breaker.state()) {
+                    (Open, HalfOpen) => HalfOpen,
+                    (before, now) => {
+                        prop_assert_eq!(before, now);
+                        now
+                    }
+                };
+                let went = [Well, Well, Slowly, Wrong][usize::from(event)];
+                breaker.record(went, 1);
+                match (before, breaker.state()) {
+                    (Closed | HalfOpen, Open) => {
+                        prop_assert_ne!(went, Well);
+                        opened_at = Some(breaker.now);
+                    }
+                    (Open, Open) => {
+                        let open = breaker.now - opened_at.unwrap();
+                        prop_assert!(open < Duration::from_secs(60));
+                    }
+                    (HalfOpen, Closed) => prop_assert_eq!(went, Well),
+                    (before, now) => prop_assert_eq!(before, now),
+                }
+                if breaker.state() == Open {
+                    prop_assert_eq!(breaker.limit(), Some(0));
+                } else {
+                    prop_assert_ne!(breaker.limit(), Some(0));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The guard as a whole, by a clock that the test turns.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dialect::rate_limits::Allowance;
+use crate::settings::{Provider, ProviderKind, Secret};
+
+const A: ModelKey = ModelKey(1);
+const B: ModelKey = ModelKey(2);
+
+struct World {
+    guard: Guard,
+    now: Instant,
+    changes: Vec<Change>,
+}
+
+impl World {
+    fn new(keys: usize) -> Self {
+        let mut provider = Provider::of_kind("openai", ProviderKind::OpenAi);
+        let mut secrets = (0..keys).map(|number| Secret::new(&format!("key-{number}")));
+        provider.api_key = secrets.next();
+        provider.api_keys = secrets.collect();
+        let now = Instant::now();
+        Self {
+            guard: Guard::new(&provider, &Routing::default(), now),
+            now,
+            changes: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, key: usize, model: ModelKey, result: Attempt) {
+        self.told(key, model, result, None);
+    }
+
+    fn told(&mut self, key: usize, model: ModelKey, result: Attempt, limits: Option<&RateLimits>) {
+        let attempted = Attempted {
+            key,
+            model,
+            started: self.now,
+            further: false,
+            result,
+            limits,
+        };
+        let changes = &mut self.changes;
+        self.guard
+            .note(&attempted, 1, 1.0, self.now, |change| changes.push(change));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        let changes = &mut self.changes;
+        self.guard.tick(self.now, |change| changes.push(change));
+    }
+
+    fn unavailable(&self, model: ModelKey) -> Option<u64> {
+        let unavailable = self.guard.unavailable(Some(model), self.now)?;
+        Some((unavailable.until() - self.now).as_secs())
+    }
+}
+
+fn limited(seconds: u64) -> Attempt {
+    Attempt::RateLimited {
+        pause: Some(Duration::from_secs(seconds)),
+    }
+}
+
+fn served() -> Attempt {
+    Attempt::Served {
+        latency: Duration::from_millis(300),
+        streamed: true,
+    }
+}
+
+#[test]
+fn failures_close_a_provider_and_trials_open_it_again() {
+    let mut world = World::new(1);
+    for _ in 0..10 {
+        world.note(0, A, Attempt::Failed);
+    }
+    assert_eq!(world.unavailable(A), Some(60));
+    assert_eq!(
+        world
+            .guard
+            .unavailable(None, world.now)
+            .map(|why| why.until()),
+        Some(world.now + Duration::from_secs(60))
+    );
+    assert_eq!(world.guard.limit(world.now), Some(0));
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Open);
+    world.pass(60);
+    assert_eq!(
+        (world.unavailable(A), world.guard.limit(world.now)),
+        (None, Some(3))
+    );
+    for _ in 0..3 {
+        world.note(0, A, served());
+    }
+    assert_eq!(world.guard.limit(world.now), Some(3));
+    world.pass(30);
+    assert_eq!(world.guard.limit(world.now), None);
+    assert!(matches!(
+        world.changes[..],
+        [
+            Change::Opened {
+                cause: Cause::InARow(10),
+                ..
+            },
+            Change::HalfOpen,
+            Change::Closed
+        ]
+    ));
+}
+
+#[test]
+fn a_rate_limit_is_its_models_and_no_failure() {
+    let mut world = World::new(1);
+    for _ in 0..50 {
+        world.note(0, A, limited(7));
+    }
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Closed);
+    assert_eq!(
+        (world.unavailable(A), world.unavailable(B)),
+        (Some(7), None)
+    );
+    assert!(world.guard.unavailable(None, world.now).is_none());
+    world.pass(7);
+    assert_eq!(world.unavailable(A), None);
+    assert_eq!(world.guard.pick(A, 1, world.now), Ok(0));
+}
+
+#[test]
+fn with_several_keys_the_others_go_on() {
+    let mut world = World::new(3);
+    world.note(0, A, limited(7));
+    world.note(1, A, Attempt::Refused);
+    assert_eq!(world.unavailable(A), None);
+    let picked: Vec<_> = (0..3).map(|_| world.guard.pick(A, 1, world.now)).collect();
+    assert_eq!(picked, [Ok(2); 3]);
+    let status = world.guard.status(world.now);
+    assert_eq!((status.keys, status.keys_set_aside), (3, 1));
+    // The last that works is kept, whatever it says.
+    world.note(2, B, Attempt::Spent);
+    world.note(0, B, Attempt::Refused);
+    assert!(world.guard.pick(B, 1, world.now).is_ok());
+}
+
+#[test]
+fn what_is_used_up_is_not_asked_for() {
+    let mut world = World::new(1);
+    let limits = RateLimits {
+        tokens: Allowance {
+            limit: Some(60_000),
+            remaining: Some(0),
+            reset: Some(Duration::from_secs(60)),
+        },
+        ..RateLimits::default()
+    };
+    world.told(0, A, served(), Some(&limits));
+    assert!(world.guard.unavailable(Some(A), world.now).is_some());
+    let resting = world.guard.pick(A, 2_000, world.now).unwrap_err();
+    assert_eq!(resting.until, world.now + Duration::from_secs(2));
+    world.pass(2);
+    assert_eq!(world.guard.pick(A, 2_000, world.now), Ok(0));
+}
+
+#[test]
+fn an_overload_rests_only_as_long_as_the_provider_says() {
+    let mut world = World::new(1);
+    world.note(0, A, Attempt::Overloaded { pause: None });
+    assert_eq!(world.unavailable(A), None);
+    let pause = Some(Duration::from_secs(3));
+    world.note(0, A, Attempt::Overloaded { pause });
+    assert_eq!(world.unavailable(A), Some(3));
+}
+
+proptest! {
+    /// Whatever happens: a provider that is said to be unavailable is told until when, that time comes, and then it
+    /// can be asked again.
+    #[test]
+    fn nothing_is_shut_out_for_ever(
+        events in proptest::collection::vec((0usize..3, 0u8..7, 0u64..20, 0u64..10), 1..150),
+    ) {
+        let mut world = World::new(3);
+        for (key, event, pause, pass) in events {
+            world.pass(pass);
+            let pause = Some(Duration::from_secs(pause)).filter(|pause| pause.as_secs() > 2);
+            let result = match event {
+                0 | 1 => served(),
+                2 => Attempt::Failed,
+                3 => Attempt::RateLimited { pause },
+                4 => Attempt::Overloaded { pause },
+                5 => Attempt::Refused,
+                _ => Attempt::TimedOut,
+            };
+            world.note(key, A, result);
+            prop_assert_eq!(world.guard.limit(world.now) == Some(0), world.guard.status(world.now).open.is_some());
+        }
+        let mut waits = 0;
+        while let Some(unavailable) = world.guard.unavailable(Some(A), world.now) {
+            prop_assert!(unavailable.until() > world.now);
+            world.now = unavailable.until();
+            let changes = &mut world.changes;
+            world.guard.tick(world.now, |change| changes.push(change));
+            waits += 1;
+            prop_assert!(waits < 10);
+        }
+        prop_assert!(world.guard.pick(A, 1, world.now).is_ok());
+        prop_assert_ne!(world.guard.limit(world.now), Some(0));
+    }
+}

@@ -1,0 +1,113 @@
+//! Tells observers how many requests a provider may be sent at once, whenever its guard says something else: after
+//! attempts, and as time passes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::Provider;
+use super::guard::{Attempted, Change};
+use super::members::Members;
+
+/// Stands for no limit.
+const NONE: usize = usize::MAX;
+
+/// Keeps observers up to date with one provider's guard.
+pub(super) struct Keeper {
+    provider: Arc<Provider>,
+    members: Arc<Members>,
+    /// What observers were told last.
+    told: AtomicUsize,
+    /// Held while they are told, so that they are told in order.
+    telling: Mutex<()>,
+    /// The next change by itself has come to be at another time.
+    stirred: Notify,
+}
+
+impl Keeper {
+    pub(super) fn new(provider: Arc<Provider>, members: Arc<Members>) -> Self {
+        Self {
+            provider,
+            members,
+            told: AtomicUsize::new(NONE),
+            telling: Mutex::new(()),
+            stirred: Notify::new(),
+        }
+    }
+
+    /// Takes note of an attempt while `in_flight` requests were on their way.
+    pub(super) fn note(&self, attempted: &Attempted<'_>, in_flight: usize) {
+        let now = Instant::now();
+        let random = rand::random();
+        let guard = self.provider.guard();
+        let limit = guard.note(attempted, in_flight, random, now, |change| {
+            self.log(change, now)
+        });
+        self.settle(limit);
+    }
+
+    /// Takes note of an answer that broke off.
+    pub(super) fn broke(&self, started: Instant) {
+        let now = Instant::now();
+        let guard = self.provider.guard();
+        let limit = guard.broke(started, now, |change| self.log(change, now));
+        self.settle(limit);
+    }
+
+    /// Takes note of the time, for as long as it is not dropped.
+    pub(super) async fn run(&self) {
+        loop {
+            let now = Instant::now();
+            let guard = self.provider.guard();
+            let next = guard.tick(now, |change| self.log(change, now));
+            self.settle(guard.limit(now));
+            let alarm = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = alarm => {}
+                () = self.stirred.notified() => {}
+            }
+        }
+    }
+
+    fn settle(&self, limit: Option<usize>) {
+        if self.told.load(Ordering::Acquire) == limit.unwrap_or(NONE) {
+            return;
+        }
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have told something newer meanwhile.
+        let limit = self.provider.guard().limit(Instant::now());
+        if self.told.swap(limit.unwrap_or(NONE), Ordering::AcqRel) != limit.unwrap_or(NONE) {
+            self.members
+                .tell(|observer| observer.limited(self.provider.index, limit));
+            self.stirred.notify_one();
+        }
+    }
+
+    fn log(&self, change: Change, now: Instant) {
+        let name = &self.provider.name;
+        match change {
+            Change::Opened { cause, until } => {
+                let rest = until.saturating_duration_since(now);
+                log::warn!("provider {name} is left alone for {rest:.0?}: {cause}");
+            }
+            Change::HalfOpen => log::info!("provider {name} is tried again"),
+            Change::Closed => log::info!("provider {name} is well again"),
+            Change::KeyRests { key, pause, cause } => {
+                log::info!(
+                    "key {} of provider {name} rests for {pause:.1?}: {cause}",
+                    key + 1
+                );
+            }
+            Change::KeySetAside { key, cause } => {
+                log::warn!("key {} of provider {name} is set aside: {cause}", key + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,614 @@
+//! When providers fail: what the client sees, and how often each provider was asked, for every kind of failure under
+//! every strategy; breakers, rests of keys and limits.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// What simulated providers expect.
+const KEY: &str = "sim-key";
+const MODEL: &str = "gpt-4.1";
+
+const STRATEGIES: [&str; 4] = ["none", "next_available", "retry_same", "best_alternative"];
+
+/// What follows a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    /// The same provider may do better, and another.
+    Again,
+    /// Only another provider may do better.
+    Other,
+    /// Nothing would.
+    Nothing,
+    /// The provider could not be asked at all; another may do better.
+    Unasked,
+    /// The answer had begun.
+    TooLate,
+}
+
+/// One failure, with what it means and the status that the client gets where nothing follows.
+struct Case {
+    name: &'static str,
+    fault: &'static str,
+    follows: Follows,
+    status: u16,
+    /// Of streamed requests only.
+    streamed_only: bool,
+}
+
+const fn case(name: &'static str, fault: &'static str, follows: Follows, status: u16) -> Case {
+    Case {
+        name,
+        fault,
+        follows,
+        status,
+        streamed_only: false,
+    }
+}
+
+const CASES: [Case; 20] = [
+    case(
+        "bad-request",
+        r#"{"kind":"status","status":400}"#,
+        Follows::Nothing,
+        400,
+    ),
+    case(
+        "context",
+        r#"{"kind":"status","status":400,"code":"context_length_exceeded"}"#,
+        // The other provider's model holds no more.
+        Follows::Nothing,
+        400,
+    ),
+    case(
+        "unauthorized",
+        r#"{"kind":"status","status":401}"#,
+        Follows::Other,
+        502,
+    ),
+    case(
+        "payment",
+        r#"{"kind":"status","status":402}"#,
+        Follows::Other,
+        502,
+    ),
+    case(
+        "forbidden",
+        r#"{"kind":"status","status":403}"#,
+        Follows::Other,
+        502,
+    ),
+    case(
+        "not-found",
+        r#"{"kind":"status","status":404}"#,
+        Follows::Other,
+        404,
+    ),
+    case(
+        "timeout",
+        r#"{"kind":"status","status":408}"#,
+        Follows::Again,
+        504,
+    ),
+    case(
+        "too-large",
+        r#"{"kind":"status","status":413}"#,
+        Follows::Nothing,
+        413,
+    ),
+    case(
+        "rate",
+        r#"{"kind":"status","status":429}"#,
+        Follows::Again,
+        429,
+    ),
+    case(
+        "quota",
+        r#"{"kind":"status","status":429,"code":"insufficient_quota"}"#,
+        Follows::Other,
+        502,
+    ),
+    case(
+        "error",
+        r#"{"kind":"status","status":500}"#,
+        Follows::Again,
+        502,
+    ),
+    case(
+        "gateway",
+        r#"{"kind":"status","status":502}"#,
+        Follows::Again,
+        502,
+    ),
+    case(
+        "unavailable",
+        r#"{"kind":"status","status":503}"#,
+        Follows::Again,
+        502,
+    ),
+    case(
+        "overloaded",
+        r#"{"kind":"status","status":529}"#,
+        Follows::Again,
+        502,
+    ),
+    case("refused", r#"{"kind":"refuse"}"#, Follows::Unasked, 502),
+    case(
+        "reset",
+        r#"{"kind":"cut","bytes":0,"reset":true}"#,
+        Follows::Again,
+        502,
+    ),
+    case(
+        "closed",
+        r#"{"kind":"cut","at":"body"}"#,
+        Follows::Again,
+        502,
+    ),
+    case("stalled", r#"{"kind":"silent"}"#, Follows::Again, 502),
+    case("error-event", r#"{"kind":"error"}"#, Follows::Again, 502),
+    Case {
+        streamed_only: true,
+        ..case(
+            "broken",
+            r#"{"kind":"cut","tokens":3}"#,
+            Follows::TooLate,
+            200,
+        )
+    },
+];
+
+/// A provider over one simulated server that has [`MODEL`] under another name.
+fn entry(name: &str, model: &str, simulation: &Simulation, server: usize) -> Value {
+    json!({
+        "name": name,
+        "kind": "openai",
+        "base_url": format!("http://{}/v1", simulation.servers[server]),
+        "api_key": KEY,
+        "list_models": false,
+        "model_map": {model: MODEL},
+    })
+}
+
+fn simulation(servers: usize) -> Simulation {
+    Simulation::start(servers, &["--dialect", "openai", "--models", MODEL])
+}
+
+/// Model requests that each of `servers` has received, and those that it has answered to their end.
+async fn asked(simulation: &Simulation) -> Vec<(u64, u64)> {
+    let mut stats = simulation.stats().await;
+    stats.sort_by_key(|server| server.port);
+    let asked = |server: &Server| {
+        let requests = server.requests.iter();
+        let posted = requests.filter(|(route, _)| route.starts_with("POST"));
+        (posted.map(|(_, count)| count).sum(), server.completed)
+    };
+    stats.iter().map(asked).collect()
+}
+
+/// Every failure, streamed and not, each with two providers of its own.
+async fn matrix(strategy: &'static str) {
+    let runs: Vec<(&Case, bool)> = CASES
+        .iter()
+        .flat_map(|case| [(case, false), (case, true)])
+        .filter(|(case, streamed)| *streamed || !case.streamed_only)
+        .collect();
+    let simulation = simulation(runs.len() * 2);
+    let model = |run: usize| format!("case-{run}");
+    let entries = (0..runs.len()).flat_map(|run| {
+        let provider = |name: &str, server| {
+            entry(&format!("{name}-{run}"), &model(run), &simulation, server).to_string()
+        };
+        [provider("first", 2 * run), provider("second", 2 * run + 1)]
+    });
+    let config = Config::of(entries)
+        .set("routing.fallback", strategy)
+        .set("routing.retry", "{ attempts: 1, base: 20ms }")
+        .set("timeouts.first_byte", "3s");
+    let gateway = Gateway::over(&config, runs.len() * 2).await;
+    for (run, (case, _)) in runs.iter().enumerate() {
+        let mut fault: Value = serde_json::from_str(case.fault).unwrap();
+        if case.follows != Follows::Unasked {
+            fault["route"] = "inference".into();
+        }
+        simulation.fault(2 * run, &fault.to_string()).await;
+        if case.follows == Follows::Unasked {
+            simulation.refuse(2 * run).await;
+        }
+    }
+    let replies = join_all(runs.iter().enumerate().map(|(run, (_, streamed))| {
+        let body = Format::Chat.ask(&model(run), "Say something.", *streamed, json!({}));
+        let address = gateway.address;
+        async move { post(address, Format::Chat.path(), &body).await }
+    }))
+    .await;
+    let asked = asked(&simulation).await;
+    for (run, ((case, streamed), reply)) in runs.iter().zip(&replies).enumerate() {
+        let what = format!("{} under {strategy}, streamed: {streamed}", case.name);
+        check(
+            &what,
+            case,
+            strategy,
+            *streamed,
+            reply,
+            &asked[2 * run..2 * run + 2],
+        );
+    }
+    gateway.idle().await;
+}
+
+fn check(
+    what: &str,
+    case: &Case,
+    strategy: &str,
+    streamed: bool,
+    reply: &Reply,
+    asked: &[(u64, u64)],
+) {
+    let text = reply.text();
+    eprintln!("{what}: {} {asked:?} {text}", reply.status);
+    let goes_on = matches!(
+        case.follows,
+        Follows::Again | Follows::Other | Follows::Unasked
+    ) && strategy != "none";
+    let first = match (case.follows, strategy) {
+        (Follows::Unasked, _) => 0,
+        (Follows::Again, "retry_same") => 2,
+        _ => 1,
+    };
+    assert_eq!(asked[0].0, first, "{what}: the first provider");
+    assert_eq!(
+        asked[1],
+        (u64::from(goes_on), u64::from(goes_on)),
+        "{what}: the second provider"
+    );
+    if goes_on {
+        assert_eq!(reply.status, 200, "{what}: {text}");
+        match streamed {
+            true => {
+                let said = Format::Chat.read(&reply.body);
+                assert!(said.success && said.errors.is_empty(), "{what}: {text}");
+            }
+            false => assert!(!Format::Chat.text(reply).is_empty(), "{what}: {text}"),
+        }
+        return;
+    }
+    assert!(!text.contains(KEY), "{what}: {text}");
+    // The provider's own stream is passed on that is nothing but an error.
+    let event = case.name == "error-event" && streamed;
+    assert_eq!(
+        reply.status,
+        if event { 200 } else { case.status },
+        "{what}: {text}"
+    );
+    if case.follows == Follows::TooLate || event {
+        let said = Format::Chat.read(&reply.body);
+        assert!(
+            said.words.is_empty() == event && !said.success,
+            "{what}: {text}"
+        );
+        assert_eq!(said.errors.len(), 1, "{what}: {text}");
+    } else {
+        assert!(!Format::Chat.message(reply).is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn failures_without_fallback() {
+    matrix(STRATEGIES[0]).await;
+}
+
+#[tokio::test]
+async fn failures_with_the_next_provider() {
+    matrix(STRATEGIES[1]).await;
+}
+
+#[tokio::test]
+async fn failures_with_the_same_provider_first() {
+    matrix(STRATEGIES[2]).await;
+}
+
+#[tokio::test]
+async fn failures_with_the_best_alternative() {
+    matrix(STRATEGIES[3]).await;
+}
+
+/// Providers `first`, `second`, … with one server each, all with the model `shared`.
+async fn shared(servers: usize, set: impl FnOnce(Config) -> Config) -> (Simulation, Gateway) {
+    shared_with(servers, |_| {}, set).await
+}
+
+async fn shared_with(
+    servers: usize,
+    change: impl Fn(&mut Value),
+    set: impl FnOnce(Config) -> Config,
+) -> (Simulation, Gateway) {
+    let simulation = simulation(servers);
+    let names = ["first", "second", "third"];
+    let entries = (0..servers).map(|server| {
+        let mut entry = entry(names[server], "shared", &simulation, server);
+        change(&mut entry);
+        entry.to_string()
+    });
+    let gateway = Gateway::over(&set(Config::of(entries)), servers).await;
+    (simulation, gateway)
+}
+
+async fn ask(gateway: &Gateway) -> Reply {
+    let body = Format::Chat.ask("shared", "Say something.", false, json!({}));
+    post(gateway.address, Format::Chat.path(), &body).await
+}
+
+fn status(status: u16) -> String {
+    json!({"kind": "status", "status": status, "route": "inference"}).to_string()
+}
+
+#[tokio::test]
+async fn when_all_fail_the_client_reads_what_each_said() {
+    let (simulation, gateway) = shared(2, |config| config).await;
+    simulation.fault(0, &status(500)).await;
+    let busy = json!({"kind": "status", "status": 429, "route": "inference"});
+    simulation.fault(1, &busy.to_string()).await;
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    let message = Format::Chat.message(&reply);
+    let (start, end) = (r#"All providers failed. Errors: ["first: "#, "]");
+    assert!(
+        message.starts_with(start) && message.ends_with(end),
+        "{message}"
+    );
+    assert!(message.contains(r#"", "second: "#), "{message}");
+    assert_eq!(reply.header("x-should-retry"), Some("false"));
+    let counts: Vec<u64> = asked(&simulation)
+        .await
+        .iter()
+        .map(|(asked, _)| *asked)
+        .collect();
+    assert_eq!(counts, [1, 1]);
+}
+
+#[tokio::test]
+async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
+    let (simulation, gateway) = shared(2, |config| {
+        config.set("routing.breaker", "{ open: 2s, ramp: 0s }")
+    })
+    .await;
+    let state = [("remuda_provider", "first"), ("backend", "")];
+    simulation.fault(0, &status(500)).await;
+    for _ in 0..20 {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    let opened = Instant::now();
+    let counts = asked(&simulation).await;
+    assert_eq!(
+        (counts[0].0, counts[1].1),
+        (10, 20),
+        "after ten failures it is not asked"
+    );
+    gateway.metric_is("remuda_breaker_state", &state, 2.0).await;
+    let providers = get(gateway.admin, "/api/providers").await.json();
+    let breaker = &providers["providers"]["first"]["breaker"];
+    assert_eq!(breaker["state"], "open", "{providers}");
+    assert_eq!(breaker["cause"], "10 requests in a row failed");
+    simulation.no_faults().await;
+    gateway.metric_is("remuda_breaker_state", &state, 1.0).await;
+    assert!(opened.elapsed() > Duration::from_millis(1500));
+    let before = asked(&simulation).await[0].0;
+    for _ in 0..6 {
+        assert_eq!(ask(&gateway).await.status, 200);
+    }
+    gateway.metric_is("remuda_breaker_state", &state, 0.0).await;
+    assert!(asked(&simulation).await[0].0 > before);
+    let output = gateway.process.output().join("\n");
+    for told in [
+        "provider first is left alone for 2s: 10 requests in a row failed",
+        "provider first is tried again",
+        "provider first is well again",
+    ] {
+        assert!(output.contains(told), "{told}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_only_provider_is_left_alone_clients_are_told_when_to_come_back() {
+    let (simulation, gateway) = shared(1, |config| config).await;
+    simulation.fault(0, &status(500)).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&gateway).await.status, 502);
+    }
+    let before = Instant::now();
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((30..=60).contains(&wait), "{wait}");
+    assert!(
+        Format::Chat
+            .message(&reply)
+            .contains("10 requests in a row failed")
+    );
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert_eq!(asked(&simulation).await[0].0, 10);
+}
+
+#[tokio::test]
+async fn a_key_that_meets_its_limit_rests() {
+    let simulation = Simulation::start(1, &["--dialect", "anthropic", "--models", "claude-opus-5"]);
+    let entry = json!({"name": "one", "kind": "anthropic", "models": ["claude-opus-5"],
+        "base_url": format!("http://{}", simulation.servers[0]), "api_key": KEY});
+    let gateway = Gateway::over(&Config::of([entry.to_string()]), 1).await;
+    let ask = || async {
+        let body = Format::Anthropic.ask("claude-opus-5", "hi", false, json!({}));
+        post(gateway.address, Format::Anthropic.path(), &body).await
+    };
+    let fault = json!({"kind": "status", "status": 429, "retry_after": 60, "route": "inference"});
+    simulation.fault(0, &fault.to_string()).await;
+    for _ in 0..5 {
+        let reply = ask().await;
+        assert_eq!(reply.status, 429, "{}", reply.text());
+        let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((30..=60).contains(&wait), "{wait}");
+        assert_eq!(reply.json()["error"]["type"], "rate_limit_error");
+    }
+    assert_eq!(asked(&simulation).await[0].0, 1, "it was asked once");
+}
+
+#[tokio::test]
+async fn a_short_rest_is_waited_for() {
+    // OpenAI asks for 120 ms.
+    let (simulation, gateway) = shared(1, |config| config).await;
+    let once = json!({"kind": "status", "status": 429, "times": 1, "route": "inference"});
+    simulation.fault(0, &once.to_string()).await;
+    assert_eq!(ask(&gateway).await.status, 429);
+    assert_eq!(ask(&gateway).await.status, 200);
+    assert_eq!(asked(&simulation).await[0], (2, 1));
+}
+
+#[tokio::test]
+async fn the_next_key_is_used_when_one_is_refused() {
+    const WRONG: &str = "wrong-key-4711";
+    let keys = |entry: &mut Value| {
+        entry["api_key"] = WRONG.into();
+        entry["api_keys"] = json!([KEY]);
+    };
+    let (simulation, gateway) = shared_with(1, keys, |config| {
+        config
+            .set("routing.fallback", "none")
+            .set("monitoring.log_level", "debug")
+    })
+    .await;
+    for _ in 0..4 {
+        let reply = ask(&gateway).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    // One more request with the key that is not accepted; then it is set aside.
+    assert_eq!(asked(&simulation).await[0], (5, 4));
+    let aside = [("remuda_provider", "first")];
+    gateway
+        .metric_is("remuda_keys_set_aside", &aside, 1.0)
+        .await;
+    let output = gateway.process.output().join("\n");
+    assert!(output.contains("key 1 of provider first is set aside: the provider refuses it"));
+    assert!(
+        !output.contains("4711") && !output.contains(KEY),
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_goes_to_a_model_that_holds_more() {
+    let simulation = Simulation::start(
+        3,
+        &[
+            "--dialect",
+            "openai",
+            "--models",
+            "gpt-4o,gpt-4o-mini,gpt-4.1",
+        ],
+    );
+    // 128,000 tokens each, then a million.
+    let entries = ["gpt-4o", "gpt-4o-mini", "gpt-4.1"]
+        .iter()
+        .zip(["a", "b", "c"])
+        .enumerate();
+    let entries = entries.map(|(server, (model, name))| {
+        let mut entry = entry(name, "shared", &simulation, server);
+        entry["model_map"] = json!({"shared": model});
+        entry.to_string()
+    });
+    let gateway = Gateway::over(&Config::of(entries), 3).await;
+    let fault = json!({"kind": "status", "status": 400, "code": "context_length_exceeded", "route": "inference"});
+    simulation.fault(0, &fault.to_string()).await;
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(asked(&simulation).await, [(1, 0), (0, 0), (1, 1)]);
+}
+
+#[tokio::test]
+async fn an_outage_is_not_multiplied() {
+    let (simulation, gateway) = shared(2, |config| {
+        config
+            .set("routing.fallback", "retry_same")
+            .set(
+                "routing.retry",
+                "{ base: 1ms, budget: 0.2, budget_floor: 3 }",
+            )
+            .set("routing.breaker", "{ enabled: false }")
+    })
+    .await;
+    simulation.fault(0, &status(500)).await;
+    simulation.fault(1, &status(500)).await;
+    const REQUESTS: u64 = 40;
+    for _ in 0..REQUESTS {
+        assert_eq!(ask(&gateway).await.status, 502);
+    }
+    let asked: u64 = asked(&simulation)
+        .await
+        .iter()
+        .map(|(asked, _)| asked)
+        .sum();
+    // A fifth more, and the floor of each of the two; without a budget it would be eight times as many.
+    assert!(
+        (REQUESTS..=REQUESTS * 6 / 5 + 2 * 4).contains(&asked),
+        "{asked}"
+    );
+    assert!(gateway.metric("remuda_retries_denied_total", &[]).await > 0.0);
+}
+
+#[tokio::test]
+async fn clients_of_another_format_read_the_limits_in_its_names() {
+    let (_simulation, gateway) = shared(1, |config| config).await;
+    let ask = |format: Format| {
+        let body = format.ask("shared", "hi", false, json!({}));
+        let address = gateway.address;
+        async move { post(address, format.path(), &body).await }
+    };
+    let reply = ask(Format::Anthropic).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(
+        reply.header("anthropic-ratelimit-requests-limit"),
+        Some("500")
+    );
+    assert_eq!(
+        reply.header("anthropic-ratelimit-tokens-remaining"),
+        Some("29000")
+    );
+    let reset = reply.header("anthropic-ratelimit-tokens-reset").unwrap();
+    assert!(reset.ends_with('Z') && reset.contains('T'), "{reset}");
+    assert_eq!(reply.header("x-ratelimit-limit-requests"), None);
+    let same = ask(Format::Chat).await;
+    assert_eq!(same.header("x-ratelimit-limit-requests"), Some("500"));
+    let ollama = ask(Format::Ollama).await;
+    assert_eq!(ollama.header("x-ratelimit-limit-requests"), None);
+}
+
+#[tokio::test]
+async fn a_server_that_answers_probes_and_fails_requests_is_left_out() {
+    let simulation = Simulation::start(2, &["--loaded", "llama3.2", "--keep-alive", "-1"]);
+    let config = Config::over(&simulation.servers).set("routing.breaker", "{ failures: 3 }");
+    let gateway = Gateway::over(&config, 2).await;
+    let fault = json!({"kind": "status", "status": 500, "route": "/api/chat"});
+    simulation.fault(0, &fault.to_string()).await;
+    let port = simulation.servers[0].port().to_string();
+    let name = format!("127.0.0.1:{port}");
+    let state = [("remuda_provider", "test"), ("backend", &*name)];
+    let mut failed = 0;
+    while gateway.metric("remuda_breaker_state", &state).await < 2.0 {
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let attempts: u32 = reply.header("x-remuda-attempts").unwrap().parse().unwrap();
+        failed += attempts - 1;
+        assert!(failed <= 3);
+        // Its probes are good: it would be back at once.
+        if failed < 3 {
+            gateway.healthy(2).await;
+        }
+    }
+    assert_eq!(failed, 3);
+    for _ in 0..5 {
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert_eq!(reply.header("x-remuda-attempts"), Some("1"));
+    }
+    gateway.healthy(1).await;
+}
