@@ -612,3 +612,60 @@ async fn a_server_that_answers_probes_and_fails_requests_is_left_out() {
     }
     gateway.healthy(1).await;
 }
+
+/// Two providers with one slot each, the first of which holds its answer for a while.
+async fn busy_first(
+    change: impl Fn(&mut Value),
+    set: impl FnOnce(Config) -> Config,
+) -> (Simulation, Gateway) {
+    let (simulation, gateway) = shared_with(
+        2,
+        |entry| {
+            entry["max_concurrent"] = 1.into();
+            change(entry);
+        },
+        |config| set(config.set("routing.strategy", "failover")),
+    )
+    .await;
+    let stall = json!({"kind": "stall", "seconds": 3, "times": 1, "route": "inference"});
+    simulation.fault(0, &stall.to_string()).await;
+    (simulation, gateway)
+}
+
+#[tokio::test]
+async fn a_slot_is_waited_for_only_so_long_where_another_provider_has_one() {
+    let (simulation, gateway) =
+        busy_first(|_| {}, |config| config.set("routing.slot_wait", "300ms")).await;
+    let second = async {
+        gateway
+            .metric_is("remuda_slots_used", &[("remuda_provider", "first")], 1.0)
+            .await;
+        let asked = Instant::now();
+        (ask(&gateway).await, asked.elapsed())
+    };
+    let (first, (second, took)) = tokio::join!(ask(&gateway), second);
+    assert_eq!((first.status, second.status), (200, 200));
+    assert!((250..2_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(asked(&simulation).await, [(1, 1), (1, 1)]);
+}
+
+#[tokio::test]
+async fn a_provider_for_fallback_only_is_not_for_what_can_wait() {
+    let reserve = |entry: &mut Value| {
+        entry["fallback_only"] = (entry["name"] == "second").into();
+    };
+    let (simulation, gateway) =
+        busy_first(reserve, |config| config.set("routing.slot_wait", "50ms")).await;
+    let second = async {
+        gateway
+            .metric_is("remuda_slots_used", &[("remuda_provider", "first")], 1.0)
+            .await;
+        ask(&gateway).await
+    };
+    let (first, second) = tokio::join!(ask(&gateway), second);
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!(asked(&simulation).await, [(2, 2), (0, 0)]);
+    simulation.fault(0, &status(500)).await;
+    assert_eq!(ask(&gateway).await.status, 200);
+    assert_eq!(asked(&simulation).await, [(3, 2), (1, 1)]);
+}
