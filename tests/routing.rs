@@ -489,6 +489,9 @@ fn a_fleet_that_has_not_answered_is_awaited() {
     let world = World::usual("");
     world.change(|herd| herd.settling = vec![0]);
     assert_eq!(world.plan("phi4"), Err(NoPlan::Unknown));
+    // So is a service whose name a model may begin with.
+    world.change(|herd| herd.settling = vec![1]);
+    assert_eq!(world.plan("openai-gpt-9"), Err(NoPlan::Unknown));
     // A service takes what its rule sends it, listed or not.
     world.change(|herd| herd.settling = vec![1]);
     check(&world, &[("gpt-4-0314", "openai='gpt-4-0314'")]);
@@ -518,8 +521,9 @@ fn what_is_filtered_is_not_there() {
     ] {
         assert_eq!(world.plan(hidden), Err(NoPlan::Unknown), "{hidden}");
     }
-    assert!(world.router.shows("openai", &["gpt-5.4"]));
-    assert!(!world.router.shows("openrouter", &["gpt-5.4"]));
+    let filter = world.router.filter();
+    assert!(filter.admits("openai", &["gpt-5.4"]));
+    assert!(!filter.admits("openrouter", &["gpt-5.4"]));
     let explained = world.router.explain(&Ask::of("gpt-4.1"), Instant::now());
     let verdict = &explained.providers[world.index("openrouter")];
     assert_eq!(verdict.why, ["routing.models_filter leaves the model out"]);

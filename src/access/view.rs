@@ -1,28 +1,49 @@
 //! Which models a client sees in lists: those that its key may use.
 
 use super::key::ClientKey;
+use crate::routing::Filter;
 
 /// What one client may see.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a>(Option<&'a ClientKey>);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'a> {
+    key: Option<&'a ClientKey>,
+    filter: Option<&'a Filter>,
+}
 
 impl<'a> View<'a> {
     /// Everything.
-    pub const ALL: View<'static> = View(None);
+    pub const ALL: View<'static> = View {
+        key: None,
+        filter: None,
+    };
 
     /// What this key may use; without a key, everything.
     pub fn of(key: Option<&'a ClientKey>) -> View<'a> {
-        View(key)
+        View { key, filter: None }
+    }
+
+    /// Of what the operator's list lets through.
+    pub fn within(self, filter: &'a Filter) -> View<'a> {
+        View {
+            filter: Some(filter),
+            ..self
+        }
     }
 
     /// Whether any of a provider's models may be seen.
     pub fn asks(self, provider: &str) -> bool {
-        self.0.is_none_or(|key| key.may_ask(provider))
+        self.key.is_none_or(|key| key.may_ask(provider))
     }
 
     /// Whether a provider's model may be seen that goes by these names.
     pub fn shows(self, provider: &str, names: &[&str]) -> bool {
-        let Some(key) = self.0 else { return true };
+        if self
+            .filter
+            .is_some_and(|filter| !filter.admits(provider, names))
+        {
+            return false;
+        }
+        let Some(key) = self.key else { return true };
         key.may_ask(provider)
             && (key.any_model()
                 || key.may_use(names.iter().copied())

@@ -50,7 +50,7 @@ pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
             }
         }
     }
-    listed.retain(|one| view.shows(&one.provider, &[&one.id, &one.own]));
+    listed.retain(|one| view.shows(&one.provider, &[&one.id, &one.own, &one.runs]));
     listed
 }
 

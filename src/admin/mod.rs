@@ -8,6 +8,7 @@ mod introspection;
 mod listing;
 mod pages;
 mod providers;
+mod route;
 mod service;
 mod services;
 mod usage;

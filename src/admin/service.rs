@@ -8,6 +8,7 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use super::pages::Page;
+use super::route;
 use super::usage;
 use super::{Introspection, Place};
 use crate::access::View;
@@ -18,10 +19,12 @@ pub struct AdminService(pub Arc<Introspection>);
 impl AdminService {
     fn page(&self, path: &str) -> Page {
         match Place::find(path) {
-            Some(place) => self.0.page(place, false, View::ALL),
+            Some(place) => self
+                .0
+                .page(place, false, View::ALL.within(self.0.router.filter())),
             None => Page::error(
                 404,
-                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /__proxy/health and /__proxy/backends",
+                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /api/route, /__proxy/health and /__proxy/backends",
             ),
         }
     }
@@ -35,6 +38,9 @@ impl ServeHttp for AdminService {
         let page = match head.method {
             Method::GET | Method::HEAD if usage::is_page(path) => {
                 usage::page(self.0.ledger.as_ref(), path, head.uri.query()).await
+            }
+            Method::GET | Method::HEAD if path == route::PATH => {
+                route::page(&self.0.router, head.uri.query())
             }
             Method::GET | Method::HEAD => self.page(path),
             _ => Page::error(405, "the admin listener answers GET and HEAD"),

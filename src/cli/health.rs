@@ -78,7 +78,7 @@ fn ask(url: &Uri, timeout: Duration) -> Result<(), HealthError> {
 }
 
 /// Tries every address of the name, as `localhost` may be `::1` first.
-fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+pub(super) fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, timeout) {
@@ -90,7 +90,7 @@ fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 /// The code in `HTTP/1.1 200 OK` (RFC 9112 section 4).
-fn status(line: &[u8]) -> Option<u16> {
+pub(super) fn status(line: &[u8]) -> Option<u16> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.strip_prefix("HTTP/1.")?.split_ascii_whitespace();
     words.nth(1)?.parse().ok()

@@ -10,6 +10,7 @@ mod demo;
 mod health;
 mod key;
 mod log;
+mod route;
 mod serve;
 mod server;
 pub mod sim;
@@ -34,6 +35,7 @@ enum Command {
     Sim(Box<sim::SimArgs>),
     Check(check::CheckArgs),
     Health(health::HealthArgs),
+    Route(route::RouteArgs),
     Key(key::KeyArgs),
     Usage(usage::UsageArgs),
 }
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Sim(args) => sim::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Route(args) => route::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Usage(args) => usage::run(&args),
     }

@@ -18,9 +18,10 @@ use super::naming::{self, NoPlanYet};
 use super::order::Ask;
 use super::trip::Trip;
 use crate::admission::{Refusal, Want, Wanted};
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
+use crate::dialect::openai::optillm;
 use crate::ids::BackendId;
-use crate::routing::{self, Needs, NoPlan};
+use crate::routing::{self, Form, Needs, NoPlan};
 use crate::translate;
 
 impl Gateway {
@@ -109,8 +110,7 @@ impl Gateway {
         let provider = naming::provider_header(session)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body.bytes)
-            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let facts = ollama::scan_request(operation, &body.bytes).map_err(unreadable)?;
         let whole = &*facts.model;
         if whole.is_empty() {
             return Err(nameless(operation).into());
@@ -120,8 +120,13 @@ impl Gateway {
         ctx.inbound.request_bytes = body.bytes.len() as u64;
         let name: Arc<str> = untagged.into();
         let key = ctx.inbound.key.clone();
+        let approach = match facts.private {
+            true => named_approach(&body.bytes)?,
+            false => None,
+        };
         let asking = routing::Ask {
             provider: provider.as_deref(),
+            approach: approach.as_deref(),
             needs: Needs::of(operation, &facts, body.bytes.len()),
             ..naming::asking(&name, key.as_deref())
         };
@@ -145,7 +150,11 @@ impl Gateway {
             Box::pin(self.set_aside(ctx, operation, &body.bytes)).await?;
         }
         ctx.inbound.streams = facts.streams(operation);
-        let spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
+        let mut spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
+        if facts.private && approach.is_none() && !self.router.names_approach(&name) {
+            let whole = spliced.as_ref().unwrap_or(&body.bytes);
+            spliced = Some(optillm::without(whole).map_err(unreadable)?.into());
+        }
         if self.settings.server.reject_streaming && facts.stream.is_none() {
             ctx.inbound.streams = false;
         }
@@ -202,14 +211,20 @@ impl Gateway {
                 false => Arc::clone(&name),
             },
             untagged: (name.len() < facts.model.len()).then(|| Arc::clone(&name)),
-            span: facts.model_span,
+            span: None,
             model: ctx.inbound.model,
             own: None,
             tools: facts.tools,
             raw: facts.raw,
-            no_stream_options: facts
-                .object_start
-                .filter(|_| facts.has_fields && !facts.stream_options),
+            no_stream_options: None,
+        };
+        // In another body, the same is elsewhere.
+        let ask = match &spliced {
+            Some(bytes) => placed(
+                ask,
+                &ollama::scan_request(operation, bytes).map_err(unreadable)?,
+            ),
+            None => placed(ask, &facts),
         };
         drop(facts);
         let job = Job {
@@ -301,6 +316,28 @@ impl Gateway {
                 )
             })
     }
+}
+
+/// Where the fields are that an attempt may write anew.
+fn placed(ask: Ask, facts: &RequestFacts<'_>) -> Ask {
+    Ask {
+        span: facts.model_span,
+        no_stream_options: facts
+            .object_start
+            .filter(|_| facts.has_fields && !facts.stream_options),
+        ..ask
+    }
+}
+
+/// The approach of OptiLLM's that a body asks for.
+fn named_approach(body: &[u8]) -> Result<Option<String>, Failure> {
+    let texts = optillm::approaches(body).map_err(unreadable)?;
+    let mut named = texts.iter().filter_map(|text| Form::named(text));
+    Ok(named.next().map(str::to_owned))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Failure {
+    Failure::bad_request(error.to_string())
 }
 
 /// An error that comes before the body was read ends the connection if there is a body.

@@ -49,7 +49,11 @@ impl Gateway {
             http::Method::GET | http::Method::HEAD => {
                 let key = ctx.inbound.key.as_deref();
                 let terse = self.access.closed() && key.is_none();
-                let page = self.introspection.page(place, terse, View::of(key));
+                let page = self.introspection.page(
+                    place,
+                    terse,
+                    View::of(key).within(self.router.filter()),
+                );
                 Ok(Some((place.route(), page)))
             }
             // As for every other path.
@@ -76,7 +80,7 @@ impl Gateway {
         ctx: &Ctx,
         operation: Operation,
     ) -> Option<Page> {
-        let view = View::of(ctx.inbound.key.as_deref());
+        let view = View::of(ctx.inbound.key.as_deref()).within(self.router.filter());
         match operation {
             Operation::OpenAiModels if speaks_anthropic(session) => {
                 let models = admin::models(&self.fleet, view);

@@ -168,6 +168,12 @@ impl Resolver<'_> {
         providers.position(|provider| provider.name.eq_ignore_ascii_case(name))
     }
 
+    /// Whether the name is one of an approach of OptiLLM's before a model.
+    pub(super) fn names_approach(&self, name: &str) -> bool {
+        let form = Form::of(name.trim());
+        form.is_some_and(|form| form.approach.is_some()) && self.is_free(name.trim())
+    }
+
     /// Whether no model and no provider claims what looks like OptiLLM's prefix.
     fn is_free(&self, name: &str) -> bool {
         let prefix = name.split('-').next().unwrap_or_default();
@@ -231,7 +237,7 @@ impl Resolver<'_> {
             return Ok(found.unwrap_or_else(|| self.listed(name, &having, trace)));
         }
         if having.is_none()
-            && let Some(candidate) = self.after_dash(name, trace)
+            && let Some(candidate) = self.after_dash(name, trace)?
         {
             return Ok(self.only(Some(candidate)));
         }
@@ -296,13 +302,16 @@ impl Resolver<'_> {
     }
 
     /// `provider-model`, as older proxies list their models.
-    fn after_dash(&self, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
+    ///
+    /// # Errors
+    /// [`NoPlan::Unknown`] while it may turn out that the provider has a model of that very name.
+    fn after_dash(&self, name: Name<'_>, trace: &mut Trace) -> Result<Option<Candidate>, NoPlan> {
         let after = |prefix: &str| {
             let (first, rest) = name.means.split_at_checked(prefix.len())?;
             let own = rest.strip_prefix('-').filter(|own| !own.is_empty())?;
             first.eq_ignore_ascii_case(prefix).then_some(own)
         };
-        self.indices().find_map(|provider| {
+        let meant = self.indices().find_map(|provider| {
             let settings = &self.settings.providers[provider];
             if settings.kind.is_fleet() {
                 return None;
@@ -312,10 +321,17 @@ impl Resolver<'_> {
                 let mut owns = of_kind.filter_map(|(prefix, _)| after(prefix));
                 owns.find(|own| self.view.lookup(&full(settings, own)).is_some())
             };
-            let own = after(&settings.name).or_else(also)?;
-            trace.decided(|| format!("prefix: {own} of provider {}", settings.name));
-            self.pinned(provider, Name { means: own, ..name }, trace)
-        })
+            Some((provider, after(&settings.name).or_else(also)?))
+        });
+        let Some((provider, own)) = meant else {
+            return Ok(None);
+        };
+        let settings = &self.settings.providers[provider];
+        if self.view.is_settling(provider) && !names(settings, own) {
+            return Err(NoPlan::Unknown);
+        }
+        trace.decided(|| format!("prefix: {own} of provider {}", settings.name));
+        Ok(self.pinned(provider, Name { means: own, ..name }, trace))
     }
 
     /// What the first rule says that applies.

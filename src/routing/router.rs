@@ -121,9 +121,14 @@ impl Router {
         self.made(ask, now, &mut Trace::default())
     }
 
-    /// Whether clients are told of a model that goes by these names at a provider.
-    pub fn shows(&self, provider: &str, names: &[&str]) -> bool {
-        self.filter.admits(provider, names)
+    /// Which models clients are told of.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Whether a model's name is that of an approach of OptiLLM's before a model, as `bon&proxy-gpt-4`.
+    pub fn names_approach(&self, name: &str) -> bool {
+        self.resolver().names_approach(name)
     }
 
     /// The service that serves a plan's first step; `None` if Ollama servers do.
@@ -298,13 +303,7 @@ impl Router {
         if remembers && let Some(found) = self.memory.get(changes, header, ask.model) {
             return Ok(found);
         }
-        let resolver = Resolver {
-            settings: &self.settings,
-            view: &*self.view,
-            facts: &self.facts,
-            rules: &self.rules,
-            filter: &self.filter,
-        };
+        let resolver = self.resolver();
         let preferred = ask.provider.map(|name| resolver.called(name));
         if preferred.as_ref().is_some_and(Vec::is_empty) {
             let providers = self.settings.providers.iter();
@@ -323,6 +322,16 @@ impl Router {
             self.memory.keep(changes, header, ask.model, &found);
         }
         Ok(found)
+    }
+
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver {
+            settings: &self.settings,
+            view: &*self.view,
+            facts: &self.facts,
+            rules: &self.rules,
+            filter: &self.filter,
+        }
     }
 
     /// Who takes part under the strategy, those that are meant first.

@@ -24,6 +24,7 @@ mod metrics;
 mod overload;
 mod protocols;
 mod queueing;
+mod routing;
 mod streaming;
 mod support;
 mod tls;

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::{Operation, keep_alive, multipart};
+use crate::dialect::openai::optillm;
 use crate::wire::json::{Kind, Literal, Scanner, Span, SyntaxError};
 
 /// What routing needs to know of a request.
@@ -38,6 +39,8 @@ pub struct RequestFacts<'a> {
     pub format: bool,
     /// A text is to be continued as it stands (`raw`, `suffix`, `template`), which a chat cannot say.
     pub raw: bool,
+    /// Has parameters of OptiLLM's, or an `extra_body` that may hold some (OpenAI).
+    pub private: bool,
     /// Says something of `stream_options` (OpenAI).
     pub stream_options: bool,
     /// Asks for thinking (`think` is neither absent, null nor false).
@@ -133,6 +136,7 @@ enum Field {
     Think,
     Raw,
     StreamOptions,
+    Private,
     Source,
     Destination,
 }
@@ -171,6 +175,9 @@ impl Field {
             11 if is("destination") && operation == Copy => Some(Field::Destination),
             14 if is("stream_options") => Some(Field::StreamOptions),
             15 if is("response_format") && operation == OpenAiChat => Some(Field::Format),
+            _ if matches!(operation, OpenAiChat | OpenAiCompletions) && optillm::concerns(key) => {
+                Some(Field::Private)
+            }
             _ => None,
         }
     }
@@ -282,6 +289,7 @@ impl<'a> Scan<'a> {
             Field::Raw => self.facts.raw |= span.of(self.body) == b"true",
             // A null would stand after ours and win.
             Field::StreamOptions => self.facts.stream_options = true,
+            Field::Private => self.facts.private = true,
         }
         Ok(())
     }
@@ -303,6 +311,7 @@ impl<'a> Scan<'a> {
             Field::Think => self.facts.think = full,
             Field::Raw => self.facts.raw |= full,
             Field::StreamOptions => self.facts.stream_options = true,
+            Field::Private => self.facts.private = true,
             Field::Tools | Field::Images => {}
         }
     }

@@ -11,6 +11,7 @@ mod field;
 mod frame;
 mod logprobs;
 mod object;
+pub mod optillm;
 mod path;
 pub mod responses;
 mod sources;

@@ -1,0 +1,127 @@
+//! `GET /api/route?model=NAME`: where a request would go, and why.
+
+use std::time::Instant;
+
+use percent_encoding::percent_decode_str;
+
+use super::Page;
+use crate::routing::{Ask, Needs, Router};
+use crate::settings::Strategy;
+
+pub(super) const PATH: &str = "/api/route";
+
+/// What may be asked.
+const PARAMETERS: &str = "model, provider (as X-Provider), strategy, needs (of vision, tools, thinking, embeddings) and tokens";
+
+/// What a query asks, its texts decoded.
+#[derive(Debug, Default, PartialEq)]
+struct Question {
+    model: String,
+    provider: Option<String>,
+    strategy: Option<Strategy>,
+    needs: Needs,
+}
+
+pub(super) fn page(router: &Router, query: Option<&str>) -> Page {
+    let question = match Question::read(query.unwrap_or_default()) {
+        Ok(question) => question,
+        Err(text) => return Page::error(400, &text),
+    };
+    let ask = Ask {
+        provider: question.provider.as_deref(),
+        strategy: question.strategy,
+        needs: question.needs,
+        ..Ask::of(&question.model)
+    };
+    Page::json(200, &router.explain(&ask, Instant::now()))
+}
+
+impl Question {
+    /// # Errors
+    /// What is wrong with the query.
+    fn read(query: &str) -> Result<Question, String> {
+        let mut question = Question::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value)
+                .decode_utf8()
+                .map_err(|_| format!("{name} is not UTF-8"))?;
+            match name {
+                "model" => question.model = value.into_owned(),
+                "provider" => question.provider = Some(value.into_owned()),
+                "strategy" => question.strategy = Some(strategy(&value)?),
+                "needs" => question.needs = needs(&value, question.needs)?,
+                "tokens" => {
+                    let number = value.parse();
+                    question.needs.tokens = number.map_err(|_| "tokens is a number".to_owned())?;
+                }
+                _ => return Err(format!("unknown parameter; there are {PARAMETERS}")),
+            }
+        }
+        match question.model.trim().is_empty() {
+            true => Err(format!("model is missing; there are {PARAMETERS}")),
+            false => Ok(question),
+        }
+    }
+}
+
+fn strategy(name: &str) -> Result<Strategy, String> {
+    let known = Strategy::NAMES.iter().find(|(known, _)| *known == name);
+    known.map(|(_, strategy)| *strategy).ok_or_else(|| {
+        let names: Vec<_> = Strategy::NAMES.iter().map(|(name, _)| *name).collect();
+        format!("strategy is one of {}", names.join(", "))
+    })
+}
+
+fn needs(list: &str, mut needs: Needs) -> Result<Needs, String> {
+    for need in list.split(',').map(str::trim) {
+        match need {
+            "vision" => needs.vision = true,
+            "tools" => needs.tools = true,
+            "thinking" => needs.thinking = true,
+            "embeddings" => needs.embeddings = true,
+            _ => return Err("needs are vision, tools, thinking, embeddings".to_owned()),
+        }
+    }
+    Ok(needs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read() {
+        let query = "model=a%2Fb%26c+d&provider=groq&strategy=failover&needs=tools,vision&tokens=7";
+        let expected = Question {
+            model: "a/b&c d".to_owned(),
+            provider: Some("groq".to_owned()),
+            strategy: Some(Strategy::Failover),
+            needs: Needs {
+                tools: true,
+                vision: true,
+                tokens: 7,
+                ..Needs::default()
+            },
+        };
+        assert_eq!(Question::read(query), Ok(expected));
+        assert!(Question::read("model=a").is_ok());
+    }
+
+    #[test]
+    fn a_mistake_in_a_query_is_told() {
+        for (query, part) in [
+            ("", "model is missing"),
+            ("model=", "model is missing"),
+            ("models=a", "unknown parameter"),
+            ("model=a&strategy=best", "round_robin"),
+            ("model=a&needs=speed", "vision"),
+            ("model=a&tokens=many", "number"),
+            ("model=%ff", "UTF-8"),
+        ] {
+            let error = Question::read(query).unwrap_err();
+            assert!(error.contains(part), "{query}: {error}");
+        }
+    }
+}
