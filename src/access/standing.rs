@@ -56,8 +56,7 @@ const ANTHROPIC: [[HeaderName; 3]; 2] = [
 ];
 
 impl Standing {
-    /// As OpenAI's clients read it, with resets as durations in Go's form (`6m0s`, `20ms`). Ollama has no such fields,
-    /// so its clients get these too.
+    /// As OpenAI's clients read it, with resets as durations in Go's form (`6m0s`, `20ms`).
     pub fn for_openai(&self, mut write: impl FnMut(HeaderName, HeaderValue)) {
         for ([limit, remaining, reset], level) in X.into_iter().zip([self.requests, self.tokens]) {
             let Some(level) = level else { continue };

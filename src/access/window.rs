@@ -105,14 +105,15 @@ impl Window {
     /// Until no more than `amount` counts, if nothing is added meanwhile.
     pub(super) fn until(&mut self, now: Millis, amount: u64) -> Duration {
         self.advance(now);
-        let mut left = self.total;
+        if self.total <= amount {
+            return Duration::ZERO;
+        }
+        // From the newest back, for what matters is mostly there: once a slice is gone, what came after it is left.
+        let mut left = 0;
         let oldest = (self.newest + 1).saturating_sub(self.counted);
-        for slice in oldest..=self.newest {
-            if left <= amount {
-                break;
-            }
-            left -= self.amounts[self.place(slice)];
-            if left <= amount {
+        for slice in (oldest..=self.newest).rev() {
+            left += self.amounts[self.place(slice)];
+            if left > amount {
                 let gone = (slice + self.counted) * self.slice;
                 return Duration::from_millis(gone.saturating_sub(now));
             }

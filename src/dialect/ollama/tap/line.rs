@@ -28,6 +28,8 @@ pub(super) struct Event {
     pub(super) open: bool,
     /// It is named, and not as a piece of the answer's text.
     pub(super) aside: bool,
+    /// It is named as one of those that open a stream before anything is said.
+    pub(super) opening: bool,
     /// It is named as a failure.
     pub(super) failed: bool,
     /// It ends the stream, once it has come whole.
@@ -62,6 +64,11 @@ impl Report {
     pub(super) fn content(&mut self) {
         self.content = true;
         self.began_with_error.get_or_insert(false);
+    }
+
+    /// Whether neither content nor an error has come.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.began_with_error.is_none()
     }
 
     pub(super) fn fail(&mut self, text: String) {

@@ -36,6 +36,14 @@ impl Report {
             | b"response.incomplete"
             | b"transcript.text.done" => self.event.last = true,
             b"error" | b"response.failed" => self.event.failed = true,
+            b"message_start"
+            | b"ping"
+            | b"content_block_start"
+            | b"response.created"
+            | b"response.queued"
+            | b"response.in_progress"
+            | b"response.output_item.added"
+            | b"response.content_part.added" => self.event.opening = true,
             _ => {}
         }
     }
@@ -52,6 +60,8 @@ impl Report {
         if self.event.failed || data.starts_with(b"{\"error\":") {
             let text = Object::read(data).ok().and_then(|object| object.error);
             self.fail(text.unwrap_or_else(|| "unknown error".to_owned()));
+        } else if self.event.opening || (self.is_fresh() && opens_chat(data)) {
+            // Servers send these before they know whether there will be an answer.
         } else if self.event.aside {
             self.content();
         } else {
@@ -77,4 +87,29 @@ impl Report {
             }
         }
     }
+}
+
+/// Whether a chunk of a chat says nothing yet: the role alone, or Azure's verdict on the prompt without a choice. One
+/// that is taken for such by mistake is only sent a moment later.
+fn opens_chat(data: &[u8]) -> bool {
+    let has = |needle: &str| memchr::memmem::find(data, needle.as_bytes()).is_some();
+    if has("\"choices\":[]") {
+        return !has("\"usage\":{");
+    }
+    let empty = [
+        "\"content\":\"\"",
+        "\"content\":null",
+        "\"delta\":{}",
+        "\"delta\":{\"role\":\"assistant\"}",
+    ];
+    has("\"finish_reason\":null")
+        && empty.into_iter().any(has)
+        && ![
+            "\"tool_calls\":[",
+            "\"reasoning",
+            "\"function_call\":{",
+            "\"refusal\":\"",
+        ]
+        .into_iter()
+        .any(has)
 }

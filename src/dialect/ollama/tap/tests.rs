@@ -397,3 +397,55 @@ proptest! {
         );
     }
 }
+
+/// A server that fails after it has opened the stream has not answered: another may.
+#[test]
+fn opening_events_are_no_content() {
+    let chat = |delta: &str| {
+        format!(
+            "data: {{\"id\":\"1\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]}}\n\n"
+        )
+    };
+    let cases = [
+        (
+            Operation::AnthropicMessages,
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0}\n\n".to_owned(),
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n".to_owned(),
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"full\"}}\n\n",
+        ),
+        (
+            Operation::OpenAiResponses,
+            "event: response.created\ndata: {}\n\nevent: response.in_progress\ndata: {}\n\n".to_owned(),
+            "event: response.output_text.delta\ndata: {\"delta\":\"a\"}\n\n".to_owned(),
+            "event: error\ndata: {\"error\":{\"message\":\"full\"}}\n\n",
+        ),
+        (
+            Operation::OpenAiChat,
+            "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n".to_owned()
+                + &chat("{\"role\":\"assistant\",\"content\":\"\"}"),
+            chat("{\"content\":\"a\"}"),
+            "data: {\"error\":{\"message\":\"full\"}}\n\n",
+        ),
+        (
+            Operation::OpenAiChat,
+            chat("{\"role\":\"assistant\"}"),
+            chat("{\"content\":\"\",\"reasoning\":\"hm\"}"),
+            "data: {\"error\":{\"message\":\"full\"}}\n\n",
+        ),
+    ];
+    for (operation, opening, content, error) in cases {
+        let mut tap = Tap::new(operation, true);
+        tap.feed(opening.as_bytes());
+        assert_eq!(tap.first(), None, "{operation:?}");
+        tap.feed(content.as_bytes());
+        assert_eq!(tap.first(), Some(First::Content), "{operation:?}");
+        let mut tap = Tap::new(operation, true);
+        tap.feed(opening.as_bytes());
+        tap.feed(error.as_bytes());
+        assert_eq!(
+            tap.first(),
+            Some(First::Error { text: "full" }),
+            "{operation:?}"
+        );
+    }
+}
