@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::introspection::{Introspection, unix};
-use super::providers::{self, Unknown};
+use super::providers::{self, Breaker, Unknown};
 use super::{Page, pages};
-use crate::fleet::{Backend, Provider};
+use crate::fleet::{Backend, BreakerState, Provider};
 use crate::settings::HealthStatus;
 
 /// A provider is degraded if this share of its attempts of the last minutes failed,
@@ -21,10 +21,12 @@ const ENOUGH: u64 = 10;
 pub(super) enum State {
     /// All of its backends are healthy.
     Operational,
-    /// Some are not, or many of its attempts fail.
+    /// Some are not, many of its attempts fail, or it is being tried again.
     Degraded,
     /// No backend is known yet.
     Waiting,
+    /// Its circuit breaker is open: it is left alone for a while.
+    Open,
     /// None of its backends is healthy.
     Error,
 }
@@ -51,6 +53,7 @@ struct ProviderHealth {
     error_count: u64,
     /// Percent.
     error_rate: f64,
+    circuit_breaker: Breaker,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
 }
@@ -211,7 +214,9 @@ fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
         request_count: counts.attempts,
         error_count: counts.failed,
         error_rate: percent(counts.failed, counts.attempts),
+        circuit_breaker: Breaker::of(&provider.guard().status(now), now),
         error: match status {
+            State::Open => Some("its circuit breaker is open"),
             State::Error => Some("no backend is healthy"),
             State::Waiting => Some("no backend is known yet"),
             State::Operational | State::Degraded => None,
@@ -225,11 +230,13 @@ pub(super) fn state(provider: &Provider, backends: &[&Backend], now: Instant) ->
     let recent = provider.statistics.recent(now);
     let failing =
         recent.attempts >= ENOUGH && recent.failed as f64 >= recent.attempts as f64 * DEGRADED;
-    match healthy {
-        0 if backends.is_empty() => State::Waiting,
-        0 => State::Error,
-        _ if healthy < backends.len() || failing => State::Degraded,
-        _ => State::Operational,
+    match (healthy, provider.guard().status(now).breaker) {
+        (0, _) if backends.is_empty() => State::Waiting,
+        (0, _) => State::Error,
+        (_, BreakerState::Open) => State::Open,
+        (_, BreakerState::HalfOpen) => State::Degraded,
+        (_, BreakerState::Closed) if healthy < backends.len() || failing => State::Degraded,
+        (_, BreakerState::Closed) => State::Operational,
     }
 }
 

@@ -106,31 +106,38 @@ struct Summary {
     healthy_backends: usize,
     backends: usize,
     models: usize,
-    breaker: Breaker,
-    /// Requests at once at the moment, where that is less than there are slots.
+    circuit_breaker: Breaker,
+    /// Requests at once at the moment, where that is less than the slots.
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency_limit: Option<usize>,
     keys: usize,
+    /// Those that the provider has refused, or whose quota is spent.
     keys_set_aside: usize,
 }
 
-/// Whether a provider is left alone, why, and for how many seconds more.
 #[derive(Serialize)]
-struct Breaker {
+pub(super) struct Breaker {
     state: &'static str,
+    /// Of the breaker's window.
+    request_count: u32,
+    failure_count: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
+    /// Seconds until it lets a few requests try.
     #[serde(skip_serializing_if = "Option::is_none")]
-    seconds: Option<f64>,
+    open_for: Option<f64>,
 }
 
 impl Breaker {
-    fn of(status: &Status, now: Instant) -> Self {
-        let seconds = |until: Instant| until.saturating_duration_since(now).as_secs_f64();
-        Self {
+    pub(super) fn of(status: &Status, now: Instant) -> Self {
+        Breaker {
             state: status.breaker.name(),
+            request_count: status.requests,
+            failure_count: status.failures,
             cause: status.open.map(|(_, cause)| cause.to_string()),
-            seconds: status.open.map(|(until, _)| seconds(until)),
+            open_for: status
+                .open
+                .map(|(until, _)| until.saturating_duration_since(now).as_secs_f64()),
         }
     }
 }
@@ -184,7 +191,7 @@ impl Summary {
             healthy_backends: healthy().count(),
             backends: plain.len(),
             models: models.len(),
-            breaker: Breaker::of(&guard, now),
+            circuit_breaker: Breaker::of(&guard, now),
             concurrency_limit: guard.limit,
             keys: guard.keys,
             keys_set_aside: guard.keys_set_aside,

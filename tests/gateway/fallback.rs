@@ -389,7 +389,7 @@ async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
     );
     gateway.metric_is("remuda_breaker_state", &state, 2.0).await;
     let providers = get(gateway.admin, "/api/providers").await.json();
-    let breaker = &providers["providers"]["first"]["breaker"];
+    let breaker = &providers["providers"]["first"]["circuit_breaker"];
     assert_eq!(breaker["state"], "open", "{providers}");
     assert_eq!(breaker["cause"], "10 requests in a row failed");
     simulation.no_faults().await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::*;
 use crate::surroundings::*;
@@ -291,6 +291,7 @@ async fn its_pages_have_its_keys() {
     assert_eq!(openai["current_load"], 0);
     assert!(openai["avg_response_time"].as_f64().unwrap() > 0.0);
     assert!(openai["last_used"].as_f64().unwrap() > 1.7e9);
+    assert_eq!(openai["circuit_breaker"]["state"], "closed");
     let stats = page(gateway, "/api/providers/openai/stats").await;
     assert_eq!(stats["provider_type"], "openai");
     assert_eq!(stats["request_count"], 1);
@@ -374,4 +375,20 @@ async fn what_is_permanent_is_not_tried_again() {
         assert!(reply.status >= 400, "{status}: {}", reply.text());
         assert_eq!(asked(&proxy.openai).await, 1, "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_left_alone_for_a_while() {
+    let proxy = Proxy::start(&[("FALLBACK_STRATEGY", "next_available")]).await;
+    proxy.openai.fault_everywhere(UNAVAILABLE).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.chat("gpt-4o", &[]).await.status, 200);
+    }
+    let tried = asked(&proxy.openai).await;
+    assert!((5..15).contains(&tried), "{tried}");
+    let openai = page(&proxy.gateway, "/api/providers").await["providers"]["openai"].clone();
+    assert_eq!(openai["circuit_breaker"]["state"], "open", "{openai}");
+    let stats: Value = page(&proxy.gateway, "/api/providers/openai/stats").await;
+    assert_eq!(stats["error_count"], tried);
+    assert_eq!(page(&proxy.gateway, "/health").await["status"], "degraded");
 }

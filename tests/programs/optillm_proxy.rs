@@ -53,6 +53,7 @@ impl Proxy {
         let primary = provider("openai", "gpt-4-turbo-preview,gpt-4o");
         let backup = provider("openai", "gpt-4,gpt-4o");
         let text = change(file(&primary, &backup, more));
+        let providers = text.matches("name: ").count();
         let surroundings = Surroundings::bare()
             .with("HOST", "127.0.0.1")
             .with("OPTILLM_PORT", "0")
@@ -61,7 +62,11 @@ impl Proxy {
             .file(FILE, &text);
         let gateway = surround(surroundings).start();
         gateway
-            .metric_is("remuda_backends", &[("health", "healthy")], 2.0)
+            .metric_is(
+                "remuda_backends",
+                &[("health", "healthy")],
+                providers as f64,
+            )
             .await;
         Self {
             primary,
