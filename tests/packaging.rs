@@ -429,6 +429,8 @@ fn the_swarm_replaces_gateways_one_by_one_and_never_leaves_none() {
     for (name, secret) in stack.compose["secrets"].as_mapping().unwrap() {
         assert_eq!(secret["external"], true, "{name:?}");
     }
+    // The port is on every node.
+    assert_eq!(stack.effective()["keys"].as_sequence().unwrap().len(), 1);
 }
 
 #[test]
