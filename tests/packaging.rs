@@ -429,6 +429,11 @@ fn the_swarm_replaces_gateways_one_by_one_and_never_leaves_none() {
     for (name, secret) in stack.compose["secrets"].as_mapping().unwrap() {
         assert_eq!(secret["external"], true, "{name:?}");
     }
+    // They count together at a service of the stack.
+    let shared = stack.effective()["shared"]["url"].clone();
+    let host = shared.as_str().unwrap().strip_prefix("redis://").unwrap();
+    let (host, port) = host.split_once(':').unwrap();
+    assert!(stack.compose["services"][host].is_mapping() && port == "6379");
     // The port is on every node.
     assert_eq!(stack.effective()["keys"].as_sequence().unwrap().len(), 1);
 }
