@@ -430,7 +430,8 @@ fn the_swarm_replaces_gateways_one_by_one_and_never_leaves_none() {
         assert_eq!(secret["external"], true, "{name:?}");
     }
     // They count together at a service of the stack.
-    let shared = stack.effective()["shared"]["url"].clone();
+    let config: Value = serde_yaml::from_str(&stack.config).unwrap();
+    let shared = &config["shared"]["url"];
     let host = shared.as_str().unwrap().strip_prefix("redis://").unwrap();
     let (host, port) = host.split_once(':').unwrap();
     assert!(stack.compose["services"][host].is_mapping() && port == "6379");

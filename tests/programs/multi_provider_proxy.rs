@@ -335,6 +335,35 @@ async fn its_pages_have_its_keys() {
     );
 }
 
+#[tokio::test]
+async fn the_filter_says_which_models_there_are() {
+    let filter = "# OpenAI\ngpt-4*\n!gpt-4o\nllama3.?\n";
+    let with_filter = |all: Surroundings| {
+        all.file("filter.txt", filter)
+            .with("MODELS_FILTER_PATH", "filter.txt")
+    };
+    let proxy = Proxy::with(&[], with_filter).await;
+    assert_eq!(proxy.chat("gpt-4", &[]).await.status, 200);
+    assert_eq!(proxy.chat("llama3.2", &[]).await.status, 200);
+    for model in ["gpt-4o", "gemini-3.8-flash", "openai/gpt-4o"] {
+        assert_eq!(proxy.chat(model, &[]).await.status, 404, "{model}");
+    }
+    let tags = page(&proxy.gateway, "/api/tags").await;
+    let names: Vec<&str> = tags["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"openai/gpt-4:latest"), "{names:?}");
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("gpt-4o") || name.contains("gemini")),
+        "{names:?}"
+    );
+}
+
 const UNAVAILABLE: &str = r#"{"kind":"status","status":503,"route":"inference"}"#;
 const ONCE: &str = r#"{"kind":"status","status":503,"times":1,"route":"inference"}"#;
 

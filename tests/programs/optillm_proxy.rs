@@ -360,3 +360,75 @@ async fn clients_need_the_key_where_there_is_one() {
     // Probes have no key.
     assert_eq!(get(proxy.gateway.address, "/health").await.status, 200);
 }
+
+#[tokio::test]
+async fn every_form_of_asking_for_the_proxy_is_one() {
+    let proxy = Proxy::start("").await;
+    let private = json!({"optillm_approach": "proxy", "mcts_simulations": 2, "mcts_exploration": 0.2, "mcts_depth": 1,
+        "best_of_n": 3, "rstar_max_depth": 3, "rstar_num_rollouts": 5, "rstar_c": 1.4});
+    let mut forms = vec![hello("proxy-gpt-4o"), hello("gpt-4o"), hello("proxy-gpt-4")];
+    let mut flat = hello("gpt-4o");
+    for (key, value) in private.as_object().unwrap() {
+        flat[key] = value.clone();
+    }
+    forms.push(flat);
+    let mut nested = hello("gpt-4o");
+    nested["extra_body"] = private;
+    forms.push(nested);
+    for body in forms {
+        let said = answer(&proxy.gateway, "/v1/chat/completions", &body).await;
+        assert!(text(&said).contains("ahoy"), "{body}: {said}");
+    }
+    assert_eq!(proxy.counts().await.0 + proxy.counts().await.1, 5);
+}
+
+#[tokio::test]
+async fn approaches_need_a_server_that_has_them() {
+    let proxy = Proxy::start("").await;
+    let mut wrapped = vec![hello("bon&proxy-gpt-4o")];
+    for key in ["proxy_wrap", "wrapped_approach", "wrap"] {
+        let mut body = hello("gpt-4o");
+        body["optillm_approach"] = "proxy".into();
+        body[key] = "moa".into();
+        wrapped.push(body);
+    }
+    for body in &wrapped {
+        let reply = proxy.ask(body).await;
+        assert_eq!(reply.status, 400, "{body}: {}", reply.text());
+        assert!(
+            error(&reply).contains("approaches: true"),
+            "{}",
+            error(&reply)
+        );
+    }
+    assert_eq!(proxy.counts().await, (0, 0));
+
+    // An OptiLLM server behind the gateway gets the request as it came.
+    let seen = Upstream::start(|asked: &Asked| {
+        let body = match asked.head.starts_with("GET ") {
+            true => json!({"object": "list", "data": [{"id": "gpt-4o"}]}),
+            false => json!({"choices": [{"index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "ahoy"}}]}),
+        };
+        vec![Step::Send(crate::support::json(200, &body.to_string()))]
+    })
+    .await;
+    let address = seen.address;
+    let with_server = move |file: String| {
+        let entry = format!(
+            "  - {{ name: optillm, base_url: 'http://{address}/v1', kind: openai_compatible, approaches: true }}\n"
+        );
+        file.replace("timeouts:\n", &format!("{entry}timeouts:\n"))
+    };
+    let proxy = Proxy::with("", with_server, |all| all).await;
+    let said = answer(&proxy.gateway, "/v1/chat/completions", &wrapped[0]).await;
+    assert_eq!(text(&said), "ahoy");
+    let asked = seen.asked();
+    let asked = asked
+        .iter()
+        .find(|asked| asked.head.starts_with("POST "))
+        .unwrap();
+    let body: Value = serde_json::from_slice(&asked.body).unwrap();
+    assert_eq!(body["model"], "bon&proxy-gpt-4o");
+    assert_eq!(proxy.counts().await, (0, 0));
+}
