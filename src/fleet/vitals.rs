@@ -23,6 +23,8 @@ pub(super) struct Vitals {
     failures: u64,
     /// Failed requests since the last one that went well.
     setbacks: u32,
+    /// Times in a row that its health ended, or a request to a service failed, without one that went well in between.
+    falls: u32,
     /// It has failed so often that it stays out until then, however good its probes are; after that it is on trial.
     held_until: Option<Instant>,
     /// Requests that went well on trial.
@@ -41,6 +43,7 @@ impl Vitals {
             unreachable: false,
             failures: 0,
             setbacks: 0,
+            falls: 0,
             held_until: None,
             good: 0,
             good_at: now,
@@ -96,18 +99,22 @@ impl Vitals {
     pub(super) fn failed(&mut self) -> Option<u32> {
         self.failures += 1;
         self.setbacks = self.setbacks.saturating_add(1);
-        std::mem::replace(&mut self.healthy, false).then_some(self.setbacks)
+        let ended = std::mem::replace(&mut self.healthy, false);
+        // However many requests a server takes with it when it dies, it died once.
+        self.falls = self.falls.saturating_add(u32::from(ended));
+        ended.then_some(self.setbacks)
     }
 
     /// A failed request of which one alone says nothing about the backend.
     pub(super) fn stumbled(&mut self) {
         self.setbacks = self.setbacks.saturating_add(1);
+        self.falls = self.falls.saturating_add(1);
     }
 
     /// Leaves the backend out for a while if it has failed too often in a row, whatever its probes say. Whether it does;
     /// to be asked after each failure.
     pub(super) fn hold(&mut self, policy: &Breaker, now: Instant) -> bool {
-        let held = policy.enabled && self.setbacks >= policy.failures && self.held(now).is_none();
+        let held = policy.enabled && self.falls >= policy.failures && self.held(now).is_none();
         if held {
             self.failures += 1;
             self.held_until = Some(now + policy.open);
@@ -140,6 +147,7 @@ impl Vitals {
             self.held_until = None;
         }
         self.setbacks = 0;
+        self.falls = 0;
         if self.healthy {
             self.misses = 0;
         }

@@ -61,6 +61,8 @@ pub(super) struct Waiter {
     pub(super) deadline: Duration,
     /// Where it may run; the backends that it has been tried on are excluded.
     pub(super) scope: Scope,
+    /// It has been tried, and is no longer to be turned away for others.
+    pub(super) retried: bool,
     /// It was let to the front for its age, and stays there.
     pub(super) ahead: bool,
 }
@@ -109,7 +111,7 @@ pub(super) struct Lines {
     credit: u32,
     /// Those who have aged and are not at the front yet, oldest first.
     aged: BTreeSet<Ticket>,
-    /// All who wait, by priority.
+    /// All who wait for the first time, by priority.
     classes: BTreeMap<i32, BTreeSet<Ticket>>,
     lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
     places: AHashMap<Ticket, (LineKey, Place)>,
@@ -224,8 +226,10 @@ impl Lines {
     fn put(&mut self, waiter: Waiter, aged: bool) -> Place {
         let line = waiter.line();
         let place = waiter.place(aged);
-        let class = self.classes.entry(waiter.arrival.priority).or_default();
-        class.insert(waiter.ticket);
+        if !waiter.retried {
+            let class = self.classes.entry(waiter.arrival.priority).or_default();
+            class.insert(waiter.ticket);
+        }
         self.alarms
             .insert((self.alarm(&waiter, aged), waiter.ticket));
         self.places.insert(waiter.ticket, (line, place));
@@ -246,10 +250,11 @@ impl Lines {
         self.aged.remove(&ticket);
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
         let waiter = waiters.remove(&place).expect("a waiter is in its place");
-        let class = self.classes.entry(waiter.arrival.priority).or_default();
-        class.remove(&ticket);
-        if class.is_empty() {
-            self.classes.remove(&waiter.arrival.priority);
+        if let Some(class) = self.classes.get_mut(&waiter.arrival.priority) {
+            class.remove(&ticket);
+            if class.is_empty() {
+                self.classes.remove(&waiter.arrival.priority);
+            }
         }
         let next = waiters.keys().next().copied();
         if next.is_none() {

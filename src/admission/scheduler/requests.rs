@@ -45,6 +45,7 @@ impl Scheduler {
             since: now,
             deadline: now.saturating_add(self.policy.timeout),
             scope,
+            retried: false,
             ahead: false,
         };
         if let Some(refusal) = self.hopeless(&waiter) {
@@ -85,6 +86,7 @@ impl Scheduler {
             return Err(Refusal::Exhausted);
         };
         let mut waiter = running.waiter;
+        waiter.retried = true;
         if let Some(scope) = scope {
             waiter.scope = scope;
         }
