@@ -144,6 +144,14 @@ async fn statistics_tell_what_was_asked_and_what_became_of_it() {
         .await;
     assert_eq!(stage.chat("openai/gpt-4.1").await.status, 502);
 
+    // A request is recorded a moment after its client has the answer.
+    eventually("all four are recorded", || async {
+        let stats = stage.page("/api/providers/openai/stats").await;
+        let usage = stats["model_usage"].as_object().unwrap().values();
+        let recorded: u64 = usage.map(|one| one["requests"].as_u64().unwrap()).sum();
+        if recorded >= 4 { Ok(()) } else { Err(stats) }
+    })
+    .await;
     let stats = stage.page("/api/providers/openai/stats").await;
     assert_eq!(stats["provider"], "openai");
     assert_eq!(stats["provider_type"], "openai");
