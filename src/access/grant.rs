@@ -18,6 +18,19 @@ pub(super) struct Taken {
     pub(super) slices: [Option<Slice>; 2],
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// An answer of at most so many tokens, if it says so.
+    Text {
+        body: &'a [u8],
+        most: Option<u64>,
+    },
+    Vectors {
+        body: &'a [u8],
+    },
+}
+
 /// What a request turned out to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
@@ -54,15 +67,15 @@ impl Grant {
         }
     }
 
-    /// Sets aside the tokens that a request with that body may take; `generates`: its answer is text, not vectors.
+    /// Sets aside the tokens that a request may take.
     ///
     /// # Errors
     /// Why it is refused; it does not count as a request then.
-    pub async fn reserve(&mut self, body: &[u8], generates: bool) -> Result<(), Refusal> {
+    pub async fn reserve(&mut self, wanted: Wanted<'_>) -> Result<(), Refusal> {
         if !self.key.limits().count(Unit::Tokens) {
             return Ok(());
         }
-        let estimate = self.key.estimate(body, generates);
+        let estimate = self.key.estimate(wanted);
         match self.key.limits().take(Unit::Tokens, estimate).await {
             Ok(taken) => {
                 self.tokens = Some(taken);

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wildmatch::WildMatch;
 
 use super::bell::Bell;
-use super::clock::{Clock, Millis};
-use super::grant::Grant;
+use super::clock::Clock;
+use super::grant::{Grant, Wanted};
 use super::limits::Limits;
 use super::meter::Unit;
 use super::refusal::Refusal;
 use super::spending::{Spending, begins_anew};
-use super::standing::Standing;
 use super::stated;
+use crate::dialect::rate_limits::RateLimits;
 use crate::ids::KeyId;
 use crate::routing::Permission;
 use crate::settings::{self, Budget, Period, Strategy};
@@ -183,13 +183,14 @@ impl ClientKey {
         }
     }
 
-    /// What a request with that body may take.
-    pub(super) fn estimate(&self, body: &[u8], generates: bool) -> u64 {
-        let output = match generates {
-            true => {
-                stated::most_output(body).unwrap_or_else(|| self.output.load(Ordering::Relaxed))
-            }
-            false => 0,
+    /// How many tokens a request may take.
+    pub(super) fn estimate(&self, wanted: Wanted<'_>) -> u64 {
+        let (body, output) = match wanted {
+            Wanted::Text { body, most } => (
+                body,
+                most.unwrap_or_else(|| self.output.load(Ordering::Relaxed)),
+            ),
+            Wanted::Vectors { body } => (body, 0),
         };
         stated::input(body).saturating_add(output)
     }
@@ -202,14 +203,9 @@ impl ClientKey {
         self.output.store(now, Ordering::Relaxed);
     }
 
-    /// How much is left now; `None` for a key without limits of requests or tokens.
-    pub fn standing(&self) -> Option<Standing> {
+    /// How much is left, and as of when; `None` for a key without limits of requests or tokens.
+    pub fn standing(&self) -> Option<(RateLimits, SystemTime)> {
         self.limits.standing()
-    }
-
-    /// The time that limits are counted in.
-    pub fn now(&self) -> Millis {
-        self.clock.now()
     }
 
     pub(super) fn limits(&self) -> &Limits {

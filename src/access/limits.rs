@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bell::Bell;
 use super::clock::{Clock, Millis};
@@ -10,7 +10,7 @@ use super::grant::Taken;
 use super::meter::{Meter, Short, Span, Unit};
 use super::pool::{Ask, Told};
 use super::refusal::Refusal;
-use super::standing::{Level, Standing};
+use crate::dialect::rate_limits::{Allowance, RateLimits};
 use crate::settings;
 
 /// How long a request waits to hear from the server at which gateways count together; longer than it takes to find out
@@ -131,21 +131,24 @@ impl Limits {
         }
     }
 
-    /// How much is left now; `None` without limits.
-    pub(super) fn standing(&self) -> Option<Standing> {
+    /// How much of the tightest limits is left, and as of when; `None` without limits.
+    pub(super) fn standing(&self) -> Option<(RateLimits, SystemTime)> {
         if !self.counts_requests && !self.counts_tokens {
             return None;
         }
         let now = self.clock.now();
         let mut meters = self.meters();
-        let mut tightest = |unit| -> Option<Level> {
-            let levels = of(&mut meters, unit).map(|meter| meter.level(now));
-            levels.min_by_key(|level| level.remaining)
+        let mut tightest = |unit| -> Allowance {
+            let remaining = of(&mut meters, unit).map(|meter| (meter.remaining(now), meter));
+            let tightest = remaining.min_by_key(|(remaining, _)| *remaining);
+            tightest.map_or_else(Allowance::default, |(_, meter)| meter.left(now))
         };
-        Some(Standing {
+        let standing = RateLimits {
             requests: tightest(Unit::Requests),
             tokens: tightest(Unit::Tokens),
-        })
+            ..RateLimits::default()
+        };
+        Some((standing, UNIX_EPOCH + Duration::from_millis(now)))
     }
 
     /// What is to be told to the server and asked of it, by the position of each limit; `all`: of idle ones too.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::clock::Millis;
 use super::pool::Pool;
 use super::refusal::Refusal;
-use super::standing::Level;
 use super::window::{Slice, Window};
+use crate::dialect::rate_limits::Allowance;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,11 +171,16 @@ impl Meter {
         }
     }
 
-    pub(super) fn level(&mut self, now: Millis) -> Level {
-        Level {
-            limit: self.limit,
-            remaining: self.limit.saturating_sub(self.used(now)),
-            reset: self.until(now, 0),
+    pub(super) fn remaining(&mut self, now: Millis) -> u64 {
+        self.limit.saturating_sub(self.used(now))
+    }
+
+    /// What is left, and until all of it is there again if nothing more is taken.
+    pub(super) fn left(&mut self, now: Millis) -> Allowance {
+        Allowance {
+            limit: Some(self.limit),
+            remaining: Some(self.remaining(now)),
+            reset: Some(self.until(now, 0)),
         }
     }
 

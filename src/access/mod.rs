@@ -16,7 +16,6 @@ mod meter;
 mod pool;
 mod refusal;
 mod spending;
-mod standing;
 mod stated;
 mod view;
 mod window;
@@ -32,14 +31,12 @@ use self::bell::Bell;
 pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
 pub use self::exchange::Exchange;
-pub use self::grant::{Grant, Spent};
+pub use self::grant::{Grant, Spent, Wanted};
 pub use self::key::ClientKey;
 pub use self::keyring::Keyring;
 pub use self::meter::{Span, Unit};
 pub use self::refusal::Refusal;
 pub use self::spending::{Nothing, Spending, begins_anew};
-pub use self::standing::{Level, Standing, is_of_limits};
-pub use self::stated::most_output;
 pub use self::view::View;
 
 /// An address that is none of a Redis or Valkey server.

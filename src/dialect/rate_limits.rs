@@ -6,7 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use chrono::{DateTime, SecondsFormat, Utc};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::retry_after::duration;
 
@@ -40,41 +41,50 @@ pub enum Names {
 /// Longer is a mistake.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-const OPENAI: [[&str; 3]; 2] = [
+/// Limit, remaining, reset.
+type Fields = [HeaderName; 3];
+
+const OPENAI: [Fields; 2] = [
     [
-        "x-ratelimit-limit-requests",
-        "x-ratelimit-remaining-requests",
-        "x-ratelimit-reset-requests",
+        HeaderName::from_static("x-ratelimit-limit-requests"),
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
     ],
     [
-        "x-ratelimit-limit-tokens",
-        "x-ratelimit-remaining-tokens",
-        "x-ratelimit-reset-tokens",
+        HeaderName::from_static("x-ratelimit-limit-tokens"),
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
     ],
 ];
 
-const ANTHROPIC: [[&str; 3]; 4] = [
+const ANTHROPIC: [Fields; 4] = [
     [
-        "anthropic-ratelimit-requests-limit",
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-requests-reset",
+        HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+        HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-requests-reset"),
     ],
     [
-        "anthropic-ratelimit-tokens-limit",
-        "anthropic-ratelimit-tokens-remaining",
-        "anthropic-ratelimit-tokens-reset",
+        HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
     ],
     [
-        "anthropic-ratelimit-input-tokens-limit",
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-reset",
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
     ],
     [
-        "anthropic-ratelimit-output-tokens-limit",
-        "anthropic-ratelimit-output-tokens-remaining",
-        "anthropic-ratelimit-output-tokens-reset",
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
     ],
 ];
+
+/// Whether a field tells of limits.
+pub fn is_of_limits(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-")
+}
 
 impl RateLimits {
     /// What an answer's head says; `None` if nothing. `now` is the time of Anthropic's resets.
@@ -103,32 +113,22 @@ impl RateLimits {
         &self,
         names: Names,
         now: SystemTime,
-        mut field: impl FnMut(&'static str, String),
+        mut field: impl FnMut(HeaderName, HeaderValue),
     ) {
         let mut this = *self;
-        let reset = |reset: Duration| match names {
-            Names::OpenAi => go_duration(reset),
-            Names::Anthropic => {
-                let at = chrono::DateTime::<chrono::Utc>::from(now + reset);
-                at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-            }
-        };
-        let table: &[[&'static str; 3]] = match names {
-            Names::OpenAi => &OPENAI,
-            Names::Anthropic => &ANTHROPIC,
-        };
         if names == Names::OpenAi && this.tokens == Allowance::default() {
             this.tokens = this.scarcest_tokens();
         }
-        for (allowance, names) in this.families().into_iter().zip(table) {
-            let values = [
-                allowance.limit.map(|number| number.to_string()),
-                allowance.remaining.map(|number| number.to_string()),
-                allowance.reset.map(reset),
-            ];
-            for (name, value) in names.iter().zip(values) {
-                if let Some(value) = value {
-                    field(name, value);
+        let families = this.families().into_iter();
+        match names {
+            Names::OpenAi => {
+                for (allowance, names) in families.zip(OPENAI) {
+                    allowance.write(names, go_duration, &mut field);
+                }
+            }
+            Names::Anthropic => {
+                for (allowance, names) in families.zip(ANTHROPIC) {
+                    allowance.write(names, |reset| point(now + reset), &mut field);
                 }
             }
         }
@@ -153,13 +153,33 @@ impl RateLimits {
     }
 }
 
+impl Allowance {
+    fn write(
+        &self,
+        [limit, remaining, reset]: Fields,
+        time: impl Fn(Duration) -> HeaderValue,
+        field: &mut impl FnMut(HeaderName, HeaderValue),
+    ) {
+        for (name, number) in [(limit, self.limit), (remaining, self.remaining)] {
+            if let Some(number) = number {
+                let mut text = Short::default();
+                text.number(number);
+                field(name, text.value());
+            }
+        }
+        if let Some(left) = self.reset {
+            field(reset, time(left));
+        }
+    }
+}
+
 fn read(
     headers: &HeaderMap,
-    [limit, remaining, reset]: [&str; 3],
+    [limit, remaining, reset]: Fields,
     time: impl Fn(&str) -> Option<Duration>,
 ) -> Allowance {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let number = |name: &str| text(name)?.trim().parse().ok();
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let number = |name: HeaderName| text(name)?.trim().parse().ok();
     Allowance {
         limit: number(limit),
         remaining: number(remaining),
@@ -167,17 +187,77 @@ fn read(
     }
 }
 
-/// As OpenAI writes them: `120ms`, `6m0s`, `1.5s`.
-fn go_duration(time: Duration) -> String {
+/// As OpenAI writes them, which is Go's form: `120ms`, `1.5s`, `6m0s`, `1h2m3s`; to the millisecond.
+fn go_duration(time: Duration) -> HeaderValue {
     let (seconds, millis) = (time.as_secs(), time.subsec_millis());
-    match (seconds, millis) {
-        (0, millis) => format!("{millis}ms"),
-        (seconds, millis) if seconds < 60 => match millis {
-            0 => format!("{seconds}s"),
-            millis => format!("{seconds}.{millis:03}s"),
-        },
-        (seconds, _) if seconds < 3600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        (seconds, _) => format!("{}h{}m{}s", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    let mut text = Short::default();
+    if seconds == 0 {
+        text.number(millis.into());
+        text.push(if millis == 0 { b"s" } else { b"ms" });
+        return text.value();
+    }
+    if seconds >= 3600 {
+        text.number(seconds / 3600);
+        text.push(b"h");
+    }
+    if seconds >= 60 {
+        text.number(seconds / 60 % 60);
+        text.push(b"m");
+    }
+    text.number(seconds % 60);
+    if millis > 0 {
+        text.push(b".");
+        text.fraction(millis);
+    }
+    text.push(b"s");
+    text.value()
+}
+
+/// To the second, and not before.
+fn point(at: SystemTime) -> HeaderValue {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let at = DateTime::<Utc>::from_timestamp(seconds, 0).unwrap_or_default();
+    let text = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    HeaderValue::try_from(text).expect("digits and letters are a field value")
+}
+
+/// A text of a few digits and letters that is put together without the heap.
+#[derive(Default)]
+struct Short {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Short {
+    fn number(&mut self, number: u64) {
+        self.push(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Thousandths, without zeros at their end.
+    fn fraction(&mut self, mut millis: u32) {
+        let mut unit = 100;
+        while millis > 0 {
+            self.number((millis / unit).into());
+            millis %= unit;
+            unit /= 10;
+        }
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        let end = self.length + text.len();
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(text);
+            self.length = end;
+        }
+    }
+
+    fn value(&self) -> HeaderValue {
+        let text = &self.bytes[..self.length];
+        HeaderValue::from_bytes(text).expect("digits and letters are a field value")
     }
 }
 
@@ -200,10 +280,16 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
     }
 
-    fn written(limits: &RateLimits, names: Names) -> Vec<(&'static str, String)> {
+    fn written(limits: &RateLimits, names: Names) -> Vec<(String, String)> {
         let mut fields = Vec::new();
-        limits.write(names, now(), |name, value| fields.push((name, value)));
+        limits.write(names, now(), |name, value| {
+            fields.push((name.to_string(), value.to_str().unwrap().to_owned()));
+        });
         fields
+    }
+
+    fn field(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
     }
 
     #[test]
@@ -217,25 +303,22 @@ mod tests {
             ("x-ratelimit-reset-tokens", "6m0s"),
         ];
         let limits = RateLimits::read(&headers(&openai), now()).unwrap();
-        let same = openai.map(|(name, value)| (name, value.to_owned()));
+        let same = openai.map(|(name, value)| field(name, value));
         assert_eq!(written(&limits, Names::OpenAi), same);
         let anthropic = written(&limits, Names::Anthropic);
         assert_eq!(
             anthropic[1],
-            ("anthropic-ratelimit-requests-remaining", "499".to_owned())
+            field("anthropic-ratelimit-requests-remaining", "499")
         );
         assert_eq!(
             anthropic[5],
-            (
-                "anthropic-ratelimit-tokens-reset",
-                "2027-01-15T08:06:00Z".to_owned()
-            )
+            field("anthropic-ratelimit-tokens-reset", "2027-01-15T08:06:00Z")
         );
-        let fields: Vec<_> = anthropic
+        let back = anthropic
             .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
-        let back = RateLimits::read(&headers(&fields), now()).unwrap();
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect::<HeaderMap>();
+        let back = RateLimits::read(&back, now()).unwrap();
         assert_eq!(back.tokens, limits.tokens);
         assert_eq!(back.requests.remaining, Some(499));
     }
@@ -251,8 +334,8 @@ mod tests {
         let limits = RateLimits::read(&headers(&fields), now()).unwrap();
         assert_eq!(limits.scarcest_tokens().remaining, Some(12));
         let expected = [
-            ("x-ratelimit-limit-tokens", "8000".to_owned()),
-            ("x-ratelimit-remaining-tokens", "12".to_owned()),
+            field("x-ratelimit-limit-tokens", "8000"),
+            field("x-ratelimit-remaining-tokens", "12"),
         ];
         assert_eq!(written(&limits, Names::OpenAi), expected);
     }
@@ -271,13 +354,40 @@ mod tests {
         assert_eq!(limits.tokens.reset, Some(Duration::ZERO));
     }
 
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        for (millis, written) in [
+            (0, "0s"),
+            (20, "20ms"),
+            (1000, "1s"),
+            (1500, "1.5s"),
+            (1005, "1.005s"),
+            (60_000, "1m0s"),
+            (360_000, "6m0s"),
+            (3_723_040, "1h2m3.04s"),
+            (86_400_000, "24h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), written);
+        }
+        // No clock has so long a time; it is cut rather than refused.
+        go_duration(Duration::MAX);
+    }
+
+    #[test]
+    fn a_point_in_time_is_never_early() {
+        assert_eq!(point(now()), "2027-01-15T08:00:00Z");
+        assert_eq!(
+            point(now() + Duration::from_millis(1)),
+            "2027-01-15T08:00:01Z"
+        );
+    }
+
     proptest! {
         #[test]
         fn durations_read_as_they_are_written(millis in 0u64..80_000_000) {
             let time = Duration::from_millis(millis);
-            let read = duration(&go_duration(time)).unwrap();
-            let lost = time.saturating_sub(read);
-            prop_assert!(read <= time + Duration::from_micros(1) && lost < Duration::from_secs(1));
+            let read = duration(go_duration(time).to_str().unwrap()).unwrap();
+            prop_assert!(read.abs_diff(time) < Duration::from_micros(1), "{read:?}");
         }
     }
 }

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, header};
-use pingora::http::ResponseHeader;
+use http::Method;
 use pingora::proxy::Session;
 
 use super::Gateway;
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::head::Head;
 use super::journey::closing_with_body;
-use crate::access::{self, BadCredential, ClientKey, Refusal, Spent};
+use crate::access::{self, BadCredential, ClientKey, Refusal, Spent, Wanted};
 use crate::admin::Place;
-use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::dialect::ollama::{ErrorStyle, Operation, RequestFacts};
+use crate::dialect::rate_limits::{Names, is_of_limits};
 use crate::metrics::Metrics;
 
 /// The label of requests without a known key.
@@ -88,13 +89,22 @@ impl Gateway {
         &self,
         ctx: &mut Ctx,
         operation: Operation,
+        facts: &RequestFacts<'_>,
         body: &[u8],
     ) -> Result<(), Failure> {
         let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
             return Ok(());
         };
-        let reserved = grant.reserve(body, generates(operation)).await;
-        reserved.map_err(|refusal| self.refused(key, &refusal))
+        let reserved = grant.reserve(match generates(operation) {
+            true => Wanted::Text {
+                body,
+                most: facts.most_output,
+            },
+            false => Wanted::Vectors { body },
+        });
+        reserved
+            .await
+            .map_err(|refusal| self.refused(key, &refusal))
     }
 
     /// The request is over, as far as its key's limits are concerned.
@@ -210,32 +220,18 @@ fn generates(operation: Operation) -> bool {
 }
 
 /// Tells a client how much of its key's limits is left, in place of what a provider says of its own.
-pub(super) fn state_limits(
-    key: Option<&Arc<ClientKey>>,
-    style: ErrorStyle,
-    head: &mut ResponseHeader,
-) {
-    let Some(standing) = key.and_then(|key| key.standing().map(|standing| (standing, key.now())))
-    else {
+pub(super) fn state_limits(key: Option<&Arc<ClientKey>>, style: ErrorStyle, head: &mut Head) {
+    let Some((standing, now)) = key.and_then(|key| key.standing()) else {
         return;
     };
-    let of_provider: Vec<_> = head
-        .headers
-        .keys()
-        .filter(|name| access::is_of_limits(name))
-        .cloned()
-        .collect();
+    let of_provider = head.fields().keys().filter(|name| is_of_limits(name));
+    let of_provider: Vec<_> = of_provider.cloned().collect();
     for name in of_provider {
-        head.remove_header(&name);
+        head.remove(&name);
     }
-    let (standing, now) = standing;
-    let write = |name: header::HeaderName, value: header::HeaderValue| {
-        let _ = head.insert_header(name, value);
+    let names = match style {
+        ErrorStyle::Anthropic => Names::Anthropic,
+        ErrorStyle::Ollama | ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => Names::OpenAi,
     };
-    match style {
-        ErrorStyle::Anthropic => standing.for_anthropic(now, write),
-        ErrorStyle::Ollama | ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
-            standing.for_openai(write);
-        }
-    }
+    standing.write(names, now, |name, value| head.set(name, value));
 }

@@ -1,14 +1,14 @@
 //! The client's side of a request: writing to it, and noticing that it has gone.
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Version};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::access::state_limits;
 use super::ctx::Inbound;
 use super::failure::{Failure, Stop};
+use super::head::Head;
 use super::heads;
 use crate::dialect::ollama::ErrorStyle;
 
@@ -31,12 +31,9 @@ pub(super) async fn departed(client: &mut ServerSession) {
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub(super) async fn write_head(
-    client: &mut ServerSession,
-    head: ResponseHeader,
-) -> Result<(), Stop> {
+pub(super) async fn write_head(client: &mut ServerSession, head: Head) -> Result<(), Stop> {
     client
-        .write_response_header(Box::new(head))
+        .write_response_header(Box::new(head.into()))
         .await
         .map_err(|_| Stop::ClientGone)
 }
@@ -78,10 +75,10 @@ pub(super) async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
 pub(super) async fn respond(
     client: &mut ServerSession,
     framing: &Framing,
-    mut head: ResponseHeader,
+    mut head: Head,
     body: Bytes,
 ) -> Result<u64, Stop> {
-    let _ = head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    heads::state_length(&mut head, body.len());
     write_head(client, head).await?;
     if framing.method != Method::HEAD {
         write_piece(client, &body).await?;
@@ -101,7 +98,7 @@ pub(super) async fn refuse(
     failure: &Failure,
     inbound: &Inbound,
 ) -> Result<u64, Stop> {
-    let mut head = refusal_head(failure, &inbound.request_id).map_err(|_| Stop::Broken)?;
+    let mut head = refusal_head(failure, &inbound.request_id);
     state_limits(inbound.key.as_ref(), style, &mut head);
     if failure.close {
         client.set_keepalive(None);
@@ -109,23 +106,26 @@ pub(super) async fn refuse(
     respond(client, framing, head, failure.body(style)).await
 }
 
-fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(failure.status, Some(7))?;
-    head.insert_header(header::CONTENT_TYPE, "application/json; charset=utf-8")?;
-    head.insert_header(heads::X_REQUEST_ID, request_id)?;
+fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> Head {
+    let mut head = Head::of_status(failure.status, 13);
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    head.set(header::CONTENT_TYPE, json);
+    head.set(heads::X_REQUEST_ID, request_id.clone());
     if let Some(seconds) = failure.retry_after {
-        head.insert_header(header::RETRY_AFTER, HeaderValue::from(seconds))?;
+        head.set(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if failure.final_word {
         // Read by OpenAI's and Anthropic's clients, which ask twice more by themselves otherwise.
-        head.insert_header("x-should-retry", "false")?;
+        let name = HeaderName::from_static("x-should-retry");
+        head.set(name, HeaderValue::from_static("false"));
     }
     if failure.status == 401 {
         // RFC 9110 section 11.6.1.
-        head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
+        let scheme = HeaderValue::from_static("Bearer");
+        head.set(header::WWW_AUTHENTICATE, scheme);
     }
     if let Some(allow) = failure.allow {
-        head.insert_header(header::ALLOW, allow)?;
+        head.set(header::ALLOW, HeaderValue::from_static(allow));
     }
-    Ok(head)
+    head
 }

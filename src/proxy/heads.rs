@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::head::Head;
 use crate::fleet::Backend;
 use crate::settings::Forwarded;
 
@@ -247,78 +248,62 @@ fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<
     value
 }
 
+/// Fields that the gateway may add to an answer's head: how its body ends, its id, the client's limits, the backend.
+const ADDED: usize = 10;
+
 /// The backend's head as the client gets it: hop-by-hop fields out, framing for the client's version.
-///
-/// # Errors
-/// When a field cannot be written, which Pingora would have refused on its way in.
 pub(super) fn downstream_response(
     answer: &ResponseHeader,
     client: Version,
     method: &Method,
     request_id: &HeaderValue,
-) -> pingora::Result<ResponseHeader> {
+) -> Head {
     let fields = &answer.headers;
-    let mut head = ResponseHeader::build(answer.status, Some(fields.len() + 3))?;
+    let mut head = Head::new(answer.status, fields.len() + ADDED);
     for (name, value) in fields {
         if !(HOP_BY_HOP.contains(name)
             || OF_THE_ACCOUNT.contains(&name.as_str())
             || nominated(fields, name))
         {
-            head.append_header(name, value)?;
+            head.add(name, value);
         }
     }
-    head.insert_header(X_REQUEST_ID, request_id)?;
-    frame(&mut head, client, method)?;
-    Ok(head)
+    head.set(X_REQUEST_ID, request_id.clone());
+    frame(&mut head, client, method);
+    head
 }
 
 /// The head of an answer that was translated: nothing of the provider's crosses.
-///
-/// # Errors
-/// Never in practice; the fields are constants.
 pub(super) fn translated_response(
     content_type: &'static str,
     client: Version,
     method: &Method,
     request_id: &HeaderValue,
-) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(200, Some(6))?;
-    head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))?;
+) -> Head {
+    let mut head = Head::new(StatusCode::OK, ADDED);
+    head.set(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if content_type == "text/event-stream" {
-        head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))?;
+        head.set(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
-    head.insert_header(X_REQUEST_ID, request_id)?;
-    frame(&mut head, client, method)?;
-    Ok(head)
+    head.set(X_REQUEST_ID, request_id.clone());
+    frame(&mut head, client, method);
+    head
 }
 
 /// States how the body's end is marked: a length, chunks, or (HTTP/1.0) the connection's end.
-///
-/// # Errors
-/// Never in practice; the field is a constant.
-pub(super) fn frame(
-    head: &mut ResponseHeader,
-    client: Version,
-    method: &Method,
-) -> pingora::Result<()> {
+pub(super) fn frame(head: &mut Head, client: Version, method: &Method) {
     let bodiless = *method == Method::HEAD || head.status == 204 || head.status == 304;
-    if client == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        head.insert_header(
-            header::TRANSFER_ENCODING,
-            HeaderValue::from_static("chunked"),
-        )?;
+    let stated = head.fields().contains_key(header::CONTENT_LENGTH);
+    if client == Version::HTTP_11 && !bodiless && !stated {
+        let chunked = HeaderValue::from_static("chunked");
+        head.set(header::TRANSFER_ENCODING, chunked);
     }
-    Ok(())
 }
 
 /// States that the body has `length` bytes, in place of whatever marked its end.
-///
-/// # Errors
-/// Never in practice; the field is a number.
-pub(super) fn state_length(head: &mut ResponseHeader, length: usize) -> pingora::Result<()> {
-    head.remove_header(&header::TRANSFER_ENCODING);
-    head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))
+pub(super) fn state_length(head: &mut Head, length: usize) {
+    head.remove(&header::TRANSFER_ENCODING);
+    head.set(header::CONTENT_LENGTH, HeaderValue::from(length));
 }
 
 #[cfg(test)]
@@ -412,22 +397,13 @@ mod tests {
             .unwrap();
         answer.insert_header("Connection", "close").unwrap();
         let id = HeaderValue::from_static("id-1");
-        let framed = |version| downstream_response(&answer, version, &Method::POST, &id).unwrap();
-        assert!(
-            framed(Version::HTTP_11)
-                .headers
-                .contains_key("transfer-encoding")
-        );
-        assert!(
-            !framed(Version::HTTP_10)
-                .headers
-                .contains_key("transfer-encoding")
-        );
-        assert!(
-            !framed(Version::HTTP_2)
-                .headers
-                .contains_key("transfer-encoding")
-        );
-        assert!(!framed(Version::HTTP_11).headers.contains_key("connection"));
+        let has = |version, name: &str| {
+            let head = downstream_response(&answer, version, &Method::POST, &id);
+            head.fields().contains_key(name)
+        };
+        assert!(has(Version::HTTP_11, "transfer-encoding"));
+        assert!(!has(Version::HTTP_10, "transfer-encoding"));
+        assert!(!has(Version::HTTP_2, "transfer-encoding"));
+        assert!(!has(Version::HTTP_11, "connection"));
     }
 }

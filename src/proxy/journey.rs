@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, header};
+use http::Method;
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -147,7 +147,7 @@ impl Gateway {
             Err(why) => return Err(self.unplanned(why, operation, &name, key.as_deref()).into()),
         }
         if ctx.inbound.grant.is_some() {
-            Box::pin(self.set_aside(ctx, operation, &body.bytes)).await?;
+            Box::pin(self.set_aside(ctx, operation, &facts, &body.bytes)).await?;
         }
         ctx.inbound.streams = facts.streams(operation);
         let mut spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;
@@ -267,17 +267,14 @@ impl Gateway {
         if ctx.opening.head_is_sent()? {
             return Err(self.in_own_words(ctx, &answer).into());
         }
-        let head = heads::downstream_response(
+        let mut head = heads::downstream_response(
             &answer.head,
             framing.version,
             &framing.method,
             &ctx.inbound.request_id,
-        )
-        .map_err(|_| Stop::Broken)?;
+        );
         ctx.outcome.status = head.status.as_u16();
         ctx.outcome.code = Some("backend_error");
-        let mut head = head;
-        head.remove_header(&header::TRANSFER_ENCODING);
         let style = ctx
             .inbound
             .operation

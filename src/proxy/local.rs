@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header;
-use pingora::http::ResponseHeader;
+use http::header::{self, HeaderValue};
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -13,6 +12,7 @@ use super::body::Body;
 use super::client::{self, Framing};
 use super::ctx::{Ctx, Inbound};
 use super::failure::{Failure, Stop};
+use super::head::Head;
 use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
@@ -114,7 +114,7 @@ impl Gateway {
         framing: &Framing,
         page: Page,
     ) -> Result<(), Stop> {
-        let head = page_head(&page, ctx).map_err(|_| Stop::Broken)?;
+        let head = page_head(&page, ctx);
         ctx.outcome.status = page.status;
         ctx.outcome.bytes =
             client::respond(&mut session.downstream_session, framing, head, page.body).await?;
@@ -317,9 +317,10 @@ pub(super) fn speaks_anthropic(session: &Session) -> bool {
         .contains_key(heads::ANTHROPIC_VERSION)
 }
 
-fn page_head(page: &Page, ctx: &Ctx) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(page.status, Some(4))?;
-    head.insert_header(header::CONTENT_TYPE, page.content_type)?;
-    head.insert_header(heads::X_REQUEST_ID, &ctx.inbound.request_id)?;
-    Ok(head)
+fn page_head(page: &Page, ctx: &Ctx) -> Head {
+    let mut head = Head::of_status(page.status, 4);
+    let content_type = HeaderValue::from_static(page.content_type);
+    head.set(header::CONTENT_TYPE, content_type);
+    head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
+    head
 }

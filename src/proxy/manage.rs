@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use tokio::sync::mpsc;
@@ -17,6 +16,7 @@ use super::attempt::{Billed, Job};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
+use super::head::Head;
 use super::heads;
 use super::journey::closing_with_body;
 use super::upstream::{Connections, Upstream};
@@ -275,7 +275,7 @@ async fn stream_progress(
     mut merge: ProgressMerge,
     mut events: mpsc::Receiver<Event>,
 ) -> Result<Option<Page>, Stop> {
-    let head = progress_head(ctx, framing).map_err(|_| Stop::Broken)?;
+    let head = progress_head(ctx, framing);
     ctx.outcome.status = 200;
     client::write_head(client, head).await?;
     let mut lines = Vec::new();
@@ -298,12 +298,10 @@ async fn stream_progress(
     }
 }
 
-fn progress_head(ctx: &Ctx, framing: &Framing) -> pingora::Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(200, Some(4))?;
-    head.insert_header(header::CONTENT_TYPE, "application/x-ndjson")?;
-    head.insert_header(heads::X_REQUEST_ID, &ctx.inbound.request_id)?;
-    heads::frame(&mut head, framing.version, &framing.method)?;
-    Ok(head)
+fn progress_head(ctx: &Ctx, framing: &Framing) -> Head {
+    let ndjson = "application/x-ndjson";
+    let request_id = &ctx.inbound.request_id;
+    heads::translated_response(ndjson, framing.version, &framing.method, request_id)
 }
 
 async fn collect(working: &mut JoinSet<Answer>) -> Vec<Answer> {

@@ -12,6 +12,7 @@ mod client;
 mod ctx;
 mod drain;
 mod failure;
+mod head;
 mod heads;
 mod intake;
 mod journey;

@@ -121,8 +121,7 @@ impl Opening {
                 expected.framing.version,
                 &expected.framing.method,
                 &expected.request_id,
-            )
-            .map_err(|_| Stop::Broken)?;
+            );
             state_limits(expected.key.as_ref(), expected.style, &mut head);
             client::write_head(client, head).await?;
         }

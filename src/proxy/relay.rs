@@ -6,9 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::HeaderValue;
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::{Error, ErrorType};
 use tokio::time::{Sleep, sleep_until};
 
 use super::Gateway;
@@ -17,6 +15,7 @@ use super::attempt::{Answer, Job, headers_of};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
+use super::head::Head;
 use super::heads;
 use super::order;
 use super::outgoing::{Outgoing, Unit};
@@ -74,12 +73,12 @@ impl Gateway {
     ) -> Result<Relayed, Stop> {
         let mut head = self
             .answer_head(&answer, ctx, framing)
-            .map_err(|_| Stop::Broken)?;
+            .ok_or(Stop::Broken)?;
         self.count_dropped(ctx, &answer);
         let unit = answer.reader.unit(job.operation);
         if answer.ending == Some(Ending::Complete) && unit == Unit::Body {
             // Nothing is to come any more: the answer leaves in one write.
-            heads::state_length(&mut head, answer.begun.len()).map_err(|_| Stop::Broken)?;
+            heads::state_length(&mut head, answer.begun.len());
         }
         ctx.outcome.status = head.status.as_u16();
         // What is known of the usage if the client is gone already.
@@ -134,16 +133,9 @@ impl Gateway {
         }
     }
 
-    fn answer_head(
-        &self,
-        answer: &Answer,
-        ctx: &Ctx,
-        framing: &Framing,
-    ) -> pingora::Result<ResponseHeader> {
-        let of_backend = answer
-            .upstream
-            .head()
-            .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))?;
+    /// `None` if the backend's head is not there yet.
+    fn answer_head(&self, answer: &Answer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
+        let of_backend = answer.upstream.head()?;
         let request_id = &ctx.inbound.request_id;
         let mut head = match &answer.reader {
             Reader::Across(translation) => heads::translated_response(
@@ -151,44 +143,32 @@ impl Gateway {
                 framing.version,
                 &framing.method,
                 request_id,
-            )?,
-            Reader::Same(_) | Reader::Uncounted(..) => heads::downstream_response(
-                of_backend,
-                framing.version,
-                &framing.method,
-                request_id,
-            )?,
+            ),
+            Reader::Same(_) | Reader::Uncounted(..) => {
+                heads::downstream_response(of_backend, framing.version, &framing.method, request_id)
+            }
         };
         if let (Some(limits), Some(names)) = (&answer.limits, limit_names(answer, ctx)) {
-            let mut fields = Vec::new();
             limits.write(names, SystemTime::now(), |name, value| {
-                fields.push((name, value));
+                head.set(name, value)
             });
-            for (name, value) in fields {
-                head.insert_header(name, value)?;
-            }
         }
         // A client's own limits are nearer to it.
         if let Some(operation) = ctx.inbound.operation {
-            state_limits(
-                ctx.inbound.key.as_ref(),
-                ErrorStyle::of(operation),
-                &mut head,
-            );
+            let style = ErrorStyle::of(operation);
+            state_limits(ctx.inbound.key.as_ref(), style, &mut head);
         }
         if let Some(dropped) = order::dropped_field(&answer.dropped) {
-            head.insert_header(heads::X_REMUDA_DROPPED, dropped)?;
+            head.set(heads::X_REMUDA_DROPPED, dropped);
         }
         if self.settings.server.expose_backend {
-            if let Some(backend) = &ctx.attempt.backend {
-                head.insert_header(heads::X_REMUDA_BACKEND, &**backend)?;
+            let backend = ctx.attempt.backend.as_deref();
+            if let Some(backend) = backend.and_then(|name| HeaderValue::try_from(name).ok()) {
+                head.set(heads::X_REMUDA_BACKEND, backend);
             }
-            head.insert_header(
-                heads::X_REMUDA_ATTEMPTS,
-                HeaderValue::from(ctx.attempt.number),
-            )?;
+            head.set(heads::X_REMUDA_ATTEMPTS, ctx.attempt.number.into());
         }
-        Ok(head)
+        Some(head)
     }
 
     /// Moves pieces until the answer ends, the client leaves, or a bound is reached.

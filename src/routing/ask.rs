@@ -32,12 +32,9 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Whether nothing but the name decides.
+    /// Whether nothing but the name decides, and what the key may use.
     pub(super) fn is_plain(&self) -> bool {
-        self.provider.is_none()
-            && self.approach.is_none()
-            && self.permission.is_none()
-            && self.without.is_empty()
+        self.provider.is_none() && self.approach.is_none() && self.without.is_empty()
     }
 }
 

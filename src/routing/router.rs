@@ -106,6 +106,7 @@ impl Router {
     pub fn plan(&self, ask: &Ask<'_>, now: Instant) -> Result<Plan, NoPlan> {
         if self.plain
             && ask.is_plain()
+            && self.plainly_permitted(ask)
             && let Some(model) = self.view.lookup(ask.model)
         {
             return Ok(Plan {
@@ -119,6 +120,14 @@ impl Router {
             });
         }
         self.made(ask, now, &mut Trace::default())
+    }
+
+    /// Whether the key may use the only provider, and the model as it is written. Its other names are looked at where that
+    /// is not so.
+    fn plainly_permitted(&self, ask: &Ask<'_>) -> bool {
+        ask.permission.is_none_or(|key| {
+            key.may_ask(&self.settings.providers[0].name) && key.may_use(&[ask.model])
+        })
     }
 
     /// Which models clients are told of.

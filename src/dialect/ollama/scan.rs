@@ -45,6 +45,9 @@ pub struct RequestFacts<'a> {
     pub stream_options: bool,
     /// Asks for thinking (`think` is neither absent, null nor false).
     pub think: bool,
+    /// The most tokens of output that it asks for: `max_tokens` and its later names in OpenAI's and Anthropic's formats,
+    /// `options.num_predict` in Ollama's. Ollama's -1 and -2 set no bound.
+    pub most_output: Option<u64>,
     /// Of a copy.
     pub source: Option<Cow<'a, str>>,
     /// Of a copy.
@@ -136,6 +139,8 @@ enum Field {
     Think,
     Raw,
     StreamOptions,
+    MostOutput,
+    Options,
     Private,
     Source,
     Destination,
@@ -166,15 +171,19 @@ impl Field {
             }
             6 if is("format") && matches!(operation, Generate | Chat) => Some(Field::Format),
             6 if is("source") && operation == Copy => Some(Field::Source),
+            7 if is("options") && matches!(operation, Generate | Chat) => Some(Field::Options),
             8 if is("messages") && matches!(operation, Chat | OpenAiChat | AnthropicMessages) => {
                 Some(Field::Input)
             }
             8 if is("template") && operation == Generate => Some(Field::Raw),
             8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
             10 if is("keep_alive") => Some(Field::KeepAlive),
+            10 if is("max_tokens") => Some(Field::MostOutput),
             11 if is("destination") && operation == Copy => Some(Field::Destination),
             14 if is("stream_options") => Some(Field::StreamOptions),
             15 if is("response_format") && operation == OpenAiChat => Some(Field::Format),
+            17 if is("max_output_tokens") => Some(Field::MostOutput),
+            21 if is("max_completion_tokens") => Some(Field::MostOutput),
             _ if matches!(operation, OpenAiChat | OpenAiCompletions) && optillm::concerns(key) => {
                 Some(Field::Private)
             }
@@ -289,7 +298,33 @@ impl<'a> Scan<'a> {
             Field::Raw => self.facts.raw |= span.of(self.body) == b"true",
             // A null would stand after ours and win.
             Field::StreamOptions => self.facts.stream_options = true,
+            Field::MostOutput => self.most_output(span),
+            Field::Options => self.options(kind, span)?,
             Field::Private => self.facts.private = true,
+        }
+        Ok(())
+    }
+
+    /// What is no count is for whoever answers to refuse.
+    fn most_output(&mut self, span: Span) {
+        let text = std::str::from_utf8(span.of(self.body)).ok();
+        let count = text.and_then(|text| text.parse().ok());
+        self.facts.most_output = count.or(self.facts.most_output);
+    }
+
+    fn options(&mut self, kind: Kind, span: Span) -> Result<(), SyntaxError> {
+        if kind != Kind::Object {
+            return Ok(());
+        }
+        let mut scanner = Scanner::starting_at(self.body, span.start);
+        scanner.begin_object()?;
+        let mut first = true;
+        while let Some(key) = scanner.next_key(first)? {
+            first = false;
+            let value = scanner.skip_value()?;
+            if key.inside(self.body) == b"num_predict" {
+                self.most_output(value);
+            }
         }
         Ok(())
     }
@@ -312,7 +347,7 @@ impl<'a> Scan<'a> {
             Field::Raw => self.facts.raw |= full,
             Field::StreamOptions => self.facts.stream_options = true,
             Field::Private => self.facts.private = true,
-            Field::Tools | Field::Images => {}
+            Field::Tools | Field::Images | Field::MostOutput | Field::Options => {}
         }
     }
 

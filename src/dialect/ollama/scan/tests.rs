@@ -144,6 +144,35 @@ fn loads_and_unloads_are_told_from_work() {
 }
 
 #[test]
+fn output_is_bounded_in_each_formats_words() {
+    for (operation, body, most) in [
+        (AnthropicMessages, r#"{"max_tokens":5}"#, Some(5)),
+        (
+            OpenAiChat,
+            r#"{"model":"m","max_completion_tokens": 7 ,"messages":[{"max_tokens":9}]}"#,
+            Some(7),
+        ),
+        (
+            OpenAiResponses,
+            r#"{"max_output_tokens":8,"max_tokens":null}"#,
+            Some(8),
+        ),
+        (Chat, r#"{"options":{"seed":1,"num_predict":6}}"#, Some(6)),
+        (Generate, r#"{"options":{"num_predict":-1}}"#, None),
+        (Generate, r#"{"options":null}"#, None),
+        (OpenAiChat, r#"{"options":{"num_predict":6}}"#, None),
+        (OpenAiChat, r#"{"max_tokens":"5"}"#, None),
+        (
+            OpenAiChat,
+            r#"{"max_tokens":99999999999999999999999}"#,
+            None,
+        ),
+    ] {
+        assert_eq!(scan(operation, body).most_output, most, "{body}");
+    }
+}
+
+#[test]
 fn images_are_seen_where_each_format_puts_them() {
     for (operation, body) in [
         (Generate, r#"{"images":["aGk="]}"#),
