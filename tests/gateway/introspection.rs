@@ -326,3 +326,29 @@ async fn health_may_say_ok_for_as_long_as_the_process_serves() {
     let detailed = get(gateway.address, "/health/detailed").await;
     assert_eq!(detailed.json()["status"], "unhealthy");
 }
+
+#[tokio::test]
+async fn the_admin_listener_answers_to_its_own_names_alone() {
+    let sim = Simulation::start(1, &[]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    for (host, status) in [
+        ("localhost:11435", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:11435", 200),
+        ("evil.example:11435", 403),
+    ] {
+        for path in [
+            "/metrics",
+            "/api/usage",
+            "/api/route?model=llama3.2",
+            "/health",
+        ] {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let mut connection = Connection::open(gateway.admin).await;
+            connection.send(request.as_bytes()).await;
+            let reply = connection.reply().await;
+            assert_eq!(reply.status, status, "{host} {path}: {}", reply.text());
+        }
+    }
+}
