@@ -690,6 +690,12 @@ fn a_key_narrows_and_chooses() {
         Ok("vllm=llama3.2")
     );
     assert_eq!(ask("llama3.2", &["openai"], &[]), Err(NoPlan::Forbidden));
+    // Nobody else, although nobody else has it now: one that gets it while the request waits may not be the key's.
+    assert_eq!(world.plan("qwen3:8b").as_deref(), Ok("*=qwen3:8b"));
+    assert_eq!(
+        ask("qwen3:8b", &["gpus"], &[]).as_deref(),
+        Ok("gpus=qwen3:8b")
+    );
     assert_eq!(ask("llama3.2", &[], &["gpt-5.4"]), Err(NoPlan::Forbidden));
     assert_eq!(
         ask("llama3.2", &[], &["vllm/llama3.2"]).as_deref(),

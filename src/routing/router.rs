@@ -300,7 +300,10 @@ impl Router {
         }
         steps.add(&unable, true, None);
         steps.add(&unable_reserve, true, None);
-        let whole = found.whole.map(|model| (model, found.tiers[0].len()));
+        // Whoever gets the model while the request waits is meant too, unless there are some that may not serve it.
+        let open = ask.permission.is_none() && self.filter.is_empty();
+        let whole = found.whole.filter(|_| open);
+        let whole = whole.map(|model| (model, found.tiers[0].len()));
         steps.plan(whole).ok_or(NoPlan::Unknown)
     }
 
