@@ -108,6 +108,8 @@ pub(super) struct Accounts {
     /// By provider and the name that a client gave.
     unlisted: RwLock<AHashMap<usize, ByName>>,
     made: AtomicU32,
+    /// Those of them whose models have label values of their own.
+    labelled: AtomicU32,
 }
 
 impl Accounts {
@@ -168,7 +170,8 @@ impl Accounts {
     fn make(&self, description: Description, listed: bool, metrics: &Metrics) -> Arc<Account> {
         let id = self.made.fetch_add(1, Ordering::Relaxed);
         // What no provider lists may be any client's text, which no label is made of.
-        let model = match listed && id < MOST_LABELS {
+        let own = listed && self.labelled.fetch_add(1, Ordering::Relaxed) < MOST_LABELS;
+        let model = match own {
             true => &*description.model,
             false => OTHER,
         };
