@@ -1,6 +1,8 @@
 //! OptiLLM's own parameters in a request: which approach they name, and the body without them, as no other server takes
 //! them.
 
+use std::borrow::Cow;
+
 use crate::wire::json::{Kind, Scanner, SyntaxError};
 
 /// Those that name an approach, in the order in which they count.
@@ -61,24 +63,40 @@ pub fn approaches(body: &[u8]) -> Result<Vec<String>, SyntaxError> {
 /// # Errors
 /// If the body is no JSON.
 pub fn without(body: &[u8]) -> Result<Vec<u8>, SyntaxError> {
+    object_without(body, &mut |name, value| match name == EXTRA {
+        true => extra_without(value),
+        false => Ok(Some(Cow::Borrowed(value))),
+    })
+}
+
+/// What is left of `extra_body`; an `extra_body` within it is none.
+fn extra_without(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, SyntaxError> {
+    if !value.starts_with(b"{") {
+        return Ok(Some(Cow::Borrowed(value)));
+    }
+    let kept = object_without(value, &mut |_, value| Ok(Some(Cow::Borrowed(value))))?;
+    Ok((kept != b"{}").then_some(Cow::Owned(kept)))
+}
+
+/// What becomes of a member by its name and value; nothing: it goes.
+type Keep<'k> =
+    &'k mut dyn for<'v> FnMut(&str, &'v [u8]) -> Result<Option<Cow<'v, [u8]>>, SyntaxError>;
+
+fn object_without(body: &[u8], keep: Keep<'_>) -> Result<Vec<u8>, SyntaxError> {
     let mut kept = vec![b'{'];
     members(body, &mut |name, key, value| {
         if is_private(name) {
             return Ok(());
         }
-        let inner = match name == EXTRA && value.starts_with(b"{") {
-            true => Some(without(value)?),
-            false => None,
-        };
-        if inner.as_deref() == Some(b"{}") {
+        let Some(value) = keep(name, value)? else {
             return Ok(());
-        }
+        };
         if kept.len() > 1 {
             kept.push(b',');
         }
         kept.extend_from_slice(key);
         kept.push(b':');
-        kept.extend_from_slice(inner.as_deref().unwrap_or(value));
+        kept.extend_from_slice(&value);
         Ok(())
     })?;
     kept.push(b'}');
@@ -133,6 +151,8 @@ mod tests {
                 r#"{"extra_body":{"rstar_c":1.5,"top_k": 5},"rstar_max_depth":2,"rstar_num_rollouts":9}"#,
                 Some(r#"{"extra_body":{"top_k":5}}"#),
             ),
+            // No deeper, or a body of nothing else would be read once for each level.
+            (r#"{"extra_body":{"extra_body":{"wrap":"x"}}}"#, None),
             (r#"{"extra_body":7,"st\u006fp":"x"}"#, None),
             (r#"{"wr\u0061p":"x"}"#, Some("{}")),
         ] {
