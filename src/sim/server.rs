@@ -287,7 +287,8 @@ impl Server {
 
 /// Takes the port without listening: connects are refused, and nobody else can have it.
 fn reserve(address: SocketAddr) -> io::Result<(SocketAddr, Option<TcpSocket>)> {
-    let socket = bind(address)?;
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+    let socket = bind(address).map_err(named)?;
     let address = socket.local_addr()?;
     // Only Linux lets a listener share a port with a socket that just holds it.
     let placeholder = cfg!(target_os = "linux").then_some(socket);

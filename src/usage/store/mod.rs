@@ -30,6 +30,11 @@ pub enum StoreError {
         path: PathBuf,
         source: rusqlite::Error,
     },
+    #[error("cannot open {}: {source}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot write to {}", path.display())]
     ReadOnly { path: PathBuf },
     #[error("{} is not a file of Remuda's usage", path.display())]

@@ -19,6 +19,15 @@ impl Reader {
     /// If there is no such file, or it is none of Remuda's.
     pub fn open(path: &Path) -> Result<Reader, StoreError> {
         let told = |objection| schema::told(objection, path);
+        // SQLite's own words do not tell that there is no such file.
+        let found = std::fs::metadata(path).and_then(|found| match found.is_dir() {
+            true => Err(std::io::ErrorKind::IsADirectory.into()),
+            false => Ok(()),
+        });
+        found.map_err(|source| StoreError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         let reader = Reader::with(path, "").map_err(|source| told(source.into()))?;
         match schema::check(&reader.connection) {
             Ok(_) => Ok(reader),
