@@ -25,7 +25,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// What a client sends for the gateway alone: credentials, and fields that it answers itself.
 /// `Accept-Encoding` goes because a compressed answer cannot be watched for its end.
-const FOR_THE_GATEWAY: [HeaderName; 13] = [
+const FOR_THE_GATEWAY: [HeaderName; 14] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -38,6 +38,7 @@ const FOR_THE_GATEWAY: [HeaderName; 13] = [
     header::ACCEPT_ENCODING,
     HeaderName::from_static("x-priority"),
     HeaderName::from_static("x-backend"),
+    HeaderName::from_static("x-provider"),
     HeaderName::from_static("x-proxy-tag"),
 ];
 
@@ -146,8 +147,6 @@ pub(super) fn same_format(
         header::CONTENT_TYPE,
         header::ACCEPT,
         ANTHROPIC_VERSION,
-        ANTHROPIC_BETA,
-        OPENAI_BETA,
         IDEMPOTENCY_KEY,
     ] {
         // `curl -d` says that JSON is a form, which servers that look at it refuse.
@@ -159,6 +158,12 @@ pub(super) fn same_format(
         };
         if let Some(value) = inbound.headers.get(&name).filter(|value| !misnamed(value)) {
             head.insert_header(name, value)?;
+        }
+    }
+    // Lists, which may come as several fields (RFC 9110 section 5.3).
+    for name in [ANTHROPIC_BETA, OPENAI_BETA] {
+        for value in inbound.headers.get_all(&name) {
+            head.append_header(name.clone(), value)?;
         }
     }
     Ok(())
@@ -346,6 +351,7 @@ mod tests {
                 ("Transfer-Encoding", "chunked"),
                 ("Expect", "100-continue"),
                 ("X-Priority", "high"),
+                ("X-Provider", "gpus"),
                 ("User-Agent", "test"),
             ],
             Forwarded::Append,
@@ -359,6 +365,7 @@ mod tests {
             "transfer-encoding",
             "expect",
             "x-priority",
+            "x-provider",
         ] {
             assert_eq!(get(&head, gone), None, "{gone}");
         }
@@ -366,6 +373,21 @@ mod tests {
         assert_eq!(get(&head, "user-agent"), Some("test"));
         assert_eq!(get(&head, "content-length"), Some("12"));
         assert_eq!(head.raw_path(), b"/api/chat?x=1");
+    }
+
+    #[test]
+    fn every_beta_goes_to_a_provider_of_the_same_format() {
+        let came = inbound(&[
+            ("Content-Type", "application/json"),
+            ("Anthropic-Beta", "one"),
+            ("Anthropic-Beta", "two,three"),
+            ("Authorization", "Bearer secret"),
+        ]);
+        let mut head = RequestHeader::build("POST", b"/v1/messages", None).unwrap();
+        same_format(&came, &mut head).unwrap();
+        let betas: Vec<_> = head.headers.get_all(ANTHROPIC_BETA).iter().collect();
+        assert_eq!(betas, ["one", "two,three"]);
+        assert_eq!(get(&head, "authorization"), None);
     }
 
     #[test]
