@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use percent_encoding::percent_decode_str;
 use pingora::proxy::Session;
 use prometheus::IntGauge;
@@ -19,10 +19,13 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::heads;
 use super::listener;
-use crate::dialect::ollama::{self, Miss, Operation, RequestFacts};
+use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation, RequestFacts};
 
 /// Characters of a client's `X-Request-Id` at most.
 const MAX_REQUEST_ID: usize = 128;
+
+/// Bytes of a model's name at most. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
+const MAX_MODEL_NAME: usize = 2304;
 
 /// Raises a gauge for as long as it lives.
 pub(super) struct GaugeGuard<'a>(&'a IntGauge);
@@ -178,6 +181,70 @@ impl Gateway {
             None => Ok(None),
         }
     }
+}
+
+/// That a model's name is no longer than one can be and can be printed: it is compared with patterns, and kept in the
+/// accounts.
+///
+/// # Errors
+/// 400.
+pub(super) fn printable(model: &str) -> Result<(), Failure> {
+    match model.len() <= MAX_MODEL_NAME && !model.contains(char::is_control) {
+        true => Ok(()),
+        false => Err(Failure::bad_request(ollama::INVALID_MODEL_NAME)),
+    }
+}
+
+/// That a body says the same to whoever reads it, and names a model that could be one.
+///
+/// What is decided here (which model, whether it streams) is what a key may use and is charged, so it must be what the
+/// provider finds in the same bytes.
+///
+/// # Errors
+/// 400.
+pub(super) fn unambiguous(
+    session: &Session,
+    operation: Operation,
+    facts: &RequestFacts<'_>,
+    body: &[u8],
+) -> Result<(), Failure> {
+    printable(&facts.model)?;
+    // Ollama's own API is read here as Ollama reads it.
+    if let Some(field) = facts.ambiguous
+        && ErrorStyle::of(operation) != ErrorStyle::Ollama
+    {
+        let text = format!("the body states {field} more than once; state it once");
+        return Err(Failure {
+            param: Some(field),
+            ..Failure::bad_request(text)
+        });
+    }
+    if operation == Operation::AudioTranscriptions
+        && let Some(boundary) = ollama::form_boundary(body)
+        && stated_boundary(session) != Some(boundary)
+    {
+        let text = "the form does not begin with the boundary that Content-Type names";
+        return Err(Failure::bad_request(text));
+    }
+    Ok(())
+}
+
+/// The parameter of `Content-Type` (RFC 2046 section 5.1.1).
+fn stated_boundary(session: &Session) -> Option<&[u8]> {
+    let mut fields = session
+        .req_header()
+        .headers
+        .get_all(header::CONTENT_TYPE)
+        .iter();
+    let (Some(kind), None) = (fields.next(), fields.next()) else {
+        return None;
+    };
+    let mut boundaries = kind.to_str().ok()?.split(';').filter_map(|parameter| {
+        let (name, value) = parameter.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("boundary")
+            .then(|| value.trim_matches('"').as_bytes())
+    });
+    boundaries.next().filter(|_| boundaries.next().is_none())
 }
 
 /// The model that the request names, or the path of `/v1/models/:model`.

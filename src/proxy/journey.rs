@@ -111,6 +111,7 @@ impl Gateway {
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body.bytes).map_err(unreadable)?;
+        intake::unambiguous(session, operation, &facts, &body.bytes)?;
         let whole = &*facts.model;
         if whole.is_empty() {
             return Err(nameless(operation).into());

@@ -18,6 +18,7 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::head::Head;
 use super::heads;
+use super::intake;
 use super::journey::closing_with_body;
 use super::upstream::{Connections, Upstream};
 use crate::admin::{self, Page};
@@ -62,8 +63,10 @@ impl Gateway {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
             _ => &*facts.model,
         };
-        let made = facts.destination.as_deref();
-        self.may_change(ctx, [model].into_iter().chain(made))?;
+        intake::printable(model)?;
+        let others = [&facts.source, &facts.destination];
+        let others = others.into_iter().filter_map(Option::as_deref);
+        self.may_change(ctx, [model].into_iter().chain(others))?;
         if may_be_service {
             let plan = self.router.plan(&Ask::of(model), Instant::now());
             if plan.is_ok_and(|plan| self.service_of(&plan).is_some()) {

@@ -96,7 +96,7 @@ impl Gateway {
         };
         match translate::way(&question).map_err(unsayable)? {
             Way::Same if kind.is_fleet() => {
-                let body = respelled(job, ask, &own);
+                let body = respelled(job.operation, &job.body.bytes, ask, &own);
                 self.untouched(inbound, ctx, job, backend, key, body)
             }
             Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own)),
@@ -292,7 +292,7 @@ impl Gateway {
             path,
             ..Outgoing::default()
         };
-        let mut body = respelled(job, ask, own);
+        let mut body = respelled(job.operation, &job.body.bytes, ask, own);
         let mut reader = Reader::Same(Tap::new(job.operation, job.streams));
         if let Some(at) = ask.no_stream_options
             && job.streams
@@ -337,10 +337,10 @@ impl Gateway {
 }
 
 /// The body with the provider's own name for the model.
-fn respelled(job: &Job, ask: &Ask, own: &str) -> Bytes {
+pub(super) fn respelled(operation: Operation, body: &Bytes, ask: &Ask, own: &str) -> Bytes {
     match ask.span {
-        Some(span) if *own != *ask.asked => ollama::replace_model(&job.body.bytes, span, own),
-        _ => job.body.bytes.clone(),
+        Some(span) if *own != *ask.asked => ollama::replace_model(operation, body, span, own),
+        _ => body.clone(),
     }
 }
 

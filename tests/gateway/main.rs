@@ -10,6 +10,7 @@
 mod access;
 mod across;
 mod alerts;
+mod evasions;
 mod failover;
 mod fallback;
 mod headers;

@@ -26,6 +26,7 @@ pub use error::*;
 pub use fault::is_request_fault;
 pub use listing::*;
 pub use load::LoadOrUnload;
+pub use multipart::form_boundary;
 pub use names::*;
 pub use operation::*;
 pub use progress::*;

@@ -1,64 +1,87 @@
-//! Finds the text fields of a `multipart/form-data` body without its boundary's header.
-
-use std::borrow::Cow;
+//! Finds the text fields of a `multipart/form-data` body, and the boundary that it was read by.
 
 use memchr::memmem;
+
+use crate::wire::json::Span;
 
 /// Longest value that is taken for a text field, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// Calls `on_field` with the name and value of every text field (RFC 7578 §4.2) up to where the body
-/// stops being a form.
-///
-/// The boundary is the body's first line, so that a value which merely looks like a part's head
-/// (inside an uploaded file) is not taken for one.
-pub(super) fn text_fields<'a>(body: &'a [u8], on_field: impl FnMut(&'a str, Cow<'a, str>)) {
-    // `None` only says that the end was reached.
-    let _ = walk(body, on_field);
+/// A part of a form.
+pub(super) enum Part<'a> {
+    /// A text field (RFC 7578 §4.2), and where its value stands.
+    Text(&'a str, Span),
+    /// Anything else, a file as a rule.
+    Other,
+    /// Its name is written so that two readers may find different ones.
+    Unclear,
 }
 
-fn walk<'a>(body: &'a [u8], mut on_field: impl FnMut(&'a str, Cow<'a, str>)) -> Option<()> {
+/// The boundary of a form: that of the body's first line, so that a value which merely looks like a part's head (inside
+/// an uploaded file) is not taken for one. `None` if the body is no form.
+pub fn form_boundary(body: &[u8]) -> Option<&[u8]> {
     let line_end = memmem::find(body, b"\r\n")?;
-    let boundary = body[..line_end]
-        .strip_prefix(b"--")
-        .filter(|boundary| !boundary.is_empty())?;
+    let boundary = body[..line_end].strip_prefix(b"--")?;
+    (!boundary.is_empty()).then_some(boundary)
+}
+
+/// Calls `on_part` with every part up to where the body stops being a form.
+pub(super) fn parts<'a>(body: &'a [u8], on_part: impl FnMut(Part<'a>)) {
+    // `None` only says that the end was reached.
+    let _ = walk(body, on_part);
+}
+
+fn walk<'a>(body: &'a [u8], mut on_part: impl FnMut(Part<'a>)) -> Option<()> {
+    let boundary = form_boundary(body)?;
     let delimiter = [b"\r\n--", boundary].concat();
     let finder = memmem::Finder::new(&delimiter);
-    let mut part_start = line_end;
+    let mut start = b"--".len() + boundary.len();
     loop {
-        let part_end = part_start + finder.find(&body[part_start..])?;
-        if let Some((name, value)) = text_field(&body[part_start..part_end]) {
-            on_field(name, value);
-        }
-        part_start = part_end + delimiter.len();
+        let end = start + finder.find(&body[start..])?;
+        on_part(part(body, start, end));
+        start = end + delimiter.len();
     }
 }
 
-/// The name and value of a part that is a short text; `part` begins with its delimiter's line end.
-fn text_field(part: &[u8]) -> Option<(&str, Cow<'_, str>)> {
-    let head_end = memmem::find(part, b"\r\n\r\n")?;
-    let value = &part[head_end + 4..];
-    if value.len() > MAX_VALUE {
-        return None;
-    }
-    let head = str::from_utf8(&part[..head_end]).ok()?;
-    let disposition = head.split("\r\n").find_map(|line| {
-        let (header, rest) = line.split_once(':')?;
-        header
-            .eq_ignore_ascii_case("content-disposition")
-            .then_some(rest)
-    })?;
-    let parameter = |wanted: &str| {
-        disposition.split(';').find_map(|parameter| {
-            let (key, text) = parameter.trim().split_once('=')?;
-            key.eq_ignore_ascii_case(wanted)
-                .then_some(text.trim_matches('"'))
-        })
+/// The part from `start`, which is its delimiter's line end, to `end`.
+fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
+    let whole = &body[start..end];
+    let Some(head_end) = memmem::find(whole, b"\r\n\r\n") else {
+        return Part::Other;
     };
-    if parameter("filename").is_some() {
-        return None;
+    let Ok(head) = str::from_utf8(&whole[..head_end]) else {
+        return Part::Unclear;
+    };
+    let mut names = Vec::new();
+    let mut is_file = false;
+    for line in head.split("\r\n") {
+        if line.starts_with([' ', '\t']) {
+            return Part::Unclear;
+        }
+        let Some((header, rest)) = line.split_once(':') else {
+            continue;
+        };
+        if !header.eq_ignore_ascii_case("content-disposition") {
+            continue;
+        }
+        for parameter in rest.split(';') {
+            let (key, text) = parameter.trim().split_once('=').unwrap_or((parameter, ""));
+            if key.eq_ignore_ascii_case("name") {
+                names.push(text.trim_matches('"'));
+            }
+            is_file |= key.eq_ignore_ascii_case("filename");
+        }
     }
-    Some((parameter("name")?, String::from_utf8_lossy(value)))
+    let value = Span {
+        start: start + head_end + b"\r\n\r\n".len(),
+        end,
+    };
+    match names[..] {
+        [name] if name.contains(['\\', '"']) => Part::Unclear,
+        [_] if is_file || value.end - value.start > MAX_VALUE => Part::Other,
+        [name] => Part::Text(name, value),
+        _ => Part::Unclear,
+    }
 }
 
 #[cfg(test)]
@@ -72,10 +95,11 @@ mod tests {
 
     fn field(body: &[u8], name: &str) -> Option<String> {
         let mut found = None;
-        text_fields(body, |key, value| {
-            if key == name {
-                found = Some(value.into_owned());
+        parts(body, |part| match part {
+            Part::Text(key, value) if key == name => {
+                found = Some(String::from_utf8_lossy(value.of(body)).into_owned());
             }
+            _ => {}
         });
         found
     }
@@ -97,5 +121,23 @@ mod tests {
             );
         }
         assert_eq!(field(b"--\r\n\r\n--\r\n", "model"), None);
+    }
+
+    #[test]
+    fn a_name_that_can_be_read_in_two_ways_is_not_read() {
+        for disposition in [
+            "form-data; name=\"x\"; name=\"model\"",
+            "form-data; name=\"x;name=model\"",
+            "form-data; name=\"mo\\\"del\"",
+            "form-data;\r\n name=\"model\"",
+            "form-data",
+        ] {
+            let body = format!("--b\r\nContent-Disposition: {disposition}\r\n\r\nm\r\n--b--\r\n");
+            let mut unclear = 0;
+            parts(body.as_bytes(), |part| {
+                unclear += usize::from(matches!(part, Part::Unclear));
+            });
+            assert_eq!(unclear, 1, "{disposition}");
+        }
     }
 }

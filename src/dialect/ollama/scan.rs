@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::{Operation, keep_alive, multipart};
+use super::multipart::{self, Part};
+use super::{Operation, keep_alive};
 use crate::dialect::openai::optillm;
 use crate::wire::json::{Kind, Literal, Scanner, Span, SyntaxError};
 
@@ -17,10 +18,13 @@ use crate::wire::json::{Kind, Literal, Scanner, Span, SyntaxError};
 pub struct RequestFacts<'a> {
     /// The wanted model as the client wrote it; empty when absent. For create it is the new name.
     pub model: Cow<'a, str>,
-    /// Where `model` stands, quotes included.
+    /// Where `model` stands: in JSON with its quotes, in a form its text alone.
     pub model_span: Option<Span>,
     /// What the client said; `None` leaves it to the operation.
     pub stream: Option<bool>,
+    /// A field above that the body states twice and otherwise. Servers do not agree which of the two counts: Go takes the
+    /// last in any case of its name, others know one case alone, and of a form some take the first.
+    pub ambiguous: Option<&'static str>,
     /// Where the last value of `stream` stands (it may be `null`).
     pub stream_span: Option<Span>,
     /// Offset right after the body's opening brace, where a field can be put in.
@@ -48,7 +52,7 @@ pub struct RequestFacts<'a> {
     /// The most tokens of output that it asks for: `max_tokens` and its later names in OpenAI's and Anthropic's formats,
     /// `options.num_predict` in Ollama's. Ollama's -1 and -2 set no bound.
     pub most_output: Option<u64>,
-    /// Of a copy.
+    /// Of a copy, and what a model is created from.
     pub source: Option<Cow<'a, str>>,
     /// Of a copy.
     pub destination: Option<Cow<'a, str>>,
@@ -117,10 +121,17 @@ pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_
 /// The form of a transcription: as much as can be told.
 fn scan_form(body: &[u8]) -> RequestFacts<'_> {
     let mut facts = RequestFacts::default();
-    multipart::text_fields(body, |name, value| match name {
-        "model" => facts.model = value,
-        "stream" => facts.stream = Some(value == "true"),
-        _ => {}
+    multipart::parts(body, |part| match part {
+        Part::Text("model", value) => {
+            if facts.model_span.is_some() {
+                facts.ambiguous = Some("model");
+            }
+            facts.model = String::from_utf8_lossy(value.of(body));
+            facts.model_span = Some(value);
+        }
+        Part::Text("stream", value) => facts.stream = Some(value.of(body) == b"true"),
+        Part::Unclear => facts.ambiguous = Some("model"),
+        Part::Text(..) | Part::Other => {}
     });
     facts
 }
@@ -152,6 +163,7 @@ impl Field {
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
             3 if is("raw") && operation == Generate => Some(Field::Raw),
+            4 if is("from") && operation == Create => Some(Field::Source),
             4 if is("name") && matches!(operation, Show | Pull | Push | Create | Delete) => {
                 Some(Field::Name)
             }
@@ -332,7 +344,16 @@ impl<'a> Scan<'a> {
     fn string(&mut self, field: Field, literal: Literal) {
         let full = !literal.inside(self.body).is_empty();
         match field {
-            Field::Model => self.model = Some(literal),
+            Field::Model => {
+                let inside = |literal: Literal| literal.inside(self.body);
+                if self
+                    .model
+                    .is_some_and(|before| inside(before) != inside(literal))
+                {
+                    self.facts.ambiguous = Some("model");
+                }
+                self.model = Some(literal);
+            }
             Field::Name => self.name = Some(literal),
             Field::Source => self.facts.source = Some(literal.text(self.body)),
             Field::Destination => self.facts.destination = Some(literal.text(self.body)),
@@ -354,7 +375,13 @@ impl<'a> Scan<'a> {
     fn stream(&mut self, kind: Kind, span: Span) {
         self.facts.stream_span = Some(span);
         match kind {
-            Kind::Bool => self.facts.stream = Some(span.of(self.body) == b"true"),
+            Kind::Bool => {
+                let stream = span.of(self.body) == b"true";
+                if self.facts.stream.is_some_and(|before| before != stream) {
+                    self.facts.ambiguous = Some("stream");
+                }
+                self.facts.stream = Some(stream);
+            }
             // A pointer in Ollama's own types, a plain bool (which null leaves alone) in the others.
             Kind::Null if self.operation.streams_by_default() => self.facts.stream = None,
             Kind::Null => {}
@@ -366,6 +393,7 @@ impl<'a> Scan<'a> {
         let field = match field {
             Field::Model => "model",
             Field::Name => "name",
+            Field::Source if self.operation == Operation::Create => "from",
             Field::Source => "source",
             Field::Destination => "destination",
             _ => "stream",

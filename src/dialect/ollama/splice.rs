@@ -2,11 +2,14 @@
 
 use bytes::Bytes;
 
-use super::RequestFacts;
+use super::{Operation, RequestFacts};
 use crate::wire::json::{Span, write_string};
 
 /// The body with another model name in the place that [`RequestFacts::model_span`] names.
-pub fn replace_model(body: &[u8], model_span: Span, name: &str) -> Bytes {
+pub fn replace_model(operation: Operation, body: &[u8], model_span: Span, name: &str) -> Bytes {
+    if operation == Operation::AudioTranscriptions {
+        return replace(body, model_span, name.as_bytes());
+    }
     let mut literal = Vec::with_capacity(name.len() + 2);
     write_string(name, &mut literal);
     replace(body, model_span, &literal)

@@ -86,6 +86,25 @@ fn names_of_fields_fold_as_go_folds_them() {
 }
 
 #[test]
+fn what_servers_may_read_differently_is_told() {
+    for (body, field) in [
+        (r#"{"model":"a","model":"b"}"#, Some("model")),
+        (r#"{"model":"a","MODEL":"b"}"#, Some("model")),
+        (
+            r#"{"model":"a","mode\u006c":"b","model":"a"}"#,
+            Some("model"),
+        ),
+        (r#"{"stream":true,"Stream":false}"#, Some("stream")),
+        (r#"{"model":"a","Model":"a"}"#, None),
+        (r#"{"model":"a","model":null,"name":"b"}"#, None),
+        (r#"{"stream":true,"stream":null,"stream":true}"#, None),
+        (r#"{"model":"a","input":{"model":"b"}}"#, None),
+    ] {
+        assert_eq!(scan(OpenAiChat, body).ambiguous, field, "{body}");
+    }
+}
+
+#[test]
 fn null_leaves_a_name_and_clears_a_list() {
     assert_eq!(scan(Chat, r#"{"model":"a","model":null}"#).model, "a");
     assert!(scan(Chat, r#"{"messages":[1],"messages":null}"#).empty_input);
@@ -467,7 +486,7 @@ proptest! {
         prop_assert_eq!(same(&again), same(&facts));
         prop_assert_eq!(&again.model, &facts.model);
         if let Some(span) = facts.model_span {
-            let spliced = replace_model(text.as_bytes(), span, &name);
+            let spliced = replace_model(operation, text.as_bytes(), span, &name);
             let again = scan_request(operation, &spliced).unwrap();
             if !name.is_empty() {
                 prop_assert_eq!(&again.model, &name);
