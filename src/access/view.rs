@@ -37,6 +37,11 @@ impl<'a> View<'a> {
 
     /// Whether a provider's model may be seen that goes by these names.
     pub fn shows(self, provider: &str, names: &[&str]) -> bool {
+        self.shows_as(provider, names, &[])
+    }
+
+    /// As [`Self::shows`], where clients may call the model by an alias too, which the operator's list does not know.
+    pub fn shows_as(self, provider: &str, names: &[&str], aliases: &[&str]) -> bool {
         if self
             .filter
             .is_some_and(|filter| !filter.admits(provider, names))
@@ -46,7 +51,7 @@ impl<'a> View<'a> {
         let Some(key) = self.key else { return true };
         key.may_ask(provider)
             && (key.any_model()
-                || key.may_use(names.iter().copied())
+                || key.may_use(names.iter().chain(aliases).copied())
                 || names
                     .iter()
                     .any(|name| key.may_use([&*format!("{provider}/{name}")])))

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::listing::{Listed, bare};
 use super::services::capabilities;
+use crate::access::View;
 use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::facts::Facts;
 use crate::settings::{ModelNames, Routing};
@@ -133,16 +134,24 @@ pub(super) fn rows(models: &[Listed], facts: &Facts, names: ModelNames) -> Vec<M
         .collect()
 }
 
-/// The rows of all aliases whose models are there: the operator's, and the bundled ones that those leave.
+/// The rows of all aliases whose models are there and may be seen under them: the operator's, and the bundled ones that
+/// those leave. A server's model goes by its name alone, and by that of its provider before it.
 pub(super) fn aliases<'a>(
     models: &[Listed],
-    servers: impl Iterator<Item = &'a ModelEntry>,
+    servers: impl Iterator<Item = (&'a str, &'a ModelEntry)>,
     facts: &Facts,
     routing: &Routing,
+    view: View<'_>,
 ) -> Vec<ModelEntry> {
     let by_id: AHashMap<String, &Listed> = models.iter().map(|one| (bare(&one.id), one)).collect();
-    let on_servers: AHashMap<String, &ModelEntry> =
-        servers.map(|entry| (bare(&entry.name), entry)).collect();
+    let mut on_servers: AHashMap<String, Vec<(&str, &ModelEntry)>> = AHashMap::new();
+    for (provider, entry) in servers {
+        let name = bare(&entry.name);
+        let full = format!("{}/{name}", provider.to_ascii_lowercase());
+        for name in [full, name] {
+            on_servers.entry(name).or_default().push((provider, entry));
+        }
+    }
     let own = routing.aliases.iter();
     let own = own.map(|(alias, target)| (bare(alias), bare(target)));
     let bundled = facts.aliases().filter(|_| routing.bundled_aliases);
@@ -154,8 +163,17 @@ pub(super) fn aliases<'a>(
         .chain(bundled)
         .filter(|(alias, _)| seen.insert(alias.clone()))
         .filter_map(|(alias, target)| match on_servers.get(&target) {
-            Some(entry) => renamed(&alias, entry),
-            None => Some(row(&alias, by_id.get(&target)?, facts)),
+            Some(entries) => {
+                let shown = |(provider, entry): &&(&str, &ModelEntry)| {
+                    view.shows_as(provider, &[&entry.name], &[&alias])
+                };
+                renamed(&alias, entries.iter().find(shown)?.1)
+            }
+            None => {
+                let model = by_id.get(&target)?;
+                view.shows_as(&model.provider, &model.names(), &[&alias])
+                    .then(|| row(&alias, model, facts))
+            }
         })
         .collect();
     rows.sort_by(|one, other| one.name.cmp(&other.name));
@@ -266,7 +284,8 @@ mod tests {
         let server = br#"{"models":[{"name":"llama3.2:latest","digest":"ab","size":5,"extra":1}]}"#;
         let server = parse_tags(server).unwrap();
         let mut routing = Routing::default();
-        let aliases = |routing: &Routing| aliases(&models, server.iter(), &facts, routing);
+        let servers = || server.iter().map(|entry| ("gpus", entry));
+        let aliases = |routing: &Routing| aliases(&models, servers(), &facts, routing, View::ALL);
         let bundled = format!("{alias}:latest");
         assert!(names(&aliases(&routing)).contains(&bundled.as_str()));
 
@@ -275,12 +294,13 @@ mod tests {
         routing.aliases = [
             ("Fast", "OpenAI/gpt-x"),
             ("mine", "llama3.2"),
+            ("there", "GPUs/llama3.2"),
             ("lost", "openai/nothing"),
         ]
         .map(|(alias, target)| (alias.into(), target.into()))
         .into();
         let rows = aliases(&routing);
-        assert_eq!(names(&rows), ["fast:latest", "mine:latest"]);
+        assert_eq!(names(&rows), ["fast:latest", "mine:latest", "there:latest"]);
         let mine: Value = serde_json::from_str(rows[1].raw.get()).unwrap();
         assert_eq!(mine["model"], "mine:latest");
         assert_eq!((&mine["digest"], &mine["extra"]), (&"ab".into(), &1.into()));

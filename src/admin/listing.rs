@@ -32,6 +32,13 @@ pub struct Listed {
 /// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
 /// and without the provider's name before them; of all those that `view` shows.
 pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
+    let mut listed = at_providers(fleet, view);
+    listed.retain(|one| view.shows(&one.provider, &one.names()));
+    listed
+}
+
+/// The same, of all models of the providers that `view` asks.
+pub(super) fn at_providers(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
     let mut backends = healthy(fleet);
     backends.retain(|(backend, _)| view.asks(&backend.provider.name));
     let mut listed = on_servers(&backends);
@@ -50,8 +57,14 @@ pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
             }
         }
     }
-    listed.retain(|one| view.shows(&one.provider, &[&one.id, &one.own, &one.runs]));
     listed
+}
+
+impl Listed {
+    /// Every name that it goes by.
+    pub(super) fn names(&self) -> [&str; 3] {
+        [&self.id, &self.own, &self.runs]
+    }
 }
 
 /// Healthy backends and what they have.

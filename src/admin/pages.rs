@@ -9,6 +9,7 @@ use crate::access::View;
 use crate::dialect::ollama;
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider};
+use crate::ids::ModelId;
 use crate::settings::{ModelNames, Routing};
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -103,15 +104,21 @@ pub fn tags(
     names: ModelNames,
     view: View<'_>,
 ) -> Page {
-    let models = listing::models(fleet, view);
+    let mut models = listing::at_providers(fleet, view);
     let backends = listing::healthy(fleet);
-    let on_servers = backends.iter().flat_map(|(backend, inventory)| {
+    let all = backends.iter().flat_map(|(backend, inventory)| {
+        let provider = &*backend.provider.name;
         let entries = inventory.models.iter().map(|(_, entry)| entry);
-        entries.filter(move |entry| view.shows(&backend.provider.name, &[&entry.name]))
+        entries.map(move |entry| (provider, entry))
     });
+    let aliases = hosted::aliases(&models, all.clone(), facts, routing, view);
+    models.retain(|model| view.shows(&model.provider, &model.names()));
     let mut hosted = hosted::rows(&models, facts, names);
-    hosted.extend(hosted::aliases(&models, on_servers.clone(), facts, routing));
-    Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
+    hosted.extend(aliases);
+    let on_servers = all.filter(|(provider, entry)| view.shows(provider, &[&entry.name]));
+    Page::raw_json(ollama::merge_tags(
+        on_servers.map(|(_, entry)| entry).chain(&hosted),
+    ))
 }
 
 /// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
@@ -169,9 +176,8 @@ pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
     Page::json(200, &listing)
 }
 
-/// `GET /v1/models/{id}`; `None` if no healthy backend has it.
-pub fn openai_model(fleet: &Fleet, name: &str) -> Option<Page> {
-    let wanted = fleet.models().lookup(name)?;
+/// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no healthy backend has it.
+pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> {
     let models = listing::models(fleet, View::ALL);
     let found = models
         .iter()

@@ -17,12 +17,13 @@ use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
 use super::naming::{self, provider_header};
+use super::order::{Ask, respelled};
 use crate::access::View;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
-use crate::routing::{self, Plan};
+use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
 
 /// Which server will do for a request that needs no slot.
@@ -31,6 +32,8 @@ struct Sought {
     model: Option<ModelId>,
     /// Positions of providers that are not asked.
     barred: Vec<usize>,
+    /// How the body names the model, so that each server reads its own name.
+    named: Option<Ask>,
 }
 
 impl Gateway {
@@ -169,6 +172,7 @@ impl Gateway {
         if name.is_empty() {
             return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
         }
+        intake::printable(&name)?;
         let not_found = || naming::not_found(operation, &name);
         let provider = provider_header(session)?;
         let key = ctx.inbound.key.as_deref();
@@ -186,16 +190,36 @@ impl Gateway {
                     admin::anthropic_model(&name)
                 }
                 Operation::OpenAiModel => {
-                    admin::openai_model(&self.fleet, &name).ok_or_else(not_found)?
+                    let model = plan.model.ok_or_else(not_found)?;
+                    admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?
                 }
                 _ => admin::show(&own, &provider.name, facts),
             };
             return self.reply(session, ctx, framing, page).await;
         }
         let model = plan.model.ok_or_else(not_found)?;
+        let own = match &plan.steps[0].model {
+            StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
+            _ => None,
+        };
+        if operation == Operation::OpenAiModel && own.is_some() {
+            // Servers do not know the name that the path has.
+            let page = admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?;
+            return self.reply(session, ctx, framing, page).await;
+        }
         let sought = Sought {
             model: Some(model),
             barred: self.unplanned_providers(&plan),
+            named: Some(Ask {
+                asked: name.as_str().into(),
+                untagged: None,
+                span: facts.model_span,
+                model: Some(model),
+                own,
+                tools: false,
+                raw: false,
+                no_stream_options: None,
+            }),
         };
         if self.server_for(&sought, &[]).is_none() {
             return Err(not_found().into());
@@ -218,6 +242,7 @@ impl Gateway {
         let sought = Sought {
             model,
             barred: Vec::new(),
+            named: None,
         };
         self.forward_body(session, ctx, framing, operation, sought, body)
             .await
@@ -233,7 +258,8 @@ impl Gateway {
         body: Body,
     ) -> Result<(), Stop> {
         let has_body = !body.bytes.is_empty();
-        let job = Job {
+        let came = body.bytes.clone();
+        let mut job = Job {
             operation,
             body,
             has_body,
@@ -250,6 +276,11 @@ impl Gateway {
             ctx.attempt.backend = Some(backend.name.clone());
             ctx.attempt.provider = Some(backend.provider.index);
             let _serving = backend.begin();
+            if let Some(ask) = &sought.named {
+                let own = self.own_name(ask, &backend);
+                let body = job.body.with(respelled(operation, &came, ask, &own));
+                job = Job { body, ..job };
+            }
             match self
                 .try_backend(session, ctx, &job, &backend, 0, None)
                 .await

@@ -231,6 +231,89 @@ async fn who_is_named_is_asked() {
 }
 
 #[tokio::test]
+async fn what_a_name_stands_for_is_listed_and_shown() {
+    let gpus = Simulation::start(2, &["--models", "llama3.2,qwen3:8b"]);
+    let openai = provider(&[]);
+    let backends = gpus
+        .servers
+        .iter()
+        .map(|address| format!("http://{address}"));
+    let fleet = json!({"name": "gpus", "kind": "ollama", "interval": "200ms", "probe_timeout": "2s",
+        "backends": backends.collect::<Vec<_>>()});
+    let config = Config::of([
+        fleet.to_string(),
+        entry("openai", &openai, json!({"kind": "openai"})),
+    ])
+    .set("routing.bundled_aliases", "false")
+    .set(
+        "routing.aliases",
+        "{ fast: gpus/llama3.2, plain: 'qwen3:8b', best: openai/gpt-4.1 }",
+    )
+    .key("{ name: bob, key: bob-has-another-one-1, models: [fast, best] }")
+    .key("{ name: carol, key: carol-has-no-limits-2 }");
+    let gateway = Gateway::over(&config, 3).await;
+    let ask = async |key, method, path: &str, body: Value| {
+        let body = match method {
+            "GET" => String::new(),
+            _ => body.to_string(),
+        };
+        request(
+            gateway.address,
+            method,
+            path,
+            &[("x-api-key", key)],
+            body.as_bytes(),
+        )
+        .await
+    };
+    for (model, allowed) in [
+        ("fast", true),
+        ("best", true),
+        ("plain", false),
+        ("gpus/llama3.2", false),
+    ] {
+        for (key, status) in [
+            ("carol-has-no-limits-2", 200),
+            ("bob-has-another-one-1", if allowed { 200 } else { 403 }),
+        ] {
+            let shown = ask(key, "POST", "/api/show", json!({"model": model})).await;
+            assert_eq!(shown.status, status, "{model}: {}", shown.text());
+            let path = format!("/v1/models/{}", model.replace('/', "%2F"));
+            let one = ask(key, "GET", &path, Value::Null).await;
+            assert_eq!(one.status, status, "{model}: {}", one.text());
+            if status == 200 {
+                assert_eq!(one.json()["id"], model);
+                assert!(shown.json()["capabilities"].is_array());
+            }
+        }
+    }
+    for (key, expected) in [
+        ("bob-has-another-one-1", &["best:latest", "fast:latest"][..]),
+        (
+            "carol-has-no-limits-2",
+            &[
+                "best:latest",
+                "fast:latest",
+                "llama3.2:latest",
+                "openai/gpt-4.1:latest",
+                "plain:latest",
+                "qwen3:8b",
+            ],
+        ),
+    ] {
+        let tags = ask(key, "GET", "/api/tags", Value::Null).await.json();
+        let mut names: Vec<_> = tags["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, expected, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_filtered_is_neither_listed_nor_served() {
     let simulation = provider(&["--models", "gpt-4.1,gpt-5.4,gpt-5.4-mini"]);
     let filter = tempfile::NamedTempFile::new().unwrap();
