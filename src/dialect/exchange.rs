@@ -53,4 +53,6 @@ pub struct Reply {
     pub reasoning_field: ReasoningField,
     /// OpenAI's embeddings as base64.
     pub base64: bool,
+    /// OpenAI's form of 2023: a call is the answer's `function_call`.
+    pub functions: bool,
 }

@@ -27,6 +27,10 @@ pub struct ChatRequest<'a> {
     pub thinking: Option<Thinking>,
     /// Log probabilities are wanted, with so many alternatives for each token.
     pub logprobs: Option<u8>,
+    /// OpenAI's form of 2023: offered as `functions`, called as the one `function_call` of an answer.
+    pub functions: bool,
+    /// Answers that are wanted to the same question (OpenAI's `n`), if more than one.
+    pub answers: Option<u32>,
     /// Who the client's own user is (OpenAI `user`, Anthropic `metadata.user_id`).
     pub user: Option<Text<'a>>,
     /// Fields of the client's format that this model has no place for, and that change what the answer is.

@@ -332,6 +332,7 @@ impl Gateway {
             include_usage: false,
             reasoning_field: self.settings.routing.reasoning_field,
             base64: false,
+            functions: false,
         }
     }
 }

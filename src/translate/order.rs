@@ -60,6 +60,7 @@ fn chat(
     let mut request = forms::read_chat(client, translating.body)?;
     request.stream = streams;
     reply.include_usage = request.include_usage;
+    reply.functions = request.functions;
     let long = request
         .max_tokens
         .is_none_or(|tokens| tokens > LONGEST_UNSTREAMED);
@@ -69,6 +70,8 @@ fn chat(
         ..target
     };
     let mut dropped = request.dropped.clone();
+    // An answer in the neutral model is one.
+    dropped.add_if(request.answers.is_some(), "n");
     let mut outgoing = forms::write_chat(form, request, &target)?;
     dropped.merge(&outgoing.dropped);
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
@@ -89,6 +92,8 @@ fn embeddings(
     let (request, base64) = forms::read_embed(translating.client, translating.body)?;
     reply.base64 = base64;
     let mut dropped = request.dropped.clone();
+    // An answer in the neutral model is one.
+    dropped.add_if(request.answers.is_some(), "n");
     let mut calls = forms::write_embed(translating.form, request, &target)?;
     for call in &calls {
         dropped.merge(&call.dropped);

@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// What simulated providers expect.
-const KEY: &str = "sim-key";
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub(crate) const KEY: &str = "sim-key";
+pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 /// A kind of provider.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
-    name: &'static str,
-    model: &'static str,
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) model: &'static str,
     /// The status of its overload, and what that comes to: a 503 of OpenAI's and Bedrock's is a passing disturbance.
     overloaded: (u16, u16),
     /// Whether `Retry-After` is all that it says of when to come back.
     says_when: bool,
 }
 
-const KINDS: [Kind; 4] = [
+pub(crate) const KINDS: [Kind; 4] = [
     Kind {
         name: "anthropic",
         model: "claude-opus-5",
@@ -51,14 +51,20 @@ const KINDS: [Kind; 4] = [
 ];
 
 impl Kind {
-    fn simulation(self, arguments: &[&str]) -> Simulation {
+    pub(crate) fn simulation(self, arguments: &[&str]) -> Simulation {
         let mut all = vec!["--dialect", self.name, "--models", self.model];
         all.extend(arguments);
         Simulation::start(1, &all)
     }
 
     /// An entry of `providers`.
-    fn entry(self, name: &str, simulation: &Simulation, key: &str, secret: &str) -> String {
+    pub(crate) fn entry(
+        self,
+        name: &str,
+        simulation: &Simulation,
+        key: &str,
+        secret: &str,
+    ) -> String {
         let url = format!("http://{}", simulation.servers[0]);
         let mut entry = json!({"name": name, "kind": self.name, "models": [self.model]});
         entry["base_url"] = match self.name {
@@ -78,17 +84,17 @@ impl Kind {
 }
 
 /// A simulated provider of each kind, under the name of its kind.
-struct World {
-    providers: Vec<(Kind, Simulation)>,
-    gateway: Gateway,
+pub(crate) struct World {
+    pub(crate) providers: Vec<(Kind, Simulation)>,
+    pub(crate) gateway: Gateway,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[], |config| config).await
     }
 
-    async fn with(arguments: &[&str], set: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) async fn with(arguments: &[&str], set: impl FnOnce(Config) -> Config) -> Self {
         let start = |kind: Kind| (kind, kind.simulation(arguments));
         let providers: Vec<_> = KINDS.into_iter().map(start).collect();
         let entries: Vec<_> = providers
@@ -100,7 +106,7 @@ impl World {
     }
 
     /// Every client's format with every provider.
-    fn pairs(&self) -> impl Iterator<Item = (Format, Kind, &Simulation)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Format, Kind, &Simulation)> {
         let each = |format| {
             let providers = self.providers.iter();
             providers.map(move |(kind, simulation)| (format, *kind, simulation))
@@ -108,12 +114,12 @@ impl World {
         Format::ALL.into_iter().flat_map(each)
     }
 
-    async fn ask(&self, format: Format, model: &str, stream: bool) -> Reply {
+    pub(crate) async fn ask(&self, format: Format, model: &str, stream: bool) -> Reply {
         self.ask_with(format, model, "Say something.", stream, json!({}))
             .await
     }
 
-    async fn ask_with(
+    pub(crate) async fn ask_with(
         &self,
         format: Format,
         model: &str,
@@ -360,7 +366,7 @@ async fn a_client_that_leaves_ends_the_providers_work() {
 }
 
 /// What the providers cannot express: format, model, fields, and the name of what is left out.
-fn inexpressible() -> [(Format, Kind, Value, &'static str); 5] {
+fn inexpressible() -> [(Format, Kind, Value, &'static str); 7] {
     let [anthropic, openai, google, _] = KINDS;
     [
         (
@@ -376,6 +382,8 @@ fn inexpressible() -> [(Format, Kind, Value, &'static str); 5] {
             "min_p",
         ),
         (Format::Chat, anthropic, json!({"seed": 1}), "seed"),
+        (Format::Chat, anthropic, json!({"n": 3}), "n"),
+        (Format::Chat, google, json!({"n": 2}), "n"),
         (
             Format::Responses,
             anthropic,

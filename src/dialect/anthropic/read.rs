@@ -168,6 +168,8 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         logprobs: None,
         user: body.metadata.and_then(|metadata| metadata.user_id),
         dropped,
+        functions: false,
+        answers: None,
     })
 }
 

@@ -45,6 +45,7 @@ fn reply() -> Reply {
         include_usage: true,
         reasoning_field: ReasoningField::Both,
         base64: false,
+        functions: false,
     }
 }
 

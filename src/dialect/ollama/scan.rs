@@ -145,6 +145,7 @@ enum Field {
     Input,
     KeepAlive,
     Tools,
+    Functions,
     Images,
     Format,
     Think,
@@ -188,6 +189,8 @@ impl Field {
                 Some(Field::Input)
             }
             8 if is("template") && operation == Generate => Some(Field::Raw),
+            // The tools of 2023.
+            9 if is("functions") && operation == OpenAiChat => Some(Field::Functions),
             8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
             10 if is("keep_alive") => Some(Field::KeepAlive),
             10 if is("max_tokens") => Some(Field::MostOutput),
@@ -302,6 +305,9 @@ impl<'a> Scan<'a> {
             Field::Tools => {
                 self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body)
             }
+            Field::Functions => {
+                self.facts.tools |= kind == Kind::Array && !is_empty_array(span, self.body)
+            }
             Field::Images => {
                 self.facts.images = kind == Kind::Array && !is_empty_array(span, self.body)
             }
@@ -368,7 +374,11 @@ impl<'a> Scan<'a> {
             Field::Raw => self.facts.raw |= full,
             Field::StreamOptions => self.facts.stream_options = true,
             Field::Private => self.facts.private = true,
-            Field::Tools | Field::Images | Field::MostOutput | Field::Options => {}
+            Field::Tools
+            | Field::Functions
+            | Field::Images
+            | Field::MostOutput
+            | Field::Options => {}
         }
     }
 

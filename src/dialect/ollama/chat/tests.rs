@@ -635,6 +635,7 @@ fn loads_and_unloads_are_answered_as_ollama_does() {
         include_usage: false,
         reasoning_field: crate::settings::ReasoningField::Both,
         base64: false,
+        functions: false,
     };
     for (load, reason) in [
         (LoadOrUnload::Load, "load"),

@@ -174,6 +174,10 @@ impl Encoder {
         whole: Option<Text<'_>>,
         out: &mut Vec<u8>,
     ) {
+        if self.reply.functions && index > 0 {
+            // There is room for one.
+            return;
+        }
         self.begin(out);
         let has_arguments = whole.as_ref().is_some_and(|text| !text.is_empty());
         if self.has_arguments.len() <= index {
@@ -181,28 +185,42 @@ impl Encoder {
         }
         self.has_arguments[index] = has_arguments;
         self.open(out);
-        write!(out, "{{\"tool_calls\":[{{\"index\":{index},").expect(CANNOT_FAIL);
-        write_call(&self.reply, index, id, signature, name, out);
-        whole.unwrap_or_default().write(out);
-        out.extend_from_slice(b"}}]}");
+        if self.reply.functions {
+            out.extend_from_slice(b"{\"function_call\":{\"name\":");
+            name.write(out);
+            out.extend_from_slice(b",\"arguments\":");
+            whole.unwrap_or_default().write(out);
+            out.extend_from_slice(b"}}");
+        } else {
+            write!(out, "{{\"tool_calls\":[{{\"index\":{index},").expect(CANNOT_FAIL);
+            write_call(&self.reply, index, id, signature, name, out);
+            whole.unwrap_or_default().write(out);
+            out.extend_from_slice(b"}}]}");
+        }
         self.shut(b"null", out);
     }
 
     fn arguments(&mut self, index: usize, fragment: &Text<'_>, out: &mut Vec<u8>) {
-        if fragment.is_empty() {
+        if fragment.is_empty() || (self.reply.functions && index > 0) {
             return;
         }
         if let Some(has) = self.has_arguments.get_mut(index) {
             *has = true;
         }
         self.open(out);
-        write!(
-            out,
-            "{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":"
-        )
-        .expect(CANNOT_FAIL);
-        fragment.write(out);
-        out.extend_from_slice(b"}}]}");
+        if self.reply.functions {
+            out.extend_from_slice(b"{\"function_call\":{\"arguments\":");
+            fragment.write(out);
+            out.extend_from_slice(b"}}");
+        } else {
+            write!(
+                out,
+                "{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":"
+            )
+            .expect(CANNOT_FAIL);
+            fragment.write(out);
+            out.extend_from_slice(b"}}]}");
+        }
         self.shut(b"null", out);
     }
 
@@ -237,7 +255,8 @@ impl Encoder {
         }
         self.open(out);
         out.extend_from_slice(b"{}");
-        self.shut(finish_reason(reason).as_bytes(), out);
+        let reason = finish_reason(reason, self.reply.functions);
+        self.shut(reason.as_bytes(), out);
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

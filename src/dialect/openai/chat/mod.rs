@@ -34,9 +34,10 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
     super::answer::read_whole(body, names, emit);
 }
 
-/// `finish_reason`, as JSON.
-pub(super) fn finish_reason(finish: Finish) -> &'static str {
+/// `finish_reason`, as JSON; `functions`: in the words of 2023.
+pub(super) fn finish_reason(finish: Finish, functions: bool) -> &'static str {
     match finish {
+        Finish::ToolCalls if functions => "\"function_call\"",
         Finish::Stop | Finish::Load | Finish::Unload => "\"stop\"",
         Finish::Length | Finish::ContextFull => "\"length\"",
         Finish::ToolCalls => "\"tool_calls\"",

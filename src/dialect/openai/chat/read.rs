@@ -73,6 +73,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let body: Body<'_> = field::body(body)?;
     let (tools, tool_choice) = tools::read(&body)?;
     Ok(ChatRequest {
+        functions: tools::are_functions(&body),
         messages: turns::read(body.messages)?,
         tools,
         tool_choice,
@@ -106,18 +107,13 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
         stop: field::stop(body.stop)?,
         format: format(body.response_format)?,
         user,
+        answers: answers(body.n)?,
         dropped: dropped(body),
         ..ChatRequest::default()
     })
 }
 
 fn refuse_the_unsayable(body: &Body<'_>) -> Result<(), Refused> {
-    if integer(body.n, "n")?.is_some_and(|n| n != 1) {
-        return Err(Refused::field(
-            "n",
-            "`n` must be 1: this model's provider gives one answer to a request",
-        ));
-    }
     let modalities: Vec<Text<'_>> =
         field::read(body.modalities, "modalities", "an array of strings")?.unwrap_or_default();
     match modalities.iter().all(|name| name.as_escaped() == "text") {
@@ -126,6 +122,16 @@ fn refuse_the_unsayable(body: &Body<'_>) -> Result<(), Refused> {
             "modalities",
             "`modalities` must be [\"text\"]: this model's provider answers in text alone",
         )),
+    }
+}
+
+fn answers(field: Field<'_>) -> Result<Option<u32>, Refused> {
+    /// OpenAI's bound.
+    const MOST: i64 = 128;
+    match integer(field, "n")? {
+        None | Some(1) => Ok(None),
+        Some(n @ 2..=MOST) => Ok(u32::try_from(n).ok()),
+        Some(_) => Err(Refused::field("n", format!("`n` must be from 1 to {MOST}"))),
     }
 }
 

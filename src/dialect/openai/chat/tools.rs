@@ -63,6 +63,11 @@ pub(super) fn read<'a>(body: &Body<'a>) -> Result<(Vec<Tool<'a>>, ToolChoice<'a>
     Ok((tools, choice))
 }
 
+/// Whether the client speaks of functions as in 2023, and reads an answer's `function_call`.
+pub(super) fn are_functions(body: &Body<'_>) -> bool {
+    body.tools.is_none() && body.tool_choice.is_none() && body.functions.is_some()
+}
+
 fn offered(field: Field<'_>) -> Result<Vec<Tool<'_>>, Refused> {
     let tools: Vec<Offered<'_>> =
         field::read(field, "tools", "an array of tools")?.unwrap_or_default();

@@ -4,7 +4,7 @@ use super::super::{details, frame, sources, usage};
 use super::encode::{write_call, write_reasoning};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
-use crate::ir::{Item, Response, Text};
+use crate::ir::{Call, Item, Response, Text};
 
 /// Appends the answer's body.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
@@ -21,7 +21,7 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"finish_reason\":");
-    out.extend_from_slice(finish_reason(response.finish).as_bytes());
+    out.extend_from_slice(finish_reason(response.finish, reply.functions).as_bytes());
     out.extend_from_slice(b"}],\"usage\":");
     usage::write(&response.usage, out);
     if let Some(array) = &response.sources {
@@ -51,8 +51,10 @@ fn write_message(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         false => refusal.write(out),
     }
     write_thoughts(response, reply, out);
-    if has_calls {
-        write_calls(response, reply, out);
+    match response.calls().next() {
+        Some(call) if reply.functions => write_function_call(call, out),
+        Some(_) => write_calls(response, reply, out),
+        None => {}
     }
 }
 
@@ -79,6 +81,15 @@ fn write_thoughts(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         }
         out.push(b']');
     }
+}
+
+/// There is room for one.
+fn write_function_call(call: &Call, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"function_call\":{\"name\":");
+    call.name.write(out);
+    out.extend_from_slice(b",\"arguments\":\"");
+    out.extend_from_slice(call.argument_text().as_bytes());
+    out.extend_from_slice(b"\"}");
 }
 
 fn write_calls(response: &Response, reply: &Reply, out: &mut Vec<u8>) {

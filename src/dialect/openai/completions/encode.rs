@@ -37,7 +37,7 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::ToolCalls => "\"stop\"",
-        other => chat::finish_reason(other),
+        other => chat::finish_reason(other, false),
     }
 }
 

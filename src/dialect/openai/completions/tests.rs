@@ -28,6 +28,7 @@ fn reply(include_usage: bool) -> Reply {
         include_usage,
         reasoning_field: ReasoningField::Both,
         base64: false,
+        functions: false,
     }
 }
 
@@ -60,7 +61,7 @@ fn wrong_requests_are_refused_by_name() {
         (json!({"prompt": ["a", "b"]}), "prompt"),
         (json!({"prompt": [1, 2]}), "prompt"),
         (json!({"prompt": []}), "prompt"),
-        (json!({"prompt": "a", "n": 2}), "n"),
+        (json!({"prompt": "a", "n": 0}), "n"),
         (json!({"prompt": "a", "best_of": 2}), "best_of"),
         (json!({"prompt": "a", "logprobs": true}), "logprobs"),
     ] {

@@ -23,6 +23,7 @@ fn reply(base64: bool) -> Reply {
         include_usage: false,
         reasoning_field: ReasoningField::Both,
         base64,
+        functions: false,
     }
 }
 

@@ -83,6 +83,8 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         logprobs: logprobs(&body)?,
         user,
         dropped,
+        functions: false,
+        answers: None,
     })
 }
 

@@ -264,7 +264,44 @@ fn functions_of_the_old_kind_are_tools() {
     with(body, |request| {
         assert_eq!(request.tools[0].name, Text::escaped("f"));
         assert_eq!(request.tool_choice, ToolChoice::Named(Text::escaped("f")));
+        assert!(request.functions);
     });
+    let both = json!({"tools": [{"type": "function", "function": {"name": "g"}}], "functions": [{"name": "f"}]});
+    with(asking(both), |request| {
+        assert_eq!(request.tools[0].name, Text::escaped("g"));
+        assert!(!request.functions);
+    });
+}
+
+#[test]
+fn calls_and_results_of_the_old_kind_are_understood() {
+    let body = json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"x\":1}"}},
+        {"role": "function", "name": "f", "content": "42"}]});
+    with(body, |request| {
+        let [Part::ToolCall(call)] = &request.messages[1].parts[..] else {
+            panic!("a call");
+        };
+        assert_eq!(
+            (call.name.as_escaped(), call.arguments.as_str()),
+            ("f", "{\"x\":1}")
+        );
+        let [Part::ToolResult(result)] = &request.messages[2].parts[..] else {
+            panic!("a result");
+        };
+        assert_eq!(result.name, Some(Text::escaped("f")));
+        assert_eq!(result.parts, [Part::Text(Text::escaped("42"))]);
+    });
+}
+
+#[test]
+fn several_answers_may_be_asked_for() {
+    for (n, answers) in [(json!(1), None), (json!(null), None), (json!(3), Some(3))] {
+        with(asking(json!({ "n": n })), |request| {
+            assert_eq!(request.answers, answers);
+        });
+    }
 }
 
 #[test]
@@ -351,7 +388,8 @@ fn reasoning_is_asked_for_in_many_ways() {
 #[test]
 fn what_cannot_be_said_elsewhere_is_refused_by_name() {
     for (fields, blamed) in [
-        (json!({"n": 2}), "n"),
+        (json!({"n": 0}), "n"),
+        (json!({"n": 129}), "n"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
         (
             json!({"tools": [{"type": "custom", "custom": {"name": "c"}}]}),

@@ -383,6 +383,65 @@ fn calls_and_refusals_leave_no_empty_text() {
     assert_eq!(nothing["choices"][0]["message"]["content"], "");
 }
 
+/// A client of 2023 has room for one call.
+#[test]
+fn functions_are_called_in_the_words_of_2023() {
+    let of_2023 = || Reply {
+        functions: true,
+        ..reply()
+    };
+    let steps = [
+        tool_start(0, Some("a"), "f"),
+        tool_start(1, Some("b"), "g"),
+        arguments(0, r#"{\"x\":"#),
+        arguments(1, "{}"),
+        arguments(0, "1}"),
+        Event::ToolEnd { index: 0 },
+        Event::ToolEnd { index: 1 },
+        finish(Finish::ToolCalls),
+        Event::End,
+    ];
+    let function = |call: Value| chunk(json!({ "function_call": call }), Value::Null);
+    assert_eq!(
+        streamed(of_2023(), &steps),
+        [
+            role(),
+            function(json!({"name": "f", "arguments": ""})),
+            function(json!({"arguments": "{\"x\":"})),
+            function(json!({"arguments": "1}"})),
+            chunk(json!({}), json!("function_call")),
+            json!("[DONE]")
+        ]
+    );
+    let answer = whole(&of_2023(), &steps);
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "function_call");
+    assert_eq!(
+        choice["message"]["function_call"],
+        json!({"name": "f", "arguments": "{\"x\":1}"})
+    );
+    assert_eq!(choice["message"].get("tool_calls"), None);
+    assert_eq!(choice["message"]["content"], Value::Null);
+}
+
+#[test]
+fn a_function_without_arguments_has_an_empty_object() {
+    let of_2023 = Reply {
+        functions: true,
+        ..reply()
+    };
+    let steps = [
+        tool_start(0, None, "now"),
+        Event::ToolEnd { index: 0 },
+        finish(Finish::ToolCalls),
+        Event::End,
+    ];
+    assert_eq!(
+        streamed(of_2023, &steps)[2],
+        chunk(json!({"function_call": {"arguments": "{}"}}), Value::Null)
+    );
+}
+
 /// A piece of an answer.
 #[derive(Clone, Debug)]
 enum Said {

@@ -20,6 +20,7 @@ fn reply() -> Reply {
         include_usage: false,
         reasoning_field: ReasoningField::Both,
         base64: false,
+        functions: false,
     }
 }
 
