@@ -18,4 +18,6 @@ pub use introspection::{Introspection, Lifecycle, Place, Stage};
 pub use listing::{Listed, models};
 pub use pages::{Page, openai_model, openai_models, ps, root, tags, version};
 pub use service::AdminService;
-pub use services::{anthropic_model, anthropic_models, estimated_tokens, pulled, show};
+pub use services::{
+    anthropic_model, anthropic_models, counted_tokens, estimated_tokens, pulled, show,
+};

@@ -155,10 +155,14 @@ impl<'a> AnthropicModel<'a> {
 /// `POST /v1/messages/count_tokens` where the provider cannot count: an estimate of four bytes a token, as Ollama's own
 /// layer makes it.
 pub fn estimated_tokens(body: &[u8]) -> Page {
+    counted_tokens(body.len().div_ceil(4).max(1) as u64)
+}
+
+/// `POST /v1/messages/count_tokens` where it is known how many there are.
+pub fn counted_tokens(input_tokens: u64) -> Page {
     #[derive(Serialize)]
     struct Count {
-        input_tokens: usize,
+        input_tokens: u64,
     }
-    let input_tokens = body.len().div_ceil(4).max(1);
     Page::json(200, &Count { input_tokens })
 }

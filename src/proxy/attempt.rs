@@ -612,6 +612,23 @@ async fn error_body(upstream: &mut Upstream) -> Bytes {
     body.freeze()
 }
 
+/// The body of a short answer of status 200, to a question that no model's work is for.
+pub(super) async fn aside(
+    side: &ProviderSide,
+    backend: &Backend,
+    head: RequestHeader,
+    body: &Bytes,
+) -> Option<Bytes> {
+    let mut upstream = side.connections.open_new(backend).await.ok()?;
+    exchange(&mut upstream, head, body).await.ok()?;
+    let succeeded = upstream.head()?.status == StatusCode::OK;
+    let answer = error_body(&mut upstream).await;
+    if upstream.done() {
+        upstream.release().await;
+    }
+    succeeded.then_some(answer)
+}
+
 impl Gateway {
     /// The head that goes to an Ollama server.
     pub(super) fn upstream_head(

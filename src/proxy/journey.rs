@@ -135,6 +135,12 @@ impl Gateway {
         match &planned {
             Ok(plan) => {
                 ctx.inbound.model = plan.model;
+                if operation == Operation::AnthropicCountTokens {
+                    let counted = Box::pin(self.counted(session, ctx, plan, &body.bytes));
+                    if let Some(page) = counted.await? {
+                        return self.reply(session, ctx, framing, page).await;
+                    }
+                }
                 if let Some(page) =
                     self.answered_for_service(&ctx.inbound, operation, &facts, plan, &body.bytes)
                 {

@@ -9,6 +9,7 @@ mod attempt;
 mod board;
 mod body;
 mod client;
+mod count;
 mod ctx;
 mod drain;
 mod failure;

@@ -14,7 +14,7 @@ mod tests;
 
 pub use encode::encoder;
 pub use error::fault;
-pub use read::read_chat;
+pub use read::{read_chat, read_count};
 pub use stream::{decoder, read_whole};
 pub use whole::write_whole;
 pub use write::write_chat;

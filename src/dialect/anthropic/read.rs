@@ -127,6 +127,18 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
             .filter(|tokens| *tokens > 0)
             .ok_or_else(|| Refused::field("max_tokens", "max_tokens: must be at least 1"))?,
     };
+    read(body, Some(max_tokens))
+}
+
+/// Reads a request whose tokens are to be counted: it has no limit.
+///
+/// # Errors
+/// As [`read_chat`].
+pub fn read_count(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    read(json::parse(body).map_err(|error| malformed(&error))?, None)
+}
+
+fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refused> {
     let mut dropped = Dropped::default();
     dropped.add_if(body.container.is_some(), "container");
     dropped.add_if(body.mcp_servers.is_some(), "mcp_servers");
@@ -155,7 +167,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         tools: tools(body.tools.unwrap_or_default(), &mut dropped),
         tool_choice,
         parallel_tool_calls,
-        max_tokens: Some(max_tokens),
+        max_tokens,
         sampling: Sampling {
             temperature: body.temperature,
             top_p: body.top_p,

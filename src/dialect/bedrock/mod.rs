@@ -2,6 +2,7 @@
 
 mod answer;
 mod blocks;
+mod count;
 mod embeddings;
 mod error;
 mod json;
@@ -28,6 +29,19 @@ use http::HeaderMap;
 /// If Converse has no way to say what the client relies on.
 pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
     request::write(request, target)
+}
+
+/// The question how many tokens the chat's prompt has.
+///
+/// # Errors
+/// As [`write_chat`].
+pub fn write_count(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    count::write(request, target)
+}
+
+/// Reads the answer to it; `None` if it is none.
+pub fn read_count(body: &[u8]) -> Option<u64> {
+    count::read(body)
 }
 
 /// Reads ConverseStream's answer.

@@ -20,18 +20,38 @@ pub enum Call {
     Converse,
     ConverseStream,
     Invoke,
+    /// Of a foundation model: not of a profile for several regions, whose prefix is left out.
+    CountTokens,
 }
 
 impl Call {
     /// The path on the wire, to be signed as it is.
     pub fn path(self, model: &str) -> String {
-        let call = match self {
+        let model = match self {
+            Call::CountTokens => foundation(model),
+            _ => model,
+        };
+        let model = utf8_percent_encode(model, RESERVED);
+        format!("/model/{model}/{}", self.name())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
             Call::Converse => "converse",
             Call::ConverseStream => "converse-stream",
             Call::Invoke => "invoke",
-        };
-        format!("/model/{}/{call}", utf8_percent_encode(model, RESERVED))
+            Call::CountTokens => "count-tokens",
+        }
     }
+}
+
+/// The model of a cross-region inference profile; any other name is returned as it is.
+fn foundation(model: &str) -> &str {
+    const REGIONS: [&str; 8] = [
+        "us.", "us-gov.", "eu.", "apac.", "jp.", "au.", "ca.", "global.",
+    ];
+    let own = REGIONS.iter().find_map(|region| model.strip_prefix(region));
+    own.filter(|own| own.contains('.')).unwrap_or(model)
 }
 
 #[cfg(test)]
@@ -58,5 +78,12 @@ mod tests {
         }
         assert_eq!(Call::ConverseStream.path("a"), "/model/a/converse-stream");
         assert_eq!(Call::Invoke.path("a"), "/model/a/invoke");
+        let count = |model| Call::CountTokens.path(model);
+        assert_eq!(
+            count("us.anthropic.claude-v2"),
+            "/model/anthropic.claude-v2/count-tokens"
+        );
+        assert_eq!(count("us.claude"), "/model/us.claude/count-tokens");
+        assert_eq!(count("meta.llama"), "/model/meta.llama/count-tokens");
     }
 }

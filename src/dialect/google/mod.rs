@@ -2,6 +2,7 @@
 
 mod answer;
 mod contents;
+mod count;
 mod embeddings;
 mod error;
 mod generation;
@@ -30,6 +31,19 @@ use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Ref
 /// If Gemini has no way to say what the client relies on.
 pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
     request::write(request, target)
+}
+
+/// The question how many tokens the chat's prompt has.
+///
+/// # Errors
+/// As [`write_chat`].
+pub fn write_count(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    count::write(request, target)
+}
+
+/// Reads the answer to it; `None` if it is none.
+pub fn read_count(body: &[u8]) -> Option<u64> {
+    count::read(body)
 }
 
 /// Reads `streamGenerateContent?alt=sse`'s answer.

@@ -15,6 +15,7 @@ pub(super) enum Call {
     Generate,
     Stream,
     Embed,
+    Count,
 }
 
 impl Call {
@@ -24,6 +25,7 @@ impl Call {
             Call::Generate => "generateContent",
             Call::Stream => "streamGenerateContent?alt=sse",
             Call::Embed => "batchEmbedContents",
+            Call::Count => "countTokens",
         };
         let (collection, name) = resource(model);
         let name = utf8_percent_encode(name, RESERVED);

@@ -2,6 +2,7 @@
 
 mod escape;
 mod first;
+mod prune;
 mod scanner;
 mod syntax;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 pub use escape::{escape_into, unescape, write_string};
 pub use first::First;
+pub use prune::{Fate, Step, prune};
 pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
 pub use syntax::SyntaxError;
 

@@ -55,6 +55,9 @@ impl Bedrock {
         self.authenticate(request)?;
         let segments: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         match (&request.method, segments.as_slice()) {
+            (&Method::POST, ["model", id, "count-tokens"]) => {
+                self.count_tokens(request, &decoded(id))
+            }
             (&Method::POST, ["model", id, operation]) => {
                 let id = self.model_id(&decoded(id))?;
                 self.run(request, &id, operation)
@@ -134,10 +137,24 @@ impl Bedrock {
                 &body()?,
                 operation == "converse-stream",
             ),
-            "count-tokens" => count_tokens(&body()?, &model),
             "invoke" => embed::invoke(&body()?, &model),
             _ => Err(Refused::new(404, "UnknownOperationException", "")),
         }
+    }
+
+    /// Only foundation models have counters; their profiles for several regions have none.
+    fn count_tokens(&self, request: &Request, id: &str) -> Result<Reply, Refused> {
+        let (base, is_profile) = models::base(id);
+        let listed = |listed: &String| models::base(listed).0 == base;
+        if is_profile || !self.world.setup.models.iter().any(listed) {
+            return Err(Refused::invalid(
+                "The provided model doesn't support counting tokens.",
+            ));
+        }
+        let model = models::find(base).copied().unwrap_or(Model::UNKNOWN);
+        let body = serde_json::from_slice(&request.body)
+            .map_err(|error| Refused::new(400, "SerializationException", error.to_string()))?;
+        count_tokens(&body, &model)
     }
 
     fn converse(

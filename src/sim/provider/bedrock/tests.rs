@@ -792,8 +792,14 @@ fn embeddings_of_every_family() {
 #[test]
 fn counting_and_listing() {
     let converse = json!({"input": {"converse": ask(json!({}))}});
-    let count = value(&api().answer(&post(HAIKU, "count-tokens", &converse)));
-    assert!(count["inputTokens"].as_u64().unwrap() > 0);
+    let count = |id: &str, body: &Value| api().answer(&post(id, "count-tokens", body));
+    let base = super::models::base(HAIKU).0;
+    let counted = value(&count(base, &converse));
+    assert!(counted["inputTokens"].as_u64().unwrap() > 0);
+    assert_eq!(count(HAIKU, &converse).status, 400);
+    let mut limited = converse.clone();
+    limited["input"]["converse"]["inferenceConfig"] = json!({"maxTokens": 5});
+    assert_eq!(count(base, &limited).status, 400);
     let get = |target: &str| value(&api().answer(&request(Method::GET, target, Vec::new())));
     let all = get("/foundation-models");
     assert_eq!(

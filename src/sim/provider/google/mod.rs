@@ -238,6 +238,12 @@ fn count_tokens(body: &Value, model: &Model) -> Result<Reply, Refused> {
             "Only one of contents and generate_content_request may be set.",
         ));
     }
+    let named = inner.map(|inner| inner["model"].as_str().unwrap_or_default());
+    if named.is_some_and(|named| named.strip_prefix("models/") != Some(model.id)) {
+        return Err(Refused::invalid(
+            "* CountTokensRequest.generate_content_request.model: unexpected model name format\n",
+        ));
+    }
     let inner = inner.unwrap_or(body);
     let checked = check::check(inner, model)?;
     let tokens = prompt_tokens(inner, &checked);

@@ -649,8 +649,11 @@ fn counting_and_listing() {
     let count = |body: &Value| value(&api().answer(&post(NEW, "countTokens", body)));
     let plain = count(&ask(json!({})));
     assert!(plain["totalTokens"].as_u64().unwrap() > 0);
-    let inner = json!({"generateContentRequest": ask(json!({"model": "models/x"}))});
-    assert_eq!(count(&inner), plain);
+    let inner = |model: &str| json!({"generateContentRequest": ask(json!({ "model": model }))});
+    assert_eq!(count(&inner(&format!("models/{NEW}"))), plain);
+    for wrong in ["", NEW, "models/x"] {
+        assert_eq!(count(&inner(wrong))["error"]["code"], 400, "{wrong}");
+    }
     let get = |target: &str| value(&api().answer(&request(Method::GET, target, Vec::new())));
     let first = get("/v1beta/models?pageSize=10");
     let next = first["nextPageToken"].as_str().unwrap();

@@ -1,0 +1,48 @@
+//! How many tokens a prompt has: CountTokens, which is asked with the part of a Converse request that is the prompt.
+
+use serde::Deserialize;
+
+use super::json::put;
+use super::path::Call;
+use super::request;
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::ir::{ChatRequest, Refused};
+use crate::wire::json::{Fate, Step, prune};
+
+/// What of a Converse request is counted; the rest is refused.
+const COUNTED: [&str; 4] = [
+    "messages",
+    "system",
+    "toolConfig",
+    "additionalModelRequestFields",
+];
+
+/// The request for `target`.
+pub(super) fn write(chat: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    let whole = request::write(chat, target)?;
+    let prompt = prune(&whole.body, &mut |way, _| match way {
+        [Step::Key(key)] if !COUNTED.contains(&&**key) => Fate::Drop,
+        _ => Fate::Keep,
+    });
+    let prompt = prompt.expect("the writer of requests writes JSON");
+    let mut body = Vec::with_capacity(prompt.len() + 32);
+    put(r#"{"input":{"converse":"#, &mut body);
+    body.extend_from_slice(&prompt);
+    put("}}", &mut body);
+    Ok(Outgoing {
+        path: Call::CountTokens.path(target.model),
+        body,
+        ..Outgoing::default()
+    })
+}
+
+/// The number.
+pub(super) fn read(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Count {
+        input_tokens: u64,
+    }
+    let count: Count = serde_json::from_slice(body).ok()?;
+    Some(count.input_tokens)
+}

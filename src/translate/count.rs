@@ -1,0 +1,95 @@
+//! How many tokens a prompt of Anthropic's format has, as a provider of another format counts them.
+
+use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::{anthropic, bedrock, google};
+use crate::settings::ProviderKind;
+
+/// The question for the provider's own counter; `None` if it has none, or the body is no request that it could read.
+pub fn counting(body: &[u8], target: &Target<'_>) -> Option<Outgoing> {
+    let write = match target.provider.kind {
+        ProviderKind::Google => google::write_count,
+        ProviderKind::Bedrock => bedrock::write_count,
+        _ => return None,
+    };
+    write(anthropic::read_count(body).ok()?, target).ok()
+}
+
+/// The number in the counter's answer.
+pub fn counted(kind: ProviderKind, body: &[u8]) -> Option<u64> {
+    match kind {
+        ProviderKind::Google => google::read_count(body),
+        ProviderKind::Bedrock => bedrock::read_count(body),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::settings::Provider;
+
+    fn asked(kind: ProviderKind, model: &str) -> (String, Value) {
+        let body = json!({"model": "m", "system": "Be brief.",
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"name": "f", "input_schema": {"type": "object"}}]});
+        let facts = Facts::bundled();
+        let provider = Provider {
+            kind,
+            ..Provider::named("p")
+        };
+        let target = Target {
+            model,
+            facts: facts.find(kind, model),
+            provider: &provider,
+            stream: false,
+        };
+        let outgoing = counting(body.to_string().as_bytes(), &target).unwrap();
+        (
+            outgoing.path,
+            serde_json::from_slice(&outgoing.body).unwrap(),
+        )
+    }
+
+    #[test]
+    fn google_counts_a_whole_request() {
+        let (path, body) = asked(ProviderKind::Google, "gemini-3.5-flash");
+        assert_eq!(path, "/models/gemini-3.5-flash:countTokens");
+        let inner = &body["generateContentRequest"];
+        assert_eq!(inner["model"], "models/gemini-3.5-flash");
+        assert_eq!(inner["contents"][0]["parts"][0]["text"], "hi");
+        assert_eq!(inner["systemInstruction"]["parts"][0]["text"], "Be brief.");
+        assert_eq!(
+            counted(ProviderKind::Google, br#"{"totalTokens":7}"#),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn bedrock_counts_what_is_the_prompt() {
+        let model = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+        let (path, body) = asked(ProviderKind::Bedrock, model);
+        assert_eq!(
+            path,
+            "/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/count-tokens"
+        );
+        let prompt = body["input"]["converse"].as_object().unwrap();
+        let parts: Vec<&str> = prompt.keys().map(String::as_str).collect();
+        assert_eq!(parts, ["messages", "system", "toolConfig"]);
+        assert_eq!(
+            counted(ProviderKind::Bedrock, br#"{"inputTokens":7}"#),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn an_answer_without_a_number_counts_nothing() {
+        for kind in [ProviderKind::Google, ProviderKind::Bedrock] {
+            assert_eq!(counted(kind, b"{}"), None);
+            assert_eq!(counted(kind, b"<html>"), None);
+        }
+        assert_eq!(counted(ProviderKind::OpenAi, br#"{"totalTokens":7}"#), None);
+    }
+}
