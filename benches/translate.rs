@@ -195,6 +195,7 @@ fn translated(client: &Client, server: &Server, body: &[u8]) -> (Vec<u8>, Box<Tr
         stream: true,
     };
     let translating = Translating {
+        mend: None,
         client: client.form,
         form: server.form,
         body,

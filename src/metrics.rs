@@ -223,6 +223,8 @@ pub struct Metrics {
     pub shared_limits_away: IntGauge,
     /// Further attempts that the retry budget has not allowed.
     pub retries_denied: IntCounterVec,
+    /// Requests that were sent once more without what they were refused for, by that.
+    pub mended: IntCounterVec,
     pub breaker_state: IntGaugeVec,
     pub concurrency_limit: IntGaugeVec,
     pub keys_set_aside: IntGaugeVec,
@@ -401,6 +403,12 @@ impl Metrics {
                 "remuda_retries_denied_total",
                 "Further attempts that were not made because too many had failed",
                 &["remuda_provider"],
+            ),
+            mended: counters(
+                &registry,
+                "remuda_mended_requests_total",
+                "Requests that were sent to the same provider once more, without what it had refused them for",
+                &["remuda_provider", "without"],
             ),
             breaker_state: gauges(
                 &registry,

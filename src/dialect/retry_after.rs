@@ -7,7 +7,8 @@ use http::HeaderMap;
 /// Longer waits are not waited for, so that a mistake of a provider's does not shut it out for long.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// From `retry-after-ms`, `retry-after`, or the `x-ratelimit-reset-*` of OpenAI; at most two minutes.
+/// From `retry-after-ms`, `retry-after`, or the times at which OpenAI and Anthropic say that a budget is full again; at most
+/// two minutes.
 pub fn from_headers(headers: &HeaderMap) -> Option<Duration> {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let milliseconds = field("retry-after-ms")
@@ -17,6 +18,7 @@ pub fn from_headers(headers: &HeaderMap) -> Option<Duration> {
     milliseconds
         .or_else(|| field("retry-after").and_then(seconds_or_date))
         .or_else(|| reset(field))
+        .or_else(|| resets_at(field, SystemTime::now()))
         .map(|wait| wait.min(LONGEST))
 }
 
@@ -70,6 +72,19 @@ fn reset<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
         .map(|(_, wait)| wait)
         .max();
     used_up.or_else(|| resets().map(|(_, wait)| wait).min())
+}
+
+/// Of Anthropic's budgets that are used up the one that takes longest; it says when each is full again (RFC 3339).
+fn resets_at<'a>(field: impl Fn(&str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
+    let waits = ["requests", "tokens", "input-tokens", "output-tokens"]
+        .into_iter()
+        .filter_map(|budget| {
+            let of = |what: &str| field(&format!("anthropic-ratelimit-{budget}-{what}"));
+            (of("remaining")? == "0").then_some(())?;
+            let reset = chrono::DateTime::parse_from_rfc3339(of("reset")?).ok()?;
+            SystemTime::from(reset).duration_since(now).ok()
+        });
+    waits.max()
 }
 
 /// RFC 9110 §10.2.3.
@@ -146,6 +161,18 @@ mod tests {
         assert_eq!(hint(&both), Some(1.0));
         let remaining = [both[0], both[1], ("x-ratelimit-remaining-tokens", "0")];
         assert_eq!(hint(&remaining), Some(60.5));
+    }
+
+    #[test]
+    fn anthropics_budgets_are_full_again_at_a_time() {
+        let later = chrono::Utc::now() + chrono::TimeDelta::seconds(60);
+        let later = later.to_rfc3339();
+        let reset = ("anthropic-ratelimit-input-tokens-reset", &*later);
+        assert_eq!(hint(&[reset]), None);
+        let used_up = ("anthropic-ratelimit-input-tokens-remaining", "0");
+        let wait = hint(&[reset, used_up]).unwrap();
+        assert!((50.0..=61.0).contains(&wait), "{wait}");
+        assert_eq!(hint(&[reset, used_up, ("retry-after", "3")]), Some(3.0));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::ir::Text;
+use crate::ir::{Mend, Text};
 
 const MARK: &str = "__thought__";
 
@@ -59,10 +59,50 @@ pub fn of_gemini<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
     (!own.is_empty()).then(|| Text::escaped(own))
 }
 
+/// What an error's words say of signatures: that they are not this provider's own, or were changed on the way. Anthropic's
+/// words also come from Bedrock and OpenRouter.
+pub fn blamed(message: &str) -> Option<Mend> {
+    const WORDS: [&[&str]; 6] = [
+        &["invalid `signature` in `thinking`"],
+        &["invalid `data` in `redacted_thinking`"],
+        &["thinking", "blocks", "cannot be modified"],
+        &["invalid", "thought signature"],
+        &["corrupted", "thought signature"],
+        &["encrypted content", "could not be verified"],
+    ];
+    let message = message
+        .to_ascii_lowercase()
+        .replace("thought_s", "thought s");
+    let says = |words: &&[&str]| words.iter().all(|word| message.contains(word));
+    WORDS.iter().any(says).then_some(Mend::Signatures)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn signatures_are_blamed_in_each_providers_words() {
+        for words in [
+            "messages.1.content.0: Invalid `signature` in `thinking` block",
+            "messages.3.content.1: Invalid `data` in `redacted_thinking` block",
+            "messages.1.content.2: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified.",
+            "Corrupted thought signature.",
+            "Invalid thought_signature in part 3",
+            "The encrypted content for item rs_1 could not be verified.",
+        ] {
+            assert_eq!(blamed(words), Some(Mend::Signatures), "{words}");
+        }
+        for words in [
+            "messages: thinking is not supported",
+            "The request signature we calculated does not match the signature you provided.",
+            "Function call is missing a thought_signature in functionCall parts.",
+            "",
+        ] {
+            assert_eq!(blamed(words), None, "{words}");
+        }
+    }
 
     #[test]
     fn other_ids_stay_as_they_are() {

@@ -38,6 +38,28 @@ pub enum FaultKind {
     Garbled,
 }
 
+/// What a request may be said once more without, where a provider refused it for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// To think: the model cannot.
+    Thinking,
+    /// The proofs of thoughts: they are another provider's, or spoilt.
+    Signatures,
+    /// A parameter that only refines the answer, by OpenAI's name for it.
+    Parameter(&'static str),
+}
+
+impl Mend {
+    /// The metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mend::Thinking => "thinking",
+            Mend::Signatures => "signatures",
+            Mend::Parameter(_) => "parameter",
+        }
+    }
+}
+
 /// A provider's error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -50,6 +72,8 @@ pub struct Fault {
     pub retry_after: Option<Duration>,
     /// The field that the provider blames.
     pub param: Option<String>,
+    /// Without what it would not have come.
+    pub mend: Option<Mend>,
 }
 
 impl Fault {
@@ -60,6 +84,7 @@ impl Fault {
             message: message.into(),
             retry_after: None,
             param: None,
+            mend: None,
         }
     }
 
@@ -83,6 +108,11 @@ impl Fault {
             retry_after,
             ..self
         }
+    }
+
+    #[must_use]
+    pub fn without(self, mend: Option<Mend>) -> Self {
+        Fault { mend, ..self }
     }
 
     /// The status that the client gets when no candidate is left (wire-formats: by class, never by copying).

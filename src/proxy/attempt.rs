@@ -24,7 +24,7 @@ use crate::dialect::ollama::{self, Operation, Tap};
 use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Dropped, Fault, FaultKind, Usage};
+use crate::ir::{Class, Dropped, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::translate;
 
@@ -103,8 +103,8 @@ pub(super) enum Setback {
         word: Option<Word>,
         cause: Cause,
     },
-    /// The backend's error is about the request, so no other would do better.
-    Final(Word),
+    /// The backend's error is about the request, so no other would do better, but for what could be left out of it.
+    Final(Word, Option<Mend>),
 }
 
 /// What is known of why an attempt failed, as far as it decides what follows.
@@ -118,6 +118,8 @@ pub(super) struct Cause {
     pub(super) retry_after: Option<Duration>,
     /// Whether the provider says that asking again makes sense (`x-should-retry`).
     pub(super) again: Option<bool>,
+    /// Without what the same provider might take the request.
+    pub(super) mend: Option<Mend>,
 }
 
 impl Cause {
@@ -128,12 +130,14 @@ impl Cause {
             status: None,
             retry_after: None,
             again: None,
+            mend: None,
         }
     }
 
     fn of_fault(fault: &Fault) -> Self {
         Self {
             retry_after: fault.retry_after,
+            mend: fault.mend,
             ..Self::new(fault.class, fault.kind)
         }
     }
@@ -197,13 +201,22 @@ impl Setback {
         }
     }
 
+    /// Without what the same backend might take the request.
+    pub(super) fn mend(&self) -> Option<Mend> {
+        match self {
+            Setback::ClientGone => None,
+            Setback::Next { cause, .. } => cause.mend,
+            Setback::Final(_, mend) => *mend,
+        }
+    }
+
     /// By what can be done about a provider's error.
     fn of_fault(fault: &Fault, backend: &Backend) -> Self {
         let provider = &backend.provider;
         let word = Word::Failure(Box::new(Failure::of_fault(fault, &provider.name)));
         let broken = fault.class == Class::Transient;
         if fault.class == Class::Permanent {
-            return Setback::Final(word);
+            return Setback::Final(word, fault.mend);
         }
         Setback::Next {
             outcome: match broken {
@@ -389,9 +402,14 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     let upstream = &mut answer.upstream;
     let head = upstream.head().ok_or_else(Setback::reset)?;
     let status = head.status;
+    let fleet = backend.provider.settings.kind.is_fleet();
+    if !fleet && status.is_success() && is_page(head) {
+        let what = "the provider answered with a page for people: its address is wrong";
+        let fault = Fault::new(Class::Route, FaultKind::Garbled, what);
+        return Err(Setback::of_fault(&fault, backend));
+    }
     // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
     let streams = job.streams && status.is_success() && is_stream(head);
-    let fleet = backend.provider.settings.kind.is_fleet();
     if fleet && !answer.across {
         if let Some(setback) = refused(upstream, job, status).await {
             return Err(setback);
@@ -503,6 +521,13 @@ fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), 
     }
     if answer.reader.began_with_error() {
         let begun = answer.begun.clone();
+        let kind = backend.provider.settings.kind;
+        if !kind.is_fleet() && !answer.reader.streams() {
+            return Err(Setback::of_fault(
+                &translate::fault_within(kind, &begun),
+                backend,
+            ));
+        }
         return Err(Setback::Next {
             outcome: AttemptOutcome::ErrorLine,
             report: None,
@@ -528,7 +553,7 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
     let same = !answer.across && fault.class == Class::Permanent;
     match error_answer(&answer.upstream, body) {
         // In the client's own format the provider's words are best.
-        Some(word) if same => Setback::Final(word),
+        Some(word) if same => Setback::Final(word, fault.mend),
         _ => match Setback::of_fault(&fault, backend) {
             Setback::Next {
                 outcome,
@@ -544,6 +569,13 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
             other => other,
         },
     }
+}
+
+/// No API answers with HTML; a login page or a portal in between does.
+fn is_page(head: &ResponseHeader) -> bool {
+    head.headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 fn is_stream(head: &ResponseHeader) -> bool {
@@ -565,7 +597,7 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
     let cause = Cause::of_status(status, &headers_of(upstream));
     let answer = error_answer(upstream, body);
     match answer {
-        Some(word) if request_fault => Some(Setback::Final(word)),
+        Some(word) if request_fault => Some(Setback::Final(word, None)),
         word if status.is_server_error() => Some(Setback::Next {
             outcome: AttemptOutcome::ServerError,
             report: Some(fleet::Outcome::ServerError),

@@ -298,7 +298,7 @@ impl Gateway {
                     return Ok(());
                 }
                 Err(Setback::ClientGone) => return Err(Stop::ClientGone),
-                Err(Setback::Final(word)) => {
+                Err(Setback::Final(word, _)) => {
                     return self.tell(session, ctx, framing, word).await;
                 }
                 Err(Setback::Next {

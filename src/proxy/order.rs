@@ -22,8 +22,8 @@ use crate::dialect::openai::unasked;
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
-use crate::ir::{Dropped, Refused, Text};
-use crate::settings::{self, ProviderKind};
+use crate::ir::{Dropped, Mend, Refused, Text};
+use crate::settings::{self, Fidelity, ProviderKind};
 use crate::translate::{self, Question, Translating, Way};
 use crate::wire::json::Span;
 
@@ -66,10 +66,10 @@ pub(super) struct Order {
 }
 
 impl Gateway {
-    /// What goes to `backend`, with the key that its provider's guard has picked.
+    /// What goes to `backend`, with the key that its provider's guard has picked, and without what `mend` says.
     ///
     /// # Errors
-    /// What the client is told if this backend cannot be asked for it.
+    /// What the client is told if this backend cannot be asked for it, or if there is nothing to be left out.
     pub(super) fn order(
         &self,
         inbound: &RequestHeader,
@@ -77,6 +77,7 @@ impl Gateway {
         job: &Job,
         backend: &Backend,
         key: usize,
+        mend: Option<Mend>,
     ) -> Result<Order, Box<Failure>> {
         let kind = backend.provider.settings.kind;
         let Some(ask) = &job.ask else {
@@ -95,11 +96,13 @@ impl Gateway {
             raw: ask.raw,
         };
         match translate::way(&question).map_err(unsayable)? {
+            // What it says of its own format is the client's to know.
+            Way::Same if kind.is_fleet() && mend.is_some() => Err(unmendable()),
             Way::Same if kind.is_fleet() => {
                 let body = respelled(job.operation, &job.body.bytes, ask, &own);
                 self.untouched(inbound, ctx, job, backend, key, body)
             }
-            Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own)),
+            Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own), mend),
             Way::Across(client, form) => {
                 let translating = Translating {
                     client,
@@ -107,6 +110,7 @@ impl Gateway {
                     body: &job.body.bytes,
                     streams: job.streams,
                     fidelity: self.settings.routing.fidelity,
+                    mend,
                 };
                 let target = Target {
                     model: &own,
@@ -274,6 +278,10 @@ impl Gateway {
     }
 
     /// To a provider that speaks the client's format: its own path and credentials, the model's name in its place.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
+    )]
     fn same_format(
         &self,
         inbound: &RequestHeader,
@@ -282,6 +290,7 @@ impl Gateway {
         backend: &Backend,
         key: usize,
         (ask, own): (&Ask, &str),
+        mend: Option<Mend>,
     ) -> Result<Order, Box<Failure>> {
         let settings = &backend.provider.settings;
         let path = match settings.kind {
@@ -307,6 +316,13 @@ impl Gateway {
             body = [&body[..at], unasked::ASK, &body[at..]].concat().into();
             reader = Reader::Uncounted(Tap::new(job.operation, true), Box::default());
         }
+        let mut dropped = Dropped::default();
+        if let Some(wrong) = mend {
+            let lenient = self.settings.routing.fidelity == Fidelity::Lenient;
+            let mended = lenient.then(|| translate::mended(job.operation, &body, wrong));
+            let (without, what) = mended.flatten().ok_or_else(unmendable)?;
+            (body, dropped) = (without.into(), what);
+        }
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head =
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
@@ -318,7 +334,7 @@ impl Gateway {
             body,
             more: Vec::new(),
             reader,
-            dropped: Dropped::default(),
+            dropped,
             across: false,
         })
     }
@@ -372,6 +388,11 @@ fn unwritable() -> Box<Failure> {
     Box::new(Failure::bad_request(
         "the request's path or a header field cannot be written for the backend",
     ))
+}
+
+/// Whoever asked for it has the provider's own error to tell.
+fn unmendable() -> Box<Failure> {
+    Box::new(Failure::bad_request("there is nothing to be left out"))
 }
 
 /// The value of `X-Remuda-Dropped`; `None` if nothing was.

@@ -14,7 +14,7 @@ use super::failure::{Failure, Stop, refused};
 use super::trip::Trip;
 use crate::admission::{Outcome, Permit, Refusal};
 use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
-use crate::ir::{Class, FaultKind};
+use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
 use crate::routing::StepModel;
 use crate::settings::Fallback;
@@ -138,7 +138,7 @@ impl Gateway {
                     self.count(&backend, AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
                 }
-                Err(Setback::Final(word)) => {
+                Err(Setback::Final(word, _)) => {
                     self.charge_attempt(ctx, &job);
                     self.count(&backend, AttemptOutcome::Refused);
                     self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
@@ -432,15 +432,27 @@ impl Gateway {
         let patience = Instant::now() + self.settings.timeouts.first_byte;
         let deadline = total.map_or(patience, |total| total.min(patience));
         let mut stale = 0;
+        // What the request is sent without, once it was refused for that; and that refusal, until it is known whether
+        // anything can be left out.
+        let (mut mend, mut refused): (Option<Mend>, Option<Setback>) = (None, None);
         loop {
-            let order = self
-                .order(session.req_header(), &ctx.inbound, job, backend, key)
-                .map_err(|failure| Setback::Next {
-                    outcome: AttemptOutcome::Refused,
-                    report: None,
-                    word: Some(Word::Failure(failure)),
-                    cause: Cause::new(Class::Route, FaultKind::Unsupported),
-                })?;
+            let order = self.order(session.req_header(), &ctx.inbound, job, backend, key, mend);
+            let order = match (order, refused.take()) {
+                (Ok(order), None) => order,
+                (Ok(order), Some(_)) => {
+                    self.note_mend(ctx, backend, mend);
+                    order
+                }
+                (Err(_), Some(refused)) => return Err(refused),
+                (Err(failure), None) => {
+                    return Err(Setback::Next {
+                        outcome: AttemptOutcome::Refused,
+                        report: None,
+                        word: Some(Word::Failure(failure)),
+                        cause: Cause::new(Class::Route, FaultKind::Unsupported),
+                    });
+                }
+            };
             let client = &mut session.downstream_session;
             let opening = &mut ctx.opening;
             let attempt = self.attempt(client, opening, job, backend, order, deadline);
@@ -449,9 +461,32 @@ impl Gateway {
                 Ok(answer) => return Ok(answer),
                 Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
                 Err(NoAnswer::Stale) => return Err(Setback::reset()),
-                Err(NoAnswer::Setback(setback)) => return Err(setback),
+                Err(NoAnswer::Setback(setback)) => match setback.mend() {
+                    // Once: what it says then is what the client is told.
+                    Some(wrong) if mend.is_none() => {
+                        (mend, refused) = (Some(wrong), Some(setback));
+                    }
+                    _ => return Err(setback),
+                },
             }
         }
+    }
+
+    /// The same backend is sent the request once more, without what it has refused it for.
+    fn note_mend(&self, ctx: &mut Ctx, backend: &Backend, mend: Option<Mend>) {
+        let Some(mend) = mend else { return };
+        ctx.attempt.number += 1;
+        self.count(backend, AttemptOutcome::Refused);
+        self.metrics
+            .mended
+            .with_label_values(&[&*backend.provider.name, mend.name()])
+            .inc();
+        log::info!(
+            "refused at {}: request {:?} is sent once more without {}",
+            backend.name,
+            ctx.inbound.request_id,
+            mend.name()
+        );
     }
 
     #[expect(

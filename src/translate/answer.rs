@@ -361,3 +361,86 @@ impl Sink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::settings::ReasoningField;
+
+    /// What a client of OpenAI's reads of an Ollama server's stream, and how it ended.
+    fn told(lines: &[&str], stop: &[&str]) -> (String, Ending, bool) {
+        let reply = Reply {
+            model: Text::escaped("m"),
+            id: "a1".into(),
+            created: SystemTime::UNIX_EPOCH,
+            started: Instant::now(),
+            include_usage: true,
+            reasoning_field: ReasoningField::Both,
+            base64: false,
+            functions: false,
+        };
+        let mut outgoing = Outgoing {
+            stop: stop.iter().map(|&stop| stop.to_owned()).collect(),
+            ..Outgoing::default()
+        };
+        let (client, form) = (ClientForm::OpenAiChat, Form::OllamaChat);
+        let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend_from_slice(translation.feed(line.as_bytes()));
+            text.extend_from_slice(translation.feed(b"\n"));
+        }
+        let (ending, last) = translation.finish(&HeaderMap::new());
+        text.extend_from_slice(last);
+        (String::from_utf8(text).unwrap(), ending, translation.cut())
+    }
+
+    const CALL: &str = r#"{"message":{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]},"done":false}"#;
+
+    fn done(reason: &str) -> String {
+        format!(
+            r#"{{"message":{{"role":"assistant","content":""}},"done":true,"done_reason":"{reason}","prompt_eval_count":3,"eval_count":2}}"#
+        )
+    }
+
+    /// Trap 8, and wire-formats §8.6: a call makes a stop a call, but an answer that was cut is one that was cut.
+    #[test]
+    fn a_stop_after_a_call_is_a_call() {
+        for (reason, finish) in [("stop", "tool_calls"), ("length", "length")] {
+            let (text, ending, _) = told(&[CALL, &done(reason)], &[]);
+            assert_eq!(ending, Ending::Complete);
+            assert!(
+                text.contains(&format!("\"finish_reason\":\"{finish}\"")),
+                "{text}"
+            );
+            assert!(text.ends_with("data: [DONE]\n\n"));
+        }
+    }
+
+    /// Trap 54.
+    #[test]
+    fn an_answer_without_its_end_is_an_error() {
+        let (text, ending, _) = told(&[CALL], &[]);
+        assert_eq!(ending, Ending::Failed);
+        assert!(
+            text.contains("data: {\"error\":") && !text.contains("[DONE]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_stop_string_ends_the_answer_and_what_was_held_is_told() {
+        let say = |text: &str| {
+            format!(r#"{{"message":{{"role":"assistant","content":"{text}"}},"done":false}}"#)
+        };
+        let (one, two) = (say("one E"), say("ND two"));
+        let (text, ending, cut) = told(&[&one, &two, CALL], &["END"]);
+        assert!(cut && ending == Ending::Complete);
+        assert!(text.contains("\"one \"") && !text.contains("two"), "{text}");
+        assert!(!text.contains("tool_calls"), "{text}");
+        let (text, _, cut) = told(&[&one, CALL, &done("stop")], &["END"]);
+        assert!(!cut && text.contains("\"E\""), "{text}");
+    }
+}

@@ -244,6 +244,22 @@ pub(super) fn write_embeddings(
     }
 }
 
+/// What an error means that came under status 200.
+pub fn fault_within(kind: ProviderKind, body: &[u8]) -> Fault {
+    match kind {
+        ProviderKind::Anthropic => anthropic::fault_within(body),
+        ProviderKind::OpenAi
+        | ProviderKind::OpenAiCompatible
+        | ProviderKind::Azure
+        | ProviderKind::OpenRouter
+        | ProviderKind::Perplexity => openai::fault_within(body),
+        // Their answers are always read.
+        ProviderKind::Ollama | ProviderKind::Google | ProviderKind::Bedrock => {
+            Fault::garbled("the provider's answer cannot be read")
+        }
+    }
+}
+
 /// What an error answer of a provider means.
 pub fn fault(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     match kind {

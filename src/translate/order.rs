@@ -2,8 +2,9 @@
 
 use super::answer::Translation;
 use super::forms::{self, ClientForm, Form};
+use super::mend::mend;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::ir::{Dropped, Refused};
+use crate::ir::{Dropped, Mend, Refused};
 use crate::settings::{Fidelity, ProviderKind};
 
 /// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens an
@@ -19,6 +20,8 @@ pub struct Translating<'a> {
     /// Whether the client gets a stream.
     pub streams: bool,
     pub fidelity: Fidelity,
+    /// What the provider has refused it for.
+    pub mend: Option<Mend>,
 }
 
 /// A request for a provider and what will read its answer.
@@ -58,6 +61,10 @@ fn chat(
         ..
     } = *translating;
     let mut request = forms::read_chat(client, translating.body)?;
+    let own_stops = match translating.mend {
+        Some(wrong) => mend(&mut request, client, wrong)?,
+        None => Vec::new(),
+    };
     request.stream = streams;
     reply.include_usage = request.include_usage;
     reply.functions = request.functions;
@@ -75,6 +82,8 @@ fn chat(
     let mut outgoing = forms::write_chat(form, request, &target)?;
     dropped.merge(&outgoing.dropped);
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
+    let own_stops = own_stops.iter().map(|text| text.decoded().into_owned());
+    outgoing.stop.extend(own_stops);
     let translation = Translation::chat(client, form, reply, &mut outgoing, streamed, streams);
     Ok(Order {
         outgoing,
@@ -89,11 +98,12 @@ fn embeddings(
     target: Target<'_>,
     mut reply: Reply,
 ) -> Result<Order, Refused> {
+    if translating.mend.is_some() {
+        return Err(Refused::new("there is nothing to be left out"));
+    }
     let (request, base64) = forms::read_embed(translating.client, translating.body)?;
     reply.base64 = base64;
     let mut dropped = request.dropped.clone();
-    // An answer in the neutral model is one.
-    dropped.add_if(request.answers.is_some(), "n");
     let mut calls = forms::write_embed(translating.form, request, &target)?;
     for call in &calls {
         dropped.merge(&call.dropped);

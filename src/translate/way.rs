@@ -152,3 +152,96 @@ fn embedding_form(kind: ProviderKind) -> Option<Form> {
         ProviderKind::Anthropic | ProviderKind::Perplexity => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Facts;
+
+    fn question(operation: Operation, kind: ProviderKind, model: &str, tools: bool) -> Way {
+        let facts = Facts::bundled();
+        let provider = Provider {
+            kind,
+            ..Provider::named("p")
+        };
+        let question = Question {
+            operation,
+            provider: &provider,
+            facts: facts.find(kind, model),
+            tools,
+            raw: false,
+        };
+        way(&question).unwrap()
+    }
+
+    /// Trap 10: its `/v1` swallows errors amid a stream and reads neither `max_completion_tokens` nor `tool_choice`.
+    #[test]
+    fn ollama_is_asked_in_its_own_format() {
+        use Operation::*;
+        for operation in [OpenAiChat, OpenAiResponses, AnthropicMessages] {
+            let way = question(operation, ProviderKind::Ollama, "llama3.2", true);
+            assert!(matches!(way, Way::Across(_, Form::OllamaChat)), "{way:?}");
+        }
+        let completions = question(OpenAiCompletions, ProviderKind::Ollama, "llama3.2", false);
+        assert!(matches!(completions, Way::Across(_, Form::OllamaGenerate)));
+        let embeddings = question(OpenAiEmbeddings, ProviderKind::Ollama, "llama3.2", false);
+        assert!(matches!(embeddings, Way::Across(_, Form::OllamaEmbed)));
+        for operation in [Chat, Generate, Embed, Embeddings] {
+            let way = question(operation, ProviderKind::Ollama, "llama3.2", true);
+            assert_eq!(way, Way::Same);
+        }
+    }
+
+    /// Trap 17.
+    #[test]
+    fn tools_of_models_that_reason_go_to_responses() {
+        use Operation::{AnthropicMessages, OpenAiChat};
+        for (model, tools, responses) in [
+            ("gpt-4.1", true, false),
+            ("gpt-5", true, false),
+            ("gpt-5.4", false, false),
+            ("gpt-5.4", true, true),
+            ("gpt-6-astra", true, true),
+        ] {
+            let chat = question(OpenAiChat, ProviderKind::OpenAi, model, tools);
+            assert_eq!(chat != Way::Same, responses, "{model} {chat:?}");
+            let form = match responses {
+                true => Form::OpenAiResponses,
+                false => Form::OpenAiChat,
+            };
+            let messages = question(AnthropicMessages, ProviderKind::OpenAi, model, tools);
+            assert_eq!(
+                messages,
+                Way::Across(ClientForm::AnthropicMessages, form),
+                "{model}"
+            );
+        }
+        // Others' servers have chats, whatever their models are called.
+        let other = question(OpenAiChat, ProviderKind::OpenAiCompatible, "gpt-5.4", true);
+        assert_eq!(other, Way::Same);
+    }
+
+    /// Trap 30.
+    #[test]
+    fn perplexity_is_asked_by_responses_alone() {
+        use Operation::*;
+        for operation in [
+            Chat,
+            Generate,
+            OpenAiChat,
+            OpenAiResponses,
+            AnthropicMessages,
+        ] {
+            let way = question(
+                operation,
+                ProviderKind::Perplexity,
+                "perplexity/sonar",
+                false,
+            );
+            assert!(
+                matches!(way, Way::Across(_, Form::OpenAiResponses)),
+                "{way:?}"
+            );
+        }
+    }
+}

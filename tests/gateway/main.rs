@@ -29,5 +29,6 @@ mod routing;
 mod streaming;
 mod support;
 mod tls;
+mod translation;
 mod usage;
 mod waiting;

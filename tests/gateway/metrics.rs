@@ -55,6 +55,12 @@ async fn all_kinds(sim: &Simulation, gateway: &Gateway) {
             chat("llama3.2", MARK, r#","logit_bias":{"1":1}"#),
             200,
         ),
+        // A model that cannot think is asked once more.
+        (
+            "/v1/chat/completions",
+            chat("llama3.2", MARK, r#","reasoning_effort":"low""#),
+            200,
+        ),
         ("/api/show", r#"{"model":"llama3.2"}"#.to_owned(), 200),
         ("/api/chat", chat(MARK, MARK, ""), 404),
         (

@@ -1,16 +1,13 @@
 //! Anthropic's errors, and what can be done about each.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::clean::clean;
+use crate::dialect::{retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
 use crate::wire::json::write_string;
-
-/// Bytes of a provider's own words that are passed on.
-const LONGEST_MESSAGE: usize = 500;
 
 #[derive(Deserialize)]
 struct Body {
@@ -38,8 +35,21 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
         .and_then(|body| body.error)
         .unwrap_or_default();
     let (class, kind) = meaning(status, &error);
-    let message = words(&error, status);
-    Fault::new(class, kind, message).after(retry_after(headers))
+    let mend = signature::blamed(&error.message).filter(|_| status == 400);
+    Fault::new(class, kind, words(&error, status))
+        .after(retry_after::from_headers(headers))
+        .without(mend)
+}
+
+/// What an error means that came under status 200.
+pub fn fault_within(body: &[u8]) -> Fault {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
+    in_stream(body.and_then(|body| body.error))
 }
 
 /// An error that came in place of an event.
@@ -74,7 +84,10 @@ fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
         400 if message.contains("credit balance") || message.contains("spend limit") => {
             (Class::Route, FaultKind::Billing)
         }
-        400 | 413 if message.contains("prompt is too long") => {
+        400 | 413
+            if message.contains("prompt is too long")
+                || message.contains("exceed context limit") =>
+        {
             (Class::Route, FaultKind::ContextLength)
         }
         400 | 405 | 409 | 422 => (Class::Permanent, FaultKind::InvalidRequest),
@@ -96,16 +109,7 @@ fn words(error: &Error, status: u16) -> String {
     if error.message.is_empty() {
         return format!("the provider answered with status {status}");
     }
-    error.message.chars().take(LONGEST_MESSAGE).collect()
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get("retry-after")?.to_str().ok()?;
-    seconds
-        .trim()
-        .parse()
-        .ok()
-        .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
+    clean(&error.message)
 }
 
 /// Appends `{"type":"error","error":{…}}`, as a client reads it.

@@ -5,6 +5,7 @@ mod error;
 mod read;
 mod stream;
 mod turns;
+mod unsigned;
 mod usage;
 mod whole;
 mod write;
@@ -13,8 +14,9 @@ mod write;
 mod tests;
 
 pub use encode::encoder;
-pub use error::fault;
+pub use error::{fault, fault_within};
 pub use read::{read_chat, read_count};
 pub use stream::{decoder, read_whole};
+pub use unsigned::without_thoughts;
 pub use whole::write_whole;
 pub use write::write_chat;

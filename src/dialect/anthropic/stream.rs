@@ -32,6 +32,7 @@ struct Message<'a> {
     content: Option<Vec<Block<'a>>>,
     stop_reason: Option<Cow<'a, str>>,
     stop_sequence: Option<Text<'a>>,
+    stop_details: Option<Details<'a>>,
     usage: Option<Counts>,
     error: Option<&'a RawValue>,
 }
@@ -59,6 +60,21 @@ struct Delta<'a> {
     partial_json: Option<Text<'a>>,
     stop_reason: Option<Cow<'a, str>>,
     stop_sequence: Option<Text<'a>>,
+    stop_details: Option<Details<'a>>,
+}
+
+/// Why the model has refused.
+#[derive(Deserialize)]
+struct Details<'a> {
+    #[serde(borrow)]
+    explanation: Option<Text<'a>>,
+}
+
+impl<'a> Details<'a> {
+    fn words(details: Option<Self>) -> Option<Text<'a>> {
+        let explanation = details?.explanation?;
+        (!explanation.is_blank()).then_some(explanation)
+    }
 }
 
 /// Reads a streamed answer.
@@ -70,6 +86,7 @@ pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
             counts: Counts::default(),
             calls: 0,
             open: None,
+            said: false,
             finished: false,
             over: false,
         },
@@ -88,6 +105,8 @@ struct State {
     calls: usize,
     /// The block that is a call, and the call's number.
     open: Option<(usize, usize)>,
+    /// Text has come.
+    said: bool,
     finished: bool,
     over: bool,
 }
@@ -163,6 +182,12 @@ impl State {
                 if let Some(delta) = frame.delta
                     && let Some(reason) = delta.stop_reason
                 {
+                    // The only words that there are.
+                    if let Some(words) = Details::words(delta.stop_details)
+                        && !self.said
+                    {
+                        emit(Event::Refusal(words));
+                    }
                     self.stop(&reason, delta.stop_sequence, emit);
                 }
             }
@@ -185,6 +210,7 @@ impl State {
         match &*block.r#type {
             "text" => {
                 if let Some(text) = block.text.filter(|text| !text.is_empty()) {
+                    self.said = true;
                     emit(Event::Text(text));
                 }
             }
@@ -230,7 +256,11 @@ impl State {
 
     fn delta(&mut self, delta: Delta<'_>, emit: Emit<'_>) {
         match delta.r#type.as_deref() {
-            Some("text_delta") => emit(Event::Text(delta.text.unwrap_or_default())),
+            Some("text_delta") => {
+                let text = delta.text.unwrap_or_default();
+                self.said |= !text.is_empty();
+                emit(Event::Text(text));
+            }
             Some("thinking_delta") => emit(Event::Thinking(delta.thinking.unwrap_or_default())),
             Some("signature_delta") => emit(Event::Signature {
                 data: delta.signature.unwrap_or_default(),
@@ -297,8 +327,15 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
         model: message.model,
     });
     let mut index = 0;
+    let says = |block: &Block<'_>| block.text.as_ref().is_some_and(|text| !text.is_empty());
+    let said = content.iter().any(says);
     for block in content {
         whole_block(block, names, &mut index, emit);
+    }
+    if let Some(words) = Details::words(message.stop_details)
+        && !said
+    {
+        emit(Event::Refusal(words));
     }
     if let Some(counts) = message.usage {
         emit(Event::Usage(counts.usage()));

@@ -248,6 +248,141 @@ fn a_failed_stream_never_looks_complete() {
     assert!(!stream.contains("message_stop") && !stream.contains("message_delta"));
 }
 
+/// A refusal without a text has at least the provider's explanation.
+#[test]
+fn a_refusal_is_explained() {
+    let whole = |content: Value| {
+        let body = json!({"id": "m", "content": content, "stop_reason": "refusal",
+            "stop_details": {"type": "refusal", "explanation": "Not that."}, "usage": {}});
+        let mut assembler = Assembler::default();
+        let body = body.to_string();
+        read_whole(body.as_bytes(), &ToolNames::default(), &mut |event| {
+            assembler.event(&event);
+        });
+        assembler.finish().unwrap()
+    };
+    let silent = whole(json!([]));
+    assert_eq!(silent.finish, Finish::Filtered);
+    assert_eq!(silent.text().decoded(), "Not that.");
+    let spoken = whole(json!([{"type": "text", "text": "No."}]));
+    assert_eq!(spoken.text().decoded(), "No.");
+
+    let stream = |deltas: &str| {
+        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_details":{"explanation":"Not that."}},"usage":{"output_tokens":1}}"#;
+        let stream = format!(
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m\"}}}}\n\n{deltas}event: message_delta\ndata: {delta}\n\nevent: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
+        );
+        read(&[stream.as_bytes()]).unwrap()
+    };
+    assert_eq!(stream("").text().decoded(), "Not that.");
+    let said = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"No.\"}}\n\n";
+    assert_eq!(stream(said).text().decoded(), "No.");
+}
+
+/// Row by row of wire-formats §9.1.
+#[test]
+fn every_status_of_anthropics_has_its_class() {
+    use Class::{Capacity, Permanent, Route, Transient};
+    let details = |code: &str| json!({"type": "error", "error": {"type": "rate_limit_error", "message": "m", "details": {"error_code": code}}});
+    let said = |text: &str| json!({"type": "error", "error": {"type": "x", "message": text}});
+    for (status, body, class, kind) in [
+        (
+            400,
+            said("messages: bad"),
+            Permanent,
+            FaultKind::InvalidRequest,
+        ),
+        (
+            400,
+            said("input length and `max_tokens` exceed context limit: 9 + 9 > 10"),
+            Route,
+            FaultKind::ContextLength,
+        ),
+        (
+            400,
+            said("You have reached your specified API usage spend limit"),
+            Route,
+            FaultKind::Billing,
+        ),
+        (
+            401,
+            said("invalid x-api-key"),
+            Route,
+            FaultKind::Credentials,
+        ),
+        (402, said("pay"), Route, FaultKind::Billing),
+        (403, said("no"), Route, FaultKind::Credentials),
+        (404, said("model: x"), Route, FaultKind::ModelNotFound),
+        (
+            413,
+            said("Request exceeds the maximum size"),
+            Permanent,
+            FaultKind::TooLarge,
+        ),
+        (429, said("rate"), Capacity, FaultKind::RateLimit),
+        (
+            429,
+            details("enforced_spend_limit_reached"),
+            Route,
+            FaultKind::Billing,
+        ),
+        (500, said("oops"), Transient, FaultKind::Server),
+        (503, said("busy"), Capacity, FaultKind::Overloaded),
+        (504, said("late"), Transient, FaultKind::Timeout),
+        (529, said("Overloaded"), Capacity, FaultKind::Overloaded),
+        (302, json!("moved"), Route, FaultKind::Garbled),
+        // Words are no rate limit (trap 59).
+        (
+            400,
+            said("429 rate limit"),
+            Permanent,
+            FaultKind::InvalidRequest,
+        ),
+    ] {
+        let fault = fault(status, &http::HeaderMap::new(), body.to_string().as_bytes());
+        assert_eq!((fault.class, fault.kind), (class, kind), "{status} {body}");
+    }
+}
+
+#[test]
+fn what_an_error_says_is_cleaned_and_what_mends_it_is_known() {
+    let error = |text: &str| {
+        let body =
+            json!({"type": "error", "error": {"type": "invalid_request_error", "message": text}});
+        fault(400, &http::HeaderMap::new(), body.to_string().as_bytes())
+    };
+    let private = error("key sk-ant-abc123 of https://console.anthropic.com is wrong").message;
+    assert!(
+        !private.contains("sk-ant") && !private.contains("console"),
+        "{private}"
+    );
+    let unsigned = error("messages.1.content.0: Invalid `signature` in `thinking` block");
+    assert_eq!(unsigned.mend, Some(crate::ir::Mend::Signatures));
+    assert_eq!(error("messages: bad").mend, None);
+}
+
+/// A thought of OpenAI's is no thought of Claude's, though it is signed as well.
+#[test]
+fn thoughts_that_other_providers_signed_stay_behind() {
+    let thought = |signature: &'static str, id: Option<&'static str>| {
+        Part::Thought(crate::ir::Thought {
+            text: Text::escaped("plan"),
+            signature: Some(Text::escaped(signature)),
+            redacted: false,
+            id: id.map(Text::escaped),
+        })
+    };
+    let parts = vec![
+        thought("gAAAA", Some("rs_1")),
+        thought("gemini:CiQB", None),
+        thought("", None),
+        thought("EqQB", None),
+    ];
+    let mut messages = vec![crate::ir::Message::new(Role::Assistant, parts)];
+    turns::arrange(&mut messages);
+    assert_eq!(messages[1].parts, [thought("EqQB", None)]);
+}
+
 #[test]
 fn everything_a_client_may_say_is_read() {
     let body = json!({

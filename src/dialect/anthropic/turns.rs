@@ -17,8 +17,12 @@ pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
         message.parts.retain(|part| match part {
             // Nobody else's thoughts are believed, and they must not become text.
             Part::Thought(thought) => {
+                // An OpenAI `reasoning` item is told by its id.
                 let signature = thought.signature.as_ref();
-                signature.is_some_and(|signature| of_gemini(signature).is_none())
+                thought.id.is_none()
+                    && signature.is_some_and(|signature| {
+                        !signature.is_empty() && of_gemini(signature).is_none()
+                    })
             }
             _ => true,
         });

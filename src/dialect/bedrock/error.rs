@@ -1,5 +1,6 @@
 //! What Bedrock's errors mean, whether they come as an HTTP answer or as a frame of a stream.
 
+use crate::dialect::signature;
 use crate::ir::{Class, Fault, FaultKind, Json};
 use http::HeaderMap;
 use serde::Deserialize;
@@ -178,7 +179,10 @@ fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
         FaultKind::RateLimit => Some(BACK_OFF),
         _ => None,
     };
-    Fault::new(class, sort, said(kind, message)).after(retry_after)
+    let mend = signature::blamed(message).filter(|_| sort == FaultKind::InvalidRequest);
+    Fault::new(class, sort, said(kind, message))
+        .after(retry_after)
+        .without(mend)
 }
 
 fn by_status(status: u16) -> (Class, FaultKind) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::clean::clean;
-use crate::dialect::retry_after;
+use crate::dialect::{retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
 
 /// Google's days of quota begin at midnight of the Pacific coast; in summer an hour earlier than this says.
@@ -137,6 +137,7 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         .map(str::to_owned);
     Fault {
         param: param.filter(|_| class == Class::Permanent),
+        mend: signature::blamed(message).filter(|_| kind == FaultKind::InvalidRequest),
         ..Fault::new(class, kind, said(message)).after(retry_after)
     }
 }

@@ -10,10 +10,13 @@ use super::answer::error_text;
 use super::is_request_fault;
 use crate::dialect::clean::clean;
 use crate::dialect::retry_after;
-use crate::ir::{Class, Fault, FaultKind};
+use crate::ir::{Class, Fault, FaultKind, Mend};
 
 /// Bytes of a body that is not JSON that are looked at.
 const LONGEST: usize = 1_000;
+
+/// How Ollama ends what it says to `think` for a model that cannot.
+const CANNOT_THINK: &str = "does not support thinking";
 
 /// What an answer with an error status means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
@@ -23,6 +26,9 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     match status {
         300..400 => told(Route, Server),
         400 | 413 | 422 | 500 if exceeds_context(&text) => told(Route, ContextLength),
+        400 if text.ends_with(CANNOT_THINK) => {
+            told(Route, Unsupported).without(Some(Mend::Thinking))
+        }
         400..=501 if cannot(&text) => told(Route, Unsupported),
         401 | 403 => told(Route, Credentials),
         402 => told(Route, Billing),

@@ -3,8 +3,8 @@
 mod read;
 mod sort;
 
-pub use read::fault;
-pub(super) use read::{fault_in, fault_in_body, fault_of_text};
+pub use read::{fault, fault_in_body};
+pub(super) use read::{fault_in, fault_of_text};
 
 use crate::ir::{Fault, FaultKind};
 use crate::wire::json::write_string;

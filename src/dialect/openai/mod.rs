@@ -16,6 +16,7 @@ mod path;
 pub mod responses;
 mod sources;
 pub mod unasked;
+pub mod unsigned;
 mod usage;
 
-pub use error::{error_body, fault};
+pub use error::{error_body, fault, fault_in_body as fault_within};

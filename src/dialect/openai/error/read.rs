@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::super::field::Field;
 use super::sort::{Said, sort};
 use crate::dialect::clean::clean;
-use crate::dialect::retry_after;
-use crate::ir::{Class, Fault, FaultKind, Text};
+use crate::dialect::{retry_after, signature};
+use crate::ir::{Class, Fault, FaultKind, Mend, Text};
 
 /// llama.cpp says so while it loads; a load takes a few seconds.
 const LOADING: &str = "Loading model";
@@ -66,7 +66,7 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
 }
 
 /// The error that an answer of status 200, or an event of a stream, is or has.
-pub(in super::super) fn fault_in_body(body: &[u8]) -> Fault {
+pub fn fault_in_body(body: &[u8]) -> Fault {
     read(body).unwrap_or_default().into_fault(None)
 }
 
@@ -119,12 +119,52 @@ impl Found<'_> {
             message => message,
         };
         let loading = class == Class::Capacity && message.contains(LOADING);
-        let mut fault = Fault::new(class, kind, message).after(loading.then_some(LOAD));
+        let mend = self.mend(kind);
+        let mut fault = Fault::new(class, kind, message)
+            .after(loading.then_some(LOAD))
+            .without(mend);
         fault.param = match kind {
             FaultKind::InvalidRequest | FaultKind::Unsupported => self.param,
             _ => None,
         };
         fault
+    }
+}
+
+/// Parameters that refine an answer, by the names that errors have for them.
+const REFINING: [(&str, &str); 13] = [
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("presence_penalty", "presence_penalty"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("seed", "seed"),
+    ("logit_bias", "logit_bias"),
+    ("logprobs", "logprobs"),
+    ("top_logprobs", "logprobs"),
+    ("parallel_tool_calls", "parallel_tool_calls"),
+    ("user", "user"),
+    ("stop", "stop"),
+    ("reasoning_effort", "reasoning_effort"),
+    ("reasoning.effort", "reasoning_effort"),
+];
+
+impl Found<'_> {
+    /// What it would not have come without.
+    fn mend(&self, kind: FaultKind) -> Option<Mend> {
+        match kind {
+            FaultKind::InvalidRequest if self.code == "invalid_encrypted_content" => {
+                Some(Mend::Signatures)
+            }
+            FaultKind::InvalidRequest => signature::blamed(&self.message),
+            FaultKind::Unsupported
+                if matches!(&*self.code, "unsupported_parameter" | "unsupported_value") =>
+            {
+                let blamed = self.param.as_deref()?;
+                let known = REFINING.iter().find(|(name, _)| *name == blamed)?;
+                Some(Mend::Parameter(known.1))
+            }
+            _ => None,
+        }
     }
 }
 
