@@ -4,28 +4,22 @@
 Every round measures each program once, so that whatever else the machine does meets all of them.
 """
 
-import argparse
 import contextlib
 import dataclasses
-import json
-import pathlib
-import resource
-import signal
-import subprocess
-import sys
-import tempfile
 
 import figures
+import frame
 import tables
-from programs import HERE, KNOWN, RECIPES, RELEASE, USUAL, Bench, Missing
+from frame import say
+from programs import KNOWN, RECIPES, USUAL, Missing
+
+ROUNDS, FEW_ROUNDS = 7, 2
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", action="store_true", help="build everything first")
-    parser.add_argument("--quick", action="store_true", help="a short run, to see that it works")
-    parser.add_argument("--rounds", type=int, help="default: 7, or 2 with --quick")
-    parser.add_argument("--threads", type=int, default=2, help="of each program (default: 2)")
+    parser = frame.parser("compare", __doc__, ROUNDS)
+    quick = f"a short run of {FEW_ROUNDS} rounds, to see that it works"
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument(
         "--only",
         type=lambda text: [name.strip() for name in text.split(";")],
@@ -41,9 +35,6 @@ def arguments():
         metavar="NAMES",
         help=f"of: {','.join([*figures.ALTERNATING, 'memory'])}",
     )
-    parser.add_argument("--remuda", default=RELEASE / "remuda", help="the binary to measure")
-    parser.add_argument("--json", default=HERE / "out" / "compare.json", help="all values go here")
-    parser.add_argument("--write", metavar="PAGE", help="replace the marked section of this page")
     options = parser.parse_args()
     if options.recipes:
         options.only = list(RECIPES)
@@ -51,19 +42,9 @@ def arguments():
     unknown += [name for name in options.figures if name not in [*figures.ALTERNATING, "memory"]]
     if unknown:
         parser.error(f"not known: {', '.join(unknown)}")
-    options.rounds = options.rounds or (2 if options.quick else 7)
+    if options.quick and options.rounds == ROUNDS:
+        options.rounds = FEW_ROUNDS
     return options
-
-
-def raise_descriptor_limit():
-    """As many open files as the system lets this user have; the children inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def start_all(stack, bench, names):
@@ -119,35 +100,15 @@ def measure_memory(bench, name, size, results):
         results.setdefault(name, {})[key] = [value]
 
 
-def main():
-    options = arguments()
-    # Ends by exception, so that every program that was started is ended.
-    for interruption in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(interruption, lambda number, _: sys.exit(128 + number))
-    if options.build:
-        command = ["cargo", "build", "--release", "--locked", "--workspace"]
-        subprocess.run(command, cwd=HERE.parent, check=True)
-    descriptors = raise_descriptor_limit()
+def compare(options, bench):
     size = figures.QUICK if options.quick else figures.FULL
-    if descriptors < 2 * size.open_streams + 200:
-        say(f"only {descriptors} open files are allowed: memory is measured with fewer streams")
-        size = dataclasses.replace(size, open_streams=(descriptors - 200) // 2)
-    with tempfile.TemporaryDirectory(prefix="remuda-bench-") as directory:
-        bench = Bench(directory, options.threads, descriptors, options.remuda)
-        results = measure_all(options, bench, size)
+    if bench.descriptors < 2 * size.open_streams + 200:
+        say(f"only {bench.descriptors} open files are allowed: memory is measured with fewer streams")
+        size = dataclasses.replace(size, open_streams=(bench.descriptors - 200) // 2)
+    results = measure_all(options, bench, size)
     text = tables.report(results, options.rounds, options.threads, options.quick)
-    print(text)
-    pathlib.Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": tables.machine(), "results": tables.summary(results)}
-    pathlib.Path(options.json).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    if options.write:
-        tables.write_between_marks(options.write, text)
+    return text, {"results": tables.summary(results)}
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (figures.Failed, Missing, subprocess.CalledProcessError) as error:
-        sys.exit(f"compare.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    frame.run("compare", arguments(), compare)

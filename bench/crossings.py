@@ -4,19 +4,12 @@
 Every round measures each route once, so that whatever else the machine does meets all of them.
 """
 
-import argparse
 import dataclasses
-import json
-import pathlib
-import signal
-import subprocess
-import sys
-import tempfile
 
+import frame
 import tables
-from compare import raise_descriptor_limit, say
-from figures import MIB, Failed, load
-from programs import HERE, RELEASE, Bench, Missing
+from figures import MIB, load
+from frame import say
 
 KIB = 1024
 FACTOR = 1.25
@@ -80,14 +73,9 @@ LOADS = [
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", action="store_true", help="build everything first")
-    parser.add_argument("--rounds", type=int, default=7, help="default: 7")
+    parser = frame.parser("crossings", __doc__, rounds=7)
     parser.add_argument("--share", type=float, default=1.0, help="of each load (default: 1)")
-    parser.add_argument("--threads", type=int, default=2, help="of the gateway (default: 2)")
     parser.add_argument("--streams", type=int, default=500, help="to hold open (default: 500)")
-    parser.add_argument("--remuda", default=RELEASE / "remuda", help="the binary to measure")
-    parser.add_argument("--json", default=HERE / "out" / "crossings.json", help="all values go here")
     return parser.parse_args()
 
 
@@ -170,28 +158,10 @@ def verdict(results):
     return "\n".join(head + lines)
 
 
-def main():
-    options = arguments()
-    # Ends by exception, so that every program that was started is ended.
-    for interruption in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(interruption, lambda number, _: sys.exit(128 + number))
-    if options.build:
-        command = ["cargo", "build", "--release", "--locked", "--workspace"]
-        subprocess.run(command, cwd=HERE.parent, check=True)
-    descriptors = raise_descriptor_limit()
-    with tempfile.TemporaryDirectory(prefix="remuda-bench-") as directory:
-        bench = Bench(directory, options.threads, descriptors, options.remuda)
-        results = measure_all(options, bench)
-    print(report(results, options), verdict(results), sep="\n\n")
-    pathlib.Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": tables.machine(), "rounds": results}
-    pathlib.Path(options.json).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+def compare(options, bench):
+    results = measure_all(options, bench)
+    return f"{report(results, options)}\n\n{verdict(results)}", {"rounds": results}
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (Failed, Missing, subprocess.CalledProcessError) as error:
-        sys.exit(f"crossings.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    frame.run("crossings", arguments(), compare)

@@ -4,20 +4,13 @@
 Every round measures both once, so that whatever else the machine does meets both.
 """
 
-import argparse
 import contextlib
-import json
-import pathlib
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 
+import frame
 import tables
-from compare import raise_descriptor_limit, say
-from figures import Failed, load
-from programs import HERE, RELEASE, Bench, Missing
+from figures import load
+from frame import say
 
 FACTOR = 1.15
 # Of the one client in guarded.yaml.
@@ -31,13 +24,8 @@ LOADS = {
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", action="store_true", help="build everything first")
-    parser.add_argument("--rounds", type=int, default=9, help="default: 9")
+    parser = frame.parser("guards", __doc__, rounds=15)
     parser.add_argument("--share", type=float, default=1.0, help="of each load (default: 1)")
-    parser.add_argument("--threads", type=int, default=2, help="of each gateway (default: 2)")
-    parser.add_argument("--remuda", default=RELEASE / "remuda", help="the binary to measure")
-    parser.add_argument("--json", default=HERE / "out" / "guards.json", help="all values go here")
     return parser.parse_args()
 
 
@@ -85,28 +73,10 @@ def report(results, options):
     return "\n".join(lines)
 
 
-def main():
-    options = arguments()
-    # Ends by exception, so that every program that was started is ended.
-    for interruption in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(interruption, lambda number, _: sys.exit(128 + number))
-    if options.build:
-        command = ["cargo", "build", "--release", "--locked", "--workspace"]
-        subprocess.run(command, cwd=HERE.parent, check=True)
-    descriptors = raise_descriptor_limit()
-    with tempfile.TemporaryDirectory(prefix="remuda-bench-") as directory:
-        bench = Bench(directory, options.threads, descriptors, options.remuda)
-        results = measure_all(options, bench)
-    print(report(results, options))
-    pathlib.Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": tables.machine(), "rounds": results}
-    pathlib.Path(options.json).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+def compare(options, bench):
+    results = measure_all(options, bench)
+    return report(results, options), {"rounds": results}
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (Failed, Missing, subprocess.CalledProcessError) as error:
-        sys.exit(f"guards.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    frame.run("guards", arguments(), compare)

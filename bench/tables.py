@@ -8,8 +8,6 @@ import statistics
 
 from figures import FIGURES
 
-BEGIN = "<!-- bench:begin -->"
-END = "<!-- bench:end -->"
 DIRECT = "upstream alone"
 
 
@@ -122,11 +120,12 @@ def report(results, rounds, threads, quick):
     return "\n\n".join(part for part in parts if part)
 
 
-def write_between_marks(path, text):
-    """Replaces what stands between the marks of a page."""
+def write_between_marks(path, name, text):
+    """Replaces what stands between the marks of a comparison in a page."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     page = pathlib.Path(path).read_text()
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise SystemExit(f"{path}: {BEGIN} and {END} must each stand in it once, in this order")
-    before = page[: page.index(BEGIN) + len(BEGIN)]
-    after = page[page.index(END) :]
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise SystemExit(f"{path}: {begin} and {end} must each stand in it once, in this order")
+    before = page[: page.index(begin) + len(begin)]
+    after = page[page.index(end) :]
     pathlib.Path(path).write_text(f"{before}\n{text}\n{after}")
