@@ -8,6 +8,7 @@ use http::Method;
 use pingora::proxy::Session;
 
 use super::Gateway;
+use super::accounting::completed;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::head::Head;
@@ -17,6 +18,7 @@ use crate::admin::Place;
 use crate::dialect::ollama::{ErrorStyle, Operation, RequestFacts};
 use crate::dialect::rate_limits::{Names, is_of_limits};
 use crate::metrics::Metrics;
+use crate::usage::Tokens;
 
 /// The label of requests without a known key.
 const NO_KEY: &str = "none";
@@ -112,11 +114,17 @@ impl Gateway {
         let Some(grant) = ctx.inbound.grant.take() else {
             return;
         };
-        grant.settle(match ctx.outcome.usage {
-            Some(usage) if usage.total() > 0 => Spent::Tokens {
-                input: usage.prompt.unwrap_or(0),
-                output: usage.output.unwrap_or(0),
-            },
+        let told = ctx.outcome.usage.filter(|usage| usage.total() > 0);
+        grant.settle(match (told, ctx.inbound.operation) {
+            (Some(_), Some(operation)) => {
+                // As it is charged: what was told early was so then, and more has come before the client left.
+                let (usage, _) = completed(ctx, operation);
+                let tokens = usage.as_ref().map(Tokens::from).unwrap_or_default();
+                Spent::Tokens {
+                    input: tokens.input,
+                    output: tokens.output,
+                }
+            }
             _ if ctx.outcome.first_content.is_none() => Spent::Nothing,
             _ => Spent::Unknown,
         });

@@ -134,7 +134,7 @@ impl Gateway {
 }
 
 /// What an answer used, with estimates where its provider told nothing, and whether there are any.
-fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
+pub(super) fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     let told = ctx.outcome.usage;
     let mut usage = told.unwrap_or_default();
     let embeds = matches!(

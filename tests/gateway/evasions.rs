@@ -173,3 +173,68 @@ async fn a_key_makes_its_models_of_its_models_alone() {
         assert_eq!(reply.status, status, "{path} {body}: {}", reply.text());
     }
 }
+
+/// Of Anthropic's Messages: what is told of the usage first, and so many pieces of eight tokens each.
+fn pieces(count: usize) -> Vec<u8> {
+    let start = r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"mini","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":1}}}"#;
+    let block =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let piece = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"thirty-two bytes of text, again. "}}"#;
+    let last = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"the last"}}"#;
+    let mut answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
+    let events = [("message_start", start), ("content_block_start", block)]
+        .into_iter()
+        .chain(std::iter::repeat_n(("content_block_delta", piece), count))
+        .chain([("content_block_delta", last)]);
+    for (event, data) in events {
+        answer.extend(chunk(
+            format!("event: {event}\ndata: {data}\n\n").as_bytes(),
+        ));
+    }
+    answer
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_end_has_used_what_had_come() {
+    const WHOLE: &str = r#"{"id":"m","type":"message","role":"assistant","model":"mini","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}"#;
+    let server = Upstream::start(|asked| match asked.number {
+        0 => vec![Step::Send(pieces(100)), Step::Hold],
+        _ => vec![Step::Send(json(200, WHOLE))],
+    })
+    .await;
+    let entry = json!({
+        "name": "vendor", "kind": "anthropic", "base_url": format!("http://{}", server.address), "api_key": "k",
+        "models": ["mini"], "list_models": false, "interval": "200ms",
+    });
+    let config = Config::of([entry.to_string()]).key(format!(
+        "{{ name: alice, key: {ALICE}, tokens_per_minute: 100000 }}"
+    ));
+    let gateway = Gateway::over(&config, 1).await;
+    let ask = |stream| {
+        json!({"model": "mini", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "hi"}]})
+            .to_string()
+    };
+    let fields = [("x-api-key", ALICE), ("content-type", "application/json")];
+    let mut client = Connection::open(gateway.address).await;
+    client
+        .request("POST", "/v1/messages", &fields, ask(true).as_bytes())
+        .await;
+    assert_eq!(client.head().await.status, 200);
+    client.body_until("the last").await;
+    client.reset();
+    gateway.idle().await;
+    let reply = send(
+        &gateway,
+        "/v1/messages",
+        "application/json",
+        ask(false).as_bytes(),
+    )
+    .await;
+    let left = reply
+        .header("anthropic-ratelimit-tokens-remaining")
+        .unwrap();
+    let left: u64 = left.parse().unwrap();
+    assert!((98_000..=99_300).contains(&left), "{left}");
+}
