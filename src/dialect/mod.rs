@@ -11,3 +11,4 @@ pub mod openai;
 pub mod rate_limits;
 pub mod retry_after;
 pub mod signature;
+mod turns;

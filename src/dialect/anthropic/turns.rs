@@ -3,9 +3,9 @@
 
 use crate::dialect::signature;
 use crate::dialect::signature::of_gemini;
+use crate::dialect::turns;
 use crate::ir::{
     Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
-    drop_blank, merge_turns, pair_tool_results, start_with_user,
 };
 
 /// The longest name of a tool, and the longest id of a call.
@@ -26,31 +26,9 @@ pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
             }
             _ => true,
         });
-        if message.role == Role::Assistant {
-            message
-                .parts
-                .sort_by_key(|part| !matches!(part, Part::Thought(_)));
-        }
     }
-    drop_blank(messages);
-    pair_tool_results(messages);
-    drop_blank(messages);
-    merge_turns(messages);
-    start_with_user(messages, "Continue.");
-}
-
-/// Strips the white space at the end of a text that the model is to continue.
-pub(super) fn trim_last(messages: &mut [Message<'_>]) {
-    if let Some(message) = messages.last_mut()
-        && message.role == Role::Assistant
-        && let Some(Part::Text(text)) = message.parts.last_mut()
-    {
-        let decoded = text.decoded().into_owned();
-        let trimmed = decoded.trim_end();
-        if trimmed.len() < decoded.len() {
-            *text = Text::plain(trimmed).into_owned();
-        }
-    }
+    turns::thoughts_first(messages);
+    turns::arrange(messages, "Continue.");
 }
 
 /// Appends `[{"role":…,"content":[…]},…]`.

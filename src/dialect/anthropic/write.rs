@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::turns::{self, LONGEST_NAME};
 use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::turns as shared;
 use crate::facts::{Ask, Capability, Effort, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Json, Message, Part, Refused, Role, Sampling, Text, Tool,
@@ -16,8 +17,6 @@ use crate::ir::{
 const DEFAULT_MAX_TOKENS: u64 = 4096;
 /// The provider's least budget.
 const LEAST_BUDGET: u64 = 1024;
-/// What stands for an answer that the model may not continue.
-const GO_ON: &str = "Continue.";
 
 /// Writes the request.
 ///
@@ -85,7 +84,7 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
 
 /// All system text, and what takes the place of a JSON mode.
 fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Option<Text<'a>> {
-    let mut system = hoist_system(&mut request.messages);
+    let system = hoist_system(&mut request.messages);
     let instruction = match &request.format {
         Format::Text => None,
         Format::Json => Some(Text::plain(
@@ -100,16 +99,10 @@ fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Option<Text
         }
         Format::Schema { .. } => None,
     };
-    if let Some(instruction) = instruction {
-        match &mut system {
-            Some(system) => {
-                system.push(&Text::escaped(r"\n\n"));
-                system.push(&instruction);
-            }
-            None => system = Some(instruction),
-        }
+    match instruction {
+        Some(instruction) => Some(shared::with_wish(system, instruction)),
+        None => system,
     }
-    system
 }
 
 /// What to say of thinking. Where the provider wants the thoughts of a turn that called tools back and they are not there,
@@ -146,18 +139,14 @@ fn thinks(ask: Ask) -> bool {
 
 /// A last turn of the assistant's is to be continued, if the model does that.
 fn prefill(messages: &mut Vec<Message<'_>>, target: &Target<'_>, ask: Ask, dropped: &mut Dropped) {
-    if messages
-        .last()
-        .is_none_or(|message| message.role != Role::Assistant)
-    {
+    if !shared::is_unfinished(messages) {
         return;
     }
     if target.facts.refuses(Parameter::Prefill, ask) || thinks(ask) {
         dropped.add("prefill");
-        let parts = vec![Part::Text(Text::plain(GO_ON))];
-        messages.push(Message::new(Role::User, parts));
+        messages.push(shared::go_on());
     } else {
-        turns::trim_last(messages);
+        shared::trim_last(messages);
     }
 }
 

@@ -6,8 +6,9 @@ use super::limits::Limits;
 use super::path::Call;
 use super::{tools, turns};
 use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::turns::only_chats;
 use crate::facts::{Capability, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Completion, Dropped, Format, Image, Part, Refused, Text, ToolNames};
+use crate::ir::{ChatRequest, Dropped, Format, Image, Part, Refused, Text, ToolNames};
 
 /// The request for `target`.
 pub(super) fn write(
@@ -16,9 +17,7 @@ pub(super) fn write(
 ) -> Result<Outgoing, Refused> {
     let facts = target.facts;
     let mut dropped = Dropped::default();
-    if let Some(completion) = &request.completion {
-        only_chats(completion, &mut dropped)?;
-    }
+    only_chats(request.completion.as_ref(), "Bedrock", &mut dropped)?;
     let system = turns::arrange(&mut request, facts, &mut dropped);
     let without_thought = turns::goes_on_without_thought(&request.messages);
     let limits = Limits::of(&request, facts, without_thought, &mut dropped);
@@ -53,28 +52,6 @@ pub(super) fn write(
         stop: limits.unsent_stop,
         ..Outgoing::default()
     })
-}
-
-/// Converse knows no text to be filled in or continued without a template.
-fn only_chats(completion: &Completion<'_>, dropped: &mut Dropped) -> Result<(), Refused> {
-    if completion
-        .suffix
-        .as_ref()
-        .is_some_and(|suffix| !suffix.is_empty())
-    {
-        return Err(Refused::field(
-            "suffix",
-            "this model does not support insert",
-        ));
-    }
-    if completion.raw || completion.template.is_some() {
-        return Err(Refused::field(
-            if completion.raw { "raw" } else { "template" },
-            "Bedrock gives a model its own chat template; send the prompt without one",
-        ));
-    }
-    dropped.add_if(completion.echo, "echo");
-    Ok(())
 }
 
 /// Bytes of all texts and files, about.

@@ -2,16 +2,12 @@
 //! user, every call answered in the turn after it, nothing blank.
 
 use crate::dialect::signature::of_gemini;
+use crate::dialect::turns;
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
-use crate::ir::{
-    ChatRequest, Dropped, Format, Message, Part, Role, Text, ToolChoice, drop_blank, hoist_system,
-    merge_turns, pair_tool_results, start_with_user,
-};
+use crate::ir::{ChatRequest, Dropped, Format, Message, Part, Text, ToolChoice, hoist_system};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
 const OPENING: &str = "Hello.";
-/// What the user says where the model cannot go on with the assistant's last words.
-const GO_ON: &str = "Continue.";
 
 /// Puts the turns in order and returns the system text.
 pub(super) fn arrange<'a>(
@@ -24,28 +20,10 @@ pub(super) fn arrange<'a>(
     for message in messages.iter_mut() {
         keep_believable(message, facts);
     }
-    drop_blank(messages);
-    pair_tool_results(messages);
-    // A result without its call has become text, and may be blank.
-    drop_blank(messages);
-    merge_turns(messages);
-    for message in messages
-        .iter_mut()
-        .filter(|message| message.role == Role::Assistant)
-    {
-        message
-            .parts
-            .sort_by_key(|part| !matches!(part, Part::Thought(_)));
-    }
-    start_with_user(messages, OPENING);
-    let mut system = with_format(system, request, facts, dropped);
-    if facts.refuses(Parameter::System, Ask::Nothing)
-        && let Some(text) = system.take()
-        && let Some(first) = request.messages.first_mut()
-    {
-        first.parts.insert(0, Part::Text(text));
-    }
-    system
+    turns::arrange(messages, OPENING);
+    turns::thoughts_first(messages);
+    let system = with_format(system, request, facts, dropped);
+    turns::system_or_first_words(system, request, facts)
 }
 
 /// Unsigned reasoning is refused, and a signature is only good for the maker of the model, which is
@@ -84,14 +62,7 @@ fn with_format<'a>(
             wish
         }
     };
-    Some(match system {
-        None => wish,
-        Some(mut system) => {
-            system.push(&Text::escaped(r"\n\n"));
-            system.push(&wish);
-            system
-        }
-    })
+    Some(turns::with_wish(system, wish))
 }
 
 /// Whether the last turn brings results for calls that no thought goes before: then a Claude that is
@@ -108,30 +79,19 @@ pub(super) fn goes_on_without_thought(messages: &[Message<'_>]) -> bool {
 }
 
 /// Ends the conversation with the user's turn, unless the model goes on with the assistant's words.
-pub(super) fn end<'a>(request: &mut ChatRequest<'a>, facts: &ModelFacts, thinks: bool) {
+pub(super) fn end(request: &mut ChatRequest<'_>, facts: &ModelFacts, thinks: bool) {
     let uses_tools = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
-    let Some(last) = request
-        .messages
-        .last_mut()
-        .filter(|last| last.role == Role::Assistant)
-    else {
+    let messages = &mut request.messages;
+    if !turns::is_unfinished(messages) {
         return;
-    };
+    }
     let goes_on = matches!(&*facts.family, "claude" | "nova")
         && !facts.refuses(Parameter::Prefill, Ask::Nothing)
         && !thinks
         && !uses_tools;
-    match last.parts.last_mut() {
-        // Claude refuses white space at the end of what it is to continue.
-        Some(Part::Text(text)) if goes_on => {
-            let decoded = text.decoded();
-            if decoded.trim_end().len() < decoded.len() {
-                *text = Text::plain(decoded.trim_end()).into_owned();
-            }
-        }
-        _ => {
-            let parts = vec![Part::Text(Text::escaped(GO_ON))];
-            request.messages.push(Message::new(Role::User, parts));
-        }
+    let says = |message: &Message<'_>| matches!(message.parts.last(), Some(Part::Text(_)));
+    match goes_on && messages.last().is_some_and(says) {
+        true => turns::trim_last(messages),
+        false => messages.push(turns::go_on()),
     }
 }

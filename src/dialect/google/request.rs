@@ -6,7 +6,8 @@ use super::json::{key, put};
 use super::path::Call;
 use super::{tools, turns};
 use crate::dialect::exchange::{Outgoing, Target};
-use crate::ir::{ChatRequest, Completion, Dropped, Refused, ToolNames};
+use crate::dialect::turns::only_chats;
+use crate::ir::{ChatRequest, Dropped, Refused, ToolNames};
 
 /// The request for `target`.
 pub(super) fn write(
@@ -15,9 +16,7 @@ pub(super) fn write(
 ) -> Result<Outgoing, Refused> {
     let facts = target.facts;
     let mut dropped = Dropped::default();
-    if let Some(completion) = &request.completion {
-        only_chats(completion, &mut dropped)?;
-    }
+    only_chats(request.completion.as_ref(), "Gemini", &mut dropped)?;
     let system = turns::arrange(&mut request, facts, &mut dropped);
     let generation = Generation::of(&request, facts, &mut dropped);
 
@@ -54,25 +53,4 @@ pub(super) fn write(
         stop: generation.unsent_stop,
         ..Outgoing::default()
     })
-}
-
-/// The API knows no text to be filled in or continued without a template.
-fn only_chats(completion: &Completion<'_>, dropped: &mut Dropped) -> Result<(), Refused> {
-    let has_suffix = completion
-        .suffix
-        .as_ref()
-        .is_some_and(|text| !text.is_empty());
-    if has_suffix {
-        return Err(Refused::field(
-            "suffix",
-            "this model does not support insert",
-        ));
-    }
-    if completion.raw || completion.template.is_some() {
-        let field = if completion.raw { "raw" } else { "template" };
-        let why = "Gemini gives a model its own chat template; send the prompt without one";
-        return Err(Refused::field(field, why));
-    }
-    dropped.add_if(completion.echo, "echo");
-    Ok(())
 }

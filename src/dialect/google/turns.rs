@@ -2,16 +2,12 @@
 //! every call answered in the turn after it, nothing blank.
 
 use crate::dialect::signature::of_gemini;
+use crate::dialect::turns;
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
-use crate::ir::{
-    ChatRequest, Dropped, Format, Message, Part, Role, Text, drop_blank, hoist_system, merge_turns,
-    pair_tool_results, start_with_user,
-};
+use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_system};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
 const OPENING: &str = "Hello.";
-/// What the user says where the assistant spoke last.
-const GO_ON: &str = "Continue.";
 
 /// Puts the turns in order and returns the system text. Afterwards `format` is what a field can say.
 pub(super) fn arrange<'a>(
@@ -24,27 +20,12 @@ pub(super) fn arrange<'a>(
     for message in messages.iter_mut() {
         message.parts.retain(is_known_thought);
     }
-    drop_blank(messages);
-    pair_tool_results(messages);
-    // A result without its call has become text, and may be blank.
-    drop_blank(messages);
-    merge_turns(messages);
-    start_with_user(messages, OPENING);
-    if messages
-        .last()
-        .is_some_and(|last| last.role == Role::Assistant)
-    {
-        let parts = vec![Part::Text(Text::escaped(GO_ON))];
-        messages.push(Message::new(Role::User, parts));
+    turns::arrange(messages, OPENING);
+    if turns::is_unfinished(messages) {
+        messages.push(turns::go_on());
     }
-    let mut system = with_format(system, request, facts, dropped);
-    if facts.refuses(Parameter::System, Ask::Nothing)
-        && let Some(text) = system.take()
-        && let Some(first) = request.messages.first_mut()
-    {
-        first.parts.insert(0, Part::Text(text));
-    }
-    system
+    let system = with_format(system, request, facts, dropped);
+    turns::system_or_first_words(system, request, facts)
 }
 
 /// A thought means something to Gemini only with Gemini's signature.
@@ -79,10 +60,5 @@ fn with_format<'a>(
         }
     };
     dropped.add("response_format");
-    let Some(mut system) = system else {
-        return Some(wish);
-    };
-    system.push(&Text::escaped(r"\n\n"));
-    system.push(&wish);
-    Some(system)
+    Some(turns::with_wish(system, wish))
 }
