@@ -14,6 +14,7 @@ mod object;
 pub mod optillm;
 mod path;
 pub mod responses;
+mod shared;
 mod sources;
 pub mod unasked;
 pub mod unsigned;

@@ -1,10 +1,11 @@
 //! The messages of a request to a provider.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::super::details;
 use super::super::object::{Object, list};
+use super::super::shared::{
+    LONGEST_ID, LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused,
+    text_of, write_pdf, write_texts, write_url,
+};
 use super::ways::{Replay, Ways};
 use crate::dialect::exchange::Target;
 use crate::dialect::signature::of_gemini;
@@ -14,32 +15,12 @@ use crate::ir::{
     hoist_system, pair_tool_results,
 };
 
-/// Ids of calls: some models refuse longer ones.
-const LONGEST_ID: usize = 40;
-const LONGEST_NAME: usize = 64;
-
 /// How this target wants the conversation so far.
 pub(super) struct History<'t> {
     pub(super) target: &'t Target<'t>,
     pub(super) ways: &'t Ways,
     /// Whether the model will reason.
     pub(super) reasons: bool,
-}
-
-/// Whether some text names JSON.
-pub(in super::super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
-    let names_it = |text: &Text<'_>| {
-        let bytes = text.as_escaped().as_bytes();
-        memchr::memchr2_iter(b'j', b'J', bytes).any(|at| {
-            bytes[at..]
-                .get(..4)
-                .is_some_and(|word| word.eq_ignore_ascii_case(b"json"))
-        })
-    };
-    messages
-        .iter()
-        .flat_map(|message| &message.parts)
-        .any(|part| matches!(part, Part::Text(text) if names_it(text)))
 }
 
 impl History<'_> {
@@ -63,10 +44,7 @@ impl History<'_> {
             false => None,
         };
         pair_tool_results(&mut messages);
-        if messages.is_empty() {
-            // Chat templates ask for a user's turn.
-            messages.push(user(Text::escaped(".")));
-        }
+        never_empty(&mut messages);
         match system {
             Some(system) if refuses_system => before_the_first_words(&mut messages, system),
             Some(system) => {
@@ -75,12 +53,7 @@ impl History<'_> {
             }
             None => {}
         }
-        let unfinished = messages
-            .last()
-            .is_some_and(|message| message.role == Role::Assistant);
-        if unfinished && self.target.facts.refused.contains(&Parameter::Prefill) {
-            messages.push(user(Text::escaped("Continue.")));
-        }
+        let_go_on(&mut messages, self.target);
         messages
     }
 
@@ -112,16 +85,13 @@ impl History<'_> {
 
     fn image(&self, image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         if !self.target.facts.can(Capability::Vision) {
-            return Err(self.refused("does not support images"));
+            return Err(refused(self.target, "does not support images"));
         }
         let (Image::Base64 { detail, .. } | Image::Url { detail, .. }) = image;
         let mut part = Object::new(out);
         part.word("type", "image_url");
         let mut address = Object::new(part.key("image_url"));
-        let url = address.key("url");
-        url.push(b'"');
-        image.write_url(url);
-        url.push(b'"');
+        write_url(image, "url", &mut address);
         if let Some(detail) = detail {
             address.text("detail", detail);
         }
@@ -151,73 +121,16 @@ impl History<'_> {
             return Ok(());
         }
         if &*document.media_type != "application/pdf" || !self.ways.files {
-            return Err(self.refused("does not take files of this type"));
+            return Err(refused(self.target, "does not take files of this type"));
         }
         let mut part = Object::new(out);
         part.word("type", "file");
         let mut file = Object::new(part.key("file"));
-        let name = document
-            .name
-            .clone()
-            .unwrap_or(Text::escaped("document.pdf"));
-        file.text("filename", &name);
-        let data = file.key("file_data");
-        data.extend_from_slice(b"\"data:application/pdf;base64,");
-        data.extend_from_slice(document.data.as_bytes());
-        data.push(b'"');
+        write_pdf(document, &mut file);
         file.end();
         part.end();
         Ok(())
     }
-
-    fn refused(&self, what: &str) -> Refused {
-        Refused::field(
-            "messages",
-            format!("the model {} {what}", self.target.model),
-        )
-    }
-}
-
-fn user(text: Text<'_>) -> Message<'_> {
-    Message::new(Role::User, vec![Part::Text(text)])
-}
-
-/// For models without a system prompt.
-pub(in super::super) fn before_the_first_words<'a>(
-    messages: &mut Vec<Message<'a>>,
-    system: Text<'a>,
-) {
-    let place = messages.iter().position(|message| {
-        let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_));
-        message.role == Role::User && message.parts.iter().any(words)
-    });
-    match place {
-        Some(place) => {
-            let parts = &mut messages[place].parts;
-            let after_results = parts
-                .iter()
-                .position(|part| !matches!(part, Part::ToolResult(_)))
-                .unwrap_or(parts.len());
-            parts.insert(after_results, Part::Text(system));
-        }
-        None => messages.insert(0, user(system)),
-    }
-}
-
-/// A file of text, as text.
-pub(in super::super) fn text_of(document: &Document<'_>) -> Result<Text<'static>, Refused> {
-    let decoded = STANDARD
-        .decode(&*document.data)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Refused::field("messages", "a file of text must be base64 of UTF-8"))?;
-    let mut text = Text::default();
-    if let Some(name) = &document.name {
-        text.push(name);
-        text.push(&Text::escaped(r":\n"));
-    }
-    text.push(&Text::plain(&decoded));
-    Ok(text.into_owned())
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
@@ -288,13 +201,8 @@ impl Turns<'_> {
         let mut object = Object::new(self.out);
         object.word("role", "tool");
         object.text("tool_call_id", &self.ids.sent(&id, LONGEST_ID));
-        let mark = Text::escaped("Error: ");
-        let texts = result.parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text),
-            _ => None,
-        });
-        let mark = result.is_error.then_some(&mark);
-        write_joined(mark, texts, object.key("content"));
+        let mark = mark_of(result.is_error);
+        write_texts(mark, &result.parts, object.key("content"));
         object.end();
         Ok(())
     }
@@ -407,12 +315,9 @@ fn write_content<'p>(
     parts: impl Iterator<Item = &'p Part<'p>> + Clone,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
-    let mut texts = parts.clone().map(|part| match part {
-        Part::Text(text) => Some(text),
-        _ => None,
-    });
-    if texts.clone().all(|text| text.is_some()) {
-        write_joined(None, texts.by_ref().flatten(), out);
+    let is_text = |part: &Part<'_>| matches!(part, Part::Text(_));
+    if parts.clone().all(is_text) {
+        write_texts("", parts, out);
         return Ok(());
     }
     out.push(b'[');
@@ -432,23 +337,4 @@ fn write_content<'p>(
     }
     out.push(b']');
     Ok(())
-}
-
-/// One string: `mark`, then the texts, a line each.
-fn write_joined<'t>(
-    mark: Option<&Text<'_>>,
-    texts: impl Iterator<Item = &'t Text<'t>>,
-    out: &mut Vec<u8>,
-) {
-    out.push(b'"');
-    if let Some(mark) = mark {
-        out.extend_from_slice(mark.as_escaped().as_bytes());
-    }
-    for (place, text) in texts.enumerate() {
-        if place > 0 {
-            out.extend_from_slice(br"\n");
-        }
-        out.extend_from_slice(text.as_escaped().as_bytes());
-    }
-    out.push(b'"');
 }

@@ -15,7 +15,6 @@ pub use read::read_chat;
 pub use whole::write_whole;
 pub use write::write_chat;
 
-pub(super) use history::{before_the_first_words, speaks_of_json, text_of};
 pub(super) use read::completion;
 pub(super) use turns::data_uri;
 pub(super) use write::{Writer, effort_of, refuse_the_impossible};

@@ -2,16 +2,16 @@
 
 use super::super::object::{Object, list};
 use super::super::path::path;
-use super::history::{self, History};
+use super::super::shared::{
+    LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
+};
+use super::history::History;
 use super::ways::{Reasoning, Ways};
 use crate::dialect::exchange::{Outgoing, Target};
-use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling as Together};
+use crate::facts::{Ask, Capability, Effort, Form, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Refused, Sampling, Text, Tool, ToolChoice, ToolNames,
 };
-
-/// Of the name of a function, and of a schema.
-const LONGEST_NAME: usize = 64;
 
 /// Writes the request for `/chat/completions`.
 ///
@@ -145,25 +145,7 @@ impl<'t> Writer<'t> {
     }
 
     fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
-        // What a model refuses is any temperature but 1, which it has by itself.
-        let temperature = match self.refuses(Parameter::Temperature) {
-            true => {
-                let other = wanted.temperature.is_some_and(|value| value != 1.0);
-                self.dropped.add_if(other, "temperature");
-                None
-            }
-            false => wanted.temperature,
-        };
-        self.number("temperature", temperature, 0.0..=2.0, body);
-        let alone = self.target.facts.sampling == Together::OneOfTemperatureAndTopP;
-        let top_p = match alone && temperature.is_some() {
-            true => {
-                self.dropped.add_if(wanted.top_p.is_some(), "top_p");
-                None
-            }
-            false => self.taken(wanted.top_p, Parameter::TopP, "top_p"),
-        };
-        self.number("top_p", top_p, 0.0..=1.0, body);
+        write_randomness(wanted, (self.target, self.ask), &mut self.dropped, body);
         for (name, value, parameter) in [
             (
                 "presence_penalty",
@@ -177,7 +159,7 @@ impl<'t> Writer<'t> {
             ),
         ] {
             let value = self.taken(value, parameter, name);
-            self.number(name, value, -2.0..=2.0, body);
+            write_within(name, value, -2.0..=2.0, &mut self.dropped, body);
         }
         // A negative seed is Ollama's word for none.
         let seed = wanted.seed.filter(|seed| *seed >= 0);
@@ -241,19 +223,6 @@ impl<'t> Writer<'t> {
         value
     }
 
-    /// Writes a number, moved into its legal range.
-    fn number(
-        &mut self,
-        name: &'static str,
-        value: Option<f64>,
-        legal: std::ops::RangeInclusive<f64>,
-        body: &mut Object<'_>,
-    ) {
-        let Some(value) = value else { return };
-        self.dropped.add_if(!legal.contains(&value), name);
-        body.number(name, value.clamp(*legal.start(), *legal.end()));
-    }
-
     fn stop(&mut self, wanted: &[Text<'_>], body: &mut Object<'_>) {
         let most = match self.refuses(Parameter::Stop) {
             true => 0,
@@ -281,13 +250,11 @@ impl<'t> Writer<'t> {
     fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
         match &request.format {
             Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
-                let mut text =
-                    Text::escaped("Answer with a JSON object that follows this JSON Schema: ");
-                text.push(&schema.to_text());
+                let text = schema_in_words(schema);
                 request.format = Format::Json;
                 Some(text)
             }
-            Format::Json if !history::speaks_of_json(&request.messages) => {
+            Format::Json if !speaks_of_json(&request.messages) => {
                 Some(Text::escaped("Answer with a JSON object."))
             }
             _ => None,
@@ -298,27 +265,13 @@ impl<'t> Writer<'t> {
         match format {
             Format::Text => {}
             Format::Json => body.raw("response_format", "{\"type\":\"json_object\"}"),
-            Format::Schema {
-                name,
-                description,
-                schema,
-                strict,
-            } => {
-                let mut format = Object::new(body.key("response_format"));
-                format.word("type", "json_schema");
-                let mut json_schema = Object::new(format.key("json_schema"));
-                // A name is required, and means nothing.
-                let name = name.clone().unwrap_or(Text::escaped("answer"));
-                json_schema.text("name", &ToolNames::default().sent(&name, LONGEST_NAME));
-                if let Some(description) = description {
-                    json_schema.text("description", description);
-                }
-                json_schema.json("schema", schema);
-                if let Some(strict) = strict {
-                    json_schema.flag("strict", *strict);
-                }
+            Format::Schema { .. } => {
+                let mut wanted = Object::new(body.key("response_format"));
+                wanted.word("type", "json_schema");
+                let mut json_schema = Object::new(wanted.key("json_schema"));
+                write_schema(format, &mut json_schema);
                 json_schema.end();
-                format.end();
+                wanted.end();
             }
         }
     }

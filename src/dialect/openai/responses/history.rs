@@ -1,7 +1,10 @@
 //! The input of a request to a provider: messages, calls, their outputs and reasoning side by side.
 
-use super::super::chat::{before_the_first_words, text_of};
 use super::super::object::Object;
+use super::super::shared::{
+    LONGEST_ID, LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused,
+    text_of, write_pdf, write_texts, write_url,
+};
 use super::ways::Ways;
 use crate::dialect::exchange::Target;
 use crate::facts::{Capability, Parameter};
@@ -9,10 +12,6 @@ use crate::ir::{
     Document, Dropped, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames,
     ToolResult, drop_blank, hoist_system, pair_tool_results,
 };
-
-/// Ids of calls: some models refuse longer ones.
-const LONGEST_ID: usize = 40;
-const LONGEST_NAME: usize = 64;
 
 /// Ids of reasoning items begin so at OpenAI; ids of other formats do not.
 const THOUGHT_ID: &str = "rs_";
@@ -32,21 +31,13 @@ impl History<'_> {
         let mut system = hoist_system(&mut messages);
         drop_blank(&mut messages);
         pair_tool_results(&mut messages);
-        if messages.is_empty() {
-            messages.push(user(Text::escaped(".")));
-        }
-        let refused = &self.target.facts.refused;
-        if refused.contains(&Parameter::System)
+        never_empty(&mut messages);
+        if self.target.facts.refused.contains(&Parameter::System)
             && let Some(system) = system.take()
         {
             before_the_first_words(&mut messages, system);
         }
-        let unfinished = messages
-            .last()
-            .is_some_and(|message| message.role == Role::Assistant);
-        if unfinished && refused.contains(&Parameter::Prefill) {
-            messages.push(user(Text::escaped("Continue.")));
-        }
+        let_go_on(&mut messages, self.target);
         (system, messages)
     }
 
@@ -84,24 +75,14 @@ impl History<'_> {
         Ok(())
     }
 
-    fn refused(&self, what: &str) -> Refused {
-        Refused::field(
-            "messages",
-            format!("the model {} {what}", self.target.model),
-        )
-    }
-
     fn image(&self, image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         if !self.target.facts.can(Capability::Vision) {
-            return Err(self.refused("does not support images"));
+            return Err(refused(self.target, "does not support images"));
         }
         let (Image::Base64 { detail, .. } | Image::Url { detail, .. }) = image;
         let mut part = Object::new(out);
         part.word("type", "input_image");
-        let url = part.key("image_url");
-        url.push(b'"');
-        image.write_url(url);
-        url.push(b'"');
+        write_url(image, "image_url", &mut part);
         if let Some(detail) = detail.as_ref().filter(|_| self.ways.detail) {
             part.text("detail", detail);
         }
@@ -115,26 +96,14 @@ impl History<'_> {
             return Ok(());
         }
         if &*document.media_type != "application/pdf" || !self.ways.files {
-            return Err(self.refused("does not take files of this type"));
+            return Err(refused(self.target, "does not take files of this type"));
         }
         let mut part = Object::new(out);
         part.word("type", "input_file");
-        let name = document
-            .name
-            .clone()
-            .unwrap_or(Text::escaped("document.pdf"));
-        part.text("filename", &name);
-        let data = part.key("file_data");
-        data.extend_from_slice(b"\"data:application/pdf;base64,");
-        data.extend_from_slice(document.data.as_bytes());
-        data.push(b'"');
+        write_pdf(document, &mut part);
         part.end();
         Ok(())
     }
-}
-
-fn user(text: Text<'_>) -> Message<'_> {
-    Message::new(Role::User, vec![Part::Text(text)])
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
@@ -244,13 +213,8 @@ impl<'h> Items<'h> {
         if let Some(signature) = signature {
             item.text("thought_signature", &signature);
         }
-        let output = item.key("output");
-        output.push(b'"');
-        if result.is_error {
-            output.extend_from_slice(b"Error: ");
-        }
-        write_joined(&result.parts, output);
-        output.push(b'"');
+        let mark = mark_of(result.is_error);
+        write_texts(mark, &result.parts, item.key("output"));
         item.end();
     }
 
@@ -283,10 +247,7 @@ impl<'h> Items<'h> {
     fn words(&mut self, texts: &[Part<'_>]) {
         let mut item = self.item("message");
         item.word("role", "assistant");
-        let content = item.key("content");
-        content.push(b'"');
-        write_joined(texts, content);
-        content.push(b'"');
+        write_texts("", texts, item.key("content"));
         item.end();
     }
 
@@ -336,19 +297,5 @@ impl<'h> Items<'h> {
             item.text("thought_signature", signature);
         }
         item.end();
-    }
-}
-
-/// The texts among `parts`, a line each.
-fn write_joined(parts: &[Part<'_>], out: &mut Vec<u8>) {
-    let texts = parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text),
-        _ => None,
-    });
-    for (place, text) in texts.enumerate() {
-        if place > 0 {
-            out.extend_from_slice(br"\n");
-        }
-        out.extend_from_slice(text.as_escaped().as_bytes());
     }
 }

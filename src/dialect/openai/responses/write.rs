@@ -1,18 +1,18 @@
 //! A request to a provider: every field but the input.
 
-use super::super::chat::{effort_of, refuse_the_impossible, speaks_of_json};
+use super::super::chat::{effort_of, refuse_the_impossible};
 use super::super::object::{Object, list};
 use super::super::path::path;
+use super::super::shared::{
+    LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema,
+};
 use super::history::History;
 use super::ways::Ways;
 use crate::dialect::exchange::{Outgoing, Target};
-use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling as Together};
+use crate::facts::{Ask, Capability, Effort, Form, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking, Tool, ToolChoice, ToolNames,
 };
-
-/// Of the name of a function, and of a schema.
-const LONGEST_NAME: usize = 64;
 
 const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
 
@@ -126,25 +126,7 @@ impl Writer<'_> {
     }
 
     fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
-        // What a model refuses is any temperature but 1, which it has by itself.
-        let temperature = match self.refuses(Parameter::Temperature) {
-            true => {
-                let other = wanted.temperature.is_some_and(|value| value != 1.0);
-                self.dropped.add_if(other, "temperature");
-                None
-            }
-            false => wanted.temperature,
-        };
-        self.number("temperature", temperature, 2.0, body);
-        let alone = self.target.facts.sampling == Together::OneOfTemperatureAndTopP;
-        let top_p = match self.refuses(Parameter::TopP) || (alone && temperature.is_some()) {
-            true => {
-                self.dropped.add_if(wanted.top_p.is_some(), "top_p");
-                None
-            }
-            false => wanted.top_p,
-        };
-        self.number("top_p", top_p, 1.0, body);
+        write_randomness(wanted, (self.target, self.ask), &mut self.dropped, body);
         for (has, name) in [
             (wanted.top_k.is_some_and(|top_k| top_k > 0), "top_k"),
             (wanted.min_p.is_some(), "min_p"),
@@ -159,13 +141,6 @@ impl Writer<'_> {
         ] {
             self.dropped.add_if(has, name);
         }
-    }
-
-    /// Writes a number, moved into its legal range from 0.
-    fn number(&mut self, name: &'static str, value: Option<f64>, most: f64, body: &mut Object<'_>) {
-        let Some(value) = value else { return };
-        self.dropped.add_if(!(0.0..=most).contains(&value), name);
-        body.number(name, value.clamp(0.0, most));
     }
 
     /// Reasoning in a form that can be sent back, and log probabilities.
@@ -204,9 +179,7 @@ impl Writer<'_> {
         };
         match &request.format {
             Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
-                let mut text =
-                    Text::escaped("Answer with a JSON object that follows this JSON Schema: ");
-                text.push(&schema.to_text());
+                let text = schema_in_words(schema);
                 request.format = json;
                 Some(text)
             }
@@ -333,28 +306,6 @@ impl Writer<'_> {
 }
 
 /// The fields of a schema, which stand flat or in an object of their own.
-fn write_schema(format: &Format<'_>, wanted: &mut Object<'_>) {
-    let Format::Schema {
-        name,
-        description,
-        schema,
-        strict,
-    } = format
-    else {
-        return;
-    };
-    // A name is required, and means nothing.
-    let name = name.clone().unwrap_or(Text::escaped("answer"));
-    wanted.text("name", &ToolNames::default().sent(&name, LONGEST_NAME));
-    if let Some(description) = description {
-        wanted.text("description", description);
-    }
-    wanted.json("schema", schema);
-    if let Some(strict) = strict {
-        wanted.flag("strict", *strict);
-    }
-}
-
 fn write_tool(tool: &Tool<'_>, strict: Option<bool>, names: &mut ToolNames, out: &mut Vec<u8>) {
     let mut function = Object::new(out);
     function.word("type", "function");
