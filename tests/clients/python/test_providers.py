@@ -192,6 +192,30 @@ def openai_tools(clients, model):
     assert answer.message.content and answer.finish_reason == "stop"
 
 
+def openai_functions(clients, model):
+    """The form of 2023, which programs still send."""
+    messages = user(ASK)
+    create = clients.openai.chat.completions.create
+    ask = {"model": model, "functions": [TOOL["function"]]}
+    answer = create(messages=messages, **ask).choices[0]
+    assert answer.finish_reason == "function_call" and not answer.message.tool_calls
+    assert answer.message.function_call.name == "get_weather"
+    chunks = list(create(messages=messages, stream=True, **ask))
+    choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    calls = [choice.delta.function_call for choice in choices if choice.delta]
+    calls = [call for call in calls if call]
+    assert "".join(call.name or "" for call in calls) == "get_weather"
+    assert "city" in json.loads("".join(call.arguments or "" for call in calls))
+    reasons = [choice.finish_reason for choice in choices]
+    assert [reason for reason in reasons if reason] == ["function_call"]
+    messages += [
+        answer.message,
+        {"role": "function", "name": "get_weather", "content": "dry and cold"},
+    ]
+    answer = create(messages=messages, **ask).choices[0]
+    assert answer.message.content and answer.finish_reason == "stop"
+
+
 def openai_image(clients, model):
     parts = [
         {"type": "text", "text": "What is this?"},
@@ -317,6 +341,7 @@ FEATURES = [
     ("openai", "chat", CHAT, openai_chat),
     ("openai", "streamed chat, usage", CHAT, openai_stream),
     ("openai", "tool loop", CHAT, openai_tools),
+    ("openai", "functions of 2023", CHAT, openai_functions),
     ("openai", "images", VISION, openai_image),
     ("openai", "JSON schema", CHAT, openai_schema),
     ("openai", "completions", CHAT, openai_completions),
