@@ -173,7 +173,7 @@ impl World {
     fn ask(&self, ask: Ask<'_>) -> Result<String, NoPlan> {
         let now = Instant::now();
         let turning = |strategy| !matches!(strategy, Strategy::RoundRobin | Strategy::Weighted);
-        let explained = self.router.explain(&ask, now);
+        let explained = self.router.explain(&ask, now, |_| None);
         let plan = self.router.plan(&ask, now);
         assert_eq!(
             explained.error,
@@ -524,7 +524,7 @@ fn what_is_filtered_is_not_there() {
     let filter = world.router.filter();
     assert!(filter.admits("openai", &["gpt-5.4"]));
     assert!(!filter.admits("openrouter", &["gpt-5.4"]));
-    let explained = world.router.explain(&Ask::of("gpt-4.1"), Instant::now());
+    let explained = world.router.explain(&Ask::of("gpt-4.1"), Instant::now(), |_| None);
     let verdict = &explained.providers[world.index("openrouter")];
     assert_eq!(verdict.why, ["routing.models_filter leaves the model out"]);
     assert_eq!(verdict.step, None);
@@ -811,7 +811,7 @@ fn what_was_found_is_kept_until_the_fleet_changes() {
         .plan(&Ask::of("gpt-5.4"), Instant::now())
         .unwrap();
     assert_eq!(plan.steps.len(), 1);
-    let explained = world.router.explain(&Ask::of("gpt-5.4"), Instant::now());
+    let explained = world.router.explain(&Ask::of("gpt-5.4"), Instant::now(), |_| None);
     assert_eq!(explained.steps.len(), 2);
 }
 
@@ -823,7 +823,7 @@ fn an_explanation_tells_what_decided() {
         herd.unavailable = vec![3];
         herd.settling = vec![5];
     });
-    let explained = world.router.explain(&Ask::of("swift"), Instant::now());
+    let explained = world.router.explain(&Ask::of("swift"), Instant::now(), |_| None);
     assert_eq!(
         explained.decided_by,
         [

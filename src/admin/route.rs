@@ -1,11 +1,12 @@
 //! `GET /api/route?model=NAME`: where a request would go, and why.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 
-use super::Page;
-use crate::routing::{Ask, Needs, Router};
+use super::{Introspection, Page};
+use crate::admission::{Dispatcher, Providers, Scope, Want, Wanted};
+use crate::routing::{Ask, Needs, Step};
 use crate::settings::Strategy;
 
 pub(super) const PATH: &str = "/api/route";
@@ -22,7 +23,7 @@ struct Question {
     needs: Needs,
 }
 
-pub(super) fn page(router: &Router, query: Option<&str>) -> Page {
+pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
     let question = match Question::read(query.unwrap_or_default()) {
         Ok(question) => question,
         Err(text) => return Page::error(400, &text),
@@ -33,7 +34,23 @@ pub(super) fn page(router: &Router, query: Option<&str>) -> Page {
         needs: question.needs,
         ..Ask::of(&question.model)
     };
-    Page::json(200, &router.explain(&ask, Instant::now()))
+    let expected = |step: &Step| expected(&introspection.dispatcher, step);
+    let explained = introspection.router.explain(&ask, Instant::now(), expected);
+    Page::json(200, &explained)
+}
+
+/// How long a request of normal priority that came now would wait for a slot of the step.
+fn expected(dispatcher: &Dispatcher, step: &Step) -> Option<Duration> {
+    let want = Want {
+        wanted: Wanted::from(&step.model),
+        priority: 0,
+        pinned: None,
+    };
+    let scope = Scope {
+        providers: Providers::of(&step.providers),
+        ..Scope::default()
+    };
+    dispatcher.forecast(want, scope)
 }
 
 impl Question {

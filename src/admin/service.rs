@@ -56,7 +56,7 @@ impl ServeHttp for AdminService {
                 usage::page(self.0.ledger.as_ref(), path, head.uri.query()).await
             }
             Method::GET | Method::HEAD if path == route::PATH => {
-                route::page(&self.0.router, head.uri.query())
+                route::page(&self.0, head.uri.query())
             }
             Method::GET | Method::HEAD => self.page(path),
             _ => Page::error(405, "the admin listener answers GET and HEAD"),

@@ -12,6 +12,7 @@ use super::scheduler::{
     Snapshot, Ticket, Wanted,
 };
 use crate::ids::BackendId;
+use crate::routing::StepModel;
 
 /// What a request asks a slot for.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,25 @@ pub struct Want {
     pub priority: i32,
     /// Only this backend will do.
     pub pinned: Option<BackendId>,
+}
+
+impl From<&StepModel> for Wanted {
+    fn from(model: &StepModel) -> Self {
+        match model {
+            StepModel::Listed(model) | StepModel::ListedAs(model, _) => Wanted::Model(*model),
+            StepModel::Named(_) => Wanted::Any,
+        }
+    }
+}
+
+impl Want {
+    fn arrival(self) -> Arrival {
+        Arrival {
+            wanted: self.wanted,
+            priority: self.priority,
+            pinned: self.pinned,
+        }
+    }
 }
 
 /// Hands out slots on backends to tasks that wait for them.
@@ -61,6 +81,13 @@ impl Dispatcher {
         })
     }
 
+    /// How long a request that arrives now would wait for its slot, as far as that can be told: see
+    /// [`Scheduler::forecast`].
+    pub fn forecast(&self, want: Want, scope: Scope) -> Option<Duration> {
+        let now = self.now();
+        self.lock().scheduler.forecast(now, want.arrival(), scope)
+    }
+
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
     /// Errors: see [`Refusal`].
     pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
@@ -74,14 +101,9 @@ impl Dispatcher {
         scope: Scope,
     ) -> Result<Permit, Refusal> {
         let now = self.now();
-        let arrival = Arrival {
-            wanted: want.wanted,
-            priority: want.priority,
-            pinned: want.pinned,
-        };
         let entered = {
             let mut state = self.lock();
-            let ticket = state.scheduler.arrive_within(now, arrival, scope)?;
+            let ticket = state.scheduler.arrive_within(now, want.arrival(), scope)?;
             self.enter(state, now, ticket)
         };
         entered.answer().await

@@ -78,6 +78,8 @@ struct Step {
     providers: Vec<String>,
     reserve: bool,
     max_wait_seconds: Option<f64>,
+    expected_wait_seconds: Option<f64>,
+    due: bool,
 }
 
 #[derive(Deserialize)]
@@ -170,12 +172,18 @@ fn shown(told: &Told) -> String {
     for (number, step) in (1..).zip(&told.steps) {
         let reserve = if step.reserve { ", in reserve" } else { "" };
         let wait = step.max_wait_seconds;
-        let wait = wait.map(|wait| format!(", after a wait of {wait} s"));
+        let wait = wait.map(|wait| match step.due {
+            true => format!(", taken at once, as a slot of those before takes longer than {wait} s"),
+            false => format!(", after a wait of {wait} s"),
+        });
+        let expected = step.expected_wait_seconds.filter(|wait| *wait > 0.0);
+        let expected = expected.map(|wait| format!(", a slot in about {wait:.1} s"));
         lines.push(format!(
-            "step {number}     {} at {}{reserve}{}",
+            "step {number}     {} at {}{reserve}{}{}",
             step.model,
             step.providers.join(", "),
-            wait.unwrap_or_default()
+            wait.unwrap_or_default(),
+            expected.unwrap_or_default()
         ));
     }
     for one in &told.providers {
@@ -202,8 +210,9 @@ mod tests {
     fn an_answer_is_shown_in_lines() {
         let told: Told = serde_json::from_str(
             r#"{"model":"m","decided_by":["rule: m to b"],"strategy":"failover","steps":[
-                {"model":"m","providers":["a","b"],"reserve":false},
-                {"model":"n","providers":["c"],"reserve":true,"max_wait_seconds":2.5}],
+                {"model":"m","providers":["a","b"],"reserve":false,"expected_wait_seconds":3.25,"due":false},
+                {"model":"n","providers":["c"],"reserve":true,"max_wait_seconds":2.5,"expected_wait_seconds":0,"due":true},
+                {"model":"o","providers":["e"],"reserve":true,"max_wait_seconds":4,"due":false}],
                 "providers":[
                 {"provider":"a","kind":"ollama","step":1,"healthy":true,"available":true,"in_flight":1,"slots":4,"why":[]},
                 {"provider":"d","kind":"openai","healthy":true,"available":true,"in_flight":0,"slots":9,"why":["it does not list the model"]}]}"#,
@@ -213,8 +222,9 @@ mod tests {
             shown(&told),
             "decided by rule: m to b
 strategy   failover
-step 1     m at a, b
-step 2     n at c, in reserve, after a wait of 2.5 s
+step 1     m at a, b, a slot in about 3.2 s
+step 2     n at c, in reserve, taken at once, as a slot of those before takes longer than 2.5 s
+step 3     o at e, in reserve, after a wait of 4 s
 a          step 1: ollama (1 of 4 slots in use)
 d          out: openai (0 of 9 slots in use; it does not list the model)
 "

@@ -66,7 +66,7 @@ impl Gateway {
         trip: &mut Trip<'_>,
         mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
-        let mut turns = self.turns(trip).into_iter().peekable();
+        let mut turns = self.turns(trip, from.is_none()).into_iter().peekable();
         // A slot that is of no more use is not held meanwhile.
         from.take_if(|_| turns.peek().is_none_or(|first| first.step != trip.step));
         let began = Instant::now();
@@ -263,9 +263,11 @@ impl Gateway {
         }
     }
 
-    /// The steps that may be taken: those that are well in their order, then those that wait for a backend to be.
-    fn turns(&self, trip: &mut Trip<'_>) -> Vec<Turn> {
+    /// The steps that may be taken: those that are well in their order, then those that wait for a backend to be. Of a
+    /// request that is new to the queue, an overflow goes before steps that it would wait for too long.
+    fn turns(&self, trip: &mut Trip<'_>, new: bool) -> Vec<Turn> {
         let (mut turns, mut unwell): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
+        let mut due: Vec<Turn> = Vec::new();
         let mut waited = Duration::ZERO;
         for step in 0..trip.plan.steps.len() {
             let scope = match self.way(trip, step) {
@@ -287,6 +289,11 @@ impl Gateway {
                 unwell.push(Turn { step, scope, after });
                 continue;
             }
+            if new && planned.max_wait.is_some() && planned.is_due(self.expected(trip, &turns)) {
+                let after = Some(Duration::ZERO);
+                due.push(Turn { step, scope, after });
+                continue;
+            }
             let after = match (turns.is_empty(), planned.reserve, planned.max_wait) {
                 (true, ..) => Some(Duration::ZERO),
                 (false, true, max_wait) => max_wait,
@@ -297,10 +304,20 @@ impl Gateway {
             };
             turns.push(Turn { step, scope, after });
         }
-        turns.append(&mut unwell);
+        let mut turns = [due, turns, unwell].concat();
         // Without a time comes last; of those with the same time, what is well is asked first.
         turns.sort_by_key(|turn| (turn.after.is_none(), turn.after));
         turns
+    }
+
+    /// How long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
+    fn expected(&self, trip: &Trip<'_>, turns: &[Turn]) -> Option<Duration> {
+        let forecast = |turn: &Turn| {
+            let want = trip.want(turn.step);
+            self.dispatcher.forecast(want, turn.scope.clone())
+        };
+        let all: Option<Vec<Duration>> = turns.iter().map(forecast).collect();
+        all?.into_iter().min()
     }
 
     /// Whether a healthy backend could take the step.

@@ -8,7 +8,7 @@ use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
-use crate::routing::{Plan, Step, StepModel};
+use crate::routing::{Plan, Step};
 
 /// A request on its way through its plan.
 pub(super) struct Trip<'a> {
@@ -42,7 +42,7 @@ pub(super) struct Trip<'a> {
 pub(super) type Planner<'a> = &'a (dyn Fn(&[usize]) -> Option<Plan> + Send + Sync);
 
 /// A step that may be taken.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Turn {
     pub(super) step: usize,
     pub(super) scope: Scope,
@@ -77,10 +77,7 @@ impl<'a> Trip<'a> {
     /// What is asked of the scheduler for a step.
     pub(super) fn want(&self, step: usize) -> Want {
         Want {
-            wanted: match &self.plan.steps[step].model {
-                StepModel::Listed(model) | StepModel::ListedAs(model, _) => Wanted::Model(*model),
-                StepModel::Named(_) => Wanted::Any,
-            },
+            wanted: Wanted::from(&self.plan.steps[step].model),
             priority: self.priority,
             pinned: self.pinned,
         }

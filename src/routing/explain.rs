@@ -63,7 +63,7 @@ pub struct Explanation {
 }
 
 /// One step of the plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ExplainedStep {
     /// As the step's providers are asked for it.
     pub model: String,
@@ -71,6 +71,11 @@ pub struct ExplainedStep {
     pub reserve: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait_seconds: Option<f64>,
+    /// How long a request that comes now would wait for a slot here, if there is a saying.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_wait_seconds: Option<f64>,
+    /// An overflow that a request that comes now is sent to at once, as it would wait too long for the steps before.
+    pub due: bool,
 }
 
 /// Whether one provider may serve the request.

@@ -27,6 +27,15 @@ pub struct Step {
     pub max_wait: Option<Duration>,
 }
 
+impl Step {
+    /// Whether it is taken at once although a step before it is well: `expected` is how long those would be waited for,
+    /// if there is a saying.
+    pub fn is_due(&self, expected: Option<Duration>) -> bool {
+        let exceeds = |(expected, most)| expected > most;
+        self.reserve && expected.zip(self.max_wait).is_some_and(exceeds)
+    }
+}
+
 /// Under which name a step's providers serve the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepModel {

@@ -171,8 +171,14 @@ impl Router {
         })
     }
 
-    /// The plan with its reasons.
-    pub fn explain(&self, ask: &Ask<'_>, now: Instant) -> Explanation {
+    /// The plan with its reasons. `expected` tells how long a request that comes now would wait for a slot of a step, if
+    /// there is a saying.
+    pub fn explain(
+        &self,
+        ask: &Ask<'_>,
+        now: Instant,
+        expected: impl Fn(&Step) -> Option<Duration>,
+    ) -> Explanation {
         let mut trace = Trace::on();
         let plan = self.made(ask, now, &mut trace);
         let strategy = self.strategy_of(ask);
@@ -221,17 +227,41 @@ impl Router {
         Explanation {
             model: ask.model.to_owned(),
             providers: verdicts.collect(),
-            steps: steps
-                .iter()
-                .map(|step| self.explained(step, &serves))
-                .collect(),
+            steps: self.explained(steps, expected, serves),
             error: plan.as_ref().err().map(NoPlan::to_string),
             decided_by,
             strategy: strategy.name(),
         }
     }
 
-    fn explained(&self, step: &Step, serves: &dyn Fn(&Step, usize) -> bool) -> ExplainedStep {
+    fn explained(
+        &self,
+        steps: &[Step],
+        expected: impl Fn(&Step) -> Option<Duration>,
+        serves: impl Fn(&Step, usize) -> bool,
+    ) -> Vec<ExplainedStep> {
+        // Of the steps before, those that a slot can be waited for.
+        let mut before: Option<Duration> = None;
+        let explained = steps.iter().map(|step| {
+            let wait = expected(step);
+            let due = step.is_due(before);
+            if !due {
+                before = before.into_iter().chain(wait).min();
+            }
+            let seconds = |wait: Duration| wait.as_secs_f64();
+            ExplainedStep {
+                reserve: step.reserve,
+                max_wait_seconds: step.max_wait.map(seconds),
+                expected_wait_seconds: wait.map(seconds),
+                due,
+                ..self.named(step, &serves)
+            }
+        });
+        explained.collect()
+    }
+
+    /// Who serves a step, and by which name.
+    fn named(&self, step: &Step, serves: &dyn Fn(&Step, usize) -> bool) -> ExplainedStep {
         let name = |index: usize| self.settings.providers[index].name.to_string();
         let providers = match step.providers.is_empty() {
             true => (0..self.settings.providers.len())
@@ -251,8 +281,7 @@ impl Router {
         ExplainedStep {
             model,
             providers,
-            reserve: step.reserve,
-            max_wait_seconds: step.max_wait.map(|wait| wait.as_secs_f64()),
+            ..ExplainedStep::default()
         }
     }
 

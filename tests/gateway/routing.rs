@@ -461,6 +461,59 @@ async fn an_overflow_serves_while_the_model_is_down_or_busy() {
 }
 
 #[tokio::test]
+async fn an_overflow_serves_at_once_what_would_wait_too_long() {
+    // A second an answer, one after the other.
+    let own = Simulation::start(
+        1,
+        &[
+            "--models",
+            "qwen3:8b",
+            "--loaded",
+            "qwen3:8b",
+            "--parallel",
+            "1",
+            "--prompt-speed",
+            "0",
+            "--answer-tokens",
+            "20",
+            "--decode-speed",
+            "40",
+        ],
+    );
+    let cloud = provider(&[]);
+    let fleet = json!({"name": "own", "backends": [format!("http://{}", own.servers[0])], "interval": "100ms"});
+    let models = r#"{ "qwen3:8b": { overflow: [cloud/gpt-4.1], max_wait: 1500ms } }"#;
+    let config = Config::of([fleet.to_string(), entry("cloud", &cloud, json!({}))]);
+    let gateway = Gateway::over(&config.set("routing.models", models), 2).await;
+    let told = || async { get(gateway.admin, "/api/route?model=qwen3:8b").await.json() };
+    let steps = told().await["steps"].clone();
+    assert_eq!((&steps[0]["expected_wait_seconds"], &steps[1]["due"]), (&json!(0.0), &json!(false)));
+    // How long an answer takes has to be seen once.
+    assert_eq!(ask(&gateway, "qwen3:8b", json!({})).await.status, 200);
+    let running = ask(&gateway, "qwen3:8b", json!({}));
+    // One second to wait, which is allowed.
+    let waiting = async {
+        let used = [("remuda_provider", "own")];
+        gateway.metric_is("remuda_slots_used", &used, 1.0).await;
+        ask(&gateway, "qwen3:8b", json!({})).await
+    };
+    let third = async {
+        gateway.metric_is("remuda_queue_depth", &[], 1.0).await;
+        let steps = told().await["steps"].clone();
+        let asked = Instant::now();
+        let reply = ask(&gateway, "qwen3:8b", json!({})).await;
+        (steps, reply.status, asked.elapsed())
+    };
+    let (running, waiting, (steps, status, took)) = tokio::join!(running, waiting, third);
+    assert_eq!((running.status, waiting.status, status), (200, 200, 200));
+    assert!(took < Duration::from_millis(1_000), "{took:?}");
+    assert_eq!((own.inferences().await, served(&cloud).await), (3, 1));
+    let wait = steps[0]["expected_wait_seconds"].as_f64().unwrap();
+    assert!((1.5..3.0).contains(&wait), "{steps}");
+    assert_eq!(steps[1]["due"], true, "{steps}");
+}
+
+#[tokio::test]
 async fn a_running_gateway_tells_where_a_request_would_go() {
     let (one, other) = (provider(&[]), provider(&["--models", "else"]));
     let entries = [

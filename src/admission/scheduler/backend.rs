@@ -22,6 +22,8 @@ pub(super) struct Backend {
     /// It has left; what runs here is still to be completed.
     pub(super) gone: bool,
     pub(super) jobs: Vec<Job>,
+    /// Less than all of its slots may be used for the moment.
+    pub(super) limit: Option<u32>,
     pub(super) loading: Option<Loading>,
     /// Bytes on disk per model.
     pub(super) on_disk: AHashMap<ModelId, u64>,
@@ -74,6 +76,7 @@ impl Backend {
             known: false,
             gone: false,
             jobs: Vec::new(),
+            limit: None,
             loading: None,
             on_disk: AHashMap::new(),
             resident: Vec::new(),
@@ -93,9 +96,15 @@ impl Backend {
         self.spec.placement == Placement::WarmOrWait
     }
 
+    /// Requests that may run here at once, for the moment.
+    pub(super) fn slots(&self) -> u32 {
+        let limit = self.limit.unwrap_or(u32::MAX);
+        self.spec.slots.min(limit)
+    }
+
     /// A request may start here now.
     pub(super) fn free(&self) -> bool {
-        self.healthy && !self.gone && self.jobs.len() < self.spec.slots as usize
+        self.healthy && !self.gone && self.jobs.len() < self.slots() as usize
     }
 
     /// A cold load may start here now. One at a time: Ollama loads one after the other.

@@ -21,11 +21,20 @@ impl Scheduler {
     }
 
     pub(super) fn provider_at_limit(&self, provider: u16) -> bool {
+        let limit = self.provider_limit(provider);
+        let in_flight = || {
+            self.providers
+                .get(&provider)
+                .map_or(0, |provider| provider.in_flight)
+        };
+        limit.is_some_and(|limit| in_flight() >= limit)
+    }
+
+    /// Requests that may run on the provider at once, if that is bounded.
+    pub(super) fn provider_limit(&self, provider: u16) -> Option<usize> {
         let cap = self.caps.get(&provider).copied();
-        self.providers.get(&provider).is_some_and(|provider| {
-            let limit = provider.limit.into_iter().chain(cap).min();
-            limit.is_some_and(|limit| provider.in_flight >= limit)
-        })
+        let configured = self.providers.get(&provider)?.limit;
+        configured.into_iter().chain(cap).min()
     }
 
     /// The best backend that can take this request now without loading anything.

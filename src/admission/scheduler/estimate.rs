@@ -20,19 +20,55 @@ const BRING_BACK: f64 = 2.0;
 /// Copies of a model, or backends to load it on, that are looked at; where there are more, these stand for all.
 pub(super) const SAMPLE: usize = 32;
 
-impl Scheduler {
-    /// Seconds until a copy of the model gets to the last in its line.
+/// Seconds in which a slot that is free is taken: no wait is divided by less.
+pub(super) const AT_ONCE: f64 = 1e-3;
+
+/// What several backends do for one line, added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pool {
+    /// Slots that come free in a second, to begin with.
+    pub(super) freed: f64,
+    /// Slots that are free or about to be.
+    pub(super) open: f64,
+    /// Requests of the line's model that these could serve in a second.
+    pub(super) served: f64,
+    /// What the line has of that: others wait for the same backends.
+    pub(super) shared: f64,
+}
+
+impl Pool {
+    /// As if there were so many times as many backends.
+    pub(super) fn scaled(self, times: f64) -> Self {
+        Self {
+            freed: self.freed * times,
+            open: self.open * times,
+            served: self.served * times,
+            shared: self.shared * times,
+        }
+    }
+
+    /// Seconds until the last of `line` requests gets a slot: `1/freed + max(line/shared - max(open, 1)/served, 0)`.
     ///
-    /// The first copy is free after `1 / Σ 1/residual`, with as many slots as are open there. From then on the line
-    /// shortens by what its copies serve, and of each copy it has the share that it has of those who wait for that copy:
-    /// `line / Σ share · slots/service`.
+    /// The first slot is free after `1 / Σ 1/residual`, with as many others as are open there. From then on the line
+    /// shortens by what the backends serve, and of each backend it has the share that it has of those who wait for it.
+    pub(super) fn wait(&self, line: f64) -> f64 {
+        if self.shared <= 0.0 {
+            return f64::INFINITY;
+        }
+        1.0 / self.freed + (line / self.shared - self.open.max(1.0) / self.served).max(0.0)
+    }
+}
+
+impl Scheduler {
+    /// Seconds until a copy of the model gets to the last in its line; see [`Pool::wait`].
     pub(super) fn expected_wait(&self, now: Duration, model_id: ModelId, last: &Waiter) -> f64 {
         let Some(model) = self.models.get(&model_id) else {
             return f64::INFINITY;
         };
         let line = self.lines.count(LineKey::Model(model_id)) as f64;
-        let (mut freed, mut served, mut shared) = (0.0, 0.0, 0.0);
-        let (mut seen, mut open) = (0.0, 0.0);
+        let service = self.service(Some(model_id));
+        let mut pool = Pool::default();
+        let mut seen = 0.0;
         for id in model.copies.iter().take(SAMPLE) {
             seen += 1.0;
             let Some(backend) = self.backends.get(id) else {
@@ -41,20 +77,18 @@ impl Scheduler {
             if !last.may_use(backend.spec.provider, *id) {
                 continue;
             }
-            let rate = f64::from(backend.spec.slots) / self.service(Some(model_id));
             let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
-            freed += 1.0 / self.free_in(now, backend).max(1e-3);
-            open += f64::from(backend.spec.slots) - backend.jobs.len() as f64;
-            served += rate;
-            shared += rate * self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE);
+            let share = self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE);
+            let rate = f64::from(backend.slots()) / service;
+            pool.freed += 1.0 / self.free_in(now, backend).max(AT_ONCE);
+            pool.open += f64::from(backend.slots()) - backend.jobs.len() as f64;
+            pool.served += rate;
+            pool.shared += rate * share;
         }
-        let scale = model.copies.len() as f64 / seen;
-        let (freed, served, shared) = (freed * scale, served * scale, shared * scale);
-        let at_once = (open * scale).max(1.0);
-        1.0 / freed + (line / shared - at_once / served).max(0.0)
+        pool.scaled(model.copies.len() as f64 / seen).wait(line)
     }
 
-    fn waiting_per_copy(&self, model: ModelId) -> f64 {
+    pub(super) fn waiting_per_copy(&self, model: ModelId) -> f64 {
         let copies = self
             .models
             .get(&model)
@@ -65,8 +99,8 @@ impl Scheduler {
     /// Seconds until somebody can start in a slot of the backend: its free slots wait for what it loads. What runs is
     /// taken to be memoryless, up to a point: one that has run for `LONG` times the usual will go on for as long as it
     /// has exceeded that.
-    fn free_in(&self, now: Duration, backend: &Backend) -> f64 {
-        if backend.jobs.len() < backend.spec.slots as usize {
+    pub(super) fn free_in(&self, now: Duration, backend: &Backend) -> f64 {
+        if backend.jobs.len() < backend.slots() as usize {
             return backend.loading.map_or(0.0, |loading| {
                 loading.until.saturating_sub(now).as_secs_f64()
             });
@@ -88,7 +122,7 @@ impl Scheduler {
         1.0 / rate
     }
 
-    fn service(&self, model: Option<ModelId>) -> f64 {
+    pub(super) fn service(&self, model: Option<ModelId>) -> f64 {
         let own = model.and_then(|model| self.models.get(&model)?.service.get());
         own.or(self.service.get()).unwrap_or(SERVICE).max(1e-3)
     }

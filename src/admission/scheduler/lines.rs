@@ -151,6 +151,15 @@ impl Lines {
         self.lines.get(&line).map_or(0, BTreeMap::len)
     }
 
+    /// Those whom a newcomer of this priority would have before it in the line.
+    pub(super) fn before(&self, line: LineKey, priority: i32) -> impl Iterator<Item = &Waiter> {
+        let goes_first = move |place: &Place| place.ahead.0 || place.priority.0 >= priority;
+        let waiters = self.waiters(line);
+        waiters
+            .take_while(move |(place, _)| goes_first(place))
+            .map(|(_, waiter)| waiter)
+    }
+
     pub(super) fn head(&self, line: LineKey) -> Option<Place> {
         self.lines.get(&line)?.keys().next().copied()
     }

@@ -6,6 +6,7 @@ mod backend;
 mod candidates;
 mod decide;
 mod estimate;
+mod forecast;
 mod index;
 mod learned;
 mod lines;

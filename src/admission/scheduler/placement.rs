@@ -43,10 +43,10 @@ pub(super) struct ColdStart {
 }
 
 /// Where a model could be loaded.
-struct Berth {
+pub(super) struct Berth {
     backend: BackendId,
     /// Load and harm, in seconds.
-    cost: f64,
+    pub(super) cost: f64,
     cold: ColdStart,
 }
 
@@ -176,7 +176,7 @@ impl Scheduler {
 
     /// Where loading the model costs least, among those where it could be loaded at once. Equal costs: where less has to
     /// go.
-    fn best_berth(
+    pub(super) fn best_berth(
         &self,
         now: Duration,
         model_id: ModelId,

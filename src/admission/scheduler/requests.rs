@@ -26,28 +26,16 @@ impl Scheduler {
     pub fn arrive_within(
         &mut self,
         now: Duration,
-        mut arrival: Arrival,
+        arrival: Arrival,
         scope: Scope,
     ) -> Result<Ticket, Refusal> {
-        if !self.policy.priorities {
-            arrival.priority = 0;
-        }
         if let Wanted::Model(model) = arrival.wanted
             && let Some(model) = self.models.get_mut(&model)
         {
             model.arrivals.add(now);
         }
-        let ticket = Ticket(self.next_ticket);
-        let waiter = Waiter {
-            ticket,
-            arrival,
-            arrived: now,
-            since: now,
-            deadline: now.saturating_add(self.policy.timeout),
-            scope,
-            retried: false,
-            ahead: false,
-        };
+        let waiter = self.newcomer(now, arrival, scope);
+        let (ticket, priority) = (waiter.ticket, waiter.arrival.priority);
         if let Some(refusal) = self.hopeless(&waiter) {
             return Err(refusal);
         }
@@ -57,7 +45,7 @@ impl Scheduler {
             let size = self.policy.queue_size as f64;
             // What the lower priorities keep of the queue is what they have of the starts.
             let reserve = (size * self.policy.aged_share).ceil() as usize;
-            let displaced = self.lines.displaced_by(arrival.priority, reserve);
+            let displaced = self.lines.displaced_by(priority, reserve);
             self.lines.remove(displaced.unwrap_or(ticket));
             let refusal = Refusal::QueueFull {
                 retry_after: self.retry_after(),
@@ -71,6 +59,23 @@ impl Scheduler {
             });
         }
         Ok(ticket)
+    }
+
+    /// A request as it arrives now.
+    pub(super) fn newcomer(&self, now: Duration, mut arrival: Arrival, scope: Scope) -> Waiter {
+        if !self.policy.priorities {
+            arrival.priority = 0;
+        }
+        Waiter {
+            ticket: Ticket(self.next_ticket),
+            arrival,
+            arrived: now,
+            since: now,
+            deadline: now.saturating_add(self.policy.timeout),
+            scope,
+            retried: false,
+            ahead: false,
+        }
     }
 
     /// The running request's attempt has failed: its slot is free, its backend excluded, and it waits again in its

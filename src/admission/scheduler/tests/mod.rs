@@ -2,6 +2,7 @@
 
 mod consistency;
 mod fleet;
+mod forecast;
 mod properties;
 mod queue;
 mod scope;

@@ -1,0 +1,187 @@
+//! How long a request that arrives now would wait for its slot: asked before it queues, where it could go elsewhere.
+//!
+//! The same sum as for those who wait already (see [`Pool::wait`]), for a line in which the request stands behind all
+//! that go before it. A load that it would begin at once is no wait: the server is at work for it.
+
+use std::time::Duration;
+
+use super::Scheduler;
+use super::backend::Backend;
+use super::estimate::{AT_ONCE, Pool, SAMPLE};
+use super::lines::{LineKey, Waiter};
+use super::types::{Arrival, Scope};
+use crate::ids::{BackendId, ModelId};
+
+/// No wait is told to be longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A provider's limit on requests at once, as far as it concerns some of its backends.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    provider: u16,
+    /// The share of their slots that may be used.
+    part: f64,
+    /// Nothing may start now.
+    full: bool,
+    in_flight: usize,
+}
+
+impl Scheduler {
+    /// How long a request would wait for its slot if it arrived now. `None` if there is no saying: nothing that could
+    /// serve it is healthy, nothing has been learned yet of how long requests take, or the wait is for the limit on all
+    /// requests together.
+    pub fn forecast(&self, now: Duration, arrival: Arrival, scope: Scope) -> Option<Duration> {
+        let waiter = self.newcomer(now, arrival, scope);
+        if self.ready_backend_of(&waiter).is_some() {
+            return Some(Duration::ZERO);
+        }
+        let model = match waiter.line() {
+            LineKey::Model(model) => Some(model),
+            _ => None,
+        };
+        let serving = self.serving(&waiter);
+        if serving.is_empty() || self.at_limit() || !self.has_served(model) {
+            return None;
+        }
+        let wait = self.wait_among(now, &serving, &waiter);
+        if self.would_load(now, model, &serving, &waiter, wait) {
+            return Some(Duration::ZERO);
+        }
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(LONGEST);
+        Some(wait.min(LONGEST))
+    }
+
+    /// Healthy backends that the request would wait for: those that need to load nothing, or else all that could.
+    fn serving(&self, waiter: &Waiter) -> Vec<&Backend> {
+        let usable = |backend: &&Backend| {
+            backend.healthy
+                && !backend.gone
+                && waiter.may_use(backend.spec.provider, backend.id)
+        };
+        let find = |id: &BackendId| self.backends.get(id);
+        match waiter.line() {
+            LineKey::Unlisted => Vec::new(),
+            LineKey::Pinned(id) => find(&id).into_iter().filter(usable).collect(),
+            LineKey::Any => self.backends.values().filter(usable).collect(),
+            LineKey::Model(model_id) => {
+                let Some(model) = self.models.get(&model_id) else {
+                    return Vec::new();
+                };
+                let able = || model.on_disk.iter().filter_map(find).filter(usable);
+                let ready = |one: &&Backend| !one.placed() || holds_or_loads(one, model_id);
+                let at_hand: Vec<_> = able().filter(ready).collect();
+                match at_hand.is_empty() {
+                    true => able().collect(),
+                    false => at_hand,
+                }
+            }
+        }
+    }
+
+    fn wait_among(&self, now: Duration, serving: &[&Backend], waiter: &Waiter) -> f64 {
+        let line = waiter.line();
+        let model = match line {
+            LineKey::Model(model) => Some(model),
+            _ => None,
+        };
+        let service = self.service(model);
+        let mine = (self.lines.count(line) + 1) as f64 / serving.len() as f64;
+        let mut bounds: Vec<Bound> = Vec::new();
+        let mut pool = Pool::default();
+        for backend in serving.iter().take(SAMPLE) {
+            let provider = backend.spec.provider;
+            let known = bounds.iter().position(|bound| bound.provider == provider);
+            let bound = known.unwrap_or_else(|| {
+                bounds.push(self.bound(provider, serving));
+                bounds.len() - 1
+            });
+            let Bound { part, full, .. } = bounds[bound];
+            let rate = f64::from(backend.slots()) / service * part;
+            pool.served += rate;
+            pool.shared += rate * mine / (mine + self.others_at(backend, line));
+            if !full {
+                pool.freed += 1.0 / self.free_in(now, backend).max(AT_ONCE);
+                pool.open += f64::from(backend.slots()) - backend.jobs.len() as f64;
+            }
+        }
+        let seen = serving.len().min(SAMPLE) as f64;
+        let mut pool = pool.scaled(serving.len() as f64 / seen);
+        // What is free there is of no use until something of the whole provider ends.
+        for bound in bounds.iter().filter(|bound| bound.full) {
+            pool.freed += bound.in_flight as f64 / self.service(None);
+        }
+        let before = self.lines.before(line, waiter.arrival.priority);
+        let rivals = before.filter(|other| {
+            let mut shared = serving.iter().take(SAMPLE);
+            shared.any(|backend| other.may_use(backend.spec.provider, backend.id))
+        });
+        pool.wait((rivals.count() + 1) as f64)
+    }
+
+    /// Whether the request would begin a load at once, which is no wait for a slot.
+    fn would_load(
+        &self,
+        now: Duration,
+        model: Option<ModelId>,
+        serving: &[&Backend],
+        waiter: &Waiter,
+        wait: f64,
+    ) -> bool {
+        let Some(model) = model.filter(|_| !self.spare.is_empty()) else {
+            return false;
+        };
+        let nowhere = !serving.iter().any(|one| holds_or_loads(one, model));
+        let berth = self.best_berth(now, model, waiter, &mut usize::MAX.clone());
+        berth.is_some_and(|berth| nowhere || berth.cost < wait)
+    }
+
+    /// Whether anything has been learned of how long requests hold their slots.
+    fn has_served(&self, model: Option<ModelId>) -> bool {
+        let own = model.and_then(|model| self.models.get(&model)?.service.get());
+        own.or(self.service.get()).is_some()
+    }
+
+    /// What the limit on a provider leaves of those of its backends.
+    fn bound(&self, provider: u16, serving: &[&Backend]) -> Bound {
+        let mine = serving.iter().filter(|one| one.spec.provider == provider);
+        let slots: u32 = mine.map(|backend| backend.slots()).sum();
+        let limit = self.provider_limit(provider);
+        Bound {
+            provider,
+            part: limit.map_or(1.0, |limit| {
+                (limit as f64 / f64::from(slots.max(1))).min(1.0)
+            }),
+            full: self.provider_at_limit(provider),
+            in_flight: self
+                .providers
+                .get(&provider)
+                .map_or(0, |provider| provider.in_flight),
+        }
+    }
+
+    /// How many wait for this backend in other lines, each line's waiters spread over all that serve it.
+    fn others_at(&self, backend: &Backend, line: LineKey) -> f64 {
+        if backend.placed() {
+            let held = backend.held().filter(|held| LineKey::Model(*held) != line);
+            return held.map(|held| self.waiting_per_copy(held)).sum();
+        }
+        let spread = |other: LineKey| {
+            let over = match other {
+                LineKey::Model(model) if backend.has(model) => self
+                    .models
+                    .get(&model)
+                    .map_or(1, |model| model.healthy.max(1)),
+                LineKey::Any => self.healthy.max(1),
+                LineKey::Pinned(id) if id == backend.id => 1,
+                _ => return 0.0,
+            };
+            self.lines.count(other) as f64 / over as f64
+        };
+        let others = self.lines.keys().filter(|other| *other != line);
+        others.take(SAMPLE).map(spread).sum()
+    }
+}
+
+fn holds_or_loads(backend: &Backend, model: ModelId) -> bool {
+    backend.held().any(|held| held == model)
+}
