@@ -524,7 +524,9 @@ fn what_is_filtered_is_not_there() {
     let filter = world.router.filter();
     assert!(filter.admits("openai", &["gpt-5.4"]));
     assert!(!filter.admits("openrouter", &["gpt-5.4"]));
-    let explained = world.router.explain(&Ask::of("gpt-4.1"), Instant::now(), |_| None);
+    let explained = world
+        .router
+        .explain(&Ask::of("gpt-4.1"), Instant::now(), |_| None);
     let verdict = &explained.providers[world.index("openrouter")];
     assert_eq!(verdict.why, ["routing.models_filter leaves the model out"]);
     assert_eq!(verdict.step, None);
@@ -628,6 +630,15 @@ fn a_model_may_overflow() {
     let waits: Vec<_> = plan.steps.iter().map(|step| step.max_wait).collect();
     let ten = Some(Duration::from_secs(10));
     assert_eq!(waits, [None, ten, ten]);
+    let due = |seconds| {
+        let expected = |step: &Step| (!step.reserve).then_some(Duration::from_secs(seconds));
+        let ask = Ask::of("qwen3:8b");
+        let steps = world.router.explain(&ask, Instant::now(), expected).steps;
+        let due = steps.iter().map(|step| step.due);
+        due.collect::<Vec<_>>()
+    };
+    assert_eq!(due(10), [false, false, false]);
+    assert_eq!(due(11), [false, true, true]);
     // Down, it comes behind what is there.
     world.change(|herd| herd.unavailable = vec![0]);
     let expected = "openrouter=openrouter/qwen/qwen3-32b, !openai=gpt-4.1, !gpus=qwen3:8b";
@@ -811,7 +822,9 @@ fn what_was_found_is_kept_until_the_fleet_changes() {
         .plan(&Ask::of("gpt-5.4"), Instant::now())
         .unwrap();
     assert_eq!(plan.steps.len(), 1);
-    let explained = world.router.explain(&Ask::of("gpt-5.4"), Instant::now(), |_| None);
+    let explained = world
+        .router
+        .explain(&Ask::of("gpt-5.4"), Instant::now(), |_| None);
     assert_eq!(explained.steps.len(), 2);
 }
 
@@ -823,7 +836,9 @@ fn an_explanation_tells_what_decided() {
         herd.unavailable = vec![3];
         herd.settling = vec![5];
     });
-    let explained = world.router.explain(&Ask::of("swift"), Instant::now(), |_| None);
+    let explained = world
+        .router
+        .explain(&Ask::of("swift"), Instant::now(), |_| None);
     assert_eq!(
         explained.decided_by,
         [

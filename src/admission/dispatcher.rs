@@ -1,5 +1,6 @@
 //! Lets tasks wait for the scheduler: a lock held for microseconds, a channel per waiter, one timer for all.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ impl Want {
 pub struct Dispatcher {
     epoch: Instant,
     state: Mutex<State>,
+    /// As the scheduler counts them.
+    closings: AtomicU64,
     /// The timer has to look at the time again.
     earlier: Notify,
 }
@@ -77,8 +80,14 @@ impl Dispatcher {
                 waiters: AHashMap::new(),
                 timer: None,
             }),
+            closings: AtomicU64::new(0),
             earlier: Notify::new(),
         })
+    }
+
+    /// How often a provider has been closed; see [`Scope::as_of`].
+    pub fn closings(&self) -> u64 {
+        self.closings.load(Ordering::Acquire)
     }
 
     /// How long a request that arrives now would wait for its slot, as far as that can be told: see
@@ -131,7 +140,10 @@ impl Dispatcher {
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit.
     pub fn limit_provider(&self, provider: u16, limit: Option<usize>) {
-        self.event(|scheduler, now| scheduler.limit_provider(now, provider, limit));
+        self.event(|scheduler, now| {
+            scheduler.limit_provider(now, provider, limit);
+            self.closings.store(scheduler.closings(), Ordering::Release);
+        });
     }
 
     /// The queue and the slots right now.

@@ -173,7 +173,9 @@ fn shown(told: &Told) -> String {
         let reserve = if step.reserve { ", in reserve" } else { "" };
         let wait = step.max_wait_seconds;
         let wait = wait.map(|wait| match step.due {
-            true => format!(", taken at once, as a slot of those before takes longer than {wait} s"),
+            true => {
+                format!(", taken at once, as a slot of those before takes longer than {wait} s")
+            }
             false => format!(", after a wait of {wait} s"),
         });
         let expected = step.expected_wait_seconds.filter(|wait| *wait > 0.0);

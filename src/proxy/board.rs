@@ -1,5 +1,6 @@
 //! How a request comes by a slot: the steps of its plan in their order, each after the wait that it is worth.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,26 +40,37 @@ impl Gateway {
         client: &mut ServerSession,
         opening: &mut Opening,
         trip: &mut Trip<'_>,
-        from: Option<Permit>,
+        mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
         if trip.plan.steps.len() > 1 {
             // Boxed: most plans have one step, and should not carry the state of a race.
             return Box::pin(self.board_any(client, opening, trip, from)).await;
         }
-        let scope = match self.way(trip, 0) {
-            Way::Open(scope) => scope,
-            Way::Later(until, scope) => {
-                let sleep = sleep_until(until.into());
-                self.unless_ended(client, opening, sleep).await?;
-                scope
+        loop {
+            let scope = match self.way(trip, 0) {
+                Way::Open(scope) => scope,
+                Way::Later(until, scope) => {
+                    let sleep = sleep_until(until.into());
+                    self.unless_ended(client, opening, sleep).await?;
+                    scope
+                }
+                Way::Shut => return Ok(Err(Refusal::Exhausted)),
+            };
+            let scope = Scope {
+                elsewhere: self.may_leave(trip),
+                ..scope
+            };
+            let slot = self.slot(trip.want(0), scope, from.take());
+            match self.unless_ended(client, opening, slot).await? {
+                // Another provider of the step may be open; if none is, it is noted why.
+                Err(Refusal::Closed) => {}
+                slot => return Ok(slot),
             }
-            Way::Shut => return Ok(Err(Refusal::Exhausted)),
-        };
-        let slot = self.slot(trip.want(0), scope, from);
-        self.unless_ended(client, opening, slot).await
+        }
     }
 
-    /// A slot of any step: each is waited for from its turn on, and the first that comes is taken.
+    /// A slot of any step: each is waited for from its turn on, and the first that comes is taken. Who is refused
+    /// because a provider has been closed or has become unhealthy keeps its other places.
     async fn board_any(
         &self,
         client: &mut ServerSession,
@@ -66,56 +78,64 @@ impl Gateway {
         trip: &mut Trip<'_>,
         mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
-        let mut turns = self.turns(trip, from.is_none()).into_iter().peekable();
+        let mut turns = VecDeque::from(self.turns(trip, from.is_none()));
         // A slot that is of no more use is not held meanwhile.
-        from.take_if(|_| turns.peek().is_none_or(|first| first.step != trip.step));
+        from.take_if(|_| turns.front().is_none_or(|first| first.step != trip.step));
         let began = Instant::now();
+        let leaves = self.may_leave(trip);
         let mut race = Race::default();
         let mut refusal = None;
         loop {
-            while let Some(turn) = turns.next_if(|turn| {
-                race.is_empty()
-                    || turn
-                        .after
-                        .is_some_and(|after| began + after <= Instant::now())
-            }) {
+            let next = turns.front().and_then(|turn| Some(began + turn.after?));
+            let due = next.is_some_and(|next| next <= Instant::now());
+            if (due || race.is_empty())
+                && let Some(turn) = turns.pop_front()
+            {
                 let from = from.take_if(|_| turn.step == trip.step);
-                race.enter(
-                    turn.step,
-                    Box::pin(self.slot(trip.want(turn.step), turn.scope, from)),
-                );
-                // It may have a slot at once, before the next has its turn.
-                if let Poll::Ready((step, Ok(permit))) = race.look(&mut refusal).await {
-                    trip.step = step;
-                    return Ok(Ok(permit));
-                }
+                let others = race.running.iter().any(|running| running.well)
+                    || turns.iter().any(|turn| turn.well);
+                let elsewhere = leaves || (turn.well && others);
+                let scope = Scope {
+                    elsewhere,
+                    ..turn.scope
+                };
+                race.running.push(Running {
+                    step: turn.step,
+                    well: turn.well,
+                    elsewhere,
+                    slot: Box::pin(self.slot(trip.want(turn.step), scope, from)),
+                });
             }
-            if race.is_empty() && turns.peek().is_none() {
+            if race.is_empty() {
                 return Ok(Err(refusal.unwrap_or(Refusal::Exhausted)));
             }
-            let next = turns.peek().and_then(|turn| Some(began + turn.after?));
-            let alarm = async {
-                match next {
-                    Some(next) => sleep_until(next.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // Whoever has entered may have a slot at once, before the next has its turn.
+            let next = turns.front().and_then(|turn| Some(began + turn.after?));
             let event = async {
                 tokio::select! {
                     biased;
                     first = race.first() => Some(first),
-                    () = alarm => None,
+                    () = turn_of(next) => None,
                 }
             };
             match self.unless_ended(client, opening, event).await? {
-                Some((step, Ok(permit))) => {
+                Some((step, _, Ok(permit))) => {
                     trip.step = step;
                     return Ok(Ok(permit));
                 }
-                Some((_, Err(refused))) => keep_better(&mut refusal, refused),
+                Some((_, elsewhere, Err(refused))) if moves_on(&refused, elsewhere && !leaves) => {
+                    let others = self.turns(trip, false).into_iter();
+                    turns = others.filter(|turn| !race.holds(turn.step)).collect();
+                }
+                Some((_, _, Err(refused))) => keep_better(&mut refusal, refused),
                 None => {}
             }
         }
+    }
+
+    /// Whether a request that is kept to one provider is let go to another when it has no backend left.
+    fn may_leave(&self, trip: &Trip<'_>) -> bool {
+        trip.kept_to().is_some() && self.settings.routing.fallback != Fallback::None
     }
 
     /// What the client is told when it gets no slot.
@@ -169,6 +189,16 @@ impl Gateway {
 
     /// Where a step may be taken now, or when. What is not to be asked for too long is passed over.
     fn way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
+        // Before it is looked at who is open: what is closed after that is told by the scheduler.
+        let as_of = Some(self.dispatcher.closings());
+        match self.open_way(trip, step) {
+            Way::Open(scope) => Way::Open(Scope { as_of, ..scope }),
+            Way::Later(until, scope) => Way::Later(until, Scope { as_of, ..scope }),
+            Way::Shut => Way::Shut,
+        }
+    }
+
+    fn open_way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
         let count = self.upstreams.len();
         let pinned = trip.pinned.and_then(|pinned| self.fleet.backend(pinned));
         let pinned = pinned.map(|backend| backend.provider.index);
@@ -278,6 +308,7 @@ impl Gateway {
                         step,
                         scope,
                         after: Some(after),
+                        well: false,
                     });
                     continue;
                 }
@@ -286,12 +317,23 @@ impl Gateway {
             let planned = &trip.plan.steps[step];
             if !self.is_well(trip, step, &scope) {
                 let after = (!planned.reserve).then_some(Duration::ZERO);
-                unwell.push(Turn { step, scope, after });
+                unwell.push(Turn {
+                    step,
+                    scope,
+                    after,
+                    well: false,
+                });
                 continue;
             }
+            let well = true;
             if new && planned.max_wait.is_some() && planned.is_due(self.expected(trip, &turns)) {
                 let after = Some(Duration::ZERO);
-                due.push(Turn { step, scope, after });
+                due.push(Turn {
+                    step,
+                    scope,
+                    after,
+                    well,
+                });
                 continue;
             }
             let after = match (turns.is_empty(), planned.reserve, planned.max_wait) {
@@ -302,7 +344,12 @@ impl Gateway {
                     Some(waited)
                 }
             };
-            turns.push(Turn { step, scope, after });
+            turns.push(Turn {
+                step,
+                scope,
+                after,
+                well,
+            });
         }
         let mut turns = [due, turns, unwell].concat();
         // Without a time comes last; of those with the same time, what is well is asked first.
@@ -348,47 +395,60 @@ type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Send + 'a
 /// Places in the queue for one request, of which the first slot counts. What is dropped leaves its place.
 #[derive(Default)]
 struct Race<'a> {
-    running: Vec<(usize, Slot<'a>)>,
+    running: Vec<Running<'a>>,
 }
 
-impl<'a> Race<'a> {
+/// One of those places.
+struct Running<'a> {
+    step: usize,
+    /// As its turn said.
+    well: bool,
+    /// As its scope says.
+    elsewhere: bool,
+    slot: Slot<'a>,
+}
+
+impl Race<'_> {
     fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
-    fn enter(&mut self, step: usize, slot: Slot<'a>) {
-        self.running.push((step, slot));
+    fn holds(&self, step: usize) -> bool {
+        self.running.iter().any(|running| running.step == step)
     }
 
-    /// The first that is decided.
-    async fn first(&mut self) -> (usize, Result<Permit, Refusal>) {
+    /// The first that is decided: its step, whether it had somewhere else to go, and what came of it.
+    async fn first(&mut self) -> (usize, bool, Result<Permit, Refusal>) {
         std::future::poll_fn(|context| {
             for index in 0..self.running.len() {
-                if let Poll::Ready(result) = self.running[index].1.as_mut().poll(context) {
-                    let (step, _) = self.running.remove(index);
-                    return Poll::Ready((step, result));
+                if let Poll::Ready(result) = self.running[index].slot.as_mut().poll(context) {
+                    let Running {
+                        step, elsewhere, ..
+                    } = self.running.remove(index);
+                    return Poll::Ready((step, elsewhere, result));
                 }
             }
             Poll::Pending
         })
         .await
     }
+}
 
-    /// A slot, if one is there already; refusals are kept.
-    async fn look(
-        &mut self,
-        refusal: &mut Option<Refusal>,
-    ) -> Poll<(usize, Result<Permit, Refusal>)> {
-        loop {
-            let looked = {
-                let mut first = std::pin::pin!(self.first());
-                std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await
-            };
-            match looked {
-                Poll::Ready((_, Err(refused))) => keep_better(refusal, refused),
-                looked => return looked,
-            }
-        }
+/// Whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
+fn moves_on(refusal: &Refusal, elsewhere: bool) -> bool {
+    match refusal {
+        Refusal::Closed => true,
+        Refusal::NoHealthyBackend { .. } => elsewhere,
+        _ => false,
+    }
+}
+
+/// Until the next step has its turn, if it has one.
+async fn turn_of(next: Option<Instant>) {
+    match next {
+        Some(next) if next <= Instant::now() => {}
+        Some(next) => sleep_until(next.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -396,7 +456,7 @@ impl<'a> Race<'a> {
 fn keep_better(kept: &mut Option<Refusal>, refused: Refusal) {
     let rank = |refusal: &Refusal| match refusal {
         Refusal::UnknownModel | Refusal::UnknownBackend => 0,
-        Refusal::Exhausted => 1,
+        Refusal::Closed | Refusal::Exhausted => 1,
         Refusal::NoHealthyBackend { .. } => 2,
         Refusal::QueueFull { .. } => 3,
         Refusal::TimedOut { healthy, .. } => 4 + u8::from(*healthy),

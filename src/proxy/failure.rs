@@ -289,6 +289,7 @@ pub(super) fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Fai
         | Refusal::NoHealthyBackend { retry_after } => {
             Failure::no_healthy_backend().retry_after(seconds(retry_after))
         }
-        Refusal::Exhausted => Failure::all_attempts_failed(),
+        // Who is told of it looks for another way; there is none left.
+        Refusal::Closed | Refusal::Exhausted => Failure::all_attempts_failed(),
     }
 }

@@ -317,8 +317,8 @@ impl Gateway {
                 kept,
             ) {
                 (Ok(permit), _) => return Ok(Some(permit)),
-                // All of the fleet has been tried.
-                (Err(Refusal::Exhausted), Some(provider))
+                // All of the fleet has been tried, or what has not is down.
+                (Err(Refusal::Exhausted | Refusal::NoHealthyBackend { .. }), Some(provider))
                     if self.settings.routing.fallback != Fallback::None =>
                 {
                     trip.shut(provider);

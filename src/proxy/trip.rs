@@ -48,6 +48,8 @@ pub(super) struct Turn {
     pub(super) scope: Scope,
     /// After how long a wait for those before; `None`: only when they come to nothing.
     pub(super) after: Option<Duration>,
+    /// A healthy backend could take it.
+    pub(super) well: bool,
 }
 
 impl<'a> Trip<'a> {
@@ -184,6 +186,7 @@ impl<'a> Trip<'a> {
         Some(Scope {
             providers,
             excluded: self.tried.clone(),
+            ..Scope::default()
         })
     }
 

@@ -669,3 +669,94 @@ async fn a_provider_for_fallback_only_is_not_for_what_can_wait() {
     assert_eq!(ask(&gateway).await.status, 200);
     assert_eq!(asked(&simulation).await, [(3, 2), (1, 1)]);
 }
+
+/// Providers with one slot each. The first does not answer in time, which is once too often.
+async fn failing_first(servers: usize) -> (Simulation, Gateway) {
+    let one_slot = |entry: &mut Value| entry["max_concurrent"] = 1.into();
+    let breaker = "{ failures: 1, min_requests: 1, open: 60s }";
+    let (simulation, gateway) = shared_with(servers, one_slot, |config| {
+        config
+            .set("routing.strategy", "failover")
+            .set("routing.slot_wait", "30s")
+            .set("routing.breaker", breaker)
+            .set("timeouts.first_byte", "1s")
+    })
+    .await;
+    let stall = json!({"kind": "stall", "seconds": 60, "times": 1, "route": "inference"});
+    simulation.fault(0, &stall.to_string()).await;
+    (simulation, gateway)
+}
+
+/// Two requests, the second of which waits for the first one's slot; how long it takes.
+async fn queued(gateway: &Gateway) -> (Reply, Reply, Duration) {
+    let second = async {
+        gateway
+            .metric_is("remuda_slots_used", &[("remuda_provider", "first")], 1.0)
+            .await;
+        let asked = Instant::now();
+        (ask(gateway).await, asked.elapsed())
+    };
+    let (first, (second, took)) = tokio::join!(ask(gateway), second);
+    (first, second, took)
+}
+
+#[tokio::test]
+async fn who_is_queued_for_a_provider_that_is_left_alone_goes_to_the_next() {
+    let (simulation, gateway) = failing_first(2).await;
+    let (first, second, took) = queued(&gateway).await;
+    assert_eq!((first.status, second.status), (200, 200));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let asked: Vec<u64> = asked(&simulation)
+        .await
+        .iter()
+        .map(|(asked, _)| *asked)
+        .collect();
+    assert_eq!(asked, [1, 2], "nobody asked the first again");
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn who_is_queued_for_the_only_provider_is_told_that_it_is_left_alone() {
+    let (simulation, gateway) = failing_first(1).await;
+    let (first, second, took) = queued(&gateway).await;
+    assert_eq!(
+        (first.status, second.status),
+        (502, 503),
+        "{}",
+        second.text()
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let wait: u64 = second.header("retry-after").unwrap().parse().unwrap();
+    assert!((30..=60).contains(&wait), "{wait}");
+    let told = Format::Chat.message(&second);
+    assert!(told.contains("1 requests in a row failed"), "{told}");
+    assert_eq!(asked(&simulation).await[0].0, 1);
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn who_is_queued_for_a_server_that_dies_goes_to_the_reserve() {
+    let own = Simulation::start(1, &["--models", "shared", "--loaded", "shared"]);
+    let cloud = simulation(1);
+    let fleet = json!({"name": "first", "backends": [format!("http://{}", own.servers[0])]});
+    let mut reserve = entry("second", "shared", &cloud, 0);
+    reserve["fallback_only"] = true.into();
+    let config = Config::of([fleet.to_string(), reserve.to_string()]);
+    let gateway = Gateway::over(&config, 2).await;
+    let stall = json!({"kind": "stall", "seconds": 60, "route": "inference"});
+    own.fault(0, &stall.to_string()).await;
+    let death = async {
+        gateway.metric_is("remuda_queue_depth", &[], 1.0).await;
+        own.stop(0).await;
+    };
+    let ((first, second, took), ()) = tokio::join!(queued(&gateway), death);
+    assert_eq!(
+        (first.status, second.status),
+        (200, 200),
+        "{}",
+        second.text()
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(asked(&cloud).await, [(2, 2)]);
+    gateway.idle().await;
+}

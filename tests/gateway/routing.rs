@@ -487,7 +487,10 @@ async fn an_overflow_serves_at_once_what_would_wait_too_long() {
     let gateway = Gateway::over(&config.set("routing.models", models), 2).await;
     let told = || async { get(gateway.admin, "/api/route?model=qwen3:8b").await.json() };
     let steps = told().await["steps"].clone();
-    assert_eq!((&steps[0]["expected_wait_seconds"], &steps[1]["due"]), (&json!(0.0), &json!(false)));
+    assert_eq!(
+        (&steps[0]["expected_wait_seconds"], &steps[1]["due"]),
+        (&json!(0.0), &json!(false))
+    );
     // How long an answer takes has to be seen once.
     assert_eq!(ask(&gateway, "qwen3:8b", json!({})).await.status, 200);
     let running = ask(&gateway, "qwen3:8b", json!({}));

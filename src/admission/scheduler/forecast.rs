@@ -54,9 +54,7 @@ impl Scheduler {
     /// Healthy backends that the request would wait for: those that need to load nothing, or else all that could.
     fn serving(&self, waiter: &Waiter) -> Vec<&Backend> {
         let usable = |backend: &&Backend| {
-            backend.healthy
-                && !backend.gone
-                && waiter.may_use(backend.spec.provider, backend.id)
+            backend.healthy && !backend.gone && waiter.may_use(backend.spec.provider, backend.id)
         };
         let find = |id: &BackendId| self.backends.get(id);
         match waiter.line() {

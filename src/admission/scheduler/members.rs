@@ -8,7 +8,7 @@ use super::model::Model;
 use super::types::{BackendSpec, Decision, Residency};
 use super::{Provider, Scheduler};
 use crate::ids::{BackendId, ModelId};
-use crate::settings::{Placement, WhenUnhealthy};
+use crate::settings::Placement;
 
 impl Scheduler {
     /// A backend has been found. It is unhealthy until [`Self::observe`].
@@ -86,8 +86,7 @@ impl Scheduler {
         );
         if first {
             // Until now a model that nobody had listed could still turn up; from now on it is unknown.
-            let lines: Vec<_> = self.lines.keys().collect();
-            self.refuse_hopeless(lines);
+            self.refuse_hopeless_everywhere();
         }
         self.note_freed(id);
         if changed {
@@ -111,20 +110,22 @@ impl Scheduler {
             backend.healthy = false;
             backend.resident.clear();
         });
-        if self.policy.when_unhealthy == WhenUnhealthy::Refuse {
-            let lines: Vec<_> = self.lines.keys().collect();
-            self.refuse_hopeless(lines);
-        }
+        self.refuse_hopeless_everywhere();
         self.reweigh();
     }
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit; `None` takes
-    /// that back. What runs beyond it goes on.
+    /// that back. What runs beyond it goes on. A limit of none closes the provider: those who wait for closed providers
+    /// alone are refused, if they say as of when they have chosen them.
     pub fn limit_provider(&mut self, _now: Duration, provider: u16, limit: Option<usize>) {
         let before = match limit {
             Some(limit) => self.caps.insert(provider, limit),
             None => self.caps.remove(&provider),
         };
+        if limit == Some(0) && before != limit {
+            self.closings += 1;
+            self.refuse_hopeless_everywhere();
+        }
         let raised = match (before, limit) {
             (Some(before), Some(limit)) => limit > before,
             (before, None) => before.is_some(),
@@ -185,6 +186,11 @@ impl Scheduler {
             model.healthy += usize::from(model.on_disk.insert(id));
         }
         lost
+    }
+
+    fn refuse_hopeless_everywhere(&mut self) {
+        let lines: Vec<_> = self.lines.keys().collect();
+        self.refuse_hopeless(lines);
     }
 
     /// Refuses those in these lines for whom it makes no sense any more to wait.

@@ -72,6 +72,8 @@ pub struct Scheduler {
     limited: bool,
     /// Limits on providers that hold for the moment, besides the configured ones.
     caps: AHashMap<u16, usize>,
+    /// How often a provider was closed by such a limit.
+    closings: u64,
     /// Backends, not gone, that have ever answered a probe.
     known: usize,
     healthy: usize,
@@ -126,6 +128,7 @@ impl Scheduler {
             reconsider_at: None,
             limited: false,
             caps: AHashMap::new(),
+            closings: 0,
             known: 0,
             healthy: 0,
             slots: 0,
@@ -142,6 +145,11 @@ impl Scheduler {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// How often a limit of none has closed a provider, see [`Self::limit_provider`].
+    pub fn closings(&self) -> u64 {
+        self.closings
     }
 
     /// The queue and the slots right now. Costs a sort of the backends: for metrics, not for requests.

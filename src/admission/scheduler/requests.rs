@@ -7,6 +7,7 @@ use super::lines::{LineKey, Waiter};
 use super::model::Model;
 use super::types::{Arrival, Decision, Outcome, Providers, Refusal, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
+use crate::ids::BackendId;
 use crate::settings::WhenUnhealthy;
 
 /// A `load_duration` below this is bookkeeping, not a load.
@@ -244,11 +245,13 @@ impl Scheduler {
 
     /// Why it makes no sense to let this request wait, if so.
     pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
+        if self.is_closed(waiter) {
+            return Some(Refusal::Closed);
+        }
+        let leaves = self.policy.when_unhealthy == WhenUnhealthy::Refuse || waiter.scope.elsewhere;
         let unhealthy = || {
-            (self.policy.when_unhealthy == WhenUnhealthy::Refuse).then(|| {
-                Refusal::NoHealthyBackend {
-                    retry_after: self.retry_after(),
-                }
+            leaves.then(|| Refusal::NoHealthyBackend {
+                retry_after: self.retry_after(),
             })
         };
         match waiter.line() {
@@ -298,6 +301,33 @@ impl Scheduler {
             }
             LineKey::Unlisted if self.known > 0 => Some(Refusal::UnknownModel),
             LineKey::Unlisted => unhealthy(),
+        }
+    }
+
+    /// Whether all providers that could serve it have been closed, one of them since it has chosen them.
+    fn is_closed(&self, waiter: &Waiter) -> bool {
+        if waiter
+            .scope
+            .as_of
+            .is_none_or(|as_of| as_of == self.closings)
+        {
+            return false;
+        }
+        let could =
+            |backend: &&Backend| !backend.gone && waiter.may_use(backend.spec.provider, backend.id);
+        let closed = |backend: &Backend| self.caps.get(&backend.spec.provider) == Some(&0);
+        let all_closed = |there: &mut dyn Iterator<Item = &Backend>| {
+            let mut there = there.map(closed).peekable();
+            there.peek().is_some() && there.all(|closed| closed)
+        };
+        let find = |id: &BackendId| self.backends.get(id);
+        match waiter.line() {
+            LineKey::Pinned(id) => all_closed(&mut find(&id).into_iter().filter(could)),
+            LineKey::Any => all_closed(&mut self.backends.values().filter(could)),
+            LineKey::Model(model) => self.models.get(&model).is_some_and(|model| {
+                all_closed(&mut model.on_disk.iter().filter_map(find).filter(could))
+            }),
+            LineKey::Unlisted => false,
         }
     }
 

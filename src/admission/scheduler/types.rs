@@ -99,6 +99,11 @@ pub struct Scope {
     pub providers: Providers,
     /// Backends that it must not run on.
     pub excluded: Vec<BackendId>,
+    /// As [`super::Scheduler::closings`] was when the providers were chosen: if none of them may be sent anything since,
+    /// it is refused with [`Refusal::Closed`]. `None`: it waits until one may.
+    pub as_of: Option<u64>,
+    /// There is somewhere else to go, so it does not wait for a backend to become healthy.
+    pub elsewhere: bool,
 }
 
 /// The providers that a request may run on, by their positions in the configuration.
@@ -173,6 +178,9 @@ pub enum Refusal {
     /// No backend that could serve it is healthy, and the queue is set to refuse then.
     #[error("no healthy backend")]
     NoHealthyBackend { retry_after: Duration },
+    /// No provider that could serve it may be sent anything for now.
+    #[error("every provider is left alone")]
+    Closed,
     /// Every backend that could serve it has been tried.
     #[error("every backend has been tried")]
     Exhausted,

@@ -95,7 +95,10 @@ fn a_load_of_its_own_is_no_wait() {
     assert_eq!(fleet.forecast(request(A)), Some(0.0));
     fleet.arrive(request(A));
     let loads = fleet.started();
-    assert_eq!(loads.last().map(|(_, id, cold)| (*id, *cold)), Some((id(1), true)));
+    assert_eq!(
+        loads.last().map(|(_, id, cold)| (*id, *cold)),
+        Some((id(1), true))
+    );
     // The load, and the answer after it, go on beside the other's: 1 / (1/4 + 1/6).
     close(fleet.forecast(request(A)), 2.4);
     // A model that is nowhere in memory waits for any of the two.
@@ -177,8 +180,18 @@ fn what_is_told_comes_true() {
         (sum(|one| one.0) / count, sum(|one| one.1) / count)
     };
     let (expected, real) = mean(&|_| true);
-    assert!((0.8..1.25).contains(&(expected / real)), "{expected} for {real}");
+    assert!(
+        (0.8..1.25).contains(&(expected / real)),
+        "{expected} for {real}"
+    );
     let (expected, real) = mean(&|(expected, _)| *expected > 10.0);
-    assert!((0.8..1.25).contains(&(expected / real)), "{expected} for {real}");
-    assert!(waits.iter().all(|(expected, real)| *expected > 0.0 || *real == 0.0));
+    assert!(
+        (0.8..1.25).contains(&(expected / real)),
+        "{expected} for {real}"
+    );
+    assert!(
+        waits
+            .iter()
+            .all(|(expected, real)| *expected > 0.0 || *real == 0.0)
+    );
 }

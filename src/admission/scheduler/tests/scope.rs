@@ -23,12 +23,23 @@ fn providers() -> Fleet {
 
 fn arrive(fleet: &mut Fleet, providers: &[usize], excluded: &[u32]) -> Result<Ticket, Refusal> {
     let scope = Scope {
-        providers: Providers::of(providers),
         excluded: excluded.iter().copied().map(BackendId).collect(),
+        ..among(providers)
     };
+    arrive_within(fleet, scope)
+}
+
+fn arrive_within(fleet: &mut Fleet, scope: Scope) -> Result<Ticket, Refusal> {
     let ticket = fleet.scheduler.arrive_within(fleet.now, request(A), scope);
     fleet.settle();
     ticket
+}
+
+fn among(providers: &[usize]) -> Scope {
+    Scope {
+        providers: Providers::of(providers),
+        ..Scope::default()
+    }
 }
 
 #[test]
@@ -72,6 +83,7 @@ fn a_retry_may_go_elsewhere_than_the_request_before() {
     let scope = Scope {
         providers: Providers::of(&[1]),
         excluded: vec![id(0)],
+        ..Scope::default()
     };
     let now = fleet.now;
     assert_eq!(
@@ -133,4 +145,81 @@ fn a_limit_holds_until_it_is_taken_back() {
     fleet.observe(90, &[A], &[A]);
     arrive(&mut fleet, &[9], &[]).unwrap();
     assert_eq!(fleet.started(), []);
+}
+
+#[test]
+fn who_waits_for_closed_providers_alone_is_refused() {
+    let mut fleet = providers();
+    let busy = [0, 2, 2, 2, 2].map(|provider| arrive(&mut fleet, &[provider], &[]).unwrap());
+    let as_of = Some(fleet.scheduler.closings());
+    let knowing = |providers: &[usize]| Scope {
+        as_of,
+        ..among(providers)
+    };
+    let bound = arrive_within(&mut fleet, knowing(&[2])).unwrap();
+    let both = arrive_within(&mut fleet, knowing(&[0, 2])).unwrap();
+    let patient = arrive(&mut fleet, &[2], &[]).unwrap();
+    fleet.started();
+    let close = |fleet: &mut Fleet, provider, limit| {
+        fleet.scheduler.limit_provider(fleet.now, provider, limit);
+        fleet.settle();
+    };
+    close(&mut fleet, 2, Some(1));
+    assert_eq!(fleet.refusals(), [], "it still takes one");
+    close(&mut fleet, 2, Some(0));
+    assert_eq!(fleet.refusals(), [(bound, Refusal::Closed)]);
+    // It was closed after they had looked; from now on they know.
+    assert_eq!(
+        arrive_within(&mut fleet, knowing(&[2])),
+        Err(Refusal::Closed)
+    );
+    let known = Scope {
+        as_of: Some(fleet.scheduler.closings()),
+        ..among(&[2])
+    };
+    let known = arrive_within(&mut fleet, known).unwrap();
+    close(&mut fleet, 0, Some(0));
+    assert_eq!(
+        fleet.refusals(),
+        [(both, Refusal::Closed), (known, Refusal::Closed)]
+    );
+    fleet.complete(busy[1]);
+    assert_eq!(fleet.started(), []);
+    close(&mut fleet, 2, None);
+    assert_eq!(fleet.started(), [(patient, id(2), false)]);
+    assert_eq!(fleet.scheduler.snapshot().waiting, 0);
+}
+
+#[test]
+fn who_has_somewhere_else_to_go_does_not_wait_for_health() {
+    let mut fleet = providers();
+    let leaving = |providers: &[usize]| Scope {
+        elsewhere: true,
+        ..among(providers)
+    };
+    for provider in [0, 1, 2, 2, 2, 2] {
+        arrive(&mut fleet, &[provider], &[]).unwrap();
+    }
+    let one = arrive_within(&mut fleet, leaving(&[0])).unwrap();
+    let two = arrive_within(&mut fleet, leaving(&[0, 1])).unwrap();
+    let patient = arrive(&mut fleet, &[0], &[]).unwrap();
+    let told = |fleet: &mut Fleet| {
+        let refusals = fleet.refusals().into_iter();
+        let unhealthy = refusals.map(|(ticket, refusal)| {
+            assert!(matches!(refusal, Refusal::NoHealthyBackend { .. }));
+            ticket
+        });
+        unhealthy.collect::<Vec<_>>()
+    };
+    fleet.started();
+    fleet.scheduler.unhealthy(fleet.now, id(0));
+    fleet.settle();
+    assert_eq!(told(&mut fleet), [one]);
+    fleet.scheduler.leave(fleet.now, id(1));
+    fleet.settle();
+    assert_eq!(told(&mut fleet), [two]);
+    let late = arrive_within(&mut fleet, leaving(&[0]));
+    assert!(matches!(late, Err(Refusal::NoHealthyBackend { .. })));
+    assert_eq!(fleet.scheduler.snapshot().waiting, 1);
+    fleet.scheduler.cancel(fleet.now, patient);
 }
