@@ -146,6 +146,11 @@ impl Dispatcher {
         });
     }
 
+    /// From now on at most so many requests run on the backend at once, besides its slots.
+    pub fn limit_backend(&self, id: BackendId, limit: Option<u32>) {
+        self.event(|scheduler, now| scheduler.limit_backend(now, id, limit));
+    }
+
     /// The queue and the slots right now.
     pub fn snapshot(&self) -> Snapshot {
         self.lock().scheduler.snapshot()

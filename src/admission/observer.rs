@@ -74,4 +74,8 @@ impl Observer for FleetEvents {
         let provider = u16::try_from(provider).unwrap_or(u16::MAX);
         self.0.limit_provider(provider, limit);
     }
+
+    fn backend_limited(&self, backend: BackendId, limit: Option<u32>) {
+        self.0.limit_backend(backend, limit);
+    }
 }

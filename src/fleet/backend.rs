@@ -197,13 +197,10 @@ impl Backend {
         self.vitals().breaker(now)
     }
 
-    pub(super) fn observe(&self, response_time: Duration, now: Instant) {
+    /// A request was served. Whether its vitals hold anything that this changes.
+    pub(super) fn observe(&self, response_time: Duration, now: Instant) -> bool {
         self.response_time.observe(response_time, now);
-        if self.blemished.swap(false, Ordering::AcqRel)
-            && self.vitals().served(self.provider.breaker.successes)
-        {
-            self.blemish();
-        }
+        self.blemished.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn vitals(&self) -> MutexGuard<'_, Vitals> {

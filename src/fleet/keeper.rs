@@ -1,11 +1,9 @@
 //! Tells observers how many requests a provider may be sent at once, whenever its guard says something else: after
-//! attempts, and as time passes.
+//! attempts, and as time passes. Its backends' own limits rise with the time, too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-
-use tokio::sync::Notify;
 
 use super::Provider;
 use super::guard::{Attempted, Change};
@@ -22,8 +20,6 @@ pub(super) struct Keeper {
     told: AtomicUsize,
     /// Held while they are told, so that they are told in order.
     telling: Mutex<()>,
-    /// The next change by itself has come to be at another time.
-    stirred: Notify,
 }
 
 impl Keeper {
@@ -33,7 +29,6 @@ impl Keeper {
             members,
             told: AtomicUsize::new(NONE),
             telling: Mutex::new(()),
-            stirred: Notify::new(),
         }
     }
 
@@ -63,6 +58,8 @@ impl Keeper {
             let guard = self.provider.guard();
             let next = guard.tick(now, |change| self.log(change, now));
             self.settle(guard.limit(now));
+            let raised = self.members.raise_limits(&self.provider, now);
+            let next = next.into_iter().chain(raised).min();
             let alarm = async {
                 match next {
                     Some(next) => tokio::time::sleep_until(next.into()).await,
@@ -71,7 +68,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = alarm => {}
-                () = self.stirred.notified() => {}
+                () = self.provider.stirred.notified() => {}
             }
         }
     }
@@ -86,7 +83,7 @@ impl Keeper {
         if self.told.swap(limit.unwrap_or(NONE), Ordering::AcqRel) != limit.unwrap_or(NONE) {
             self.members
                 .tell(|observer| observer.limited(self.provider.index, limit));
-            self.stirred.notify_one();
+            self.provider.stirred.notify_one();
         }
     }
 

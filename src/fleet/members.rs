@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::ids::BackendId;
 
+use super::vitals::Vitals;
 use super::{Backend, Endpoint, Inventory, Miss, Observer, Origin, Outcome, Provider};
 
 /// All members at one moment, by provider, then port, then address.
@@ -189,7 +190,18 @@ impl Members {
     /// What a request tells. If it ends the backend's health: how many have failed in a row.
     pub(super) fn report(&self, backend: &Backend, outcome: Outcome) -> Option<u32> {
         if let Outcome::Served { response_time } = outcome {
-            backend.observe(response_time, Instant::now());
+            let now = Instant::now();
+            if backend.observe(response_time, now) {
+                let started = now.checked_sub(response_time).unwrap_or(now);
+                let mut vitals = backend.vitals();
+                if vitals.served(&backend.provider.breaker, started, now) {
+                    backend.blemish();
+                }
+                self.tell_limit(backend, &mut vitals, now);
+                if vitals.next_limit(now).is_some() {
+                    backend.provider.stirred.notify_one();
+                }
+            }
             backend.provider.statistics.answered(response_time);
             return None;
         }
@@ -217,12 +229,32 @@ impl Members {
         }
         backend.blemish();
         backend.publish(&vitals);
+        self.tell_limit(backend, &mut vitals, now);
         if ejected.is_some() && !backend.gone() {
             log::warn!("{backend:?} is unhealthy: {outcome}");
             self.tell(|observer| observer.unhealthy(backend.id));
             self.note_health(&backend.provider);
         }
         ejected
+    }
+
+    /// Tells how many requests the backend may be sent at once if that is news.
+    fn tell_limit(&self, backend: &Backend, vitals: &mut Vitals, now: Instant) {
+        let policy = &backend.provider.breaker;
+        if let Some(limit) = vitals.new_limit(policy, backend.slots, now) {
+            self.tell(|observer| observer.backend_limited(backend.id, limit));
+        }
+    }
+
+    /// Lets the limits of a provider's backends rise with the time; when they will again although nothing happens.
+    pub(super) fn raise_limits(&self, provider: &Provider, now: Instant) -> Option<Instant> {
+        let raised = self.of(provider).into_iter().filter_map(|backend| {
+            let mut vitals = backend.vitals();
+            vitals.next_limit(now)?;
+            self.tell_limit(&backend, &mut vitals, now);
+            vitals.next_limit(now)
+        });
+        raised.min()
     }
 
     /// Whether another backend of the same provider may take requests.

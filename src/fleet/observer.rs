@@ -23,6 +23,8 @@ pub trait Observer: Send + Sync {
     fn unhealthy(&self, backend: BackendId);
     /// From now on the provider at that position takes at most so many requests at once, besides its configured limit.
     fn limited(&self, _provider: usize, _limit: Option<usize>) {}
+    /// From now on the backend takes at most so many requests at once, besides its slots.
+    fn backend_limited(&self, _backend: BackendId, _limit: Option<u32>) {}
 }
 
 /// How a request to a backend ended, as far as it tells about the backend.

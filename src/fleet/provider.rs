@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::Notify;
 
 use crate::dialect::bedrock::sign::Signer;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
@@ -38,6 +39,8 @@ pub struct Provider {
     /// For each key; one without a key has one as well.
     fields: Vec<HeaderMap>,
     guard: Guard,
+    /// Its limits, or those of its backends, are to change by themselves at another time than before.
+    pub(super) stirred: Notify,
     /// When one of its backends is left out although its probes are good.
     pub(super) breaker: settings::Breaker,
     authorities: Option<Arc<CaType>>,
@@ -99,6 +102,7 @@ impl Provider {
                 provider: provider(),
             })?,
             guard: Guard::new(settings, routing, Instant::now()),
+            stirred: Notify::new(),
             breaker: routing.breaker.clone(),
             authorities: authorities.transpose()?,
         })

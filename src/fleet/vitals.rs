@@ -1,10 +1,12 @@
 //! When a backend counts as healthy: a state machine over probes and request outcomes.
 //!
 //! Unhealthy at once when a request fails, or after a number of missed probes in a row, of which
-//! those during a request do not count; healthy again only by a good probe that began later.
+//! those during a request do not count; healthy again only by a good probe that began later. One that
+//! was left out for failing again and again is tried by a few requests first, and then sent more by steps.
 
 use std::time::{Duration, Instant};
 
+use super::guard::Ramp;
 use super::{BreakerState, Miss};
 use crate::settings::Breaker;
 
@@ -29,6 +31,10 @@ pub(super) struct Vitals {
     held_until: Option<Instant>,
     /// Requests that went well on trial.
     good: u32,
+    /// It has proved itself on trial, and is sent more by steps.
+    ramp: Option<Ramp>,
+    /// What [`Vitals::new_limit`] gave last.
+    limit: Option<u32>,
     /// The last good probe, or the start.
     good_at: Instant,
     /// Whether there was a good probe.
@@ -46,6 +52,8 @@ impl Vitals {
             falls: 0,
             held_until: None,
             good: 0,
+            ramp: None,
+            limit: None,
             good_at: now,
             known: false,
         }
@@ -119,6 +127,7 @@ impl Vitals {
             self.failures += 1;
             self.held_until = Some(now + policy.open);
             self.good = 0;
+            self.ramp = None;
         }
         held
     }
@@ -137,14 +146,43 @@ impl Vitals {
         }
     }
 
-    /// A request that went well, one of `successes` that end a trial. Whether the next will change anything, too.
-    pub(super) fn served(&mut self, successes: u32) -> bool {
-        if self.held_until.is_some() {
-            self.good += 1;
-            if self.good < successes {
+    /// Requests that it may be sent at once, of `slots`, if that is news; `None` is all. On trial as many as have to go
+    /// well, as for providers.
+    pub(super) fn new_limit(
+        &mut self,
+        policy: &Breaker,
+        slots: u32,
+        now: Instant,
+    ) -> Option<Option<u32>> {
+        let trials = policy.successes;
+        let limit = match (self.held_until, self.ramp) {
+            (Some(_), _) => Some(trials),
+            (None, Some(ramp)) => {
+                let limit = ramp.limit(slots as usize, trials as usize, now);
+                limit.and_then(|limit| u32::try_from(limit).ok())
+            }
+            (None, None) => None,
+        };
+        let limit = limit.filter(|limit| *limit < slots);
+        self.ramp.take_if(|ramp| ramp.is_over(now));
+        (std::mem::replace(&mut self.limit, limit) != limit).then_some(limit)
+    }
+
+    /// When that will be another although nothing happens.
+    pub(super) fn next_limit(&self, now: Instant) -> Option<Instant> {
+        Some(self.ramp?.next_change(now))
+    }
+
+    /// A request that began at `started` went well. Whether the next will change anything, too.
+    pub(super) fn served(&mut self, policy: &Breaker, started: Instant, now: Instant) -> bool {
+        if let Some(until) = self.held_until {
+            // What began before it was left out proves nothing.
+            self.good += u32::from(started >= until);
+            if self.good < policy.successes {
                 return true;
             }
             self.held_until = None;
+            self.ramp = Ramp::begin(policy.ramp, now);
         }
         self.setbacks = 0;
         self.falls = 0;
@@ -167,6 +205,11 @@ mod tests {
     use super::*;
 
     const LIMIT: u32 = 2;
+
+    /// A request that has just begun went well. Whether the next will change anything, too.
+    fn served(vitals: &mut Vitals, now: Instant) -> bool {
+        vitals.served(&Breaker::default(), now, now)
+    }
 
     fn refused() -> Miss {
         Miss::NoConnection("refused".to_owned())
@@ -195,9 +238,10 @@ mod tests {
 
     #[test]
     fn an_answered_request_breaks_the_row() {
-        let mut vitals = healthy(Instant::now());
+        let now = Instant::now();
+        let mut vitals = healthy(now);
         assert!(!vitals.missed(&refused(), false, LIMIT));
-        assert!(!vitals.served(3));
+        assert!(!served(&mut vitals, now));
         assert!(!vitals.missed(&refused(), false, LIMIT));
         assert!(vitals.healthy());
     }
@@ -226,7 +270,7 @@ mod tests {
         assert!(vitals.passed(vitals.failures(), now));
         assert_eq!(vitals.failed(), Some(3));
         assert!(vitals.passed(vitals.failures(), now));
-        assert!(!vitals.served(3));
+        assert!(!served(&mut vitals, now));
         assert_eq!(vitals.failed(), Some(1));
     }
 
@@ -249,14 +293,56 @@ mod tests {
         assert_eq!(vitals.breaker(now), BreakerState::HalfOpen);
         assert!(vitals.passed(vitals.failures(), now));
         // One failure on trial is enough.
-        assert!(vitals.served(3));
+        assert!(served(&mut vitals, now));
         assert!(vitals.failed().is_some() && vitals.hold(&policy, now));
         now += policy.open;
         assert!(vitals.passed(vitals.failures(), now));
-        let more: Vec<bool> = (0..3).map(|_| vitals.served(3)).collect();
+        let more: Vec<bool> = (0..3).map(|_| served(&mut vitals, now)).collect();
         assert_eq!(more, [true, true, false]);
         assert_eq!(vitals.breaker(now), BreakerState::Closed);
         assert!(vitals.failed().is_some() && !vitals.hold(&policy, now));
+    }
+
+    #[test]
+    fn who_has_been_left_out_is_tried_and_then_sent_more_by_steps() {
+        const SLOTS: u32 = 10;
+        let mut now = Instant::now();
+        let policy = Breaker::default();
+        let mut vitals = healthy(now);
+        assert_eq!(vitals.new_limit(&policy, SLOTS, now), None);
+        let before = now;
+        for _ in 0..policy.failures {
+            vitals.failed();
+            vitals.hold(&policy, now);
+            vitals.passed(vitals.failures(), now);
+        }
+        assert_eq!(vitals.new_limit(&policy, SLOTS, now), Some(Some(3)));
+        // It goes on with what it was sent before, and that proves nothing.
+        for _ in 0..5 {
+            assert!(vitals.served(&policy, before, now));
+        }
+        assert_eq!(vitals.breaker(now), BreakerState::Open);
+        now += policy.open;
+        assert!(vitals.served(&policy, before, now));
+        assert!(vitals.passed(vitals.failures(), now));
+        assert_eq!(vitals.new_limit(&policy, SLOTS, now), None, "as before");
+        assert_eq!(vitals.next_limit(now), None);
+        let more = [(); 3].map(|()| served(&mut vitals, now));
+        assert_eq!(more, [true, true, false]);
+        let mut limits = Vec::new();
+        while let Some(next) = vitals.next_limit(now) {
+            limits.extend(vitals.new_limit(&policy, SLOTS, now));
+            now = next;
+            if vitals.new_limit(&policy, SLOTS, now).is_some() {
+                limits.push(vitals.limit);
+            }
+        }
+        let risen = (4..10).map(Some).chain([None]);
+        assert_eq!(limits, risen.collect::<Vec<_>>());
+        // With fewer slots than that there is nothing to bound.
+        vitals.falls = policy.failures;
+        assert!(vitals.hold(&policy, now));
+        assert_eq!(vitals.new_limit(&policy, 3, now), None);
     }
 
     #[test]

@@ -760,3 +760,58 @@ async fn who_is_queued_for_a_server_that_dies_goes_to_the_reserve() {
     assert_eq!(asked(&cloud).await, [(2, 2)]);
     gateway.idle().await;
 }
+
+#[tokio::test]
+async fn a_server_on_trial_is_sent_a_few_requests_and_then_more_by_steps() {
+    let arguments = [
+        "--loaded",
+        "llama3.2",
+        "--keep-alive",
+        "-1",
+        "--parallel",
+        "4",
+    ];
+    let simulation = Simulation::start(2, &arguments);
+    let config = Config::over(&simulation.servers)
+        .set("provider.max_concurrent_per_backend", "4")
+        .set(
+            "routing.breaker",
+            "{ failures: 1, open: 1s, successes: 1, ramp: 1s }",
+        );
+    let gateway = Gateway::over(&config, 2).await;
+    let names = [0, 1].map(|server: usize| simulation.servers[server].to_string());
+    let of = |server: usize| [("remuda_provider", "test"), ("backend", &*names[server])];
+    let (state, in_flight) = ("remuda_breaker_state", "remuda_backend_in_flight");
+    let ask = || async {
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    };
+    let fault = json!({"kind": "status", "status": 500, "times": 1, "route": "/api/chat"});
+    simulation.fault(0, &fault.to_string()).await;
+    while gateway.metric(state, &of(0)).await < 2.0 {
+        ask().await;
+    }
+    gateway.metric_is(state, &of(0), 1.0).await;
+    gateway.healthy(2).await;
+
+    let stall = json!({"kind": "stall", "seconds": 1, "route": "/api/chat"});
+    simulation.fault_everywhere(&stall.to_string()).await;
+    let on_trial = async {
+        gateway.metric_is(in_flight, &of(1), 4.0).await;
+        gateway.metric_is("remuda_queue_depth", &[], 3.0).await;
+        assert_eq!(gateway.metric(in_flight, &of(0)).await, 1.0);
+    };
+    tokio::join!(join_all((0..8).map(|_| ask())), on_trial);
+    gateway.metric_is(state, &of(0), 0.0).await;
+
+    // Nothing ends meanwhile, so that those who wait start as the limit rises.
+    simulation.no_faults().await;
+    let stall = json!({"kind": "stall", "seconds": 3, "route": "/api/chat"});
+    simulation.fault_everywhere(&stall.to_string()).await;
+    let as_before = async {
+        gateway.metric_is(in_flight, &of(0), 4.0).await;
+        gateway.metric_is("remuda_queue_depth", &[], 0.0).await;
+    };
+    tokio::join!(join_all((0..8).map(|_| ask())), as_before);
+    gateway.idle().await;
+}

@@ -138,6 +138,20 @@ impl Scheduler {
         }
     }
 
+    /// From now on at most so many requests run on the backend at once, besides its slots; `None` takes that back. What
+    /// runs beyond it goes on.
+    pub fn limit_backend(&mut self, now: Duration, id: BackendId, limit: Option<u32>) {
+        let raised = self.update_slots(now, id, |backend| {
+            let before = backend.slots();
+            backend.limit = limit;
+            backend.slots() > before
+        });
+        if raised == Some(true) {
+            self.note_freed(id);
+            self.reweigh();
+        }
+    }
+
     /// Drops a backend that has left and on which nothing runs any more.
     pub(super) fn forget(&mut self, id: BackendId) {
         let Some(backend) = self.backends.remove(&id) else {

@@ -2,8 +2,9 @@
 //! closed again with a limit that rises for a while.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::ramp::Ramp;
 use super::window::{Counts, Window};
 use crate::settings;
 
@@ -62,7 +63,7 @@ impl fmt::Display for Cause {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Closed { ramp_from: Option<Instant> },
+    Closed { ramp: Option<Ramp> },
     Open { until: Instant, cause: Cause },
     HalfOpen { since: Instant, good: u32 },
 }
@@ -76,14 +77,11 @@ pub(super) struct Breaker {
     in_a_row: u32,
 }
 
-/// Steps in which the limit rises after a trial.
-const RAMP_STEPS: u32 = 10;
-
 impl Breaker {
     pub(super) fn new(policy: &settings::Breaker, now: Instant) -> Self {
         Self {
             policy: policy.clone(),
-            phase: Phase::Closed { ramp_from: None },
+            phase: Phase::Closed { ramp: None },
             window: Window::new(policy.window, now),
             in_a_row: 0,
         }
@@ -134,10 +132,8 @@ impl Breaker {
                 };
                 true
             }
-            Phase::Closed {
-                ramp_from: Some(from),
-            } if from + self.policy.ramp <= now => {
-                self.phase = Phase::Closed { ramp_from: None };
+            Phase::Closed { ramp: Some(ramp) } if ramp.is_over(now) => {
+                self.phase = Phase::Closed { ramp: None };
                 false
             }
             _ => false,
@@ -150,14 +146,7 @@ impl Breaker {
         match self.phase {
             Phase::Open { until, .. } if now < until => Some(0),
             Phase::Open { .. } | Phase::HalfOpen { .. } => Some(trials),
-            Phase::Closed { ramp_from: None } => None,
-            Phase::Closed {
-                ramp_from: Some(from),
-            } => {
-                let step = self.ramp_step(from, now);
-                let risen = full * step as usize / RAMP_STEPS as usize;
-                (step < RAMP_STEPS).then_some(risen.max(trials))
-            }
+            Phase::Closed { ramp } => ramp?.limit(full, trials, now),
         }
     }
 
@@ -165,20 +154,9 @@ impl Breaker {
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
         match self.phase {
             Phase::Open { until, .. } => Some(until),
-            Phase::Closed {
-                ramp_from: Some(from),
-            } => {
-                let next = self.ramp_step(from, now) + 1;
-                Some(from + self.policy.ramp * next.min(RAMP_STEPS) / RAMP_STEPS)
-            }
-            _ => None,
+            Phase::Closed { ramp } => Some(ramp?.next_change(now)),
+            Phase::HalfOpen { .. } => None,
         }
-    }
-
-    fn ramp_step(&self, from: Instant, now: Instant) -> u32 {
-        let passed = now.saturating_duration_since(from);
-        let step = (self.policy.ramp / RAMP_STEPS).max(Duration::from_nanos(1));
-        u32::try_from(passed.as_nanos() / step.as_nanos()).unwrap_or(RAMP_STEPS)
     }
 
     fn count(&mut self, went: Went, now: Instant) -> bool {
@@ -233,7 +211,7 @@ impl Breaker {
             self.window.clear();
             self.in_a_row = 0;
             self.phase = Phase::Closed {
-                ramp_from: (!self.policy.ramp.is_zero()).then_some(now),
+                ramp: Ramp::begin(self.policy.ramp, now),
             };
         } else {
             self.phase = Phase::HalfOpen { since, good };
@@ -253,6 +231,8 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;

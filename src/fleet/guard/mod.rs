@@ -7,6 +7,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod keys;
+mod ramp;
 mod window;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,6 +25,7 @@ use crate::settings::{self, Routing};
 pub use self::backoff::backoff;
 pub use self::breaker::{BreakerState, Cause};
 pub use self::keys::{RestCause, Resting};
+pub(super) use self::ramp::Ramp;
 
 /// A model of a provider's, by the provider's own name: limits are kept for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -25,6 +25,7 @@ enum Op {
         loaded: u8,
     },
     Unhealthy(u32),
+    Limit(u32, Option<u32>),
     Arrive {
         model: Option<u32>,
         priority: i32,
@@ -49,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => id.clone().prop_map(Op::Leave),
         4 => (id.clone(), any::<u8>(), any::<u8>()).prop_map(|(id, on_disk, loaded)| Op::Observe { id, on_disk, loaded }),
         1 => id.clone().prop_map(Op::Unhealthy),
+        1 => (id.clone(), prop::option::of(0_u32..3)).prop_map(|(id, limit)| Op::Limit(id, limit)),
         8 => (prop::option::weighted(0.9, 0..MODELS), -1..2, prop::option::weighted(0.1, id))
             .prop_map(|(model, priority, pinned)| Op::Arrive { model, priority, pinned }),
         6 => any::<usize>().prop_map(Op::Complete),
@@ -71,10 +73,19 @@ const SELECTORS: [SelectorKind; 5] = [
 #[derive(Clone, Debug)]
 struct Truth {
     slots: usize,
+    limit: Option<u32>,
     provider: u16,
     healthy: bool,
     known: bool,
     on_disk: BTreeSet<u32>,
+}
+
+impl Truth {
+    /// Requests that may run on it at once.
+    fn room(&self) -> usize {
+        let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        self.slots.min(limit)
+    }
 }
 
 /// Follows the scheduler and objects to what it must not do.
@@ -147,6 +158,7 @@ impl Witness {
                 let slots = slots as usize;
                 let truth = Truth {
                     slots,
+                    limit: None,
                     provider,
                     healthy: false,
                     known: false,
@@ -199,6 +211,13 @@ impl Witness {
                 };
                 self.backends.get_mut(backend).unwrap().healthy = false;
                 self.scheduler.unhealthy(now, *backend);
+            }
+            Op::Limit(id, limit) => {
+                let Some(backend) = self.current.get(&id) else {
+                    return;
+                };
+                self.backends.get_mut(backend).unwrap().limit = limit;
+                self.scheduler.limit_backend(now, *backend, limit);
             }
             Op::Arrive {
                 model,
@@ -353,7 +372,7 @@ impl Witness {
             .find(|(id, _)| *id == backend)
             .expect("it can serve the request");
         assert!(truth.healthy);
-        assert!(self.on(backend) < truth.slots);
+        assert!(self.on(backend) < truth.room());
         let of_provider = |(_, _, id): &&(_, _, BackendId)| {
             self.backends
                 .get(id)
@@ -417,7 +436,7 @@ impl Witness {
                     _ => true,
                 };
                 let free = truth.healthy
-                    && self.on(id) < truth.slots
+                    && self.on(id) < truth.room()
                     && !self.scheduler.provider_at_limit(truth.provider);
                 assert!(
                     !(free && ready && !tried.contains(&id)),

@@ -148,6 +148,28 @@ fn a_limit_holds_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_backend_may_be_held_to_fewer_than_its_slots() {
+    let mut fleet = providers();
+    fleet.scheduler.limit_backend(fleet.now, id(2), Some(1));
+    let running = arrive(&mut fleet, &[2], &[]).unwrap();
+    let waiting = [(); 3].map(|()| arrive(&mut fleet, &[2], &[]).unwrap());
+    assert_eq!(fleet.started(), [(running, id(2), false)]);
+    fleet.scheduler.limit_backend(fleet.now, id(2), Some(3));
+    fleet.settle();
+    assert_eq!(
+        fleet.started(),
+        [(waiting[0], id(2), false), (waiting[1], id(2), false)]
+    );
+    // What runs goes on, and the next starts when there is room for it.
+    fleet.scheduler.limit_backend(fleet.now, id(2), Some(1));
+    fleet.complete(running);
+    fleet.complete(waiting[0]);
+    assert_eq!(fleet.started(), []);
+    fleet.complete(waiting[1]);
+    assert_eq!(fleet.started(), [(waiting[2], id(2), false)]);
+}
+
+#[test]
 fn who_waits_for_closed_providers_alone_is_refused() {
     let mut fleet = providers();
     let busy = [0, 2, 2, 2, 2].map(|provider| arrive(&mut fleet, &[provider], &[]).unwrap());
