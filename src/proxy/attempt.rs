@@ -189,6 +189,19 @@ impl Word {
             answer => answer,
         }
     }
+
+    /// Of a fault that came with status 200: an error of the provider's own is that, and no bad answer of a gateway's.
+    fn with_own_status(self, fault: &Fault) -> Self {
+        match (self, fault.class) {
+            (Word::Failure(failure), Class::Transient) if failure.status == 502 => {
+                Word::Failure(Box::new(Failure {
+                    status: 500,
+                    ..*failure
+                }))
+            }
+            (word, _) => word,
+        }
+    }
 }
 
 impl Setback {
@@ -520,26 +533,63 @@ fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), 
         return Ok(());
     }
     if answer.reader.began_with_error() {
-        let begun = answer.begun.clone();
-        let kind = backend.provider.settings.kind;
-        if !kind.is_fleet() && !answer.reader.streams() {
-            return Err(Setback::of_fault(
-                &translate::fault_within(kind, &begun),
-                backend,
-            ));
-        }
-        return Err(Setback::Next {
-            outcome: AttemptOutcome::ErrorLine,
-            report: None,
-            word: error_answer(&answer.upstream, begun.freeze()),
-            cause: Cause::new(Class::Transient, FaultKind::Server),
-        });
+        return Err(only_an_error(answer, job, backend));
     }
     // A 200 without a single line is a runner that died, not an answer.
     if answer.ended && !answer.across && !answer.reader.begun() {
         return Err(Setback::reset());
     }
     Ok(())
+}
+
+/// An answer of status 200 that is nothing but an error, in the client's own format. If no other candidate does better,
+/// the client gets the status that the error of a stream has in place of an answer.
+fn only_an_error(answer: &Answer, job: &Job, backend: &Backend) -> Setback {
+    let begun = &answer.begun;
+    let kind = backend.provider.settings.kind;
+    if kind.is_fleet() {
+        let end = memchr(b'\n', begun).unwrap_or(begun.len());
+        return Setback::Next {
+            outcome: AttemptOutcome::ErrorLine,
+            report: None,
+            word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(&begun[..end])),
+            cause: Cause::new(Class::Transient, FaultKind::Server),
+        };
+    }
+    let streams = answer.reader.streams();
+    let fault = match streams {
+        true => translate::fault_of_stream(job.operation, begun).unwrap_or_else(|| {
+            let text = "the provider answered with nothing but an error";
+            Fault::new(Class::Transient, FaultKind::Server, text)
+        }),
+        false => translate::fault_within(kind, begun),
+    };
+    match Setback::of_fault(&fault, backend) {
+        Setback::Next {
+            report,
+            word,
+            cause,
+            ..
+        } if streams => Setback::Next {
+            outcome: AttemptOutcome::ErrorLine,
+            report,
+            word: word.map(|word| word.with_own_status(&fault)),
+            cause: cause.told(StatusCode::OK, &headers_of(&answer.upstream)),
+        },
+        other => other,
+    }
+}
+
+/// A server's own error that came as the first line of a stream.
+fn in_place_of_answer(upstream: &Upstream, line: Bytes) -> Option<Word> {
+    let mut word = error_answer(upstream, line)?;
+    if let Word::Answer(answer) = &mut word {
+        let head = &mut answer.head;
+        head.set_status(StatusCode::INTERNAL_SERVER_ERROR).ok()?;
+        let json = "application/json; charset=utf-8";
+        head.insert_header(header::CONTENT_TYPE, json).ok()?;
+    }
+    Some(word)
 }
 
 /// A provider's error answer: sorted by what it means, told in the client's own format.

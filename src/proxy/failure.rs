@@ -15,6 +15,9 @@ use crate::ir::{Class, Fault, FaultKind};
 /// The code of a wait in vain.
 const QUEUE_TIMEOUT: &str = "queue_timeout";
 
+/// The code of a provider without capacity.
+const OVERLOADED: &str = "provider_overloaded";
+
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
@@ -95,8 +98,15 @@ impl Failure {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
     }
 
-    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain.
+    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain, and
+    /// Anthropic has a status of its own for an overload.
     pub(super) fn in_words_of(self, style: ErrorStyle, waited: Duration) -> Self {
+        if self.code == OVERLOADED && self.status == 503 && style == ErrorStyle::Anthropic {
+            return Failure {
+                status: 529,
+                ..self
+            };
+        }
         let openai = matches!(style, ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses);
         if self.code != QUEUE_TIMEOUT || !openai {
             return self;
@@ -170,11 +180,7 @@ impl Failure {
                     "provider_rate_limit",
                     format!("provider {provider}: {cause}"),
                 ),
-                RestCause::Overloaded => (
-                    503,
-                    "provider_overloaded",
-                    format!("provider {provider}: {cause}"),
-                ),
+                RestCause::Overloaded => (503, OVERLOADED, format!("provider {provider}: {cause}")),
                 RestCause::Refused | RestCause::Spent => {
                     (502, "provider_credentials", credentials_refused(provider))
                 }
@@ -241,7 +247,7 @@ fn code_of(fault: &Fault) -> &'static str {
         FaultKind::ModelNotFound => "model_not_found",
         FaultKind::Unsupported => "provider_unsupported",
         FaultKind::RateLimit => "provider_rate_limit",
-        FaultKind::Overloaded => "provider_overloaded",
+        FaultKind::Overloaded => OVERLOADED,
         FaultKind::Timeout => "provider_timeout",
         FaultKind::Server => "provider_error",
         FaultKind::Incomplete => "broken_stream",

@@ -274,3 +274,89 @@ pub fn fault(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) 
         | ProviderKind::Perplexity => openai::fault(status, headers, body),
     }
 }
+
+/// The error that a stream begins with, of the format that clients of the operation read. `body` is its beginning, in
+/// whole lines or events.
+pub fn fault_of_stream(operation: Operation, body: &[u8]) -> Option<Fault> {
+    let form = match ClientForm::of(operation)? {
+        ClientForm::OllamaChat => Form::OllamaChat,
+        ClientForm::OllamaGenerate => Form::OllamaGenerate,
+        ClientForm::OpenAiChat => Form::OpenAiChat,
+        ClientForm::OpenAiCompletions => Form::OpenAiCompletions,
+        ClientForm::OpenAiResponses => Form::OpenAiResponses,
+        ClientForm::AnthropicMessages => Form::AnthropicMessages,
+        ClientForm::OllamaEmbed | ClientForm::OllamaEmbeddings | ClientForm::OpenAiEmbeddings => {
+            return None;
+        }
+    };
+    let mut fault = None;
+    decoder(form, ToolNames::default()).feed(body, &mut |event| {
+        if let Event::Failed(failed) = event {
+            fault.get_or_insert(failed.into_owned());
+        }
+    });
+    fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Class, FaultKind};
+
+    #[test]
+    fn the_error_that_a_stream_begins_with_is_found() {
+        const OVERLOADED: &str =
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        const LIMITED: &str =
+            r#"{"error":{"message":"Slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
+        const BROKEN: &str = r#"{"error":{"message":"Oh no","type":"server_error","code":null}}"#;
+        let event = |data: &str| format!("event: error\ndata: {data}\n\n");
+        let data = |data: &str| format!("data: {data}\n\n");
+        for (operation, body, class, kind) in [
+            (
+                Operation::AnthropicMessages,
+                event(OVERLOADED),
+                Class::Capacity,
+                FaultKind::Overloaded,
+            ),
+            (
+                Operation::OpenAiChat,
+                data(LIMITED),
+                Class::Capacity,
+                FaultKind::RateLimit,
+            ),
+            (
+                Operation::OpenAiChat,
+                data(BROKEN),
+                Class::Transient,
+                FaultKind::Server,
+            ),
+            (
+                Operation::OpenAiCompletions,
+                data(BROKEN),
+                Class::Transient,
+                FaultKind::Server,
+            ),
+            (
+                Operation::OpenAiResponses,
+                event(r#"{"type":"error","code":"server_error","message":"Oh no","param":null}"#),
+                Class::Transient,
+                FaultKind::Server,
+            ),
+            (
+                Operation::Chat,
+                "{\"error\":\"CUDA error\"}\n".to_owned(),
+                Class::Transient,
+                FaultKind::Server,
+            ),
+        ] {
+            let fault = fault_of_stream(operation, body.as_bytes()).unwrap();
+            assert_eq!((fault.class, fault.kind), (class, kind), "{body}");
+        }
+        let fine = data(r#"{"choices":[{"index":0,"delta":{"content":"Hello"}}]}"#);
+        assert_eq!(
+            fault_of_stream(Operation::OpenAiChat, fine.as_bytes()),
+            None
+        );
+    }
+}

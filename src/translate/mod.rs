@@ -13,7 +13,7 @@ mod way;
 
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
-pub use forms::{ClientForm, Form, fault, fault_within};
+pub use forms::{ClientForm, Form, fault, fault_of_stream, fault_within};
 pub use mend::mended;
 pub use order::{Order, Translating, order};
 pub use way::{Question, Way, way};

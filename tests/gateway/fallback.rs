@@ -276,19 +276,13 @@ fn check(
         return;
     }
     assert!(!text.contains(KEY), "{what}: {text}");
-    // The provider's own stream is passed on that is nothing but an error.
+    // A stream that is nothing but the provider's error has that error's status.
     let event = case.name == "error-event" && streamed;
-    assert_eq!(
-        reply.status,
-        if event { 200 } else { case.status },
-        "{what}: {text}"
-    );
-    if case.follows == Follows::TooLate || event {
+    let status = if event { 500 } else { case.status };
+    assert_eq!(reply.status, status, "{what}: {text}");
+    if case.follows == Follows::TooLate {
         let said = Format::Chat.read(&reply.body);
-        assert!(
-            said.words.is_empty() == event && !said.success,
-            "{what}: {text}"
-        );
+        assert!(!said.words.is_empty() && !said.success, "{what}: {text}");
         assert_eq!(said.errors.len(), 1, "{what}: {text}");
     } else {
         assert!(!Format::Chat.message(reply).is_empty(), "{what}");
@@ -813,5 +807,69 @@ async fn a_server_on_trial_is_sent_a_few_requests_and_then_more_by_steps() {
         gateway.metric_is("remuda_queue_depth", &[], 0.0).await;
     };
     tokio::join!(join_all((0..8).map(|_| ask())), as_before);
+    gateway.idle().await;
+}
+
+/// One request for a stream, answered by nothing but an error of that code; with the default error if it is empty.
+async fn only_an_error(dialect: &str, format: Format, code: &str) -> (Reply, Gateway) {
+    let model = if dialect == "anthropic" {
+        "claude-opus-5"
+    } else {
+        MODEL
+    };
+    let simulation = Simulation::start(1, &["--dialect", dialect, "--models", model]);
+    let version = if dialect == "anthropic" { "" } else { "/v1" };
+    let entry = json!({"name": "one", "kind": dialect, "models": [model], "api_key": KEY,
+        "base_url": format!("http://{}{version}", simulation.servers[0])});
+    let config = Config::of([entry.to_string()]).set("routing.fallback", "none");
+    let gateway = Gateway::over(&config, 1).await;
+    let mut fault = json!({"kind": "error", "tokens": 0, "route": "inference"});
+    if !code.is_empty() {
+        fault["code"] = code.into();
+    }
+    simulation.fault(0, &fault.to_string()).await;
+    let body = format.ask(model, "Say something.", true, json!({}));
+    (post(gateway.address, format.path(), &body).await, gateway)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_nothing_but_an_error_has_that_errors_status() {
+    for (dialect, format, code, status) in [
+        ("anthropic", Format::Anthropic, "overloaded_error", 529),
+        ("anthropic", Format::Anthropic, "rate_limit_error", 429),
+        ("anthropic", Format::Anthropic, "api_error", 500),
+        ("openai", Format::Chat, "", 500),
+        ("openai", Format::Chat, "rate_limit_exceeded", 429),
+        ("openai", Format::Responses, "", 500),
+    ] {
+        let (reply, gateway) = only_an_error(dialect, format, code).await;
+        let what = format!("{format:?} {code}: {} {}", reply.status, reply.text());
+        assert_eq!(reply.status, status, "{what}");
+        assert!(!format.message(&reply).is_empty(), "{what}");
+        if dialect == "anthropic" {
+            assert_eq!(reply.json()["error"]["type"], code, "{what}");
+        }
+        let failed = [
+            ("remuda_provider", "one"),
+            ("http_response_status_code", &*format!("{status}")),
+        ];
+        gateway
+            .metric_is("remuda_requests_total", &failed, 1.0)
+            .await;
+        assert_eq!(gateway.attempts("error_line").await, 1.0, "{what}");
+        gateway.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_servers_error_line_alone_has_a_status_too() {
+    let simulation = Simulation::start(1, &["--loaded", "llama3.2"]);
+    let gateway = Gateway::over(&Config::over(&simulation.servers), 1).await;
+    let fault = json!({"kind": "error", "tokens": 0, "message": "CUDA error: out of memory", "route": "/api/chat"});
+    simulation.fault(0, &fault.to_string()).await;
+    let body = Format::Ollama.ask("llama3.2", "hi", true, json!({}));
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    assert_eq!(reply.json(), json!({"error": "CUDA error: out of memory"}));
     gateway.idle().await;
 }
