@@ -27,10 +27,7 @@ pub struct Want {
 
 impl From<&StepModel> for Wanted {
     fn from(model: &StepModel) -> Self {
-        match model {
-            StepModel::Listed(model) | StepModel::ListedAs(model, _) => Wanted::Model(*model),
-            StepModel::Named(_) => Wanted::Any,
-        }
+        model.listed().map_or(Wanted::Any, Wanted::Model)
     }
 }
 

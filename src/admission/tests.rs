@@ -1,7 +1,7 @@
 //! The dispatcher under tasks that come, wait, give up and run, on real threads and real time.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -70,6 +70,11 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
 }
 
+/// What comes of a future that nobody wakes.
+fn polled<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
 const LONG: Duration = Duration::from_secs(3600);
 
 #[test]
@@ -78,10 +83,7 @@ fn a_free_slot_is_had_at_once_and_comes_back_on_drop() {
     for _ in 0..3 {
         // No runtime is needed as long as nobody waits.
         let mut acquire = pin!(dispatcher.acquire(want()));
-        let Poll::Ready(Ok(mut permit)) = acquire
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        else {
+        let Poll::Ready(Ok(mut permit)) = polled(acquire.as_mut()) else {
             panic!("the slot was not free")
         };
         assert_eq!((permit.backend(), permit.cold()), (BackendId(0), false));
@@ -141,10 +143,7 @@ fn giving_up_leaves_the_queue_at_once() {
         let running = dispatcher.acquire(want()).await.unwrap();
         {
             let mut waiting = pin!(dispatcher.acquire(want()));
-            let polled = waiting
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()));
-            assert!(polled.is_pending());
+            assert!(polled(waiting.as_mut()).is_pending());
             assert_eq!(dispatcher.snapshot().waiting, 1);
         }
         assert_eq!(dispatcher.snapshot().waiting, 0);
@@ -160,10 +159,7 @@ fn giving_up_after_the_grant_gives_the_slot_back() {
         let running = dispatcher.acquire(want()).await.unwrap();
         {
             let mut waiting = pin!(dispatcher.acquire(want()));
-            let polled = waiting
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()));
-            assert!(polled.is_pending());
+            assert!(polled(waiting.as_mut()).is_pending());
             drop(running);
             assert_eq!(dispatcher.snapshot().in_flight, 1);
         }

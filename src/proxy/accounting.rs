@@ -11,11 +11,10 @@ use super::order::Ask;
 use crate::dialect::ollama::{Framing, Operation};
 use crate::fleet::Backend;
 use crate::ir;
+use crate::routing::BYTES_PER_TOKEN;
 use crate::settings::ProviderKind;
 use crate::usage::{Account, Charge, Description, Moment, Pricing, Tag, Usd};
 
-/// Bytes of text that are about a token.
-const BYTES_A_TOKEN: u64 = 4;
 /// Larger bodies may be images, of which a token has far more bytes: they are estimated as if they were as large.
 const TEXT: u64 = 64 * 1024;
 
@@ -156,7 +155,7 @@ pub(super) fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, 
     }
     let has_output = usage.output.is_some_and(|tokens| tokens > 0);
     if usage.prompt.is_none() && ((talks && has_output) || (embeds && ctx.outcome.whole)) {
-        usage.prompt = Some(ctx.inbound.request_bytes.min(TEXT) / BYTES_A_TOKEN);
+        usage.prompt = Some(ctx.inbound.request_bytes.min(TEXT) / BYTES_PER_TOKEN);
         estimated = true;
     }
     ((told.is_some() || estimated).then_some(usage), estimated)

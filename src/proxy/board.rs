@@ -15,8 +15,7 @@ use super::failure::{Failure, Stop, refused};
 use super::opening::Opening;
 use super::trip::{Trip, Turn};
 use crate::admission::{Permit, Refusal, Scope, Want};
-use crate::fleet::{Backend, ModelKey, Unavailable};
-use crate::routing::StepModel;
+use crate::fleet::{ModelKey, Unavailable};
 use crate::settings::Fallback;
 
 impl Gateway {
@@ -266,31 +265,29 @@ impl Gateway {
         if !provider.guard().troubled() {
             return None;
         }
-        let own = match &trip.plan.steps[step].model {
-            StepModel::Named(own) | StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
-            StepModel::Listed(model) => {
-                let snapshot = self.fleet.snapshot();
-                let mine = |backend: &&Arc<Backend>| backend.provider.index == provider.index;
-                snapshot
-                    .iter()
-                    .filter(mine)
-                    .find_map(|backend| backend.own_name(*model))
-            }
+        let asked = &trip.plan.steps[step].model;
+        let listed = || {
+            let model = asked.listed()?;
+            let snapshot = self.fleet.snapshot();
+            let mut mine = snapshot
+                .iter()
+                .filter(|backend| backend.provider.index == provider.index);
+            mine.find_map(|backend| backend.own_name(model))
         };
+        let own = asked.own().map(Arc::clone).or_else(listed);
         let model = own.map(|own| ModelKey::of(&own));
         provider.guard().unavailable(model, now)
     }
 
     /// Whether a provider has what a step wants, healthy or not.
     fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: usize) -> bool {
-        match &trip.plan.steps[step].model {
-            StepModel::Named(_) => true,
-            StepModel::Listed(model) | StepModel::ListedAs(model, _) => self
-                .fleet
-                .snapshot()
-                .iter()
-                .any(|backend| backend.provider.index == provider && backend.has(*model)),
-        }
+        let Some(model) = trip.plan.steps[step].model.listed() else {
+            return true;
+        };
+        self.fleet
+            .snapshot()
+            .iter()
+            .any(|backend| backend.provider.index == provider && backend.has(model))
     }
 
     /// The steps that may be taken: those that are well in their order, then those that wait for a backend to be. Of a
@@ -369,15 +366,13 @@ impl Gateway {
 
     /// Whether a healthy backend could take the step.
     fn is_well(&self, trip: &Trip<'_>, step: usize, scope: &Scope) -> bool {
+        let model = trip.plan.steps[step].model.listed();
         self.fleet.snapshot().iter().any(|backend| {
             let provider = u16::try_from(backend.provider.index).unwrap_or(u16::MAX);
             backend.healthy()
                 && scope.providers.hold(provider)
                 && !scope.excluded.contains(&backend.id)
-                && match &trip.plan.steps[step].model {
-                    StepModel::Listed(model) | StepModel::ListedAs(model, _) => backend.has(*model),
-                    StepModel::Named(_) => true,
-                }
+                && model.is_none_or(|model| backend.has(model))
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::admission::{Outcome, Permit, Refusal};
 use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
 use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
-use crate::routing::StepModel;
+use crate::routing::BYTES_PER_TOKEN;
 use crate::settings::Fallback;
 
 /// Pooled connections that may turn out to be closed before an attempt counts as failed.
@@ -594,19 +594,13 @@ fn verdict(cause: &Cause) -> Attempt {
     }
 }
 
-/// Text in the formats of requests, roughly.
-const BYTES_PER_TOKEN: u64 = 4;
-
 /// The job asks for the model as the present step's providers know it.
 fn take_step(job: &mut Job, trip: &Trip<'_>) {
     let Some(ask) = &mut job.ask else {
         return;
     };
-    let (model, own) = match &trip.plan.steps[trip.step].model {
-        StepModel::Listed(model) => (Some(*model), None),
-        StepModel::Named(own) => (None, Some(own)),
-        StepModel::ListedAs(model, own) => (Some(*model), Some(own)),
-    };
+    let asked = &trip.plan.steps[trip.step].model;
+    let (model, own) = (asked.listed(), asked.own());
     ask.model = model;
     if ask.own.as_ref() != own {
         ask.own = own.cloned();

@@ -47,6 +47,9 @@ pub trait Permission: Send + Sync {
     fn may_use(&self, names: &[&str]) -> bool;
 }
 
+/// Bytes of a request's body that are a token on average, as Ollama's own layer estimates.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
 /// What a model has to be able to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -62,9 +65,6 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Bytes of a body that are a token on average, as Ollama's own layer estimates.
-    const BYTES_PER_TOKEN: u64 = 4;
-
     /// Of a request whose body has `bytes` bytes.
     pub fn of(operation: Operation, facts: &RequestFacts<'_>, bytes: usize) -> Needs {
         use Operation::{Embed, Embeddings, OpenAiEmbeddings};
@@ -78,7 +78,7 @@ impl Needs {
             // An image's bytes say nothing of its tokens.
             tokens: match facts.images {
                 true => 0,
-                false => bytes as u64 / Needs::BYTES_PER_TOKEN,
+                false => bytes as u64 / BYTES_PER_TOKEN,
             },
         }
     }

@@ -20,7 +20,7 @@ mod strategy;
 mod view;
 
 pub use approach::Form;
-pub use ask::{Ask, Needs, NoPlan, Permission};
+pub use ask::{Ask, BYTES_PER_TOKEN, Needs, NoPlan, Permission};
 pub use changes::Changes;
 pub use explain::{Explanation, Verdict};
 pub use filter::Filter;

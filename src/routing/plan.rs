@@ -46,3 +46,21 @@ pub enum StepModel {
     /// A listed model, asked for by a name of the provider's own that is not the listed one.
     ListedAs(ModelId, Arc<str>),
 }
+
+impl StepModel {
+    /// The listed model, if it is one.
+    pub fn listed(&self) -> Option<ModelId> {
+        match self {
+            StepModel::Listed(id) | StepModel::ListedAs(id, _) => Some(*id),
+            StepModel::Named(_) => None,
+        }
+    }
+
+    /// The name that it is asked for by, where that is not what each provider lists.
+    pub fn own(&self) -> Option<&Arc<str>> {
+        match self {
+            StepModel::Named(own) | StepModel::ListedAs(_, own) => Some(own),
+            StepModel::Listed(_) => None,
+        }
+    }
+}

@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::plan::{Plan, Step, StepModel};
 use super::resolve::{By, Resolution, Resolver};
 use super::rules::{self, Rule};
-use super::steps::{self, Steps};
+use super::steps::Steps;
 use super::strategy::{self, Groups, Situation};
 use super::view::View;
 use crate::facts::Facts;
@@ -147,14 +147,11 @@ impl Router {
         if step.providers.iter().any(|provider| is_fleet(*provider)) {
             return None;
         }
-        let id = match &step.model {
-            StepModel::Named(own) => {
-                return Some(Service {
-                    provider: *step.providers.first()?,
-                    own: Arc::clone(own),
-                });
-            }
-            StepModel::Listed(id) | StepModel::ListedAs(id, _) => *id,
+        let Some(id) = step.model.listed() else {
+            return Some(Service {
+                provider: *step.providers.first()?,
+                own: Arc::clone(step.model.own()?),
+            });
         };
         let having = self.view.having(id);
         if step.providers.is_empty() && having.iter().any(|one| is_fleet(one.provider)) {
@@ -491,7 +488,7 @@ impl Router {
     ) -> Groups<'f> {
         let several = tiers.iter().map(Vec::len).sum::<usize>() > 1;
         let looks = several && strategy::looks(strategy);
-        let id = tiers.iter().flatten().find_map(|one| steps::id(&one.model));
+        let id = tiers.iter().flatten().find_map(|one| one.model.listed());
         let standings = match looks {
             true => self.standings(&tiers, id, now),
             false => Vec::new(),
@@ -524,10 +521,10 @@ impl Router {
     ) -> Vec<super::Standing> {
         let mut standings = self.view.standings(id, now);
         let mut others = tiers.iter().flatten();
-        if others.any(|one| steps::id(&one.model) != id) {
+        if others.any(|one| one.model.listed() != id) {
             let all = self.view.standings(None, now);
             for one in tiers.iter().flatten() {
-                if steps::id(&one.model) != id {
+                if one.model.listed() != id {
                     standings[one.provider] = all[one.provider];
                 }
             }

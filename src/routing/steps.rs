@@ -45,7 +45,7 @@ impl Steps {
     /// The plan; `None` without steps. `whole` is a model that so many providers have.
     pub(super) fn plan(mut self, whole: Option<(ModelId, usize)>) -> Option<Plan> {
         let first = self.steps.first_mut()?;
-        let model = id(&first.model);
+        let model = first.model.listed();
         let everyone = |(model, count): (ModelId, usize)| {
             first.model == StepModel::Listed(model) && first.providers.len() == count
         };
@@ -56,14 +56,6 @@ impl Steps {
             steps: self.steps,
             model,
         })
-    }
-}
-
-/// The listed model of a step, if it has one.
-pub(super) fn id(model: &StepModel) -> Option<ModelId> {
-    match model {
-        StepModel::Listed(id) | StepModel::ListedAs(id, _) => Some(*id),
-        StepModel::Named(_) => None,
     }
 }
 
