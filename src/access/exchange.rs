@@ -1,6 +1,6 @@
 //! Counting together with other gateways, through a Redis or Valkey server: forty times a second, and at once when a
-//! request waits, whatever has changed is told and leases are asked for, in one round trip. Where the server is away,
-//! each limit goes on with this gateway's share of what was left, until it is back.
+//! request waits, whatever has changed is told and leases are asked for, in one transaction. Where the server is away,
+//! each limit goes on with this gateway's share of what was left, until it is back and has heard of all that were there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
+use chrono::Utc;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use prometheus::IntGauge;
@@ -19,19 +20,24 @@ use super::clock::{Clock, Millis};
 use super::key::ClientKey;
 use super::limits::Question;
 use super::meter::{Span, Unit};
-use super::pool::Told;
+use super::pool::{Heard, Told};
 use super::spending::begins_anew;
 use super::window::Slice;
 use crate::settings::{Period, Shared};
 
 /// Between two exchanges, if there is anything to say.
 const EVERY: Duration = Duration::from_millis(25);
-/// Between two looks at what others do. When the server goes away, no gateway knows less than was so this long ago.
+/// Between two looks at what others do, where they do nothing.
 const LOOK: Duration = Duration::from_millis(100);
+/// Before it is asked again for what could not be given yet.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long those are waited for that were there before the server went away.
 const GATHER: Duration = Duration::from_secs(2);
-/// A gateway that was not heard of for so long is gone.
-const GONE: Millis = 5_000;
+/// A gateway that was not heard of for so long is gone. Until then, the others get no more than it may go without
+/// knowing of.
+const GONE: Millis = 2_000;
+/// How long it is known which keys others have used lately.
+const BUSY: Millis = 10_000;
 /// Milliseconds by which the clocks of gateways may differ.
 const SPARE: Millis = 500;
 /// How long the server may take to answer.
@@ -40,6 +46,10 @@ const ANSWER: Duration = Duration::from_millis(300);
 const CONNECT: Duration = Duration::from_millis(500);
 /// How long the sum of a budget is kept that no longer grows: longer than any month.
 const KEEP: u64 = 40 * 24 * 3600;
+/// How long what was counted is kept, beyond the time for which it counts, as a gateway is known by it.
+const QUIET: Duration = Duration::from_secs(24 * 3600);
+/// Meanwhile all is told again.
+const REFRESH: Duration = Duration::from_secs(3600);
 
 /// The task that exchanges counts.
 pub struct Exchange {
@@ -47,7 +57,10 @@ pub struct Exchange {
     prefix: Arc<str>,
     /// This gateway, among those that count together.
     me: String,
-    script: Script,
+    /// The books of this gateway.
+    books: String,
+    counts: Script,
+    budgets: Script,
     keys: Vec<Arc<ClientKey>>,
     bell: Arc<Bell>,
     clock: Arc<Clock>,
@@ -60,31 +73,52 @@ pub struct Exchange {
 #[derive(Default)]
 struct Seen {
     looked: Option<Instant>,
+    /// When all limits were told last.
+    refreshed: Option<Instant>,
     /// Up to when it is known which keys others use.
     until: Millis,
-    gateways: u64,
+    /// All that are there.
+    gateways: Vec<String>,
+    /// Those that were heard of since the server was away.
+    back: usize,
     /// Whether all have told what they had counted while the server was away.
     gathered: bool,
+    /// A limit gave less than was asked for.
+    short: bool,
     /// Of each key with a budget, what was last told.
     budgets: AHashMap<usize, Spent>,
     /// Keys that others have used lately.
     busy: AHashSet<usize>,
 }
 
-/// What a budget's period has cost at this gateway since it started.
+/// What a budget's period has cost, as this gateway's books have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spent {
-    /// When the period ends; 0 for one that does not.
-    period: Millis,
-    /// What it had cost when the gateway started, which others know of already.
-    before: u64,
-    since: u64,
+    period: Period,
+    /// When the period ends; the end of time for one that does not.
+    ends: Millis,
+    micro_usd: u64,
+}
+
+/// The gateways that counted together when the server went away, and when that was.
+#[derive(Default)]
+struct Before {
+    gateways: usize,
+    lost: Millis,
 }
 
 /// What the answers of a round are to.
 enum Topic {
-    Limit { key: usize, place: usize },
-    Budget { key: usize, since: u64 },
+    Limit {
+        key: usize,
+        place: usize,
+        want: u64,
+        acts: bool,
+    },
+    Budget {
+        key: usize,
+        ends: Millis,
+    },
     Nothing,
     Time,
     Gateways,
@@ -94,6 +128,7 @@ enum Topic {
 impl Exchange {
     pub(super) fn new(
         shared: &Shared,
+        books: u64,
         keys: Vec<Arc<ClientKey>>,
         bell: Arc<Bell>,
         clock: Arc<Clock>,
@@ -103,7 +138,9 @@ impl Exchange {
             client: Client::open(shared.url.expose())?,
             prefix: Arc::clone(&shared.prefix),
             me: format!("{:016x}", rand::random::<u64>()),
-            script: Script::new(include_str!("exchange.lua")),
+            books: format!("{books:016x}"),
+            counts: Script::new(include_str!("exchange.lua")),
+            budgets: Script::new(include_str!("spent.lua")),
             keys,
             bell,
             clock,
@@ -113,7 +150,7 @@ impl Exchange {
     }
 
     async fn run(&self) {
-        let mut before = Seen::default();
+        let mut before = Before::default();
         loop {
             let error = match self.connect().await {
                 Ok(connection) => self.talk(connection, &mut before).await,
@@ -132,7 +169,8 @@ impl Exchange {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        self.script.load_async(&mut connection).await?;
+        self.counts.load_async(&mut connection).await?;
+        self.budgets.load_async(&mut connection).await?;
         // Slices are numbered by the server's clock, so it has to be known before the first is told.
         let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         self.clock.set(millis(time));
@@ -140,31 +178,30 @@ impl Exchange {
     }
 
     /// Exchanges until something goes wrong.
-    async fn talk(&self, mut connection: MultiplexedConnection, before: &mut Seen) -> RedisError {
-        let mut seen = Seen {
-            budgets: std::mem::take(&mut before.budgets),
-            ..Seen::default()
-        };
+    async fn talk(&self, mut connection: MultiplexedConnection, before: &mut Before) -> RedisError {
+        let mut seen = Seen::default();
         let began = Instant::now();
-        // Whatever was counted while there was no server.
-        self.keys.iter().for_each(|key| key.limits().stir());
-        let error = loop {
-            if let Err(error) = self.round(&mut connection, &mut seen).await {
-                break error;
+        loop {
+            if let Err(error) = self.round(&mut connection, &mut seen, before.lost).await {
+                if seen.gathered {
+                    before.gateways = seen.gateways.len();
+                }
+                before.lost = self.clock.now().saturating_add(SPARE);
+                return error;
             }
             if !seen.gathered {
-                seen.gathered = seen.gateways >= before.gateways || began.elapsed() >= GATHER;
+                seen.gathered = seen.back >= before.gateways || began.elapsed() >= GATHER;
                 if seen.gathered {
                     self.found(&seen);
                     continue;
                 }
             }
             self.bell.answer();
+            if std::mem::take(&mut seen.short) {
+                tokio::time::sleep(PAUSE).await;
+            }
             let _ = tokio::time::timeout(EVERY, self.bell.rung()).await;
-        };
-        seen.gateways = seen.gateways.max(before.gateways);
-        *before = seen;
-        error
+        }
     }
 
     /// The server has what all gateways have counted.
@@ -172,7 +209,7 @@ impl Exchange {
         self.keys.iter().for_each(|key| key.limits().stir());
         self.away.set(0);
         if self.told_away.swap(false, Ordering::Relaxed) {
-            let count = seen.gateways;
+            let count = seen.gateways.len();
             log::info!("shared limits: the server is back; {count} gateways count together");
         }
     }
@@ -182,26 +219,32 @@ impl Exchange {
         &self,
         connection: &mut MultiplexedConnection,
         seen: &mut Seen,
+        lost: Millis,
     ) -> Result<(), RedisError> {
+        // As a whole: who tells of its limits is known as a gateway in the same moment.
         let mut pipeline = Pipeline::new();
+        pipeline.atomic();
         let mut topics = Vec::new();
         let now = self.clock.now();
         let mut news = false;
-        let looks = seen.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
-        // How many share what is left has to be known as well as what is left.
-        pipeline.cmd("ZCARD").arg(self.name("gateways"));
-        topics.push(Topic::Gateways);
+        let due = |last: Option<Instant>, every| last.is_none_or(|last| last.elapsed() >= every);
+        // Others get more only when this gateway has heard of what they got.
+        let looks = !seen.gathered || !seen.busy.is_empty() || due(seen.looked, LOOK);
         if looks {
             seen.looked = Some(Instant::now());
             self.look(&mut pipeline, &mut topics, now, seen.until);
             news = true;
         }
+        if !seen.gathered || due(seen.refreshed, REFRESH) {
+            seen.refreshed = Some(Instant::now());
+            self.keys.iter().for_each(|key| key.limits().stir());
+        }
         for (index, key) in self.keys.iter().enumerate() {
             if seen.busy.contains(&index) {
                 key.limits().stir();
             }
-            let asks = key.limits().asks(now, looks);
-            let (spent, is_new) = self.spent(index, now, seen);
+            let asks = key.limits().asks(now, looks, seen.gathered);
+            let (spent, is_new) = self.spent(index, seen);
             news |= !asks.is_empty() || spent.is_some();
             if is_new || asks.iter().any(|(_, question)| question.ask.used) {
                 let busy = pipeline.cmd("ZADD").arg(self.name("busy"));
@@ -210,17 +253,23 @@ impl Exchange {
             }
             for (place, question) in asks {
                 pipeline.add_command(self.ask(key, &question, seen.gathered));
-                topics.push(Topic::Limit { key: index, place });
+                topics.push(Topic::Limit {
+                    key: index,
+                    place,
+                    want: question.ask.want,
+                    acts: seen.gathered,
+                });
             }
             if let Some(spent) = spent {
-                self.tell_spent(&mut pipeline, &mut topics, index, spent);
+                pipeline.add_command(self.tell_spent(key, spent));
+                let ends = spent.ends;
+                topics.push(Topic::Budget { key: index, ends });
             }
         }
         seen.busy.clear();
         if !news {
             return Ok(());
         }
-        // After what was counted, so that whoever is there has told it.
         pipeline
             .cmd("ZADD")
             .arg(self.name("gateways"))
@@ -229,7 +278,7 @@ impl Exchange {
         topics.push(Topic::Nothing);
         let answers: Vec<Value> = pipeline.query_async(connection).await?;
         for (topic, answer) in topics.into_iter().zip(answers) {
-            self.take_in(topic, answer, seen)?;
+            self.take_in(topic, answer, seen, lost)?;
         }
         Ok(())
     }
@@ -242,14 +291,17 @@ impl Exchange {
         };
         pipeline.cmd("TIME");
         remove(pipeline, self.name("gateways"), now.saturating_sub(GONE));
-        remove(pipeline, self.name("busy"), now.saturating_sub(2 * GONE));
+        remove(pipeline, self.name("busy"), now.saturating_sub(BUSY));
+        let gateways = pipeline.cmd("ZRANGE").arg(self.name("gateways"));
+        gateways.arg(0).arg(-1).arg("WITHSCORES");
         let busy = pipeline.cmd("ZRANGEBYSCORE").arg(self.name("busy"));
         busy.arg(until).arg("+inf");
-        topics.extend([Topic::Time, Topic::Nothing, Topic::Nothing, Topic::Busy]);
+        topics.extend([Topic::Time, Topic::Nothing, Topic::Nothing]);
+        topics.extend([Topic::Gateways, Topic::Busy]);
     }
 
-    /// `gathered`: others have told what they counted, so that it is known what is left.
-    fn ask(&self, key: &ClientKey, question: &Question, gathered: bool) -> Cmd {
+    /// `acts`: others have told what they counted, so that it is known what is left.
+    fn ask(&self, key: &ClientKey, question: &Question, acts: bool) -> Cmd {
         let unit = match question.unit {
             Unit::Requests => "requests",
             Unit::Tokens => "tokens",
@@ -259,17 +311,23 @@ impl Exchange {
             Span::Day => "day",
         };
         let ask = &question.ask;
+        let kept = u64::try_from((ask.memory + QUIET).as_millis());
         let mut command = redis::cmd("EVALSHA");
         command
-            .arg(self.script.get_hash())
-            .arg(1)
+            .arg(self.counts.get_hash())
+            .arg(2)
             .arg(self.name(&format!("{}:{unit}:{span}", key.name)))
+            .arg(self.name("gateways"))
             .arg(&self.me)
             .arg(ask.current.0)
             .arg(ask.oldest.0)
             .arg(question.limit)
-            .arg(if gathered { ask.want } else { 0 })
-            .arg(u64::try_from(ask.memory.as_millis()).unwrap_or(u64::MAX));
+            .arg(ask.want)
+            .arg(kept.unwrap_or(u64::MAX))
+            .arg(u8::from(acts))
+            .arg(ask.held)
+            .arg(ask.heard.joined)
+            .arg(ask.heard.given);
         for (slice, amount) in &ask.amounts {
             command.arg(slice.0).arg(*amount);
         }
@@ -277,24 +335,22 @@ impl Exchange {
     }
 
     /// What a key's budget has cost here, if that is news or others may have news; and whether it is news.
-    fn spent(&self, index: usize, now: Millis, seen: &mut Seen) -> (Option<Spent>, bool) {
-        let Some((per, total)) = self.keys[index].spent() else {
+    fn spent(&self, index: usize, seen: &mut Seen) -> (Option<Spent>, bool) {
+        let ends = |per| begins_anew(per, wall_clock()).unwrap_or(Millis::MAX);
+        let key = &self.keys[index];
+        let Some((period, micro_usd)) = key.spent() else {
             return (None, false);
-        };
-        let period = begins_anew(per, now).unwrap_or(0);
-        let known = seen.budgets.get(&index).copied();
-        let before = match known {
-            Some(known) if known.period == period => known.before,
-            // It began anew while this gateway ran.
-            Some(_) => 0,
-            None => total,
         };
         let spent = Spent {
             period,
-            before,
-            since: total.saturating_sub(before),
+            ends: ends(period),
+            micro_usd,
         };
-        let is_new = known != Some(spent);
+        // What one period has cost never counts for the next: the sum was asked for in the one that is told.
+        if key.spent() != Some((period, micro_usd)) || ends(period) != spent.ends {
+            return (None, false);
+        }
+        let is_new = seen.budgets.get(&index) != Some(&spent);
         if !is_new && !seen.busy.contains(&index) {
             return (None, false);
         }
@@ -302,59 +358,47 @@ impl Exchange {
         (Some(spent), is_new)
     }
 
-    fn tell_spent(
-        &self,
-        pipeline: &mut Pipeline,
-        topics: &mut Vec<Topic>,
-        index: usize,
-        spent: Spent,
-    ) {
-        let key = &self.keys[index].name;
-        let name = self.name(&format!("{key}:budget:{}", spent.period));
-        pipeline
-            .cmd("HSET")
-            .arg(&name)
-            .arg(&self.me)
-            .arg(spent.since);
-        topics.push(Topic::Nothing);
-        if self.keys[index]
-            .spent()
-            .is_some_and(|(per, _)| per != Period::Total)
-        {
-            pipeline.cmd("EXPIRE").arg(&name).arg(KEEP);
-            topics.push(Topic::Nothing);
-        }
-        pipeline.cmd("HVALS").arg(&name);
-        topics.push(Topic::Budget {
-            key: index,
-            since: spent.since,
-        });
+    fn tell_spent(&self, key: &ClientKey, spent: Spent) -> Cmd {
+        let (name, kept) = match spent.period {
+            Period::Total => ("ever".to_owned(), 0),
+            Period::Day | Period::Month => (spent.ends.to_string(), KEEP),
+        };
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(self.budgets.get_hash())
+            .arg(1)
+            .arg(self.name(&format!("{}:budget:{name}", key.name)))
+            .arg(&self.books)
+            .arg(spent.micro_usd)
+            .arg(kept);
+        command
     }
 
-    fn take_in(&self, topic: Topic, answer: Value, seen: &mut Seen) -> Result<(), RedisError> {
+    fn take_in(
+        &self,
+        topic: Topic,
+        answer: Value,
+        seen: &mut Seen,
+        lost: Millis,
+    ) -> Result<(), RedisError> {
         match topic {
-            Topic::Nothing => {}
-            Topic::Limit { .. } if !seen.gathered => {}
-            Topic::Limit { key, place } => {
-                let numbers: Vec<u64> = redis::from_redis_value(answer)?;
-                let (granted, others) = numbers.split_first().unwrap_or((&0, &[]));
-                let pairs = others.chunks_exact(2).map(|pair| (Slice(pair[0]), pair[1]));
-                let told = Told {
-                    granted: *granted,
-                    others: pairs.collect(),
-                    gateways: seen.gateways,
-                };
+            Topic::Nothing | Topic::Limit { acts: false, .. } => {}
+            Topic::Limit {
+                key, place, want, ..
+            } => {
+                let told = told(&redis::from_redis_value::<Vec<u64>>(answer)?);
+                seen.short |= told.granted < want;
                 self.keys[key].limits().told(self.clock.now(), place, &told);
             }
-            Topic::Budget { key, since } => {
+            Topic::Budget { key, ends } => {
                 let sums: Vec<u64> = redis::from_redis_value(answer)?;
                 let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
-                self.keys[key].learn_spent(together.max(since));
+                self.keys[key].learn_spent(ends, together);
             }
             Topic::Time => {
                 self.clock.set(millis(redis::from_redis_value(answer)?));
             }
-            Topic::Gateways => seen.gateways = redis::from_redis_value(answer)?,
+            Topic::Gateways => self.meet(redis::from_redis_value(answer)?, seen, lost),
             Topic::Busy => {
                 let names: Vec<String> = redis::from_redis_value(answer)?;
                 let named = |key: &Arc<ClientKey>| names.iter().any(|name| **name == *key.name);
@@ -365,6 +409,31 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// The gateways that are there, and when each was heard of.
+    fn meet(&self, gateways: Vec<(String, Millis)>, seen: &mut Seen, lost: Millis) {
+        let back = gateways.iter().filter(|(_, heard)| *heard >= lost);
+        let others = back.filter(|(name, _)| *name != self.me).count();
+        seen.back = others + 1;
+        let mut names: Vec<String> = gateways.into_iter().map(|(name, _)| name).collect();
+        if !names.contains(&self.me) {
+            names.push(self.me.clone());
+        }
+        names.sort_unstable();
+        if names != seen.gateways {
+            // Who has come gets nothing before all have heard of it, and who has gone no longer counts.
+            self.keys.iter().for_each(|key| key.limits().stir());
+            seen.gateways = names;
+        }
+    }
+
+    /// Says that this gateway goes, so that no other one waits for it.
+    async fn leave(&self) -> Result<(), RedisError> {
+        let mut connection = self.connect().await?;
+        let mut command = redis::cmd("ZREM");
+        command.arg(self.name("gateways")).arg(&self.me);
+        command.query_async(&mut connection).await
     }
 
     fn lost(&self, error: &RedisError) {
@@ -383,6 +452,29 @@ impl Exchange {
     }
 }
 
+/// As `exchange.lua` replies.
+fn told(reply: &[u64]) -> Told {
+    let number = |place: usize| reply.get(place).copied().unwrap_or(0);
+    let others = reply.get(7..).unwrap_or_default().chunks_exact(2);
+    Told {
+        granted: number(0),
+        gateways: number(1),
+        known: number(2) == 1,
+        joins: number(3) == 1,
+        held: number(4),
+        heard: Heard {
+            joined: number(5),
+            given: number(6),
+        },
+        others: others.map(|pair| (Slice(pair[0]), pair[1])).collect(),
+    }
+}
+
+/// The time that accounts are kept in.
+fn wall_clock() -> Millis {
+    Millis::try_from(Utc::now().timestamp_millis()).unwrap_or(0)
+}
+
 /// Of seconds and microseconds, as the server tells the time.
 fn millis((seconds, micros): (u64, u64)) -> Millis {
     seconds * 1000 + micros / 1000
@@ -394,7 +486,11 @@ impl BackgroundService for Exchange {
         tokio::select! {
             () = self.run() => {}
             // Requests that are still in flight are counted here alone.
-            _ = shutdown.changed() => {}
+            _ = shutdown.changed() => {
+                if let Err(error) = self.leave().await {
+                    log::debug!("shared limits: the server was not told that this gateway goes: {error}");
+                }
+            }
         }
     }
 }

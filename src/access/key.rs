@@ -9,12 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wildmatch::WildMatch;
 
 use super::bell::Bell;
-use super::clock::Clock;
+use super::clock::{Clock, Millis};
 use super::grant::{Grant, Wanted};
 use super::limits::Limits;
 use super::meter::Unit;
 use super::refusal::Refusal;
-use super::spending::{Spending, begins_anew};
+use super::spending::{Spending, Together, begins_anew};
 use super::stated;
 use crate::dialect::rate_limits::RateLimits;
 use crate::ids::KeyId;
@@ -44,8 +44,8 @@ pub struct ClientKey {
     budget: Option<Budget>,
     /// Moving average of the tokens of output, for requests that do not say how many they want at most.
     output: AtomicU64,
-    /// Millionths of a US dollar that the budget's period has cost at all gateways together, as far as is known.
-    spent_together: AtomicU64,
+    /// What the budget's period has cost at all gateways.
+    spent_together: Together,
     clock: Arc<Clock>,
     spending: Arc<dyn Spending>,
 }
@@ -88,7 +88,7 @@ impl ClientKey {
                 .collect(),
             providers: settings.providers.clone(),
             limits: Limits::new(limits, bell, Arc::clone(&clock)),
-            spent_together: AtomicU64::new(0),
+            spent_together: Together::default(),
             slots: limits.max_concurrent.map(|slots| {
                 let slots = slots.min(Semaphore::MAX_PERMITS);
                 (slots, Arc::new(Semaphore::new(slots)))
@@ -160,11 +160,11 @@ impl ClientKey {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(());
         };
-        let together = self.spent_together.load(Ordering::Relaxed);
+        let now = self.clock.now();
+        let together = self.spent_together.at(now);
         if self.spending.spent(self.id, per).max(together) < micro_usd {
             return Ok(());
         }
-        let now = self.clock.now();
         let anew = begins_anew(per, now);
         let anew = anew.map(|at| (at, Duration::from_millis(at.saturating_sub(now))));
         Err(Refusal::Budget { micro_usd, anew })
@@ -218,8 +218,8 @@ impl ClientKey {
         Some((per, self.spending.spent(self.id, per)))
     }
 
-    /// What the budget's period has cost at all gateways together.
-    pub(super) fn learn_spent(&self, micro_usd: u64) {
-        self.spent_together.store(micro_usd, Ordering::Relaxed);
+    /// What the budget's period that ends then has cost at all gateways together.
+    pub(super) fn learn_spent(&self, ends: Millis, micro_usd: u64) {
+        self.spent_together.learn(ends, micro_usd);
     }
 }

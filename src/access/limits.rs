@@ -151,8 +151,9 @@ impl Limits {
         Some((standing, UNIX_EPOCH + Duration::from_millis(now)))
     }
 
-    /// What is to be told to the server and asked of it, by the position of each limit; `all`: of idle ones too.
-    pub(super) fn asks(&self, now: Millis, all: bool) -> Vec<(usize, Question)> {
+    /// What is to be told to the server and asked of it, by the position of each limit; `all`: of idle ones too, `acts`:
+    /// the answers are acted on.
+    pub(super) fn asks(&self, now: Millis, all: bool, acts: bool) -> Vec<(usize, Question)> {
         let mut meters = self.meters();
         let stirring = meters.iter_mut().enumerate().filter_map(|(place, meter)| {
             let pool = meter.pool.as_mut().filter(|pool| pool.stirs(all))?;
@@ -160,7 +161,7 @@ impl Limits {
                 unit: meter.unit,
                 span: meter.span,
                 limit: meter.limit,
-                ask: pool.ask(now, meter.limit, &mut meter.window),
+                ask: pool.ask(now, meter.limit, &mut meter.window, acts),
             };
             Some((place, question))
         });
@@ -184,7 +185,8 @@ impl Limits {
 
     /// The server does not answer.
     pub(super) fn lost(&self) {
-        self.pools(|pool| pool.lost());
+        let now = self.clock.now();
+        self.pools(|pool| pool.lost(now));
     }
 
     fn pools(&self, act: impl FnMut(&mut super::pool::Pool)) {

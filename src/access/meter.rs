@@ -111,7 +111,7 @@ impl Meter {
             }));
         }
         if let Some(pool) = &mut self.pool
-            && pool.lease_holds(amount)
+            && pool.lease_holds(now, amount)
         {
             return Ok(());
         }

@@ -78,10 +78,10 @@ impl Access {
                 .into()
             })
             .collect();
-        let exchange =
-            settings.shared.as_ref().zip(bell).map(|(shared, bell)| {
-                Exchange::new(shared, keys.clone(), bell, clock, away.clone())
-            });
+        let exchange = settings.shared.as_ref().zip(bell).map(|(shared, bell)| {
+            let books = spending.books();
+            Exchange::new(shared, books, keys.clone(), bell, clock, away.clone())
+        });
         let exchange = exchange
             .transpose()
             .map_err(|error| AddressError(error.to_string()))?;

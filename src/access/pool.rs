@@ -2,13 +2,17 @@
 //!
 //! A gateway asks the server for a part of what is left before it lets anything through, and lets through what it was
 //! given without asking again: a lease. The server adds up what all have let through and what they hold, and gives no
-//! more than is left, so all of them together never exceed the limit. Every tenth of a second a gateway tells what it
-//! has used, gives back what it will not need, and asks for what its clients seem to want next. So only a request that
-//! finds the lease used up waits for the server.
+//! more than is left. Every fortieth of a second a gateway tells what it has used, gives back what it will not need, and
+//! asks for what its clients seem to want next. So only a request that finds the lease used up waits for the server.
 //!
-//! While the server is away, each gateway goes on with its share of what was left when it was last seen: what all had
-//! used by then runs out of the window as before, and what it lets through itself since counts once for each gateway.
-//! When the server is back, it may have forgotten everything, so leases are asked for only when all have told theirs.
+//! While the server is away, each of `n` gateways goes on with its share of what was left when it last heard: it lets
+//! through `(limit - margin - known) / n`, where `known` runs out of the window as it would have. What others were given
+//! since it heard is missing there. So the server gives no more than `margin` that some other has not said that it heard
+//! of, nor anything before all know of each other. Then `known` is at least what counts less `margin`, each share at most
+//! `(limit - what counts) / n`, and all of them together no more than what is left.
+//!
+//! A server that comes back may have forgotten everything, and a gateway that comes may be unknown to others: each tells
+//! all that it counted, gives up its share, and gets nothing until the others have heard of it.
 
 use std::time::Duration;
 
@@ -19,16 +23,20 @@ use super::window::{Slice, Window};
 const KEPT: u64 = 50;
 /// Exchanges without a request after which it gives that back.
 const PATIENCE: u32 = 100;
-/// While the server is away, this part of a limit is left for what others were given since they were last heard of.
-const UNHEARD: u64 = 16;
+/// The margin is this part of a limit, rounded up; `exchange.lua` reckons with the same.
+const MARGIN: u64 = 8;
 
 /// What a gateway knows of a limit that it shares.
 #[derive(Debug)]
 pub(super) struct Pool {
     /// What the others had let through or held when they last said so.
     pub(super) others: Window,
+    /// What they held, which is in `others` in that slice. They may use it later than that.
+    held: (Slice, u64),
     /// May be let through without asking.
     lease: u64,
+    /// Until then: others count it as of the slice in which it was last told.
+    lease_ends: Millis,
     /// Let through since the last exchange.
     demand: u64,
     /// Not let through since, for want of a lease.
@@ -37,11 +45,14 @@ pub(super) struct Pool {
     free: Option<u64>,
     /// Gateways when last heard of, this one among them.
     gateways: u64,
+    place: Place,
+    /// How far it has heard.
+    heard: Heard,
     /// The first slice whose amount the server does not know.
     untold: Slice,
     /// There is something to tell or to ask.
     stirs: bool,
-    /// Clients have used it since the last exchange.
+    /// Clients have used it since the last exchange, or others would want to know for another reason.
     used: bool,
     /// Exchanges since the last request.
     idle: u32,
@@ -51,19 +62,43 @@ pub(super) struct Pool {
     late: u64,
 }
 
+/// A gateway's place among those that count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has not found the server yet, and takes itself for the only one.
+    Apart,
+    /// It has told what it let through, and some may not know of it: without the server it lets nothing through, but
+    /// from that moment on, if it had a share before.
+    Joining(Option<Millis>),
+    /// All know of it.
+    Joined,
+}
+
+/// How far a gateway has heard, in the server's terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// How often gateways had joined.
+    pub(super) joined: u64,
+    /// What others had been given.
+    pub(super) given: u64,
+}
+
 /// What a gateway tells the server of one limit, and asks of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
     /// In units of the limit.
     pub(super) want: u64,
+    /// The lease.
+    pub(super) held: u64,
+    pub(super) heard: Heard,
     pub(super) current: Slice,
     /// The first slice that counts.
     pub(super) oldest: Slice,
-    /// What was let through, and in the current slice what is held besides.
+    /// What was let through.
     pub(super) amounts: Vec<(Slice, u64)>,
     /// How long an amount counts.
     pub(super) memory: Duration,
-    /// Whether clients have used it since the last exchange, which others want to know.
+    /// Whether others would want to know.
     pub(super) used: bool,
 }
 
@@ -71,20 +106,37 @@ pub(super) struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) granted: u64,
-    /// What the others have, by slices.
-    pub(super) others: Vec<(Slice, u64)>,
+    /// This one among them.
     pub(super) gateways: u64,
+    /// Whether all others know how things stand.
+    pub(super) known: bool,
+    /// Whether this gateway was new to the server.
+    pub(super) joins: bool,
+    /// Leases of the others.
+    pub(super) held: u64,
+    pub(super) heard: Heard,
+    /// What the others have let through, by slices.
+    pub(super) others: Vec<(Slice, u64)>,
+}
+
+/// What is left over for what a gateway has not heard of.
+fn margin(limit: u64) -> u64 {
+    limit.div_ceil(MARGIN)
 }
 
 impl Pool {
     pub(super) fn new(length: Duration, late: u64) -> Pool {
         Pool {
             others: Window::new(length, late),
+            held: (Slice(0), 0),
             lease: 0,
+            lease_ends: 0,
             demand: 0,
             unmet: 0,
             free: None,
             gateways: 1,
+            place: Place::Apart,
+            heard: Heard::default(),
             untold: Slice(0),
             stirs: false,
             used: false,
@@ -95,8 +147,8 @@ impl Pool {
         }
     }
 
-    pub(super) fn lease_holds(&self, amount: u64) -> bool {
-        self.alone.is_none() && self.lease >= amount
+    pub(super) fn lease_holds(&self, now: Millis, amount: u64) -> bool {
+        self.alone.is_none() && self.lease >= amount && now < self.lease_ends
     }
 
     pub(super) fn must_lease(&self) -> bool {
@@ -106,13 +158,20 @@ impl Pool {
     /// What `amount` counts besides itself: what was let through since the server went away, and it, once for each of
     /// the other gateways, which do the same.
     pub(super) fn weight(&mut self, now: Millis, limit: u64, amount: u64) -> u64 {
-        let others = self.gateways.saturating_sub(1);
-        match &mut self.alone {
-            Some(alone) if others > 0 => {
+        let Some(alone) = &mut self.alone else {
+            return 0;
+        };
+        match self.place {
+            Place::Apart => return 0,
+            Place::Joining(from) if from.is_none_or(|from| now < from) => return limit,
+            _ => {}
+        }
+        match self.gateways.saturating_sub(1) {
+            0 => 0,
+            others => {
                 let same = (alone.used(now) + amount).saturating_mul(others);
-                same.saturating_add(limit / UNHEARD)
+                same.saturating_add(margin(limit))
             }
-            _ => 0,
         }
     }
 
@@ -156,9 +215,13 @@ impl Pool {
         (limit / KEPT).min(fair)
     }
 
-    /// What is to be told and asked. `own` is what this gateway has let through.
-    pub(super) fn ask(&mut self, now: Millis, limit: u64, own: &mut Window) -> Ask {
+    /// What is to be told and asked. `own` is what this gateway has let through; `acts`: it goes by the answer, rather
+    /// than on with its share.
+    pub(super) fn ask(&mut self, now: Millis, limit: u64, own: &mut Window, acts: bool) -> Ask {
         let current = own.advance(now);
+        if acts {
+            self.join();
+        }
         self.idle = match self.demand.max(self.unmet) {
             0 => self.idle.saturating_add(1),
             _ => 0,
@@ -166,21 +229,25 @@ impl Pool {
         let fair = self.free.unwrap_or(limit) / (4 * self.gateways.max(1));
         // As much again as was wanted lately, but no large part of what is left: others should know of it first.
         let next = self.demand.min(fair).max(self.kept(limit));
-        self.lease = self.lease.min(next.max(self.unmet));
-        let want = next.max(self.unmet) - self.lease;
+        let held = self.lease.min(next.max(self.unmet));
+        // Others think that it is used until they hear of it.
+        self.used |= held < self.lease;
+        self.lease = held;
+        // Half a slice is left of the one by which a lease may be used late, for clocks that differ.
+        self.lease_ends = own.end(current) + own.end(Slice(0)) / 2;
+        let want = match acts {
+            true => next.max(self.unmet) - self.lease,
+            false => 0,
+        };
         let first = self.untold.max(own.oldest());
-        let mut amounts: Vec<(Slice, u64)> = first
-            .to(current)
-            .map(|slice| (slice, own.amount(slice)))
-            .collect();
-        if let Some((_, last)) = amounts.last_mut() {
-            *last += self.lease;
-        }
+        let amounts = first.to(current).map(|slice| (slice, own.amount(slice)));
+        let amounts = amounts.collect();
         (self.demand, self.unmet, self.stirs) = (0, 0, false);
-        // What is held now is told with its slice, and has to be told anew with the next.
         self.untold = current;
         Ask {
             want,
+            held,
+            heard: self.heard,
             current,
             oldest: own.oldest(),
             amounts,
@@ -189,25 +256,58 @@ impl Pool {
         }
     }
 
-    /// The server has answered. Whether it was away.
+    /// Gives up the share, as others reckon without it from now on, whether the answer arrives or not.
+    fn join(&mut self) {
+        match self.place {
+            Place::Apart => self.place = Place::Joining(None),
+            Place::Joined if self.alone.is_some() => self.place = Place::Joining(Some(Millis::MAX)),
+            Place::Joined | Place::Joining(_) => {}
+        }
+        if self.alone.take().is_some() {
+            self.heard = Heard::default();
+        }
+    }
+
+    /// The server has answered to one that acts on it.
     pub(super) fn told(&mut self, now: Millis, limit: u64, own: &mut Window, told: &Told) {
-        self.alone = None;
+        if told.joins && self.place == Place::Joined {
+            self.place = Place::Joining(Some(Millis::MAX));
+        }
+        if told.known {
+            self.place = Place::Joined;
+        }
+        // It is asked again until all know of it.
+        self.stirs |= self.place != Place::Joined;
         self.lease += told.granted;
         self.gateways = told.gateways.max(1);
+        self.heard = told.heard;
         let mut others = Window::new(self.length, self.late);
-        others.advance(now);
+        let current = others.advance(now);
         for (slice, amount) in &told.others {
             others.add_to(*slice, *amount);
         }
+        others.add_to(current, told.held);
+        self.held = (current, told.held);
         self.others = others;
         let taken = own.used(now) + self.others.used(now) + self.lease;
         self.free = Some(limit.saturating_sub(taken));
     }
 
     /// The server does not answer.
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, now: Millis) {
         if self.alone.is_none() {
-            self.alone = Some(Window::new(self.length, self.late));
+            let alone = Window::new(self.length, self.late);
+            if let Place::Joining(Some(from)) = &mut self.place {
+                // By then, nothing counts that was let through before.
+                let memory = Millis::try_from(alone.memory().as_millis());
+                *from = now.saturating_add(memory.unwrap_or(Millis::MAX));
+            }
+            self.alone = Some(alone);
+            // Others may have used until now what they held.
+            let (slice, held) = std::mem::replace(&mut self.held, (Slice(0), 0));
+            self.others.give_back(slice, held);
+            let current = self.others.advance(now);
+            self.others.add_to(current, held);
         }
         // It is in what the others count as used.
         self.lease = 0;
@@ -218,118 +318,4 @@ impl Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::super::meter::{Meter, Span, Unit};
-    use super::*;
-
-    const LIMIT: u64 = 100;
-    const START: Millis = 1_700_000_000_000;
-
-    /// The server, as `exchange.lua` has it.
-    #[derive(Default)]
-    struct Server(BTreeMap<(Slice, usize), u64>);
-
-    impl Server {
-        fn exchange(&mut self, me: usize, gateways: u64, ask: &Ask) -> Told {
-            for (slice, amount) in &ask.amounts {
-                self.0.insert((*slice, me), *amount);
-            }
-            self.0.retain(|(slice, _), _| *slice >= ask.oldest);
-            let total: u64 = self.0.values().sum();
-            let granted = ask.want.min(LIMIT.saturating_sub(total));
-            *self.0.entry((ask.current, me)).or_default() += granted;
-            let others = self.0.iter().filter(|((_, who), _)| *who != me);
-            Told {
-                granted,
-                others: others
-                    .map(|((slice, _), amount)| (*slice, *amount))
-                    .collect(),
-                gateways,
-            }
-        }
-    }
-
-    fn exchange(server: &mut Server, me: usize, gateways: &mut [Meter], now: Millis) {
-        let count = gateways.len() as u64;
-        let meter = &mut gateways[me];
-        let pool = meter.pool.as_mut().unwrap();
-        let ask = pool.ask(now, LIMIT, &mut meter.window);
-        let told = server.exchange(me, count, &ask);
-        pool.told(now, LIMIT, &mut meter.window, &told);
-    }
-
-    proptest! {
-        /// However requests fall on the gateways, no minute holds more than the limit as long as they exchange at least
-        /// once in a slice; and a lone request passes after one exchange.
-        #[test]
-        fn gateways_together_stay_within_the_limit(
-            steps in proptest::collection::vec((0_u64..900, 0_usize..3, 1_u64..6, any::<bool>()), 1..300),
-        ) {
-            let meter = || Meter::new(Unit::Requests, Span::Minute, LIMIT, true);
-            let mut gateways = vec![meter(), meter(), meter()];
-            let mut server = Server::default();
-            let mut taken: Vec<(Millis, u64)> = Vec::new();
-            let mut now = START;
-            for (step, me, amount, gives_back) in steps {
-                now += step;
-                (0..3).for_each(|each| exchange(&mut server, each, &mut gateways, now));
-                if gateways[me].check(now, amount).is_err() {
-                    exchange(&mut server, me, &mut gateways, now);
-                }
-                if gateways[me].check(now, amount).is_ok() {
-                    let slice = gateways[me].take(now, amount);
-                    match gives_back {
-                        true => gateways[me].correct(slice, amount, 0),
-                        false => taken.push((now, amount)),
-                    }
-                }
-                let minute = taken.iter().filter(|(at, _)| at + 60_000 > now);
-                let sum: u64 = minute.map(|(_, amount)| amount).sum();
-                prop_assert!(sum <= LIMIT, "{sum}");
-            }
-            // Two minutes later nothing that was taken or given back stands in the way.
-            now += 120_000;
-            if gateways[0].check(now, 1).is_err() {
-                exchange(&mut server, 0, &mut gateways, now);
-            }
-            prop_assert!(gateways[0].check(now, 1).is_ok());
-        }
-
-        /// The same while the server is away, from a moment on at which all know how things stand.
-        #[test]
-        fn shares_stay_within_the_limit_too(
-            before in 0_u64..90,
-            steps in proptest::collection::vec((0_u64..900, 0_usize..3, 1_u64..6), 1..300),
-        ) {
-            let meter = || Meter::new(Unit::Requests, Span::Minute, LIMIT, true);
-            let mut gateways = vec![meter(), meter(), meter()];
-            let mut server = Server::default();
-            let mut taken = vec![(START, before)];
-            prop_assert!(before == 0 || gateways[0].check(START, before).is_err());
-            exchange(&mut server, 0, &mut gateways, START);
-            if before > 0 {
-                prop_assert!(gateways[0].check(START, before).is_ok());
-                gateways[0].take(START, before);
-            }
-            (0..3).for_each(|each| exchange(&mut server, each, &mut gateways, START));
-            for gateway in &mut gateways {
-                gateway.pool.as_mut().unwrap().lost();
-            }
-            let mut now = START;
-            for (step, me, amount) in steps {
-                now += step;
-                if gateways[me].check(now, amount).is_ok() {
-                    gateways[me].take(now, amount);
-                    taken.push((now, amount));
-                }
-                let minute = taken.iter().filter(|(at, _)| at + 60_000 > now);
-                let sum: u64 = minute.map(|(_, amount)| amount).sum();
-                prop_assert!(sum <= LIMIT, "{sum}");
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,6 @@
-//! What a key has spent, told by whoever keeps the accounts, and when its budget begins anew.
+//! What a key has spent, told by whoever keeps the accounts, here and at other gateways, and when its budget begins anew.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveTime, Utc};
 
@@ -10,6 +12,9 @@ use crate::settings::Period;
 pub trait Spending: Send + Sync {
     /// Millionths of a US dollar that requests of `key` have cost since the period that holds now began.
     fn spent(&self, key: KeyId, period: Period) -> u64;
+
+    /// A number that no other gateway's accounts have, and that stays with them.
+    fn books(&self) -> u64;
 }
 
 /// No accounts are kept.
@@ -19,6 +24,40 @@ pub struct Nothing;
 impl Spending for Nothing {
     fn spent(&self, _: KeyId, _: Period) -> u64 {
         0
+    }
+
+    fn books(&self) -> u64 {
+        0
+    }
+}
+
+/// What a budget's period has cost at all gateways together, as far as is known here. Within a period it only grows: a
+/// server that forgot does not open a budget again.
+#[derive(Debug, Default)]
+pub(super) struct Together {
+    /// When the period ends.
+    ends: AtomicU64,
+    micro_usd: AtomicU64,
+}
+
+impl Together {
+    /// What the period that ends then has cost. Told by one task.
+    pub(super) fn learn(&self, ends: Millis, micro_usd: u64) {
+        let known = self.ends.load(Ordering::Relaxed);
+        if ends > known {
+            self.micro_usd.store(micro_usd, Ordering::Relaxed);
+            self.ends.store(ends, Ordering::Relaxed);
+        } else if ends == known {
+            self.micro_usd.fetch_max(micro_usd, Ordering::Relaxed);
+        }
+    }
+
+    /// Of the period that holds at `now`, in millionths of a US dollar.
+    pub(super) fn at(&self, now: Millis) -> u64 {
+        match now < self.ends.load(Ordering::Relaxed) {
+            true => self.micro_usd.load(Ordering::Relaxed),
+            false => 0,
+        }
     }
 }
 
@@ -37,6 +76,22 @@ pub fn begins_anew(period: Period, now: Millis) -> Option<Millis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_all_have_spent_never_sinks_until_the_period_ends() {
+        let together = Together::default();
+        assert_eq!(together.at(5), 0);
+        together.learn(100, 40);
+        together.learn(100, 30);
+        assert_eq!(together.at(99), 40);
+        together.learn(100, 50);
+        assert_eq!(together.at(99), 50);
+        // Nobody tells of the new period, as the server is away.
+        assert_eq!(together.at(100), 0);
+        together.learn(200, 7);
+        together.learn(100, 60);
+        assert_eq!(together.at(199), 7);
+    }
 
     #[test]
     fn periods_end_at_midnight_of_utc() {

@@ -141,6 +141,11 @@ impl Window {
         Slice((self.newest + 1).saturating_sub(self.counted))
     }
 
+    /// When `slice` is over.
+    pub(super) fn end(&self, slice: Slice) -> Millis {
+        (slice.0 + 1) * self.slice
+    }
+
     /// How long an amount counts at most.
     pub(super) fn memory(&self) -> Duration {
         Duration::from_millis(self.slice * self.counted)

@@ -7,13 +7,20 @@ use crate::ids::KeyId;
 use crate::settings::{self, Period};
 use crate::usage::{Ledger, Moment, Spent};
 
-/// What each key has spent, by its position in the configuration.
-struct ByKey(Vec<Arc<Spent>>);
+struct ByKey {
+    /// What each key has spent, by its position in the configuration.
+    spent: Vec<Arc<Spent>>,
+    books: u64,
+}
 
 impl Spending for ByKey {
     fn spent(&self, key: KeyId, period: Period) -> u64 {
-        let spent = self.0.get(key.0 as usize);
+        let spent = self.spent.get(key.0 as usize);
         spent.map_or(0, |spent| spent.of(period, Moment::now()).micros())
+    }
+
+    fn books(&self) -> u64 {
+        self.books
     }
 }
 
@@ -23,5 +30,8 @@ pub(super) fn spending(access: &settings::Access, ledger: Option<&Ledger>) -> Ar
         return Arc::new(Nothing);
     };
     let keys = access.keys.iter();
-    Arc::new(ByKey(keys.map(|key| ledger.spent_by(&key.name)).collect()))
+    Arc::new(ByKey {
+        spent: keys.map(|key| ledger.spent_by(&key.name)).collect(),
+        books: ledger.books(),
+    })
 }

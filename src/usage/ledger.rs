@@ -56,6 +56,7 @@ pub struct Ledger {
     /// Requests without key and tag, which are all of them where neither is used.
     nobody: OnceLock<Arc<Party>>,
     tags: Tags,
+    books: u64,
     metrics: Arc<Metrics>,
     channel: mpsc::Sender<Message>,
     writer: Thread,
@@ -92,6 +93,7 @@ impl Ledger {
             kept => kept,
         };
         let parties = Parties::starting(store.spent(now)?);
+        let books = store.books()?;
         let writer = Writer {
             store,
             metrics: Arc::clone(metrics),
@@ -108,11 +110,14 @@ impl Ledger {
             .spawn(move || writer.run(receiver))
             .map_err(StoreError::Thread)?;
         let writer = thread.thread().clone();
-        Ok(Arc::new(Ledger::over(parties, metrics, channel, writer)))
+        Ok(Arc::new(Ledger::over(
+            parties, books, metrics, channel, writer,
+        )))
     }
 
     fn over(
         parties: Parties,
+        books: u64,
         metrics: &Arc<Metrics>,
         channel: mpsc::Sender<Message>,
         writer: Thread,
@@ -122,6 +127,7 @@ impl Ledger {
             parties,
             nobody: OnceLock::new(),
             tags: Tags::default(),
+            books,
             metrics: Arc::clone(metrics),
             channel,
             writer,
@@ -210,6 +216,11 @@ impl Ledger {
                 "usage comes faster than it can be written: requests are missing from it; see remuda_usage_lost_requests_total"
             );
         }
+    }
+
+    /// A number that no other gateway's books have; it lasts as long as they do.
+    pub fn books(&self) -> u64 {
+        self.books
     }
 
     /// What a key has spent, by its name; kept up to date.

@@ -700,3 +700,81 @@ async fn a_gateway_starts_without_the_server_that_it_would_count_at() {
     let counts = flood(&[&one], 5, 4, &body).await;
     assert_eq!(counts, BTreeMap::from([(200, 10), (429, 10)]));
 }
+
+#[tokio::test]
+async fn a_budget_that_is_spent_at_one_gateway_is_spent_at_all() {
+    let Some(mut redis) = Redis::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let prices = folder.path().join("prices.yaml");
+    let price = "{ rates: { input: 2, output: 8 } }";
+    let facts = format!("models: [ {{ match: gpt-4.1, like: gpt-4.1, price: {price} }} ]");
+    std::fs::write(&prices, facts).unwrap();
+    let simulation = Simulation::start(1, &["--models", "gpt-4.1", "--dialect", "openai"]);
+    let entry = format!(
+        "{{ name: openai, kind: openai, base_url: 'http://{}/v1', api_key: sim-key, models: [gpt-4.1] }}",
+        simulation.servers[0]
+    );
+    let budget = "budget: { usd: 0.005, per: total }";
+    let config = Config::of([entry])
+        .set("routing.models_file", prices.display())
+        .set("shared.url", redis.url())
+        .key(format!("{{ name: alice, key: {ALICE}, {budget} }}"))
+        .key(format!("{{ name: bob, key: {BOB}, {budget} }}"));
+    let one = Gateway::over(&config, 1).await;
+    let other = Gateway::over(&config, 1).await;
+    let asks = |gateway, key| async move {
+        let reply = ask(gateway, Format::Chat, key, "gpt-4.1").await;
+        if reply.status == 429 {
+            let quota = (json!("insufficient_quota"), json!("insufficient_quota"));
+            assert_eq!(kind(Format::Chat, &reply), quota);
+        }
+        reply.status
+    };
+    let spend = |gateway, key| async move {
+        let mut answers = 0;
+        while asks(gateway, key).await == 200 {
+            answers += 1;
+            assert!(answers < 1000, "the budget is never spent");
+        }
+        answers
+    };
+    let refused = |gateway, key| async move {
+        eventually("it is refused here too", || async move {
+            match asks(gateway, key).await {
+                429 => Ok(()),
+                status => Err(status),
+            }
+        })
+        .await;
+    };
+    for _ in 0..3 {
+        assert_eq!(asks(&other, ALICE).await, 200);
+    }
+    assert!(spend(&one, ALICE).await > 3);
+    refused(&other, ALICE).await;
+
+    redis.kill();
+    for gateway in [&one, &other] {
+        gateway.metric_is(AWAY, &[], 1.0).await;
+        for _ in 0..3 {
+            assert_eq!(asks(gateway, ALICE).await, 429);
+        }
+    }
+    // What is left to others is theirs.
+    assert_eq!(asks(&one, BOB).await, 200);
+    redis.revive();
+    for gateway in [&one, &other] {
+        gateway.metric_is(AWAY, &[], 0.0).await;
+        assert_eq!(asks(gateway, ALICE).await, 429);
+    }
+    // The new server has been told by each what it had spent, and tells one that knows of nothing.
+    let third = Gateway::over(&config, 1).await;
+    refused(&third, ALICE).await;
+    assert!(spend(&other, BOB).await > 3);
+    refused(&one, BOB).await;
+    for gateway in [&one, &other, &third] {
+        assert_eq!(asks(gateway, ALICE).await, 429);
+    }
+}

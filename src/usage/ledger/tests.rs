@@ -236,6 +236,7 @@ fn a_thread_that_does_not_keep_up_costs_the_store_and_nobody_else() {
     let (channel, mut taken) = mpsc::channel(3);
     let ledger = Ledger::over(
         Parties::default(),
+        7,
         &metrics,
         channel,
         std::thread::current(),

@@ -153,6 +153,16 @@ impl Store {
         Ok(())
     }
 
+    /// The number of these books.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn books(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT id FROM books";
+        let id: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
+        Ok(id.cast_unsigned())
+    }
+
     /// What each key has spent, as of `now`.
     ///
     /// # Errors

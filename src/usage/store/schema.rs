@@ -9,7 +9,7 @@ use super::StoreError;
 /// In the file's head, so that no other program's database is taken for one of ours: `Rmda`.
 pub(super) const APPLICATION: i64 = 0x526D_6461;
 /// Of the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `cost` is in billionths of a US dollar; `hour` in hours since 1970. An absent key or tag is empty.
 const TABLES: &str = "
@@ -36,6 +36,14 @@ CREATE TABLE spent (
     key TEXT NOT NULL PRIMARY KEY,
     cost INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Since version 2: a number that tells these books from those of other gateways.
+const BOOKS: &str = "
+CREATE TABLE books (
+    id INTEGER NOT NULL PRIMARY KEY
+) STRICT;
+INSERT INTO books VALUES (random());
 ";
 
 pub(super) const ADD: &str = "
@@ -90,29 +98,32 @@ pub(super) fn told(objection: Objection, path: &Path) -> StoreError {
 
 /// Makes the tables of a new file, and looks through one that has been written to.
 pub(super) fn prepare(connection: &Connection) -> Result<(), Objection> {
-    let is_new = check(connection)?;
+    let found = check(connection)?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -1024;")?;
-    if is_new {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE;
-            PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};
-            {TABLES}
-            COMMIT;"
-        ))?;
-    }
+    let tables = match found {
+        None => TABLES,
+        Some(VERSION) => return Ok(()),
+        Some(_) => "",
+    };
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;
+        PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};
+        {tables} {BOOKS}
+        COMMIT;"
+    ))?;
     Ok(())
 }
 
-/// Whether the file is new.
-pub(super) fn check(connection: &Connection) -> Result<bool, Objection> {
+/// The version of the file's tables; `None` for a new file.
+pub(super) fn check(connection: &Connection) -> Result<Option<i64>, Objection> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let (application, version) = (
         number("PRAGMA application_id")?,
         number("PRAGMA user_version")?,
     );
     if application == 0 && version == 0 && number("SELECT COUNT(*) FROM sqlite_schema")? == 0 {
-        return Ok(true);
+        return Ok(None);
     }
     if application != APPLICATION {
         return Err(Objection::Foreign);
@@ -122,7 +133,7 @@ pub(super) fn check(connection: &Connection) -> Result<bool, Objection> {
     }
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     match &*found {
-        "ok" => Ok(false),
+        "ok" => Ok(Some(version)),
         what => Err(Objection::Damaged(what.to_owned())),
     }
 }

@@ -175,6 +175,20 @@ fn only_a_file_of_its_own_is_written_to() {
 }
 
 #[test]
+fn books_keep_their_number_and_those_of_an_older_version_get_one() {
+    let (_folder, path) = folder();
+    let books = Store::open(&path).unwrap().books().unwrap();
+    assert_eq!(Store::open(&path).unwrap().books().unwrap(), books);
+    assert_ne!(Store::in_memory().unwrap().books().unwrap(), books);
+    let older = Connection::open(&path).unwrap();
+    let sql = "DROP TABLE books; PRAGMA user_version = 1";
+    older.execute_batch(sql).unwrap();
+    drop(older);
+    let books = Store::open(&path).unwrap().books().unwrap();
+    assert_eq!(Store::open(&path).unwrap().books().unwrap(), books);
+}
+
+#[test]
 fn a_damaged_file_is_told_from_a_good_one() {
     let (_folder, path) = folder();
     let mut store = Store::open(&path).unwrap();
