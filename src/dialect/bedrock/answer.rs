@@ -28,6 +28,33 @@ impl TokenUsage {
     }
 }
 
+/// What the model thought, or a piece of it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Reasoning<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    signature: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) redacted_content: Option<Text<'a>>,
+}
+
+impl Reasoning<'_> {
+    /// A signature may come without a text.
+    pub(super) fn say(self, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(text) = self.text {
+            emit(Event::Thinking(text));
+        }
+        for (data, redacted) in [(self.signature, false), (self.redacted_content, true)] {
+            if let Some(data) = data {
+                let id = None;
+                emit(Event::Signature { data, redacted, id });
+            }
+        }
+    }
+}
+
 /// The fields of the model's own answer that were asked for by `additionalModelResponseFieldPaths`.
 #[derive(Deserialize, Default)]
 pub(super) struct ModelFields<'a> {

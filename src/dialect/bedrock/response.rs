@@ -1,6 +1,6 @@
 //! Reads Converse's whole answer as the events that a stream of it would be.
 
-use super::answer::{ModelFields, TokenUsage, finish};
+use super::answer::{ModelFields, Reasoning, TokenUsage, finish};
 use super::error;
 use crate::ir::{Event, Fault, Json, Text, ToolNames};
 use crate::wire::json;
@@ -40,7 +40,7 @@ struct Block<'a> {
     #[serde(borrow, default)]
     tool_use: Option<ToolUse<'a>>,
     #[serde(borrow, default)]
-    reasoning_content: Option<Reasoning<'a>>,
+    reasoning_content: Option<Thought<'a>>,
     /// Text with its sources.
     #[serde(borrow, default)]
     citations_content: Option<Cited<'a>>,
@@ -59,19 +59,11 @@ struct ToolUse<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Reasoning<'a> {
+struct Thought<'a> {
     #[serde(borrow, default)]
-    reasoning_text: Option<ReasoningText<'a>>,
+    reasoning_text: Option<Reasoning<'a>>,
     #[serde(borrow, default)]
     redacted_content: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ReasoningText<'a> {
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +95,10 @@ fn say(answer: Answer<'_>, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     emit(Event::Start { id, model });
     let mut calls = 0;
     for block in answer.output.message.content {
-        if let Some(reasoning) = block.reasoning_content {
-            think(reasoning, emit);
+        if let Some(thought) = block.reasoning_content {
+            let mut said = thought.reasoning_text.unwrap_or_default();
+            said.redacted_content = thought.redacted_content;
+            said.say(emit);
         }
         if let Some(text) = block.text {
             emit(Event::Text(text));
@@ -144,21 +138,5 @@ fn say(answer: Answer<'_>, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     emit(end);
     if !failed {
         emit(Event::End);
-    }
-}
-
-fn think(reasoning: Reasoning<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-    let (text, signature) = match reasoning.reasoning_text {
-        Some(reasoning) => (reasoning.text, reasoning.signature),
-        None => (None, None),
-    };
-    if let Some(text) = text {
-        emit(Event::Thinking(text));
-    }
-    for (data, redacted) in [(signature, false), (reasoning.redacted_content, true)] {
-        if let Some(data) = data {
-            let id = None;
-            emit(Event::Signature { data, redacted, id });
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads ConverseStream: binary frames, whose payloads are JSON, become neutral events.
 
-use super::answer::{ModelFields, TokenUsage, finish};
+use super::answer::{ModelFields, Reasoning, TokenUsage, finish};
 use super::error;
 use crate::ir::{Decode, Event, Fault, Text, ToolNames};
 use crate::wire::eventstream::{Frame, FrameError, FrameSplitter};
@@ -72,17 +72,6 @@ struct Delta<'a> {
 struct Arguments<'a> {
     #[serde(borrow)]
     input: Text<'a>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reasoning<'a> {
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    redacted_content: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -226,20 +215,8 @@ impl Answer {
         {
             self.say(Event::ToolArguments { index, fragment }, emit);
         }
-        let Some(reasoning) = delta.reasoning_content else {
-            return;
-        };
-        if let Some(text) = reasoning.text {
-            self.say(Event::Thinking(text), emit);
-        }
-        for (data, redacted) in [
-            (reasoning.signature, false),
-            (reasoning.redacted_content, true),
-        ] {
-            if let Some(data) = data {
-                let id = None;
-                self.say(Event::Signature { data, redacted, id }, emit);
-            }
+        if let Some(reasoning) = delta.reasoning_content {
+            reasoning.say(&mut |event| self.say(event, emit));
         }
     }
 
