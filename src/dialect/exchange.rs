@@ -56,3 +56,20 @@ pub struct Reply {
     /// OpenAI's form of 2023: a call is the answer's `function_call`.
     pub functions: bool,
 }
+
+#[cfg(test)]
+impl Reply {
+    /// What tests write answers for: the model `m`, seven seconds after the epoch.
+    pub(crate) fn sample() -> Self {
+        Reply {
+            model: Text::escaped("m"),
+            id: "a1".into(),
+            created: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7),
+            started: Instant::now(),
+            include_usage: false,
+            reasoning_field: ReasoningField::Both,
+            base64: false,
+            functions: false,
+        }
+    }
+}

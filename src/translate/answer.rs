@@ -364,22 +364,13 @@ impl Sink {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Instant, SystemTime};
-
     use super::*;
-    use crate::settings::ReasoningField;
 
     /// What a client of OpenAI's reads of an Ollama server's stream, and how it ended.
     fn told(lines: &[&str], stop: &[&str]) -> (String, Ending, bool) {
         let reply = Reply {
-            model: Text::escaped("m"),
-            id: "a1".into(),
-            created: SystemTime::UNIX_EPOCH,
-            started: Instant::now(),
             include_usage: true,
-            reasoning_field: ReasoningField::Both,
-            base64: false,
-            functions: false,
+            ..Reply::sample()
         };
         let mut outgoing = Outgoing {
             stop: stop.iter().map(|&stop| stop.to_owned()).collect(),

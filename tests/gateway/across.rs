@@ -324,6 +324,14 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 assert!(said.success, "{what}");
                 assert!(said.errors.is_empty(), "{what}");
                 assert!(!said.words.is_empty(), "{what}");
+                // Nothing of the one that failed has been told (trap 55).
+                let opening = match format {
+                    Format::Ollama => "\"done\":true",
+                    Format::Chat => "\"role\":\"assistant\"",
+                    Format::Responses => "event: response.created",
+                    Format::Anthropic => "event: message_start",
+                };
+                assert_eq!(reply.text().matches(opening).count(), 1, "{what}");
                 let attempts = reply.header("x-remuda-attempts").unwrap();
                 moved += u32::from(attempts == "2");
                 failing.no_faults().await;

@@ -1,6 +1,3 @@
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -11,7 +8,7 @@ use crate::ir::{
     Assembler, Class, Event, FaultKind, Finish, Format, Item, Part, Response, Role, Text, Thinking,
     ToolChoice, ToolNames,
 };
-use crate::settings::{Provider, ProviderKind, ReasoningField};
+use crate::settings::{Provider, ProviderKind};
 
 const STREAM: &str = concat!(
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01\",\"model\":\"claude-x\",\"content\":[],\"usage\":{\"input_tokens\":12,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n",
@@ -39,13 +36,8 @@ const STREAM: &str = concat!(
 fn reply() -> Reply {
     Reply {
         model: Text::escaped("anthropic/claude-x"),
-        id: Arc::from("0a1b"),
-        created: SystemTime::UNIX_EPOCH,
-        started: Instant::now(),
-        include_usage: true,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
+        id: "0a1b".into(),
+        ..Reply::sample()
     }
 }
 

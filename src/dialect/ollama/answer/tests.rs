@@ -10,18 +10,13 @@ use crate::dialect::exchange::Reply;
 use crate::ir::{
     Assembler, Class, Event, Fault, FaultKind, Finish, Item, Json, Response, Text, ToolNames, Usage,
 };
-use crate::settings::ReasoningField;
 
 fn reply() -> Reply {
     Reply {
         model: Text::escaped("m:latest"),
         id: "r1".into(),
         created: SystemTime::now(),
-        started: Instant::now(),
-        include_usage: false,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
+        ..Reply::sample()
     }
 }
 

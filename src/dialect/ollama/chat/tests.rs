@@ -1,7 +1,5 @@
 //! Chats as clients send them and as servers get them.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -627,16 +625,7 @@ fn loads_and_unloads_are_answered_as_ollama_does() {
     let real = r#"{"messages":[{"role":"user","content":"x"}],"keep_alive":0}"#;
     assert_eq!(load(real), None);
 
-    let reply = Reply {
-        model: text("m"),
-        id: Arc::from("1"),
-        created: std::time::SystemTime::now(),
-        started: std::time::Instant::now(),
-        include_usage: false,
-        reasoning_field: crate::settings::ReasoningField::Both,
-        base64: false,
-        functions: false,
-    };
+    let reply = Reply::sample();
     for (load, reason) in [
         (LoadOrUnload::Load, "load"),
         (LoadOrUnload::Unload, "unload"),

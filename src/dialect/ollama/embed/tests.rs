@@ -1,7 +1,5 @@
 //! Embeddings as clients ask for them and as servers give them.
 
-use std::time::{Instant, SystemTime};
-
 use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,10 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dialect::exchange::{Reply, Target};
 use crate::facts::{self, ModelFacts};
-use crate::ir::{
-    Class, EmbedInput, EmbedRequest, Embeddings, FaultKind, Json, Refused, Text, Usage,
-};
-use crate::settings::{Provider, ReasoningField};
+use crate::ir::{Class, EmbedInput, EmbedRequest, Embeddings, FaultKind, Json, Refused, Usage};
+use crate::settings::Provider;
 
 fn texts(request: &EmbedRequest<'_>) -> Vec<String> {
     let EmbedInput::Texts(texts) = &request.input else {
@@ -23,16 +19,7 @@ fn texts(request: &EmbedRequest<'_>) -> Vec<String> {
 }
 
 fn reply() -> Reply {
-    Reply {
-        model: Text::escaped("m"),
-        id: "1".into(),
-        created: SystemTime::now(),
-        started: Instant::now(),
-        include_usage: false,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
-    }
+    Reply::sample()
 }
 
 fn sent(request: EmbedRequest<'_>, provider: &Provider) -> Result<Value, Refused> {

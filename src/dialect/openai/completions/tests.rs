@@ -1,10 +1,8 @@
 //! Completions in both directions.
 
-use std::borrow::Cow;
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 use super::*;
 use crate::dialect::exchange::{Reply, Target};
@@ -13,7 +11,7 @@ use crate::ir::{
     Assembler, ChatRequest, Completion, Event, Fault, Finish, Format, Image, Json, Message, Part,
     Role, Text, ToolNames, Usage,
 };
-use crate::settings::{Provider, ProviderKind, ReasoningField, SamplingFields};
+use crate::settings::{Provider, ProviderKind, SamplingFields};
 
 fn text(text: &'static str) -> Text<'static> {
     Text::escaped(text)
@@ -21,14 +19,8 @@ fn text(text: &'static str) -> Text<'static> {
 
 fn reply(include_usage: bool) -> Reply {
     Reply {
-        model: text("m"),
-        id: "a1".into(),
-        created: UNIX_EPOCH + Duration::from_secs(7),
-        started: Instant::now(),
         include_usage,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
+        ..Reply::sample()
     }
 }
 

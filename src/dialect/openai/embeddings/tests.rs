@@ -1,7 +1,5 @@
 //! Embeddings in both directions.
 
-use std::time::{Instant, SystemTime};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -11,19 +9,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dialect::exchange::{Reply, Target};
 use crate::facts::{self, ModelFacts};
-use crate::ir::{Class, EmbedInput, Embeddings, Text, Usage};
-use crate::settings::{Provider, ProviderKind, ReasoningField, SamplingFields};
+use crate::ir::{Class, EmbedInput, Embeddings, Usage};
+use crate::settings::{Provider, ProviderKind, SamplingFields};
 
 fn reply(base64: bool) -> Reply {
     Reply {
-        model: Text::escaped("m"),
-        id: "a1".into(),
-        created: SystemTime::now(),
-        started: Instant::now(),
-        include_usage: false,
-        reasoning_field: ReasoningField::Both,
         base64,
-        functions: false,
+        ..Reply::sample()
     }
 }
 

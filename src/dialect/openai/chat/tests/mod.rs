@@ -4,25 +4,12 @@ mod client_reads;
 mod client_writes;
 mod provider_writes;
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
 use serde_json::Value;
 
 use crate::dialect::exchange::Reply;
-use crate::ir::Text;
-use crate::settings::ReasoningField;
 
 fn reply() -> Reply {
-    Reply {
-        model: Text::escaped("m"),
-        id: "a1".into(),
-        created: UNIX_EPOCH + Duration::from_secs(7),
-        started: Instant::now(),
-        include_usage: false,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
-    }
+    Reply::sample()
 }
 
 /// The data of a stream's events: JSON, or a string for what is none. Fails on anything else between them.

@@ -5,23 +5,11 @@ mod client_writes;
 mod provider_reads;
 mod provider_writes;
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
 use crate::dialect::exchange::Reply;
 use crate::ir::{Event, Text};
-use crate::settings::ReasoningField;
 
 fn reply() -> Reply {
-    Reply {
-        model: Text::escaped("m"),
-        id: "a1".into(),
-        created: UNIX_EPOCH + Duration::from_secs(7),
-        started: Instant::now(),
-        include_usage: false,
-        reasoning_field: ReasoningField::Both,
-        base64: false,
-        functions: false,
-    }
+    Reply::sample()
 }
 
 /// An event as one line.
