@@ -359,9 +359,10 @@ impl Peek for Guarded {
     }
 }
 
-/// The client's address; Unix sockets have none.
+/// The client's address, one of IPv4 also where it came through an IPv6 socket; Unix sockets have none.
 pub(super) fn client_address(address: Option<&SocketAddr>) -> Option<std::net::IpAddr> {
-    address?.as_inet().map(std::net::SocketAddr::ip)
+    let address = address?.as_inet()?;
+    Some(address.ip().to_canonical())
 }
 
 #[cfg(test)]
@@ -380,6 +381,19 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
     };
+
+    #[test]
+    fn a_client_has_one_address_through_either_socket() {
+        for (came, address) in [
+            ("[::ffff:10.0.0.9]:5", "10.0.0.9"),
+            ("10.0.0.9:5", "10.0.0.9"),
+            ("[2001:db8::1]:5", "2001:db8::1"),
+        ] {
+            let came = SocketAddr::Inet(came.parse().unwrap());
+            assert_eq!(client_address(Some(&came)), address.parse().ok());
+        }
+        assert_eq!(client_address(None), None);
+    }
 
     #[test]
     fn refusals_state_their_length() {

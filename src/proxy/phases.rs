@@ -16,7 +16,8 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::intake;
 use super::listener::HeadWatch;
-use crate::dialect::ollama::ErrorStyle;
+use super::local::speaks_anthropic;
+use crate::dialect::ollama::{ErrorStyle, Operation};
 
 /// Pingora's error type for journeys that end without a whole answer; it is not logged.
 const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
@@ -65,7 +66,8 @@ impl ProxyHttp for Gateway {
         };
         match stop {
             Stop::Failure(failure) => {
-                let failure = failure.in_words_of(style(ctx), self.settings.queue.timeout);
+                let style = style(session, ctx);
+                let failure = failure.in_words_of(style, self.settings.queue.timeout);
                 if explain(session, ctx, &framing, &failure).await.is_ok() {
                     return Ok(true);
                 }
@@ -121,9 +123,14 @@ impl ProxyHttp for Gateway {
     }
 }
 
-fn style(ctx: &Ctx) -> ErrorStyle {
-    let operation = ctx.inbound.operation;
-    operation.map_or(ErrorStyle::Ollama, ErrorStyle::of)
+fn style(session: &Session, ctx: &Ctx) -> ErrorStyle {
+    match ctx.inbound.operation {
+        None => ErrorStyle::Ollama,
+        Some(Operation::OpenAiModels | Operation::OpenAiModel) if speaks_anthropic(session) => {
+            ErrorStyle::Anthropic
+        }
+        Some(operation) => ErrorStyle::of(operation),
+    }
 }
 
 /// Tells the client what went wrong: by an answer, or, where that has begun, by the last event of the stream.
@@ -134,7 +141,7 @@ async fn explain(
     failure: &Failure,
 ) -> Result<(), Stop> {
     ctx.outcome.code = Some(failure.code);
-    let style = style(ctx);
+    let style = style(session, ctx);
     let client = &mut session.downstream_session;
     if ctx.opening.head_is_sent()? {
         ctx.outcome.status = 200;

@@ -473,6 +473,16 @@ async fn a_model_that_nobody_has_is_not_found() {
             assert!(message.contains("no-such-model"), "{message}");
         }
     }
+    // Where OpenAI's and Anthropic's clients share a path, each is told in its own format.
+    let path = "/v1/models/no-such-model";
+    for (fields, format) in [
+        (&[][..], Format::Chat),
+        (&[("anthropic-version", "2023-06-01")], Format::Anthropic),
+    ] {
+        let reply = request(world.gateway.address, "GET", path, fields, b"").await;
+        assert_eq!(reply.status, 404, "{format:?}: {}", reply.text());
+        format.message(&reply);
+    }
 }
 
 #[tokio::test]
