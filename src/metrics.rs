@@ -5,87 +5,22 @@
 //! the rest start with `remuda_`. Label values come from the configuration, the route table and
 //! the models that the fleet has: never from a client's text.
 
-use std::sync::{Arc, PoisonError, RwLock};
+mod attempts;
+mod instruments;
+mod series;
 
-use ahash::AHashMap;
-use prometheus::core::Collector;
+use std::sync::Arc;
+
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-/// Seconds from a millisecond to the ten minutes that a long generation takes.
-const DURATION_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0,
-    160.0, 320.0, 640.0,
-];
-/// Seconds per token: the bounds that OpenTelemetry recommends for `time_per_output_token`.
-const TOKEN_TIME_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
-];
-/// Tokens of one request: powers of four, as OpenTelemetry recommends for `token.usage`.
-const TOKEN_BUCKETS: &[f64] = &[
-    1.0,
-    4.0,
-    16.0,
-    64.0,
-    256.0,
-    1024.0,
-    4096.0,
-    16_384.0,
-    65_536.0,
-    262_144.0,
-    1_048_576.0,
-];
-/// Tokens per second of one answer.
-const SPEED_BUCKETS: &[f64] = &[
-    1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 80.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 5000.0,
-];
-/// Distinct models that get a label value of their own; further ones share `other`.
-const MAX_MODEL_LABELS: usize = 500;
+use self::instruments::{amounts, counter, counters, gauge, gauges, register};
+use self::series::Requests;
 
-/// How one attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AttemptOutcome {
-    Ok,
-    ConnectError,
-    Reset,
-    Timeout,
-    ServerError,
-    ErrorLine,
-    Refused,
-    BrokenStream,
-    ClientGone,
-}
-
-impl AttemptOutcome {
-    const ALL: [(AttemptOutcome, &'static str); 9] = [
-        (AttemptOutcome::Ok, "ok"),
-        (AttemptOutcome::ConnectError, "connect_error"),
-        (AttemptOutcome::Reset, "reset"),
-        (AttemptOutcome::Timeout, "timeout"),
-        (AttemptOutcome::ServerError, "server_error"),
-        (AttemptOutcome::ErrorLine, "error_line"),
-        (AttemptOutcome::Refused, "refused"),
-        (AttemptOutcome::BrokenStream, "broken_stream"),
-        (AttemptOutcome::ClientGone, "client_gone"),
-    ];
-
-    /// The label value.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    /// Whether it speaks against the provider: a refusal is about the request, and a client may leave for any reason.
-    #[must_use]
-    pub fn failed(self) -> bool {
-        !matches!(
-            self,
-            AttemptOutcome::Ok | AttemptOutcome::Refused | AttemptOutcome::ClientGone
-        )
-    }
-}
+pub use self::attempts::{AttemptCounters, AttemptOutcome};
+pub use self::series::{ModelUsage, Series, SeriesKey};
 
 /// A sort of tokens, as counted for accounting. Cached and cache-write tokens are part of the input's, reasoning tokens of
 /// the output's.
@@ -120,85 +55,11 @@ impl TokenType {
     }
 }
 
-/// What identifies the series that one request records to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SeriesKey {
-    /// The model's id in the fleet; `u32::MAX` for a request that names no known model.
-    pub model: u32,
-    /// Index of the provider in the configuration; `u16::MAX` where none was reached.
-    pub provider: u16,
-    /// The route as in the route table.
-    pub route: &'static str,
-}
-
-/// What has been asked of a provider for one model.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelUsage {
-    /// The model's id in the fleet; `u32::MAX` for what is no known model.
-    pub model: u32,
-    pub requests: u64,
-    /// All of them together, from each request's head to the end of its answer.
-    pub seconds: f64,
-    pub input_tokens: f64,
-    pub output_tokens: f64,
-}
-
-/// Resolved instruments for one model, provider and route.
-pub struct Series {
-    ok: IntCounter,
-    requests: IntCounterVec,
-    labels: [String; 3],
-    pub duration: Histogram,
-    pub time_to_first_token: Histogram,
-    pub time_per_output_token: Histogram,
-    pub queue_wait: Histogram,
-    pub input_tokens: Histogram,
-    pub output_tokens: Histogram,
-    pub tokens_per_second: Histogram,
-}
-
-impl Series {
-    /// Counts one finished request under its status; 499 is a client that left.
-    pub fn count(&self, code: u16) {
-        if code == 200 {
-            self.ok.inc();
-        } else {
-            let [model, provider, route] = &self.labels;
-            let mut digits = [0u8; 5];
-            self.requests
-                .with_label_values(&[model, provider, route, decimal(code, &mut digits)])
-                .inc();
-        }
-    }
-}
-
-/// Writes `code` in decimal without an allocation.
-fn decimal(code: u16, digits: &mut [u8; 5]) -> &str {
-    let mut rest = code;
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    std::str::from_utf8(&digits[start..]).expect("ASCII digits are UTF-8")
-}
-
 /// Every instrument of the process.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    time_to_first_token: HistogramVec,
-    time_per_output_token: HistogramVec,
-    queue_wait: HistogramVec,
-    token_usage: HistogramVec,
-    tokens_per_second: HistogramVec,
+    requests: Requests,
     attempts: IntCounterVec,
-    series: RwLock<AHashMap<SeriesKey, Arc<Series>>>,
     pub cold_loads: IntCounterVec,
     pub broken_streams: IntCounterVec,
     /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
@@ -252,73 +113,14 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
-        let request_labels = [
-            "gen_ai_request_model",
-            "remuda_provider",
-            "http_route",
-            "http_response_status_code",
-        ];
-        let series_labels = &request_labels[..3];
         let metrics = Metrics {
-            requests: register(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "remuda_requests_total",
-                        "Finished requests; status 499 is a client that left",
-                    ),
-                    &request_labels,
-                ),
-            ),
-            duration: histogram(
-                &registry,
-                "gen_ai_server_request_duration_seconds",
-                "From the request's head to the end of its answer",
-                series_labels,
-                DURATION_BUCKETS,
-            ),
-            time_to_first_token: histogram(
-                &registry,
-                "gen_ai_server_time_to_first_token_seconds",
-                "From the request's head to the first content of its answer, queue and cold load included",
-                series_labels,
-                DURATION_BUCKETS,
-            ),
-            time_per_output_token: histogram(
-                &registry,
-                "gen_ai_server_time_per_output_token_seconds",
-                "Inter-token latency: mean time between the streamed tokens of one answer",
-                series_labels,
-                TOKEN_TIME_BUCKETS,
-            ),
-            queue_wait: histogram(
-                &registry,
-                "remuda_queue_wait_seconds",
-                "Time that a request waited for a slot",
-                series_labels,
-                DURATION_BUCKETS,
-            ),
-            token_usage: histogram(
-                &registry,
-                "gen_ai_client_token_usage",
-                "Tokens of one request as the backend counted them",
-                &[series_labels, &["gen_ai_token_type"]].concat(),
-                TOKEN_BUCKETS,
-            ),
-            tokens_per_second: histogram(
-                &registry,
-                "remuda_output_tokens_per_second",
-                "Decoding speed of one answer as the backend measured it",
-                series_labels,
-                SPEED_BUCKETS,
-            ),
+            requests: Requests::register(&registry),
             attempts: counters(
                 &registry,
                 "remuda_attempts_total",
                 "Attempts at a backend, by how they ended",
                 &["remuda_provider", "outcome"],
             ),
-            series: RwLock::default(),
             cold_loads: counters(
                 &registry,
                 "remuda_cold_loads_total",
@@ -528,85 +330,18 @@ impl Metrics {
         key: SeriesKey,
         names: impl FnOnce() -> (&'a str, &'a str),
     ) -> Arc<Series> {
-        if let Some(series) = self
-            .series
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
-            return Arc::clone(series);
-        }
-        let (model, provider) = names();
-        let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let known = all.keys().any(|other| other.model == key.model);
-        let models = all
-            .keys()
-            .map(|other| other.model)
-            .collect::<ahash::AHashSet<_>>();
-        let model = if known || models.len() < MAX_MODEL_LABELS {
-            model
-        } else {
-            "other"
-        };
-        Arc::clone(
-            all.entry(key)
-                .or_insert_with(|| Arc::new(self.resolve(model, provider, key.route))),
-        )
-    }
-
-    fn resolve(&self, model: &str, provider: &str, route: &'static str) -> Series {
-        let labels = [model, provider, route];
-        Series {
-            ok: self
-                .requests
-                .with_label_values(&[model, provider, route, "200"]),
-            requests: self.requests.clone(),
-            labels: labels.map(str::to_owned),
-            duration: self.duration.with_label_values(&labels),
-            time_to_first_token: self.time_to_first_token.with_label_values(&labels),
-            time_per_output_token: self.time_per_output_token.with_label_values(&labels),
-            queue_wait: self.queue_wait.with_label_values(&labels),
-            input_tokens: self
-                .token_usage
-                .with_label_values(&[model, provider, route, "input"]),
-            output_tokens: self
-                .token_usage
-                .with_label_values(&[model, provider, route, "output"]),
-            tokens_per_second: self.tokens_per_second.with_label_values(&labels),
-        }
+        self.requests.series(key, names)
     }
 
     /// What has been asked of the provider at that index of the configuration, by model; in no order.
     pub fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
-        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found: AHashMap<u32, ModelUsage> = AHashMap::new();
-        for (key, series) in all.iter().filter(|(key, _)| key.provider == provider) {
-            // Observed once for each request that was to run a model, and for no other.
-            let requests = series.queue_wait.get_sample_count();
-            if requests == 0 {
-                continue;
-            }
-            let usage = found.entry(key.model).or_insert(ModelUsage {
-                model: key.model,
-                requests: 0,
-                seconds: 0.0,
-                input_tokens: 0.0,
-                output_tokens: 0.0,
-            });
-            usage.requests += requests;
-            usage.seconds += series.duration.get_sample_sum();
-            usage.input_tokens += series.input_tokens.get_sample_sum();
-            usage.output_tokens += series.output_tokens.get_sample_sum();
-        }
-        found.into_values().collect()
+        self.requests.model_usage(provider)
     }
 
     /// Resolved attempt counters of one provider, by outcome.
     #[must_use]
     pub fn attempts(&self, provider: &str) -> AttemptCounters {
-        AttemptCounters(
-            AttemptOutcome::ALL.map(|(_, name)| self.attempts.with_label_values(&[provider, name])),
-        )
+        AttemptCounters::of(provider, &self.attempts)
     }
 
     /// The text format of everything registered.
@@ -620,121 +355,8 @@ impl Metrics {
     }
 }
 
-/// Attempt counters of one provider.
-pub struct AttemptCounters([IntCounter; 9]);
-
-impl AttemptCounters {
-    /// Counts one attempt.
-    pub fn count(&self, outcome: AttemptOutcome) {
-        self.0[outcome as usize].inc();
-    }
-
-    /// Attempts so far, by how they ended.
-    pub fn counts(&self) -> impl Iterator<Item = (AttemptOutcome, u64)> {
-        let outcomes = AttemptOutcome::ALL.into_iter().zip(&self.0);
-        outcomes.map(|((outcome, _), counter)| (outcome, counter.get()))
-    }
-}
-
 fn unix_now() -> f64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-    let collector = made.expect("instrument names and labels are constants");
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("each instrument is registered once");
-    collector
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> HistogramVec {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    register(registry, HistogramVec::new(options, labels))
-}
-
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    register(registry, IntCounter::new(name, help))
-}
-
-fn amounts(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> CounterVec {
-    register(registry, CounterVec::new(Opts::new(name, help), labels))
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    register(registry, IntGauge::new(name, help))
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_index_their_own_names() {
-        for (index, (outcome, name)) in AttemptOutcome::ALL.iter().enumerate() {
-            assert_eq!(*outcome as usize, index);
-            assert_eq!(outcome.name(), *name);
-        }
-    }
-
-    #[test]
-    fn codes_are_written_in_decimal() {
-        let mut digits = [0; 5];
-        assert_eq!(decimal(499, &mut digits), "499");
-        assert_eq!(decimal(0, &mut digits), "0");
-        assert_eq!(decimal(u16::MAX, &mut digits), "65535");
-    }
-
-    #[test]
-    fn a_series_is_resolved_once_and_counts_by_code() {
-        let metrics = Metrics::new();
-        let key = SeriesKey {
-            model: 1,
-            provider: 0,
-            route: "/api/chat",
-        };
-        let series = metrics.series(key, || ("llama3.2:latest", "gpus"));
-        series.count(200);
-        series.count(499);
-        metrics
-            .series(key, || unreachable!("already resolved"))
-            .count(200);
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(
-            r#"remuda_requests_total{gen_ai_request_model="llama3.2:latest",http_response_status_code="200",http_route="/api/chat",remuda_provider="gpus"} 2"#
-        ), "{text}");
-        assert!(text.contains(r#"http_response_status_code="499""#));
-    }
-
-    #[test]
-    fn models_beyond_the_bound_share_a_label() {
-        let metrics = Metrics::new();
-        for model in 0..MAX_MODEL_LABELS as u32 + 5 {
-            let name = format!("m{model}");
-            let key = SeriesKey {
-                model,
-                provider: 0,
-                route: "/api/chat",
-            };
-            metrics.series(key, || (&name, "gpus")).count(200);
-        }
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(r#"gen_ai_request_model="other",http_response_status_code="200",http_route="/api/chat",remuda_provider="gpus"} 5"#));
-    }
 }

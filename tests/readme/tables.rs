@@ -215,7 +215,11 @@ fn every_metric_has_a_row() {
     // gemma3 is on disk but not loaded: a cold load.
     demo.curl(&chat.replace("llama3.2", "gemma3"));
     let exposed = exposed(&demo.curl("curl http://localhost:11435/metrics"));
-    let source = include_str!("../../src/metrics.rs");
+    let source = [
+        include_str!("../../src/metrics.rs"),
+        include_str!("../../src/metrics/series.rs"),
+    ]
+    .concat();
     let mut listed = BTreeSet::new();
     for row in rows(&page, "Metric") {
         let name = code(&row[0])[0].to_owned();
