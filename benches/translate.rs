@@ -196,6 +196,7 @@ fn translated(client: &Client, server: &Server, body: &[u8]) -> (Vec<u8>, Box<Tr
     };
     let translating = Translating {
         mend: None,
+        spare: &[],
         client: client.form,
         form: server.form,
         body,

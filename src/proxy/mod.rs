@@ -27,6 +27,7 @@ mod outgoing;
 mod phases;
 mod reader;
 mod record;
+mod refusals;
 mod relay;
 mod travel;
 mod trip;
@@ -81,6 +82,7 @@ struct ProviderSide {
     connections: upstream::Connections,
     attempts: Attempts,
     retries_denied: IntCounter,
+    refusals: refusals::Refusals,
 }
 
 /// Where the ends of attempts at one provider are counted.
@@ -127,6 +129,7 @@ impl Gateway {
                         provider: Arc::clone(provider),
                     },
                     retries_denied: metrics.retries_denied.with_label_values(&[&*provider.name]),
+                    refusals: refusals::Refusals::default(),
                 }
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -104,6 +104,8 @@ impl Gateway {
             }
             Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own), mend),
             Way::Across(client, form) => {
+                let refusals = &self.upstreams[backend.provider.index].refusals;
+                let spare = refusals.of(&own, Instant::now());
                 let translating = Translating {
                     client,
                     form,
@@ -111,6 +113,7 @@ impl Gateway {
                     streams: job.streams,
                     fidelity: self.settings.routing.fidelity,
                     mend,
+                    spare: &spare,
                 };
                 let target = Target {
                     model: &own,

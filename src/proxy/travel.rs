@@ -458,7 +458,14 @@ impl Gateway {
             let attempt = self.attempt(client, opening, job, backend, order, deadline);
             // Boxed: the stream that follows must not carry the state of its beginning.
             match Box::pin(attempt).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if let (Some(mend), Some(ask)) = (mend, &job.ask) {
+                        let side = &self.upstreams[backend.provider.index];
+                        let own = self.own_name(ask, backend);
+                        side.refusals.note(&own, mend, Instant::now());
+                    }
+                    return Ok(answer);
+                }
                 Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
                 Err(NoAnswer::Stale) => return Err(Setback::reset()),
                 Err(NoAnswer::Setback(setback)) => match setback.mend() {

@@ -22,6 +22,8 @@ pub struct Translating<'a> {
     pub fidelity: Fidelity,
     /// What the provider has refused it for.
     pub mend: Option<Mend>,
+    /// What its model has refused of late: left out as far as the client does not insist.
+    pub spare: &'a [Mend],
 }
 
 /// A request for a provider and what will read its answer.
@@ -61,10 +63,13 @@ fn chat(
         ..
     } = *translating;
     let mut request = forms::read_chat(client, translating.body)?;
-    let own_stops = match translating.mend {
+    let mut own_stops = match translating.mend {
         Some(wrong) => mend(&mut request, client, wrong)?,
         None => Vec::new(),
     };
+    for known in translating.spare {
+        own_stops.extend(mend(&mut request, client, *known).unwrap_or_default());
+    }
     request.stream = streams;
     reply.include_usage = request.include_usage;
     reply.functions = request.functions;
