@@ -113,7 +113,24 @@ pub(super) struct Requests {
     queue_wait: HistogramVec,
     token_usage: HistogramVec,
     tokens_per_second: HistogramVec,
-    series: RwLock<AHashMap<SeriesKey, Arc<Series>>>,
+    resolved: RwLock<Resolved>,
+}
+
+#[derive(Default)]
+struct Resolved {
+    series: AHashMap<SeriesKey, Arc<Series>>,
+    /// Models that have a label value of their own, in every series; all others share one.
+    labelled: AHashSet<u32>,
+}
+
+impl Resolved {
+    /// Whether the model's name is a label value.
+    fn labels(&mut self, model: u32) -> bool {
+        if self.labelled.len() < MAX_MODEL_LABELS {
+            self.labelled.insert(model);
+        }
+        self.labelled.contains(&model)
+    }
 }
 
 impl Requests {
@@ -174,7 +191,7 @@ impl Requests {
                 series_labels,
                 SPEED_BUCKETS,
             ),
-            series: RwLock::default(),
+            resolved: RwLock::default(),
         }
     }
 
@@ -187,27 +204,23 @@ impl Requests {
         key: SeriesKey,
         names: impl FnOnce() -> (&'a str, &'a str),
     ) -> Arc<Series> {
-        if let Some(series) = self
-            .series
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
+        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = resolved.series.get(&key) {
             return Arc::clone(series);
         }
+        drop(resolved);
         let (model, provider) = names();
-        let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let known = all.keys().any(|other| other.model == key.model);
-        let models = all.keys().map(|other| other.model).collect::<AHashSet<_>>();
-        let model = if known || models.len() < MAX_MODEL_LABELS {
+        let mut resolved = self
+            .resolved
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let model = if resolved.labels(key.model) {
             model
         } else {
             "other"
         };
-        Arc::clone(
-            all.entry(key)
-                .or_insert_with(|| Arc::new(self.resolve(model, provider, key.route))),
-        )
+        let series = resolved.series.entry(key);
+        Arc::clone(series.or_insert_with(|| Arc::new(self.resolve(model, provider, key.route))))
     }
 
     fn resolve(&self, model: &str, provider: &str, route: &'static str) -> Series {
@@ -234,9 +247,10 @@ impl Requests {
 
     /// What has been asked of the provider at that index of the configuration, by model; in no order.
     pub(super) fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
-        let all = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
         let mut found: AHashMap<u32, ModelUsage> = AHashMap::new();
-        for (key, series) in all.iter().filter(|(key, _)| key.provider == provider) {
+        let series = resolved.series.iter();
+        for (key, series) in series.filter(|(key, _)| key.provider == provider) {
             // Observed once for each request that was to run a model, and for no other.
             let requests = series.queue_wait.get_sample_count();
             if requests == 0 {
@@ -306,5 +320,21 @@ mod tests {
         }
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(text.contains(r#"gen_ai_request_model="other",http_response_status_code="200",http_route="/api/chat",remuda_provider="gpus"} 5"#));
+        // On every route.
+        for model in [0, MAX_MODEL_LABELS as u32 + 1] {
+            let name = format!("m{model}");
+            let key = SeriesKey {
+                model,
+                provider: 0,
+                route: "/api/embed",
+            };
+            metrics.series(key, || (&name, "gpus")).count(200);
+        }
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains(
+            r#"gen_ai_request_model="m0",http_response_status_code="200",http_route="/api/embed""#
+        ));
+        assert!(text.contains(r#"gen_ai_request_model="other",http_response_status_code="200",http_route="/api/embed""#));
+        assert!(!text.contains("\"m501\""));
     }
 }
