@@ -230,6 +230,77 @@ async fn signatures_that_a_provider_does_not_believe_are_left_out_once() {
     assert_eq!(counted, mended);
 }
 
+/// Gemini's stand on calls, and travel in their ids.
+#[tokio::test]
+async fn a_call_that_gemini_does_not_believe_goes_without_its_signature() {
+    let google: Kind = KINDS[2];
+    let simulation = google.simulation(&[]);
+    let entry = google.entry("google", &simulation, KEY, SECRET);
+    let gateway = Gateway::over(&Config::of([entry]), 1).await;
+    let call = json!({"id": "c1__thought__c3BvaWx0", "type": "function",
+        "function": {"name": "get_weather", "arguments": "{\"city\":\"Oslo\"}"}});
+    let body = json!({"model": google.model, "messages": [
+            {"role": "user", "content": "How is the weather in Oslo?"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call["id"], "content": "dry and cold"}],
+        "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]});
+    let reply = post(gateway.address, "/v1/chat/completions", &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("x-remuda-dropped"), Some("thinking.signature"));
+    assert!(Format::Chat.text(&reply).contains("dry and cold"));
+}
+
+/// In the formats that pass as they came: OpenAI's reasoning items, OpenRouter's details.
+#[tokio::test]
+async fn reasoning_that_its_provider_cannot_read_is_left_out_where_formats_are_alike() {
+    const ITEMS: &str = r#"[{"role":"user","content":"q"},{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"e"},{"type":"function_call","id":"fc_1","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"42"}]"#;
+    const DETAILS: &str = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s"}]},{"role":"user","content":"r"}]"#;
+    for (kind, path, field, history, proof, error) in [
+        (
+            "openai",
+            "/v1/responses",
+            "input",
+            ITEMS,
+            "encrypted_content",
+            r#"{"error":{"message":"The encrypted content for item rs_1 could not be verified.","type":"invalid_request_error","param":null,"code":"invalid_encrypted_content"}}"#,
+        ),
+        (
+            "openrouter",
+            "/v1/chat/completions",
+            "messages",
+            DETAILS,
+            "signature",
+            r#"{"error":{"code":400,"message":"messages.1.content.0: Invalid `signature` in `thinking` block"}}"#,
+        ),
+    ] {
+        let upstream = Upstream::start(move |asked: &Asked| {
+            let body = String::from_utf8_lossy(&asked.body);
+            vec![Step::Send(match body.contains(proof) {
+                true => json(400, error),
+                false => json(
+                    200,
+                    r#"{"id":"x","status":"completed","output":[],"choices":[]}"#,
+                ),
+            })]
+        })
+        .await;
+        let gateway = Gateway::over(&Config::of([scripted(kind, &upstream)]), 1).await;
+        let body = format!(r#"{{"model":"scripted","{field}":{history},"stream":false}}"#);
+        let reply = post(gateway.address, path, &body).await;
+        assert_eq!(reply.status, 200, "{kind}: {}", reply.text());
+        assert_eq!(reply.header("x-remuda-dropped"), Some("thinking.signature"));
+        let asked = upstream.asked();
+        assert_eq!(asked.len(), 2, "{kind}");
+        assert_eq!(asked[0].body, body.as_bytes(), "{kind}");
+        let again: Value = serde_json::from_slice(&asked[1].body).unwrap();
+        assert_eq!(again["stream"], false);
+        assert!(again[field].as_array().unwrap().len() >= 3, "{again}");
+        // Another conversation is not spared anything.
+        post(gateway.address, path, &body).await;
+        assert_eq!(upstream.asked().len(), 4, "{kind}");
+    }
+}
+
 /// A provider that refuses whatever it is sent is asked twice, not for ever.
 #[tokio::test]
 async fn what_is_refused_again_is_told() {
