@@ -109,8 +109,8 @@ pub(super) struct Lines {
     share: u32,
     /// [`WHOLE`] lets one that has aged to the front.
     credit: u32,
-    /// Those who have aged and are not at the front yet, oldest first.
-    aged: BTreeSet<Ticket>,
+    /// Those who have aged and are not at the front yet, by priority, oldest first.
+    aged: BTreeMap<i32, BTreeSet<Ticket>>,
     /// All who wait for the first time, by priority.
     classes: BTreeMap<i32, BTreeSet<Ticket>>,
     lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
@@ -129,7 +129,7 @@ impl Lines {
             // The cast saturates.
             share: (share * f64::from(WHOLE)).round() as u32,
             credit: WHOLE,
-            aged: BTreeSet::new(),
+            aged: BTreeMap::new(),
             classes: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: AHashMap::new(),
@@ -205,25 +205,32 @@ impl Lines {
     pub(super) fn insert(&mut self, now: Duration, waiter: Waiter) -> Place {
         let aged = now >= waiter.arrived.saturating_add(self.ageing);
         let (ticket, ahead) = (waiter.ticket, waiter.ahead);
+        let priority = waiter.arrival.priority;
         let place = self.put(waiter, aged);
         if aged && !ahead {
-            self.aged.insert(ticket);
-            self.let_ahead();
+            self.aged.entry(priority).or_default().insert(ticket);
         }
+        self.let_ahead();
         place
     }
 
-    /// Somebody has started: after so many starts the oldest of those who have aged goes to the front.
+    /// Somebody has started: after so many starts the oldest of those goes to the front who have aged and have to stand
+    /// back for others. Without anybody of a higher priority the oldest goes first anyway.
     pub(super) fn count_start(&mut self) {
         self.credit = (self.credit + self.share).min(WHOLE);
         self.let_ahead();
     }
 
     fn let_ahead(&mut self) {
-        if self.credit < WHOLE {
+        if self.credit < WHOLE || self.aged.is_empty() {
             return;
         }
-        let Some(ticket) = self.aged.first().copied() else {
+        let Some((highest, _)) = self.classes.last_key_value() else {
+            return;
+        };
+        let outranked = self.aged.range(..highest);
+        let oldest = outranked.filter_map(|(_, tickets)| tickets.first()).min();
+        let Some(ticket) = oldest.copied() else {
             return;
         };
         self.credit = 0;
@@ -256,13 +263,15 @@ impl Lines {
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
         let (line, place) = self.places.remove(&ticket)?;
-        self.aged.remove(&ticket);
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
         let waiter = waiters.remove(&place).expect("a waiter is in its place");
-        if let Some(class) = self.classes.get_mut(&waiter.arrival.priority) {
+        for classes in [&mut self.classes, &mut self.aged] {
+            let Some(class) = classes.get_mut(&waiter.arrival.priority) else {
+                continue;
+            };
             class.remove(&ticket);
             if class.is_empty() {
-                self.classes.remove(&waiter.arrival.priority);
+                classes.remove(&waiter.arrival.priority);
             }
         }
         let next = waiters.keys().next().copied();

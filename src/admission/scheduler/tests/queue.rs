@@ -70,6 +70,34 @@ fn aged_waiters_get_their_share_of_the_starts_and_no_more() {
     assert_eq!(low_starts, [(0, 0), (10, 1), (20, 2), (30, 3), (40, 4)]);
 }
 
+/// All have waited for long, and the highest that wait go first as it is: the share is for those behind them.
+#[test]
+fn the_share_of_the_aged_is_not_spent_on_those_who_go_first_anyway() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    let with = |priority| Arrival {
+        priority,
+        ..request(A)
+    };
+    let mut running = fleet.arrive(request(A));
+    fleet.started();
+    let normal: Vec<_> = (0..60).map(|_| fleet.arrive(with(0))).collect();
+    let low: Vec<_> = (0..6).map(|_| fleet.arrive(with(-1))).collect();
+    fleet.pass(31.0);
+    let mut order = Vec::new();
+    for _ in 0..50 {
+        fleet.complete(running);
+        running = fleet.started()[0].0;
+        order.push(running);
+    }
+    let turns = |class: &[Ticket]| {
+        let turns = order.iter().enumerate();
+        let own = turns.filter(|(_, ticket)| class.contains(ticket));
+        own.map(|(turn, _)| turn).collect::<Vec<_>>()
+    };
+    assert_eq!(turns(&low), [0, 10, 20, 30, 40]);
+    assert!(order.iter().filter(|one| normal.contains(one)).is_sorted());
+}
+
 /// What is refused when one of this priority arrives at a full queue.
 fn displaced(fleet: &mut Fleet, priority: i32) -> Option<Ticket> {
     let arrival = Arrival {
