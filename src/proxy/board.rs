@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pingora::protocols::http::ServerSession;
@@ -13,6 +11,7 @@ use tokio::time::sleep_until;
 use super::Gateway;
 use super::failure::{Failure, Stop, refused};
 use super::opening::Opening;
+use super::race::{Race, Running, keep_better, moves_on, turn_of};
 use super::trip::{Trip, Turn};
 use crate::admission::{Permit, Refusal, Scope, Want};
 use crate::fleet::{ModelKey, Unavailable};
@@ -77,10 +76,10 @@ impl Gateway {
         trip: &mut Trip<'_>,
         mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
-        let mut turns = VecDeque::from(self.turns(trip, from.is_none()));
+        let began = Instant::now();
+        let mut turns = VecDeque::from(self.turns(trip, began, from.is_none()));
         // A slot that is of no more use is not held meanwhile.
         from.take_if(|_| turns.front().is_none_or(|first| first.step != trip.step));
-        let began = Instant::now();
         let leaves = self.may_leave(trip);
         let mut race = Race::default();
         let mut refusal = None;
@@ -91,14 +90,13 @@ impl Gateway {
                 && let Some(turn) = turns.pop_front()
             {
                 let from = from.take_if(|_| turn.step == trip.step);
-                let others = race.running.iter().any(|running| running.well)
-                    || turns.iter().any(|turn| turn.well);
+                let others = race.is_well() || turns.iter().any(|turn| turn.well);
                 let elsewhere = leaves || (turn.well && others);
                 let scope = Scope {
                     elsewhere,
                     ..turn.scope
                 };
-                race.running.push(Running {
+                race.enter(Running {
                     step: turn.step,
                     well: turn.well,
                     elsewhere,
@@ -123,7 +121,7 @@ impl Gateway {
                     return Ok(Ok(permit));
                 }
                 Some((_, elsewhere, Err(refused))) if moves_on(&refused, elsewhere && !leaves) => {
-                    let others = self.turns(trip, false).into_iter();
+                    let others = self.turns(trip, began, false).into_iter();
                     turns = others.filter(|turn| !race.holds(turn.step)).collect();
                 }
                 Some((_, _, Err(refused))) => keep_better(&mut refusal, refused),
@@ -290,9 +288,10 @@ impl Gateway {
             .any(|backend| backend.provider.index == provider && backend.has(model))
     }
 
-    /// The steps that may be taken: those that are well in their order, then those that wait for a backend to be. Of a
-    /// request that is new to the queue, an overflow goes before steps that it would wait for too long.
-    fn turns(&self, trip: &mut Trip<'_>, new: bool) -> Vec<Turn> {
+    /// The steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
+    /// that wait for a backend to be. If it is new to the queue, an overflow goes before steps that it would wait for too
+    /// long.
+    fn turns(&self, trip: &mut Trip<'_>, began: Instant, new: bool) -> Vec<Turn> {
         let (mut turns, mut unwell): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
         let mut due: Vec<Turn> = Vec::new();
         let mut waited = Duration::ZERO;
@@ -300,7 +299,7 @@ impl Gateway {
             let scope = match self.way(trip, step) {
                 Way::Open(scope) => scope,
                 Way::Later(until, scope) => {
-                    let after = until.saturating_duration_since(Instant::now());
+                    let after = until.saturating_duration_since(began);
                     unwell.push(Turn {
                         step,
                         scope,
@@ -383,80 +382,4 @@ enum Way {
     /// There from then on.
     Later(Instant, Scope),
     Shut,
-}
-
-type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Send + 'a>>;
-
-/// Places in the queue for one request, of which the first slot counts. What is dropped leaves its place.
-#[derive(Default)]
-struct Race<'a> {
-    running: Vec<Running<'a>>,
-}
-
-/// One of those places.
-struct Running<'a> {
-    step: usize,
-    /// As its turn said.
-    well: bool,
-    /// As its scope says.
-    elsewhere: bool,
-    slot: Slot<'a>,
-}
-
-impl Race<'_> {
-    fn is_empty(&self) -> bool {
-        self.running.is_empty()
-    }
-
-    fn holds(&self, step: usize) -> bool {
-        self.running.iter().any(|running| running.step == step)
-    }
-
-    /// The first that is decided: its step, whether it had somewhere else to go, and what came of it.
-    async fn first(&mut self) -> (usize, bool, Result<Permit, Refusal>) {
-        std::future::poll_fn(|context| {
-            for index in 0..self.running.len() {
-                if let Poll::Ready(result) = self.running[index].slot.as_mut().poll(context) {
-                    let Running {
-                        step, elsewhere, ..
-                    } = self.running.remove(index);
-                    return Poll::Ready((step, elsewhere, result));
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-}
-
-/// Whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
-fn moves_on(refusal: &Refusal, elsewhere: bool) -> bool {
-    match refusal {
-        Refusal::Closed => true,
-        Refusal::NoHealthyBackend { .. } => elsewhere,
-        _ => false,
-    }
-}
-
-/// Until the next step has its turn, if it has one.
-async fn turn_of(next: Option<Instant>) {
-    match next {
-        Some(next) if next <= Instant::now() => {}
-        Some(next) => sleep_until(next.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Of two refusals the one that says more: that there is something to wait for.
-fn keep_better(kept: &mut Option<Refusal>, refused: Refusal) {
-    let rank = |refusal: &Refusal| match refusal {
-        Refusal::UnknownModel | Refusal::UnknownBackend => 0,
-        Refusal::Closed | Refusal::Exhausted => 1,
-        Refusal::NoHealthyBackend { .. } => 2,
-        Refusal::QueueFull { .. } => 3,
-        Refusal::TimedOut { healthy, .. } => 4 + u8::from(*healthy),
-    };
-    if kept.as_ref().is_none_or(|kept| rank(kept) < rank(&refused)) {
-        *kept = Some(refused);
-    }
 }

@@ -25,6 +25,7 @@ mod opening;
 mod order;
 mod outgoing;
 mod phases;
+mod race;
 mod reader;
 mod record;
 mod refusals;

@@ -60,15 +60,15 @@ impl Gateway {
             let Some(backend) = self.fleet.backend(permit.backend()) else {
                 // It left between the decision and now; that is no attempt.
                 trip.exclude(permit.backend());
-                permit = self
-                    .board(
-                        &mut session.downstream_session,
-                        &mut ctx.opening,
-                        &mut trip,
-                        Some(permit),
-                    )
-                    .await?
-                    .map_err(|refusal| refused(&refusal, || not_found.clone()))?;
+                let client = &mut session.downstream_session;
+                let boarding = self.board(client, &mut ctx.opening, &mut trip, Some(permit));
+                permit = match boarding.await? {
+                    Ok(permit) => permit,
+                    Err(Refusal::Exhausted) if trip.has_errors() => {
+                        return self.tell_last(session, ctx, framing, trip).await;
+                    }
+                    Err(refusal) => return Err(refused(&refusal, || not_found.clone()).into()),
+                };
                 continue;
             };
             take_step(&mut job, &trip);
