@@ -93,7 +93,7 @@ struct Source(String);
 impl Source {
     fn read() -> Self {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-        let files = ["metrics.rs", "access/refusal.rs"];
+        let files = ["metrics/mod.rs", "access/refusal.rs"];
         let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
         Self(files.map(read).concat())
     }

@@ -216,7 +216,7 @@ fn every_metric_has_a_row() {
     demo.curl(&chat.replace("llama3.2", "gemma3"));
     let exposed = exposed(&demo.curl("curl http://localhost:11435/metrics"));
     let source = [
-        include_str!("../../src/metrics.rs"),
+        include_str!("../../src/metrics/mod.rs"),
         include_str!("../../src/metrics/series.rs"),
     ]
     .concat();
