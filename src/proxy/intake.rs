@@ -219,7 +219,7 @@ pub(super) fn unambiguous(
             ..Failure::bad_request(text)
         });
     }
-    if operation == Operation::AudioTranscriptions
+    if ollama::is_form(operation, body)
         && let Some(boundary) = ollama::form_boundary(body)
         && stated_boundary(session) != Some(boundary)
     {

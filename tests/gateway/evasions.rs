@@ -111,6 +111,25 @@ async fn a_form_names_one_model_to_the_key_and_to_the_provider() {
     let reply = send(&gateway, path, kind, &form("xyz", &[file, model("small")])).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(server.asked()[1].body, form("xyz", &[file, model("mini")]));
+    // So it is with pictures, which come as a form or as JSON.
+    let path = "/v1/images/edits";
+    let picture = |name| form("xyz", &[file, (r#"name="prompt""#, "more"), model(name)]);
+    for (kind, body, status) in [
+        (kind, picture("small"), 200),
+        (kind, picture("big"), 403),
+        ("multipart/form-data; boundary=abc", picture("mini"), 400),
+        (
+            "application/json",
+            br#"{"model":"small","prompt":"x"}"#.to_vec(),
+            200,
+        ),
+    ] {
+        let reply = send(&gateway, path, kind, &body).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    let asked = server.asked();
+    assert_eq!(asked[2].body, picture("mini"));
+    assert_eq!(asked[3].body, br#"{"model":"mini","prompt":"x"}"#);
 }
 
 #[tokio::test]

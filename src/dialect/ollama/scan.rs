@@ -90,10 +90,9 @@ pub enum BadRequest {
 
 /// Reads the body of a request to `operation`.
 ///
-/// Operations without a JSON body give empty facts; of a transcription's form the model is found
-/// where that is possible.
+/// Operations without a body that names a model give empty facts; of a form the model is found where that is possible.
 pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_>, BadRequest> {
-    if operation == Operation::AudioTranscriptions {
+    if is_form(operation, body) {
         return Ok(scan_form(body));
     }
     if !operation.has_json_body() {
@@ -118,7 +117,17 @@ pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_
     }
 }
 
-/// The form of a transcription: as much as can be told.
+/// Whether the body is a form rather than JSON: a transcription's always is, and OpenAI's clients send one to edit a
+/// picture. No JSON begins as a form does.
+pub fn is_form(operation: Operation, body: &[u8]) -> bool {
+    match operation {
+        Operation::AudioTranscriptions => true,
+        Operation::OpenAiImageEdits => body.starts_with(b"--"),
+        _ => false,
+    }
+}
+
+/// A form: as much as can be told.
 fn scan_form(body: &[u8]) -> RequestFacts<'_> {
     let mut facts = RequestFacts::default();
     multipart::parts(body, |part| match part {

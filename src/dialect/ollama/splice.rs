@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{Operation, RequestFacts};
+use super::{Operation, RequestFacts, is_form};
 use crate::wire::json::{Span, write_string};
 
 /// The body with another model name in the place that [`RequestFacts::model_span`] names.
 pub fn replace_model(operation: Operation, body: &[u8], model_span: Span, name: &str) -> Bytes {
-    if operation == Operation::AudioTranscriptions {
+    if is_form(operation, body) {
         return replace(body, model_span, name.as_bytes());
     }
     let mut literal = Vec::with_capacity(name.len() + 2);
