@@ -361,6 +361,7 @@ fn bundled_rules_say_who_is_asked_first() {
         assert_eq!(world.plan(unknown), Err(NoPlan::Unknown), "{unknown}");
     }
     let azure = "
+  - { name: east, kind: azure, base_url: 'https://e.services.ai.azure.com', api_key: k, deployments: { mine: gpt-5.4-mini } }
   - { name: west, kind: azure, base_url: 'https://w.openai.azure.com', api_key: k, deployments: { mine: gpt-5.4 } }
   - { name: bedrock, api_key: k, region: us-east-1 }
 ";
@@ -368,6 +369,7 @@ fn bundled_rules_say_who_is_asked_first() {
         &World::new(azure, ""),
         &[
             ("mine@w.openai.azure.com", "west='mine'"),
+            ("Mine@E.openai.azure.com:latest", "east='mine'"),
             (
                 "anthropic.claude-3-haiku-v1:0",
                 "bedrock='anthropic.claude-3-haiku-v1:0'",
@@ -378,6 +380,22 @@ fn bundled_rules_say_who_is_asked_first() {
             ),
             ("gpt-5.4", "west='mine'"),
         ],
+    );
+}
+
+#[test]
+fn a_deployment_of_a_resource_that_nobody_is_at_is_refused_by_name() {
+    let west = "
+  - { name: west, kind: azure, base_url: 'https://w.openai.azure.com', api_key: k }
+";
+    let refused = World::new(west, "").plan("mine@other.openai.azure.com");
+    let why = refused.unwrap_err();
+    let host = "other.openai.azure.com".to_owned();
+    assert_eq!(why, NoPlan::NoResource { host });
+    assert!(
+        why.to_string()
+            .contains("no Azure provider has its base_url there"),
+        "{why}"
     );
 }
 

@@ -102,7 +102,8 @@ impl Gateway {
                 NoPlan::NoSuchProvider { .. }
                 | NoPlan::Contradiction
                 | NoPlan::Ambiguous { .. }
-                | NoPlan::NoApproach { .. },
+                | NoPlan::NoApproach { .. }
+                | NoPlan::NoResource { .. },
                 _,
             ) => Failure::bad_request(why.to_string()),
         }

@@ -107,6 +107,8 @@ pub enum NoPlan {
          `approaches: true`; without an approach (the model's name alone, or optillm_approach: proxy) the request is served here"
     )]
     NoApproach { approach: String },
+    #[error("the model's name asks for {host}, and no Azure provider has its base_url there")]
+    NoResource { host: String },
     /// All that have it are among [`Ask::without`].
     #[error("every provider that has the model has failed")]
     Exhausted,

@@ -152,6 +152,7 @@ pub(super) fn rules() -> Vec<Rule> {
             .expect("the bundled expression is read in a test"),
         provider: "azure".into(),
         model: Some("$1".into()),
+        at_resource: true,
         is_bundled: true,
     };
     let others = RULES.iter().flat_map(|(provider, patterns)| {
@@ -160,6 +161,7 @@ pub(super) fn rules() -> Vec<Rule> {
             pattern: Pattern::glob(pattern),
             provider: (*provider).into(),
             model: None,
+            at_resource: false,
             is_bundled: true,
         })
     });

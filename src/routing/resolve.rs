@@ -27,6 +27,13 @@ const ALSO: [(&str, ProviderKind); 5] = [
     ("aws_bedrock", ProviderKind::Bedrock),
 ];
 
+/// Hosts of an Azure resource, after its name: the same deployments are at each.
+const OF_AZURE: [&str; 3] = [
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+];
+
 /// What a name was found to mean.
 #[derive(Debug, Default)]
 pub(super) struct Resolution {
@@ -157,6 +164,31 @@ impl Resolver<'_> {
         };
         let of_kind = |provider: &usize| self.settings.providers[*provider].kind == *kind;
         self.indices().filter(of_kind).collect()
+    }
+
+    /// Of the providers of that name or kind, those at the Azure resource that stands after the name's `@`.
+    ///
+    /// # Errors
+    /// [`NoPlan::NoResource`] if there are such providers, none of them is there, and the model is not listed as it is.
+    fn at_resource(
+        &self,
+        provider: &str,
+        name: &str,
+        is_listed: bool,
+    ) -> Result<Vec<usize>, NoPlan> {
+        let host = name.rsplit_once('@').map_or(name, |(_, host)| host);
+        let all = self.called(provider);
+        let there = |provider: &&usize| {
+            let mut backends = self.settings.providers[**provider].backends.iter();
+            backends.any(|backend| resource(&backend.host) == resource(host))
+        };
+        let found: Vec<usize> = all.iter().filter(there).copied().collect();
+        match found.is_empty() && !all.is_empty() && !is_listed {
+            true => Err(NoPlan::NoResource {
+                host: host.to_owned(),
+            }),
+            false => Ok(found),
+        }
     }
 
     fn indices(&self) -> std::ops::Range<usize> {
@@ -347,7 +379,10 @@ impl Resolver<'_> {
             .iter()
             .filter(|rule| rule.pattern.matches(&plain))
         {
-            let targets = self.called(&rule.provider);
+            let targets = match rule.at_resource {
+                true => self.at_resource(&rule.provider, &plain, having.is_some())?,
+                false => self.called(&rule.provider),
+            };
             let own = rule.own(without_latest(name.means));
             let means = own.as_deref().unwrap_or(name.means);
             // A bundled rule does not take a model away from those who list it.
@@ -630,6 +665,12 @@ impl Resolution {
 }
 
 /// The listed model, if `first` are all that have it.
+/// The name of an Azure resource, or another host as it is.
+fn resource(host: &str) -> &str {
+    let mut names = OF_AZURE.iter().filter_map(|end| host.strip_suffix(end));
+    names.next().unwrap_or(host)
+}
+
 fn whole(having: &Option<(ModelId, Vec<Having>)>, first: &[Candidate]) -> Option<ModelId> {
     let (model, all) = having.as_ref()?;
     (all.len() == first.len()).then_some(*model)

@@ -16,6 +16,8 @@ pub(super) struct Rule {
     pub(super) provider: Arc<str>,
     /// What the provider calls the model, if not what the client does.
     pub(super) model: Option<Arc<str>>,
+    /// Only a provider will do that is at the Azure resource whose host the name has after its `@`.
+    pub(super) at_resource: bool,
     pub(super) is_bundled: bool,
 }
 
@@ -40,6 +42,7 @@ pub(super) fn of(settings: &Routing) -> Result<Vec<Rule>, regex::Error> {
             pattern: Pattern::new(&rule.matching)?,
             provider: Arc::clone(&rule.provider),
             model: rule.model.clone(),
+            at_resource: false,
             is_bundled: false,
         })
     });
