@@ -1,8 +1,5 @@
 //! Providers that the environment alone makes: each key, and each `…_ENABLED`, turns its service on.
 
-use std::time::Duration;
-
-use super::duration::Positive;
 use super::provider::Provider;
 use super::reader::Reader;
 use super::service::{SERVICES, Service};
@@ -29,13 +26,4 @@ fn turned_on_by(service: &Service) -> impl Iterator<Item = String> {
         _ => (service.key_variables(), Vec::new()),
     };
     keys.into_iter().chain(other)
-}
-
-/// The longest `…_TIMEOUT` of the services, each the wait for the start of an answer.
-pub(super) fn timeout(reader: &mut Reader<'_>) -> Option<Duration> {
-    let names = SERVICES
-        .iter()
-        .flat_map(|service| service.variables("TIMEOUT"));
-    let set = names.filter_map(|name| reader.variable::<Positive>(&name));
-    set.map(|timeout| timeout.0).max()
 }

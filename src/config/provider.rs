@@ -20,6 +20,7 @@ use super::reader::Section;
 use super::requests::Requests;
 use super::scalar::{Scalar, text};
 use super::service::Service;
+use super::timeouts::ProviderTimeouts;
 use crate::settings::{self, ProviderKind, Secret};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -45,6 +46,7 @@ pub(super) struct Provider {
     #[serde(flatten)]
     balance: Balance,
     pool: Pool,
+    timeouts: ProviderTimeouts,
 }
 
 /// A provider's name goes into headers, metrics and logs.
@@ -135,6 +137,9 @@ impl Provider {
         }
         let of_kind = named.filter(|service| service.kind == kind);
         let of_kind = of_kind.or_else(|| Service::of_kind(kind));
+        let variables = of_kind.map(|service| service.variables("TIMEOUT"));
+        let variables = variables.unwrap_or_default();
+        used.timeouts = self.timeouts.used(at.section("timeouts"), &variables);
         let addresses = Addresses {
             kind,
             verify: used.pool.verify,
@@ -222,6 +227,7 @@ impl From<&settings::Provider> for Provider {
             probes,
             balance: used.into(),
             pool: (&used.pool).into(),
+            timeouts: (&used.timeouts).into(),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration::Positive;
-use super::enabled;
 use super::field::Field;
 use super::reader::Section;
 use crate::settings;
@@ -36,7 +35,6 @@ impl Timeouts {
             (field, _) => at.stated_or("first_byte", field, read),
         };
         let first_byte = first_byte.map(|timeout| timeout.0);
-        let first_byte = first_byte.or_else(|| enabled::timeout(at.reader));
         settings::Timeouts {
             connect: at
                 .stated_or("connect", self.connect, "BACKEND_CONNECT_TIMEOUT_SECONDS")
@@ -57,6 +55,47 @@ impl Timeouts {
 
 fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
+}
+
+/// `timeouts:` of one provider.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct ProviderTimeouts {
+    connect: Field<Positive>,
+    first_byte: Field<Positive>,
+    between_chunks: Field<Positive>,
+    total: Field<Positive>,
+}
+
+impl ProviderTimeouts {
+    /// `service`: the variables that bound the wait for the start of the service's answers.
+    pub(super) fn used(
+        self,
+        mut at: Section<'_, '_>,
+        service: &[String],
+    ) -> settings::ProviderTimeouts {
+        let time = |timeout: Positive| timeout.0;
+        settings::ProviderTimeouts {
+            connect: at.stated("connect", self.connect).map(time),
+            first_byte: at
+                .stated_or_first("first_byte", self.first_byte, service)
+                .map(time),
+            between_chunks: at.stated("between_chunks", self.between_chunks).map(time),
+            total: at.stated("total", self.total).map(time),
+        }
+    }
+}
+
+impl From<&settings::ProviderTimeouts> for ProviderTimeouts {
+    fn from(used: &settings::ProviderTimeouts) -> ProviderTimeouts {
+        let field = |time: Option<Duration>| Field::from(time.map(Positive));
+        ProviderTimeouts {
+            connect: field(used.connect),
+            first_byte: field(used.first_byte),
+            between_chunks: field(used.between_chunks),
+            total: field(used.total),
+        }
+    }
 }
 
 impl From<&settings::Timeouts> for Timeouts {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderValue};
@@ -35,7 +35,8 @@ pub struct Provider {
     pub(super) complaints: Complaints,
     /// Whether its backends have been looked for once, to the end.
     pub(super) discovered: AtomicBool,
-    connect_timeout: Duration,
+    /// What holds for requests to it.
+    pub timeouts: Timeouts,
     /// For each key; one without a key has one as well.
     fields: Vec<HeaderMap>,
     guard: Guard,
@@ -97,7 +98,7 @@ impl Provider {
             statistics: Statistics::new(Instant::now()),
             complaints: Complaints::default(),
             discovered: AtomicBool::new(false),
-            connect_timeout: timeouts.connect,
+            timeouts: settings.timeouts.over(timeouts),
             fields: credentials::fields_of_all(settings).map_err(|_| FleetError::BadKey {
                 provider: provider(),
             })?,
@@ -176,8 +177,8 @@ impl Provider {
         // Providers may name the same address with different credentials.
         peer.group_key = self.index as u64;
         let options = &mut peer.options;
-        options.connection_timeout = Some(self.connect_timeout);
-        options.total_connection_timeout = Some(self.connect_timeout);
+        options.connection_timeout = Some(self.timeouts.connect);
+        options.total_connection_timeout = Some(self.timeouts.connect);
         options.idle_timeout = Some(pool.idle_timeout);
         options.verify_cert = pool.verify;
         options.verify_hostname = pool.verify;
@@ -215,6 +216,8 @@ fn default_port(tls: bool) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::settings::Secret;
 

@@ -122,7 +122,7 @@ impl Gateway {
                             pool.size,
                             pool.idle_timeout,
                         ),
-                        connect_timeout: settings.timeouts.connect,
+                        connect_timeout: provider.timeouts.connect,
                         idle_timeout: pool.idle_timeout,
                     },
                     attempts: Attempts {

@@ -180,7 +180,11 @@ impl Gateway {
         outgoing: &mut Outgoing,
         deadline: Option<Instant>,
     ) -> Result<End, Stop> {
-        let pause = self.settings.timeouts.between_chunks;
+        let provider = ctx.attempt.provider;
+        let timeouts = provider.map_or(&self.settings.timeouts, |index| {
+            &self.upstreams[index].attempts.provider.timeouts
+        });
+        let pause = timeouts.between_chunks;
         let mut last = Instant::now();
         let bound =
             |last: Instant| deadline.map_or(last + pause, |deadline| deadline.min(last + pause));

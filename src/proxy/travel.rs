@@ -104,7 +104,11 @@ impl Gateway {
                 result,
                 limits,
             };
-            let trying = self.try_backend(session, ctx, &job, &backend, key, total);
+            // Within the request's own bound, if both are set.
+            let here = backend.provider.settings.timeouts.total;
+            let here = here.map(|here| started + here);
+            let here = total.into_iter().chain(here).min();
+            let trying = self.try_backend(session, ctx, &job, &backend, key, here);
             let cause = match trying.await {
                 Ok(answer) => {
                     ctx.outcome.first_content = Some(Instant::now());
@@ -130,7 +134,7 @@ impl Gateway {
                     return self
                         .finish(
                             session, ctx, framing, &job, &backend, serving, permit, answer, ttft,
-                            total,
+                            here,
                         )
                         .await;
                 }
@@ -429,7 +433,7 @@ impl Gateway {
         key: usize,
         total: Option<Instant>,
     ) -> Result<Box<Answer>, Setback> {
-        let patience = Instant::now() + self.settings.timeouts.first_byte;
+        let patience = Instant::now() + backend.provider.timeouts.first_byte;
         let deadline = total.map_or(patience, |total| total.min(patience));
         let mut stale = 0;
         // What the request is sent without, once it was refused for that; and that refusal, until it is known whether

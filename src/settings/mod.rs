@@ -28,7 +28,7 @@ pub use self::routing::{
     Fidelity, Matching, ModelRouting, ReasoningField, Routing, Rule, Strategy,
 };
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, Server};
-pub use self::timeouts::Timeouts;
+pub use self::timeouts::{ProviderTimeouts, Timeouts};
 pub use self::usage::Usage;
 
 /// Everything that one running gateway needs to know.

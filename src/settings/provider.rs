@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ProviderTimeouts;
+
 /// One entry of `providers`: a wire format and the backends that speak it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
@@ -46,6 +48,8 @@ pub struct Provider {
     /// Bytes of GPU memory per backend, where the operator states it; otherwise learned.
     pub vram: Option<u64>,
     pub pool: Pool,
+    /// In place of those for all.
+    pub timeouts: ProviderTimeouts,
     /// Sent upstream in the field that the kind asks for; for Ollama as `Authorization: Bearer …`,
     /// for servers behind an authenticating proxy.
     pub api_key: Option<Secret>,
@@ -119,6 +123,7 @@ impl Provider {
             cost: 1.0,
             vram: None,
             pool: Pool::default(),
+            timeouts: ProviderTimeouts::default(),
             api_key: None,
             api_keys: Vec::new(),
             watched: true,

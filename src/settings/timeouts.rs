@@ -29,3 +29,26 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// What holds at one provider in place of [`Timeouts`]; `None`: what holds for all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProviderTimeouts {
+    pub connect: Option<Duration>,
+    pub first_byte: Option<Duration>,
+    pub between_chunks: Option<Duration>,
+    /// For one attempt there, within that of the whole request.
+    pub total: Option<Duration>,
+}
+
+impl ProviderTimeouts {
+    /// What holds at the provider: `all`, but for what it states itself. The total stays that of the request.
+    pub fn over(&self, all: &Timeouts) -> Timeouts {
+        Timeouts {
+            connect: self.connect.unwrap_or(all.connect),
+            first_byte: self.first_byte.unwrap_or(all.first_byte),
+            between_chunks: self.between_chunks.unwrap_or(all.between_chunks),
+            keep_alive: all.keep_alive,
+            total: all.total,
+        }
+    }
+}

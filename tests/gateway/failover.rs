@@ -1,8 +1,10 @@
 //! Until the first content a failed attempt is answered with the next candidate, and the client sees none of it.
 
+use std::time::{Duration, Instant};
+
 use super::support::{
-    Config, Connection, Ending, Gateway, Reply, Simulation, Step, Upstream, chat, get, is_done,
-    json, post,
+    Config, Connection, Ending, Gateway, Reply, Simulation, Step, Upstream, chat, chunk, get,
+    is_done, json, post,
 };
 
 /// Two simulated servers that have the model loaded, and a gateway that tries the first one first.
@@ -281,4 +283,71 @@ async fn a_pooled_connection_that_turns_out_closed_is_no_failed_attempt() {
     let ok = [("outcome", "ok")];
     gateway.metric_is("remuda_attempts_total", &ok, 20.0).await;
     gateway.metric_is("remuda_attempts_total", &[], 20.0).await;
+}
+
+#[tokio::test]
+async fn a_provider_is_waited_for_as_long_as_it_says_itself() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let line = || {
+        let line =
+            r#"{"model":"scripted","message":{"role":"assistant","content":"a"},"done":false}"#;
+        Step::Send(chunk(format!("{line}\n").as_bytes()))
+    };
+    let slow = Upstream::start(move |asked| match asked.number {
+        0 => vec![Step::Hold],
+        1 => vec![Step::Send(HEAD.to_vec()), line(), Step::Hold],
+        _ => {
+            let pieces = (0..200).flat_map(|_| [line(), Step::Pause(Duration::from_millis(100))]);
+            [Step::Send(HEAD.to_vec())]
+                .into_iter()
+                .chain(pieces)
+                .collect()
+        }
+    })
+    .await;
+    let quick = Upstream::start(|_| {
+        let answer =
+            r#"{"model":"scripted","message":{"role":"assistant","content":"ok"},"done":true}"#;
+        vec![Step::Send(json(200, answer))]
+    })
+    .await;
+    let entry = |name: &str, server: &Upstream, more: &str| {
+        format!(
+            "{{ name: {name}, kind: ollama, base_url: 'http://{}', interval: 200ms, probe_timeout: 2s{more} }}",
+            server.address
+        )
+    };
+    let bounds = "{ first_byte: 500ms, between_chunks: 700ms, total: 1500ms }";
+    let config = Config::of([
+        entry("slow", &slow, &format!(", priority: 1, timeouts: {bounds}")),
+        entry("quick", &quick, ", priority: 2"),
+    ])
+    .set("routing.strategy", "failover")
+    .set("routing.breaker", "{ enabled: false }");
+    let gateway = Gateway::over(&config, 2).await;
+    // The others are waited for much longer.
+    let limit = Duration::from_secs(20);
+    for (model, least, ends) in [
+        ("scripted", 500, None),
+        ("slow/scripted", 700, Some("between_chunks")),
+        ("slow/scripted", 1500, Some("total")),
+    ] {
+        gateway.healthy(2).await;
+        let asked = Instant::now();
+        let reply = post(gateway.address, "/api/chat", &chat(model, "hi", "")).await;
+        let took = asked.elapsed();
+        assert!(
+            took >= Duration::from_millis(least) && took < limit,
+            "{model}: {took:?}"
+        );
+        assert_eq!(reply.status, 200, "{model}");
+        match ends {
+            None => assert_eq!(reply.header("x-remuda-attempts"), Some("2")),
+            Some(setting) => {
+                let last = reply.lines().pop().unwrap().to_string();
+                assert!(last.contains(setting), "{last}");
+            }
+        }
+    }
+    assert_eq!((slow.asked().len(), quick.asked().len()), (3, 1));
 }

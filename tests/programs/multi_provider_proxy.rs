@@ -174,9 +174,10 @@ async fn its_variables_are_read() {
     assert_eq!(effective["queue"]["size"], 5);
     assert_eq!(effective["queue"]["max_concurrent"], 10);
     assert_eq!(effective["queue"]["priorities"], false);
-    // Of all the timeouts the longest.
-    assert_eq!(effective["timeouts"]["first_byte"], "3m 20s");
     let openai = find("openai").unwrap();
+    assert_eq!(openai["timeouts"]["first_byte"], "2m");
+    let bedrock = find("bedrock").unwrap();
+    assert_eq!(bedrock["timeouts"]["first_byte"], "3m 20s");
     assert_eq!(openai["priority"], 2);
     assert_eq!(openai["max_concurrent"], 50);
     assert_eq!(openai["interval"], "45s");

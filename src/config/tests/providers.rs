@@ -320,7 +320,10 @@ fn the_variables_of_a_service_are_read() {
         (ollama.kind, url(ollama)),
         (ProviderKind::Ollama, "http://gpu1:11434".into())
     );
-    assert_eq!(settings.timeouts.first_byte, Duration::from_secs(400));
+    let waits = [openai, azure, bedrock].map(|provider| provider.timeouts.first_byte);
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(waits, [seconds(400), seconds(200), None]);
+    assert_eq!(settings.timeouts, crate::settings::Timeouts::default());
     assert_eq!(
         (settings.queue.max_concurrent, settings.queue.size),
         (100, 500)
