@@ -48,8 +48,54 @@ struct Budget {
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(super) struct Shared {
-    url: Field<Secret>,
+    url: Field<ServerUrl>,
     prefix: Field<Label>,
+}
+
+/// An address that may hold a user's name and a password.
+#[derive(Clone)]
+struct ServerUrl(Secret);
+
+impl Scalar for ServerUrl {
+    fn read(value: &Value) -> Result<ServerUrl, String> {
+        Secret::read(value).map(ServerUrl)
+    }
+
+    /// All but the password, so that it is an address still.
+    fn write(&self) -> Value {
+        masked(self.0.expose()).into()
+    }
+}
+
+fn masked(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, query)) => (rest, Some(query)),
+        None => (rest, None),
+    };
+    let mut masked = format!("{scheme}://");
+    match rest.rsplit_once('@') {
+        Some((who, place)) => {
+            // What stands alone may be a password in the place of a name.
+            let user = who.split_once(':').map(|(user, _)| user);
+            let user = user.map_or_else(String::new, |user| format!("{user}:"));
+            masked += &format!("{user}***@{place}");
+        }
+        None => masked += rest,
+    }
+    let secret = |name: &str| name.eq_ignore_ascii_case("pass");
+    for (index, pair) in query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .enumerate()
+    {
+        masked.push(if index == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((name, _)) if secret(name) => masked += &format!("{name}=***"),
+            _ => masked += pair,
+        }
+    }
+    masked
 }
 
 /// A name that goes into logs and metrics.
@@ -371,7 +417,7 @@ impl Shared {
             );
         }
         let prefix = at.stated("prefix", self.prefix);
-        let url = at.secret("url", self.url)?;
+        let ServerUrl(url) = at.secret("url", self.url)?;
         // Valkey speaks the same protocol, under a scheme that clients of Redis do not know.
         let plain = match url.expose().strip_prefix("valkey") {
             Some(rest) => format!("redis{rest}"),
@@ -426,11 +472,38 @@ impl From<&settings::ClientKey> for Key {
 impl From<&Option<settings::Shared>> for Shared {
     fn from(used: &Option<settings::Shared>) -> Shared {
         Shared {
-            url: used.as_ref().map(|shared| shared.url.clone()).into(),
+            url: used
+                .as_ref()
+                .map(|shared| ServerUrl(shared.url.clone()))
+                .into(),
             prefix: used
                 .as_ref()
                 .map(|shared| Label(Arc::clone(&shared.prefix)))
                 .into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_loses_its_password_alone() {
+        for (url, shown) in [
+            ("redis://cache:1234/2", "redis://cache:1234/2"),
+            ("redis://:secret@cache", "redis://:***@cache"),
+            ("rediss://me:secret@cache/1", "rediss://me:***@cache/1"),
+            ("redis://me:s%40e:cret@cache", "redis://me:***@cache"),
+            ("redis://secret@cache", "redis://***@cache"),
+            (
+                "redis+unix:///run/redis.sock?db=1&user=me&pass=secret",
+                "redis+unix:///run/redis.sock?db=1&user=me&pass=***",
+            ),
+        ] {
+            let shown_again = masked(shown);
+            assert_eq!((&*masked(url), &*shown_again), (shown, shown));
+            assert!(redis::parse_redis_url(shown).is_some(), "{shown}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::aws::{Aws, complete};
 use super::environment::read_secret;
 use super::field::Field;
 use super::reader::Section;
-use super::scalar::Scalar;
+use super::scalar::{MASK, Scalar};
 use super::service::Service;
 use crate::settings::{Provider, ProviderKind, Secret};
 
@@ -77,7 +77,8 @@ fn listed(at: &mut Section<'_, '_>, mut written: Written, used: &mut Provider) -
     let mut keys: Vec<Secret> = first.into_iter().collect();
     for (index, key) in more.into_iter().enumerate() {
         match list.secret_item(index, key) {
-            Some(key) if keys.contains(&key) => {
+            // Masks are what keys are printed as.
+            Some(key) if keys.contains(&key) && key.expose() != MASK => {
                 list.problem_here("holds a key twice; remove one");
             }
             key => keys.extend(key),

@@ -137,6 +137,9 @@ impl Scalar for PathBuf {
     }
 }
 
+/// What stands in place of a secret.
+pub(super) const MASK: &str = "***";
+
 impl Scalar for Secret {
     fn read(value: &Value) -> Result<Secret, String> {
         text(value)
@@ -151,7 +154,7 @@ impl Scalar for Secret {
 
     /// Masked: what this program prints ends up in tickets.
     fn write(&self) -> Value {
-        "***".into()
+        MASK.into()
     }
 }
 

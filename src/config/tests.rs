@@ -213,8 +213,35 @@ shared: { url: 'valkey://:hunter3@cache:1234/2', prefix: y }
     assert_eq!(url.expose(), "redis://:hunter3@cache:1234/2");
     let mut printed = to_yaml(&settings);
     assert!(!printed.contains("hunter"), "{printed}");
-    printed = printed.replace("'***'", "redis://:hunter3@cache:1234/2");
+    assert!(
+        printed.contains("url: redis://:***@cache:1234/2"),
+        "{printed}"
+    );
+    printed = printed.replace("***", "hunter3");
     assert_eq!(used(&printed), settings, "{printed}");
+}
+
+#[test]
+fn what_is_printed_is_read_and_printed_as_the_same() {
+    let secrets = "
+providers:
+  - name: gpus
+    backends: [ http://gpu1, { url: 'https://gpu2.example.org/x', weight: 2 } ]
+    timeouts: { connect: 2s, first_byte: 90s, between_chunks: 30s, total: 10m }
+  - name: openai
+    api_keys: [ hunter2, hunter3 ]
+    headers: { X-Team-Token: hunter4, X-Title: mine }
+  - { name: bedrock, region: us-east-1, access_key: AK, secret_key: hunter5, session_token: hunter6 }
+  - { name: azure, base_url: 'https://r.openai.azure.com', api_key: hunter7, api_version: '2024-10-21' }
+keys: [ { name: a, key: hunter8-hunter8-hunter8, budget: { usd: 1, per: total } } ]
+usage: { path: usage.db }
+shared: { url: 'redis://me:hunter9@cache' }
+";
+    for yaml in [include_str!("../../conf/remuda.yaml"), secrets] {
+        let printed = to_yaml(&used(yaml));
+        assert!(!printed.contains("hunter"), "{printed}");
+        assert_eq!(to_yaml(&used(&printed)), printed);
+    }
 }
 
 #[test]
