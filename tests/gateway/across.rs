@@ -316,6 +316,8 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 failing
                     .fault(0, r#"{"kind":"error","tokens":0,"route":"inference"}"#)
                     .await;
+                // One that has just failed may be left out until a probe has seen it.
+                gateway.healthy(2).await;
                 let body = format.ask(kind.model, "Say something.", true, json!({}));
                 let reply = post(gateway.address, format.path(), &body).await;
                 let what = format!("{format:?} to {}: {}", kind.name, reply.text());
@@ -337,8 +339,7 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 failing.no_faults().await;
             }
         }
-        // Which of the two is asked first may change while they fail in turns.
-        assert!(moved >= 1, "{}: none had to move", kind.name);
+        assert!(moved >= 4, "{}: {moved} of 8 had to move", kind.name);
         let failed = [
             &simulations[0].stats().await[0],
             &simulations[1].stats().await[0],

@@ -446,8 +446,8 @@ impl Witness {
         }
     }
 
-    /// All requests end, all backends answer with everything on disk: then everybody gets a turn in the time that
-    /// ageing and the loads ahead allow.
+    /// All requests end, no backend has a limit, and all answer with everything on disk: then everybody gets a turn in
+    /// the time that ageing and the loads ahead allow.
     fn drain(&mut self) {
         for id in 0..BACKENDS {
             self.apply(Op::Join {
@@ -457,6 +457,7 @@ impl Witness {
                 vram: Some(20 * GIB),
                 selector: 0,
             });
+            self.apply(Op::Limit(id, None));
         }
         for _ in 0..400 {
             for id in 0..BACKENDS {
