@@ -13,6 +13,9 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Models of one provider; more than that are not remembered.
 const MOST: usize = 1024;
 
+/// The parameter that is refused for one of its values as well as for itself.
+const EFFORT: &str = "reasoning_effort";
+
 /// What a model refuses, and until when that is believed.
 type Known = Vec<(Mend, Instant)>;
 
@@ -27,9 +30,10 @@ pub(super) struct Refusals {
 impl Refusals {
     /// The model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
     pub(super) fn note(&self, model: &str, mend: Mend, now: Instant) {
-        if mend == Mend::Signatures {
-            // That was about one conversation.
-            return;
+        match mend {
+            // That was about one conversation, or about one effort: another's next may be taken.
+            Mend::Signatures | Mend::Parameter(EFFORT) => return,
+            Mend::Thinking | Mend::Parameter(_) => {}
         }
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let until = now + KEPT;
@@ -71,6 +75,7 @@ mod tests {
         refusals.note("m", Mend::Thinking, now);
         refusals.note("m", temperature, now + KEPT / 2);
         refusals.note("m", Mend::Signatures, now);
+        refusals.note("m", Mend::Parameter(EFFORT), now);
         assert_eq!(refusals.of("m", now), [Mend::Thinking, temperature]);
         assert_eq!(refusals.of("other", now), []);
         assert_eq!(refusals.of("m", now + KEPT), [temperature]);
