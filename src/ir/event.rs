@@ -68,6 +68,8 @@ pub enum Event<'a> {
     Failed(Cow<'a, Fault>),
     /// Nothing new; the provider shows that it lives.
     Ping,
+    /// An event or a line of the stream could not be read and was passed over; what follows may still be read.
+    Malformed,
 }
 
 impl Event<'_> {
@@ -157,7 +159,8 @@ impl Usage {
 
 /// Reads one provider's streamed answer.
 ///
-/// Pieces are split anywhere. What does not make sense becomes [`Event::Failed`], after which nothing more is emitted.
+/// Pieces are split anywhere. An event or line that cannot be read becomes [`Event::Malformed`], and the next is read;
+/// after [`Event::Failed`] nothing more is emitted.
 pub trait Decode: Send {
     fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Event<'_>));
 

@@ -96,7 +96,11 @@ impl Encode for Encoder {
                 error::write(fault, out);
                 out.extend_from_slice(b"\n\n");
             }
-            Event::Start { .. } | Event::Logprobs(_) | Event::Sources(_) | Event::Ping => {}
+            Event::Start { .. }
+            | Event::Logprobs(_)
+            | Event::Sources(_)
+            | Event::Ping
+            | Event::Malformed => {}
         }
     }
 }

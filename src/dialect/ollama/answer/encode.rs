@@ -127,7 +127,8 @@ impl Encode for Encoder {
             | Event::Start { .. }
             | Event::Signature { .. }
             | Event::Sources(_)
-            | Event::Ping => {}
+            | Event::Ping
+            | Event::Malformed => {}
         }
     }
 }

@@ -44,6 +44,7 @@ fn shown(event: &Event<'_>) -> String {
             fault.class, fault.kind, fault.message
         ),
         Event::Ping => "ping".into(),
+        Event::Malformed => "malformed".into(),
     }
 }
 

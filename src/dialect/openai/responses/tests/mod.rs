@@ -65,5 +65,6 @@ fn shown(event: &Event<'_>) -> String {
             )
         }
         Event::Ping => "ping".into(),
+        Event::Malformed => "malformed".into(),
     }
 }
