@@ -143,7 +143,11 @@ impl Assembler {
                 let text = arguments.to_text().into_owned();
                 self.call(id.as_ref(), name, text, signature.as_ref());
             }
-            Event::ToolEnd { .. } | Event::Ping | Event::Malformed => {}
+            Event::ToolEnd { .. }
+            | Event::Ping
+            | Event::Foreign
+            | Event::Malformed
+            | Event::Reframed => {}
             Event::Logprobs(array) => self.log(array),
             Event::Sources(array) => self.sources = Some(array.clone().into_owned()),
             Event::Usage(usage) => self.usage.update(usage),

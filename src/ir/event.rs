@@ -6,8 +6,9 @@ use super::{Fault, Json, Text};
 
 /// One step of an answer. Texts are increments and belong to the piece that is being read.
 ///
-/// Order: at most one [`Event::Start`]; then content; then one [`Event::Finish`]; usage at any time, later values
-/// replacing earlier ones; then one [`Event::End`]. Or, at any time and as the last, [`Event::Failed`].
+/// Order: at most one [`Event::Start`]; then content; then one [`Event::Finish`], told only when nothing more of the
+/// answer can come; usage at any time, later values replacing earlier ones; then one [`Event::End`]. Or, at any time and
+/// as the last, [`Event::Failed`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
     /// The provider's id of the answer and the model that answers, where it says so.
@@ -56,20 +57,28 @@ pub enum Event<'a> {
     Logprobs(Json<'a>),
     /// What a search found: a JSON array of `{"url","title",…}`.
     Sources(Json<'a>),
+    /// Content that only the provider's own format can tell: sound, an image, what a tool of the provider's does. The
+    /// answer has begun with it, but no other format is told.
+    Foreign,
     Usage(Usage),
     Finish {
         reason: Finish,
         /// The stop string that was met, where the provider tells.
         stop: Option<Text<'a>>,
     },
-    /// The provider's own terminator has come, or the body ended properly after [`Event::Finish`].
+    /// The provider's own terminator has come, or the body ended properly after [`Event::Finish`]. It is told as soon as
+    /// the terminator has been read, whether or not the body goes on.
     End,
     /// The provider failed, or the body ended before its proper end.
     Failed(Cow<'a, Fault>),
     /// Nothing new; the provider shows that it lives.
     Ping,
-    /// An event or a line of the stream could not be read and was passed over; what follows may still be read.
+    /// An event or a line of the stream could not be read and was passed over; what follows may still be read. The answer
+    /// is broken only if nothing that can be read follows.
     Malformed,
+    /// The answer comes whole though a stream was asked for, or in pieces though it should be whole; told before the rest.
+    /// A translation can use it; bytes that pass as they came are not what the client waits for.
+    Reframed,
 }
 
 impl Event<'_> {
@@ -80,6 +89,7 @@ impl Event<'_> {
             Event::ToolStart { .. }
             | Event::ToolCall { .. }
             | Event::Signature { .. }
+            | Event::Foreign
             | Event::Finish { .. }
             | Event::End => true,
             _ => false,
@@ -160,7 +170,7 @@ impl Usage {
 /// Reads one provider's streamed answer.
 ///
 /// Pieces are split anywhere. An event or line that cannot be read becomes [`Event::Malformed`], and the next is read;
-/// after [`Event::Failed`] nothing more is emitted.
+/// after [`Event::Failed`] and [`Event::End`] nothing more is emitted.
 pub trait Decode: Send {
     fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Event<'_>));
 

@@ -286,6 +286,8 @@ impl Progress {
             self.said += text.as_escaped().len() as u64;
         }
         match event {
+            // Nothing reaches the client of it, so its answer has not begun.
+            Event::Foreign => {}
             Event::Text(text) if self.stops.is_some() => self.pass_text(&text, sink, out),
             Event::Finish { reason, stop } => {
                 self.release_held(sink, out);

@@ -100,7 +100,9 @@ impl Encode for Encoder {
             | Event::Logprobs(_)
             | Event::Sources(_)
             | Event::Ping
-            | Event::Malformed => {}
+            | Event::Foreign
+            | Event::Malformed
+            | Event::Reframed => {}
         }
     }
 }

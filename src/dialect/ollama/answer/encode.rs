@@ -128,7 +128,9 @@ impl Encode for Encoder {
             | Event::Signature { .. }
             | Event::Sources(_)
             | Event::Ping
-            | Event::Malformed => {}
+            | Event::Foreign
+            | Event::Malformed
+            | Event::Reframed => {}
         }
     }
 }

@@ -68,7 +68,7 @@ impl Encode for Encoder {
                 out.extend_from_slice(b"\n\n");
             }
             Event::Ping => out.extend_from_slice(b": ping\n\n"),
-            Event::Malformed => {}
+            Event::Foreign | Event::Malformed | Event::Reframed => {}
         }
     }
 }

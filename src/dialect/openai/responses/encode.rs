@@ -94,7 +94,7 @@ impl Encode for Encoder {
             Event::End => self.end(out),
             Event::Failed(fault) => self.fail(fault, out),
             Event::Ping => out.extend_from_slice(b": ping\n\n"),
-            Event::Start { .. } | Event::Malformed => {}
+            Event::Start { .. } | Event::Foreign | Event::Malformed | Event::Reframed => {}
         }
     }
 }

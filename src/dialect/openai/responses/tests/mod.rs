@@ -66,5 +66,7 @@ fn shown(event: &Event<'_>) -> String {
         }
         Event::Ping => "ping".into(),
         Event::Malformed => "malformed".into(),
+        Event::Foreign => "foreign".into(),
+        Event::Reframed => "reframed".into(),
     }
 }
