@@ -96,6 +96,7 @@ pub(super) fn run(
     settings: Settings,
     announce: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), StartError> {
+    watch_hangups();
     let clients = Listener::claim(settings.server.listen, "server.listen")?;
     let admin = settings
         .server
@@ -319,7 +320,7 @@ fn notify_when_listening(address: SocketAddr, listening: &AtomicBool) {
     }
 }
 
-/// SIGTERM drains, SIGINT ends at once.
+/// SIGTERM drains, SIGINT ends at once, SIGHUP does nothing.
 struct Signals {
     drain: Arc<Drain>,
     ledger: Option<Arc<Ledger>>,
@@ -360,6 +361,33 @@ impl ShutdownSignalWatch for Signals {
         });
         ShutdownSignal::GracefulTerminate
     }
+}
+
+/// SIGHUP ends a process that does not watch it: when its terminal closes, and when an operator means it to read its
+/// configuration again. It is watched before anything else, on a thread of its own, as Pingora's runtimes come later.
+fn watch_hangups() {
+    if let Err(error) = try_watch_hangups() {
+        warn!("SIGHUP cannot be watched, and ends the process: {error}");
+    }
+}
+
+fn try_watch_hangups() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut hangup = {
+        let _entered = runtime.enter();
+        signal(SignalKind::hangup())?
+    };
+    let noting = async move {
+        while hangup.recv().await.is_some() {
+            info!(
+                "SIGHUP: nothing is done; to apply changes of the configuration, restart the gateway"
+            );
+        }
+    };
+    let thread = std::thread::Builder::new().name("hangups".to_owned());
+    thread.spawn(move || runtime.block_on(noting)).map(drop)
 }
 
 /// Ends the process. Pingora would sleep through its whole grace period, or, without one, accept
