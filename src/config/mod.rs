@@ -36,6 +36,7 @@ mod known;
 mod locate;
 mod monitoring;
 mod nearest;
+mod origin;
 mod pool;
 mod probes;
 mod problem;

@@ -9,10 +9,11 @@ use super::access::Allowed;
 use super::address::Listener;
 use super::duration::Positive;
 use super::field::Field;
+use super::origin::{BasePath, Origins};
 use super::reader::Section;
 use super::scalar::{Choice, Count, Whole};
 use super::size::Size;
-use crate::settings::{self, Forwarded, HealthStatus, ModelNames, PublicPage};
+use crate::settings::{self, Forwarded, HealthStatus, ModelNames, Origin, PublicPage};
 
 /// Pingora reads no request head beyond this (`MAX_HEADER_SIZE`).
 const MAX_HEADER: usize = (1 << 20) - 1;
@@ -24,6 +25,8 @@ const MIN_HEADER: usize = 1 << 10;
 pub(super) struct Server {
     listen: Field<SocketAddr>,
     allow: Vec<Field<Allowed>>,
+    allowed_origins: Vec<Field<Origin>>,
+    base_path: Field<BasePath>,
     admin: Field<Listener>,
     max_body: Field<Size>,
     max_buffered: Field<Size>,
@@ -81,6 +84,7 @@ impl Server {
         Server {
             public: Some(vec![Field::Absent]),
             allow: vec![Field::Absent],
+            allowed_origins: vec![Field::Absent],
             ..Server::default()
         }
     }
@@ -113,9 +117,22 @@ impl Server {
         let allow = self.allow.into_iter().enumerate();
         let allow = allow.filter_map(|(index, one)| list.stated_item(index, one));
         let allow = allow.map(|network| network.0).collect();
+        let allowed_origins = match self.allowed_origins.is_empty() {
+            true => origins_from_environment(&mut at),
+            false => {
+                let mut list = at.section("allowed_origins");
+                let origins = self.allowed_origins.into_iter().enumerate();
+                let origins = origins.filter_map(|(index, one)| list.stated_item(index, one));
+                origins.collect()
+            }
+        };
         settings::Server {
             listen,
             allow,
+            allowed_origins,
+            base_path: at
+                .stated("base_path", self.base_path)
+                .map_or(default.base_path, |path| path.0),
             admin: at
                 .stated_or("admin", self.admin, "PROXY_ADMIN")
                 .map_or(default.admin, |admin| admin.0),
@@ -187,11 +204,28 @@ fn listen_from_environment(at: &mut Section<'_, '_>, default: SocketAddr) -> Soc
     )
 }
 
+/// `OLLAMA_ORIGINS`, as Ollama's server reads it.
+fn origins_from_environment(at: &mut Section<'_, '_>) -> Vec<Origin> {
+    let origins = at.stated_or("allowed_origins", Field::Absent, "OLLAMA_ORIGINS");
+    origins.map_or_else(Vec::new, |Origins(origins)| origins)
+}
+
 impl From<&settings::Server> for Server {
     fn from(used: &settings::Server) -> Server {
         Server {
             listen: used.listen.into(),
             allow: used.allow.iter().map(|one| Allowed(*one).into()).collect(),
+            allowed_origins: used
+                .allowed_origins
+                .iter()
+                .cloned()
+                .map(Field::from)
+                .collect(),
+            base_path: used
+                .base_path
+                .clone()
+                .map(|path| BasePath(Some(path)))
+                .into(),
             admin: Listener(used.admin).into(),
             max_body: Size::from(used.max_body).into(),
             max_buffered: Size::from(used.max_buffered).into(),

@@ -42,13 +42,9 @@ pub enum Parameter {
     FullJsonSchema,
     /// Calls in the history without the signature that they came with (Gemini's `thoughtSignature`).
     UnsignedCalls,
-    /// Bedrock's `cachePoint`: anywhere, after tools, or for an hour.
-    CachePoints,
-    ToolCachePoints,
-    CacheHour,
 }
 
-/// What a model can do, as Ollama's `capabilities` name it, and what Ollama has no word for.
+/// What a model can do, as Ollama's `capabilities` name it, and `json_schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
@@ -61,12 +57,10 @@ pub enum Capability {
     Image,
     Audio,
     JsonSchema,
-    /// Words of the system amid the conversation, at Anthropic.
-    SystemTurns,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 10] = [
+    pub const ALL: [Capability; 9] = [
         Capability::Completion,
         Capability::Tools,
         Capability::Insert,
@@ -76,7 +70,6 @@ impl Capability {
         Capability::Image,
         Capability::Audio,
         Capability::JsonSchema,
-        Capability::SystemTurns,
     ];
 
     /// As Ollama names it in `capabilities`; `None` for what Ollama has no word for.
@@ -90,7 +83,7 @@ impl Capability {
             Capability::Thinking => Some("thinking"),
             Capability::Image => Some("image"),
             Capability::Audio => Some("audio"),
-            Capability::JsonSchema | Capability::SystemTurns => None,
+            Capability::JsonSchema => None,
         }
     }
 }
@@ -187,11 +180,6 @@ impl ModelFacts {
         self.capabilities
             .as_ref()
             .is_none_or(|known| known.contains(&capability))
-    }
-
-    /// Whether the model is known to do this.
-    pub fn surely_can(&self, capability: Capability) -> bool {
-        self.capabilities.is_some() && self.can(capability)
     }
 
     /// What to say of reasoning; see [`Reasoning::ask`].

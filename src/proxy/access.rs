@@ -24,27 +24,35 @@ use crate::usage::Tokens;
 const NO_KEY: &str = "none";
 
 impl Gateway {
-    /// Lets a client in by its address and its key, which is noted.
+    /// Lets a client come near by its address.
     ///
     /// # Errors
-    /// 403 and 401.
-    pub(super) fn let_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Failure> {
+    /// 403.
+    pub(super) fn let_near(&self, session: &mut Session, ctx: &Ctx) -> Result<(), Failure> {
         let allow = &self.settings.server.allow;
         let client = ctx.inbound.client;
-        if !allow.is_empty()
-            && !client.is_some_and(|client| allow.iter().any(|network| network.contains(client)))
+        if allow.is_empty()
+            || client.is_some_and(|client| allow.iter().any(|network| network.contains(client)))
         {
-            self.count_rejected("address", NO_KEY);
-            let text = "requests from this address are not served; see the setting server.allow";
-            let failure = Failure::new(403, "address_refused", text);
-            return Err(closing_with_body(session, failure));
+            return Ok(());
         }
+        self.count_rejected("address", NO_KEY);
+        let text = "requests from this address are not served; see the setting server.allow";
+        let failure = Failure::new(403, "address_refused", text);
+        Err(closing_with_body(session, failure))
+    }
+
+    /// Lets a client in by its key, which is noted.
+    ///
+    /// # Errors
+    /// 401.
+    pub(super) fn let_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Failure> {
         if !self.access.closed() {
             return Ok(());
         }
         let fields = &session.req_header().headers;
         let known = access::presented(fields)
-            .and_then(|shown| self.access.key(shown).ok_or(BadCredential::Unknown));
+            .and_then(|shown| self.access.key(&shown).ok_or(BadCredential::Unknown));
         match known {
             Ok(key) => {
                 ctx.inbound.key = Some(Arc::clone(key));
@@ -180,7 +188,7 @@ impl Gateway {
         }
     }
 
-    fn count_rejected(&self, reason: &str, key: &str) {
+    pub(super) fn count_rejected(&self, reason: &str, key: &str) {
         self.metrics
             .rejected_requests
             .with_label_values(&[reason, key])
@@ -190,7 +198,7 @@ impl Gateway {
 
 /// Makes the series that every gateway has, so that they can be watched from the start.
 pub(super) fn announce(metrics: &Metrics) {
-    for reason in ["address", "credential"] {
+    for reason in ["address", "credential", "origin"] {
         metrics
             .rejected_requests
             .with_label_values(&[reason, NO_KEY]);
@@ -204,18 +212,12 @@ fn seconds(time: Duration) -> u32 {
         .max(1)
 }
 
-/// Whether a request needs no key: what probes ask for, and a browser's question whether it may ask, which never carries
-/// a credential (Fetch standard section 3.3.5) and reaches nothing.
-fn is_open(session: &mut Session) -> bool {
+/// Whether a request needs no key: what probes ask for.
+fn is_open(session: &Session) -> bool {
     let head = session.req_header();
-    match head.method {
-        Method::GET | Method::HEAD => {
-            let path = head.uri.path();
-            path == "/" || Place::find(path).is_some_and(Place::is_open)
-        }
-        Method::OPTIONS => session.downstream_session.is_body_empty(),
-        _ => false,
-    }
+    let path = head.uri.path();
+    matches!(head.method, Method::GET | Method::HEAD)
+        && (path == "/" || Place::find(path).is_some_and(Place::is_open))
 }
 
 /// Whether the answer is text, whose length nobody knows beforehand.

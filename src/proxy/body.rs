@@ -10,6 +10,7 @@ use http::header;
 use pingora::protocols::http::ServerSession;
 
 use super::failure::{Failure, Stop};
+use super::unpack::{self, Coding, STEP, Stepped, Unpacking};
 
 /// Bounds on a request body.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,13 @@ pub(super) struct BodyBounds {
 /// Bodies up to this are not counted: as many as there are connections fit.
 const SMALL: usize = 64 * 1024;
 
+/// Steps of unpacking before other requests have their turn: some hundred microseconds.
+const STEPS_AT_ONCE: u64 = 4;
+
 /// How long a refused request's body is still read.
 const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of it that are kept, where a name may be that tells its sender from others.
+const BEGINNING: usize = 16 * 1024;
 /// Between two pieces of it.
 const LINGER_PAUSE: Duration = Duration::from_millis(250);
 
@@ -77,6 +83,15 @@ impl Share {
     }
 }
 
+impl Share {
+    /// Gives back what a body of `length` bytes does not need.
+    fn shrink(&mut self, length: usize) {
+        let less = self.bytes.saturating_sub(length);
+        self.budget.used.fetch_sub(less, Ordering::AcqRel);
+        self.bytes -= less;
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
@@ -105,11 +120,11 @@ impl Body {
     }
 }
 
-/// The whole body; empty when the request has none.
+/// The whole body as it was before it was compressed; empty when the request has none.
 ///
 /// # Errors
-/// 400 for framing that two servers may read differently, 408 for a body that stalls, 413 past the
-/// bound, 415 for a compressed one, 503 when all bodies together are too large; [`Stop::ClientGone`] when the client leaves.
+/// 400 for framing that two servers may read differently and for a compressed body that is garbled, 408 for a body that
+/// stalls, 413 past the bound, 415 for an unknown way to compress it, 503 when all bodies together are too large; [`Stop::ClientGone`] when the client leaves.
 pub(super) async fn read(
     session: &mut ServerSession,
     bounds: BodyBounds,
@@ -126,17 +141,7 @@ pub(super) async fn read(
         .into());
     }
     let head = session.req_header();
-    if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(Failure::new(
-            415,
-            "compressed_body",
-            "compressed request bodies are not supported; send the body as it is",
-        )
-        .closing()
-        .into());
-    }
+    let codings = unpack::codings(&head.headers)?;
     let stated = head
         .headers
         .get(header::CONTENT_LENGTH)
@@ -156,11 +161,56 @@ pub(super) async fn read(
             .map_err(|_| Stop::ClientGone)?;
     }
     let mut share = Share::none(budget);
-    let bytes = collect(session, stated, bounds, &mut share).await?;
+    let mut bytes = collect(session, stated, bounds, &mut share).await?;
+    for coding in codings.into_iter().rev() {
+        if bytes.is_empty() {
+            break;
+        }
+        bytes = Box::pin(unpacked(&bytes, coding, bounds.max, &mut share)).await?;
+        share.shrink(bytes.len());
+    }
     Ok(Body {
         bytes,
         _share: Some(share),
     })
+}
+
+/// What was packed by `coding`. While it is unpacked, `share` is of all that is held.
+async fn unpacked(
+    packed: &[u8],
+    coding: Coding,
+    max: usize,
+    share: &mut Share,
+) -> Result<Bytes, Failure> {
+    let held = packed.len() + coding.memory();
+    let mut unpacking =
+        Unpacking::new(coding, packed).map_err(|garbled| coding.failure(garbled))?;
+    let mut room = vec![0; STEP];
+    let mut whole = Vec::new();
+    for steps in 1_u64.. {
+        let stepped = unpacking.step(&mut room);
+        let count = match stepped.map_err(|garbled| coding.failure(garbled))? {
+            Stepped::Wrote(count) => count,
+            Stepped::End => break,
+        };
+        if whole.len() + count > max {
+            let text = format!(
+                "request body larger than {max} bytes once it is unpacked; the limit is the setting server.max_body"
+            );
+            return Err(Failure::new(413, "body_too_large", text));
+        }
+        if whole.len() + count > whole.capacity() {
+            let capacity = (2 * whole.capacity()).max(whole.len() + count);
+            share.grow(held + capacity)?;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&room[..count]);
+        // A small body is unpacked in one go.
+        if steps.is_multiple_of(STEPS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(whole.into())
 }
 
 async fn collect(
@@ -231,15 +281,20 @@ fn too_large(max: usize) -> Failure {
     .closing()
 }
 
-/// Reads on after a refusal, for a moment, and throws away: a connection that is closed with unread bytes
-/// is reset, and a reset takes the refusal with it before the client has read it (RFC 9112 §9.6).
-pub(super) async fn linger(session: &mut ServerSession) {
+/// Reads on after a refusal, for a moment: a connection that is closed with unread bytes is reset, and a reset takes the
+/// refusal with it before the client has read it (RFC 9112 §9.6). All but the beginning is thrown away.
+pub(super) async fn linger(session: &mut ServerSession) -> Vec<u8> {
+    let mut beginning = Vec::new();
     let discarding = async {
-        while let Ok(Ok(Some(_))) =
+        while let Ok(Ok(Some(piece))) =
             tokio::time::timeout(LINGER_PAUSE, session.read_request_body()).await
-        {}
+        {
+            let room = BEGINNING - beginning.len();
+            beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
     };
     let _ = tokio::time::timeout(LINGER, discarding).await;
+    beginning
 }
 
 /// Pingora drops Content-Length when both are given, so the raw head is asked.
@@ -256,6 +311,28 @@ fn has_raw_content_length(session: &ServerSession) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_unpacked_within_its_bound_and_counted() {
+        let budget = Budget::new(10 << 20);
+        let text = vec![b' '; 1 << 20];
+        let packed = zstd::encode_all(&*text, 1).unwrap();
+        let mut share = Share::none(&budget);
+        let whole = unpacked(&packed, Coding::Zstd, 1 << 20, &mut share).await;
+        assert!(whole.is_ok_and(|whole| whole == text));
+        assert!(budget.used.load(Ordering::Acquire) > unpack::MEMORY);
+        share.shrink(text.len());
+        assert_eq!(budget.used.load(Ordering::Acquire), text.len());
+        // There is no room for a second one.
+        let mut second = Share::none(&budget);
+        let refused = unpacked(&packed, Coding::Zstd, 1 << 20, &mut second).await;
+        assert_eq!(refused.unwrap_err().status, 503);
+        drop((share, second));
+        assert_eq!(budget.used.load(Ordering::Acquire), 0);
+        let mut share = Share::none(&budget);
+        let large = unpacked(&packed, Coding::Zstd, (1 << 20) - 1, &mut share).await;
+        assert_eq!(large.unwrap_err().status, 413);
+    }
 
     #[test]
     fn large_bodies_share_a_budget_and_give_it_back() {

@@ -3,14 +3,20 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Version};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::access::state_limits;
+use super::cors::Page;
 use super::ctx::Inbound;
 use super::failure::{Failure, Stop};
 use super::head::Head;
 use super::heads;
+use super::unpack;
 use crate::dialect::ollama::ErrorStyle;
+
+/// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
+const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";
 
 /// The version and method that decide how answers are framed.
 #[derive(Clone, Debug)]
@@ -27,11 +33,16 @@ pub(super) async fn departed(client: &mut ServerSession) {
     }
 }
 
-/// Sends a head; it goes out with the first bytes of the body.
+/// Sends a head; it goes out with the first bytes of the body. `page`: whose page it is for.
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
-pub(super) async fn write_head(client: &mut ServerSession, head: Head) -> Result<(), Stop> {
+pub(super) async fn write_head(
+    client: &mut ServerSession,
+    mut head: Head,
+    page: &Page,
+) -> Result<(), Stop> {
+    page.state(&mut head);
     client
         .write_response_header(Box::new(head.into()))
         .await
@@ -77,9 +88,10 @@ pub(super) async fn respond(
     framing: &Framing,
     mut head: Head,
     body: Bytes,
+    page: &Page,
 ) -> Result<u64, Stop> {
     heads::state_length(&mut head, body.len());
-    write_head(client, head).await?;
+    write_head(client, head, page).await?;
     if framing.method != Method::HEAD {
         write_piece(client, &body).await?;
     }
@@ -98,19 +110,39 @@ pub(super) async fn refuse(
     failure: &Failure,
     inbound: &Inbound,
 ) -> Result<u64, Stop> {
-    let mut head = refusal_head(failure, &inbound.request_id);
+    let challenge = match is_navigation(client.req_header()) {
+        true => BASIC,
+        false => "Bearer",
+    };
+    let mut head = refusal_head(failure, inbound, challenge);
     state_limits(inbound.key.as_ref(), style, &mut head);
     if failure.close {
         client.set_keepalive(None);
     }
-    respond(client, framing, head, failure.body(style)).await
+    respond(client, framing, head, failure.body(style), &inbound.page).await
 }
 
-fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> Head {
+/// Whether a browser asks for a page to show, so that it can ask its reader for the key: what scripts fetch must not make
+/// a dialogue appear (Fetch metadata request headers, section 2).
+fn is_navigation(head: &RequestHeader) -> bool {
+    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let takes_pages = field("accept").is_some_and(|types| {
+        let mut types = types.split(',');
+        types.any(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("text/html")
+        })
+    });
+    takes_pages
+        && matches!(head.method, Method::GET | Method::HEAD)
+        && field("sec-fetch-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("navigate"))
+}
+
+fn refusal_head(failure: &Failure, inbound: &Inbound, challenge: &'static str) -> Head {
     let mut head = Head::of_status(failure.status, 13);
     let json = HeaderValue::from_static("application/json; charset=utf-8");
     head.set(header::CONTENT_TYPE, json);
-    head.set(heads::X_REQUEST_ID, request_id.clone());
+    head.set(heads::X_REQUEST_ID, inbound.request_id.clone());
     if let Some(seconds) = failure.retry_after {
         head.set(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -121,8 +153,11 @@ fn refusal_head(failure: &Failure, request_id: &HeaderValue) -> Head {
     }
     if failure.status == 401 {
         // RFC 9110 section 11.6.1.
-        let scheme = HeaderValue::from_static("Bearer");
-        head.set(header::WWW_AUTHENTICATE, scheme);
+        let challenge = HeaderValue::from_static(challenge);
+        head.set(header::WWW_AUTHENTICATE, challenge);
+    }
+    if failure.status == 415 {
+        head.set(header::ACCEPT_ENCODING, unpack::ACCEPTED);
     }
     if let Some(allow) = failure.allow {
         head.set(header::ALLOW, HeaderValue::from_static(allow));

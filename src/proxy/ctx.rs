@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::cors::Page;
 use super::opening::Opening;
+use super::target::Target;
 use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
@@ -33,6 +35,12 @@ pub struct Inbound {
     pub streams: bool,
     pub request_id: HeaderValue,
     pub client: Option<IpAddr>,
+    /// Whose web page it comes from.
+    pub(super) page: Page,
+    /// Which path it was written with.
+    pub(super) target: Target,
+    /// The name of the model that it asks for, as the client wrote it.
+    pub asked: Option<Arc<str>>,
     /// Whose key the request shows.
     pub key: Option<Arc<ClientKey>>,
     /// What it holds of that key's limits while it is served.
@@ -99,6 +107,9 @@ impl Default for Ctx {
                 streams: false,
                 request_id: HeaderValue::from_static("-"),
                 client: None,
+                page: Page::default(),
+                target: Target::default(),
+                asked: None,
                 key: None,
                 grant: None,
                 tag: None,

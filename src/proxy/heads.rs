@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::cors::is_of_cors;
 use super::head::Head;
 use crate::fleet::Backend;
 use crate::settings::Forwarded;
@@ -23,9 +24,13 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// What a client sends for the gateway alone: credentials, and fields that it answers itself.
+/// What a client sends for the gateway alone: credentials, and fields that it answers itself, as a page's origin.
 /// `Accept-Encoding` goes because a compressed answer cannot be watched for its end.
-const FOR_THE_GATEWAY: [HeaderName; 14] = [
+const FOR_THE_GATEWAY: [HeaderName; 18] = [
+    header::ORIGIN,
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::ACCESS_CONTROL_REQUEST_HEADERS,
+    header::CONTENT_ENCODING,
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -59,8 +64,9 @@ const OF_THE_ACCOUNT: [&str; 4] = [
 ];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
 pub(super) const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
@@ -97,6 +103,7 @@ pub(super) fn upstream_request(
         let dropped = HOP_BY_HOP.contains(name)
             || FOR_THE_GATEWAY.contains(name)
             || is_forwarding(name)
+            || (*name == X_FORWARDED_PREFIX && rewrite.forwarded != Forwarded::Append)
             || *name == X_REQUEST_ID
             || nominated(fields, name);
         if !dropped {
@@ -268,6 +275,7 @@ pub(super) fn downstream_response(
     for (name, value) in fields {
         if !(HOP_BY_HOP.contains(name)
             || OF_THE_ACCOUNT.contains(&name.as_str())
+            || is_of_cors(name)
             || nominated(fields, name))
         {
             head.add(name, value);

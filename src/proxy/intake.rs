@@ -98,36 +98,9 @@ pub(super) fn identify(gateway: &Gateway, session: &Session, ctx: &mut Ctx) {
 }
 
 /// The operation that the path and method name.
-///
-/// # Errors
-/// 404 and 405 in Ollama's words.
-pub(super) fn operation(session: &Session) -> Result<Operation, Failure> {
+pub(super) fn operation(session: &Session) -> Result<Operation, Miss> {
     let head = session.req_header();
-    let path = head.uri.path();
-    ollama::route(&head.method, path).map_err(|miss| match miss {
-        Miss::NotFound => Failure::new(
-            404,
-            "not_found",
-            format!("Endpoint not found: {}", shown(path)),
-        ),
-        Miss::MethodNotAllowed { allow } => Failure {
-            allow: Some(allow),
-            ..Failure::new(
-                405,
-                "method_not_allowed",
-                format!("Method {} not allowed for {}", head.method, shown(path)),
-            )
-        },
-    })
-}
-
-/// A path as an error may repeat it.
-pub(super) fn shown(path: &str) -> &str {
-    let end = path
-        .char_indices()
-        .nth(200)
-        .map_or(path.len(), |(index, _)| index);
-    &path[..end]
+    ollama::route(&head.method, head.uri.path())
 }
 
 /// `X-Priority: high|normal|low`, or a number where higher goes first.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Method;
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -35,8 +34,14 @@ impl Gateway {
         ctx: &mut Ctx,
         framing: &Framing,
     ) -> Result<(), Stop> {
+        self.arrive(session, ctx);
+        ctx.inbound.page = self.page_of(session);
         let operation = intake::operation(session);
         ctx.inbound.operation = operation.as_ref().ok().copied();
+        self.let_near(session, ctx)?;
+        if Box::pin(self.answer_page(session, ctx, framing)).await? {
+            return Ok(());
+        }
         self.let_in(session, ctx)?;
         let _share = self.share_of(ctx)?;
         let place = self
@@ -46,11 +51,7 @@ impl Gateway {
             ctx.inbound.route = route;
             return self.reply(session, ctx, framing, answer).await;
         }
-        if framing.method == Method::OPTIONS {
-            let forwarding = self.forward_unscheduled(session, ctx, framing, Operation::Root, None);
-            return Box::pin(forwarding).await;
-        }
-        let operation = operation.map_err(|failure| closing_with_body(session, failure))?;
+        let operation = operation.map_err(|miss| self.missed(session, ctx, miss))?;
         ctx.inbound.route = operation.name();
         if operation.is_inference() {
             return self.infer(session, ctx, framing, operation).await;
@@ -98,7 +99,7 @@ impl Gateway {
             None => priority.unwrap_or(0),
         };
         let pinned = self
-            .pinned(session)
+            .pinned(session, ctx)
             .map_err(|failure| closing_with_body(session, failure))?;
         if let Some(tag) = session.req_header().headers.get("x-proxy-tag") {
             let tag = self.tag_of(tag);
@@ -120,6 +121,7 @@ impl Gateway {
         self.take_tag(ctx, tag);
         ctx.inbound.request_bytes = body.bytes.len() as u64;
         let name: Arc<str> = untagged.into();
+        ctx.inbound.asked = Some(Arc::clone(&name));
         let key = ctx.inbound.key.clone();
         let approach = match facts.private {
             true => named_approach(&body.bytes)?,
@@ -287,8 +289,14 @@ impl Gateway {
             .operation
             .map_or(ErrorStyle::Ollama, ErrorStyle::of);
         state_limits(ctx.inbound.key.as_ref(), style, &mut head);
-        ctx.outcome.bytes =
-            client::respond(&mut session.downstream_session, framing, head, answer.body).await?;
+        ctx.outcome.bytes = client::respond(
+            &mut session.downstream_session,
+            framing,
+            head,
+            answer.body,
+            &ctx.inbound.page,
+        )
+        .await?;
         Ok(())
     }
 
@@ -304,7 +312,11 @@ impl Gateway {
     }
 
     /// The backend that `X-Backend` names.
-    pub(super) fn pinned(&self, session: &Session) -> Result<Option<BackendId>, Failure> {
+    pub(super) fn pinned(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+    ) -> Result<Option<BackendId>, Failure> {
         let Some(value) = session.req_header().headers.get("x-backend") else {
             return Ok(None);
         };
@@ -315,9 +327,10 @@ impl Gateway {
             .find(|backend| *backend.name == *name)
             .map(|backend| Some(backend.id))
             .ok_or_else(|| {
-                Failure::bad_request(
-                    "X-Backend names no known backend; GET /__proxy/backends lists them",
-                )
+                let prefix = self.prefix(&session.req_header().headers, &ctx.inbound.target);
+                Failure::bad_request(format!(
+                    "X-Backend names no known backend; GET {prefix}/__proxy/backends lists them"
+                ))
             })
     }
 }

@@ -18,6 +18,7 @@ use super::intake;
 use super::journey::closing_with_body;
 use super::naming::{self, provider_header};
 use super::order::{Ask, respelled};
+use super::target::{shown, written_path};
 use crate::access::View;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
@@ -44,8 +45,7 @@ impl Gateway {
         ctx: &Ctx,
     ) -> Result<Option<(&'static str, Page)>, Failure> {
         let head = session.req_header();
-        let path = head.uri.path();
-        let Some(place) = self.introspection.public(path) else {
+        let Some(place) = self.introspection.public(head.uri.path()) else {
             return Ok(None);
         };
         match head.method {
@@ -59,8 +59,6 @@ impl Gateway {
                 );
                 Ok(Some((place.route(), page)))
             }
-            // As for every other path.
-            http::Method::OPTIONS => Ok(None),
             _ => Err(Failure {
                 allow: Some("GET, HEAD"),
                 ..Failure::new(
@@ -69,7 +67,7 @@ impl Gateway {
                     format!(
                         "Method {} not allowed for {}",
                         head.method,
-                        intake::shown(path)
+                        shown(written_path(session, &ctx.inbound))
                     ),
                 )
             }),
@@ -119,8 +117,14 @@ impl Gateway {
     ) -> Result<(), Stop> {
         let head = page_head(&page, ctx);
         ctx.outcome.status = page.status;
-        ctx.outcome.bytes =
-            client::respond(&mut session.downstream_session, framing, head, page.body).await?;
+        ctx.outcome.bytes = client::respond(
+            &mut session.downstream_session,
+            framing,
+            head,
+            page.body,
+            &ctx.inbound.page,
+        )
+        .await?;
         Ok(())
     }
 
@@ -173,6 +177,7 @@ impl Gateway {
             return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
         }
         intake::printable(&name)?;
+        ctx.inbound.asked = Some(name.as_str().into());
         let not_found = || naming::not_found(operation, &name);
         let provider = provider_header(session)?;
         let key = ctx.inbound.key.as_deref();
@@ -202,8 +207,13 @@ impl Gateway {
             StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
             _ => None,
         };
-        if operation == Operation::OpenAiModel && own.is_some() {
-            // Servers do not know the name that the path has.
+        if operation == Operation::OpenAiModel && speaks_anthropic(session) {
+            return self
+                .reply(session, ctx, framing, admin::anthropic_model(&name))
+                .await;
+        }
+        if operation == Operation::OpenAiModel && (own.is_some() || name.contains('/')) {
+            // Servers do not know the name that the path has, or find no route for a slash in it.
             let page = admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?;
             return self.reply(session, ctx, framing, page).await;
         }
@@ -230,24 +240,6 @@ impl Gateway {
     }
 
     /// Forwards a request that needs no slot.
-    pub(super) async fn forward_unscheduled(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-        operation: Operation,
-        model: Option<ModelId>,
-    ) -> Result<(), Stop> {
-        let body = self.read_body(session).await?;
-        let sought = Sought {
-            model,
-            barred: Vec::new(),
-            named: None,
-        };
-        self.forward_body(session, ctx, framing, operation, sought, body)
-            .await
-    }
-
     async fn forward_body(
         &self,
         session: &mut Session,

@@ -54,7 +54,7 @@ impl Gateway {
             self.may_manage(session)?;
         }
         let pinned = self
-            .pinned(session)
+            .pinned(session, ctx)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body.bytes)
@@ -64,6 +64,7 @@ impl Gateway {
             _ => &*facts.model,
         };
         intake::printable(model)?;
+        ctx.inbound.asked = (!model.is_empty()).then(|| model.into());
         let others = [&facts.source, &facts.destination];
         let others = others.into_iter().filter_map(Option::as_deref);
         self.may_change(ctx, [model].into_iter().chain(others))?;
@@ -280,7 +281,7 @@ async fn stream_progress(
 ) -> Result<Option<Page>, Stop> {
     let head = progress_head(ctx, framing);
     ctx.outcome.status = 200;
-    client::write_head(client, head).await?;
+    client::write_head(client, head, &ctx.inbound.page).await?;
     let mut lines = Vec::new();
     loop {
         let event = tokio::select! {

@@ -9,6 +9,7 @@ mod attempt;
 mod board;
 mod body;
 mod client;
+mod cors;
 mod count;
 mod ctx;
 mod drain;
@@ -30,8 +31,10 @@ mod reader;
 mod record;
 mod refusals;
 mod relay;
+mod target;
 mod travel;
 mod trip;
+mod unpack;
 mod upstream;
 
 use std::sync::Arc;
@@ -66,6 +69,7 @@ pub struct Gateway {
     drain: Arc<Drain>,
     upstreams: Vec<ProviderSide>,
     clients: Inflight,
+    origins: cors::Origins,
     bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
@@ -140,10 +144,12 @@ impl Gateway {
             && settings.providers[0].kind.is_fleet()
             && settings.providers[0].model_map.is_empty();
         let bodies = body::Budget::new(settings.server.max_buffered);
+        let origins = cors::Origins::new(&settings.server.allowed_origins);
         Self {
             settings,
             access,
             fleet,
+            origins,
             dispatcher,
             metrics,
             drain,

@@ -12,6 +12,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::access::state_limits;
 use super::client::{self, Framing, departed};
+use super::cors::Page;
 use super::ctx::Inbound;
 use super::failure::Stop;
 use super::heads;
@@ -37,6 +38,7 @@ struct Expected {
     model: Box<str>,
     framing: Framing,
     request_id: HeaderValue,
+    page: Page,
     /// Whose limits the head tells of.
     key: Option<Arc<ClientKey>>,
     style: ErrorStyle,
@@ -72,6 +74,7 @@ impl Opening {
                 model: model.into(),
                 framing: framing.clone(),
                 request_id: inbound.request_id.clone(),
+                page: inbound.page.clone(),
                 key: inbound.key.clone(),
                 style: ErrorStyle::of(operation),
                 every,
@@ -123,7 +126,7 @@ impl Opening {
                 &expected.request_id,
             );
             state_limits(expected.key.as_ref(), expected.style, &mut head);
-            client::write_head(client, head).await?;
+            client::write_head(client, head, &expected.page).await?;
         }
         client::write_piece(client, &expected.quiet()).await?;
         expected.due = Instant::now() + expected.every;

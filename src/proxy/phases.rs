@@ -17,7 +17,7 @@ use super::failure::{Failure, Stop};
 use super::intake;
 use super::listener::HeadWatch;
 use super::local::speaks_anthropic;
-use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::dialect::ollama::{self, ErrorStyle, Operation};
 
 /// Pingora's error type for journeys that end without a whole answer; it is not logged.
 const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
@@ -125,7 +125,7 @@ impl ProxyHttp for Gateway {
 
 fn style(session: &Session, ctx: &Ctx) -> ErrorStyle {
     match ctx.inbound.operation {
-        None => ErrorStyle::Ollama,
+        None => ErrorStyle::of_path(session.req_header().uri.path(), speaks_anthropic(session)),
         Some(Operation::OpenAiModels | Operation::OpenAiModel) if speaks_anthropic(session) => {
             ErrorStyle::Anthropic
         }
@@ -153,7 +153,14 @@ async fn explain(
     ctx.outcome.status = failure.status;
     ctx.outcome.bytes = client::refuse(client, framing, style, failure, &ctx.inbound).await?;
     if failure.close {
-        body::linger(client).await;
+        let beginning = body::linger(client).await;
+        if ctx.inbound.asked.is_none() && failure.status == 401 {
+            let asked = ctx
+                .inbound
+                .operation
+                .and_then(|_| ollama::named_early(&beginning));
+            ctx.inbound.asked = asked.map(|name| name.as_ref().into());
+        }
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The end of a request: metrics, and one line in the access log. Neither knows a prompt or a key.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use pingora::proxy::Session;
 
 use super::Gateway;
 use super::ctx::Ctx;
+use super::target::{shown, written_path};
 use crate::metrics::{Series, SeriesKey};
 use crate::settings::LogFormat;
 use crate::usage::Usd;
@@ -107,7 +109,7 @@ fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
 struct Entry<'a> {
     client: String,
     method: &'a str,
-    path: &'a str,
+    path: Cow<'a, str>,
     status: u16,
     bytes: u64,
     duration_ms: f64,
@@ -115,7 +117,7 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     first_content_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<std::sync::Arc<str>>,
+    model: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<&'a str>,
     attempts: u32,
@@ -143,17 +145,13 @@ impl<'a> Entry<'a> {
                 .client
                 .map_or_else(|| "-".to_owned(), |address| address.to_string()),
             method: head.method.as_str(),
-            // The path of an unknown route is the client's text; the route's own name is not.
-            path: ctx.inbound.route,
+            path: path(session, ctx),
             status: ctx.outcome.status,
             bytes: ctx.outcome.bytes,
             duration_ms: since(ended),
             queue_ms: ctx.outcome.waited.as_secs_f64() * 1e3,
             first_content_ms: ctx.outcome.first_content.map(since),
-            model: ctx
-                .inbound
-                .model
-                .and_then(|model| gateway.fleet.models().name(model)),
+            model: model(ctx, gateway),
             backend: ctx.attempt.backend.as_deref(),
             attempts: ctx.attempt.number,
             cold: ctx.attempt.cold,
@@ -172,6 +170,23 @@ impl<'a> Entry<'a> {
             error: ctx.outcome.code,
             request_id: ctx.inbound.request_id.to_str().unwrap_or("-"),
         }
+    }
+}
+
+/// The route's own name; of what was not found or not let in, the client's text, by which the mistake is found.
+fn path<'a>(session: &'a Session, ctx: &'a Ctx) -> Cow<'a, str> {
+    match ctx.outcome.status {
+        401 | 404 => shown(written_path(session, &ctx.inbound)).into(),
+        _ => ctx.inbound.route.into(),
+    }
+}
+
+/// The model's name; of one that nobody has, as the client wrote it.
+fn model<'a>(ctx: &'a Ctx, gateway: &Gateway) -> Option<Cow<'a, str>> {
+    let known = ctx.inbound.model;
+    match known.and_then(|model| gateway.fleet.models().name(model)) {
+        Some(name) => Some(name.to_string().into()),
+        None => ctx.inbound.asked.as_deref().map(|name| shown(name).into()),
     }
 }
 

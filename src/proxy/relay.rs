@@ -84,7 +84,7 @@ impl Gateway {
         // What is known of the usage if the client is gone already.
         note(ctx, &answer.reader);
         match ctx.opening.head_is_sent()? {
-            false => client::write_head(client, head).await?,
+            false => client::write_head(client, head, &ctx.inbound.page).await?,
             true if unit == Unit::Body => return Err(no_stream().into()),
             true => {}
         }

@@ -6,6 +6,7 @@ mod access;
 mod adaptive;
 mod breaker;
 mod monitoring;
+mod origin;
 mod provider;
 mod queue;
 mod retry;
@@ -18,6 +19,7 @@ pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Pe
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
 pub use self::monitoring::{LogFormat, Monitoring};
+pub use self::origin::Origin;
 pub use self::provider::{
     Aws, Azure, ChatApi, Placement, Pool, PortRange, Provider, ProviderKind, SamplingFields,
     Secret, SelectorKind, StaticBackend,

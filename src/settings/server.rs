@@ -1,9 +1,10 @@
 //! Listeners, and what a client may send through them.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Network;
+use super::{Network, Origin};
 
 /// Listeners and what a client may send through them.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Addresses that clients may have; none: any (default).
     pub allow: Vec<Network>,
+    /// Origins of web pages that may ask, besides those that Ollama allows by itself; none (default).
+    pub allowed_origins: Vec<Origin>,
+    /// The path in front of every route where a proxy passes it on, such as `/ollama`; none (default).
+    pub base_path: Option<Arc<str>>,
     /// Metrics and health (default `127.0.0.1:11435`); `None` when switched off.
     pub admin: Option<SocketAddr>,
     /// Bytes of a request body (default 64 MiB); more is 413.
@@ -57,6 +62,8 @@ impl Default for Server {
         Server {
             listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
             allow: Vec::new(),
+            allowed_origins: Vec::new(),
+            base_path: None,
             admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
             max_body: 64 << 20,
             max_buffered: 1 << 30,

@@ -169,10 +169,9 @@ async fn odd_targets_are_not_found_and_never_forwarded() {
     let long = format!("/{}", "a".repeat(30_000));
     let traversal = format!("/api/blobs/sha256:{}/../../etc/passwd", "0".repeat(64));
     for target in [
-        "//api/chat",
-        "/api//chat",
-        "/api/chat/",
         "/api/chat%2f",
+        "/api/chat/.",
+        "/api/chat/%2f",
         "/api%2fchat",
         "/api/chat%00",
         "/API/CHAT",

@@ -11,6 +11,8 @@ use super::support::{
 
 /// What prompts, keys and headers of these tests hold, and nothing else may.
 const MARK: &str = "zanzibar-7731";
+/// A name and a path that nothing has.
+const NAME: &str = "timbuktu-4217";
 
 const REQUESTS: &str = "remuda_requests_total";
 
@@ -62,7 +64,7 @@ async fn all_kinds(sim: &Simulation, gateway: &Gateway) {
             200,
         ),
         ("/api/show", r#"{"model":"llama3.2"}"#.to_owned(), 200),
-        ("/api/chat", chat(MARK, MARK, ""), 404),
+        ("/api/chat", chat(NAME, MARK, ""), 404),
         (
             "/api/chat",
             format!(r#"{{"model":"llama3.2","messages":"{MARK}"}}"#),
@@ -80,8 +82,8 @@ async fn all_kinds(sim: &Simulation, gateway: &Gateway) {
         ("GET", "/api/ps", 200),
         ("GET", "/api/version", 200),
         ("GET", "/v1/models", 200),
-        ("GET", &*format!("/v1/models/{MARK}"), 404),
-        ("GET", &*format!("/{MARK}?key={MARK}"), 404),
+        ("GET", &*format!("/v1/models/{NAME}"), 404),
+        ("GET", &*format!("/{NAME}?key={MARK}"), 404),
         ("PUT", "/api/chat", 405),
     ] {
         let fields = [
@@ -518,7 +520,9 @@ async fn nothing_that_a_client_sends_is_told_to_others() {
         .await;
         all_kinds(&sim, &gateway).await;
         let metrics = get(gateway.admin, "/metrics").await;
-        assert!(!metrics.text().contains(MARK), "{}", metrics.text());
+        for word in [MARK, NAME] {
+            assert!(!metrics.text().contains(word), "{}", metrics.text());
+        }
         for path in [
             "/__proxy/backends",
             "/health",
@@ -534,6 +538,9 @@ async fn nothing_that_a_client_sends_is_told_to_others() {
         assert!(logged.len() > 20, "{logged:?}");
         let told: Vec<_> = logged.iter().filter(|line| line.contains(MARK)).collect();
         assert!(told.is_empty(), "{told:#?}");
+        // What is not there is named in its own line of the log.
+        let named: Vec<_> = logged.iter().filter(|line| line.contains(NAME)).collect();
+        assert_eq!(named.len(), 3, "{named:#?}");
     }
 }
 

@@ -188,39 +188,6 @@ async fn head_requests_get_heads() {
     }
 }
 
-/// Ollama answers browsers' preflights by its own rules of origin.
-#[tokio::test]
-async fn a_preflight_passes_to_a_server() {
-    let allowed = b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: http://app.example\r\n\
-        Access-Control-Allow-Methods: GET,POST\r\n\r\n";
-    let server = Upstream::start(move |asked: &Asked| {
-        assert!(asked.head.starts_with("OPTIONS /api/chat HTTP/1.1\r\n"));
-        vec![Step::Send(allowed.to_vec())]
-    })
-    .await;
-    let gateway = Gateway::over(&Config::over(&[server.address]), 1).await;
-    let mut client = Connection::open(gateway.address).await;
-    for _ in 0..2 {
-        client
-            .send(b"OPTIONS /api/chat HTTP/1.1\r\nHost: x\r\nOrigin: http://app.example\r\nAccess-Control-Request-Method: POST\r\n\r\n")
-            .await;
-        let reply = client.reply().await;
-        assert_eq!(reply.status, 204);
-        assert_eq!(
-            reply.header("access-control-allow-origin"),
-            Some("http://app.example")
-        );
-        assert!(reply.body.is_empty());
-    }
-    let asked = server.asked().pop().unwrap();
-    assert!(
-        asked
-            .head
-            .to_ascii_lowercase()
-            .contains("origin: http://app.example\r\n")
-    );
-}
-
 /// A connection that speaks HTTP/2 from its first byte.
 async fn http2(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -2,7 +2,6 @@
 
 mod answer;
 mod blocks;
-mod caching;
 mod count;
 mod embeddings;
 mod error;

@@ -2,27 +2,25 @@
 //! every call answered in the turn after it, nothing blank.
 
 use crate::dialect::signature::of_gemini;
-use crate::dialect::turns::{self, Amid};
+use crate::dialect::turns;
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_prompt};
+use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_system};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
 const OPENING: &str = "Hello.";
 
-/// Puts the turns in order and returns the system prompt. Afterwards `format` is what a field can say.
+/// Puts the turns in order and returns the system text. Afterwards `format` is what a field can say.
 pub(super) fn arrange<'a>(
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Vec<Part<'a>> {
-    // Gemini keeps prompts by itself.
-    request.take_breakpoints();
+) -> Option<Text<'a>> {
     let messages = &mut request.messages;
-    let system = hoist_prompt(messages);
+    let system = hoist_system(messages);
     for message in messages.iter_mut() {
         message.parts.retain(is_known_thought);
     }
-    turns::arrange(messages, OPENING, Amid::User);
+    turns::arrange(messages, OPENING);
     if turns::is_unfinished(messages) {
         messages.push(turns::go_on());
     }
@@ -38,13 +36,13 @@ fn is_known_thought(part: &Part<'_>) -> bool {
     }
 }
 
-/// Adds to the system prompt what the answer is to look like, where no field may say it.
+/// Adds to the system text what the answer is to look like, where no field may say it.
 fn with_format<'a>(
-    system: Vec<Part<'a>>,
+    system: Option<Text<'a>>,
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Vec<Part<'a>> {
+) -> Option<Text<'a>> {
     let beside_tools =
         !request.tools.is_empty() && facts.refuses(Parameter::FormatWithTools, Ask::Nothing);
     if !beside_tools && facts.can(Capability::JsonSchema) {
@@ -62,5 +60,5 @@ fn with_format<'a>(
         }
     };
     dropped.add("response_format");
-    turns::with_wish(system, wish)
+    Some(turns::with_wish(system, wish))
 }

@@ -103,6 +103,22 @@ impl ErrorStyle {
         }
     }
 
+    /// Of a path that is no route, or not with this method. `anthropic`: the client says a version of Anthropic's API.
+    pub fn of_path(path: &str, anthropic: bool) -> Self {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        let first = segments.clone().next().unwrap_or_default();
+        if anthropic || first == "anthropic" || segments.any(|segment| segment == "messages") {
+            return ErrorStyle::Anthropic;
+        }
+        let of_openai = matches!(first, "v1" | "openai")
+            || path.contains("/v1/")
+            || path.contains("chat/completion");
+        match of_openai {
+            true => ErrorStyle::OpenAi,
+            false => ErrorStyle::Ollama,
+        }
+    }
+
     /// The body of an answer with this status.
     pub fn body(self, status: u16, text: &str) -> Bytes {
         self.body_with(status, text, None, None)
@@ -278,6 +294,25 @@ mod tests {
         ] {
             let body: Value = serde_json::from_slice(&style.body(404, TEXT)).unwrap();
             assert_eq!(body, expected, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_have_the_style_of_their_api() {
+        for (path, style) in [
+            ("/v1", ErrorStyle::OpenAi),
+            ("/v1/chat", ErrorStyle::OpenAi),
+            ("//v1/nothing", ErrorStyle::OpenAi),
+            ("/openai/deployments/x/chat/completions", ErrorStyle::OpenAi),
+            ("/api/v1/nothing", ErrorStyle::OpenAi),
+            ("/v1/messages/batches", ErrorStyle::Anthropic),
+            ("/anthropic/v1/complete", ErrorStyle::Anthropic),
+            ("/api/nothing", ErrorStyle::Ollama),
+            ("/", ErrorStyle::Ollama),
+            ("/v1x", ErrorStyle::Ollama),
+        ] {
+            assert_eq!(ErrorStyle::of_path(path, false), style, "{path}");
+            assert_eq!(ErrorStyle::of_path(path, true), ErrorStyle::Anthropic);
         }
     }
 

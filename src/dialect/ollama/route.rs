@@ -1,6 +1,6 @@
 //! Which operation a method and a path ask for: Ollama's own table, exact paths.
 //!
-//! Ollama's router redirects `/api/tags/` to `/api/tags`; here a trailing slash is not found.
+//! Ollama's router redirects `/api/tags/` to `/api/tags`; here such a path is one that was mistyped (`mistyped.rs`).
 //! Account and cloud routes (`/api/me`, `/api/experimental/…`) belong to one server's sign-in, not
 //! to a fleet, and are not found either.
 
@@ -8,13 +8,13 @@ use http::Method;
 
 use super::Operation;
 
-/// One row: a path, or a prefix that one more non-empty segment follows.
+/// One row: a path, or a prefix that an argument follows.
 #[derive(Debug)]
 pub struct Route {
     pub method: Method,
     pub path: &'static str,
-    /// Whether `path` ends in `/` and one segment follows. Model names with slashes do not match
-    /// `/v1/models/:model` in Ollama either.
+    /// Whether `path` ends in `/` and something follows: a segment, or a model's name, which may have slashes as it is
+    /// listed with them.
     pub segment: bool,
     pub operation: Operation,
 }
@@ -120,13 +120,21 @@ pub fn route(method: &Method, path: &str) -> Result<Operation, Miss> {
     }
 }
 
+/// Whether some method has an operation at `path`.
+pub(super) fn is_known(path: &str) -> bool {
+    ROUTES.iter().any(|route| route.matches(path))
+}
+
 impl Route {
     fn matches(&self, path: &str) -> bool {
         if !self.segment {
             return self.path == path;
         }
-        path.strip_prefix(self.path)
-            .is_some_and(|argument| !argument.is_empty() && !argument.contains('/'))
+        let slashes = self.operation == Operation::OpenAiModel;
+        path.strip_prefix(self.path).is_some_and(|argument| {
+            !matches!(argument.as_bytes(), [] | [b'/', ..] | [.., b'/'])
+                && (slashes || !argument.contains('/'))
+        })
     }
 }
 
@@ -197,6 +205,14 @@ mod tests {
     }
 
     #[test]
+    fn a_models_name_may_have_slashes() {
+        for path in ["/v1/models/vllm/qwen3.5-9b", "/v1/models/hf.co/org/m:Q4"] {
+            let found = route(&Method::GET, path);
+            assert_eq!(found, Ok(Operation::OpenAiModel), "{path}");
+        }
+    }
+
+    #[test]
     fn near_misses_are_not_found() {
         for path in [
             "",
@@ -207,7 +223,9 @@ mod tests {
             "/api/chat/x",
             "//",
             "/v1/models/",
-            "/v1/models/a/b",
+            "/v1/models//b",
+            "/v1/models/a/",
+            "/api/blobs/a/b",
             "/api/blobs/",
             "/api/blobs",
             "/api/me",

@@ -117,6 +117,22 @@ pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_
     }
 }
 
+/// The model that the beginning of a JSON body names; what follows need not be there.
+pub fn named_early(beginning: &[u8]) -> Option<Cow<'_, str>> {
+    let mut scanner = Scanner::new(beginning);
+    scanner.begin_object().ok()?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(first).ok()? {
+        if key.text(beginning).eq_ignore_ascii_case("model") {
+            let name = scanner.string().ok()?.text(beginning);
+            return Some(name).filter(|name| !name.is_empty());
+        }
+        scanner.skip_value().ok()?;
+        first = false;
+    }
+    None
+}
+
 /// Whether the body is a form rather than JSON: a transcription's always is, and OpenAI's clients send one to edit a
 /// picture. No JSON begins as a form does.
 pub fn is_form(operation: Operation, body: &[u8]) -> bool {

@@ -2,7 +2,6 @@
 //! llama.cpp and others. Each form has a folder.
 
 mod answer;
-mod caching;
 pub mod chat;
 pub mod completions;
 mod details;

@@ -134,7 +134,6 @@ fn a_chat_stays_a_chat() {
         description: None,
         parameters: None,
         strict: None,
-        cache: None,
     };
     let with_tools = ChatRequest {
         tools: vec![tool],

@@ -527,3 +527,24 @@ proptest! {
         let _ = scan_request(AudioTranscriptions, &bytes);
     }
 }
+
+#[test]
+fn a_model_is_found_in_the_beginning_of_a_body() {
+    let body = br#"{"stream":true,"options":{"a":[1]},"Model":"m\"1","messages":[{"role":"us"#;
+    let behind = memmem::find(body, b",\"messages").unwrap();
+    for end in 0..=body.len() {
+        let whole = end >= behind;
+        let name = named_early(&body[..end]);
+        assert_eq!(name.as_deref(), whole.then_some("m\"1"), "{end}");
+    }
+    for none in [
+        &b""[..],
+        b"[]",
+        b"{}",
+        br#"{"model":1}"#,
+        br#"{"model":""}"#,
+        b"\xff",
+    ] {
+        assert_eq!(named_early(none), None);
+    }
+}

@@ -82,7 +82,6 @@ fn part(part: &Part<'_>) -> String {
                 parts.join(" + ")
             )
         }
-        Part::Breakpoint(ttl) => format!("breakpoint {ttl:?}"),
     }
 }
 

@@ -442,11 +442,11 @@ fn instructions_stand_where_the_model_takes_them() {
     );
     assert_eq!(
         roles(compatible(SamplingFields::Standard)),
-        ["system a", "user q", "assistant r", "user b\\ns"]
+        ["system a\\n\\nb", "user q", "assistant r", "user s"]
     );
     assert_eq!(
         roles(openai().refusing(&[Parameter::System])),
-        ["user a\\nq", "assistant r", "user b\\ns"]
+        ["user a\\n\\nb\\nq", "assistant r", "user s"]
     );
 }
 
