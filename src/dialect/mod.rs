@@ -4,6 +4,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod clean;
+mod events;
 pub mod exchange;
 pub mod google;
 pub mod ollama;

@@ -11,6 +11,7 @@ mod assemble;
 mod embed;
 mod event;
 mod fault;
+mod held;
 mod image;
 mod normalise;
 mod request;
@@ -20,6 +21,7 @@ pub use assemble::{Assembler, Call, Item, Response};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend};
+pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};
 pub use normalise::{
     ToolNames, drop_blank, hoist_system, merge_turns, pair_tool_results, start_with_user,

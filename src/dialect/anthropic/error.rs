@@ -47,15 +47,39 @@ pub fn fault_within(body: &[u8]) -> Fault {
     struct Body<'a> {
         #[serde(borrow)]
         error: Option<&'a RawValue>,
+        /// FastAPI's.
+        #[serde(borrow)]
+        detail: Option<&'a RawValue>,
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
     }
     let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
-    in_stream(body.and_then(|body| body.error))
+    in_stream(body.and_then(|body| body.error.or(body.detail).or(body.message)))
+}
+
+/// An error event whose data is no JSON.
+pub(super) fn in_words(data: &[u8]) -> Fault {
+    let error = Error {
+        message: String::from_utf8_lossy(data).into_owned(),
+        ..Error::default()
+    };
+    let (class, kind) = meaning(500, &error);
+    Fault::new(class, kind, words(&error, 500))
 }
 
 /// An error that came in place of an event.
 pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
     let error: Error = error
-        .and_then(|error| serde_json::from_str(error.get()).ok())
+        .and_then(|error| {
+            let plain = || {
+                let message = serde_json::from_str(error.get()).ok()?;
+                Some(Error {
+                    message,
+                    ..Error::default()
+                })
+            };
+            serde_json::from_str(error.get()).ok().or_else(plain)
+        })
         .unwrap_or_default();
     let status = match error.r#type.as_str() {
         "invalid_request_error" => 400,

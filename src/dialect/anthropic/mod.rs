@@ -1,5 +1,6 @@
 //! Anthropic's Messages API, spoken to clients and to providers.
 
+mod calls;
 mod encode;
 mod error;
 mod read;

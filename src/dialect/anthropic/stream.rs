@@ -5,28 +5,32 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::calls::Calls;
 use super::error;
 use super::usage::{self, Counts};
-use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames};
+use crate::dialect::events::{self, Reads, Unreadable};
+use crate::ir::{Decode, Event, Fault, HeldFinish, Json, Text, ToolNames};
 use crate::wire::json;
-use crate::wire::sse::{EventSplitter, Item};
 
 #[derive(Deserialize)]
 struct Frame<'a> {
+    /// Where it is missing the event's name says it.
     #[serde(borrow)]
-    r#type: Cow<'a, str>,
+    r#type: Option<Cow<'a, str>>,
     index: Option<usize>,
-    message: Option<Message<'a>>,
+    message: Option<&'a RawValue>,
     content_block: Option<Block<'a>>,
     delta: Option<Delta<'a>>,
     usage: Option<Counts>,
     error: Option<&'a RawValue>,
+    detail: Option<&'a RawValue>,
 }
 
 /// A whole answer, or its beginning in a stream.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
+    r#type: Option<Cow<'a, str>>,
     id: Option<Text<'a>>,
     model: Option<Text<'a>>,
     content: Option<Vec<Block<'a>>>,
@@ -35,6 +39,9 @@ struct Message<'a> {
     stop_details: Option<Details<'a>>,
     usage: Option<Counts>,
     error: Option<&'a RawValue>,
+    /// Of errors that other programs on the way have written.
+    detail: Option<&'a RawValue>,
+    message: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -77,204 +84,162 @@ impl<'a> Details<'a> {
     }
 }
 
+type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
+
 /// Reads a streamed answer.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    Box::new(Decoder {
-        splitter: EventSplitter::default(),
-        state: State {
-            names,
-            counts: Counts::default(),
-            calls: 0,
-            open: None,
-            said: false,
-            finished: false,
-            over: false,
-        },
-    })
+    events::stream(State::new(names))
 }
 
-struct Decoder {
-    splitter: EventSplitter,
-    state: State,
+/// Reads a whole answer.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    State::new(names.clone()).whole(body, emit);
 }
 
 struct State {
     names: ToolNames,
     counts: Counts,
-    /// Calls so far.
-    calls: usize,
-    /// The block that is a call, and the call's number.
-    open: Option<(usize, usize)>,
+    calls: Calls,
+    started: bool,
     /// Text has come.
     said: bool,
-    finished: bool,
+    finish: HeldFinish,
+    /// The provider's words for a refusal, for the case that there are no others.
+    explanation: Option<Text<'static>>,
     over: bool,
 }
 
-type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
-
-impl Decode for Decoder {
-    fn feed(&mut self, piece: &[u8], emit: Emit<'_>) {
-        let state = &mut self.state;
-        let fed = self.splitter.feed(piece, |item| state.item(item, emit));
-        if fed.is_err() {
-            self.state
-                .fail(Fault::garbled("an event of the stream is too long"), emit);
-        }
-    }
-
-    fn finish(&mut self, emit: Emit<'_>) {
-        let state = &mut self.state;
-        let _ = self.splitter.finish(|item| state.item(item, emit));
-        self.state.fail(Fault::incomplete(), emit);
-    }
-}
-
 impl State {
-    fn item(&mut self, item: Item<'_>, emit: Emit<'_>) {
-        if self.over {
-            return;
-        }
-        // What is no event is an error of something in between.
-        let data = match item {
-            Item::Event { data, .. } => data,
-            Item::Raw(line) => line,
-        };
-        match json::parse::<Frame<'_>>(data) {
-            Ok(frame) => self.frame(frame, emit),
-            Err(_) => self.fail(
-                Fault::garbled("the stream holds what is no event of Anthropic's"),
-                emit,
-            ),
+    fn new(names: ToolNames) -> Self {
+        State {
+            names,
+            counts: Counts::default(),
+            calls: Calls::default(),
+            started: false,
+            said: false,
+            finish: HeldFinish::default(),
+            explanation: None,
+            over: false,
         }
     }
 
-    fn frame(&mut self, frame: Frame<'_>, emit: Emit<'_>) {
-        match &*frame.r#type {
-            "content_block_delta" => {
-                if let Some(delta) = frame.delta {
-                    self.delta(delta, emit);
-                }
-            }
+    /// # Errors
+    /// If the frame does not say what it is, or lacks what it is about.
+    fn frame(&mut self, kind: &str, frame: Frame<'_>, emit: Emit<'_>) -> Result<(), Unreadable> {
+        match kind {
+            "content_block_delta" => self.delta(frame.index, frame.delta.ok_or(Unreadable)?, emit),
             "content_block_start" => {
-                if let (Some(index), Some(block)) = (frame.index, frame.content_block) {
-                    self.block_start(index, block, emit);
-                }
+                let block = frame.content_block.ok_or(Unreadable)?;
+                self.block(frame.index, block, emit);
             }
-            "content_block_stop" => {
-                if let Some((block, call)) = self.open
-                    && frame.index == Some(block)
-                {
-                    self.open = None;
-                    emit(Event::ToolEnd { index: call });
-                }
-            }
+            "content_block_stop" => self.calls.stop(frame.index, emit),
             "message_start" => {
-                let Some(message) = frame.message else { return };
-                emit(Event::Start {
-                    id: message.id,
-                    model: message.model,
-                });
+                let message: Message<'_> = frame
+                    .message
+                    .and_then(|message| serde_json::from_str(message.get()).ok())
+                    .ok_or(Unreadable)?;
+                self.start(message.id, message.model, emit);
                 self.count(message.usage, emit);
+                let content = message.content.into_iter().flatten();
+                // There is none yet, says the provider; a server that knows better is believed.
+                content.for_each(|block| self.whole_block(block, emit));
             }
             "message_delta" => {
                 self.count(frame.usage, emit);
-                if let Some(delta) = frame.delta
-                    && let Some(reason) = delta.stop_reason
-                {
-                    // The only words that there are.
-                    if let Some(words) = Details::words(delta.stop_details)
-                        && !self.said
-                    {
-                        emit(Event::Refusal(words));
-                    }
-                    self.stop(&reason, delta.stop_sequence, emit);
+                if let Some(delta) = frame.delta {
+                    self.stop(
+                        delta.stop_reason,
+                        delta.stop_sequence,
+                        delta.stop_details,
+                        emit,
+                    );
                 }
             }
-            "message_stop" => {
-                if !self.finished {
-                    // A server that leaves the reason out has still ended properly.
-                    self.stop("end_turn", None, emit);
-                }
-                self.over = true;
-                emit(Event::End);
-            }
-            "ping" => emit(Event::Ping),
-            "error" => self.fail(error::in_stream(frame.error), emit),
+            "message_stop" => self.complete(emit),
             // New kinds of events are to be passed over, says the provider.
-            _ => {}
+            _ => emit(Event::Ping),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: Option<Text<'_>>, model: Option<Text<'_>>, emit: Emit<'_>) {
+        if !std::mem::replace(&mut self.started, true) {
+            emit(Event::Start { id, model });
         }
     }
 
-    fn block_start(&mut self, index: usize, block: Block<'_>, emit: Emit<'_>) {
+    /// A block begins, with what a server may say of it at once.
+    fn block(&mut self, index: Option<usize>, block: Block<'_>, emit: Emit<'_>) {
+        if &*block.r#type != "tool_use" {
+            return self.told_block(block, emit);
+        }
+        self.finish.go_on();
+        let name = self.names.original(block.name.unwrap_or_default());
+        self.calls.start(index, block.id, name, block.input, emit);
+    }
+
+    /// A block of a whole answer.
+    fn whole_block(&mut self, block: Block<'_>, emit: Emit<'_>) {
+        if &*block.r#type != "tool_use" {
+            return self.told_block(block, emit);
+        }
+        let name = self.names.original(block.name.unwrap_or_default());
+        self.calls.whole(block.id, name, block.input, emit);
+    }
+
+    /// A block that is no call.
+    fn told_block(&mut self, block: Block<'_>, emit: Emit<'_>) {
         match &*block.r#type {
-            "text" => {
-                if let Some(text) = block.text.filter(|text| !text.is_empty()) {
-                    self.said = true;
-                    emit(Event::Text(text));
-                }
-            }
+            "text" => self.text(block.text, emit),
             "thinking" => {
-                if let Some(text) = block.thinking.filter(|text| !text.is_empty()) {
-                    emit(Event::Thinking(text));
-                }
-                if let Some(data) = block.signature.filter(|data| !data.is_empty()) {
-                    emit(Event::Signature {
-                        data,
-                        redacted: false,
-                        id: None,
-                    });
-                }
+                self.think(block.thinking, emit);
+                self.sign(block.signature, false, emit);
             }
-            "redacted_thinking" => emit(Event::Signature {
-                data: block.data.unwrap_or_default(),
-                redacted: true,
-                id: None,
-            }),
-            "tool_use" => {
-                let call = self.calls;
-                self.calls += 1;
-                self.open = Some((index, call));
-                let name = self.names.original(block.name.unwrap_or_default());
-                emit(Event::ToolStart {
-                    index: call,
-                    id: block.id,
-                    name,
-                    signature: None,
-                });
-                // The whole input at once, where a server does not stream it.
-                if let Some(input) = block.input.filter(|input| !is_empty_object(input)) {
-                    emit(Event::ToolArguments {
-                        index: call,
-                        fragment: input.to_text(),
-                    });
-                }
+            "redacted_thinking" => self.sign(block.data.or(Some(Text::default())), true, emit),
+            // What a tool of the provider's does, and what it finds.
+            _ => {
+                self.finish.go_on();
+                emit(Event::Foreign);
             }
-            _ => {}
         }
     }
 
-    fn delta(&mut self, delta: Delta<'_>, emit: Emit<'_>) {
+    fn delta(&mut self, index: Option<usize>, delta: Delta<'_>, emit: Emit<'_>) {
         match delta.r#type.as_deref() {
-            Some("text_delta") => {
-                let text = delta.text.unwrap_or_default();
-                self.said |= !text.is_empty();
-                emit(Event::Text(text));
-            }
-            Some("thinking_delta") => emit(Event::Thinking(delta.thinking.unwrap_or_default())),
-            Some("signature_delta") => emit(Event::Signature {
-                data: delta.signature.unwrap_or_default(),
-                redacted: false,
-                id: None,
-            }),
+            Some("text_delta") => self.text(delta.text, emit),
+            Some("thinking_delta") => self.think(delta.thinking, emit),
+            Some("signature_delta") => self.sign(delta.signature, false, emit),
             Some("input_json_delta") => {
-                if let (Some((_, index)), Some(fragment)) = (self.open, delta.partial_json)
-                    && !fragment.is_empty()
-                {
-                    emit(Event::ToolArguments { index, fragment });
+                if let Some(fragment) = delta.partial_json.filter(|text| !text.is_empty()) {
+                    self.finish.go_on();
+                    self.calls.arguments(index, fragment, emit);
                 }
             }
-            _ => {}
+            _ => emit(Event::Ping),
+        }
+    }
+
+    fn text(&mut self, text: Option<Text<'_>>, emit: Emit<'_>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.said = true;
+            self.finish.go_on();
+            emit(Event::Text(text));
+        }
+    }
+
+    /// A thought may have no text, where the provider keeps it to itself.
+    fn think(&mut self, text: Option<Text<'_>>, emit: Emit<'_>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.finish.go_on();
+            emit(Event::Thinking(text));
+        }
+    }
+
+    fn sign(&mut self, data: Option<Text<'_>>, redacted: bool, emit: Emit<'_>) {
+        if let Some(data) = data.filter(|data| redacted || !data.is_empty()) {
+            self.finish.go_on();
+            let id = None;
+            emit(Event::Signature { data, redacted, id });
         }
     }
 
@@ -285,103 +250,113 @@ impl State {
         }
     }
 
-    fn stop(&mut self, reason: &str, stop: Option<Text<'_>>, emit: Emit<'_>) {
-        if !std::mem::replace(&mut self.finished, true) {
-            emit(Event::Finish {
-                reason: usage::finish(reason),
-                stop,
-            });
+    fn stop(
+        &mut self,
+        reason: Option<Cow<'_, str>>,
+        stop: Option<Text<'_>>,
+        details: Option<Details<'_>>,
+        emit: Emit<'_>,
+    ) {
+        let Some(reason) = reason.filter(|reason| !reason.is_empty()) else {
+            return;
+        };
+        if reason == "error" {
+            return self.fail(error::in_stream(None), emit);
         }
+        self.finish.state(usage::finish(&reason), stop);
+        self.explanation = Details::words(details).map(Text::into_owned);
+    }
+
+    /// The answer has come to its end. A server that leaves the reason out has still ended properly.
+    fn complete(&mut self, emit: Emit<'_>) {
+        self.calls.end(emit);
+        if let Some(words) = self.explanation.take().filter(|_| !self.said) {
+            emit(Event::Refusal(words));
+        }
+        self.over = true;
+        emit(self.finish.take());
+        emit(Event::End);
+    }
+}
+
+impl Reads for State {
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn is_fresh(&self) -> bool {
+        !self.started && !self.over
+    }
+
+    fn event(&mut self, name: &[u8], data: &[u8], emit: Emit<'_>) -> Result<(), Unreadable> {
+        if data.starts_with(b"[DONE]") {
+            // Gateways that speak OpenAI's format as well may end so.
+            return Ok(());
+        }
+        let frame = match json::parse::<Frame<'_>>(data) {
+            Ok(frame) if data.starts_with(b"{") => frame,
+            _ if name == b"error" => {
+                self.fail(error::in_words(data), emit);
+                return Ok(());
+            }
+            _ => return Err(Unreadable),
+        };
+        let named = std::str::from_utf8(name).unwrap_or_default();
+        let kind = frame.r#type.as_deref().unwrap_or(named);
+        let is_error = kind == "error" || frame.error.is_some();
+        if is_error || (kind.is_empty() && frame.detail.or(frame.message).is_some()) {
+            self.fail(error::fault_within(data), emit);
+            return Ok(());
+        }
+        if kind.is_empty() {
+            return Err(Unreadable);
+        }
+        let kind = kind.to_owned();
+        self.frame(&kind, frame, emit)
+    }
+
+    fn whole(&mut self, body: &[u8], emit: Emit<'_>) {
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let message = match json::parse::<Message<'_>>(body) {
+            Ok(message) if is_object => message,
+            _ => {
+                let what = "the answer is no message of Anthropic's";
+                return self.fail(Fault::garbled(what), emit);
+            }
+        };
+        let is_error = message.r#type.as_deref() == Some("error") || message.error.is_some();
+        let speaks = message.content.is_none() && message.detail.or(message.message).is_some();
+        if is_error || speaks {
+            return self.fail(error::fault_within(body), emit);
+        }
+        let is_message = message.r#type.is_some() || message.stop_reason.is_some();
+        let content = match message.content {
+            Some(content) if is_message || !content.is_empty() => content,
+            _ => return self.fail(Fault::garbled("the answer has no content"), emit),
+        };
+        self.start(message.id, message.model, emit);
+        for block in content {
+            self.whole_block(block, emit);
+        }
+        self.count(message.usage, emit);
+        self.stop(
+            message.stop_reason,
+            message.stop_sequence,
+            message.stop_details,
+            emit,
+        );
+        if !self.over {
+            self.complete(emit);
+        }
+    }
+
+    fn end(&mut self, emit: Emit<'_>) {
+        self.fail(Fault::incomplete(), emit);
     }
 
     fn fail(&mut self, fault: Fault, emit: Emit<'_>) {
         if !std::mem::replace(&mut self.over, true) {
             emit(Event::Failed(Cow::Owned(fault)));
         }
-    }
-}
-
-fn is_empty_object(json: &Json<'_>) -> bool {
-    json.as_str()
-        .strip_prefix('{')
-        .is_some_and(|rest| rest.trim_ascii_start() == "}")
-}
-
-/// Reads a whole answer.
-pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    let fail = |fault: Fault, emit: Emit<'_>| emit(Event::Failed(Cow::Owned(fault)));
-    let Ok(message) = json::parse::<Message<'_>>(body) else {
-        return fail(
-            Fault::garbled("the answer is no message of Anthropic's"),
-            emit,
-        );
-    };
-    if message.error.is_some() {
-        return fail(error::in_stream(message.error), emit);
-    }
-    let Some(content) = message.content else {
-        return fail(Fault::garbled("the answer has no content"), emit);
-    };
-    emit(Event::Start {
-        id: message.id,
-        model: message.model,
-    });
-    let mut index = 0;
-    let says = |block: &Block<'_>| block.text.as_ref().is_some_and(|text| !text.is_empty());
-    let said = content.iter().any(says);
-    for block in content {
-        whole_block(block, names, &mut index, emit);
-    }
-    if let Some(words) = Details::words(message.stop_details)
-        && !said
-    {
-        emit(Event::Refusal(words));
-    }
-    if let Some(counts) = message.usage {
-        emit(Event::Usage(counts.usage()));
-    }
-    emit(Event::Finish {
-        reason: message
-            .stop_reason
-            .as_deref()
-            .map_or(Finish::Stop, usage::finish),
-        stop: message.stop_sequence,
-    });
-    emit(Event::End);
-}
-
-fn whole_block(block: Block<'_>, names: &ToolNames, index: &mut usize, emit: Emit<'_>) {
-    match &*block.r#type {
-        "text" => emit(Event::Text(block.text.unwrap_or_default())),
-        "thinking" => {
-            emit(Event::Thinking(block.thinking.unwrap_or_default()));
-            if let Some(data) = block.signature {
-                emit(Event::Signature {
-                    data,
-                    redacted: false,
-                    id: None,
-                });
-            }
-        }
-        "redacted_thinking" => emit(Event::Signature {
-            data: block.data.unwrap_or_default(),
-            redacted: true,
-            id: None,
-        }),
-        "tool_use" => {
-            let name = names.original(block.name.unwrap_or_default());
-            emit(Event::ToolCall {
-                index: *index,
-                id: block.id,
-                name,
-                arguments: block
-                    .input
-                    .filter(Json::is_object)
-                    .unwrap_or_else(Json::empty_object),
-                signature: None,
-            });
-            *index += 1;
-        }
-        _ => {}
     }
 }

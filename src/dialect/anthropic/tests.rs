@@ -10,6 +10,8 @@ use crate::ir::{
 };
 use crate::settings::{Provider, ProviderKind};
 
+mod servers;
+
 const STREAM: &str = concat!(
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_01\",\"model\":\"claude-x\",\"content\":[],\"usage\":{\"input_tokens\":12,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n",
     "event: ping\ndata: {\"type\":\"ping\"}\n\n",

@@ -2,7 +2,6 @@
 
 use crate::ir::{Class, Event, Fault, FaultKind, Finish, Text, Usage};
 use serde::Deserialize;
-use std::borrow::Cow;
 
 /// Cached tokens are not part of `inputTokens`.
 #[derive(Deserialize, Default)]
@@ -62,22 +61,25 @@ pub(super) struct ModelFields<'a> {
     stop_sequence: Option<Text<'a>>,
 }
 
-/// The event that ends an answer, or a failure where the model broke down.
+/// Why an answer ended, with the stop string that was met.
+///
+/// # Errors
+/// If the model broke down.
 pub(super) fn finish<'a>(
     stop_reason: &Text<'_>,
     fields: Option<ModelFields<'a>>,
     called: bool,
-) -> Event<'a> {
+) -> Result<(Finish, Option<Text<'a>>), Fault> {
     let reason = match stop_reason.as_escaped() {
         "max_tokens" => Finish::Length,
         "model_context_window_exceeded" => Finish::ContextFull,
         "guardrail_intervened" | "content_filtered" => Finish::Filtered,
         "malformed_model_output" | "malformed_tool_use" => {
-            return Event::Failed(Cow::Owned(Fault::new(
+            return Err(Fault::new(
                 Class::Transient,
                 FaultKind::Server,
                 "the model wrote what its provider could not read",
-            )));
+            ));
         }
         "tool_use" => Finish::ToolCalls,
         _ if called => Finish::ToolCalls,
@@ -87,5 +89,5 @@ pub(super) fn finish<'a>(
     let stop = fields
         .and_then(|fields| fields.stop_sequence)
         .filter(|_| stop_reason.as_escaped() == "stop_sequence");
-    Event::Finish { reason, stop }
+    Ok((reason, stop))
 }

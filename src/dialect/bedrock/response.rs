@@ -41,6 +41,8 @@ struct Block<'a> {
     tool_use: Option<ToolUse<'a>>,
     #[serde(borrow, default)]
     reasoning_content: Option<Thought<'a>>,
+    #[serde(borrow, default)]
+    image: Option<Json<'a>>,
     /// Text with its sources.
     #[serde(borrow, default)]
     citations_content: Option<Cited<'a>>,
@@ -80,9 +82,11 @@ struct CitedText<'a> {
 
 /// Emits what `body`, which came with status 200, says.
 pub(super) fn read(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    // An array would be taken for the struct's fields in their order.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
     match json::parse::<Answer<'_>>(body) {
-        Ok(answer) => say(answer, names, emit),
-        Err(_) => {
+        Ok(answer) if is_object => say(answer, names, emit),
+        _ => {
             let fault = error::in_body(body)
                 .unwrap_or_else(|| Fault::garbled("the provider's answer cannot be read"));
             emit(Event::Failed(Cow::Owned(fault)));
@@ -99,6 +103,9 @@ fn say(answer: Answer<'_>, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
             let mut said = thought.reasoning_text.unwrap_or_default();
             said.redacted_content = thought.redacted_content;
             said.say(emit);
+        }
+        if block.image.is_some() {
+            emit(Event::Foreign);
         }
         if let Some(text) = block.text {
             emit(Event::Text(text));
@@ -134,9 +141,11 @@ fn say(answer: Answer<'_>, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
         answer.additional_model_response_fields,
         calls > 0,
     );
-    let failed = matches!(end, Event::Failed(_));
-    emit(end);
-    if !failed {
-        emit(Event::End);
+    match end {
+        Ok((reason, stop)) => {
+            emit(Event::Finish { reason, stop });
+            emit(Event::End);
+        }
+        Err(fault) => emit(Event::Failed(Cow::Owned(fault))),
     }
 }

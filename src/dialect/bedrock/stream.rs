@@ -2,7 +2,7 @@
 
 use super::answer::{ModelFields, Reasoning, TokenUsage, finish};
 use super::error;
-use crate::ir::{Decode, Event, Fault, Text, ToolNames};
+use crate::ir::{Decode, Event, Fault, HeldFinish, Text, ToolNames};
 use crate::wire::eventstream::{Frame, FrameError, FrameSplitter};
 use crate::wire::json;
 use serde::Deserialize;
@@ -17,12 +17,21 @@ pub(super) struct Stream {
 /// Where an answer stands.
 struct Answer {
     names: ToolNames,
-    /// `contentBlockIndex` of each call, in the order in which they began.
-    calls: Vec<u64>,
-    /// `messageStop` has come.
-    finished: bool,
+    /// In the order in which they began.
+    calls: Vec<Call>,
+    started: bool,
+    /// What `messageStop` has said.
+    finish: HeldFinish,
+    /// The last event could not be read.
+    torn: bool,
     /// After its end or its failure: nothing more is said.
     over: bool,
+}
+
+struct Call {
+    /// Its `contentBlockIndex`.
+    block: u64,
+    ended: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +111,9 @@ impl Stream {
             answer: Answer {
                 names,
                 calls: Vec::new(),
-                finished: false,
+                started: false,
+                finish: HeldFinish::default(),
+                torn: false,
                 over: false,
             },
         }
@@ -118,13 +129,19 @@ impl Decode for Stream {
     }
 
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        let answer = &mut self.answer;
         // `metadata` comes last, but the answer is whole without it.
         match self.splitter.finish() {
-            _ if self.answer.over => {}
-            Ok(()) if self.answer.finished => self.answer.say(Event::End, emit),
-            _ => self.answer.fail(Fault::incomplete(), emit),
+            _ if answer.over => {}
+            _ if answer.torn && !answer.started => answer.fail(unreadable(), emit),
+            Ok(()) if answer.finish.is_stated() && !answer.torn => answer.complete(emit),
+            _ => answer.fail(Fault::incomplete(), emit),
         }
     }
+}
+
+fn unreadable() -> Fault {
+    Fault::garbled("nothing in the provider's stream can be read")
 }
 
 fn broken(error: FrameError) -> Fault {
@@ -141,9 +158,9 @@ impl Answer {
         }
         match frame {
             Frame::Event { kind, payload } => {
-                if self.event(kind, payload, emit).is_err() {
-                    let fault = Fault::garbled("an event of the provider's stream cannot be read");
-                    self.fail(fault, emit);
+                self.torn = self.event(kind, payload, emit).is_err();
+                if self.torn {
+                    emit(Event::Malformed);
                 }
             }
             Frame::Exception { kind, payload } => self.fail(error::exception(kind, payload), emit),
@@ -162,27 +179,33 @@ impl Answer {
             "contentBlockStart" => self.start(json::parse(payload)?, emit),
             "contentBlockStop" => {
                 let stop: BlockStop = json::parse(payload)?;
-                if let Some(index) = self.call(stop.content_block_index) {
-                    self.say(Event::ToolEnd { index }, emit);
+                if let Some(call) = self.call(stop.content_block_index)
+                    && !std::mem::replace(&mut self.calls[call].ended, true)
+                {
+                    emit(Event::ToolEnd { index: call });
                 }
             }
             "messageStart" => {
                 let (id, model) = (None, None);
-                self.say(Event::Start { id, model }, emit);
+                self.started = true;
+                emit(Event::Start { id, model });
             }
             "messageStop" => {
                 let stop: MessageStop<'_> = json::parse(payload)?;
                 let fields = stop.additional_model_response_fields;
                 let called = !self.calls.is_empty();
-                self.say(finish(&stop.stop_reason, fields, called), emit);
+                match finish(&stop.stop_reason, fields, called) {
+                    Ok((reason, stop)) => self.finish.state(reason, stop),
+                    Err(fault) => self.fail(fault, emit),
+                }
             }
             "metadata" => {
                 let metadata: Metadata = json::parse(payload)?;
                 if let Some(usage) = metadata.usage {
-                    self.say(Event::Usage(usage.usage()), emit);
+                    emit(Event::Usage(usage.usage()));
                 }
-                if self.finished {
-                    self.say(Event::End, emit);
+                if self.finish.is_stated() {
+                    self.complete(emit);
                 }
             }
             // What is new concerns nothing that was asked for.
@@ -193,10 +216,15 @@ impl Answer {
 
     fn start(&mut self, block: BlockStart<'_>, emit: &mut dyn FnMut(Event<'_>)) {
         let Some(tool) = block.start.tool_use else {
-            return;
+            // An image, or what is to come.
+            return emit(Event::Foreign);
         };
+        self.finish.go_on();
         let index = self.calls.len();
-        self.calls.push(block.content_block_index);
+        self.calls.push(Call {
+            block: block.content_block_index,
+            ended: false,
+        });
         emit(Event::ToolStart {
             index,
             id: Some(tool.tool_use_id),
@@ -207,36 +235,44 @@ impl Answer {
 
     fn delta(&mut self, block: BlockDelta<'_>, emit: &mut dyn FnMut(Event<'_>)) {
         let delta = block.delta;
+        self.finish.go_on();
         if let Some(text) = delta.text {
-            self.say(Event::Text(text), emit);
+            emit(Event::Text(text));
         }
         if let Some(Arguments { input: fragment }) = delta.tool_use
             && let Some(index) = self.call(block.content_block_index)
         {
-            self.say(Event::ToolArguments { index, fragment }, emit);
+            emit(Event::ToolArguments { index, fragment });
         }
         if let Some(reasoning) = delta.reasoning_content {
-            reasoning.say(&mut |event| self.say(event, emit));
+            reasoning.say(emit);
         }
     }
 
     /// The number of the call that a content block is, if it is one.
     fn call(&self, block: u64) -> Option<usize> {
-        self.calls.iter().rposition(|index| *index == block)
+        // Of those that may still be open, however many there were.
+        const LAST: usize = 256;
+        let mut last = self.calls.iter().enumerate().rev().take(LAST);
+        last.find(|(_, call)| call.block == block)
+            .map(|(index, _)| index)
     }
 
-    fn say(&mut self, event: Event<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        match &event {
-            Event::Finish { .. } => self.finished = true,
-            Event::End | Event::Failed(_) => self.over = true,
-            _ => {}
+    /// Nothing more of the answer can come.
+    fn complete(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        self.over = true;
+        for (index, call) in self.calls.iter().enumerate() {
+            if !call.ended {
+                emit(Event::ToolEnd { index });
+            }
         }
-        emit(event);
+        emit(self.finish.take());
+        emit(Event::End);
     }
 
     fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
-        if !self.over {
-            self.say(Event::Failed(Cow::Owned(fault)), emit);
+        if !std::mem::replace(&mut self.over, true) {
+            emit(Event::Failed(Cow::Owned(fault)));
         }
     }
 }

@@ -8,8 +8,9 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{error, logprobs};
+use crate::dialect::events::Unreadable;
 use crate::dialect::signature::mark_gemini;
-use crate::ir::{Class, Event, Fault, FaultKind, Finish, Json, Text, ToolNames, Usage};
+use crate::ir::{Class, Event, Fault, FaultKind, Finish, HeldFinish, Json, Text, ToolNames, Usage};
 use crate::wire::json::{self, First};
 
 #[derive(Deserialize)]
@@ -27,6 +28,11 @@ struct Body<'a> {
     response_id: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// Of errors that other programs on the way have written.
+    #[serde(borrow, default)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +63,20 @@ struct Part<'a> {
     thought_signature: Option<Text<'a>>,
     #[serde(borrow, default)]
     function_call: Option<FunctionCall<'a>>,
+    #[serde(borrow, default)]
+    inline_data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    executable_code: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    code_execution_result: Option<&'a RawValue>,
+}
+
+impl Part<'_> {
+    /// An image, or what a tool of Google's does.
+    fn is_foreign(&self) -> bool {
+        let foreign = self.inline_data.or(self.executable_code);
+        foreign.or(self.code_execution_result).is_some()
+    }
 }
 
 #[derive(Deserialize)]
@@ -142,46 +162,49 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
 
 /// Where an answer stands.
 #[derive(Debug)]
-pub(super) struct Answer<'n> {
-    names: Cow<'n, ToolNames>,
-    started: bool,
+pub(super) struct Answer {
+    names: ToolNames,
+    pub(super) started: bool,
     calls: usize,
     /// What was said of the end; some models say it with every piece.
-    finish: Option<Finish>,
+    finish: HeldFinish,
     /// After its end or its failure: nothing more is said.
-    over: bool,
+    pub(super) over: bool,
 }
 
-impl<'n> Answer<'n> {
-    pub(super) fn new(names: Cow<'n, ToolNames>) -> Self {
+impl Answer {
+    pub(super) fn new(names: ToolNames) -> Self {
         Answer {
             names,
             started: false,
             calls: 0,
-            finish: None,
+            finish: HeldFinish::default(),
             over: false,
         }
     }
 
     /// Emits what a `GenerateContentResponse` says.
-    pub(super) fn piece(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        if self.over {
-            return;
-        }
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(super) fn piece(
+        &mut self,
+        json: &[u8],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
         // An array would be taken for the struct's fields in their order.
         let is_object = json.trim_ascii_start().starts_with(b"{");
         match json::parse::<Body<'_>>(json) {
             Ok(body) if is_object => self.say(body, emit),
-            _ => {
-                let fault = error::within(json)
-                    .unwrap_or_else(|| Fault::garbled("the provider's answer cannot be read"));
-                self.fail(fault, emit);
-            }
+            _ => self.fail(error::within(json).ok_or(Unreadable)?, emit),
         }
+        Ok(())
     }
 
     fn say(&mut self, body: Body<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        if let Some(error) = body.error {
+        let words = body.detail.or(body.message);
+        let speaks = body.candidates.is_none() && body.prompt_feedback.is_none();
+        if let Some(error) = body.error.or(words.filter(|_| speaks)) {
             return self.fail(error::of(error), emit);
         }
         if !self.started {
@@ -202,7 +225,7 @@ impl<'n> Answer<'n> {
         } else if let Some(reason) = blocked {
             let words = format!("The provider blocked the prompt ({}).", reason.decoded());
             emit(Event::Refusal(Text::plain(&words)));
-            self.finish = Some(Finish::Filtered);
+            self.finish.state(Finish::Filtered, None);
         }
     }
 
@@ -219,17 +242,22 @@ impl<'n> Answer<'n> {
         }
         let reason = candidate.finish_reason.filter(|reason| !reason.is_empty());
         match reason.map(|reason| ended(reason.as_escaped())) {
-            Some(Ok(finish)) => self.finish = Some(finish),
+            Some(Ok(finish)) => self.finish.state(finish, None),
             Some(Err(fault)) => self.fail(fault, emit),
             None => {}
         }
     }
 
     fn part(&mut self, part: Part<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if part.is_foreign() {
+            self.finish.go_on();
+            emit(Event::Foreign);
+        }
         let signature = part.thought_signature.filter(|text| !text.is_empty());
         if let Some(call) = part.function_call {
             let index = self.calls;
             self.calls += 1;
+            self.finish.go_on();
             emit(Event::ToolCall {
                 index,
                 id: call.id.filter(|id| !id.is_empty()),
@@ -243,6 +271,7 @@ impl<'n> Answer<'n> {
             return;
         }
         if let Some(text) = part.text.filter(|text| !text.is_empty()) {
+            self.finish.go_on();
             emit(match part.thought {
                 Some(true) => Event::Thinking(text),
                 _ => Event::Text(text),
@@ -262,16 +291,15 @@ impl<'n> Answer<'n> {
         if self.over {
             return;
         }
-        let Some(finish) = self.finish else {
+        if !self.finish.is_stated() {
             return self.fail(Fault::incomplete(), emit);
-        };
-        self.over = true;
+        }
         // Gemini says STOP where it calls.
-        let reason = match finish {
-            Finish::Stop if self.calls > 0 => Finish::ToolCalls,
-            finish => finish,
-        };
-        emit(Event::Finish { reason, stop: None });
+        if self.calls > 0 && self.finish.reason() == Finish::Stop {
+            self.finish.state(Finish::ToolCalls, None);
+        }
+        self.over = true;
+        emit(self.finish.take());
         emit(Event::End);
     }
 

@@ -11,7 +11,6 @@ pub mod listing;
 mod logprobs;
 mod path;
 mod request;
-mod response;
 mod schema;
 mod stream;
 mod tools;
@@ -20,8 +19,10 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+use answer::Answer;
 use http::HeaderMap;
 
+use super::events::{self, Reads as _};
 use super::exchange::{Outgoing, Target};
 use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
 
@@ -48,12 +49,12 @@ pub fn read_count(body: &[u8]) -> Option<u64> {
 
 /// Reads `streamGenerateContent?alt=sse`'s answer.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    Box::new(stream::Stream::new(names))
+    events::stream(Answer::new(names))
 }
 
 /// Reads `generateContent`'s answer.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    response::read(body, names, emit);
+    Answer::new(names.clone()).whole(body, emit);
 }
 
 /// The requests that together embed all texts, in their order: a hundred texts each.

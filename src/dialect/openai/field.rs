@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ir::{Refused, Text};
+use crate::ir::{Json, Refused, Text};
 use crate::wire::json;
 
 /// A field as it was written; null is absent.
@@ -62,6 +62,17 @@ pub(super) fn tokens(field: Field<'_>, name: &'static str) -> Result<Option<u64>
             Err(Refused::field(name, format!("`{name}` must be at least 1")))
         }
         Some(tokens) => Ok(Some(tokens.unsigned_abs())),
+    }
+}
+
+/// The arguments of a call as text; some servers write them as the object that they are.
+pub(super) fn arguments(field: Field<'_>) -> Text<'_> {
+    let Some(raw) = field else {
+        return Text::default();
+    };
+    match Text::of(raw) {
+        Some(text) => text,
+        None => Json::of(raw).to_text().into_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ mod logprobs;
 mod object;
 pub mod optillm;
 mod path;
+mod plain_input;
 pub mod responses;
 mod shared;
 mod sources;

@@ -18,6 +18,9 @@ pub(super) struct Counts<'a> {
     completion_tokens_details: Option<OutputDetails<'a>>,
     /// DeepSeek's.
     prompt_cache_hit_tokens: Field<'a>,
+    /// Anthropic's names, by gateways that speak of caches as both do; parts of `prompt_tokens` all the same.
+    cache_read_input_tokens: Field<'a>,
+    cache_creation_input_tokens: Field<'a>,
     /// OpenRouter's, in US dollars.
     cost: Field<'a>,
 }
@@ -45,8 +48,12 @@ impl Counts<'_> {
         let cached = prompt.and_then(|details| count(details.cached_tokens));
         Usage {
             prompt: count(self.prompt_tokens),
-            cache_read: cached.or_else(|| count(self.prompt_cache_hit_tokens)),
-            cache_write: prompt.and_then(|details| count(details.cache_write_tokens)),
+            cache_read: cached
+                .or_else(|| count(self.prompt_cache_hit_tokens))
+                .or_else(|| count(self.cache_read_input_tokens)),
+            cache_write: prompt
+                .and_then(|details| count(details.cache_write_tokens))
+                .or_else(|| count(self.cache_creation_input_tokens)),
             output: count(self.completion_tokens),
             reasoning: output.and_then(|details| count(details.reasoning_tokens)),
             cost: number(self.cost).filter(|cost| *cost > 0.0),

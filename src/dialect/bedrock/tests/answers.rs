@@ -116,8 +116,8 @@ fn a_stream_is_read_at_every_split() {
             r#"arguments 0 iel\"}"#,
             "called 1",
             "called 0",
-            "finish ToolCalls",
             "usage Some(123) Some(100) Some(20) Some(7)",
+            "finish ToolCalls",
             "end",
         ]
     );
@@ -269,12 +269,61 @@ fn what_is_no_stream_fails() {
         "{events:?}"
     );
     let broken = stream(&[("contentBlockDelta", r#"{"contentBlockIndex":0"#)]);
-    assert!(read(&[&broken], &names)[0].starts_with("failed Transient Garbled"));
+    let events = read(&[&broken], &names);
+    assert_eq!(events[0], "Malformed");
+    assert!(events[1].starts_with("failed Transient Garbled"));
     let events = gathered(|emit| read_whole(b"<html>", &names, emit));
     assert!(events[0].starts_with("failed Transient Garbled") && events.len() == 1);
     let error = br#"{"__type":"ns#ThrottlingException","message":"slow"}"#;
     let events = gathered(|emit| read_whole(error, &names, emit));
     assert_eq!(events, ["failed Capacity RateLimit slow"]);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_is_passed_over_if_others_follow() {
+    let names = ToolNames::default();
+    let odd = ("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":[]"#);
+    let text = (
+        "contentBlockDelta",
+        r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#,
+    );
+    let stop = ("messageStop", r#"{"stopReason":"end_turn"}"#);
+    let start = ANSWER[0];
+    let events = read_at_every_split(&stream(&[start, text, odd, text, stop]), &names);
+    assert_eq!(
+        events,
+        [
+            "start",
+            "text a",
+            "Malformed",
+            "text a",
+            "finish Stop",
+            "end"
+        ]
+    );
+    let events = read(&[&stream(&[start, text, stop, odd])], &names);
+    assert!(
+        events
+            .last()
+            .unwrap()
+            .starts_with("failed Transient Incomplete"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn what_comes_after_a_stop_is_told_and_the_end_with_the_metadata() {
+    let text = (
+        "contentBlockDelta",
+        r#"{"contentBlockIndex":0,"delta":{"text":"a"}}"#,
+    );
+    let stop = ("messageStop", r#"{"stopReason":"max_tokens"}"#);
+    let bytes = stream(&[ANSWER[0], text, stop, text, stop, ANSWER[ANSWER.len() - 1]]);
+    let mut decoder = decoder(ToolNames::default());
+    let events = gathered(|emit| decoder.feed(&bytes, emit));
+    assert_eq!(events[1..3], ["text a", "text a"]);
+    // At once, though the body has not ended.
+    assert_eq!(events[events.len() - 2..], ["finish Length", "end"]);
 }
 
 proptest! {

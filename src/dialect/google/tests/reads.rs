@@ -146,7 +146,8 @@ fn what_is_no_stream_of_events_is_garbled() {
         "\"a\n",
         "}\n",
     ] {
-        let events = read_stream(&[stream.as_bytes()]);
+        let mut events = read_stream(&[stream.as_bytes()]);
+        events.retain(|event| event != "Malformed");
         assert_eq!(events.len(), 1, "{events:?}");
         assert!(
             events[0].starts_with("failed Transient Garbled"),
@@ -162,6 +163,74 @@ fn what_is_no_stream_of_events_is_garbled() {
 fn another_terminator_is_passed_over() {
     let stream = format!("{TEXT}data: [DONE]\n\n");
     assert_eq!(read_stream(&[stream.as_bytes()]), at_every_split(TEXT));
+}
+
+/// A stream of pieces with these candidates.
+fn said(candidates: &[&str]) -> String {
+    let pieces = candidates
+        .iter()
+        .map(|candidate| format!("data: {{ \"candidates\" : [{candidate}] }}\n\n"));
+    pieces.collect()
+}
+
+const HI: &str = r#"{"content":{"parts":[{"text":"hi"}]}}"#;
+const STOPPED: &str = r#"{"content":{"parts":[]},"finishReason":"STOP"}"#;
+
+#[test]
+fn what_cannot_be_read_is_passed_over_if_something_follows() {
+    for odd in [
+        "data: x",
+        "data: []",
+        "data: {\"candidates\":7}",
+        "data: {\"cand",
+        "nonsense",
+    ] {
+        let odd = format!("{odd}\n\n");
+        assert_eq!(
+            at_every_split(&(said(&[HI]) + &odd + &said(&[HI, STOPPED]))),
+            [
+                "start - -",
+                "text hi",
+                "Malformed",
+                "text hi",
+                "finish Stop",
+                "end"
+            ]
+        );
+        let events = at_every_split(&(said(&[HI, STOPPED]) + &odd));
+        assert_eq!(
+            events.last().unwrap(),
+            "failed Transient Incomplete the provider's answer broke off before its end"
+        );
+    }
+}
+
+#[test]
+fn what_comes_after_a_reason_is_told_and_the_last_reason_counts() {
+    let length = r#"{"finishReason":"MAX_TOKENS"}"#;
+    let stream = said(&[HI, STOPPED, HI, length, STOPPED]);
+    let expected = ["start - -", "text hi", "text hi", "finish Length", "end"];
+    assert_eq!(at_every_split(&stream), expected);
+    // Where another terminator has come nothing more is waited for.
+    let mut events = Vec::new();
+    let mut decoder = decoder(names());
+    let stream = stream + "data: [DONE]\n\n";
+    decoder.feed(stream.as_bytes(), &mut |event| events.push(shown(&event)));
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn errors_in_the_words_of_others_are_errors() {
+    for error in [
+        r#"{"error":"full"}"#,
+        r#"{"detail":"full"}"#,
+        r#"{"message":"full"}"#,
+    ] {
+        let stream = said(&[HI]) + &format!("data: {error}\n\n");
+        let expected = "failed Transient Server full";
+        assert_eq!(at_every_split(&stream).last().unwrap(), expected);
+        assert_eq!(read_body(error), [expected]);
+    }
 }
 
 fn ended(reason: &str, parts: &str) -> Vec<String> {
@@ -230,6 +299,7 @@ fn a_whole_answer_says_what_its_stream_says() {
             "usage 9 None 25 20",
             "thinking plan",
             "text Hi",
+            "Foreign",
             "finish Stop",
             "end"
         ]

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::unread::has_unknown_text;
+use crate::dialect::events::reframed;
 use crate::dialect::ollama::refusal::stream_fault;
 use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames, Usage};
 use crate::wire::json;
@@ -19,6 +20,9 @@ struct Line<'a> {
     model: Option<Text<'a>>,
     #[serde(borrow)]
     message: Option<Message<'a>>,
+    /// FastAPI's error.
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
     #[serde(borrow)]
     response: Option<Text<'a>>,
     #[serde(borrow)]
@@ -82,16 +86,21 @@ pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
 /// Reads a whole answer of either operation.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     let mut state = State::default();
-    match json::parse::<Line<'_>>(body) {
-        Ok(line) => state.line(&line, body, names, emit),
-        // A server that streams although it was asked not to.
-        Err(_) => {
-            for line in body.split(|byte| *byte == b'\n') {
-                state.bytes(line, names, emit);
-            }
-        }
+    if let Some(line) = read(body) {
+        state.line(&line, body, names, emit);
+        return state.finish(emit);
     }
-    state.finish(emit);
+    let first = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if read(first).is_none() {
+        state.last(body, names, emit);
+        return state.finish(emit);
+    }
+    // A server that streams although it was asked not to.
+    let mut emit = reframed(emit);
+    for line in body.split(|byte| *byte == b'\n') {
+        state.bytes(line, names, &mut emit);
+    }
+    state.finish(&mut emit);
 }
 
 struct Decoder {
@@ -137,6 +146,8 @@ struct State {
     unread: bool,
     /// Calls so far.
     calls: usize,
+    /// The last line could not be read.
+    torn: bool,
     over: bool,
 }
 
@@ -145,12 +156,14 @@ impl State {
         if self.over || line.trim_ascii().is_empty() {
             return;
         }
-        match json::parse::<Line<'_>>(line) {
-            Ok(parsed) => self.line(&parsed, line, names, emit),
-            Err(_) => self.fail(
-                Fault::garbled("a line of the provider's answer is none of Ollama's"),
-                emit,
-            ),
+        let parsed = read(line);
+        self.torn = parsed.is_none();
+        match parsed {
+            Some(parsed) => self.line(&parsed, line, names, emit),
+            None => match foreign_words(line) {
+                Some(words) => self.fail(stream_fault(&words), emit),
+                None => emit(Event::Malformed),
+            },
         }
     }
 
@@ -159,8 +172,14 @@ impl State {
         if self.over {
             return;
         }
-        if let Ok(line) = json::parse::<Line<'_>>(rest) {
-            self.line(&line, rest, names, emit);
+        match (read(rest), foreign_words(rest)) {
+            (Some(line), _) => self.line(&line, rest, names, emit),
+            (None, Some(words)) => self.fail(stream_fault(&words), emit),
+            // Half an object is one that was cut off.
+            (None, None) => {
+                let rest = rest.trim_ascii();
+                self.torn = !rest.is_empty() && !rest.starts_with(b"{");
+            }
         }
     }
 
@@ -171,7 +190,8 @@ impl State {
         names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
     ) {
-        if let Some(text) = line.error.and_then(error_text) {
+        let detail = line.detail.filter(|_| line.done.is_none());
+        if let Some(text) = line.error.or(detail).and_then(error_text) {
             return self.fail(stream_fault(&text), emit);
         }
         if !self.started {
@@ -283,9 +303,13 @@ impl State {
     }
 
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        if !self.over {
-            self.fail(Fault::incomplete(), emit);
-        }
+        self.fail(
+            match self.torn && !self.started {
+                true => Fault::garbled("no line of the provider's answer is one of Ollama's"),
+                false => Fault::incomplete(),
+            },
+            emit,
+        );
     }
 
     fn fail(&mut self, fault: Fault, emit: &mut dyn FnMut(Event<'_>)) {
@@ -294,6 +318,26 @@ impl State {
             emit(Event::Failed(Cow::Owned(fault)));
         }
     }
+}
+
+/// A line, or a whole answer.
+fn read(json: &[u8]) -> Option<Line<'_>> {
+    // An array would be taken for the struct's fields in their order.
+    match json.trim_ascii_start().starts_with(b"{") {
+        true => json::parse(json).ok(),
+        false => None,
+    }
+}
+
+/// What a program in front of a server says, which is no line of Ollama's.
+fn foreign_words(json: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Words<'a> {
+        #[serde(borrow)]
+        message: Text<'a>,
+    }
+    let words: Words<'_> = json::parse(json).ok()?;
+    Some(words.message.into_decoded()).filter(|words| !words.trim().is_empty())
 }
 
 fn first_full<'t, 'a, const N: usize>(texts: [&'t Option<Text<'a>>; N]) -> Option<&'t Text<'a>> {

@@ -67,6 +67,8 @@ fn owned(event: Event<'_>) -> Event<'static> {
             stop: stop.map(text),
         },
         Event::End => Event::End,
+        Event::Malformed => Event::Malformed,
+        Event::Reframed => Event::Reframed,
         Event::Failed(fault) => Event::Failed(std::borrow::Cow::Owned(fault.into_owned())),
         other => panic!("Ollama says nothing like {other:?}"),
     }
@@ -586,10 +588,96 @@ fn errors_within_a_stream_end_it() {
         b"event: ping\n",
         b"{\"done\":true}\n",
     ]);
-    let Some(Event::Failed(fault)) = garbled.last() else {
-        panic!("{garbled:?}")
-    };
-    assert_eq!(fault.kind, FaultKind::Garbled);
+    assert_eq!(garbled[1], Event::Malformed);
+    assert_eq!(garbled.last(), Some(&Event::End));
+}
+
+const HI: &str = r#"{"message":{"role":"assistant","content":"hi"},"done":false}"#;
+const DONE: &str = r#"{ "done" : true, "message" : { "content" : "" }, "done_reason" : "stop" }"#;
+
+#[test]
+fn a_line_that_cannot_be_read_is_passed_over_if_others_follow() {
+    for odd in [
+        "x",
+        "[]",
+        "7",
+        "null",
+        "{\"message\":7}",
+        "{\"mess",
+        "\u{fffd}",
+        "{\"done\":\"x\"}",
+    ] {
+        let stream = format!("{HI}\n{odd}\n{HI}\n{DONE}\n");
+        let events = decoded(&[stream.as_bytes()]);
+        for cut in 0..stream.len() {
+            let (one, two) = stream.as_bytes().split_at(cut);
+            assert_eq!(decoded(&[one, two]), events, "{cut}");
+        }
+        assert_eq!(events[2], Event::Malformed, "{odd}");
+        assert_eq!(assembled(&events).unwrap().text(), text("hihi"));
+        let events = decoded(&[format!("{HI}\n{odd}\n").as_bytes()]);
+        assert_eq!(assembled(&events), Err(Fault::incomplete()));
+        let events = decoded(&[format!("{odd}\n{odd}\n").as_bytes()]);
+        assert_eq!(assembled(&events).unwrap_err().kind, FaultKind::Garbled);
+    }
+    let mut bytes = format!("{HI}\n").into_bytes();
+    bytes.extend_from_slice(b"{\"message\":{\"content\":\"\xff\"},\"done\":false}\n");
+    bytes.extend_from_slice(DONE.as_bytes());
+    assert_eq!(assembled(&decoded(&[&bytes])).unwrap().text(), text("hi"));
+}
+
+#[test]
+fn the_end_is_told_when_its_line_is_read() {
+    let mut decoder = decoder(ToolNames::default());
+    let mut events = Vec::new();
+    let stream = format!("{HI}\n{DONE}\n");
+    decoder.feed(stream.as_bytes(), &mut |event| events.push(owned(event)));
+    assert_eq!(events.last(), Some(&Event::End));
+    events.clear();
+    decoder.feed(stream.as_bytes(), &mut |event| events.push(owned(event)));
+    decoder.finish(&mut |event| events.push(owned(event)));
+    assert_eq!(events, []);
+}
+
+#[test]
+fn errors_in_the_words_of_others_are_errors() {
+    for error in [
+        r#"{"error":"full"}"#,
+        r#"{ "code" : 1, "error" : { "message" : "full" } }"#,
+        r#"{"detail":"full"}"#,
+        r#"{"message":"full"}"#,
+    ] {
+        let message = assembled(&whole(error)).unwrap_err().message;
+        assert_eq!(message, "full", "{error}");
+        for stream in [format!("{HI}\n{error}\n{DONE}\n"), format!("{HI}\n{error}")] {
+            let events = decoded(&[stream.as_bytes()]);
+            assert_eq!(assembled(&events).unwrap_err().message, "full", "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_body_that_is_no_answer_is_a_failure() {
+    for body in [
+        r#"{"ok":true}"#,
+        "{}",
+        "[]",
+        "null",
+        "<html>\n</html>",
+        r#"[{"response":"hi","done":true}]"#,
+        "data: {\"response\":\"hi\",\"done\":true}\n\n",
+        r#"{"choices":[{"message":{"content":"hi"}}]}"#,
+    ] {
+        let events = whole(body);
+        assert!(assembled(&events).is_err(), "{body}");
+        assert!(!events.contains(&Event::Malformed), "{body}");
+    }
+    let answer = r#"{"response":"hi","done":true}"#;
+    for end in 0..answer.len() {
+        assert!(assembled(&whole(&answer[..end])).is_err(), "{end}");
+    }
+    // As lines, although none were asked for.
+    assert_eq!(whole(CHAT)[0], Event::Reframed);
 }
 
 #[test]

@@ -1,79 +1,87 @@
 //! Which tool call a piece belongs to. OpenAI numbers calls and names each once; other servers leave the number out,
-//! number all of them 0, repeat the name, or give no id.
+//! number all of them 0, repeat the name or cut it in pieces, or give no id.
 
-use std::borrow::Cow;
-
-use super::super::field::Field;
+use super::super::field::{Field, arguments};
+use super::super::plain_input;
+use super::balance::Balance;
 use super::chunk::{CallDelta, FunctionDelta};
-use crate::ir::{Event, Json, Text, ToolNames};
+use crate::ir::{Event, Text, ToolNames};
 
 #[derive(Default)]
 pub(super) struct Calls {
     calls: Vec<Call>,
     /// How many have been told.
     told: usize,
+    too_many: bool,
 }
+
+/// More calls than any model makes at once: each piece is looked for among them.
+const MOST: usize = 4096;
+
+/// Why the calls of an answer cannot be told.
+pub(super) struct Untellable(pub(super) &'static str);
 
 #[derive(Default)]
 struct Call {
     /// The server's number.
     number: Option<u64>,
-    /// As it stands in JSON, as are the others.
+    /// As it stands in JSON, as is the name.
     id: String,
+    /// It may come in pieces, and is told when something else follows.
     name: String,
     /// Arguments that came before the name.
     early: String,
     /// Its index among those that have been told.
     told: Option<usize>,
+    /// The server has spoken of its arguments, be it of none.
+    has_arguments: bool,
+    balance: Balance,
+    /// Of a custom tool: the arguments are made of its input.
+    custom: bool,
+}
+
+/// What a delta says of a call.
+struct Piece<'a> {
+    number: Option<u64>,
+    id: Text<'a>,
+    name: Text<'a>,
+    arguments: Text<'a>,
+    has_arguments: bool,
+    custom: bool,
 }
 
 impl Calls {
-    pub(super) fn is_empty(&self) -> bool {
-        self.told == 0
-    }
-
+    /// Whether the delta says anything.
     pub(super) fn delta(
         &mut self,
         delta: CallDelta<'_>,
         names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
-    ) {
-        let function = delta.function.unwrap_or_default();
+    ) -> bool {
         let number = delta.index.and_then(|index| index.get().parse().ok());
         let id = text(delta.id);
-        let name = text(function.name);
-        let Some(place) = self.place(number, &id, &name) else {
-            return;
-        };
-        let call = &mut self.calls[place];
-        if call.id.is_empty() {
-            call.id.push_str(id.as_escaped());
-        }
-        if call.name.is_empty() {
-            call.name.push_str(name.as_escaped());
-        }
-        if call.told.is_none() && !call.name.is_empty() {
-            call.told = Some(self.told);
-            emit(Event::ToolStart {
-                index: self.told,
-                id: (!call.id.is_empty()).then(|| Text::escaped(call.id.as_str())),
-                name: names.original(Text::escaped(call.name.as_str())),
-                signature: None,
-            });
-            self.told += 1;
-        }
-        let fragment = arguments(function.arguments);
-        match call.told {
-            None => call.early.push_str(fragment.as_escaped()),
-            Some(index) => {
-                let early = std::mem::take(&mut call.early);
-                for fragment in [Text::escaped(early), fragment] {
-                    if !fragment.is_empty() {
-                        emit(Event::ToolArguments { index, fragment });
-                    }
+        let piece = match (delta.function, delta.custom) {
+            (None, Some(custom)) => Piece {
+                number,
+                id,
+                name: text(custom.name),
+                arguments: plain_input::within(&text(custom.input)),
+                has_arguments: custom.input.is_some(),
+                custom: true,
+            },
+            (function, _) => {
+                let function = function.unwrap_or_default();
+                Piece {
+                    number,
+                    id,
+                    name: text(function.name),
+                    arguments: arguments(function.arguments),
+                    has_arguments: function.arguments.is_some(),
+                    custom: false,
                 }
             }
-        }
+        };
+        self.piece(piece, names, emit)
     }
 
     /// The one call of the form that knows no more.
@@ -82,77 +90,208 @@ impl Calls {
         function: FunctionDelta<'_>,
         names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
-    ) {
+    ) -> bool {
         // An empty object says that there is none.
-        if function.name.or(function.arguments).is_some() {
-            let delta = CallDelta {
-                function: Some(function),
-                ..CallDelta::default()
-            };
-            self.delta(delta, names, emit);
+        if function.name.or(function.arguments).is_none() {
+            return false;
+        }
+        let piece = Piece {
+            number: Some(0),
+            id: Text::default(),
+            name: text(function.name),
+            arguments: arguments(function.arguments),
+            has_arguments: function.arguments.is_some(),
+            custom: false,
+        };
+        self.piece(piece, names, emit)
+    }
+
+    fn piece(
+        &mut self,
+        piece: Piece<'_>,
+        names: &ToolNames,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        let known = self.calls.len();
+        let Some(place) = self.place(&piece) else {
+            return false;
+        };
+        if place == known {
+            // Those before it have their names by now, and keep their order.
+            self.tell_all(names, emit);
+        }
+        let call = &mut self.calls[place];
+        call.take(&piece);
+        if piece.arguments.is_empty() {
+            return !piece.id.is_empty() || !piece.name.is_empty();
+        }
+        call.balance.add(&piece.arguments);
+        if call.name.is_empty() {
+            call.early.push_str(piece.arguments.as_escaped());
+            return true;
+        }
+        let index = tell(call, &mut self.told, names, emit);
+        let fragment = piece.arguments;
+        emit(Event::ToolArguments { index, fragment });
+        true
+    }
+
+    fn tell_all(&mut self, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+        for call in self.calls.iter_mut().filter(|call| !call.name.is_empty()) {
+            tell(call, &mut self.told, names, emit);
         }
     }
 
     /// Ends all calls: only now it is certain that no piece of one comes any more.
-    pub(super) fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        for index in 0..self.told {
-            emit(Event::ToolEnd { index });
+    ///
+    /// # Errors
+    /// If one of them has no name, or if they are too many.
+    pub(super) fn end(
+        &mut self,
+        names: &ToolNames,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Untellable> {
+        if self.too_many {
+            return Err(Untellable("the provider's answer has too many tool calls"));
         }
-        self.calls.clear();
+        self.tell_all(names, emit);
+        for call in std::mem::take(&mut self.calls) {
+            match call.told {
+                Some(index) => {
+                    if call.custom {
+                        let fragment = Text::escaped(plain_input::AFTER);
+                        emit(Event::ToolArguments { index, fragment });
+                    }
+                    emit(Event::ToolEnd { index });
+                }
+                None if call.early.is_empty() && call.id.is_empty() => {}
+                None => {
+                    let what = "a tool call of the provider's answer has no name";
+                    return Err(Untellable(what));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The call that a piece belongs to, a new one where it begins one.
-    fn place(&mut self, number: Option<u64>, id: &Text<'_>, name: &Text<'_>) -> Option<usize> {
-        let (id, name) = (id.as_escaped(), name.as_escaped());
-        let same_number = |call: &Call| number.is_none() || call.number == number;
-        let found = if id.is_empty() {
-            match number {
-                Some(_) => self.calls.iter().rposition(same_number),
-                // Without a number a name begins a call.
-                None if !name.is_empty() => None,
-                None => self.calls.len().checked_sub(1),
-            }
-            .filter(|place| {
-                let known = self.calls[*place].name.as_str();
-                name.is_empty() || known.is_empty() || known == name
-            })
-        } else {
-            let by_id = |call: &Call| call.id == id && same_number(call);
-            // An id may come late, or differ from piece to piece.
-            let nameless = |call: &Call| {
-                number.is_some() && same_number(call) && (call.id.is_empty() || name.is_empty())
-            };
-            let calls = self.calls.iter();
-            calls
-                .clone()
-                .rposition(by_id)
-                .or_else(|| calls.clone().rposition(nameless))
+    fn place(&mut self, piece: &Piece<'_>) -> Option<usize> {
+        let found = match piece.id.is_empty() {
+            true => self.nameable(piece),
+            false => self.identified(piece),
         };
-        let begins = !id.is_empty() || !name.is_empty() || number.is_some();
+        if found.is_none() && self.calls.len() == MOST {
+            self.too_many = true;
+            return None;
+        }
+        let begins = !piece.id.is_empty() || !piece.name.is_empty() || piece.number.is_some();
         found.or_else(|| {
             begins.then(|| {
                 self.calls.push(Call {
-                    number,
+                    number: piece.number,
+                    custom: piece.custom,
                     ..Call::default()
                 });
                 self.calls.len() - 1
             })
         })
     }
+
+    /// The call of a piece that has no id: the last with its number, unless the piece begins another.
+    fn nameable(&self, piece: &Piece<'_>) -> Option<usize> {
+        let place = match piece.number {
+            Some(_) => self
+                .calls
+                .iter()
+                .rposition(|call| call.number == piece.number),
+            // Without a number a name begins a call.
+            None if !piece.name.is_empty() => None,
+            None => self.calls.len().checked_sub(1),
+        }?;
+        self.calls[place].takes(piece).then_some(place)
+    }
+
+    /// The call of a piece that has an id.
+    fn identified(&self, piece: &Piece<'_>) -> Option<usize> {
+        let same_number = |call: &Call| piece.number.is_none() || call.number == piece.number;
+        let by_id = |call: &Call| call.id == piece.id.as_escaped() && same_number(call);
+        // An id may come late, or differ from piece to piece.
+        let nameless = |call: &Call| {
+            piece.number.is_some()
+                && same_number(call)
+                && (call.id.is_empty() || piece.name.is_empty())
+        };
+        let calls = self.calls.iter();
+        calls
+            .clone()
+            .rposition(by_id)
+            .or_else(|| calls.clone().rposition(nameless))
+    }
+}
+
+impl Call {
+    /// Whether a piece of the same number without an id may be one of this call.
+    fn takes(&self, piece: &Piece<'_>) -> bool {
+        let name = piece.name.as_escaped();
+        if name.is_empty() || self.name.is_empty() {
+            return true;
+        }
+        if name == self.name {
+            // The name comes again with every piece, or it is called once more.
+            return !self.balance.is_whole() || piece.arguments.is_empty();
+        }
+        // The rest of a name: a call of its own would have an id as this one has, or arguments as this one.
+        self.told.is_none() && (!self.id.is_empty() || !self.has_arguments)
+    }
+
+    fn take(&mut self, piece: &Piece<'_>) {
+        if self.id.is_empty() {
+            self.id.push_str(piece.id.as_escaped());
+        }
+        let name = piece.name.as_escaped();
+        if self.told.is_none() {
+            // Some servers repeat what they have told of it.
+            if name.starts_with(self.name.as_str()) {
+                self.name.clear();
+            }
+            self.name.push_str(name);
+        }
+        self.has_arguments |= piece.has_arguments;
+    }
+}
+
+/// Tells the beginning of a call, once; gives its index.
+fn tell(
+    call: &mut Call,
+    told: &mut usize,
+    names: &ToolNames,
+    emit: &mut dyn FnMut(Event<'_>),
+) -> usize {
+    if let Some(index) = call.told {
+        return index;
+    }
+    let index = *told;
+    *told += 1;
+    call.told = Some(index);
+    emit(Event::ToolStart {
+        index,
+        id: (!call.id.is_empty()).then(|| Text::escaped(call.id.as_str())),
+        name: names.original(Text::escaped(call.name.as_str())),
+        signature: None,
+    });
+    let early = std::mem::take(&mut call.early);
+    let before = match call.custom {
+        true => plain_input::BEFORE,
+        false => "",
+    };
+    for fragment in [Text::escaped(before), Text::escaped(early)] {
+        if !fragment.is_empty() {
+            emit(Event::ToolArguments { index, fragment });
+        }
+    }
+    index
 }
 
 fn text(field: Field<'_>) -> Text<'_> {
     field.and_then(Text::of).unwrap_or_default()
-}
-
-fn arguments(field: Field<'_>) -> Text<'_> {
-    let Some(raw) = field else {
-        return Text::default();
-    };
-    match Text::of(raw) {
-        Some(text) => text,
-        None => Json::trusted(Cow::Borrowed(raw.get()))
-            .to_text()
-            .into_owned(),
-    }
 }

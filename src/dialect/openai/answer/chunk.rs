@@ -19,8 +19,14 @@ pub(super) struct Chunk<'a> {
     pub(super) error: Field<'a>,
     /// FastAPI's error.
     pub(super) detail: Field<'a>,
+    /// Cloudflare's.
+    pub(super) errors: Field<'a>,
+    /// What a gateway in front of the server says.
+    pub(super) message: Field<'a>,
     /// `error` in errors of old versions of vLLM, whose message stands beside it.
     pub(super) object: Field<'a>,
+    #[serde(rename = "type")]
+    pub(super) kind: Field<'a>,
     /// Of Perplexity's resellers.
     pub(super) search_results: Field<'a>,
     pub(super) citations: Field<'a>,
@@ -52,12 +58,16 @@ pub(super) struct Delta<'a> {
     pub(super) refusal: Field<'a>,
     pub(super) reasoning: Field<'a>,
     pub(super) reasoning_content: Field<'a>,
+    pub(super) reasoning_text: Field<'a>,
     pub(super) reasoning_details: Field<'a>,
     /// A list of [`CallDelta`]. Most deltas have none, and what has it in place is larger to move.
     pub(super) tool_calls: Field<'a>,
     /// The form of 2023.
     pub(super) function_call: Option<FunctionDelta<'a>>,
     pub(super) annotations: Field<'a>,
+    pub(super) audio: Field<'a>,
+    /// OpenRouter's.
+    pub(super) images: Field<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,6 +77,16 @@ pub(super) struct CallDelta<'a> {
     pub(super) index: Field<'a>,
     pub(super) id: Field<'a>,
     pub(super) function: Option<FunctionDelta<'a>>,
+    pub(super) custom: Option<CustomDelta<'a>>,
+}
+
+/// A call of a custom tool.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CustomDelta<'a> {
+    #[serde(borrow)]
+    pub(super) name: Field<'a>,
+    pub(super) input: Field<'a>,
 }
 
 #[derive(Default, Deserialize)]

@@ -9,12 +9,12 @@ use super::super::details::Detail;
 use super::super::error::{fault_in, fault_in_body, fault_of_text};
 use super::super::field::Field;
 use super::super::logprobs;
-use super::calls::Calls;
+use super::calls::{Calls, Untellable};
 use super::chunk::{CallDelta, Choice, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;
-use super::stream::Reads;
-use crate::ir::{Event, Fault, Finish, Text, ToolNames, Usage};
-use crate::wire::json;
+use crate::dialect::events::{Reads, Unreadable};
+use crate::ir::{Event, Fault, Finish, HeldFinish, Text, ToolNames, Usage};
+use crate::wire::json::{self, First};
 
 /// What `finish_reason` means; what is not listed is [`Finish::Stop`].
 const FINISHES: &[(&str, Finish)] = &[
@@ -31,8 +31,9 @@ const FINISHES: &[(&str, Finish)] = &[
     ("SAFETY", Finish::Filtered),
 ];
 
-/// Endings that are failures: OpenRouter's, and DeepSeek's when it is short of machines.
-const FAILURES: &[&str] = &["error", "insufficient_system_resource"];
+/// Endings that are failures: OpenRouter's, vLLM's and SGLang's where the engine gave up, and DeepSeek's when it is short
+/// of machines.
+const FAILURES: &[&str] = &["error", "abort", "insufficient_system_resource"];
 
 /// So many chunks, or tokens, without anything that can be read are no empty answer, but one in an unknown form.
 const TOO_MANY_EMPTY: u64 = 16;
@@ -42,7 +43,7 @@ pub(super) struct Reader {
     started: bool,
     /// Something of the answer could be read.
     said: bool,
-    finished: bool,
+    finish: HeldFinish,
     over: bool,
     calls: Calls,
     sources: Sources,
@@ -55,7 +56,7 @@ impl Reader {
             names,
             started: false,
             said: false,
-            finished: false,
+            finish: HeldFinish::default(),
             over: false,
             calls: Calls::default(),
             sources: Sources::default(),
@@ -65,22 +66,37 @@ impl Reader {
 
     /// `[DONE]`: the server says that this was all, be it without a reason.
     fn done(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        match self.finished || self.said {
+        match self.finish.is_stated() || self.said {
             true => self.complete(emit),
             false => self.fail(Fault::incomplete(), emit),
         }
     }
 
+    /// Nothing more can come.
     fn complete(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        self.finish(Finish::Stop, None, emit);
-        if !self.over {
-            self.over = true;
-            emit(Event::End);
+        let is_plain = self.finish.reason() == Finish::Stop;
+        if !self.said && is_plain && self.empty > TOO_MANY_EMPTY {
+            return self.fail(unreadable(), emit);
         }
+        if let Err(Untellable(why)) = self.calls.end(&self.names, emit) {
+            return self.fail(Fault::garbled(why), emit);
+        }
+        self.sources.emit(emit);
+        self.over = true;
+        emit(self.finish.take());
+        emit(Event::End);
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+    fn chunk(
+        &mut self,
+        chunk: Chunk<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
         let choice = chunk.choices.and_then(|choices| choices.0);
+        let calls = match &choice {
+            Some(choice) => calls_of(choice)?,
+            None => Vec::new(),
+        };
         let was_said = self.said;
         self.start(chunk.id, chunk.model, choice.is_some(), emit);
         if let Some(array) = chunk.search_results {
@@ -91,10 +107,10 @@ impl Reader {
         }
         let mut quiet = true;
         if let Some(choice) = choice {
-            quiet = self.choice(choice, emit);
+            quiet = self.choice(choice, calls, emit);
         }
         if self.over {
-            return;
+            return Ok(());
         }
         let usage = usage_of(chunk.usage.map(|counts| counts.usage()), chunk.timings);
         if usage != Usage::default() {
@@ -104,6 +120,7 @@ impl Reader {
         if quiet && was_said == self.said {
             emit(Event::Ping);
         }
+        Ok(())
     }
 
     /// Azure's first chunks have neither id nor model, and no choice.
@@ -125,20 +142,24 @@ impl Reader {
     }
 
     /// Whether the choice said nothing.
-    fn choice(&mut self, choice: Choice<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
-        if let Some(error) = choice.error {
+    fn choice(
+        &mut self,
+        choice: Choice<'_>,
+        calls: Vec<CallDelta<'_>>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
+        if let Some(error) = choice.error.filter(|error| !says_nothing(error)) {
             self.fail(fault_in(error), emit);
             return false;
         }
         let reason = full(choice.finish_reason);
         if let Some(reason) = &reason
-            && FAILURES.contains(&reason.as_escaped())
+            && FAILURES
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(reason.as_escaped()))
         {
             self.fail(fault_of_text(""), emit);
             return false;
-        }
-        if self.finished {
-            return true;
         }
         let mut spoke = false;
         if let Some(text) = full(choice.text) {
@@ -146,16 +167,16 @@ impl Reader {
             emit(Event::Text(text));
         }
         if let Some(delta) = choice.delta.or(choice.message) {
-            spoke |= self.delta(delta, emit);
-            if self.over {
-                return false;
-            }
+            spoke |= self.delta(delta, calls, emit);
         }
         if let Some(array) = choice.logprobs.and_then(logprobs::read) {
             emit(Event::Logprobs(array));
         }
         self.said |= spoke;
         self.empty += u64::from(!spoke);
+        if spoke {
+            self.finish.go_on();
+        }
         let Some(reason) = reason else {
             return !spoke;
         };
@@ -163,28 +184,27 @@ impl Reader {
             .iter()
             .find(|(name, _)| *name == reason.as_escaped());
         let finish = known.map_or(Finish::Stop, |(_, finish)| *finish);
-        self.finish(finish, choice.stop_reason.and_then(Text::of), emit);
+        self.finish
+            .state(finish, choice.stop_reason.and_then(Text::of));
         false
     }
 
-    fn finish(&mut self, reason: Finish, stop: Option<Text<'_>>, emit: &mut dyn FnMut(Event<'_>)) {
-        if self.finished {
-            return;
-        }
-        if !self.said && reason == Finish::Stop && self.empty > TOO_MANY_EMPTY {
-            return self.fail(unreadable(), emit);
-        }
-        self.finished = true;
-        self.calls.end(emit);
-        self.sources.emit(emit);
-        emit(Event::Finish { reason, stop });
-    }
-
     /// Whether the delta said anything.
-    fn delta(&mut self, delta: Delta<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
+    fn delta(
+        &mut self,
+        delta: Delta<'_>,
+        calls: Vec<CallDelta<'_>>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> bool {
         let mut spoke = false;
-        // Servers that know both names say the same under both.
-        let thinking = full(delta.reasoning_content).or_else(|| full(delta.reasoning));
+        // Servers that know several names say the same under all.
+        let thinking = [
+            delta.reasoning_content,
+            delta.reasoning,
+            delta.reasoning_text,
+        ]
+        .into_iter()
+        .find_map(full);
         let told = thinking.is_some();
         if let Some(text) = thinking {
             spoke = true;
@@ -200,26 +220,25 @@ impl Reader {
             spoke = true;
             emit(Event::Refusal(text));
         }
-        if let Some(calls) = delta.tool_calls {
-            match serde_json::from_str::<Vec<CallDelta<'_>>>(calls.get()) {
-                Ok(calls) => {
-                    for call in calls {
-                        self.calls.delta(call, &self.names, emit);
-                    }
-                }
-                Err(_) => self.fail(
-                    Fault::garbled("the provider's tool calls are no list"),
-                    emit,
-                ),
-            }
+        for call in calls {
+            spoke |= self.calls.delta(call, &self.names, emit);
         }
         if let Some(function) = delta.function_call {
-            self.calls.function(function, &self.names, emit);
+            spoke |= self.calls.function(function, &self.names, emit);
         }
         if let Some(array) = delta.annotations {
             self.sources.annotations(array);
         }
-        spoke || !self.calls.is_empty()
+        // Answers in sound, and images.
+        if [delta.audio, delta.images]
+            .into_iter()
+            .flatten()
+            .any(|value| !says_nothing(value))
+        {
+            spoke = true;
+            emit(Event::Foreign);
+        }
+        spoke
     }
 }
 
@@ -232,35 +251,30 @@ impl Reads for Reader {
         !self.started && !self.over
     }
 
-    fn event(&mut self, name: &[u8], data: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        let data = data.trim_ascii();
-        if self.over || data.is_empty() {
-            return;
-        }
+    fn event(
+        &mut self,
+        name: &[u8],
+        data: &[u8],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
         if data.starts_with(b"[DONE]") {
-            return self.done(emit);
+            self.done(emit);
+            return Ok(());
         }
-        if data.starts_with(b"[") {
-            // Google's compatible form has errors in a list.
-            return self.fail(fault_in_body(data), emit);
+        if name == b"error" {
+            self.fail(fault_in_words(data), emit);
+            return Ok(());
         }
-        match json::parse::<Chunk<'_>>(data) {
-            Ok(chunk) if name == b"error" || is_error(&chunk) => {
-                self.fail(fault_in_body(data), emit)
-            }
-            Ok(chunk) => self.chunk(chunk, emit),
-            Err(_) => self.fail(
-                Fault::garbled("the provider's stream holds what is no chunk"),
-                emit,
-            ),
+        let chunk = read(data).ok_or(Unreadable)?;
+        if is_error(&chunk) {
+            self.fail(fault_in_body(data), emit);
+            return Ok(());
         }
+        self.chunk(chunk, emit)
     }
 
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        if body.trim_ascii_start().starts_with(b"[") {
-            return self.fail(fault_in_body(body), emit);
-        }
-        let Ok(chunk) = json::parse::<Chunk<'_>>(body) else {
+        let Some(chunk) = read(body) else {
             return self.fail(
                 Fault::garbled("the provider's answer is no JSON object"),
                 emit,
@@ -277,12 +291,18 @@ impl Reads for Reader {
             .choices
             .as_ref()
             .is_some_and(|choices| choices.0.is_some());
-        self.chunk(chunk, emit);
+        if !is_answer {
+            return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
+        }
+        if self.chunk(chunk, emit).is_err() {
+            let fault = Fault::garbled("the tool calls of the provider's answer are no list");
+            return self.fail(fault, emit);
+        }
         if self.over {
             return;
         }
-        if !is_answer {
-            return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
+        if !self.said && !self.finish.is_stated() {
+            return self.fail(Fault::garbled("the provider's answer says nothing"), emit);
         }
         if !self.said && output.is_some_and(|tokens| tokens > TOO_MANY_EMPTY) {
             return self.fail(unreadable(), emit);
@@ -295,7 +315,7 @@ impl Reads for Reader {
         if self.over {
             return;
         }
-        match self.finished {
+        match self.finish.is_stated() {
             true => self.complete(emit),
             false => self.fail(Fault::incomplete(), emit),
         }
@@ -318,14 +338,67 @@ fn full(field: Field<'_>) -> Option<Text<'_>> {
     field.and_then(Text::of).filter(|text| !text.is_empty())
 }
 
+/// A chunk, or a whole answer. Google's compatible form has errors in a list.
+fn read(json: &[u8]) -> Option<Chunk<'_>> {
+    match json.trim_ascii_start().first()? {
+        b'{' => json::parse(json).ok(),
+        b'[' => json::parse::<First<Chunk<'_>>>(json)
+            .ok()?
+            .0
+            .filter(is_error),
+        _ => None,
+    }
+}
+
+/// The tool calls of a choice: a list, or from some servers the only one.
+fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Unreadable> {
+    let delta = choice.delta.as_ref().or(choice.message.as_ref());
+    let Some(calls) = delta.and_then(|delta| delta.tool_calls) else {
+        return Ok(Vec::new());
+    };
+    match calls.get().starts_with('{') {
+        true => serde_json::from_str(calls.get()).map(|call| vec![call]),
+        false => serde_json::from_str(calls.get()),
+    }
+    .map_err(|_| Unreadable)
+}
+
+/// What an event that is named an error says, be it no JSON.
+fn fault_in_words(data: &[u8]) -> Fault {
+    match data.first() {
+        Some(b'{' | b'[' | b'"') => fault_in_body(data),
+        _ => fault_of_text(&String::from_utf8_lossy(data)),
+    }
+}
+
+/// Whether a value stands where another could: servers write empty ones for "none".
+fn says_nothing(value: &RawValue) -> bool {
+    let bare = value
+        .get()
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace());
+    ["false", "0", "\"\"", "{}", "[]"]
+        .iter()
+        .any(|nothing| bare.clone().eq(nothing.bytes()))
+}
+
 /// Whether a chunk is an error, or has one.
 fn is_error(chunk: &Chunk<'_>) -> bool {
-    const NOTHING: [&str; 4] = ["false", "{}", "\"\"", "[]"];
-    if let Some(error) = chunk.error {
-        return !NOTHING.contains(&error.get());
+    if chunk.error.is_some_and(|error| !says_nothing(error)) {
+        return true;
     }
-    let named = || full(chunk.object).is_some_and(|object| object.as_escaped() == "error");
-    chunk.choices.is_none() && (chunk.detail.is_some() || named())
+    let is = |field, word| full(field).is_some_and(|text: Text<'_>| text.as_escaped() == word);
+    if is(chunk.object, "error") || is(chunk.kind, "error") {
+        return true;
+    }
+    // A server's framework speaks in words of its own.
+    let words = || {
+        let of_error = full(chunk.kind)
+            .is_none_or(|kind| kind.as_escaped().to_ascii_lowercase().contains("error"));
+        of_error && full(chunk.message).is_some()
+    };
+    let errors = || chunk.errors.is_some_and(|errors| !says_nothing(errors));
+    chunk.choices.is_none() && (chunk.detail.is_some() || errors() || words())
 }
 
 /// A text, or a list of parts. Whether it said anything.

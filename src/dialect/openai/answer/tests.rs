@@ -6,6 +6,8 @@ use serde_json::json;
 use super::{decoder, read_whole};
 use crate::ir::{Class, Event, FaultKind, Text, ToolNames};
 
+mod servers;
+
 /// An event as one line.
 fn shown(event: &Event<'_>) -> String {
     fn or_dash(text: &Option<Text<'_>>) -> String {
@@ -112,8 +114,8 @@ fn a_stream_of_openais() {
         [
             "start c1 gpt",
             "text Grü\n\"ß\"",
-            "finish Stop -",
             "usage 9/5",
+            "finish Stop -",
             "end"
         ]
     );
@@ -412,7 +414,13 @@ fn a_stream_that_is_an_error_failed() {
         stream("<html>gateway</html>")[0],
         "failed Transient Garbled the provider's answer is no JSON object"
     );
-    assert_eq!(stream("data: {\"choices\":5}\n\n").len(), 1);
+    assert_eq!(
+        stream("data: {\"choices\":5}\n\n"),
+        [
+            "malformed",
+            "failed Transient Garbled nothing in the provider's stream can be read"
+        ]
+    );
 }
 
 #[test]
@@ -421,7 +429,7 @@ fn a_server_that_does_not_stream_is_understood() {
         r#"{"id":"c","model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
     assert_eq!(
         stream(body),
-        ["start c m", "text hi", "finish Stop -", "end"]
+        ["reframed", "start c m", "text hi", "finish Stop -", "end"]
     );
 }
 
@@ -470,8 +478,8 @@ fn usage_may_come_anywhere() {
             "text hi",
             "usage 3/1",
             "text hi",
-            "finish Length -",
             "usage 3/2",
+            "finish Length -",
             "end"
         ]
     );
@@ -523,10 +531,10 @@ fn whole_answers_are_the_same_events() {
             "arguments 0 {\"x\": 1}",
             "call 1 b g",
             "arguments 1 {broken",
+            "usage 1/2",
             "end 0",
             "end 1",
             "finish ToolCalls -",
-            "usage 1/2",
             "end"
         ]
     );
@@ -613,7 +621,7 @@ fn nothing_comes_after_a_failure() {
     let mut decoder = decoder(ToolNames::default());
     let mut events = Vec::new();
     for piece in [
-        "data: nonsense\n\n",
+        "data: {\"error\":\"full\"}\n\n",
         &chunks(&[HI, STOP]),
         "data: [DONE]\n\n",
     ] {

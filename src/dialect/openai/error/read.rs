@@ -25,6 +25,8 @@ struct Body<'a> {
     error: Field<'a>,
     /// FastAPI's.
     detail: Field<'a>,
+    /// Cloudflare's.
+    errors: Field<'a>,
     message: Field<'a>,
     #[serde(rename = "type")]
     kind: Field<'a>,
@@ -194,7 +196,9 @@ fn found_in(raw: &RawValue) -> Found<'_> {
         };
     }
     let body: Body<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
-    match body.error.or(body.detail) {
+    // Some say only that there is one, and its words stand beside that.
+    let error = body.error.filter(|error| error.get() != "true");
+    match error.or(body.detail).or(body.errors) {
         // Ollama's and FastAPI's plain words may stand beside other fields.
         Some(inner) => {
             let found = found_in_object(first(inner));

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::super::answer::Reads;
 use super::super::error::{fault_in, fault_in_body, fault_of_text};
 use super::super::field::Field;
 use super::calls::Calls;
-use super::item::{Happened, Item, Responded, filled, full, pieces};
+use super::item::{Happened, Item, Piece, Responded, filled, full, pieces};
 use super::sources::Sources;
+use super::told::{At, Kind, Part, Told};
+use crate::dialect::events::{Reads, Unreadable};
 use crate::ir::{Event, Fault, Finish, Json, Text, ToolNames};
 use crate::wire::json;
 
@@ -25,10 +26,10 @@ pub(super) struct Reader {
     over: bool,
     /// Something of the answer could be read.
     said: bool,
-    /// Of the message, or the reasoning, that is being told: its text has come in pieces.
-    told_text: bool,
-    told_thought: bool,
+    /// The next words of a thought begin a paragraph.
+    thought_breaks: bool,
     sources: Sources,
+    told: Told,
     calls: Calls,
 }
 
@@ -39,56 +40,59 @@ impl Reader {
             started: false,
             over: false,
             said: false,
-            told_text: false,
-            told_thought: false,
+            thought_breaks: false,
             sources: Sources::default(),
+            told: Told::default(),
             calls: Calls::default(),
         }
     }
 
-    fn happened(&mut self, happened: Happened<'_>, data: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        let kind = full(happened.kind).unwrap_or_default();
-        let place = happened
-            .output_index
-            .and_then(|index| index.get().parse().ok());
-        match kind.as_escaped() {
-            "response.output_text.delta" => self.say(&happened, emit),
-            "response.function_call_arguments.delta" => {
-                if let Some(fragment) = full(happened.delta) {
-                    self.calls.delta(happened.item_id, place, fragment, emit);
-                }
+    /// # Errors
+    /// If nothing says what has happened.
+    fn happened(
+        &mut self,
+        kind: &str,
+        happened: Happened<'_>,
+        data: &[u8],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
+        let at = At {
+            id: happened.item_id,
+            place: number(happened.output_index),
+        };
+        let content = Part::Content(number(happened.content_index));
+        let summary = Part::Summary(number(happened.summary_index));
+        match kind {
+            "response.output_text.delta" => {
+                self.say(at, content, happened.delta, emit);
+                self.log(happened.logprobs, emit);
             }
-            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                if let Some(text) = full(happened.delta) {
-                    self.think(text, emit);
-                }
+            "response.refusal.delta" => self.refuse(at, content, happened.delta, emit),
+            "response.reasoning_summary_text.delta" => {
+                self.think(at, summary, happened.delta, emit);
+            }
+            "response.reasoning_text.delta" => self.think(at, content, happened.delta, emit),
+            "response.function_call_arguments.delta" => {
+                self.argue(Kind::Call, at, happened.delta, emit);
+            }
+            "response.custom_tool_call_input.delta" => {
+                self.argue(Kind::CustomCall, at, happened.delta, emit);
             }
             "response.reasoning_summary_part.added" => {
-                // The parts of a summary stand apart.
-                let is_first = happened
-                    .summary_index
-                    .is_none_or(|index| index.get() == "0");
-                if !is_first && self.told_thought {
-                    self.think(Text::escaped(r"\n\n"), emit);
-                }
+                // The parts of a summary stand apart, be their numbers what they may.
+                self.thought_breaks = true;
             }
-            "response.refusal.delta" => {
-                if let Some(text) = full(happened.delta) {
-                    self.told_text = true;
-                    self.said = true;
-                    emit(Event::Refusal(text));
-                }
-            }
-            "response.output_item.added" => match happened.item.map(item) {
-                Some(item) if is(&item, "function_call") => {
-                    self.said = true;
-                    self.calls.begin(&item, place, &self.names, emit);
-                }
-                _ => emit(Event::Ping),
-            },
+            "response.output_text.done"
+            | "response.refusal.done"
+            | "response.content_part.done"
+            | "response.reasoning_summary_text.done"
+            | "response.reasoning_text.done"
+            | "response.function_call_arguments.done"
+            | "response.custom_tool_call_input.done" => self.part(kind, at, &happened, emit),
+            "response.output_item.added" => self.added(&happened, at.place, emit),
             "response.output_item.done" => {
                 if let Some(item) = happened.item.map(item) {
-                    self.item(&item, place, emit);
+                    self.item(&item, at.place, None, emit);
                 }
             }
             "response.created" | "response.in_progress" | "response.queued" => {
@@ -96,26 +100,36 @@ impl Reader {
                 emit(Event::Ping);
             }
             "response.completed" | "response.incomplete" => {
-                self.complete(response(happened.response), emit);
+                let is_short = kind == "response.incomplete";
+                self.complete(response(happened.response), is_short, emit);
             }
             "response.failed" | "response.cancelled" | "error" => {
                 self.fail(failure(&happened, data), emit);
             }
-            _ => match full(happened.thought) {
-                // Perplexity's: one event for each thing that it does.
-                Some(thought) => {
-                    if self.told_thought {
-                        self.think(Text::escaped(r"\n\n"), emit);
-                    }
-                    self.think(thought, emit);
-                }
-                // An error without a type.
-                None if kind.is_empty() && happened.error.is_some() => {
-                    self.fail(fault_in_body(data), emit);
-                }
-                None => emit(Event::Ping),
-            },
+            _ => return self.other(kind, &happened, data, emit),
         }
+        Ok(())
+    }
+
+    /// An event of another kind.
+    fn other(
+        &mut self,
+        kind: &str,
+        happened: &Happened<'_>,
+        data: &[u8],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
+        match full(happened.thought) {
+            // Perplexity's: one event for each thing that it does.
+            Some(_) => {
+                self.thought_breaks = true;
+                self.think(At::default(), Part::Summary(None), happened.thought, emit);
+            }
+            None if !kind.is_empty() => emit(Event::Ping),
+            None if happened.is_error() => self.fail(fault_in_body(data), emit),
+            None => return Err(Unreadable),
+        }
+        Ok(())
     }
 
     fn start(&mut self, response: &Responded<'_>, emit: &mut dyn FnMut(Event<'_>)) {
@@ -126,76 +140,209 @@ impl Reader {
         }
     }
 
-    fn say(&mut self, happened: &Happened<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        if let Some(text) = full(happened.delta) {
-            self.told_text = true;
+    fn say(&mut self, at: At<'_>, part: Part, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(text) = full(text) {
+            let found = self.told.find_or_add(Kind::Message, at);
+            self.told.entries[found].tell_part(part);
             self.said = true;
             emit(Event::Text(text));
         }
-        if let Some(logprobs) = filled(happened.logprobs) {
+    }
+
+    fn refuse(&mut self, at: At<'_>, part: Part, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(text) = full(text) {
+            let found = self.told.find_or_add(Kind::Message, at);
+            self.told.entries[found].tell_part(part);
+            self.said = true;
+            emit(Event::Refusal(text));
+        }
+    }
+
+    fn log(&mut self, logprobs: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(logprobs) = filled(logprobs) {
             emit(Event::Logprobs(Json::of(logprobs)));
         }
     }
 
-    fn think(&mut self, text: Text<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        self.told_thought = true;
+    fn think(&mut self, at: At<'_>, part: Part, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        let Some(text) = full(text) else { return };
+        let found = self.told.find_or_add(Kind::Thought, at);
+        let entry = &mut self.told.entries[found];
+        let has_told = entry.has_told();
+        let breaks = std::mem::take(&mut self.thought_breaks);
+        if (entry.tell_part(part) || breaks) && has_told {
+            emit(Event::Thinking(Text::escaped(r"\n\n")));
+        }
         self.said = true;
         emit(Event::Thinking(text));
     }
 
-    /// An item that is whole. What was told of it in pieces is not told again.
-    fn item(&mut self, item: &Item<'_>, place: Place, emit: &mut dyn FnMut(Event<'_>)) {
-        match full(item.kind).unwrap_or_default().as_escaped() {
-            "message" => {
-                if !std::mem::replace(&mut self.told_text, false) {
-                    self.message(item, emit);
-                }
-            }
-            "function_call" => {
-                self.said = true;
-                self.calls.end(item, place, &self.names, emit);
-            }
-            "reasoning" => self.reasoning(item, emit),
-            "search_results" => {
-                if let Some(results) = filled(item.results) {
-                    self.sources.add(results, emit);
-                }
-            }
-            _ => emit(Event::Ping),
+    fn argue(&mut self, kind: Kind, at: At<'_>, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(fragment) = full(text) {
+            Calls::delta(&mut self.told, kind, at, fragment, emit);
         }
     }
 
-    fn message(&mut self, item: &Item<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        for piece in pieces(item.content) {
-            if let Some(text) = full(piece.text) {
-                self.said = true;
-                emit(Event::Text(text));
+    /// A part that is done, which is told unless it was told in pieces.
+    fn part(
+        &mut self,
+        kind: &str,
+        at: At<'_>,
+        happened: &Happened<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let content = Part::Content(number(happened.content_index));
+        let summary = Part::Summary(number(happened.summary_index));
+        let untold = |told: &Told, kind, part| {
+            told.find(kind, at)
+                .is_none_or(|found| !told.entries[found].has_told_part(part))
+        };
+        let message = untold(&self.told, Kind::Message, content);
+        match kind {
+            "response.output_text.done" if message => {
+                self.say(at, content, happened.text, emit);
+                self.log(happened.logprobs, emit);
             }
-            if let Some(refusal) = full(piece.refusal) {
-                self.said = true;
-                emit(Event::Refusal(refusal));
+            "response.refusal.done" if message => self.refuse(at, content, happened.refusal, emit),
+            "response.content_part.done" => {
+                let part = happened.part.map(piece).unwrap_or_default();
+                // Of a thought it may be as well, which its item will tell.
+                if message
+                    && !full(part.kind).is_some_and(|kind| kind.as_escaped() == "reasoning_text")
+                {
+                    self.said_part(at, content, &part, emit);
+                }
             }
-            if let Some(logprobs) = filled(piece.logprobs) {
-                emit(Event::Logprobs(Json::of(logprobs)));
+            "response.reasoning_summary_text.done"
+                if untold(&self.told, Kind::Thought, summary) =>
+            {
+                self.think(at, summary, happened.text, emit);
+            }
+            "response.reasoning_text.done" if untold(&self.told, Kind::Thought, content) => {
+                self.think(at, content, happened.text, emit);
+            }
+            "response.function_call_arguments.done" => {
+                Calls::arguments(&mut self.told, Kind::Call, at, happened.arguments, emit);
+            }
+            "response.custom_tool_call_input.done" => {
+                Calls::arguments(&mut self.told, Kind::CustomCall, at, happened.input, emit);
+            }
+            _ => {}
+        }
+    }
+
+    fn added(&mut self, happened: &Happened<'_>, place: Place, emit: &mut dyn FnMut(Event<'_>)) {
+        let Some(item) = happened.item.map(item) else {
+            return;
+        };
+        match Kind::of(&item) {
+            Some(kind @ (Kind::Call | Kind::CustomCall)) => {
+                let at = At { id: item.id, place };
+                let begun =
+                    self.calls
+                        .begin(&mut self.told, &item, kind, at.place, &self.names, emit);
+                self.said |= begun.is_some();
+            }
+            Some(_) => emit(Event::Ping),
+            None => self.foreign(&item, emit),
+        }
+    }
+
+    /// What a tool of the provider's does, or an item of no known kind.
+    fn foreign(&mut self, item: &Item<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        let kind = full(item.kind).unwrap_or_default();
+        let kind = kind.as_escaped();
+        if kind.ends_with("_call") || kind.starts_with("mcp_") {
+            self.said = true;
+            return emit(Event::Foreign);
+        }
+        emit(Event::Ping);
+    }
+
+    /// An item that is whole; `nth` of its kind where the whole response repeats it. What was told of it is not told again.
+    fn item(
+        &mut self,
+        item: &Item<'_>,
+        place: Place,
+        nth: Option<usize>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let Some(kind) = Kind::of(item) else {
+            return match filled(item.results) {
+                Some(results) if is(item, "search_results") => self.sources.add(results, emit),
+                _ => self.foreign(item, emit),
+            };
+        };
+        let found = match nth {
+            Some(nth) => self.told.find_again(kind, item, nth),
+            None => self.told.find_item(kind, item, place),
+        };
+        let at = At { id: item.id, place };
+        match kind {
+            Kind::Message | Kind::Thought => {
+                let found = found.unwrap_or_else(|| self.told.add(kind, at, ""));
+                match kind {
+                    Kind::Message => self.message(item, found, emit),
+                    _ => self.reasoning(item, found, emit),
+                }
+                self.told.entries[found].done = true;
+            }
+            Kind::Call | Kind::CustomCall => {
+                let found = found.or_else(|| {
+                    self.calls
+                        .begin(&mut self.told, item, kind, place, &self.names, emit)
+                });
+                if let Some(found) = found {
+                    self.said = true;
+                    Calls::end(&mut self.told, found, item, emit);
+                }
             }
         }
     }
 
-    fn reasoning(&mut self, item: &Item<'_>, emit: &mut dyn FnMut(Event<'_>)) {
-        if !std::mem::replace(&mut self.told_thought, false) {
+    fn message(&mut self, item: &Item<'_>, found: usize, emit: &mut dyn FnMut(Event<'_>)) {
+        if self.told.entries[found].done {
+            return;
+        }
+        for (place, piece) in (0..).zip(pieces(item.content)) {
+            let part = Part::Content(Some(place));
+            if self.told.entries[found].tell_part(part) {
+                self.said |= tell_piece(&piece, emit);
+            }
+        }
+    }
+
+    fn said_part(
+        &mut self,
+        at: At<'_>,
+        part: Part,
+        piece: &Piece<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let found = self.told.find_or_add(Kind::Message, at);
+        self.told.entries[found].tell_part(part);
+        self.said |= tell_piece(piece, emit);
+    }
+
+    fn reasoning(&mut self, item: &Item<'_>, found: usize, emit: &mut dyn FnMut(Event<'_>)) {
+        let entry = &mut self.told.entries[found];
+        if entry.done {
+            return;
+        }
+        if !entry.has_told() {
             // The words themselves, or what they come to.
             let words = match filled(item.content) {
                 None => item.summary,
                 content => content,
             };
-            let mut is_first = true;
-            for text in pieces(words)
+            let texts = pieces(words)
                 .into_iter()
-                .filter_map(|piece| full(piece.text))
-            {
-                if !std::mem::replace(&mut is_first, false) {
+                .filter_map(|piece| full(piece.text));
+            for text in texts {
+                if entry.has_told() {
                     emit(Event::Thinking(Text::escaped(r"\n\n")));
                 }
+                entry.tell_part(Part::Summary(None));
                 self.said = true;
                 emit(Event::Thinking(text));
             }
@@ -211,9 +358,17 @@ impl Reader {
     }
 
     /// The response has come to its end.
-    fn complete(&mut self, response: Responded<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+    fn complete(
+        &mut self,
+        response: Responded<'_>,
+        is_short: bool,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
         self.start(&response, emit);
-        let status = full(response.status).unwrap_or_default();
+        let status = full(response.status).unwrap_or_else(|| match is_short {
+            true => Text::escaped("incomplete"),
+            false => Text::default(),
+        });
         let error = response.error.filter(|error| error.get() != "{}");
         match (error, status.as_escaped()) {
             (Some(error), _) => return self.fail(fault_in(error), emit),
@@ -222,17 +377,12 @@ impl Reader {
             _ => {}
         }
         let usage = response.usage.map(|counts| counts.usage());
-        // What was told item by item is repeated here.
-        let (unsaid, unfound) = (!self.said, self.sources.is_empty());
-        for (place, raw) in response.output.into_iter().flatten().enumerate() {
-            let item = item(raw);
-            let untold = match is(&item, "search_results") {
-                true => unfound,
-                false => unsaid,
-            };
-            if untold {
-                self.item(&item, u64::try_from(place).ok(), emit);
-            }
+        let output = response.output.unwrap_or_default();
+        let has_output = !output.is_empty();
+        self.repeated(output, emit);
+        if self.told.too_many {
+            let fault = Fault::garbled("the provider's answer has too many items");
+            return self.fail(fault, emit);
         }
         let words = usage.and_then(|usage| {
             let output = usage.output?;
@@ -242,12 +392,15 @@ impl Reader {
             &status,
             response.incomplete_details.and_then(|why| why.reason),
         );
-        if !self.said && finish == Finish::Stop && words.is_some_and(|words| words > TOO_MANY_EMPTY)
-        {
+        let is_plain = finish == Finish::Stop;
+        if !self.said && is_plain && !has_output && self.sources.is_empty() {
+            return self.fail(Fault::garbled("the provider's answer has no output"), emit);
+        }
+        if !self.said && is_plain && words.is_some_and(|words| words > TOO_MANY_EMPTY) {
             let fault = Fault::garbled("the provider's answer has no text that could be read");
             return self.fail(fault, emit);
         }
-        self.calls.end_all(emit);
+        Calls::end_all(&mut self.told, emit);
         if let Some(usage) = usage {
             emit(Event::Usage(usage));
         }
@@ -260,6 +413,30 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// What was told item by item comes once more in the whole response.
+    fn repeated(&mut self, output: Vec<&RawValue>, emit: &mut dyn FnMut(Event<'_>)) {
+        let unfound = self.sources.is_empty();
+        let mut seen = [0; 4];
+        for (place, raw) in (0..).zip(output) {
+            let item = item(raw);
+            let kind = Kind::of(&item);
+            let mut nth = 0;
+            if let Some(kind) = kind {
+                nth = seen[kind as usize];
+                seen[kind as usize] += 1;
+            }
+            let is_new = match is(&item, "search_results") {
+                true => unfound,
+                false => kind.is_some() || !self.said,
+            };
+            if is_new {
+                self.item(&item, Some(place), Some(nth), emit);
+            }
+        }
+    }
+}
+
 impl Reads for Reader {
     fn is_over(&self) -> bool {
         self.over
@@ -269,27 +446,37 @@ impl Reads for Reader {
         !self.started && !self.said && !self.over
     }
 
-    fn event(&mut self, _: &[u8], data: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
-        let data = data.trim_ascii();
+    fn event(
+        &mut self,
+        name: &[u8],
+        data: &[u8],
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Unreadable> {
         // Some servers end every stream as those of chat completions end.
-        if self.over || data.is_empty() || data.starts_with(b"[DONE]") {
-            return;
+        if data.starts_with(b"[DONE]") {
+            return Ok(());
         }
-        match json::parse::<Happened<'_>>(data) {
-            Ok(happened) if data.starts_with(b"{") => self.happened(happened, data, emit),
-            _ => self.fail(
-                Fault::garbled("the provider's stream holds what is no event"),
-                emit,
-            ),
+        if !data.starts_with(b"{") {
+            return Err(Unreadable);
         }
+        let happened: Happened<'_> = json::parse(data).map_err(|_| Unreadable)?;
+        let kind = full(happened.kind);
+        let kind = match &kind {
+            Some(kind) => kind.as_escaped(),
+            None => std::str::from_utf8(name).unwrap_or_default(),
+        };
+        self.happened(kind, happened, data, emit)
     }
 
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        let is_object = body.trim_ascii_start().starts_with(b"{");
         match json::parse::<Responded<'_>>(body) {
-            Ok(response) if response.status.is_some() || response.output.is_some() => {
-                self.complete(response, emit);
+            Ok(response) if is_object && response.is_response() => {
+                self.complete(response, false, emit);
             }
-            Ok(response) if response.error.is_some() => self.fail(fault_in_body(body), emit),
+            Ok(response) if is_object && response.is_error() => {
+                self.fail(fault_in_body(body), emit);
+            }
             _ => self.fail(Fault::garbled("the provider's answer is no response"), emit),
         }
     }
@@ -303,6 +490,31 @@ impl Reads for Reader {
             emit(Event::Failed(Cow::Owned(fault)));
         }
     }
+}
+
+/// Whether it said anything.
+fn tell_piece(piece: &Piece<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
+    let (text, refusal) = (full(piece.text), full(piece.refusal));
+    let said = text.is_some() || refusal.is_some();
+    if let Some(text) = text {
+        emit(Event::Text(text));
+    }
+    if let Some(refusal) = refusal {
+        emit(Event::Refusal(refusal));
+    }
+    if let Some(logprobs) = filled(piece.logprobs) {
+        emit(Event::Logprobs(Json::of(logprobs)));
+    }
+    said
+}
+
+fn number(field: Field<'_>) -> Option<u64> {
+    field.and_then(|number| number.get().parse().ok())
+}
+
+/// A part; one that cannot be read says nothing.
+fn piece(raw: &RawValue) -> Piece<'_> {
+    serde_json::from_str(raw.get()).unwrap_or_default()
 }
 
 /// An item; one that cannot be read is of no known type.

@@ -1,100 +1,144 @@
-//! Which tool call a piece belongs to: the id of its item says so, or the place of the item, never the `call_id`.
+//! Tool calls of a response, piece by piece or whole.
 
-use super::super::field::Field;
+use super::super::field::{self, Field};
+use super::super::plain_input;
 use super::item::{Item, full};
+use super::told::{At, Entry, Kind, Told};
 use crate::ir::{Event, Text, ToolNames};
 
+/// The calls of one answer.
 #[derive(Default)]
-pub(super) struct Calls(Vec<Call>);
-
-struct Call {
-    /// As it stands in JSON.
-    item_id: String,
-    place: Option<u64>,
-    has_arguments: bool,
-    ended: bool,
+pub(super) struct Calls {
+    begun: usize,
 }
 
 impl Calls {
+    /// An item that is or becomes a call; its place in `told`, unless it cannot be told yet.
     pub(super) fn begin(
         &mut self,
+        told: &mut Told,
         item: &Item<'_>,
+        kind: Kind,
         place: Option<u64>,
         names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
-    ) {
+    ) -> Option<usize> {
         // Without a name it is no call yet; the whole item will have one.
-        let Some(name) = full(item.name) else { return };
-        if self.find(item.id, place).is_some() {
-            return;
-        }
-        self.0.push(Call {
-            item_id: full(item.id).unwrap_or_default().into_inner().into_owned(),
-            place,
-            has_arguments: false,
-            ended: false,
-        });
+        let name = full(item.name)?;
+        let id = full(item.call_id).or_else(|| full(item.id));
+        let call_id = full(item.call_id).unwrap_or_default();
+        let at = At { id: item.id, place };
+        let found = told.add(kind, at, call_id.as_escaped());
+        let entry = &mut told.entries[found];
+        entry.call = self.begun;
+        self.begun += 1;
         emit(Event::ToolStart {
-            index: self.0.len() - 1,
-            id: full(item.call_id).or_else(|| full(item.id)),
+            index: entry.call,
+            id,
             name: names.original(name),
             signature: full(item.thought_signature),
         });
+        entry.early = written(item, kind).into_inner().into_owned();
+        Some(found)
     }
 
-    /// A piece of the arguments.
+    /// A piece of the arguments, or of the input.
     pub(super) fn delta(
-        &mut self,
-        item_id: Field<'_>,
-        place: Option<u64>,
+        told: &mut Told,
+        kind: Kind,
+        at: At<'_>,
         fragment: Text<'_>,
         emit: &mut dyn FnMut(Event<'_>),
     ) {
-        if let Some(index) = self.find(item_id, place) {
-            self.0[index].has_arguments = true;
-            emit(Event::ToolArguments { index, fragment });
+        let Some(found) = told.find(kind, at) else {
+            return;
+        };
+        let entry = &mut told.entries[found];
+        if entry.done {
+            return;
+        }
+        let index = entry.call;
+        let is_first = !std::mem::replace(&mut entry.has_arguments, true);
+        match kind {
+            Kind::CustomCall => {
+                if is_first {
+                    let fragment = Text::escaped(plain_input::BEFORE);
+                    emit(Event::ToolArguments { index, fragment });
+                }
+                let fragment = plain_input::within(&fragment);
+                emit(Event::ToolArguments { index, fragment });
+            }
+            _ => emit(Event::ToolArguments { index, fragment }),
+        }
+    }
+
+    /// All of the arguments, or of the input, of a call that may have been told in pieces.
+    pub(super) fn arguments(
+        told: &mut Told,
+        kind: Kind,
+        at: At<'_>,
+        written: Field<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let text = field::arguments(written);
+        if let Some(found) = told.find(kind, at)
+            && !told.entries[found].has_arguments
+            && !text.is_empty()
+        {
+            Self::delta(told, kind, at, text, emit);
         }
     }
 
     /// The whole item, which repeats all that was told.
     pub(super) fn end(
-        &mut self,
+        told: &mut Told,
+        found: usize,
         item: &Item<'_>,
-        place: Option<u64>,
-        names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
     ) {
-        self.begin(item, place, names, emit);
-        let Some(index) = self.find(item.id, place) else {
+        let entry = &mut told.entries[found];
+        if entry.done {
             return;
-        };
-        let call = &mut self.0[index];
-        if let Some(fragment) = full(item.arguments).filter(|_| !call.has_arguments) {
-            call.has_arguments = true;
-            emit(Event::ToolArguments { index, fragment });
         }
-        call.ended = true;
-        emit(Event::ToolEnd { index });
+        let whole = written(item, entry.kind);
+        if !whole.is_empty() {
+            entry.early = whole.into_inner().into_owned();
+        }
+        close(entry, emit);
     }
 
     /// Ends those that are open.
-    pub(super) fn end_all(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        for (index, call) in self.0.iter_mut().enumerate() {
-            if !std::mem::replace(&mut call.ended, true) {
-                emit(Event::ToolEnd { index });
-            }
+    pub(super) fn end_all(told: &mut Told, emit: &mut dyn FnMut(Event<'_>)) {
+        let is_call = |kind| matches!(kind, Kind::Call | Kind::CustomCall);
+        for entry in told.entries.iter_mut().filter(|entry| is_call(entry.kind)) {
+            close(entry, emit);
         }
     }
+}
 
-    /// The call that is open under this id or, where one of the two has no id, at this place.
-    fn find(&self, item_id: Field<'_>, place: Option<u64>) -> Option<usize> {
-        let id = full(item_id).unwrap_or_default();
-        self.0.iter().rposition(|call| {
-            let same = match id.is_empty() || call.item_id.is_empty() {
-                true => place.is_some() && call.place == place,
-                false => call.item_id == id.as_escaped(),
-            };
-            same && !call.ended
-        })
+/// Ends a call, once, with its arguments if no piece of them has come.
+fn close(entry: &mut Entry, emit: &mut dyn FnMut(Event<'_>)) {
+    if std::mem::replace(&mut entry.done, true) {
+        return;
     }
+    let index = entry.call;
+    let early = Text::escaped(std::mem::take(&mut entry.early));
+    let fragment = match (entry.kind, entry.has_arguments) {
+        (Kind::CustomCall, true) => Text::escaped(plain_input::AFTER),
+        (Kind::CustomCall, false) => plain_input::arguments(&early),
+        (_, true) => Text::default(),
+        (_, false) => early,
+    };
+    if !fragment.is_empty() {
+        emit(Event::ToolArguments { index, fragment });
+    }
+    emit(Event::ToolEnd { index });
+}
+
+/// What a call is called with.
+fn written<'a>(item: &Item<'a>, kind: Kind) -> Text<'a> {
+    field::arguments(match kind {
+        Kind::CustomCall => item.input,
+        _ => item.arguments,
+    })
 }

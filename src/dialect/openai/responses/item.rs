@@ -19,11 +19,46 @@ pub(super) struct Happened<'a> {
     pub(super) item_id: Field<'a>,
     pub(super) output_index: Field<'a>,
     pub(super) summary_index: Field<'a>,
+    pub(super) content_index: Field<'a>,
     pub(super) delta: Field<'a>,
+    /// Of what is done: the text of a part, the part, the arguments of a call, the input of one of a custom tool.
+    pub(super) text: Field<'a>,
+    pub(super) refusal: Field<'a>,
+    pub(super) part: Field<'a>,
+    pub(super) arguments: Field<'a>,
+    pub(super) input: Field<'a>,
     pub(super) logprobs: Field<'a>,
     /// Perplexity's words about what it does.
     pub(super) thought: Field<'a>,
     pub(super) error: Field<'a>,
+    /// Of errors that other programs on the way have written.
+    pub(super) detail: Field<'a>,
+    pub(super) message: Field<'a>,
+    pub(super) object: Field<'a>,
+}
+
+impl Happened<'_> {
+    /// Whether it is an error without a type.
+    pub(super) fn is_error(&self) -> bool {
+        is_error([self.error, self.detail], self.message, self.object)
+    }
+}
+
+impl Responded<'_> {
+    pub(super) fn is_response(&self) -> bool {
+        self.status.is_some() || self.output.is_some()
+    }
+
+    /// Whether it is an error and no response.
+    pub(super) fn is_error(&self) -> bool {
+        is_error([self.error, self.detail], self.message, self.object)
+    }
+}
+
+fn is_error(errors: [Field<'_>; 2], message: Field<'_>, object: Field<'_>) -> bool {
+    let errors = errors.into_iter().flatten();
+    let is_named = full(object).is_some_and(|object| object.as_escaped() == "error");
+    is_named || full(message).is_some() || errors.count() > 0
 }
 
 /// A response.
@@ -38,6 +73,9 @@ pub(super) struct Responded<'a> {
     pub(super) incomplete_details: Option<Incomplete<'a>>,
     pub(super) output: Option<Vec<&'a RawValue>>,
     pub(super) usage: Option<Counts<'a>>,
+    pub(super) detail: Field<'a>,
+    pub(super) message: Field<'a>,
+    pub(super) object: Field<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,6 +96,8 @@ pub(super) struct Item<'a> {
     pub(super) call_id: Field<'a>,
     pub(super) name: Field<'a>,
     pub(super) arguments: Field<'a>,
+    /// Of a call of a custom tool.
+    pub(super) input: Field<'a>,
     pub(super) thought_signature: Field<'a>,
     pub(super) summary: Field<'a>,
     pub(super) encrypted_content: Field<'a>,
@@ -69,7 +109,8 @@ pub(super) struct Item<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Piece<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, rename = "type")]
+    pub(super) kind: Field<'a>,
     pub(super) text: Field<'a>,
     pub(super) refusal: Field<'a>,
     pub(super) logprobs: Field<'a>,

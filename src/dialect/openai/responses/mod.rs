@@ -10,6 +10,7 @@ mod output;
 mod pieces;
 mod read;
 mod sources;
+mod told;
 mod tools;
 mod turns;
 mod usage;
@@ -24,7 +25,7 @@ pub use write::write_chat;
 
 use answer::Reader;
 
-use super::answer::{Reads as _, stream};
+use crate::dialect::events::{self, Reads as _};
 use crate::ir::{Decode, Event, ToolNames};
 
 /// Ids of reasoning items that this gateway has made: the provider has none, or told it too late. What is signed under
@@ -36,7 +37,7 @@ const OWN_HIDDEN_THOUGHT: &str = "rs_remuda_hidden_";
 
 /// Reads a streamed answer of a provider.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    stream(Reader::new(names))
+    events::stream(Reader::new(names))
 }
 
 /// Reads a whole answer of a provider, as the same events.

@@ -3,6 +3,7 @@
 mod client_reads;
 mod client_writes;
 mod provider_reads;
+mod provider_servers;
 mod provider_writes;
 
 use crate::dialect::exchange::Reply;

@@ -8,7 +8,7 @@ use super::{reply, shown};
 use crate::ir::{Assembler, Event, ToolNames};
 
 /// As OpenAI streams: with names.
-fn named(events: &[Value]) -> Vec<u8> {
+pub(super) fn named(events: &[Value]) -> Vec<u8> {
     let mut stream = String::new();
     for (number, event) in events.iter().enumerate() {
         let mut event = event.clone();
@@ -20,7 +20,7 @@ fn named(events: &[Value]) -> Vec<u8> {
 }
 
 /// As Perplexity does: without.
-fn nameless(events: &[Value]) -> Vec<u8> {
+pub(super) fn nameless(events: &[Value]) -> Vec<u8> {
     let stream: String = events
         .iter()
         .map(|event| format!("data: {event}\r\n\r\n"))
@@ -28,7 +28,7 @@ fn nameless(events: &[Value]) -> Vec<u8> {
     stream.into_bytes()
 }
 
-fn pieces(pieces: &[&[u8]]) -> Vec<String> {
+pub(super) fn pieces(pieces: &[&[u8]]) -> Vec<String> {
     let mut decoder = decoder(ToolNames::default());
     let mut events = Vec::new();
     for piece in pieces {
@@ -40,7 +40,7 @@ fn pieces(pieces: &[&[u8]]) -> Vec<String> {
 }
 
 /// The events of a stream, the same at every split; pings left out.
-fn events(stream: &[u8]) -> Vec<String> {
+pub(super) fn events(stream: &[u8]) -> Vec<String> {
     let at_once = pieces(&[stream]);
     for at in 0..stream.len() {
         assert_eq!(pieces(&[&stream[..at], &stream[at..]]), at_once, "at {at}");
@@ -50,7 +50,7 @@ fn events(stream: &[u8]) -> Vec<String> {
     at_once
 }
 
-fn whole(body: &Value) -> Vec<String> {
+pub(super) fn whole(body: &Value) -> Vec<String> {
     let mut events = Vec::new();
     read_whole(
         body.to_string().as_bytes(),
@@ -61,36 +61,36 @@ fn whole(body: &Value) -> Vec<String> {
     events
 }
 
-fn begun() -> Value {
+pub(super) fn begun() -> Value {
     json!({"type": "response.created", "response": {"id": "resp_1", "model": "gpt", "status": "in_progress", "output": [],
         "usage": null, "error": null}})
 }
 
-fn usage() -> Value {
+pub(super) fn usage() -> Value {
     json!({"input_tokens": 30, "input_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 0}, "output_tokens": 20,
         "output_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 50})
 }
 
-fn ended(status: &str, output: Value) -> Value {
+pub(super) fn ended(status: &str, output: Value) -> Value {
     json!({"type": format!("response.{status}"), "response": {"id": "resp_1", "model": "gpt", "status": status,
         "error": null, "incomplete_details": null, "output": output, "usage": usage()}})
 }
 
-fn item(kind: &str, place: u64, item: &Value) -> Value {
+pub(super) fn item(kind: &str, place: u64, item: &Value) -> Value {
     json!({"type": format!("response.output_item.{kind}"), "output_index": place, "item": item})
 }
 
-fn delta(kind: &str, id: &str, place: u64, delta: &str) -> Value {
+pub(super) fn delta(kind: &str, id: &str, place: u64, delta: &str) -> Value {
     json!({"type": format!("response.{kind}.delta"), "item_id": id, "output_index": place, "content_index": 0,
         "summary_index": 0, "delta": delta, "obfuscation": "x1"})
 }
 
-fn called(id: &str, call_id: &str, name: &str, arguments: &str) -> Value {
+pub(super) fn called(id: &str, call_id: &str, name: &str, arguments: &str) -> Value {
     json!({"id": id, "type": "function_call", "status": "completed", "call_id": call_id, "name": name,
         "arguments": arguments})
 }
 
-fn reasoned(summary: &[&str]) -> Value {
+pub(super) fn reasoned(summary: &[&str]) -> Value {
     let summary: Vec<_> = summary
         .iter()
         .map(|text| json!({"type": "summary_text", "text": text}))
@@ -98,12 +98,12 @@ fn reasoned(summary: &[&str]) -> Value {
     json!({"id": "rs_1", "type": "reasoning", "summary": summary, "encrypted_content": "gAAA=="})
 }
 
-fn said(text: &str) -> Value {
+pub(super) fn said(text: &str) -> Value {
     json!({"id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
         "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]})
 }
 
-const USAGE: &str = "usage 30 10 - 20 5 -";
+pub(super) const USAGE: &str = "usage 30 10 - 20 5 -";
 
 /// Reasoning in two parts, then text.
 fn thoughtful() -> Vec<Value> {
@@ -315,7 +315,9 @@ fn a_last_event_tells_what_was_not_told_before() {
     assert_eq!(events(&named(&[begun(), end.clone()])), expected);
     assert_eq!(whole(&end["response"]), expected);
     // Servers that answer a stream with a body.
-    assert_eq!(events(end["response"].to_string().as_bytes()), expected);
+    let reframed = events(end["response"].to_string().as_bytes());
+    assert_eq!(reframed[0], "reframed");
+    assert_eq!(reframed[1..], expected);
 }
 
 /// Perplexity's word for a response that waits for the outcome of a call.
@@ -414,9 +416,12 @@ fn what_is_no_answer_is_garbled() {
     }
     for stream in ["data: x\n\n", "data: []\n\n", "data: {\"type\":\n\n"] {
         let events = events(stream.as_bytes());
-        assert!(
-            events[0].starts_with("failed Transient Garbled"),
-            "{events:?}"
+        assert_eq!(
+            events,
+            [
+                "malformed",
+                "failed Transient Garbled nothing in the provider's stream can be read"
+            ]
         );
     }
 }

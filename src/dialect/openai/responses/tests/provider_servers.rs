@@ -1,0 +1,403 @@
+//! What servers leave out of a response's events, say twice, or say in other words.
+
+use serde_json::{Value, json};
+
+use super::super::decoder;
+use super::provider_reads::{
+    USAGE, begun, called, delta, ended, events, item, named, nameless, pieces, reasoned, said,
+    whole,
+};
+use super::shown;
+use crate::ir::ToolNames;
+
+/// What is told between the beginning and the counts.
+fn middle(stream: &[Value]) -> Vec<String> {
+    let told = events(&named(stream));
+    let (first, rest) = told.split_first().unwrap();
+    assert_eq!(first, "start resp_1 gpt", "{told:?}");
+    let end = rest.len().saturating_sub(3);
+    assert_eq!(rest[end..], [USAGE, "finish Stop", "end"], "{told:?}");
+    rest[..end].to_vec()
+}
+
+/// All that tells a text, of which any one is enough.
+fn tellings_of_text() -> Vec<Vec<Value>> {
+    let message = json!({"id": "msg_1", "type": "message", "content": []});
+    let deltas = [
+        delta("output_text", "msg_1", 0, "a"),
+        delta("output_text", "msg_1", 0, "b"),
+    ];
+    let text = json!({"type": "response.output_text.done", "item_id": "msg_1", "output_index": 0, "content_index": 0, "text": "ab"});
+    let part = json!({"type": "response.content_part.done", "item_id": "msg_1", "output_index": 0, "content_index": 0,
+        "part": {"type": "output_text", "text": "ab"}});
+    let done = item("done", 0, &said("ab"));
+    let repeated = ended("completed", json!([said("ab")]));
+    let added = item("added", 0, &message);
+    let bare = ended("completed", json!([]));
+    vec![
+        vec![added.clone(), text.clone(), bare.clone()],
+        vec![added.clone(), part.clone(), bare.clone()],
+        vec![added.clone(), done.clone(), bare.clone()],
+        vec![added.clone(), repeated.clone()],
+        vec![text.clone(), part.clone(), done.clone(), repeated.clone()],
+        vec![added, text, part, done, repeated.clone()],
+        [&deltas[..], &[bare]].concat(),
+        [&deltas[..], &[repeated]].concat(),
+    ]
+}
+
+#[test]
+fn a_text_is_told_once_wherever_it_stands() {
+    for telling in tellings_of_text() {
+        let stream = [&[begun()], &telling[..]].concat();
+        let text: String = middle(&stream)
+            .iter()
+            .map(|event| event.strip_prefix("text ").unwrap())
+            .collect();
+        assert_eq!(text, "ab", "{telling:?}");
+    }
+}
+
+#[test]
+fn arguments_are_told_once_wherever_they_stand() {
+    let added = item("added", 0, &called("fc_1", "c", "f", ""));
+    let deltas = [
+        delta("function_call_arguments", "fc_1", 0, "{\"a\""),
+        delta("function_call_arguments", "fc_1", 0, ":1}"),
+    ];
+    let whole = called("fc_1", "c", "f", "{\"a\":1}");
+    let arguments = json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 0,
+        "arguments": "{\"a\":1}"});
+    let object = json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 0,
+        "arguments": {"a": 1}});
+    let done = item("done", 0, &whole);
+    let repeated = ended("completed", json!([whole]));
+    let bare = ended("completed", json!([]));
+    let telling = |events: &[&Value]| events.iter().map(|event| (*event).clone()).collect();
+    let tellings: Vec<Vec<Value>> = vec![
+        telling(&[&added, &arguments, &bare]),
+        telling(&[&added, &object, &bare]),
+        telling(&[&added, &done, &bare]),
+        telling(&[&added, &repeated]),
+        telling(&[&repeated]),
+        telling(&[&done, &bare]),
+        telling(&[&done, &repeated]),
+        telling(&[&item("added", 0, &whole), &bare]),
+        telling(&[
+            &item("added", 0, &whole),
+            &deltas[0],
+            &deltas[1],
+            &done,
+            &repeated,
+        ]),
+        // Deltas without what says that they are done.
+        telling(&[&added, &deltas[0], &deltas[1], &bare]),
+        telling(&[&added, &deltas[0], &deltas[1], &repeated]),
+        telling(&[&added, &deltas[0], &deltas[1], &arguments, &done, &repeated]),
+    ];
+    for telling in tellings {
+        let told = middle(&[&[begun()], &telling[..]].concat());
+        assert_eq!(told[0], "call 0 c f -", "{telling:?}");
+        assert_eq!(told.last().unwrap(), "end of 0", "{telling:?}");
+        let arguments: String = told[1..told.len() - 1]
+            .iter()
+            .map(|event| event.strip_prefix("arguments 0 ").unwrap())
+            .collect();
+        assert_eq!(arguments, "{\"a\":1}", "{telling:?}");
+    }
+}
+
+#[test]
+fn thoughts_and_refusals_are_told_once_wherever_they_stand() {
+    let thought = json!({"type": "response.reasoning_summary_text.done", "item_id": "rs_1", "output_index": 0,
+        "summary_index": 0, "text": "t"});
+    let own = json!({"type": "response.reasoning_text.done", "item_id": "rs_1", "output_index": 0,
+        "content_index": 0, "text": "t"});
+    let done = item("done", 0, &reasoned(&["t"]));
+    let bare = ended("completed", json!([]));
+    for telling in [
+        vec![thought.clone(), done.clone(), bare.clone()],
+        vec![own, done.clone(), bare.clone()],
+        vec![done.clone(), bare],
+        vec![thought, ended("completed", json!([reasoned(&["t"])]))],
+        vec![done, ended("completed", json!([reasoned(&["t"])]))],
+    ] {
+        let told = middle(&[&[begun()], &telling[..]].concat());
+        assert_eq!(
+            told,
+            ["thinking t", "signature gAAA== false rs_1"],
+            "{telling:?}"
+        );
+    }
+    let refused = json!({"type": "response.refusal.done", "item_id": "msg_1", "output_index": 0, "refusal": "no"});
+    let stream = [begun(), refused, ended("completed", json!([]))];
+    assert_eq!(middle(&stream), ["refusal no"]);
+}
+
+/// Servers that give an item another id with each event, or number all of them 0.
+#[test]
+fn items_are_known_by_what_can_be_relied_on() {
+    let stream = [
+        begun(),
+        item("added", 0, &called("x1", "c1", "f", "")),
+        delta("function_call_arguments", "x2", 0, "{}"),
+        item("done", 0, &called("x3", "c1", "f", "{}")),
+        item("added", 1, &called("x4", "c2", "g", "")),
+        delta("function_call_arguments", "x5", 1, "{}"),
+        item("done", 1, &called("x6", "c2", "g", "{}")),
+        delta("output_text", "x7", 2, "hi"),
+        item("done", 2, &said("hi")),
+        ended(
+            "completed",
+            json!([
+                called("x8", "c1", "f", "{}"),
+                called("x9", "c2", "g", "{}"),
+                said("hi")
+            ]),
+        ),
+    ];
+    let expected = [
+        "call 0 c1 f -",
+        "arguments 0 {}",
+        "end of 0",
+        "call 1 c2 g -",
+        "arguments 1 {}",
+        "end of 1",
+        "text hi",
+    ];
+    assert_eq!(middle(&stream), expected);
+    let stream = [
+        begun(),
+        item("added", 0, &called("a", "c1", "f", "")),
+        item("added", 0, &called("b", "c2", "g", "")),
+        delta("function_call_arguments", "a", 0, "{\"x\":"),
+        delta("function_call_arguments", "b", 0, "{}"),
+        delta("function_call_arguments", "a", 0, "1}"),
+        item("done", 0, &called("a", "c1", "f", "{\"x\":1}")),
+        item("done", 0, &called("b", "c2", "g", "{}")),
+        ended("completed", json!([])),
+    ];
+    assert_eq!(
+        middle(&stream),
+        [
+            "call 0 c1 f -",
+            "call 1 c2 g -",
+            "arguments 0 {\"x\":",
+            "arguments 1 {}",
+            "arguments 0 1}",
+            "end of 0",
+            "end of 1",
+        ]
+    );
+    // Neither ids nor places.
+    let stream = [
+        begun(),
+        json!({"type": "response.output_text.delta", "delta": "a"}),
+        json!({"type": "response.output_text.delta", "delta": "b"}),
+        json!({"type": "response.output_text.done", "text": "ab"}),
+        json!({"type": "response.output_item.done", "item": {"type": "message", "content": [{"type": "output_text", "text": "ab"}]}}),
+        ended("completed", json!([said("ab")])),
+    ];
+    assert_eq!(middle(&stream), ["text a", "text b"]);
+}
+
+/// A message after one that was told is another.
+#[test]
+fn each_message_of_several_is_told() {
+    let other = json!({"id": "msg_2", "type": "message", "content": [{"type": "output_text", "text": "two"}]});
+    let stream = [
+        begun(),
+        delta("output_text", "msg_1", 0, "one"),
+        item("done", 0, &said("one")),
+        ended("completed", json!([said("one"), other])),
+    ];
+    assert_eq!(middle(&stream), ["text one", "text two"]);
+}
+
+#[test]
+fn custom_calls_are_calls_of_a_function_of_one_string() {
+    let custom = |input: &str| json!({"id": "ct_1", "type": "custom_tool_call", "call_id": "c", "name": "patch", "input": input});
+    let added = item("added", 0, &custom(""));
+    let input = "*** \"é\"\n";
+    let deltas = [
+        delta("custom_tool_call_input", "ct_1", 0, "*** \"é"),
+        delta("custom_tool_call_input", "ct_1", 0, "\"\n"),
+    ];
+    let written = json!({"type": "response.custom_tool_call_input.done", "item_id": "ct_1", "output_index": 0, "input": input});
+    let done = item("done", 0, &custom(input));
+    let bare = ended("completed", json!([]));
+    for telling in [
+        vec![
+            added.clone(),
+            deltas[0].clone(),
+            deltas[1].clone(),
+            bare.clone(),
+        ],
+        vec![
+            added.clone(),
+            deltas[0].clone(),
+            deltas[1].clone(),
+            written.clone(),
+            done.clone(),
+            bare.clone(),
+        ],
+        vec![added.clone(), written, bare.clone()],
+        vec![added, done.clone(), bare.clone()],
+        vec![done, bare],
+        vec![ended("completed", json!([custom(input)]))],
+    ] {
+        let told = middle(&[&[begun()], &telling[..]].concat());
+        assert_eq!(told[0], "call 0 c patch -", "{telling:?}");
+        assert_eq!(told.last().unwrap(), "end of 0", "{telling:?}");
+        let arguments: String = told[1..told.len() - 1]
+            .iter()
+            .map(|event| event.strip_prefix("arguments 0 ").unwrap())
+            .collect();
+        assert_eq!(arguments, r#"{"input":"*** \"é\"\n"}"#, "{telling:?}");
+    }
+}
+
+/// By the event's name where the data does not say it, and by the data where there is no name.
+#[test]
+fn what_has_happened_is_known_by_either_word() {
+    let nothing = ended("incomplete", json!([]));
+    let stream = "event: response.created\ndata: {\"response\":{\"id\":\"r\",\"model\":\"m\"}}\n\n\
+        event: response.output_text.delta\ndata: { \"delta\" : \"hi\" }\n\n\
+        event: response.incomplete\ndata: {\"response\":{}}\n\n";
+    let told = events(stream.as_bytes());
+    assert_eq!(told, ["start r m", "text hi", "finish Length", "end"]);
+    assert_eq!(
+        events(&nameless(&[nothing.clone()])),
+        events(&named(&[nothing]))
+    );
+}
+
+#[test]
+fn failures_are_known_by_what_they_say() {
+    let expected = "failed Capacity Overloaded full";
+    for error in [
+        json!({"error": {"message": "full", "code": 503}}),
+        json!({"type": "error", "code": 503, "message": "full"}),
+        json!({"type": "error", "error": {"type": "overloaded_error", "message": "full"}}),
+        json!({"type": "response.failed", "response": {"id": "r", "error": {"code": 503, "message": "full"}}}),
+        json!({"object": "error", "message": "full", "code": 503}),
+        json!({"message": "full", "code": 503}),
+    ] {
+        assert_eq!(
+            events(&nameless(&[error.clone()])).last().unwrap(),
+            expected,
+            "{error}"
+        );
+        let spaced = format!("data: {}\n\n", error.to_string().replace(':', " : "));
+        assert_eq!(
+            events(spaced.as_bytes()).last().unwrap(),
+            expected,
+            "{error}"
+        );
+        let bare = [&nameless(&[begun()]), error.to_string().as_bytes(), b"\n"].concat();
+        if error["type"].is_null() {
+            assert_eq!(events(&bare).last().unwrap(), expected, "{error}");
+            assert_eq!(whole(&error).last().unwrap(), expected, "{error}");
+        }
+    }
+    assert_eq!(
+        whole(&json!({"detail": "full"})),
+        ["failed Transient Server full"]
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_over_if_something_follows() {
+    for odd in [
+        "data: x",
+        "data: []",
+        "data: {\"type\":",
+        "data: {\"delta\":\"x\"}",
+        "garbage",
+    ] {
+        let odd = format!("{odd}\n\n").into_bytes();
+        let text = delta("output_text", "m", 0, "x");
+        let stream = [
+            &named(&[begun(), text.clone()]),
+            &odd[..],
+            &named(&[ended("completed", json!([]))]),
+        ]
+        .concat();
+        assert_eq!(
+            events(&stream),
+            [
+                "start resp_1 gpt",
+                "text x",
+                "malformed",
+                USAGE,
+                "finish Stop",
+                "end"
+            ]
+        );
+        let stream = [&named(&[begun(), text])[..], &odd[..]].concat();
+        let told = events(&stream);
+        assert!(
+            told.last()
+                .unwrap()
+                .starts_with("failed Transient Incomplete"),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_without_anything_is_none() {
+    for body in [
+        json!({"status": "completed"}),
+        json!({"status": "completed", "output": []}),
+        json!({"id": "r", "object": "response", "status": "completed", "output": null}),
+        json!({"ok": true}),
+    ] {
+        let told = whole(&body);
+        assert!(
+            told.last().unwrap().starts_with("failed Transient Garbled"),
+            "{told:?}"
+        );
+    }
+    let told = events(&named(&[begun(), ended("completed", json!([]))]));
+    assert!(
+        told.last().unwrap().starts_with("failed Transient Garbled"),
+        "{told:?}"
+    );
+    // One that was cut short before its first word is an answer.
+    let told = events(&named(&[begun(), ended("incomplete", json!([]))]));
+    assert_eq!(told.last().unwrap(), "end");
+    let words = json!({"status": "completed", "output": [said("hi")]}).to_string();
+    for end in 0..words.len() {
+        let mut told = Vec::new();
+        super::super::read_whole(
+            words[..end].as_bytes(),
+            &ToolNames::default(),
+            &mut |event| {
+                told.push(shown(&event));
+            },
+        );
+        assert!(told[0].starts_with("failed Transient Garbled"), "{end}");
+    }
+}
+
+/// What a tool of the provider's does is content, though no other format is told.
+#[test]
+fn hosted_tools_are_content() {
+    let search = json!({"id": "ws", "type": "web_search_call", "status": "in_progress"});
+    let mut decoder = decoder(ToolNames::default());
+    let mut has_begun = false;
+    decoder.feed(
+        &named(&[begun(), item("added", 0, &search)]),
+        &mut |event| {
+            has_begun |= event.is_content();
+        },
+    );
+    assert!(has_begun);
+    let message = json!({"id": "m", "type": "message", "content": []});
+    let reasoning = json!({"id": "r", "type": "reasoning", "summary": []});
+    for item in [item("added", 0, &message), item("added", 0, &reasoning)] {
+        let told = pieces(&[&named(&[begun(), item])]);
+        assert_eq!(told.len(), 2, "{told:?}");
+    }
+}
