@@ -134,6 +134,7 @@ fn tool(name: &str, parameters: &'static str) -> Tool<'static> {
         description: Some(Text::escaped("what it does")),
         parameters: Some(Json::trusted(parameters)),
         strict: None,
+        cache: None,
     }
 }
 

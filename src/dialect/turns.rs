@@ -4,31 +4,53 @@
 use crate::facts::{Ask, ModelFacts, Parameter};
 use crate::ir::{
     ChatRequest, Completion, Dropped, Message, Part, Refused, Role, Text, drop_blank, merge_turns,
-    pair_tool_results, start_with_user,
+    pair_tool_results, results_before_system, start_with_user, system_as_user,
 };
 
 /// What the user says where the assistant spoke last and the model does not go on with its words.
 const GO_ON: &str = "Continue.";
 
+/// Whose words the system's are that stand amid the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Amid {
+    /// The user's.
+    User,
+    /// Its own, where Anthropic's rule allows it: text after a turn of the user's, and last or before one of the
+    /// assistant's. Elsewhere the user's.
+    System,
+}
+
 /// Puts the turns in order: none blank, those of one role merged, every call answered in the turn after it, and the
-/// user's first, who says `opening` where there is no such turn. The system text is hoisted before.
-pub(super) fn arrange(messages: &mut Vec<Message<'_>>, opening: &'static str) {
+/// user's first, who says `opening` where there is no such turn. The system prompt is hoisted before.
+pub(super) fn arrange(messages: &mut Vec<Message<'_>>, opening: &'static str, amid: Amid) {
     drop_blank(messages);
+    results_before_system(messages);
+    if amid == Amid::User {
+        system_as_user(messages);
+    }
     pair_tool_results(messages);
     // A result without its call has become text, and may be blank.
     drop_blank(messages);
+    misplaced_as_user(messages);
     merge_turns(messages);
     start_with_user(messages, opening);
 }
 
-/// Within each of the assistant's turns what was thought stands before what was said and called.
-pub(super) fn thoughts_first(messages: &mut [Message<'_>]) {
-    for message in messages {
-        if message.role == Role::Assistant {
-            message
-                .parts
-                .sort_by_key(|part| !matches!(part, Part::Thought(_)));
+/// Has the user say what the system may not say where it stands.
+fn misplaced_as_user(messages: &mut [Message<'_>]) {
+    let is_said = |part: &Part<'_>| matches!(part, Part::Text(_) | Part::Breakpoint(_));
+    let mut before = None;
+    for at in 0..messages.len() {
+        let after = messages.get(at + 1).map(|next| next.role);
+        let message = &mut messages[at];
+        let role = message.role;
+        let fits = before == Some(Role::User)
+            && matches!(after, None | Some(Role::Assistant))
+            && message.parts.iter().all(is_said);
+        if role == Role::System && !fits {
+            message.role = Role::User;
         }
+        before = Some(role);
     }
 }
 
@@ -48,7 +70,7 @@ pub(super) fn is_unfinished(messages: &[Message<'_>]) -> bool {
 pub(super) fn trim_last(messages: &mut [Message<'_>]) {
     if let Some(message) = messages.last_mut()
         && message.role == Role::Assistant
-        && let Some(Part::Text(text)) = message.parts.last_mut()
+        && let Some(Part::Text(text)) = last_said(&mut message.parts)
     {
         let decoded = text.decoded();
         let trimmed = decoded.trim_end();
@@ -58,27 +80,33 @@ pub(super) fn trim_last(messages: &mut [Message<'_>]) {
     }
 }
 
-/// The system text with a further wish after it.
-pub(super) fn with_wish<'a>(system: Option<Text<'a>>, wish: Text<'a>) -> Text<'a> {
-    let Some(mut system) = system else {
-        return wish;
-    };
-    system.push(&Text::escaped(r"\n\n"));
-    system.push(&wish);
+/// What a turn ends with, but for a breakpoint.
+fn last_said<'m, 'a>(parts: &'m mut [Part<'a>]) -> Option<&'m mut Part<'a>> {
+    parts.iter_mut().rfind(|part| !part.is_breakpoint())
+}
+
+/// The system prompt with a further wish after it, and after what is to be kept of it.
+pub(super) fn with_wish<'a>(mut system: Vec<Part<'a>>, wish: Text<'a>) -> Vec<Part<'a>> {
+    match system.last_mut() {
+        Some(Part::Text(text)) => {
+            text.push(&Text::escaped(r"\n\n"));
+            text.push(&wish);
+        }
+        _ => system.push(Part::Text(wish)),
+    }
     system
 }
 
-/// Gives the system text back, unless the model takes none: then the user says it first.
+/// Gives the system prompt back, unless the model takes none: then the user says it first.
 pub(super) fn system_or_first_words<'a>(
-    mut system: Option<Text<'a>>,
+    mut system: Vec<Part<'a>>,
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
-) -> Option<Text<'a>> {
+) -> Vec<Part<'a>> {
     if facts.refuses(Parameter::System, Ask::Nothing)
-        && let Some(text) = system.take()
         && let Some(first) = request.messages.first_mut()
     {
-        first.parts.insert(0, Part::Text(text));
+        first.parts.splice(..0, system.drain(..));
     }
     system
 }

@@ -42,9 +42,13 @@ pub enum Parameter {
     FullJsonSchema,
     /// Calls in the history without the signature that they came with (Gemini's `thoughtSignature`).
     UnsignedCalls,
+    /// Bedrock's `cachePoint`: anywhere, after tools, or for an hour.
+    CachePoints,
+    ToolCachePoints,
+    CacheHour,
 }
 
-/// What a model can do, as Ollama's `capabilities` name it, and `json_schema`.
+/// What a model can do, as Ollama's `capabilities` name it, and what Ollama has no word for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
@@ -57,10 +61,12 @@ pub enum Capability {
     Image,
     Audio,
     JsonSchema,
+    /// Words of the system amid the conversation, at Anthropic.
+    SystemTurns,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 9] = [
+    pub const ALL: [Capability; 10] = [
         Capability::Completion,
         Capability::Tools,
         Capability::Insert,
@@ -70,6 +76,7 @@ impl Capability {
         Capability::Image,
         Capability::Audio,
         Capability::JsonSchema,
+        Capability::SystemTurns,
     ];
 
     /// As Ollama names it in `capabilities`; `None` for what Ollama has no word for.
@@ -83,7 +90,7 @@ impl Capability {
             Capability::Thinking => Some("thinking"),
             Capability::Image => Some("image"),
             Capability::Audio => Some("audio"),
-            Capability::JsonSchema => None,
+            Capability::JsonSchema | Capability::SystemTurns => None,
         }
     }
 }
@@ -180,6 +187,11 @@ impl ModelFacts {
         self.capabilities
             .as_ref()
             .is_none_or(|known| known.contains(&capability))
+    }
+
+    /// Whether the model is known to do this.
+    pub fn surely_can(&self, capability: Capability) -> bool {
+        self.capabilities.is_some() && self.can(capability)
     }
 
     /// What to say of reasoning; see [`Reasoning::ask`].

@@ -8,6 +8,7 @@
 //! written from those, or from the [`Response`] that an [`Assembler`] gathers.
 
 mod assemble;
+mod cache;
 mod embed;
 mod event;
 mod fault;
@@ -15,19 +16,20 @@ mod held;
 mod image;
 mod normalise;
 mod request;
+mod system;
 mod text;
 
 pub use assemble::{Assembler, Call, Item, Response};
+pub use cache::{CacheTtl, MOST_BREAKPOINTS, take_from_result};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend};
 pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};
-pub use normalise::{
-    ToolNames, drop_blank, hoist_system, merge_turns, pair_tool_results, start_with_user,
-};
+pub use normalise::{ToolNames, drop_blank, merge_turns, pair_tool_results, start_with_user};
 pub use request::{
     ChatRequest, Completion, Document, Dropped, Effort, Format, Message, Part, Refused, Role,
     Sampling, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
+pub use system::{hoist_prompt, hoist_system, results_before_system, system_as_user};
 pub use text::{Json, Text};

@@ -4,41 +4,25 @@ use std::borrow::Cow;
 
 use ahash::AHashSet;
 
-use super::{Message, Part, Role, Text, ToolResult};
-
-/// Takes all system text out, joined by a blank line, for providers that have one place for it.
-pub fn hoist_system<'a>(messages: &mut Vec<Message<'a>>) -> Option<Text<'a>> {
-    let mut system: Option<Text<'a>> = None;
-    messages.retain_mut(|message| {
-        if message.role != Role::System {
-            return true;
-        }
-        for part in std::mem::take(&mut message.parts) {
-            let Part::Text(text) = part else { continue };
-            if text.is_blank() {
-                continue;
-            }
-            match &mut system {
-                None => system = Some(text),
-                Some(all) => {
-                    all.push(&Text::escaped(r"\n\n"));
-                    all.push(&text);
-                }
-            }
-        }
-        false
-    });
-    system
-}
+use super::cache::move_leading;
+use super::{CacheTtl, Message, Part, Role, Text, ToolResult};
 
 /// Drops blank texts, and turns in which nothing is left.
 pub fn drop_blank(messages: &mut Vec<Message<'_>>) {
-    messages.retain_mut(|message| {
+    let mut kept: Vec<Message<'_>> = Vec::with_capacity(messages.len());
+    for mut message in messages.drain(..) {
         message
             .parts
             .retain(|part| !matches!(part, Part::Text(text) if text.is_blank()));
-        !message.parts.is_empty()
-    });
+        message
+            .parts
+            .dedup_by(|next, before| next.is_breakpoint() && before.is_breakpoint());
+        move_leading(&mut message, kept.last_mut());
+        if !message.parts.is_empty() {
+            kept.push(message);
+        }
+    }
+    *messages = kept;
 }
 
 /// Joins neighbouring turns of one role; within a user's turn the tools' results come first.
@@ -51,12 +35,32 @@ pub fn merge_turns(messages: &mut Vec<Message<'_>>) {
         }
     }
     for message in &mut merged {
-        // Stable: results stay in their order, and so does the rest.
-        message
-            .parts
-            .sort_by_key(|part| !matches!(part, Part::ToolResult(_)));
+        if message.role == Role::User {
+            let mut parts = split_results(&mut message.parts);
+            parts.append(&mut message.parts);
+            message.parts = parts;
+        }
     }
     *messages = merged;
+}
+
+/// Takes the results out of a turn, each with its breakpoint. All stays in its order.
+pub(super) fn split_results<'a>(parts: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
+    let mut results = Vec::new();
+    if !parts.iter().any(|part| matches!(part, Part::ToolResult(_))) {
+        return results;
+    }
+    let mut of_result = false;
+    for part in std::mem::take(parts) {
+        if !part.is_breakpoint() {
+            of_result = matches!(part, Part::ToolResult(_));
+        }
+        match of_result {
+            true => results.push(part),
+            false => parts.push(part),
+        }
+    }
+    results
 }
 
 /// Puts `filler` first if the conversation does not begin with a user's turn. Call it after the system text was hoisted.
@@ -109,6 +113,8 @@ struct Open<'a> {
     id: Text<'a>,
     name: Text<'a>,
     result: Option<ToolResult<'a>>,
+    /// The breakpoint after the result.
+    cache: Option<CacheTtl>,
 }
 
 /// Ids of calls so far: Anthropic and Bedrock refuse one that comes twice, and some models count anew in each turn.
@@ -148,6 +154,7 @@ fn calls_of<'a>(message: &mut Message<'a>, ids: &mut Ids<'a>) -> Vec<Open<'a>> {
                 id,
                 name: call.name.clone(),
                 result: None,
+                cache: None,
             });
         }
     }
@@ -156,14 +163,26 @@ fn calls_of<'a>(message: &mut Message<'a>, ids: &mut Ids<'a>) -> Vec<Open<'a>> {
 
 fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
     let mut rest = Vec::new();
+    let mut last = None;
     for part in std::mem::take(&mut message.parts) {
         match part {
-            Part::ToolResult(result) => match place(&calls, &result) {
-                Some(place) => calls[place].result = Some(result),
-                // It still tells the model something.
-                None => rest.extend(result.parts),
-            },
-            other => rest.push(other),
+            Part::ToolResult(result) => {
+                last = place(&calls, &result);
+                match last {
+                    Some(place) => calls[place].result = Some(result),
+                    // It still tells the model something.
+                    None => rest.extend(result.parts),
+                }
+            }
+            Part::Breakpoint(ttl) if last.is_some() => {
+                if let Some(call) = last.and_then(|place| calls.get_mut(place)) {
+                    call.cache = Some(ttl);
+                }
+            }
+            other => {
+                last = None;
+                rest.push(other);
+            }
         }
     }
     for call in calls {
@@ -177,6 +196,7 @@ fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
         result.id = Some(call.id);
         result.name = Some(call.name);
         message.parts.push(Part::ToolResult(result));
+        message.parts.extend(call.cache.map(Part::Breakpoint));
     }
     message.parts.extend(rest);
 }
@@ -379,18 +399,6 @@ mod tests {
     }
 
     #[test]
-    fn system_text_is_hoisted_in_order() {
-        let mut messages = vec![
-            Message::new(Role::System, vec![text("a"), text(" ")]),
-            user(vec![text("q")]),
-            Message::new(Role::System, vec![text("b")]),
-        ];
-        assert_eq!(hoist_system(&mut messages).unwrap().as_escaped(), r"a\n\nb");
-        assert_eq!(messages, [user(vec![text("q")])]);
-        assert_eq!(hoist_system(&mut messages), None);
-    }
-
-    #[test]
     fn parallel_results_land_in_one_turn_in_the_order_of_the_calls() {
         let mut messages = vec![
             user(vec![text("q")]),
@@ -402,6 +410,26 @@ mod tests {
         pair_tool_results(&mut messages);
         assert_eq!(messages.len(), 3);
         assert_eq!(shown(&messages[2]), ["1/f=one", "2/g=two", "and"]);
+    }
+
+    #[test]
+    fn a_breakpoint_stays_with_what_it_follows() {
+        let mark = || Part::Breakpoint(CacheTtl::Short);
+        let mut messages = vec![
+            user(vec![text("q"), text(" "), mark()]),
+            user(vec![text(" "), mark()]),
+            assistant(vec![call(Some("1"), "f"), call(Some("2"), "g"), mark()]),
+            user(vec![text(" "), mark(), text("and"), mark()]),
+            user(vec![result(Some("2"), None, "two"), mark()]),
+            user(vec![result(Some("1"), None, "one"), text("end")]),
+        ];
+        drop_blank(&mut messages);
+        pair_tool_results(&mut messages);
+        assert_eq!(messages[0].parts, [text("q"), mark()]);
+        assert_eq!(messages[1].parts.len(), 3);
+        let shown: Vec<bool> = messages[2].parts.iter().map(Part::is_breakpoint).collect();
+        // The results in the order of the calls, then the words.
+        assert_eq!(shown, [false, false, true, false, true, false]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Image, Json, Text};
+use super::{CacheTtl, Image, Json, Text};
 
 /// A request for a chat completion.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,7 +10,7 @@ pub struct ChatRequest<'a> {
     pub stream: bool,
     /// OpenAI's `stream_options.include_usage`.
     pub include_usage: bool,
-    /// In order. System messages stand where the client put them.
+    /// In order. System messages stand where the client put them: those before all others are the system prompt.
     pub messages: Vec<Message<'a>>,
     /// Set when the client asked for the continuation of a text (`/api/generate`, `/v1/completions`); `messages` then
     /// say the same as a chat, for providers that know only chats.
@@ -33,6 +33,8 @@ pub struct ChatRequest<'a> {
     pub answers: Option<u32>,
     /// Who the client's own user is (OpenAI `user`, Anthropic `metadata.user_id`).
     pub user: Option<Text<'a>>,
+    /// Anthropic's `cache_control` of the whole request: a breakpoint at the end of what it is then.
+    pub cache: Option<CacheTtl>,
     /// Fields of the client's format that this model has no place for, and that change what the answer is.
     pub dropped: Dropped,
 }
@@ -87,12 +89,20 @@ pub enum Part<'a> {
     Image(Image<'a>),
     /// In a user's turn.
     Document(Document<'a>),
-    /// In an assistant's turn; before its text and calls.
+    /// In an assistant's turn.
     Thought(Thought<'a>),
     /// In an assistant's turn.
     ToolCall(ToolCall<'a>),
     /// In a user's turn, before its text.
     ToolResult(ToolResult<'a>),
+    /// The prompt up to here is to be kept; belongs to the part before it.
+    Breakpoint(CacheTtl),
+}
+
+impl Part<'_> {
+    pub fn is_breakpoint(&self) -> bool {
+        matches!(self, Part::Breakpoint(_))
+    }
 }
 
 /// A file or a recording; few providers take one.
@@ -105,7 +115,7 @@ pub struct Document<'a> {
     pub data: Cow<'a, str>,
 }
 
-/// Reasoning that an assistant's turn began with.
+/// Reasoning in an assistant's turn, in its place among what was said and called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thought<'a> {
     /// Empty where the provider shows none.
@@ -147,6 +157,8 @@ pub struct Tool<'a> {
     /// JSON Schema of an object.
     pub parameters: Option<Json<'a>>,
     pub strict: Option<bool>,
+    /// A breakpoint after this tool.
+    pub cache: Option<CacheTtl>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,3 +17,6 @@ pub use forms::{ClientForm, Form, fault, fault_of_stream, fault_within};
 pub use mend::mended;
 pub use order::{Order, Translating, order};
 pub use way::{Question, Way, way};
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@ use remuda::dialect::bedrock;
 use remuda::dialect::exchange::Target;
 use remuda::facts::Facts;
 use remuda::ir::{
-    ChatRequest, Document, Effort, Format, Image, Json, Message, Part, Role, Sampling, Text,
-    Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    CacheTtl, ChatRequest, Document, Effort, Format, Image, Json, Message, Part, Role, Sampling,
+    Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use remuda::settings::{Provider, ProviderKind};
 use serde_json::{Value, json};
@@ -115,15 +115,20 @@ fn thought() -> impl Strategy<Value = Part<'static>> {
     })
 }
 
+fn ttl() -> impl Strategy<Value = CacheTtl> {
+    prop_oneof![Just(CacheTtl::Short), Just(CacheTtl::Hour)]
+}
+
 fn message() -> impl Strategy<Value = Message<'static>> {
     let say = || text().prop_map(Part::Text);
-    let system =
-        prop::collection::vec(say(), 0..3).prop_map(|parts| Message::new(Role::System, parts));
-    let user = prop::collection::vec(prop_oneof![3 => say(), 3 => result(), 1 => file()], 0..4)
-        .prop_map(|parts| Message::new(Role::User, parts));
-    let assistant =
-        prop::collection::vec(prop_oneof![2 => say(), 2 => call(), 1 => thought()], 0..4)
-            .prop_map(|parts| Message::new(Role::Assistant, parts));
+    let mark = || ttl().prop_map(Part::Breakpoint);
+    let of = |role| move |parts| Message::new(role, parts);
+    let system = prop_oneof![3 => say(), 1 => mark()];
+    let system = prop::collection::vec(system, 0..3).prop_map(of(Role::System));
+    let user = prop_oneof![3 => say(), 3 => result(), 1 => file(), 1 => mark()];
+    let user = prop::collection::vec(user, 0..4).prop_map(of(Role::User));
+    let assistant = prop_oneof![2 => say(), 2 => call(), 1 => thought(), 1 => mark()];
+    let assistant = prop::collection::vec(assistant, 0..4).prop_map(of(Role::Assistant));
     prop_oneof![1 => system, 3 => user, 3 => assistant]
 }
 
@@ -139,12 +144,14 @@ fn tool() -> impl Strategy<Value = Tool<'static>> {
         prop::option::of(text()),
         schema,
         prop::option::of(any::<bool>()),
+        prop::option::of(ttl()),
     )
-        .prop_map(|(name, description, parameters, strict)| Tool {
+        .prop_map(|(name, description, parameters, strict, cache)| Tool {
             name,
             description,
             parameters,
             strict,
+            cache,
         })
 }
 

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::dialect::signature;
 use crate::ir::{
-    ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused, Role,
-    Sampling, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    CacheTtl, ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused,
+    Role, Sampling, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    take_from_result,
 };
 use crate::wire::json;
 
@@ -28,10 +29,23 @@ struct Body<'a> {
     temperature: Option<f64>,
     top_p: Option<f64>,
     top_k: Option<i64>,
+    cache_control: Option<CacheControl<'a>>,
     // What follows changes the answer and has no place in the neutral model.
     container: Option<&'a RawValue>,
     mcp_servers: Option<&'a RawValue>,
     context_management: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct CacheControl<'a> {
+    #[serde(borrow)]
+    ttl: Option<Cow<'a, str>>,
+}
+
+impl CacheControl<'_> {
+    fn ttl(&self) -> CacheTtl {
+        CacheTtl::named(self.ttl.as_deref())
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,6 +72,7 @@ pub(super) struct Block<'a> {
     thinking: Option<Text<'a>>,
     signature: Option<Text<'a>>,
     data: Option<Text<'a>>,
+    cache_control: Option<CacheControl<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +92,7 @@ struct ToolField<'a> {
     description: Option<Text<'a>>,
     input_schema: Option<Json<'a>>,
     strict: Option<bool>,
+    cache_control: Option<CacheControl<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +195,7 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
         thinking,
         logprobs: None,
         user: body.metadata.and_then(|metadata| metadata.user_id),
+        cache: body.cache_control.map(|control| control.ttl()),
         dropped,
         functions: false,
         answers: None,
@@ -230,9 +247,15 @@ fn parts<'a>(
     })?;
     let mut parts = Vec::with_capacity(blocks.len());
     for block in blocks {
+        let cache = block.cache_control.as_ref().map(CacheControl::ttl);
         if let Some(part) = part(block, role, dropped)? {
             parts.push(part);
         }
+        let within = match parts.last_mut() {
+            Some(Part::ToolResult(result)) => take_from_result(&mut result.parts),
+            _ => None,
+        };
+        parts.extend(cache.max(within).map(Part::Breakpoint));
     }
     Ok(parts)
 }
@@ -344,11 +367,15 @@ fn plain(text: Text<'_>) -> Cow<'_, str> {
 }
 
 fn tools<'a>(fields: Vec<ToolField<'a>>, dropped: &mut Dropped) -> Vec<Tool<'a>> {
-    let mut tools = Vec::with_capacity(fields.len());
+    let mut tools: Vec<Tool<'a>> = Vec::with_capacity(fields.len());
     for field in fields {
+        let cache = field.cache_control.as_ref().map(CacheControl::ttl);
         if field.r#type.as_deref().is_some_and(|kind| kind != "custom") {
             // Run by Anthropic's servers, so no other provider has it.
             dropped.add("tools");
+            if let Some(before) = tools.last_mut() {
+                before.cache = before.cache.max(cache);
+            }
             continue;
         }
         tools.push(Tool {
@@ -356,6 +383,7 @@ fn tools<'a>(fields: Vec<ToolField<'a>>, dropped: &mut Dropped) -> Vec<Tool<'a>>
             description: field.description,
             parameters: field.input_schema,
             strict: field.strict,
+            cache,
         });
     }
     tools

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::dialect::exchange::{Reply, Target};
+use crate::dialect::turns::Amid;
 use crate::facts::Facts;
 use crate::ir::{
     Assembler, Class, Event, FaultKind, Finish, Format, Item, Part, Response, Role, Text, Thinking,
@@ -373,7 +374,7 @@ fn thoughts_that_other_providers_signed_stay_behind() {
         thought("EqQB", None),
     ];
     let mut messages = vec![crate::ir::Message::new(Role::Assistant, parts)];
-    turns::arrange(&mut messages);
+    turns::arrange(&mut messages, Amid::User);
     assert_eq!(messages[1].parts, [thought("EqQB", None)]);
 }
 
@@ -438,10 +439,11 @@ fn trap_31_32_33_turns_are_in_the_order_that_the_provider_takes() {
             {"role":"user","content":[
                 {"type":"tool_result","tool_use_id":"bad_id_","is_error":true,"content":[{"type":"text","text":"no result provided"}]},
                 {"type":"tool_result","tool_use_id":"t2","content":[{"type":"text","text":"two"}]},
-                {"type":"text","text":"and?"}]},
+                {"type":"text","text":"and?"},
+                {"type":"text","text":"late"}]},
         ])
     );
-    assert_eq!(body["system"], "late");
+    assert_eq!(body["system"], Value::Null);
     // Tools that were called are declared, though none is offered.
     assert_eq!(body["tools"][1]["name"], "g");
     assert_eq!(body["tool_choice"], json!({"type":"none"}));
@@ -459,7 +461,7 @@ fn trap_35_36_signed_thoughts_go_back_and_unsigned_ones_are_dropped() {
     );
     assert_eq!(
         body["messages"][1]["content"],
-        json!([{"type":"thinking","thinking":"","signature":"sig"},{"type":"redacted_thinking","data":"d"},{"type":"text","text":"a"}])
+        json!([{"type":"text","text":"a"},{"type":"thinking","thinking":"","signature":"sig"},{"type":"redacted_thinking","data":"d"}])
     );
     assert!(!body.to_string().contains("secret"));
 }

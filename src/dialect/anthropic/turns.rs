@@ -1,18 +1,18 @@
-//! The turns of a request, as the provider takes them: blocks of which none is empty, thoughts first and signed, every call
-//! answered in the turn that follows.
+//! The turns of a request, as the provider takes them: blocks of which none is empty, thoughts where they were and signed,
+//! every call answered in the turn that follows.
 
 use crate::dialect::signature;
 use crate::dialect::signature::of_gemini;
-use crate::dialect::turns;
+use crate::dialect::turns::{self, Amid};
 use crate::ir::{
-    Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
+    CacheTtl, Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
 };
 
 /// The longest name of a tool, and the longest id of a call.
 pub(super) const LONGEST_NAME: usize = 64;
 
-/// Puts the turns in the order that the provider asks for. System text is hoisted before.
-pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
+/// Puts the turns in the order that the provider asks for. The system prompt is hoisted before.
+pub(super) fn arrange(messages: &mut Vec<Message<'_>>, amid: Amid) {
     for message in messages.iter_mut() {
         message.parts.retain(|part| match part {
             // Nobody else's thoughts are believed, and they must not become text.
@@ -27,8 +27,7 @@ pub(super) fn arrange(messages: &mut Vec<Message<'_>>) {
             _ => true,
         });
     }
-    turns::thoughts_first(messages);
-    turns::arrange(messages, "Continue.");
+    turns::arrange(messages, "Continue.", amid);
 }
 
 /// Appends `[{"role":…,"content":[…]},…]`.
@@ -47,7 +46,8 @@ pub(super) fn write(
         }
         out.extend_from_slice(match message.role {
             Role::Assistant => b"{\"role\":\"assistant\",\"content\":[".as_slice(),
-            _ => b"{\"role\":\"user\",\"content\":[",
+            Role::User => b"{\"role\":\"user\",\"content\":[",
+            Role::System => b"{\"role\":\"system\",\"content\":[",
         });
         write_parts(&message.parts, names, out)?;
         out.extend_from_slice(b"]}");
@@ -56,12 +56,24 @@ pub(super) fn write(
     Ok(())
 }
 
-fn write_parts(
+/// Appends the blocks of a turn, or of the system prompt.
+pub(super) fn write_parts(
     parts: &[Part<'_>],
     names: &mut ToolNames,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
+    let mut markable = false;
     for (index, part) in parts.iter().enumerate() {
+        if let Part::Breakpoint(ttl) = part {
+            if std::mem::take(&mut markable) {
+                out.pop();
+                write_breakpoint(*ttl, out);
+                out.push(b'}');
+            }
+            continue;
+        }
+        // A thought is kept with what it led to, and not by itself.
+        markable = !matches!(part, Part::Thought(_));
         if index > 0 {
             out.push(b',');
         }
@@ -104,9 +116,19 @@ fn write_parts(
                 out.push(b'}');
             }
             Part::ToolResult(result) => write_result(result, names, out)?,
+            // Said within the block before.
+            Part::Breakpoint(_) => {}
         }
     }
     Ok(())
+}
+
+/// Appends the member to a block, a tool or the request.
+pub(super) fn write_breakpoint(ttl: CacheTtl, out: &mut Vec<u8>) {
+    out.extend_from_slice(match ttl {
+        CacheTtl::Short => br#","cache_control":{"type":"ephemeral"}"#.as_slice(),
+        CacheTtl::Hour => br#","cache_control":{"type":"ephemeral","ttl":"1h"}"#,
+    });
 }
 
 /// Appends an object of texts that are escaped already.

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::turns::{self, LONGEST_NAME};
 use crate::dialect::exchange::{Outgoing, Target};
-use crate::dialect::turns as shared;
+use crate::dialect::turns::{self as shared, Amid};
 use crate::facts::{Ask, Capability, Effort, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Json, Message, Part, Refused, Role, Sampling, Text, Tool,
-    ToolChoice, ToolNames, hoist_system,
+    ToolChoice, ToolNames, hoist_prompt,
 };
 
 /// Tokens of an answer where neither the client nor the facts give a limit; the provider wants one.
@@ -34,8 +34,13 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
         ));
     }
     let mut dropped = Dropped::default();
+    dropped.add_if(request.limit_breakpoints(), "cache_control");
     let system = system(&mut request, target);
-    turns::arrange(&mut request.messages);
+    let amid = match target.facts.surely_can(Capability::SystemTurns) {
+        true => Amid::System,
+        false => Amid::User,
+    };
+    turns::arrange(&mut request.messages, amid);
     let ask = ask(&request, target);
     prefill(&mut request.messages, target, ask, &mut dropped);
     let limits = Limits::of(&request, target, ask);
@@ -48,10 +53,7 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     if target.stream {
         body.extend_from_slice(b",\"stream\":true");
     }
-    if let Some(system) = &system {
-        body.extend_from_slice(b",\"system\":");
-        system.write(&mut body);
-    }
+    write_system(&system, &mut names, &mut body)?;
     body.extend_from_slice(b",\"messages\":");
     turns::write(&request.messages, &mut names, &mut body)?;
     write_tools(&request, target, ask, &mut names, &mut dropped, &mut body);
@@ -65,6 +67,9 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
         &mut body,
     );
     let stop = write_stop(&request.stop, &mut body);
+    if let Some(ttl) = request.cache {
+        turns::write_breakpoint(ttl, &mut body);
+    }
     if let Some(user) = &request.user {
         body.extend_from_slice(b",\"metadata\":{\"user_id\":");
         user.write(&mut body);
@@ -82,9 +87,30 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     })
 }
 
-/// All system text, and what takes the place of a JSON mode.
-fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Option<Text<'a>> {
-    let system = hoist_system(&mut request.messages);
+/// The system prompt, as one string unless some of it is to be kept.
+fn write_system(
+    system: &[Part<'_>],
+    names: &mut ToolNames,
+    body: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    match system {
+        [] => {}
+        [Part::Text(text)] => {
+            body.extend_from_slice(b",\"system\":");
+            text.write(body);
+        }
+        parts => {
+            body.extend_from_slice(b",\"system\":[");
+            turns::write_parts(parts, names, body)?;
+            body.push(b']');
+        }
+    }
+    Ok(())
+}
+
+/// The system prompt, and what takes the place of a JSON mode.
+fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Vec<Part<'a>> {
+    let system = hoist_prompt(&mut request.messages);
     let instruction = match &request.format {
         Format::Text => None,
         Format::Json => Some(Text::plain(
@@ -100,7 +126,7 @@ fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Option<Text
         Format::Schema { .. } => None,
     };
     match instruction {
-        Some(instruction) => Some(shared::with_wish(system, instruction)),
+        Some(instruction) => shared::with_wish(system, instruction),
         None => system,
     }
 }
@@ -119,7 +145,9 @@ fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> Ask {
         .iter()
         .rev()
         .find(|message| message.role == Role::Assistant);
-    let answers_tools = request.messages.last().is_some_and(|message| {
+    let mut turns = request.messages.iter();
+    let user = turns.rfind(|message| message.role != Role::System);
+    let answers_tools = user.is_some_and(|message| {
         message
             .parts
             .iter()
@@ -444,6 +472,7 @@ fn called_before<'a>(request: &ChatRequest<'a>) -> Vec<Tool<'a>> {
                 description: None,
                 parameters: None,
                 strict: None,
+                cache: None,
             });
         }
     }
@@ -461,6 +490,9 @@ fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, body: &mut Vec<u8>) {
     write_schema(tool.parameters.as_ref(), body);
     if tool.strict == Some(true) {
         body.extend_from_slice(b",\"strict\":true");
+    }
+    if let Some(ttl) = tool.cache {
+        turns::write_breakpoint(ttl, body);
     }
     body.push(b'}');
 }

@@ -1,5 +1,6 @@
 //! Content blocks: text, pictures, documents, sound, calls and their results.
 
+use super::caching;
 use super::json::{key, put, separate};
 use crate::ir::{
     Document, Image, MediaType, Message, Part, Refused, Role, Text, Thought, ToolNames, ToolResult,
@@ -67,8 +68,13 @@ impl Blocks<'_> {
             },
             self.out,
         );
+        let mut after_thought = false;
         for part in &message.parts {
-            self.part(part)?;
+            // A thought is kept with what it led to, and not by itself.
+            if !(after_thought && part.is_breakpoint()) {
+                self.part(part)?;
+            }
+            after_thought = matches!(part, Part::Thought(_));
         }
         let has = |kind: fn(&Part<'_>) -> bool| message.parts.iter().any(kind);
         if has(|part| matches!(part, Part::Document(_)))
@@ -98,6 +104,7 @@ impl Blocks<'_> {
                 put("}}", self.out);
             }
             Part::ToolResult(result) => self.result(result)?,
+            Part::Breakpoint(ttl) => caching::write(*ttl, self.out),
         }
         Ok(())
     }
@@ -234,6 +241,22 @@ impl Blocks<'_> {
         }
         put("}}", self.out);
         Ok(())
+    }
+}
+
+/// Appends the system prompt's blocks.
+pub(super) fn write_prompt(parts: &[Part<'_>], out: &mut Vec<u8>) {
+    for part in parts {
+        match part {
+            Part::Text(text) => {
+                separate(out);
+                put(r#"{"text":"#, out);
+                text.write(out);
+                out.push(b'}');
+            }
+            Part::Breakpoint(ttl) => caching::write(*ttl, out),
+            _ => {}
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod blocks;
+mod caching;
 mod count;
 mod embeddings;
 mod error;

@@ -1,10 +1,10 @@
 //! Writes a chat as a Converse request.
 
-use super::blocks::{Blocks, LONGEST_NAME};
+use super::blocks::{self, Blocks, LONGEST_NAME};
 use super::json::{key, put, separate};
 use super::limits::Limits;
 use super::path::Call;
-use super::{tools, turns};
+use super::{caching, tools, turns};
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::turns::only_chats;
 use crate::facts::{Capability, ModelFacts, Parameter};
@@ -18,7 +18,9 @@ pub(super) fn write(
     let facts = target.facts;
     let mut dropped = Dropped::default();
     only_chats(request.completion.as_ref(), "Bedrock", &mut dropped)?;
+    caching::fit(&mut request, facts, &mut dropped);
     let system = turns::arrange(&mut request, facts, &mut dropped);
+    caching::end(&mut request);
     let without_thought = turns::goes_on_without_thought(&request.messages);
     let limits = Limits::of(&request, facts, without_thought, &mut dropped);
     turns::end(&mut request, facts, limits.thinks());
@@ -26,11 +28,11 @@ pub(super) fn write(
     let mut body = Vec::with_capacity(512 + length(&request));
     let mut names = ToolNames::default();
     body.push(b'{');
-    if let Some(system) = system {
+    if !system.is_empty() {
         key("system", &mut body);
-        put(r#"[{"text":"#, &mut body);
-        system.write(&mut body);
-        put("}]", &mut body);
+        body.push(b'[');
+        blocks::write_prompt(&system, &mut body);
+        body.push(b']');
     }
     // Tools first, so that their own names are not taken by those of the history.
     let forced = !facts.refuses(Parameter::ForcedToolChoice, limits.said);
@@ -66,6 +68,7 @@ fn length(request: &ChatRequest<'_>) -> usize {
                 Part::ToolCall(call) => call.arguments.as_str().len() + 200,
                 Part::ToolResult(result) => of(&result.parts) + 100,
                 Part::Thought(thought) => thought.text.as_escaped().len() + 500,
+                Part::Breakpoint(_) => 40,
                 Part::Image(Image::Url { .. }) => 0,
             })
             .sum()

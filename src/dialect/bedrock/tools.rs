@@ -1,6 +1,7 @@
 //! `toolConfig`: the tools, and which of them is to be called.
 
 use super::blocks::LONGEST_NAME;
+use super::caching;
 use super::json::{key, put, separate};
 use crate::ir::{ChatRequest, Dropped, Json, Part, Tool, ToolChoice, ToolNames};
 use crate::wire::json::Scanner;
@@ -42,6 +43,9 @@ pub(super) fn write(
     names.reserve(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
     for tool in &request.tools {
         specify(tool, names, out);
+        if let Some(ttl) = tool.cache {
+            caching::write(ttl, out);
+        }
     }
     out.push(b']');
     match &request.tool_choice {

@@ -2,26 +2,25 @@
 //! user, every call answered in the turn after it, nothing blank.
 
 use crate::dialect::signature::of_gemini;
-use crate::dialect::turns;
+use crate::dialect::turns::{self, Amid};
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Format, Message, Part, Text, ToolChoice, hoist_system};
+use crate::ir::{ChatRequest, Dropped, Format, Message, Part, Text, ToolChoice, hoist_prompt};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
 const OPENING: &str = "Hello.";
 
-/// Puts the turns in order and returns the system text.
+/// Puts the turns in order and returns the system prompt.
 pub(super) fn arrange<'a>(
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Option<Text<'a>> {
+) -> Vec<Part<'a>> {
     let messages = &mut request.messages;
-    let system = hoist_system(messages);
+    let system = hoist_prompt(messages);
     for message in messages.iter_mut() {
         keep_believable(message, facts);
     }
-    turns::arrange(messages, OPENING);
-    turns::thoughts_first(messages);
+    turns::arrange(messages, OPENING, Amid::User);
     let system = with_format(system, request, facts, dropped);
     turns::system_or_first_words(system, request, facts)
 }
@@ -42,13 +41,13 @@ fn keep_believable(message: &mut Message<'_>, facts: &ModelFacts) {
     });
 }
 
-/// Adds to the system text what the answer is to look like, where there is no field for it.
+/// Adds to the system prompt what the answer is to look like, where there is no field for it.
 fn with_format<'a>(
-    system: Option<Text<'a>>,
+    system: Vec<Part<'a>>,
     request: &ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Option<Text<'a>> {
+) -> Vec<Part<'a>> {
     let wish = match &request.format {
         Format::Text => return system,
         Format::Json => Text::escaped("Answer with one JSON object and nothing else."),
@@ -62,7 +61,7 @@ fn with_format<'a>(
             wish
         }
     };
-    Some(turns::with_wish(system, wish))
+    turns::with_wish(system, wish)
 }
 
 /// Whether the last turn brings results for calls that no thought goes before: then a Claude that is
@@ -89,7 +88,13 @@ pub(super) fn end(request: &mut ChatRequest<'_>, facts: &ModelFacts, thinks: boo
         && !facts.refuses(Parameter::Prefill, Ask::Nothing)
         && !thinks
         && !uses_tools;
-    let says = |message: &Message<'_>| matches!(message.parts.last(), Some(Part::Text(_)));
+    let says = |message: &Message<'_>| {
+        let mut parts = message.parts.iter();
+        matches!(
+            parts.rfind(|part| !part.is_breakpoint()),
+            Some(Part::Text(_))
+        )
+    };
     match goes_on && messages.last().is_some_and(says) {
         true => turns::trim_last(messages),
         false => messages.push(turns::go_on()),

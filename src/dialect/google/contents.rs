@@ -104,6 +104,8 @@ impl<'w> Contents<'w> {
             Part::Thought(thought) => self.thought(thought),
             Part::ToolCall(call) => self.call(call, false),
             Part::ToolResult(result) => self.result(result),
+            // Taken out before.
+            Part::Breakpoint(_) => {}
         }
         Ok(())
     }
@@ -258,6 +260,18 @@ impl<'w> Contents<'w> {
     }
 }
 
+/// Appends the texts among `parts`, each a part of its own.
+pub(super) fn write_texts(parts: &[Part<'_>], out: &mut Vec<u8>) {
+    for part in parts {
+        if let Part::Text(text) = part {
+            separate(out);
+            put(r#"{"text":"#, out);
+            text.write(out);
+            out.push(b'}');
+        }
+    }
+}
+
 fn refused(why: impl Into<Cow<'static, str>>) -> Refused {
     Refused::field("messages", why)
 }
@@ -273,6 +287,7 @@ pub(super) fn length(request: &ChatRequest<'_>) -> usize {
             Part::ToolCall(call) => call.arguments.as_str().len() + 300,
             Part::ToolResult(result) => of(&result.parts) + 150,
             Part::Thought(thought) => thought.text.as_escaped().len() + 500,
+            Part::Breakpoint(_) => 0,
         });
         lengths.sum()
     }

@@ -23,11 +23,11 @@ pub(super) fn write(
     let mut body = Vec::with_capacity(512 + contents::length(&request));
     let mut names = ToolNames::default();
     body.push(b'{');
-    if let Some(system) = system {
+    if !system.is_empty() {
         key("systemInstruction", &mut body);
-        put(r#"{"parts":[{"text":"#, &mut body);
-        system.write(&mut body);
-        put("}]}", &mut body);
+        put(r#"{"parts":["#, &mut body);
+        contents::write_texts(&system, &mut body);
+        put("]}", &mut body);
     }
     // Tools first, so that their own names are not taken by those of the history.
     tools::write(&request, facts, &mut names, &mut dropped, &mut body);

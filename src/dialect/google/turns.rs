@@ -2,25 +2,27 @@
 //! every call answered in the turn after it, nothing blank.
 
 use crate::dialect::signature::of_gemini;
-use crate::dialect::turns;
+use crate::dialect::turns::{self, Amid};
 use crate::facts::{Ask, Capability, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_system};
+use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_prompt};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
 const OPENING: &str = "Hello.";
 
-/// Puts the turns in order and returns the system text. Afterwards `format` is what a field can say.
+/// Puts the turns in order and returns the system prompt. Afterwards `format` is what a field can say.
 pub(super) fn arrange<'a>(
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Option<Text<'a>> {
+) -> Vec<Part<'a>> {
+    // Gemini keeps prompts by itself.
+    request.take_breakpoints();
     let messages = &mut request.messages;
-    let system = hoist_system(messages);
+    let system = hoist_prompt(messages);
     for message in messages.iter_mut() {
         message.parts.retain(is_known_thought);
     }
-    turns::arrange(messages, OPENING);
+    turns::arrange(messages, OPENING, Amid::User);
     if turns::is_unfinished(messages) {
         messages.push(turns::go_on());
     }
@@ -36,13 +38,13 @@ fn is_known_thought(part: &Part<'_>) -> bool {
     }
 }
 
-/// Adds to the system text what the answer is to look like, where no field may say it.
+/// Adds to the system prompt what the answer is to look like, where no field may say it.
 fn with_format<'a>(
-    system: Option<Text<'a>>,
+    system: Vec<Part<'a>>,
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
     dropped: &mut Dropped,
-) -> Option<Text<'a>> {
+) -> Vec<Part<'a>> {
     let beside_tools =
         !request.tools.is_empty() && facts.refuses(Parameter::FormatWithTools, Ask::Nothing);
     if !beside_tools && facts.can(Capability::JsonSchema) {
@@ -60,5 +62,5 @@ fn with_format<'a>(
         }
     };
     dropped.add("response_format");
-    Some(turns::with_wish(system, wish))
+    turns::with_wish(system, wish)
 }

@@ -2,6 +2,7 @@
 //! llama.cpp and others. Each form has a folder.
 
 mod answer;
+mod caching;
 pub mod chat;
 pub mod completions;
 mod details;

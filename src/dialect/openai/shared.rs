@@ -40,9 +40,9 @@ pub(super) fn let_go_on(messages: &mut Vec<Message<'_>>, target: &Target<'_>) {
 }
 
 /// For models without a system prompt.
-pub(super) fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Text<'a>) {
+pub(super) fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Vec<Part<'a>>) {
     let place = messages.iter().position(|message| {
-        let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_));
+        let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_) | Part::Breakpoint(_));
         message.role == Role::User && message.parts.iter().any(words)
     });
     match place {
@@ -50,11 +50,11 @@ pub(super) fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system
             let parts = &mut messages[place].parts;
             let after_results = parts
                 .iter()
-                .position(|part| !matches!(part, Part::ToolResult(_)))
+                .position(|part| !matches!(part, Part::ToolResult(_) | Part::Breakpoint(_)))
                 .unwrap_or(parts.len());
-            parts.insert(after_results, Part::Text(system));
+            parts.splice(after_results..after_results, system);
         }
-        None => messages.insert(0, user(system)),
+        None => messages.insert(0, Message::new(Role::User, system)),
     }
 }
 

@@ -58,6 +58,7 @@ fn tool(name: &'static str) -> Tool<'static> {
         description: None,
         parameters: None,
         strict: None,
+        cache: None,
     }
 }
 
@@ -135,6 +136,7 @@ fn a_golden_request() {
                 r#"{"type":"object","properties":{"x":{"type":"integer"}}}"#,
             )),
             strict: Some(true),
+            cache: None,
             ..tool("look")
         }],
         max_tokens: Some(100),
@@ -188,7 +190,7 @@ fn turns_alternate_and_begin_with_the_user() {
         json!([
             {"role": "user", "content": [{"text": "Hello."}]},
             {"role": "assistant", "content": [{"text": "Hi, how can I help?"}]},
-            {"role": "user", "content": [{"text": "a"}, {"text": "b"}, {"text": "c"}]}
+            {"role": "user", "content": [{"text": "late"}, {"text": "a"}, {"text": "b"}, {"text": "c"}]}
         ])
     );
     for nothing in [
@@ -204,16 +206,27 @@ fn turns_alternate_and_begin_with_the_user() {
 }
 
 #[test]
-fn system_texts_are_joined_in_front() {
+fn the_systems_first_words_are_its_prompt_and_later_ones_stay() {
     let body = body(
         UNKNOWN,
         chat(vec![
             said(Role::System, vec![text("a")]),
-            user("q"),
             said(Role::System, vec![text("b"), text(" ")]),
+            user("q"),
+            said(Role::System, vec![text("c")]),
+            assistant("r"),
+            said(Role::System, vec![text("d")]),
         ]),
     );
     assert_eq!(body["system"], json!([{"text": "a\n\nb"}]));
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "user", "content": [{"text": "q"}, {"text": "c"}]},
+            {"role": "assistant", "content": [{"text": "r"}]},
+            {"role": "user", "content": [{"text": "d"}]}
+        ])
+    );
     // Titan's text models know no system prompt.
     let turns = messages(
         "amazon.titan-text-express-v1",
@@ -397,7 +410,7 @@ fn a_choice_is_forced_only_where_the_model_allows_it() {
 }
 
 #[test]
-fn only_signed_thoughts_are_sent_back_and_first() {
+fn only_signed_thoughts_are_sent_back_and_where_they_were() {
     let redacted = Part::Thought(Thought {
         signature: Some(Text::plain("cmVk")),
         redacted: true,
@@ -427,9 +440,9 @@ fn only_signed_thoughts_are_sent_back_and_first() {
     assert_eq!(
         messages(OLD_CLAUDE, history())[1]["content"],
         json!([
+            {"text": "a"},
             {"reasoningContent": {"reasoningText": {"text": "", "signature": "c2ln"}}},
-            {"reasoningContent": {"redactedContent": "cmVk"}},
-            {"text": "a"}
+            {"reasoningContent": {"redactedContent": "cmVk"}}
         ])
     );
     assert_eq!(
@@ -556,9 +569,9 @@ fn claude_is_told_to_think_as_its_version_takes_it() {
 
 #[test]
 fn a_tool_turn_that_lost_its_thought_goes_on_without() {
-    let request = |thought| {
-        let mut said_before = vec![call(Some("1"), "f", "{}")];
-        said_before.extend(thought);
+    let request = |thought: Option<Part<'static>>| {
+        let mut said_before: Vec<_> = thought.into_iter().collect();
+        said_before.push(call(Some("1"), "f", "{}"));
         ChatRequest {
             tools: vec![tool("f")],
             thinking: Some(Thinking::On),

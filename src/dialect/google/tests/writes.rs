@@ -22,6 +22,7 @@ fn tool(name: &'static str, parameters: Option<&'static str>) -> Tool<'static> {
         description: Some(Text::escaped("what it does")),
         parameters: parameters.map(Json::trusted),
         strict: None,
+        cache: None,
     }
 }
 
@@ -82,7 +83,7 @@ fn a_request_is_what_the_reference_shows() {
     );
     let body: Value = serde_json::from_slice(&sent.body).unwrap();
     let expected = json!({
-        "systemInstruction": {"parts": [{"text": "Be brief\n\nBe kind"}]},
+        "systemInstruction": {"parts": [{"text": "Be brief"}]},
         "tools": [{"functionDeclarations": [
             {"name": "look_up", "description": "what it does", "parametersJsonSchema":
                 {"type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "additionalProperties": false,
@@ -104,7 +105,7 @@ fn a_request_is_what_the_reference_shows() {
                 {"functionResponse": {"id": "c1", "name": "look_up", "response": {"output": "a\nb"}}},
                 {"functionResponse": {"id": "c2", "name": "f", "response": {"output": "two"}}},
             ]},
-            {"role": "user", "parts": [{"text": "and?"}]},
+            {"role": "user", "parts": [{"text": "and?"}, {"text": "Be kind"}]},
         ],
         "generationConfig": {
             "temperature": 0.5, "topP": 0.9, "topK": 40, "maxOutputTokens": 100, "seed": 7, "stopSequences": ["END"],

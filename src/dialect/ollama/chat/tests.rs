@@ -157,6 +157,7 @@ fn everything_that_a_client_says_is_read() {
                 r#"{"type": "object", "properties": {"b": {"type": "integer"}}}"#
             )),
             strict: None,
+            cache: None,
         }]
     );
     assert_eq!(
@@ -465,6 +466,7 @@ fn tool_choice_is_a_hint_at_the_beginning() {
         description: None,
         parameters: None,
         strict: None,
+        cache: None,
     };
     let with = |tool_choice, messages| ChatRequest {
         tools: vec![tool("f"), tool("g")],
@@ -520,6 +522,7 @@ fn what_ollama_cannot_say_is_noted() {
             description: None,
             parameters: None,
             strict: Some(true),
+            cache: None,
         }],
         logprobs: Some(200),
         max_tokens: Some(u64::MAX),

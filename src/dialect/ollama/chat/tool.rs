@@ -14,6 +14,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Option<Tool<'a>>, Refu
         description: None,
         parameters: None,
         strict: None,
+        cache: None,
     };
     let field = Field("ChatRequest", "tools");
     let found = reader.structure(field, "api.Tool", |reader, key| match key {

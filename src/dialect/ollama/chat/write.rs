@@ -11,7 +11,9 @@ use crate::ir::{ChatRequest, Dropped, Image, Message, Part, Refused, Tool, ToolC
 ///
 /// # Errors
 /// For what Ollama cannot be told and the client relies on: images by address, files, a tool that is not offered.
-pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+    // Ollama keeps prompts by itself.
+    request.take_breakpoints();
     let mut dropped = Dropped::default();
     let (tools, hint) = choose(&request, &mut dropped)?;
     let mut body = Body::new(target.model, size(&request.messages));
@@ -43,6 +45,7 @@ fn size(messages: &[Message<'_>]) -> usize {
             Part::Image(_) => 0,
             Part::Document(document) => document.data.len(),
             Part::Thought(thought) => thought.text.as_escaped().len(),
+            Part::Breakpoint(_) => 0,
             Part::ToolCall(call) => call.arguments.as_str().len() + 128,
             Part::ToolResult(result) => result.parts.iter().map(of).sum::<usize>() + 128,
         }

@@ -134,6 +134,7 @@ fn a_chat_stays_a_chat() {
         description: None,
         parameters: None,
         strict: None,
+        cache: None,
     };
     let with_tools = ChatRequest {
         tools: vec![tool],

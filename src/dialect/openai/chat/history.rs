@@ -1,5 +1,6 @@
 //! The messages of a request to a provider.
 
+use super::super::caching;
 use super::super::details;
 use super::super::object::{Object, list};
 use super::super::shared::{
@@ -11,8 +12,8 @@ use crate::dialect::exchange::Target;
 use crate::dialect::signature::of_gemini;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{
-    Document, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames, ToolResult,
-    hoist_system, pair_tool_results,
+    CacheTtl, Document, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames,
+    ToolResult, hoist_prompt, pair_tool_results, results_before_system, system_as_user,
 };
 
 /// How this target wants the conversation so far.
@@ -39,19 +40,18 @@ impl History<'_> {
             messages.insert(place, Message::new(Role::System, parts));
         }
         let refuses_system = self.target.facts.refused.contains(&Parameter::System);
-        let system = match self.ways.one_system || refuses_system {
-            true => hoist_system(&mut messages),
-            false => None,
-        };
+        results_before_system(&mut messages);
+        let mut system = Vec::new();
+        if self.ways.one_system || refuses_system {
+            system = hoist_prompt(&mut messages);
+            system_as_user(&mut messages);
+        }
         pair_tool_results(&mut messages);
         never_empty(&mut messages);
-        match system {
-            Some(system) if refuses_system => before_the_first_words(&mut messages, system),
-            Some(system) => {
-                let parts = vec![Part::Text(system)];
-                messages.insert(0, Message::new(Role::System, parts));
-            }
-            None => {}
+        match system.is_empty() {
+            true => {}
+            false if refuses_system => before_the_first_words(&mut messages, system),
+            false => messages.insert(0, Message::new(Role::System, system)),
         }
         let_go_on(&mut messages, self.target);
         messages
@@ -117,7 +117,7 @@ impl History<'_> {
             return Ok(());
         }
         if document.media_type.starts_with("text/") {
-            write_text(&text_of(document)?, out);
+            write_text(&text_of(document)?, None, out);
             return Ok(());
         }
         if &*document.media_type != "application/pdf" || !self.ways.files {
@@ -133,10 +133,11 @@ impl History<'_> {
     }
 }
 
-fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
+fn write_text(text: &Text<'_>, cache: Option<CacheTtl>, out: &mut Vec<u8>) {
     let mut part = Object::new(out);
     part.word("type", "text");
     part.text("text", text);
+    caching::write(cache, &mut part);
     part.end();
 }
 
@@ -178,10 +179,15 @@ impl Turns<'_> {
     /// Results are messages of their own; the images of results and the words follow as the user's.
     fn user(&mut self, message: &Message<'_>) -> Result<(), Refused> {
         let mut rest = Vec::new();
-        for part in &message.parts {
+        let mut parts = message.parts.iter().peekable();
+        while let Some(part) = parts.next() {
             match part {
                 Part::ToolResult(result) => {
-                    self.result(result)?;
+                    let cache = match parts.next_if(|next| next.is_breakpoint()) {
+                        Some(Part::Breakpoint(ttl)) => Some(*ttl),
+                        _ => None,
+                    };
+                    self.result(result, cache)?;
                     let shown = |part: &&Part<'_>| !matches!(part, Part::Text(_));
                     rest.extend(result.parts.iter().filter(shown).cloned());
                 }
@@ -195,14 +201,26 @@ impl Turns<'_> {
         }
     }
 
-    fn result(&mut self, result: &ToolResult<'_>) -> Result<(), Refused> {
+    fn result(&mut self, result: &ToolResult<'_>, cache: Option<CacheTtl>) -> Result<(), Refused> {
         self.next();
         let id = result.id.clone().unwrap_or_default();
         let mut object = Object::new(self.out);
         object.word("role", "tool");
         object.text("tool_call_id", &self.ids.sent(&id, LONGEST_ID));
         let mark = mark_of(result.is_error);
-        write_texts(mark, &result.parts, object.key("content"));
+        let content = object.key("content");
+        match cache {
+            None => write_texts(mark, &result.parts, content),
+            Some(ttl) => {
+                content.push(b'[');
+                let mut part = Object::new(content);
+                part.word("type", "text");
+                write_texts(mark, &result.parts, part.key("text"));
+                caching::write(Some(ttl), &mut part);
+                part.end();
+                content.push(b']');
+            }
+        }
         object.end();
         Ok(())
     }
@@ -228,7 +246,10 @@ impl Turns<'_> {
         object.word("role", "assistant");
         match says {
             true => {
-                let said = message.parts.iter().filter(is_said);
+                let said = message
+                    .parts
+                    .iter()
+                    .filter(|part| is_said(part) || part.is_breakpoint());
                 write_content(self.history, said, object.key("content"))?;
             }
             false => object.raw("content", self.history.ways.no_content),
@@ -309,7 +330,7 @@ fn write_thoughts(history: &History<'_>, parts: &[Part<'_>], object: &mut Object
     }
 }
 
-/// Text alone as one string: many servers take nothing else.
+/// Text alone as one string, unless some of it is to be kept: many servers take nothing else.
 fn write_content<'p>(
     history: &History<'_>,
     parts: impl Iterator<Item = &'p Part<'p>> + Clone,
@@ -321,17 +342,28 @@ fn write_content<'p>(
         return Ok(());
     }
     out.push(b'[');
-    for (place, part) in parts.enumerate() {
-        if place > 0 {
+    let mut parts = parts.peekable();
+    let mut first = true;
+    while let Some(part) = parts.next() {
+        if part.is_breakpoint() {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
             out.push(b',');
         }
         match part {
-            Part::Text(text) => write_text(text, out),
+            Part::Text(text) => {
+                let cache = match parts.peek() {
+                    Some(Part::Breakpoint(ttl)) => Some(*ttl),
+                    _ => None,
+                };
+                write_text(text, cache, out);
+            }
             Part::Image(image) => history.image(image, out)?,
             Part::Document(document) => history.document(document, out)?,
             // Written elsewhere; see `Turns`.
-            Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) => {
-                write_text(&Text::default(), out)
+            Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) | Part::Breakpoint(_) => {
+                write_text(&Text::default(), None, out)
             }
         }
     }

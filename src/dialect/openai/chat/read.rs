@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::caching;
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
 use super::reasoning;
 use super::{tools, turns};
@@ -45,6 +46,7 @@ pub(super) struct Body<'a> {
     pub(super) thinking: Field<'a>,
     pub(super) enable_thinking: Field<'a>,
     pub(super) chat_template_kwargs: Field<'a>,
+    cache_control: Field<'a>,
     user: Field<'a>,
     safety_identifier: Field<'a>,
     modalities: Field<'a>,
@@ -80,6 +82,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
         thinking: reasoning::read(&body)?,
         logprobs: logprobs(&body)?,
+        cache: caching::read(body.cache_control),
         ..common(&body)?
     })
 }

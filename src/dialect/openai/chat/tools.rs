@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::caching;
 use super::super::field::{self, Field};
 use super::read::Body;
 use crate::ir::{Json, Refused, Text, Tool, ToolChoice};
@@ -12,6 +13,7 @@ struct Offered<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
     function: Option<Function<'a>>,
+    cache_control: Field<'a>,
 }
 
 /// A function, by its description or by its name alone.
@@ -22,6 +24,7 @@ struct Function<'a> {
     description: Option<Text<'a>>,
     parameters: Option<&'a RawValue>,
     strict: Option<bool>,
+    cache_control: Field<'a>,
 }
 
 /// `tool_choice` as an object, and an entry of `allowed_tools`.
@@ -75,7 +78,12 @@ fn offered(field: Field<'_>) -> Result<Vec<Tool<'_>>, Refused> {
         .into_iter()
         .map(
             |tool| match (tool.kind.as_ref().map(Text::as_escaped), tool.function) {
-                (None | Some("function"), Some(function)) => described(function, "tools"),
+                (None | Some("function"), Some(function)) => {
+                    let cache = caching::read(tool.cache_control);
+                    let tool = described(function, "tools")?;
+                    let cache = cache.or(tool.cache);
+                    Ok(Tool { cache, ..tool })
+                }
                 (None | Some("function"), None) => Err(Refused::field(
                     "tools",
                     "each of `tools` must have a `function`",
@@ -113,6 +121,7 @@ fn described<'a>(function: Function<'a>, field: &'static str) -> Result<Tool<'a>
         description: function.description.filter(|text| !text.is_empty()),
         parameters: function.parameters.map(Json::of),
         strict: function.strict,
+        cache: caching::read(function.cache_control),
     })
 }
 

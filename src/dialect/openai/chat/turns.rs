@@ -5,10 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::caching;
 use super::super::details;
 use super::super::field::{self, Field};
 use crate::dialect::signature;
-use crate::ir::{Document, Image, Json, Message, Part, Refused, Role, Text, ToolCall, ToolResult};
+use crate::ir::{
+    Document, Image, Json, Message, Part, Refused, Role, Text, ToolCall, ToolResult,
+    take_from_result,
+};
 
 #[derive(Deserialize)]
 struct Turn<'a> {
@@ -23,6 +27,8 @@ struct Turn<'a> {
     tool_calls: Option<Vec<Called<'a>>>,
     function_call: Option<Function<'a>>,
     tool_call_id: Option<Text<'a>>,
+    /// Of the whole message, as LiteLLM's clients write it.
+    cache_control: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +57,7 @@ struct Piece<'a> {
     image_url: Field<'a>,
     input_audio: Option<Audio<'a>>,
     file: Option<File<'a>>,
+    cache_control: Field<'a>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +106,20 @@ pub(super) fn read(field: Field<'_>) -> Result<Vec<Message<'_>>, Refused> {
         .collect()
 }
 
-fn message(mut turn: Turn<'_>) -> Result<Message<'_>, Refused> {
+fn message(turn: Turn<'_>) -> Result<Message<'_>, Refused> {
+    let cache = caching::read(turn.cache_control);
+    let mut message = said(turn)?;
+    // One within a result is one after it.
+    let within = match message.parts.last_mut() {
+        Some(Part::ToolResult(result)) => take_from_result(&mut result.parts),
+        _ => None,
+    };
+    let cache = cache.max(within).filter(|_| !message.parts.is_empty());
+    message.parts.extend(cache.map(Part::Breakpoint));
+    Ok(message)
+}
+
+fn said(mut turn: Turn<'_>) -> Result<Message<'_>, Refused> {
     let name = turn.name.take().filter(|name| !name.is_empty());
     let role = turn.role.take().unwrap_or_default();
     let (role, parts) = match role.as_escaped() {
@@ -204,7 +224,11 @@ fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
         .map_err(|_| refused("`content` must be a string or an array of parts"))?;
     let mut parts = Vec::with_capacity(pieces.len());
     for piece in pieces {
-        parts.extend(part(piece)?);
+        let cache = caching::read(piece.cache_control);
+        if let Some(part) = part(piece)? {
+            parts.push(part);
+            parts.extend(cache.map(Part::Breakpoint));
+        }
     }
     Ok(parts)
 }

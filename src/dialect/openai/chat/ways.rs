@@ -25,6 +25,18 @@ pub(super) struct Ways {
     pub(super) user: bool,
     /// PDF files.
     pub(super) files: bool,
+    pub(super) caching: Caching,
+}
+
+/// Who sees to it that a prompt is not read anew with every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    /// The provider, whatever it is told.
+    Itself,
+    /// The client, by `cache_control`.
+    Marked,
+    /// Nobody, as far as is known.
+    Unknown,
 }
 
 /// Sampling fields beyond OpenAI's.
@@ -106,6 +118,7 @@ const OPENAI: Ways = Ways {
     usage_option: true,
     user: true,
     files: true,
+    caching: Caching::Itself,
 };
 
 /// A server of which nothing more is known.
@@ -116,6 +129,7 @@ const COMPATIBLE: Ways = Ways {
     // Some refuse fields that they do not know, and none needs it.
     user: false,
     files: false,
+    caching: Caching::Unknown,
     ..OPENAI
 };
 
@@ -141,9 +155,13 @@ impl Ways {
                 reasoning: Reasoning::Object,
                 replay: Replay::Details,
                 usage_option: false,
+                caching: Caching::Marked,
                 ..OPENAI
             },
-            _ => compatible(provider.sampling, form),
+            _ => Ways {
+                caching: caching(provider.sampling, &target.facts.family),
+                ..compatible(provider.sampling, form)
+            },
         };
         Ways {
             limit: match target.facts.refused.contains(&Parameter::MaxTokens) {
@@ -163,6 +181,16 @@ fn openai(form: Form) -> Ways {
             _ => OPENAI.system,
         },
         ..OPENAI
+    }
+}
+
+/// vLLM and llama.cpp keep prompts by themselves, and so do the makers of these models, whoever is asked in their place.
+fn caching(sampling: SamplingFields, family: &str) -> Caching {
+    match (sampling, family) {
+        (SamplingFields::Vllm | SamplingFields::LlamaCpp, _) => Caching::Itself,
+        (SamplingFields::Standard, "claude") => Caching::Marked,
+        (SamplingFields::Standard, "gpt" | "o" | "gemini" | "deepseek") => Caching::Itself,
+        (SamplingFields::Standard, _) => COMPATIBLE.caching,
     }
 }
 

@@ -1,12 +1,13 @@
 //! A request to a provider: every field but the messages.
 
+use super::super::caching;
 use super::super::object::{Object, list};
 use super::super::path::path;
 use super::super::shared::{
     LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
 };
 use super::history::History;
-use super::ways::{Reasoning, Ways};
+use super::ways::{Caching, Reasoning, Ways};
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::facts::{Ask, Capability, Effort, Form, Parameter};
 use crate::ir::{
@@ -113,6 +114,7 @@ impl<'t> Writer<'t> {
     }
 
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
+        self.breakpoints(request);
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
         body.string("model", self.target.model);
@@ -122,15 +124,31 @@ impl<'t> Writer<'t> {
             reasons: self.target.facts.reasoning.is_on(self.ask),
         };
         let messages = std::mem::take(&mut request.messages);
-        let messages = history.prepare(messages, instruction);
+        let mut messages = history.prepare(messages, instruction);
+        let lost = caching::settle(&mut messages);
+        self.dropped.add_if(lost, "cache_control");
         history.write(messages, &mut self.names, body.key("messages"))?;
         self.common(request, &mut body);
         self.limit(request.max_tokens, &mut body);
         self.logprobs(request.logprobs, &mut body);
         self.tools(request, &mut body);
         self.reasoning(&mut body);
+        caching::write(request.cache, &mut body);
         body.end();
         Ok(())
+    }
+
+    /// Leaves those breakpoints that the provider heeds.
+    fn breakpoints(&mut self, request: &mut ChatRequest<'_>) {
+        let lost = match self.ways.caching {
+            Caching::Marked => request.limit_breakpoints(),
+            Caching::Itself => {
+                request.take_breakpoints();
+                false
+            }
+            Caching::Unknown => request.take_breakpoints(),
+        };
+        self.dropped.add_if(lost, "cache_control");
     }
 
     fn refuses(&self, parameter: Parameter) -> bool {
@@ -422,5 +440,6 @@ fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
         function.flag("strict", strict);
     }
     function.end();
+    caching::write(tool.cache, &mut offered);
     offered.end();
 }

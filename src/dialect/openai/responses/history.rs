@@ -10,7 +10,7 @@ use crate::dialect::exchange::Target;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{
     Document, Dropped, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames,
-    ToolResult, drop_blank, hoist_system, pair_tool_results,
+    ToolResult, drop_blank, hoist_system, pair_tool_results, results_before_system, system_as_user,
 };
 
 /// Ids of reasoning items begin so at OpenAI; ids of other formats do not.
@@ -28,14 +28,17 @@ impl History<'_> {
         &self,
         mut messages: Vec<Message<'a>>,
     ) -> (Option<Text<'a>>, Vec<Message<'a>>) {
+        let refuses_system = self.target.facts.refused.contains(&Parameter::System);
         let mut system = hoist_system(&mut messages);
         drop_blank(&mut messages);
+        results_before_system(&mut messages);
+        if refuses_system {
+            system_as_user(&mut messages);
+        }
         pair_tool_results(&mut messages);
         never_empty(&mut messages);
-        if self.target.facts.refused.contains(&Parameter::System)
-            && let Some(system) = system.take()
-        {
-            before_the_first_words(&mut messages, system);
+        if let Some(system) = system.take_if(|_| refuses_system) {
+            before_the_first_words(&mut messages, vec![Part::Text(system)]);
         }
         let_go_on(&mut messages, self.target);
         (system, messages)
@@ -65,8 +68,8 @@ impl History<'_> {
         }
         for message in messages {
             match message.role {
-                // Hoisted, all of it.
-                Role::System => {}
+                // What stands amid the conversation.
+                Role::System => items.message("developer", message.parts.iter().collect())?,
                 Role::User => items.user(message)?,
                 Role::Assistant => items.assistant(&message.parts),
             }
@@ -158,18 +161,22 @@ impl<'h> Items<'h> {
                 other => rest.push(other),
             }
         }
-        match rest[..] {
+        self.message("user", rest)
+    }
+
+    fn message(&mut self, role: &str, parts: Vec<&Part<'_>>) -> Result<(), Refused> {
+        match parts[..] {
             [] => {}
-            [Part::Text(text)] => self.text("user", text),
-            _ => self.parts(&rest)?,
+            [Part::Text(text)] => self.text(role, text),
+            _ => self.parts(role, &parts)?,
         }
         Ok(())
     }
 
-    fn parts(&mut self, parts: &[&Part<'_>]) -> Result<(), Refused> {
+    fn parts(&mut self, role: &str, parts: &[&Part<'_>]) -> Result<(), Refused> {
         let history = self.history;
         let mut item = self.item("message");
-        item.word("role", "user");
+        item.word("role", role);
         let content = item.key("content");
         content.push(b'[');
         for (place, part) in parts.iter().enumerate() {
@@ -181,9 +188,10 @@ impl<'h> Items<'h> {
                 Part::Image(image) => history.image(image, content)?,
                 Part::Document(document) => history.document(document, content)?,
                 // No turn of a user's has them, and no result does.
-                Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) => {
-                    write_text(&Text::default(), content);
-                }
+                Part::Thought(_)
+                | Part::ToolCall(_)
+                | Part::ToolResult(_)
+                | Part::Breakpoint(_) => write_text(&Text::default(), content),
             }
         }
         content.push(b']');
@@ -238,7 +246,7 @@ impl<'h> Items<'h> {
                 Part::ToolCall(call) => self.call(call),
                 // The API has no place for it in a turn of the assistant's.
                 Part::Image(_) | Part::Document(_) => self.dropped.add("images"),
-                Part::ToolResult(_) => {}
+                Part::ToolResult(_) | Part::Breakpoint(_) => {}
             }
             rest = after;
         }

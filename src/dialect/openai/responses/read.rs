@@ -82,6 +82,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         thinking: thinking(body.reasoning)?,
         logprobs: logprobs(&body)?,
         user,
+        cache: None,
         dropped,
         functions: false,
         answers: None,

@@ -60,6 +60,7 @@ fn described(tool: Offered<'_>) -> Result<Tool<'_>, Refused> {
             .filter(|text| !text.is_empty()),
         parameters: tool.parameters.map(Json::of),
         strict: tool.strict,
+        cache: None,
     })
 }
 

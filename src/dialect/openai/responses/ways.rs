@@ -2,7 +2,7 @@
 
 use crate::dialect::exchange::Target;
 use crate::facts::Form;
-use crate::settings::ProviderKind;
+use crate::settings::{ProviderKind, SamplingFields};
 
 /// What one target takes.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Ways {
     pub(super) files: bool,
     /// `detail` of images.
     pub(super) detail: bool,
+    /// The provider keeps prompts by itself.
+    pub(super) caches: bool,
     /// Perplexity's `thought_signature` of calls, and the name in the output of one.
     pub(super) signed_calls: bool,
     /// Names that functions must not have.
@@ -46,6 +48,7 @@ const OPENAI: Ways = Ways {
     reasoning_items: false,
     files: true,
     detail: true,
+    caches: true,
     signed_calls: false,
     built_in: &[],
     search: false,
@@ -56,6 +59,7 @@ const COMPATIBLE: Ways = Ways {
     least_limit: 1,
     user: false,
     files: false,
+    caches: false,
     ..OPENAI
 };
 
@@ -68,6 +72,7 @@ const PERPLEXITY: Ways = Ways {
     all_efforts: false,
     files: false,
     detail: false,
+    caches: false,
     signed_calls: true,
     built_in: &[
         "web_search",
@@ -104,6 +109,7 @@ impl Ways {
             },
             _ => Ways {
                 reasoning_items: facts.reasoning.form == Form::Effort,
+                caches: target.provider.sampling != SamplingFields::Standard,
                 ..COMPATIBLE
             },
         }

@@ -57,6 +57,9 @@ struct Writer<'t> {
 impl Writer<'_> {
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         self.refuse_built_in(&request.tools)?;
+        let marked = request.take_breakpoints();
+        self.dropped
+            .add_if(marked && !self.ways.caches, "cache_control");
         // The marks of sources that a search puts into the text would spoil JSON.
         self.ways.search &= request.format == Format::Text;
         let instruction = self.instruction(request);

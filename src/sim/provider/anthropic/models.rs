@@ -74,6 +74,7 @@ const FABLE_5: Model<'static> = Model {
     id: "claude-fable-5",
     name: "Claude Fable 5",
     can_be_silenced: false,
+    system_turns: true,
     ..OPUS_5
 };
 
@@ -82,7 +83,6 @@ const OPUS_5_5: Model<'static> = Model {
     name: "Claude Opus 5.5",
     created: "2026-11-01T00:00:00Z",
     forced_tools: false,
-    system_turns: true,
     ..FABLE_5
 };
 
@@ -126,6 +126,7 @@ pub(super) const MODELS: [Model<'static>; 17] = [
         id: "claude-opus-4-8",
         name: "Claude Opus 4.8",
         created: "2026-05-01T00:00:00Z",
+        system_turns: true,
         ..OPUS_5
     },
     Model {

@@ -49,6 +49,7 @@ pub(super) fn check<'a>(
             "messages: first message must use the \"user\" role",
         ));
     }
+    system_stands_well(&turns)?;
     ends_well(&turns, model)?;
     tools_are_answered(&turns)?;
     Ok(turns)
@@ -82,6 +83,27 @@ fn turn<'a>(
         )));
     }
     Ok(Turn { role, blocks })
+}
+
+/// What the system says amid the conversation follows the user, and the assistant follows it, or nobody.
+fn system_stands_well(turns: &[Turn]) -> Result<(), Refused> {
+    let role = |index: Option<usize>| {
+        index
+            .and_then(|index| turns.get(index))
+            .map(|turn| turn.role)
+    };
+    for (index, turn) in turns.iter().enumerate() {
+        let before = role(index.checked_sub(1));
+        let after = role(Some(index + 1));
+        if turn.role == "system"
+            && (before != Some("user") || after.is_some_and(|role| role != "assistant"))
+        {
+            return Err(Refused::invalid(format!(
+                "messages.{index}: role 'system' must follow a 'user' turn, and be last or precede an 'assistant' turn"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A conversation that ends with the assistant is a prefill, unless its turn was paused.

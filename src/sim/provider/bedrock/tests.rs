@@ -515,7 +515,7 @@ fn reasoning_comes_back_signed_and_first() {
         refused(
             model,
             with(loops(&turned, &answers)),
-            "must precede all other blocks",
+            "blocks in the latest assistant message cannot be modified",
         );
         let mut changed = blocks.clone();
         changed[0]["reasoningContent"]["reasoningText"]["text"] = "something else".into();

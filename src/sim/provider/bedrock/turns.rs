@@ -89,17 +89,19 @@ fn turn<'a>(message: &Fields<'a>, ledger: &mut Ledger) -> Result<Turn<'a>, Refus
             message.here()
         )));
     }
-    let first_other = blocks
+    let first_call = blocks
         .iter()
-        .position(|block| !matches!(block, Block::Reasoning));
+        .position(|block| matches!(block, Block::ToolUse { .. }));
     let last_reasoning = blocks
         .iter()
         .rposition(|block| matches!(block, Block::Reasoning));
-    if let (Some(other), Some(reasoning)) = (first_other, last_reasoning)
-        && other < reasoning
+    // A call ends what the model says, so nothing was thought after it.
+    if let (Some(call), Some(reasoning)) = (first_call, last_reasoning)
+        && call < reasoning
     {
         return Err(Refused::model(&format!(
-            "{}.content.{reasoning}: `thinking` blocks must precede all other blocks of an `assistant` message",
+            "{}.content.{reasoning}: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be \
+             modified. These blocks must remain as they were in the original response.",
             message.here()
         )));
     }

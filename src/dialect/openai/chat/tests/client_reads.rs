@@ -82,6 +82,7 @@ fn part(part: &Part<'_>) -> String {
                 parts.join(" + ")
             )
         }
+        Part::Breakpoint(ttl) => format!("breakpoint {ttl:?}"),
     }
 }
 

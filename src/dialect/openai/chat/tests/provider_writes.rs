@@ -442,11 +442,11 @@ fn instructions_stand_where_the_model_takes_them() {
     );
     assert_eq!(
         roles(compatible(SamplingFields::Standard)),
-        ["system a\\n\\nb", "user q", "assistant r", "user s"]
+        ["system a", "user q", "assistant r", "user b\\ns"]
     );
     assert_eq!(
         roles(openai().refusing(&[Parameter::System])),
-        ["user a\\n\\nb\\nq", "assistant r", "user s"]
+        ["user a\\nq", "assistant r", "user b\\ns"]
     );
 }
 
