@@ -55,6 +55,8 @@ pub struct Reply {
     pub base64: bool,
     /// OpenAI's form of 2023: a call is the answer's `function_call`.
     pub functions: bool,
+    /// About how many tokens the prompt has; 0 if nobody has counted.
+    pub prompt_estimate: u64,
 }
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ impl Reply {
             reasoning_field: ReasoningField::Both,
             base64: false,
             functions: false,
+            prompt_estimate: 0,
         }
     }
 }

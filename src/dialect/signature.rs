@@ -45,6 +45,8 @@ pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
 /// Before a signature of Gemini's that is not of a call: such ones look like another provider's, and who is sent one of
 /// another provider refuses the request.
 const GEMINI: &str = "gemini:";
+/// The same where it signs a text of the answer.
+const GEMINI_TEXT: &str = "gemini-text:";
 
 /// A thought's signature of Gemini's, so that it is known when it comes back.
 pub fn mark_gemini(signature: &Text<'_>) -> Text<'static> {
@@ -53,10 +55,25 @@ pub fn mark_gemini(signature: &Text<'_>) -> Text<'static> {
     marked
 }
 
-/// Gemini's own signature, if this is one that [`mark_gemini`] made.
+/// The same of a text's.
+pub fn mark_gemini_text(signature: &Text<'_>) -> Text<'static> {
+    let mut marked = Text::escaped(GEMINI_TEXT);
+    marked.push(signature);
+    marked
+}
+
+/// Gemini's own signature, if this is one that [`mark_gemini`] or [`mark_gemini_text`] made.
 pub fn of_gemini<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
-    let own = signature.as_escaped().strip_prefix(GEMINI)?;
+    let escaped = signature.as_escaped();
+    let own = escaped
+        .strip_prefix(GEMINI)
+        .or_else(|| escaped.strip_prefix(GEMINI_TEXT))?;
     (!own.is_empty()).then(|| Text::escaped(own))
+}
+
+/// Whether it signs a text of the answer, and not a thought.
+pub fn is_of_text(signature: &Text<'_>) -> bool {
+    signature.as_escaped().starts_with(GEMINI_TEXT)
 }
 
 /// What an error's words say of signatures: that they are not this provider's own, or were changed on the way. Anthropic's
@@ -128,6 +145,10 @@ mod tests {
     fn geminis_signatures_are_told_apart() {
         let marked = mark_gemini(&Text::escaped("EqQ="));
         assert_eq!(of_gemini(&marked).unwrap().as_escaped(), "EqQ=");
+        assert!(!is_of_text(&marked));
+        let marked = mark_gemini_text(&Text::escaped("EqQ="));
+        assert_eq!(of_gemini(&marked).unwrap().as_escaped(), "EqQ=");
+        assert!(is_of_text(&marked));
         for other in ["EqQ=", "gemini:", ""] {
             assert_eq!(of_gemini(&Text::escaped(other)), None);
         }

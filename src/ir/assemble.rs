@@ -110,6 +110,7 @@ impl Assembler {
             }
             Event::Thinking(text) => self.think(text),
             Event::Signature { data, redacted, id } => self.sign(data, *redacted, id.as_ref()),
+            Event::TextSignature(data) => self.sign_text(data),
             Event::Text(text) => match self.items.last_mut() {
                 Some(Item::Text(before)) => before.push(text),
                 _ => self.put(Item::Text(text.clone().into_owned())),
@@ -214,6 +215,21 @@ impl Assembler {
                 id,
             })),
         }
+        self.thinking = false;
+    }
+
+    /// Before its text, so that an answer does not end with a thought that says nothing.
+    fn sign_text(&mut self, data: &Text<'_>) {
+        let signature = Item::Thought(Thought {
+            signature: Some(data.clone().into_owned()),
+            ..Thought::default()
+        });
+        let place = match self.items.last() {
+            Some(Item::Text(_)) => self.items.len() - 1,
+            _ => self.items.len(),
+        };
+        // Calls stand before it, whose places stay.
+        self.items.insert(place, signature);
         self.thinking = false;
     }
 
@@ -336,6 +352,43 @@ mod tests {
             r#"[{"token":"x"},{"token":"y"}]"#
         );
         assert_eq!(response.usage.prompt, Some(3));
+    }
+
+    #[test]
+    fn a_texts_signature_stands_before_it_and_signs_no_thought() {
+        let signed = |events: &[Event<'_>]| {
+            let finish = Event::Finish {
+                reason: Finish::Stop,
+                stop: None,
+            };
+            assembled(&[events, &[finish, Event::End]].concat())
+                .unwrap()
+                .items
+        };
+        let thought = |text: &'static str, signature: Option<&'static str>| {
+            Item::Thought(Thought {
+                text: self::text(text),
+                signature: signature.map(self::text),
+                ..Thought::default()
+            })
+        };
+        let expected = [
+            thought("t", None),
+            thought("", Some("sig")),
+            Item::Text(text("xy")),
+        ];
+        let (thinking, sign) = (
+            Event::Thinking(text("t")),
+            Event::TextSignature(text("sig")),
+        );
+        let (x, y) = (Event::Text(text("x")), Event::Text(text("y")));
+        for events in [
+            [&thinking, &x, &sign, &y],
+            [&thinking, &x, &y, &sign],
+            [&thinking, &sign, &x, &y],
+        ] {
+            assert_eq!(signed(&events.map(Event::clone)), expected);
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub enum Event<'a> {
         redacted: bool,
         id: Option<Text<'a>>,
     },
+    /// What the provider needs to believe the text that it stands before or after, not a thought (Gemini's
+    /// `thoughtSignature` of a text).
+    TextSignature(Text<'a>),
     Text(Text<'a>),
     /// The model declines; shown as text where a format has no place for it.
     Refusal(Text<'a>),

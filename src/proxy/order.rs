@@ -14,6 +14,7 @@ use super::ctx::Inbound;
 use super::failure::Failure;
 use super::heads;
 use super::reader::Reader;
+use crate::dialect::anthropic;
 use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
@@ -100,6 +101,7 @@ impl Gateway {
             Way::Same if kind.is_fleet() && mend.is_some() => Err(unmendable()),
             Way::Same if kind.is_fleet() => {
                 let body = respelled(job.operation, &job.body.bytes, ask, &own);
+                let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
                 self.untouched(inbound, ctx, job, backend, key, body)
             }
             Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own), mend),
@@ -319,6 +321,11 @@ impl Gateway {
             body = [&body[..at], unasked::ASK, &body[at..]].concat().into();
             reader = Reader::Uncounted(Tap::new(job.operation, true), Box::default());
         }
+        if settings.kind != ProviderKind::Anthropic
+            && let Some(without) = anthropic::without_billing(&body)
+        {
+            body = without.into();
+        }
         let mut dropped = Dropped::default();
         if let Some(wrong) = mend {
             let lenient = self.settings.routing.fidelity == Fidelity::Lenient;
@@ -352,6 +359,7 @@ impl Gateway {
             reasoning_field: self.settings.routing.reasoning_field,
             base64: false,
             functions: false,
+            prompt_estimate: 0,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! How many tokens a prompt of Anthropic's format has, as a provider of another format counts them.
+//! How many tokens a prompt has: as a provider of another format than Anthropic's counts them, and about.
 
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::{anthropic, bedrock, google};
+use crate::ir::{ChatRequest, Part};
 use crate::settings::ProviderKind;
 
 /// The question for the provider's own counter; `None` if it has none, or the body is no request that it could read.
@@ -11,7 +12,43 @@ pub fn counting(body: &[u8], target: &Target<'_>) -> Option<Outgoing> {
         ProviderKind::Bedrock => bedrock::write_count,
         _ => return None,
     };
-    write(anthropic::read_count(body).ok()?, target).ok()
+    let mut request = anthropic::read_count(body).ok()?;
+    anthropic::leave_out_billing(&mut request);
+    write(request, target).ok()
+}
+
+/// Bytes of a token, about; Ollama's own layer for Anthropic's clients counts so.
+const BYTES: u64 = 4;
+/// Tokens of a picture or a file: Anthropic's for a picture of the largest size that is not made smaller.
+const FILE: u64 = 1600;
+
+/// About how many tokens the prompt has, for clients that are told before the provider tells.
+pub(super) fn estimated(request: &ChatRequest<'_>) -> u64 {
+    fn of(part: &Part<'_>) -> u64 {
+        let bytes = match part {
+            Part::Text(text) => text.as_escaped().len(),
+            Part::Thought(thought) => thought.text.as_escaped().len(),
+            Part::ToolCall(call) => call.name.as_escaped().len() + call.arguments.as_str().len(),
+            Part::ToolResult(result) => return result.parts.iter().map(of).sum(),
+            Part::Image(_) | Part::Document(_) => return FILE * BYTES,
+            Part::Breakpoint(_) => 0,
+        };
+        bytes as u64
+    }
+    let parts = request.messages.iter().flat_map(|message| &message.parts);
+    let tools = request.tools.iter().map(|tool| {
+        let description = tool
+            .description
+            .as_ref()
+            .map_or(0, |text| text.as_escaped().len());
+        let schema = tool
+            .parameters
+            .as_ref()
+            .map_or(0, |schema| schema.as_str().len());
+        (tool.name.as_escaped().len() + description + schema) as u64
+    });
+    let bytes = parts.map(of).chain(tools).sum::<u64>();
+    bytes.div_ceil(BYTES).max(1)
 }
 
 /// The number in the counter's answer.

@@ -1,8 +1,10 @@
 //! A provider's request, made from a client's.
 
 use super::answer::Translation;
+use super::count;
 use super::forms::{self, ClientForm, Form};
 use super::mend::mend;
+use crate::dialect::anthropic;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
 use crate::ir::{Dropped, Mend, Refused};
 use crate::settings::{Fidelity, ProviderKind};
@@ -63,6 +65,9 @@ fn chat(
         ..
     } = *translating;
     let mut request = forms::read_chat(client, translating.body)?;
+    if target.provider.kind != ProviderKind::Anthropic {
+        anthropic::leave_out_billing(&mut request);
+    }
     let mut own_stops = match translating.mend {
         Some(wrong) => mend(&mut request, client, wrong)?,
         None => Vec::new(),
@@ -73,6 +78,7 @@ fn chat(
     request.stream = streams;
     reply.include_usage = request.include_usage;
     reply.functions = request.functions;
+    reply.prompt_estimate = count::estimated(&request);
     let long = request
         .max_tokens
         .is_none_or(|tokens| tokens > LONGEST_UNSTREAMED);

@@ -1,10 +1,12 @@
 //! What becomes of a conversation between any two formats: who says what in which order, and what of it is to be kept.
 
+use http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::answer::Translation;
 use super::forms::{ClientForm, Form};
 use super::order::{Order, Translating, order};
-use crate::dialect::exchange::{Reply, Target};
+use crate::dialect::exchange::{Outgoing, Reply, Target};
 use crate::facts::Facts;
 use crate::settings::{Fidelity, Provider, ProviderKind, SamplingFields};
 
@@ -355,4 +357,303 @@ fn thoughts_stay_among_words_and_calls() {
         let words = ["c2lnMQ==", "\"a\"", "cmVk", "c2lnMg==", "\"c1\""];
         assert!(places(&text, &words).is_sorted(), "{text}");
     }
+}
+
+/// What the client hears of a provider's answer; a whole one is one that was not streamed to it.
+fn heard(client: ClientForm, to: To, stream: &str, streams: bool) -> String {
+    let reply = Reply {
+        prompt_estimate: 7,
+        ..Reply::sample()
+    };
+    let mut outgoing = Outgoing::default();
+    let mut translation = Translation::chat(client, to.0, reply, &mut outgoing, true, streams);
+    let mut text = translation.feed(stream.as_bytes()).to_vec();
+    text.extend_from_slice(translation.finish(&HeaderMap::new()).1);
+    String::from_utf8(text).unwrap()
+}
+
+fn events(stream: &str) -> Vec<Value> {
+    let data = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "));
+    data.filter_map(|data| serde_json::from_str(data).ok())
+        .collect()
+}
+
+/// The content that a client of Anthropic's makes of the answer; its blocks come one after the other.
+fn content(answer: &str, streams: bool) -> Value {
+    if !streams {
+        return serde_json::from_str::<Value>(answer).unwrap()["content"].take();
+    }
+    let mut blocks: Vec<Value> = Vec::new();
+    let (mut open, mut arguments) = (None, String::new());
+    for event in events(answer) {
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => {
+                assert_eq!(
+                    (open, event["index"].as_u64()),
+                    (None, Some(blocks.len() as u64))
+                );
+                open = event["index"].as_u64();
+                blocks.push(event["content_block"].clone());
+            }
+            "content_block_delta" => {
+                assert_eq!(event["index"].as_u64(), open);
+                let block = blocks.last_mut().unwrap();
+                for (name, more) in event["delta"].as_object().unwrap() {
+                    let more = more.as_str().unwrap();
+                    match (&**name, block.get(name).and_then(Value::as_str)) {
+                        ("type", _) => {}
+                        ("partial_json", _) => arguments.push_str(more),
+                        (name, before) => block[name] = format!("{}{more}", before.unwrap()).into(),
+                    }
+                }
+            }
+            "content_block_stop" => {
+                assert_eq!(event["index"].as_u64(), open.take());
+                if !arguments.is_empty() {
+                    blocks.last_mut().unwrap()["input"] = serde_json::from_str(&arguments).unwrap();
+                    arguments.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(open, None);
+    blocks.into()
+}
+
+fn gemini(parts: &[Value]) -> String {
+    let piece =
+        |part: &Value| json!({"candidates": [{"content": {"role": "model", "parts": [part]}}]});
+    let pieces = parts
+        .iter()
+        .map(|part| format!("data: {}\n\n", piece(part)));
+    let end = json!({"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 21, "candidatesTokenCount": 2}});
+    pieces.chain([format!("data: {end}\n\n")]).collect()
+}
+
+/// What Gemini gets back when its answer is replayed in the client's format.
+fn replayed(client: ClientForm, said: &Value) -> Value {
+    let ask = json!({"role": "user", "content": "q"});
+    let body = match client {
+        ClientForm::AnthropicMessages => {
+            json!({"model": "m", "max_tokens": 9, "messages": [ask, {"role": "assistant", "content": said}, ask]})
+        }
+        ClientForm::OpenAiChat => json!({"model": "m", "messages": [ask, said, ask]}),
+        _ => {
+            let items = said.as_array().unwrap().iter().cloned();
+            let input: Vec<Value> = [ask.clone()]
+                .into_iter()
+                .chain(items)
+                .chain([ask])
+                .collect();
+            json!({"model": "m", "input": input})
+        }
+    };
+    let (mut body, _) = sent(client, &body, GEMINI);
+    body["contents"][1]["parts"].take()
+}
+
+/// Gemini signs the last text of an answer, at the end of it or in a piece of its own.
+#[test]
+fn the_signature_of_a_text_comes_back_on_it_and_ends_no_answer() {
+    let thought = json!({"text": "plan", "thought": true});
+    let signed = json!({"text": "Hello", "thoughtSignature": "U0lH"});
+    let parts = json!([{"text": "Hello", "thoughtSignature": "U0lH"}]);
+    for pieces in [
+        vec![thought.clone(), signed],
+        vec![
+            thought.clone(),
+            json!({"text": "Hel"}),
+            json!({"text": "lo", "thoughtSignature": "U0lH"}),
+        ],
+        vec![
+            thought.clone(),
+            json!({"text": "Hello"}),
+            json!({"text": "", "thoughtSignature": "U0lH"}),
+        ],
+    ] {
+        let stream = gemini(&pieces);
+        for streams in [false, true] {
+            let answer = heard(ClientForm::AnthropicMessages, GEMINI, &stream, streams);
+            let content = content(&answer, streams);
+            let last = content.as_array().unwrap().last().unwrap();
+            assert_eq!(*last, json!({"type": "text", "text": "Hello"}), "{content}");
+            assert_eq!(content[0]["thinking"], "plan");
+            assert_eq!(content[0]["signature"], "");
+            if !streams {
+                assert_eq!(replayed(ClientForm::AnthropicMessages, &content), parts);
+            }
+        }
+        let answer = heard(ClientForm::OpenAiChat, GEMINI, &stream, false);
+        let message =
+            serde_json::from_str::<Value>(&answer).unwrap()["choices"][0]["message"].take();
+        assert_eq!(replayed(ClientForm::OpenAiChat, &message), parts);
+        let answer = heard(ClientForm::OpenAiChat, GEMINI, &stream, true);
+        let mut message = json!({"role": "assistant", "content": "Hello", "reasoning": "plan"});
+        for event in events(&answer) {
+            let details = &event["choices"][0]["delta"]["reasoning_details"];
+            if details.is_array() {
+                message["reasoning_details"] = details.clone();
+            }
+        }
+        assert_eq!(replayed(ClientForm::OpenAiChat, &message), parts);
+
+        let answer = heard(ClientForm::OpenAiResponses, GEMINI, &stream, false);
+        let output = serde_json::from_str::<Value>(&answer).unwrap()["output"].take();
+        let last = output.as_array().unwrap().last().unwrap();
+        assert_eq!(last["type"], "message", "{output}");
+        assert_eq!(replayed(ClientForm::OpenAiResponses, &output), parts);
+        let answer = heard(ClientForm::OpenAiResponses, GEMINI, &stream, true);
+        let mut last = events(&answer).pop().unwrap();
+        let output = last["response"]["output"].take();
+        assert_eq!(
+            output.to_string().matches("\"message\"").count(),
+            1,
+            "{output}"
+        );
+        assert_eq!(replayed(ClientForm::OpenAiResponses, &output), parts);
+    }
+}
+
+#[test]
+fn the_signature_of_a_text_stands_between_it_and_a_call() {
+    let stream = gemini(&[
+        json!({"text": "I look."}),
+        json!({"text": "", "thoughtSignature": "U0lH"}),
+        json!({"functionCall": {"name": "f", "args": {"x": 1}}, "thoughtSignature": "Q0FMTA=="}),
+    ]);
+    for streams in [false, true] {
+        let answer = heard(ClientForm::AnthropicMessages, GEMINI, &stream, streams);
+        let mut content = content(&answer, streams);
+        assert_eq!(content.as_array().unwrap().len(), 3, "{content}");
+        assert_eq!(content[2]["type"], "tool_use");
+        let parts = replayed(ClientForm::AnthropicMessages, &content.take());
+        assert_eq!(
+            parts[0],
+            json!({"text": "I look.", "thoughtSignature": "U0lH"})
+        );
+        assert_eq!(parts[1]["functionCall"]["name"], "f");
+        assert_eq!(parts[1]["thoughtSignature"], "Q0FMTA==");
+        assert_eq!(parts.as_array().unwrap().len(), 2, "{parts}");
+    }
+}
+
+/// OpenRouter tells of Gemini's and OpenAI's proofs after the text.
+#[test]
+fn no_answer_ends_with_a_thought_that_says_nothing() {
+    let delta = |delta: Value, finish: Value| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        )
+    };
+    let encrypted =
+        json!({"reasoning_details": [{"type": "reasoning.encrypted", "data": "ZW5j", "index": 0}]});
+    let stream = [
+        delta(
+            json!({"role": "assistant", "content": "Hello"}),
+            Value::Null,
+        ),
+        delta(encrypted, Value::Null),
+        delta(json!({}), json!("stop")),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    for streams in [false, true] {
+        let answer = heard(ClientForm::AnthropicMessages, OPENROUTER, &stream, streams);
+        let content = content(&answer, streams);
+        let last = content.as_array().unwrap().last().unwrap();
+        assert_eq!(*last, json!({"type": "text", "text": "Hello"}), "{content}");
+    }
+}
+
+/// Thoughts between calls of one turn keep their place, though the calls are told as open until the end.
+#[test]
+fn what_was_thought_between_calls_is_told_between_them() {
+    let delta = |delta: Value| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "x", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+        )
+    };
+    let call = |index: u64, id: &str| json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let details = |detail: Value| json!({"reasoning_details": [detail]});
+    let stream = [
+        delta(call(0, "c1")),
+        delta(details(json!({"type": "reasoning.text", "text": "then", "index": 0}))),
+        delta(details(json!({"type": "reasoning.text", "signature": "c2ln", "index": 0}))),
+        delta(call(1, "c2")),
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    for streams in [false, true] {
+        let answer = heard(ClientForm::AnthropicMessages, OPENROUTER, &stream, streams);
+        let content = content(&answer, streams);
+        assert_eq!(content[0]["id"], "c1", "{content}");
+        assert_eq!(
+            content[1],
+            json!({"type": "thinking", "thinking": "then", "signature": "c2ln"})
+        );
+        assert_eq!(content[2]["id"], "c2");
+    }
+}
+
+#[test]
+fn the_start_of_a_message_tells_about_how_long_the_prompt_is() {
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a".repeat(400)}]}).to_string();
+    let asked = crate::dialect::anthropic::read_chat(body.as_bytes()).unwrap();
+    assert_eq!(super::count::estimated(&asked), 100);
+    let line = |more: Value| {
+        let mut line = json!({"message": {"role": "assistant", "content": "a"}, "done": false});
+        line.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        format!("{line}\n")
+    };
+    let end =
+        json!({"done": true, "done_reason": "stop", "prompt_eval_count": 21, "eval_count": 2});
+    let stream = [line(json!({})), line(end)].concat();
+    let answer = heard(ClientForm::AnthropicMessages, OLLAMA, &stream, true);
+    let events = events(&answer);
+    assert_eq!(events[0]["message"]["usage"]["input_tokens"], 7);
+    let told = events
+        .iter()
+        .find(|event| event["type"] == "message_delta")
+        .unwrap();
+    assert_eq!(told["usage"]["input_tokens"], 21);
+    // Gemini tells it with its first words.
+    let first = json!({"candidates": [{"content": {"parts": [{"text": "a"}]}}], "usageMetadata": {"promptTokenCount": 21}});
+    let stream = format!("data: {first}\n\n{}", gemini(&[]));
+    let answer = heard(ClientForm::AnthropicMessages, GEMINI, &stream, true);
+    assert_eq!(
+        self::events(&answer)[0]["message"]["usage"]["input_tokens"],
+        21
+    );
+}
+
+/// Claude Code's first line changes with every request.
+#[test]
+fn the_billing_line_is_left_out_for_all_but_anthropic() {
+    let line = "x-anthropic-billing-header: cc_version=2.1; cch=1;";
+    let asked = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+        "system": [{"type": "text", "text": line}, {"type": "text", "text": "Be brief."}]});
+    for to in [
+        BEDROCK, OPENROUTER, GEMINI, OPENAI, RESPONSES, OTHER, OLLAMA,
+    ] {
+        let text = sent(ClientForm::AnthropicMessages, &asked, to)
+            .0
+            .to_string();
+        assert!(
+            !text.contains("billing") && text.contains("Be brief."),
+            "{text}"
+        );
+    }
+    let chat = json!({"model": "m", "messages": [{"role": "system", "content": format!("{line}\nBe brief.")},
+        {"role": "user", "content": "q"}]});
+    let (body, _) = sent(ClientForm::OpenAiChat, &chat, BEDROCK);
+    assert_eq!(body["system"], json!([{"text": "Be brief."}]));
+    let (body, _) = sent(ClientForm::OpenAiChat, &chat, CLAUDE);
+    assert!(body["system"].as_str().unwrap().starts_with(line));
 }

@@ -16,6 +16,7 @@ pub fn encoder(reply: Reply) -> Box<dyn Encode> {
         blocks: 0,
         open: Open::Nothing,
         waiting: Vec::new(),
+        held: Vec::new(),
         calls: 0,
         usage: Usage::default(),
         finish: None,
@@ -30,6 +31,9 @@ struct Encoder {
     open: Open,
     /// What came while a call was open: blocks do not overlap.
     waiting: Vec<Waiting>,
+    /// Proofs that came beside a text. They go before the next block, and never end the answer: clients take the last block
+    /// for what was said.
+    held: Vec<Proof>,
     /// Ids made so far.
     calls: usize,
     usage: Usage,
@@ -55,6 +59,14 @@ enum Waiting {
         ended: bool,
     },
     Text(String),
+    Thinking(String),
+    Proof(Proof),
+}
+
+/// What the provider needs to believe a thought: its signature, or a thought that is not shown.
+struct Proof {
+    data: String,
+    redacted: bool,
 }
 
 impl Encode for Encoder {
@@ -62,7 +74,15 @@ impl Encode for Encoder {
         match event {
             Event::Text(text) | Event::Refusal(text) => self.text(text, out),
             Event::Thinking(text) => self.thinking(text, out),
-            Event::Signature { data, redacted, .. } => self.signature(data, *redacted, out),
+            Event::Signature { data, redacted, .. } => {
+                let data = data.as_escaped().to_owned();
+                let redacted = *redacted;
+                self.prove(Proof { data, redacted }, out);
+            }
+            Event::TextSignature(data) => {
+                let data = data.as_escaped().to_owned();
+                self.prove_text(data);
+            }
             Event::ToolArguments { index, fragment } => self.arguments(*index, fragment, out),
             Event::ToolStart {
                 index,
@@ -119,8 +139,17 @@ impl Encoder {
             self.reply.id,
             self.reply.model.as_escaped()
         );
-        usage::write(&self.usage, out);
+        usage::write(&self.known_usage(), out);
         out.extend_from_slice(b"}}\n\n");
+    }
+
+    /// Many providers tell what the prompt cost at the end alone, and some never.
+    fn known_usage(&self) -> Usage {
+        let estimate = Some(self.reply.prompt_estimate);
+        Usage {
+            prompt: self.usage.prompt.or(estimate),
+            ..self.usage
+        }
     }
 
     /// Begins a block of this kind unless it is open. False if a call is open, after which it has to wait.
@@ -132,6 +161,7 @@ impl Encoder {
             return false;
         }
         self.close(out);
+        self.tell_held(out);
         self.start_block(kind, start, out);
         true
     }
@@ -188,10 +218,19 @@ impl Encoder {
         }
     }
 
-    /// Thoughts between calls that overlap are not told: nothing depends on them.
     fn thinking(&mut self, text: &Text<'_>, out: &mut Vec<u8>) {
-        if !text.is_empty() && self.thinking_block(out) {
+        if text.is_empty() {
+            return;
+        }
+        if self.thinking_block(out) {
             self.delta(("thinking_delta", "thinking"), text.as_escaped(), out);
+            return;
+        }
+        match self.waiting.last_mut() {
+            Some(Waiting::Thinking(before)) => before.push_str(text.as_escaped()),
+            _ => self
+                .waiting
+                .push(Waiting::Thinking(text.as_escaped().to_owned())),
         }
     }
 
@@ -200,21 +239,40 @@ impl Encoder {
         self.block(Open::Thinking, start, out)
     }
 
-    fn signature(&mut self, data: &Text<'_>, redacted: bool, out: &mut Vec<u8>) {
-        if redacted {
-            if matches!(self.open, Open::Call(_)) {
-                return;
-            }
+    /// Ends a thought, or is one that is not shown.
+    fn prove(&mut self, proof: Proof, out: &mut Vec<u8>) {
+        match self.open {
+            Open::Call(_) => self.waiting.push(Waiting::Proof(proof)),
+            Open::Text => self.held.push(proof),
+            Open::Thinking | Open::Nothing => self.write_proof(&proof, out),
+        }
+    }
+
+    /// Belongs to the text that is open, or to the next one, and to no thought.
+    fn prove_text(&mut self, data: String) {
+        let redacted = false;
+        let proof = Proof { data, redacted };
+        match self.open {
+            Open::Call(_) => self.waiting.push(Waiting::Proof(proof)),
+            _ => self.held.push(proof),
+        }
+    }
+
+    fn tell_held(&mut self, out: &mut Vec<u8>) {
+        for proof in std::mem::take(&mut self.held) {
             self.close(out);
-            let start = format!(
-                r#"{{"type":"redacted_thinking","data":"{}"}}"#,
-                data.as_escaped()
-            );
+            self.write_proof(&proof, out);
+        }
+    }
+
+    fn write_proof(&mut self, proof: &Proof, out: &mut Vec<u8>) {
+        let Proof { data, redacted } = proof;
+        if *redacted {
+            self.close(out);
+            let start = format!(r#"{{"type":"redacted_thinking","data":"{data}"}}"#);
             self.start_block(Open::Thinking, start.as_bytes(), out);
         } else if self.thinking_block(out) {
-            self.delta(("signature_delta", "signature"), data.as_escaped(), out);
-        } else {
-            return;
+            self.delta(("signature_delta", "signature"), data, out);
         }
         // What is signed is whole.
         self.close(out);
@@ -260,6 +318,7 @@ impl Encoder {
 
     fn start_call(&mut self, index: usize, id: &str, name: &str, out: &mut Vec<u8>) {
         self.close(out);
+        self.tell_held(out);
         let start = format!(r#"{{"type":"tool_use","id":"{id}","name":"{name}","input":{{}}}}"#);
         self.start_block(Open::Call(index), start.as_bytes(), out);
     }
@@ -303,6 +362,9 @@ impl Encoder {
         for item in rest.by_ref() {
             match item {
                 Waiting::Text(text) => self.text(&Text::escaped(text), out),
+                Waiting::Thinking(text) => self.thinking(&Text::escaped(text), out),
+                Waiting::Proof(proof) if self.open == Open::Thinking => self.prove(proof, out),
+                Waiting::Proof(proof) => self.held.push(proof),
                 Waiting::Call {
                     index,
                     id,
@@ -340,7 +402,7 @@ impl Encoder {
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b"},\"usage\":");
-        usage::write(&self.usage, out);
+        usage::write(&self.known_usage(), out);
         out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
 }

@@ -1,5 +1,6 @@
 //! Anthropic's Messages API, spoken to clients and to providers.
 
+mod billing;
 mod calls;
 mod encode;
 mod error;
@@ -14,6 +15,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use billing::{leave_out_billing, without_billing};
 pub use encode::encoder;
 pub use error::{fault, fault_within};
 pub use read::{read_chat, read_count};

@@ -17,7 +17,7 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     );
     let start = out.len();
     let mut made = 0;
-    for item in &response.items {
+    for item in in_order(&response.items) {
         let before = out.len();
         if before > start {
             out.push(b',');
@@ -40,6 +40,20 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"usage\":");
     usage::write(&response.usage, out);
     out.push(b'}');
+}
+
+/// What proves thoughts and says nothing goes before the text that an answer would else end before: clients take the last
+/// block for what was said.
+fn in_order(items: &[Item]) -> impl Iterator<Item = &Item> {
+    let says_nothing =
+        |item: &Item| matches!(item, Item::Thought(thought) if thought.text.is_empty());
+    let end = items.iter().rposition(|item| !says_nothing(item));
+    let text = end
+        .filter(|end| matches!(items[*end], Item::Text(_)))
+        .unwrap_or(items.len());
+    let (before, rest) = items.split_at(text);
+    let (text, proofs) = rest.split_at(rest.len().min(1));
+    before.iter().chain(proofs).chain(text)
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) -> bool {

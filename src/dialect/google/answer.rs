@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{error, logprobs};
 use crate::dialect::events::Unreadable;
-use crate::dialect::signature::mark_gemini;
+use crate::dialect::signature::{mark_gemini, mark_gemini_text};
 use crate::ir::{Class, Event, Fault, FaultKind, Finish, HeldFinish, Json, Text, ToolNames, Usage};
 use crate::wire::json::{self, First};
 
@@ -277,12 +277,14 @@ impl Answer {
                 _ => Event::Text(text),
             });
         }
-        if let Some(signature) = signature {
-            emit(Event::Signature {
+        match (signature, part.thought) {
+            (None, _) => {}
+            (Some(signature), Some(true)) => emit(Event::Signature {
                 data: mark_gemini(&signature),
                 redacted: false,
                 id: None,
-            });
+            }),
+            (Some(signature), _) => emit(Event::TextSignature(mark_gemini_text(&signature))),
         }
     }
 

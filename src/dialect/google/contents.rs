@@ -46,12 +46,16 @@ impl<'w> Contents<'w> {
         if message.role == Role::Assistant {
             self.open("model");
             let mut unsigned = self.signs;
-            for part in &message.parts {
-                if let Part::ToolCall(call) = part {
-                    self.call(call, unsigned);
-                    unsigned = false;
-                } else {
-                    self.part(part)?;
+            let signed = SignedTexts::of(&message.parts);
+            for (place, part) in message.parts.iter().enumerate() {
+                match part {
+                    Part::ToolCall(call) => {
+                        self.call(call, unsigned);
+                        unsigned = false;
+                    }
+                    Part::Text(text) => self.text(text, signed.signature_of(place, &message.parts)),
+                    Part::Thought(_) if signed.has_given(place) => {}
+                    part => self.part(part)?,
                 }
             }
             return self.close();
@@ -98,7 +102,7 @@ impl<'w> Contents<'w> {
 
     fn part(&mut self, part: &Part<'_>) -> Result<(), Refused> {
         match part {
-            Part::Text(text) => self.text(text),
+            Part::Text(text) => self.text(text, None),
             Part::Image(image) => self.image(image)?,
             Part::Document(document) => self.document(document)?,
             Part::Thought(thought) => self.thought(thought),
@@ -110,14 +114,18 @@ impl<'w> Contents<'w> {
         Ok(())
     }
 
-    fn text(&mut self, text: &Text<'_>) {
+    fn text(&mut self, text: &Text<'_>, signature: Option<Text<'_>>) {
         separate(self.out);
         put(r#"{"text":"#, self.out);
         text.write(self.out);
+        if let Some(signature) = signature {
+            key("thoughtSignature", self.out);
+            signature.write(self.out);
+        }
         self.out.push(b'}');
     }
 
-    /// A signature without a text came with a text of the answer; that it stands beside it is enough.
+    /// A signature without a text signed a text of the answer that has gone.
     fn thought(&mut self, thought: &Thought<'_>) {
         let Some(signature) = thought.signature.as_ref().and_then(of_gemini) else {
             return;
@@ -257,6 +265,52 @@ impl<'w> Contents<'w> {
         put(r#"","data":""#, self.out);
         put(base64, self.out);
         put(r#""}}"#, self.out);
+    }
+}
+
+/// Which texts of a turn are signed, by which of its thoughts that have no text themselves.
+struct SignedTexts {
+    /// Places of the text and of the thought; both rise.
+    pairs: Vec<(usize, usize)>,
+}
+
+impl SignedTexts {
+    /// A signature is of the text that it stands before, else of the one that it stands after: clients keep it at either
+    /// side.
+    fn of(parts: &[Part<'_>]) -> Self {
+        let is_text = |place: usize| matches!(parts.get(place), Some(Part::Text(_)));
+        let mut pairs: Vec<(usize, usize)> = Vec::new();
+        let mut waiting = None;
+        for (place, part) in parts.iter().enumerate() {
+            match part {
+                Part::Text(_) => pairs.extend(waiting.take().map(|thought| (place, thought))),
+                Part::Thought(thought) if thought.text.is_empty() => {
+                    let unsigned = |text: &usize| pairs.last().is_none_or(|pair| pair.0 != *text);
+                    let before = place.checked_sub(1).filter(|text| is_text(*text));
+                    match before.filter(|text| !is_text(place + 1) && unsigned(text)) {
+                        Some(text) => pairs.push((text, place)),
+                        None => waiting = Some(place),
+                    }
+                }
+                _ => waiting = None,
+            }
+        }
+        SignedTexts { pairs }
+    }
+
+    fn signature_of<'p>(&self, text: usize, parts: &'p [Part<'_>]) -> Option<Text<'p>> {
+        let found = self.pairs.binary_search_by_key(&text, |pair| pair.0).ok()?;
+        match parts.get(self.pairs[found].1) {
+            Some(Part::Thought(thought)) => thought.signature.as_ref().and_then(of_gemini),
+            _ => None,
+        }
+    }
+
+    /// Whether the thought at this place is said with a text.
+    fn has_given(&self, place: usize) -> bool {
+        self.pairs
+            .binary_search_by_key(&place, |pair| pair.1)
+            .is_ok()
     }
 }
 

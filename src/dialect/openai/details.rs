@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::field::Field;
+use crate::dialect::signature::is_of_text;
 use crate::ir::{Text, Thought};
 
 /// One entry, or one piece of an entry that was streamed.
@@ -67,7 +68,10 @@ pub(super) fn read<'a>(field: Field<'a>, said: Option<Text<'a>>) -> Vec<Thought<
     }
     if let Some(said) = said {
         let has_text = thoughts.iter().any(|thought| !thought.text.is_empty());
-        let mut signed = thoughts.iter_mut().filter(|thought| !thought.redacted);
+        let signs_thought = |thought: &&mut Thought<'_>| {
+            !thought.redacted && !thought.signature.as_ref().is_some_and(is_of_text)
+        };
+        let mut signed = thoughts.iter_mut().filter(signs_thought);
         match (has_text, signed.next(), signed.next()) {
             (true, ..) => {}
             (false, Some(only), None) => only.text = said,
@@ -164,6 +168,12 @@ mod tests {
     fn a_lone_signature_takes_the_plain_text() {
         let one = r#"[{"type":"reasoning.text","signature":"s","index":0}]"#;
         assert_eq!(thoughts(one, Some("a")), [thought("a", Some("s"))]);
+        // That of a text is none of the thought's.
+        let text = r#"[{"type":"reasoning.text","signature":"gemini-text:s","index":0}]"#;
+        assert_eq!(
+            thoughts(text, Some("a")),
+            [thought("a", None), thought("", Some("gemini-text:s"))]
+        );
         assert_eq!(thoughts("[]", Some("a")), [thought("a", None)]);
         assert_eq!(thoughts("7", Some("a")), [thought("a", None)]);
         let two = r#"[{"signature":"s","index":0},{"signature":"t","index":1}]"#;

@@ -84,6 +84,7 @@ fn shown(event: &Event<'_>) -> String {
         Event::Signature { data, redacted, .. } => {
             format!("signature {} {redacted}", data.decoded())
         }
+        Event::TextSignature(data) => format!("text signature {}", data.decoded()),
         Event::ToolCall {
             index,
             id,

@@ -39,7 +39,7 @@ fn text_and_thoughts_stream() {
             "usage 9 None 9 5",
             "text Gott 🌍\n",
             "usage 11 3 25 20",
-            "signature gemini:EqQBCg== false",
+            "text signature gemini-text:EqQBCg==",
             "finish Stop",
             "end",
         ]

@@ -295,8 +295,7 @@ fn thoughts_of_others_are_left_out() {
         body["contents"][1]["parts"],
         json!([
             {"text": "mine", "thought": true, "thoughtSignature": "Cg=="},
-            {"text": "a"},
-            {"text": "", "thoughtSignature": "Ch=="},
+            {"text": "a", "thoughtSignature": "Ch=="},
         ])
     );
 }

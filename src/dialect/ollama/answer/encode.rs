@@ -126,6 +126,7 @@ impl Encode for Encoder {
             | Event::Refusal(_)
             | Event::Start { .. }
             | Event::Signature { .. }
+            | Event::TextSignature(_)
             | Event::Sources(_)
             | Event::Ping
             | Event::Foreign

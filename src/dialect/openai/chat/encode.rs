@@ -36,6 +36,7 @@ impl Encode for Encoder {
             Event::Start { .. } => self.begin(out),
             Event::Thinking(text) => self.thinking(text, out),
             Event::Signature { data, redacted, id } => self.signature(data, *redacted, id, out),
+            Event::TextSignature(data) => self.signature(data, false, &None, out),
             Event::Text(text) => self.text(b"{\"content\":", text, out),
             Event::Refusal(text) => self.text(b"{\"refusal\":", text, out),
             Event::ToolStart {

@@ -18,6 +18,7 @@ pub fn encoder(reply: Reply) -> Box<dyn Encode> {
         open: Open::Nothing,
         calls: Vec::new(),
         has_message: false,
+        held: None,
         sources: None,
         usage: Usage::default(),
         finish: Finish::Stop,
@@ -37,6 +38,8 @@ struct Encoder {
     /// By the index of the call; `None` is whole.
     calls: Vec<Option<Call>>,
     has_message: bool,
+    /// The signature of the text of the message that is open.
+    held: Option<String>,
     /// They wait for the text that they belong to.
     sources: Option<Json<'static>>,
     usage: Usage,
@@ -60,6 +63,7 @@ impl Encode for Encoder {
             Event::Signature { data, redacted, id } => {
                 self.signature(data, *redacted, id.as_ref(), out);
             }
+            Event::TextSignature(data) => self.text_signature(data, out),
             Event::Text(text) => self.say(text, false, out),
             Event::Refusal(text) => self.say(text, true, out),
             Event::Logprobs(array) => self.logprobs(array, out),
@@ -147,6 +151,9 @@ impl Encoder {
                 message.close_part(&mut self.sources, events, out);
                 let place = message.index;
                 self.items[place] = message.end(status, events, out);
+                if let Some(data) = self.held.take() {
+                    self.prove_text(&data, out);
+                }
             }
         }
     }
@@ -183,6 +190,22 @@ impl Encoder {
         if let Open::Thinking(thinking) = std::mem::replace(&mut self.open, Open::Nothing) {
             let place = thinking.index;
             self.items[place] = thinking.end(Some(data.as_escaped()), &mut self.events, out);
+        }
+    }
+
+    /// An item of its own, which does not part the text that it signs.
+    fn text_signature(&mut self, data: &Text<'_>, out: &mut Vec<u8>) {
+        match self.open {
+            Open::Message(_) => self.held = Some(data.as_escaped().to_owned()),
+            _ => self.prove_text(data.as_escaped(), out),
+        }
+    }
+
+    fn prove_text(&mut self, data: &str, out: &mut Vec<u8>) {
+        self.open_thinking(None, false, out);
+        if let Open::Thinking(thinking) = std::mem::replace(&mut self.open, Open::Nothing) {
+            let place = thinking.index;
+            self.items[place] = thinking.end(Some(data), &mut self.events, out);
         }
     }
 

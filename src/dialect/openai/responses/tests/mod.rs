@@ -25,6 +25,7 @@ fn shown(event: &Event<'_>) -> String {
         Event::Signature { data, redacted, id } => {
             format!("signature {} {redacted} {}", data.decoded(), or_dash(id))
         }
+        Event::TextSignature(data) => format!("text signature {}", data.decoded()),
         Event::Text(text) => format!("text {}", text.decoded()),
         Event::Refusal(text) => format!("refusal {}", text.decoded()),
         Event::ToolStart {
