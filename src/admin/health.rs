@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::introspection::{Introspection, unix};
+use super::pages::Down;
 use super::providers::{self, Breaker, Unknown};
 use super::{Page, pages};
 use crate::fleet::{Backend, BreakerState, Provider};
@@ -21,7 +22,7 @@ const ENOUGH: u64 = 10;
 pub(super) enum State {
     /// All of its backends are healthy.
     Operational,
-    /// Some are not, many of its attempts fail, or it is being tried again.
+    /// Some are not or cannot be found, many of its attempts fail, it is being tried again, or it refuses the key.
     Degraded,
     /// No backend is known yet.
     Waiting,
@@ -56,6 +57,33 @@ struct ProviderHealth {
     circuit_breaker: Breaker,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+    #[serde(flatten)]
+    trouble: Troubles,
+}
+
+/// What is wrong with a provider, and since when.
+#[derive(Serialize)]
+pub(super) struct Troubles {
+    #[serde(flatten)]
+    down: Down,
+    /// Names of its configuration that cannot be resolved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unresolved: Vec<String>,
+}
+
+impl Troubles {
+    /// That it refuses the key goes before a backend that is down, and that before a name that leads nowhere.
+    pub(super) fn of(provider: &Provider, backends: &[&Backend]) -> Self {
+        let unresolved = provider.unresolved();
+        let trouble = provider
+            .refusal()
+            .or_else(|| backends.iter().find_map(|backend| backend.trouble()))
+            .or_else(|| unresolved.first().map(|name| name.trouble.clone()));
+        Troubles {
+            down: trouble.into(),
+            unresolved: unresolved.into_iter().map(|name| name.name).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -219,8 +247,10 @@ fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
             State::Open => Some("its circuit breaker is open"),
             State::Error => Some("no backend is healthy"),
             State::Waiting => Some("no backend is known yet"),
+            State::Degraded if provider.refusal().is_some() => Some("it refuses the gateway's key"),
             State::Operational | State::Degraded => None,
         },
+        trouble: Troubles::of(provider, &mine),
     }
 }
 
@@ -235,7 +265,14 @@ pub(super) fn state(provider: &Provider, backends: &[&Backend], now: Instant) ->
         (0, _) => State::Error,
         (_, BreakerState::Open) => State::Open,
         (_, BreakerState::HalfOpen) => State::Degraded,
-        (_, BreakerState::Closed) if healthy < backends.len() || failing => State::Degraded,
+        (_, BreakerState::Closed)
+            if healthy < backends.len()
+                || failing
+                || provider.refusal().is_some()
+                || !provider.unresolved().is_empty() =>
+        {
+            State::Degraded
+        }
         (_, BreakerState::Closed) => State::Operational,
     }
 }

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::hosted;
+use super::introspection::unix;
 use super::listing::{self, Listed};
 use crate::access::View;
 use crate::dialect::ollama;
 use crate::facts::Facts;
-use crate::fleet::{Backend, Fleet, Provider};
+use crate::fleet::{Backend, Fleet, Provider, Trouble};
 use crate::ids::ModelId;
 use crate::settings::{ModelNames, Routing};
 
@@ -218,11 +219,55 @@ pub(super) fn backends(fleet: &Fleet) -> Page {
     #[derive(Serialize)]
     struct Listing {
         backends: Vec<Row>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unresolved: Vec<UnresolvedRow>,
     }
     let snapshot = fleet.snapshot();
     let mut backends: Vec<Row> = snapshot.iter().map(|backend| Row::of(backend)).collect();
     backends.sort_by_key(|row| row.port);
-    Page::json(200, &Listing { backends })
+    let unresolved = fleet.providers().flat_map(|provider| {
+        let names = provider.unresolved().into_iter();
+        names.map(|one| UnresolvedRow {
+            name: one.name,
+            provider: provider.name.to_string(),
+            trouble: Some(one.trouble).into(),
+        })
+    });
+    let unresolved = unresolved.collect();
+    let listing = Listing {
+        backends,
+        unresolved,
+    };
+    Page::json(200, &listing)
+}
+
+/// Why something is down, and since when.
+#[derive(Default, Serialize)]
+pub(super) struct Down {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<f64>,
+}
+
+impl From<Option<Trouble>> for Down {
+    fn from(trouble: Option<Trouble>) -> Self {
+        let since = trouble.as_ref().map(|trouble| unix(trouble.since));
+        Down {
+            last_error: trouble.map(|trouble| trouble.text),
+            since,
+        }
+    }
+}
+
+/// A name of the configuration that is no backend, as it cannot be resolved.
+#[derive(Serialize)]
+struct UnresolvedRow {
+    name: String,
+    provider: String,
+    #[serde(flatten)]
+    trouble: Down,
 }
 
 #[derive(Serialize)]
@@ -237,6 +282,9 @@ struct Row {
     loaded: Vec<LoadedRow>,
     version: String,
     response_time_ms: u64,
+    /// While it is not healthy.
+    #[serde(flatten)]
+    trouble: Down,
 }
 
 #[derive(Serialize)]
@@ -278,6 +326,7 @@ impl Row {
                 backend.response_time(std::time::Instant::now()).as_millis(),
             )
             .unwrap_or(u64::MAX),
+            trouble: backend.trouble().into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ahash::AHashSet;
 use serde::Serialize;
 
-use super::health::{self, ByName, Counts, State, millis, percent};
+use super::health::{self, ByName, Counts, State, Troubles, millis, percent};
 use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
@@ -113,6 +113,8 @@ struct Summary {
     keys: usize,
     /// Those that the provider has refused, or whose quota is spent.
     keys_set_aside: usize,
+    #[serde(flatten)]
+    trouble: Troubles,
 }
 
 #[derive(Serialize)]
@@ -195,6 +197,7 @@ impl Summary {
             concurrency_limit: guard.limit,
             keys: guard.keys,
             keys_set_aside: guard.keys_set_aside,
+            trouble: Troubles::of(provider, &plain),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+pub mod blame;
 pub mod clean;
 mod events;
 pub mod exchange;

@@ -27,6 +27,8 @@ pub(super) struct Caller<'a> {
     pub(super) timeout: Duration,
     /// Set once a connection stands.
     pub(super) connected: &'a AtomicBool,
+    /// Set once anything has been answered.
+    pub(super) answered: &'a AtomicBool,
 }
 
 /// An answer with its body.
@@ -40,6 +42,15 @@ impl Caller<'_> {
     /// Shows that a connection can be made.
     pub(super) async fn connect(&self) -> Result<(), Miss> {
         self.session().await.map(drop)
+    }
+
+    /// Shows that anything is answered, whatever it is.
+    pub(super) async fn rouse(&self) -> Result<(), Miss> {
+        let path = match &*self.endpoint.path {
+            "" => "/",
+            path => path,
+        };
+        self.get(path, &HeaderMap::new()).await.map(drop)
     }
 
     /// Asks for `path`, with these fields besides its own.
@@ -62,6 +73,7 @@ impl Caller<'_> {
             }
             body.extend_from_slice(&piece);
         }
+        self.answered.store(true, Ordering::Release);
         Ok(Answer {
             status,
             body,

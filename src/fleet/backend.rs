@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::Notify;
 
 use crate::ids::{BackendId, ModelId};
 
 use super::peak_ewma::PeakEwma;
-use super::vitals::Vitals;
+use super::pulse::Pulse;
+use super::vigil::{Due, Signs, Vigil};
+use super::vitals::{Trouble, Vitals};
 use super::{BreakerState, Inventory, Load, Origin, Provider};
 
 /// How to reach a server.
@@ -54,6 +57,11 @@ pub struct Backend {
     turn: AtomicI64,
     /// Whether `vitals` holds anything that a request that went well would change.
     blemished: AtomicBool,
+    pulse: Arc<Pulse>,
+    /// It was found to serve nobody: told to the requests that wait for it.
+    silenced: Notify,
+    silent: AtomicBool,
+    vigil: Mutex<Vigil>,
     /// Held while observers are told, so that they are told in order.
     vitals: Mutex<Vitals>,
 }
@@ -105,6 +113,10 @@ impl Backend {
             response_time: PeakEwma::new(now),
             turn: AtomicI64::new(0),
             blemished: AtomicBool::new(false),
+            pulse: Arc::new(Pulse::new(now)),
+            silenced: Notify::new(),
+            silent: AtomicBool::new(false),
+            vigil: Mutex::new(Vigil::new(now)),
             vitals: Mutex::new(Vitals::new(now)),
             provider,
         }
@@ -147,10 +159,62 @@ impl Backend {
 
     /// Counts a request until the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) == 0 {
+            // Nobody has listened until now.
+            self.pulse.beat();
+        }
         InFlight {
             backend: Arc::clone(self),
         }
+    }
+
+    /// To be told of every byte that comes from it.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Ends when it is found that nothing comes from it any more: a request without content is better off elsewhere.
+    pub async fn silenced(&self) {
+        loop {
+            let silenced = self.silenced.notified();
+            if self.silent.load(Ordering::Acquire) {
+                return;
+            }
+            silenced.await;
+        }
+    }
+
+    /// Why it is not healthy, if something is known of that.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.vitals().trouble().cloned()
+    }
+
+    /// If it is serving requests: how long it has not been heard.
+    pub(super) fn busy_and_quiet(&self, now: Instant) -> Option<Duration> {
+        let quiet = now.saturating_duration_since(self.pulse.heard_at());
+        (self.in_flight() > 0).then_some(quiet)
+    }
+
+    /// Whether it is to be probed now, besides the regular round.
+    pub(super) fn due(&self, wanted: bool, now: Instant) -> Option<Due> {
+        let busy = self.busy_and_quiet(now);
+        let signs = {
+            let vitals = self.vitals();
+            let unseen = now.saturating_duration_since(vitals.good_at());
+            Signs {
+                healthy: vitals.healthy(),
+                held: vitals.held(now).is_some(),
+                busy: busy.is_some(),
+                quiet: busy.map_or(unseen, |unheard| unheard.min(unseen)),
+                wanted,
+                interval: self.provider.settings.interval,
+            }
+        };
+        self.vigil().due(&signs, now)
+    }
+
+    pub(super) fn vigil(&self) -> MutexGuard<'_, Vigil> {
+        self.vigil.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the last good probe found.
@@ -211,6 +275,9 @@ impl Backend {
     pub(super) fn publish(&self, vitals: &Vitals) {
         self.healthy
             .store(vitals.healthy() && !self.gone(), Ordering::Release);
+        if self.silent.swap(vitals.silent(), Ordering::AcqRel) != vitals.silent() {
+            self.silenced.notify_waiters();
+        }
     }
 
     pub(super) fn blemish(&self) {

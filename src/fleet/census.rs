@@ -13,6 +13,7 @@ use super::catalogue::{self, Model};
 use super::control;
 use super::offers::Offers;
 use super::probe::{Prober, Question};
+use super::refusal::Asked;
 use super::{Inventory, Miss};
 use crate::settings::ProviderKind;
 
@@ -24,6 +25,8 @@ pub(super) enum Told {
     Models(Vec<Model>),
     /// It lists none.
     Nothing,
+    /// It refuses the key, with that status.
+    Refused(u16),
     /// It does not say, and why.
     Unclear(String),
 }
@@ -35,6 +38,13 @@ pub(super) async fn ask(
     caller: &Caller<'_>,
 ) -> Result<Inventory, Miss> {
     let settings = &question.provider.settings;
+    if question.doubted {
+        // Any answer will do, and is had sooner than a long list.
+        caller.rouse().await?;
+        if let Some(known) = question.known {
+            return Ok(known.again(Instant::now()));
+        }
+    }
     let told = match catalogue::first_page(settings) {
         Some(first) => list(question, caller, &first).await?,
         None if settings.kind == ProviderKind::Bedrock && settings.list_models => {
@@ -55,7 +65,9 @@ pub(super) fn judge(
     miss: Miss,
 ) -> Result<Inventory, Miss> {
     match miss {
-        Miss::TimedOut(_) | Miss::Garbled { .. } | Miss::TooLong(_) => {
+        // Its requests are not answered either.
+        Miss::TimedOut(_) if question.doubted => Err(miss),
+        Miss::TimedOut(_) | Miss::Stuck { .. } | Miss::Garbled { .. } | Miss::TooLong(_) => {
             Ok(settle(prober, question, Told::Unclear(miss.to_string())))
         }
         miss => Err(miss),
@@ -95,10 +107,7 @@ pub(super) fn without_models(status: StatusCode) -> Option<Told> {
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             Told::Nothing
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Told::Unclear(format!(
-            "it refuses to list its models with status {}; check its key and what that allows",
-            status.as_u16()
-        )),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Told::Refused(status.as_u16()),
         status => Told::Unclear(format!(
             "it answered its list of models with status {}",
             status.as_u16()
@@ -109,25 +118,36 @@ pub(super) fn without_models(status: StatusCode) -> Option<Told> {
 fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {
     let provider = question.provider;
     let now = Instant::now();
+    let name = &question.endpoint.name;
+    if let Told::Models(_) | Told::Nothing = told {
+        provider.complaints.settle(name);
+        provider.settle_refusal(Asked::List);
+    }
     let listed = match told {
-        Told::Models(models) => {
-            provider.complaints.settle(&question.endpoint.name);
-            models
-        }
-        Told::Nothing => {
-            provider.complaints.settle(&question.endpoint.name);
-            Vec::new()
+        Told::Models(models) => models,
+        Told::Nothing => Vec::new(),
+        Told::Refused(status) => {
+            provider.note_refusal(Asked::List, status);
+            return known_or_stated(prober, question);
         }
         Told::Unclear(why) => {
-            if provider.complaints.is_new(&question.endpoint.name, &why) {
-                log::warn!("{} {}: {why}", provider.name, question.endpoint.name);
+            if provider.complaints.is_new(name, &why) {
+                log::warn!("{} {name}: {why}", provider.name);
             }
-            match question.known {
-                Some(known) => return known.again(now),
-                None => Vec::new(),
-            }
+            return known_or_stated(prober, question);
         }
     };
     let offers = Offers::new(&prober.models, &provider.settings, &prober.names, listed);
     Inventory::of(Arc::new(offers), now)
+}
+
+/// What it listed before, or else what the configuration says of it.
+fn known_or_stated(prober: &Prober, question: &Question<'_>) -> Inventory {
+    let now = Instant::now();
+    if let Some(known) = question.known {
+        return known.again(now);
+    }
+    let settings = &question.provider.settings;
+    let offers = Offers::new(&prober.models, settings, &prober.names, Vec::new());
+    Inventory::of(Arc::new(offers), now).untold()
 }

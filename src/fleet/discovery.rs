@@ -24,7 +24,7 @@ use super::members::Members;
 use super::probe::{Prober, Question};
 use super::resolve::{Resolver, refresh, with_port};
 use super::settling::Settling;
-use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider};
+use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider, Unresolved};
 
 pub(super) struct Discovery {
     provider: Arc<Provider>,
@@ -59,6 +59,7 @@ impl Discovery {
         let settings = &self.provider.settings;
         let mut hosts = self.hosts.lock().await;
         refresh(&mut hosts, settings.probe_timeout).await;
+        self.note_unresolved(&hosts);
         let (named, range) = hosts.split_at(settings.backends.len());
         let mut listed = BTreeMap::new();
         for (position, (entry, host)) in settings.backends.iter().zip(named).enumerate() {
@@ -76,6 +77,19 @@ impl Discovery {
             listed,
             range_hosts,
         }
+    }
+
+    fn note_unresolved(&self, hosts: &[Resolver]) {
+        let settings = &self.provider.settings;
+        let failing = hosts.iter().enumerate().filter_map(|(position, host)| {
+            let trouble = host.failing()?.clone();
+            let name = match settings.backends.get(position) {
+                Some(entry) => format!("{}:{}", host.host(), entry.port),
+                None => host.host().to_owned(),
+            };
+            Some(Unresolved { name, trouble })
+        });
+        self.provider.set_unresolved(failing.collect());
     }
 
     fn in_range(&self, places: &Places, addr: SocketAddr) -> bool {
@@ -198,6 +212,7 @@ impl Discovery {
     async fn settle(&self) {
         let mut hosts = self.hosts.lock().await;
         refresh(&mut hosts, self.provider.settings.probe_timeout).await;
+        self.note_unresolved(&hosts);
         for (position, host) in hosts.iter().enumerate() {
             let place = Settling {
                 provider: &self.provider,

@@ -1,5 +1,5 @@
-//! Pingora's `HealthCheck`, and the early probes after a failed request: both probe a member and
-//! enter what they find.
+//! Pingora's `HealthCheck`, and the probes of members that are down or silent: both probe a member and enter what they
+//! find.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +9,8 @@ use pingora::lb::Backend as Target;
 use pingora::lb::health_check::HealthCheck;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::MissedTickBehavior;
 
 use super::members::Members;
 use super::probe::{Prober, Question};
@@ -21,8 +20,8 @@ use super::{Backend, Miss, Provider};
 /// enough for the usual limit of 1,024 file descriptors.
 pub(super) const AT_ONCE: usize = 256;
 
-/// How soon after a failed request the backend is probed; doubled at each further try.
-const FIRST_EARLY_PROBE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a probe is due besides the regular round.
+const LOOKS: Duration = Duration::from_millis(200);
 
 /// Probes members.
 pub(super) struct Checkup {
@@ -31,11 +30,27 @@ pub(super) struct Checkup {
 }
 
 impl Checkup {
+    /// Probes a member, within its usual time or `patience`, and enters what is found.
+    async fn run(&self, backend: &Backend, patience: Duration) -> Result<(), Miss> {
+        let begun = Instant::now();
+        backend.vigil().begun(begun);
+        let ended = Ended {
+            backend,
+            well: false,
+        };
+        let asked = self.ask(backend, patience).await;
+        match &asked {
+            Ok(()) => ended.well(),
+            Err(miss) => self.members.missed(backend, miss),
+        }
+        asked
+    }
+
     /// Probes a member and enters a good result.
-    async fn run(&self, backend: &Backend) -> Result<(), Miss> {
-        let (failures, was_known) = {
+    async fn ask(&self, backend: &Backend, patience: Duration) -> Result<(), Miss> {
+        let (failures, was_known, silent) = {
             let vitals = backend.vitals();
-            (vitals.failures(), vitals.known())
+            (vitals.failures(), vitals.known(), vitals.silent())
         };
         let known = backend.inventory();
         let version = backend
@@ -47,10 +62,35 @@ impl Checkup {
             provider: &backend.provider,
             known: Some(&*known).filter(|_| was_known),
             version,
+            timeout: match patience.is_zero() {
+                true => backend.provider.settings.probe_timeout,
+                false => patience,
+            },
+            doubted: silent || !patience.is_zero(),
         };
         let inventory = self.prober.probe(&question).await?;
         self.members.passed(backend, inventory, failures);
         Ok(())
+    }
+}
+
+/// Notes the end of a probe, also of one that was given up.
+struct Ended<'a> {
+    backend: &'a Backend,
+    well: bool,
+}
+
+impl Ended<'_> {
+    fn well(mut self) {
+        self.well = true;
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let interval = self.backend.provider.settings.interval;
+        let well = self.well && self.backend.healthy();
+        self.backend.vigil().ended(well, interval, Instant::now());
     }
 }
 
@@ -91,9 +131,8 @@ impl HealthCheck for MemberCheck {
         if backend.gone() || (backend.healthy() && (fresh || !watched)) {
             return Ok(());
         }
-        match self.checkup.run(backend).await {
+        match self.checkup.run(backend, Duration::ZERO).await {
             Err(miss) => {
-                self.checkup.members.missed(backend, &miss);
                 if backend.healthy() {
                     log::debug!("{backend:?} missed a probe: {miss}");
                     return Ok(());
@@ -113,68 +152,54 @@ impl HealthCheck for MemberCheck {
     }
 }
 
-/// Early probes of backends that a request has found unhealthy, so that they are back soon.
+/// Probes besides the regular round: see `vigil.rs`.
 pub(super) struct Recovery {
     checkup: Arc<Checkup>,
-    wanted: UnboundedSender<(Arc<Backend>, u32)>,
-    queue: tokio::sync::Mutex<UnboundedReceiver<(Arc<Backend>, u32)>>,
+    provider: Arc<Provider>,
 }
 
 impl Recovery {
-    pub(super) fn new(checkup: Arc<Checkup>) -> Self {
-        let (wanted, queue) = unbounded_channel();
-        Self {
-            checkup,
-            wanted,
-            queue: tokio::sync::Mutex::new(queue),
-        }
-    }
-
-    /// Asks for early probes after the `setbacks`-th failure in a row. The queue holds at most one
-    /// entry for each time a backend became unhealthy.
-    pub(super) fn want(&self, backend: Arc<Backend>, setbacks: u32) {
-        // The other end lives as long as this one.
-        let _ = self.wanted.send((backend, setbacks));
+    pub(super) fn new(checkup: Arc<Checkup>, provider: Arc<Provider>) -> Self {
+        Self { checkup, provider }
     }
 
     /// Probes the backend at once.
     pub(super) async fn probe(&self, backend: &Arc<Backend>) {
-        if let Err(miss) = self.checkup.run(backend).await {
-            log::debug!("{backend:?} missed a probe: {miss}");
-        }
+        probe(&self.checkup, backend, Duration::ZERO).await;
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(&self) {
-        let mut queue = self.queue.lock().await;
         let mut running = JoinSet::new();
+        let mut looks = tokio::time::interval(LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some((backend, setbacks)) = queue.recv() => {
-                    running.spawn(recover(Arc::clone(&self.checkup), backend, setbacks));
-                }
+                _ = looks.tick() => self.look(&mut running),
                 Some(_) = running.join_next() => {}
+            }
+        }
+    }
+
+    fn look(&self, running: &mut JoinSet<()>) {
+        let now = Instant::now();
+        let wanted = self.checkup.members.waiting.any(now);
+        for backend in self.checkup.members.of(&self.provider) {
+            if running.len() >= AT_ONCE {
+                return;
+            }
+            if let Some(due) = backend.due(wanted, now) {
+                // Before the task has its turn: it is not to be found due again.
+                backend.vigil().begun(now);
+                let checkup = Arc::clone(&self.checkup);
+                running.spawn(async move { probe(&checkup, &backend, due.patience).await });
             }
         }
     }
 }
 
-/// Probes at growing intervals until the backend is healthy or the regular check comes sooner.
-async fn recover(checkup: Arc<Checkup>, backend: Arc<Backend>, setbacks: u32) {
-    let now = Instant::now();
-    let held = backend.vitals().held(now);
-    if let Some(until) = held {
-        sleep(until - now).await;
-    }
-    let mut delay = FIRST_EARLY_PROBE.saturating_mul(1 << setbacks.saturating_sub(1).min(16));
-    while delay < backend.provider.settings.interval {
-        sleep(delay).await;
-        if backend.gone() || backend.healthy() {
-            return;
-        }
-        if let Err(miss) = checkup.run(&backend).await {
-            log::debug!("{backend:?} missed an early probe: {miss}");
-        }
-        delay *= 2;
+async fn probe(checkup: &Checkup, backend: &Backend, patience: Duration) {
+    if let Err(miss) = checkup.run(backend, patience).await {
+        log::debug!("{backend:?} missed a probe: {miss}");
     }
 }

@@ -22,6 +22,10 @@ pub struct Inventory {
     pub version: String,
     pub probed_at: Instant,
     offers: Arc<Offers>,
+    /// Whether the backend has answered anything, as opposed to a connection that could be made.
+    heard: bool,
+    /// Whether a service was asked for its models and has never told them.
+    untold: bool,
     /// Whether clients call some of `models` by other names than the server does.
     renames: bool,
 }
@@ -42,6 +46,8 @@ impl Inventory {
             version: String::new(),
             probed_at: now,
             offers: Arc::default(),
+            heard: false,
+            untold: false,
             renames: false,
         }
     }
@@ -91,6 +97,29 @@ impl Inventory {
             }
         }
         self
+    }
+
+    /// Of a probe that was answered, or not.
+    pub(super) fn heard(self, heard: bool) -> Self {
+        Self { heard, ..self }
+    }
+
+    /// Of a service that would not list its models.
+    pub(super) fn untold(self) -> Self {
+        Self {
+            untold: true,
+            ..self
+        }
+    }
+
+    /// Whether a service was asked for its models and has never told them, so that it may have others.
+    pub fn is_untold(&self) -> bool {
+        self.untold
+    }
+
+    /// Whether the probe was answered.
+    pub(super) fn was_heard(&self) -> bool {
+        self.heard
     }
 
     /// Whether the backend has the model: on its disk, or as a service.

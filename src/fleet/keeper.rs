@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Provider;
-use super::guard::{Attempted, Change};
+use super::guard::{Attempt, Attempted, Change};
 use super::members::Members;
+use super::refusal::Asked;
 
 /// Stands for no limit.
 const NONE: usize = usize::MAX;
@@ -36,6 +37,9 @@ impl Keeper {
     pub(super) fn note(&self, attempted: &Attempted<'_>, in_flight: usize) {
         let now = Instant::now();
         let random = rand::random();
+        if let Attempt::Served { .. } = attempted.result {
+            self.provider.settle_refusal(Asked::Request);
+        }
         let guard = self.provider.guard();
         let limit = guard.note(attempted, in_flight, random, now, |change| {
             self.log(change, now)

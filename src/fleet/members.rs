@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::ids::BackendId;
 
 use super::vitals::Vitals;
+use super::waiting::Waiting;
 use super::{Backend, Endpoint, Inventory, Miss, Observer, Origin, Outcome, Provider};
 
 /// All members at one moment, by provider, then port, then address.
@@ -55,6 +56,8 @@ pub(super) struct Members {
     observers: ArcSwap<Vec<Arc<dyn Observer>>>,
     /// Marked when a first probe ends, or a first search for backends.
     settling: watch::Sender<()>,
+    /// Requests that wait for a backend.
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Members {
@@ -65,6 +68,7 @@ impl Members {
             next: AtomicU32::new(0),
             observers: ArcSwap::from_pointee(observers),
             settling: watch::Sender::new(()),
+            waiting: Arc::new(Waiting::new(Instant::now())),
         }
     }
 
@@ -146,7 +150,7 @@ impl Members {
     pub(super) fn passed(&self, backend: &Backend, inventory: Inventory, failures: u64) {
         let mut vitals = backend.vitals();
         let was_healthy = vitals.healthy();
-        if backend.gone() || !vitals.passed(failures, Instant::now()) {
+        if backend.gone() || !vitals.passed(failures, inventory.was_heard(), Instant::now()) {
             return;
         }
         let inventory = Arc::new(inventory);
@@ -170,7 +174,8 @@ impl Members {
     pub(super) fn missed(&self, backend: &Backend, miss: &Miss) {
         let mut vitals = backend.vitals();
         let limit = backend.provider.settings.misses;
-        let ejected = vitals.missed(miss, backend.in_flight() > 0, limit);
+        let now = Instant::now();
+        let ejected = vitals.missed(miss, backend.busy_and_quiet(now), limit, now);
         // Said once: a wrong address, key or certificate shows nowhere else.
         if vitals.never_reached() && !backend.gone() {
             log::warn!("{backend:?} is not healthy yet: {miss}");
@@ -211,7 +216,7 @@ impl Members {
         let telling =
             backend.provider.settings.kind.is_fleet() || outcome == Outcome::ConnectFailed;
         let mut ejected = match telling {
-            true => vitals.failed(),
+            true => vitals.failed(&outcome.to_string()),
             false => {
                 vitals.stumbled();
                 None
@@ -221,7 +226,8 @@ impl Members {
         let now = Instant::now();
         let policy = &backend.provider.breaker;
         if others && vitals.hold(policy, now) {
-            ejected = ejected.or(vitals.failed());
+            ejected =
+                ejected.or(vitals.failed("it fails again and again, though its probes are good"));
             log::warn!(
                 "{backend:?} is left out for {:.0?}: it fails again and again, though its probes are good",
                 policy.open

@@ -24,12 +24,16 @@ mod offers;
 mod peak_ewma;
 mod probe;
 mod provider;
+mod pulse;
 mod ranked;
+mod refusal;
 mod resolve;
 mod selector;
 mod settling;
 mod statistics;
+mod vigil;
 mod vitals;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -60,9 +64,12 @@ pub use self::models::Models;
 pub use self::observer::{Observer, Outcome};
 pub use self::offers::Offer;
 pub use self::peak_ewma::PeakEwma;
-pub use self::provider::{Origin, Provider};
+pub use self::provider::{Origin, Provider, Unresolved};
+pub use self::pulse::Pulse;
 pub use self::selector::{Load, SELECTORS, Selector, Standing};
 pub use self::statistics::{Change, Recent, ResponseTimes, Statistics};
+pub use self::vitals::Trouble;
+pub use self::waiting::Hope;
 
 use self::discovery::Discovery;
 use self::health::{Checkup, MemberCheck, Recovery};
@@ -70,6 +77,7 @@ use self::keeper::Keeper;
 use self::members::Members;
 use self::probe::{Miss, Prober};
 use self::ranked::Ranked;
+use self::refusal::Asked;
 
 /// Why a fleet cannot be made of a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -217,10 +225,18 @@ impl Fleet {
             return;
         };
         if let Some(setbacks) = self.members.report(&backend, outcome) {
-            self.lines[backend.provider.index]
-                .recovery
-                .want(backend, setbacks);
+            backend.vigil().failed(setbacks, Instant::now());
         }
+    }
+
+    /// A request waits for a backend until this is dropped: those that are down are probed every second meanwhile.
+    pub fn hope(&self) -> Hope {
+        self.members.waiting.enter()
+    }
+
+    /// A request was refused because nobody is there: those that are down are looked at again at once.
+    pub fn missed_by_a_request(&self) {
+        self.members.waiting.refused();
     }
 
     /// How an attempt at a service went, for its guard.
@@ -229,6 +245,15 @@ impl Fleet {
         // Its backends have about the same to do.
         let in_flight = backend.in_flight() as usize * provider.settings.backends.len().max(1);
         self.lines[provider.index].keeper.note(attempted, in_flight);
+    }
+
+    /// A service has refused the only key that is left for it, with that status.
+    pub fn refused(&self, backend: &Backend, status: u16) {
+        let provider = &backend.provider;
+        let guard = provider.guard().status(Instant::now());
+        if guard.keys <= guard.keys_set_aside + 1 {
+            provider.note_refusal(Asked::Request, status);
+        }
     }
 
     /// The answer to an attempt at a service, begun at `started`, broke off after its first content.
@@ -298,7 +323,7 @@ impl Line {
         balancer.update_frequency = Some(provider.settings.interval);
         balancer.health_check_frequency = Some(provider.settings.interval);
         balancer.parallel_health_check = true;
-        let recovery = Arc::new(Recovery::new(Arc::clone(checkup)));
+        let recovery = Arc::new(Recovery::new(Arc::clone(checkup), Arc::clone(&provider)));
         let members = Arc::clone(&checkup.members);
         let keeper = Arc::new(Keeper::new(Arc::clone(&provider), members));
         Self {

@@ -30,6 +30,12 @@ pub(super) enum Miss {
     Garbled { path: String, cause: String },
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// It answers other questions.
+    #[error("no answer to {path} within {within:?}")]
+    Stuck {
+        path: &'static str,
+        within: Duration,
+    },
     #[error("{path} was answered with status {status}")]
     Status { path: &'static str, status: u16 },
     #[error("the answer to {0} is over 8 MiB")]
@@ -50,6 +56,14 @@ impl Miss {
             Self::NoConnection(_) | Self::ConnectTimedOut(_) | Self::Closed { .. }
         )
     }
+
+    /// Whether nothing at all came, so that it is for a request to wait as well.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut(_) | Self::ConnectTimedOut(_) | Self::Stuck { .. }
+        )
+    }
 }
 
 /// Probes backends over Pingora's own connector, so that TLS and HTTP/2 behave as for requests.
@@ -68,6 +82,10 @@ pub(super) struct Question<'a> {
     pub(super) known: Option<&'a Inventory>,
     /// The version if it is known already.
     pub(super) version: Option<&'a str>,
+    /// How long the answer may take.
+    pub(super) timeout: Duration,
+    /// It is in doubt whether it answers at all: that it accepts a connection is not enough.
+    pub(super) doubted: bool,
 }
 
 impl<'a> Question<'a> {
@@ -78,6 +96,8 @@ impl<'a> Question<'a> {
             provider,
             known: None,
             version: None,
+            timeout: provider.settings.probe_timeout,
+            doubted: false,
         }
     }
 }
@@ -93,13 +113,14 @@ impl Prober {
 
     /// Asks, and returns what the backend has.
     pub(super) async fn probe(&self, question: &Question<'_>) -> Result<Inventory, Miss> {
-        let connected = AtomicBool::new(false);
-        let timeout = question.provider.settings.probe_timeout;
+        let (connected, answered) = (AtomicBool::new(false), AtomicBool::new(false));
+        let timeout = question.timeout;
         let caller = Caller {
             connector: &self.connector,
             endpoint: question.endpoint,
             timeout,
             connected: &connected,
+            answered: &answered,
         };
         let asked = async {
             match question.provider.settings.kind.is_fleet() {
@@ -108,8 +129,13 @@ impl Prober {
             }
         };
         let missed = match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(inventory)) => return Ok(inventory),
+            Ok(Ok(inventory)) => return Ok(inventory.heard(answered.into_inner())),
             Ok(Err(miss)) => miss,
+            // The lists of an Ollama server are asked for in this order.
+            Err(_) if answered.load(Ordering::Acquire) => Miss::Stuck {
+                path: "/api/ps",
+                within: timeout,
+            },
             Err(_) if connected.load(Ordering::Acquire) => Miss::TimedOut(timeout),
             Err(_) => Miss::ConnectTimedOut(timeout),
         };
@@ -128,8 +154,15 @@ impl Prober {
         let tags = good(caller.get("/api/tags", fields).await?, "/api/tags")?;
         let listed = parse_tags(&tags.body).map_err(body("/api/tags"))?;
         caller.keep(tags).await;
-        let ps = good(caller.get("/api/ps", fields).await?, "/api/ps")?;
-        let loaded = parse_ps(&ps.body).map_err(body("/api/ps"))?;
+        let ps = caller.get("/api/ps", fields).await?;
+        let loaded = match ps.status {
+            // An older server, or one that stands in for one: nothing is known of what it has loaded.
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED => Vec::new(),
+            StatusCode::OK => parse_ps(&ps.body).map_err(body("/api/ps"))?,
+            status => return Err(bad(status, "/api/ps")),
+        };
         let version = match question.version {
             Some(version) => version.to_owned(),
             None => {
@@ -157,11 +190,13 @@ fn version(answer: Answer) -> String {
 fn good(answer: Answer, path: &'static str) -> Result<Answer, Miss> {
     match answer.status {
         StatusCode::OK => Ok(answer),
-        status => Err(Miss::Status {
-            path,
-            status: status.as_u16(),
-        }),
+        status => Err(bad(status, path)),
     }
+}
+
+fn bad(status: StatusCode, path: &'static str) -> Miss {
+    let status = status.as_u16();
+    Miss::Status { path, status }
 }
 
 fn body(path: &'static str) -> impl Fn(Malformed) -> Miss {

@@ -1,8 +1,8 @@
 //! One provider of the configuration, with what all its backends share.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::header::InvalidHeaderValue;
@@ -16,7 +16,10 @@ use crate::dialect::bedrock::sign::Signer;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
-use super::{Endpoint, FleetError, Guard, Selector, Statistics, authorities, control, credentials};
+use super::refusal::{Asked, Refusals};
+use super::{
+    Endpoint, FleetError, Guard, Selector, Statistics, Trouble, authorities, control, credentials,
+};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -33,6 +36,9 @@ pub struct Provider {
     signer: Option<Signer>,
     pub statistics: Statistics,
     pub(super) complaints: Complaints,
+    refusals: Refusals,
+    /// Names of its configuration that cannot be resolved.
+    unresolved: Mutex<Vec<Unresolved>>,
     /// Whether its backends have been looked for once, to the end.
     pub(super) discovered: AtomicBool,
     /// What holds for requests to it.
@@ -45,6 +51,14 @@ pub struct Provider {
     /// When one of its backends is left out although its probes are good.
     pub(super) breaker: settings::Breaker,
     authorities: Option<Arc<CaType>>,
+}
+
+/// A name of the configuration that cannot be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// With its port, as a backend would be called.
+    pub name: String,
+    pub trouble: Trouble,
 }
 
 /// Where an endpoint comes from, and what the operator said about it.
@@ -97,6 +111,8 @@ impl Provider {
             signer: control::signer(settings),
             statistics: Statistics::new(Instant::now()),
             complaints: Complaints::default(),
+            refusals: Refusals::default(),
+            unresolved: Mutex::default(),
             discovered: AtomicBool::new(false),
             timeouts: settings.timeouts.over(timeouts),
             fields: credentials::fields_of_all(settings).map_err(|_| FleetError::BadKey {
@@ -118,6 +134,41 @@ impl Provider {
     /// As [`Self::fields`], with the key that [`Guard::pick`] has chosen.
     pub fn fields_with(&self, key: usize) -> &HeaderMap {
         self.fields.get(key).unwrap_or(&self.fields[0])
+    }
+
+    /// That it refuses the gateway's key, if it does.
+    pub fn refusal(&self) -> Option<Trouble> {
+        self.refusals.present()
+    }
+
+    pub(super) fn note_refusal(&self, asked: Asked, status: u16) {
+        if self.refusals.note(asked, status) {
+            log::warn!(
+                "provider {} refuses the gateway's key, with status {status}; check its key and what that allows",
+                self.name
+            );
+        }
+    }
+
+    pub(super) fn settle_refusal(&self, asked: Asked) {
+        if self.refusals.settle(asked) {
+            log::info!("provider {} takes the gateway's key again", self.name);
+        }
+    }
+
+    /// Names of its configuration that cannot be resolved at the moment.
+    pub fn unresolved(&self) -> Vec<Unresolved> {
+        self.names().clone()
+    }
+
+    pub(super) fn set_unresolved(&self, unresolved: Vec<Unresolved>) {
+        *self.names() = unresolved;
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, Vec<Unresolved>> {
+        self.unresolved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What keeps it from being asked in vain.

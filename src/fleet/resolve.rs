@@ -2,11 +2,13 @@
 //! fails or is slow leaves the last answer in force.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
+
+use super::Trouble;
 
 /// One host name or address.
 pub(super) struct Resolver {
@@ -14,7 +16,8 @@ pub(super) struct Resolver {
     last: Vec<IpAddr>,
     /// A lookup that may outlast a round.
     pending: Option<JoinHandle<std::io::Result<Vec<IpAddr>>>>,
-    failing: bool,
+    /// What was wrong with the last lookup, since the first that failed.
+    failing: Option<Trouble>,
 }
 
 impl Resolver {
@@ -24,13 +27,23 @@ impl Resolver {
             host: host.to_owned(),
             last,
             pending: None,
-            failing: false,
+            failing: None,
         }
     }
 
     /// The last answer: addresses of one family, sorted.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         &self.last
+    }
+
+    /// As it is written in the configuration.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Why its addresses are not known, or may be out of date.
+    pub(super) fn failing(&self) -> Option<&Trouble> {
+        self.failing.as_ref()
     }
 
     fn start(&mut self) {
@@ -58,7 +71,7 @@ impl Resolver {
         self.pending = None;
         match joined {
             Ok(Ok(answer)) if !answer.is_empty() => {
-                self.failing = false;
+                self.failing = None;
                 self.last = answer;
             }
             Ok(Ok(_)) => self.complain("no address"),
@@ -68,7 +81,13 @@ impl Resolver {
     }
 
     fn complain(&mut self, cause: &str) {
-        if !std::mem::replace(&mut self.failing, true) {
+        let before = self.failing.take();
+        let is_new = before.is_none();
+        self.failing = Some(Trouble {
+            text: format!("cannot resolve its name: {cause}"),
+            since: before.map_or_else(SystemTime::now, |before| before.since),
+        });
+        if is_new {
             let known = self.last.len();
             log::warn!(
                 "cannot resolve {}: {cause}; {known} known addresses stay",
@@ -139,7 +158,7 @@ mod tests {
         refresh(&mut resolvers[..1], Duration::ZERO).await;
         assert_eq!(resolvers[0].addresses(), known);
         refresh(&mut resolvers, Duration::from_secs(60)).await;
-        assert!(resolvers[0].failing && resolvers[0].pending.is_none());
+        assert!(resolvers[0].failing().is_some() && resolvers[0].pending.is_none());
         assert_eq!(resolvers[0].addresses(), known);
         assert_eq!(resolvers[1].addresses(), ips(&["192.0.2.8"]));
         assert!(resolvers[2].addresses().iter().all(IpAddr::is_loopback));

@@ -1,10 +1,10 @@
 //! When a backend counts as healthy: a state machine over probes and request outcomes.
 //!
-//! Unhealthy at once when a request fails, or after a number of missed probes in a row, of which
-//! those during a request do not count; healthy again only by a good probe that began later. One that
-//! was left out for failing again and again is tried by a few requests first, and then sent more by steps.
+//! Unhealthy at once when a request fails, or after a number of missed probes in a row, of which those during a request
+//! are excused for as long as the backend is heard; healthy again only by a good probe that began later. One that was
+//! left out for failing again and again is tried by a few requests first, and then sent more by steps.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::guard::Ramp;
 use super::{BreakerState, Miss};
@@ -14,9 +14,30 @@ use crate::settings::Breaker;
 /// that cannot be reached at all leaves after the configured number of misses.)
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
+/// A backend with requests in flight of which no byte came, and that answered no probe, for so long, serves nobody. Being
+/// busy excuses less: a loaded machine answers late, a stream pauses, but not all of them for so long. `/api/tags` takes
+/// no lock in Ollama, so that neither a load nor an eviction keeps it from being answered.
+pub(super) const SILENT: Duration = Duration::from_secs(10);
+
+/// An Ollama server that answers `/api/tags` and not `/api/ps` is evicting a model (up to 5 s) or has a runner that hangs
+/// (10 s until it is killed). After this nobody is served there.
+pub(super) const STUCK: Duration = Duration::from_secs(15);
+
+/// Why a backend takes no requests, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Holds no address, prompt or credential.
+    pub text: String,
+    pub since: SystemTime,
+}
+
 #[derive(Debug)]
 pub(super) struct Vitals {
     healthy: bool,
+    /// What is wrong, since the last good probe.
+    trouble: Option<Trouble>,
+    /// It accepted connections and said nothing: it has to answer something to be healthy again.
+    silent: bool,
     /// Probes missed in a row.
     misses: u32,
     /// Whether the last missed probe could not even reach the server.
@@ -45,6 +66,8 @@ impl Vitals {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             healthy: false,
+            trouble: None,
+            silent: false,
             misses: 0,
             unreachable: false,
             failures: 0,
@@ -78,34 +101,82 @@ impl Vitals {
         self.failures
     }
 
-    /// A good probe. False if a request has failed since it began, so that it proves nothing.
-    pub(super) fn passed(&mut self, failures: u64, now: Instant) -> bool {
-        if failures != self.failures || self.held(now).is_some() {
+    /// A good probe, of which something was `heard` or no more than a connection. False if a request has failed since it
+    /// began, so that it proves nothing.
+    pub(super) fn passed(&mut self, failures: u64, heard: bool, now: Instant) -> bool {
+        if failures != self.failures || self.held(now).is_some() || (self.silent && !heard) {
             return false;
         }
+        if heard || !self.healthy {
+            self.good_at = now;
+        }
         self.healthy = true;
+        self.trouble = None;
+        self.silent = false;
         self.misses = 0;
         self.unreachable = false;
-        self.good_at = now;
         self.known = true;
         true
     }
 
-    /// A missed probe; `busy` if the backend is serving requests. True if this ends its health.
-    pub(super) fn missed(&mut self, miss: &Miss, busy: bool, limit: u32) -> bool {
-        if busy || matches!(miss, Miss::NoSocket) {
+    /// A missed probe; `busy` says for how long the backend was not heard if it is serving requests. True if this ends its
+    /// health.
+    pub(super) fn missed(
+        &mut self,
+        miss: &Miss,
+        busy: Option<Duration>,
+        limit: u32,
+        now: Instant,
+    ) -> bool {
+        if matches!(miss, Miss::NoSocket) {
             return false;
         }
+        let unseen = now.saturating_duration_since(self.good_at);
+        let quiet = busy.map_or(unseen, |unheard| unheard.min(unseen));
+        let (excused, over) = match miss {
+            Miss::Stuck { .. } => (quiet < STUCK, true),
+            _ => (busy.is_some() && quiet < SILENT, busy.is_some()),
+        };
+        if excused && self.healthy {
+            return false;
+        }
+        self.ail(miss.to_string());
         self.misses = self.misses.saturating_add(1);
         self.unreachable = miss.unreachable();
-        let ejected = self.healthy && self.misses >= limit;
+        let ejected = self.healthy && (over || self.misses >= limit);
         self.healthy &= !ejected;
+        self.silent |= ejected && miss.is_silence();
         ejected
     }
 
-    /// A failed request. If this ends the backend's health: how many have failed in a row.
-    pub(super) fn failed(&mut self) -> Option<u32> {
+    /// Whether it has to answer something to be healthy again, a connection is not enough.
+    pub(super) fn silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Why it is not healthy.
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref().filter(|_| !self.healthy)
+    }
+
+    /// Since when no probe was good.
+    pub(super) fn good_at(&self) -> Instant {
+        self.good_at
+    }
+
+    /// The last word is told, and the time of the first.
+    fn ail(&mut self, text: String) {
+        let since = self.trouble.take().map(|trouble| trouble.since);
+        self.trouble = Some(Trouble {
+            text,
+            since: since.unwrap_or_else(SystemTime::now),
+        });
+    }
+
+    /// A failed request; `what` says how. If this ends the backend's health: how many have failed in a row.
+    pub(super) fn failed(&mut self, what: &str) -> Option<u32> {
         self.failures += 1;
+        self.ail(what.to_owned());
         self.setbacks = self.setbacks.saturating_add(1);
         let ended = std::mem::replace(&mut self.healthy, false);
         // However many requests a server takes with it when it dies, it died once.
@@ -218,7 +289,7 @@ mod tests {
     fn healthy(now: Instant) -> Vitals {
         let mut vitals = Vitals::new(now);
         assert!(!vitals.healthy());
-        assert!(vitals.passed(0, now));
+        assert!(vitals.passed(0, true, now));
         assert!(vitals.healthy());
         vitals
     }
@@ -227,22 +298,22 @@ mod tests {
     fn misses_in_a_row_eject_once() {
         let now = Instant::now();
         let mut vitals = healthy(now);
-        assert!(!vitals.missed(&refused(), false, LIMIT));
-        assert!(vitals.passed(0, now));
-        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(!vitals.missed(&refused(), None, LIMIT, now));
+        assert!(vitals.passed(0, true, now));
+        assert!(!vitals.missed(&refused(), None, LIMIT, now));
         assert!(vitals.healthy());
-        assert!(vitals.missed(&refused(), false, LIMIT));
+        assert!(vitals.missed(&refused(), None, LIMIT, now));
         assert!(!vitals.healthy());
-        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(!vitals.missed(&refused(), None, LIMIT, now));
     }
 
     #[test]
     fn an_answered_request_breaks_the_row() {
         let now = Instant::now();
         let mut vitals = healthy(now);
-        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(!vitals.missed(&refused(), None, LIMIT, now));
         assert!(!served(&mut vitals, now));
-        assert!(!vitals.missed(&refused(), false, LIMIT));
+        assert!(!vitals.missed(&refused(), None, LIMIT, now));
         assert!(vitals.healthy());
     }
 
@@ -251,11 +322,55 @@ mod tests {
         let now = Instant::now();
         let mut vitals = healthy(now);
         for _ in 0..10 {
-            assert!(!vitals.missed(&refused(), true, LIMIT));
-            assert!(!vitals.missed(&Miss::NoSocket, false, LIMIT));
+            assert!(!vitals.missed(&refused(), Some(Duration::ZERO), LIMIT, now));
+            assert!(!vitals.missed(&Miss::NoSocket, None, LIMIT, now));
         }
         assert!(vitals.healthy());
         assert!(!vitals.vanished(false, LIMIT, now));
+    }
+
+    #[test]
+    fn a_busy_backend_that_is_heard_no_more_is_ejected() {
+        let start = Instant::now();
+        let silence = Miss::TimedOut(Duration::from_secs(1));
+        let second = Duration::from_secs(1);
+        let mut vitals = healthy(start);
+        // A request is heard while no probe is answered, for however long.
+        let mut now = start;
+        for _ in 0..100 {
+            now += second;
+            assert!(!vitals.missed(&silence, Some(second), LIMIT, now));
+        }
+        let last = now;
+        while !vitals.missed(&silence, Some(now - last), LIMIT, now) {
+            now += second;
+        }
+        assert_eq!(now - last, SILENT);
+        assert!(!vitals.healthy() && vitals.silent());
+        let trouble = vitals.trouble().map(|trouble| &*trouble.text);
+        assert_eq!(trouble, Some("no answer within 1s"));
+        assert!(vitals.passed(vitals.failures(), true, now));
+        assert!(!vitals.silent() && vitals.trouble().is_none());
+        // A good probe is as good as a byte: it loads a model.
+        assert!(!vitals.missed(&silence, Some(100 * second), LIMIT, now + second));
+        assert!(vitals.healthy());
+    }
+
+    #[test]
+    fn a_server_that_is_slow_to_say_what_is_loaded_is_evicting_or_dead() {
+        let start = Instant::now();
+        let stuck = Miss::Stuck {
+            path: "/api/ps",
+            within: Duration::from_secs(1),
+        };
+        for busy in [None, Some(Duration::from_secs(1_000))] {
+            let mut vitals = healthy(start);
+            let mut now = start;
+            while !vitals.missed(&stuck, busy, LIMIT, now) {
+                now += Duration::from_secs(1);
+            }
+            assert_eq!(now - start, STUCK, "{busy:?}");
+        }
     }
 
     #[test]
@@ -263,15 +378,15 @@ mod tests {
         let now = Instant::now();
         let mut vitals = healthy(now);
         let before = vitals.failures();
-        assert_eq!(vitals.failed(), Some(1));
-        assert!(!vitals.passed(before, now));
+        assert_eq!(vitals.failed("broken"), Some(1));
+        assert!(!vitals.passed(before, true, now));
         assert!(!vitals.healthy());
-        assert_eq!(vitals.failed(), None);
-        assert!(vitals.passed(vitals.failures(), now));
-        assert_eq!(vitals.failed(), Some(3));
-        assert!(vitals.passed(vitals.failures(), now));
+        assert_eq!(vitals.failed("broken"), None);
+        assert!(vitals.passed(vitals.failures(), true, now));
+        assert_eq!(vitals.failed("broken"), Some(3));
+        assert!(vitals.passed(vitals.failures(), true, now));
         assert!(!served(&mut vitals, now));
-        assert_eq!(vitals.failed(), Some(1));
+        assert_eq!(vitals.failed("broken"), Some(1));
     }
 
     #[test]
@@ -281,26 +396,26 @@ mod tests {
         let mut vitals = healthy(now);
         for round in 1..=policy.failures {
             assert_eq!(vitals.breaker(now), BreakerState::Closed);
-            assert!(vitals.failed().is_some());
+            assert!(vitals.failed("broken").is_some());
             assert_eq!(vitals.hold(&policy, now), round == policy.failures);
             assert_eq!(
-                vitals.passed(vitals.failures(), now),
+                vitals.passed(vitals.failures(), true, now),
                 round < policy.failures
             );
         }
         assert_eq!(vitals.breaker(now), BreakerState::Open);
         now += policy.open;
         assert_eq!(vitals.breaker(now), BreakerState::HalfOpen);
-        assert!(vitals.passed(vitals.failures(), now));
+        assert!(vitals.passed(vitals.failures(), true, now));
         // One failure on trial is enough.
         assert!(served(&mut vitals, now));
-        assert!(vitals.failed().is_some() && vitals.hold(&policy, now));
+        assert!(vitals.failed("broken").is_some() && vitals.hold(&policy, now));
         now += policy.open;
-        assert!(vitals.passed(vitals.failures(), now));
+        assert!(vitals.passed(vitals.failures(), true, now));
         let more: Vec<bool> = (0..3).map(|_| served(&mut vitals, now)).collect();
         assert_eq!(more, [true, true, false]);
         assert_eq!(vitals.breaker(now), BreakerState::Closed);
-        assert!(vitals.failed().is_some() && !vitals.hold(&policy, now));
+        assert!(vitals.failed("broken").is_some() && !vitals.hold(&policy, now));
     }
 
     #[test]
@@ -312,9 +427,9 @@ mod tests {
         assert_eq!(vitals.new_limit(&policy, SLOTS, now), None);
         let before = now;
         for _ in 0..policy.failures {
-            vitals.failed();
+            vitals.failed("broken");
             vitals.hold(&policy, now);
-            vitals.passed(vitals.failures(), now);
+            vitals.passed(vitals.failures(), true, now);
         }
         assert_eq!(vitals.new_limit(&policy, SLOTS, now), Some(Some(3)));
         // It goes on with what it was sent before, and that proves nothing.
@@ -324,7 +439,7 @@ mod tests {
         assert_eq!(vitals.breaker(now), BreakerState::Open);
         now += policy.open;
         assert!(vitals.served(&policy, before, now));
-        assert!(vitals.passed(vitals.failures(), now));
+        assert!(vitals.passed(vitals.failures(), true, now));
         assert_eq!(vitals.new_limit(&policy, SLOTS, now), None, "as before");
         assert_eq!(vitals.next_limit(now), None);
         let more = [(); 3].map(|()| served(&mut vitals, now));
@@ -352,8 +467,8 @@ mod tests {
         let mut stuck = healthy(now);
         for _ in 0..LIMIT {
             assert!(!gone.vanished(false, LIMIT, now));
-            gone.missed(&refused(), false, LIMIT);
-            stuck.missed(&Miss::TimedOut(Duration::from_secs(1)), false, LIMIT);
+            gone.missed(&refused(), None, LIMIT, now);
+            stuck.missed(&Miss::TimedOut(Duration::from_secs(1)), None, LIMIT, now);
         }
         assert!(gone.vanished(false, LIMIT, now));
         assert!(!gone.vanished(true, LIMIT, now));
@@ -361,7 +476,7 @@ mod tests {
         assert!(stuck.vanished(false, LIMIT, now + FORGET_AFTER + Duration::from_secs(1)));
         // A request that fails in between is no probe.
         let mut failed = healthy(now);
-        failed.failed();
+        failed.failed("broken");
         assert!(!failed.vanished(false, LIMIT, now));
     }
 }

@@ -122,6 +122,8 @@ impl Fault {
             (Class::Permanent, _) => 400,
             (Class::Route, FaultKind::ModelNotFound) => 404,
             (Class::Route, FaultKind::Unsupported | FaultKind::ContextLength) => 400,
+            // What the model made of the request is nothing that its server can use.
+            (Class::Route, FaultKind::InvalidRequest) => 500,
             (Class::Route, _) => 502,
             (Class::Capacity, FaultKind::RateLimit) => 429,
             (Class::Capacity, _) => 503,

@@ -20,6 +20,7 @@ use super::order::{Ask, Order};
 use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
+use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{self, Operation, Tap};
 use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
@@ -258,6 +259,16 @@ impl Setback {
         )
     }
 
+    /// The backend was found to serve nobody, which is known already.
+    fn silence() -> Self {
+        Setback::Next {
+            outcome: AttemptOutcome::Timeout,
+            report: None,
+            word: None,
+            cause: Cause::new(Class::Transient, FaultKind::Timeout),
+        }
+    }
+
     fn timed_out() -> Self {
         Self::next(
             AttemptOutcome::Timeout,
@@ -308,6 +319,8 @@ impl Gateway {
         tokio::select! {
             biased;
             begun = trying => begun,
+            // Boxed: hardly ever of use.
+            () = Box::pin(backend.silenced()) => Err(Setback::silence().into()),
             () = opening.attend(client) => Err(Setback::ClientGone.into()),
         }
     }
@@ -549,11 +562,15 @@ fn only_an_error(answer: &Answer, job: &Job, backend: &Backend) -> Setback {
     let kind = backend.provider.settings.kind;
     if kind.is_fleet() {
         let end = memchr(b'\n', begun).unwrap_or(begun.len());
+        let (class, kind) = match answer.reader.error_text().is_some_and(is_about_request) {
+            true => (Class::Route, FaultKind::InvalidRequest),
+            false => (Class::Transient, FaultKind::Server),
+        };
         return Setback::Next {
             outcome: AttemptOutcome::ErrorLine,
             report: None,
             word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(&begun[..end])),
-            cause: Cause::new(Class::Transient, FaultKind::Server),
+            cause: Cause::new(class, kind),
         };
     }
     let streams = answer.reader.streams();
@@ -643,12 +660,20 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
     let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
         .await
         .unwrap_or_default();
+    let headers = headers_of(upstream);
     let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
-    let cause = Cause::of_status(status, &headers_of(upstream));
+    let fault = ollama::fault(status.as_u16(), &headers, &body);
+    // The server has read the request, and says that it is at fault, or its model.
+    let blameless = matches!(status.as_u16(), 500 | 501) && fault.class == Class::Route;
+    let cause = match blameless {
+        true => Cause::of_fault(&fault).told(status, &headers),
+        false => Cause::of_status(status, &headers),
+    };
+    drop(headers);
     let answer = error_answer(upstream, body);
     match answer {
         Some(word) if request_fault => Some(Setback::Final(word, None)),
-        word if status.is_server_error() => Some(Setback::Next {
+        word if status.is_server_error() && !blameless => Some(Setback::Next {
             outcome: AttemptOutcome::ServerError,
             report: Some(fleet::Outcome::ServerError),
             word,

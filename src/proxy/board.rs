@@ -1,8 +1,10 @@
 //! How a request comes by a slot: the steps of its plan in their order, each after the wait that it is worth.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pingora::protocols::http::ServerSession;
@@ -26,7 +28,7 @@ impl Gateway {
         opening: &mut Opening,
         want: Want,
     ) -> Result<Refusal, Stop> {
-        let waiting = async { self.dispatcher.acquire(want).await.err() };
+        let waiting = self.hoping(async { self.dispatcher.acquire(want).await.err() });
         let refusal = self.unless_ended(client, opening, waiting).await?;
         Ok(refusal.unwrap_or(Refusal::UnknownModel))
     }
@@ -108,13 +110,13 @@ impl Gateway {
             }
             // Whoever has entered may have a slot at once, before the next has its turn.
             let next = turns.front().and_then(|turn| Some(began + turn.after?));
-            let event = async {
+            let event = self.hoping(async {
                 tokio::select! {
                     biased;
                     first = race.first() => Some(first),
                     () = turn_of(next) => None,
                 }
-            };
+            });
             match self.unless_ended(client, opening, event).await? {
                 Some((step, _, Ok(permit))) => {
                     trip.step = step;
@@ -163,10 +165,31 @@ impl Gateway {
         scope: Scope,
         from: Option<Permit>,
     ) -> Result<Permit, Refusal> {
-        match from {
-            Some(permit) => permit.retry_within(Some(scope)).await,
-            None => self.dispatcher.acquire_within(want, scope).await,
+        let slot = match from {
+            Some(permit) => self.hoping(permit.retry_within(Some(scope))).await,
+            None => {
+                self.hoping(self.dispatcher.acquire_within(want, scope))
+                    .await
+            }
+        };
+        if matches!(slot, Err(Refusal::NoHealthyBackend { .. })) {
+            self.fleet.missed_by_a_request();
         }
+        slot
+    }
+
+    /// What `wait` comes to. While it lasts, backends that are down are looked at again and again.
+    async fn hoping<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        let at_once = poll_fn(|context| match wait.as_mut().poll(context) {
+            Poll::Ready(come) => Poll::Ready(Some(come)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(come) = at_once.await {
+            return come;
+        }
+        let _hope = self.fleet.hope();
+        wait.await
     }
 
     /// What `wait` comes to, unless the client leaves or the process ends first.

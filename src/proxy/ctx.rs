@@ -88,6 +88,8 @@ pub struct Outcome {
     pub content_lines: u64,
     /// The answer broke after its first content.
     pub broken: bool,
+    /// It broke with an error about the request, which says nothing of the backend.
+    pub blameless: bool,
     /// It was the gateway that broke it.
     pub cut: bool,
     /// The failure's code, for the access log.

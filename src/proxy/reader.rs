@@ -113,6 +113,14 @@ impl Reader {
         }
     }
 
+    /// The text of the error that the answer began with, broke off with or was.
+    pub(super) fn error_text(&self) -> Option<&str> {
+        match self {
+            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.error(),
+            Reader::Across(translation) => translation.fault().map(|fault| &*fault.message),
+        }
+    }
+
     /// Whether nothing more is to be read although the body goes on.
     pub(super) fn cut(&self) -> bool {
         matches!(self, Reader::Across(translation) if translation.cut())

@@ -21,6 +21,7 @@ use super::order;
 use super::outgoing::{Outgoing, Unit};
 use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
+use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
 
@@ -248,6 +249,7 @@ fn note(ctx: &mut Ctx, reader: &Reader) {
     ctx.outcome.usage = reader.usage();
     ctx.outcome.output_so_far = reader.output_so_far();
     ctx.outcome.content_lines = reader.content_lines();
+    ctx.outcome.blameless = reader.error_text().is_some_and(is_about_request);
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.

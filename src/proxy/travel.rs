@@ -159,6 +159,12 @@ impl Gateway {
                     if cause.class != Class::Route || cause.status.is_some() {
                         self.attempted(&backend, || attempted(verdict(&cause), None));
                     }
+                    if cause.kind == FaultKind::Credentials
+                        && let Some(status @ (401 | 403)) = cause.status
+                        && !backend.provider.settings.kind.is_fleet()
+                    {
+                        self.fleet.refused(&backend, status);
+                    }
                     drop(serving);
                     self.charge_attempt(ctx, &job);
                     self.count(&backend, outcome);
@@ -236,6 +242,9 @@ impl Gateway {
             return Onward::Again(pause);
         }
         trip.exclude(backend.id);
+        if is_about_request(cause) && trip.is_doubted_again() {
+            return Onward::Nowhere;
+        }
         trip.again += 1;
         // Another server of the same provider may be well, but has the same credentials, limits and models.
         let common = !fleet && cause.class != Class::Transient;
@@ -565,7 +574,7 @@ impl Gateway {
                 .broken_streams
                 .with_label_values(&[&*backend.provider.name])
                 .inc();
-            if !ctx.outcome.cut {
+            if !ctx.outcome.cut && !ctx.outcome.blameless {
                 self.fleet.report(backend.id, fleet::Outcome::Reset);
                 let started = ctx
                     .outcome
@@ -583,6 +592,17 @@ impl Gateway {
         self.upstreams[backend.provider.index]
             .attempts
             .count(outcome);
+    }
+}
+
+/// Whether the server was well and its own error is about the request, or about what its model made of it.
+fn is_about_request(cause: &Cause) -> bool {
+    let of_server = cause.status.is_none_or(|status| status >= 500);
+    match (cause.class, cause.kind) {
+        (Class::Route, FaultKind::InvalidRequest) => true,
+        // 501, or 500 with words that mean the same; what cannot be written for a provider has no status.
+        (Class::Route, FaultKind::Unsupported) => of_server && cause.status.is_some(),
+        _ => false,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Trip<'a> {
     pub(super) too_long_for: Option<u64>,
     /// Further attempts in a row at the present provider.
     pub(super) again: u32,
+    /// A server has found fault with the request itself.
+    doubtful: bool,
     /// Further keys of the present provider that were tried.
     keys: usize,
     /// What went wrong, by provider, for the client's eyes.
@@ -70,6 +72,7 @@ impl<'a> Trip<'a> {
             only: None,
             too_long_for: None,
             again: 0,
+            doubtful: false,
             keys: 0,
             errors: Vec::new(),
             last: None,
@@ -123,6 +126,12 @@ impl<'a> Trip<'a> {
         };
         self.errors.push((provider, said));
         self.last = worse(self.last.take(), word);
+    }
+
+    /// A server has found fault with the request itself: one more is asked, whose model may do better. Whether that
+    /// has been done.
+    pub(super) fn is_doubted_again(&mut self) -> bool {
+        std::mem::replace(&mut self.doubtful, true)
     }
 
     /// Whether another of its provider's `more` further keys may be tried.

@@ -108,6 +108,8 @@ impl View for Fleet {
         mine.next().is_some_and(|first| {
             let settings = &first.provider.settings;
             let stated = settings.models.is_empty() && settings.azure.deployments.is_empty();
+            // Who refuses the key has not told; what nobody lists is not its business.
+            let stated = stated && first.provider.refusal().is_none();
             let silent = |backend: &Arc<crate::fleet::Backend>| {
                 let inventory = backend.inventory();
                 let mut offers = inventory.offers().iter();

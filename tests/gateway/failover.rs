@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::support::{
     Config, Connection, Ending, Gateway, Reply, Simulation, Step, Upstream, chat, chunk, get,
     is_done, json, post,
@@ -350,4 +352,58 @@ async fn a_provider_is_waited_for_as_long_as_it_says_itself() {
         }
     }
     assert_eq!((slow.asked().len(), quick.asked().len()), (3, 1));
+}
+
+/// Errors of a server that are about the request, each about another part of it.
+const ABOUT_THE_REQUEST: [(u16, &str); 4] = [
+    (
+        500,
+        r#"error parsing tool call: raw='{"name":"f"', err=unexpected end of JSON input"#,
+    ),
+    (
+        500,
+        r#"template: :3:12: executing "" at <.Foo>: can't evaluate field Foo"#,
+    ),
+    (500, "failed to parse grammar"),
+    (501, "This server does not support embeddings."),
+];
+
+#[tokio::test]
+async fn an_error_about_the_request_takes_no_server_away() {
+    let sim = warm(4);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 4).await;
+    for (status, text) in ABOUT_THE_REQUEST {
+        let body = json!({"error": text}).to_string();
+        let fault = json!({"kind": "status", "status": status, "body": body, "route": "/api/chat"});
+        sim.fault_everywhere(&fault.to_string()).await;
+        for _ in 0..5 {
+            let before = sim.inferences().await;
+            let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+            assert_eq!(reply.status, status, "{}", reply.text());
+            assert_eq!(reply.json()["error"], text);
+            // One other try at most.
+            let tries = sim.inferences().await - before;
+            assert!((1..=2).contains(&tries), "{text}: {tries}");
+            let health = get(gateway.address, "/__proxy/health").await.json();
+            assert_eq!(health["healthy_backends"], 4, "{text}");
+        }
+        sim.no_faults().await;
+    }
+    // Nor within a stream that has begun.
+    sim.fault_everywhere(
+        r#"{"kind":"error","tokens":2,"message":"error parsing tool call: raw='{', err=x","route":"/api/chat"}"#,
+    )
+    .await;
+    for _ in 0..5 {
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert!(
+            reply.text().contains("error parsing tool call"),
+            "{}",
+            reply.text()
+        );
+        let health = get(gateway.address, "/__proxy/health").await.json();
+        assert_eq!(health["healthy_backends"], 4);
+    }
+    assert_eq!(gateway.metric("remuda_breaker_state", &[]).await, 0.0);
+    gateway.idle().await;
 }

@@ -352,3 +352,138 @@ async fn the_admin_listener_answers_to_its_own_names_alone() {
         }
     }
 }
+
+/// A key that is refused shows on every page, and the provider gets no model's prompt that nobody lists.
+#[tokio::test]
+async fn a_provider_that_refuses_its_key_says_so_and_attracts_nothing() {
+    for status in [401, 403] {
+        let cloud = Upstream::start(move |_| {
+            vec![Step::Send(json(
+                status,
+                r#"{"error":{"message":"no such key"}}"#,
+            ))]
+        })
+        .await;
+        let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
+        let config = Config::of([
+            format!(
+                "{{ name: cloud, kind: openai_compatible, api_key: wrong, base_url: \"http://{}/v1\" }}",
+                cloud.address
+            ),
+            format!(
+                "{{ name: gpus, backends: [\"http://{}\"] }}",
+                sim.servers[0]
+            ),
+        ]);
+        let gateway = Gateway::over(&config, 2).await;
+        let body = chat("private-model", "secret", "");
+        let reply = post(gateway.address, "/api/chat", &body).await;
+        assert_eq!(reply.status, 404, "{}", reply.text());
+        let asked = cloud.asked();
+        assert!(
+            asked.iter().all(|one| one.head.starts_with("GET ")),
+            "{asked:?}"
+        );
+
+        let health = get(gateway.address, "/health").await.json();
+        let provider = &health["providers"]["cloud"];
+        assert_eq!(provider["status"], "degraded", "{health}");
+        let list = get(gateway.address, "/api/providers").await.json();
+        for page in [provider, &list["providers"]["cloud"]] {
+            let cause = page["last_error"].as_str().unwrap();
+            assert!(cause.contains("refuses the gateway's key"), "{page}");
+            assert!(cause.contains(&status.to_string()), "{page}");
+            assert!(page["since"].as_f64().unwrap() > 1e9, "{page}");
+        }
+        gateway.process.wait_for("that the key is refused", |line| {
+            line.contains("provider cloud refuses the gateway's key")
+                .then_some(())
+        });
+    }
+}
+
+/// A list that anybody may see says nothing of the key: a request does, until one is served.
+#[tokio::test]
+async fn a_key_that_requests_find_refused_is_told_until_one_is_served() {
+    let right = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let own = right.clone();
+    let cloud = Upstream::start(move |asked| {
+        let answer = match asked.head.starts_with("GET ") {
+            true => json(200, r#"{"data":[{"id":"m"}]}"#),
+            false if own.load(std::sync::atomic::Ordering::Acquire) => json(
+                200,
+                r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+            ),
+            false => json(401, r#"{"error":{"message":"no such key"}}"#),
+        };
+        vec![Step::Send(answer)]
+    })
+    .await;
+    let config = Config::of([format!(
+        "{{ name: cloud, kind: openai_compatible, api_key: wrong, interval: 200ms, base_url: \"http://{}/v1\" }}",
+        cloud.address
+    )]);
+    let gateway = Gateway::over(&config, 1).await;
+    let status = async || {
+        let health = get(gateway.address, "/health").await.json();
+        health["providers"]["cloud"]["status"].clone()
+    };
+    assert_eq!(status().await, "operational");
+    let ask = async || {
+        post(
+            gateway.address,
+            "/v1/chat/completions",
+            &chat("m", "hi", ""),
+        )
+        .await
+    };
+    assert_eq!(ask().await.status, 502);
+    let before = cloud.asked().len();
+    cloud.asked_for(before + 2).await;
+    assert_eq!(status().await, "degraded");
+    right.store(true, std::sync::atomic::Ordering::Release);
+    assert_eq!(ask().await.status, 200);
+    assert_eq!(status().await, "operational");
+}
+
+#[tokio::test]
+async fn pages_say_why_a_backend_is_down_and_which_names_lead_nowhere() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
+    sim.stop(0).await;
+    let backends = format!(
+        "[\"http://nowhere.invalid:11434\", \"http://{}\"]",
+        sim.servers[0]
+    );
+    let config = Config::new().set("provider.backends", backends);
+    let gateway = Gateway::start(&config);
+    let page = eventually("the pages know", || async {
+        let page = get(gateway.address, "/__proxy/backends").await.json();
+        let told = page["backends"][0]["last_error"].is_string() && page["unresolved"].is_array();
+        if told { Ok(page) } else { Err(page) }
+    })
+    .await;
+    assert_eq!(page["backends"][0]["last_error"], "no connection: refused");
+    let lost = &page["unresolved"][0];
+    assert_eq!(lost["name"], "nowhere.invalid:11434");
+    assert_eq!(lost["provider"], "test");
+    assert!(
+        lost["last_error"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot resolve"),
+        "{lost}"
+    );
+    let health = get(gateway.address, "/health").await.json();
+    let list = get(gateway.address, "/api/providers").await.json();
+    for page in [&health["providers"]["test"], &list["providers"]["test"]] {
+        assert_eq!(page["last_error"], "no connection: refused", "{page}");
+        assert_eq!(page["unresolved"][0], "nowhere.invalid:11434", "{page}");
+    }
+    sim.revive(0).await;
+    gateway.healthy(1).await;
+    let health = get(gateway.address, "/health").await.json();
+    assert_eq!(
+        health["providers"]["test"]["status"], "degraded",
+        "{health}"
+    );
+}

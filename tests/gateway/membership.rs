@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::support::{
     Config, Connection, Ending, Gateway, STREAM_HEAD, Simulation, Step, Upstream, chat, chunk,
     eventually, get, is_done, lines, post, private_host,
@@ -123,4 +125,127 @@ async fn a_server_that_dies_under_a_request_is_out_at_once_and_back_after_a_prob
     let after = up.elapsed();
     eprintln!("healthy again {after:.1?} after the server came back");
     assert!(after < Duration::from_secs(20), "{after:?}");
+}
+
+/// Two simulated servers, each a process of its own so that one can be stopped, and the first is preferred.
+fn apart() -> [Simulation; 2] {
+    let mut both =
+        [(); 2].map(|()| Simulation::start(1, &["--loaded", "llama3.2", "--keep-alive", "-1"]));
+    both.sort_by_key(|one| one.servers[0].port());
+    both
+}
+
+/// A frozen process: the kernel still accepts its connections.
+#[tokio::test]
+async fn a_frozen_server_is_found_and_its_request_goes_elsewhere() {
+    let [first, second] = apart();
+    let addresses = [first.servers[0], second.servers[0]];
+    // All as it is by default but the ports.
+    let config = addresses
+        .into_iter()
+        .fold(Config::new(), |config, address| config.backend(address));
+    let gateway = Gateway::over(&config, 2).await;
+    first
+        .fault(0, r#"{"kind":"stall","seconds":3,"route":"/api/chat"}"#)
+        .await;
+    let asked = Instant::now();
+    let body = chat("llama3.2", "hi", "");
+    let asking = post(gateway.address, "/api/chat", &body);
+    let freezing = async {
+        gateway
+            .metric_is("remuda_backend_in_flight", &[], 1.0)
+            .await;
+        first.process.signal(Signal::SIGSTOP);
+    };
+    let (reply, ()) = tokio::join!(asking, freezing);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("x-remuda-attempts"), Some("2"));
+    let took = asked.elapsed();
+    eprintln!("answered by the other server after {took:.1?}");
+    assert!(took >= Duration::from_secs(9), "{took:?} is too soon");
+    let port = u64::from(first.servers[0].port());
+    let page = get(gateway.address, "/__proxy/backends").await.json();
+    let row = page["backends"].as_array().unwrap();
+    let row = row.iter().find(|row| row["port"] == port).unwrap();
+    assert_eq!(row["healthy"], false, "{row}");
+    let cause = row["last_error"].as_str().unwrap();
+    assert!(cause.starts_with("no answer within"), "{cause}");
+    assert!(row["since"].as_f64().unwrap() > 1e9, "{row}");
+
+    // It is back soon after it goes on.
+    first.process.signal(Signal::SIGCONT);
+    gateway.healthy(2).await;
+    let page = get(gateway.address, "/__proxy/backends").await.json();
+    assert!(page["backends"][0].get("last_error").is_none(), "{page}");
+    gateway.idle().await;
+}
+
+/// While a minute lies between two regular probes.
+#[tokio::test]
+async fn a_request_that_waits_is_served_soon_after_its_server_is_back() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2", "--keep-alive", "-1"]);
+    sim.stop(0).await;
+    let config = Config::over(&sim.servers).set("provider.interval", "60s");
+    let gateway = Gateway::start(&config);
+    let missed = |line: &str| line.contains("is not healthy yet").then_some(());
+    gateway
+        .process
+        .wait_for("that the first probe missed", missed);
+    let body = chat("llama3.2", "hi", "");
+    let waiting = post(gateway.address, "/api/chat", &body);
+    let reviving = async {
+        gateway.metric_is("remuda_queue_depth", &[], 1.0).await;
+        sim.revive(0).await;
+        Instant::now()
+    };
+    let (reply, back) = tokio::join!(waiting, reviving);
+    assert!(is_done(&reply.lines()), "{}", reply.text());
+    let after = back.elapsed();
+    eprintln!("served {after:.1?} after the server came back");
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_list_of_loaded_models_is_a_server() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
+    for status in [404, 405, 501] {
+        sim.fault(
+            0,
+            &format!(r#"{{"kind":"status","status":{status},"body":"404 page not found","route":"/api/ps"}}"#),
+        )
+        .await;
+        let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert!(is_done(&reply.lines()), "{status}: {}", reply.text());
+        sim.no_faults().await;
+    }
+}
+
+/// A service is not judged by its list alone, but a request that hears nothing is not left there either.
+#[tokio::test]
+async fn a_service_that_says_nothing_is_left_and_found_again() {
+    let quiet = Upstream::start(|_| vec![Step::Hold]).await;
+    let other = Simulation::start(1, &["--loaded", "llama3.2", "--keep-alive", "-1"]);
+    for list in [true, false] {
+        let config = Config::of([
+            format!(
+                "{{ name: cloud, kind: openai_compatible, models: [llama3.2], list_models: {list}, base_url: \"http://{}/v1\" }}",
+                quiet.address
+            ),
+            format!(
+                "{{ name: gpus, fallback_only: true, backends: [\"http://{}\"] }}",
+                other.servers[0]
+            ),
+        ]);
+        let gateway = Gateway::start(&config);
+        gateway.healthy(2).await;
+        let body = chat("llama3.2", "hi", "");
+        let reply = post(gateway.address, "/v1/chat/completions", &body).await;
+        assert_eq!(reply.status, 200, "{list}: {}", reply.text());
+        let backend = reply.header("x-remuda-backend");
+        assert_eq!(backend, Some(&*other.servers[0].to_string()), "{list}");
+        let health = get(gateway.address, "/health").await.json();
+        assert_eq!(health["providers"]["cloud"]["status"], "error", "{health}");
+        gateway.idle().await;
+    }
 }

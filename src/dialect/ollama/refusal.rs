@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::answer::error_text;
 use super::is_request_fault;
+use crate::dialect::blame::is_about_request;
 use crate::dialect::clean::clean;
 use crate::dialect::retry_after;
 use crate::ir::{Class, Fault, FaultKind, Mend};
@@ -41,6 +42,7 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
         429 => told(Capacity, RateLimit).after(retry_after::from_headers(headers)),
         400..500 => told(Permanent, InvalidRequest),
         500 if is_request_fault(body) => told(Permanent, InvalidRequest),
+        500 if is_about_request(&text) => told(Route, InvalidRequest),
         503 | 529 => told(Capacity, Overloaded).after(retry_after::from_headers(headers)),
         _ => told(Transient, Server),
     }
@@ -62,6 +64,8 @@ pub(super) fn stream_fault(text: &str) -> Fault {
         (Route, Credentials)
     } else if text.starts_with("server busy") {
         (Capacity, Overloaded)
+    } else if is_about_request(&text) {
+        (Route, InvalidRequest)
     } else {
         (Transient, Server)
     };
@@ -179,6 +183,18 @@ mod tests {
                 InvalidRequest,
             ),
             (500, "invalid format: \"xml\"", Permanent, InvalidRequest),
+            (
+                500,
+                "error parsing tool call: raw='{', err=unexpected end of JSON input",
+                Route,
+                InvalidRequest,
+            ),
+            (
+                501,
+                "This server does not support embeddings.",
+                Route,
+                Unsupported,
+            ),
             (502, "bad gateway", Transient, Server),
             (503, super::super::SERVER_BUSY, Capacity, Overloaded),
             (504, "", Transient, Timeout),

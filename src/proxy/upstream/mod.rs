@@ -19,7 +19,7 @@ use pingora::{Error, ErrorType, OrErr};
 
 use self::corked::Corked;
 pub(super) use self::pool::Pool;
-use crate::fleet::Backend;
+use crate::fleet::{Backend, Pulse};
 use crate::ids::BackendId;
 
 /// What the attempts at one provider share.
@@ -39,6 +39,8 @@ pub(super) struct Upstream {
     pub(super) reused: bool,
     /// The last piece of an HTTP/2 body.
     piece: Bytes,
+    /// The backend's.
+    pulse: Arc<Pulse>,
 }
 
 /// Where a connection goes back to.
@@ -83,6 +85,7 @@ impl Connections {
             home,
             reused,
             piece: Bytes::new(),
+            pulse: Arc::clone(backend.pulse()),
         })
     }
 
@@ -97,6 +100,7 @@ impl Connections {
             home: Home::Ours(Arc::clone(&self.pool), backend.id),
             reused,
             piece: Bytes::new(),
+            pulse: Arc::clone(backend.pulse()),
         }
     }
 
@@ -128,6 +132,7 @@ impl Upstream {
     pub(super) async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
         loop {
             self.session.read_response_header().await?;
+            self.pulse.beat();
             let informational = self
                 .session
                 .response_header()
@@ -150,16 +155,18 @@ impl Upstream {
     /// # Errors
     /// When the connection ends before the body does.
     pub(super) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
-        match &mut self.session {
-            HttpSession::H1(http1) => http1.read_body_ref().await,
+        let piece = match &mut self.session {
+            HttpSession::H1(http1) => http1.read_body_ref().await?,
             other => match other.read_response_body().await? {
                 Some(piece) => {
                     self.piece = piece;
-                    Ok(Some(&self.piece))
+                    Some(&*self.piece)
                 }
-                None => Ok(None),
+                None => None,
             },
-        }
+        };
+        self.pulse.beat();
+        Ok(piece)
     }
 
     /// Whether the body has come to its end, known without waiting.

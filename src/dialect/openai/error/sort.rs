@@ -1,6 +1,7 @@
 //! What can be done about an error: by the words that stand for it, then by its status, and by its text only where
 //! providers have no word for it.
 
+use crate::dialect::blame::is_about_request;
 use crate::ir::Class::{self, Capacity, Permanent, Route, Transient};
 use crate::ir::FaultKind::{self, *};
 
@@ -93,6 +94,18 @@ const UNABLE: &[&str] = &[
 ];
 
 pub(super) fn sort(said: &Said<'_>) -> (Class, FaultKind) {
+    match sorted(said) {
+        // llama.cpp and vLLM have no word for it but the text.
+        (Transient, Server)
+            if matches!(said.status, None | Some(500)) && is_about_request(said.message) =>
+        {
+            (Route, InvalidRequest)
+        }
+        sorted => sorted,
+    }
+}
+
+fn sorted(said: &Said<'_>) -> (Class, FaultKind) {
     if said.moderated {
         return (Permanent, ContentFilter);
     }

@@ -1,0 +1,111 @@
+//! Which of a server's own errors (500) are about the request or about what the model made of it: another server is as
+//! likely to say the same, and the one that said it is well.
+//!
+//! Ollama, llama.cpp and vLLM answer such requests with 500 and a text; there is no word for it but the text.
+
+/// What is wrong is the request, or this one answer. In lower case.
+const ABOUT_THE_REQUEST: [&str; 32] = [
+    // What the model wrote is no call that the server's parser can read.
+    "tool call",
+    "tool_call",
+    "xml syntax error",
+    "harmony",
+    "unexpected end of json input",
+    "invalid character '",
+    "failed to parse input",
+    "failed to parse message",
+    // The model's template does not take these messages (text/template, Jinja).
+    "template",
+    "jinja",
+    "value is not ",
+    "roles must alternate",
+    "role not supported",
+    // What the answer is to look like.
+    "grammar",
+    "json schema",
+    "json_schema",
+    "invalid format",
+    "invalid schema",
+    // Options, texts and pictures.
+    "option \"",
+    "invalid option",
+    "failed to tokenize",
+    "invalid utf-8",
+    "json: unsupported value",
+    "json: cannot unmarshal",
+    "image: unknown format",
+    "invalid image",
+    "unsupported image",
+    "process image",
+    "decode image",
+    "load image",
+    "load audio",
+    "decode audio",
+];
+
+/// Signs of a sick server. In lower case.
+const OF_THE_SERVER: [&str; 11] = [
+    "cuda",
+    "rocm",
+    "metal",
+    "vulkan",
+    "memory",
+    "runner",
+    "terminated",
+    "loading model",
+    "load model",
+    "connection",
+    "timed out",
+];
+
+/// Characters of a text that are looked at: what is behind them is quoted.
+const LONGEST: usize = 1_000;
+
+/// Whether an error of that text, with status 500 or within an answer, is no fault of the server. What stands first
+/// decides: the rest may be quoted from an answer, or be the cause of what stands before.
+pub fn is_about_request(text: &str) -> bool {
+    let text: String = text.chars().take(LONGEST).collect();
+    let text = text.to_ascii_lowercase();
+    let first = |words: &[&str]| words.iter().filter_map(|word| text.find(word)).min();
+    match (first(&ABOUT_THE_REQUEST), first(&OF_THE_SERVER)) {
+        (Some(request), Some(server)) => request < server,
+        (request, _) => request.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_about_requests_are_told_from_those_of_servers() {
+        for text in [
+            r#"error parsing tool call: raw='{"name": "x"', err=unexpected end of JSON input"#,
+            r#"error parsing tool call: raw='{"name": "save_memory", "runner": 1}', err=x"#,
+            "XML syntax error on line 3: element <function> closed by </parameter>",
+            r#"template: :3:12: executing "" at <.Foo>: can't evaluate field Foo in type *template.Values"#,
+            "Value is not callable: null at row 62, column 114",
+            "Conversation roles must alternate user/assistant/user/assistant/...",
+            "failed to parse grammar",
+            "Failed to initialize samplers: failed to parse grammar",
+            "invalid JSON schema in format",
+            "failed to encode response: json: unsupported value: NaN",
+            "Failed to parse input at pos 12: <tool",
+            "image: unknown format",
+        ] {
+            assert!(is_about_request(text), "{text}");
+        }
+        for text in [
+            "",
+            "model runner has unexpectedly stopped, this may be due to resource limitations",
+            "llama-server process has terminated: exit status 3",
+            "error loading model: unknown template",
+            "CUDA error: device kernel image is invalid",
+            "Internal Server Error",
+            "unexpected EOF",
+            "The server had an error while processing your request. Sorry about that!",
+        ] {
+            assert!(!is_about_request(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! When a backend is probed besides its regular round: soon after a failure, again and again while it is down, and
+//! while it serves requests and says nothing.
+//!
+//! A state machine without clock and task; `health.rs` asks it several times a second.
+
+use std::time::{Duration, Instant};
+
+/// How soon after a failed request the backend is probed; doubled at each further failure in a row.
+const AFTER_A_FAILURE: Duration = Duration::from_millis(250);
+/// How soon after a missed probe, doubled at each further one up to the regular interval; and how often at least while
+/// requests wait for any backend.
+const WHILE_DOWN: Duration = Duration::from_secs(1);
+/// A backend with requests in flight that was silent for so long is asked whether it still answers.
+const SUSPICIOUS: Duration = Duration::from_secs(5);
+/// How long that question may take, whatever is usual: a busy machine is slow, and half of
+/// [`super::vitals::SILENT`] is left.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of a backend at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signs {
+    pub(super) healthy: bool,
+    /// It is left out until its time has come, whatever its probes say.
+    pub(super) held: bool,
+    /// It has requests in flight.
+    pub(super) busy: bool,
+    /// Since it was last heard or seen well.
+    pub(super) quiet: Duration,
+    /// Requests wait for a backend.
+    pub(super) wanted: bool,
+    /// Between two regular probes.
+    pub(super) interval: Duration,
+}
+
+/// A probe that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// How long it may take; zero is as long as usual.
+    pub(super) patience: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Vigil {
+    /// When the last probe began or a request failed.
+    since: Instant,
+    /// How long after that the next probe comes while it is down.
+    pause: Duration,
+    /// A probe is under way.
+    probing: bool,
+}
+
+impl Vigil {
+    /// The regular round probes it first.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            pause: WHILE_DOWN,
+            probing: false,
+        }
+    }
+
+    /// A request has failed, `setbacks` in a row.
+    pub(super) fn failed(&mut self, setbacks: u32, now: Instant) {
+        self.since = now;
+        self.pause = AFTER_A_FAILURE.saturating_mul(1 << setbacks.saturating_sub(1).min(16));
+    }
+
+    /// A probe begins.
+    pub(super) fn begun(&mut self, now: Instant) {
+        self.since = now;
+        self.probing = true;
+    }
+
+    /// It has ended, `well` or not.
+    pub(super) fn ended(&mut self, well: bool, interval: Duration, now: Instant) {
+        self.probing = false;
+        self.since = now;
+        self.pause = match well {
+            true => WHILE_DOWN,
+            false => self.pause.max(WHILE_DOWN / 2).saturating_mul(2),
+        }
+        .min(interval);
+    }
+
+    /// Whether a probe is to begin now.
+    pub(super) fn due(&self, signs: &Signs, now: Instant) -> Option<Due> {
+        if self.probing || signs.held {
+            return None;
+        }
+        let passed = now.saturating_duration_since(self.since);
+        if !signs.healthy {
+            let pause = match signs.wanted {
+                true => self.pause.min(WHILE_DOWN),
+                false => self.pause,
+            };
+            let patience = Duration::ZERO;
+            return (passed >= pause.min(signs.interval)).then_some(Due { patience });
+        }
+        let suspicious = signs.busy && signs.quiet >= SUSPICIOUS;
+        suspicious.then_some(Due { patience: PATIENCE })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+    const DOWN: Signs = Signs {
+        healthy: false,
+        held: false,
+        busy: false,
+        quiet: Duration::ZERO,
+        wanted: false,
+        interval: INTERVAL,
+    };
+
+    /// When probes begin that all miss at once, in milliseconds.
+    fn misses(vigil: &mut Vigil, start: Instant, signs: &Signs, count: usize) -> Vec<u128> {
+        let (mut now, mut begun) = (start, Vec::new());
+        while begun.len() < count {
+            if vigil.due(signs, now).is_some() {
+                vigil.begun(now);
+                vigil.ended(false, signs.interval, now);
+                begun.push((now - start).as_millis());
+            }
+            now += Duration::from_millis(250);
+        }
+        begun
+    }
+
+    #[test]
+    fn probes_of_what_is_down_come_soon_and_back_off_to_the_interval() {
+        let now = Instant::now();
+        let mut vigil = Vigil::new(now);
+        let seconds = [1, 3, 7, 15, 31, 63, 123, 183];
+        assert_eq!(
+            misses(&mut vigil, now, &DOWN, 8),
+            seconds.map(|second| second * 1_000)
+        );
+        // A request has found it down.
+        vigil.failed(1, now);
+        let millis = [250, 1_250, 3_250, 7_250];
+        assert_eq!(misses(&mut vigil, now, &DOWN, 4), millis);
+        // A good one forgets all that.
+        vigil.ended(true, INTERVAL, now);
+        assert_eq!(misses(&mut vigil, now, &DOWN, 2), [1_000, 3_000]);
+    }
+
+    #[test]
+    fn while_somebody_waits_they_come_every_second() {
+        let now = Instant::now();
+        let mut vigil = Vigil::new(now);
+        misses(&mut vigil, now, &DOWN, 8);
+        vigil.ended(false, INTERVAL, now);
+        let wanted = Signs {
+            wanted: true,
+            ..DOWN
+        };
+        let every = [1_000, 2_000, 3_000, 4_000];
+        assert_eq!(misses(&mut vigil, now, &wanted, 4), every);
+        let held = Signs {
+            held: true,
+            ..wanted
+        };
+        assert_eq!(vigil.due(&held, now + INTERVAL), None);
+    }
+
+    #[test]
+    fn who_serves_and_says_nothing_is_asked() {
+        let now = Instant::now();
+        let mut vigil = Vigil::new(now);
+        let signs = |busy, quiet| Signs {
+            healthy: true,
+            busy,
+            quiet: Duration::from_secs(quiet),
+            ..DOWN
+        };
+        assert_eq!(vigil.due(&signs(false, 100), now), None);
+        assert_eq!(vigil.due(&signs(true, 4), now), None);
+        let patience = PATIENCE;
+        assert_eq!(vigil.due(&signs(true, 5), now), Some(Due { patience }));
+        vigil.begun(now);
+        assert_eq!(vigil.due(&signs(true, 6), now), None);
+    }
+}
