@@ -176,11 +176,10 @@ impl Introspection {
     fn metrics_page(&self) -> Page {
         refresh(&self.metrics, &self.fleet, &self.dispatcher);
         match self.metrics.render() {
-            Ok(text) => Page {
-                status: 200,
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
-                body: text.into(),
-            },
+            Ok(text) => {
+                let content_type = "text/plain; version=0.0.4; charset=utf-8";
+                Page::new(200, content_type, text.into())
+            }
             Err(error) => {
                 log::error!("metrics cannot be rendered: {error}");
                 Page::error(500, "metrics cannot be rendered")

@@ -1,7 +1,7 @@
 //! The models of the whole fleet as one list: those on Ollama servers, and those that services offer.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ahash::AHashSet;
 
@@ -39,7 +39,7 @@ pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
 
 /// The same, of all models of the providers that `view` asks.
 pub(super) fn at_providers(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
-    let mut backends = healthy(fleet);
+    let mut backends = known(fleet);
     backends.retain(|(backend, _)| view.asks(&backend.provider.name));
     let mut listed = on_servers(&backends);
     let mut seen: AHashSet<String> = listed.iter().map(|one| bare(&one.id)).collect();
@@ -65,6 +65,25 @@ impl Listed {
     pub(super) fn names(&self) -> [&str; 3] {
         [&self.id, &self.own, &self.runs]
     }
+}
+
+/// Backends and what they have, also those that are down: their models are not absent.
+pub(super) fn known(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
+    let known = fleet.known().into_iter();
+    known
+        .map(|backend| {
+            let inventory = backend.inventory();
+            (backend, inventory)
+        })
+        .collect()
+}
+
+/// For how long some of what [`known`] has may be out of date: since a backend that is down was last seen.
+pub(super) fn age(fleet: &Fleet) -> Option<Duration> {
+    let known = fleet.known();
+    let down = known.iter().filter(|backend| !backend.healthy());
+    down.map(|backend| backend.inventory().probed_at.elapsed())
+        .max()
 }
 
 /// Healthy backends and what they have.

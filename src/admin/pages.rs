@@ -1,5 +1,7 @@
 //! The pages, each made from one snapshot of the fleet.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -27,42 +29,59 @@ pub struct Page {
     pub status: u16,
     pub content_type: &'static str,
     pub body: Bytes,
+    /// For `Age`: how old a part of it may be.
+    pub age: Option<Duration>,
+    /// For `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
 }
 
 impl Page {
-    pub fn text(body: &'static str) -> Self {
+    pub fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
         Self {
-            status: 200,
-            content_type: TEXT,
-            body: Bytes::from_static(body.as_bytes()),
+            status,
+            content_type,
+            body,
+            age: None,
+            retry_after: None,
         }
+    }
+
+    pub fn text(body: &'static str) -> Self {
+        Self::new(200, TEXT, Bytes::from_static(body.as_bytes()))
     }
 
     /// `{"error":"…"}`
     pub fn error(status: u16, text: &str) -> Self {
-        Self {
-            status,
-            content_type: JSON,
-            body: ollama::error_body(text),
-        }
+        Self::new(status, JSON, ollama::error_body(text))
     }
 
     pub fn raw_json(body: Bytes) -> Self {
-        Self {
-            status: 200,
-            content_type: JSON,
-            body,
-        }
+        Self::new(200, JSON, body)
     }
 
     /// # Panics
     /// Never for the types of this module: they hold no maps with keys that are not strings.
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         let body = serde_json::to_vec(value).expect("pages are plain structs");
-        Self {
-            status,
-            content_type: JSON,
-            body: body.into(),
+        Self::new(status, JSON, body.into())
+    }
+
+    /// A list of models, of which some are of backends that are down; if there are none, and somebody may have some, that
+    /// is no list.
+    fn of_models(self, fleet: &Fleet, is_empty: bool) -> Self {
+        match fleet.unknown().filter(|_| is_empty) {
+            Some(_) => {
+                fleet.missed_by_a_request();
+                let text = "no models are known: no backend has told its own yet, /health says why";
+                Self {
+                    retry_after: Some(1),
+                    ..Self::error(503, text)
+                }
+            }
+            None => Self {
+                age: listing::age(fleet),
+                ..self
+            },
         }
     }
 }
@@ -79,14 +98,17 @@ pub fn version(fleet: &Fleet) -> Page {
         version: String,
     }
     let snapshot = fleet.snapshot();
-    let version = snapshot
-        .iter()
-        .filter(|backend| backend.healthy())
-        .map(|backend| backend.inventory().version.clone())
-        .filter(|version| !version.is_empty())
-        .min_by_key(|version| numbers(version))
-        .unwrap_or_else(|| OLLAMA_VERSION.to_owned());
+    let healthy = snapshot.iter().filter(|backend| backend.healthy());
+    let version = oldest(healthy.map(|backend| backend.inventory().version.clone()));
+    let version = version.unwrap_or_else(|| OLLAMA_VERSION.to_owned());
     Page::json(200, &Version { version })
+}
+
+/// The oldest that is one: a build from source says `0.0.0`, and some say nothing.
+fn oldest(versions: impl Iterator<Item = String>) -> Option<String> {
+    versions
+        .filter(|version| numbers(version).iter().any(|number| *number > 0))
+        .min_by_key(|version| numbers(version))
 }
 
 fn numbers(version: &str) -> Vec<u64> {
@@ -96,7 +118,7 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// `GET /api/tags` over all healthy backends; the models of services are `provider/model`, and aliases whose models are
+/// `GET /api/tags` over all backends, as they are known; the models of services are `provider/model`, and aliases whose models are
 /// there have rows of their own.
 pub fn tags(
     fleet: &Fleet,
@@ -106,7 +128,8 @@ pub fn tags(
     view: View<'_>,
 ) -> Page {
     let mut models = listing::at_providers(fleet, view);
-    let backends = listing::healthy(fleet);
+    let backends = listing::known(fleet);
+    let is_empty = models.is_empty() && backends.iter().all(|(_, it)| it.models.is_empty());
     let all = backends.iter().flat_map(|(backend, inventory)| {
         let provider = &*backend.provider.name;
         let entries = inventory.models.iter().map(|(_, entry)| entry);
@@ -117,9 +140,8 @@ pub fn tags(
     let mut hosted = hosted::rows(&models, facts, names);
     hosted.extend(aliases);
     let on_servers = all.filter(|(provider, entry)| view.shows(provider, &[&entry.name]));
-    Page::raw_json(ollama::merge_tags(
-        on_servers.map(|(_, entry)| entry).chain(&hosted),
-    ))
+    let merged = ollama::merge_tags(on_servers.map(|(_, entry)| entry).chain(&hosted));
+    Page::raw_json(merged).of_models(fleet, is_empty)
 }
 
 /// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
@@ -130,7 +152,7 @@ pub(super) fn tags_of(
     provider: &Provider,
     view: View<'_>,
 ) -> Page {
-    let backends = listing::healthy(fleet);
+    let backends = listing::known(fleet);
     let mine = backends
         .iter()
         .filter(|(backend, _)| backend.provider.index == provider.index);
@@ -162,7 +184,7 @@ impl<'a> From<&'a Listed> for OpenAiModel<'a> {
     }
 }
 
-/// `GET /v1/models` over all healthy backends.
+/// `GET /v1/models` over all backends, as they are known.
 pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
@@ -174,10 +196,10 @@ pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
         object: "list",
         data: models.iter().map(OpenAiModel::from).collect(),
     };
-    Page::json(200, &listing)
+    Page::json(200, &listing).of_models(fleet, models.is_empty())
 }
 
-/// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no healthy backend has it.
+/// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no backend is known to have it.
 pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> {
     let models = listing::models(fleet, View::ALL);
     let found = models
@@ -187,7 +209,7 @@ pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> 
         id: name,
         ..found.into()
     };
-    Some(Page::json(200, &found))
+    Some(Page::json(200, &found).of_models(fleet, false))
 }
 
 /// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
@@ -351,5 +373,13 @@ mod tests {
     fn versions_are_compared_as_numbers() {
         assert!(numbers("0.9.2") < numbers("0.12.0"));
         assert!(numbers("0.12.0-rc1") > numbers("0.12.0"));
+    }
+
+    #[test]
+    fn the_oldest_that_states_a_version_speaks_for_all() {
+        let of = |versions: &[&str]| oldest(versions.iter().map(|one| (*one).to_owned()));
+        let all = ["0.33.0", "0.0.0", "", "0.9.2", "0.0.0-dirty", "0.12.0"];
+        assert_eq!(of(&all).as_deref(), Some("0.9.2"));
+        assert_eq!(of(&["0.0.0", ""]), None);
     }
 }

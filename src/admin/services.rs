@@ -99,13 +99,11 @@ pub fn pulled(name: &str, streams: bool) -> Page {
     if streams {
         lines.push(b'\n');
     }
-    Page {
-        content_type: match streams {
-            true => "application/x-ndjson",
-            false => "application/json; charset=utf-8",
-        },
-        ..Page::raw_json(lines.into())
-    }
+    let content_type = match streams {
+        true => "application/x-ndjson",
+        false => "application/json; charset=utf-8",
+    };
+    Page::new(200, content_type, lines.into())
 }
 
 /// `GET /v1/models` or one of them, as Anthropic's clients read it.

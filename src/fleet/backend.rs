@@ -205,6 +205,8 @@ impl Backend {
                 healthy: vitals.healthy(),
                 held: vitals.held(now).is_some(),
                 busy: busy.is_some(),
+                unheard: busy.unwrap_or_default(),
+                fleet: self.provider.settings.kind.is_fleet(),
                 quiet: busy.map_or(unseen, |unheard| unheard.min(unseen)),
                 wanted,
                 interval: self.provider.settings.interval,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::Result;
@@ -24,7 +24,7 @@ use super::members::Members;
 use super::probe::{Prober, Question};
 use super::resolve::{Resolver, refresh, with_port};
 use super::settling::Settling;
-use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider, Unresolved};
+use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider, Trouble, Unresolved};
 
 pub(super) struct Discovery {
     provider: Arc<Provider>,
@@ -60,6 +60,11 @@ impl Discovery {
         let mut hosts = self.hosts.lock().await;
         refresh(&mut hosts, settings.probe_timeout).await;
         self.note_unresolved(&hosts);
+        for (position, host) in hosts.iter_mut().enumerate() {
+            if self.is_hopeless(Origin::Listed(position)) {
+                host.turn();
+            }
+        }
         let (named, range) = hosts.split_at(settings.backends.len());
         let mut listed = BTreeMap::new();
         for (position, (entry, host)) in settings.backends.iter().zip(named).enumerate() {
@@ -79,6 +84,16 @@ impl Discovery {
         }
     }
 
+    /// Whether nobody answers at the addresses of one name, and has not for a while.
+    fn is_hopeless(&self, origin: Origin) -> bool {
+        let members = self.members.of(&self.provider);
+        let mut mine = members
+            .iter()
+            .filter(|backend| backend.origin == origin)
+            .peekable();
+        mine.peek().is_some() && mine.all(|backend| is_hopeless(backend))
+    }
+
     fn note_unresolved(&self, hosts: &[Resolver]) {
         let settings = &self.provider.settings;
         let failing = hosts.iter().enumerate().filter_map(|(position, host)| {
@@ -89,6 +104,9 @@ impl Discovery {
             };
             Some(Unresolved { name, trouble })
         });
+        let several = |host: &Resolver| host.all().len() > 1;
+        let several = hosts.iter().any(several);
+        self.provider.several.store(several, Ordering::Release);
         self.provider.set_unresolved(failing.collect());
     }
 
@@ -220,9 +238,18 @@ impl Discovery {
                 prober: &self.prober,
                 position,
             };
-            place.settle(host.addresses()).await;
+            place.settle(&host.all()).await;
         }
     }
+}
+
+/// One that was well is waited for: it may be starting anew.
+fn is_hopeless(backend: &Backend) -> bool {
+    const STARTS: Duration = Duration::from_secs(10);
+    let vitals = backend.vitals();
+    let down = |trouble: &Trouble| trouble.since.elapsed().is_ok_and(|down| down > STARTS);
+    let lost = vitals.trouble().is_some_and(down);
+    !vitals.healthy() && backend.was_probed() && (!vitals.known() || lost)
 }
 
 /// To Pingora, which compares addresses and weights.

@@ -2,11 +2,12 @@
 //! find.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use pingora::lb::Backend as Target;
 use pingora::lb::health_check::HealthCheck;
+use pingora::lb::{Backend as Target, LoadBalancer};
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::members::Members;
 use super::probe::{Prober, Question};
-use super::{Backend, Miss, Provider};
+use super::{Backend, Miss, Provider, Ranked};
 
 /// Probes of one provider at once: enough that a range of 200 dead ports takes one time limit, few
 /// enough for the usual limit of 1,024 file descriptors.
@@ -22,6 +23,9 @@ pub(super) const AT_ONCE: usize = 256;
 
 /// How often it is looked whether a probe is due besides the regular round.
 const LOOKS: Duration = Duration::from_millis(200);
+
+/// Between two searches for backends that cannot be found.
+const SEARCHES: Duration = Duration::from_secs(1);
 
 /// Probes members.
 pub(super) struct Checkup {
@@ -36,6 +40,7 @@ impl Checkup {
         backend.vigil().begun(begun);
         let ended = Ended {
             backend,
+            down: !backend.healthy(),
             well: false,
         };
         let asked = self.ask(backend, patience).await;
@@ -77,6 +82,8 @@ impl Checkup {
 /// Notes the end of a probe, also of one that was given up.
 struct Ended<'a> {
     backend: &'a Backend,
+    /// When it began.
+    down: bool,
     well: bool,
 }
 
@@ -90,7 +97,9 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let interval = self.backend.provider.settings.interval;
         let well = self.well && self.backend.healthy();
-        self.backend.vigil().ended(well, interval, Instant::now());
+        self.backend
+            .vigil()
+            .ended(well, self.down, interval, Instant::now());
     }
 }
 
@@ -179,6 +188,44 @@ impl Recovery {
                 Some(_) = running.join_next() => {}
             }
         }
+    }
+
+    /// Looks for backends besides the regular round while some cannot be found: at growing intervals, and every second
+    /// while requests wait. Runs until it is dropped.
+    pub(super) async fn rediscover(&self, balancer: &LoadBalancer<Ranked>) {
+        let mut pause = SEARCHES;
+        loop {
+            let wanted = self.checkup.members.waiting.any(Instant::now());
+            tokio::time::sleep(if wanted { SEARCHES } else { pause }).await;
+            if !self.is_searching(wanted) {
+                pause = SEARCHES;
+                continue;
+            }
+            // Discovery has no error to tell: what fails is logged at its place.
+            let _ = balancer.update().await;
+            pause = (pause * 2)
+                .min(self.provider.settings.interval)
+                .max(SEARCHES);
+        }
+    }
+
+    /// Whether a name leads nowhere, there is another address for what is down, or servers of a range have left that
+    /// requests may be waiting for.
+    fn is_searching(&self, wanted: bool) -> bool {
+        if !self.provider.discovered.load(Ordering::Acquire) {
+            return false;
+        }
+        let members = self.checkup.members.of(&self.provider);
+        let several = self.provider.several.load(Ordering::Acquire);
+        let ranged = self.provider.settings.discover.is_some();
+        let left = || {
+            let remembered = self.checkup.members.remembered(Instant::now());
+            let mut left = remembered.iter();
+            left.any(|one| one.provider.index == self.provider.index)
+        };
+        !self.provider.unresolved().is_empty()
+            || (several && members.iter().any(|one| one.was_probed() && !one.healthy()))
+            || (ranged && wanted && (members.is_empty() || left()))
     }
 
     fn look(&self, running: &mut JoinSet<()>) {

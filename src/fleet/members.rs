@@ -1,10 +1,11 @@
 //! Who is in the fleet now: joining, leaving and every change of health goes through here, so that
 //! observers learn of each once and in order.
 
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
@@ -58,7 +59,14 @@ pub(super) struct Members {
     settling: watch::Sender<()>,
     /// Requests that wait for a backend.
     pub(super) waiting: Arc<Waiting>,
+    /// Backends that have left while they were down, and when; the latest last.
+    departed: Mutex<VecDeque<(Arc<Backend>, Instant)>>,
 }
+
+/// For how long it is remembered what one had that has left for being down: it may be starting anew.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// Such servers at most.
+const MOST_DEPARTED: usize = 256;
 
 impl Members {
     pub(super) fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
@@ -69,6 +77,7 @@ impl Members {
             observers: ArcSwap::from_pointee(observers),
             settling: watch::Sender::new(()),
             waiting: Arc::new(Waiting::new(Instant::now())),
+            departed: Mutex::default(),
         }
     }
 
@@ -88,6 +97,20 @@ impl Members {
     /// Sees every [`Members::note_settling`] from now on.
     pub(super) fn settling(&self) -> watch::Receiver<()> {
         self.settling.subscribe()
+    }
+
+    fn departed(&self) -> MutexGuard<'_, VecDeque<(Arc<Backend>, Instant)>> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that have left of late for being down, and that no other has taken the place of.
+    pub(super) fn remembered(&self, now: Instant) -> Vec<Arc<Backend>> {
+        let mut departed = self.departed();
+        departed.retain(|(_, left)| now.saturating_duration_since(*left) < REMEMBERED);
+        departed
+            .iter()
+            .map(|(backend, _)| Arc::clone(backend))
+            .collect()
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -135,11 +158,18 @@ impl Members {
     }
 
     pub(super) fn leave(&self, backend: &Arc<Backend>) {
-        let _vitals = backend.vitals();
+        let vitals = backend.vitals();
         if backend.gone() {
             return;
         }
         log::info!("{backend:?} left");
+        if vitals.known() && !vitals.healthy() {
+            let mut departed = self.departed();
+            departed.push_back((Arc::clone(backend), Instant::now()));
+            if departed.len() > MOST_DEPARTED {
+                departed.pop_front();
+            }
+        }
         backend.go();
         self.change(|backends| backends.retain(|member| member.id != backend.id));
         self.tell(|observer| observer.left(backend.id));
@@ -162,6 +192,12 @@ impl Members {
             self.note_settling();
         }
         if !was_healthy {
+            // It has taken the place of one that left, or is that one.
+            self.departed().retain(|(old, _)| {
+                old.provider.index != backend.provider.index
+                    || old.addr != backend.addr
+                        && (old.origin != backend.origin || old.origin == Origin::Discovered)
+            });
             self.note_health(&backend.provider);
             log::info!(
                 "{backend:?} is healthy, with {} models",
@@ -242,6 +278,14 @@ impl Members {
             self.note_health(&backend.provider);
         }
         ejected
+    }
+
+    /// A failed request was no fault of the backend's: it is as if it had not been, once a probe has found it well.
+    pub(super) fn acquit(&self, backend: &Backend) {
+        let mut vitals = backend.vitals();
+        vitals.acquit(&backend.provider.breaker);
+        backend.publish(&vitals);
+        self.tell_limit(backend, &mut vitals, Instant::now());
     }
 
     /// Tells how many requests the backend may be sent at once if that is news.

@@ -179,6 +179,48 @@ impl Fleet {
         self.members.snapshot()
     }
 
+    /// Every backend whose models are known, healthy or not; those that have left for being down, too.
+    pub fn known(&self) -> Vec<Arc<Backend>> {
+        let snapshot = self.snapshot();
+        let members = snapshot.iter().filter(|backend| backend.seen().is_some());
+        members
+            .map(Arc::clone)
+            .chain(self.members.remembered(Instant::now()))
+            .collect()
+    }
+
+    /// Of what is down, whatever is known to have the model; it is not healthy anywhere.
+    pub fn down_with(&self, model: ModelId) -> Option<Arc<Backend>> {
+        let known = self.known();
+        let having: Vec<_> = known.iter().filter(|one| one.has(model)).collect();
+        match having.iter().any(|one| one.healthy()) {
+            true => None,
+            false => having.first().map(|one| Arc::clone(one)),
+        }
+    }
+
+    /// The provider whose models are not all known, the first of several: it has never answered, or would not tell. One
+    /// that refuses the gateway's key is not counted: what nobody lists is not its business.
+    pub fn unknown(&self) -> Option<&Arc<Provider>> {
+        let snapshot = self.snapshot();
+        self.providers().find(|provider| {
+            let mine: Vec<_> = snapshot
+                .iter()
+                .filter(|backend| backend.provider.index == provider.index)
+                .collect();
+            let untold = |one: &&Arc<Backend>| one.seen().is_none() || one.inventory().is_untold();
+            // A name that cannot be resolved and never could.
+            let entries = 0..provider.settings.backends.len();
+            let nowhere = entries
+                .map(Origin::Listed)
+                .any(|entry| mine.iter().all(|one| one.origin != entry));
+            provider.refusal().is_none()
+                && (mine.iter().any(|one| untold(one))
+                    || nowhere
+                    || self.is_provider_settling(provider.index))
+        })
+    }
+
     /// The member with that id; `None` once it has left.
     pub fn backend(&self, id: BackendId) -> Option<Arc<Backend>> {
         self.members.get(id)
@@ -226,6 +268,14 @@ impl Fleet {
         };
         if let Some(setbacks) = self.members.report(&backend, outcome) {
             backend.vigil().failed(setbacks, Instant::now());
+        }
+    }
+
+    /// What was reported of a failure was no fault of the backend's.
+    pub fn acquit(&self, id: BackendId) {
+        if let Some(backend) = self.members.get(id) {
+            self.members.acquit(&backend);
+            backend.vigil().acquitted();
         }
     }
 
@@ -407,6 +457,7 @@ impl BackgroundService for Upkeep {
         tokio::select! {
             () = self.balancer.run(shutdown, Some(ready)) => {}
             () = self.recovery.run() => {}
+            () = self.recovery.rediscover(&self.balancer) => {}
             () = self.keeper.run() => {}
         }
     }
@@ -415,6 +466,7 @@ impl BackgroundService for Upkeep {
         tokio::select! {
             () = self.balancer.run(shutdown, None) => {}
             () = self.recovery.run() => {}
+            () = self.recovery.rediscover(&self.balancer) => {}
             () = self.keeper.run() => {}
         }
     }

@@ -41,6 +41,8 @@ pub struct Provider {
     unresolved: Mutex<Vec<Unresolved>>,
     /// Whether its backends have been looked for once, to the end.
     pub(super) discovered: AtomicBool,
+    /// Whether any of its names has several addresses, so that there is another to go to.
+    pub(super) several: AtomicBool,
     /// What holds for requests to it.
     pub timeouts: Timeouts,
     /// For each key; one without a key has one as well.
@@ -114,6 +116,7 @@ impl Provider {
             refusals: Refusals::default(),
             unresolved: Mutex::default(),
             discovered: AtomicBool::new(false),
+            several: AtomicBool::new(false),
             timeouts: settings.timeouts.over(timeouts),
             fields: credentials::fields_of_all(settings).map_err(|_| FleetError::BadKey {
                 provider: provider(),

@@ -14,8 +14,12 @@ use super::Trouble;
 pub(super) struct Resolver {
     host: String,
     last: Vec<IpAddr>,
+    /// Those of the other family.
+    others: Vec<IpAddr>,
+    /// The others are used: at the first there was nobody.
+    turned: bool,
     /// A lookup that may outlast a round.
-    pending: Option<JoinHandle<std::io::Result<Vec<IpAddr>>>>,
+    pending: Option<JoinHandle<std::io::Result<[Vec<IpAddr>; 2]>>>,
     /// What was wrong with the last lookup, since the first that failed.
     failing: Option<Trouble>,
 }
@@ -26,6 +30,8 @@ impl Resolver {
         Self {
             host: host.to_owned(),
             last,
+            others: Vec::new(),
+            turned: false,
             pending: None,
             failing: None,
         }
@@ -33,7 +39,20 @@ impl Resolver {
 
     /// The last answer: addresses of one family, sorted.
     pub(super) fn addresses(&self) -> &[IpAddr] {
-        &self.last
+        match self.turned && !self.others.is_empty() {
+            true => &self.others,
+            false => &self.last,
+        }
+    }
+
+    /// The addresses of both families, those that come first first.
+    pub(super) fn all(&self) -> Vec<IpAddr> {
+        [&*self.last, &*self.others].concat()
+    }
+
+    /// From now on [`Self::addresses`] are those of the other family, if there are any.
+    pub(super) fn turn(&mut self) {
+        self.turned = !self.turned && !self.others.is_empty();
     }
 
     /// As it is written in the configuration.
@@ -50,7 +69,7 @@ impl Resolver {
         if self.pending.is_none() && self.host.parse::<IpAddr>().is_err() {
             let host = self.host.clone();
             self.pending = Some(tokio::spawn(async move {
-                Ok(one_family(
+                Ok(families(
                     lookup_host((host, 0))
                         .await?
                         .map(|addr| addr.ip())
@@ -70,9 +89,10 @@ impl Resolver {
         };
         self.pending = None;
         match joined {
-            Ok(Ok(answer)) if !answer.is_empty() => {
+            Ok(Ok([first, others])) if !first.is_empty() => {
                 self.failing = None;
-                self.last = answer;
+                self.last = first;
+                self.others = others;
             }
             Ok(Ok(_)) => self.complain("no address"),
             Ok(Err(error)) => self.complain(&error.to_string()),
@@ -108,15 +128,16 @@ pub(super) async fn refresh(resolvers: &mut [Resolver], wait: Duration) {
     }
 }
 
-/// The IPv4 addresses, or the IPv6 ones if there are no others: a server that has both is one
-/// backend with its slots, not two.
-fn one_family(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    if addresses.iter().any(IpAddr::is_ipv4) {
-        addresses.retain(IpAddr::is_ipv4);
-    }
+/// The IPv4 addresses, or the IPv6 ones if there are no others, and those of the other family: a server that has both is
+/// one backend with its slots, not two, and at the second if nobody answers at the first.
+fn families(mut addresses: Vec<IpAddr>) -> [Vec<IpAddr>; 2] {
     addresses.sort_unstable();
     addresses.dedup();
-    addresses
+    let (first, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv4);
+    match first.is_empty() {
+        true => [others, first],
+        false => [first, others],
+    }
 }
 
 /// Every address with the port.
@@ -134,15 +155,21 @@ mod tests {
 
     #[test]
     fn a_dual_stack_server_has_one_address() {
-        assert_eq!(one_family(ips(&["::1", "127.0.0.1"])), ips(&["127.0.0.1"]));
-        assert_eq!(
-            one_family(ips(&["::2", "::1", "::2"])),
-            ips(&["::1", "::2"])
-        );
-        assert_eq!(
-            one_family(ips(&["10.0.0.2", "10.0.0.1"])),
-            ips(&["10.0.0.1", "10.0.0.2"])
-        );
+        for (answer, first, others) in [
+            (&["::1", "127.0.0.1"][..], &["127.0.0.1"][..], &["::1"][..]),
+            (&["::2", "::1", "::2"], &["::1", "::2"], &[]),
+            (&["10.0.0.2", "10.0.0.1"], &["10.0.0.1", "10.0.0.2"], &[]),
+        ] {
+            let mut resolver = Resolver::new("both.example");
+            [resolver.last, resolver.others] = families(ips(answer));
+            assert_eq!(resolver.addresses(), ips(first));
+            assert_eq!(resolver.all(), [ips(first), ips(others)].concat());
+            resolver.turn();
+            let turned = if others.is_empty() { first } else { others };
+            assert_eq!(resolver.addresses(), ips(turned));
+            resolver.turn();
+            assert_eq!(resolver.addresses(), ips(first));
+        }
     }
 
     #[tokio::test]

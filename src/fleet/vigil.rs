@@ -12,6 +12,8 @@ const AFTER_A_FAILURE: Duration = Duration::from_millis(250);
 const WHILE_DOWN: Duration = Duration::from_secs(1);
 /// A backend with requests in flight that was silent for so long is asked whether it still answers.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
+/// A service that has answered it is asked again after twice as long, up to this: its models may think for minutes.
+const LONGEST_TRUST: Duration = Duration::from_secs(20);
 /// How long that question may take, whatever is usual: a busy machine is slow, and half of
 /// [`super::vitals::SILENT`] is left.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,8 +26,12 @@ pub(super) struct Signs {
     pub(super) held: bool,
     /// It has requests in flight.
     pub(super) busy: bool,
+    /// Since it was last heard.
+    pub(super) unheard: Duration,
     /// Since it was last heard or seen well.
     pub(super) quiet: Duration,
+    /// It is a server of the operator's, and may be asked often.
+    pub(super) fleet: bool,
     /// Requests wait for a backend.
     pub(super) wanted: bool,
     /// Between two regular probes.
@@ -47,6 +53,8 @@ pub(super) struct Vigil {
     pause: Duration,
     /// A probe is under way.
     probing: bool,
+    /// How long it may be silent with requests in flight before it is asked.
+    trust: Duration,
 }
 
 impl Vigil {
@@ -54,8 +62,9 @@ impl Vigil {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             since: now,
-            pause: WHILE_DOWN,
+            pause: WHILE_DOWN / 2,
             probing: false,
+            trust: SUSPICIOUS,
         }
     }
 
@@ -65,25 +74,36 @@ impl Vigil {
         self.pause = AFTER_A_FAILURE.saturating_mul(1 << setbacks.saturating_sub(1).min(16));
     }
 
+    /// It has not failed: the next probe comes at once.
+    pub(super) fn acquitted(&mut self) {
+        self.pause = Duration::ZERO;
+    }
+
     /// A probe begins.
     pub(super) fn begun(&mut self, now: Instant) {
         self.since = now;
         self.probing = true;
     }
 
-    /// It has ended, `well` or not.
-    pub(super) fn ended(&mut self, well: bool, interval: Duration, now: Instant) {
+    /// It has ended, `well` or not, and began when the backend was `down` or not.
+    pub(super) fn ended(&mut self, well: bool, down: bool, interval: Duration, now: Instant) {
         self.probing = false;
         self.since = now;
-        self.pause = match well {
-            true => WHILE_DOWN,
-            false => self.pause.max(WHILE_DOWN / 2).saturating_mul(2),
+        self.pause = match !well && down {
+            true => self.pause.max(WHILE_DOWN / 2).saturating_mul(2),
+            false => WHILE_DOWN,
         }
         .min(interval);
+        if well {
+            self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
+        }
     }
 
     /// Whether a probe is to begin now.
-    pub(super) fn due(&self, signs: &Signs, now: Instant) -> Option<Due> {
+    pub(super) fn due(&mut self, signs: &Signs, now: Instant) -> Option<Due> {
+        if signs.fleet || !signs.busy || signs.unheard < SUSPICIOUS {
+            self.trust = SUSPICIOUS;
+        }
         if self.probing || signs.held {
             return None;
         }
@@ -96,7 +116,7 @@ impl Vigil {
             let patience = Duration::ZERO;
             return (passed >= pause.min(signs.interval)).then_some(Due { patience });
         }
-        let suspicious = signs.busy && signs.quiet >= SUSPICIOUS;
+        let suspicious = signs.busy && signs.quiet >= self.trust;
         suspicious.then_some(Due { patience: PATIENCE })
     }
 }
@@ -110,7 +130,9 @@ mod tests {
         healthy: false,
         held: false,
         busy: false,
+        unheard: Duration::ZERO,
         quiet: Duration::ZERO,
+        fleet: true,
         wanted: false,
         interval: INTERVAL,
     };
@@ -121,7 +143,7 @@ mod tests {
         while begun.len() < count {
             if vigil.due(signs, now).is_some() {
                 vigil.begun(now);
-                vigil.ended(false, signs.interval, now);
+                vigil.ended(false, true, signs.interval, now);
                 begun.push((now - start).as_millis());
             }
             now += Duration::from_millis(250);
@@ -133,6 +155,9 @@ mod tests {
     fn probes_of_what_is_down_come_soon_and_back_off_to_the_interval() {
         let now = Instant::now();
         let mut vigil = Vigil::new(now);
+        // The regular round was the first to miss.
+        vigil.begun(now);
+        vigil.ended(false, true, INTERVAL, now);
         let seconds = [1, 3, 7, 15, 31, 63, 123, 183];
         assert_eq!(
             misses(&mut vigil, now, &DOWN, 8),
@@ -143,7 +168,11 @@ mod tests {
         let millis = [250, 1_250, 3_250, 7_250];
         assert_eq!(misses(&mut vigil, now, &DOWN, 4), millis);
         // A good one forgets all that.
-        vigil.ended(true, INTERVAL, now);
+        vigil.ended(true, true, INTERVAL, now);
+        assert_eq!(misses(&mut vigil, now, &DOWN, 2), [1_000, 3_000]);
+        // So does one that was well until it missed some.
+        vigil.ended(false, false, INTERVAL, now);
+        vigil.ended(false, false, INTERVAL, now);
         assert_eq!(misses(&mut vigil, now, &DOWN, 2), [1_000, 3_000]);
     }
 
@@ -152,7 +181,7 @@ mod tests {
         let now = Instant::now();
         let mut vigil = Vigil::new(now);
         misses(&mut vigil, now, &DOWN, 8);
-        vigil.ended(false, INTERVAL, now);
+        vigil.ended(false, true, INTERVAL, now);
         let wanted = Signs {
             wanted: true,
             ..DOWN
@@ -173,6 +202,7 @@ mod tests {
         let signs = |busy, quiet| Signs {
             healthy: true,
             busy,
+            unheard: Duration::from_secs(quiet),
             quiet: Duration::from_secs(quiet),
             ..DOWN
         };
@@ -182,5 +212,33 @@ mod tests {
         assert_eq!(vigil.due(&signs(true, 5), now), Some(Due { patience }));
         vigil.begun(now);
         assert_eq!(vigil.due(&signs(true, 6), now), None);
+    }
+
+    #[test]
+    fn a_service_that_thinks_for_long_is_asked_less_often() {
+        let now = Instant::now();
+        let mut vigil = Vigil::new(now);
+        let mut thinking = Signs {
+            healthy: true,
+            busy: true,
+            fleet: false,
+            ..DOWN
+        };
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            thinking.quiet = Duration::ZERO;
+            while vigil.due(&thinking, now).is_none() {
+                thinking.quiet += Duration::from_secs(1);
+                thinking.unheard += Duration::from_secs(1);
+            }
+            waits.push(thinking.quiet.as_secs());
+            vigil.begun(now);
+            vigil.ended(true, false, INTERVAL, now);
+        }
+        assert_eq!(waits, [5, 10, 20, 20, 20]);
+        // A byte, and it is as at first.
+        (thinking.unheard, thinking.quiet) = (Duration::ZERO, Duration::ZERO);
+        assert_eq!(vigil.due(&thinking, now), None);
+        assert_eq!(vigil.trust, SUSPICIOUS);
     }
 }

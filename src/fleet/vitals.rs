@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::guard::Ramp;
+use super::guard::{Ramp, TRIALS};
 use super::{BreakerState, Miss};
 use crate::settings::Breaker;
 
@@ -190,6 +190,17 @@ impl Vitals {
         self.falls = self.falls.saturating_add(1);
     }
 
+    /// A failed request was no fault of the backend's.
+    pub(super) fn acquit(&mut self, policy: &Breaker) {
+        self.setbacks = self.setbacks.saturating_sub(1);
+        let falls = self.falls;
+        self.falls = falls.saturating_sub(1);
+        // Only this one made it too many.
+        if falls == policy.failures && self.good == 0 {
+            self.held_until = None;
+        }
+    }
+
     /// Leaves the backend out for a while if it has failed too often in a row, whatever its probes say. Whether it does;
     /// to be asked after each failure.
     pub(super) fn hold(&mut self, policy: &Breaker, now: Instant) -> bool {
@@ -217,8 +228,8 @@ impl Vitals {
         }
     }
 
-    /// Requests that it may be sent at once, of `slots`, if that is news; `None` is all. On trial as many as have to go
-    /// well, as for providers.
+    /// Requests that it may be sent at once, of `slots`, if that is news; `None` is all. On trial one by one, as for
+    /// providers.
     pub(super) fn new_limit(
         &mut self,
         policy: &Breaker,
@@ -227,7 +238,7 @@ impl Vitals {
     ) -> Option<Option<u32>> {
         let trials = policy.successes;
         let limit = match (self.held_until, self.ramp) {
-            (Some(_), _) => Some(trials),
+            (Some(_), _) => Some(TRIALS as u32),
             (None, Some(ramp)) => {
                 let limit = ramp.limit(slots as usize, trials as usize, now);
                 limit.and_then(|limit| u32::try_from(limit).ok())
@@ -419,6 +430,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_no_fault_of_its_own_is_not_counted() {
+        let now = Instant::now();
+        let policy = Breaker::default();
+        let mut vitals = healthy(now);
+        for _ in 0..20 {
+            assert_eq!(vitals.failed("500"), Some(1));
+            assert!(!vitals.hold(&policy, now));
+            vitals.acquit(&policy);
+            assert!(vitals.passed(vitals.failures(), true, now));
+        }
+        for round in 1..=policy.failures {
+            vitals.failed("500");
+            assert_eq!(vitals.hold(&policy, now), round == policy.failures);
+            vitals.passed(vitals.failures(), true, now);
+        }
+        vitals.acquit(&policy);
+        assert_eq!(vitals.breaker(now), BreakerState::Closed);
+    }
+
+    #[test]
     fn who_has_been_left_out_is_tried_and_then_sent_more_by_steps() {
         const SLOTS: u32 = 10;
         let mut now = Instant::now();
@@ -431,7 +462,7 @@ mod tests {
             vitals.hold(&policy, now);
             vitals.passed(vitals.failures(), true, now);
         }
-        assert_eq!(vitals.new_limit(&policy, SLOTS, now), Some(Some(3)));
+        assert_eq!(vitals.new_limit(&policy, SLOTS, now), Some(Some(1)));
         // It goes on with what it was sent before, and that proves nothing.
         for _ in 0..5 {
             assert!(vitals.served(&policy, before, now));
@@ -452,12 +483,12 @@ mod tests {
                 limits.push(vitals.limit);
             }
         }
-        let risen = (4..10).map(Some).chain([None]);
+        let risen = (3..10).map(Some).chain([None]);
         assert_eq!(limits, risen.collect::<Vec<_>>());
-        // With fewer slots than that there is nothing to bound.
+        // With no more slots than that there is nothing to bound.
         vitals.falls = policy.failures;
         assert!(vitals.hold(&policy, now));
-        assert_eq!(vitals.new_limit(&policy, 3, now), None);
+        assert_eq!(vitals.new_limit(&policy, 1, now), None);
     }
 
     #[test]

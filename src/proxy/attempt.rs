@@ -35,6 +35,9 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 const MAX_BEGINNING: usize = 8 * 1024 * 1024;
 /// How long a backend may take to send the body of its error answer.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A pooled connection that the backend had closed shows that within a round trip; one that ends later has failed the
+/// request.
+const STALE_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer is waited for after the backend stopped taking the request's body.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -399,8 +402,9 @@ async fn exchange(
     head: RequestHeader,
     body: &Bytes,
 ) -> Result<(), NoHead> {
+    let began = Instant::now();
     let broken = |upstream: &Upstream| {
-        if upstream.reused {
+        if upstream.reused && began.elapsed() < STALE_WITHIN {
             NoHead::Stale
         } else {
             NoHead::Broken

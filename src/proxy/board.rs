@@ -145,18 +145,31 @@ impl Gateway {
         not_found: impl Fn() -> Failure,
     ) -> Failure {
         let failure = refused(refusal, not_found);
+        let steps = trip.plan.steps.iter();
+        let asked = match steps.clone().any(|step| step.providers.is_empty()) {
+            true => Vec::new(),
+            false => steps.flat_map(|step| step.providers.clone()).collect(),
+        };
+        self.in_words_for(failure, &asked)
+    }
+
+    /// The failure of a request that these providers might have served, or any if there are none, in words that fit
+    /// them: where no Ollama server is concerned, none is spoken of.
+    pub(super) fn in_words_for(&self, failure: Failure, asked: &[usize]) -> Failure {
         let is_fleet = |provider: &usize| self.settings.providers[*provider].kind.is_fleet();
-        let mut steps = trip.plan.steps.iter();
-        let services = steps.all(|step| match &step.providers[..] {
-            [] => (0..self.upstreams.len()).all(|provider| !is_fleet(&provider)),
-            some => !some.iter().any(is_fleet),
-        });
-        match refusal {
-            Refusal::TimedOut { healthy: true, .. } if services => {
-                failure.in_words_of_services(self.settings.queue.timeout)
-            }
-            _ => failure,
+        let all: Vec<usize> = (0..self.upstreams.len()).collect();
+        let asked = if asked.is_empty() { &all } else { asked };
+        if asked.iter().any(is_fleet) {
+            return failure;
         }
+        let mut names: Vec<&str> = Vec::new();
+        for provider in asked {
+            let name = &*self.settings.providers[*provider].name;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        failure.in_words_of_services(&names, self.settings.queue.timeout)
     }
 
     async fn slot(

@@ -15,6 +15,9 @@ use crate::ir::{Class, Fault, FaultKind};
 /// The code of a wait in vain.
 const QUEUE_TIMEOUT: &str = "queue_timeout";
 
+/// The code of a request that no backend could take.
+const NOBODY_HEALTHY: &str = "no_healthy_backend";
+
 /// The code of a provider without capacity.
 const OVERLOADED: &str = "provider_overloaded";
 
@@ -72,7 +75,7 @@ impl Failure {
     }
 
     pub(super) fn no_healthy_backend() -> Self {
-        Self::in_balancers_words(503, "no_healthy_backend", ollama::NO_HEALTHY_BACKENDS)
+        Self::in_balancers_words(503, NOBODY_HEALTHY, ollama::NO_HEALTHY_BACKENDS)
     }
 
     pub(super) fn queue_timeout() -> Self {
@@ -83,14 +86,32 @@ impl Failure {
         Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
     }
 
-    /// The queue's timeout as a balancer of cloud services tells it.
-    pub(super) fn in_words_of_services(self, timeout: Duration) -> Self {
+    /// What is told of Ollama servers, of these services: the queue's timeout as a balancer of cloud services tells it.
+    pub(super) fn in_words_of_services(self, names: &[&str], timeout: Duration) -> Self {
         let seconds = timeout.as_secs_f64();
+        let text = match (self.code, names) {
+            (QUEUE_TIMEOUT, _) => {
+                format!("Request queue timeout after {seconds}s - server overloaded")
+            }
+            (NOBODY_HEALTHY, [one]) => {
+                format!("provider {one} cannot be reached at the moment; /health says why")
+            }
+            (NOBODY_HEALTHY, _) => format!(
+                "none of the providers {} can be reached at the moment; /health says why",
+                names.join(", ")
+            ),
+            _ => return self,
+        };
         Self {
-            text: format!("Request queue timeout after {seconds}s - server overloaded").into(),
+            text: text.into(),
             detail: false,
             ..self
         }
+    }
+
+    /// Something that is known to be down may not be called absent.
+    pub(super) fn down(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(503, "down", text).retry_after(1)
     }
 
     /// 503 for a request that still waits when the drain is over.

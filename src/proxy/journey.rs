@@ -167,7 +167,7 @@ impl Gateway {
         if self.settings.server.reject_streaming && facts.stream.is_none() {
             ctx.inbound.streams = false;
         }
-        let not_found = || naming::not_found(operation, &name);
+        let not_found = || self.absent(operation, &name);
         if ctx.inbound.streams {
             ctx.opening.expect(
                 operation,
@@ -188,8 +188,13 @@ impl Gateway {
                 };
                 // Boxed, so that others do not carry the state of a wait that hardly ever is.
                 let known = Box::pin(self.await_plan(client, &mut ctx.opening, &asking, want));
-                let plan = known.await?.map_err(|why| match why {
-                    NoPlanYet::Refused(refusal) => refused(&refusal, not_found),
+                let began = Instant::now();
+                let known = known.await;
+                ctx.outcome.waited += began.elapsed();
+                let plan = known?.map_err(|why| match why {
+                    NoPlanYet::Refused(refusal) => {
+                        self.in_words_for(refused(&refusal, not_found), &[])
+                    }
                     NoPlanYet::Never(why) => self.unplanned(&why, operation, &name, key.as_deref()),
                 })?;
                 ctx.inbound.model = plan.model;
@@ -201,9 +206,13 @@ impl Gateway {
             self.router.plan(&ask, Instant::now()).ok()
         };
         let mut trip = Trip::new(plan, &planner, priority, pinned);
-        let admitted = self
-            .board(client, &mut ctx.opening, &mut trip, None)
-            .await?;
+        let began = Instant::now();
+        let admitted = self.board(client, &mut ctx.opening, &mut trip, None).await;
+        if !matches!(admitted, Ok(Ok(_))) {
+            // Of others their slot tells.
+            ctx.outcome.waited += began.elapsed();
+        }
+        let admitted = admitted?;
         let permit = match admitted {
             Ok(permit) => permit,
             Err(Refusal::Exhausted) if trip.has_errors() => {

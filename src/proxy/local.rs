@@ -178,7 +178,7 @@ impl Gateway {
         }
         intake::printable(&name)?;
         ctx.inbound.asked = Some(name.as_str().into());
-        let not_found = || naming::not_found(operation, &name);
+        let not_found = || self.absent(operation, &name);
         let provider = provider_header(session)?;
         let key = ctx.inbound.key.as_deref();
         let asking = routing::Ask {
@@ -232,7 +232,13 @@ impl Gateway {
             }),
         };
         if self.server_for(&sought, &[]).is_none() {
-            return Err(not_found().into());
+            // Nobody can be asked; of a list there is what was known last.
+            let known = || admin::openai_model(&self.fleet, model, &name);
+            let page = (operation == Operation::OpenAiModel).then(known).flatten();
+            return match page {
+                Some(page) => self.reply(session, ctx, framing, page).await,
+                None => Err(not_found().into()),
+            };
         }
         drop(facts);
         self.forward_body(session, ctx, framing, operation, sought, body)
@@ -307,7 +313,7 @@ impl Gateway {
             }
         }
         Err(match tried.is_empty() {
-            true => Failure::no_healthy_backend().retry_after(1),
+            true => self.in_words_for(Failure::no_healthy_backend().retry_after(1), &[]),
             false => Failure::all_attempts_failed(),
         }
         .into())
@@ -341,9 +347,15 @@ pub(super) fn speaks_anthropic(session: &Session) -> bool {
 }
 
 fn page_head(page: &Page, ctx: &Ctx) -> Head {
-    let mut head = Head::of_status(page.status, 4);
+    let mut head = Head::of_status(page.status, 6);
     let content_type = HeaderValue::from_static(page.content_type);
     head.set(header::CONTENT_TYPE, content_type);
     head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
+    if let Some(age) = page.age {
+        head.set(header::AGE, age.as_secs().into());
+    }
+    if let Some(seconds) = page.retry_after {
+        head.set(header::RETRY_AFTER, seconds.into());
+    }
     head
 }

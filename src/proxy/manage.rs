@@ -83,8 +83,12 @@ impl Gateway {
         if let Some(key) = &ctx.inbound.key {
             targets.retain(|backend| key.may_ask(&backend.provider.name));
         }
+        if pinned.is_none() && matches!(operation, Operation::Pull | Operation::Create) {
+            self.not_of_one_that_is_down(model)?;
+        }
         if targets.is_empty() {
-            return Err(Failure::no_healthy_backend().retry_after(1).into());
+            let failure = Failure::no_healthy_backend().retry_after(1);
+            return Err(self.in_words_for(failure, &[]).into());
         }
         ctx.inbound.streams = facts.streams(operation);
         let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
@@ -99,6 +103,26 @@ impl Gateway {
             billed: Billed::default(),
         };
         self.fan_out(session, ctx, framing, &job, &targets).await
+    }
+
+    /// What a server has that is down is not brought to others: nobody has asked for that, only for the model.
+    fn not_of_one_that_is_down(&self, model: &str) -> Result<(), Failure> {
+        let mut fleets = self
+            .fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet());
+        if fleets.any(|provider| self.fleet.is_provider_settling(provider.index)) {
+            return Err(Failure::down(
+                "not all servers have answered yet, and one of them may have the model; try again",
+            ));
+        }
+        let known = self.fleet.models().lookup(model);
+        match known.and_then(|model| self.fleet.down_with(model)) {
+            Some(_) => Err(Failure::down(format!(
+                "model '{model}' is on a server that is down; X-Backend names another to have it there too"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// The backends that a request without `X-Backend` is about.
@@ -127,11 +151,7 @@ impl Gateway {
             having.truncate(1);
         }
         match having.is_empty() {
-            true => Err(Failure::new(
-                404,
-                "model_not_found",
-                ollama::model_not_found(operation, model),
-            )),
+            true => Err(self.absent(operation, model)),
             false => Ok(having),
         }
     }
@@ -330,18 +350,10 @@ fn summary(operation: Operation, targets: &[Arc<Backend>], answers: Vec<Answer>)
     let Some((_, status, _)) = failed.first() else {
         let body = answers.into_iter().find_map(|answer| answer.result.ok());
         let (status, body) = body.unwrap_or((200, Bytes::new()));
-        return Page {
-            status,
-            content_type: "application/json; charset=utf-8",
-            body,
-        };
+        return Page::new(status, "application/json; charset=utf-8", body);
     };
     if operation == Operation::BlobHead {
-        return Page {
-            status: *status,
-            content_type: "text/plain; charset=utf-8",
-            body: Bytes::new(),
-        };
+        return Page::new(*status, "text/plain; charset=utf-8", Bytes::new());
     }
     let told: Vec<String> = failed
         .iter()

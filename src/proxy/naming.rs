@@ -60,6 +60,26 @@ impl Gateway {
         }
     }
 
+    /// What is said of a model that nobody healthy has. It is absent only if all who could have it have told so: what
+    /// is down, or has not answered yet, may have it. Which provider that is, is not every key's business.
+    pub(super) fn absent(&self, operation: Operation, name: &str) -> Failure {
+        let model = self.fleet.models().lookup(name);
+        let down = model.and_then(|model| self.fleet.down_with(model));
+        let text = if down.is_some() {
+            format!(
+                "model '{name}' is there, but what has it is down or does not answer; try again later"
+            )
+        } else if self.fleet.unknown().is_some() {
+            format!(
+                "whether there is a model '{name}' is not known: not all backends have answered yet, /health says which"
+            )
+        } else {
+            return not_found(operation, name);
+        };
+        self.fleet.missed_by_a_request();
+        Failure::down(text)
+    }
+
     /// The service that serves a plan's first step, and its own name for the model; `None` if Ollama servers do.
     pub(super) fn service_of(&self, plan: &Plan) -> Option<(Arc<Provider>, Arc<str>)> {
         let service = self.router.service(plan)?;
@@ -95,9 +115,8 @@ impl Gateway {
             (NoPlan::Forbidden, Some(key)) => {
                 self.refused(key, &access::Refusal::Provider { model: model() })
             }
-            (NoPlan::Unknown | NoPlan::Exhausted | NoPlan::Forbidden, _) => {
-                not_found(operation, name)
-            }
+            (NoPlan::Unknown, _) => self.absent(operation, name),
+            (NoPlan::Exhausted | NoPlan::Forbidden, _) => not_found(operation, name),
             (
                 NoPlan::NoSuchProvider { .. }
                 | NoPlan::Contradiction

@@ -76,7 +76,7 @@ fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
         .inbound
         .operation
         .is_some_and(|operation| operation.is_inference())
-        && ctx.attempt.number > 0
+        && (ctx.attempt.number > 0 || !ctx.outcome.waited.is_zero())
     {
         series.queue_wait.observe(ctx.outcome.waited.as_secs_f64());
     }

@@ -175,8 +175,21 @@ impl Gateway {
                         ctx.attempt.number,
                         ctx.inbound.request_id
                     );
-                    if let Some(report) = report {
-                        self.fleet.report(backend.id, report);
+                    let fleet = backend.provider.settings.kind.is_fleet();
+                    let own_error = fleet && outcome == AttemptOutcome::ServerError;
+                    let said = word.as_ref().filter(|_| own_error);
+                    match (
+                        report,
+                        said.and_then(|word| trip.said_before(backend.id, word)),
+                    ) {
+                        // Two servers that say the same of a request are not both sick: it is the request, or its model.
+                        (Some(_), Some(first)) => {
+                            if let Some(first) = first {
+                                self.fleet.acquit(first);
+                            }
+                        }
+                        (Some(report), None) => self.fleet.report(backend.id, report),
+                        (None, _) => {}
                     }
                     trip.note(backend.provider.index, outcome, word);
                     cause
@@ -281,7 +294,9 @@ impl Gateway {
     fn pause_before_again(&self, trip: &Trip<'_>, cause: &Cause) -> Option<Duration> {
         let retry = &self.settings.routing.retry;
         let passing = matches!(cause.class, Class::Transient | Class::Capacity);
-        if !passing || cause.again == Some(false) || trip.again >= retry.attempts {
+        // Who has said nothing is not asked again: another would have answered meanwhile.
+        let silent = cause.kind == FaultKind::Timeout && cause.status.is_none();
+        if !passing || silent || cause.again == Some(false) || trip.again >= retry.attempts {
             return None;
         }
         let pause = cause
@@ -324,11 +339,14 @@ impl Gateway {
         loop {
             let kept = trip.kept_to();
             let client = &mut session.downstream_session;
-            match (
-                self.board(client, &mut ctx.opening, trip, from.take())
-                    .await?,
-                kept,
-            ) {
+            let began = Instant::now();
+            let slot = self
+                .board(client, &mut ctx.opening, trip, from.take())
+                .await;
+            if !matches!(slot, Ok(Ok(_))) {
+                ctx.outcome.waited += began.elapsed();
+            }
+            match (slot?, kept) {
                 (Ok(permit), _) => return Ok(Some(permit)),
                 // All of the fleet has been tried, or what has not is down.
                 (Err(Refusal::Exhausted | Refusal::NoHealthyBackend { .. }), Some(provider))

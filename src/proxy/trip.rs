@@ -1,5 +1,6 @@
 //! What is still open of a request's plan: which step may be taken on which providers, and what was said so far.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::attempt::Word;
@@ -32,6 +33,8 @@ pub(super) struct Trip<'a> {
     pub(super) again: u32,
     /// A server has found fault with the request itself.
     doubtful: bool,
+    /// A server that has failed the request with an error of its own, until it is acquitted, and that error's digest.
+    said: Option<(Option<BackendId>, u64)>,
     /// Further keys of the present provider that were tried.
     keys: usize,
     /// What went wrong, by provider, for the client's eyes.
@@ -73,6 +76,7 @@ impl<'a> Trip<'a> {
             too_long_for: None,
             again: 0,
             doubtful: false,
+            said: None,
             keys: 0,
             errors: Vec::new(),
             last: None,
@@ -126,6 +130,28 @@ impl<'a> Trip<'a> {
         };
         self.errors.push((provider, said));
         self.last = worse(self.last.take(), word);
+    }
+
+    /// Notes an error of a server's own. `None` if it is the first of its text; else the server that is to be acquitted
+    /// of it, if it has not been.
+    pub(super) fn said_before(
+        &mut self,
+        backend: BackendId,
+        word: &Word,
+    ) -> Option<Option<BackendId>> {
+        let mut hasher = DefaultHasher::new();
+        match word {
+            Word::Answer(answer) => answer.body.hash(&mut hasher),
+            Word::Failure(failure) => failure.said().hash(&mut hasher),
+        }
+        let digest = hasher.finish();
+        match &mut self.said {
+            Some((first, said)) if *said == digest => Some(first.take()),
+            said => {
+                *said = Some((Some(backend), digest));
+                None
+            }
+        }
     }
 
     /// A server has found fault with the request itself: one more is asked, whose model may do better. Whether that

@@ -9,9 +9,9 @@ pub struct Breaker {
     pub enabled: bool,
     /// What is older does not count (default 60 s).
     pub window: Duration,
-    /// Failures in a row that open it (default 5).
+    /// Failures in a row that open it, however few requests there are (default 5).
     pub failures: u32,
-    /// Requests in the window below which it stays closed (default 10).
+    /// Requests in the window below which no share of them opens it (default 10).
     pub min_requests: u32,
     /// Share of failures in the window that opens it (default 0.5).
     pub error_rate: f64,
@@ -19,9 +19,9 @@ pub struct Breaker {
     pub slow_call: Option<Duration>,
     /// Share of slow answers in the window that opens it (default 0.8).
     pub slow_rate: f64,
-    /// How long nothing is sent (default 60 s).
+    /// How long nothing is sent at first; twice as long after each trial that fails, up to 20 s (default 5 s).
     pub open: Duration,
-    /// Then as many requests at once may try, and as many have to succeed (default 3).
+    /// Then requests try one by one, and so many have to succeed (default 3).
     pub successes: u32,
     /// After that, how long it takes until as many requests as before are sent at once (default 30 s).
     pub ramp: Duration,
@@ -37,7 +37,7 @@ impl Default for Breaker {
             error_rate: 0.5,
             slow_call: None,
             slow_rate: 0.8,
-            open: Duration::from_secs(60),
+            open: Duration::from_secs(5),
             successes: 3,
             ramp: Duration::from_secs(30),
         }

@@ -389,6 +389,18 @@ async fn an_error_about_the_request_takes_no_server_away() {
         }
         sim.no_faults().await;
     }
+    // What nobody has heard of before is about the request, too, if all say it.
+    sim.fault_everywhere(
+        r#"{"kind":"status","status":500,"body":"{\"error\":\"the flux is unquantised\"}","route":"/api/chat"}"#,
+    )
+    .await;
+    for _ in 0..8 {
+        gateway.healthy(4).await;
+        let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
+        assert_eq!(reply.status, 500, "{}", reply.text());
+    }
+    gateway.healthy(4).await;
+    sim.no_faults().await;
     // Nor within a stream that has begun.
     sim.fault_everywhere(
         r#"{"kind":"error","tokens":2,"message":"error parsing tool call: raw='{', err=x","route":"/api/chat"}"#,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::support::{self, *};
 
 /// What simulated providers expect.
 const KEY: &str = "sim-key";
@@ -147,7 +147,8 @@ const CASES: [Case; 20] = [
         Follows::Again,
         502,
     ),
-    case("stalled", r#"{"kind":"silent"}"#, Follows::Again, 502),
+    // Who has said nothing is not asked again.
+    case("stalled", r#"{"kind":"silent"}"#, Follows::Other, 502),
     case("error-event", r#"{"kind":"error"}"#, Follows::Again, 502),
     Case {
         streamed_only: true,
@@ -378,14 +379,14 @@ async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
     let counts = asked(&simulation).await;
     assert_eq!(
         (counts[0].0, counts[1].1),
-        (10, 20),
-        "after ten failures it is not asked"
+        (5, 20),
+        "after five failures it is not asked"
     );
     gateway.metric_is("remuda_breaker_state", &state, 2.0).await;
     let providers = get(gateway.admin, "/api/providers").await.json();
     let breaker = &providers["providers"]["first"]["circuit_breaker"];
     assert_eq!(breaker["state"], "open", "{providers}");
-    assert_eq!(breaker["cause"], "10 requests in a row failed");
+    assert_eq!(breaker["cause"], "5 requests in a row failed");
     simulation.no_faults().await;
     gateway.metric_is("remuda_breaker_state", &state, 1.0).await;
     assert!(opened.elapsed() > Duration::from_millis(1500));
@@ -397,7 +398,7 @@ async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
     assert!(asked(&simulation).await[0].0 > before);
     let output = gateway.process.output().join("\n");
     for told in [
-        "provider first is left alone for 2s: 10 requests in a row failed",
+        "provider first is left alone for 2s: 5 requests in a row failed",
         "provider first is tried again",
         "provider first is well again",
     ] {
@@ -409,21 +410,86 @@ async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
 async fn while_the_only_provider_is_left_alone_clients_are_told_when_to_come_back() {
     let (simulation, gateway) = shared(1, |config| config).await;
     simulation.fault(0, &status(500)).await;
-    for _ in 0..10 {
+    for _ in 0..5 {
         assert_eq!(ask(&gateway).await.status, 502);
     }
     let before = Instant::now();
     let reply = ask(&gateway).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-    assert!((30..=60).contains(&wait), "{wait}");
+    assert!((1..=5).contains(&wait), "{wait}");
     assert!(
         Format::Chat
             .message(&reply)
-            .contains("10 requests in a row failed")
+            .contains("5 requests in a row failed")
     );
     assert!(before.elapsed() < Duration::from_secs(5));
-    assert_eq!(asked(&simulation).await[0].0, 10);
+    assert_eq!(asked(&simulation).await[0].0, 5);
+}
+
+/// A model that fails is left alone while the provider's others are well, and its requests go to the next provider.
+#[tokio::test]
+async fn a_model_that_keeps_failing_takes_no_other_with_it() {
+    let upstream = |bad: bool| {
+        Upstream::start(move |asked| {
+            let failing = bad && String::from_utf8_lossy(&asked.body).contains("\"bad\"");
+            vec![Step::Send(match failing {
+                true => support::json(500, r#"{"error":{"message":"oops"}}"#),
+                false => support::json(
+                    200,
+                    r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+                ),
+            })]
+        })
+    };
+    let (first, second) = (upstream(true).await, upstream(false).await);
+    let entry = |name: &str, server: &Upstream| {
+        json!({"name": name, "kind": "openai", "base_url": format!("http://{}/v1", server.address),
+            "api_key": KEY, "list_models": false, "models": ["good", "bad"]})
+        .to_string()
+    };
+    let config = Config::of([entry("first", &first), entry("second", &second)])
+        .set("routing.strategy", "failover")
+        .set("routing.breaker", "{ open: 60s }");
+    let gateway = Gateway::over(&config, 2).await;
+    let ask = async |model: &str| {
+        let body = Format::Chat.ask(model, "hi", false, json!({}));
+        let reply = post(gateway.address, Format::Chat.path(), &body).await;
+        assert_eq!(reply.status, 200, "{model}: {}", reply.text());
+        let port = first.address.port().to_string();
+        reply.header("x-remuda-backend").unwrap().ends_with(&port)
+    };
+    for _ in 0..20 {
+        assert!(!ask("bad").await);
+        assert!(ask("good").await, "the provider is not left alone");
+    }
+    let bad = first.asked().into_iter();
+    let bad = bad.filter(|one| String::from_utf8_lossy(&one.body).contains("\"bad\""));
+    assert_eq!(
+        bad.count(),
+        5,
+        "after five failures the model is not asked for there"
+    );
+}
+
+/// A connection from the pool on which a request was waited for is no stale one: the request was taken.
+#[tokio::test]
+async fn a_pooled_connection_that_dies_after_a_long_silence_is_a_failure() {
+    const DONE: &str = r#"{"model":"scripted","created_at":"2026-01-02T03:04:05Z","message":{"role":"assistant","content":"hi"},"done":true,"done_reason":"stop"}"#;
+    let upstream = Upstream::start(|asked| match asked.number {
+        0 => vec![Step::Send(support::json(200, DONE))],
+        _ => vec![Step::Pause(Duration::from_secs(3)), Step::Close],
+    })
+    .await;
+    let gateway = Gateway::over(&Config::over(&[upstream.address]), 1).await;
+    let body = chat("scripted", "hi", r#","stream":false"#);
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    let asked = upstream.asked();
+    assert_eq!((asked.len(), asked[1].on_connection), (2, 1), "{asked:?}");
+    assert_eq!(gateway.attempts("reset").await, 1.0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::support::{
     Config, Connection, Ending, Gateway, STREAM_HEAD, Simulation, Step, Upstream, chat, chunk,
-    eventually, get, is_done, lines, post, private_host,
+    eventually, get, is_done, json, lines, post, private_host, request,
 };
 
 /// The ports of `/__proxy/backends`, with their health.
@@ -247,5 +247,178 @@ async fn a_service_that_says_nothing_is_left_and_found_again() {
         let health = get(gateway.address, "/health").await.json();
         assert_eq!(health["providers"]["cloud"]["status"], "error", "{health}");
         gateway.idle().await;
+    }
+}
+
+/// What a server has that is down is there all the same: nobody is told that it is not, and nobody brings it elsewhere.
+#[tokio::test]
+async fn down_is_never_told_as_absent() {
+    let both = ["llama3.2", "qwen3:8b"]
+        .map(|model| Simulation::start(1, &["--models", model, "--pull-bandwidth", "0"]));
+    let [own, other] = &both;
+    let addresses = [own.servers[0], other.servers[0]];
+    for found_first in [true, false] {
+        let config = Config::over(&addresses)
+            .set("server.manage", "true")
+            .set("queue.when_unhealthy", "refuse");
+        if !found_first {
+            own.stop(0).await;
+        }
+        let gateway = Gateway::start(&config);
+        gateway.healthy(if found_first { 2 } else { 1 }).await;
+        if found_first {
+            own.stop(0).await;
+            gateway.healthy(1).await;
+        }
+        let named = r#"{"model":"llama3.2"}"#;
+        for (method, path, body) in [
+            ("POST", "/api/chat", &*chat("llama3.2", "hi", "")),
+            ("POST", "/api/show", named),
+            ("GET", "/v1/models/llama3.2", ""),
+            (
+                "POST",
+                "/v1/embeddings",
+                r#"{"model":"llama3.2","input":"x"}"#,
+            ),
+        ] {
+            if found_first && path == "/v1/models/llama3.2" {
+                continue;
+            }
+            let reply = request(gateway.address, method, path, &[], body.as_bytes()).await;
+            assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+            assert!(reply.header("retry-after").is_some(), "{path}");
+        }
+        // Another name may be there as well, while that server has told nothing.
+        let unknown = post(gateway.address, "/api/show", r#"{"model":"unheard-of"}"#).await;
+        assert_eq!(unknown.status, if found_first { 404 } else { 503 });
+        let tags = get(gateway.address, "/api/tags").await;
+        let text = tags.text().to_owned();
+        assert!(text.contains("qwen3:8b"), "{text}");
+        if found_first {
+            assert!(text.contains("llama3.2"), "{text}");
+            assert!(tags.header("age").is_some());
+            for path in ["/api/pull", "/api/create"] {
+                let body = r#"{"model":"llama3.2","from":"qwen3:8b"}"#;
+                let reply = post(gateway.address, path, body).await;
+                assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+                assert!(reply.text().contains("down"), "{path}: {}", reply.text());
+            }
+            // What nobody has is pulled, and what is asked for by name.
+            let pull = post(gateway.address, "/api/pull", r#"{"model":"phi4"}"#).await;
+            assert_eq!(pull.status, 200, "{}", pull.text());
+            let reply = get(gateway.address, "/v1/models/llama3.2").await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            assert!(reply.header("age").is_some());
+        }
+        own.revive(0).await;
+        gateway.healthy(2).await;
+        let show = post(gateway.address, "/api/show", named).await;
+        assert_eq!(show.status, 200, "{}", show.text());
+        assert!(
+            get(gateway.address, "/api/tags")
+                .await
+                .header("age")
+                .is_none()
+        );
+    }
+}
+
+/// A list that is empty because nobody has answered yet is none.
+#[tokio::test]
+async fn before_the_first_good_probe_there_is_no_list() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
+    sim.stop(0).await;
+    let gateway = Gateway::start(&Config::over(&sim.servers));
+    for path in ["/api/tags", "/v1/models"] {
+        let reply = get(gateway.address, path).await;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+        assert!(reply.header("retry-after").is_some(), "{path}");
+    }
+    sim.revive(0).await;
+    gateway.healthy(1).await;
+    for path in ["/api/tags", "/v1/models"] {
+        assert_eq!(get(gateway.address, path).await.status, 200, "{path}");
+    }
+    drop(gateway);
+    // A service whose list cannot be had.
+    let cloud = Upstream::start(|_| vec![Step::Send(json(500, "{}"))]).await;
+    let config = Config::of([format!(
+        "{{ name: cloud, kind: openai_compatible, base_url: \"http://{}/v1\" }}",
+        cloud.address
+    )]);
+    let gateway = Gateway::over(&config, 1).await;
+    for path in ["/api/tags", "/v1/models", "/v1/models/anything"] {
+        let reply = get(gateway.address, path).await;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+        assert!(reply.header("retry-after").is_some(), "{path}");
+    }
+}
+
+/// A server of a scanned range leaves when it is down; what it had is remembered for a while.
+#[tokio::test]
+async fn a_server_that_has_left_a_range_is_not_forgotten_at_once() {
+    let host = private_host().to_string();
+    let own = Simulation::on("24000", &["--host", &*host, "--models", "llama3.2"]);
+    let other = Simulation::on("24001", &["--host", &*host, "--models", "qwen3:8b"]);
+    let discover = format!("{{host: {host}, ports: 24000-24009, interval: 200ms}}");
+    let config = Config::new()
+        .set("provider.discover", discover)
+        .set("server.manage", "true");
+    let gateway = Gateway::start(&config);
+    healthy_ports(&gateway, &[24000, 24001]).await;
+    own.stop(0).await;
+    eventually("it has left", || async {
+        let all = backends(&gateway).await;
+        if all == [(24001, true)] {
+            Ok(())
+        } else {
+            Err(all)
+        }
+    })
+    .await;
+    for path in ["/api/show", "/api/pull"] {
+        let reply = post(gateway.address, path, r#"{"model":"llama3.2"}"#).await;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+    }
+    let tags = get(gateway.address, "/api/tags").await;
+    assert!(tags.text().contains("llama3.2"), "{}", tags.text());
+    assert_eq!(other.inferences().await, 0);
+    own.revive(0).await;
+    healthy_ports(&gateway, &[24000, 24001]).await;
+    let reply = post(gateway.address, "/api/show", r#"{"model":"llama3.2"}"#).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+/// Time spent on waiting for somebody to be there is time in the queue.
+#[tokio::test]
+async fn waiting_for_a_healthy_backend_is_queueing_and_its_refusal_names_who_is_missing() {
+    let nobody = (private_host(), 24000);
+    for (kind, told) in [
+        (
+            "ollama",
+            "No healthy Ollama backends available within timeout",
+        ),
+        ("openai_compatible", "provider away cannot be reached"),
+    ] {
+        let base = match kind {
+            "ollama" => "",
+            _ => "/v1",
+        };
+        let config = Config::of([format!(
+            "{{ name: away, kind: {kind}, {}base_url: \"http://{}:{}{base}\" }}",
+            if base.is_empty() { "" } else { "models: [m], " },
+            nobody.0,
+            nobody.1
+        )])
+        .set("queue.timeout", "600ms");
+        let gateway = Gateway::start(&config);
+        let reply = post(gateway.address, "/api/chat", &chat("m", "hi", "")).await;
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        assert!(reply.text().contains(told), "{}", reply.text());
+        let logged = gateway.process.wait_for("the request", |line| {
+            line.contains("/api/chat").then(|| line.to_owned())
+        });
+        let sum = gateway.metric("remuda_queue_wait_seconds_sum", &[]).await;
+        assert!(sum >= 0.6, "{kind}: {sum} {logged}");
     }
 }

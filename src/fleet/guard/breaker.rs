@@ -2,11 +2,17 @@
 //! closed again with a limit that rises for a while.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ramp::Ramp;
 use super::window::{Counts, Window};
 use crate::settings;
+
+/// Between two trials at most, unless the first pause is longer: so that what is well again is back within half a minute,
+/// however long it was not.
+const LONGEST: Duration = Duration::from_secs(20);
+/// Requests at once that try out what has failed.
+pub(in crate::fleet) const TRIALS: usize = 1;
 
 /// As metrics and pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub enum Cause {
     Slow { slow: u32, all: u32 },
     /// It failed when it was tried again.
     Trial,
+    /// A request is trying it.
+    OnTrial,
 }
 
 impl fmt::Display for Cause {
@@ -57,6 +65,7 @@ impl fmt::Display for Cause {
             Self::Rate { failed, all } => write!(f, "{failed} of its last {all} requests failed"),
             Self::Slow { slow, all } => write!(f, "{slow} of its last {all} answers were slow"),
             Self::Trial => f.write_str("it failed again when it was tried"),
+            Self::OnTrial => f.write_str("one request is trying whether it is well again"),
         }
     }
 }
@@ -75,6 +84,10 @@ pub(super) struct Breaker {
     window: Window,
     /// Failures since the last request that went well.
     in_a_row: u32,
+    /// The last of them.
+    failed_at: Instant,
+    /// Times in a row that it has opened again from a trial.
+    reopened: u32,
 }
 
 impl Breaker {
@@ -84,6 +97,8 @@ impl Breaker {
             phase: Phase::Closed { ramp: None },
             window: Window::new(policy.window, now),
             in_a_row: 0,
+            failed_at: now,
+            reopened: 0,
         }
     }
 
@@ -145,7 +160,7 @@ impl Breaker {
         let trials = self.policy.successes as usize;
         match self.phase {
             Phase::Open { until, .. } if now < until => Some(0),
-            Phase::Open { .. } | Phase::HalfOpen { .. } => Some(trials),
+            Phase::Open { .. } | Phase::HalfOpen { .. } => Some(TRIALS),
             Phase::Closed { ramp } => ramp?.limit(full, trials, now),
         }
     }
@@ -173,7 +188,11 @@ impl Breaker {
             }
             Went::Wrong => {
                 counts.failed = counts.failed.saturating_add(1);
+                if now.saturating_duration_since(self.failed_at) > self.policy.window {
+                    self.in_a_row = 0;
+                }
                 self.in_a_row = self.in_a_row.saturating_add(1);
+                self.failed_at = now;
             }
         }
         match self.too_much(now) {
@@ -188,14 +207,15 @@ impl Breaker {
     /// What a few failures among very many requests are not: a count in a row, or a share of all.
     fn too_much(&mut self, now: Instant) -> Option<Cause> {
         let policy = &self.policy;
+        if self.in_a_row >= policy.failures {
+            return Some(Cause::InARow(self.in_a_row));
+        }
         let Counts { all, failed, slow } = self.window.sum(now);
         if all < policy.min_requests {
             return None;
         }
         let share = |part: u32| f64::from(part) / f64::from(all);
-        if self.in_a_row >= policy.failures {
-            Some(Cause::InARow(self.in_a_row))
-        } else if failed > 0 && share(failed) >= policy.error_rate {
+        if failed > 0 && share(failed) >= policy.error_rate {
             Some(Cause::Rate { failed, all })
         } else if slow > 0 && share(slow) >= policy.slow_rate {
             Some(Cause::Slow { slow, all })
@@ -206,10 +226,12 @@ impl Breaker {
 
     fn tried(&mut self, went: Went, since: Instant, good: u32, now: Instant) -> bool {
         if went != Went::Well {
+            self.reopened = self.reopened.saturating_add(1);
             self.open_for(Cause::Trial, now);
         } else if good >= self.policy.successes {
             self.window.clear();
             self.in_a_row = 0;
+            self.reopened = 0;
             self.phase = Phase::Closed {
                 ramp: Ramp::begin(self.policy.ramp, now),
             };
@@ -222,10 +244,17 @@ impl Breaker {
 
     fn open_for(&mut self, cause: Cause, now: Instant) {
         self.window.clear();
+        let open = self.policy.open;
+        let pause = open.saturating_mul(1 << self.reopened.min(16));
         self.phase = Phase::Open {
-            until: now + self.policy.open,
+            until: now + pause.min(open.max(LONGEST)),
             cause,
         };
+    }
+
+    /// Whether it has nothing to remember.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.state(now) == BreakerState::Closed && self.window.sum(now).failed == 0
     }
 }
 
@@ -279,22 +308,50 @@ mod tests {
     }
 
     #[test]
-    fn failures_in_a_row_open_it_once_there_are_enough_requests() {
-        let mut breaker = clocked();
-        breaker.record(Well, 5);
-        breaker.record(Wrong, 4);
-        assert_eq!(breaker.state(), Closed);
-        breaker.record(Wrong, 1);
-        assert_eq!(breaker.state(), Open);
-        let (until, cause) = breaker.breaker.open(breaker.now).unwrap();
-        assert_eq!(until, breaker.now + Duration::from_secs(60));
-        assert_eq!(cause.to_string(), "5 requests in a row failed");
+    fn failures_in_a_row_open_it_however_few_requests_there_are() {
+        for before in [0, 1, 5, 500] {
+            let mut breaker = clocked();
+            breaker.record(Well, before);
+            breaker.record(Wrong, 4);
+            assert_eq!(breaker.state(), Closed, "{before}");
+            breaker.record(Wrong, 1);
+            assert_eq!(breaker.state(), Open, "{before}");
+            let (until, cause) = breaker.breaker.open(breaker.now).unwrap();
+            assert_eq!(until, breaker.now + Duration::from_secs(5));
+            assert_eq!(cause.to_string(), "5 requests in a row failed");
+        }
+        // A row with long gaps is none.
+        let mut seldom = clocked();
+        for _ in 0..20 {
+            seldom.record(Wrong, 1);
+            seldom.pass(61);
+        }
+        assert_eq!(seldom.state(), Closed);
+    }
 
-        let mut few = clocked();
-        few.record(Wrong, 9);
-        assert_eq!(few.state(), Closed);
-        few.record(Wrong, 1);
-        assert_eq!(few.state(), Open);
+    /// However long it was down: from its recovery on it is half a minute at most.
+    #[test]
+    fn it_is_tried_at_short_intervals_however_long_it_was_down() {
+        let mut breaker = clocked();
+        breaker.record(Wrong, 5);
+        let mut pauses = Vec::new();
+        for _ in 0..200 {
+            let (until, _) = breaker.breaker.open(breaker.now).unwrap();
+            let pause = until - breaker.now;
+            pauses.push(pause.as_secs());
+            breaker.now = until;
+            breaker.breaker.tick(until);
+            assert_eq!((breaker.state(), breaker.limit()), (HalfOpen, Some(1)));
+            breaker.record(Wrong, 1);
+        }
+        assert_eq!(pauses[..4], [5, 10, 20, 20]);
+        assert_eq!(pauses.iter().max(), Some(&20));
+        breaker.pass(20);
+        breaker.record(Well, 3);
+        assert_eq!(breaker.state(), Closed);
+        breaker.record(Wrong, 5);
+        let (until, _) = breaker.breaker.open(breaker.now).unwrap();
+        assert_eq!(until - breaker.now, Duration::from_secs(5));
     }
 
     #[test]
@@ -339,10 +396,10 @@ mod tests {
         let mut breaker = clocked();
         breaker.record(Wrong, 10);
         assert_eq!(breaker.limit(), Some(0));
-        breaker.pass(59);
+        breaker.pass(4);
         assert_eq!(breaker.state(), Open);
         breaker.pass(1);
-        assert_eq!((breaker.state(), breaker.limit()), (HalfOpen, Some(3)));
+        assert_eq!((breaker.state(), breaker.limit()), (HalfOpen, Some(1)));
         breaker.record(Well, 2);
         assert_eq!(breaker.state(), HalfOpen);
         breaker.record(Well, 1);
@@ -366,7 +423,7 @@ mod tests {
         let mut breaker = clocked();
         let before = breaker.now;
         breaker.record(Wrong, 10);
-        breaker.pass(60);
+        breaker.pass(5);
         // Begun before it opened.
         for went in [Well, Well, Well, Wrong] {
             assert!(!breaker.breaker.record(went, before, breaker.now));
@@ -421,7 +478,7 @@ mod tests {
                     }
                     (Open, Open) => {
                         let open = breaker.now - opened_at.unwrap();
-                        prop_assert!(open < Duration::from_secs(60));
+                        prop_assert!(open < LONGEST);
                     }
                     (HalfOpen, Closed) => prop_assert_eq!(went, Well),
                     (before, now) => prop_assert_eq!(before, now),

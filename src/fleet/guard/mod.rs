@@ -7,6 +7,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod keys;
+mod models;
 mod ramp;
 mod window;
 
@@ -19,10 +20,12 @@ use self::adaptive::Adaptive;
 use self::breaker::{Breaker, Went};
 use self::budget::Budget;
 use self::keys::Keys;
+use self::models::ModelBreakers;
 use crate::dialect::rate_limits::RateLimits;
 use crate::settings::{self, Routing};
 
 pub use self::backoff::backoff;
+pub(super) use self::breaker::TRIALS;
 pub use self::breaker::{BreakerState, Cause};
 pub use self::keys::{RestCause, Resting};
 pub(super) use self::ramp::Ramp;
@@ -142,6 +145,7 @@ pub struct Guard {
 #[derive(Debug)]
 struct State {
     breaker: Breaker,
+    models: ModelBreakers,
     keys: Keys,
     adaptive: Adaptive,
     budget: Budget,
@@ -162,6 +166,7 @@ impl Guard {
             slow_call: routing.breaker.slow_call,
             state: Mutex::new(State {
                 breaker: Breaker::new(&routing.breaker, now),
+                models: ModelBreakers::new(&routing.breaker),
                 keys: Keys::new(keys, &routing.retry),
                 adaptive: Adaptive::new(&routing.adaptive, full),
                 budget: Budget::new(&routing.retry, now),
@@ -175,7 +180,12 @@ impl Guard {
     /// When the first key may be used again.
     pub fn pick(&self, model: ModelKey, tokens: u64, now: Instant) -> Result<usize, Resting> {
         match self.chooses {
-            true => self.lock().keys.pick(model, tokens, now),
+            true => {
+                let mut state = self.lock();
+                let key = state.keys.pick(model, tokens, now)?;
+                state.models.begin(model, now);
+                Ok(key)
+            }
             false => Ok(0),
         }
     }
@@ -200,6 +210,9 @@ impl Guard {
         }
         let state = self.lock();
         if let Some((until, cause)) = state.breaker.open(now) {
+            return Some(Unavailable::Open { cause, until });
+        }
+        if let Some((until, cause)) = model.and_then(|model| state.models.open(model, now)) {
             return Some(Unavailable::Open { cause, until });
         }
         state.keys.resting(model, now).map(Unavailable::Resting)
@@ -247,6 +260,12 @@ impl Guard {
             told(change);
         }
         state.adapt(attempted.result, in_flight, now);
+        if let Some(went) = self.went(attempted.result)
+            && !matches!(attempted.result, Attempt::Refused | Attempt::Spent)
+        {
+            let Attempted { model, started, .. } = *attempted;
+            state.models.record(model, went, started, now);
+        }
         if let Some(went) = self.went(attempted.result)
             && state.breaker.record(went, attempted.started, now)
         {
@@ -310,7 +329,9 @@ impl Guard {
     }
 
     fn publish(&self, state: &State, now: Instant) {
-        let troubled = state.breaker.open(now).is_some() || state.keys.at_rest(now);
+        let troubled = state.breaker.open(now).is_some()
+            || state.models.troubled(now)
+            || state.keys.at_rest(now);
         // Looked at for nothing until the next event, if a rest ends meanwhile.
         self.troubled.store(troubled, Ordering::Release);
     }

@@ -78,20 +78,20 @@ fn failures_close_a_provider_and_trials_open_it_again() {
     for _ in 0..10 {
         world.note(0, A, Attempt::Failed);
     }
-    assert_eq!(world.unavailable(A), Some(60));
+    assert_eq!(world.unavailable(A), Some(5));
     assert_eq!(
         world
             .guard
             .unavailable(None, world.now)
             .map(|why| why.until()),
-        Some(world.now + Duration::from_secs(60))
+        Some(world.now + Duration::from_secs(5))
     );
     assert_eq!(world.guard.limit(world.now), Some(0));
     assert_eq!(world.guard.status(world.now).breaker, BreakerState::Open);
-    world.pass(60);
+    world.pass(5);
     assert_eq!(
         (world.unavailable(A), world.guard.limit(world.now)),
-        (None, Some(3))
+        (None, Some(1))
     );
     for _ in 0..3 {
         world.note(0, A, served());
@@ -103,7 +103,7 @@ fn failures_close_a_provider_and_trials_open_it_again() {
         world.changes[..],
         [
             Change::Opened {
-                cause: Cause::InARow(10),
+                cause: Cause::InARow(5),
                 ..
             },
             Change::HalfOpen,
@@ -172,6 +172,32 @@ fn an_overload_rests_only_as_long_as_the_provider_says() {
     let pause = Some(Duration::from_secs(3));
     world.note(0, A, Attempt::Overloaded { pause });
     assert_eq!(world.unavailable(A), Some(3));
+}
+
+#[test]
+fn a_model_that_fails_beside_others_is_the_only_one_that_is_left_alone() {
+    let mut world = World::new(1);
+    for _ in 0..5 {
+        assert_eq!(world.unavailable(A), None);
+        world.note(0, A, Attempt::Failed);
+        world.note(0, B, served());
+    }
+    assert_eq!(
+        (world.unavailable(A), world.unavailable(B)),
+        (Some(5), None)
+    );
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Closed);
+    assert_eq!(world.guard.limit(world.now), None);
+    world.pass(5);
+    assert_eq!(world.unavailable(A), None);
+    // The first that comes tries it, the others go elsewhere meanwhile.
+    assert_eq!(world.guard.pick(A, 1, world.now), Ok(0));
+    assert!(world.unavailable(A).is_some());
+    for _ in 0..3 {
+        world.note(0, A, served());
+        assert_eq!(world.unavailable(A), None);
+    }
+    assert!(!world.guard.troubled());
 }
 
 proptest! {

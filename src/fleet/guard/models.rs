@@ -1,0 +1,136 @@
+//! A breaker for each model of a provider, beside the provider's own: one that fails takes no other with it, and is left
+//! alone although the others are well.
+
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+
+use super::ModelKey;
+use super::breaker::{Breaker, BreakerState, Cause, Went};
+use crate::settings;
+
+/// Models that are remembered; of more nothing is learned until others are forgotten.
+const MOST_MODELS: usize = 256;
+/// A trial that nothing is heard of for so long keeps no other request from trying.
+const LONGEST_TRIAL: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct ModelBreakers {
+    policy: settings::Breaker,
+    models: AHashMap<ModelKey, Model>,
+}
+
+#[derive(Debug)]
+struct Model {
+    breaker: Breaker,
+    /// When the request began that tries it out.
+    trial: Option<Instant>,
+}
+
+impl ModelBreakers {
+    pub(super) fn new(policy: &settings::Breaker) -> Self {
+        Self {
+            policy: policy.clone(),
+            models: AHashMap::new(),
+        }
+    }
+
+    /// A request for the model that began at `started` has ended.
+    pub(super) fn record(&mut self, model: ModelKey, went: Went, started: Instant, now: Instant) {
+        if !self.policy.enabled || model == ModelKey::default() {
+            return;
+        }
+        if !self.models.contains_key(&model) {
+            // Nothing is known of one that does well.
+            if went == Went::Well || !self.has_room(now) {
+                return;
+            }
+        }
+        let model = self.models.entry(model).or_insert_with(|| Model {
+            breaker: Breaker::new(&self.policy, now),
+            trial: None,
+        });
+        model.trial.take_if(|trial| *trial <= started);
+        model.breaker.record(went, started, now);
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.models.len() >= MOST_MODELS {
+            self.models.retain(|_, model| !model.breaker.is_idle(now));
+        }
+        self.models.len() < MOST_MODELS
+    }
+
+    /// A request for the model begins: if it is to be tried out, by this one.
+    pub(super) fn begin(&mut self, model: ModelKey, now: Instant) {
+        if let Some(model) = self.models.get_mut(&model)
+            && model.breaker.state(now) == BreakerState::HalfOpen
+        {
+            model.trial = Some(now);
+        }
+    }
+
+    /// Why the model is not asked for now, and until when.
+    pub(super) fn open(&self, model: ModelKey, now: Instant) -> Option<(Instant, Cause)> {
+        let model = self.models.get(&model)?;
+        if let Some(open) = model.breaker.open(now) {
+            return Some(open);
+        }
+        let on_trial = |trial: Instant| {
+            let until = trial + LONGEST_TRIAL;
+            (now < until).then_some((until, Cause::OnTrial))
+        };
+        model.trial.and_then(on_trial)
+    }
+
+    /// Whether [`Self::open`] may have anything to say.
+    pub(super) fn troubled(&self, now: Instant) -> bool {
+        let mut models = self.models.values();
+        models.any(|model| model.breaker.state(now) != BreakerState::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BAD: ModelKey = ModelKey(1);
+    const GOOD: ModelKey = ModelKey(2);
+
+    #[test]
+    fn a_model_that_fails_is_left_alone_and_tried_by_one_request_at_a_time() {
+        let mut now = Instant::now();
+        let mut models = ModelBreakers::new(&settings::Breaker::default());
+        for _ in 0..5 {
+            assert_eq!(models.open(BAD, now), None);
+            models.record(BAD, Went::Wrong, now, now);
+            models.record(GOOD, Went::Well, now, now);
+        }
+        let (until, _) = models.open(BAD, now).unwrap();
+        assert!(models.troubled(now));
+        assert_eq!(models.open(GOOD, now), None);
+        now = until;
+        for _ in 0..3 {
+            assert_eq!(models.open(BAD, now), None);
+            models.begin(BAD, now);
+            let (later, cause) = models.open(BAD, now).unwrap();
+            assert_eq!((later, cause), (now + LONGEST_TRIAL, Cause::OnTrial));
+            models.record(BAD, Went::Well, now, now);
+        }
+        assert!(!models.troubled(now));
+        assert_eq!(models.open(BAD, now), None);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let now = Instant::now();
+        let mut models = ModelBreakers::new(&settings::Breaker::default());
+        for model in 1..1_000 {
+            models.record(ModelKey(model), Went::Wrong, now, now);
+        }
+        assert_eq!(models.models.len(), MOST_MODELS);
+        let later = now + Duration::from_secs(120);
+        models.record(ModelKey(5_000), Went::Wrong, later, later);
+        assert_eq!(models.models.len(), 1);
+    }
+}
