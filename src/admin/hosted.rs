@@ -145,9 +145,12 @@ pub(super) fn aliases<'a>(
 ) -> Vec<ModelEntry> {
     let by_id: AHashMap<String, &Listed> = models.iter().map(|one| (bare(&one.id), one)).collect();
     let mut on_servers: AHashMap<String, Vec<(&str, &ModelEntry)>> = AHashMap::new();
+    let mut providers: AHashSet<String> = models.iter().map(|one| bare(&one.provider)).collect();
     for (provider, entry) in servers {
         let name = bare(&entry.name);
-        let full = format!("{}/{name}", provider.to_ascii_lowercase());
+        let provider_name = provider.to_ascii_lowercase();
+        let full = format!("{provider_name}/{name}");
+        providers.insert(provider_name);
         for name in [full, name] {
             on_servers.entry(name).or_default().push((provider, entry));
         }
@@ -156,8 +159,13 @@ pub(super) fn aliases<'a>(
     let own = own.map(|(alias, target)| (bare(alias), bare(target)));
     let bundled = facts.aliases().filter(|_| routing.bundled_aliases);
     let bundled = bundled.map(|(alias, target)| (bare(alias), bare(target)));
-    // What a backend has under the very name is what is meant by it.
-    let bundled = bundled.filter(|(alias, _)| !by_id.contains_key(alias));
+    // What a backend has under the very name is what is meant by it. A bundled alias is of the provider that its target
+    // names, and of nobody else who calls a model so.
+    let is_there = |target: &str| {
+        let provider = target.split_once('/');
+        provider.is_some_and(|(provider, _)| providers.contains(provider))
+    };
+    let bundled = bundled.filter(|(alias, target)| !by_id.contains_key(alias) && is_there(target));
     let mut seen = AHashSet::new();
     let mut rows: Vec<ModelEntry> = own
         .chain(bundled)

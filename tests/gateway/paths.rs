@@ -7,8 +7,10 @@ use super::support::*;
 
 const ALICE: &str = "alice-has-this-key-0";
 const CHAT: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
-const MODELS: [&str; 5] = [
+const MODELS: [&str; 6] = [
     "qwen3.5-9b",
+    // What a bundled alias stands for, at another provider.
+    "deepseek/deepseek-v4-flash",
     "org/model:Q4",
     "hf.co/org/m:Q4_K_M",
     "a b%2Fc+d",
@@ -59,12 +61,54 @@ fn encoded(id: &str) -> String {
 #[tokio::test]
 async fn every_id_that_is_listed_can_be_retrieved() {
     let (_service, _simulation, gateway) = services(|config| config).await;
-    for fields in [&[][..], &[("anthropic-version", "2023-06-01")]] {
+    retrieves_what_is_listed(&gateway, &[], 12, 7).await;
+    let keys = [
+        (
+            "{ name: all, key: all-has-this-key-00 }",
+            "all-has-this-key-00",
+            12,
+            7,
+        ),
+        (
+            "{ name: some, key: some-has-this-key-0, models: ['vllm/*'] }",
+            "some-has-this-key-0",
+            10,
+            5,
+        ),
+        (
+            "{ name: few, key: few-has-this-key-00, models: [plain, '*tiny*'] }",
+            "few-has-this-key-00",
+            3,
+            2,
+        ),
+        (
+            "{ name: one, key: one-has-this-key-00, providers: [gpus] }",
+            "one-has-this-key-00",
+            2,
+            2,
+        ),
+    ];
+    let (_service, _simulation, gateway) =
+        services(|config| keys.iter().fold(config, |config, key| config.key(key.0))).await;
+    for (_, key, ids, tags) in keys {
+        retrieves_what_is_listed(&gateway, &[("x-api-key", key)], ids, tags).await;
+    }
+}
+
+/// That at least so many ids, and names of Ollama's, are listed, and each is found.
+async fn retrieves_what_is_listed(
+    gateway: &Gateway,
+    key: &[(&str, &str)],
+    ids: usize,
+    tags: usize,
+) {
+    for version in [&[][..], &[("anthropic-version", "2023-06-01")]] {
+        let fields = &*[key, version].concat();
         let listed = request(gateway.address, "GET", "/v1/models", fields, b"")
             .await
             .json();
         let listed = listed["data"].as_array().unwrap();
-        assert!(listed.len() > 8, "{listed:?}");
+        assert!(listed.len() >= ids, "{key:?} {listed:?}");
         for model in listed {
             let id = model["id"].as_str().unwrap();
             for path in [
@@ -83,14 +127,14 @@ async fn every_id_that_is_listed_can_be_retrieved() {
             }
         }
     }
-    let tags = get(gateway.address, "/api/tags").await.json();
-    for model in tags["models"].as_array().unwrap() {
-        let reply = post(
-            gateway.address,
-            "/api/show",
-            &json!({"model": model["name"]}).to_string(),
-        )
-        .await;
+    let listed = request(gateway.address, "GET", "/api/tags", key, b"")
+        .await
+        .json();
+    let listed = listed["models"].as_array().unwrap();
+    assert!(listed.len() >= tags, "{key:?} {listed:?}");
+    for model in listed {
+        let body = json!({"model": model["name"]}).to_string();
+        let reply = request(gateway.address, "POST", "/api/show", key, body.as_bytes()).await;
         assert_eq!(reply.status, 200, "{model}: {}", reply.text());
     }
 }
