@@ -9,6 +9,7 @@ use super::Gateway;
 use super::access::state_limits;
 use super::attempt::{Billed, ErrorAnswer, Job, Word};
 use super::client::{self, Framing};
+use super::cors::Page;
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
 use super::heads;
@@ -39,7 +40,10 @@ impl Gateway {
         let operation = intake::operation(session);
         ctx.inbound.operation = operation.as_ref().ok().copied();
         self.let_near(session, ctx)?;
-        if Box::pin(self.answer_page(session, ctx, framing)).await? {
+        // Boxed, as hardly any request is one.
+        if ctx.inbound.page != Page::Own
+            && Box::pin(self.answer_page(session, ctx, framing)).await?
+        {
             return Ok(());
         }
         self.let_in(session, ctx)?;

@@ -19,8 +19,6 @@ pub(super) const STEP: usize = 64 * 1024;
 const MAX_MEMBERS: usize = 4096;
 /// Windows of zstd are not larger (RFC 9659 section 3).
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// What a decoder may hold besides.
-pub(super) const MEMORY: usize = 1 << ZSTD_WINDOW_LOG;
 /// RFC 8878 section 3.1.1. Frames of older formats begin otherwise, and are not read.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// Of a gzip member, a zlib stream with the usual window.
@@ -93,10 +91,10 @@ impl Coding {
         }
     }
 
-    /// Bytes that its decoder may hold.
+    /// Bytes of what it has written that its decoder holds besides, at most.
     pub(super) fn memory(self) -> usize {
         match self {
-            Coding::Zstd => MEMORY,
+            Coding::Zstd => 1 << ZSTD_WINDOW_LOG,
             Coding::Gzip | Coding::Deflate => 0,
         }
     }
