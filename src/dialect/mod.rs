@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod google;
 pub mod ollama;
 pub mod openai;
+pub mod overflow;
 pub mod rate_limits;
 pub mod retry_after;
 pub mod signature;

@@ -60,6 +60,40 @@ impl Mend {
     }
 }
 
+/// Tokens of a request that does not fit, as far as its provider told them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflow {
+    /// Of the prompt.
+    pub input: Option<u64>,
+    /// Of the answer that was asked for.
+    pub output: Option<u64>,
+    /// Of both.
+    pub all: Option<u64>,
+    /// What would fit.
+    pub most: Option<u64>,
+}
+
+impl Overflow {
+    /// What is known, and the rest from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Overflow {
+            input: self.input.or(other.input),
+            output: self.output.or(other.output),
+            all: self.all.or(other.all),
+            most: self.most.or(other.most),
+        }
+    }
+
+    /// How many tokens there are, and how many would fit, if both are known and the first is more.
+    pub fn excess(&self) -> Option<(u64, u64)> {
+        let both = || Some(self.input?.saturating_add(self.output?));
+        let used = self.all.or_else(both).or(self.input)?;
+        let most = self.most?;
+        (used > most).then_some((used, most))
+    }
+}
+
 /// A provider's error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -72,6 +106,10 @@ pub struct Fault {
     pub retry_after: Option<Duration>,
     /// The field that the provider blames.
     pub param: Option<String>,
+    /// The provider's own word for the error, where its format is OpenAI's.
+    pub code: Option<String>,
+    /// By how much the prompt is too long, of [`FaultKind::ContextLength`], as far as it was said.
+    pub overflow: Option<Overflow>,
     /// Without what it would not have come.
     pub mend: Option<Mend>,
 }
@@ -84,6 +122,8 @@ impl Fault {
             message: message.into(),
             retry_after: None,
             param: None,
+            code: None,
+            overflow: None,
             mend: None,
         }
     }
@@ -128,6 +168,7 @@ impl Fault {
             (Class::Capacity, FaultKind::RateLimit) => 429,
             (Class::Capacity, _) => 503,
             (Class::Transient, FaultKind::Timeout) => 504,
+            (Class::Transient, FaultKind::Overloaded) => 503,
             (Class::Transient, _) => 502,
         }
     }

@@ -23,7 +23,7 @@ pub use assemble::{Assembler, Call, Item, Response};
 pub use cache::{CacheTtl, MOST_BREAKPOINTS, take_from_result};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};
-pub use fault::{Class, Fault, FaultKind, Mend};
+pub use fault::{Class, Fault, FaultKind, Mend, Overflow};
 pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};
 pub use normalise::{ToolNames, drop_blank, merge_turns, pair_tool_results, start_with_user};

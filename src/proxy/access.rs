@@ -62,7 +62,7 @@ impl Gateway {
             Err(bad) => {
                 self.count_rejected("credential", NO_KEY);
                 let failure = Failure {
-                    api_code: Some("invalid_api_key"),
+                    api_code: Some("invalid_api_key".into()),
                     ..Failure::new(401, "bad_key", bad.to_string())
                 };
                 Err(closing_with_body(session, failure))
@@ -167,16 +167,16 @@ impl Gateway {
         let text = refusal.to_string();
         let failure = match refusal {
             Refusal::Model { .. } | Refusal::Provider { .. } => Failure {
-                api_code: Some("model_not_allowed"),
+                api_code: Some("model_not_allowed".into()),
                 ..Failure::new(403, "not_allowed", text)
             },
             Refusal::Budget { .. } => Failure {
-                api_code: Some("insufficient_quota"),
+                api_code: Some("insufficient_quota".into()),
                 ..Failure::new(429, "over_budget", text)
             },
             Refusal::Rate { .. } | Refusal::TooLarge { .. } | Refusal::Concurrency { .. } => {
                 Failure {
-                    api_code: Some("rate_limit_exceeded"),
+                    api_code: Some("rate_limit_exceeded".into()),
                     ..Failure::new(429, "over_limit", text)
                 }
             }

@@ -229,8 +229,17 @@ impl Setback {
 
     /// By what can be done about a provider's error.
     fn of_fault(fault: &Fault, backend: &Backend) -> Self {
+        Self::of_answer(fault, backend, None)
+    }
+
+    /// As [`Self::of_fault`], of an answer with that status.
+    fn of_answer(fault: &Fault, backend: &Backend, status: Option<u16>) -> Self {
         let provider = &backend.provider;
-        let word = Word::Failure(Box::new(Failure::of_fault(fault, &provider.name)));
+        let failure = match provider.settings.kind.is_fleet() {
+            true => Failure::of_server(fault, &provider.name, status),
+            false => Failure::of_fault(fault, &provider.name),
+        };
+        let word = Word::Failure(Box::new(failure));
         let broken = fault.class == Class::Transient;
         if fault.class == Class::Permanent {
             return Setback::Final(word, fault.mend);
@@ -621,11 +630,13 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
     let headers = headers_of(&answer.upstream);
     let kind = backend.provider.settings.kind;
     let fault = translate::fault(kind, status.as_u16(), &headers, &body);
-    let same = !answer.across && fault.class == Class::Permanent;
+    // What stands before a provider may answer with a page, which is nobody's format.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let same = !answer.across && fault.class == Class::Permanent && is_object;
     match error_answer(&answer.upstream, body) {
         // In the client's own format the provider's words are best.
         Some(word) if same => Setback::Final(word, fault.mend),
-        _ => match Setback::of_fault(&fault, backend) {
+        _ => match Setback::of_answer(&fault, backend, Some(status.as_u16())) {
             Setback::Next {
                 outcome,
                 report,

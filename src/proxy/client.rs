@@ -119,7 +119,9 @@ pub(super) async fn refuse(
     if failure.close {
         client.set_keepalive(None);
     }
-    respond(client, framing, head, failure.body(style), &inbound.page).await
+    let request_id = inbound.request_id.to_str().ok();
+    let body = failure.body(style, request_id);
+    respond(client, framing, head, body, &inbound.page).await
 }
 
 /// Whether a browser asks for a page to show, so that it can ask its reader for the key: what scripts fetch must not make

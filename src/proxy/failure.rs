@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::attempt::Word;
 use crate::admission::Refusal;
-use crate::dialect::ollama::{self, ErrorStyle};
+use crate::dialect::ollama::{self, ErrorStyle, Told};
+use crate::dialect::overflow;
 use crate::fleet::{RestCause, Resting, Unavailable};
-use crate::ir::{Class, Fault, FaultKind};
+use crate::ir::{Class, Fault, FaultKind, Overflow};
 
 /// The code of a wait in vain.
 const QUEUE_TIMEOUT: &str = "queue_timeout";
@@ -40,9 +41,11 @@ pub(super) struct Failure {
     /// A text of the port-range balancer, whose clients read it under the key `detail`.
     pub(super) detail: bool,
     /// OpenAI's `code`, where a client may act on it.
-    pub(super) api_code: Option<&'static str>,
+    pub(super) api_code: Option<Cow<'static, str>>,
     /// The request field that is wrong.
-    pub(super) param: Option<&'static str>,
+    pub(super) param: Option<Cow<'static, str>>,
+    /// By how much a prompt is too long; clients of some formats know it by words of their own.
+    pub(super) overflow: Option<Overflow>,
     /// No candidate is left, so asking again at once is in vain.
     pub(super) final_word: bool,
 }
@@ -59,6 +62,7 @@ impl Failure {
             detail: false,
             api_code: None,
             param: None,
+            overflow: None,
             final_word: false,
         }
     }
@@ -119,9 +123,18 @@ impl Failure {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
     }
 
-    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain, and
-    /// Anthropic has a status of its own for an overload.
-    pub(super) fn in_words_of(self, style: ErrorStyle, waited: Duration) -> Self {
+    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain,
+    /// Anthropic has a status of its own for an overload, and a prompt that is too long is known by its words.
+    pub(super) fn in_words_of(self, style: ErrorStyle, embeds: bool, waited: Duration) -> Self {
+        if let Some(by) = &self.overflow {
+            let text = match style {
+                ErrorStyle::Ollama => overflow::in_words_of_ollama(by, embeds).into(),
+                ErrorStyle::Anthropic => overflow::in_words_of_anthropic(by, self.said()).into(),
+                // These have a code for it.
+                ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => self.text.clone(),
+            };
+            return Failure { text, ..self };
+        }
         if self.code == OVERLOADED && self.status == 503 && style == ErrorStyle::Anthropic {
             return Failure {
                 status: 529,
@@ -139,36 +152,75 @@ impl Failure {
         }
     }
 
+    /// What a format has a place for.
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            code: self.api_code.as_deref(),
+            param: self.param.as_deref(),
+            ..Told::new(self.status, &self.text)
+        }
+    }
+
     /// The body of the answer.
-    pub(super) fn body(&self, style: ErrorStyle) -> Bytes {
+    pub(super) fn body(&self, style: ErrorStyle, request_id: Option<&str>) -> Bytes {
         match style {
             ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
-            _ => style.body_with(self.status, &self.text, self.api_code, self.param),
+            _ => style.body_of(&Told {
+                request_id,
+                ..self.told()
+            }),
         }
     }
 
     /// What the client is told of a provider's error: by what can be done about it, never by copying its status.
     pub(super) fn of_fault(fault: &Fault, provider: &str) -> Self {
-        let text = match fault.kind {
-            FaultKind::Credentials | FaultKind::Billing => credentials_refused(provider),
-            _ => format!("provider {provider}: {}", fault.message),
+        let text = match is_the_operators(fault) {
+            true => credentials_refused(provider),
+            false => format!("provider {provider}: {}", fault.message),
         };
-        let retry_after = fault
-            .retry_after
-            .map(|after| u32::try_from(after.as_secs().clamp(1, MOST_RETRY_AFTER)).unwrap_or(1));
+        let code = match fault.kind {
+            FaultKind::ContextLength => Some("context_length_exceeded"),
+            FaultKind::ContentFilter => Some("content_filter"),
+            FaultKind::ModelNotFound => Some("model_not_found"),
+            FaultKind::RateLimit => Some("rate_limit_exceeded"),
+            _ => None,
+        };
+        // Where clients act on a code, it is the one that they know.
+        let own = fault.code.clone().map(Cow::Owned);
+        let own = own.filter(|_| fault.kind != FaultKind::ContextLength);
+        let retry_after = fault.retry_after.map(seconds_until);
         Self {
             retry_after: match fault.class {
                 Class::Capacity => retry_after.or(Some(1)),
-                _ => None,
+                Class::Transient => retry_after,
+                Class::Permanent | Class::Route => None,
             },
-            api_code: match fault.kind {
-                FaultKind::ContextLength => Some("context_length_exceeded"),
-                FaultKind::ContentFilter => Some("content_filter"),
-                FaultKind::ModelNotFound => Some("model_not_found"),
-                FaultKind::RateLimit => Some("rate_limit_exceeded"),
-                _ => None,
-            },
+            api_code: own.or(code.map(Cow::Borrowed)),
+            param: fault.param.clone().map(Cow::Owned),
+            overflow: fault.overflow,
             ..Self::new(fault.client_status(), code_of(fault), text)
+        }
+    }
+
+    /// What the client is told of an error of an Ollama server: what its own clients are, whose errors pass as they are.
+    /// `status` is the server's, if the error is not one of a stream.
+    pub(super) fn of_server(fault: &Fault, provider: &str, status: Option<u16>) -> Self {
+        let failure = Self::of_fault(fault, provider);
+        let own = match (fault.class, fault.kind) {
+            (Class::Transient, FaultKind::Server) | (Class::Route, FaultKind::InvalidRequest) => {
+                status.or(Some(500))
+            }
+            _ => None,
+        };
+        Self {
+            text: match is_the_operators(fault) {
+                true => failure.text,
+                false => fault.message.clone(),
+            },
+            status: own
+                .filter(|own| (500..600).contains(own))
+                .unwrap_or(failure.status),
+            ..failure
         }
     }
 
@@ -180,7 +232,6 @@ impl Failure {
         match last {
             Some(Word::Failure(failure)) => Self {
                 text: text.into(),
-                param: None,
                 ..*failure
             },
             _ => Self::new(502, "all_attempts_failed", text),
@@ -208,10 +259,9 @@ impl Failure {
             },
         };
         let wait = why.until().saturating_duration_since(now);
-        let seconds = (wait.as_secs_f64().ceil() as u64).clamp(1, MOST_RETRY_AFTER);
         Self {
-            retry_after: u32::try_from(seconds).ok().filter(|_| status != 502),
-            api_code: (status == 429).then_some("rate_limit_exceeded"),
+            retry_after: Some(seconds_until(wait)).filter(|_| status != 502),
+            api_code: (status == 429).then_some("rate_limit_exceeded".into()),
             ..Self::new(status, code, text)
         }
     }
@@ -254,7 +304,18 @@ fn credentials_refused(provider: &str) -> String {
 }
 
 /// Seconds after which a client is asked to come back at most.
-const MOST_RETRY_AFTER: u64 = 120;
+const MOST_RETRY_AFTER: u32 = 120;
+
+/// Whole seconds: who comes back as told is not early.
+fn seconds_until(wait: Duration) -> u32 {
+    let seconds = u32::try_from(wait.as_millis().div_ceil(1000));
+    seconds.unwrap_or(u32::MAX).clamp(1, MOST_RETRY_AFTER)
+}
+
+/// What the client can do nothing about, and is not told in the provider's words.
+fn is_the_operators(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Credentials | FaultKind::Billing)
+}
 
 /// For logs.
 fn code_of(fault: &Fault) -> &'static str {

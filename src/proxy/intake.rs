@@ -188,7 +188,7 @@ pub(super) fn unambiguous(
     {
         let text = format!("the body states {field} more than once; state it once");
         return Err(Failure {
-            param: Some(field),
+            param: Some(field.into()),
             ..Failure::bad_request(text)
         });
     }

@@ -318,10 +318,16 @@ impl Gateway {
         let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
         let provider = ctx.attempt.provider;
         let provider = provider.and_then(|index| self.settings.providers.get(index));
-        let text = provider
-            .map(|provider| translate::fault(provider.kind, status, headers, &answer.body).message);
-        let text = text.unwrap_or_else(|| ollama::ALL_ATTEMPTS_FAILED.into());
-        Failure::new(status, "backend_error", text)
+        let Some(provider) = provider else {
+            return Failure::new(status, "backend_error", ollama::ALL_ATTEMPTS_FAILED);
+        };
+        let fault = translate::fault(provider.kind, status, headers, &answer.body);
+        Failure {
+            status,
+            code: "backend_error",
+            text: fault.message.clone(),
+            ..Failure::of_fault(&fault, &provider.name)
+        }
     }
 
     /// The backend that `X-Backend` names.

@@ -143,7 +143,7 @@ pub(super) fn asking<'a>(name: &'a str, key: Option<&'a ClientKey>) -> Ask<'a> {
 /// 404, in the words of Ollama.
 pub(super) fn not_found(operation: Operation, name: &str) -> Failure {
     Failure {
-        api_code: Some("model_not_found"),
+        api_code: Some("model_not_found".into()),
         ..Failure::new(
             404,
             "model_not_found",

@@ -390,7 +390,7 @@ fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String 
 
 fn unsayable(refused: Refused) -> Box<Failure> {
     Box::new(Failure {
-        param: refused.param,
+        param: refused.param.map(Into::into),
         ..Failure::bad_request(refused.text)
     })
 }

@@ -18,6 +18,7 @@ use super::intake;
 use super::listener::HeadWatch;
 use super::local::speaks_anthropic;
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::translate::ClientForm;
 
 /// Pingora's error type for journeys that end without a whole answer; it is not logged.
 const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
@@ -67,7 +68,9 @@ impl ProxyHttp for Gateway {
         match stop {
             Stop::Failure(failure) => {
                 let style = style(session, ctx);
-                let failure = failure.in_words_of(style, self.settings.queue.timeout);
+                let form = ctx.inbound.operation.and_then(ClientForm::of);
+                let embeds = form.is_some_and(ClientForm::embeds);
+                let failure = failure.in_words_of(style, embeds, self.settings.queue.timeout);
                 if explain(session, ctx, &framing, &failure).await.is_ok() {
                     return Ok(true);
                 }
@@ -145,7 +148,7 @@ async fn explain(
     let client = &mut session.downstream_session;
     if ctx.opening.head_is_sent()? {
         ctx.outcome.status = 200;
-        let last = style.stream_end(failure.status, &failure.text, false);
+        let last = style.stream_end_of(&failure.told(), false);
         ctx.outcome.bytes += last.len() as u64;
         client::write_piece(client, &last).await?;
         return client::finish(client).await;

@@ -12,7 +12,9 @@ use super::client::Framing;
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
 use super::trip::Trip;
+use crate::admin;
 use crate::admission::{Outcome, Permit, Refusal};
+use crate::dialect::ollama::Operation;
 use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
 use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
@@ -78,7 +80,7 @@ impl Gateway {
                     .await?
                 {
                     Some(next) => next,
-                    None => return self.tell_last(session, ctx, framing, trip).await,
+                    None => return self.tell_outcome(session, ctx, framing, trip, &job).await,
                 };
                 continue;
             };
@@ -192,6 +194,7 @@ impl Gateway {
                         (None, _) => {}
                     }
                     trip.note(backend.provider.index, outcome, word);
+                    trip.uncounted |= has_no_counter(&job, &cause);
                     cause
                 }
             };
@@ -229,7 +232,7 @@ impl Gateway {
                     ctx.outcome.waited += permit.waited();
                     permit
                 }
-                None => return self.tell_last(session, ctx, framing, trip).await,
+                None => return self.tell_outcome(session, ctx, framing, trip, &job).await,
             };
         }
     }
@@ -361,6 +364,22 @@ impl Gateway {
                 (Err(_), _) => return Ok(None),
             }
         }
+    }
+
+    /// The client is told why nothing has worked, or how many tokens there are about where nobody counts them.
+    async fn tell_outcome(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        trip: Trip<'_>,
+        job: &Job,
+    ) -> Result<(), Stop> {
+        if trip.uncounted {
+            let page = admin::estimated_tokens(&job.body.bytes);
+            return self.reply(session, ctx, framing, page).await;
+        }
+        self.tell_last(session, ctx, framing, trip).await
     }
 
     /// The client is told why nothing has worked.
@@ -641,6 +660,13 @@ fn verdict(cause: &Cause) -> Attempt {
         (Class::Route, FaultKind::Server | FaultKind::Garbled) => Attempt::Failed,
         _ => Attempt::NotItsFault,
     }
+}
+
+/// Whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
+/// format and nothing else of it.
+fn has_no_counter(job: &Job, cause: &Cause) -> bool {
+    job.operation == Operation::AnthropicCountTokens
+        && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)
 }
 
 /// The job asks for the model as the present step's providers know it.

@@ -29,6 +29,8 @@ pub(super) struct Trip<'a> {
     only: Option<usize>,
     /// The prompt is too long for a model with so many tokens of context.
     pub(super) too_long_for: Option<u64>,
+    /// A provider has no counter of tokens, so that an estimate is the answer.
+    pub(super) uncounted: bool,
     /// Further attempts in a row at the present provider.
     pub(super) again: u32,
     /// A server has found fault with the request itself.
@@ -74,6 +76,7 @@ impl<'a> Trip<'a> {
             shut: Vec::new(),
             only: None,
             too_long_for: None,
+            uncounted: false,
             again: 0,
             doubtful: false,
             said: None,

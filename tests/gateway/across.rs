@@ -16,7 +16,7 @@ pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) model: &'static str,
-    /// The status of its overload, and what that comes to: a 503 of OpenAI's and Bedrock's is a passing disturbance.
+    /// The status of its overload, and what that comes to.
     overloaded: (u16, u16),
     /// Whether `Retry-After` is all that it says of when to come back.
     says_when: bool,
@@ -32,7 +32,7 @@ pub(crate) const KINDS: [Kind; 4] = [
     Kind {
         name: "openai",
         model: "gpt-4.1",
-        overloaded: (503, 502),
+        overloaded: (503, 503),
         // Its other header fields say it in milliseconds.
         says_when: false,
     },
@@ -45,7 +45,7 @@ pub(crate) const KINDS: [Kind; 4] = [
     Kind {
         name: "bedrock",
         model: "us.anthropic.claude-haiku-4-5-20251001-v1:0",
-        overloaded: (503, 502),
+        overloaded: (503, 503),
         says_when: false,
     },
 ];

@@ -126,13 +126,13 @@ const CASES: [Case; 20] = [
         "unavailable",
         r#"{"kind":"status","status":503}"#,
         Follows::Again,
-        502,
+        503,
     ),
     case(
         "overloaded",
         r#"{"kind":"status","status":529}"#,
         Follows::Again,
-        502,
+        503,
     ),
     case("refused", r#"{"kind":"refuse"}"#, Follows::Unasked, 502),
     case(

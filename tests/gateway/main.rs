@@ -28,6 +28,7 @@ mod pages;
 mod paths;
 mod protocols;
 mod queueing;
+mod refusals;
 mod routing;
 mod streaming;
 mod support;

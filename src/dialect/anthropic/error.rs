@@ -1,11 +1,13 @@
 //! Anthropic's errors, and what can be done about each.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::clean::clean;
-use crate::dialect::{retry_after, signature};
+use crate::dialect::{overflow, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
 use crate::wire::json::write_string;
 
@@ -36,9 +38,10 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
         .unwrap_or_default();
     let (class, kind) = meaning(status, &error);
     let mend = signature::blamed(&error.message).filter(|_| status == 400);
-    Fault::new(class, kind, words(&error, status))
+    let fault = Fault::new(class, kind, words(&error, status))
         .after(retry_after::from_headers(headers))
-        .without(mend)
+        .without(mend);
+    overflow::counted(fault)
 }
 
 /// What an error means that came under status 200.
@@ -64,7 +67,7 @@ pub(super) fn in_words(data: &[u8]) -> Fault {
         ..Error::default()
     };
     let (class, kind) = meaning(500, &error);
-    Fault::new(class, kind, words(&error, 500))
+    overflow::counted(Fault::new(class, kind, words(&error, 500)))
 }
 
 /// An error that came in place of an event.
@@ -87,6 +90,7 @@ pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
         "billing_error" => 402,
         "permission_error" => 403,
         "not_found_error" => 404,
+        "conflict_error" => 409,
         "request_too_large" => 413,
         "rate_limit_error" => 429,
         "timeout_error" => 504,
@@ -94,7 +98,7 @@ pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
         _ => 500,
     };
     let (class, kind) = meaning(status, &error);
-    Fault::new(class, kind, words(&error, status))
+    overflow::counted(Fault::new(class, kind, words(&error, status)))
 }
 
 fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
@@ -108,13 +112,12 @@ fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
         400 if message.contains("credit balance") || message.contains("spend limit") => {
             (Class::Route, FaultKind::Billing)
         }
-        400 | 413
-            if message.contains("prompt is too long")
-                || message.contains("exceed context limit") =>
-        {
+        _ if overflow::may_be(Some(status)) && overflow::says(&message) => {
             (Class::Route, FaultKind::ContextLength)
         }
-        400 | 405 | 409 | 422 => (Class::Permanent, FaultKind::InvalidRequest),
+        400 | 422 => (Class::Permanent, FaultKind::InvalidRequest),
+        405 | 501 => (Class::Route, FaultKind::Unsupported),
+        409 => (Class::Transient, FaultKind::Server),
         401 | 403 => (Class::Route, FaultKind::Credentials),
         402 => (Class::Route, FaultKind::Billing),
         404 => (Class::Route, FaultKind::ModelNotFound),
@@ -123,6 +126,7 @@ fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
         429 => (Class::Capacity, FaultKind::RateLimit),
         503 | 529 => (Class::Capacity, FaultKind::Overloaded),
         408 | 504 => (Class::Transient, FaultKind::Timeout),
+        400..500 => (Class::Permanent, FaultKind::InvalidRequest),
         500.. => (Class::Transient, FaultKind::Server),
         _ => (Class::Route, FaultKind::Garbled),
     }
@@ -134,6 +138,14 @@ fn words(error: &Error, status: u16) -> String {
         return format!("the provider answered with status {status}");
     }
     clean(&error.message)
+}
+
+/// The words by which clients know what they can do something about.
+fn told(fault: &Fault) -> Cow<'_, str> {
+    match &fault.overflow {
+        Some(by) => overflow::in_words_of_anthropic(by, &fault.message).into(),
+        None => Cow::Borrowed(&fault.message),
+    }
 }
 
 /// Appends `{"type":"error","error":{…}}`, as a client reads it.
@@ -157,6 +169,6 @@ pub(super) fn write(fault: &Fault, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"message\":");
-    write_string(&fault.message, out);
+    write_string(&told(fault), out);
     out.extend_from_slice(b"}}");
 }

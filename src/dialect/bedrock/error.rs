@@ -1,13 +1,13 @@
 //! What Bedrock's errors mean, whether they come as an HTTP answer or as a frame of a stream.
 
-use crate::dialect::signature;
+use crate::dialect::{overflow, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind, Json};
 use http::HeaderMap;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// Bedrock gives no `retry-after`; its guide says to back off from one second.
+/// Bedrock itself gives no `retry-after`, though a proxy before it may; its guide says to back off from one second.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A model that is being brought up takes tens of seconds.
 const MODEL_START: Duration = Duration::from_secs(20);
@@ -40,9 +40,18 @@ const EXCEPTIONS: &[(&str, Class, FaultKind)] = &[
     ),
     (
         "ServiceUnavailableException",
-        Class::Transient,
+        Class::Capacity,
         FaultKind::Overloaded,
     ),
+    ("ServiceUnavailable", Class::Capacity, FaultKind::Overloaded),
+    ("Throttling", Class::Capacity, FaultKind::RateLimit),
+    ("ThrottledException", Class::Capacity, FaultKind::RateLimit),
+    (
+        "RequestLimitExceeded",
+        Class::Capacity,
+        FaultKind::RateLimit,
+    ),
+    ("SlowDown", Class::Capacity, FaultKind::Overloaded),
     (
         "InternalServerException",
         Class::Transient,
@@ -120,7 +129,9 @@ pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let named = headers
         .get("x-amzn-errortype")
         .and_then(|value| value.to_str().ok());
-    sort(status, named.map_or_else(|| body.kind(), bare), &body)
+    let fault = sort(status, named.map_or_else(|| body.kind(), bare), &body);
+    let own = fault.retry_after;
+    fault.after(retry_after::from_headers(headers).or(own))
 }
 
 /// An error that came in a body with status 200.
@@ -174,28 +185,40 @@ fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
             .find(|(name, ..)| is(name))
             .map_or_else(|| by_status(status), |(_, class, sort)| (*class, *sort))
     };
+    // Whoever stands before the model says it without an exception's name, and a model's own server within another.
+    let of_answer = Some(status).filter(|status| !matches!(status, 0 | 424));
+    let is_vague = matches!(
+        sort,
+        FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Server
+    );
+    let (class, sort) = match is_vague && overflow::may_be(of_answer) && overflow::says(message) {
+        true => (Class::Route, FaultKind::ContextLength),
+        false => (class, sort),
+    };
     let retry_after = match sort {
         _ if is("ModelNotReadyException") => Some(MODEL_START),
         FaultKind::RateLimit => Some(BACK_OFF),
         _ => None,
     };
     let mend = signature::blamed(message).filter(|_| sort == FaultKind::InvalidRequest);
-    Fault::new(class, sort, said(kind, message))
+    let fault = Fault::new(class, sort, said(kind, message))
         .after(retry_after)
-        .without(mend)
+        .without(mend);
+    overflow::counted(fault)
 }
 
 fn by_status(status: u16) -> (Class, FaultKind) {
     use Class::{Capacity, Permanent, Route, Transient};
     match status {
-        400 => (Permanent, FaultKind::InvalidRequest),
+        400 | 422 => (Permanent, FaultKind::InvalidRequest),
         401 | 403 => (Route, FaultKind::Credentials),
         402 => (Route, FaultKind::Billing),
         404 => (Route, FaultKind::ModelNotFound),
+        405 | 501 => (Route, FaultKind::Unsupported),
         413 => (Permanent, FaultKind::TooLarge),
         408 | 504 => (Transient, FaultKind::Timeout),
         429 => (Capacity, FaultKind::RateLimit),
-        503 => (Transient, FaultKind::Overloaded),
+        503 | 529 => (Capacity, FaultKind::Overloaded),
         300..=399 => (Route, FaultKind::Server),
         _ => (Transient, FaultKind::Server),
     }
@@ -211,17 +234,7 @@ fn validation(message: &str) -> (Class, FaultKind) {
                 .any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
         })
     };
-    if says(&[
-        "input is too long",
-        "prompt is too long",
-        "too many input tokens",
-        "maximum context length",
-        "exceed context limit",
-        "exceeds the maximum number of tokens",
-        "input tokens exceed",
-    ]) {
-        (Class::Route, FaultKind::ContextLength)
-    } else if says(&["on-demand throughput", "model identifier is invalid"]) {
+    if says(&["on-demand throughput", "model identifier is invalid"]) {
         (Class::Route, FaultKind::ModelNotFound)
     } else if says(&["doesn't support", "does not support", "not supported"]) {
         (Class::Route, FaultKind::Unsupported)

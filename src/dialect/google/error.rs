@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::clean::clean;
-use crate::dialect::{retry_after, signature};
+use crate::dialect::{overflow, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
 
 /// Google's days of quota begin at midnight of the Pacific coast; in summer an hour earlier than this says.
@@ -56,10 +57,13 @@ struct Violation<'a> {
 }
 
 /// What an answer with another status than 200 means.
-pub(super) fn answered(status: u16, body: &[u8]) -> Fault {
+pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let error = error_of(body);
     let read = error.map(read).unwrap_or_default();
-    sort(status, &read, Utc::now())
+    let fault = sort(status, &read, Utc::now());
+    // A quota says more exactly when it is there again.
+    let own = fault.retry_after;
+    fault.after(own.or_else(|| retry_after::from_headers(headers)))
 }
 
 /// An error in a body or an event that came with status 200.
@@ -107,7 +111,7 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         ("INVALID_ARGUMENT", _) | ("", 400) if reason("API_KEY_INVALID") => {
             (Class::Route, FaultKind::Credentials)
         }
-        ("INVALID_ARGUMENT" | "OUT_OF_RANGE", _) | ("", 400) => argument(message),
+        ("INVALID_ARGUMENT" | "OUT_OF_RANGE", _) | ("", 400 | 422) => argument(message),
         // The operator's region, or the project without billing.
         ("FAILED_PRECONDITION", _) => (Class::Route, FaultKind::Billing),
         ("UNAUTHENTICATED" | "PERMISSION_DENIED", _) | ("", 401 | 403) => {
@@ -116,7 +120,7 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         ("NOT_FOUND", _) | ("", 404) => (Class::Route, FaultKind::ModelNotFound),
         ("UNIMPLEMENTED", _) | ("", 405 | 501) => (Class::Route, FaultKind::Unsupported),
         ("RESOURCE_EXHAUSTED", _) | ("", 429) => (Class::Capacity, FaultKind::RateLimit),
-        ("UNAVAILABLE", _) | ("", 503) => (Class::Capacity, FaultKind::Overloaded),
+        ("UNAVAILABLE", _) | ("", 503 | 529) => (Class::Capacity, FaultKind::Overloaded),
         ("DEADLINE_EXCEEDED", _) | ("", 408 | 504) => (Class::Transient, FaultKind::Timeout),
         (_, 402) => (Class::Route, FaultKind::Billing),
         (_, 413) => (Class::Permanent, FaultKind::TooLarge),
@@ -124,6 +128,15 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         (_, 300..=399) => (Class::Route, FaultKind::Server),
         (_, 400) => argument(message),
         _ => (Class::Transient, FaultKind::Server),
+    };
+    let is_vague = matches!(
+        kind,
+        FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Server
+    );
+    let of_answer = Some(status).filter(|status| *status != 0);
+    let (class, kind) = match is_vague && overflow::may_be(of_answer) && overflow::says(message) {
+        true => (Class::Route, FaultKind::ContextLength),
+        false => (class, kind),
     };
     let retry_after = match kind {
         FaultKind::RateLimit | FaultKind::Overloaded => come_back(&details, now),
@@ -135,11 +148,11 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         .find_map(|violation| violation.field.as_deref())
         .filter(|field| field.len() <= 100)
         .map(str::to_owned);
-    Fault {
+    overflow::counted(Fault {
         param: param.filter(|_| class == Class::Permanent),
         mend: signature::blamed(message).filter(|_| kind == FaultKind::InvalidRequest),
         ..Fault::new(class, kind, said(message)).after(retry_after)
-    }
+    })
 }
 
 /// `INVALID_ARGUMENT` says only in its text what is wrong.
@@ -150,8 +163,6 @@ fn argument(message: &str) -> (Class, FaultKind) {
     };
     if says("API key not valid") || says("API key expired") {
         (Class::Route, FaultKind::Credentials)
-    } else if says("exceeds the maximum number of tokens") {
-        (Class::Route, FaultKind::ContextLength)
     } else if says("is not supported for this model")
         || says("is not enabled for")
         || says("is not supported by this model")
@@ -211,7 +222,7 @@ mod tests {
     use super::*;
 
     fn fault(status: u16, body: &str) -> Fault {
-        answered(status, body.as_bytes())
+        answered(status, &HeaderMap::new(), body.as_bytes())
     }
 
     #[test]
@@ -327,6 +338,22 @@ mod tests {
             sort(429, &error, now).retry_after,
             Some(Duration::from_secs(60))
         );
+    }
+
+    #[test]
+    fn a_header_field_says_it_where_the_quota_does_not() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", "7".parse().unwrap());
+        let after = |status: u16, details: &str| {
+            let body = format!(r#"{{"error":{{"code":{status},"details":[{details}]}}}}"#);
+            let after = answered(status, &headers, body.as_bytes()).retry_after;
+            after.map(|after| after.as_secs())
+        };
+        let info = r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"22s"}"#;
+        assert_eq!(after(429, info), Some(22));
+        for status in [429, 500, 503, 504] {
+            assert_eq!(after(status, ""), Some(7), "{status}");
+        }
     }
 
     #[test]

@@ -77,6 +77,6 @@ pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, 
 }
 
 /// What an answer with another status than 200 means.
-pub fn fault(status: u16, _headers: &HeaderMap, body: &[u8]) -> Fault {
-    error::answered(status, body)
+pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
+    error::answered(status, headers, body)
 }

@@ -121,32 +121,31 @@ impl ErrorStyle {
 
     /// The body of an answer with this status.
     pub fn body(self, status: u16, text: &str) -> Bytes {
-        self.body_with(status, text, None, None)
+        self.body_of(&Told::new(status, text))
     }
 
-    /// As [`Self::body`], with OpenAI's `code` and `param`; the other formats have no place for them.
-    pub fn body_with(
-        self,
-        status: u16,
-        text: &str,
-        code: Option<&str>,
-        param: Option<&str>,
-    ) -> Bytes {
-        let mut body = Vec::with_capacity(text.len() + 96);
-        self.write(status, text, code, param, &mut body);
+    /// As [`Self::body`], with all that the format has a place for.
+    pub fn body_of(self, told: &Told<'_>) -> Bytes {
+        let mut body = Vec::with_capacity(told.text.len() + 128);
+        self.write(told, &mut body);
         body.into()
     }
 
     /// What ends a stream that has begun and cannot go on; `status` is what the error would have
     /// been before. `mid_line`: the bytes sent so far stop inside a line (see `Tap::mid_line`).
     pub fn stream_end(self, status: u16, text: &str, mid_line: bool) -> Bytes {
-        let mut end = Vec::with_capacity(text.len() + 112);
+        self.stream_end_of(&Told::new(status, text), mid_line)
+    }
+
+    /// As [`Self::stream_end`], with all that the format has a place for.
+    pub fn stream_end_of(self, told: &Told<'_>, mid_line: bool) -> Bytes {
+        let mut end = Vec::with_capacity(told.text.len() + 128);
         let open_event: &[u8] = match self {
             ErrorStyle::Ollama => {
                 if mid_line {
                     end.push(b'\n');
                 }
-                self.write(status, text, None, None, &mut end);
+                self.write(told, &mut end);
                 end.push(b'\n');
                 return end.into();
             }
@@ -158,44 +157,71 @@ impl ErrorStyle {
         }
         end.extend_from_slice(open_event);
         if self == ErrorStyle::OpenAiResponses {
-            end.extend_from_slice(b"{\"type\":\"error\",\"code\":null,\"message\":");
-            write_string(text, &mut end);
-            end.extend_from_slice(b",\"param\":null}");
+            end.extend_from_slice(b"{\"type\":\"error\",\"code\":");
+            write_optional(told.code, &mut end);
+            end.extend_from_slice(b",\"message\":");
+            write_string(told.text, &mut end);
+            end.extend_from_slice(b",\"param\":");
+            write_optional(told.param, &mut end);
+            end.push(b'}');
         } else {
-            self.write(status, text, None, None, &mut end);
+            self.write(told, &mut end);
         }
         end.extend_from_slice(b"\n\n");
         end.into()
     }
 
-    fn write(
-        self,
-        status: u16,
-        text: &str,
-        code: Option<&str>,
-        param: Option<&str>,
-        out: &mut Vec<u8>,
-    ) {
+    fn write(self, told: &Told<'_>, out: &mut Vec<u8>) {
         match self {
-            ErrorStyle::Ollama => error_object(text, out),
+            ErrorStyle::Ollama => error_object(told.text, out),
             ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
                 out.extend_from_slice(b"{\"error\":{\"message\":\"");
-                escape_into(text, out);
+                escape_into(told.text, out);
                 out.extend_from_slice(b"\",\"type\":\"");
-                out.extend_from_slice(openai_type(status, code).as_bytes());
+                out.extend_from_slice(openai_type(told.status, told.code).as_bytes());
                 out.extend_from_slice(b"\",\"param\":");
-                write_optional(param, out);
+                write_optional(told.param, out);
                 out.extend_from_slice(b",\"code\":");
-                write_optional(code, out);
+                write_optional(told.code, out);
                 out.extend_from_slice(b"}}");
             }
             ErrorStyle::Anthropic => {
                 out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":\"");
-                out.extend_from_slice(anthropic_type(status).as_bytes());
+                out.extend_from_slice(anthropic_type(told.status).as_bytes());
                 out.extend_from_slice(b"\",\"message\":\"");
-                escape_into(text, out);
-                out.extend_from_slice(b"\"}}");
+                escape_into(told.text, out);
+                out.extend_from_slice(b"\"}");
+                if let Some(id) = told.request_id {
+                    out.extend_from_slice(b",\"request_id\":");
+                    write_string(id, out);
+                }
+                out.push(b'}');
             }
+        }
+    }
+}
+
+/// An error as it is to be told. The formats have places for parts of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    pub status: u16,
+    pub text: &'a str,
+    /// OpenAI's.
+    pub code: Option<&'a str>,
+    /// OpenAI's: the field that is wrong.
+    pub param: Option<&'a str>,
+    /// Anthropic's, of whole answers.
+    pub request_id: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    pub fn new(status: u16, text: &'a str) -> Self {
+        Told {
+            status,
+            text,
+            code: None,
+            param: None,
+            request_id: None,
         }
     }
 }
@@ -210,9 +236,10 @@ fn write_optional(text: Option<&str>, out: &mut Vec<u8>) {
 /// The types that Ollama's OpenAI routes use, and OpenAI's own where Ollama has no such error.
 fn openai_type(status: u16, code: Option<&str>) -> &'static str {
     match status {
-        400 | 401 | 403 => "invalid_request_error",
         429 if code == Some("insufficient_quota") => "insufficient_quota",
         404 => "not_found_error",
+        429 => "api_error",
+        400..=499 => "invalid_request_error",
         _ => "api_error",
     }
 }
@@ -220,13 +247,14 @@ fn openai_type(status: u16, code: Option<&str>) -> &'static str {
 /// The types that Anthropic documents for its statuses.
 fn anthropic_type(status: u16) -> &'static str {
     match status {
-        400 | 405 | 422 => "invalid_request_error",
         401 => "authentication_error",
         403 => "permission_error",
         404 => "not_found_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
         503 | 529 => "overloaded_error",
+        504 => "timeout_error",
         _ => "api_error",
     }
 }

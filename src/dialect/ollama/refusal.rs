@@ -10,8 +10,8 @@ use super::answer::error_text;
 use super::is_request_fault;
 use crate::dialect::blame::is_about_request;
 use crate::dialect::clean::clean;
-use crate::dialect::retry_after;
-use crate::ir::{Class, Fault, FaultKind, Mend};
+use crate::dialect::{overflow, retry_after};
+use crate::ir::{Class, Fault, FaultKind, Mend, Overflow};
 
 /// Bytes of a body that is not JSON that are looked at.
 const LONGEST: usize = 1_000;
@@ -22,11 +22,14 @@ const CANNOT_THINK: &str = "does not support thinking";
 /// What an answer with an error status means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     use {Class::*, FaultKind::*};
-    let text = text_of(body);
+    let whole = text_of(body);
+    let text = inner(&whole);
     let told = |class, kind| Fault::new(class, kind, shown(status, &text));
-    match status {
+    let fault = match status {
         300..400 => told(Route, Server),
-        400 | 413 | 422 | 500 if exceeds_context(&text) => told(Route, ContextLength),
+        _ if overflow::may_be(Some(status)) && overflow::says(&whole) => {
+            overflowing(told(Route, ContextLength), &whole)
+        }
         400 if text.ends_with(CANNOT_THINK) => {
             told(Route, Unsupported).without(Some(Mend::Thinking))
         }
@@ -38,23 +41,29 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
         405 | 501 => told(Route, Unsupported),
         // 499: it saw the gateway leave.
         408 | 499 | 504 => told(Transient, Timeout),
+        409 => told(Transient, Server),
         413 => told(Permanent, TooLarge),
-        429 => told(Capacity, RateLimit).after(retry_after::from_headers(headers)),
+        429 => told(Capacity, RateLimit),
         400..500 => told(Permanent, InvalidRequest),
         500 if is_request_fault(body) => told(Permanent, InvalidRequest),
         500 if is_about_request(&text) => told(Route, InvalidRequest),
-        503 | 529 => told(Capacity, Overloaded).after(retry_after::from_headers(headers)),
+        503 | 529 => told(Capacity, Overloaded),
         _ => told(Transient, Server),
+    };
+    match fault.class {
+        Capacity | Transient => fault.after(retry_after::from_headers(headers)),
+        Permanent | Route => fault,
     }
 }
 
 /// What an error within a stream means: there is no status, so its text decides.
-pub(super) fn stream_fault(text: &str) -> Fault {
+pub(super) fn stream_fault(whole: &str) -> Fault {
     use {Class::*, FaultKind::*};
-    let text = inner(text);
-    let (class, kind) = if exceeds_context(&text) {
-        (Route, ContextLength)
-    } else if cannot(&text) {
+    let text = inner(whole);
+    if overflow::says(whole) {
+        return overflowing(Fault::new(Route, ContextLength, clean(&text)), whole);
+    }
+    let (class, kind) = if cannot(&text) {
         (Route, Unsupported)
     } else if text.starts_with("model '") && text.contains("not found")
         || text.starts_with("model \"") && text.contains("not found")
@@ -72,23 +81,32 @@ pub(super) fn stream_fault(text: &str) -> Fault {
     Fault::new(class, kind, clean(&text))
 }
 
+/// With the numbers that the runner's own error has, or else its words.
+fn overflowing(fault: Fault, whole: &str) -> Fault {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Runner,
+    }
+    #[derive(Deserialize)]
+    struct Runner {
+        n_prompt_tokens: Option<u64>,
+        n_ctx: Option<u64>,
+    }
+    let runner = serde_json::from_str::<Body>(whole).map(|body| body.error);
+    let stated = runner.ok().map(|runner| Overflow {
+        input: runner.n_prompt_tokens,
+        most: runner.n_ctx,
+        ..Overflow::default()
+    });
+    overflow::counted(Fault {
+        overflow: stated,
+        ..fault
+    })
+}
+
 /// The model lacks a capability.
 fn cannot(text: &str) -> bool {
     text.contains("does not support")
-}
-
-/// In the words of Ollama, llama.cpp and the models behind ollama.com.
-fn exceeds_context(text: &str) -> bool {
-    const WORDS: [&str; 7] = [
-        "exceeds the context length",
-        "exceeds the available context size",
-        "exceed_context_size",
-        "context_length_exceeded",
-        "maximum context length is",
-        "is longer than the model's context length",
-        "prompt is too long",
-    ];
-    WORDS.iter().any(|words| text.contains(words))
 }
 
 /// The text of an error body; of one that is none of Ollama's, as much as may help.
@@ -100,7 +118,7 @@ fn text_of(body: &[u8]) -> Cow<'_, str> {
     }
     if let Ok(Body { error: Some(error) }) = serde_json::from_slice::<Body<'_>>(body) {
         return match error_text(error) {
-            Some(text) => Cow::Owned(inner(&text).into_owned()),
+            Some(text) => Cow::Owned(text.into_owned()),
             None => Cow::Borrowed(""),
         };
     }
@@ -281,7 +299,8 @@ mod tests {
         let after = |status| fault(status, &headers, b"").retry_after;
         assert_eq!(after(503), Some(Duration::from_secs(2)));
         assert_eq!(after(429), Some(Duration::from_secs(2)));
-        assert_eq!(after(500), None);
+        assert_eq!(after(500), Some(Duration::from_secs(2)));
+        assert_eq!(after(400), None);
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Errors as OpenAI words them, to clients and from all who speak its API.
 
 mod read;
+mod shapes;
 mod sort;
 
 pub use read::{fault, fault_in_body};
@@ -19,6 +20,11 @@ pub fn error_body(fault: &Fault) -> Vec<u8> {
 /// Appends [`error_body`].
 pub(super) fn write_error(fault: &Fault, out: &mut Vec<u8>) {
     let (kind, code) = kind_and_code(fault.kind);
+    let code = match fault.kind {
+        // By which every client knows it, whatever the provider calls it.
+        FaultKind::ContextLength => code,
+        _ => fault.code.as_deref().or(code),
+    };
     out.extend_from_slice(b"{\"error\":{\"message\":");
     write_string(&fault.message, out);
     out.extend_from_slice(b",\"type\":");

@@ -237,7 +237,7 @@ fn failures_within_a_stream() {
         ("modelStreamErrorException", "Transient Server slow down"),
         (
             "serviceUnavailableException",
-            "Transient Overloaded slow down",
+            "Capacity Overloaded slow down",
         ),
     ];
     for (kind, expected) in exceptions {

@@ -81,7 +81,7 @@ fn exceptions_have_their_class() {
             503,
             "ServiceUnavailableException",
             "busy",
-            "Transient Overloaded",
+            "Capacity Overloaded",
         ),
         (418, "NewException", "what", "Transient Server"),
         (413, "", "large", "Permanent TooLarge"),

@@ -2,6 +2,7 @@
 //! providers have no word for it.
 
 use crate::dialect::blame::is_about_request;
+use crate::dialect::overflow;
 use crate::ir::Class::{self, Capacity, Permanent, Route, Transient};
 use crate::ir::FaultKind::{self, *};
 
@@ -20,6 +21,9 @@ const WORDS: &[(&str, Class, FaultKind)] = &[
     ("context_length_exceeded", Route, ContextLength),
     ("exceed_context_size_error", Route, ContextLength),
     ("token_limit_exceeded", Route, ContextLength),
+    ("tokens_limit_reached", Route, ContextLength),
+    ("model_max_prompt_tokens_exceeded", Route, ContextLength),
+    ("model_context_window_exceeded", Route, ContextLength),
     ("content_filter", Permanent, ContentFilter),
     ("content_policy_violation", Permanent, ContentFilter),
     ("invalid_prompt", Permanent, ContentFilter),
@@ -35,7 +39,6 @@ const WORDS: &[(&str, Class, FaultKind)] = &[
     ("invalid_value", Permanent, InvalidRequest),
     ("invalid_image", Permanent, InvalidRequest),
     ("image_too_large", Permanent, InvalidRequest),
-    ("unprocessable", Permanent, InvalidRequest),
     ("payload_too_large", Permanent, TooLarge),
     ("model_not_found", Route, ModelNotFound),
     ("DeploymentNotFound", Route, ModelNotFound),
@@ -58,31 +61,22 @@ const WORDS: &[(&str, Class, FaultKind)] = &[
     ("overloaded_error", Capacity, Overloaded),
     ("unavailable_error", Capacity, Overloaded),
     ("NoCapacity", Capacity, Overloaded),
-    ("provider_unavailable", Transient, Server),
-    ("server_error", Transient, Server),
-    ("server", Transient, Server),
-    ("InternalServerError", Transient, Server),
+    ("overloaded", Capacity, Overloaded),
+    ("slow_down", Capacity, Overloaded),
     ("timeout", Transient, FaultKind::Timeout),
     ("Timeout", Transient, FaultKind::Timeout),
 ];
 
-/// Types that say no more than a status does, for errors without one.
+/// Types that say less than a status does, for errors without one: a `server_error` with 503 is an overload.
 const VAGUE: &[(&str, Class, FaultKind)] = &[
+    ("provider_unavailable", Transient, Server),
+    ("server_error", Transient, Server),
+    ("server", Transient, Server),
+    ("InternalServerError", Transient, Server),
+    ("unprocessable", Permanent, InvalidRequest),
     ("invalid_request_error", Permanent, InvalidRequest),
     ("invalid_request", Permanent, InvalidRequest),
     ("BadRequestError", Permanent, InvalidRequest),
-];
-
-/// By which a prompt that is too long is known where there is no code for it. In lower case.
-const OVERFLOWS: &[&str] = &[
-    "maximum context length is",
-    "is longer than the model's context length",
-    "exceed context limit",
-    "prompt is too long",
-    "exceeds the available context size",
-    "exceeds the maximum number of tokens allowed",
-    "input tokens exceed the configured limit",
-    "input is too long",
 ];
 
 /// By which a server says that it, or its model, cannot do what is asked. In lower case.
@@ -118,17 +112,16 @@ fn sorted(said: &Said<'_>) -> (Class, FaultKind) {
     if let Some(sorted) = known(WORDS) {
         return sorted;
     }
+    // Only there: other errors may quote such words (a 429 never means that the prompt is too long).
+    if overflow::may_be(said.status) && overflow::says(said.message) {
+        return (Route, ContextLength);
+    }
     let Some(status) = said.status else {
         return known(VAGUE).unwrap_or((Transient, Server));
     };
-    // Only there: other errors may quote such words (a 429 never means that the prompt is too long).
     if matches!(status, 400 | 413 | 422) {
         let message = said.message.to_ascii_lowercase();
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
-        if says(OVERFLOWS) {
-            return (Route, ContextLength);
-        }
-        if says(UNABLE) {
+        if UNABLE.iter().any(|phrase| message.contains(phrase)) {
             return (Route, Unsupported);
         }
     }

@@ -259,6 +259,81 @@ fn errors_are_sorted_by_what_can_be_done() {
     }
 }
 
+/// A word that every failure of a server has says less than the status does.
+#[test]
+fn a_server_error_is_what_its_status_says() {
+    let mut headers = HeaderMap::new();
+    headers.insert("retry-after", "7".parse().unwrap());
+    for word in ["server_error", "server", "InternalServerError"] {
+        for (status, class, kind) in [
+            (500, Transient, Server),
+            (502, Transient, Server),
+            (503, Capacity, Overloaded),
+            (504, Transient, FaultKind::Timeout),
+            (529, Capacity, Overloaded),
+            (429, Capacity, RateLimit),
+        ] {
+            let body = json!({"error": {"message": "x", "type": word, "code": null}}).to_string();
+            let fault = fault(status, &headers, body.as_bytes());
+            assert_eq!((fault.class, fault.kind), (class, kind), "{status} {word}");
+            assert_eq!(fault.retry_after, Some(Duration::from_secs(7)));
+        }
+    }
+}
+
+#[test]
+fn an_error_within_an_error_is_found() {
+    let runner = json!({"error": {"code": 400, "message": "the request does not fit", "type": "exceed_context_size_error",
+        "n_prompt_tokens": 18020, "n_ctx": 2048}});
+    let ollama = json!({"error": {"message": runner.to_string(), "type": "invalid_request_error", "param": null,
+        "code": null}});
+    let openrouter = json!({"error": {"message": "Provider returned error", "code": 400,
+        "metadata": {"raw": runner.to_string(), "provider_name": "x"}}});
+    let as_object = json!({"error": {"message": "Provider returned error", "code": 400,
+        "metadata": {"raw": runner}}});
+    for body in [runner, ollama, openrouter, as_object] {
+        let fault = of(400, body.clone());
+        assert_eq!((fault.class, fault.kind), (Route, ContextLength), "{body}");
+        assert_eq!(fault.message, "the request does not fit", "{body}");
+        let by = fault.overflow.unwrap();
+        assert_eq!((by.input, by.most), (Some(18020), Some(2048)), "{body}");
+    }
+    let deep = (0..12).fold("x".to_owned(), |inner, _| {
+        json!({"error": inner}).to_string()
+    });
+    assert_eq!(
+        fault(400, &HeaderMap::new(), deep.as_bytes()).kind,
+        InvalidRequest
+    );
+}
+
+#[test]
+fn a_providers_own_word_is_kept_and_a_status_is_none() {
+    let code = |code: Value| {
+        of(
+            400,
+            json!({"error": {"message": "x", "code": code, "param": "input"}}),
+        )
+    };
+    let invalid = code("invalid_value".into());
+    assert_eq!(invalid.code.as_deref(), Some("invalid_value"));
+    assert_eq!(invalid.param.as_deref(), Some("input"));
+    for none in [
+        json!(400),
+        json!("400"),
+        json!(null),
+        json!("two words"),
+        json!({"a": 1}),
+    ] {
+        assert_eq!(code(none).code, None);
+    }
+    let error = json!({"error": {"message": "x", "code": "invalid_api_key", "param": "key"}});
+    let ours = of(401, error);
+    assert_eq!((ours.code, ours.param), (None, None));
+    let body: Value = serde_json::from_slice(&error_body(&invalid)).unwrap();
+    assert_eq!(body["error"]["code"], "invalid_value");
+}
+
 /// Trap 59.
 #[test]
 fn words_in_a_message_are_no_rate_limit() {

@@ -297,7 +297,7 @@ impl Encoder {
         }
         self.events.open("error", out);
         out.extend_from_slice(b",\"code\":\"");
-        out.extend_from_slice(error_code(fault.kind).as_bytes());
+        out.extend_from_slice(error_code(fault).as_bytes());
         out.extend_from_slice(b"\",\"message\":");
         write_string(&fault.message, out);
         out.extend_from_slice(b",\"param\":");

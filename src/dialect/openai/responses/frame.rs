@@ -60,7 +60,7 @@ impl Frame {
         match state {
             State::Failed(fault) => {
                 let mut error = Object::new(out);
-                error.word("code", error_code(fault.kind));
+                error.word("code", error_code(fault));
                 write_string(&fault.message, error.key("message"));
                 error.end();
             }
@@ -103,8 +103,15 @@ fn incomplete(finish: Finish) -> Option<&'static str> {
     }
 }
 
-/// OpenAI's `code`.
-pub(super) fn error_code(kind: FaultKind) -> &'static str {
+/// OpenAI's `code`: the provider's own, if it has one.
+pub(super) fn error_code(fault: &Fault) -> &str {
+    match fault.kind {
+        FaultKind::ContextLength => "context_length_exceeded",
+        kind => fault.code.as_deref().unwrap_or(code_of(kind)),
+    }
+}
+
+fn code_of(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::RateLimit => "rate_limit_exceeded",
         FaultKind::ContextLength => "context_length_exceeded",
