@@ -7,7 +7,7 @@ use http::HeaderValue;
 use http::header::HeaderName;
 
 use crate::facts::ModelFacts;
-use crate::ir::{Dropped, Text, ToolNames};
+use crate::ir::{ClientTools, Dropped, Text, ToolNames};
 use crate::settings::{self, ReasoningField};
 
 /// Where a translated request goes.
@@ -57,6 +57,8 @@ pub struct Reply {
     pub functions: bool,
     /// About how many tokens the prompt has; 0 if nobody has counted.
     pub prompt_estimate: u64,
+    /// How the client knows the tools that are more to it than a function.
+    pub tools: Arc<ClientTools>,
 }
 
 #[cfg(test)]
@@ -73,6 +75,7 @@ impl Reply {
             base64: false,
             functions: false,
             prompt_estimate: 0,
+            tools: Arc::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod blame;
+pub mod call_ids;
 pub mod clean;
 mod events;
 pub mod exchange;

@@ -14,7 +14,9 @@ mod event;
 mod fault;
 mod held;
 mod image;
+mod names;
 mod normalise;
+mod offered;
 mod request;
 mod system;
 mod text;
@@ -26,10 +28,12 @@ pub use event::{Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend, Overflow};
 pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};
-pub use normalise::{ToolNames, drop_blank, merge_turns, pair_tool_results, start_with_user};
+pub use names::ToolNames;
+pub use normalise::{drop_blank, merge_turns, pair_tool_results, start_with_user};
+pub use offered::{ClientTool, ClientTools, Grammar, Special, SpecialTool};
 pub use request::{
     ChatRequest, Completion, Document, Dropped, Effort, Format, Message, Part, Refused, Role,
-    Sampling, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    Sampling, Serving, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
 pub use system::{hoist_prompt, hoist_system, results_before_system, system_as_user};
 pub use text::{Json, Text};

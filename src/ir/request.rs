@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{CacheTtl, Image, Json, Text};
+use super::{CacheTtl, Image, Json, SpecialTool, Text};
 
 /// A request for a chat completion.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct ChatRequest<'a> {
     /// say the same as a chat, for providers that know only chats.
     pub completion: Option<Completion<'a>>,
     pub tools: Vec<Tool<'a>>,
+    /// Those of `tools` that the client knows by more than their name.
+    pub special: Vec<SpecialTool<'a>>,
     pub tool_choice: ToolChoice<'a>,
     /// Whether several calls may come in one turn; `None` is the provider's default.
     pub parallel_tool_calls: Option<bool>,
@@ -35,8 +37,26 @@ pub struct ChatRequest<'a> {
     pub user: Option<Text<'a>>,
     /// Anthropic's `cache_control` of the whole request: a breakpoint at the end of what it is then.
     pub cache: Option<CacheTtl>,
+    pub serving: Serving<'a>,
     /// Fields of the client's format that this model has no place for, and that change what the answer is.
     pub dropped: Dropped,
+}
+
+/// How a request is to be served, kept and counted: what OpenAI's APIs say apart from the question itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Serving<'a> {
+    /// In OpenAI's words: `auto`, `default`, `flex`, `priority`, …
+    pub tier: Option<Text<'a>>,
+    pub cache_key: Option<Text<'a>>,
+    pub cache_retention: Option<Text<'a>>,
+    pub cache_options: Option<Json<'a>>,
+    /// An object of strings.
+    pub metadata: Option<Json<'a>>,
+    /// Who the client's own user is, for the provider's watch over misuse.
+    pub safety_identifier: Option<Text<'a>>,
+    pub store: Option<bool>,
+    /// How wordy the answer is to be: `low`, `medium` or `high`.
+    pub verbosity: Option<Text<'a>>,
 }
 
 /// The raw form of a text completion.

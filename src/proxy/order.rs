@@ -333,6 +333,9 @@ impl Gateway {
             let (without, what) = mended.flatten().ok_or_else(unmendable)?;
             (body, dropped) = (without.into(), what);
         }
+        if let Some(refitted) = translate::refitted(job.operation, settings, &body) {
+            body = refitted.into();
+        }
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head =
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
@@ -360,6 +363,7 @@ impl Gateway {
             base64: false,
             functions: false,
             prompt_estimate: 0,
+            tools: Arc::default(),
         }
     }
 }

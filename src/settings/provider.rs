@@ -93,6 +93,14 @@ impl Provider {
         }
     }
 
+    /// Whether one of its backends belongs to this domain.
+    pub fn is_at(&self, domain: &str) -> bool {
+        self.backends.iter().any(|backend| {
+            let before = backend.host.strip_suffix(domain);
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
+    }
+
     /// An Ollama provider with every default and no backend yet.
     pub fn named(name: &str) -> Provider {
         Provider {

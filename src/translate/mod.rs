@@ -1,19 +1,22 @@
 //! Joins two dialects: a client's request becomes a provider's, and the provider's answer the client's.
 //!
 //! Which formats meet is decided in `way`; `forms` is the one table that knows every dialect's functions; `order` makes
-//! the provider's request, and `mend` what is left out of it where it was refused for that alone; `answer` turns what comes back, as it comes.
+//! the provider's request, `serving` what it keeps of how one is to be served, and `mend` what is left out of it where it was refused for that alone; `answer` turns what comes back, as it comes.
 
 mod answer;
 mod count;
 mod forms;
+mod ids;
 mod mend;
 mod order;
+mod serving;
 mod stops;
 mod way;
 
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
 pub use forms::{ClientForm, Form, fault, fault_of_stream, fault_within};
+pub use ids::refitted;
 pub use mend::mended;
 pub use order::{Order, Translating, order};
 pub use way::{Question, Way, way};

@@ -1,12 +1,15 @@
 //! A provider's request, made from a client's.
 
+use std::sync::Arc;
+
 use super::answer::Translation;
 use super::count;
 use super::forms::{self, ClientForm, Form};
 use super::mend::mend;
+use super::serving;
 use crate::dialect::anthropic;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::ir::{Dropped, Mend, Refused};
+use crate::ir::{ChatRequest, ClientTools, Dropped, Mend, Refused, ToolChoice};
 use crate::settings::{Fidelity, ProviderKind};
 
 /// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens an
@@ -68,6 +71,7 @@ fn chat(
     if target.provider.kind != ProviderKind::Anthropic {
         anthropic::leave_out_billing(&mut request);
     }
+    choosable(&request)?;
     let mut own_stops = match translating.mend {
         Some(wrong) => mend(&mut request, client, wrong)?,
         None => Vec::new(),
@@ -79,6 +83,7 @@ fn chat(
     reply.include_usage = request.include_usage;
     reply.functions = request.functions;
     reply.prompt_estimate = count::estimated(&request);
+    reply.tools = Arc::new(ClientTools::of(&request.special, &request.tools));
     let long = request
         .max_tokens
         .is_none_or(|tokens| tokens > LONGEST_UNSTREAMED);
@@ -90,6 +95,7 @@ fn chat(
     let mut dropped = request.dropped.clone();
     // An answer in the neutral model is one.
     dropped.add_if(request.answers.is_some(), "n");
+    serving::fit(&mut request, (client, form), &target, &mut dropped);
     let mut outgoing = forms::write_chat(form, request, &target)?;
     dropped.merge(&outgoing.dropped);
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
@@ -102,6 +108,22 @@ fn chat(
         translation: Box::new(translation),
         dropped,
     })
+}
+
+/// A call that is demanded needs a tool: where all were left out, because no other provider has them or the choice forbids
+/// them, a request without would be another one.
+fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
+    let refused = |text: &'static str| Err(Refused::field("tool_choice", text));
+    match &request.tool_choice {
+        ToolChoice::Auto | ToolChoice::None => Ok(()),
+        ToolChoice::Required | ToolChoice::Named(_) if request.tools.is_empty() => refused(
+            "`tool_choice` demands a call, and the request offers no tool that this model's provider can be given",
+        ),
+        ToolChoice::Named(name) if !request.tools.iter().any(|tool| tool.name == *name) => {
+            refused("`tool_choice` names a tool that is not offered")
+        }
+        ToolChoice::Required | ToolChoice::Named(_) => Ok(()),
+    }
 }
 
 fn embeddings(
@@ -135,16 +157,22 @@ fn embeddings(
 }
 
 fn faithful(fidelity: Fidelity, dropped: &Dropped, kind: ProviderKind) -> Result<(), Refused> {
-    if fidelity == Fidelity::Lenient || dropped.is_empty() {
+    let missed: Vec<_> = dropped
+        .fields()
+        .iter()
+        .copied()
+        .filter(|field| !serving::is_beside(field))
+        .collect();
+    if fidelity == Fidelity::Lenient || missed.is_empty() {
         return Ok(());
     }
     Err(Refused {
         text: format!(
             "{} cannot be expressed for this model's provider ({}), and routing.fidelity is strict",
-            dropped.fields().join(", "),
+            missed.join(", "),
             kind.name()
         )
         .into(),
-        param: dropped.fields().first().copied(),
+        param: missed.first().copied(),
     })
 }

@@ -9,6 +9,7 @@
 
 mod access;
 mod across;
+mod agents;
 mod alerts;
 mod evasions;
 mod failover;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::dialect::signature;
 use crate::ir::{
     CacheTtl, ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused,
-    Role, Sampling, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    Role, Sampling, Serving, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
     take_from_result,
 };
 use crate::wire::json;
@@ -26,6 +26,7 @@ struct Body<'a> {
     thinking: Option<ThinkingField<'a>>,
     output_config: Option<OutputConfig<'a>>,
     metadata: Option<Metadata<'a>>,
+    service_tier: Option<Text<'a>>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     top_k: Option<i64>,
@@ -196,10 +197,21 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
         logprobs: None,
         user: body.metadata.and_then(|metadata| metadata.user_id),
         cache: body.cache_control.map(|control| control.ttl()),
+        serving: Serving {
+            tier: body.service_tier.map(tier),
+            ..Serving::default()
+        },
         dropped,
-        functions: false,
-        answers: None,
+        ..ChatRequest::default()
     })
+}
+
+/// In OpenAI's words, which are the neutral ones.
+fn tier(tier: Text<'_>) -> Text<'_> {
+    match tier.as_escaped() {
+        "standard_only" => Text::escaped("default"),
+        _ => tier,
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Refused {

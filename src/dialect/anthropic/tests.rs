@@ -435,9 +435,9 @@ fn trap_31_32_33_turns_are_in_the_order_that_the_provider_takes() {
         body["messages"],
         json!([
             {"role":"user","content":[{"type":"text","text":"Continue."}]},
-            {"role":"assistant","content":[{"type":"tool_use","id":"bad_id_","name":"f","input":{}},{"type":"tool_use","id":"t2","name":"g","input":{}}]},
+            {"role":"assistant","content":[{"type":"tool_use","id":"call_ZFNbzrvdzIWMtDP-PIR541g_KLs","name":"f","input":{}},{"type":"tool_use","id":"t2","name":"g","input":{}}]},
             {"role":"user","content":[
-                {"type":"tool_result","tool_use_id":"bad_id_","is_error":true,"content":[{"type":"text","text":"no result provided"}]},
+                {"type":"tool_result","tool_use_id":"call_ZFNbzrvdzIWMtDP-PIR541g_KLs","is_error":true,"content":[{"type":"text","text":"no result provided"}]},
                 {"type":"tool_result","tool_use_id":"t2","content":[{"type":"text","text":"two"}]},
                 {"type":"text","text":"and?"},
                 {"type":"text","text":"late"}]},

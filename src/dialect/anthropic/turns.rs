@@ -1,6 +1,7 @@
 //! The turns of a request, as the provider takes them: blocks of which none is empty, thoughts where they were and signed,
 //! every call answered in the turn that follows.
 
+use crate::dialect::call_ids::CallIds;
 use crate::dialect::signature;
 use crate::dialect::signature::of_gemini;
 use crate::dialect::turns::{self, Amid};
@@ -8,8 +9,10 @@ use crate::ir::{
     CacheTtl, Document, Image, MediaType, Message, Part, Refused, Role, Text, ToolNames, ToolResult,
 };
 
-/// The longest name of a tool, and the longest id of a call.
+/// The longest name of a tool.
 pub(super) const LONGEST_NAME: usize = 64;
+
+const IDS: CallIds = CallIds::Plain(64);
 
 /// Puts the turns in the order that the provider asks for. The system prompt is hoisted before.
 pub(super) fn arrange(messages: &mut Vec<Message<'_>>, amid: Amid) {
@@ -100,7 +103,7 @@ pub(super) fn write_parts(
                 }
             }
             Part::ToolCall(call) => {
-                let id = id(call.id.as_ref(), names);
+                let id = id(call.id.as_ref());
                 let name = names.sent(&call.name, LONGEST_NAME);
                 field_texts(
                     &[
@@ -143,9 +146,9 @@ fn field_texts(fields: &[(&str, &str)], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn id<'a>(id: Option<&Text<'a>>, names: &mut ToolNames) -> Text<'a> {
+fn id<'a>(id: Option<&Text<'a>>) -> Text<'a> {
     let id = id.cloned().unwrap_or_default();
-    names.sent(&signature::unpack(id).0, LONGEST_NAME)
+    IDS.sent(&signature::unpack(id).0)
 }
 
 fn write_result(
@@ -153,7 +156,7 @@ fn write_result(
     names: &mut ToolNames,
     out: &mut Vec<u8>,
 ) -> Result<(), Refused> {
-    let id = id(result.id.as_ref(), names);
+    let id = id(result.id.as_ref());
     field_texts(
         &[("type", "tool_result"), ("tool_use_id", id.as_escaped())],
         out,

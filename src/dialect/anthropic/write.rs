@@ -75,6 +75,12 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
         user.write(&mut body);
         body.push(b'}');
     }
+    if let Some(tier) = &request.serving.tier {
+        body.extend_from_slice(match tier.as_escaped() {
+            "default" => br#","service_tier":"standard_only""#.as_slice(),
+            _ => br#","service_tier":"auto""#,
+        });
+    }
     body.push(b'}');
     dropped.add_if(request.logprobs.is_some(), "logprobs");
     Ok(Outgoing {

@@ -2,13 +2,16 @@
 
 use super::caching;
 use super::json::{key, put, separate};
+use crate::dialect::call_ids::CallIds;
 use crate::ir::{
     Document, Image, MediaType, Message, Part, Refused, Role, Text, Thought, ToolNames, ToolResult,
 };
 use std::borrow::Cow;
 
-/// Longest name of a tool and longest id of a call.
+/// Longest name of a tool.
 pub(super) const LONGEST_NAME: usize = 64;
+/// `toolUseId`: `[a-zA-Z0-9_-]+`, at most 64.
+const IDS: CallIds = CallIds::Plain(64);
 const LONGEST_DOCUMENT_NAME: usize = 200;
 
 /// Kinds of documents, by media type.
@@ -49,8 +52,6 @@ const RECORDINGS: &[(&str, &str)] = &[
 pub(super) struct Blocks<'w> {
     pub(super) out: &'w mut Vec<u8>,
     pub(super) names: &'w mut ToolNames,
-    /// Ids of calls in the provider's alphabet. Answers bring ids of their own, so none is mapped back.
-    pub(super) ids: ToolNames,
     /// Whether a tool's result has a `status`, which Claude and Nova alone take.
     pub(super) has_status: bool,
     /// Documents so far: their names have to differ.
@@ -117,7 +118,7 @@ impl Blocks<'_> {
     }
 
     fn id(&mut self, id: Option<&Text<'_>>) {
-        let id = id.map_or_else(|| Text::escaped("_"), |id| self.ids.sent(id, LONGEST_NAME));
+        let id = id.map_or_else(|| Text::escaped("_"), |id| IDS.sent(id));
         id.write(self.out);
     }
 

@@ -40,6 +40,12 @@ pub(super) fn write(
     write_messages(&request, facts, &mut names, &mut body)?;
     limits.write(facts, &mut body);
     write_output(&request.format, &limits, facts, &mut body);
+    if let Some(tier) = &request.serving.tier {
+        key("serviceTier", &mut body);
+        put(r#"{"type":"#, &mut body);
+        tier.write(&mut body);
+        body.push(b'}');
+    }
     body.push(b'}');
 
     let call = match target.stream {
@@ -98,19 +104,9 @@ fn write_messages(
 ) -> Result<(), Refused> {
     key("messages", out);
     out.push(b'[');
-    let parts = request.messages.iter().flat_map(|message| &message.parts);
-    let mut ids = ToolNames::default();
-    ids.reserve(
-        parts.filter_map(|part| match part {
-            Part::ToolCall(call) => call.id.as_ref(),
-            _ => None,
-        }),
-        LONGEST_NAME,
-    );
     let mut blocks = Blocks {
         out,
         names,
-        ids,
         has_status: matches!(&*facts.family, "claude" | "nova"),
         documents: 0,
     };

@@ -11,8 +11,6 @@ use crate::ir::{
     Document, Dropped, Format, Image, Json, Message, Part, Refused, Role, Sampling, Text, ToolNames,
 };
 
-/// Ids of calls: some models refuse longer ones.
-pub(super) const LONGEST_ID: usize = 40;
 /// Of the name of a function, and of a schema.
 pub(super) const LONGEST_NAME: usize = 64;
 

@@ -274,7 +274,7 @@ fn results_come_first_and_every_call_has_one() {
         .map(|block| &block["toolUse"]["toolUseId"])
         .collect();
     let content = turns[2]["content"].as_array().unwrap();
-    assert_eq!(ids[2], "h_1__");
+    assert_eq!(ids[2], "call_LH5OpGatjAhVq37AL9mndOaMuDY");
     assert_eq!(
         content[..],
         [

@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 
+use super::super::input::Input;
 use super::super::{details, error, frame, sources, usage};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
-use crate::ir::{Encode, Event, Finish, Json, Text, Thought, Usage};
+use crate::ir::{Encode, Event, Finish, Json, Special, Text, Thought, Usage};
 use crate::settings::ReasoningField;
 
 /// Writes the stream of one answer.
@@ -20,11 +21,19 @@ struct Encoder {
     head: Vec<u8>,
     begun: bool,
     ended: bool,
-    /// Of each call, whether it has arguments yet.
-    has_arguments: Vec<bool>,
+    /// By the index of the call.
+    calls: Vec<Begun>,
     /// Thoughts whose signature was told.
     signed: usize,
     usage: Usage,
+}
+
+/// A call of which something was told.
+enum Begun {
+    /// Whether it has arguments yet.
+    Function(bool),
+    /// Of a tool that takes plain text.
+    Custom(Input),
 }
 
 impl Encode for Encoder {
@@ -82,7 +91,7 @@ impl Encoder {
             head,
             begun: false,
             ended: false,
-            has_arguments: Vec::new(),
+            calls: Vec::new(),
             signed: 0,
             usage: Usage::default(),
             reply,
@@ -181,46 +190,64 @@ impl Encoder {
             return;
         }
         self.begin(out);
-        let has_arguments = whole.as_ref().is_some_and(|text| !text.is_empty());
-        if self.has_arguments.len() <= index {
-            self.has_arguments.resize(index + 1, true);
+        let mut begun = match is_custom(&self.reply, name) {
+            true => Begun::Custom(Input::default()),
+            false => Begun::Function(whole.as_ref().is_some_and(|text| !text.is_empty())),
+        };
+        let mut said = whole.unwrap_or_default();
+        if let Begun::Custom(input) = &mut begun {
+            said = input.feed(&said);
         }
-        self.has_arguments[index] = has_arguments;
+        if self.calls.len() <= index {
+            self.calls.resize_with(index + 1, || Begun::Function(true));
+        }
+        self.calls[index] = begun;
         self.open(out);
         if self.reply.functions {
             out.extend_from_slice(b"{\"function_call\":{\"name\":");
             name.write(out);
             out.extend_from_slice(b",\"arguments\":");
-            whole.unwrap_or_default().write(out);
+            said.write(out);
             out.extend_from_slice(b"}}");
         } else {
             write!(out, "{{\"tool_calls\":[{{\"index\":{index},").expect(CANNOT_FAIL);
             write_call(&self.reply, index, id, signature, name, out);
-            whole.unwrap_or_default().write(out);
+            said.write(out);
             out.extend_from_slice(b"}}]}");
         }
         self.shut(b"null", out);
     }
 
     fn arguments(&mut self, index: usize, fragment: &Text<'_>, out: &mut Vec<u8>) {
-        if fragment.is_empty() || (self.reply.functions && index > 0) {
+        if self.reply.functions && index > 0 {
             return;
         }
-        if let Some(has) = self.has_arguments.get_mut(index) {
-            *has = true;
+        match self.calls.get_mut(index) {
+            Some(Begun::Custom(input)) => {
+                let text = input.feed(fragment);
+                self.add(index, CUSTOM, &text, out);
+            }
+            Some(Begun::Function(has)) => {
+                *has |= !fragment.is_empty();
+                self.add(index, FUNCTION, fragment, out);
+            }
+            None => self.add(index, FUNCTION, fragment, out),
+        }
+    }
+
+    /// A piece of what a call says.
+    fn add(&mut self, index: usize, keys: &str, text: &Text<'_>, out: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
         }
         self.open(out);
         if self.reply.functions {
             out.extend_from_slice(b"{\"function_call\":{\"arguments\":");
-            fragment.write(out);
+            text.write(out);
             out.extend_from_slice(b"}}");
         } else {
-            write!(
-                out,
-                "{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":"
-            )
-            .expect(CANNOT_FAIL);
-            fragment.write(out);
+            write!(out, "{{\"tool_calls\":[{{\"index\":{index},\"{keys}\":").expect(CANNOT_FAIL);
+            text.write(out);
             out.extend_from_slice(b"}}]}");
         }
         self.shut(b"null", out);
@@ -228,8 +255,13 @@ impl Encoder {
 
     /// A call without arguments has the text `{}`: clients parse it.
     fn close(&mut self, index: usize, out: &mut Vec<u8>) {
-        if self.has_arguments.get(index) == Some(&false) {
-            self.arguments(index, &Text::escaped("{}"), out);
+        match self.calls.get_mut(index) {
+            Some(Begun::Function(false)) => self.arguments(index, &Text::escaped("{}"), out),
+            Some(Begun::Custom(input)) => {
+                let rest = input.finish();
+                self.add(index, CUSTOM, &rest, out);
+            }
+            Some(Begun::Function(true)) | None => {}
         }
     }
 
@@ -252,7 +284,7 @@ impl Encoder {
 
     fn finish(&mut self, reason: Finish, out: &mut Vec<u8>) {
         self.begin(out);
-        for index in 0..self.has_arguments.len() {
+        for index in 0..self.calls.len() {
             self.close(index, out);
         }
         self.open(out);
@@ -273,6 +305,10 @@ impl Encoder {
     }
 }
 
+/// Where the pieces of a call stand.
+const FUNCTION: &str = "function\":{\"arguments";
+const CUSTOM: &str = "custom\":{\"input";
+
 const CANNOT_FAIL: &str = "writing to a vector cannot fail";
 
 /// `"reasoning":…`, `"reasoning_content":…` or both.
@@ -290,7 +326,14 @@ pub(super) fn write_reasoning(field: ReasoningField, text: &Text<'_>, out: &mut 
     }
 }
 
-/// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none.
+/// Whether the client offered the tool as one that takes plain text.
+pub(super) fn is_custom(reply: &Reply, name: &Text<'_>) -> bool {
+    let tool = reply.tools.find(name);
+    tool.is_some_and(|tool| matches!(tool.kind, Special::Custom { .. }))
+}
+
+/// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none, or
+/// the same of a custom tool and its `input`.
 pub(super) fn write_call(
     reply: &Reply,
     index: usize,
@@ -305,7 +348,11 @@ pub(super) fn write_call(
     };
     out.extend_from_slice(b"\"id\":");
     signature::pack(id, signature).write(out);
-    out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
+    let (kind, said) = match is_custom(reply, name) {
+        true => ("custom", "input"),
+        false => ("function", "arguments"),
+    };
+    write!(out, ",\"type\":\"{kind}\",\"{kind}\":{{\"name\":").expect(CANNOT_FAIL);
     name.write(out);
-    out.extend_from_slice(b",\"arguments\":");
+    write!(out, ",\"{said}\":").expect(CANNOT_FAIL);
 }

@@ -1,11 +1,12 @@
 //! The messages of a request to a provider.
 
 use super::super::caching;
+use super::super::custom::Customs;
 use super::super::details;
 use super::super::object::{Object, list};
 use super::super::shared::{
-    LONGEST_ID, LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused,
-    text_of, write_pdf, write_texts, write_url,
+    LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused, text_of,
+    write_pdf, write_texts, write_url,
 };
 use super::ways::{Replay, Ways};
 use crate::dialect::exchange::Target;
@@ -22,6 +23,7 @@ pub(super) struct History<'t> {
     pub(super) ways: &'t Ways,
     /// Whether the model will reason.
     pub(super) reasons: bool,
+    pub(super) customs: &'t Customs<'t>,
 }
 
 impl History<'_> {
@@ -67,7 +69,6 @@ impl History<'_> {
         let mut turns = Turns {
             history: self,
             names,
-            ids: ToolNames::default(),
             out,
             first: true,
         };
@@ -144,8 +145,6 @@ fn write_text(text: &Text<'_>, cache: Option<CacheTtl>, out: &mut Vec<u8>) {
 struct Turns<'h> {
     history: &'h History<'h>,
     names: &'h mut ToolNames,
-    /// Ids in the alphabet and length that all take; nothing brings them back.
-    ids: ToolNames,
     out: &'h mut Vec<u8>,
     first: bool,
 }
@@ -206,7 +205,7 @@ impl Turns<'_> {
         let id = result.id.clone().unwrap_or_default();
         let mut object = Object::new(self.out);
         object.word("role", "tool");
-        object.text("tool_call_id", &self.ids.sent(&id, LONGEST_ID));
+        object.text("tool_call_id", &self.history.ways.ids.sent(&id));
         let mark = mark_of(result.is_error);
         let content = object.key("content");
         match cache {
@@ -256,9 +255,9 @@ impl Turns<'_> {
         }
         write_thoughts(self.history, &message.parts, &mut object);
         if !calls.is_empty() {
-            let (ids, names) = (&mut self.ids, &mut *self.names);
+            let (history, names) = (self.history, &mut *self.names);
             list(&calls, object.key("tool_calls"), |call, out| {
-                write_call(call, ids, names, out);
+                write_call(call, history, names, out);
             });
         }
         object.end();
@@ -266,15 +265,28 @@ impl Turns<'_> {
     }
 }
 
-fn write_call(call: &ToolCall<'_>, ids: &mut ToolNames, names: &mut ToolNames, out: &mut Vec<u8>) {
+fn write_call(
+    call: &ToolCall<'_>,
+    history: &History<'_>,
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) {
     let id = call.id.clone().unwrap_or_default();
     let mut object = Object::new(out);
-    object.text("id", &ids.sent(&id, LONGEST_ID));
-    object.word("type", "function");
-    let mut function = Object::new(object.key("function"));
-    function.text("name", &names.sent(&call.name, LONGEST_NAME));
-    function.text("arguments", &call.arguments.to_text());
-    function.end();
+    object.text("id", &history.ways.ids.sent(&id));
+    let input = history.customs.input(call);
+    let kind = match input {
+        Some(_) => "custom",
+        None => "function",
+    };
+    object.word("type", kind);
+    let mut called = Object::new(object.key(kind));
+    called.text("name", &names.sent(&call.name, LONGEST_NAME));
+    match input {
+        Some(input) => called.text("input", &input),
+        None => called.text("arguments", &call.arguments.to_text()),
+    }
+    called.end();
     object.end();
 }
 

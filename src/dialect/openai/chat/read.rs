@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::super::caching;
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
+use super::super::serving;
 use super::reasoning;
 use super::{tools, turns};
 use crate::ir::{ChatRequest, Dropped, Format, Json, Refused, Sampling, Text};
@@ -49,9 +50,16 @@ pub(super) struct Body<'a> {
     cache_control: Field<'a>,
     user: Field<'a>,
     safety_identifier: Field<'a>,
+    service_tier: Field<'a>,
+    prompt_cache_key: Field<'a>,
+    prompt_cache_retention: Field<'a>,
+    prompt_cache_options: Field<'a>,
+    metadata: Field<'a>,
+    store: Field<'a>,
+    verbosity: Field<'a>,
     modalities: Field<'a>,
     // What follows changes the answer and has no place in the neutral model.
-    verbosity: Field<'a>,
+    prediction: Field<'a>,
     web_search_options: Field<'a>,
     plugins: Field<'a>,
     moderation: Field<'a>,
@@ -73,11 +81,12 @@ pub(super) struct Body<'a> {
 /// If it is wrong, or asks for what no other format can say.
 pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let body: Body<'_> = field::body(body)?;
-    let (tools, tool_choice) = tools::read(&body)?;
+    let (offer, tool_choice) = tools::read(&body)?;
     Ok(ChatRequest {
         functions: tools::are_functions(&body),
         messages: turns::read(body.messages)?,
-        tools,
+        tools: offer.tools,
+        special: offer.special,
         tool_choice,
         parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
         thinking: reasoning::read(&body)?,
@@ -98,10 +107,6 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
         None => tokens(body.max_tokens, "max_tokens")?,
         limit => limit,
     };
-    let user = match text(body.user, "user")? {
-        None => text(body.safety_identifier, "safety_identifier")?,
-        user => user,
-    };
     Ok(ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         include_usage: include_usage(body)?,
@@ -109,7 +114,19 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
         sampling: sampling(body)?,
         stop: field::stop(body.stop)?,
         format: format(body.response_format)?,
-        user,
+        user: text(body.user, "user")?,
+        serving: serving::read(
+            serving::Fields {
+                service_tier: body.service_tier,
+                prompt_cache_key: body.prompt_cache_key,
+                prompt_cache_retention: body.prompt_cache_retention,
+                prompt_cache_options: body.prompt_cache_options,
+                metadata: body.metadata,
+                safety_identifier: body.safety_identifier,
+                store: body.store,
+            },
+            text(body.verbosity, "verbosity")?,
+        )?,
         answers: answers(body.n)?,
         dropped: dropped(body),
         ..ChatRequest::default()
@@ -254,7 +271,7 @@ fn format(field: Field<'_>) -> Result<Format<'_>, Refused> {
 fn dropped(body: &Body<'_>) -> Dropped {
     let mut dropped = Dropped::default();
     for (field, name) in [
-        (body.verbosity, "verbosity"),
+        (body.prediction, "prediction"),
         (body.web_search_options, "web_search_options"),
         (body.plugins, "plugins"),
         (body.moderation, "moderation"),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::caching;
+use super::super::custom;
 use super::super::details;
 use super::super::field::{self, Field};
 use crate::dialect::signature;
@@ -38,6 +39,15 @@ struct Called<'a> {
     #[serde(rename = "type")]
     kind: Option<Text<'a>>,
     function: Option<Function<'a>>,
+    custom: Option<Custom<'a>>,
+}
+
+/// A call of a tool that takes plain text.
+#[derive(Deserialize)]
+struct Custom<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    input: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -166,34 +176,47 @@ fn assistant(turn: Turn<'_>) -> Result<Vec<Part<'_>>, Refused> {
     parts.extend(content(turn.content)?);
     parts.extend(turn.refusal.filter(|text| !text.is_empty()).map(Part::Text));
     for called in turn.tool_calls.unwrap_or_default() {
-        let is_function = called
-            .kind
-            .is_none_or(|kind| kind.as_escaped() == "function");
-        let Some(function) = called.function.filter(|_| is_function) else {
-            return Err(refused(
-                "this model's provider takes only tool calls of type function",
-            ));
-        };
-        parts.push(call(called.id, function)?);
+        let kind = called.kind.as_ref().map(Text::as_escaped);
+        parts.push(match (kind, called.function, called.custom) {
+            (None | Some("function"), Some(function), _) => {
+                let arguments = arguments(function.arguments);
+                call(called.id, function.name, arguments)?
+            }
+            (None | Some("custom"), _, Some(tool)) => {
+                let arguments = custom::arguments(&tool.input.unwrap_or_default());
+                call(called.id, tool.name, arguments)?
+            }
+            _ => {
+                return Err(refused(
+                    "this model's provider takes only tool calls of type function and custom",
+                ));
+            }
+        });
     }
     if let Some(function) = turn.function_call {
-        parts.push(call(None, function)?);
+        let arguments = arguments(function.arguments);
+        parts.push(call(None, function.name, arguments)?);
     }
     Ok(parts)
 }
 
-fn call<'a>(id: Option<Text<'a>>, function: Function<'a>) -> Result<Part<'a>, Refused> {
-    let name = function
-        .name
+/// A string of JSON, or the object itself.
+fn arguments(field: Field<'_>) -> Json<'_> {
+    match field.map(|field| (Text::of(field), field)) {
+        None => Json::empty_object(),
+        Some((Some(text), _)) => Json::arguments(text.into_decoded()).0,
+        Some((None, field)) => Json::arguments(Cow::Borrowed(field.get())).0,
+    }
+}
+
+fn call<'a>(
+    id: Option<Text<'a>>,
+    name: Option<Text<'a>>,
+    arguments: Json<'a>,
+) -> Result<Part<'a>, Refused> {
+    let name = name
         .filter(|name| !name.is_empty())
         .ok_or_else(|| refused("a tool call must have the name of its function"))?;
-    let arguments = match function.arguments {
-        None => Json::empty_object(),
-        Some(field) => match Text::of(field) {
-            Some(text) => Json::arguments(text.into_decoded()).0,
-            None => Json::arguments(Cow::Borrowed(field.get())).0,
-        },
-    };
     let (id, signature) = match id.filter(|id| !id.is_empty()) {
         Some(packed) => {
             let (id, signature) = signature::unpack(packed);

@@ -1,5 +1,6 @@
 //! How the servers with this API differ, as values: which fields they take, and under which names.
 
+use crate::dialect::call_ids::CallIds;
 use crate::dialect::exchange::Target;
 use crate::facts::{Form, Parameter};
 use crate::settings::{ProviderKind, SamplingFields};
@@ -25,6 +26,9 @@ pub(super) struct Ways {
     pub(super) user: bool,
     /// PDF files.
     pub(super) files: bool,
+    /// Tools that take plain text.
+    pub(super) customs: bool,
+    pub(super) ids: CallIds,
     pub(super) caching: Caching,
 }
 
@@ -119,6 +123,8 @@ const OPENAI: Ways = Ways {
     user: true,
     files: true,
     caching: Caching::Itself,
+    customs: true,
+    ids: CallIds::Plain(40),
 };
 
 /// A server of which nothing more is known.
@@ -130,6 +136,7 @@ const COMPATIBLE: Ways = Ways {
     user: false,
     files: false,
     caching: Caching::Unknown,
+    customs: false,
     ..OPENAI
 };
 
@@ -156,6 +163,8 @@ impl Ways {
                 replay: Replay::Details,
                 usage_option: false,
                 caching: Caching::Marked,
+                // Most of its models know functions alone.
+                customs: false,
                 ..OPENAI
             },
             _ => Ways {
@@ -167,6 +176,10 @@ impl Ways {
             limit: match target.facts.refused.contains(&Parameter::MaxTokens) {
                 true => OPENAI.limit,
                 false => ways.limit,
+            },
+            ids: match provider.is_at("mistral.ai") {
+                true => CallIds::Nine,
+                false => ways.ids,
             },
             ..ways
         }

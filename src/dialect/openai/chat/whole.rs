@@ -1,7 +1,8 @@
 //! A whole answer as a `chat.completion`.
 
+use super::super::input::Input;
 use super::super::{details, frame, sources, usage};
-use super::encode::{write_call, write_reasoning};
+use super::encode::{is_custom, write_call, write_reasoning};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
 use crate::ir::{Call, Item, Response, Text};
@@ -101,9 +102,12 @@ fn write_calls(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         out.push(b'{');
         let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
         write_call(reply, index, id, signature, &call.name, out);
-        out.push(b'"');
-        out.extend_from_slice(call.argument_text().as_bytes());
-        out.extend_from_slice(b"\"}}");
+        let arguments = Text::escaped(call.argument_text());
+        match is_custom(reply, &call.name) {
+            true => Input::of(&arguments).write(out),
+            false => arguments.write(out),
+        }
+        out.extend_from_slice(b"}}");
     }
     out.push(b']');
 }

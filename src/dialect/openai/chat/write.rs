@@ -1,8 +1,10 @@
 //! A request to a provider: every field but the messages.
 
 use super::super::caching;
+use super::super::custom::Customs;
 use super::super::object::{Object, list};
 use super::super::path::path;
+use super::super::serving;
 use super::super::shared::{
     LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
 };
@@ -118,10 +120,18 @@ impl<'t> Writer<'t> {
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
         body.string("model", self.target.model);
+        let special = std::mem::take(&mut request.special);
+        let customs = match self.ways.customs {
+            true => Customs::of(&special),
+            false => Customs::default(),
+        };
+        let tools = request.tools.iter().map(|tool| &tool.name);
+        self.names.reserve(tools, LONGEST_NAME);
         let history = History {
             target: self.target,
             ways: &self.ways,
             reasons: self.target.facts.reasoning.is_on(self.ask),
+            customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
         let mut messages = history.prepare(messages, instruction);
@@ -129,9 +139,10 @@ impl<'t> Writer<'t> {
         self.dropped.add_if(lost, "cache_control");
         history.write(messages, &mut self.names, body.key("messages"))?;
         self.common(request, &mut body);
+        self.serving(request, &mut body);
         self.limit(request.max_tokens, &mut body);
         self.logprobs(request.logprobs, &mut body);
-        self.tools(request, &mut body);
+        self.tools(request, &customs, &mut body);
         self.reasoning(&mut body);
         caching::write(request.cache, &mut body);
         body.end();
@@ -149,6 +160,17 @@ impl<'t> Writer<'t> {
             Caching::Unknown => request.take_breakpoints(),
         };
         self.dropped.add_if(lost, "cache_control");
+    }
+
+    fn serving(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        let wanted = &request.serving;
+        serving::write(wanted, body);
+        if let Some(store) = wanted.store {
+            body.flag("store", store);
+        }
+        if let Some(verbosity) = &wanted.verbosity {
+            body.text("verbosity", verbosity);
+        }
     }
 
     fn refuses(&self, parameter: Parameter) -> bool {
@@ -294,13 +316,13 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+    fn tools(&mut self, request: &ChatRequest<'_>, customs: &Customs<'_>, body: &mut Object<'_>) {
         if request.tools.is_empty() {
             return;
         }
         let names = &mut self.names;
         list(&request.tools, body.key("tools"), |tool, out| {
-            write_tool(tool, names, out);
+            write_tool(tool, customs, names, out);
         });
         let forced = matches!(
             request.tool_choice,
@@ -309,7 +331,7 @@ impl<'t> Writer<'t> {
         if forced && self.refuses(Parameter::ForcedToolChoice) {
             self.dropped.add("tool_choice");
         } else {
-            self.tool_choice(&request.tool_choice, body);
+            self.tool_choice(&request.tool_choice, customs, body);
         }
         let parallel = request.parallel_tool_calls;
         if let Some(parallel) = self.taken(
@@ -321,18 +343,27 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn tool_choice(&mut self, choice: &ToolChoice<'_>, body: &mut Object<'_>) {
+    fn tool_choice(
+        &mut self,
+        choice: &ToolChoice<'_>,
+        customs: &Customs<'_>,
+        body: &mut Object<'_>,
+    ) {
         match choice {
             ToolChoice::Auto => {}
             ToolChoice::None => body.word("tool_choice", "none"),
             ToolChoice::Required => body.word("tool_choice", "required"),
             ToolChoice::Named(name) => {
+                let kind = match customs.find(name) {
+                    Some(_) => "custom",
+                    None => "function",
+                };
                 let name = self.names.sent(name, LONGEST_NAME);
                 let mut choice = Object::new(body.key("tool_choice"));
-                choice.word("type", "function");
-                let mut function = Object::new(choice.key("function"));
-                function.text("name", &name);
-                function.end();
+                choice.word("type", kind);
+                let mut tool = Object::new(choice.key(kind));
+                tool.text("name", &name);
+                tool.end();
                 choice.end();
             }
         }
@@ -424,8 +455,16 @@ fn three(effort: Effort) -> &'static str {
     }
 }
 
-fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
+fn write_tool(tool: &Tool<'_>, customs: &Customs<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
     let mut offered = Object::new(out);
+    if let Some(custom) = customs.find(&tool.name) {
+        offered.word("type", "custom");
+        let mut object = Object::new(offered.key("custom"));
+        object.text("name", &names.sent(&tool.name, LONGEST_NAME));
+        custom.write(false, &mut object);
+        object.end();
+        return offered.end();
+    }
     offered.word("type", "function");
     let mut function = Object::new(offered.key("function"));
     function.text("name", &names.sent(&tool.name, LONGEST_NAME));

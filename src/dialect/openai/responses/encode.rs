@@ -1,7 +1,8 @@
 //! A streamed answer as the events of the Responses API. The last one holds the whole answer, which is therefore kept.
 
+use super::called::Called;
 use super::frame::{Frame, State, error_code, status};
-use super::output::{Called, message_id, thought_id};
+use super::output::{message_id, thought_id};
 use super::pieces::{Call, Events, Message, Thinking, close};
 use crate::dialect::exchange::Reply;
 use crate::ir::{Encode, Event, Fault, Finish, Json, Text, Usage};

@@ -1,11 +1,15 @@
 //! The input of a request to a provider: messages, calls, their outputs and reasoning side by side.
 
+use ahash::{AHashMap, AHashSet};
+
+use super::super::custom::Customs;
 use super::super::object::Object;
 use super::super::shared::{
-    LONGEST_ID, LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused,
-    text_of, write_pdf, write_texts, write_url,
+    LONGEST_NAME, before_the_first_words, let_go_on, mark_of, never_empty, refused, text_of,
+    write_pdf, write_texts, write_url,
 };
 use super::ways::Ways;
+use crate::dialect::call_ids::CallIds;
 use crate::dialect::exchange::Target;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{
@@ -16,10 +20,14 @@ use crate::ir::{
 /// Ids of reasoning items begin so at OpenAI; ids of other formats do not.
 const THOUGHT_ID: &str = "rs_";
 
+/// Some models refuse longer ones.
+const IDS: CallIds = CallIds::Plain(40);
+
 /// How this target wants the conversation so far.
 pub(super) struct History<'t> {
     pub(super) target: &'t Target<'t>,
     pub(super) ways: &'t Ways,
+    pub(super) customs: &'t Customs<'t>,
 }
 
 impl History<'_> {
@@ -56,8 +64,8 @@ impl History<'_> {
         let mut items = Items {
             history: self,
             names,
-            ids: ToolNames::default(),
-            signatures: Vec::new(),
+            signatures: AHashMap::new(),
+            customs: AHashSet::new(),
             dropped,
             out,
             first: true,
@@ -119,10 +127,10 @@ fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
 struct Items<'h> {
     history: &'h History<'h>,
     names: &'h mut ToolNames,
-    /// Ids in the alphabet and length that all take; nothing brings them back.
-    ids: ToolNames,
     /// Of calls that have one, by the id that was sent.
-    signatures: Vec<(Text<'h>, Text<'h>)>,
+    signatures: AHashMap<String, Text<'h>>,
+    /// Ids that were sent of calls of custom tools: their results are items of another type.
+    customs: AHashSet<String>,
     dropped: &'h mut Dropped,
     out: &'h mut Vec<u8>,
     first: bool,
@@ -201,19 +209,19 @@ impl<'h> Items<'h> {
 
     fn result(&mut self, result: &'h ToolResult<'h>) {
         let id = result.id.clone().unwrap_or_default();
-        let id = self.ids.sent(&id, LONGEST_ID);
+        let id = IDS.sent(&id);
         let signed = self.history.ways.signed_calls;
         let name = result
             .name
             .as_ref()
             .filter(|_| signed)
             .map(|name| self.names.sent(name, LONGEST_NAME));
-        let signature = self
-            .signatures
-            .iter()
-            .find(|(call, _)| *call == id)
-            .map(|(_, signature)| signature.clone());
-        let mut item = self.item("function_call_output");
+        let signature = self.signatures.get(id.as_escaped()).cloned();
+        let kind = match self.customs.contains(id.as_escaped()) {
+            true => "custom_tool_call_output",
+            false => "function_call_output",
+        };
+        let mut item = self.item(kind);
         item.text("call_id", &id);
         if let Some(name) = name {
             item.text("name", &name);
@@ -288,19 +296,30 @@ impl<'h> Items<'h> {
 
     fn call(&mut self, call: &'h ToolCall<'h>) {
         let id = call.id.clone().unwrap_or_default();
-        let id = self.ids.sent(&id, LONGEST_ID).into_owned();
+        let id = IDS.sent(&id);
         let name = self.names.sent(&call.name, LONGEST_NAME);
         let signature = call
             .signature
             .as_ref()
             .filter(|_| self.history.ways.signed_calls);
         if let Some(signature) = signature {
-            self.signatures.push((id.clone(), signature.borrow()));
+            let id = id.as_escaped().to_owned();
+            self.signatures.insert(id, signature.borrow());
         }
-        let mut item = self.item("function_call");
+        let input = self.history.customs.input(call);
+        if input.is_some() {
+            self.customs.insert(id.as_escaped().to_owned());
+        }
+        let mut item = self.item(match input {
+            Some(_) => "custom_tool_call",
+            None => "function_call",
+        });
         item.text("call_id", &id);
         item.text("name", &name);
-        item.text("arguments", &call.arguments.to_text());
+        match input {
+            Some(input) => item.text("input", &input),
+            None => item.text("arguments", &call.arguments.to_text()),
+        }
         if let Some(signature) = signature {
             item.text("thought_signature", signature);
         }

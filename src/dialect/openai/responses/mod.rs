@@ -1,7 +1,9 @@
 //! `/v1/responses`: OpenAI's newer API for chats, and Perplexity's, which has its form.
 
 mod answer;
+mod called;
 mod calls;
+mod choice;
 mod encode;
 mod frame;
 mod history;

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use super::super::object::Object;
 use super::{OWN_HIDDEN_THOUGHT, OWN_THOUGHT};
 use crate::dialect::exchange::Reply;
-use crate::dialect::signature;
 use crate::ir::{Json, Text};
 
 /// A part of a message.
@@ -120,47 +119,6 @@ pub(super) fn write_message(id: &str, status: &str, parts: &[Said<'_>], out: &mu
     }
     content.push(b']');
     item.end();
-}
-
-/// The ids and the name of a call, as they stand in JSON.
-pub(super) struct Called {
-    pub(super) id: String,
-    pub(super) call_id: String,
-    pub(super) name: String,
-}
-
-impl Called {
-    /// Of the call with this index among the calls, and this one among the items.
-    pub(super) fn new(
-        reply: &Reply,
-        (index, item): (usize, usize),
-        id: Option<&Text<'_>>,
-        signature: Option<&Text<'_>>,
-        name: &Text<'_>,
-    ) -> Self {
-        let call_id = match id.filter(|id| !id.is_empty()) {
-            Some(id) => id.borrow(),
-            None => Text::escaped(format!("call_{}_{index}", reply.id)),
-        };
-        Called {
-            id: format!("fc_{}_{item}", reply.id),
-            call_id: signature::pack(call_id, signature)
-                .into_inner()
-                .into_owned(),
-            name: name.as_escaped().to_owned(),
-        }
-    }
-
-    pub(super) fn write(&self, status: &str, arguments: &str, out: &mut Vec<u8>) {
-        let mut item = Object::new(out);
-        item.word("id", &self.id);
-        item.word("type", "function_call");
-        item.word("status", status);
-        item.word("arguments", arguments);
-        item.word("call_id", &self.call_id);
-        item.word("name", &self.name);
-        item.end();
-    }
 }
 
 pub(super) fn message_id(reply: &Reply, item: usize) -> String {

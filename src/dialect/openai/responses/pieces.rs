@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use super::output::{self, Called, Said};
+use super::super::input::Input;
+use super::called::{Called, Sort};
+use super::output::{self, Said};
 use crate::ir::{Json, Text};
 
 const CANNOT_FAIL: &str = "writing to a vector cannot fail";
@@ -263,7 +265,10 @@ impl Thinking {
 pub(super) struct Call {
     pub(super) index: usize,
     called: Called,
-    arguments: String,
+    /// What was said to the tool so far.
+    said: String,
+    /// Of a custom tool.
+    input: Input,
 }
 
 impl Call {
@@ -278,32 +283,62 @@ impl Call {
         Call {
             index,
             called,
-            arguments: String::new(),
+            said: String::new(),
+            input: Input::default(),
         }
     }
 
+    /// A piece of the function's arguments.
     pub(super) fn say(&mut self, fragment: &Text<'_>, events: &mut Events, out: &mut Vec<u8>) {
-        if fragment.is_empty() {
+        match self.called.sort {
+            Sort::Custom => {
+                let text = self.input.feed(fragment);
+                self.tell(&text, events, out);
+            }
+            Sort::Function | Sort::Search => self.tell(fragment, events, out),
+        }
+    }
+
+    fn tell(&mut self, text: &Text<'_>, events: &mut Events, out: &mut Vec<u8>) {
+        if text.is_empty() {
             return;
         }
-        self.arguments.push_str(fragment.as_escaped());
-        let kind = "response.function_call_arguments.delta";
+        self.said.push_str(text.as_escaped());
+        let kind = match self.called.sort {
+            Sort::Function => "response.function_call_arguments.delta",
+            Sort::Custom => "response.custom_tool_call_input.delta",
+            // It is told when it is whole.
+            Sort::Search => return,
+        };
         events.of(kind, &self.called.id, self.index, out);
-        field("delta", fragment.as_escaped(), out);
+        field("delta", text.as_escaped(), out);
         close(out);
     }
 
-    /// A call without arguments has the text `{}`: clients parse it.
     pub(super) fn end(mut self, status: &str, events: &mut Events, out: &mut Vec<u8>) -> Vec<u8> {
-        if self.arguments.is_empty() {
-            self.say(&Text::escaped(Cow::Borrowed("{}")), events, out);
+        match self.called.sort {
+            Sort::Function => {
+                // A call without arguments has the text `{}`: clients parse it.
+                if self.said.is_empty() {
+                    self.tell(&Text::escaped(Cow::Borrowed("{}")), events, out);
+                }
+                let kind = "response.function_call_arguments.done";
+                events.of(kind, &self.called.id, self.index, out);
+                field("name", &self.called.name, out);
+                field("arguments", &self.said, out);
+                close(out);
+            }
+            Sort::Custom => {
+                let rest = self.input.finish();
+                self.tell(&rest, events, out);
+                let kind = "response.custom_tool_call_input.done";
+                events.of(kind, &self.called.id, self.index, out);
+                field("input", &self.said, out);
+                close(out);
+            }
+            Sort::Search => {}
         }
-        let kind = "response.function_call_arguments.done";
-        events.of(kind, &self.called.id, self.index, out);
-        field("name", &self.called.name, out);
-        field("arguments", &self.arguments, out);
-        close(out);
-        let write = |out: &mut Vec<u8>| self.called.write(status, &self.arguments, out);
+        let write = |out: &mut Vec<u8>| self.called.write(status, &self.said, out);
         events.done(self.index, write, out)
     }
 }

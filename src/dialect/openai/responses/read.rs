@@ -4,13 +4,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
-use super::{tools, turns};
+use super::super::serving;
+use super::tools::Offer;
+use super::{choice, turns};
 use crate::ir::{
     ChatRequest, Dropped, Effort, Format, Json, Message, Part, Refused, Role, Sampling, Text,
     Thinking,
 };
 
-/// The body. `store`, `metadata`, `truncation` and the like are not here: they say nothing about the answer.
+/// The body.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Body<'a> {
@@ -23,13 +25,19 @@ pub(super) struct Body<'a> {
     top_p: Field<'a>,
     top_logprobs: Field<'a>,
     include: Field<'a>,
-    pub(super) tools: Field<'a>,
-    pub(super) tool_choice: Field<'a>,
+    tools: Field<'a>,
+    tool_choice: Field<'a>,
     parallel_tool_calls: Field<'a>,
     text: Field<'a>,
     reasoning: Field<'a>,
     user: Field<'a>,
     safety_identifier: Field<'a>,
+    service_tier: Field<'a>,
+    prompt_cache_key: Field<'a>,
+    prompt_cache_retention: Field<'a>,
+    prompt_cache_options: Field<'a>,
+    metadata: Field<'a>,
+    store: Field<'a>,
     // What follows needs what only OpenAI keeps.
     previous_response_id: Field<'a>,
     conversation: Field<'a>,
@@ -38,6 +46,10 @@ pub(super) struct Body<'a> {
     // What follows changes the answer and has no place in the neutral model.
     moderation: Field<'a>,
     context_management: Field<'a>,
+    truncation: Field<'a>,
+    max_tool_calls: Field<'a>,
+    // What a client tells OpenAI of itself.
+    client_metadata: Field<'a>,
 }
 
 /// Reads the body of a request for a response that another format will carry.
@@ -47,28 +59,29 @@ pub(super) struct Body<'a> {
 pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let body: Body<'_> = field::body(body)?;
     refuse_what_is_kept_elsewhere(&body)?;
-    let mut dropped = Dropped::default();
-    dropped.add_if(body.moderation.is_some(), "moderation");
-    dropped.add_if(body.context_management.is_some(), "context_management");
-    let (tools, tool_choice) = tools::read(&body, &mut dropped)?;
+    let mut dropped = dropped(&body);
+    let input = turns::Input::of(body.input)?;
+    let mut offer = Offer::default();
+    offer.add(body.tools, "tools", &mut dropped)?;
+    for item in input.items() {
+        offer.add(item.tools(), "input", &mut dropped)?;
+    }
+    let tool_choice = choice::read(body.tool_choice, &mut offer)?;
     let mut messages = Vec::new();
     if let Some(instructions) =
         text(body.instructions, "instructions")?.filter(|text| !text.is_empty())
     {
         messages.push(Message::new(Role::System, vec![Part::Text(instructions)]));
     }
-    turns::read(body.input, &mut messages, &mut dropped)?;
-    let user = match text(body.user, "user")? {
-        None => text(body.safety_identifier, "safety_identifier")?,
-        user => user,
-    };
+    turns::read(input, &offer, &mut messages, &mut dropped)?;
+    let (format, verbosity) = format(body.text)?;
     Ok(ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         // The last event always tells it.
         include_usage: true,
         messages,
-        completion: None,
-        tools,
+        tools: offer.tools,
+        special: offer.special,
         tool_choice,
         parallel_tool_calls: flag(body.parallel_tool_calls, "parallel_tool_calls")?,
         max_tokens: tokens(body.max_output_tokens, "max_output_tokens")?,
@@ -77,16 +90,43 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
             top_p: number(body.top_p, "top_p")?,
             ..Sampling::default()
         },
-        stop: Vec::new(),
-        format: format(body.text, &mut dropped)?,
+        format,
         thinking: thinking(body.reasoning)?,
         logprobs: logprobs(&body)?,
-        user,
-        cache: None,
+        user: text(body.user, "user")?,
+        serving: serving::read(
+            serving::Fields {
+                service_tier: body.service_tier,
+                prompt_cache_key: body.prompt_cache_key,
+                prompt_cache_retention: body.prompt_cache_retention,
+                prompt_cache_options: body.prompt_cache_options,
+                metadata: body.metadata,
+                safety_identifier: body.safety_identifier,
+                store: body.store,
+            },
+            verbosity,
+        )?,
         dropped,
-        functions: false,
-        answers: None,
+        ..ChatRequest::default()
     })
+}
+
+fn dropped(body: &Body<'_>) -> Dropped {
+    let mut dropped = Dropped::default();
+    let truncates = body
+        .truncation
+        .and_then(Text::of)
+        .is_some_and(|how| how.as_escaped() != "disabled");
+    for (has, name) in [
+        (body.moderation.is_some(), "moderation"),
+        (body.context_management.is_some(), "context_management"),
+        (truncates, "truncation"),
+        (body.max_tool_calls.is_some(), "max_tool_calls"),
+        (body.client_metadata.is_some(), "client_metadata"),
+    ] {
+        dropped.add_if(has, name);
+    }
+    dropped
 }
 
 fn refuse_what_is_kept_elsewhere(body: &Body<'_>) -> Result<(), Refused> {
@@ -114,7 +154,7 @@ fn refuse_what_is_kept_elsewhere(body: &Body<'_>) -> Result<(), Refused> {
 }
 
 /// `text`: the format, and how wordy the answer is to be.
-fn format<'a>(field: Field<'a>, dropped: &mut Dropped) -> Result<Format<'a>, Refused> {
+fn format<'a>(field: Field<'a>) -> Result<(Format<'a>, Option<Text<'a>>), Refused> {
     #[derive(Deserialize)]
     struct Said<'a> {
         #[serde(borrow)]
@@ -133,33 +173,38 @@ fn format<'a>(field: Field<'a>, dropped: &mut Dropped) -> Result<Format<'a>, Ref
     const EXPECTED: &str =
         "an object with `format`, whose type is text, json_object or json_schema";
     let Some(said) = field::read::<Said<'a>>(field, "text", EXPECTED)? else {
-        return Ok(Format::Text);
+        return Ok((Format::Text, None));
     };
-    dropped.add_if(said.verbosity.is_some(), "text.verbosity");
+    let verbosity = text(said.verbosity, "text.verbosity")?;
     let Some(wanted) = said.format else {
-        return Ok(Format::Text);
+        return Ok((Format::Text, verbosity));
     };
-    match (
+    let format = match (
         wanted.kind.as_ref().map_or("text", Text::as_escaped),
         wanted.schema,
     ) {
-        ("text", _) => Ok(Format::Text),
-        ("json_object", _) => Ok(Format::Json),
-        ("json_schema", Some(schema)) => Ok(Format::Schema {
+        ("text", _) => Format::Text,
+        ("json_object", _) => Format::Json,
+        ("json_schema", Some(schema)) => Format::Schema {
             name: wanted.name,
             description: wanted.description,
             schema: Json::of(schema),
             strict: wanted.strict,
-        }),
-        ("json_schema", None) => Err(Refused::field(
-            "text.format",
-            "`text.format` of type json_schema must have a `schema`",
-        )),
-        _ => Err(Refused::field(
-            "text.format",
-            format!("`text` must be {EXPECTED}"),
-        )),
-    }
+        },
+        ("json_schema", None) => {
+            return Err(Refused::field(
+                "text.format",
+                "`text.format` of type json_schema must have a `schema`",
+            ));
+        }
+        _ => {
+            return Err(Refused::field(
+                "text.format",
+                format!("`text` must be {EXPECTED}"),
+            ));
+        }
+    };
+    Ok((format, verbosity))
 }
 
 /// `reasoning`: its effort. How it is summarised is the provider's matter.

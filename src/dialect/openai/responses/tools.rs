@@ -1,12 +1,21 @@
-//! The tools that a client offers, and which of them the model may or must call. In this API they stand flat.
+//! The tools that a client offers: functions, which in this API stand flat, alone or in namespaces; tools that take plain
+//! text; and the client's own search for tools. Those that run at OpenAI are left out and named.
 
+use ahash::AHashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::custom;
 use super::super::field::{self, Field};
-use super::read::Body;
-use crate::ir::{Dropped, Json, Refused, Text, Tool, ToolChoice};
+use crate::ir::{Dropped, Grammar, Json, Refused, Special, SpecialTool, Text, Tool};
 
+/// Between a namespace and a name, in the name that a model sees.
+const JOINT: &str = "__";
+
+/// The function that stands for a client's search for tools.
+const SEARCH: &str = "tool_search";
+
+/// A tool of any type.
 #[derive(Deserialize)]
 struct Offered<'a> {
     #[serde(borrow, rename = "type")]
@@ -15,102 +24,254 @@ struct Offered<'a> {
     description: Field<'a>,
     parameters: Option<&'a RawValue>,
     strict: Option<bool>,
+    /// Of a custom tool.
+    format: Field<'a>,
+    /// Of a namespace.
+    tools: Field<'a>,
+    /// Of a search for tools: `client` or `server`.
+    execution: Field<'a>,
 }
 
-/// `tool_choice` as an object, and an entry of its `tools`.
 #[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Text<'a>>,
-    name: Option<Text<'a>>,
-    mode: Option<Text<'a>>,
-    #[serde(default)]
-    tools: Vec<Choice<'a>>,
+struct Format<'a> {
+    #[serde(borrow)]
+    syntax: Option<Text<'a>>,
+    definition: Option<Text<'a>>,
 }
 
-pub(super) fn read<'a>(
-    body: &Body<'a>,
-    dropped: &mut Dropped,
-) -> Result<(Vec<Tool<'a>>, ToolChoice<'a>), Refused> {
-    let offered: Vec<Offered<'a>> =
-        field::read(body.tools, "tools", "an array of tools")?.unwrap_or_default();
-    let mut tools = Vec::with_capacity(offered.len());
-    for tool in offered {
-        match tool.kind.as_ref().map(Text::as_escaped) {
-            None | Some("function") => tools.push(described(tool)?),
-            // Those that run at OpenAI, and those that take text in place of JSON.
-            Some(_) => dropped.add("tools"),
+/// All tools of a request, from its `tools` and from what its input says of further ones.
+#[derive(Default)]
+pub(super) struct Offer<'a> {
+    pub(super) tools: Vec<Tool<'a>>,
+    pub(super) special: Vec<SpecialTool<'a>>,
+    /// The function of each tool that has been offered, by the client's own names.
+    functions: AHashMap<(Option<String>, String), Text<'a>>,
+    /// The functions' names.
+    taken: AHashMap<String, usize>,
+}
+
+impl<'a> Offer<'a> {
+    /// Takes over a list of tools.
+    pub(super) fn add(
+        &mut self,
+        field: Field<'a>,
+        param: &'static str,
+        dropped: &mut Dropped,
+    ) -> Result<(), Refused> {
+        self.list(field, None, param, dropped)
+    }
+
+    /// `within`: of the namespace with this name and description.
+    fn list(
+        &mut self,
+        field: Field<'a>,
+        within: Option<(&Text<'a>, Option<Text<'a>>)>,
+        param: &'static str,
+        dropped: &mut Dropped,
+    ) -> Result<(), Refused> {
+        let tools: Vec<Offered<'a>> =
+            field::read(field, param, "an array of tools")?.unwrap_or_default();
+        let (namespace, mut about) = match within {
+            Some((name, about)) => (Some(name), about),
+            None => (None, None),
+        };
+        for mut tool in tools {
+            let kind = tool.kind.take();
+            match kind.as_ref().map(Text::as_escaped) {
+                None | Some("function") => self.function(tool, namespace, about.take(), param)?,
+                Some("custom") => self.custom(tool, namespace, about.take(), param)?,
+                Some("namespace") if namespace.is_none() => {
+                    let name = named(tool.name, param)?;
+                    let about = described(tool.description);
+                    self.list(tool.tools, Some((&name, about)), param, dropped)?;
+                }
+                Some("tool_search") if is(tool.execution, "client") => self.search(tool),
+                // They run at OpenAI.
+                Some(kind) => dropped.add(hosted(kind)),
+            }
+        }
+        Ok(())
+    }
+
+    fn function(
+        &mut self,
+        tool: Offered<'a>,
+        namespace: Option<&Text<'a>>,
+        about: Option<Text<'a>>,
+        param: &'static str,
+    ) -> Result<(), Refused> {
+        let name = named(tool.name, param)?;
+        let offered = Tool {
+            name: name.clone(),
+            description: after(about, described(tool.description)),
+            parameters: tool.parameters.map(Json::of),
+            strict: tool.strict,
+            cache: None,
+        };
+        self.put(offered, namespace, name, Special::Function);
+        Ok(())
+    }
+
+    fn custom(
+        &mut self,
+        tool: Offered<'a>,
+        namespace: Option<&Text<'a>>,
+        about: Option<Text<'a>>,
+        param: &'static str,
+    ) -> Result<(), Refused> {
+        let name = named(tool.name, param)?;
+        let description = after(about, described(tool.description));
+        let format: Option<Format<'a>> = tool
+            .format
+            .and_then(|format| serde_json::from_str(format.get()).ok());
+        let grammar = format.and_then(|format| {
+            Some(Grammar {
+                syntax: format.syntax?,
+                definition: format.definition?,
+            })
+        });
+        let offered = custom::function(name.clone(), description.clone(), grammar.as_ref());
+        let kind = Special::Custom {
+            description,
+            grammar,
+        };
+        self.put(offered, namespace, name, kind);
+        Ok(())
+    }
+
+    fn search(&mut self, tool: Offered<'a>) {
+        let offered = Tool {
+            name: Text::escaped(SEARCH),
+            description: described(tool.description),
+            parameters: tool.parameters.map(Json::of),
+            strict: None,
+            cache: None,
+        };
+        self.put(offered, None, Text::escaped(SEARCH), Special::Search);
+    }
+
+    /// Offers a tool, once; its function gets a name that no other has.
+    fn put(
+        &mut self,
+        mut tool: Tool<'a>,
+        namespace: Option<&Text<'a>>,
+        name: Text<'a>,
+        kind: Special<'a>,
+    ) {
+        let key = key(namespace, &name);
+        if self.functions.contains_key(&key) {
+            return;
+        }
+        tool.name = self.unlike_others(joined(namespace, &name));
+        self.functions.insert(key, tool.name.clone());
+        if namespace.is_some() || kind != Special::Function || tool.name != name {
+            self.special.push(SpecialTool {
+                function: tool.name.clone(),
+                namespace: namespace.cloned(),
+                name,
+                kind,
+            });
+        }
+        self.tools.push(tool);
+    }
+
+    fn unlike_others(&mut self, name: Text<'a>) -> Text<'a> {
+        let mut unlike = name.clone();
+        while self.taken.contains_key(unlike.as_escaped()) {
+            let number = self.taken.entry(name.as_escaped().to_owned()).or_insert(1);
+            *number += 1;
+            unlike = Text::escaped(format!("{}_{number}", name.as_escaped()));
+        }
+        self.taken.insert(unlike.as_escaped().to_owned(), 1);
+        unlike
+    }
+
+    /// The name of the function that a call of the history is one of, whether it is still offered or not.
+    pub(super) fn called(&self, namespace: Option<&Text<'a>>, name: &Text<'a>) -> Text<'a> {
+        match self.functions.get(&key(namespace, name)) {
+            Some(function) => function.clone(),
+            None => joined(namespace, name),
         }
     }
-    let choice = choice(body.tool_choice, &mut tools)?;
-    Ok((tools, choice))
+
+    /// The tools with what is special about each.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&Tool<'a>, Option<&SpecialTool<'a>>)> {
+        let special: AHashMap<&str, &SpecialTool<'a>> = self
+            .special
+            .iter()
+            .map(|special| (special.function.as_escaped(), special))
+            .collect();
+        self.tools
+            .iter()
+            .map(move |tool| (tool, special.get(tool.name.as_escaped()).copied()))
+    }
 }
 
-fn described(tool: Offered<'_>) -> Result<Tool<'_>, Refused> {
-    let name = tool
-        .name
+fn key(namespace: Option<&Text<'_>>, name: &Text<'_>) -> (Option<String>, String) {
+    let owned = |text: &Text<'_>| text.as_escaped().to_owned();
+    (namespace.map(owned), owned(name))
+}
+
+fn joined<'a>(namespace: Option<&Text<'a>>, name: &Text<'a>) -> Text<'a> {
+    let Some(namespace) = namespace else {
+        return name.clone();
+    };
+    let mut joined = namespace.clone();
+    if !namespace.as_escaped().ends_with(JOINT) {
+        joined.push(&Text::escaped(JOINT));
+    }
+    joined.push(name);
+    joined
+}
+
+fn named<'a>(field: Field<'a>, param: &'static str) -> Result<Text<'a>, Refused> {
+    field
         .and_then(Text::of)
         .filter(|name| !name.is_empty())
-        .ok_or_else(|| Refused::field("tools", "each function of `tools` must have a `name`"))?;
-    Ok(Tool {
-        name,
-        description: tool
-            .description
-            .and_then(Text::of)
-            .filter(|text| !text.is_empty()),
-        parameters: tool.parameters.map(Json::of),
-        strict: tool.strict,
-        cache: None,
-    })
+        .ok_or_else(|| {
+            Refused::field(
+                param,
+                format!("each function, custom tool and namespace of `{param}` must have a `name`"),
+            )
+        })
 }
 
-/// Reads the choice, and takes from `tools` what it does not allow.
-fn choice<'a>(field: Field<'a>, tools: &mut Vec<Tool<'a>>) -> Result<ToolChoice<'a>, Refused> {
-    const EXPECTED: &str =
-        "`tool_choice` must be none, auto, required, a function, or the tools that are allowed";
-    let Some(field) = field else {
-        return Ok(ToolChoice::Auto);
-    };
-    let refused = || Refused::field("tool_choice", EXPECTED);
-    if let Some(mode) = Text::of(field) {
-        return mode_of(&mode).ok_or_else(refused);
-    }
-    let choice: Choice<'a> = serde_json::from_str(field.get()).map_err(|_| refused())?;
-    match choice.kind.as_ref().map(Text::as_escaped) {
-        Some("allowed_tools") => {
-            let names: Vec<_> = choice
-                .tools
-                .into_iter()
-                .filter_map(|tool| tool.name)
-                .collect();
-            tools.retain(|tool| names.contains(&tool.name));
-            match choice.mode {
-                Some(mode) => mode_of(&mode).ok_or_else(refused),
-                None => Ok(ToolChoice::Auto),
-            }
+fn described(field: Field<'_>) -> Option<Text<'_>> {
+    field.and_then(Text::of).filter(|text| !text.is_empty())
+}
+
+/// What is said of a whole namespace stands before what its first tool says of itself.
+fn after<'a>(about: Option<Text<'a>>, description: Option<Text<'a>>) -> Option<Text<'a>> {
+    match (about, description) {
+        (Some(mut about), Some(description)) => {
+            about.push(&Text::escaped(r"\n\n"));
+            about.push(&description);
+            Some(about)
         }
-        None | Some("function") => {
-            let named = choice.name.ok_or_else(refused)?;
-            match tools.iter().any(|tool| tool.name == named) {
-                true => Ok(ToolChoice::Named(named)),
-                false => Err(Refused::field(
-                    "tool_choice",
-                    "`tool_choice` names a function that is not offered",
-                )),
-            }
-        }
-        Some(_) => Err(Refused::field(
-            "tool_choice",
-            "`tool_choice` demands a tool that this model's provider does not have",
-        )),
+        (about, description) => description.or(about),
     }
 }
 
-fn mode_of<'a>(mode: &Text<'a>) -> Option<ToolChoice<'a>> {
-    match mode.as_escaped() {
-        "auto" => Some(ToolChoice::Auto),
-        "none" => Some(ToolChoice::None),
-        "required" => Some(ToolChoice::Required),
-        _ => None,
+fn is(field: Field<'_>, word: &str) -> bool {
+    field
+        .and_then(Text::of)
+        .is_some_and(|is| is.as_escaped() == word)
+}
+
+/// The name under which a tool that runs at OpenAI is said to be left out.
+fn hosted(kind: &str) -> &'static str {
+    match kind {
+        "web_search" | "web_search_2025_08_26" => "tools.web_search",
+        "web_search_preview" | "web_search_preview_2025_03_11" => "tools.web_search_preview",
+        "file_search" => "tools.file_search",
+        "code_interpreter" => "tools.code_interpreter",
+        "computer" | "computer_use" | "computer_use_preview" => "tools.computer",
+        "image_generation" => "tools.image_generation",
+        "local_shell" => "tools.local_shell",
+        "shell" => "tools.shell",
+        "apply_patch" => "tools.apply_patch",
+        "mcp" => "tools.mcp",
+        "tool_search" => "tools.tool_search",
+        _ => "tools",
     }
 }

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::chat::data_uri;
+use super::super::custom;
 use super::super::field::Field;
+use super::tools::Offer;
 use super::{OWN_HIDDEN_THOUGHT, OWN_THOUGHT};
 use crate::dialect::signature;
 use crate::ir::{
@@ -15,8 +17,9 @@ use crate::ir::{
 };
 
 /// An item of any type; of a type that is not read here its fields may have any shape.
-#[derive(Deserialize)]
-struct Item<'a> {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Item<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
     role: Field<'a>,
@@ -24,10 +27,16 @@ struct Item<'a> {
     id: Field<'a>,
     call_id: Field<'a>,
     name: Field<'a>,
+    /// Of the tool that is called.
+    namespace: Field<'a>,
     arguments: Field<'a>,
     /// Of a call of a custom tool: any text.
     input: Field<'a>,
+    /// Of a call of the client's shell: what is run.
+    action: Field<'a>,
     output: Field<'a>,
+    /// Tools that may be called from here on.
+    tools: Field<'a>,
     summary: Field<'a>,
     encrypted_content: Field<'a>,
 }
@@ -48,24 +57,63 @@ fn refused(text: impl Into<Cow<'static, str>>) -> Refused {
     Refused::field("input", text)
 }
 
+impl<'a> Item<'a> {
+    fn kind(&self) -> &str {
+        self.kind.as_ref().map_or("message", Text::as_escaped)
+    }
+
+    /// The tools that it offers: to a client of OpenAI's newest models all of them, or those that a search has found.
+    pub(super) fn tools(&self) -> Field<'a> {
+        self.tools
+            .filter(|_| matches!(self.kind(), "additional_tools" | "tool_search_output"))
+    }
+}
+
+/// `input`.
+pub(super) enum Input<'a> {
+    /// What the user says.
+    Text(Text<'a>),
+    Items(Vec<Item<'a>>),
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn of(field: Field<'a>) -> Result<Self, Refused> {
+        let field = field.ok_or_else(|| refused("`input` is missing"))?;
+        if let Some(text) = Text::of(field) {
+            return Ok(Input::Text(text));
+        }
+        let items: Vec<Item<'a>> = serde_json::from_str(field.get())
+            .map_err(|_| refused("`input` must be a string or an array of items"))?;
+        match items.is_empty() {
+            true => Err(refused("`input` must hold an item")),
+            false => Ok(Input::Items(items)),
+        }
+    }
+
+    pub(super) fn items(&self) -> &[Item<'a>] {
+        match self {
+            Input::Text(_) => &[],
+            Input::Items(items) => items,
+        }
+    }
+}
+
 /// Appends the turns of `input`.
 pub(super) fn read<'a>(
-    field: Field<'a>,
+    input: Input<'a>,
+    offer: &Offer<'a>,
     messages: &mut Vec<Message<'a>>,
     dropped: &mut Dropped,
 ) -> Result<(), Refused> {
-    let field = field.ok_or_else(|| refused("`input` is missing"))?;
-    if let Some(text) = Text::of(field) {
-        messages.push(Message::new(Role::User, vec![Part::Text(text)]));
-        return Ok(());
-    }
-    let items: Vec<Item<'a>> = serde_json::from_str(field.get())
-        .map_err(|_| refused("`input` must be a string or an array of items"))?;
-    if items.is_empty() {
-        return Err(refused("`input` must hold an item"));
-    }
+    let items = match input {
+        Input::Items(items) => items,
+        Input::Text(text) => {
+            messages.push(Message::new(Role::User, vec![Part::Text(text)]));
+            return Ok(());
+        }
+    };
     for (place, item) in items.into_iter().enumerate() {
-        let turn = turn(item, dropped).map_err(|what| {
+        let turn = turn(item, offer, dropped).map_err(|what| {
             let text = format!("`input[{place}]`: {}", what.text);
             Refused {
                 text: text.into(),
@@ -86,43 +134,44 @@ pub(super) fn read<'a>(
     Ok(())
 }
 
-fn turn<'a>(item: Item<'a>, dropped: &mut Dropped) -> Result<Option<Message<'a>>, Refused> {
+fn turn<'a>(
+    item: Item<'a>,
+    offer: &Offer<'a>,
+    dropped: &mut Dropped,
+) -> Result<Option<Message<'a>>, Refused> {
     let assistant = |part| Ok(Some(Message::new(Role::Assistant, vec![part])));
-    match item.kind.as_ref().map_or("message", Text::as_escaped) {
+    match item.kind() {
         "message" => message(&item).map(Some),
-        "function_call" => {
-            let (arguments, _) = match item.arguments.map(|raw| (Text::of(raw), raw)) {
-                None => (Json::empty_object(), false),
-                Some((Some(text), _)) => Json::arguments(text.into_decoded()),
-                // Some clients send the object itself.
-                Some((None, raw)) => Json::arguments(raw.get().into()),
-            };
-            assistant(call(&item, arguments)?)
-        }
+        "function_call" => assistant(call(&item, offer, json_of(item.arguments))?),
         "custom_tool_call" => {
-            let mut arguments = b"{\"input\":".to_vec();
-            full(item.input).unwrap_or_default().write(&mut arguments);
-            arguments.push(b'}');
-            let arguments = String::from_utf8(arguments).expect("made of strings");
-            assistant(call(&item, Json::trusted(arguments))?)
+            let arguments = custom::arguments(&full(item.input).unwrap_or_default());
+            assistant(call(&item, offer, arguments)?)
         }
-        "function_call_output" | "custom_tool_call_output" => {
-            let id = full(item.call_id).ok_or_else(|| refused("`call_id` is missing"))?;
-            let result = ToolResult {
-                id: Some(signature::unpack(id).0),
-                name: None,
-                parts: content(item.output)?,
-                is_error: false,
-            };
-            Ok(Some(Message::new(
-                Role::User,
-                vec![Part::ToolResult(result)],
-            )))
+        // Tools that clients run, and whose types are their names.
+        "tool_search_call" => assistant(own_call(&item, "tool_search", item.arguments)?),
+        "local_shell_call" => assistant(own_call(&item, "local_shell", item.action)?),
+        "shell_call" => assistant(own_call(&item, "shell", item.action)?),
+        "function_call_output" | "custom_tool_call_output" | "shell_call_output" => {
+            result(item.call_id, content(item.output)?).map(Some)
         }
+        "local_shell_call_output" => {
+            let id = full(item.call_id).is_some();
+            result(
+                if id { item.call_id } else { item.id },
+                content(item.output)?,
+            )
+            .map(Some)
+        }
+        "tool_search_output" => result(item.call_id, vec![Part::Text(found(&item))]).map(Some),
+        "additional_tools" => Ok(None),
+        "agent_message" => agent_message(&item, dropped),
         "reasoning" => Ok(thought(&item)
             .map(|thought| Message::new(Role::Assistant, vec![Part::Thought(thought)]))),
         "item_reference" => Err(refused(
-            "an `item_reference` names what is stored at OpenAI, and this model's provider is another one",
+            "an `item_reference` names what is stored at OpenAI, and this model's provider is another one: send the item itself",
+        )),
+        "compaction" | "compaction_summary" | "context_compaction" => Err(refused(
+            "a compacted conversation can be read by OpenAI alone, and this model's provider is another one: send the conversation itself, or a summary of it as a message",
         )),
         // What tools did that run at OpenAI: its outcome is in the words that follow.
         _ => {
@@ -130,6 +179,79 @@ fn turn<'a>(item: Item<'a>, dropped: &mut Dropped) -> Result<Option<Message<'a>>
             Ok(None)
         }
     }
+}
+
+/// Arguments, which are a string of JSON; some clients send the object itself.
+fn json_of(field: Field<'_>) -> Json<'_> {
+    match field.map(|raw| (Text::of(raw), raw)) {
+        None => Json::empty_object(),
+        Some((Some(text), _)) => Json::arguments(text.into_decoded()).0,
+        Some((None, raw)) => Json::arguments(raw.get().into()).0,
+    }
+}
+
+fn result<'a>(id: Field<'a>, parts: Vec<Part<'a>>) -> Result<Message<'a>, Refused> {
+    let id = full(id).ok_or_else(|| refused("`call_id` is missing"))?;
+    let result = ToolResult {
+        id: Some(signature::unpack(id).0),
+        name: None,
+        parts,
+        is_error: false,
+    };
+    Ok(Message::new(Role::User, vec![Part::ToolResult(result)]))
+}
+
+/// What a search for tools came to, in words: the tools themselves are offered.
+fn found(item: &Item<'_>) -> Text<'static> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<Text<'a>>,
+        tools: Option<Vec<Named<'a>>>,
+    }
+    fn list(tools: &[Named<'_>], text: &mut Text<'static>) {
+        for tool in tools {
+            match (&tool.tools, &tool.name) {
+                (Some(within), _) => list(within, text),
+                (None, Some(name)) => {
+                    text.push(&Text::escaped(r"\n- "));
+                    text.push(name);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+    let tools: Vec<Named<'_>> = item
+        .tools
+        .and_then(|tools| serde_json::from_str(tools.get()).ok())
+        .unwrap_or_default();
+    if tools.is_empty() {
+        return Text::escaped("No tools were found.");
+    }
+    let mut text = Text::escaped("These tools can be called now:");
+    list(&tools, &mut text);
+    text
+}
+
+/// What another agent told this one; what of it is encrypted only OpenAI can read.
+fn agent_message<'a>(
+    item: &Item<'a>,
+    dropped: &mut Dropped,
+) -> Result<Option<Message<'a>>, Refused> {
+    let pieces: Vec<&RawValue> = item
+        .content
+        .and_then(|content| serde_json::from_str(content.get()).ok())
+        .unwrap_or_default();
+    let mut parts = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        match serde_json::from_str::<Piece<'a>>(piece.get()) {
+            Ok(Piece {
+                text: Some(text), ..
+            }) => parts.push(Part::Text(text)),
+            _ => dropped.add("input"),
+        }
+    }
+    Ok((!parts.is_empty()).then(|| Message::new(Role::User, parts)))
 }
 
 fn message<'a>(item: &Item<'a>) -> Result<Message<'a>, Refused> {
@@ -147,9 +269,28 @@ fn message<'a>(item: &Item<'a>) -> Result<Message<'a>, Refused> {
     Ok(Message::new(role, content(item.content)?))
 }
 
-fn call<'a>(item: &Item<'a>, arguments: Json<'a>) -> Result<Part<'a>, Refused> {
-    let id = full(item.call_id).ok_or_else(|| refused("`call_id` is missing"))?;
+fn call<'a>(item: &Item<'a>, offer: &Offer<'a>, arguments: Json<'a>) -> Result<Part<'a>, Refused> {
     let name = full(item.name).ok_or_else(|| refused("`name` is missing"))?;
+    let name = offer.called(full(item.namespace).as_ref(), &name);
+    named_call(item, name, arguments)
+}
+
+/// A call of a tool that the client runs and that has no name but its type.
+fn own_call<'a>(
+    item: &Item<'a>,
+    name: &'static str,
+    arguments: Field<'a>,
+) -> Result<Part<'a>, Refused> {
+    named_call(item, Text::escaped(name), json_of(arguments))
+}
+
+fn named_call<'a>(
+    item: &Item<'a>,
+    name: Text<'a>,
+    arguments: Json<'a>,
+) -> Result<Part<'a>, Refused> {
+    let id = full(item.call_id).or_else(|| full(item.id));
+    let id = id.ok_or_else(|| refused("`call_id` is missing"))?;
     let (id, signature) = signature::unpack(id);
     Ok(Part::ToolCall(ToolCall {
         id: Some(id),

@@ -24,6 +24,8 @@ pub(super) struct Ways {
     pub(super) reasoning_items: bool,
     /// PDF files.
     pub(super) files: bool,
+    /// Tools that take plain text.
+    pub(super) customs: bool,
     /// `detail` of images.
     pub(super) detail: bool,
     /// The provider keeps prompts by itself.
@@ -47,6 +49,7 @@ const OPENAI: Ways = Ways {
     all_efforts: true,
     reasoning_items: false,
     files: true,
+    customs: true,
     detail: true,
     caches: true,
     signed_calls: false,
@@ -60,6 +63,7 @@ const COMPATIBLE: Ways = Ways {
     user: false,
     files: false,
     caches: false,
+    customs: false,
     ..OPENAI
 };
 
@@ -71,6 +75,7 @@ const PERPLEXITY: Ways = Ways {
     user: false,
     all_efforts: false,
     files: false,
+    customs: false,
     detail: false,
     caches: false,
     signed_calls: true,

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::called::Called;
 use super::encode::needs_message;
 use super::frame::{Frame, State, status};
-use super::output::{self, Called, Said, message_id, thought_id};
+use super::output::{self, Said, message_id, thought_id};
 use crate::dialect::exchange::Reply;
 use crate::ir::{Item, Json, Response, Text};
 
@@ -92,11 +93,8 @@ fn write_items(pieces: &[Piece<'_>], response: &Response, reply: &Reply, out: &m
             }
             Piece::Item(Item::Call(call)) => {
                 let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
-                Called::new(reply, (calls, place), id, signature, &call.name).write(
-                    status,
-                    call.argument_text(),
-                    out,
-                );
+                let called = Called::new(reply, (calls, place), id, signature, &call.name);
+                called.write(status, &called.said(call.argument_text()), out);
                 calls += 1;
             }
             Piece::Item(Item::Thought(thought)) => {

@@ -1,8 +1,10 @@
 //! A request to a provider: every field but the input.
 
 use super::super::chat::{effort_of, refuse_the_impossible};
+use super::super::custom::Customs;
 use super::super::object::{Object, list};
 use super::super::path::path;
+use super::super::serving;
 use super::super::shared::{
     LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema,
 };
@@ -65,9 +67,17 @@ impl Writer<'_> {
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
         Text::plain(self.target.model).write(body.key("model"));
+        let special = std::mem::take(&mut request.special);
+        let customs = match self.ways.customs {
+            true => Customs::of(&special),
+            false => Customs::default(),
+        };
+        let tools = request.tools.iter().map(|tool| &tool.name);
+        self.names.reserve(tools, LONGEST_NAME);
         let history = History {
             target: self.target,
             ways: &self.ways,
+            customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
         let (instructions, messages) = history.prepare(messages);
@@ -82,12 +92,13 @@ impl Writer<'_> {
             body.key("input"),
         )?;
         body.flag("stream", self.target.stream);
-        body.flag("store", false);
+        body.flag("store", request.serving.store.unwrap_or(false));
+        serving::write(&request.serving, &mut body);
         self.limit(request.max_tokens, &mut body);
         self.sampling(&request.sampling, &mut body);
         self.include(request.logprobs, &mut body);
-        self.format(&request.format, &mut body);
-        self.tools(request, &mut body);
+        self.text(request, &mut body);
+        self.tools(request, &customs, &mut body);
         self.reasoning(request.thinking, &mut body);
         if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
             body.text("user", user);
@@ -199,30 +210,38 @@ impl Writer<'_> {
         }
     }
 
-    fn format(&mut self, format: &Format<'_>, body: &mut Object<'_>) {
-        match (format, self.ways.text_format) {
-            (Format::Text, _) | (Format::Json, false) => {}
-            (Format::Json, true) => body.raw("text", "{\"format\":{\"type\":\"json_object\"}}"),
-            (Format::Schema { .. }, true) => {
-                let mut text = Object::new(body.key("text"));
-                let mut wanted = Object::new(text.key("format"));
-                wanted.word("type", "json_schema");
-                write_schema(format, &mut wanted);
-                wanted.end();
-                text.end();
+    /// The form of the answer, and how wordy it is to be.
+    fn text(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+        let (format, verbosity) = (&request.format, &request.serving.verbosity);
+        let said = self.ways.text_format && *format != Format::Text;
+        if said || verbosity.is_some() {
+            let mut text = Object::new(body.key("text"));
+            match format {
+                Format::Json if said => text.raw("format", "{\"type\":\"json_object\"}"),
+                Format::Schema { .. } if said => {
+                    let mut wanted = Object::new(text.key("format"));
+                    wanted.word("type", "json_schema");
+                    write_schema(format, &mut wanted);
+                    wanted.end();
+                }
+                _ => {}
             }
-            (Format::Schema { .. }, false) => {
-                let mut wanted = Object::new(body.key("response_format"));
-                wanted.word("type", "json_schema");
-                let mut schema = Object::new(wanted.key("json_schema"));
-                write_schema(format, &mut schema);
-                schema.end();
-                wanted.end();
+            if let Some(verbosity) = verbosity {
+                text.text("verbosity", verbosity);
             }
+            text.end();
+        }
+        if !self.ways.text_format && matches!(format, Format::Schema { .. }) {
+            let mut wanted = Object::new(body.key("response_format"));
+            wanted.word("type", "json_schema");
+            let mut schema = Object::new(wanted.key("json_schema"));
+            write_schema(format, &mut schema);
+            schema.end();
+            wanted.end();
         }
     }
 
-    fn tools(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
+    fn tools(&mut self, request: &ChatRequest<'_>, customs: &Customs<'_>, body: &mut Object<'_>) {
         if request.tools.is_empty() {
             if self.ways.search {
                 body.raw("tools", "[{\"type\":\"web_search\"}]");
@@ -233,7 +252,7 @@ impl Writer<'_> {
         let (names, strict) = (&mut self.names, self.ways.strict);
         let tools = body.key("tools");
         list(&request.tools, tools, |tool, out| {
-            write_tool(tool, strict, names, out);
+            write_tool(tool, strict, customs, names, out);
         });
         if self.ways.search && tools.pop() == Some(b']') {
             tools.extend_from_slice(b",{\"type\":\"web_search\"}]");
@@ -245,7 +264,7 @@ impl Writer<'_> {
         if forced && self.refuses(Parameter::ForcedToolChoice) {
             self.dropped.add("tool_choice");
         } else {
-            self.tool_choice(&request.tool_choice, body);
+            self.tool_choice(&request.tool_choice, customs, body);
         }
         let Some(parallel) = request.parallel_tool_calls else {
             return;
@@ -257,15 +276,24 @@ impl Writer<'_> {
         }
     }
 
-    fn tool_choice(&mut self, choice: &ToolChoice<'_>, body: &mut Object<'_>) {
+    fn tool_choice(
+        &mut self,
+        choice: &ToolChoice<'_>,
+        customs: &Customs<'_>,
+        body: &mut Object<'_>,
+    ) {
         match choice {
             ToolChoice::Auto => {}
             ToolChoice::None => body.word("tool_choice", "none"),
             ToolChoice::Required => body.word("tool_choice", "required"),
             ToolChoice::Named(name) => {
+                let kind = match customs.find(name) {
+                    Some(_) => "custom",
+                    None => "function",
+                };
                 let name = self.names.sent(name, LONGEST_NAME);
                 let mut choice = Object::new(body.key("tool_choice"));
-                choice.word("type", "function");
+                choice.word("type", kind);
                 choice.text("name", &name);
                 choice.end();
             }
@@ -309,8 +337,20 @@ impl Writer<'_> {
 }
 
 /// The fields of a schema, which stand flat or in an object of their own.
-fn write_tool(tool: &Tool<'_>, strict: Option<bool>, names: &mut ToolNames, out: &mut Vec<u8>) {
+fn write_tool(
+    tool: &Tool<'_>,
+    strict: Option<bool>,
+    customs: &Customs<'_>,
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) {
     let mut function = Object::new(out);
+    if let Some(custom) = customs.find(&tool.name) {
+        function.word("type", "custom");
+        function.text("name", &names.sent(&tool.name, LONGEST_NAME));
+        custom.write(true, &mut function);
+        return function.end();
+    }
     function.word("type", "function");
     function.text("name", &names.sent(&tool.name, LONGEST_NAME));
     if let Some(description) = &tool.description {

@@ -8,7 +8,7 @@ use super::super::openai::fields::{Kind, given, known, name, text, typed};
 use super::super::openai::{models, tools};
 use super::words::Manner;
 
-pub(super) const FIELDS: [(&str, Kind); 30] = [
+pub(super) const FIELDS: [(&str, Kind); 31] = [
     ("model", Kind::Text),
     ("input", Kind::Any),
     ("instructions", Kind::Text),
@@ -31,6 +31,7 @@ pub(super) const FIELDS: [(&str, Kind); 30] = [
     ("stream_options", Kind::Object),
     ("background", Kind::Flag),
     ("metadata", Kind::Object),
+    ("client_metadata", Kind::Object),
     ("user", Kind::Text),
     ("safety_identifier", Kind::Text),
     ("prompt_cache_key", Kind::Text),
@@ -83,21 +84,79 @@ pub(super) fn reasoning_effort(
     family.effort(model, asked, "reasoning.effort")
 }
 
-/// Tools of Responses stand flat; those that run at OpenAI are taken and never used.
-pub(super) fn flat_tools(map: &Map<String, Value>) -> Result<Vec<Tool>, Refusal> {
-    let list = given(map, "tools").and_then(Value::as_array);
+/// A tool that is offered: where it stands, the namespace it is of, and what it is.
+pub(super) struct Offered<'a> {
+    at: String,
+    namespace: Option<&'a str>,
+    tool: &'a Value,
+}
+
+/// All tools of a request: those of `tools`, and those that its input adds.
+pub(super) fn offered<'a>(map: &'a Map<String, Value>, history: &'a [Value]) -> Vec<Offered<'a>> {
+    let mut all = Vec::new();
+    let mut add = |at: &str, list: Option<&'a Value>| {
+        let list = list.and_then(Value::as_array);
+        for (index, tool) in list.into_iter().flatten().enumerate() {
+            let at = format!("{at}tools[{index}]");
+            let within = tool["tools"]
+                .as_array()
+                .filter(|_| tool["type"] == "namespace");
+            let Some(within) = within else {
+                let namespace = None;
+                all.push(Offered {
+                    at,
+                    namespace,
+                    tool,
+                });
+                continue;
+            };
+            for (index, inner) in within.iter().enumerate() {
+                all.push(Offered {
+                    at: format!("{at}.tools[{index}]"),
+                    namespace: tool["name"].as_str(),
+                    tool: inner,
+                });
+            }
+        }
+    };
+    add("", map.get("tools"));
+    for (index, item) in history.iter().enumerate() {
+        if matches!(
+            item["type"].as_str(),
+            Some("additional_tools" | "tool_search_output")
+        ) {
+            add(&format!("input[{index}]."), item.get("tools"));
+        }
+    }
+    all
+}
+
+impl Offered<'_> {
+    /// Its name with the namespace's before a point, which no name has.
+    fn full(&self, name: &str) -> String {
+        match self.namespace {
+            Some(namespace) => format!("{namespace}.{name}"),
+            None => name.to_owned(),
+        }
+    }
+}
+
+/// Tools of Responses stand flat, alone or in namespaces; those that run at OpenAI are taken and never used.
+pub(super) fn flat_tools(offered: &[Offered<'_>]) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
-    for (index, tool) in list.into_iter().flatten().enumerate() {
-        let at = format!("tools[{index}]");
-        match text(tool, "type", &at)? {
-            "function" => tools.push(tools::function(&at, Some(tool))?),
-            "custom" => tools.push(Tool {
+    for each in offered {
+        let (at, tool) = (&each.at, each.tool);
+        let mut read = match text(tool, "type", at)? {
+            "function" => tools::function(at, Some(tool))?,
+            "custom" => Tool {
                 name: name(&format!("{at}.name"), tool.get("name"))?,
                 schema: Value::Null,
-            }),
-            kind if HOSTED.contains(&kind) => {}
+            },
+            kind if HOSTED.contains(&kind) && each.namespace.is_none() => continue,
             other => return Err(Refusal::value(&format!("{at}.type"), other, HOSTED)),
-        }
+        };
+        read.name = each.full(&read.name);
+        tools.push(read);
     }
     Ok(tools)
 }
@@ -114,6 +173,7 @@ const HOSTED: &[&str] = &[
     "shell",
     "apply_patch",
     "mcp",
+    "tool_search",
 ];
 
 pub(super) fn form(map: &Map<String, Value>, input: &Value) -> Result<Form, Refusal> {
@@ -135,6 +195,7 @@ pub(super) fn form(map: &Map<String, Value>, input: &Value) -> Result<Form, Refu
 
 pub(super) fn manner(
     map: &Map<String, Value>,
+    offered: &[Offered<'_>],
     model: &str,
     effort: &str,
     prompt_tokens: u64,
@@ -159,11 +220,7 @@ pub(super) fn manner(
         }
     }
     let reasoning = map.get("reasoning").unwrap_or(&Value::Null);
-    let tools = given(map, "tools").and_then(Value::as_array);
-    let custom = tools
-        .into_iter()
-        .flatten()
-        .filter(|tool| tool["type"] == "custom");
+    let custom = offered.iter().filter(|each| each.tool["type"] == "custom");
     let top = given(map, "top_logprobs").and_then(Value::as_u64);
     let wants_logprobs = top.is_some() || included.contains(&"message.output_text.logprobs");
     Ok(Manner {
@@ -177,8 +234,7 @@ pub(super) fn manner(
             .get("stream_options")
             .is_none_or(|options| options["include_obfuscation"] != false),
         custom: custom
-            .filter_map(|tool| tool["name"].as_str())
-            .map(str::to_owned)
+            .filter_map(|each| Some(each.full(each.tool["name"].as_str()?)))
             .collect(),
         prompt_tokens,
     })

@@ -15,6 +15,10 @@ const TYPES: &[&str] = &[
     "custom_tool_call_output",
     "reasoning",
     "item_reference",
+    "additional_tools",
+    "tool_search_call",
+    "tool_search_output",
+    "agent_message",
 ];
 
 const ROLES: &[&str] = &["assistant", "system", "developer", "user"];
@@ -89,6 +93,17 @@ impl Reader<'_> {
             "message" => self.message(at, item),
             "function_call" | "custom_tool_call" => self.call(at, item, kind),
             "function_call_output" | "custom_tool_call_output" => self.output(at, item),
+            // A client's own search; what it has found is offered.
+            "tool_search_call" => self.search(at, item),
+            "tool_search_output" => {
+                let call = text(item, "call_id", at)?;
+                self.answers(call)
+            }
+            "additional_tools" => match item["tools"].is_array() {
+                true => Ok(()),
+                false => Err(Refusal::missing(&format!("{at}.tools"))),
+            },
+            "agent_message" => text(item, "author", at).map(|_| ()),
             "reasoning" => self.reasoning(at, item, next),
             "item_reference" => {
                 let id = text(item, "id", at)?;
@@ -135,15 +150,33 @@ impl Reader<'_> {
 
     fn output(&mut self, at: &str, item: &Value) -> Result<(), Refusal> {
         let call = text(item, "call_id", at)?;
+        self.answers(call)?;
+        let result = self.content(at, item, "output", INPUT)?;
+        self.prompt.results.push(result);
+        Ok(())
+    }
+
+    fn answers(&mut self, call: &str) -> Result<(), Refusal> {
         if !self.calls.iter().any(|known| known == call) {
             return Err(Refusal::bad(format!(
                 "No tool call found for function call output with call_id {call}."
             ))
             .of("input"));
         }
-        let result = self.content(at, item, "output", INPUT)?;
-        self.prompt.results.push(result);
         self.outputs.push(call.to_owned());
+        Ok(())
+    }
+
+    fn search(&mut self, at: &str, item: &Value) -> Result<(), Refusal> {
+        let call = text(item, "call_id", at)?;
+        at_most(&format!("{at}.call_id"), call, 64)?;
+        check_prefix(at, item, "tsc")?;
+        match item["execution"].as_str() {
+            Some("client") if item["arguments"].is_object() => {}
+            Some("client") => return Err(Refusal::missing(&format!("{at}.arguments"))),
+            _ => return Err(Refusal::missing(&format!("{at}.execution"))),
+        }
+        self.calls.push(call.to_owned());
         Ok(())
     }
 

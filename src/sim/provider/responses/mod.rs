@@ -23,7 +23,7 @@ use super::openai::fields::{given, known, object, type_name, typed, wrong_type};
 use super::openai::model;
 use super::openai::models;
 use super::openai::tools;
-use fields::{FIELDS, flat_tools, form, manner, reasoning_effort};
+use fields::{FIELDS, flat_tools, form, manner, offered, reasoning_effort};
 use items::Known;
 use words::{Manner, Words, encrypted};
 
@@ -152,20 +152,21 @@ impl Responses {
         }
         let effort = reasoning_effort(map, &family, &model)?;
         family.check_sampling(map, effort)?;
+        let history = self.history(map)?;
+        let offered = offered(map, &history);
         let mut prompt = Prompt {
             model: model.clone(),
             reasons: family.reasons(effort),
             prose: Some(self.world.answer_tokens.clone()),
             seed: self.world.seed,
             max_tokens: given(map, "max_output_tokens").and_then(Value::as_u64),
-            tools: flat_tools(map)?,
+            tools: flat_tools(&offered)?,
             ..Prompt::default()
         };
         if let Some(instructions) = given(map, "instructions").and_then(Value::as_str) {
             prompt.instruct(instructions);
         }
         tools::choose(map, &mut prompt, |choice| choice["name"].as_str())?;
-        let history = self.history(map)?;
         let input = Value::Array(history.clone());
         prompt.form = form(map, &input)?;
         let mut prompt_tokens = items::read(&input, false, self, &mut prompt)?;
@@ -174,7 +175,7 @@ impl Responses {
             .get("tools")
             .map_or(0, |tools| tokens(&tools.to_string()));
         check_context(prompt_tokens, family.context)?;
-        let manner = manner(map, &model, effort, prompt_tokens)?;
+        let manner = manner(map, &offered, &model, effort, prompt_tokens)?;
         Ok(Asked {
             prompt,
             manner,

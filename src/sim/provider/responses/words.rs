@@ -165,12 +165,24 @@ impl Words<'_> {
 
     fn call(&self, number: usize, call: &Call, arguments: &str, status: &str) -> Value {
         let call_id = self.request.id("call_", number as u64, 24);
-        if self.is_custom(call) {
-            return json!({"id": self.request.id("ctc_", number as u64, 48), "type": "custom_tool_call",
-                "status": status, "call_id": call_id, "name": call.name, "input": arguments});
+        let (namespace, name) = match call.name.split_once('.') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, call.name.as_str()),
+        };
+        let mut item = match self.is_custom(call) {
+            true => {
+                json!({"id": self.request.id("ctc_", number as u64, 48), "type": "custom_tool_call",
+                    "status": status, "call_id": call_id, "name": name, "input": arguments})
+            }
+            false => {
+                json!({"id": self.request.id("fc_", number as u64, 48), "type": "function_call",
+                    "status": status, "arguments": arguments, "call_id": call_id, "name": name})
+            }
+        };
+        if let Some(namespace) = namespace {
+            item["namespace"] = namespace.into();
         }
-        json!({"id": self.request.id("fc_", number as u64, 48), "type": "function_call",
-            "status": status, "arguments": arguments, "call_id": call_id, "name": call.name})
+        item
     }
 
     /// All events, in order; the last is terminal.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::super::read_chat;
 use crate::dialect::signature;
 use crate::ir::{
-    ChatRequest, Effort, Format, Image, Message, Part, Role, Text, Thinking, ToolChoice,
+    ChatRequest, Effort, Format, Image, Json, Message, Part, Role, Serving, Text, Thinking,
+    ToolChoice,
 };
 
 /// Reads a body, and gives what was read to `look`.
@@ -153,7 +154,16 @@ fn sampling_and_limits_are_read() {
         assert_eq!(request.logprobs, Some(3));
         assert_eq!(request.user, Some(Text::escaped("u")));
         assert_eq!(request.parallel_tool_calls, Some(false));
-        assert_eq!(request.dropped.fields(), ["verbosity"]);
+        assert!(request.dropped.is_empty());
+        let text = |text| Some(Text::escaped(text));
+        let expected = Serving {
+            tier: text("auto"),
+            metadata: Some(Json::trusted(r#"{"a":"b"}"#)),
+            store: Some(true),
+            verbosity: text("low"),
+            ..Serving::default()
+        };
+        assert_eq!(request.serving, expected);
         let sampling = &request.sampling;
         assert_eq!(sampling.temperature, Some(0.0));
         assert_eq!(sampling.top_p, Some(0.5));
@@ -393,7 +403,7 @@ fn what_cannot_be_said_elsewhere_is_refused_by_name() {
         (json!({"n": 129}), "n"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
         (
-            json!({"tools": [{"type": "custom", "custom": {"name": "c"}}]}),
+            json!({"tools": [{"type": "custom", "custom": {"name": ""}}]}),
             "tools",
         ),
         (

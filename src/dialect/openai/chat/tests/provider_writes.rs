@@ -483,7 +483,8 @@ fn calls_and_results_are_paired() {
             {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
         {"role": "tool", "tool_call_id": long, "content": "one"},
         {"role": "user", "content": "and?"}]));
-    let short = &long[..40];
+    // The same at every gateway.
+    let short = "call_d88SBg1HGD6oxANF5ziefgXLB1M";
     let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     assert_eq!(
         said,
@@ -715,4 +716,85 @@ proptest! {
         let fields = json!({"messages": messages, "temperature": temperature, "max_completion_tokens": limit, "stop": ["s"]});
         prop_assert_eq!(openai().sends(fields.clone()), fields);
     }
+}
+
+#[test]
+fn tools_that_take_text_stay_so_where_they_are_known() {
+    let fields = json!({
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "tool_calls": [
+                {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "a \"b\"\n"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "ok"}],
+        "tools": [{"type": "custom", "custom": {"name": "patch", "description": "d",
+            "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}}}],
+        "tool_choice": {"type": "custom", "custom": {"name": "patch"}}});
+    let known = openai().sends(fields.clone());
+    assert_eq!(known["tools"], fields["tools"]);
+    assert_eq!(known["tool_choice"], fields["tool_choice"]);
+    assert_eq!(known["messages"], fields["messages"]);
+    let elsewhere = to(ProviderKind::OpenAiCompatible).sends(fields);
+    let function = &elsewhere["tools"][0]["function"];
+    assert_eq!(
+        (&function["name"], &function["description"]),
+        (&json!("patch"), &json!("d"))
+    );
+    assert_eq!(function["parameters"]["required"], json!(["input"]));
+    assert_eq!(
+        elsewhere["tool_choice"],
+        json!({"type": "function", "function": {"name": "patch"}})
+    );
+    assert_eq!(
+        elsewhere["messages"][1]["tool_calls"][0]["function"],
+        json!({"name": "patch", "arguments": "{\"input\":\"a \\\"b\\\"\\n\"}"})
+    );
+}
+
+#[test]
+fn a_provider_that_wants_ids_of_nine_letters_gets_them() {
+    let mut mistral = to(ProviderKind::OpenAiCompatible);
+    mistral.provider.backends = vec![crate::settings::StaticBackend {
+        tls: true,
+        host: "api.mistral.ai".into(),
+        port: 443,
+        path: "/v1".into(),
+        weight: None,
+        cost: None,
+        max_concurrent: None,
+        vram: None,
+    }];
+    let said = mistral.says(json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "1"}]));
+    let id = said[1]["tool_calls"][0]["id"].as_str().unwrap();
+    assert!(
+        id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "{id}"
+    );
+    assert_eq!(said[2]["tool_call_id"], id);
+}
+
+/// What the history called first does not decide which name a tool gets.
+#[test]
+fn names_of_tools_do_not_depend_on_the_history() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let tools = json!([tool("a.b"), tool("a/b"), tool("a_b")]);
+    let sent = openai().sends(json!({"tools": tools, "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "a/b", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "1"}]}));
+    let names: Vec<_> = sent["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["function"]["name"].clone())
+        .collect();
+    assert_eq!(names, ["a_b_2", "a_b_3", "a_b"]);
+    assert_eq!(
+        sent["messages"][1]["tool_calls"][0]["function"]["name"],
+        "a_b_3"
+    );
 }

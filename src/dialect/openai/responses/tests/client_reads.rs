@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::super::read_chat;
 use crate::ir::{
-    ChatRequest, Effort, Format, Image, Json, MediaType, Message, Part, Refused, Role, Text,
-    Thinking, Thought, ToolCall, ToolChoice, ToolResult,
+    ChatRequest, Effort, Format, Image, Json, MediaType, Message, Part, Refused, Role, Serving,
+    Text, Thinking, Thought, ToolCall, ToolChoice, ToolResult,
 };
 
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgo=";
@@ -216,7 +216,17 @@ fn fields_are_read() {
     assert_eq!(request.thinking, Some(Thinking::Effort(Effort::High)));
     assert_eq!(request.logprobs, Some(3));
     assert_eq!(request.user, Some(Text::escaped("u")));
-    assert_eq!(request.dropped.fields(), ["text.verbosity"]);
+    assert_eq!(request.dropped.fields(), ["truncation"]);
+    let text = |text| Some(Text::escaped(text));
+    assert_eq!(
+        request.serving,
+        Serving {
+            metadata: Some(Json::trusted(r#"{"a":"b"}"#)),
+            store: Some(true),
+            verbosity: text("low"),
+            ..Serving::default()
+        }
+    );
     let Format::Schema {
         name,
         strict,
@@ -243,7 +253,9 @@ fn nulls_and_what_says_nothing_are_absent() {
         (request.thinking, request.logprobs, request.format),
         (None, None, Format::Text)
     );
-    assert_eq!(request.user, Some(Text::escaped("s")));
+    assert_eq!(request.user, None);
+    let identifier = request.serving.safety_identifier;
+    assert_eq!(identifier, Some(Text::escaped("s")));
     let off = good(
         json!({"input": "q", "reasoning": {"effort": "none"}, "text": {"format": {"type": "json_object"}},
         "include": ["message.output_text.logprobs"]}),
@@ -260,14 +272,14 @@ fn tools_stand_flat_and_those_of_openai_are_noted() {
         {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": true},
         {"type": "web_search"}, {"type": "custom", "name": "patch"}, {"type": "mcp", "server_url": "x"}],
         "tool_choice": {"type": "function", "name": "f"}}));
-    assert_eq!(request.tools.len(), 1);
+    assert_eq!(request.tools.len(), 2);
     assert_eq!(request.tools[0].strict, Some(true));
     assert_eq!(
         request.tools[0].parameters,
         Some(Json::trusted(r#"{"type":"object"}"#))
     );
     assert_eq!(request.tool_choice, ToolChoice::Named(Text::escaped("f")));
-    assert_eq!(request.dropped.fields(), ["tools"]);
+    assert_eq!(request.dropped.fields(), ["tools.web_search", "tools.mcp"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The Responses API against what clients send and read, and what providers take and answer.
 
 mod client_reads;
+mod client_tools;
 mod client_writes;
 mod provider_reads;
 mod provider_servers;

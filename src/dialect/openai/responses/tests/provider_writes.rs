@@ -707,3 +707,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tools_that_take_text_stay_so_where_they_are_known() {
+    let fields = json!({
+        "input": [
+            {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": "a \"b\"\n"},
+            {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{}"},
+            {"type": "custom_tool_call_output", "call_id": "c1", "output": "ok"},
+            {"type": "function_call_output", "call_id": "c2", "output": "1"}],
+        "tools": [{"type": "custom", "name": "patch", "description": "d",
+            "format": {"type": "grammar", "syntax": "regex", "definition": "a+"}}],
+        "tool_choice": {"type": "custom", "name": "patch"}});
+    let (known, _) = openai().sends(fields.clone());
+    assert_eq!(known["tools"], fields["tools"]);
+    assert_eq!(known["tool_choice"], fields["tool_choice"]);
+    assert_eq!(known["input"], fields["input"]);
+    let (elsewhere, _) = to(ProviderKind::OpenAiCompatible).sends(fields);
+    assert_eq!(elsewhere["tools"][0]["type"], "function");
+    assert_eq!(
+        elsewhere["tool_choice"],
+        json!({"type": "function", "name": "patch"})
+    );
+    assert_eq!(
+        elsewhere["input"][0]["arguments"],
+        "{\"input\":\"a \\\"b\\\"\\n\"}"
+    );
+    assert_eq!(elsewhere["input"][2]["type"], "function_call_output");
+}
+
+#[test]
+fn how_a_request_is_served_is_said() {
+    let fields = json!({"service_tier": "flex", "prompt_cache_key": "k", "prompt_cache_retention": "24h",
+        "metadata": {"a": "b"}, "safety_identifier": "s", "user": "u",
+        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}});
+    let (mut sent, dropped) = openai().sends(fields.clone());
+    sent.as_object_mut().unwrap().remove("input");
+    assert_eq!(sent, fields);
+    assert_eq!(dropped, [""; 0]);
+}
