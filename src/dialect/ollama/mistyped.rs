@@ -92,6 +92,10 @@ fn routed(mount: &str, rest: &str) -> Option<String> {
     let rest = match rest {
         "chat/completion" => "chat/completions",
         "message" => "messages",
+        // Without `/v1`, other servers have routes of their own by these names.
+        "completion" | "response" | "embedding" | "model" if mount == "v1" => {
+            return Some(format!("/v1/{rest}s"));
+        }
         rest => rest,
     };
     let is_model = || {
@@ -142,6 +146,10 @@ mod tests {
             ("/anthropic/v1/messages", "/v1/messages"),
             ("/ollama/api/chat", "/api/chat"),
             ("/v1/chat/completion", "/v1/chat/completions"),
+            ("/v1/embedding", "/v1/embeddings"),
+            ("/v1/completion/", "/v1/completions"),
+            ("/v1/model", "/v1/models"),
+            ("/api/v1/response", "/v1/responses"),
             (
                 "/v1/chat/completions/chat/completions",
                 "/v1/chat/completions",
@@ -176,6 +184,9 @@ mod tests {
             "/v1/chat",
             "/generate",
             "/completion",
+            "/embedding",
+            "/api/embedding",
+            "/v1/model/x",
             "/v1/metrics",
             "/v1/health",
             "//metrics",
