@@ -280,6 +280,51 @@ async fn http_2_streams_line_by_line() {
     assert!(pieces > 5, "the stream came in {pieces} pieces");
 }
 
+/// What is decided by a request's head and its packing is the same over either protocol.
+#[tokio::test]
+async fn the_door_is_the_same_over_http_2() {
+    let (server, gateway) = scripted().await;
+    let mut client = http2(gateway.address).await;
+    let packed = zstd::encode_all(chat("scripted", "hi", r#","stream":false"#).as_bytes(), 1);
+    let packed = packed.unwrap();
+    for (origin, status, told) in [
+        ("http://localhost:3000", 200, true),
+        ("http://remuda.example", 200, false),
+        ("https://site.example", 403, false),
+    ] {
+        let mut request = http2_request("/v1/api//chat/?a=b", packed.clone());
+        let fields = request.headers_mut();
+        fields.insert("origin", origin.parse().unwrap());
+        fields.insert("content-encoding", "zstd".parse().unwrap());
+        let answer = client.send_request(request).await.unwrap();
+        let said = answer.headers().get("access-control-allow-origin");
+        let said = said.map(|said| said.to_str().unwrap().to_owned());
+        assert_eq!(said.as_deref(), told.then_some(origin));
+        assert_eq!(whole(answer).await.0, status, "{origin}");
+    }
+    let mut preflight = http2_request("/api/chat", "");
+    *preflight.method_mut() = hyper::Method::OPTIONS;
+    let fields = preflight.headers_mut();
+    fields.insert("origin", "http://localhost:3000".parse().unwrap());
+    let answer = client.send_request(preflight).await.unwrap();
+    assert!(
+        answer
+            .headers()
+            .contains_key("access-control-allow-methods")
+    );
+    assert_eq!(whole(answer).await, (204, Bytes::new()));
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        assert!(
+            asked.head.starts_with("POST /api/chat?a=b HTTP/1.1\r\n"),
+            "{}",
+            asked.head
+        );
+        assert_eq!(asked.header("origin"), None);
+    }
+}
+
 #[tokio::test]
 async fn the_host_of_http_2_is_told_to_the_server() {
     let (server, gateway) = scripted().await;
