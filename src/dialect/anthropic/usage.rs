@@ -86,6 +86,13 @@ pub(super) fn write(usage: &Usage, out: &mut Vec<u8>) {
         out,
         r#"{{"input_tokens":{input},"cache_creation_input_tokens":{written},"cache_read_input_tokens":{read},"output_tokens":{output}"#
     );
+    if let Some(hour) = usage.cache_write_hour {
+        let short = written.saturating_sub(hour);
+        let _ = write!(
+            out,
+            r#","cache_creation":{{"ephemeral_5m_input_tokens":{short},"ephemeral_1h_input_tokens":{hour}}}"#
+        );
+    }
     if let Some(reasoning) = usage.reasoning {
         let _ = write!(
             out,

@@ -1,6 +1,6 @@
 //! What Converse's whole answer and ConverseStream's events have in common: usage and stop reasons.
 
-use crate::ir::{Class, Event, Fault, FaultKind, Finish, Text, Usage};
+use crate::ir::{CacheTtl, Class, Event, Fault, FaultKind, Finish, Text, Usage};
 use serde::Deserialize;
 
 /// Cached tokens are not part of `inputTokens`.
@@ -11,6 +11,24 @@ pub(super) struct TokenUsage {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_write_input_tokens: Option<u64>,
+    /// What was written, by how long it is kept.
+    #[serde(default)]
+    cache_details: Vec<CacheDetail>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CacheDetail {
+    #[serde(default)]
+    ttl: Option<String>,
+    #[serde(default)]
+    input_tokens: u64,
+}
+
+impl CacheDetail {
+    fn is_for_an_hour(&self) -> bool {
+        CacheTtl::named(self.ttl.as_deref()) == CacheTtl::Hour
+    }
 }
 
 impl TokenUsage {
@@ -21,6 +39,13 @@ impl TokenUsage {
             prompt: self.input_tokens.map(|tokens| tokens + cached),
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_write_input_tokens,
+            cache_write_hour: match &self.cache_details[..] {
+                [] => None,
+                details => {
+                    let hour = details.iter().filter(|detail| detail.is_for_an_hour());
+                    Some(hour.map(|detail| detail.input_tokens).sum())
+                }
+            },
             output: self.output_tokens,
             ..Usage::default()
         }

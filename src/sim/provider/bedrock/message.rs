@@ -126,6 +126,8 @@ impl Message {
         if self.input.written + self.input.read > 0 {
             usage["cacheReadInputTokens"] = self.input.read.into();
             usage["cacheWriteInputTokens"] = self.input.written.into();
+            let ttl = if self.input.one_hour { "1h" } else { "5m" };
+            usage["cacheDetails"] = json!([{"ttl": ttl, "inputTokens": self.input.written}]);
         }
         usage
     }
