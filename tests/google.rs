@@ -414,6 +414,7 @@ fn texts_become_vectors_in_their_order() {
                 dimensions: Some(256),
                 truncate: None,
                 user: None,
+                local: Default::default(),
                 dropped: remuda::ir::Dropped::default(),
             };
             let calls = google::write_embed(request, &service.target(model, false)).unwrap();

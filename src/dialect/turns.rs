@@ -8,7 +8,7 @@ use crate::ir::{
 };
 
 /// What the user says where the assistant spoke last and the model does not go on with its words.
-const GO_ON: &str = "Continue.";
+pub(super) const GO_ON: &str = "Continue.";
 
 /// Whose words the system's are that stand amid the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

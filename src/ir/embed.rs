@@ -1,6 +1,6 @@
 //! Embeddings: what is asked for, and the vectors.
 
-use super::{Dropped, Text, Usage};
+use super::{Dropped, Local, Text, Usage};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmbedRequest<'a> {
@@ -10,6 +10,8 @@ pub struct EmbedRequest<'a> {
     /// Ollama's `truncate`: whether a text that is too long is cut (default) or refused.
     pub truncate: Option<bool>,
     pub user: Option<Text<'a>>,
+    /// What only an Ollama server can do.
+    pub local: Local<'a>,
     pub dropped: Dropped,
 }
 

@@ -45,6 +45,8 @@ pub enum Mend {
     Thinking,
     /// The proofs of thoughts: they are another provider's, or spoilt.
     Signatures,
+    /// Vectors as base64: the gateway can write them so itself.
+    Encoding,
     /// A parameter that only refines the answer, by OpenAI's name for it.
     Parameter(&'static str),
 }
@@ -55,6 +57,7 @@ impl Mend {
         match self {
             Mend::Thinking => "thinking",
             Mend::Signatures => "signatures",
+            Mend::Encoding => "encoding",
             Mend::Parameter(_) => "parameter",
         }
     }

@@ -32,8 +32,8 @@ pub use names::ToolNames;
 pub use normalise::{drop_blank, merge_turns, pair_tool_results, start_with_user};
 pub use offered::{ClientTool, ClientTools, Grammar, Special, SpecialTool};
 pub use request::{
-    ChatRequest, Completion, Document, Dropped, Effort, Format, Message, Part, Refused, Role,
-    Sampling, Serving, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    ChatRequest, Completion, Document, Dropped, Effort, Format, Local, Message, Part, Refused,
+    Role, Sampling, Serving, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
 pub use system::{hoist_prompt, hoist_system, results_before_system, system_as_user};
 pub use text::{Json, Text};

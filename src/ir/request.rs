@@ -38,6 +38,8 @@ pub struct ChatRequest<'a> {
     /// Anthropic's `cache_control` of the whole request: a breakpoint at the end of what it is then.
     pub cache: Option<CacheTtl>,
     pub serving: Serving<'a>,
+    /// What only an Ollama server can do.
+    pub local: Local<'a>,
     /// Fields of the client's format that this model has no place for, and that change what the answer is.
     pub dropped: Dropped,
 }
@@ -57,6 +59,49 @@ pub struct Serving<'a> {
     pub store: Option<bool>,
     /// How wordy the answer is to be: `low`, `medium` or `high`.
     pub verbosity: Option<Text<'a>>,
+}
+
+/// What concerns Ollama's servers alone: how long a model stays in memory, how it is loaded, and what becomes of a prompt
+/// that is too long.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Local<'a> {
+    pub keep_alive: Option<Json<'a>>,
+    pub truncate: Option<bool>,
+    pub shift: Option<bool>,
+    /// Those of Ollama's `options` that are no [`Sampling`], by their names.
+    pub options: Vec<(Text<'a>, Json<'a>)>,
+}
+
+impl<'a> Local<'a> {
+    /// Adds an option, unless it is there.
+    pub fn option(&mut self, name: Text<'a>, value: Json<'a>) {
+        if !self.options.iter().any(|(known, _)| *known == name) {
+            self.options.push((name, value));
+        }
+    }
+
+    /// Takes over what is not said yet.
+    pub fn complete(&mut self, other: Local<'a>) {
+        self.keep_alive = self.keep_alive.take().or(other.keep_alive);
+        self.truncate = self.truncate.or(other.truncate);
+        self.shift = self.shift.or(other.shift);
+        for (name, value) in other.options {
+            self.option(name, value);
+        }
+    }
+
+    /// Names what is said, for a provider that can do none of it.
+    pub fn name_in(&self, dropped: &mut Dropped) {
+        dropped.add_if(self.keep_alive.is_some(), "keep_alive");
+        dropped.add_if(self.truncate.is_some(), "truncate");
+        dropped.add_if(self.shift.is_some(), "shift");
+        for (name, _) in &self.options {
+            dropped.add(match name.as_escaped() {
+                "num_ctx" => "num_ctx",
+                _ => "options",
+            });
+        }
+    }
 }
 
 /// The raw form of a text completion.

@@ -456,7 +456,7 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
     }
-    if !streams && !answer.across {
+    if !streams && !answer.reader.translates() {
         answer.reader = Reader::Same(Tap::new(job.operation, false));
     }
     read_beginning(answer, job).await
@@ -487,7 +487,7 @@ async fn next_part(
 
 /// A translated answer whose body has come whole is ended here, so that a fault at its end still finds another backend.
 fn conclude_early(answer: &mut Answer) {
-    if answer.ended && answer.across {
+    if answer.ended && answer.reader.translates() {
         let headers = headers_of(&answer.upstream);
         let (ending, last) = answer.reader.finish(&headers);
         answer.begun.extend_from_slice(last);
@@ -513,7 +513,7 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
         ..
     } = answer;
     let waits = job.operation.is_inference();
-    let gathers = *across && !reader.streams();
+    let gathers = reader.translates() && !reader.streams();
     let mut line_ended = false;
     *ended = loop {
         match upstream.read_piece().await {
@@ -562,7 +562,7 @@ fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), 
         return Err(only_an_error(answer, job, backend));
     }
     // A 200 without a single line is a runner that died, not an answer.
-    if answer.ended && !answer.across && !answer.reader.begun() {
+    if answer.ended && !answer.reader.translates() && !answer.reader.begun() {
         return Err(Setback::reset());
     }
     Ok(())

@@ -239,6 +239,7 @@ impl Gateway {
             tools: facts.tools,
             raw: facts.raw,
             no_stream_options: None,
+            schemas: facts.tools || facts.format || operation == Operation::OpenAiResponses,
         };
         // In another body, the same is elsewhere.
         let ask = match &spliced {

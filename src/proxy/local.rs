@@ -229,6 +229,7 @@ impl Gateway {
                 tools: false,
                 raw: false,
                 no_stream_options: None,
+                schemas: false,
             }),
         };
         if self.server_for(&sought, &[]).is_none() {

@@ -25,6 +25,7 @@ mod naming;
 mod opening;
 mod order;
 mod outgoing;
+mod passing;
 mod phases;
 mod race;
 mod reader;

@@ -13,6 +13,7 @@ use super::attempt::Job;
 use super::ctx::Inbound;
 use super::failure::Failure;
 use super::heads;
+use super::passing::sound;
 use super::reader::Reader;
 use crate::dialect::anthropic;
 use crate::dialect::bedrock::path::one_segment;
@@ -24,7 +25,7 @@ use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
 use crate::ir::{Dropped, Mend, Refused, Text};
-use crate::settings::{self, Fidelity, ProviderKind};
+use crate::settings::{self, ProviderKind};
 use crate::translate::{self, Question, Translating, Way};
 use crate::wire::json::Span;
 
@@ -45,12 +46,28 @@ pub(super) struct Ask {
     pub(super) raw: bool,
     /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
     pub(super) no_stream_options: Option<usize>,
+    /// There may be schemas in it, of tools or of the answer.
+    pub(super) schemas: bool,
 }
 
 impl Ask {
     /// The model's name as the client gave it, without a tag.
     fn name(&self) -> &str {
         self.untagged.as_deref().unwrap_or(&self.asked)
+    }
+
+    /// The same of a body that was `before` and has become longer or shorter within its texts.
+    pub(super) fn moved(&self, before: &[u8]) -> Ask {
+        // What it has become up to a place, which is never within a character.
+        let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
+        Ask {
+            span: self.span.map(|span| Span {
+                start: place(span.start),
+                end: place(span.end),
+            }),
+            no_stream_options: self.no_stream_options.map(place),
+            ..self.clone()
+        }
     }
 }
 
@@ -104,14 +121,19 @@ impl Gateway {
                 let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
                 self.untouched(inbound, ctx, job, backend, key, body)
             }
-            Way::Same => self.same_format(inbound, ctx, job, backend, key, (ask, &own), mend),
+            Way::Same => {
+                let (body, ask) = sound(job, ask);
+                let refined = (body, &*ask, &*own, facts);
+                self.same_format(inbound, ctx, job, backend, key, refined, mend)
+            }
             Way::Across(client, form) => {
                 let refusals = &self.upstreams[backend.provider.index].refusals;
                 let spare = refusals.of(&own, Instant::now());
+                let (body, _) = sound(job, ask);
                 let translating = Translating {
                     client,
                     form,
-                    body: &job.body.bytes,
+                    body: &body,
                     streams: job.streams,
                     fidelity: self.settings.routing.fidelity,
                     mend,
@@ -294,7 +316,7 @@ impl Gateway {
         job: &Job,
         backend: &Backend,
         key: usize,
-        (ask, own): (&Ask, &str),
+        (body, ask, own, facts): (Bytes, &Ask, &str, &ModelFacts),
         mend: Option<Mend>,
     ) -> Result<Order, Box<Failure>> {
         let settings = &backend.provider.settings;
@@ -306,7 +328,7 @@ impl Gateway {
             path,
             ..Outgoing::default()
         };
-        let mut body = respelled(job.operation, &job.body.bytes, ask, own);
+        let mut body = respelled(job.operation, &body, ask, own);
         let mut reader = Reader::Same(Tap::new(job.operation, job.streams));
         if let Some(at) = ask.no_stream_options
             && job.streams
@@ -326,16 +348,24 @@ impl Gateway {
         {
             body = without.into();
         }
-        let mut dropped = Dropped::default();
-        if let Some(wrong) = mend {
-            let lenient = self.settings.routing.fidelity == Fidelity::Lenient;
-            let mended = lenient.then(|| translate::mended(job.operation, &body, wrong));
-            let (without, what) = mended.flatten().ok_or_else(unmendable)?;
-            (body, dropped) = (without.into(), what);
+        let target = Target {
+            model: own,
+            facts,
+            provider: settings,
+            stream: job.streams,
+        };
+        let mut mend = mend;
+        if job.operation == Operation::OpenAiEmbeddings
+            && let Some(encoded) = self.encoded(ctx, &body, backend, (ask, own), &mut mend)
+        {
+            reader = encoded.reader;
+            body = encoded.body.unwrap_or(body);
         }
         if let Some(refitted) = translate::refitted(job.operation, settings, &body) {
             body = refitted.into();
         }
+        let (body, dropped) =
+            self.refined(job.operation, body, (backend, &target), ask.schemas, mend)?;
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head =
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
@@ -392,7 +422,7 @@ fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String 
     }
 }
 
-fn unsayable(refused: Refused) -> Box<Failure> {
+pub(super) fn unsayable(refused: Refused) -> Box<Failure> {
     Box::new(Failure {
         param: refused.param.map(Into::into),
         ..Failure::bad_request(refused.text)
@@ -406,7 +436,7 @@ fn unwritable() -> Box<Failure> {
 }
 
 /// Whoever asked for it has the provider's own error to tell.
-fn unmendable() -> Box<Failure> {
+pub(super) fn unmendable() -> Box<Failure> {
     Box::new(Failure::bad_request("there is nothing to be left out"))
 }
 

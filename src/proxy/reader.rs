@@ -70,6 +70,11 @@ impl Reader {
         }
     }
 
+    /// Whether what the client gets is written here.
+    pub(super) fn translates(&self) -> bool {
+        matches!(self, Reader::Across(_))
+    }
+
     /// Whether the client gets a stream.
     pub(super) fn streams(&self) -> bool {
         match self {

@@ -33,7 +33,7 @@ impl Refusals {
         match mend {
             // That was about one conversation, or about one effort: another's next may be taken.
             Mend::Signatures | Mend::Parameter(EFFORT) => return,
-            Mend::Thinking | Mend::Parameter(_) => {}
+            Mend::Thinking | Mend::Encoding | Mend::Parameter(_) => {}
         }
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let until = now + KEPT;

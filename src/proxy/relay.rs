@@ -139,13 +139,13 @@ impl Gateway {
         let of_backend = answer.upstream.head()?;
         let request_id = &ctx.inbound.request_id;
         let mut head = match &answer.reader {
-            Reader::Across(translation) => heads::translated_response(
+            Reader::Across(translation) if answer.across => heads::translated_response(
                 translation.content_type(),
                 framing.version,
                 &framing.method,
                 request_id,
             ),
-            Reader::Same(_) | Reader::Uncounted(..) => {
+            _ => {
                 heads::downstream_response(of_backend, framing.version, &framing.method, request_id)
             }
         };

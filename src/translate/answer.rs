@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 
 use super::forms::{self, ClientForm, Form};
+use super::halves::Halves;
 use super::stops::{Passed, Stops};
 use crate::dialect::exchange::{Outgoing, Reply};
 use crate::ir::{
@@ -32,6 +33,8 @@ pub struct Translation {
     source: Source,
     sink: Sink,
     progress: Progress,
+    /// What is as the client wants it passes as it came.
+    passes: bool,
     out: Vec<u8>,
 }
 
@@ -51,6 +54,7 @@ enum Sink {
 /// What has been seen of the answer.
 #[derive(Default)]
 struct Progress {
+    halves: Halves,
     stops: Option<Stops>,
     usage: Usage,
     content_events: u64,
@@ -92,7 +96,17 @@ impl Translation {
             form,
             names,
             reply,
+            passes: false,
             out: Vec::new(),
+        }
+    }
+
+    /// Vectors in OpenAI's format for its clients: written anew if they are not encoded as the client wants them.
+    pub fn encoded(reply: Reply) -> Self {
+        let (client, form) = (ClientForm::OpenAiEmbeddings, Form::OpenAiEmbeddings);
+        Translation {
+            passes: true,
+            ..Translation::vectors(client, form, reply)
         }
     }
 
@@ -105,6 +119,7 @@ impl Translation {
             form,
             names: ToolNames::default(),
             reply,
+            passes: false,
             out: Vec::new(),
         }
     }
@@ -203,6 +218,13 @@ impl Translation {
         if self.progress.fault.is_some() {
             return;
         }
+        if self.passes
+            && let Some(usage) = forms::encoded_as(body, self.reply.base64)
+        {
+            self.progress.usage = usage;
+            self.progress.ended = true;
+            return self.out.extend_from_slice(body);
+        }
         match forms::read_embeddings(self.form, body, headers) {
             Ok(last) => {
                 join(all, last);
@@ -273,8 +295,15 @@ fn join(all: &mut Embeddings, more: Embeddings) {
 }
 
 impl Progress {
-    /// Passes an event on, put right where providers differ in what they mean.
+    /// Passes an event on, in whole characters.
     fn pass(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
+        let mut halves = std::mem::take(&mut self.halves);
+        halves.pass(event, &mut |event| self.pass_whole(event, sink, out));
+        self.halves = halves;
+    }
+
+    /// Passes an event on, put right where providers differ in what they mean.
+    fn pass_whole(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
         if self.ended || self.fault.is_some() {
             return;
         }

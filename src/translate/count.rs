@@ -4,6 +4,7 @@ use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::{anthropic, bedrock, google};
 use crate::ir::{ChatRequest, Part};
 use crate::settings::ProviderKind;
+use crate::wire::json;
 
 /// The question for the provider's own counter; `None` if it has none, or the body is no request that it could read.
 pub fn counting(body: &[u8], target: &Target<'_>) -> Option<Outgoing> {
@@ -12,6 +13,8 @@ pub fn counting(body: &[u8], target: &Target<'_>) -> Option<Outgoing> {
         ProviderKind::Bedrock => bedrock::write_count,
         _ => return None,
     };
+    let whole = json::whole_characters(body);
+    let body = whole.as_deref().unwrap_or(body);
     let mut request = anthropic::read_count(body).ok()?;
     anthropic::leave_out_billing(&mut request);
     write(request, target).ok()

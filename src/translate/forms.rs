@@ -7,7 +7,7 @@ use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, bedrock, google, ollama, openai};
 use crate::ir::{
     ChatRequest, Decode, EmbedRequest, Embeddings, Encode, Event, Fault, Refused, Response,
-    ToolNames,
+    ToolNames, Usage,
 };
 use crate::settings::ProviderKind;
 
@@ -73,6 +73,16 @@ impl ClientForm {
             ClientForm::OllamaChat | ClientForm::OllamaGenerate => "application/x-ndjson",
             _ => "text/event-stream",
         }
+    }
+}
+
+impl Form {
+    /// Of Ollama's own API.
+    pub fn is_ollamas(self) -> bool {
+        matches!(
+            self,
+            Form::OllamaChat | Form::OllamaGenerate | Form::OllamaEmbed
+        )
     }
 }
 
@@ -225,6 +235,11 @@ pub(super) fn read_embeddings(
         Form::BedrockEmbed => bedrock::read_embeddings(body, headers),
         _ => ollama::embed::read_embeddings(body, headers),
     }
+}
+
+/// What vectors in OpenAI's format cost, if all are encoded so.
+pub(super) fn encoded_as(body: &[u8], base64: bool) -> Option<Usage> {
+    openai::embeddings::encoded_as(body, base64)
 }
 
 pub(super) fn write_embeddings(

@@ -1,12 +1,19 @@
 //! What is left out of a request when it is sent once more to a provider that has refused it for that alone.
 
 use super::forms::ClientForm;
+use crate::dialect::exchange::Target;
 use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, openai};
+use crate::facts::{Form as Reasoning, ModelFacts, Sampling};
 use crate::ir::{ChatRequest, Dropped, Mend, Part, Refused, Text, Thinking};
+use crate::wire::json::Object;
 
 /// The name of signatures in `X-Remuda-Dropped`.
 const SIGNATURES: &str = "thinking.signature";
+
+/// The limit by the name that models which reason refuse; its newer one says the same.
+pub(super) const OLD_LIMIT: &str = "max_tokens";
+const NEW_LIMIT: &str = "max_completion_tokens";
 
 /// Takes it out of the request and names it. Gives the stop strings at which the gateway has to cut the answer itself.
 ///
@@ -22,6 +29,9 @@ pub(super) fn mend<'a>(
         Mend::Thinking if insists_on_thinking(request.thinking, client) => None,
         Mend::Thinking => request.thinking.take().map(|_| "thinking"),
         Mend::Signatures => unsign(request).then_some(SIGNATURES),
+        Mend::Encoding => None,
+        // It is said by its newer name: see [`renamed`].
+        Mend::Parameter(OLD_LIMIT) if request.max_tokens.is_some() => return Ok(own_stops),
         Mend::Parameter("stop") => {
             own_stops = std::mem::take(&mut request.stop);
             match own_stops.is_empty() {
@@ -90,18 +100,76 @@ fn refine_less(request: &mut ChatRequest<'_>, name: &'static str) -> Option<&'st
 
 /// A body that passes as it came, without what its provider refuses in it; `None` if it has nothing of the kind.
 pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>, Dropped)> {
+    let mut dropped = Dropped::default();
     let without = match (mend, operation) {
         (Mend::Signatures, Operation::AnthropicMessages | Operation::AnthropicCountTokens) => {
+            dropped.add(SIGNATURES);
             anthropic::without_thoughts(body)
         }
-        (Mend::Signatures, Operation::OpenAiResponses) => openai::unsigned::without_reasoning(body),
-        (Mend::Signatures, Operation::OpenAiChat) => openai::unsigned::without_details(body),
-        // The client speaks the provider's own format, and is told in it what it asked for in vain.
+        (Mend::Signatures, Operation::OpenAiResponses) => {
+            dropped.add(SIGNATURES);
+            openai::unsigned::without_reasoning(body)
+        }
+        (Mend::Signatures, Operation::OpenAiChat) => {
+            dropped.add(SIGNATURES);
+            openai::unsigned::without_details(body)
+        }
+        (Mend::Parameter(name), Operation::OpenAiChat | Operation::OpenAiResponses) => {
+            without_parameter(body, name, &mut dropped)
+        }
+        // What else is refused the client is told in its provider's own words.
         _ => None,
     }?;
-    let mut dropped = Dropped::default();
-    dropped.add(SIGNATURES);
     Some((without, dropped))
+}
+
+fn without_parameter(body: &[u8], name: &'static str, dropped: &mut Dropped) -> Option<Vec<u8>> {
+    let mut body = Object::read(body)?;
+    body.get(name)?;
+    match name {
+        OLD_LIMIT if body.get(NEW_LIMIT).is_none() => body.rename(OLD_LIMIT, NEW_LIMIT),
+        OLD_LIMIT => {
+            body.remove(OLD_LIMIT);
+        }
+        name => {
+            body.remove(name);
+            dropped.add(name);
+        }
+    }
+    if name == "logprobs" {
+        body.remove("top_logprobs");
+    }
+    body.written()
+}
+
+/// A body that passes as it came, as its model is known to take it, and what was left out for that; `None` if it may pass.
+/// `schemas`: the request has some.
+pub fn fitted(
+    operation: Operation,
+    body: &[u8],
+    target: &Target<'_>,
+    schemas: bool,
+) -> Option<(Vec<u8>, Dropped)> {
+    if takes_anything(target.facts) && !schemas {
+        return None;
+    }
+    match operation {
+        Operation::OpenAiChat => openai::chat::fitted(body, target),
+        Operation::OpenAiResponses => openai::responses::fitted(body, target),
+        Operation::AnthropicMessages | Operation::AnthropicCountTokens => {
+            anthropic::fitted(body, target)
+        }
+        _ => None,
+    }
+}
+
+/// Whether nothing is known by which a request would have to be changed.
+fn takes_anything(facts: &ModelFacts) -> bool {
+    facts.refused.is_empty()
+        && facts.refused_while_reasoning.is_empty()
+        && facts.max_output.is_none()
+        && facts.sampling == Sampling::Any
+        && matches!(facts.reasoning.form, Reasoning::Unknown)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod answer;
 mod count;
 mod forms;
+mod halves;
 mod ids;
 mod mend;
 mod order;
@@ -17,8 +18,8 @@ pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
 pub use forms::{ClientForm, Form, fault, fault_of_stream, fault_within};
 pub use ids::refitted;
-pub use mend::mended;
-pub use order::{Order, Translating, order};
+pub use mend::{fitted, mended};
+pub use order::{Order, Translating, faithful, order};
 pub use way::{Question, Way, way};
 
 #[cfg(test)]

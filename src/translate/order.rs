@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::answer::Translation;
 use super::count;
 use super::forms::{self, ClientForm, Form};
-use super::mend::mend;
+use super::mend::{OLD_LIMIT, mend};
 use super::serving;
 use crate::dialect::anthropic;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
+use crate::facts::{ModelFacts, Parameter};
 use crate::ir::{ChatRequest, ClientTools, Dropped, Mend, Refused, ToolChoice};
 use crate::settings::{Fidelity, ProviderKind};
 
@@ -92,10 +93,18 @@ fn chat(
         stream: streamed,
         ..target
     };
+    let renamed = renamed(translating, target.facts);
+    let target = Target {
+        facts: renamed.as_ref().unwrap_or(target.facts),
+        ..target
+    };
     let mut dropped = request.dropped.clone();
     // An answer in the neutral model is one.
     dropped.add_if(request.answers.is_some(), "n");
     serving::fit(&mut request, (client, form), &target, &mut dropped);
+    if !form.is_ollamas() {
+        request.local.name_in(&mut dropped);
+    }
     let mut outgoing = forms::write_chat(form, request, &target)?;
     dropped.merge(&outgoing.dropped);
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
@@ -126,6 +135,17 @@ fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
     }
 }
 
+/// The facts of a model that has shown to refuse the limit by its older name.
+fn renamed(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFacts> {
+    let mut known = translating.spare.iter().chain(&translating.mend);
+    if !known.any(|mend| *mend == Mend::Parameter(OLD_LIMIT)) {
+        return None;
+    }
+    let mut facts = facts.clone();
+    facts.refused.push(Parameter::MaxTokens);
+    Some(facts)
+}
+
 fn embeddings(
     translating: &Translating<'_>,
     target: Target<'_>,
@@ -137,6 +157,9 @@ fn embeddings(
     let (request, base64) = forms::read_embed(translating.client, translating.body)?;
     reply.base64 = base64;
     let mut dropped = request.dropped.clone();
+    if !translating.form.is_ollamas() {
+        request.local.name_in(&mut dropped);
+    }
     let mut calls = forms::write_embed(translating.form, request, &target)?;
     for call in &calls {
         dropped.merge(&call.dropped);
@@ -156,7 +179,11 @@ fn embeddings(
     })
 }
 
-fn faithful(fidelity: Fidelity, dropped: &Dropped, kind: ProviderKind) -> Result<(), Refused> {
+/// What becomes of a request that is sent without something.
+///
+/// # Errors
+/// If nothing may be left out.
+pub fn faithful(fidelity: Fidelity, dropped: &Dropped, kind: ProviderKind) -> Result<(), Refused> {
     let missed: Vec<_> = dropped
         .fields()
         .iter()

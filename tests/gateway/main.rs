@@ -15,6 +15,7 @@ mod conversations;
 mod evasions;
 mod failover;
 mod fallback;
+mod fields;
 mod headers;
 mod hostile;
 mod introspection;

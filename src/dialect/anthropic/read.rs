@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::signature;
+use crate::dialect::{ollama, signature};
 use crate::ir::{
     CacheTtl, ChatRequest, Document, Dropped, Effort, Format, Image, Json, Message, Part, Refused,
     Role, Sampling, Serving, Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
@@ -135,8 +135,8 @@ struct Metadata<'a> {
 ///
 /// # Errors
 /// If it is wrong, or asks for what no other format can say.
-pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
-    let body: Body<'_> = json::parse(body).map_err(|error| malformed(&error))?;
+pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    let body: Body<'_> = json::parse(bytes).map_err(|error| malformed(&error))?;
     let max_tokens = match body.max_tokens {
         None => return Err(Refused::field("max_tokens", "max_tokens: Field required")),
         Some(tokens) => u64::try_from(tokens)
@@ -144,7 +144,9 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
             .filter(|tokens| *tokens > 0)
             .ok_or_else(|| Refused::field("max_tokens", "max_tokens: must be at least 1"))?,
     };
-    read(body, Some(max_tokens))
+    let mut request = read(body, Some(max_tokens))?;
+    ollama::read_foreign(bytes, &mut request)?;
+    Ok(request)
 }
 
 /// Reads a request whose tokens are to be counted: it has no limit.

@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-
+use super::schema::write_closed;
 use super::turns::{self, LONGEST_NAME};
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::turns::{self as shared, Amid};
@@ -276,73 +275,10 @@ fn write_thinking(
             body.push(b',');
         }
         body.extend_from_slice(b"\"format\":{\"type\":\"json_schema\",\"schema\":");
-        body.extend_from_slice(plain_schema(schema).as_bytes());
+        write_closed(schema, body);
         body.push(b'}');
     }
     body.push(b'}');
-}
-
-/// The schema without the keywords that the provider refuses, and closed: every object must be.
-fn plain_schema(schema: &Json<'_>) -> String {
-    const REFUSED: [&str; 15] = [
-        "uniqueItems",
-        "minItems",
-        "maxItems",
-        "contains",
-        "minContains",
-        "maxContains",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
-        "minLength",
-        "maxLength",
-        "minProperties",
-        "maxProperties",
-    ];
-    fn clean(value: &mut Value, names: bool) {
-        match value {
-            Value::Object(object) => {
-                if !names {
-                    let limits: Vec<String> = REFUSED
-                        .iter()
-                        .filter_map(|name| Some(format!("{name}: {}", object.remove(*name)?)))
-                        .collect();
-                    if !limits.is_empty() {
-                        // The model still reads what the provider does not enforce.
-                        let before = object.get("description").and_then(Value::as_str);
-                        let text = match before {
-                            Some(before) => format!("{before} ({})", limits.join(", ")),
-                            None => limits.join(", "),
-                        };
-                        object.insert("description".into(), text.into());
-                    }
-                    if object.get("type").is_some_and(|kind| kind == "object") {
-                        object.insert("additionalProperties".into(), false.into());
-                    }
-                }
-                for (name, value) in object.iter_mut() {
-                    let holds_names =
-                        !names && matches!(name.as_str(), "properties" | "$defs" | "definitions");
-                    clean(value, holds_names);
-                }
-            }
-            Value::Array(items) => {
-                for item in items {
-                    clean(item, false);
-                }
-            }
-            _ => {}
-        }
-    }
-    match serde_json::from_str::<Value>(schema.as_str()) {
-        Ok(mut value) => {
-            clean(&mut value, false);
-            value.to_string()
-        }
-        Err(_) => schema.as_str().to_owned(),
-    }
 }
 
 fn write_sampling(

@@ -3,7 +3,7 @@
 use super::json::{key, put, separate};
 use super::schema;
 use crate::facts::{Ask, Effort, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Format, Sampling, Text, Thinking};
+use crate::ir::{ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking};
 
 /// Stop strings in one request.
 const MAX_STOPS: usize = 5;
@@ -175,7 +175,10 @@ impl<'a> Generation<'a> {
     }
 
     /// Appends the member, if there is anything to say.
-    pub(super) fn write(&self, facts: &ModelFacts, out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// If the schema is too large once its references are written out.
+    pub(super) fn write(&self, facts: &ModelFacts, out: &mut Vec<u8>) -> Result<(), Refused> {
         let before = out.len();
         key("generationConfig", out);
         out.push(b'{');
@@ -218,29 +221,34 @@ impl<'a> Generation<'a> {
                 integer("logprobs", count.into(), out);
             }
         }
-        self.write_format(facts, out);
+        self.write_format(facts, out)?;
         self.write_thought(out);
         match out.len() > empty {
             true => out.push(b'}'),
             false => out.truncate(before),
         }
+        Ok(())
     }
 
-    fn write_format(&self, facts: &ModelFacts, out: &mut Vec<u8>) {
+    fn write_format(&self, facts: &ModelFacts, out: &mut Vec<u8>) -> Result<(), Refused> {
         if self.format == Format::Text {
-            return;
+            return Ok(());
         }
         put_member("responseMimeType", r#""application/json""#, out);
         let Format::Schema { schema, .. } = &self.format else {
-            return;
+            return Ok(());
         };
         match facts.refuses(Parameter::FullJsonSchema, self.said) {
             true => {
                 key("responseSchema", out);
                 schema::write_subset(schema, out);
             }
-            false => put_member("responseJsonSchema", schema.as_str(), out),
+            false => {
+                key("responseJsonSchema", out);
+                schema::write_any(schema, out).map_err(|_| too_large("response_format"))?;
+            }
         }
+        Ok(())
     }
 
     fn write_thought(&self, out: &mut Vec<u8>) {
@@ -262,6 +270,12 @@ impl<'a> Generation<'a> {
         }
         out.push(b'}');
     }
+}
+
+/// What is said of a schema that cannot be sent.
+pub(super) fn too_large(field: &'static str) -> Refused {
+    let what = "has a schema that is too large once its references are written out, as Gemini asks for: use fewer of them";
+    Refused::field(field, format!("`{field}` {what}"))
 }
 
 fn put_member(name: &str, json: &str, out: &mut Vec<u8>) {

@@ -30,7 +30,7 @@ pub(super) fn write(
         put("]}", &mut body);
     }
     // Tools first, so that their own names are not taken by those of the history.
-    tools::write(&request, facts, &mut names, &mut dropped, &mut body);
+    tools::write(&request, facts, &mut names, &mut dropped, &mut body)?;
     key("contents", &mut body);
     body.push(b'[');
     let mut contents = Contents::new(&mut body, &mut names, facts);
@@ -38,7 +38,7 @@ pub(super) fn write(
         contents.turn(message)?;
     }
     body.push(b']');
-    generation.write(facts, &mut body);
+    generation.write(facts, &mut body)?;
     body.push(b'}');
 
     let call = match target.stream {

@@ -1,28 +1,32 @@
 //! `tools` and `toolConfig`: what may be called, and what must be.
 
 use super::contents::LONGEST_NAME;
+use super::generation::too_large;
 use super::json::{key, put, separate};
 use super::schema;
 use crate::facts::{Ask, ModelFacts, Parameter};
-use crate::ir::{ChatRequest, Dropped, Tool, ToolChoice, ToolNames};
+use crate::ir::{ChatRequest, Dropped, Refused, Tool, ToolChoice, ToolNames};
 
 /// Appends the members, if the request has tools.
+///
+/// # Errors
+/// If a schema is too large once its references are written out.
 pub(super) fn write(
     request: &ChatRequest<'_>,
     facts: &ModelFacts,
     names: &mut ToolNames,
     dropped: &mut Dropped,
     out: &mut Vec<u8>,
-) {
+) -> Result<(), Refused> {
     if request.tools.is_empty() {
-        return;
+        return Ok(());
     }
     names.reserve_identifiers(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
     let subset = facts.refuses(Parameter::FullJsonSchema, Ask::Nothing);
     key("tools", out);
     put(r#"[{"functionDeclarations":["#, out);
     for tool in &request.tools {
-        declare(tool, subset, names, out);
+        declare(tool, subset, names, out)?;
     }
     put("]}]", out);
     let forced = !facts.refuses(Parameter::ForcedToolChoice, Ask::Nothing);
@@ -51,9 +55,15 @@ pub(super) fn write(
         request.parallel_tool_calls == Some(false),
         "parallel_tool_calls",
     );
+    Ok(())
 }
 
-fn declare(tool: &Tool<'_>, subset: bool, names: &mut ToolNames, out: &mut Vec<u8>) {
+fn declare(
+    tool: &Tool<'_>,
+    subset: bool,
+    names: &mut ToolNames,
+    out: &mut Vec<u8>,
+) -> Result<(), Refused> {
     separate(out);
     put(r#"{"name":"#, out);
     names
@@ -67,9 +77,10 @@ fn declare(tool: &Tool<'_>, subset: bool, names: &mut ToolNames, out: &mut Vec<u
         Some(parameters) if subset => schema::write_parameters(parameters, out),
         Some(parameters) => {
             key("parametersJsonSchema", out);
-            schema::write_object(parameters, out);
+            schema::write_object(parameters, out).map_err(|_| too_large("tools"))?;
         }
         None => {}
     }
     out.push(b'}');
+    Ok(())
 }

@@ -25,6 +25,7 @@ mod tap;
 
 pub use error::*;
 pub use fault::is_request_fault;
+pub use fields::{read_foreign, read_foreign_embed};
 pub use listing::*;
 pub use load::LoadOrUnload;
 pub use mistyped::meant;

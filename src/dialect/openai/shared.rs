@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::object::Object;
+use super::schema;
 use crate::dialect::exchange::Target;
 use crate::dialect::turns::{go_on, is_unfinished};
 use crate::facts::{Ask, Parameter, Sampling as Together};
@@ -201,7 +202,7 @@ pub(super) fn write_schema(format: &Format<'_>, wanted: &mut Object<'_>) {
     if let Some(description) = description {
         wanted.text("description", description);
     }
-    wanted.json("schema", schema);
+    schema::write_schema("schema", schema, wanted);
     if let Some(strict) = strict {
         wanted.flag("strict", *strict);
     }

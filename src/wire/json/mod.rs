@@ -2,6 +2,8 @@
 
 mod escape;
 mod first;
+mod halves;
+mod object;
 mod prune;
 mod scanner;
 mod syntax;
@@ -10,6 +12,8 @@ use serde::Deserialize;
 
 pub use escape::{escape_into, unescape, write_string};
 pub use first::First;
+pub use halves::{cut_half, may_have_halves, whole_characters};
+pub use object::Object;
 pub use prune::{Fate, Step, prune};
 pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
 pub use syntax::SyntaxError;

@@ -17,6 +17,7 @@ fn request(texts: &[&'static str], dimensions: Option<u32>) -> EmbedRequest<'sta
         dimensions,
         truncate: None,
         user: None,
+        local: Default::default(),
         dropped: Dropped::default(),
     }
 }

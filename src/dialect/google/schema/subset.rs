@@ -1,10 +1,11 @@
 //! JSON Schema in the subset that OpenAPI knows: references are written out, alternatives are joined, and what has no
 //! place is left out.
 
+use ahash::AHashSet;
 use serde_json::value::RawValue;
 
 use super::super::json::{key, put, separate};
-use super::Members;
+use super::{Members, Pointers};
 use crate::ir::{Json, Text};
 
 /// Deeper than this nothing is written: a reference may lead to itself.
@@ -53,14 +54,14 @@ struct Schema<'a> {
 }
 
 struct Writer<'a> {
-    root: Members<'a>,
+    pointers: Pointers<'a>,
     left: usize,
 }
 
 impl<'a> Writer<'a> {
     fn new(root: &'a str) -> Self {
         Writer {
-            root: Members::of(root).unwrap_or_default(),
+            pointers: Pointers::of(root),
             left: MAX_SCHEMAS,
         }
     }
@@ -83,7 +84,10 @@ impl<'a> Writer<'a> {
             return;
         };
         // First what is referred to: what stands beside the reference is nearer to the matter.
-        if let Some(target) = members.get("$ref").and_then(|pointer| self.at(pointer)) {
+        let target = members
+            .get("$ref")
+            .and_then(|pointer| self.pointers.at(pointer));
+        if let Some(target) = target {
             self.read(target, depth + 1, into);
         }
         for part in members.get("allOf").map(list).unwrap_or_default() {
@@ -140,10 +144,8 @@ impl<'a> Writer<'a> {
                 }
             }
             "properties" => {
-                let members = Members::of(json).unwrap_or_default();
-                for (name, value) in members.0 {
-                    into.properties.put(name, value);
-                }
+                into.properties
+                    .extend(Members::of(json).unwrap_or_default());
             }
             "required" => {
                 let names: Vec<Text<'a>> = serde_json::from_str(json).unwrap_or_default();
@@ -162,18 +164,6 @@ impl<'a> Writer<'a> {
             }
             _ => {}
         }
-    }
-
-    /// What `#/$defs/name` points to.
-    fn at(&self, pointer: &'a RawValue) -> Option<&'a RawValue> {
-        let pointer = Text::of(pointer)?.decoded().into_owned();
-        let mut steps = pointer.strip_prefix("#/")?.split('/');
-        let unescaped = |step: &str| step.replace("~1", "/").replace("~0", "~");
-        let mut found = self.root.get(&unescaped(steps.next()?))?;
-        for step in steps {
-            found = Members::of(found.get())?.get(&unescaped(step))?;
-        }
-        Some(found)
     }
 
     fn write(&mut self, mut schema: Schema<'a>, depth: usize, out: &mut Vec<u8>) {
@@ -257,13 +247,17 @@ impl<'a> Writer<'a> {
             self.write(read, depth + 1, out);
         }
         out.push(b'}');
-        let mut required: Vec<&Text<'_>> = Vec::new();
-        for name in &schema.required {
-            let is_there = schema.properties.0.iter().any(|(known, _)| known == name);
-            if is_there && !required.contains(&name) {
-                required.push(name);
-            }
-        }
+        let names = schema
+            .properties
+            .0
+            .iter()
+            .map(|(name, _)| name.as_escaped());
+        let mut unsaid: AHashSet<&str> = names.collect();
+        let required: Vec<&Text<'_>> = schema
+            .required
+            .iter()
+            .filter(|name| unsaid.remove(name.as_escaped()))
+            .collect();
         if !required.is_empty() {
             key("required", out);
             out.push(b'[');

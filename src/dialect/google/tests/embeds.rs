@@ -14,6 +14,7 @@ fn request(texts: usize, dimensions: Option<u32>) -> EmbedRequest<'static> {
         dimensions,
         truncate: None,
         user: None,
+        local: Default::default(),
         dropped: Default::default(),
     }
 }

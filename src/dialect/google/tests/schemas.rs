@@ -186,7 +186,7 @@ fn the_root_of_parameters_is_an_object() {
     );
     let object = |schema: &str| {
         let mut out = Vec::new();
-        write_object(&Json::trusted(schema), &mut out);
+        write_object(&Json::trusted(schema), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
     let as_it_is = r##"{ "type": "object", "properties": {"a": {"$ref": "#/x"}}}"##;

@@ -37,6 +37,8 @@ struct Line<'a> {
     #[serde(borrow)]
     done_reason: Option<Text<'a>>,
     prompt_eval_count: Option<f64>,
+    /// Those of them that a cache had.
+    prompt_eval_cached_count: Option<f64>,
     eval_count: Option<f64>,
     total_duration: Option<f64>,
     load_duration: Option<f64>,
@@ -283,6 +285,7 @@ impl State {
         let count = |number: Option<f64>| number.map(|number| number as u64);
         emit(Event::Usage(Usage {
             prompt: count(line.prompt_eval_count),
+            cache_read: count(line.prompt_eval_cached_count),
             output: count(line.eval_count),
             total_duration: count(line.total_duration),
             load_duration: count(line.load_duration),

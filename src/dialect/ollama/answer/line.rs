@@ -65,6 +65,7 @@ impl Lines {
             ("total_duration", metrics.total_duration),
             ("load_duration", metrics.load_duration),
             ("prompt_eval_count", metrics.prompt),
+            ("prompt_eval_cached_count", metrics.cache_read),
             ("prompt_eval_duration", metrics.prompt_duration),
             ("eval_count", metrics.output),
             ("eval_duration", metrics.output_duration),

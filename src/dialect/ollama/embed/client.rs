@@ -56,6 +56,7 @@ fn request(texts: Vec<Text<'_>>) -> EmbedRequest<'_> {
         dimensions: None,
         truncate: None,
         user: None,
+        local: Default::default(),
         dropped: Dropped::default(),
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::dialect::ollama::fault;
 use crate::dialect::ollama::fields::Body;
-use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
+use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
 use crate::wire::json;
 
 /// Writes a request to `/api/embed`, one for any number of texts.
@@ -49,10 +49,13 @@ pub fn write_embed(
         }
         write!(body.field("dimensions"), "{dimensions}").expect("writing to a vector cannot fail");
     }
-    body.num_ctx(target);
+    let mut dropped = Dropped::default();
+    body.load_options(&request.local, target, &mut dropped);
+    body.local(&request.local);
     Ok(vec![Outgoing {
         path: "/api/embed".to_owned(),
         body: body.finish(),
+        dropped,
         ..Outgoing::default()
     }])
 }

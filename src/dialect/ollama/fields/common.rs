@@ -1,13 +1,17 @@
 //! `stream`, `format`, `think`, `logprobs` and `options`, as Ollama reads them.
 
+use super::foreign::as_said;
 use super::options;
 use crate::dialect::ollama::go::{Field, Reader};
-use crate::ir::{ChatRequest, Effort, Format, Refused, Sampling, Text, Thinking};
+use crate::ir::{
+    ChatRequest, Dropped, Effort, Format, Json, Local, Refused, Sampling, Text, Thinking,
+};
 use crate::wire::json::Kind;
 
 /// What the client said in the fields that both operations have.
 ///
-/// What concerns only the loading of models by Ollama itself (`keep_alive`, `truncate`, `shift`) is ignored.
+/// What concerns Ollama's servers alone (`keep_alive`, `truncate`, `shift`, how a model is loaded) is of use only where a
+/// request of another format says it: a client of Ollama's sends it with every request, and it changes no other answer.
 #[derive(Debug, Default)]
 pub(in crate::dialect::ollama) struct Common<'a> {
     stream: Option<bool>,
@@ -18,7 +22,13 @@ pub(in crate::dialect::ollama) struct Common<'a> {
     sampling: Sampling<'a>,
     max_tokens: Option<u64>,
     stop: Vec<Text<'a>>,
+    local: Local<'a>,
+    /// There were more options than are kept.
+    more_options: bool,
 }
+
+/// Options that are kept for a server without being known here.
+const MOST_OPTIONS: usize = 64;
 
 impl<'a> Common<'a> {
     /// Reads the value of the field `key` of the struct `path`, or skips it.
@@ -48,6 +58,9 @@ impl<'a> Common<'a> {
                     self.option(reader, key)
                 })?;
             }
+            "keep_alive" => self.local.keep_alive = as_said(reader)?,
+            "truncate" => self.local.truncate = reader.boolean(Field(path, "truncate"))?,
+            "shift" => self.local.shift = reader.boolean(Field(path, "shift"))?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -74,7 +87,42 @@ impl<'a> Common<'a> {
         Ok(())
     }
 
-    fn option(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Refused> {
+    /// Adds to a request of another format what it does not say itself.
+    pub(super) fn complete(self, request: &mut ChatRequest<'a>) -> Result<(), Refused> {
+        fn put<T>(into: &mut Option<T>, value: Option<T>) {
+            *into = into.take().or(value);
+        }
+        let (into, said) = (&mut request.sampling, self.sampling);
+        put(&mut into.temperature, said.temperature);
+        put(&mut into.top_p, said.top_p);
+        put(&mut into.top_k, said.top_k);
+        put(&mut into.min_p, said.min_p);
+        put(&mut into.typical_p, said.typical_p);
+        put(&mut into.repeat_penalty, said.repeat_penalty);
+        put(&mut into.repeat_last_n, said.repeat_last_n);
+        put(&mut into.presence_penalty, said.presence_penalty);
+        put(&mut into.frequency_penalty, said.frequency_penalty);
+        put(&mut into.seed, said.seed);
+        put(&mut request.max_tokens, self.max_tokens);
+        put(&mut request.thinking, self.think);
+        if request.stop.is_empty() {
+            request.stop = self.stop;
+        }
+        if request.format == Format::Text {
+            request.format = self.format;
+        }
+        request.dropped.add_if(self.more_options, "options");
+        request.local.complete(self.local);
+        Ok(())
+    }
+
+    /// What of it concerns Ollama's servers alone.
+    pub(super) fn into_local(self, dropped: &mut Dropped) -> Local<'a> {
+        dropped.add_if(self.more_options, "options");
+        self.local
+    }
+
+    pub(super) fn option(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Refused> {
         let sampling = &mut self.sampling;
         match key {
             "temperature" => options::float(reader, "temperature", &mut sampling.temperature),
@@ -111,15 +159,43 @@ impl<'a> Common<'a> {
             }
             "stop" => options::strings(reader, "stop", &mut self.stop),
             // How a model is loaded concerns no other provider, but Ollama checks the types all the same.
-            "num_keep" => options::integer(reader, "num_keep", &mut None),
-            "num_ctx" => options::integer(reader, "num_ctx", &mut None),
-            "num_batch" => options::integer(reader, "num_batch", &mut None),
-            "num_gpu" => options::integer(reader, "num_gpu", &mut None),
-            "main_gpu" => options::integer(reader, "main_gpu", &mut None),
-            "num_thread" => options::integer(reader, "num_thread", &mut None),
-            "draft_num_predict" => options::integer(reader, "draft_num_predict", &mut None),
-            "use_mmap" => options::boolean(reader, "use_mmap"),
-            _ => reader.skip(),
+            "num_keep" => self.load(reader, "num_keep"),
+            "num_ctx" => self.load(reader, "num_ctx"),
+            "num_batch" => self.load(reader, "num_batch"),
+            "num_gpu" => self.load(reader, "num_gpu"),
+            "main_gpu" => self.load(reader, "main_gpu"),
+            "num_thread" => self.load(reader, "num_thread"),
+            "draft_num_predict" => self.load(reader, "draft_num_predict"),
+            "use_mmap" => {
+                if let Some(value) = options::boolean(reader, "use_mmap")? {
+                    let value = if value { "true" } else { "false" };
+                    self.keep(Text::escaped("use_mmap"), Json::trusted(value));
+                }
+                Ok(())
+            }
+            name => {
+                if let Some(value) = as_said(reader)? {
+                    self.keep(Text::plain(name).into_owned(), value);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// An integer that says how a model is loaded.
+    fn load(&mut self, reader: &mut Reader<'a>, name: &'static str) -> Result<(), Refused> {
+        let mut value = None;
+        options::integer(reader, name, &mut value)?;
+        if let Some(value) = value {
+            self.keep(Text::escaped(name), Json::trusted(value.to_string()));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, name: Text<'a>, value: Json<'a>) {
+        match self.local.options.len() < MOST_OPTIONS {
+            true => self.local.option(name, value),
+            false => self.more_options = true,
         }
     }
 }

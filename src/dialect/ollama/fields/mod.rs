@@ -2,9 +2,11 @@
 
 mod attachment;
 mod common;
+mod foreign;
 mod options;
 mod write;
 
 pub(super) use attachment::{read_attachments, text_of_file, write_attachment};
 pub(super) use common::Common;
+pub use foreign::{read_foreign, read_foreign_embed};
 pub(super) use write::{Body, write_common};

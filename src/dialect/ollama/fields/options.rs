@@ -27,9 +27,13 @@ pub(super) fn integer(
     Ok(())
 }
 
-pub(super) fn boolean(reader: &mut Reader<'_>, name: &'static str) -> Result<(), Refused> {
+pub(super) fn boolean(
+    reader: &mut Reader<'_>,
+    name: &'static str,
+) -> Result<Option<bool>, Refused> {
     match reader.kind()? {
-        Kind::Bool | Kind::Null => reader.skip(),
+        Kind::Bool => Ok(Some(reader.raw()? == b"true")),
+        Kind::Null => reader.skip().map(|()| None),
         _ => Err(wrong(name, "type boolean")),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use crate::dialect::exchange::Target;
 use crate::facts::{self, Capability};
-use crate::ir::{ChatRequest, Dropped, Effort, Format, Text, Thinking};
+use crate::ir::{ChatRequest, Dropped, Effort, Format, Local, Text, Thinking};
 
 /// Alternatives for a token at most.
 const MAX_ALTERNATIVES: u8 = 20;
@@ -45,13 +45,37 @@ impl Body {
         Members { bytes, any: false }
     }
 
-    /// The options: those of the request, and the one context with which a model is loaded. It is the same in every
-    /// request, or absent in every one: each change would load the model anew.
-    pub(in crate::dialect::ollama) fn num_ctx(&mut self, target: &Target<'_>) {
-        if let Some(num_ctx) = target.provider.num_ctx {
-            let mut options = self.object("options");
-            options.integer("num_ctx", Some(i64::from(num_ctx)));
-            options.close();
+    /// What a client says to Ollama's servers alone, but for the options.
+    pub(in crate::dialect::ollama) fn local(&mut self, local: &Local<'_>) {
+        if let Some(keep_alive) = &local.keep_alive {
+            keep_alive.write(self.field("keep_alive"));
+        }
+        for (name, value) in [("truncate", local.truncate), ("shift", local.shift)] {
+            if let Some(value) = value {
+                self.boolean(name, value);
+            }
+        }
+    }
+
+    /// The options of a request that is no chat.
+    pub(in crate::dialect::ollama) fn load_options(
+        &mut self,
+        local: &Local<'_>,
+        target: &Target<'_>,
+        dropped: &mut Dropped,
+    ) {
+        self.options(|options| options.load(local, target, dropped));
+    }
+
+    /// Writes `options`, unless there are none.
+    fn options(&mut self, write: impl FnOnce(&mut Members<'_>)) {
+        let before = self.0.len();
+        let mut options = self.object("options");
+        write(&mut options);
+        let any = options.any;
+        options.close();
+        if !any {
+            self.0.truncate(before);
         }
     }
 
@@ -103,6 +127,23 @@ impl Members<'_> {
         bytes.push(b']');
     }
 
+    /// How the model is to be loaded. The context that the operator has set goes before the client's: it is the same in
+    /// every request, since each change would load the model anew.
+    fn load(&mut self, local: &Local<'_>, target: &Target<'_>, dropped: &mut Dropped) {
+        const CONTEXT: &str = "num_ctx";
+        let set = target.provider.num_ctx.map(i64::from);
+        self.integer(CONTEXT, set);
+        for (name, value) in &local.options {
+            let is_context = name.as_escaped() == CONTEXT;
+            match set {
+                Some(set) if is_context => {
+                    dropped.add_if(value.as_str() != set.to_string(), CONTEXT);
+                }
+                _ => value.write(self.name(name.as_escaped())),
+            }
+        }
+    }
+
     fn close(self) {
         self.bytes.push(b'}');
     }
@@ -130,7 +171,8 @@ pub(in crate::dialect::ollama) fn write_common(
         write!(body.field("top_logprobs"), "{alternatives}")
             .expect("writing to a vector cannot fail");
     }
-    options(request, target, body);
+    options(request, target, body, dropped);
+    body.local(&request.local);
     dropped.add_if(request.sampling.logit_bias.is_some(), "logit_bias");
     body.boolean("stream", target.stream);
 }
@@ -164,31 +206,26 @@ fn level(thinking: Thinking) -> facts::Effort {
     }
 }
 
-fn options(request: &ChatRequest<'_>, target: &Target<'_>, body: &mut Body) {
+fn options(request: &ChatRequest<'_>, target: &Target<'_>, body: &mut Body, dropped: &mut Dropped) {
     let sampling = &request.sampling;
     // Ollama counts in 32 bits where it hands the number on.
     let limit = request
         .max_tokens
         .map(|tokens| i64::from(i32::try_from(tokens).unwrap_or(i32::MAX)));
-    let length_before = body.0.len();
-    let mut options = body.object("options");
-    options.number("temperature", sampling.temperature);
-    options.number("top_p", sampling.top_p);
-    // Others say −1 for "no limit", Ollama 0.
-    options.integer("top_k", sampling.top_k.map(|top_k| top_k.max(0)));
-    options.number("min_p", sampling.min_p);
-    options.number("typical_p", sampling.typical_p);
-    options.number("repeat_penalty", sampling.repeat_penalty);
-    options.integer("repeat_last_n", sampling.repeat_last_n);
-    options.number("presence_penalty", sampling.presence_penalty);
-    options.number("frequency_penalty", sampling.frequency_penalty);
-    options.integer("seed", sampling.seed);
-    options.integer("num_predict", limit);
-    options.texts("stop", &request.stop);
-    options.integer("num_ctx", target.provider.num_ctx.map(i64::from));
-    let any = options.any;
-    options.close();
-    if !any {
-        body.0.truncate(length_before);
-    }
+    body.options(|options| {
+        options.number("temperature", sampling.temperature);
+        options.number("top_p", sampling.top_p);
+        // Others say −1 for "no limit", Ollama 0.
+        options.integer("top_k", sampling.top_k.map(|top_k| top_k.max(0)));
+        options.number("min_p", sampling.min_p);
+        options.number("typical_p", sampling.typical_p);
+        options.number("repeat_penalty", sampling.repeat_penalty);
+        options.integer("repeat_last_n", sampling.repeat_last_n);
+        options.number("presence_penalty", sampling.presence_penalty);
+        options.number("frequency_penalty", sampling.frequency_penalty);
+        options.integer("seed", sampling.seed);
+        options.integer("num_predict", limit);
+        options.texts("stop", &request.stop);
+        options.load(&request.local, target, dropped);
+    });
 }

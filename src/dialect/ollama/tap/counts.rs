@@ -75,6 +75,7 @@ impl Counts {
     pub(super) fn number(&mut self, key: &[u8], digits: &[u8]) {
         let place = match key {
             b"prompt_eval_count" => &mut self.prompt,
+            b"prompt_eval_cached_count" => &mut self.cache_read,
             b"eval_count" => &mut self.output,
             b"prompt_eval_duration" => &mut self.prompt_duration,
             b"eval_duration" => &mut self.output_duration,

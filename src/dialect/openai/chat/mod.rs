@@ -1,6 +1,7 @@
 //! `/v1/chat/completions`: read from clients and written to them, written to providers and read from them.
 
 mod encode;
+mod fit;
 mod history;
 mod read;
 mod reasoning;
@@ -11,6 +12,7 @@ mod whole;
 mod write;
 
 pub use encode::encoder;
+pub use fit::fitted;
 pub use read::read_chat;
 pub use whole::write_whole;
 pub use write::write_chat;

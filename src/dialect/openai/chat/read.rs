@@ -8,6 +8,7 @@ use super::super::field::{self, Field, flag, integer, number, text, tokens};
 use super::super::serving;
 use super::reasoning;
 use super::{tools, turns};
+use crate::dialect::ollama;
 use crate::ir::{ChatRequest, Dropped, Format, Json, Refused, Sampling, Text};
 
 /// The body. OpenAI's fields, and those that other servers with this API have added.
@@ -75,14 +76,28 @@ pub(super) struct Body<'a> {
     guided_grammar: Field<'a>,
 }
 
+impl<'a> Body<'a> {
+    /// Nothing but what says how to reason.
+    pub(super) fn of_reasoning(field: impl Fn(&str) -> Field<'a>) -> Self {
+        Body {
+            reasoning_effort: field("reasoning_effort"),
+            reasoning: field("reasoning"),
+            thinking: field("thinking"),
+            enable_thinking: field("enable_thinking"),
+            chat_template_kwargs: field("chat_template_kwargs"),
+            ..Body::default()
+        }
+    }
+}
+
 /// Reads the body of a request for a chat completion that another format will carry.
 ///
 /// # Errors
 /// If it is wrong, or asks for what no other format can say.
-pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
-    let body: Body<'_> = field::body(body)?;
+pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    let body: Body<'_> = field::body(bytes)?;
     let (offer, tool_choice) = tools::read(&body)?;
-    Ok(ChatRequest {
+    let mut request = ChatRequest {
         functions: tools::are_functions(&body),
         messages: turns::read(body.messages)?,
         tools: offer.tools,
@@ -93,7 +108,9 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         logprobs: logprobs(&body)?,
         cache: caching::read(body.cache_control),
         ..common(&body)?
-    })
+    };
+    ollama::read_foreign(bytes, &mut request)?;
+    Ok(request)
 }
 
 /// Reads the fields that completions share with chats.

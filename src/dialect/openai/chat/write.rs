@@ -4,6 +4,7 @@ use super::super::caching;
 use super::super::custom::Customs;
 use super::super::object::{Object, list};
 use super::super::path::path;
+use super::super::schema::write_parameters;
 use super::super::serving;
 use super::super::shared::{
     LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
@@ -471,10 +472,7 @@ fn write_tool(tool: &Tool<'_>, customs: &Customs<'_>, names: &mut ToolNames, out
     if let Some(description) = &tool.description {
         function.text("description", description);
     }
-    match &tool.parameters {
-        Some(parameters) if parameters.is_object() => function.json("parameters", parameters),
-        _ => function.raw("parameters", "{\"type\":\"object\",\"properties\":{}}"),
-    }
+    write_parameters("parameters", tool.parameters.as_ref(), &mut function);
     if let Some(strict) = tool.strict {
         function.flag("strict", strict);
     }

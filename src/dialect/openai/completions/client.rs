@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::super::chat::completion;
 use super::super::field::{self, Field, flag, integer, text};
+use crate::dialect::ollama;
 use crate::ir::{ChatRequest, Completion, Message, Part, Refused, Role, Text};
 
 /// What chats do not have; the other fields are theirs.
@@ -42,7 +43,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     };
     let prompt = prompt(own.prompt)?;
     let message = Message::new(Role::User, vec![Part::Text(prompt.clone())]);
-    Ok(ChatRequest {
+    let mut request = ChatRequest {
         messages: vec![message],
         completion: Some(Completion {
             prompt,
@@ -52,7 +53,9 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         }),
         logprobs,
         ..completion(body)?
-    })
+    };
+    ollama::read_foreign(body, &mut request)?;
+    Ok(request)
 }
 
 /// One text, also as the only one of a list.

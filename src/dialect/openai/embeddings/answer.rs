@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::super::error::fault_in_body;
 use super::super::field::Field;
 use super::super::usage::Counts;
-use crate::ir::{Embeddings, Fault, Text};
+use crate::ir::{Embeddings, Fault, Text, Usage};
 use crate::wire::json;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -58,6 +58,20 @@ pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, 
             .usage
             .map(|counts| counts.usage())
             .unwrap_or_default(),
+    })
+}
+
+/// What an answer cost whose vectors are all written so; `None` if some are not, or if it is no answer.
+pub fn encoded_as(body: &[u8], base64: bool) -> Option<Usage> {
+    let answer: Answer<'_> = json::parse(body).ok()?;
+    let opening = if base64 { '"' } else { '[' };
+    let is_so = |entry: &Entry<'_>| {
+        let vector = entry.embedding;
+        vector.is_some_and(|vector| vector.get().starts_with(opening))
+    };
+    answer.data?.iter().all(is_so).then(|| {
+        let counts = answer.usage;
+        counts.map(|counts| counts.usage()).unwrap_or_default()
     })
 }
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::super::field::{self, Field, integer, text};
 use crate::dialect::exchange::Reply;
-use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Json, Refused, Text};
+use crate::dialect::ollama;
+use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Json, Local, Refused, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -25,8 +26,8 @@ struct Body<'a> {
 ///
 /// # Errors
 /// If it is wrong.
-pub fn read_embed(body: &[u8]) -> Result<(EmbedRequest<'_>, bool), Refused> {
-    let body: Body<'_> = field::body(body)?;
+pub fn read_embed(bytes: &[u8]) -> Result<(EmbedRequest<'_>, bool), Refused> {
+    let body: Body<'_> = field::body(bytes)?;
     let dimensions = match integer(body.dimensions, "dimensions")?.map(u32::try_from) {
         None => None,
         Some(Ok(dimensions @ 1..)) => Some(dimensions),
@@ -39,14 +40,17 @@ pub fn read_embed(body: &[u8]) -> Result<(EmbedRequest<'_>, bool), Refused> {
     };
     let mut dropped = Dropped::default();
     dropped.add_if(body.input_type.is_some(), "input_type");
-    let request = EmbedRequest {
+    let base64 = is_base64(body.encoding_format)?;
+    let mut request = EmbedRequest {
         input: input(body.input)?,
         dimensions,
         truncate: None,
         user: text(body.user, "user")?,
+        local: Local::default(),
         dropped,
     };
-    Ok((request, is_base64(body.encoding_format)?))
+    ollama::read_foreign_embed(bytes, &mut request)?;
+    Ok((request, base64))
 }
 
 fn is_base64(field: Field<'_>) -> Result<bool, Refused> {

@@ -6,7 +6,7 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-pub use answer::read_embeddings;
+pub use answer::{encoded_as, read_embeddings};
 pub use ask::write_embed;
 pub use client::{read_embed, write_embeddings};
 

@@ -21,7 +21,16 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let fault = read(body).unwrap_or_default().into_fault(Some(status));
     let hint = retry_after::from_headers(headers);
     let own = fault.retry_after;
-    fault.after(hint.or(own))
+    let mend = fault.mend.or_else(|| encoding_refused(status, body));
+    fault.after(hint.or(own)).without(mend)
+}
+
+/// Servers that know vectors as arrays alone refuse the field or its value, each in words of its own.
+fn encoding_refused(status: u16, body: &[u8]) -> Option<Mend> {
+    let names = |word: &[u8]| memchr::memmem::find(body, word).is_some();
+    let of_request = matches!(status, 400 | 415 | 422 | 501);
+    let refused = names(b"encoding_format") || (of_request && names(b"base64"));
+    refused.then_some(Mend::Encoding)
 }
 
 /// The error that an answer of status 200, or an event of a stream, is or has.
@@ -83,7 +92,8 @@ impl Found<'_> {
 }
 
 /// Parameters that refine an answer, by the names that errors have for them.
-const REFINING: [(&str, &str); 13] = [
+const REFINING: [(&str, &str); 14] = [
+    ("max_tokens", "max_tokens"),
     ("temperature", "temperature"),
     ("top_p", "top_p"),
     ("presence_penalty", "presence_penalty"),

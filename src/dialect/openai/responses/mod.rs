@@ -5,6 +5,7 @@ mod called;
 mod calls;
 mod choice;
 mod encode;
+mod fit;
 mod frame;
 mod history;
 mod item;
@@ -21,6 +22,7 @@ mod whole;
 mod write;
 
 pub use encode::encoder;
+pub use fit::fitted;
 pub use read::read_chat;
 pub use whole::write_whole;
 pub use write::write_chat;

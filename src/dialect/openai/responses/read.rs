@@ -7,6 +7,7 @@ use super::super::field::{self, Field, flag, integer, number, text, tokens};
 use super::super::serving;
 use super::tools::Offer;
 use super::{choice, turns};
+use crate::dialect::ollama;
 use crate::ir::{
     ChatRequest, Dropped, Effort, Format, Json, Message, Part, Refused, Role, Sampling, Text,
     Thinking,
@@ -56,8 +57,8 @@ pub(super) struct Body<'a> {
 ///
 /// # Errors
 /// If it is wrong, or asks for what no other format can say.
-pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
-    let body: Body<'_> = field::body(body)?;
+pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
+    let body: Body<'_> = field::body(bytes)?;
     refuse_what_is_kept_elsewhere(&body)?;
     let mut dropped = dropped(&body);
     let input = turns::Input::of(body.input)?;
@@ -75,7 +76,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     }
     turns::read(input, &offer, &mut messages, &mut dropped)?;
     let (format, verbosity) = format(body.text)?;
-    Ok(ChatRequest {
+    let mut request = ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         // The last event always tells it.
         include_usage: true,
@@ -108,7 +109,9 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         )?,
         dropped,
         ..ChatRequest::default()
-    })
+    };
+    ollama::read_foreign(bytes, &mut request)?;
+    Ok(request)
 }
 
 fn dropped(body: &Body<'_>) -> Dropped {

@@ -4,6 +4,7 @@ use super::super::chat::{effort_of, refuse_the_impossible};
 use super::super::custom::Customs;
 use super::super::object::{Object, list};
 use super::super::path::path;
+use super::super::schema::write_parameters;
 use super::super::serving;
 use super::super::shared::{
     LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema,
@@ -15,8 +16,6 @@ use crate::facts::{Ask, Capability, Effort, Form, Parameter};
 use crate::ir::{
     ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking, Tool, ToolChoice, ToolNames,
 };
-
-const NO_PARAMETERS: &str = "{\"type\":\"object\",\"properties\":{}}";
 
 /// Writes the request for `/responses`.
 ///
@@ -356,10 +355,7 @@ fn write_tool(
     if let Some(description) = &tool.description {
         function.text("description", description);
     }
-    match &tool.parameters {
-        Some(parameters) if parameters.is_object() => function.json("parameters", parameters),
-        _ => function.raw("parameters", NO_PARAMETERS),
-    }
+    write_parameters("parameters", tool.parameters.as_ref(), &mut function);
     if let Some(strict) = tool.strict.or(strict) {
         function.flag("strict", strict);
     }

@@ -176,6 +176,7 @@ fn declaration<'a>(declared: &Fields<'a>) -> Result<Tool<'a>, Refused> {
             let why = "schema should be of type object";
             return Err(Refused::rule(&declared.path("parametersJsonSchema"), why));
         }
+        (None, Some(full)) => schema::check_full(full, &declared.path("parametersJsonSchema"))?,
         _ => {}
     }
     Ok(Tool {

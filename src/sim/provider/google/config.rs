@@ -171,6 +171,9 @@ fn form<'a>(config: &Fields<'a>) -> Result<(bool, Option<&'a Value>), Refused> {
     if let Some(subset) = &subset {
         schema::check(subset)?;
     }
+    if let Some(full) = full {
+        schema::check_full(full, &config.path("responseJsonSchema"))?;
+    }
     Ok((json, full.or(config.get("responseSchema"))))
 }
 

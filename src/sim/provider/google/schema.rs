@@ -1,5 +1,7 @@
 //! The schemas of `parameters` and `responseSchema`: a subset of OpenAPI's, whose other keywords are unknown names.
 
+use serde_json::Value;
+
 use super::fields::Fields;
 use super::refused::Refused;
 
@@ -37,6 +39,50 @@ const TYPES: [&str; 7] = [
 /// Checks a schema and those within it.
 pub(super) fn check(schema: &Fields) -> Result<(), Refused> {
     walk(schema, MAX_DEPTH)
+}
+
+/// Checks a schema that may be any JSON Schema: beside `$ref` only what begins with `$` may be set, and it leads to a
+/// definition of the root.
+pub(super) fn check_full(schema: &Value, path: &str) -> Result<(), Refused> {
+    full(schema, path, MAX_DEPTH)
+}
+
+fn full(schema: &Value, path: &str, depth: usize) -> Result<(), Refused> {
+    let (Some(members), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else {
+        return Ok(());
+    };
+    if let Some(pointer) = members.get("$ref").and_then(Value::as_str) {
+        if !pointer.starts_with("#/$defs/") {
+            let why = format!("reference to undefined schema {pointer}");
+            return Err(Refused::rule(path, &why));
+        }
+        if let Some(beside) = members.keys().find(|name| !name.starts_with('$')) {
+            let why = format!("$ref cannot be set together with {beside}");
+            return Err(Refused::rule(path, &why));
+        }
+    }
+    for (name, value) in members {
+        let path = format!("{path}.{name}");
+        match name.as_str() {
+            "properties" | "$defs" => {
+                for schema in value
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|named| named.values())
+                {
+                    full(schema, &path, depth)?;
+                }
+            }
+            "items" | "additionalProperties" => full(value, &path, depth)?,
+            "anyOf" | "oneOf" | "prefixItems" => {
+                for schema in value.as_array().into_iter().flatten() {
+                    full(schema, &path, depth)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn walk(schema: &Fields, depth: usize) -> Result<(), Refused> {

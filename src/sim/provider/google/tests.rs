@@ -319,6 +319,17 @@ fn declarations_and_modes() {
         declare(json!({"name": "f", "parametersJsonSchema": {"type": "string"}})),
         "of type object",
     );
+    let reference = |member: &str| {
+        let beside = json!({"$ref": "#/$defs/d", member: "x"});
+        let schema = json!({"type": "object", "properties": {"a": beside}, "$defs": {"d": {"type": "string"}}});
+        declare(json!({"name": "f", "parametersJsonSchema": schema}))
+    };
+    refused(
+        NEW,
+        reference("description"),
+        "cannot be set together with description",
+    );
+    taken(NEW, reference("$id"));
     refused(
         NEW,
         declare(

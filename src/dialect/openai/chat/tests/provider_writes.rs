@@ -617,7 +617,7 @@ fn tools_are_sent_with_their_choice() {
     let tools = json!([{"type": "function", "function": {"name": "get weather", "description": "d",
         "parameters": {"type": "object"}, "strict": true}}, {"type": "function", "function": {"name": "g"}}]);
     let sent_tools = json!([{"type": "function", "function": {"name": "get_weather", "description": "d",
-        "parameters": {"type": "object"}, "strict": true}},
+        "parameters": {"type": "object", "properties": {}}, "strict": true}},
         {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}}]);
     let named = json!({"type": "function", "function": {"name": "get weather"}});
     let asks = json!({"tools": tools, "tool_choice": named, "parallel_tool_calls": false});
@@ -655,7 +655,7 @@ fn json_is_asked_for_in_words_as_well() {
 
 #[test]
 fn schemas_have_a_name_or_become_words() {
-    let schema = json!({"type": "object", "title": "a \"b\""});
+    let schema = json!({"type": "object", "properties": {}, "title": "a \"b\""});
     let asks =
         json!({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}});
     assert_eq!(

@@ -266,7 +266,7 @@ fn only_thoughts_that_openai_believes_go_back() {
 #[test]
 fn trap_17_reasoning_is_asked_for_with_tools_and_given_back() {
     let known = openai().known("gpt-5.4");
-    let tools = json!([{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": false}]);
+    let tools = json!([{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}, "strict": false}]);
     assert_eq!(
         known.adds(json!({"reasoning": {"effort": "high"}, "tools": tools})),
         json!({"include": ["reasoning.encrypted_content"], "reasoning": {"effort": "high", "summary": "auto"},
@@ -420,7 +420,7 @@ fn tools_are_flat_and_not_strict_by_themselves() {
         sent,
         json!({"tools": [{"type": "function", "name": "a_b", "description": "d",
             "parameters": {"type": "object", "properties": {}}, "strict": false},
-            {"type": "function", "name": "g", "parameters": {"type": "object"}, "strict": true}],
+            {"type": "function", "name": "g", "parameters": {"type": "object", "properties": {}}, "strict": true}],
             "tool_choice": {"type": "function", "name": "a_b"}, "parallel_tool_calls": true})
     );
     for choice in ["none", "required"] {
@@ -435,7 +435,7 @@ fn formats_are_said_in_their_field_and_json_in_words_too() {
     let schema = json!({"format": {"type": "json_schema", "name": "my answer", "schema": {"type": "object"}, "strict": true}});
     assert_eq!(
         openai().adds(json!({"text": schema})),
-        json!({"text": {"format": {"type": "json_schema", "name": "my_answer", "schema": {"type": "object"},
+        json!({"text": {"format": {"type": "json_schema", "name": "my_answer", "schema": {"type": "object", "properties": {}},
             "strict": true}}})
     );
     let object = json!({"format": {"type": "json_object"}});
@@ -593,7 +593,7 @@ fn trap_30_perplexity_gets_no_unknown_field() {
     assert_eq!(sent["reasoning"], json!({"effort": "xhigh"}));
     assert_eq!(
         sent["response_format"],
-        json!({"type": "json_schema", "json_schema": {"name": "n", "description": "d", "schema": {"type": "object"}}})
+        json!({"type": "json_schema", "json_schema": {"name": "n", "description": "d", "schema": {"type": "object", "properties": {}}}})
     );
     assert_eq!(
         sent["input"].as_array().unwrap()[1..],

@@ -1,0 +1,363 @@
+//! References in schemas. Beside `$ref` Gemini takes no member whose name does not begin with `$`; where there are some,
+//! what is referred to is written in place of the reference.
+
+use ahash::AHashMap;
+use percent_encoding::percent_decode_str;
+use serde_json::value::RawValue;
+
+use super::super::json::{key, put, separate};
+use super::{Members, TooLarge};
+use crate::ir::{Json, Text};
+
+/// Schemas within schemas.
+const DEEPEST: usize = 96;
+/// Members beside a reference.
+const MOST_BESIDE: usize = 256;
+/// How much larger than it was a schema may become: so many times, and so many bytes.
+const TIMES: usize = 16;
+const BYTES: usize = 32 << 10;
+
+/// The schema without references that stand beside other members; `None` if it has none. `of_object`: at its root there
+/// stands no reference at all, since the type of an object is to stand there.
+///
+/// # Errors
+/// If it would be too large: references may double at each step.
+pub(super) fn written_out(schema: &Json<'_>, of_object: bool) -> Result<Option<String>, TooLarge> {
+    let text = schema.as_str();
+    if memchr::memmem::find(text.as_bytes(), b"$ref").is_none() {
+        return Ok(None);
+    }
+    let Ok(root) = serde_json::from_str::<&RawValue>(text) else {
+        return Ok(None);
+    };
+    let mut writer = Writer {
+        pointers: Pointers::of(text),
+        open: Vec::new(),
+        most: text.len().saturating_mul(TIMES).saturating_add(BYTES),
+        changed: false,
+    };
+    let mut out = Vec::with_capacity(text.len() * 2);
+    writer.schema(root, 0, of_object, &mut out)?;
+    Ok(writer
+        .changed
+        .then(|| String::from_utf8_lossy(&out).into_owned()))
+}
+
+struct Writer<'a> {
+    pointers: Pointers<'a>,
+    /// What is being written in place of references: within it the same stays a reference.
+    open: Vec<usize>,
+    most: usize,
+    changed: bool,
+}
+
+/// Where a value stands, by which it is known.
+fn place(value: &RawValue) -> usize {
+    value.get().as_ptr() as usize
+}
+
+impl<'a> Writer<'a> {
+    fn schema(
+        &mut self,
+        schema: &'a RawValue,
+        depth: usize,
+        always: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let Some(members) = Members::of(schema.get()) else {
+            put(schema.get(), out);
+            return Ok(());
+        };
+        if depth > DEEPEST {
+            return Err(TooLarge);
+        }
+        let before = self.open.len();
+        let members = self.resolved(members, always)?;
+        out.push(b'{');
+        for (name, value) in &members.0 {
+            if out.len() + value.get().len() > self.most {
+                return Err(TooLarge);
+            }
+            key(name.as_escaped(), out);
+            match Holds::of(name.as_escaped()) {
+                Holds::Schemas => self.schemas(value, depth, out)?,
+                Holds::Named => self.named(value, depth, out)?,
+                Holds::Values => put(value.get(), out),
+            }
+        }
+        out.push(b'}');
+        self.open.truncate(before);
+        Ok(())
+    }
+
+    /// With what it refers to, if that may not stay a reference. What stands beside it is nearer to the matter.
+    fn resolved(
+        &mut self,
+        mut members: Members<'a>,
+        always: bool,
+    ) -> Result<Members<'a>, TooLarge> {
+        while let Some(pointer) = members.get("$ref") {
+            let is_own = |name: &Text<'_>| !name.as_escaped().starts_with('$');
+            // Gemini finds what it refers to there, and nowhere else.
+            let is_known = pointer.get().starts_with("\"#/$defs/");
+            let target = self.pointers.at(pointer);
+            let stands_alone = !members.0.iter().any(|(name, _)| is_own(name));
+            if !always && stands_alone && (is_known || target.is_none()) {
+                break;
+            }
+            self.changed = true;
+            match target {
+                Some(target) if !self.open.contains(&place(target)) => {
+                    if members.0.len() > MOST_BESIDE {
+                        return Err(TooLarge);
+                    }
+                    self.open.push(place(target));
+                    let mut found = Members::of(target.get()).unwrap_or_default();
+                    let is_local = |name: &str| matches!(name, "$defs" | "definitions");
+                    found.0.retain(|(name, _)| !is_local(name.as_escaped()));
+                    for (name, value) in members.0 {
+                        if name.as_escaped() != "$ref" {
+                            found.put(name, value);
+                        }
+                    }
+                    members = found;
+                }
+                // It leads back to where it stands.
+                Some(_) if !always && is_known => {
+                    members.0.retain(|(name, _)| !is_own(name));
+                    break;
+                }
+                _ => members.0.retain(|(name, _)| name.as_escaped() != "$ref"),
+            }
+        }
+        Ok(members)
+    }
+
+    /// A schema, or a list of them.
+    fn schemas(
+        &mut self,
+        value: &'a RawValue,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        if !value.get().starts_with('[') {
+            return self.schema(value, depth + 1, false, out);
+        }
+        let list: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+        out.push(b'[');
+        for schema in list {
+            separate(out);
+            self.schema(schema, depth + 1, false, out)?;
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    fn named(
+        &mut self,
+        value: &'a RawValue,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let Some(members) = Members::of(value.get()) else {
+            put(value.get(), out);
+            return Ok(());
+        };
+        out.push(b'{');
+        for (name, schema) in &members.0 {
+            key(name.as_escaped(), out);
+            self.schema(schema, depth + 1, false, out)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// What a keyword holds.
+enum Holds {
+    /// A schema, or a list of them.
+    Schemas,
+    /// Schemas by name.
+    Named,
+    /// What is no schema, such as the values of an enumeration.
+    Values,
+}
+
+impl Holds {
+    fn of(keyword: &str) -> Holds {
+        match keyword {
+            "items"
+            | "prefixItems"
+            | "anyOf"
+            | "oneOf"
+            | "allOf"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "additionalProperties"
+            | "additionalItems"
+            | "contains"
+            | "propertyNames"
+            | "unevaluatedItems"
+            | "unevaluatedProperties" => Holds::Schemas,
+            "properties" | "$defs" | "definitions" | "patternProperties" | "dependentSchemas" => {
+                Holds::Named
+            }
+            _ => Holds::Values,
+        }
+    }
+}
+
+/// Finds what references point to. What they lead through is taken apart once.
+pub(super) struct Pointers<'a> {
+    root: Option<&'a RawValue>,
+    opened: AHashMap<usize, AHashMap<String, &'a RawValue>>,
+}
+
+impl<'a> Pointers<'a> {
+    pub(super) fn of(root: &'a str) -> Self {
+        Pointers {
+            root: serde_json::from_str(root).ok(),
+            opened: AHashMap::new(),
+        }
+    }
+
+    /// What a pointer such as `"#/$defs/name"` leads to (RFC 6901).
+    pub(super) fn at(&mut self, pointer: &RawValue) -> Option<&'a RawValue> {
+        let pointer = Text::of(pointer)?.decoded().into_owned();
+        let mut found = self.root?;
+        let steps = match pointer.strip_prefix('#')? {
+            "" => return Some(found),
+            steps => steps.strip_prefix('/')?,
+        };
+        for step in steps.split('/') {
+            let step = percent_decode_str(step).decode_utf8_lossy();
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let parts = self
+                .opened
+                .entry(place(found))
+                .or_insert_with(|| parts(found));
+            found = parts.get(&step)?;
+        }
+        Some(found)
+    }
+}
+
+/// The members of an object, or the items of an array by their numbers.
+fn parts(value: &RawValue) -> AHashMap<String, &RawValue> {
+    if value.get().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+        let number = |(number, item): (usize, _)| (number.to_string(), item);
+        return items.into_iter().enumerate().map(number).collect();
+    }
+    let members = Members::of(value.get()).unwrap_or_default();
+    let named = |(name, value): (Text<'_>, _)| (name.decoded().into_owned(), value);
+    members.0.into_iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn out(schema: &Value, of_object: bool) -> Option<Value> {
+        let text = schema.to_string();
+        let written = written_out(&Json::trusted(text.as_str()), of_object).unwrap()?;
+        Some(serde_json::from_str(&written).unwrap())
+    }
+
+    /// Whether some reference stands beside what may not stand there.
+    fn objection(schema: &Value) -> bool {
+        match schema {
+            Value::Object(members) => {
+                let beside = members.keys().any(|name| !name.starts_with('$'));
+                (members.get("$ref").is_some_and(Value::is_string) && beside)
+                    || members.values().any(objection)
+            }
+            Value::Array(items) => items.iter().any(objection),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_reference_goes_over_what_it_refers_to() {
+        let color = json!({"type": "string", "enum": ["red"], "description": "any"});
+        let schema = json!({"type": "object", "properties": {
+                "a": {"$ref": "#/$defs/color", "description": "near", "default": "red"},
+                "b": {"$ref": "#/$defs/color"},
+                "c": {"anyOf": [{"$ref": "#/$defs/co~1l", "title": "t"}, {"type": "null"}]},
+                "$ref": {"type": "string"}},
+            "$defs": {"color": color, "co/l": {"$ref": "#/$defs/color", "title": "u"}}});
+        let written = out(&schema, false).unwrap();
+        assert_eq!(
+            written["properties"]["a"],
+            json!({"type": "string", "enum": ["red"], "description": "near", "default": "red"})
+        );
+        assert_eq!(written["properties"]["b"], json!({"$ref": "#/$defs/color"}));
+        let titled = json!({"type": "string", "enum": ["red"], "description": "any", "title": "t"});
+        assert_eq!(written["properties"]["c"]["anyOf"][0], titled);
+        assert_eq!(written["properties"]["$ref"], json!({"type": "string"}));
+        let plain = json!({"type": "object", "properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}});
+        assert_eq!(out(&plain, true), None);
+        assert_eq!(
+            out(&json!({"$ref": "#/nowhere", "title": "t"}), false),
+            Some(json!({"title": "t"}))
+        );
+    }
+
+    #[test]
+    fn the_root_of_parameters_is_no_reference() {
+        let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "object", "properties": {}}}});
+        assert_eq!(out(&schema, false), None);
+        let written = out(&schema, true).unwrap();
+        assert_eq!(written["type"], "object");
+        assert!(written.get("$ref").is_none() && written.get("$defs").is_some());
+    }
+
+    #[test]
+    fn what_refers_to_itself_is_written_out_once() {
+        let node = json!({"type": "object", "properties": {
+            "next": {"$ref": "#/$defs/node", "description": "the next"},
+            "up": {"$ref": "#", "description": "all"}}});
+        let schema = json!({"type": "object", "$defs": {"node": node},
+            "properties": {"first": {"$ref": "#/$defs/node", "description": "the first"}}});
+        let written = out(&schema, true).unwrap();
+        assert!(!objection(&written), "{written}");
+        assert_eq!(written["properties"]["first"]["description"], "the first");
+        let inner = &written["properties"]["first"]["properties"]["next"];
+        assert_eq!(*inner, json!({"$ref": "#/$defs/node"}));
+        let knot = json!({"$ref": "#/$defs/a", "title": "t", "$defs": {
+            "a": {"$ref": "#/$defs/b", "title": "u"}, "b": {"$ref": "#/$defs/a", "title": "v"}}});
+        assert!(!objection(&out(&knot, true).unwrap()));
+        assert!(!objection(&out(&knot, false).unwrap()));
+    }
+
+    #[test]
+    fn references_that_double_are_refused() {
+        let mut defs = serde_json::Map::new();
+        for number in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/d{}", number + 1), "title": "t"});
+            defs.insert(
+                format!("d{number}"),
+                json!({"type": "object", "properties": {"a": next, "b": next}}),
+            );
+        }
+        defs.insert("d40".into(), json!({"type": "string"}));
+        let text = json!({"$ref": "#/$defs/d0", "title": "t", "$defs": defs}).to_string();
+        assert_eq!(
+            written_out(&Json::trusted(text.as_str()), false),
+            Err(TooLarge)
+        );
+        let deep = format!(
+            "{}{{\"$ref\":\"#\"}}{}",
+            r#"{"items":"#.repeat(2000),
+            "}".repeat(2000)
+        );
+        assert_eq!(
+            written_out(&Json::trusted(deep.as_str()), false),
+            Err(TooLarge)
+        );
+    }
+}
