@@ -152,7 +152,11 @@ class Converse:
             problems.append(f"roles: {roles}")
         asked = []
         for turn in turns:
-            kinds = [next(iter(block)) for block in turn["content"]]
+            said = [next(iter(block)) for block in turn["content"]]
+            for before, point in zip([None, *said], said):
+                if point == "cachePoint" and before in (None, "cachePoint", "reasoningContent"):
+                    problems.append(f"a point after {before}")
+            kinds = [kind for kind in said if kind != "cachePoint"]
             if not kinds:
                 problems.append("a turn without content")
             results = [block["toolResult"] for block in turn["content"] if "toolResult" in block]
@@ -163,9 +167,6 @@ class Converse:
             asked = [block["toolUse"]["toolUseId"] for block in turn["content"] if "toolUse" in block]
             if len(set(asked)) != len(asked):
                 problems.append(f"ids are not distinct: {asked}")
-            thoughts = kinds.count("reasoningContent")
-            if kinds[:thoughts] != ["reasoningContent"] * thoughts:
-                problems.append(f"thoughts do not come first: {kinds}")
             if turn["role"] == "user" and {"toolUse", "reasoningContent"} & set(kinds):
                 problems.append(f"the user says {kinds}")
             if turn["role"] == "assistant" and {"toolResult", "image", "document", "audio"} & set(kinds):
@@ -180,11 +181,15 @@ class Converse:
         config = body.get("toolConfig")
         if has_calls and not config:
             problems.append("calls, but no toolConfig")
+        points = json.dumps(body).count('{"cachePoint":')
+        if points > 4:
+            problems.append(f"{points} points")
         if config:
-            names = [tool["toolSpec"]["name"] for tool in config["tools"]]
+            tools = [tool["toolSpec"] for tool in config["tools"] if "toolSpec" in tool]
+            names = [tool["name"] for tool in tools]
             if len(set(names)) != len(names):
                 problems.append(f"names are not distinct: {names}")
-            if any(tool["toolSpec"]["inputSchema"]["json"].get("type") != "object" for tool in config["tools"]):
+            if any(tool["inputSchema"]["json"].get("type") != "object" for tool in tools):
                 problems.append("a schema of no object")
             chosen = config.get("toolChoice", {}).get("tool", {}).get("name", names[0])
             if chosen not in names:
