@@ -9,7 +9,7 @@ use super::hosted;
 use super::introspection::unix;
 use super::listing::{self, Listed};
 use crate::access::View;
-use crate::dialect::ollama;
+use crate::dialect::ollama::{self, ErrorStyle};
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider, Trouble};
 use crate::ids::ModelId;
@@ -66,22 +66,21 @@ impl Page {
         Self::new(status, JSON, body.into())
     }
 
-    /// A list of models, of which some are of backends that are down; if there are none, and somebody may have some, that
-    /// is no list.
-    fn of_models(self, fleet: &Fleet, is_empty: bool) -> Self {
-        match fleet.unknown().filter(|_| is_empty) {
-            Some(_) => {
-                fleet.missed_by_a_request();
-                let text = "no models are known: no backend has told its own yet, /health says why";
-                Self {
-                    retry_after: Some(1),
-                    ..Self::error(503, text)
-                }
-            }
-            None => Self {
-                age: listing::age(fleet),
-                ..self
-            },
+    /// A list of models, of which some are of backends that are down.
+    pub(super) fn with_age(self, fleet: &Fleet) -> Self {
+        Self {
+            age: listing::age(fleet),
+            ..self
+        }
+    }
+
+    /// In place of an empty list, while somebody may have models.
+    pub(super) fn nothing_known(fleet: &Fleet, style: ErrorStyle) -> Self {
+        fleet.missed_by_a_request();
+        let text = "no models are known: not all backends have answered yet, /health says why";
+        Self {
+            retry_after: Some(1),
+            ..Self::new(503, JSON, style.body(503, text))
         }
     }
 }
@@ -140,8 +139,11 @@ pub fn tags(
     let mut hosted = hosted::rows(&models, facts, names);
     hosted.extend(aliases);
     let on_servers = all.filter(|(provider, entry)| view.shows(provider, &[&entry.name]));
+    if is_empty && fleet.has_unknown() {
+        return Page::nothing_known(fleet, ErrorStyle::Ollama);
+    }
     let merged = ollama::merge_tags(on_servers.map(|(_, entry)| entry).chain(&hosted));
-    Page::raw_json(merged).of_models(fleet, is_empty)
+    Page::raw_json(merged).with_age(fleet)
 }
 
 /// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
@@ -156,13 +158,20 @@ pub(super) fn tags_of(
     let mine = backends
         .iter()
         .filter(|(backend, _)| backend.provider.index == provider.index);
+    if fleet.is_unknown(provider)
+        && mine
+            .clone()
+            .all(|(_, inventory)| inventory.sizes().count() == 0)
+    {
+        return Page::nothing_known(fleet, ErrorStyle::Ollama);
+    }
     let on_servers = mine
         .flat_map(|(_, inventory)| inventory.models.iter().map(|(_, entry)| entry))
         .filter(|entry| view.shows(&provider.name, &[&entry.name]));
     let mut models = listing::models(fleet, view);
     models.retain(|model| model.provider == provider.name);
     let hosted = hosted::rows(&models, facts, names);
-    Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted)))
+    Page::raw_json(ollama::merge_tags(on_servers.chain(&hosted))).with_age(fleet)
 }
 
 #[derive(Serialize)]
@@ -192,11 +201,14 @@ pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
         data: Vec<OpenAiModel<'a>>,
     }
     let models = listing::models(fleet, view);
+    if models.is_empty() && fleet.has_unknown() {
+        return Page::nothing_known(fleet, ErrorStyle::OpenAi);
+    }
     let listing = Listing {
         object: "list",
         data: models.iter().map(OpenAiModel::from).collect(),
     };
-    Page::json(200, &listing).of_models(fleet, models.is_empty())
+    Page::json(200, &listing).with_age(fleet)
 }
 
 /// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no backend is known to have it.
@@ -209,7 +221,7 @@ pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> 
         id: name,
         ..found.into()
     };
-    Some(Page::json(200, &found).of_models(fleet, false))
+    Some(Page::json(200, &found).with_age(fleet))
 }
 
 /// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.

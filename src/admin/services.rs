@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Page;
+use crate::dialect::ollama::ErrorStyle;
 use crate::facts::{Capability, ModelFacts};
+use crate::fleet::Fleet;
 
 /// A context that is safe to assume of a model of which nothing is known.
 const SMALLEST_CONTEXT: u64 = 8192;
@@ -107,7 +109,7 @@ pub fn pulled(name: &str, streams: bool) -> Page {
 }
 
 /// `GET /v1/models` or one of them, as Anthropic's clients read it.
-pub fn anthropic_models(ids: &[String]) -> Page {
+pub fn anthropic_models(fleet: &Fleet, ids: &[String]) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
         data: Vec<AnthropicModel<'a>>,
@@ -115,7 +117,10 @@ pub fn anthropic_models(ids: &[String]) -> Page {
         last_id: Option<&'a str>,
         has_more: bool,
     }
-    Page::json(
+    if ids.is_empty() && fleet.has_unknown() {
+        return Page::nothing_known(fleet, ErrorStyle::Anthropic);
+    }
+    let page = Page::json(
         200,
         &Listing {
             data: ids.iter().map(|id| AnthropicModel::named(id)).collect(),
@@ -123,7 +128,8 @@ pub fn anthropic_models(ids: &[String]) -> Page {
             last_id: ids.last().map(String::as_str),
             has_more: false,
         },
-    )
+    );
+    page.with_age(fleet)
 }
 
 /// One model, as Anthropic's clients read it.

@@ -58,6 +58,25 @@ const OF_THE_SERVER: [&str; 11] = [
     "timed out",
 ];
 
+/// A server could not load the model: a broken file, too little memory. In lower case.
+const ABOUT_THE_MODEL: [&str; 8] = [
+    "process has terminated",
+    "error loading model",
+    "failed to load model",
+    "unable to load model",
+    "unable to allocate",
+    "requires more system memory",
+    "waiting for llama",
+    "unknown model architecture",
+];
+
+/// Whether an error of that text says that the server could not load the model: it may be well for all others.
+pub fn is_about_model(text: &str) -> bool {
+    let text: String = text.chars().take(LONGEST).collect();
+    let text = text.to_ascii_lowercase();
+    ABOUT_THE_MODEL.iter().any(|words| text.contains(words))
+}
+
 /// Characters of a text that are looked at: what is behind them is quoted.
 const LONGEST: usize = 1_000;
 
@@ -76,6 +95,28 @@ pub fn is_about_request(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_cannot_be_loaded_is_told_from_a_sick_server() {
+        for (text, about) in [
+            ("llama-server process has terminated: exit status 3", true),
+            ("llama runner process has terminated: signal: killed", true),
+            ("timed out waiting for llama-server to start", true),
+            (
+                "model requires more system memory (9.1 GiB) than is available (3.2 GiB)",
+                true,
+            ),
+            ("unable to load model: /blobs/sha256-aa", true),
+            ("model runner has unexpectedly stopped", false),
+            (
+                "CUDA error: an illegal memory access was encountered",
+                false,
+            ),
+            ("error parsing tool call: raw='{'", false),
+        ] {
+            assert_eq!(is_about_model(text), about, "{text}");
+        }
+    }
 
     #[test]
     fn errors_about_requests_are_told_from_those_of_servers() {

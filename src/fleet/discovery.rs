@@ -31,7 +31,7 @@ pub(super) struct Discovery {
     members: Arc<Members>,
     prober: Arc<Prober>,
     /// Of `backends` in their order, then of `discover`.
-    hosts: Mutex<Vec<Resolver>>,
+    pub(super) hosts: Mutex<Vec<Resolver>>,
 }
 
 /// Addresses that may be members, as names resolve now.
@@ -210,7 +210,7 @@ impl ServiceDiscovery for Discovery {
 
 impl Discovery {
     /// Servers: every address is one.
-    async fn gather(&self) {
+    pub(super) async fn gather(&self) {
         let places = self.places().await;
         // An address that is left now is not taken again in the same round: to Pingora, which
         // compares addresses, it would be the old member still.

@@ -30,6 +30,7 @@ mod refusal;
 mod resolve;
 mod selector;
 mod settling;
+mod shunned;
 mod statistics;
 mod vigil;
 mod vitals;
@@ -78,6 +79,7 @@ use self::members::Members;
 use self::probe::{Miss, Prober};
 use self::ranked::Ranked;
 use self::refusal::Asked;
+use self::shunned::Shunned;
 
 /// Why a fleet cannot be made of a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ pub struct Fleet {
     lines: Vec<Line>,
     members: Arc<Members>,
     models: Arc<Models>,
+    shunned: Shunned,
 }
 
 /// One provider with what keeps it up to date.
@@ -161,6 +164,7 @@ impl Fleet {
             lines,
             members,
             models,
+            shunned: Shunned::default(),
         }))
     }
 
@@ -199,26 +203,27 @@ impl Fleet {
         }
     }
 
-    /// The provider whose models are not all known, the first of several: it has never answered, or would not tell. One
+    /// Whether not all models are known: see [`Self::is_unknown`]. If no backend is known at all, none are.
+    pub fn has_unknown(&self) -> bool {
+        self.snapshot().is_empty() || self.providers().any(|provider| self.is_unknown(provider))
+    }
+
+    /// Whether not all models of the provider are known: one of its backends has never answered, or would not tell. One
     /// that refuses the gateway's key is not counted: what nobody lists is not its business.
-    pub fn unknown(&self) -> Option<&Arc<Provider>> {
+    pub fn is_unknown(&self, provider: &Provider) -> bool {
         let snapshot = self.snapshot();
-        self.providers().find(|provider| {
-            let mine: Vec<_> = snapshot
-                .iter()
-                .filter(|backend| backend.provider.index == provider.index)
-                .collect();
-            let untold = |one: &&Arc<Backend>| one.seen().is_none() || one.inventory().is_untold();
-            // A name that cannot be resolved and never could.
-            let entries = 0..provider.settings.backends.len();
-            let nowhere = entries
-                .map(Origin::Listed)
-                .any(|entry| mine.iter().all(|one| one.origin != entry));
-            provider.refusal().is_none()
-                && (mine.iter().any(|one| untold(one))
-                    || nowhere
-                    || self.is_provider_settling(provider.index))
-        })
+        let mine: Vec<_> = snapshot
+            .iter()
+            .filter(|backend| backend.provider.index == provider.index)
+            .collect();
+        let untold = |one: &&Arc<Backend>| one.seen().is_none() || one.inventory().is_untold();
+        // A name that cannot be resolved and never could.
+        let entries = 0..provider.settings.backends.len();
+        let nowhere = entries
+            .map(Origin::Listed)
+            .any(|entry| mine.iter().all(|one| one.origin != entry));
+        provider.refusal().is_none()
+            && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.index))
     }
 
     /// The member with that id; `None` once it has left.
@@ -269,6 +274,21 @@ impl Fleet {
         if let Some(setbacks) = self.members.report(&backend, outcome) {
             backend.vigil().failed(setbacks, Instant::now());
         }
+    }
+
+    /// The server could not load the model, which says nothing of its others.
+    pub fn could_not_load(&self, backend: &Backend, model: ModelId) {
+        self.shunned.note(backend.id, model, Instant::now());
+    }
+
+    /// The server has served the model.
+    pub fn has_served(&self, backend: &Backend, model: ModelId) {
+        self.shunned.served(backend.id, model);
+    }
+
+    /// Servers that are better passed over for the model, if another has it.
+    pub fn shunned(&self, model: ModelId) -> Vec<BackendId> {
+        self.shunned.of(model, Instant::now())
     }
 
     /// What was reported of a failure was no fault of the backend's.

@@ -37,6 +37,16 @@ impl Resolver {
         }
     }
 
+    /// As after an answer.
+    #[cfg(test)]
+    pub(super) fn known(host: &str, last: IpAddr, other: IpAddr) -> Self {
+        Self {
+            last: vec![last],
+            others: vec![other],
+            ..Self::new(host)
+        }
+    }
+
     /// The last answer: addresses of one family, sorted.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         match self.turned && !self.others.is_empty() {

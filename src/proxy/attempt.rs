@@ -20,7 +20,7 @@ use super::order::{Ask, Order};
 use super::reader::{Ending, Reader};
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
-use crate::dialect::blame::is_about_request;
+use crate::dialect::blame::{is_about_model, is_about_request};
 use crate::dialect::ollama::{self, Operation, Tap};
 use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
@@ -124,6 +124,8 @@ pub(super) struct Cause {
     pub(super) again: Option<bool>,
     /// Without what the same provider might take the request.
     pub(super) mend: Option<Mend>,
+    /// The server could not load the model.
+    pub(super) of_model: bool,
 }
 
 impl Cause {
@@ -135,6 +137,7 @@ impl Cause {
             retry_after: None,
             again: None,
             mend: None,
+            of_model: false,
         }
     }
 
@@ -142,6 +145,7 @@ impl Cause {
         Self {
             retry_after: fault.retry_after,
             mend: fault.mend,
+            of_model: fault.class == Class::Transient && is_about_model(&fault.message),
             ..Self::new(fault.class, fault.kind)
         }
     }
@@ -241,6 +245,7 @@ impl Setback {
         };
         let word = Word::Failure(Box::new(failure));
         let broken = fault.class == Class::Transient;
+        let cause = Cause::of_fault(fault);
         if fault.class == Class::Permanent {
             return Setback::Final(word, fault.mend);
         }
@@ -249,9 +254,9 @@ impl Setback {
                 true => AttemptOutcome::ServerError,
                 false => AttemptOutcome::Refused,
             },
-            report: broken.then_some(fleet::Outcome::ServerError),
+            report: (broken && !cause.of_model).then_some(fleet::Outcome::ServerError),
             word: Some(word),
-            cause: Cause::of_fault(fault),
+            cause,
         }
     }
 
@@ -575,7 +580,8 @@ fn only_an_error(answer: &Answer, job: &Job, backend: &Backend) -> Setback {
     let kind = backend.provider.settings.kind;
     if kind.is_fleet() {
         let end = memchr(b'\n', begun).unwrap_or(begun.len());
-        let (class, kind) = match answer.reader.error_text().is_some_and(is_about_request) {
+        let text = answer.reader.error_text().unwrap_or_default();
+        let (class, kind) = match is_about_request(text) {
             true => (Class::Route, FaultKind::InvalidRequest),
             false => (Class::Transient, FaultKind::Server),
         };
@@ -583,7 +589,10 @@ fn only_an_error(answer: &Answer, job: &Job, backend: &Backend) -> Setback {
             outcome: AttemptOutcome::ErrorLine,
             report: None,
             word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(&begun[..end])),
-            cause: Cause::new(class, kind),
+            cause: Cause {
+                of_model: is_about_model(text),
+                ..Cause::new(class, kind)
+            },
         };
     }
     let streams = answer.reader.streams();
@@ -682,7 +691,10 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
     let blameless = matches!(status.as_u16(), 500 | 501) && fault.class == Class::Route;
     let cause = match blameless {
         true => Cause::of_fault(&fault).told(status, &headers),
-        false => Cause::of_status(status, &headers),
+        false => Cause {
+            of_model: status == StatusCode::INTERNAL_SERVER_ERROR && is_about_model(&fault.message),
+            ..Cause::of_status(status, &headers)
+        },
     };
     drop(headers);
     let answer = error_answer(upstream, body);
@@ -690,7 +702,7 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
         Some(word) if request_fault => Some(Setback::Final(word, None)),
         word if status.is_server_error() && !blameless => Some(Setback::Next {
             outcome: AttemptOutcome::ServerError,
-            report: Some(fleet::Outcome::ServerError),
+            report: (!cause.of_model).then_some(fleet::Outcome::ServerError),
             word,
             cause,
         }),

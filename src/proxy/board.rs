@@ -225,9 +225,29 @@ impl Gateway {
         // Before it is looked at who is open: what is closed after that is told by the scheduler.
         let as_of = Some(self.dispatcher.closings());
         match self.open_way(trip, step) {
-            Way::Open(scope) => Way::Open(Scope { as_of, ..scope }),
+            Way::Open(scope) => {
+                let scope = self.without_shunned(trip, step, scope);
+                Way::Open(Scope { as_of, ..scope })
+            }
             Way::Later(until, scope) => Way::Later(until, Scope { as_of, ..scope }),
             Way::Shut => Way::Shut,
+        }
+    }
+
+    /// Without the servers that could not load the model of late, if another has it.
+    fn without_shunned(&self, trip: &Trip<'_>, step: usize, scope: Scope) -> Scope {
+        let model = trip.plan.steps[step].model.listed();
+        let shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
+        if shunned.is_empty() || trip.pinned.is_some() {
+            return scope;
+        }
+        let narrower = Scope {
+            excluded: [&*scope.excluded, &shunned].concat(),
+            ..scope.clone()
+        };
+        match self.is_well(trip, step, &narrower) {
+            true => narrower,
+            false => scope,
         }
     }
 

@@ -86,7 +86,7 @@ impl Gateway {
             Operation::OpenAiModels if speaks_anthropic(session) => {
                 let models = admin::models(&self.fleet, view);
                 let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
-                Some(admin::anthropic_models(&ids))
+                Some(admin::anthropic_models(&self.fleet, &ids))
             }
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),

@@ -232,7 +232,11 @@ impl Work {
         events: mpsc::Sender<Event>,
     ) -> Answer {
         let _serving = self.backend.begin();
-        let result = self.exchange(&connections, index, &events).await;
+        let result = tokio::select! {
+            biased;
+            result = self.exchange(&connections, index, &events) => result,
+            () = self.backend.silenced() => Err("the server does not answer any more".to_owned()),
+        };
         let failure = match &result {
             Ok((200..=299, _)) => None,
             Ok((status, body)) => Some(reason(*status, body)),

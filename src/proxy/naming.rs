@@ -69,7 +69,7 @@ impl Gateway {
             format!(
                 "model '{name}' is there, but what has it is down or does not answer; try again later"
             )
-        } else if self.fleet.unknown().is_some() {
+        } else if self.fleet.has_unknown() {
             format!(
                 "whether there is a model '{name}' is not known: not all backends have answered yet, /health says which"
             )

@@ -16,6 +16,7 @@ use crate::admin;
 use crate::admission::{Outcome, Permit, Refusal};
 use crate::dialect::ollama::Operation;
 use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
+use crate::ids::ModelId;
 use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
 use crate::routing::BYTES_PER_TOKEN;
@@ -115,6 +116,9 @@ impl Gateway {
                 Ok(answer) => {
                     ctx.outcome.first_content = Some(Instant::now());
                     permit.first_content();
+                    if let Some(model) = model_of(&job) {
+                        self.fleet.has_served(&backend, model);
+                    }
                     let ttft = started.elapsed();
                     let served = Attempt::Served {
                         latency: ttft,
@@ -178,6 +182,9 @@ impl Gateway {
                         ctx.inbound.request_id
                     );
                     let fleet = backend.provider.settings.kind.is_fleet();
+                    if let (true, Some(model)) = (fleet && cause.of_model, model_of(&job)) {
+                        self.fleet.could_not_load(&backend, model);
+                    }
                     let own_error = fleet && outcome == AttemptOutcome::ServerError;
                     let said = word.as_ref().filter(|_| own_error);
                     match (
@@ -667,6 +674,10 @@ fn verdict(cause: &Cause) -> Attempt {
 fn has_no_counter(job: &Job, cause: &Cause) -> bool {
     job.operation == Operation::AnthropicCountTokens
         && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)
+}
+
+fn model_of(job: &Job) -> Option<ModelId> {
+    job.ask.as_ref()?.model
 }
 
 /// The job asks for the model as the present step's providers know it.

@@ -419,3 +419,42 @@ async fn an_error_about_the_request_takes_no_server_away() {
     assert_eq!(gateway.metric("remuda_breaker_state", &[]).await, 0.0);
     gateway.idle().await;
 }
+
+/// A broken copy of one model: its server is well for the others, and is passed over for that one while another has it.
+#[tokio::test]
+async fn a_model_that_cannot_be_loaded_takes_no_server_away() {
+    let broken = Simulation::start(1, &["--models", "llama3.2,qwen3:8b"]);
+    let sound = Simulation::start(1, &["--models", "llama3.2"]);
+    let servers = [broken.servers[0], sound.servers[0]];
+    let config = Config::over(&servers).set("queue.when_unhealthy", "refuse");
+    let gateway = Gateway::over(&config, 2).await;
+    let text = "llama-server process has terminated: exit status 3";
+    let body = json!({"error": text}).to_string();
+    let fault = json!({"kind": "status", "status": 500, "body": body, "route": "/api/generate"});
+    broken.fault(0, &fault.to_string()).await;
+    for stream in ["true", "false"] {
+        for _ in 0..8 {
+            let body = format!(r#"{{"model":"llama3.2","prompt":"hi","stream":{stream}}}"#);
+            let reply = post(gateway.address, "/api/generate", &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            let body = chat("qwen3:8b", "hi", "");
+            let reply = post(gateway.address, "/api/chat", &body).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            let health = get(gateway.address, "/__proxy/health").await.json();
+            assert_eq!(health["healthy_backends"], 2);
+        }
+    }
+    let stats = broken.stats().await;
+    let tries = stats[0].requests.get("POST /api/generate").copied();
+    assert!(tries.unwrap_or(0) <= 3, "{tries:?}");
+    // Who alone has it is asked all the same, and its word is the client's.
+    sound.stop(0).await;
+    gateway.healthy(1).await;
+    let body = r#"{"model":"llama3.2","prompt":"hi"}"#;
+    let reply = post(gateway.address, "/api/generate", body).await;
+    assert_eq!(
+        (reply.status, reply.json()["error"].as_str()),
+        (500, Some(text))
+    );
+    gateway.idle().await;
+}

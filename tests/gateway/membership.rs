@@ -329,10 +329,25 @@ async fn before_the_first_good_probe_there_is_no_list() {
     let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
     sim.stop(0).await;
     let gateway = Gateway::start(&Config::over(&sim.servers));
-    for path in ["/api/tags", "/v1/models"] {
-        let reply = get(gateway.address, path).await;
+    for (path, version) in [
+        ("/api/tags", None),
+        ("/api/tags/test", None),
+        ("/v1/models", None),
+        ("/v1/models", Some(("anthropic-version", "2023-06-01"))),
+    ] {
+        let fields: Vec<(&str, &str)> = version.into_iter().collect();
+        let reply = request(gateway.address, "GET", path, &fields, b"").await;
         assert_eq!(reply.status, 503, "{path}: {}", reply.text());
         assert!(reply.header("retry-after").is_some(), "{path}");
+        let error = &reply.json()["error"];
+        let text = match path {
+            "/v1/models" => error["message"].as_str(),
+            _ => error.as_str(),
+        };
+        assert!(
+            text.unwrap().contains("no models are known"),
+            "{path}: {error}"
+        );
     }
     sim.revive(0).await;
     gateway.healthy(1).await;

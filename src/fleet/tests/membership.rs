@@ -159,3 +159,48 @@ async fn providers_that_share_an_address_have_a_backend_each() {
     );
     assert!(fleet.provider("third").is_none());
 }
+
+/// Where the first of a name's two families leads nowhere, its server is at the second; one that has been there is waited
+/// for.
+#[tokio::test]
+async fn a_name_of_both_families_is_tried_at_the_second() {
+    let live = Fake::start(Mood::Has(&["llama3.2"])).await;
+    let port = live.addr.port();
+    let provider = settings::Provider {
+        backends: vec![entry("both.invalid", port)],
+        probe_timeout: Duration::from_secs(2),
+        ..settings("both")
+    };
+    let fleet = Fleet::new(&[provider], &Timeouts::default(), Vec::new()).unwrap();
+    let prober = Arc::new(Prober::new(Arc::clone(&fleet.models), Vec::new()));
+    let provider = Arc::clone(&fleet.lines[0].provider);
+    let discovery = Discovery::new(provider, Arc::clone(&fleet.members), prober);
+    let dead = own_address();
+    let host = resolve::Resolver::known("both.invalid", dead, live.addr.ip());
+    *discovery.hosts.lock().await = vec![host];
+
+    discovery.gather().await;
+    let first = Arc::clone(&fleet.snapshot()[0]);
+    assert_eq!(first.addr, SocketAddr::new(dead, port));
+    assert_eq!(*first.name, *format!("both.invalid:{port}"));
+    // It has not been asked yet.
+    discovery.gather().await;
+    assert!(!first.gone());
+    fleet.probe(&first).await;
+    discovery.gather().await;
+    let second = Arc::clone(&fleet.snapshot()[0]);
+    assert_eq!((second.addr, fleet.snapshot().len()), (live.addr, 1));
+    fleet.probe(&second).await;
+    assert!(second.healthy());
+    // It is starting anew.
+    fleet.report(second.id, Outcome::ConnectFailed);
+    discovery.gather().await;
+    assert!(!second.gone());
+    let names: Vec<String> = fleet.lines[0]
+        .provider
+        .unresolved()
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(names, [format!("both.invalid:{port}")]);
+}
