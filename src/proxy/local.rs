@@ -349,8 +349,10 @@ pub(super) fn speaks_anthropic(session: &Session) -> bool {
 
 fn page_head(page: &Page, ctx: &Ctx) -> Head {
     let mut head = Head::of_status(page.status, 6);
-    let content_type = HeaderValue::from_static(page.content_type);
-    head.set(header::CONTENT_TYPE, content_type);
+    if !page.body.is_empty() {
+        let content_type = HeaderValue::from_static(page.content_type);
+        head.set(header::CONTENT_TYPE, content_type);
+    }
     head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
     if let Some(age) = page.age {
         head.set(header::AGE, age.as_secs().into());

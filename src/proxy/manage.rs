@@ -195,7 +195,7 @@ impl Gateway {
             // Dropping `working` when the client has gone ends what the backends do for it.
             tokio::select! {
                 biased;
-                answers = collect(&mut working) => Ok(Some(summary(job.operation, targets, answers))),
+                answers = collect(&mut working) => Ok(Some(summary(targets, answers))),
                 () = departed(client) => Err(Stop::ClientGone),
             }
         };
@@ -342,7 +342,7 @@ async fn collect(working: &mut JoinSet<Answer>) -> Vec<Answer> {
 }
 
 /// One answer for all: the first where all went well, otherwise an error that names who failed and why.
-fn summary(operation: Operation, targets: &[Arc<Backend>], answers: Vec<Answer>) -> Page {
+fn summary(targets: &[Arc<Backend>], answers: Vec<Answer>) -> Page {
     let failed: Vec<(usize, u16, String)> = answers
         .iter()
         .filter_map(|answer| match &answer.result {
@@ -356,9 +356,6 @@ fn summary(operation: Operation, targets: &[Arc<Backend>], answers: Vec<Answer>)
         let (status, body) = body.unwrap_or((200, Bytes::new()));
         return Page::new(status, "application/json; charset=utf-8", body);
     };
-    if operation == Operation::BlobHead {
-        return Page::new(*status, "text/plain; charset=utf-8", Bytes::new());
-    }
     let told: Vec<String> = failed
         .iter()
         .map(|(index, _, text)| match targets.len() {

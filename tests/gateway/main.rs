@@ -32,6 +32,7 @@ mod paths;
 mod protocols;
 mod queueing;
 mod refusals;
+mod replay;
 mod routing;
 mod streaming;
 mod support;

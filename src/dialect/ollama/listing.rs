@@ -1,6 +1,7 @@
 //! What servers say they have (`/api/tags`) and have loaded (`/api/ps`), read strictly and merged
 //! over a fleet with every entry's own fields kept.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -133,22 +134,26 @@ pub fn parse_ps(body: &[u8]) -> Result<Vec<LoadedEntry>, Malformed> {
     entries(body)?.into_iter().map(entry).collect()
 }
 
+/// Whole seconds, by which Ollama sorts: those of the same second stay as they came.
+fn seconds(time: Option<SystemTime>) -> Option<u64> {
+    let since = time?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
+}
+
 /// The answer of `GET /api/tags` for a fleet: every model once, as its most recently modified copy
 /// is described, newest first as Ollama sorts.
 pub fn merge_tags<'a>(entries: impl IntoIterator<Item = &'a ModelEntry>) -> Bytes {
-    let mut newest: HashMap<&str, &ModelEntry> = HashMap::new();
+    let mut models: Vec<&ModelEntry> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for entry in entries {
-        let known = newest.entry(&entry.canonical).or_insert(entry);
-        if entry.modified_at > known.modified_at {
-            *known = entry;
+        let place = *places.entry(&entry.canonical).or_insert(models.len());
+        match models.get_mut(place) {
+            None => models.push(entry),
+            Some(known) if entry.modified_at > known.modified_at => *known = entry,
+            Some(_) => {}
         }
     }
-    let mut models: Vec<&ModelEntry> = newest.into_values().collect();
-    models.sort_unstable_by(|a, b| {
-        b.modified_at
-            .cmp(&a.modified_at)
-            .then_with(|| a.canonical.cmp(&b.canonical))
-    });
+    models.sort_by_key(|entry| Reverse(seconds(entry.modified_at)));
     write_models(models.into_iter().map(|entry| (&*entry.raw, None)))
 }
 
@@ -159,12 +164,7 @@ pub fn merge_ps<'a>(
     entries: impl IntoIterator<Item = (&'a LoadedEntry, Option<&'a str>)>,
 ) -> Bytes {
     let mut rows: Vec<(&LoadedEntry, Option<&str>)> = entries.into_iter().collect();
-    rows.sort_by(|(a, a_backend), (b, b_backend)| {
-        b.expires_at
-            .cmp(&a.expires_at)
-            .then_with(|| a.canonical.cmp(&b.canonical))
-            .then_with(|| a_backend.cmp(b_backend))
-    });
+    rows.sort_by_key(|(entry, _)| Reverse(seconds(entry.expires_at)));
     write_models(
         rows.into_iter()
             .map(|(entry, backend)| (&*entry.raw, backend)),
@@ -299,6 +299,18 @@ mod tests {
             );
         }
         assert_eq!(merge_tags([]), r#"{"models":[]}"#);
+    }
+
+    /// Ollama compares seconds, and those of the same second come as its folders do.
+    #[test]
+    fn models_of_the_same_second_stay_as_their_server_lists_them() {
+        let listed = tags(json!([
+            {"name": "b:1", "modified_at": "2026-01-01T00:00:00.1Z"},
+            {"name": "c:1", "modified_at": "2026-01-01T00:00:00.9Z"},
+            {"name": "a:1", "modified_at": "2026-01-01T00:00:00.5Z"},
+            {"name": "d:1", "modified_at": "2026-01-01T00:00:01Z"},
+        ]));
+        assert_eq!(names(&merge_tags(&listed)), ["d:1", "b:1", "c:1", "a:1"]);
     }
 
     #[test]

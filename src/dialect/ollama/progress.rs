@@ -118,6 +118,10 @@ impl ProgressMerge {
     /// Success everywhere, or a text that names the backends that failed and why. Backends that
     /// have not ended count as neither.
     pub fn result(&self) -> Result<(), String> {
+        // In its own words: a client that sees one server is told what that one says.
+        if let [Progress { outcome, .. }] = &self.backends[..] {
+            return outcome.clone().unwrap_or(Ok(()));
+        }
         let mut text = String::new();
         let mut failed = 0;
         for progress in &self.backends {
@@ -336,6 +340,16 @@ mod tests {
             ]
         );
         assert_eq!(merge.result(), Err(text.to_owned()));
+    }
+
+    #[test]
+    fn a_single_servers_failure_is_told_in_its_words() {
+        let mut merge = merge(1);
+        let mut out = Vec::new();
+        merge.feed(0, b"{\"error\":\"no such host\"}\n", &mut out);
+        merge.end(0, None, &mut out);
+        assert_eq!(lines(&out), [json!({"error": "no such host"})]);
+        assert_eq!(merge.result(), Err("no such host".to_owned()));
     }
 
     #[test]

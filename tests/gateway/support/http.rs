@@ -176,7 +176,15 @@ impl Connection {
 
     /// Reads a whole answer.
     pub(crate) async fn reply(&mut self) -> Reply {
+        self.reply_to("GET").await
+    }
+
+    /// Reads a whole answer to such a request; one to `HEAD` states the length of what it does not have.
+    pub(crate) async fn reply_to(&mut self, method: &str) -> Reply {
         let head = self.head().await;
+        if method == "HEAD" {
+            self.framing = Framing::Length(0);
+        }
         let (body, ending) = self.rest().await;
         Reply {
             status: head.status,

@@ -66,6 +66,16 @@ impl Upstream {
     pub(crate) async fn start(
         script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
+        Self::listing(["0.33.0", TAGS, PS], script).await
+    }
+
+    /// As [`Self::start`], of a server with that version, that says this of its models and of those in memory.
+    pub(crate) async fn listing(
+        [version, tags, ps]: [&str; 3],
+        script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        let version = format!(r#"{{"version":"{version}"}}"#);
+        let pages = Arc::new([version, tags.to_owned(), ps.to_owned()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::<Mutex<Seen>>::default();
@@ -73,7 +83,7 @@ impl Upstream {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(serve(stream, script.clone(), shared.clone()));
+                tokio::spawn(serve(stream, pages.clone(), script.clone(), shared.clone()));
             }
         });
         Self {
@@ -133,14 +143,19 @@ impl Drop for Upstream {
 pub(super) const TAGS: &str = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","modified_at":"2026-01-02T03:04:05Z","size":1000,"digest":"aa","details":{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"}}]}"#;
 pub(super) const PS: &str = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","size":1000,"digest":"aa","details":{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"},"expires_at":"2318-01-02T03:04:05Z","size_vram":1000,"context_length":4096}]}"#;
 
-async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Seen>>) {
+async fn serve(
+    mut stream: TcpStream,
+    pages: Arc<[String; 3]>,
+    script: Arc<Script>,
+    seen: Arc<Mutex<Seen>>,
+) {
     let mut buffer = Vec::new();
     let mut on_connection = 0;
     while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
         let probe = match head.split(' ').nth(1) {
-            Some("/api/tags") => Some(TAGS),
-            Some("/api/ps") => Some(PS),
-            Some("/api/version") => Some(r#"{"version":"0.33.0"}"#),
+            Some("/api/version") => Some(&pages[0]),
+            Some("/api/tags") => Some(&pages[1]),
+            Some("/api/ps") => Some(&pages[2]),
             _ => None,
         };
         if let Some(answer) = probe {
