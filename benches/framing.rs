@@ -1,9 +1,10 @@
-//! What the same-format route costs per byte: the request scan, the response tap, the line splitter.
+//! What the same-format route costs per byte: the request scan, the reader beside bytes that pass, the line splitter.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use remuda::dialect::ollama::{CanonicalKey, Operation, Tap, route, scan_request};
+use remuda::dialect::ollama::{CanonicalKey, Operation, route, scan_request};
+use remuda::translate::Passing;
 use remuda::wire::ndjson::LineSplitter;
 
 /// A chat of about `size` bytes in paragraphs with the escapes that prompts have.
@@ -52,37 +53,40 @@ fn scan(c: &mut Criterion) {
     group.finish();
 }
 
-fn tap(c: &mut Criterion) {
+fn begun(operation: Operation, streaming: bool) -> Passing {
+    let mut passing = Passing::new(operation, streaming);
+    passing.begin(true, None);
+    passing
+}
+
+fn passing(c: &mut Criterion) {
     let line = br#"{"model":"llama3.2","created_at":"2026-01-02T03:04:05.678901234Z","message":{"role":"assistant","content":" the"},"done":false}
 "#;
     let event = br#"data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1767323045,"model":"llama3.2","system_fingerprint":"fp_ollama","choices":[{"index":0,"delta":{"role":"assistant","content":" the"},"finish_reason":null}]}
 
 "#;
-    let mut group = c.benchmark_group("tap");
+    let mut group = c.benchmark_group("passing");
     for (name, operation, piece) in [
         ("ndjson", Operation::Chat, &line[..]),
         ("sse", Operation::OpenAiChat, &event[..]),
     ] {
         group.throughput(Throughput::Elements(1));
-        let mut tap = Tap::new(operation, true);
+        let mut passing = begun(operation, true);
         group.bench_function(BenchmarkId::new("chunk", name), |b| {
-            b.iter(|| tap.feed(black_box(piece)));
+            b.iter(|| passing.feed(black_box(piece)).len());
         });
         let (head, tail) = piece.split_at(piece.len() / 2);
-        let mut tap = Tap::new(operation, true);
+        let mut passing = begun(operation, true);
         group.bench_function(BenchmarkId::new("chunk_in_two", name), |b| {
-            b.iter(|| {
-                tap.feed(black_box(head));
-                tap.feed(black_box(tail));
-            });
+            b.iter(|| passing.feed(black_box(head)).len() + passing.feed(black_box(tail)).len());
         });
     }
     let whole = br#"{"model":"llama3.2","created_at":"2026-01-02T03:04:05.678901234Z","message":{"role":"assistant","content":"A fresh horse."},"done":true,"done_reason":"stop","total_duration":5043500667,"load_duration":5025959,"prompt_eval_count":26,"prompt_eval_duration":325953000,"eval_count":290,"eval_duration":4709213000}"#;
     group.bench_function("whole_answer", |b| {
         b.iter(|| {
-            let mut tap = Tap::new(Operation::Chat, false);
-            tap.feed(black_box(whole));
-            tap.finish()
+            let mut passing = begun(Operation::Chat, false);
+            passing.feed(black_box(whole));
+            passing.finish().1.len()
         });
     });
     group.finish();
@@ -127,5 +131,5 @@ fn head(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(framing, scan, tap, lines, head);
+criterion_group!(framing, scan, passing, lines, head);
 criterion_main!(framing);

@@ -62,6 +62,8 @@ pub struct Metrics {
     attempts: IntCounterVec,
     pub cold_loads: IntCounterVec,
     pub broken_streams: IntCounterVec,
+    /// Events and lines of streams that could not be read and were left out.
+    pub malformed_events: IntCounterVec,
     /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
     pub dropped_fields: IntCounterVec,
     /// Requests refused by the rules for clients, by reason and by name of the key.
@@ -131,6 +133,12 @@ impl Metrics {
                 &registry,
                 "remuda_broken_streams_total",
                 "Answers that broke after their first content",
+                &["remuda_provider"],
+            ),
+            malformed_events: counters(
+                &registry,
+                "remuda_malformed_events_total",
+                "Events and lines of streams that could not be read and were left out",
                 &["remuda_provider"],
             ),
             dropped_fields: counters(

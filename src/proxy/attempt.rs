@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use memchr::{memchr, memmem};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -17,17 +16,17 @@ use super::failure::Failure;
 use super::heads;
 use super::opening::Opening;
 use super::order::{Ask, Order};
-use super::reader::{Ending, Reader};
+use super::reader::Reader;
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
 use crate::dialect::blame::{is_about_model, is_about_request};
-use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::ollama::{self, Operation};
 use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
 use crate::ir::{Class, Dropped, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
-use crate::translate;
+use crate::translate::{self, Ending};
 
 /// Bytes of a backend's error answer that are kept to be relayed.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -85,6 +84,16 @@ pub(super) struct Answer {
     pub(super) limits: Option<RateLimits>,
     /// The client gets another format than the backend sent.
     pub(super) across: bool,
+}
+
+impl Answer {
+    /// The body has come to its end.
+    pub(super) fn conclude(&mut self) {
+        let headers = headers_of(&self.upstream);
+        let (ending, last) = self.reader.finish(&headers);
+        self.begun.extend_from_slice(last);
+        self.ending = Some(ending);
+    }
 }
 
 /// A backend's own error answer.
@@ -385,6 +394,7 @@ async fn begin(
                 }
                 Err(setback) => {
                     job.bill(answer.reader.usage());
+                    side.malformed.inc_by(answer.reader.malformed());
                     Err(setback.into())
                 }
             }
@@ -447,22 +457,18 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     let head = upstream.head().ok_or_else(Setback::reset)?;
     let status = head.status;
     let fleet = backend.provider.settings.kind.is_fleet();
-    if !fleet && status.is_success() && is_page(head) {
+    answer.reader.begin(head);
+    if status.is_success() && job.operation.is_inference() && is_page(head) {
         let what = "the provider answered with a page for people: its address is wrong";
         let fault = Fault::new(Class::Route, FaultKind::Garbled, what);
         return Err(Setback::of_fault(&fault, backend));
     }
-    // An error that is no stream (400, 404) comes as one JSON body whatever was asked for.
-    let streams = job.streams && status.is_success() && is_stream(head);
     if fleet && !answer.across {
         if let Some(setback) = refused(upstream, job, status).await {
             return Err(setback);
         }
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
-    }
-    if !streams && !answer.reader.translates() {
-        answer.reader = Reader::Same(Tap::new(job.operation, false));
     }
     read_beginning(answer, job).await
 }
@@ -490,13 +496,11 @@ async fn next_part(
     first_content(answer, job, backend).await
 }
 
-/// A translated answer whose body has come whole is ended here, so that a fault at its end still finds another backend.
+/// An answer whose body has come whole is ended here, so that a fault at its end still finds another backend; but not one
+/// that has begun and passes, of which the client gets what there is.
 fn conclude_early(answer: &mut Answer) {
-    if answer.ended && answer.reader.translates() {
-        let headers = headers_of(&answer.upstream);
-        let (ending, last) = answer.reader.finish(&headers);
-        answer.begun.extend_from_slice(last);
-        answer.ending = Some(ending);
+    if answer.ended && (answer.reader.translates() || !answer.reader.begun()) {
+        answer.conclude();
     }
 }
 
@@ -514,33 +518,27 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
         begun,
         reader,
         ended,
-        across,
         ..
     } = answer;
-    let waits = job.operation.is_inference();
-    let gathers = reader.translates() && !reader.streams();
-    let mut line_ended = false;
+    // A look-up is held as well: another server may know better than one that answers with nonsense.
+    let waits = job.operation.is_inference() || job.operation == Operation::Show;
     *ended = loop {
         match upstream.read_piece().await {
             Ok(Some(piece)) => {
-                let passed = reader.feed(piece);
-                line_ended |= memchr(b'\n', passed).is_some();
-                begun.extend_from_slice(passed);
-                if reader.fault().is_some() || reader.cut() {
-                    break false;
+                begun.extend_from_slice(reader.feed(piece));
+                if reader.over() || reader.cut() {
+                    // What is gathered is written when its reader is told that this was all.
+                    let gathered =
+                        reader.translates() && !reader.streams() && reader.fault().is_none();
+                    break gathered || (upstream.done() && !reader.translates());
                 }
-                if gathers {
+                if waits && reader.gathers() {
                     continue;
                 }
-                let first = reader.begun();
-                let whole = !reader.streams() || (line_ended && has_unit(begun, job.operation));
-                if (first && whole) || !waits {
-                    break upstream.done() && !*across;
+                if (reader.begun() && !begun.is_empty()) || !waits {
+                    break upstream.done() && !reader.translates();
                 }
                 if begun.len() > MAX_BEGINNING {
-                    if first {
-                        break upstream.done() && !*across;
-                    }
                     return Err(Setback::reset());
                 }
             }
@@ -553,66 +551,55 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
 
 /// Whether what came is worth sending.
 fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
-    if let Some(fault) = answer.reader.fault() {
+    let reader = &answer.reader;
+    let Some(fault) = reader.fault() else {
+        return Ok(());
+    };
+    if reader.translates() {
         return Err(Setback::of_fault(fault, backend));
     }
-    let succeeded = answer
-        .upstream
-        .head()
-        .is_some_and(|head| head.status.is_success());
-    if !succeeded || !job.operation.is_inference() {
+    // What was held of an answer that is no stream has been shown to nobody.
+    let begun = reader.begun() && reader.streams();
+    if begun || !(job.operation.is_inference() || job.operation == Operation::Show) {
         return Ok(());
     }
-    if answer.reader.began_with_error() {
-        return Err(only_an_error(answer, job, backend));
-    }
-    // A 200 without a single line is a runner that died, not an answer.
-    if answer.ended && !answer.reader.translates() && !answer.reader.begun() {
-        return Err(Setback::reset());
-    }
-    Ok(())
+    Err(match fault.kind {
+        // A 200 without a single line is a runner that died, not an answer.
+        FaultKind::Incomplete => Setback::reset(),
+        FaultKind::Garbled => Setback::of_fault(fault, backend),
+        _ => only_an_error(answer, fault, backend),
+    })
 }
 
 /// An answer of status 200 that is nothing but an error, in the client's own format. If no other candidate does better,
 /// the client gets the status that the error of a stream has in place of an answer.
-fn only_an_error(answer: &Answer, job: &Job, backend: &Backend) -> Setback {
-    let begun = &answer.begun;
-    let kind = backend.provider.settings.kind;
-    if kind.is_fleet() {
-        let end = memchr(b'\n', begun).unwrap_or(begun.len());
-        let text = answer.reader.error_text().unwrap_or_default();
-        let (class, kind) = match is_about_request(text) {
+fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
+    if backend.provider.settings.kind.is_fleet() {
+        let line = answer.reader.failing().trim_ascii();
+        let (class, kind) = match is_about_request(&fault.message) {
             true => (Class::Route, FaultKind::InvalidRequest),
             false => (Class::Transient, FaultKind::Server),
         };
         return Setback::Next {
             outcome: AttemptOutcome::ErrorLine,
             report: None,
-            word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(&begun[..end])),
+            word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(line)),
             cause: Cause {
-                of_model: is_about_model(text),
+                of_model: is_about_model(&fault.message),
                 ..Cause::new(class, kind)
             },
         };
     }
-    let streams = answer.reader.streams();
-    let fault = match streams {
-        true => translate::fault_of_stream(job.operation, begun).unwrap_or_else(|| {
-            let text = "the provider answered with nothing but an error";
-            Fault::new(Class::Transient, FaultKind::Server, text)
-        }),
-        false => translate::fault_within(kind, begun),
-    };
-    match Setback::of_fault(&fault, backend) {
+    match Setback::of_fault(fault, backend) {
         Setback::Next {
             report,
             word,
             cause,
             ..
-        } if streams => Setback::Next {
+        } if answer.reader.streams() => Setback::Next {
             outcome: AttemptOutcome::ErrorLine,
             report,
-            word: word.map(|word| word.with_own_status(&fault)),
+            word: word.map(|word| word.with_own_status(fault)),
             cause: cause.told(StatusCode::OK, &headers_of(&answer.upstream)),
         },
         other => other,
@@ -664,15 +651,11 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
 
 /// No API answers with HTML; a login page or a portal in between does.
 fn is_page(head: &ResponseHeader) -> bool {
+    const PAGE: &[u8] = b"text/html";
     head.headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
-}
-
-fn is_stream(head: &ResponseHeader) -> bool {
-    head.headers
-        .get(header::CONTENT_TYPE)
-        .is_none_or(|kind| !kind.as_bytes().starts_with(b"application/json"))
+        .and_then(|kind| kind.as_bytes().get(..PAGE.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(PAGE))
 }
 
 /// Reads a status that another backend might not give.
@@ -720,18 +703,6 @@ fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Word> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
     Some(Word::Answer(Box::new(ErrorAnswer { head, body })))
-}
-
-/// Whether the beginning of a stream holds a whole line or event. Before that the client is sent nothing, so that a
-/// stream that breaks within the first can still go to the next candidate.
-fn has_unit(begun: &[u8], operation: Operation) -> bool {
-    let begun = begun.trim_ascii_start();
-    match operation.framing() {
-        ollama::Framing::Sse => {
-            memmem::find(begun, b"\n\n").is_some() || memmem::find(begun, b"\n\r\n").is_some()
-        }
-        _ => memchr(b'\n', begun).is_some(),
-    }
 }
 
 async fn error_body(upstream: &mut Upstream) -> Bytes {

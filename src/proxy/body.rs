@@ -106,14 +106,6 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// No body.
-    pub(super) fn empty() -> Self {
-        Self {
-            bytes: Bytes::new(),
-            _share: None,
-        }
-    }
-
     /// The same body with other bytes of about the same length.
     pub(super) fn with(self, bytes: Bytes) -> Self {
         Self { bytes, ..self }

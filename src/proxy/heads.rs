@@ -319,6 +319,24 @@ pub(super) fn state_length(head: &mut Head, length: usize) {
     head.set(header::CONTENT_LENGTH, HeaderValue::from(length));
 }
 
+/// Of a stream that a backend sends with a length: takes the length back, unless it is the one that is known to be the
+/// client's too. What cannot be read is left out, and a terminator may be added.
+pub(super) fn unstate_length(
+    head: &mut Head,
+    known: Option<usize>,
+    client: Version,
+    method: &Method,
+) {
+    let stated = head.fields().get(header::CONTENT_LENGTH);
+    let Some(stated) = stated.map(HeaderValue::to_str) else {
+        return;
+    };
+    if known.is_none_or(|known| stated.ok() != Some(&known.to_string())) {
+        head.remove(&header::CONTENT_LENGTH);
+        frame(head, client, method);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

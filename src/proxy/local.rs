@@ -285,15 +285,8 @@ impl Gateway {
                 .await
             {
                 Ok(answer) => {
-                    self.relay(
-                        &mut session.downstream_session,
-                        ctx,
-                        framing,
-                        &job,
-                        answer,
-                        None,
-                    )
-                    .await?;
+                    self.relay(&mut session.downstream_session, ctx, framing, answer, None)
+                        .await?;
                     return Ok(());
                 }
                 Err(Setback::ClientGone) => return Err(Stop::ClientGone),

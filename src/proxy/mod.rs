@@ -88,6 +88,7 @@ struct ProviderSide {
     connections: upstream::Connections,
     attempts: Attempts,
     retries_denied: IntCounter,
+    malformed: IntCounter,
     refusals: refusals::Refusals,
 }
 
@@ -135,6 +136,9 @@ impl Gateway {
                         provider: Arc::clone(provider),
                     },
                     retries_denied: metrics.retries_denied.with_label_values(&[&*provider.name]),
+                    malformed: metrics
+                        .malformed_events
+                        .with_label_values(&[&*provider.name]),
                     refusals: refusals::Refusals::default(),
                 }
             })

@@ -19,14 +19,14 @@ use crate::dialect::anthropic;
 use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::dialect::ollama::{self, Operation, Tap};
+use crate::dialect::ollama::{self, Operation};
 use crate::dialect::openai::unasked;
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
 use crate::ir::{Dropped, Mend, Refused, Text};
 use crate::settings::{self, ProviderKind};
-use crate::translate::{self, Question, Translating, Way};
+use crate::translate::{self, Passing, Question, Translating, Way};
 use crate::wire::json::Span;
 
 /// Which model a request wants, as far as an attempt needs to know.
@@ -298,7 +298,7 @@ impl Gateway {
             head,
             body,
             more: Vec::new(),
-            reader: Reader::Same(Tap::new(job.operation, job.streams)),
+            reader: Reader::same(Passing::new(job.operation, job.streams)),
             dropped: Dropped::default(),
             across: false,
         })
@@ -329,7 +329,7 @@ impl Gateway {
             ..Outgoing::default()
         };
         let mut body = respelled(job.operation, &body, ask, own);
-        let mut reader = Reader::Same(Tap::new(job.operation, job.streams));
+        let mut passing = Passing::new(job.operation, job.streams);
         if let Some(at) = ask.no_stream_options
             && job.streams
             && matches!(
@@ -341,7 +341,7 @@ impl Gateway {
         {
             // Before the model's name, so that its place is the same in both bodies.
             body = [&body[..at], unasked::ASK, &body[at..]].concat().into();
-            reader = Reader::Uncounted(Tap::new(job.operation, true), Box::default());
+            passing = passing.uncounted();
         }
         if settings.kind != ProviderKind::Anthropic
             && let Some(without) = anthropic::without_billing(&body)
@@ -355,6 +355,7 @@ impl Gateway {
             stream: job.streams,
         };
         let mut mend = mend;
+        let mut reader = Reader::same(passing);
         if job.operation == Operation::OpenAiEmbeddings
             && let Some(encoded) = self.encoded(ctx, &body, backend, (ask, own), &mut mend)
         {

@@ -1,48 +1,40 @@
-//! How an answer is read on its way to the client: bytes that pass with a tap at them, or a translation.
+//! How an answer is read on its way to the client: bytes that pass with a reader beside them, or a translation.
 
 use std::time::Duration;
 
 use http::HeaderMap;
+use pingora::http::ResponseHeader;
 
-use crate::dialect::ollama::{self, First, Framing, Operation, Tap};
-use crate::dialect::openai::unasked::UsageFilter;
 use crate::ir::{Fault, Usage};
-use crate::translate::{self, Translation};
-
-use super::outgoing::Unit;
+use crate::translate::{Ending, Passing, Translation};
 
 /// The reader of one answer.
 pub(super) enum Reader {
     /// The client's own format.
-    Same(Tap),
-    /// The same, but for the token counts that the client did not ask for.
-    Uncounted(Tap, Box<UsageFilter>),
-    /// Boxed: most answers need none.
+    Same(Box<Passing>),
     Across(Box<Translation>),
 }
 
-/// How an answer stands when its body has come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Complete,
-    /// Its terminator has not come, and the client does not know yet.
-    Incomplete,
-    /// With an error that the client has been told.
-    Error,
-}
-
 impl Reader {
+    pub(super) fn same(passing: Passing) -> Self {
+        Reader::Same(Box::new(passing))
+    }
+
+    /// The answer's head has come.
+    pub(super) fn begin(&mut self, head: &ResponseHeader) {
+        if let Reader::Same(passing) = self {
+            let content_type = head.headers.get(http::header::CONTENT_TYPE);
+            passing.begin(
+                head.status.is_success(),
+                content_type.map(http::HeaderValue::as_bytes),
+            );
+        }
+    }
+
     /// Takes what was read and gives what the client gets of it.
     pub(super) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
         match self {
-            Reader::Same(tap) => {
-                tap.feed(piece);
-                piece
-            }
-            Reader::Uncounted(tap, filter) => {
-                tap.feed(piece);
-                filter.feed(piece)
-            }
+            Reader::Same(passing) => passing.feed(piece),
             Reader::Across(translation) => translation.feed(piece),
         }
     }
@@ -50,22 +42,23 @@ impl Reader {
     /// The body has come to its end; gives what the client still gets.
     pub(super) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
-            Reader::Same(tap) => (ending_of(tap), &[]),
-            Reader::Uncounted(tap, filter) => (ending_of(tap), filter.finish()),
-            Reader::Across(translation) => {
-                let (ending, bytes) = translation.finish(headers);
-                match ending {
-                    translate::Ending::Complete => (Ending::Complete, bytes),
-                    translate::Ending::Failed => (Ending::Error, bytes),
-                }
-            }
+            Reader::Same(passing) => passing.finish(),
+            Reader::Across(translation) => translation.finish(headers),
+        }
+    }
+
+    /// Ends the client's stream with an error in place of what the provider did not send.
+    pub(super) fn break_off(&mut self, text: &'static str) -> &[u8] {
+        match self {
+            Reader::Same(passing) => passing.break_off(text),
+            Reader::Across(translation) => translation.break_off(text),
         }
     }
 
     /// Takes over what one call of several gave.
     pub(super) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         match self {
-            Reader::Same(_) | Reader::Uncounted(..) => Ok(()),
+            Reader::Same(_) => Ok(()),
             Reader::Across(translation) => translation.part(headers),
         }
     }
@@ -78,55 +71,52 @@ impl Reader {
     /// Whether the client gets a stream.
     pub(super) fn streams(&self) -> bool {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.streams(),
+            Reader::Same(passing) => passing.streams(),
             Reader::Across(translation) => translation.streams(),
         }
     }
 
-    /// What the client's answer is made of.
-    pub(super) fn unit(&self, operation: Operation) -> Unit {
-        match operation.framing() {
-            _ if !self.streams() => Unit::Body,
-            Framing::Sse => Unit::Event,
-            _ => Unit::Line,
+    /// Whether the client gets nothing before the answer is whole.
+    pub(super) fn gathers(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.holds(),
+            Reader::Across(translation) => !translation.streams(),
         }
     }
 
-    /// Whether the answer has begun, with content or with an error.
+    /// Whether the answer has begun.
     pub(super) fn begun(&self) -> bool {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.first().is_some(),
+            Reader::Same(passing) => passing.begun(),
             Reader::Across(translation) => translation.begun() || translation.fault().is_some(),
         }
     }
 
-    /// Whether it began with an error line of the client's own format.
-    pub(super) fn began_with_error(&self) -> bool {
-        match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => {
-                matches!(tap.first(), Some(First::Error { .. }))
-            }
-            Reader::Across(_) => false,
-        }
-    }
-
-    /// The provider's error in an answer that is translated.
+    /// Why there is no answer, or no more of it.
     pub(super) fn fault(&self) -> Option<&Fault> {
         match self {
-            Reader::Same(_) | Reader::Uncounted(..) => None,
+            Reader::Same(passing) => passing.fault(),
             Reader::Across(translation) => translation.fault(),
         }
     }
 
-    /// The text of the error that the answer began with, broke off with or was.
-    pub(super) fn error_text(&self) -> Option<&str> {
+    /// The provider's own words for a failure, in the client's format.
+    pub(super) fn failing(&self) -> &[u8] {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.error(),
-            Reader::Across(translation) => translation.fault().map(|fault| &*fault.message),
+            Reader::Same(passing) => passing.failing(),
+            Reader::Across(_) => &[],
         }
     }
 
-    /// Whether nothing more is to be read although the body goes on.
+    /// Whether the answer is over although the body goes on.
+    pub(super) fn over(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.over(),
+            Reader::Across(translation) => translation.over(),
+        }
+    }
+
+    /// Whether the gateway has ended it, at a stop string.
     pub(super) fn cut(&self) -> bool {
         matches!(self, Reader::Across(translation) if translation.cut())
     }
@@ -134,7 +124,7 @@ impl Reader {
     /// What the answer cost.
     pub(super) fn usage(&self) -> Option<Usage> {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.usage(),
+            Reader::Same(passing) => passing.usage(),
             Reader::Across(translation) => {
                 Some(translation.usage()).filter(|usage| *usage != Usage::default())
             }
@@ -144,28 +134,29 @@ impl Reader {
     /// About how many tokens of output have come.
     pub(super) fn output_so_far(&self) -> u64 {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.output_so_far(),
+            Reader::Same(passing) => passing.output_so_far(),
             Reader::Across(translation) => translation.output_so_far(),
         }
     }
 
-    pub(super) fn content_lines(&self) -> u64 {
+    /// Lines or events with content.
+    pub(super) fn content_units(&self) -> u64 {
         match self {
-            Reader::Same(tap) | Reader::Uncounted(tap, _) => tap.content_lines(),
+            Reader::Same(passing) => passing.content_units(),
             Reader::Across(translation) => translation.content_events(),
+        }
+    }
+
+    /// Lines or events that could not be read and were left out.
+    pub(super) fn malformed(&self) -> u64 {
+        match self {
+            Reader::Same(passing) => passing.malformed(),
+            Reader::Across(translation) => translation.malformed(),
         }
     }
 
     pub(super) fn load_duration(&self) -> Option<Duration> {
         self.usage()
             .map(|usage| Duration::from_nanos(usage.load_duration.unwrap_or(0)))
-    }
-}
-
-fn ending_of(tap: &mut Tap) -> Ending {
-    match tap.finish() {
-        ollama::Ending::Complete => Ending::Complete,
-        ollama::Ending::Incomplete => Ending::Incomplete,
-        ollama::Ending::Error => Ending::Error,
     }
 }

@@ -1,5 +1,6 @@
-//! From the first content to the end: bytes pass as they come, while a tap looks for the proper end
-//! and the usage. A stream that breaks ends with an error of its own format.
+//! From the first content to the end: whole lines and events pass as they come, while their reader looks for the end, the
+//! usage and errors. A stream that breaks ends with an error of its own format; one whose terminator has come is over,
+//! whether or not its body is.
 
 use std::future::Future;
 use std::task::Poll;
@@ -11,27 +12,30 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::Gateway;
 use super::access::state_limits;
-use super::attempt::{Answer, Job, headers_of};
+use super::attempt::{Answer, headers_of};
 use super::client::{self, Framing, departed};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::head::Head;
 use super::heads;
 use super::order;
-use super::outgoing::{Outgoing, Unit};
-use super::reader::{Ending, Reader};
+use super::outgoing::Outgoing;
+use super::reader::Reader;
 use super::upstream::Upstream;
 use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
+use crate::translate::Ending;
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
 
 /// How reading the answer ended.
 enum End {
-    /// Its proper end.
+    /// Its body's proper end.
     Whole,
+    /// Its terminator has come; its body may go on.
+    Over,
     /// The backend broke it off; the text says how.
     Broken(&'static str),
     /// The gateway ended it; the text says why.
@@ -55,6 +59,8 @@ fn limit_names(answer: &Answer, ctx: &Ctx) -> Option<Names> {
 /// A relayed answer, and whether it came to its proper end.
 pub(super) struct Relayed {
     pub(super) complete: bool,
+    /// The backend's own refusal, which the client got as it was.
+    pub(super) refused: bool,
     pub(super) load_duration: Option<Duration>,
 }
 
@@ -68,58 +74,75 @@ impl Gateway {
         client: &mut ServerSession,
         ctx: &mut Ctx,
         framing: &Framing,
-        job: &Job,
         mut answer: Box<Answer>,
         deadline: Option<Instant>,
     ) -> Result<Relayed, Stop> {
+        if answer.ended && answer.ending.is_none() {
+            answer.conclude();
+        }
         let mut head = self
             .answer_head(&answer, ctx, framing)
             .ok_or(Stop::Broken)?;
         self.count_dropped(ctx, &answer);
-        let unit = answer.reader.unit(job.operation);
-        if answer.ending == Some(Ending::Complete) && unit == Unit::Body {
+        let streams = answer.reader.streams();
+        if answer.reader.translates() && answer.ending == Some(Ending::Complete) && !streams {
             // Nothing is to come any more: the answer leaves in one write.
             heads::state_length(&mut head, answer.begun.len());
+        } else if streams {
+            let known = answer.ending.map(|_| answer.begun.len());
+            heads::unstate_length(&mut head, known, framing.version, &framing.method);
         }
         ctx.outcome.status = head.status.as_u16();
         // What is known of the usage if the client is gone already.
         note(ctx, &answer.reader);
         match ctx.opening.head_is_sent()? {
             false => client::write_head(client, head, &ctx.inbound.page).await?,
-            true if unit == Unit::Body => return Err(no_stream().into()),
+            true if !streams => return Err(no_stream().into()),
             true => {}
         }
-        let mut outgoing = Outgoing::new(unit);
+        let mut outgoing = Outgoing::default();
         outgoing.push(&answer.begun);
         answer.begun = bytes::BytesMut::new();
         let mut end = if answer.ended {
             End::Whole
-        } else if answer.reader.cut() {
-            End::Enough
+        } else if let Some(end) = early(&answer.reader) {
+            end
         } else {
             let pumped = self.pump(client, ctx, &mut answer, &mut outgoing, deadline);
             match pumped.await {
                 Ok(end) => end,
                 Err(stop) => {
                     note(ctx, &answer.reader);
+                    self.count_malformed(ctx, &answer.reader);
                     return Err(stop);
                 }
             }
         };
         let ending = last_words(&mut answer, &mut end, &mut outgoing);
         note(ctx, &answer.reader);
+        self.count_malformed(ctx, &answer.reader);
         let answer_load = answer.reader.load_duration();
-        let result = conclude(client, ctx, job, unit, &mut outgoing, &end, ending).await;
+        let result = conclude(client, ctx, &mut outgoing, &end, ending).await;
         ctx.outcome.whole = matches!(result, Ok(true));
         ctx.outcome.stopped = answer.reader.cut();
-        if matches!(end, End::Whole) {
+        if matches!(end, End::Whole | End::Over) && !answer.reader.cut() {
             // Boxed, as its future is larger than that of the stream.
-            Box::pin(answer.upstream.release()).await;
+            Box::pin(answer.upstream.let_end()).await;
         }
+        let refused = !ok_status(ctx.outcome.status);
         result.map(|complete| Relayed {
-            complete,
+            complete: complete && !refused,
+            refused,
             load_duration: answer_load,
         })
+    }
+
+    fn count_malformed(&self, ctx: &Ctx, reader: &Reader) {
+        if let Some(provider) = ctx.attempt.provider {
+            self.upstreams[provider]
+                .malformed
+                .inc_by(reader.malformed());
+        }
     }
 
     fn count_dropped(&self, ctx: &Ctx, answer: &Answer) {
@@ -248,8 +271,10 @@ fn no_stream() -> Failure {
 fn note(ctx: &mut Ctx, reader: &Reader) {
     ctx.outcome.usage = reader.usage();
     ctx.outcome.output_so_far = reader.output_so_far();
-    ctx.outcome.content_lines = reader.content_lines();
-    ctx.outcome.blameless = reader.error_text().is_some_and(is_about_request);
+    ctx.outcome.content_lines = reader.content_units();
+    ctx.outcome.blameless = reader
+        .fault()
+        .is_some_and(|fault| is_about_request(&fault.message));
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.
@@ -289,10 +314,15 @@ async fn gather(
 
 /// The end of an answer whose body may go on.
 fn early(reader: &Reader) -> Option<End> {
-    if reader.fault().is_some() {
-        return Some(End::Told { cut: false });
+    match (reader.fault(), reader.cut()) {
+        (Some(_), _) => Some(End::Told { cut: false }),
+        (None, true) => Some(End::Enough),
+        (None, false) => reader.over().then_some(End::Over),
     }
-    reader.cut().then_some(End::Enough)
+}
+
+fn ok_status(status: u16) -> bool {
+    matches!(status, 200..=299)
 }
 
 /// What the reader has to say at the end, and how the answer stands then.
@@ -300,20 +330,22 @@ fn last_words(answer: &mut Answer, end: &mut End, outgoing: &mut Outgoing) -> En
     if let Some(ending) = answer.ending {
         return ending;
     }
-    match (&mut answer.reader, &*end) {
-        (_, End::Enough) => return Ending::Complete,
-        (_, End::Told { .. }) => return Ending::Error,
-        (Reader::Across(translation), End::Broken(text) | End::Cut(text))
-            if !translation.over() =>
-        {
-            outgoing.push(translation.break_off(text));
+    match &*end {
+        End::Enough | End::Over => return Ending::Complete,
+        End::Told { .. } => return Ending::Failed,
+        End::Broken(_) | End::Cut(_) if !answer.reader.streams() => return Ending::Failed,
+        End::Broken(_) | End::Cut(_) if answer.reader.over() => {
+            // Only the transport's own end was missing.
+            *end = End::Over;
+            return Ending::Complete;
+        }
+        End::Broken(text) | End::Cut(text) => {
+            outgoing.push(answer.reader.break_off(text));
             let cut = matches!(end, End::Cut(_));
             *end = End::Told { cut };
-            return Ending::Error;
+            return Ending::Failed;
         }
-        // Only the transport's own end was missing.
-        (Reader::Across(_), End::Broken(_) | End::Cut(_)) => *end = End::Enough,
-        _ => {}
+        End::Whole => {}
     }
     let headers = headers_of(&answer.upstream);
     let (ending, last) = answer.reader.finish(&headers);
@@ -356,50 +388,21 @@ async fn send(
 async fn conclude(
     client: &mut ServerSession,
     ctx: &mut Ctx,
-    job: &Job,
-    unit: Unit,
     outgoing: &mut Outgoing,
     end: &End,
     ending: Ending,
 ) -> Result<bool, Stop> {
-    let text = match end {
-        End::Told { cut } => {
-            ctx.outcome.broken = true;
-            ctx.outcome.cut = *cut;
-            ctx.outcome.code = Some("broken_stream");
-            outgoing.end();
-            send(client, ctx, outgoing).await?;
-            client::finish(client).await?;
-            return Ok(false);
-        }
-        End::Whole | End::Enough if ending != Ending::Incomplete => {
-            outgoing.end();
-            send(client, ctx, outgoing).await?;
-            client::finish(client).await?;
-            ctx.outcome.broken = ending == Ending::Error && ctx.outcome.status == 200;
-            return Ok(ending == Ending::Complete);
-        }
-        // The last line or event has come, and nothing after it: only the transport's own end is missing.
-        End::Broken(_)
-            if unit != Unit::Body && ending != Ending::Incomplete && outgoing.is_whole() =>
-        {
-            client::finish(client).await?;
-            ctx.outcome.broken = ending == Ending::Error;
-            return Ok(ending == Ending::Complete);
-        }
-        End::Whole | End::Enough => STREAM_BROKEN,
-        End::Broken(text) | End::Cut(text) => text,
-    };
-    ctx.outcome.broken = true;
-    ctx.outcome.cut = matches!(end, End::Cut(_));
-    ctx.outcome.code = Some("broken_stream");
-    if unit == Unit::Body {
+    let failed = ending == Ending::Failed && ok_status(ctx.outcome.status);
+    if failed {
+        ctx.outcome.broken = true;
+        ctx.outcome.cut = matches!(end, End::Cut(_) | End::Told { cut: true });
+        ctx.outcome.code = Some("broken_stream");
+    }
+    if matches!(end, End::Broken(_) | End::Cut(_)) {
+        // Of one body: what is missing of it cannot be told within it.
         return Err(Stop::Broken);
     }
-    // Whatever stopped inside a line was never sent, unless it was too large to be held.
-    let last = ErrorStyle::of(job.operation).stream_end(502, text, outgoing.inside());
-    ctx.outcome.bytes += last.len() as u64;
-    client::write_piece(client, &last).await?;
+    send(client, ctx, outgoing).await?;
     client::finish(client).await?;
-    Ok(false)
+    Ok(ending == Ending::Complete)
 }

@@ -7,7 +7,6 @@ use pingora::proxy::Session;
 
 use super::Gateway;
 use super::attempt::{Answer, Cause, Job, NoAnswer, Setback, Word};
-use super::body::Body;
 use super::client::Framing;
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop, refused};
@@ -133,14 +132,10 @@ impl Gateway {
                     );
                     // Neither is needed any more, and a stream may last for hours.
                     drop(trip);
-                    let job = Job {
-                        body: Body::empty(),
-                        ..job
-                    };
+                    drop(job);
                     return self
                         .finish(
-                            session, ctx, framing, &job, &backend, serving, permit, answer, ttft,
-                            here,
+                            session, ctx, framing, &backend, serving, permit, answer, ttft, here,
                         )
                         .await;
                 }
@@ -562,7 +557,6 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
-        job: &Job,
         backend: &Arc<Backend>,
         serving: InFlight,
         permit: Permit,
@@ -571,24 +565,17 @@ impl Gateway {
         total: Option<Instant>,
     ) -> Result<(), Stop> {
         let relayed = self
-            .relay(
-                &mut session.downstream_session,
-                ctx,
-                framing,
-                job,
-                answer,
-                total,
-            )
+            .relay(&mut session.downstream_session, ctx, framing, answer, total)
             .await;
         // Before the slot: whoever is given that finds the backend idle.
         drop(serving);
         let attempts = &self.upstreams[backend.provider.index].attempts;
         match relayed {
             Ok(relayed) => {
-                attempts.count(if relayed.complete {
-                    AttemptOutcome::Ok
-                } else {
-                    AttemptOutcome::BrokenStream
+                attempts.count(match (relayed.refused, relayed.complete) {
+                    (true, _) => AttemptOutcome::Refused,
+                    (false, true) => AttemptOutcome::Ok,
+                    (false, false) => AttemptOutcome::BrokenStream,
                 });
                 permit.finish(Outcome {
                     ok: relayed.complete,

@@ -64,6 +64,8 @@ struct Progress {
     finished: bool,
     ended: bool,
     fault: Option<Fault>,
+    /// Events of the provider's that could not be read and were passed over.
+    malformed: u64,
     /// The gateway has ended the answer itself; nothing more of the provider's is wanted.
     cut: bool,
 }
@@ -265,6 +267,11 @@ impl Translation {
         self.progress.content_events
     }
 
+    /// Events of the provider's that could not be read and were passed over.
+    pub fn malformed(&self) -> u64 {
+        self.progress.malformed
+    }
+
     /// About how many tokens of output have come, for an answer that did not live to tell: four bytes are one, and an
     /// event is at least one.
     pub fn output_so_far(&self) -> u64 {
@@ -316,7 +323,8 @@ impl Progress {
         }
         match event {
             // Nothing reaches the client of it, so its answer has not begun.
-            Event::Foreign => {}
+            Event::Foreign | Event::Reframed => {}
+            Event::Malformed => self.malformed += 1,
             Event::Text(text) if self.stops.is_some() => self.pass_text(&text, sink, out),
             Event::Finish { reason, stop } => {
                 self.release_held(sink, out);

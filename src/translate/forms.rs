@@ -259,22 +259,6 @@ pub(super) fn write_embeddings(
     }
 }
 
-/// What an error means that came under status 200.
-pub fn fault_within(kind: ProviderKind, body: &[u8]) -> Fault {
-    match kind {
-        ProviderKind::Anthropic => anthropic::fault_within(body),
-        ProviderKind::OpenAi
-        | ProviderKind::OpenAiCompatible
-        | ProviderKind::Azure
-        | ProviderKind::OpenRouter
-        | ProviderKind::Perplexity => openai::fault_within(body),
-        // Their answers are always read.
-        ProviderKind::Ollama | ProviderKind::Google | ProviderKind::Bedrock => {
-            Fault::garbled("the provider's answer cannot be read")
-        }
-    }
-}
-
 /// What an error answer of a provider means.
 pub fn fault(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     match kind {
@@ -290,10 +274,9 @@ pub fn fault(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) 
     }
 }
 
-/// The error that a stream begins with, of the format that clients of the operation read. `body` is its beginning, in
-/// whole lines or events.
-pub fn fault_of_stream(operation: Operation, body: &[u8]) -> Option<Fault> {
-    let form = match ClientForm::of(operation)? {
+/// The form of a chat's answer that passes to clients of the operation; `None` for what is no chat.
+pub(super) fn chat_of(operation: Operation) -> Option<Form> {
+    Some(match ClientForm::of(operation)? {
         ClientForm::OllamaChat => Form::OllamaChat,
         ClientForm::OllamaGenerate => Form::OllamaGenerate,
         ClientForm::OpenAiChat => Form::OpenAiChat,
@@ -303,75 +286,5 @@ pub fn fault_of_stream(operation: Operation, body: &[u8]) -> Option<Fault> {
         ClientForm::OllamaEmbed | ClientForm::OllamaEmbeddings | ClientForm::OpenAiEmbeddings => {
             return None;
         }
-    };
-    let mut fault = None;
-    decoder(form, ToolNames::default()).feed(body, &mut |event| {
-        if let Event::Failed(failed) = event {
-            fault.get_or_insert(failed.into_owned());
-        }
-    });
-    fault
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ir::{Class, FaultKind};
-
-    #[test]
-    fn the_error_that_a_stream_begins_with_is_found() {
-        const OVERLOADED: &str =
-            r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
-        const LIMITED: &str =
-            r#"{"error":{"message":"Slow down","type":"requests","code":"rate_limit_exceeded"}}"#;
-        const BROKEN: &str = r#"{"error":{"message":"Oh no","type":"server_error","code":null}}"#;
-        let event = |data: &str| format!("event: error\ndata: {data}\n\n");
-        let data = |data: &str| format!("data: {data}\n\n");
-        for (operation, body, class, kind) in [
-            (
-                Operation::AnthropicMessages,
-                event(OVERLOADED),
-                Class::Capacity,
-                FaultKind::Overloaded,
-            ),
-            (
-                Operation::OpenAiChat,
-                data(LIMITED),
-                Class::Capacity,
-                FaultKind::RateLimit,
-            ),
-            (
-                Operation::OpenAiChat,
-                data(BROKEN),
-                Class::Transient,
-                FaultKind::Server,
-            ),
-            (
-                Operation::OpenAiCompletions,
-                data(BROKEN),
-                Class::Transient,
-                FaultKind::Server,
-            ),
-            (
-                Operation::OpenAiResponses,
-                event(r#"{"type":"error","code":"server_error","message":"Oh no","param":null}"#),
-                Class::Transient,
-                FaultKind::Server,
-            ),
-            (
-                Operation::Chat,
-                "{\"error\":\"CUDA error\"}\n".to_owned(),
-                Class::Transient,
-                FaultKind::Server,
-            ),
-        ] {
-            let fault = fault_of_stream(operation, body.as_bytes()).unwrap();
-            assert_eq!((fault.class, fault.kind), (class, kind), "{body}");
-        }
-        let fine = data(r#"{"choices":[{"index":0,"delta":{"content":"Hello"}}]}"#);
-        assert_eq!(
-            fault_of_stream(Operation::OpenAiChat, fine.as_bytes()),
-            None
-        );
-    }
+    })
 }

@@ -1,7 +1,8 @@
 //! Joins two dialects: a client's request becomes a provider's, and the provider's answer the client's.
 //!
 //! Which formats meet is decided in `way`; `forms` is the one table that knows every dialect's functions; `order` makes
-//! the provider's request, `serving` what it keeps of how one is to be served, and `mend` what is left out of it where it was refused for that alone; `answer` turns what comes back, as it comes.
+//! the provider's request, `serving` what it keeps of how one is to be served, and `mend` what is left out of it where it was
+//! refused for that alone; `answer` turns what comes back, as it comes, and `passing` reads what needs no turning.
 
 mod answer;
 mod count;
@@ -10,16 +11,18 @@ mod halves;
 mod ids;
 mod mend;
 mod order;
+mod passing;
 mod serving;
 mod stops;
 mod way;
 
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
-pub use forms::{ClientForm, Form, fault, fault_of_stream, fault_within};
+pub use forms::{ClientForm, Form, fault};
 pub use ids::refitted;
 pub use mend::{fitted, mended};
 pub use order::{Order, Translating, faithful, order};
+pub use passing::Passing;
 pub use way::{Question, Way, way};
 
 #[cfg(test)]

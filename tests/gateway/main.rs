@@ -31,6 +31,7 @@ mod pages;
 mod paths;
 mod protocols;
 mod queueing;
+mod reading;
 mod refusals;
 mod replay;
 mod routing;

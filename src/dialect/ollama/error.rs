@@ -132,7 +132,7 @@ impl ErrorStyle {
     }
 
     /// What ends a stream that has begun and cannot go on; `status` is what the error would have
-    /// been before. `mid_line`: the bytes sent so far stop inside a line (see `Tap::mid_line`).
+    /// been before. `mid_line`: the bytes sent so far stop inside a line or an event.
     pub fn stream_end(self, status: u16, text: &str, mid_line: bool) -> Bytes {
         self.stream_end_of(&Told::new(status, text), mid_line)
     }
@@ -355,44 +355,5 @@ mod tests {
         assert_eq!(kind(ErrorStyle::Anthropic, 503), "overloaded_error");
         assert_eq!(kind(ErrorStyle::Anthropic, 413), "request_too_large");
         assert_eq!(kind(ErrorStyle::Anthropic, 502), "api_error");
-    }
-
-    /// Whatever a stream was doing when it broke, its end is read as an error and not as an end.
-    #[test]
-    fn ends_of_broken_streams_are_understood_by_the_tap() {
-        use crate::dialect::ollama::{Ending, Tap};
-        for (operation, stream) in [
-            (
-                Operation::Chat,
-                "{\"response\":\"a\",\"done\":false}\n{\"respo",
-            ),
-            (
-                Operation::OpenAiChat,
-                "data: {\"choices\":[{}]}\n\ndata: {\"choi",
-            ),
-            (
-                Operation::OpenAiResponses,
-                "event: response.output_text.delta\ndata: {}\n\nevent: resp",
-            ),
-            (
-                Operation::AnthropicMessages,
-                "event: content_block_delta\ndata: {}\n\nevent: ping\ndata",
-            ),
-        ] {
-            for cut in 0..=stream.len() {
-                let mut tap = Tap::new(operation, true);
-                tap.feed(&stream.as_bytes()[..cut]);
-                assert_eq!(tap.finish(), Ending::Incomplete, "{operation:?} {cut}");
-                let end = ErrorStyle::of(operation).stream_end(502, TEXT, tap.mid_line());
-                let mut client = Tap::new(operation, true);
-                client.feed(&stream.as_bytes()[..cut]);
-                client.feed(&end);
-                assert!(!client.mid_line());
-                assert_eq!(client.finish(), Ending::Error, "{operation:?} {cut}");
-                if operation != Operation::OpenAiResponses {
-                    assert_eq!(client.error(), Some(TEXT));
-                }
-            }
-        }
     }
 }

@@ -1,11 +1,16 @@
 //! Which of Ollama's 500 answers are the request's fault: another backend would say the same, and the
 //! one that said it is well.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::answer::error_text;
+
 /// Beginnings of the errors that Ollama answers with 500 although the request is wrong (api/types.go,
 /// server/routes.go: option types are checked when a runner is scheduled, `format` when it runs).
 const REQUEST_FAULTS: [&str; 5] = [
     "invalid format",
-    "option \\\"",
+    "option \"",
     "invalid options",
     "failed to parse grammar",
     "unable to create sampling context: failed to parse grammar",
@@ -13,13 +18,15 @@ const REQUEST_FAULTS: [&str; 5] = [
 
 /// Whether `body`, the answer to a request that failed with 500, blames the request.
 pub fn is_request_fault(body: &[u8]) -> bool {
-    let Ok(body) = std::str::from_utf8(body) else {
-        return false;
-    };
-    let Some((_, text)) = body.split_once("\"error\":\"") else {
-        return false;
-    };
-    REQUEST_FAULTS.iter().any(|fault| text.starts_with(fault))
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+    serde_json::from_slice::<Body<'_>>(body)
+        .ok()
+        .and_then(|body| error_text(body.error))
+        .is_some_and(|text| REQUEST_FAULTS.iter().any(|fault| text.starts_with(fault)))
 }
 
 #[cfg(test)]
@@ -33,6 +40,9 @@ mod tests {
         ));
         assert!(is_request_fault(
             br#"{"error":"invalid format: \"xml\"; expected \"json\""}"#
+        ));
+        assert!(is_request_fault(
+            br#"{ "code" : 500, "error" : "invalid format: \"xml\"" }"#
         ));
         assert!(!is_request_fault(
             br#"{"error":"model runner has unexpectedly stopped"}"#

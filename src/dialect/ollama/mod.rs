@@ -1,4 +1,4 @@
-//! Ollama's API: routes, model names, request scan, response tap, listings, errors and progress; and, in `chat`,
+//! Ollama's API: routes, model names, request scan, listings, errors and progress; and, in `chat`,
 //! `generate` and `embed`, what is said by it in the words of the neutral model.
 
 mod answer;
@@ -21,7 +21,6 @@ mod refusal;
 mod route;
 mod scan;
 mod splice;
-mod tap;
 
 pub use error::*;
 pub use fault::is_request_fault;
@@ -37,4 +36,3 @@ pub use refusal::fault;
 pub use route::*;
 pub use scan::*;
 pub use splice::*;
-pub use tap::*;

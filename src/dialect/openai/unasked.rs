@@ -1,115 +1,72 @@
 //! Token counts of a streamed chat whose client did not ask for them. They are asked for all the same, so that what a request
 //! cost is known; the event that tells them is kept from the client, whose other bytes pass untouched.
 
-use memchr::memmem;
-
-use crate::wire::ndjson::MAX_LINE;
+use crate::wire::json::{Kind, Scanner, SyntaxError};
+use crate::wire::sse::{EventSplitter, Item};
 
 /// A field that asks for them, to be put first into the request's object.
 pub const ASK: &[u8] = b"\"stream_options\":{\"include_usage\":true},";
 
-/// Takes the event with the token counts out of a stream.
-#[derive(Debug, Default)]
-pub struct UsageFilter {
-    /// The beginning of an event whose end has not come.
-    held: Vec<u8>,
-    out: Vec<u8>,
+/// Whether a whole event is OpenAI's last one before `[DONE]`: an object of token counts, and no choices.
+pub fn tells_usage_alone(event: &[u8]) -> bool {
+    let mut alone = false;
+    // An event that is too long is none of token counts.
+    let _ = EventSplitter::default().feed(event, |item| {
+        if let Item::Event { data, .. } = item {
+            alone = has_usage_alone(data).unwrap_or(false);
+        }
+    });
+    alone
 }
 
-impl UsageFilter {
-    /// What of the stream passes; whole events, as far as they have come.
-    pub fn feed(&mut self, piece: &[u8]) -> &[u8] {
-        self.out.clear();
-        self.held.extend_from_slice(piece);
-        let mut start = 0;
-        while let Some(end) = event_end(&self.held[start..]) {
-            let event = &self.held[start..start + end];
-            if !tells_usage_alone(event) {
-                self.out.extend_from_slice(event);
-            }
-            start += end;
+fn has_usage_alone(data: &[u8]) -> Result<bool, SyntaxError> {
+    let mut scanner = Scanner::new(data);
+    scanner.begin_object()?;
+    let (mut usage, mut choices, mut first) = (false, false, true);
+    while let Some(key) = scanner.next_key(first)? {
+        first = false;
+        let kind = scanner.kind()?;
+        let value = scanner.skip_value()?.of(data);
+        match key.inside(data) {
+            b"usage" => usage = kind == Kind::Object,
+            b"choices" => choices = kind != Kind::Null && !is_empty_array(value),
+            _ => {}
         }
-        self.held.drain(..start);
-        if self.held.len() > MAX_LINE {
-            // No event of token counts is as long.
-            self.out.append(&mut self.held);
-        }
-        &self.out
     }
-
-    /// What is left when the stream has ended.
-    pub fn finish(&mut self) -> &[u8] {
-        self.out.clear();
-        if !tells_usage_alone(&self.held) {
-            self.out.append(&mut self.held);
-        }
-        &self.out
-    }
+    Ok(usage && !choices)
 }
 
-/// Where the first event ends, its blank line included.
-fn event_end(bytes: &[u8]) -> Option<usize> {
-    let plain = memmem::find(bytes, b"\n\n").map(|at| at + 2);
-    let returns = memmem::find(bytes, b"\n\r\n").map(|at| at + 3);
-    match (plain, returns) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-/// OpenAI's last event before `[DONE]`: no choices, and an object of token counts. Quotes inside of texts are escaped, so the
-/// needles are fields.
-fn tells_usage_alone(event: &[u8]) -> bool {
-    let has = |name: &[u8], opens: u8, closes: Option<u8>| {
-        memmem::find(event, name).is_some_and(|at| {
-            let rest = event[at + name.len()..].trim_ascii_start();
-            let Some(rest) = rest.strip_prefix(b":") else {
-                return false;
-            };
-            let rest = rest.trim_ascii_start();
-            rest.first() == Some(&opens)
-                && closes.is_none_or(|closes| rest[1..].trim_ascii_start().first() == Some(&closes))
-        })
-    };
-    has(b"\"choices\"", b'[', Some(b']')) && has(b"\"usage\"", b'{', None)
+fn is_empty_array(value: &[u8]) -> bool {
+    value
+        .strip_prefix(b"[")
+        .is_some_and(|rest| rest.trim_ascii_start() == b"]")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    const STREAM: &[u8] = b"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"choices\\\":[] \\\"usage\\\":{\"}}],\"usage\":null}\n\n\
-        data: {\"choices\":[],\"prompt_filter_results\":[]}\r\n\r\n\
-        data: {\"choices\": [ ], \"usage\": {\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
-
-    fn filtered<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-        let mut filter = UsageFilter::default();
-        let mut out = Vec::new();
-        for piece in pieces {
-            out.extend_from_slice(filter.feed(piece));
-        }
-        out.extend_from_slice(filter.finish());
-        out
-    }
 
     #[test]
-    fn trap_15_only_the_event_with_the_counts_is_kept_back_wherever_the_stream_is_split() {
-        let at = memmem::find(STREAM, b"data: {\"choices\": [ ]").unwrap();
-        let done = memmem::find(STREAM, b"data: [DONE]").unwrap();
-        let expected = [&STREAM[..at], &STREAM[done..]].concat();
-        for split in 0..=STREAM.len() {
-            let (first, second) = STREAM.split_at(split);
-            assert_eq!(filtered([first, second].into_iter()), expected, "{split}");
-        }
-        assert_eq!(filtered(STREAM.chunks(1)), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn what_holds_no_counts_passes_unchanged(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1usize..20) {
-            prop_assume!(memmem::find(&bytes, b"usage").is_none());
-            prop_assert_eq!(filtered(bytes.chunks(size)), bytes);
+    fn trap_15_only_the_event_with_the_counts_is_taken_for_it() {
+        for (data, alone) in [
+            (r#"{"choices": [ ], "usage": {"prompt_tokens":1}}"#, true),
+            (r#"{"usage":{"prompt_tokens":1},"choices":[]}"#, true),
+            (r#"{"usage":{"prompt_tokens":1}}"#, true),
+            (r#"{"choices":[],"prompt_filter_results":[]}"#, false),
+            (r#"{"choices":[],"usage":null}"#, false),
+            (
+                r#"{"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}"#,
+                false,
+            ),
+            (
+                r#"{"choices":[{"delta":{"content":"\"choices\":[] \"usage\":{"}}],"usage":null}"#,
+                false,
+            ),
+            (r#"{"x":{"choices":[],"usage":{}},"choices":[{}]}"#, false),
+            ("[DONE]", false),
+        ] {
+            let event = format!("data: {data}\n\n");
+            assert_eq!(tells_usage_alone(event.as_bytes()), alone, "{data}");
         }
     }
 }

@@ -5,7 +5,10 @@
 mod corked;
 mod pool;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +24,11 @@ use self::corked::Corked;
 pub(super) use self::pool::Pool;
 use crate::fleet::{Backend, Pulse};
 use crate::ids::BackendId;
+
+/// How long a body may take to end after its answer has.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that may come meanwhile.
+const MOST_AFTER_THE_END: usize = 16 << 10;
 
 /// What the attempts at one provider share.
 #[derive(Clone)]
@@ -172,6 +180,39 @@ impl Upstream {
     /// Whether the body has come to its end, known without waiting.
     pub(super) fn done(&mut self) -> bool {
         self.session.response_done()
+    }
+
+    /// The answer is over, though its body may not have come to its end. The connection is given back if that follows at
+    /// once, which nobody waits for, and is closed otherwise.
+    pub(super) async fn let_end(mut self) {
+        // Most often it has come with the last of the answer.
+        let ended = self.done()
+            || poll_fn(|context| {
+                let reading = pin!(self.read_piece());
+                Poll::Ready(matches!(reading.poll(context), Poll::Ready(Ok(None))))
+            })
+            .await;
+        if ended {
+            return self.release().await;
+        }
+        tokio::spawn(async move {
+            let ended = tokio::time::timeout(LINGER, self.skip_rest()).await;
+            if ended == Ok(true) {
+                self.release().await;
+            }
+        });
+    }
+
+    /// Reads to the body's end; false if it does not come to it.
+    async fn skip_rest(&mut self) -> bool {
+        let mut left = MOST_AFTER_THE_END;
+        loop {
+            match self.read_piece().await {
+                Ok(Some(piece)) if piece.len() <= left => left -= piece.len(),
+                Ok(None) => return true,
+                _ => return false,
+            }
+        }
     }
 
     /// Gives the connection back after a whole answer.

@@ -6,6 +6,7 @@ mod halves;
 mod object;
 mod prune;
 mod scanner;
+mod skim;
 mod syntax;
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub use halves::{cut_half, may_have_halves, whole_characters};
 pub use object::Object;
 pub use prune::{Fate, Step, prune};
 pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
+pub use skim::Skim;
 pub use syntax::SyntaxError;
 
 /// Deserializes a value that may borrow from `bytes`.

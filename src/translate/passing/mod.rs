@@ -1,0 +1,459 @@
+//! An answer whose bytes pass as they came. The decoder of its form reads it beside them, the same that a translation
+//! reads it with: so both ways have one idea of its first content, its usage, its errors and its end.
+//!
+//! Of a stream whole lines or events pass, each once it has been read; one that cannot be read does not. A whole answer is
+//! held until it is known to be what was asked for.
+
+mod plain;
+mod seen;
+mod told;
+
+#[cfg(test)]
+mod tests;
+
+use super::answer::Ending;
+use super::forms::{self, Form};
+use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
+use crate::dialect::openai::unasked;
+use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
+use crate::wire::json::Skim;
+use crate::wire::units::{Cut, Cutter, Unit};
+use seen::Seen;
+
+/// Bytes of a whole answer that are held until it is complete, as many as of one line of a stream. What is larger passes
+/// as it comes.
+const MAX_HELD: usize = 8 << 20;
+
+/// The reader of one answer that passes.
+pub struct Passing {
+    operation: Operation,
+    /// What the request asked for.
+    streaming: bool,
+    /// The client did not ask for the token counts that come as an event of their own.
+    uncounted: bool,
+    shape: Shape,
+    seen: Seen,
+    out: Vec<u8>,
+    /// What the provider said when it failed, as clients of the format read it.
+    failing: Vec<u8>,
+}
+
+/// What the answer is made of.
+enum Shape {
+    Stream(Box<Stream>),
+    /// One body, as far as it has come.
+    Whole(Vec<u8>),
+    /// One body that is too large to be held.
+    Large(Box<Skim>),
+    /// One body of which nothing is known, or none.
+    Unread,
+}
+
+struct Stream {
+    cutter: Cutter,
+    decoder: Box<dyn Decode>,
+}
+
+/// What becomes of a line or an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    /// It is not for the client.
+    LeftOut,
+    /// The provider has failed in words that the client's library does not take for a failure.
+    Untold,
+}
+
+impl Passing {
+    /// `streaming`: what the request asked for, with the operation's default applied. Nothing is read before
+    /// [`Self::begin`] has said what comes.
+    pub fn new(operation: Operation, streaming: bool) -> Self {
+        Passing {
+            operation,
+            streaming,
+            uncounted: false,
+            shape: Shape::Unread,
+            seen: Seen::default(),
+            out: Vec::new(),
+            failing: Vec::new(),
+        }
+    }
+
+    /// Keeps the event from the client that tells the token counts and nothing else.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Passing {
+            uncounted: true,
+            ..self
+        }
+    }
+
+    /// The answer's head has come. What kind of bytes follow is asked of them and not of their type, but for what may
+    /// come in several forms.
+    pub fn begin(&mut self, succeeded: bool, content_type: Option<&[u8]>) {
+        use Operation::*;
+        let has_type = |name: &[u8]| {
+            content_type.is_some_and(|given| {
+                given.len() >= name.len() && given[..name.len()].eq_ignore_ascii_case(name)
+            })
+        };
+        let stream = |unit, decoder| {
+            let cutter = Cutter::new(unit);
+            Shape::Stream(Box::new(Stream { cutter, decoder }))
+        };
+        self.shape = match self.operation {
+            _ if !succeeded => Shape::Unread,
+            Root | Version | Tags | Ps | Copy | Delete | BlobHead | BlobPost | OpenAiModels
+            | OpenAiModel => Shape::Unread,
+            // Some models ignore that a stream was asked for, and say so.
+            AudioTranscriptions | OpenAiImages | OpenAiImageEdits => {
+                match self.streaming && has_type(b"text/event-stream") {
+                    true => stream(Unit::Event, plain::events()),
+                    false => Shape::Whole(Vec::new()),
+                }
+            }
+            operation if self.streaming && operation.framing() != Framing::Whole => {
+                match (forms::chat_of(operation), operation.framing()) {
+                    (Some(form), Framing::Sse) => stream(Unit::Event, decoder(form)),
+                    (Some(form), _) => stream(Unit::Line, decoder(form)),
+                    (None, _) => stream(Unit::Line, plain::progress()),
+                }
+            }
+            _ => Shape::Whole(Vec::new()),
+        };
+    }
+
+    /// Whether the answer is lines or events rather than one body.
+    pub fn streams(&self) -> bool {
+        matches!(self.shape, Shape::Stream(_))
+    }
+
+    /// Whether the answer is held until it is whole.
+    pub fn holds(&self) -> bool {
+        matches!(self.shape, Shape::Whole(_))
+    }
+
+    /// Whether the answer has begun: until then another backend may be tried.
+    pub fn begun(&self) -> bool {
+        self.seen.begun
+    }
+
+    /// Whether the answer is over, though bytes may still come.
+    pub fn over(&self) -> bool {
+        self.seen.over()
+    }
+
+    /// Why there is no answer, or no more of it.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.seen.fault.as_ref()
+    }
+
+    /// What the provider said when it failed: its line, event or body, or one of the format's own if that is not how
+    /// clients know a failure.
+    pub fn failing(&self) -> &[u8] {
+        &self.failing
+    }
+
+    /// What the answer said it cost, once it has.
+    pub fn usage(&self) -> Option<Usage> {
+        Some(self.seen.usage).filter(|usage| *usage != Usage::default())
+    }
+
+    /// Lines or events that carried content: about as many as tokens.
+    pub fn content_units(&self) -> u64 {
+        self.seen.units
+    }
+
+    /// About how many tokens of output have come, for an answer that did not live to tell: four bytes are one, and a
+    /// line or an event is at least one.
+    pub fn output_so_far(&self) -> u64 {
+        self.seen.units.max(self.seen.said / 4)
+    }
+
+    /// Lines or events that could not be read and were left out.
+    pub fn malformed(&self) -> u64 {
+        self.seen.malformed
+    }
+
+    /// Takes the next bytes of the answer and gives those that pass.
+    pub fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
+        match &mut self.shape {
+            Shape::Stream(_) => self.feed_stream(piece),
+            Shape::Whole(held) if held.len() + piece.len() <= MAX_HELD => {
+                held.extend_from_slice(piece);
+                &[]
+            }
+            Shape::Whole(held) => {
+                self.out = std::mem::take(held);
+                self.out.extend_from_slice(piece);
+                let mut skim = Box::<Skim>::default();
+                skim.feed(&self.out);
+                self.shape = Shape::Large(skim);
+                self.seen.begun = true;
+                &self.out
+            }
+            Shape::Large(skim) => {
+                // What was held until then.
+                self.out = Vec::new();
+                skim.feed(piece);
+                piece
+            }
+            Shape::Unread => {
+                self.seen.begun |= !piece.is_empty();
+                piece
+            }
+        }
+    }
+
+    fn feed_stream<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
+        let Shape::Stream(stream) = &mut self.shape else {
+            return piece;
+        };
+        let Stream { cutter, decoder } = &mut **stream;
+        let mut reading = Reading {
+            operation: self.operation,
+            uncounted: self.uncounted,
+            decoder: &mut **decoder,
+            seen: &mut self.seen,
+            failing: &mut self.failing,
+        };
+        let out = &mut self.out;
+        out.clear();
+        // What passes is the piece itself up to here, until something else than that passes.
+        let mut passed = 0;
+        let mut in_place = cutter.is_between();
+        cutter.feed(piece, |cut| {
+            if reading.seen.over() {
+                return;
+            }
+            let (fate, bytes) = match cut {
+                Cut::Whole { bytes, end } => match reading.unit(bytes) {
+                    Fate::Passes if in_place => {
+                        passed = end;
+                        return;
+                    }
+                    fate => (fate, bytes),
+                },
+                // One that is too long to be held is one that no client reads either.
+                Cut::Part { bytes, .. } => (Fate::Passes, bytes),
+            };
+            if std::mem::take(&mut in_place) {
+                out.extend_from_slice(&piece[..passed]);
+            }
+            match fate {
+                Fate::Passes => out.extend_from_slice(bytes),
+                Fate::LeftOut => {}
+                Fate::Untold => out.extend_from_slice(&reading.complaint()),
+            }
+        });
+        match in_place {
+            true => &piece[..passed],
+            false => &self.out,
+        }
+    }
+
+    /// The body has come to its end. Gives the last bytes for the client.
+    pub fn finish(&mut self) -> (Ending, &[u8]) {
+        self.out.clear();
+        match &mut self.shape {
+            Shape::Unread => {
+                self.seen.begun = true;
+                self.seen.ended = true;
+            }
+            Shape::Large(skim) => {
+                self.seen.ended = true;
+                if let Some(members) = std::mem::take(&mut **skim).finish() {
+                    self.seen.usage.update(&plain::usage_of(&members));
+                }
+            }
+            Shape::Whole(held) => {
+                self.out = std::mem::take(held);
+                self.finish_whole();
+            }
+            Shape::Stream(_) if !self.seen.over() => self.finish_stream(),
+            Shape::Stream(_) => {}
+        }
+        let ending = match self.seen.fault {
+            Some(_) => Ending::Failed,
+            None => Ending::Complete,
+        };
+        (ending, &self.out)
+    }
+
+    fn finish_whole(&mut self) {
+        let (seen, body) = (&mut self.seen, &self.out);
+        let mut emit = |event: Event<'_>| seen.event(&event);
+        match forms::chat_of(self.operation) {
+            // Its client asks for the answer later.
+            Some(Form::OpenAiResponses) if plain::is_in_background(body) => {
+                emit(Event::Foreign);
+                emit(Event::End);
+            }
+            Some(form) => forms::read_whole(form, body, &ToolNames::default(), &mut emit),
+            None => plain::read_whole(self.operation, body, &mut emit),
+        }
+        seen.end_unit();
+        seen.conclude();
+        if seen.is_garbled()
+            && let Some(usage) = plain::unread(self.operation, body)
+        {
+            seen.accept(&usage);
+        }
+        if self.seen.failed_by_its_own_words() {
+            let told = told::is_told_whole(self.operation, &self.out);
+            self.failing = self.seen.words(self.operation, told, &self.out);
+        }
+    }
+
+    fn finish_stream(&mut self) {
+        let Shape::Stream(stream) = &mut self.shape else {
+            return;
+        };
+        let Stream { cutter, decoder } = &mut **stream;
+        let inside = cutter.inside();
+        let unit = cutter.unit();
+        let mut rest = cutter.finish();
+        let mut reading = Reading {
+            operation: self.operation,
+            uncounted: self.uncounted,
+            decoder: &mut **decoder,
+            seen: &mut self.seen,
+            failing: &mut self.failing,
+        };
+        let bare = rest.len();
+        let mut torn = false;
+        if bare > 0 {
+            // An event without its blank line is none to most libraries; a line without its newline is one.
+            close(unit, &mut rest);
+            let before = reading.seen.malformed;
+            let fate = reading.unit(&rest);
+            // The beginning of one whose end was lost is nothing that the provider got wrong, but where it broke off.
+            torn = reading.seen.malformed > before;
+            reading.seen.malformed = before;
+            match fate {
+                Fate::Passes if unit == Unit::Line => self.out.extend_from_slice(&rest[..bare]),
+                Fate::Passes => self.out.extend_from_slice(&rest),
+                Fate::LeftOut => {}
+                Fate::Untold => self.out.extend_from_slice(&reading.complaint()),
+            }
+        }
+        if reading.seen.over() {
+            return;
+        }
+        match torn {
+            true => reading.seen.conclude(),
+            false => reading.end(),
+        }
+        if reading.seen.fault.is_some() {
+            let end = match inside {
+                true => ErrorStyle::of(self.operation).stream_end(502, STREAM_BROKEN, true),
+                false => reading.complaint().into(),
+            };
+            self.out.extend_from_slice(&end);
+        } else {
+            // The provider left it out, and has said all the same that it was done.
+            self.out.extend_from_slice(terminator(self.operation));
+        }
+    }
+
+    /// Ends the client's stream with an error in place of what the provider did not send.
+    pub fn break_off(&mut self, text: &'static str) -> &[u8] {
+        let inside = match &self.shape {
+            Shape::Stream(stream) => stream.cutter.inside(),
+            _ => false,
+        };
+        let fault = Fault::new(Class::Transient, FaultKind::Incomplete, text);
+        self.seen.fault.get_or_insert(fault);
+        let end = ErrorStyle::of(self.operation).stream_end(502, text, inside);
+        self.out = end.into();
+        &self.out
+    }
+}
+
+/// What reads one line or event after another.
+struct Reading<'r> {
+    operation: Operation,
+    uncounted: bool,
+    decoder: &'r mut dyn Decode,
+    seen: &'r mut Seen,
+    failing: &'r mut Vec<u8>,
+}
+
+impl Reading<'_> {
+    fn unit(&mut self, bytes: &[u8]) -> Fate {
+        self.read(bytes);
+        if self.seen.unreadable() && std::str::from_utf8(bytes).is_err() {
+            // Whoever reads it as text sees replacement characters, and the rest.
+            self.seen.again();
+            let text = String::from_utf8_lossy(bytes);
+            self.read(text.as_bytes());
+        }
+        let unreadable = self.seen.unreadable();
+        let told_usage = self.seen.told_usage();
+        self.seen.end_unit();
+        if self.seen.failed_by_its_own_words() {
+            let told = told::is_told(self.operation, bytes);
+            *self.failing = self.seen.words(self.operation, told, bytes);
+            return match told {
+                true => Fate::Passes,
+                false => Fate::Untold,
+            };
+        }
+        let left_out =
+            unreadable || (self.uncounted && told_usage && unasked::tells_usage_alone(bytes));
+        match (self.seen.fault.is_some(), left_out) {
+            (true, _) => Fate::Untold,
+            (false, true) => Fate::LeftOut,
+            (false, false) => Fate::Passes,
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let seen = &mut *self.seen;
+        self.decoder.feed(bytes, &mut |event| seen.event(&event));
+    }
+
+    /// The body has ended.
+    fn end(&mut self) {
+        let seen = &mut *self.seen;
+        self.decoder.finish(&mut |event| seen.event(&event));
+        seen.end_unit();
+        seen.conclude();
+    }
+
+    /// The fault in the client's format.
+    fn complaint(&self) -> Vec<u8> {
+        let (status, text) = match &self.seen.fault {
+            Some(fault) if fault.kind != FaultKind::Incomplete => {
+                (fault.client_status(), &*fault.message)
+            }
+            _ => (502, STREAM_BROKEN),
+        };
+        ErrorStyle::of(self.operation)
+            .stream_end(status, text, false)
+            .into()
+    }
+}
+
+fn decoder(form: Form) -> Box<dyn Decode> {
+    forms::decoder(form, ToolNames::default())
+}
+
+/// Completes a line or an event whose end did not come.
+fn close(unit: Unit, bytes: &mut Vec<u8>) {
+    if unit == Unit::Event && !bytes.ends_with(b"\n") {
+        bytes.push(b'\n');
+    }
+    bytes.push(b'\n');
+}
+
+/// What ends a stream, where it says nothing that has not been said before.
+fn terminator(operation: Operation) -> &'static [u8] {
+    match operation {
+        Operation::OpenAiChat | Operation::OpenAiCompletions => b"data: [DONE]\n\n",
+        Operation::AnthropicMessages => {
+            b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+        }
+        _ => b"",
+    }
+}
