@@ -740,7 +740,7 @@ fn tools_that_take_text_stay_so_where_they_are_known() {
 fn how_a_request_is_served_is_said() {
     let fields = json!({"service_tier": "flex", "prompt_cache_key": "k", "prompt_cache_retention": "24h",
         "metadata": {"a": "b"}, "safety_identifier": "s", "user": "u",
-        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}});
+        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {"type": "object", "properties": {}}}}});
     let (mut sent, dropped) = openai().sends(fields.clone());
     sent.as_object_mut().unwrap().remove("input");
     assert_eq!(sent, fields);
