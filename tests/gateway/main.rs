@@ -35,6 +35,7 @@ mod reading;
 mod refusals;
 mod replay;
 mod routing;
+mod servers;
 mod streaming;
 mod support;
 mod tls;

@@ -293,7 +293,7 @@ impl Reads for State {
             // Gateways that speak OpenAI's format as well may end so.
             return Ok(());
         }
-        let frame = match json::parse::<Frame<'_>>(data) {
+        let mut frame = match json::parse::<Frame<'_>>(data) {
             Ok(frame) if data.starts_with(b"{") => frame,
             _ if name == b"error" => {
                 self.fail(error::in_words(data), emit);
@@ -301,8 +301,9 @@ impl Reads for State {
             }
             _ => return Err(Unreadable),
         };
+        let told = frame.r#type.take();
         let named = std::str::from_utf8(name).unwrap_or_default();
-        let kind = frame.r#type.as_deref().unwrap_or(named);
+        let kind = told.as_deref().unwrap_or(named);
         let is_error = kind == "error" || frame.error.is_some();
         if is_error || (kind.is_empty() && frame.detail.or(frame.message).is_some()) {
             self.fail(error::fault_within(data), emit);
@@ -311,8 +312,7 @@ impl Reads for State {
         if kind.is_empty() {
             return Err(Unreadable);
         }
-        let kind = kind.to_owned();
-        self.frame(&kind, frame, emit)
+        self.frame(kind, frame, emit)
     }
 
     fn whole(&mut self, body: &[u8], emit: Emit<'_>) {

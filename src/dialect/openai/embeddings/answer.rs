@@ -24,6 +24,16 @@ struct Answer<'a> {
     #[serde(borrow)]
     data: Option<Vec<Entry<'a>>>,
     usage: Option<Counts<'a>>,
+    error: Field<'a>,
+    detail: Field<'a>,
+    message: Field<'a>,
+}
+
+impl Answer<'_> {
+    /// Whether there are words for what is missing.
+    fn says_why(&self) -> bool {
+        self.error.or(self.detail).or(self.message).is_some()
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,9 +49,15 @@ struct Entry<'a> {
 /// If it is an error, or not one vector for each place.
 pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, Fault> {
     let garbled = || Fault::garbled("the provider's answer has no vectors");
-    let answer: Answer<'_> = json::parse(body).map_err(|_| garbled())?;
-    let Some(entries) = answer.data else {
-        return Err(fault_in_body(body));
+    // An array would be taken for the struct's fields in their order.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let read: Option<Answer<'_>> = json::parse(body).ok().filter(|_| is_object);
+    let answer = read.ok_or_else(garbled)?;
+    let entries = match answer.data {
+        Some(entries) if !entries.is_empty() => entries,
+        Some(_) => return Err(garbled()),
+        None if answer.says_why() => return Err(fault_in_body(body)),
+        None => return Err(garbled()),
     };
     let mut places = vec![None; entries.len()];
     for (position, entry) in entries.into_iter().enumerate() {

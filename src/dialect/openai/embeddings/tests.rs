@@ -210,6 +210,9 @@ fn vectors_are_read_in_the_order_of_their_inputs() {
         json!({"data": [{"index": 0, "embedding": "abc"}]}),
         json!([]),
         json!({}),
+        json!({"data": []}),
+        json!([[{"embedding": [1]}]]),
+        json!({"ok": true}),
     ] {
         assert_eq!(
             read(wrong.clone()).unwrap_err().class,
@@ -230,7 +233,7 @@ proptest! {
 
     /// Vectors that are written are read again, bit for bit, in both encodings.
     #[test]
-    fn what_is_written_is_read(vectors in prop::collection::vec(prop::collection::vec(-1e30_f32..1e30, 0..9), 0..4),
+    fn what_is_written_is_read(vectors in prop::collection::vec(prop::collection::vec(-1e30_f32..1e30, 0..9), 1..4),
         base64 in any::<bool>()) {
         let embeddings = Embeddings { vectors, usage: Usage::default() };
         let mut body = Vec::new();
