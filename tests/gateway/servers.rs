@@ -181,7 +181,8 @@ async fn an_answer_that_is_none_is_given_by_the_next_candidate() {
                 service("second", kind, &second),
             ])
             .set("routing.strategy", "failover")
-            .set("routing.breaker.enabled", "false");
+            .set("routing.breaker", "{ enabled: false }")
+            .set("routing.retry", "{ budget_floor: 1000 }");
             let gateway = Gateway::over(&config, 2).await;
             for client in clients {
                 for _ in 0..count {

@@ -236,11 +236,11 @@ impl Reader {
             return;
         };
         match Kind::of(&item) {
-            Some(kind @ (Kind::Call | Kind::CustomCall)) => {
-                let at = At { id: item.id, place };
-                let begun =
-                    self.calls
-                        .begin(&mut self.told, &item, kind, at.place, &self.names, emit);
+            // Some servers say it once more, with more of it.
+            Some(kind @ (Kind::Call | Kind::CustomCall)) if !self.told.knows(kind, &item) => {
+                let begun = self
+                    .calls
+                    .begin(&mut self.told, &item, kind, place, &self.names, emit);
                 self.said |= begun.is_some();
             }
             Some(_) => emit(Event::Ping),

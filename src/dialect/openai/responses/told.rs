@@ -3,6 +3,7 @@
 
 use super::super::field::Field;
 use super::item::{Item, full};
+use crate::ir::Text;
 
 /// The sorts of items that hold what the model said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,21 @@ impl Told {
             early: String::new(),
         });
         self.entries.len() - 1
+    }
+
+    /// Whether an item has begun already, by its own words.
+    pub(super) fn knows(&self, kind: Kind, item: &Item<'_>) -> bool {
+        let (id, call_id) = (full(item.id), full(item.call_id));
+        let is = |known: &str, given: &Option<Text<'_>>| {
+            let given = given.as_ref().map(Text::as_escaped);
+            given == Some(known)
+        };
+        let same = |entry: &Entry| match call_id.is_some() && !entry.call_id.is_empty() {
+            true => is(&entry.call_id, &call_id),
+            false => is(&entry.id, &id),
+        };
+        self.last(|entry| entry.kind == kind && same(entry))
+            .is_some()
     }
 
     /// The entry of an item that is told as a whole. A call's own id beats where it stands.

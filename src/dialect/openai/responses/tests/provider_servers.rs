@@ -83,6 +83,7 @@ fn arguments_are_told_once_wherever_they_stand() {
         telling(&[&done, &bare]),
         telling(&[&done, &repeated]),
         telling(&[&item("added", 0, &whole), &bare]),
+        telling(&[&added, &added, &deltas[0], &deltas[1], &done, &repeated]),
         telling(&[
             &item("added", 0, &whole),
             &deltas[0],
