@@ -488,7 +488,9 @@ async fn a_page_in_place_of_an_answer_is_no_answer() {
                 vec![Step::Send([head.as_bytes(), PAGE.as_bytes()].concat())]
             })
             .await;
-            let gateway = Gateway::over(&Config::of([scripted(kind, &upstream)]), 1).await;
+            let config = Config::of([scripted(kind, &upstream)])
+                .set("routing.breaker", "{ enabled: false }");
+            let gateway = Gateway::over(&config, 1).await;
             for format in Format::ALL {
                 for stream in [false, true] {
                     let body = format.ask("scripted", "hi", stream, json!({}));
