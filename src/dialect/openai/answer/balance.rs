@@ -22,10 +22,10 @@ impl Balance {
         while let Some(byte) = bytes.next() {
             // The literal's own escapes; those with digits stand for nothing that matters here.
             let byte = match byte {
-                b'\\' => match bytes.next() {
-                    Some(byte @ (b'"' | b'\\')) => byte,
-                    _ => b' ',
-                },
+                b'\\' => bytes
+                    .next()
+                    .filter(|byte| matches!(byte, b'"' | b'\\'))
+                    .unwrap_or(b' '),
                 byte => byte,
             };
             match byte {

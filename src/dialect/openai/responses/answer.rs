@@ -208,7 +208,7 @@ impl Reader {
                 let part = happened.part.map(piece).unwrap_or_default();
                 // Of a thought it may be as well, which its item will tell.
                 if message
-                    && !full(part.kind).is_some_and(|kind| kind.as_escaped() == "reasoning_text")
+                    && full(part.kind).is_none_or(|kind| kind.as_escaped() != "reasoning_text")
                 {
                     self.said_part(at, content, &part, emit);
                 }

@@ -268,7 +268,7 @@ fn what_has_happened_is_known_by_either_word() {
     let told = events(stream.as_bytes());
     assert_eq!(told, ["start r m", "text hi", "finish Length", "end"]);
     assert_eq!(
-        events(&nameless(&[nothing.clone()])),
+        events(&nameless(std::slice::from_ref(&nothing))),
         events(&named(&[nothing]))
     );
 }
@@ -285,7 +285,9 @@ fn failures_are_known_by_what_they_say() {
         json!({"message": "full", "code": 503}),
     ] {
         assert_eq!(
-            events(&nameless(&[error.clone()])).last().unwrap(),
+            events(&nameless(std::slice::from_ref(&error)))
+                .last()
+                .unwrap(),
             expected,
             "{error}"
         );
@@ -372,7 +374,7 @@ fn an_answer_without_anything_is_none() {
     for end in 0..words.len() {
         let mut told = Vec::new();
         super::super::read_whole(
-            words[..end].as_bytes(),
+            &words.as_bytes()[..end],
             &ToolNames::default(),
             &mut |event| {
                 told.push(shown(&event));
