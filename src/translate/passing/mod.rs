@@ -284,6 +284,10 @@ impl Passing {
         let (seen, body) = (&mut self.seen, &self.out);
         let mut emit = |event: Event<'_>| seen.event(&event);
         match forms::chat_of(self.operation) {
+            Some(Form::OllamaChat | Form::OllamaGenerate) if plain::is_rendered(body) => {
+                emit(Event::Foreign);
+                emit(Event::End);
+            }
             // Its client asks for the answer later.
             Some(Form::OpenAiResponses) if plain::is_in_background(body) => {
                 emit(Event::Foreign);
@@ -313,6 +317,12 @@ impl Passing {
         let inside = cutter.inside();
         let unit = cutter.unit();
         let mut rest = cutter.finish();
+        let bare = rest.len();
+        if unit == Unit::Line && plain::is_rendered(&rest) {
+            self.seen.accept(&Usage::default());
+            self.out = rest;
+            return;
+        }
         let mut reading = Reading {
             operation: self.operation,
             uncounted: self.uncounted,
@@ -320,7 +330,6 @@ impl Passing {
             seen: &mut self.seen,
             failing: &mut self.failing,
         };
-        let bare = rest.len();
         let mut torn = false;
         if bare > 0 {
             // An event without its blank line is none to most libraries; a line without its newline is one.

@@ -63,6 +63,16 @@ pub(super) fn read_whole(operation: Operation, body: &[u8], emit: Emit<'_>) {
     emit(Event::End);
 }
 
+/// Whether Ollama has only rendered the prompt, as its client has asked (`_debug_render_only`): one object, whatever was to
+/// stream, that says of no end.
+pub(super) fn is_rendered(body: &[u8]) -> bool {
+    let mut rendered = false;
+    let read = members(&mut Scanner::new(body), body, |key, kind, _| {
+        rendered |= key == b"_debug_info" && kind == Kind::Object;
+    });
+    read.is_ok() && rendered
+}
+
 /// Whether a response is being made in the background, as its client has asked (`background`).
 pub(super) fn is_in_background(body: &[u8]) -> bool {
     let (mut background, mut under_way) = (false, false);

@@ -516,6 +516,21 @@ fn what_is_not_of_the_form_that_was_asked_for_is_no_answer() {
     }
 }
 
+#[test]
+fn a_prompt_that_was_only_rendered_is_what_was_asked_for() {
+    let body = r#"{"model":"m","message":{"role":"","content":""},"done":false,"_debug_info":{"rendered_template":"x"}}"#;
+    for streaming in [true, false] {
+        let verdict = watch(Operation::Chat, streaming, body.as_bytes());
+        assert_eq!((verdict.ending, &*verdict.passed), (Ending::Complete, body));
+        let cut = watch(
+            Operation::Chat,
+            streaming,
+            &body.as_bytes()[..body.len() - 1],
+        );
+        assert_eq!(cut.ending, Ending::Failed);
+    }
+}
+
 /// Nothing in it can be read, but it is of the form that was asked for: its client may know better.
 #[test]
 fn an_answer_that_is_empty_or_unknown_passes() {
