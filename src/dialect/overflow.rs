@@ -151,10 +151,10 @@ pub fn counted(fault: Fault) -> Fault {
     if fault.kind != FaultKind::ContextLength {
         return fault;
     }
-    let stated = fault.overflow.unwrap_or_default();
+    let stated = fault.overflow.as_deref().copied().unwrap_or_default();
     let read = read(&fault.message).unwrap_or_default();
     Fault {
-        overflow: Some(stated.or(read)),
+        overflow: Some(Box::new(stated.or(read))),
         ..fault
     }
 }

@@ -110,9 +110,9 @@ pub struct Fault {
     /// The field that the provider blames.
     pub param: Option<String>,
     /// The provider's own word for the error, where its format is OpenAI's.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// By how much the prompt is too long, of [`FaultKind::ContextLength`], as far as it was said.
-    pub overflow: Option<Overflow>,
+    pub overflow: Option<Box<Overflow>>,
     /// Without what it would not have come.
     pub mend: Option<Mend>,
 }

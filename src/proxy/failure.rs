@@ -43,9 +43,9 @@ pub(super) struct Failure {
     /// OpenAI's `code`, where a client may act on it.
     pub(super) api_code: Option<Cow<'static, str>>,
     /// The request field that is wrong.
-    pub(super) param: Option<Cow<'static, str>>,
+    pub(super) param: Option<Box<str>>,
     /// By how much a prompt is too long; clients of some formats know it by words of their own.
-    pub(super) overflow: Option<Overflow>,
+    pub(super) overflow: Option<Box<Overflow>>,
     /// No candidate is left, so asking again at once is in vain.
     pub(super) final_word: bool,
 }
@@ -186,7 +186,10 @@ impl Failure {
             _ => None,
         };
         // Where clients act on a code, it is the one that they know.
-        let own = fault.code.clone().map(Cow::Owned);
+        let own = fault
+            .code
+            .clone()
+            .map(|code| Cow::Owned(code.into_string()));
         let own = own.filter(|_| fault.kind != FaultKind::ContextLength);
         let retry_after = fault.retry_after.map(seconds_until);
         Self {
@@ -196,8 +199,8 @@ impl Failure {
                 Class::Permanent | Class::Route => None,
             },
             api_code: own.or(code.map(Cow::Borrowed)),
-            param: fault.param.clone().map(Cow::Owned),
-            overflow: fault.overflow,
+            param: fault.param.as_deref().map(Into::into),
+            overflow: fault.overflow.clone(),
             ..Self::new(fault.client_status(), code_of(fault), text)
         }
     }

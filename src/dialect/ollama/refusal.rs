@@ -99,7 +99,7 @@ fn overflowing(fault: Fault, whole: &str) -> Fault {
         ..Overflow::default()
     });
     overflow::counted(Fault {
-        overflow: stated,
+        overflow: stated.map(Box::new),
         ..fault
     })
 }

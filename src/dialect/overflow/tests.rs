@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn told(message: &str) -> Overflow {
     assert!(says(message), "{message}");
     let fault = Fault::new(Class::Route, FaultKind::ContextLength, message.to_owned());
-    counted(fault).overflow.unwrap()
+    *counted(fault).overflow.unwrap()
 }
 
 /// Prompt, answer, both, and what fits; 0 for what is not said.

@@ -84,8 +84,8 @@ impl Found<'_> {
         let ours = matches!(kind, FaultKind::Credentials | FaultKind::Billing);
         overflow::counted(Fault {
             param: self.param.filter(|_| !ours),
-            code: name(&self.code).filter(|_| !ours),
-            overflow: self.overflow,
+            code: name(&self.code).filter(|_| !ours).map(Into::into),
+            overflow: self.overflow.map(Box::new),
             ..fault
         })
     }
