@@ -7,6 +7,9 @@ use super::{Event, Fault, Finish, Json, Text, Thought, Usage};
 pub struct Response {
     pub id: Option<Text<'static>>,
     pub model: Option<Text<'static>>,
+    /// As [`Event::Served`].
+    pub tier: Option<Text<'static>>,
+    pub fingerprint: Option<Text<'static>>,
     /// In the order in which they came.
     pub items: Vec<Item>,
     pub finish: Finish,
@@ -88,6 +91,8 @@ impl Response {
 pub struct Assembler {
     id: Option<Text<'static>>,
     model: Option<Text<'static>>,
+    tier: Option<Text<'static>>,
+    fingerprint: Option<Text<'static>>,
     items: Vec<Item>,
     /// Where each call stands in `items`.
     calls: Vec<usize>,
@@ -107,6 +112,11 @@ impl Assembler {
             Event::Start { id, model } => {
                 self.id = id.clone().map(Text::into_owned).or(self.id.take());
                 self.model = model.clone().map(Text::into_owned).or(self.model.take());
+            }
+            Event::Served { tier, fingerprint } => {
+                self.tier = tier.clone().map(Text::into_owned).or(self.tier.take());
+                let fingerprint = fingerprint.clone().map(Text::into_owned);
+                self.fingerprint = fingerprint.or(self.fingerprint.take());
             }
             Event::Thinking(text) => self.think(text),
             Event::Signature { data, redacted, id } => self.sign(data, *redacted, id.as_ref()),
@@ -174,6 +184,8 @@ impl Assembler {
         Ok(Response {
             id: self.id,
             model: self.model,
+            tier: self.tier,
+            fingerprint: self.fingerprint,
             items: self.items,
             finish,
             stop,

@@ -16,6 +16,12 @@ pub enum Event<'a> {
         id: Option<Text<'a>>,
         model: Option<Text<'a>>,
     },
+    /// How the provider serves it: OpenAI's `service_tier` and `system_fingerprint`. At any time; what a later one states
+    /// replaces what an earlier one did.
+    Served {
+        tier: Option<Text<'a>>,
+        fingerprint: Option<Text<'a>>,
+    },
     Thinking(Text<'a>),
     /// Ends the thought that came before, with what the provider needs to believe it on replay. `redacted`: a thought of
     /// its own without text (Anthropic's `redacted_thinking`). `id`: OpenAI's id of the `reasoning` item.

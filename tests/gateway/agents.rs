@@ -361,8 +361,8 @@ async fn a_call_that_is_demanded_is_not_forgotten_for_want_of_tools() {
 async fn between_two_apis_of_one_provider_nothing_is_lost() {
     let shared = json!({"service_tier": "flex", "prompt_cache_key": "k", "prompt_cache_retention": "24h",
         "metadata": {"a": "b"}, "safety_identifier": "s", "user": "u", "store": true, "parallel_tool_calls": false});
-    let whole = r#"{"id":"r","object":"response","status":"completed","output":[{"type":"message","id":"m","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}"#;
-    let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    let whole = r#"{"id":"r","object":"response","status":"completed","service_tier":"flex","output":[{"type":"message","id":"m","role":"assistant","status":"completed","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}"#;
+    let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","service_tier":"flex","system_fingerprint":"fp_1","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
     for (api, path, own, answer, expected) in [
         (
             "responses",
@@ -395,6 +395,7 @@ async fn between_two_apis_of_one_provider_nothing_is_lost() {
         let reply = post(gateway.address, path, &body.to_string()).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         assert_eq!(reply.header("x-remuda-dropped"), None, "{api}");
+        assert_eq!(reply.json()["service_tier"], "flex", "{api}");
         let sent: Value = serde_json::from_slice(&upstream.asked_for(0).await.body).unwrap();
         for (key, value) in shared
             .as_object()

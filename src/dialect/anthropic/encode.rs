@@ -120,6 +120,7 @@ impl Encode for Encoder {
             | Event::Logprobs(_)
             | Event::Sources(_)
             | Event::Ping
+            | Event::Served { .. }
             | Event::Foreign
             | Event::Malformed
             | Event::Reframed => {}

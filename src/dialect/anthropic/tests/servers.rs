@@ -19,6 +19,7 @@ fn shown(event: &Event<'_>) -> String {
         Event::Finish { reason, .. } => format!("finish {reason:?}"),
         Event::End => "end".into(),
         Event::Malformed => "malformed".into(),
+        Event::Served { .. } => "served".into(),
         Event::Foreign => "foreign".into(),
         Event::Reframed => "reframed".into(),
         Event::Failed(fault) => {

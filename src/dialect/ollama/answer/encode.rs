@@ -129,6 +129,7 @@ impl Encode for Encoder {
             | Event::TextSignature(_)
             | Event::Sources(_)
             | Event::Ping
+            | Event::Served { .. }
             | Event::Foreign
             | Event::Malformed
             | Event::Reframed => {}

@@ -13,6 +13,8 @@ pub(super) struct Chunk<'a> {
     #[serde(borrow)]
     pub(super) id: Field<'a>,
     pub(super) model: Field<'a>,
+    pub(super) service_tier: Field<'a>,
+    pub(super) system_fingerprint: Field<'a>,
     pub(super) choices: Option<First<Choice<'a>>>,
     pub(super) usage: Option<Counts<'a>>,
     pub(super) timings: Option<Timings>,

@@ -41,6 +41,8 @@ const TOO_MANY_EMPTY: u64 = 16;
 pub(super) struct Reader {
     names: ToolNames,
     started: bool,
+    /// How it is served has been told.
+    served: bool,
     /// Something of the answer could be read.
     said: bool,
     finish: HeldFinish,
@@ -55,6 +57,7 @@ impl Reader {
         Reader {
             names,
             started: false,
+            served: false,
             said: false,
             finish: HeldFinish::default(),
             over: false,
@@ -98,6 +101,7 @@ impl Reader {
             None => Vec::new(),
         };
         let was_said = self.said;
+        self.served(chunk.service_tier, chunk.system_fingerprint, emit);
         self.start(chunk.id, chunk.model, choice.is_some(), emit);
         if let Some(array) = chunk.search_results {
             self.sources.replace(array);
@@ -121,6 +125,15 @@ impl Reader {
             emit(Event::Ping);
         }
         Ok(())
+    }
+
+    /// Every chunk says it.
+    fn served(&mut self, tier: Field<'_>, fingerprint: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        let (tier, fingerprint) = (full(tier), full(fingerprint));
+        if !self.served && (tier.is_some() || fingerprint.is_some()) {
+            self.served = true;
+            emit(Event::Served { tier, fingerprint });
+        }
     }
 
     /// Azure's first chunks have neither id nor model, and no choice.

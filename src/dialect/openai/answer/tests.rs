@@ -48,6 +48,11 @@ fn shown(event: &Event<'_>) -> String {
         ),
         Event::Ping => "ping".into(),
         Event::Malformed => "malformed".into(),
+        Event::Served { tier, fingerprint } => format!(
+            "served {} {}",
+            tier.as_ref().map_or("-", Text::as_escaped),
+            fingerprint.as_ref().map_or("-", Text::as_escaped)
+        ),
         Event::Foreign => "foreign".into(),
         Event::Reframed => "reframed".into(),
     }
@@ -113,6 +118,7 @@ fn a_stream_of_openais() {
     assert_eq!(
         stream(text),
         [
+            "served default -",
             "start c1 gpt",
             "text Grü\n\"ß\"",
             "usage 9/5",

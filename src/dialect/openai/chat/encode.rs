@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
+use super::super::frame::{self, Served};
 use super::super::input::Input;
-use super::super::{details, error, frame, sources, usage};
+use super::super::{details, error, sources, usage};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
@@ -23,6 +24,7 @@ struct Encoder {
     ended: bool,
     /// By the index of the call.
     calls: Vec<Begun>,
+    served: Served,
     /// Thoughts whose signature was told.
     signed: usize,
     usage: Usage,
@@ -43,6 +45,9 @@ impl Encode for Encoder {
         }
         match event {
             Event::Start { .. } => self.begin(out),
+            Event::Served { tier, fingerprint } => {
+                self.served.note(tier, fingerprint, &mut self.head)
+            }
             Event::Thinking(text) => self.thinking(text, out),
             Event::Signature { data, redacted, id } => self.signature(data, *redacted, id, out),
             Event::TextSignature(data) => self.signature(data, false, &None, out),
@@ -92,6 +97,7 @@ impl Encoder {
             begun: false,
             ended: false,
             calls: Vec::new(),
+            served: Served::default(),
             signed: 0,
             usage: Usage::default(),
             reply,

@@ -10,6 +10,7 @@ use crate::ir::{Call, Item, Response, Text};
 /// Appends the answer's body.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     out.extend(frame::open("chatcmpl-", "chat.completion", reply));
+    frame::write_served(&response.tier, &response.fingerprint, out);
     out.extend_from_slice(b",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
     write_message(response, reply, out);
     out.extend_from_slice(b"},\"logprobs\":");

@@ -1,6 +1,7 @@
 //! Answers as `text_completion`s, streamed and whole. They have no place for thoughts and calls.
 
-use super::super::{chat, error, frame, logprobs, usage};
+use super::super::frame::{self, Served};
+use super::super::{chat, error, logprobs, usage};
 use crate::dialect::exchange::Reply;
 use crate::ir::{Encode, Event, Finish, Json, Response, Text, Usage};
 
@@ -14,12 +15,14 @@ pub fn encoder(reply: Reply) -> Box<dyn Encode> {
         ended: false,
         length: 0,
         usage: Usage::default(),
+        served: Served::default(),
     })
 }
 
 /// Appends the whole answer's body.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     out.extend(frame::open("cmpl-", "text_completion", reply));
+    frame::write_served(&None, &response.fingerprint, out);
     out.extend_from_slice(b",\"choices\":[{\"text\":");
     response.text().write(out);
     out.extend_from_slice(b",\"index\":0,\"logprobs\":");
@@ -49,6 +52,7 @@ struct Encoder {
     /// Characters of the tokens whose log probabilities were told.
     length: usize,
     usage: Usage,
+    served: Served,
 }
 
 impl Encode for Encoder {
@@ -62,6 +66,10 @@ impl Encode for Encoder {
             }
             Event::Logprobs(array) => self.chunk(&Text::default(), Some(array), b"null", out),
             Event::Usage(usage) => self.usage.update(usage),
+            // This API has no tiers.
+            Event::Served { fingerprint, .. } => {
+                self.served.note(&None, fingerprint, &mut self.head)
+            }
             Event::Finish { reason, .. } => {
                 self.chunk(
                     &Text::default(),

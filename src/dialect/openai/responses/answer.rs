@@ -376,6 +376,14 @@ impl Reader {
             (None, "queued" | "in_progress") => return self.fail(Fault::incomplete(), emit),
             _ => {}
         }
+        // What it was asked for has become what it was.
+        if let Some(tier) = full(response.service_tier) {
+            let fingerprint = None;
+            emit(Event::Served {
+                tier: Some(tier),
+                fingerprint,
+            });
+        }
         let usage = response.usage.map(|counts| counts.usage());
         let output = response.output.unwrap_or_default();
         let has_output = !output.is_empty();

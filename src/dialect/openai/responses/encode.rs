@@ -99,6 +99,7 @@ impl Encode for Encoder {
             Event::End => self.end(out),
             Event::Failed(fault) => self.fail(fault, out),
             Event::Ping => out.extend_from_slice(b": ping\n\n"),
+            Event::Served { tier, .. } => self.frame.serve(tier.as_ref()),
             Event::Start { .. } | Event::Foreign | Event::Malformed | Event::Reframed => {}
         }
     }

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::time::UNIX_EPOCH;
 
+use super::super::frame::write_served;
 use super::super::object::Object;
 use super::usage;
 use crate::dialect::exchange::Reply;
-use crate::ir::{Fault, FaultKind, Finish, Usage};
+use crate::ir::{Fault, FaultKind, Finish, Text, Usage};
 use crate::wire::json::write_string;
 
 /// How far a response has come.
@@ -19,7 +20,10 @@ pub(super) enum State<'s> {
 
 /// What is the same in every response object of one answer. Of the client's request it repeats nothing: those fields
 /// have the values that say so, where clients cannot do without.
-pub(super) struct Frame(Vec<u8>);
+pub(super) struct Frame {
+    head: Vec<u8>,
+    tier: Option<Text<'static>>,
+}
 
 impl Frame {
     pub(super) fn new(reply: &Reply) -> Self {
@@ -38,7 +42,14 @@ impl Frame {
             reply.model.as_escaped()
         )
         .expect("writing to a vector cannot fail");
-        Frame(head)
+        Frame { head, tier: None }
+    }
+
+    /// Takes over how the provider serves the answer, where it says so.
+    pub(super) fn serve(&mut self, tier: Option<&Text<'_>>) {
+        if let Some(tier) = tier {
+            self.tier = Some(tier.clone().into_owned());
+        }
     }
 
     /// Appends the object; `output` writes the items, with commas between them.
@@ -48,7 +59,8 @@ impl Frame {
         output: impl FnOnce(&mut Vec<u8>),
         out: &mut Vec<u8>,
     ) {
-        out.extend_from_slice(&self.0);
+        out.extend_from_slice(&self.head);
+        write_served(&self.tier, &None, out);
         let (status, reason) = match state {
             State::Begun => ("in_progress", None),
             State::Failed(_) => ("failed", None),

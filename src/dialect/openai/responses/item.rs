@@ -68,6 +68,7 @@ pub(super) struct Responded<'a> {
     #[serde(borrow)]
     pub(super) id: Field<'a>,
     pub(super) model: Field<'a>,
+    pub(super) service_tier: Field<'a>,
     pub(super) status: Field<'a>,
     pub(super) error: Field<'a>,
     pub(super) incomplete_details: Option<Incomplete<'a>>,

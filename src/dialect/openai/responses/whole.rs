@@ -14,7 +14,9 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     let pieces = pieces(response);
     let state = State::Ended(response.finish, &response.usage);
     let write = |out: &mut Vec<u8>| write_items(&pieces, response, reply, out);
-    Frame::new(reply).write(state, write, out);
+    let mut frame = Frame::new(reply);
+    frame.serve(response.tier.as_ref());
+    frame.write(state, write, out);
 }
 
 /// An item of the response.

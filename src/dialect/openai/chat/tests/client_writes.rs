@@ -556,3 +556,36 @@ proptest! {
         prop_assert_eq!(understood(&whole.finish().unwrap()), understood(&original));
     }
 }
+
+#[test]
+fn how_the_answer_was_served_is_told() {
+    let served = |tier: Option<&'static str>| Event::Served {
+        tier: tier.map(Text::escaped),
+        fingerprint: Some(Text::escaped("fp_1")),
+    };
+    let mut encoder = encoder(reply());
+    let mut out = Vec::new();
+    for event in [
+        served(Some("auto")),
+        Event::Text(Text::escaped("a")),
+        served(Some("flex")),
+        served(None),
+        Event::Text(Text::escaped("b")),
+    ] {
+        encoder.event(&event, &mut out);
+    }
+    let text = String::from_utf8(out).unwrap();
+    let told: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .map(|chunk| {
+            (
+                chunk["service_tier"].clone(),
+                chunk["system_fingerprint"].clone(),
+            )
+        })
+        .collect();
+    let both = |tier: &str| (json!(tier), json!("fp_1"));
+    assert_eq!(told, [both("auto"), both("auto"), both("flex")]);
+}

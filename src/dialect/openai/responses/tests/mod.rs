@@ -69,6 +69,11 @@ fn shown(event: &Event<'_>) -> String {
         }
         Event::Ping => "ping".into(),
         Event::Malformed => "malformed".into(),
+        Event::Served { tier, fingerprint } => format!(
+            "served {} {}",
+            tier.as_ref().map_or("-", Text::as_escaped),
+            fingerprint.as_ref().map_or("-", Text::as_escaped)
+        ),
         Event::Foreign => "foreign".into(),
         Event::Reframed => "reframed".into(),
     }
