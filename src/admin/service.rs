@@ -71,6 +71,12 @@ impl ServeHttp for AdminService {
             http::HeaderValue::from_static(page.content_type),
         );
         fields.insert(header::CONTENT_LENGTH, page.body.len().into());
+        if let Some(age) = page.age {
+            fields.insert(header::AGE, age.as_secs().into());
+        }
+        if let Some(seconds) = page.retry_after {
+            fields.insert(header::RETRY_AFTER, seconds.into());
+        }
         if !bodiless {
             *response.body_mut() = page.body.into();
         }

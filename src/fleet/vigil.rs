@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 /// How soon after a failed request the backend is probed; doubled at each further failure in a row.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(250);
-/// How soon after a missed probe, doubled at each further one up to the regular interval; and how often at least while
-/// requests wait for any backend.
+/// How soon after a missed probe at first, and how often at least while requests wait for any backend.
 const WHILE_DOWN: Duration = Duration::from_secs(1);
+/// Then the pause is this part of the time that the backend has been down, up to the regular interval: whoever was down
+/// for a few seconds is noticed within one, and who is down for long costs little.
+const PART: u32 = 10;
 /// A backend with requests in flight that was silent for so long is asked whether it still answers.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// A service that has answered it is asked again after twice as long, up to this: its models may think for minutes.
@@ -51,6 +53,8 @@ pub(super) struct Vigil {
     since: Instant,
     /// How long after that the next probe comes while it is down.
     pause: Duration,
+    /// When the first probe has missed since it was well.
+    down_since: Option<Instant>,
     /// A probe is under way.
     probing: bool,
     /// How long it may be silent with requests in flight before it is asked.
@@ -62,7 +66,8 @@ impl Vigil {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             since: now,
-            pause: WHILE_DOWN / 2,
+            pause: WHILE_DOWN,
+            down_since: None,
             probing: false,
             trust: SUSPICIOUS,
         }
@@ -89,11 +94,14 @@ impl Vigil {
     pub(super) fn ended(&mut self, well: bool, down: bool, interval: Duration, now: Instant) {
         self.probing = false;
         self.since = now;
-        self.pause = match !well && down {
-            true => self.pause.max(WHILE_DOWN / 2).saturating_mul(2),
-            false => WHILE_DOWN,
-        }
-        .min(interval);
+        self.down_since = match (well, down) {
+            (true, _) => None,
+            (false, false) => Some(now),
+            (false, true) => self.down_since.or(Some(now)),
+        };
+        let down_for = |since| now.saturating_duration_since(since);
+        let part = self.down_since.map_or(Duration::ZERO, down_for) / PART;
+        self.pause = part.max(WHILE_DOWN).min(interval);
         if well {
             self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
         }
@@ -158,30 +166,38 @@ mod tests {
         // The regular round was the first to miss.
         vigil.begun(now);
         vigil.ended(false, true, INTERVAL, now);
-        let seconds = [1, 3, 7, 15, 31, 63, 123, 183];
-        assert_eq!(
-            misses(&mut vigil, now, &DOWN, 8),
-            seconds.map(|second| second * 1_000)
-        );
+        let times = misses(&mut vigil, now, &DOWN, 200);
+        let seconds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+        assert_eq!(times[..10], seconds.map(|second| second * 1_000));
+        for pair in times.windows(2) {
+            let (down, pause) = (pair[0], pair[1] - pair[0]);
+            let wanted = (down / 10).clamp(1_000, 60_000);
+            // They are looked at every quarter of a second.
+            assert!((wanted..=wanted + 250).contains(&pause), "{pair:?}");
+        }
+        assert_eq!(times[199] - times[198], 60_000);
         // A request has found it down.
-        vigil.failed(1, now);
-        let millis = [250, 1_250, 3_250, 7_250];
-        assert_eq!(misses(&mut vigil, now, &DOWN, 4), millis);
-        // A good one forgets all that.
         vigil.ended(true, true, INTERVAL, now);
-        assert_eq!(misses(&mut vigil, now, &DOWN, 2), [1_000, 3_000]);
-        // So does one that was well until it missed some.
-        vigil.ended(false, false, INTERVAL, now);
-        vigil.ended(false, false, INTERVAL, now);
-        assert_eq!(misses(&mut vigil, now, &DOWN, 2), [1_000, 3_000]);
+        vigil.failed(1, now);
+        let millis = [250, 1_250, 2_250, 3_250];
+        assert_eq!(misses(&mut vigil, now, &DOWN, 4), millis);
+        // A good one forgets all that, and so does one that was well until it missed some.
+        for well in [true, false] {
+            misses(&mut vigil, now, &DOWN, 100);
+            vigil.ended(well, false, INTERVAL, now);
+            assert_eq!(misses(&mut vigil, now, &DOWN, 3), [1_000, 2_000, 3_000]);
+        }
     }
 
     #[test]
     fn while_somebody_waits_they_come_every_second() {
         let now = Instant::now();
         let mut vigil = Vigil::new(now);
-        misses(&mut vigil, now, &DOWN, 8);
+        let times = misses(&mut vigil, now, &DOWN, 100);
+        let long = Duration::from_millis(times[99] as u64);
+        let now = now + long;
         vigil.ended(false, true, INTERVAL, now);
+        assert!(vigil.pause > 10 * WHILE_DOWN);
         let wanted = Signs {
             wanted: true,
             ..DOWN

@@ -180,6 +180,42 @@ async fn a_frozen_server_is_found_and_its_request_goes_elsewhere() {
     gateway.idle().await;
 }
 
+/// The same for a provider of another kind, which is probed once a minute.
+#[tokio::test]
+async fn a_frozen_service_is_found_and_its_request_goes_elsewhere() {
+    let both =
+        [(); 2].map(|()| Simulation::start(1, &["--dialect", "openai", "--models", "gpt-4.1"]));
+    let entries = ["first", "second"].iter().zip(&both).map(|(name, sim)| {
+        format!(
+            "{{ name: {name}, kind: openai, api_key: sim-key, base_url: \"http://{}/v1\" }}",
+            sim.servers[0]
+        )
+    });
+    let config = Config::of(entries).set("routing.strategy", "failover");
+    let gateway = Gateway::over(&config, 2).await;
+    let fault = r#"{"kind":"stall","seconds":3,"route":"inference"}"#;
+    both[0].fault(0, fault).await;
+    let body = chat("gpt-4.1", "hi", "");
+    let asking = post(gateway.address, "/v1/chat/completions", &body);
+    let freezing = async {
+        gateway
+            .metric_is("remuda_backend_in_flight", &[], 1.0)
+            .await;
+        both[0].process.signal(Signal::SIGSTOP);
+    };
+    let (reply, ()) = tokio::join!(asking, freezing);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("x-remuda-attempts"), Some("2"));
+    let health = get(gateway.address, "/health").await.json();
+    let first = &health["providers"]["first"];
+    assert_eq!(first["status"], "error", "{health}");
+    let cause = first["last_error"].as_str().unwrap();
+    assert!(cause.starts_with("no answer within"), "{cause}");
+    both[0].process.signal(Signal::SIGCONT);
+    gateway.healthy(2).await;
+    gateway.idle().await;
+}
+
 /// While a minute lies between two regular probes.
 #[tokio::test]
 async fn a_request_that_waits_is_served_soon_after_its_server_is_back() {
