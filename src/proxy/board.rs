@@ -237,7 +237,9 @@ impl Gateway {
     /// Without the servers that could not load the model of late, if another has it.
     fn without_shunned(&self, trip: &Trip<'_>, step: usize, scope: Scope) -> Scope {
         let model = trip.plan.steps[step].model.listed();
-        let shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
+        let mut shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
+        // Each counts once.
+        shunned.retain(|id| !scope.excluded.contains(id));
         if shunned.is_empty() || trip.pinned.is_some() {
             return scope;
         }

@@ -423,8 +423,10 @@ async fn an_error_about_the_request_takes_no_server_away() {
 /// A broken copy of one model: its server is well for the others, and is passed over for that one while another has it.
 #[tokio::test]
 async fn a_model_that_cannot_be_loaded_takes_no_server_away() {
-    let broken = Simulation::start(1, &["--models", "llama3.2,qwen3:8b"]);
-    let sound = Simulation::start(1, &["--models", "llama3.2"]);
+    let mut both = [(); 2].map(|()| Simulation::start(1, &["--models", "llama3.2,qwen3:8b"]));
+    // The lower port is asked first.
+    both.sort_by_key(|one| one.servers[0].port());
+    let [broken, sound] = &both;
     let servers = [broken.servers[0], sound.servers[0]];
     let config = Config::over(&servers).set("queue.when_unhealthy", "refuse");
     let gateway = Gateway::over(&config, 2).await;
