@@ -293,7 +293,11 @@ async fn an_error_before_the_first_content_is_another_ones_turn_however_it_is_wr
     for case in PASSING.into_iter().chain(ACROSS) {
         let bad = move |number: usize| {
             let error = case.errors[number / 2 % case.errors.len()];
-            let opening = if number % 2 == 0 { "" } else { case.opening };
+            let opening = if number.is_multiple_of(2) {
+                ""
+            } else {
+                case.opening
+            };
             vec![Step::Send(events(&case, &format!("{opening}{error}")))]
         };
         let (_servers, gateway) = pair(case, true, bad).await;

@@ -410,7 +410,9 @@ async fn what_is_permanent_is_not_tried_again() {
 #[tokio::test]
 async fn a_provider_that_fails_is_left_alone_for_a_while() {
     let proxy = Proxy::start(&[("FALLBACK_STRATEGY", "next_available")]).await;
-    proxy.openai.fault_everywhere(UNAVAILABLE).await;
+    // Not 503, which says for how long a provider that is overloaded is to be left alone.
+    let broken = r#"{"kind":"status","status":500,"route":"inference"}"#;
+    proxy.openai.fault_everywhere(broken).await;
     for _ in 0..20 {
         assert_eq!(proxy.chat("gpt-4o", &[]).await.status, 200);
     }
