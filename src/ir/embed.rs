@@ -1,6 +1,8 @@
 //! Embeddings: what is asked for, and the vectors.
 
-use super::{Dropped, Local, Text, Usage};
+use serde::de::IgnoredAny;
+
+use super::{Dropped, Fault, Local, Refused, Text, Usage};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct EmbedRequest<'a> {
@@ -13,6 +15,34 @@ pub struct EmbedRequest<'a> {
     /// What only an Ollama server can do.
     pub local: Local<'a>,
     pub dropped: Dropped,
+}
+
+/// Inputs of one request that are translated, OpenAI's own limit; a provider may get them in several calls.
+pub const MOST_INPUTS: usize = 2048;
+
+/// Numbers of all vectors of one answer: [`MOST_INPUTS`] of the longest that models make.
+const MOST_NUMBERS: usize = MOST_INPUTS * 4096;
+
+impl EmbedRequest<'_> {
+    /// # Errors
+    /// If there are more inputs than [`MOST_INPUTS`].
+    pub fn bounded(&self) -> Result<(), Refused> {
+        let count = match &self.input {
+            EmbedInput::Texts(texts) => texts.len(),
+            EmbedInput::Tokens(tokens) => {
+                serde_json::from_str::<Vec<IgnoredAny>>(tokens.as_str()).map_or(0, |all| all.len())
+            }
+        };
+        match count <= MOST_INPUTS {
+            true => Ok(()),
+            false => Err(Refused::field(
+                "input",
+                format!(
+                    "`input` has {count} entries; this model's provider can be sent {MOST_INPUTS} at most, so send them in several requests"
+                ),
+            )),
+        }
+    }
 }
 
 /// What is to be embedded.
@@ -32,6 +62,23 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// Takes over the vectors of a further call.
+    ///
+    /// # Errors
+    /// If they and those of the calls before are more than an answer may hold.
+    pub fn extend(&mut self, more: Vec<Vec<f32>>) -> Result<(), Fault> {
+        let count = |vectors: &[Vec<f32>]| vectors.iter().map(Vec::len).sum::<usize>();
+        // Vectors of one answer are as long as each other.
+        let had = self.vectors.len() * self.vectors.first().map_or(0, Vec::len);
+        if had > 0 && had + count(&more) > MOST_NUMBERS {
+            return Err(Fault::garbled(
+                "the provider's answer has more vectors than were asked for",
+            ));
+        }
+        self.vectors.extend(more);
+        Ok(())
+    }
+
     /// Scales every vector to length 1, as Ollama's `/api/embed` gives them.
     pub fn normalise(&mut self) {
         for vector in &mut self.vectors {

@@ -23,7 +23,7 @@ mod text;
 
 pub use assemble::{Assembler, Call, Item, Response};
 pub use cache::{CacheTtl, MOST_BREAKPOINTS, take_from_result};
-pub use embed::{EmbedInput, EmbedRequest, Embeddings, to_unit_length};
+pub use embed::{EmbedInput, EmbedRequest, Embeddings, MOST_INPUTS, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend, Overflow};
 pub use held::HeldFinish;

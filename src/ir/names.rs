@@ -10,6 +10,9 @@ use super::Text;
 /// Characters that tell apart two names that begin alike and are too long.
 const MARK: usize = 8;
 
+/// Room for the number that tells names apart.
+const NUMBER: usize = 8;
+
 /// Names in the alphabet and length that a provider allows, and the client's own for each.
 #[derive(Clone, Debug, Default)]
 pub struct ToolNames {
@@ -17,7 +20,7 @@ pub struct ToolNames {
     sent: AHashMap<String, String>,
     /// The client's own name for what is sent.
     own: AHashMap<String, String>,
-    /// The last number that was given to a name that begins so.
+    /// The last number that was given to a name that is this before it.
     numbers: AHashMap<String, usize>,
 }
 
@@ -110,11 +113,12 @@ impl ToolNames {
         if !self.own.contains_key(&stem) {
             return stem;
         }
-        let number = self.numbers.entry(stem.clone()).or_insert(1);
+        // Stems that are cut to the same count together: each number is tried once, however many there are.
+        let begins = &stem[..stem.len().min(longest - NUMBER)];
+        let number = self.numbers.entry(begins.to_owned()).or_insert(1);
         loop {
             *number += 1;
-            let end = format!("_{number}");
-            let other = format!("{}{end}", &stem[..stem.len().min(longest - end.len())]);
+            let other = format!("{begins}_{number}");
             if !self.own.contains_key(&other) {
                 return other;
             }

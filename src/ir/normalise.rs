@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 
 use super::cache::move_leading;
 use super::{CacheTtl, Message, Part, Role, Text, ToolResult};
@@ -80,30 +80,30 @@ pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
 pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
     merge_turns(messages);
     let mut ids = Ids::default();
-    let mut at = 0;
-    while at < messages.len() {
-        let calls = match messages[at].role {
-            Role::Assistant => calls_of(&mut messages[at], &mut ids),
-            _ => Vec::new(),
-        };
-        let next_is_user = messages
-            .get(at + 1)
-            .is_some_and(|next| next.role == Role::User);
-        if !calls.is_empty() && !next_is_user {
-            messages.insert(at + 1, Message::new(Role::User, Vec::new()));
+    let mut paired = Vec::with_capacity(messages.len() + 1);
+    let mut calls = Vec::new();
+    for mut message in messages.drain(..) {
+        if message.role == Role::User {
+            answer(&mut message, std::mem::take(&mut calls));
+        } else {
+            paired.extend(unanswered(std::mem::take(&mut calls)));
+            if message.role == Role::Assistant {
+                calls = calls_of(&mut message, &mut ids);
+            }
         }
-        if let Some(next) = messages
-            .get_mut(at + 1)
-            .filter(|next| next.role == Role::User)
-        {
-            answer(next, calls);
-        }
-        if at == 0 && messages[0].role == Role::User {
-            // Results before any call.
-            answer(&mut messages[0], Vec::new());
-        }
-        at += 1;
+        paired.push(message);
     }
+    paired.extend(unanswered(calls));
+    *messages = paired;
+}
+
+/// The turn that says of each call that it has no result, if there are any.
+fn unanswered(calls: Vec<Open<'_>>) -> Option<Message<'_>> {
+    (!calls.is_empty()).then(|| {
+        let mut turn = Message::new(Role::User, Vec::new());
+        answer(&mut turn, calls);
+        turn
+    })
 }
 
 /// A call that waits for its result.
@@ -112,8 +112,12 @@ struct Open<'a> {
     given: Option<Text<'a>>,
     id: Text<'a>,
     name: Text<'a>,
+}
+
+/// The result of a call, and the breakpoint after it.
+#[derive(Default)]
+struct Answer<'a> {
     result: Option<ToolResult<'a>>,
-    /// The breakpoint after the result.
     cache: Option<CacheTtl>,
 }
 
@@ -153,30 +157,30 @@ fn calls_of<'a>(message: &mut Message<'a>, ids: &mut Ids<'a>) -> Vec<Open<'a>> {
                 given,
                 id,
                 name: call.name.clone(),
-                result: None,
-                cache: None,
             });
         }
     }
     calls
 }
 
-fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
+fn answer<'a>(message: &mut Message<'a>, calls: Vec<Open<'a>>) {
+    let mut answers: Vec<Answer<'a>> = calls.iter().map(|_| Answer::default()).collect();
+    let mut waiting = Waiting::of(&calls);
     let mut rest = Vec::new();
     let mut last = None;
     for part in std::mem::take(&mut message.parts) {
         match part {
             Part::ToolResult(result) => {
-                last = place(&calls, &result);
+                last = waiting.place(&result);
                 match last {
-                    Some(place) => calls[place].result = Some(result),
+                    Some(place) => answers[place].result = Some(result),
                     // It still tells the model something.
                     None => rest.extend(result.parts),
                 }
             }
             Part::Breakpoint(ttl) if last.is_some() => {
-                if let Some(call) = last.and_then(|place| calls.get_mut(place)) {
-                    call.cache = Some(ttl);
+                if let Some(answer) = last.and_then(|place| answers.get_mut(place)) {
+                    answer.cache = Some(ttl);
                 }
             }
             other => {
@@ -185,40 +189,90 @@ fn answer<'a>(message: &mut Message<'a>, mut calls: Vec<Open<'a>>) {
             }
         }
     }
-    for call in calls {
+    drop(waiting);
+    for (call, answer) in calls.into_iter().zip(answers) {
         let missing = || ToolResult {
             id: None,
             name: None,
             parts: vec![Part::Text(Text::escaped("no result provided"))],
             is_error: true,
         };
-        let mut result = call.result.unwrap_or_else(missing);
+        let mut result = answer.result.unwrap_or_else(missing);
         result.id = Some(call.id);
         result.name = Some(call.name);
         message.parts.push(Part::ToolResult(result));
-        message.parts.extend(call.cache.map(Part::Breakpoint));
+        message.parts.extend(answer.cache.map(Part::Breakpoint));
     }
     message.parts.extend(rest);
 }
 
-fn place(calls: &[Open<'_>], result: &ToolResult<'_>) -> Option<usize> {
-    let by_id = |call: &Open<'_>| result.id == call.given;
-    let open = |call: &Open<'_>| call.result.is_none();
-    let by_name = |call: &Open<'_>| open(call) && result.name.as_ref() == Some(&call.name);
-    if result.id.is_some()
-        && let Some(place) = calls
-            .iter()
-            .position(|call| by_id(call) && open(call))
-            .or_else(|| calls.iter().position(by_id))
-    {
-        return Some(place);
+/// Where the calls of a turn stand, by what their results may name. However many there are and in whatever order they
+/// are answered, each is passed over once in each list.
+struct Waiting<'c> {
+    by_id: AHashMap<Cow<'c, str>, Queue>,
+    by_name: AHashMap<Cow<'c, str>, Queue>,
+    all: Queue,
+    /// Which calls have a result.
+    answered: Vec<bool>,
+}
+
+/// Places of calls in their order.
+#[derive(Default)]
+struct Queue {
+    places: Vec<usize>,
+    /// How many at the beginning have a result.
+    passed: usize,
+}
+
+impl Queue {
+    fn next(&mut self, answered: &[bool]) -> Option<usize> {
+        while *answered.get(*self.places.get(self.passed)?)? {
+            self.passed += 1;
+        }
+        self.places.get(self.passed).copied()
     }
-    if result.name.is_some() {
-        return calls.iter().position(by_name);
+}
+
+impl<'c> Waiting<'c> {
+    fn of(calls: &'c [Open<'_>]) -> Self {
+        let mut waiting = Waiting {
+            by_id: AHashMap::with_capacity(calls.len()),
+            by_name: AHashMap::new(),
+            all: Queue::default(),
+            answered: vec![false; calls.len()],
+        };
+        for (place, call) in calls.iter().enumerate() {
+            let put = |queue: &mut Queue| queue.places.push(place);
+            if let Some(id) = &call.given {
+                put(waiting.by_id.entry(id.decoded()).or_default());
+            }
+            put(waiting.by_name.entry(call.name.decoded()).or_default());
+            put(&mut waiting.all);
+        }
+        waiting
     }
-    match result.id {
-        Some(_) => None,
-        None => calls.iter().position(open),
+
+    /// The call that a result is for, which has one from now on.
+    fn place(&mut self, result: &ToolResult<'_>) -> Option<usize> {
+        let found = self.find(result)?;
+        self.answered[found] = true;
+        Some(found)
+    }
+
+    fn find(&mut self, result: &ToolResult<'_>) -> Option<usize> {
+        if let Some(id) = &result.id
+            && let Some(queue) = self.by_id.get_mut(&*id.decoded())
+        {
+            let open = queue.next(&self.answered);
+            return open.or_else(|| queue.places.first().copied());
+        }
+        if let Some(name) = &result.name {
+            return self.by_name.get_mut(&*name.decoded())?.next(&self.answered);
+        }
+        match result.id {
+            Some(_) => None,
+            None => self.all.next(&self.answered),
+        }
     }
 }
 

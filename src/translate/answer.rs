@@ -206,7 +206,7 @@ impl Translation {
     /// If that body was no answer.
     pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         if let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &mut self.source) {
-            join(all, forms::read_embeddings(self.form, body, headers)?);
+            join(all, forms::read_embeddings(self.form, body, headers)?)?;
             self.progress.usage = all.usage;
             body.clear();
         }
@@ -227,9 +227,9 @@ impl Translation {
             self.progress.ended = true;
             return self.out.extend_from_slice(body);
         }
-        match forms::read_embeddings(self.form, body, headers) {
-            Ok(last) => {
-                join(all, last);
+        let last = forms::read_embeddings(self.form, body, headers);
+        match last.and_then(|last| join(all, last)) {
+            Ok(()) => {
                 self.progress.usage = all.usage;
                 self.progress.ended = true;
                 forms::write_embeddings(self.client, all, &self.reply, &mut self.out);
@@ -286,8 +286,8 @@ impl Translation {
     }
 }
 
-fn join(all: &mut Embeddings, more: Embeddings) {
-    all.vectors.extend(more.vectors);
+fn join(all: &mut Embeddings, more: Embeddings) -> Result<(), Fault> {
+    all.extend(more.vectors)?;
     let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
         (None, None) => None,
         (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
@@ -299,6 +299,7 @@ fn join(all: &mut Embeddings, more: Embeddings) {
         ..more.usage
     };
     all.usage = usage;
+    Ok(())
 }
 
 impl Progress {

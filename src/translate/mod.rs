@@ -5,6 +5,7 @@
 //! refused for that alone; `answer` turns what comes back, as it comes, and `passing` reads what needs no turning.
 
 mod answer;
+mod bounds;
 mod count;
 mod forms;
 mod halves;
@@ -25,5 +26,7 @@ pub use order::{Order, Translating, faithful, order};
 pub use passing::Passing;
 pub use way::{Question, Way, way};
 
+#[cfg(test)]
+mod growth;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::answer::Translation;
+use super::bounds;
 use super::count;
 use super::forms::{self, ClientForm, Form};
 use super::mend::{OLD_LIMIT, mend};
@@ -69,6 +70,7 @@ fn chat(
         ..
     } = *translating;
     let mut request = forms::read_chat(client, translating.body)?;
+    bounds::check(&request)?;
     if target.provider.kind != ProviderKind::Anthropic {
         anthropic::leave_out_billing(&mut request);
     }
@@ -155,6 +157,7 @@ fn embeddings(
         return Err(Refused::new("there is nothing to be left out"));
     }
     let (request, base64) = forms::read_embed(translating.client, translating.body)?;
+    request.bounded()?;
     reply.base64 = base64;
     let mut dropped = request.dropped.clone();
     if !translating.form.is_ollamas() {

@@ -2,10 +2,11 @@
 
 use crate::ir::Text;
 
-/// Looks for stop strings in a text that comes in pieces.
+/// Looks for stop strings in a text that comes in pieces. Each byte of it is looked at once for each string, however long
+/// the strings are and into however many pieces the text is cut.
 #[derive(Debug)]
 pub(super) struct Stops {
-    strings: Vec<String>,
+    strings: Vec<Stop>,
     /// The end of what came, decoded, that may be the beginning of a stop string.
     held: String,
 }
@@ -20,10 +21,8 @@ pub(super) enum Passed {
 
 impl Stops {
     pub(super) fn new(strings: Vec<String>) -> Option<Self> {
-        let strings: Vec<_> = strings
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect();
+        let strings = strings.into_iter().filter(|text| !text.is_empty());
+        let strings: Vec<_> = strings.map(Stop::new).collect();
         (!strings.is_empty()).then_some(Stops {
             strings,
             held: String::new(),
@@ -31,45 +30,96 @@ impl Stops {
     }
 
     pub(super) fn string(&self, index: usize) -> &str {
-        &self.strings[index]
+        &self.strings[index].text
     }
 
     pub(super) fn feed(&mut self, text: &Text<'_>) -> Passed {
+        let before = self.held.len();
         self.held.push_str(&text.decoded());
-        let met = self
-            .strings
-            .iter()
-            .enumerate()
-            .filter_map(|(index, stop)| Some((self.held.find(stop.as_str())?, index)))
+        let new = &self.held.as_bytes()[before..];
+        let met = self.strings.iter_mut().enumerate();
+        let met = met
+            .filter_map(|(index, stop)| {
+                let end = before + stop.feed(new)?;
+                Some((end - stop.text.len(), index))
+            })
             .min();
         if let Some((at, index)) = met {
             let mut before = std::mem::take(&mut self.held);
             before.truncate(at);
+            self.forget();
             return Passed::Stopped(before, index);
         }
-        let keep = self
-            .strings
-            .iter()
-            .map(|stop| begun(&self.held, stop))
-            .max()
-            .unwrap_or(0);
+        let begun = self.strings.iter().map(|stop| stop.begun).max();
+        let keep = begun.unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
         Passed::Text(std::mem::replace(&mut self.held, rest))
     }
 
     /// What was held and is no stop string after all.
     pub(super) fn finish(&mut self) -> String {
+        self.forget();
         std::mem::take(&mut self.held)
+    }
+
+    fn forget(&mut self) {
+        for stop in &mut self.strings {
+            stop.begun = 0;
+        }
     }
 }
 
-/// Length of the longest end of `text` that `stop` begins with.
-fn begun(text: &str, stop: &str) -> usize {
-    (1..stop.len())
-        .rev()
-        .filter(|length| stop.is_char_boundary(*length))
-        .find(|length| text.ends_with(&stop[..*length]))
-        .unwrap_or(0)
+/// A string that is looked for as Knuth, Morris and Pratt have it: nothing of the text is looked at twice.
+#[derive(Debug)]
+struct Stop {
+    text: String,
+    /// For each of its beginnings, the length of the longest other one that it ends with.
+    falls: Vec<u32>,
+    /// The length of the beginning that the text ends with so far.
+    begun: usize,
+}
+
+impl Stop {
+    fn new(text: String) -> Self {
+        let mut stop = Stop {
+            falls: Vec::with_capacity(text.len()),
+            text,
+            begun: 0,
+        };
+        stop.falls.push(0);
+        for at in 1..stop.text.len() {
+            stop.step(stop.text.as_bytes()[at]);
+            stop.falls.push(u32::try_from(stop.begun).unwrap_or(0));
+        }
+        stop.begun = 0;
+        stop
+    }
+
+    fn step(&mut self, byte: u8) {
+        let bytes = self.text.as_bytes();
+        while self.begun > 0 && bytes[self.begun] != byte {
+            self.begun = self.falls[self.begun - 1] as usize;
+        }
+        self.begun += usize::from(bytes[self.begun] == byte);
+    }
+
+    /// Where in this piece the string has come to its end.
+    fn feed(&mut self, piece: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < piece.len() {
+            if self.begun == 0 {
+                // Most of a text is no beginning of anything.
+                at += memchr::memchr(self.text.as_bytes()[0], &piece[at..])?;
+            }
+            self.step(piece[at]);
+            at += 1;
+            if self.begun == self.text.len() {
+                self.begun = 0;
+                return Some(at);
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]

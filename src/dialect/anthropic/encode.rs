@@ -1,6 +1,9 @@
 //! A streamed answer as a client reads it: one block at a time, each begun and ended, every event with its name.
 
+use std::collections::VecDeque;
 use std::io::Write;
+
+use ahash::AHashMap;
 
 use super::error;
 use super::usage::{self, stop_reason};
@@ -15,7 +18,9 @@ pub fn encoder(reply: Reply) -> Box<dyn Encode> {
         begun: false,
         blocks: 0,
         open: Open::Nothing,
-        waiting: Vec::new(),
+        waiting: VecDeque::new(),
+        waiting_calls: AHashMap::new(),
+        released: 0,
         held: Vec::new(),
         calls: 0,
         usage: Usage::default(),
@@ -30,7 +35,11 @@ struct Encoder {
     blocks: usize,
     open: Open,
     /// What came while a call was open: blocks do not overlap.
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
+    /// Which of all that ever waited each call is, by its index.
+    waiting_calls: AHashMap<usize, usize>,
+    /// How many that waited have been told.
+    released: usize,
     /// Proofs that came beside a text. They go before the next block, and never end the answer: clients take the last block
     /// for what was said.
     held: Vec<Proof>,
@@ -211,11 +220,11 @@ impl Encoder {
             self.delta(("text_delta", "text"), text.as_escaped(), out);
             return;
         }
-        match self.waiting.last_mut() {
+        match self.waiting.back_mut() {
             Some(Waiting::Text(before)) => before.push_str(text.as_escaped()),
             _ => self
                 .waiting
-                .push(Waiting::Text(text.as_escaped().to_owned())),
+                .push_back(Waiting::Text(text.as_escaped().to_owned())),
         }
     }
 
@@ -227,11 +236,11 @@ impl Encoder {
             self.delta(("thinking_delta", "thinking"), text.as_escaped(), out);
             return;
         }
-        match self.waiting.last_mut() {
+        match self.waiting.back_mut() {
             Some(Waiting::Thinking(before)) => before.push_str(text.as_escaped()),
             _ => self
                 .waiting
-                .push(Waiting::Thinking(text.as_escaped().to_owned())),
+                .push_back(Waiting::Thinking(text.as_escaped().to_owned())),
         }
     }
 
@@ -243,7 +252,7 @@ impl Encoder {
     /// Ends a thought, or is one that is not shown.
     fn prove(&mut self, proof: Proof, out: &mut Vec<u8>) {
         match self.open {
-            Open::Call(_) => self.waiting.push(Waiting::Proof(proof)),
+            Open::Call(_) => self.waiting.push_back(Waiting::Proof(proof)),
             Open::Text => self.held.push(proof),
             Open::Thinking | Open::Nothing => self.write_proof(&proof, out),
         }
@@ -254,7 +263,7 @@ impl Encoder {
         let redacted = false;
         let proof = Proof { data, redacted };
         match self.open {
-            Open::Call(_) => self.waiting.push(Waiting::Proof(proof)),
+            Open::Call(_) => self.waiting.push_back(Waiting::Proof(proof)),
             _ => self.held.push(proof),
         }
     }
@@ -297,7 +306,9 @@ impl Encoder {
         };
         let id = signature::pack(id, signed);
         if matches!(self.open, Open::Call(_)) {
-            self.waiting.push(Waiting::Call {
+            let place = self.released + self.waiting.len();
+            self.waiting_calls.insert(index, place);
+            self.waiting.push_back(Waiting::Call {
                 index,
                 id: id.as_escaped().to_owned(),
                 name: name.as_escaped().to_owned(),
@@ -342,9 +353,8 @@ impl Encoder {
     }
 
     fn waiting_call(&mut self, wanted: usize) -> Option<&mut Waiting> {
-        self.waiting
-            .iter_mut()
-            .find(|waiting| matches!(waiting, Waiting::Call { index, .. } if *index == wanted))
+        let place = self.waiting_calls.get(&wanted)?;
+        self.waiting.get_mut(place.checked_sub(self.released)?)
     }
 
     fn call_end(&mut self, index: usize, out: &mut Vec<u8>) {
@@ -358,9 +368,8 @@ impl Encoder {
 
     /// Writes what has waited, up to the next call that is not whole; all of it at the end.
     fn release(&mut self, all: bool, out: &mut Vec<u8>) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut rest = waiting.into_iter();
-        for item in rest.by_ref() {
+        while let Some(item) = self.waiting.pop_front() {
+            self.released += 1;
             match item {
                 Waiting::Text(text) => self.text(&Text::escaped(text), out),
                 Waiting::Thinking(text) => self.thinking(&Text::escaped(text), out),
@@ -384,7 +393,6 @@ impl Encoder {
                 }
             }
         }
-        self.waiting = rest.collect();
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

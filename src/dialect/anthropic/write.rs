@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use ahash::AHashSet;
+
 use super::schema::write_closed;
 use super::turns::{self, LONGEST_NAME};
 use crate::dialect::exchange::{Outgoing, Target};
@@ -405,9 +407,10 @@ fn write_tools(
 /// The tools of earlier turns: the provider wants them declared though they are offered no more.
 fn called_before<'a>(request: &ChatRequest<'a>) -> Vec<Tool<'a>> {
     let mut tools: Vec<Tool<'a>> = Vec::new();
+    let mut known = AHashSet::new();
     for part in request.messages.iter().flat_map(|message| &message.parts) {
         if let Part::ToolCall(call) = part
-            && !tools.iter().any(|tool| tool.name == call.name)
+            && known.insert(call.name.as_escaped())
         {
             tools.push(Tool {
                 name: call.name.clone(),

@@ -1,5 +1,6 @@
 //! Writes answers to clients of Ollama.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Form;
@@ -16,7 +17,7 @@ pub(in crate::dialect::ollama) fn encoder(form: Form, reply: Reply) -> Box<dyn E
     Box::new(Encoder {
         lines: Lines::new(form, &reply.model),
         reply,
-        open: Vec::new(),
+        open: BTreeMap::new(),
         call: Vec::new(),
         logprobs: Vec::new(),
         spoken: None,
@@ -29,8 +30,8 @@ pub(in crate::dialect::ollama) fn encoder(form: Form, reply: Reply) -> Box<dyn E
 struct Encoder {
     lines: Lines,
     reply: Reply,
-    /// Calls whose arguments are still coming.
-    open: Vec<Call>,
+    /// Calls whose arguments are still coming, by their index.
+    open: BTreeMap<usize, Call>,
     /// Scratch for the call that is being written.
     call: Vec<u8>,
     /// The inside of an array.
@@ -71,23 +72,26 @@ impl Encode for Encoder {
                 signature,
             } => {
                 self.spoken();
-                self.open.push(Call {
+                let call = Call {
                     index: *index,
                     id: id.clone().map(Text::into_owned),
                     name: name.clone().into_owned(),
                     signature: signature.clone().map(Text::into_owned),
                     arguments: Text::default(),
-                });
+                };
+                // A number that comes twice is another call's.
+                if let Some(before) = self.open.insert(*index, call) {
+                    self.close(&before, out);
+                }
             }
             Event::ToolArguments { index, fragment } => {
                 self.spoken();
-                if let Some(call) = self.open.iter_mut().find(|call| call.index == *index) {
+                if let Some(call) = self.open.get_mut(index) {
                     call.arguments.push(fragment);
                 }
             }
             Event::ToolEnd { index } => {
-                if let Some(place) = self.open.iter().position(|call| call.index == *index) {
-                    let call = self.open.remove(place);
+                if let Some(call) = self.open.remove(index) {
                     self.close(&call, out);
                 }
             }
@@ -187,7 +191,7 @@ impl Encoder {
     }
 
     fn close_all(&mut self, out: &mut Vec<u8>) {
-        for call in std::mem::take(&mut self.open) {
+        for call in std::mem::take(&mut self.open).into_values() {
             self.close(&call, out);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use ahash::AHashMap;
+
 use crate::dialect::ollama::fields::{text_of_file, write_attachment};
 use crate::ir::{Json, Message, Part, Refused, Role, Text, ToolCall, ToolResult};
 
@@ -18,7 +20,7 @@ pub(super) fn write_messages(
     let mut turns = Turns {
         out,
         any: false,
-        calls: Vec::new(),
+        calls: AHashMap::new(),
     };
     turns.out.push(b'[');
     let mut hint = hint;
@@ -43,8 +45,8 @@ pub(super) fn write_messages(
 struct Turns<'b, 'm> {
     out: &'b mut Vec<u8>,
     any: bool,
-    /// Ids and names of the calls so far: some clients answer a call by its id alone, templates name it.
-    calls: Vec<(&'m Text<'m>, &'m Text<'m>)>,
+    /// Names of the calls so far by their ids, the last of each: some clients answer a call by its id alone, templates name it.
+    calls: AHashMap<&'m str, &'m Text<'m>>,
 }
 
 impl<'m> Turns<'_, 'm> {
@@ -95,11 +97,9 @@ impl<'m> Turns<'_, 'm> {
         self.text(&result.parts);
         self.put(b"\"");
         self.attachments(&result.parts)?;
-        let called = result.id.as_ref().and_then(|id| {
-            let mut calls = self.calls.iter().rev();
-            calls.find(|(called, _)| *called == id)
-        });
-        if let Some(name) = result.name.as_ref().or(called.map(|(_, name)| *name)) {
+        let id = result.id.as_ref().map(Text::as_escaped);
+        let called = id.and_then(|id| self.calls.get(id)).copied();
+        if let Some(name) = result.name.as_ref().or(called) {
             self.out.extend_from_slice(b",\"tool_name\":");
             name.write(self.out);
         }
@@ -152,7 +152,7 @@ impl<'m> Turns<'_, 'm> {
             self.put(b"\"id\":");
             id.write(self.out);
             self.put(b",");
-            self.calls.push((id, &call.name));
+            self.calls.insert(id.as_escaped(), &call.name);
         }
         self.put(b"\"function\":{\"name\":");
         call.name.write(self.out);

@@ -1,6 +1,8 @@
 //! Which tool call a piece belongs to. OpenAI numbers calls and names each once; other servers leave the number out,
 //! number all of them 0, repeat the name or cut it in pieces, or give no id.
 
+use ahash::AHashMap;
+
 use super::super::field::{Field, arguments};
 use super::super::plain_input;
 use super::balance::Balance;
@@ -10,12 +12,15 @@ use crate::ir::{Event, Text, ToolNames};
 #[derive(Default)]
 pub(super) struct Calls {
     calls: Vec<Call>,
+    known: Known,
+    /// Those that have not been told, in their order.
+    untold: Vec<usize>,
     /// How many have been told.
     told: usize,
     too_many: bool,
 }
 
-/// More calls than any model makes at once: each piece is looked for among them.
+/// More calls than any model makes at once.
 const MOST: usize = 4096;
 
 /// Why the calls of an answer cannot be told.
@@ -121,7 +126,11 @@ impl Calls {
             self.tell_all(names, emit);
         }
         let call = &mut self.calls[place];
+        let had_id = !call.id.is_empty();
         call.take(&piece);
+        if !had_id {
+            self.known.note_id(place, call);
+        }
         if piece.arguments.is_empty() {
             return !piece.id.is_empty() || !piece.name.is_empty();
         }
@@ -137,9 +146,15 @@ impl Calls {
     }
 
     fn tell_all(&mut self, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-        for call in self.calls.iter_mut().filter(|call| !call.name.is_empty()) {
-            tell(call, &mut self.told, names, emit);
-        }
+        let (calls, told) = (&mut self.calls, &mut self.told);
+        self.untold.retain(|place| {
+            let call = &mut calls[*place];
+            let has_name = !call.name.is_empty();
+            if has_name {
+                tell(call, told, names, emit);
+            }
+            !has_name
+        });
     }
 
     /// Ends all calls: only now it is certain that no piece of one comes any more.
@@ -155,6 +170,8 @@ impl Calls {
             return Err(Untellable("the provider's answer has too many tool calls"));
         }
         self.tell_all(names, emit);
+        self.known = Known::default();
+        self.untold.clear();
         for call in std::mem::take(&mut self.calls) {
             match call.told {
                 Some(index) => {
@@ -176,6 +193,10 @@ impl Calls {
 
     /// The call that a piece belongs to, a new one where it begins one.
     fn place(&mut self, piece: &Piece<'_>) -> Option<usize> {
+        if self.too_many {
+            // The answer is lost, and nothing of it is looked for any more.
+            return None;
+        }
         let found = match piece.id.is_empty() {
             true => self.nameable(piece),
             false => self.identified(piece),
@@ -187,6 +208,8 @@ impl Calls {
         let begins = !piece.id.is_empty() || !piece.name.is_empty() || piece.number.is_some();
         found.or_else(|| {
             begins.then(|| {
+                self.known.note(self.calls.len(), piece.number);
+                self.untold.push(self.calls.len());
                 self.calls.push(Call {
                     number: piece.number,
                     custom: piece.custom,
@@ -200,10 +223,7 @@ impl Calls {
     /// The call of a piece that has no id: the last with its number, unless the piece begins another.
     fn nameable(&self, piece: &Piece<'_>) -> Option<usize> {
         let place = match piece.number {
-            Some(_) => self
-                .calls
-                .iter()
-                .rposition(|call| call.number == piece.number),
+            Some(number) => self.known.by_number.get(&number).copied(),
             // Without a number a name begins a call.
             None if !piece.name.is_empty() => None,
             None => self.calls.len().checked_sub(1),
@@ -211,21 +231,54 @@ impl Calls {
         self.calls[place].takes(piece).then_some(place)
     }
 
-    /// The call of a piece that has an id.
-    fn identified(&self, piece: &Piece<'_>) -> Option<usize> {
-        let same_number = |call: &Call| piece.number.is_none() || call.number == piece.number;
-        let by_id = |call: &Call| call.id == piece.id.as_escaped() && same_number(call);
+    /// The call of a piece that has an id: the last that has it, too, and the same number if the piece has one.
+    fn identified(&mut self, piece: &Piece<'_>) -> Option<usize> {
+        let places = self.known.by_id.get(piece.id.as_escaped());
+        let by_id = places.and_then(|places| places.get(&piece.number).copied());
+        if by_id.is_some() {
+            return by_id;
+        }
         // An id may come late, or differ from piece to piece.
-        let nameless = |call: &Call| {
-            piece.number.is_some()
-                && same_number(call)
-                && (call.id.is_empty() || piece.name.is_empty())
-        };
-        let calls = self.calls.iter();
-        calls
-            .clone()
-            .rposition(by_id)
-            .or_else(|| calls.clone().rposition(nameless))
+        let number = piece.number?;
+        if piece.name.is_empty() {
+            return self.known.by_number.get(&number).copied();
+        }
+        let nameless = self.known.without_id.get_mut(&number)?;
+        while !self.calls[*nameless.last()?].id.is_empty() {
+            nameless.pop();
+        }
+        nameless.last().copied()
+    }
+}
+
+/// Where calls stand, by what pieces say of them: the last of each.
+#[derive(Default)]
+struct Known {
+    by_number: AHashMap<u64, usize>,
+    /// By the number as well, and without one.
+    by_id: AHashMap<String, AHashMap<Option<u64>, usize>>,
+    /// Those that had no id when they began, in their order.
+    without_id: AHashMap<u64, Vec<usize>>,
+}
+
+impl Known {
+    fn note(&mut self, place: usize, number: Option<u64>) {
+        if let Some(number) = number {
+            self.by_number.insert(number, place);
+            self.without_id.entry(number).or_default().push(place);
+        }
+    }
+
+    /// To be called once it has an id.
+    fn note_id(&mut self, place: usize, call: &Call) {
+        if call.id.is_empty() {
+            return;
+        }
+        let places = self.by_id.entry(call.id.clone()).or_default();
+        for number in [None, call.number] {
+            let last = places.entry(number).or_insert(place);
+            *last = place.max(*last);
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::ir::{Dropped, Grammar, Json, Refused, Special, SpecialTool, Text, Too
 /// Between a namespace and a name, in the name that a model sees.
 const JOINT: &str = "__";
 
+/// Bytes of a namespace's name: it is a part of each of its functions' names.
+const LONGEST_NAMESPACE: usize = 256;
+
 /// The function that stands for a client's search for tools.
 const SEARCH: &str = "tool_search";
 
@@ -82,6 +85,14 @@ impl<'a> Offer<'a> {
                 Some("custom") => self.custom(tool, namespace, about.take(), param)?,
                 Some("namespace") if namespace.is_none() => {
                     let name = named(tool.name, param)?;
+                    if name.as_escaped().len() > LONGEST_NAMESPACE {
+                        return Err(Refused::field(
+                            param,
+                            format!(
+                                "the name of a namespace may have {LONGEST_NAMESPACE} bytes at most"
+                            ),
+                        ));
+                    }
                     let about = described(tool.description);
                     self.list(tool.tools, Some((&name, about)), param, dropped)?;
                 }
