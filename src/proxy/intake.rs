@@ -43,6 +43,22 @@ impl Drop for GaugeGuard<'_> {
     }
 }
 
+/// Holds the head of a request by HTTP/1 to its bound. The listener ends one that does not come to an end, but counts
+/// what it reads at once, which is more than a small head and may be less than all of a large one.
+///
+/// # Errors
+/// 431.
+pub(super) fn head_fits(session: &Session, max: usize) -> Result<(), Failure> {
+    let http1 = session.downstream_session.as_http1();
+    match http1.is_some_and(|http1| http1.get_headers_raw_bytes().len() > max) {
+        true => {
+            let text = "request head too large; the limit is the setting server.max_header";
+            Err(Failure::new(431, "head_too_large", text).closing())
+        }
+        false => Ok(()),
+    }
+}
+
 /// Makes request ids: unique in the process, unlikely to repeat in others.
 pub(super) struct RequestIds {
     prefix: u64,

@@ -40,6 +40,7 @@ impl Gateway {
         let operation = intake::operation(session);
         ctx.inbound.operation = operation.as_ref().ok().copied();
         self.let_near(session, ctx)?;
+        intake::head_fits(session, self.settings.server.max_header)?;
         // Boxed, as hardly any request is one.
         if ctx.inbound.page != Page::Own
             && Box::pin(self.answer_page(session, ctx, framing)).await?

@@ -191,6 +191,13 @@ async fn a_head_beyond_max_header_is_431() {
     assert_eq!(client.reply().await.status, 200);
     client.send(head(8 * 1024).as_bytes()).await;
     assert_refused(&last_reply(&mut client).await, 431, "server.max_header");
+    // To the byte, however much is read at once.
+    let around = head(0).len();
+    for (length, status) in [(4096, 200), (4097, 431)] {
+        let mut client = Connection::open(gateway.address).await;
+        client.send(head(length - around).as_bytes()).await;
+        assert_eq!(client.reply().await.status, status, "{length}");
+    }
     let mut client = Connection::open(gateway.address).await;
     client.send(head(64 * 1024).as_bytes()).await;
     assert_refused(&last_reply(&mut client).await, 431, "server.max_header");
