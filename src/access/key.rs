@@ -27,6 +27,9 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// Tokens of output that are expected of a key's first requests.
 const FIRST_OUTPUT: u64 = 256;
 
+/// What `X-Priority: high` stands for.
+pub const HIGH: i32 = 10;
+
 /// A key, shared by all requests that show it.
 pub struct ClientKey {
     pub id: KeyId,
@@ -48,6 +51,11 @@ pub struct ClientKey {
     spent_together: Together,
     clock: Arc<Clock>,
     spending: Arc<dyn Spending>,
+}
+
+/// The priority of a request whose key says nothing of priorities, or that has none: no higher than `high`.
+pub fn unentitled(asked: Option<i32>) -> i32 {
+    asked.unwrap_or(0).min(HIGH)
 }
 
 impl Permission for ClientKey {
@@ -104,7 +112,8 @@ impl ClientKey {
     pub fn priority(&self, asked: Option<i32>) -> i32 {
         match (self.priority, asked) {
             (Some(own), Some(asked)) => own.min(asked),
-            (own, asked) => asked.or(own).unwrap_or(0),
+            (Some(own), None) => own,
+            (None, asked) => unentitled(asked),
         }
     }
 

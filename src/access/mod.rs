@@ -32,7 +32,7 @@ pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
 pub use self::exchange::Exchange;
 pub use self::grant::{Grant, Spent, Wanted};
-pub use self::key::ClientKey;
+pub use self::key::{ClientKey, HIGH, unentitled};
 pub use self::keyring::Keyring;
 pub use self::meter::{Span, Unit};
 pub use self::refusal::Refusal;

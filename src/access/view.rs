@@ -30,6 +30,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Of all that there is, whatever the operator's list lets through.
+    pub fn unfiltered(self) -> View<'a> {
+        View {
+            filter: None,
+            ..self
+        }
+    }
+
     /// Whether any of a provider's models may be seen.
     pub fn asks(self, provider: &str) -> bool {
         self.key.is_none_or(|key| key.may_ask(provider))

@@ -8,6 +8,7 @@ use super::introspection::{Introspection, unix};
 use super::pages::Down;
 use super::providers::{self, Breaker, Unknown};
 use super::{Page, pages};
+use crate::access::View;
 use crate::fleet::{Backend, BreakerState, Provider};
 use crate::settings::HealthStatus;
 
@@ -126,8 +127,8 @@ impl<T: Serialize> Serialize for ByName<T> {
 
 /// `GET /health`: 503 where no provider is healthy. Where [`HealthStatus::Ok`] is set, it tells that the process serves,
 /// as it does in the program that clients of that word come from.
-pub(super) fn overall(from: &Introspection, terse: bool) -> Page {
-    let health = health(from, terse);
+pub(super) fn overall(from: &Introspection, terse: bool, view: View<'_>) -> Page {
+    let health = health(from, terse, view);
     match from.settings.server.health_status {
         HealthStatus::Ok => Page::json(
             200,
@@ -143,18 +144,18 @@ pub(super) fn overall(from: &Introspection, terse: bool) -> Page {
 }
 
 /// `GET /health/detailed`: the same, always with 200.
-pub(super) fn detailed(from: &Introspection) -> Page {
-    Page::json(200, &health(from, false))
+pub(super) fn detailed(from: &Introspection, view: View<'_>) -> Page {
+    Page::json(200, &health(from, false, view))
 }
 
 /// `GET /health/providers`.
-pub(super) fn providers(from: &Introspection) -> Page {
-    Page::json(200, &all(from))
+pub(super) fn providers(from: &Introspection, view: View<'_>) -> Page {
+    Page::json(200, &all(from, view))
 }
 
 /// `GET /health/providers/{provider}`.
-pub(super) fn provider(from: &Introspection, name: &str) -> Page {
-    match providers::find(&from.fleet, name) {
+pub(super) fn provider(from: &Introspection, name: &str, view: View<'_>) -> Page {
+    match providers::find(&from.fleet, name, view) {
         Ok(provider) => Page::json(200, &of(from, provider)),
         Err(unknown @ Unknown::NotConfigured(_)) => {
             #[derive(Serialize)]
@@ -178,17 +179,18 @@ pub(super) fn provider(from: &Introspection, name: &str) -> Page {
 }
 
 /// `GET /health/metrics`.
-pub(super) fn totals(from: &Introspection) -> Page {
-    Page::json(200, &sums(from))
+pub(super) fn totals(from: &Introspection, view: View<'_>) -> Page {
+    Page::json(200, &sums(from, view))
 }
 
 const HEALTHY: &str = "healthy";
 const IMPAIRED: &str = "degraded";
 const UNHEALTHY: &str = "unhealthy";
 
-fn health(from: &Introspection, terse: bool) -> Health {
-    let providers = all(from);
-    let states = || providers.0.iter().map(|(_, health)| health.status);
+fn health(from: &Introspection, terse: bool, view: View<'_>) -> Health {
+    // How things are is told of all; which they are, of those that may be seen.
+    let all_of_them = all(from, View::ALL);
+    let states = || all_of_them.0.iter().map(|(_, health)| health.status);
     let status = match () {
         () if !states().any(State::is_healthy) => UNHEALTHY,
         () if states().all(|state| state == State::Operational) => HEALTHY,
@@ -200,14 +202,21 @@ fn health(from: &Introspection, terse: bool) -> Health {
         version: env!("CARGO_PKG_VERSION"),
         uptime: from.started.elapsed().as_secs_f64(),
         details: (!terse).then(|| Details {
-            providers,
-            metrics: sums(from),
+            providers: ByName(
+                all_of_them
+                    .0
+                    .into_iter()
+                    .filter(|(name, _)| view.asks(name))
+                    .collect(),
+            ),
+            metrics: sums(from, view),
         }),
     }
 }
 
-fn all(from: &Introspection) -> ByName<ProviderHealth> {
+fn all(from: &Introspection, view: View<'_>) -> ByName<ProviderHealth> {
     let providers = from.fleet.providers();
+    let providers = providers.filter(|provider| view.asks(&provider.name));
     ByName(
         providers
             .map(|provider| (provider.name.to_string(), of(from, provider)))
@@ -277,8 +286,9 @@ pub(super) fn state(provider: &Provider, backends: &[&Backend], now: Instant) ->
     }
 }
 
-fn sums(from: &Introspection) -> Totals {
+fn sums(from: &Introspection, view: View<'_>) -> Totals {
     let providers = from.fleet.providers();
+    let providers = providers.filter(|provider| view.asks(&provider.name));
     let (mut attempts, mut failed) = (0, 0);
     for provider in providers {
         let counts = Counts::of(from, provider);

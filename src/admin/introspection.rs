@@ -156,19 +156,20 @@ impl Introspection {
 
     /// Answers a `GET` of whoever sees `view`. With `terse`, pages that are open say no more than how things are.
     pub fn page(&self, place: Place<'_>, terse: bool, view: View<'_>) -> Page {
+        let seen = view.unfiltered();
         match place {
-            Place::Health => health::overall(self, terse),
+            Place::Health => health::overall(self, terse, seen),
             Place::Live => self.balancer_health(200, "ok"),
             Place::Ready => self.ready(),
-            Place::Detailed => health::detailed(self),
-            Place::ProvidersHealth => health::providers(self),
-            Place::ProviderHealth(name) => health::provider(self, name),
-            Place::Totals => health::totals(self),
-            Place::Providers => providers::all(self),
-            Place::Stats(name) => providers::stats(self, name),
+            Place::Detailed => health::detailed(self, seen),
+            Place::ProvidersHealth => health::providers(self, seen),
+            Place::ProviderHealth(name) => health::provider(self, name, seen),
+            Place::Totals => health::totals(self, seen),
+            Place::Providers => providers::all(self, seen),
+            Place::Stats(name) => providers::stats(self, name, seen),
             Place::TagsOf(name) => providers::tags(self, name, view),
             Place::BalancerHealth => self.balancer_health(200, "ok"),
-            Place::BalancerBackends => pages::backends(&self.fleet),
+            Place::BalancerBackends => pages::backends(&self.fleet, view),
             Place::Metrics => self.metrics_page(),
         }
     }

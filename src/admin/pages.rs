@@ -248,8 +248,8 @@ pub(super) fn healthy_backends(fleet: &Fleet) -> usize {
 }
 
 /// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
-/// port-range balancer read.
-pub(super) fn backends(fleet: &Fleet) -> Page {
+/// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
+pub(super) fn backends(fleet: &Fleet, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
         backends: Vec<Row>,
@@ -257,9 +257,15 @@ pub(super) fn backends(fleet: &Fleet) -> Page {
         unresolved: Vec<UnresolvedRow>,
     }
     let snapshot = fleet.snapshot();
-    let mut backends: Vec<Row> = snapshot.iter().map(|backend| Row::of(backend)).collect();
+    let view = view.unfiltered();
+    let seen = snapshot
+        .iter()
+        .filter(|backend| view.asks(&backend.provider.name));
+    let mut backends: Vec<Row> = seen.map(|backend| Row::of(backend, view)).collect();
     backends.sort_by_key(|row| row.port);
-    let unresolved = fleet.providers().flat_map(|provider| {
+    let providers = fleet.providers();
+    let seen = providers.filter(|provider| view.asks(&provider.name));
+    let unresolved = seen.flat_map(|provider| {
         let names = provider.unresolved().into_iter();
         names.map(|one| UnresolvedRow {
             name: one.name,
@@ -330,8 +336,9 @@ struct LoadedRow {
 }
 
 impl Row {
-    fn of(backend: &Backend) -> Self {
+    fn of(backend: &Backend, view: View<'_>) -> Self {
         let inventory = backend.inventory();
+        let shows = |name: &str| view.shows(&backend.provider.name, &[name]);
         Row {
             port: backend.port(),
             healthy: backend.healthy(),
@@ -349,10 +356,12 @@ impl Row {
                         .iter()
                         .map(|offer| offer.name.to_string()),
                 )
+                .filter(|name| shows(name))
                 .collect(),
             loaded: inventory
                 .loaded
                 .iter()
+                .filter(|loaded| shows(&loaded.entry.name))
                 .map(|loaded| LoadedRow::of(&loaded.entry))
                 .collect(),
             version: inventory.version.clone(),

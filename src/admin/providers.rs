@@ -63,10 +63,18 @@ impl Unknown {
     }
 }
 
-/// The provider of that name in any case, else the first of that kind.
-pub(super) fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Arc<Provider>, Unknown> {
+/// The provider of that name in any case, else the first of that kind, of those that may be seen.
+pub(super) fn find<'a>(
+    fleet: &'a Fleet,
+    name: &str,
+    view: View<'_>,
+) -> Result<&'a Arc<Provider>, Unknown> {
+    let seen = || {
+        let providers = fleet.providers();
+        providers.filter(|provider| view.asks(&provider.name))
+    };
     let is = |other: &str| other.eq_ignore_ascii_case(name);
-    if let Some(provider) = fleet.providers().find(|provider| is(&provider.name)) {
+    if let Some(provider) = seen().find(|provider| is(&provider.name)) {
         return Ok(provider);
     }
     let kinds = ProviderKind::NAMES
@@ -78,14 +86,14 @@ pub(super) fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Arc<Provider>
     // What was not understood is shown, but not all of it.
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     let Some((_, kind)) = known else {
-        let there = fleet.providers().map(|provider| provider.name.to_string());
+        let there = seen().map(|provider| provider.name.to_string());
         return Err(Unknown::NoSuchType {
             name,
             there: there.collect(),
         });
     };
     let of_kind = kind.and_then(|kind| {
-        let mut providers = fleet.providers();
+        let mut providers = seen();
         providers.find(|provider| provider.settings.kind == kind)
     });
     of_kind.ok_or(Unknown::NotConfigured(name))
@@ -145,7 +153,7 @@ impl Breaker {
 }
 
 /// `GET /api/providers`.
-pub(super) fn all(from: &Introspection) -> Page {
+pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
         providers: ByName<Summary>,
@@ -155,7 +163,8 @@ pub(super) fn all(from: &Introspection) -> Page {
     }
     let routing = &from.settings.routing;
     let providers = from.fleet.providers();
-    let summaries = providers.map(|provider| {
+    let seen = providers.filter(|provider| view.asks(&provider.name));
+    let summaries = seen.map(|provider| {
         let name = provider.name.to_string();
         (name, Summary::of(provider, &backends(from, provider)))
     });
@@ -276,18 +285,18 @@ struct Entry {
 }
 
 /// `GET /api/providers/{provider}/stats`.
-pub(super) fn stats(from: &Introspection, name: &str) -> Page {
-    match find(&from.fleet, name) {
-        Ok(provider) => Page::json(200, &Stats::of(from, provider)),
+pub(super) fn stats(from: &Introspection, name: &str, view: View<'_>) -> Page {
+    match find(&from.fleet, name, view) {
+        Ok(provider) => Page::json(200, &Stats::of(from, provider, view)),
         Err(unknown) => unknown.page(),
     }
 }
 
 impl<'a> Stats<'a> {
-    fn of(from: &Introspection, provider: &'a Provider) -> Self {
+    fn of(from: &Introspection, provider: &'a Provider, view: View<'_>) -> Self {
         let counts = Counts::of(from, provider);
         let error_rate = percent(counts.failed, counts.attempts);
-        let (model_usage, token_usage) = usage(from, provider);
+        let (model_usage, token_usage) = usage(from, provider, view);
         let history = provider.statistics.history().into_iter();
         Stats {
             provider: &provider.name,
@@ -347,14 +356,18 @@ impl Times {
     }
 }
 
-/// Requests and tokens by model, the busiest first, and all tokens together.
-fn usage(from: &Introspection, provider: &Provider) -> (ByName<Used>, Tokens) {
+/// Requests and tokens by model, the busiest first, and all tokens together; of the models that may be seen.
+fn usage(from: &Introspection, provider: &Provider, view: View<'_>) -> (ByName<Used>, Tokens) {
     let index = u16::try_from(provider.index).unwrap_or(u16::MAX - 1);
     let mut models = from.metrics.model_usage(index);
     models.sort_by_key(|usage| (std::cmp::Reverse(usage.requests), usage.model));
     let mut all = Tokens::default();
-    let named = models.into_iter().map(|usage| {
+    let named = models.into_iter().filter_map(|usage| {
         let name = from.fleet.models().name(crate::ids::ModelId(usage.model));
+        let name = name.as_deref().unwrap_or("unknown");
+        if !view.shows(&provider.name, &[name]) {
+            return None;
+        }
         let tokens = Tokens {
             // Sums of whole numbers.
             input_tokens: usage.input_tokens as u64,
@@ -367,7 +380,7 @@ fn usage(from: &Introspection, provider: &Provider) -> (ByName<Used>, Tokens) {
             avg_duration: usage.seconds * 1e3 / usage.requests.max(1) as f64,
             tokens,
         };
-        (name.as_deref().unwrap_or("unknown").to_owned(), used)
+        Some((name.to_owned(), used))
     });
     (ByName(named.collect()), all)
 }
@@ -400,7 +413,7 @@ fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
 
 /// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
 pub(super) fn tags(from: &Introspection, name: &str, view: View<'_>) -> Page {
-    match find(&from.fleet, name) {
+    match find(&from.fleet, name, view) {
         Ok(provider) => {
             let names = from.settings.server.model_names;
             pages::tags_of(&from.fleet, &from.facts, names, provider, view)

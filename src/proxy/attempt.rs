@@ -464,8 +464,17 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
         return Err(Setback::of_fault(&fault, backend));
     }
     if fleet && !answer.across {
-        if let Some(setback) = refused(upstream, job, status).await {
+        if let Some(setback) = refused(upstream, job, backend, status).await {
             return Err(setback);
+        }
+        if status.is_client_error() {
+            return Err(Setback::Final(
+                objection(upstream, backend, status).await,
+                None,
+            ));
+        }
+        if !status.is_success() {
+            return Err(provider_refused(answer, backend, status).await);
         }
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
@@ -629,6 +638,7 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
     // What stands before a provider may answer with a page, which is nobody's format.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let same = !answer.across && fault.class == Class::Permanent && is_object;
+    let silent = kind.is_fleet() && status.is_client_error() && is_blank(&body);
     match error_answer(&answer.upstream, body) {
         // In the client's own format the provider's words are best.
         Some(word) if same => Setback::Final(word, fault.mend),
@@ -641,7 +651,13 @@ async fn provider_refused(answer: &mut Answer, backend: &Backend, status: Status
             } => Setback::Next {
                 outcome,
                 report,
-                word,
+                // Its refusal is of the request, whatever that status says elsewhere.
+                word: match &word {
+                    Some(Word::Failure(failure)) if silent && failure.status >= 500 => {
+                        Some(wordless(backend, status))
+                    }
+                    _ => word,
+                },
                 cause: cause.told(status, &headers_of(&answer.upstream)),
             },
             other => other,
@@ -659,7 +675,12 @@ fn is_page(head: &ResponseHeader) -> bool {
 }
 
 /// Reads a status that another backend might not give.
-async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Option<Setback> {
+async fn refused(
+    upstream: &mut Upstream,
+    job: &Job,
+    backend: &Backend,
+    status: StatusCode,
+) -> Option<Setback> {
     let model_vanished = status == StatusCode::NOT_FOUND && job.operation.is_inference();
     if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || model_vanished) {
         return None;
@@ -680,7 +701,14 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
         },
     };
     drop(headers);
-    let answer = error_answer(upstream, body);
+    let answer = match is_blank(&body) {
+        true => {
+            let status = Some(status.as_u16());
+            let failure = Failure::of_server(&fault, &backend.provider.name, status);
+            Some(Word::Failure(Box::new(failure)))
+        }
+        false => error_answer(upstream, body),
+    };
     match answer {
         Some(word) if request_fault => Some(Setback::Final(word, None)),
         word if status.is_server_error() && !blameless => Some(Setback::Next {
@@ -696,6 +724,33 @@ async fn refused(upstream: &mut Upstream, job: &Job, status: StatusCode) -> Opti
             cause,
         }),
     }
+}
+
+/// A server's whole answer to a request that it does not take (4xx), in its own words if it has any.
+async fn objection(upstream: &mut Upstream, backend: &Backend, status: StatusCode) -> Word {
+    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
+        .await
+        .unwrap_or_default();
+    match is_blank(&body) {
+        true => wordless(backend, status),
+        false => error_answer(upstream, body).unwrap_or_else(|| wordless(backend, status)),
+    }
+}
+
+/// What is told of a server that answers with a status and nothing else, as Ollama does to a page of a foreign origin.
+fn wordless(backend: &Backend, status: StatusCode) -> Word {
+    let provider = &backend.provider.name;
+    let text =
+        format!("provider {provider}: its server answered with status {status}, and nothing else");
+    Word::Failure(Box::new(Failure::new(
+        status.as_u16(),
+        "backend_error",
+        text,
+    )))
+}
+
+fn is_blank(body: &[u8]) -> bool {
+    body.trim_ascii().is_empty()
 }
 
 /// The body may have been cut to its bound, so its length is stated anew when it is relayed.

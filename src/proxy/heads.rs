@@ -55,13 +55,22 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
-/// What a service says of the operator's account and its own connections, which is not for clients.
-const OF_THE_ACCOUNT: [&str; 4] = [
+/// What a server says of the operator's account, and of its own address and connections, which is not for clients.
+const OF_THE_ACCOUNT: [&str; 9] = [
+    // Where it is, which a client would go to past the gateway.
+    "location",
+    "content-location",
+    "refresh",
+    "alt-svc",
+    "strict-transport-security",
     "openai-organization",
     "openai-project",
     "anthropic-organization-id",
     "set-cookie",
 ];
+
+/// How the fields begin that this gateway alone says of an answer.
+const OWN: &str = "x-remuda-";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -275,6 +284,7 @@ pub(super) fn downstream_response(
     for (name, value) in fields {
         if !(HOP_BY_HOP.contains(name)
             || OF_THE_ACCOUNT.contains(&name.as_str())
+            || name.as_str().starts_with(OWN)
             || is_of_cors(name)
             || nominated(fields, name))
         {

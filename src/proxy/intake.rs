@@ -19,6 +19,7 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
 use super::heads;
 use super::listener;
+use crate::access;
 use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation, RequestFacts};
 
 /// Characters of a client's `X-Request-Id` at most.
@@ -129,7 +130,7 @@ pub(super) fn priority(session: &Session) -> Result<Option<i32>, Failure> {
     };
     let text = value.to_str().unwrap_or_default().trim();
     match text {
-        _ if text.eq_ignore_ascii_case("high") => Ok(Some(10)),
+        _ if text.eq_ignore_ascii_case("high") => Ok(Some(access::HIGH)),
         _ if text.eq_ignore_ascii_case("normal") => Ok(Some(0)),
         _ if text.eq_ignore_ascii_case("low") => Ok(Some(-10)),
         _ => text.parse().map(Some).map_err(|_| {
@@ -208,17 +209,32 @@ pub(super) fn unambiguous(
             ..Failure::bad_request(text)
         });
     }
-    if ollama::is_form(operation, body)
+    let is_form = ollama::is_form(operation, body);
+    if is_form
         && let Some(boundary) = ollama::form_boundary(body)
         && stated_boundary(session) != Some(boundary)
     {
         let text = "the form does not begin with the boundary that Content-Type names";
         return Err(Failure::bad_request(text));
     }
+    if !is_form && says_form(session) {
+        let text = "Content-Type says that the body is a form, and it is JSON";
+        return Err(Failure::bad_request(text));
+    }
     Ok(())
 }
 
-/// The parameter of `Content-Type` (RFC 2046 section 5.1.1).
+/// Whether a field says that the body is a form.
+fn says_form(session: &Session) -> bool {
+    const FORM: &[u8] = b"multipart/";
+    let fields = &session.req_header().headers;
+    fields.get_all(header::CONTENT_TYPE).iter().any(|kind| {
+        let start = kind.as_bytes().trim_ascii_start().get(..FORM.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
+    })
+}
+
+/// The parameter of `Content-Type` (RFC 2046 section 5.1.1), if all readers find the same.
 fn stated_boundary(session: &Session) -> Option<&[u8]> {
     let mut fields = session
         .req_header()
@@ -228,12 +244,21 @@ fn stated_boundary(session: &Session) -> Option<&[u8]> {
     let (Some(kind), None) = (fields.next(), fields.next()) else {
         return None;
     };
-    let mut boundaries = kind.to_str().ok()?.split(';').filter_map(|parameter| {
-        let (name, value) = parameter.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("boundary")
-            .then(|| value.trim_matches('"').as_bytes())
-    });
-    boundaries.next().filter(|_| boundaries.next().is_none())
+    // Some read what RFC 2231 has besides, `boundary*` and `boundary*0`.
+    let starts = |parameter: &&str| {
+        let start = parameter.trim().get(.."boundary".len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case("boundary"))
+    };
+    let mut boundaries = kind.to_str().ok()?.split(';').filter(starts);
+    let (Some(parameter), None) = (boundaries.next(), boundaries.next()) else {
+        return None;
+    };
+    let (name, value) = parameter.trim().split_once('=')?;
+    let bare = value
+        .strip_prefix('"')
+        .map_or(Some(value), |value| value.strip_suffix('"'))?;
+    (name.len() == "boundary".len() && ollama::is_plain_boundary(bare.as_bytes()))
+        .then_some(bare.as_bytes())
 }
 
 /// The model that the request names, or the path of `/v1/models/:model`.

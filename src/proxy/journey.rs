@@ -17,6 +17,7 @@ use super::intake;
 use super::naming::{self, NoPlanYet};
 use super::order::Ask;
 use super::trip::Trip;
+use crate::access;
 use crate::admission::{Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::openai::optillm;
@@ -101,7 +102,7 @@ impl Gateway {
             intake::priority(session).map_err(|failure| closing_with_body(session, failure))?;
         let priority = match &ctx.inbound.key {
             Some(key) => key.priority(priority),
-            None => priority.unwrap_or(0),
+            None => access::unentitled(priority),
         };
         let pinned = self
             .pinned(session, ctx)
@@ -342,9 +343,11 @@ impl Gateway {
             return Ok(None);
         };
         let name = value.to_str().unwrap_or_default();
+        let key = ctx.inbound.key.as_ref();
         self.fleet
             .snapshot()
             .iter()
+            .filter(|backend| key.is_none_or(|key| key.may_ask(&backend.provider.name)))
             .find(|backend| *backend.name == *name)
             .map(|backend| Some(backend.id))
             .ok_or_else(|| {

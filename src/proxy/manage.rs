@@ -24,12 +24,16 @@ use super::upstream::{Connections, Upstream};
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
+use crate::ids::BackendId;
 use crate::routing::Ask;
 
 /// Bytes of a whole answer that are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Pieces of progress that wait for a slow client, over all backends.
 const PROGRESS_QUEUE: usize = 64;
+
+const NO_FLEET: &str =
+    "no Ollama server is configured; only the models of Ollama servers can be managed";
 
 /// What one backend says while it works.
 enum Event {
@@ -46,15 +50,18 @@ impl Gateway {
         framing: &Framing,
         operation: Operation,
     ) -> Result<(), Stop> {
+        let pinned = self
+            .pinned(session, ctx)
+            .map_err(|failure| closing_with_body(session, failure))?;
         let mut providers = self.fleet.providers();
         // To pull a service's model changes nothing, so it needs no permission; which model it is, the body says.
         let may_be_service = operation == Operation::Pull
+            && pinned.is_none()
             && providers.any(|provider| !provider.settings.kind.is_fleet());
         if !may_be_service {
             self.may_manage(session)?;
         }
-        let pinned = self
-            .pinned(session, ctx)
+        self.manageable(session.req_header().uri.path(), operation, pinned)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
         let facts = ollama::scan_request(operation, &body.bytes)
@@ -75,6 +82,9 @@ impl Gateway {
                 return self.reply(session, ctx, framing, page).await;
             }
             self.may_manage(session)?;
+            if !self.has_fleet() {
+                return Err(Failure::bad_request(NO_FLEET).into());
+            }
         }
         let mut targets = match pinned {
             Some(id) => self.fleet.backend(id).into_iter().collect(),
@@ -103,6 +113,40 @@ impl Gateway {
             billed: Billed::default(),
         };
         self.fan_out(session, ctx, framing, &job, &targets).await
+    }
+
+    /// That there is a server whose models can be changed: a service's are its own, and what is asked of it is paid for
+    /// with the operator's key.
+    ///
+    /// # Errors
+    /// 400.
+    fn manageable(
+        &self,
+        path: &str,
+        operation: Operation,
+        pinned: Option<BackendId>,
+    ) -> Result<(), Failure> {
+        let is_blob = matches!(operation, Operation::BlobHead | Operation::BlobPost);
+        if is_blob && !operation.argument(path).is_some_and(ollama::is_digest) {
+            return Err(Failure::bad_request("invalid digest format"));
+        }
+        let backend = pinned.and_then(|id| self.fleet.backend(id));
+        match backend {
+            Some(backend) if !backend.provider.settings.kind.is_fleet() => {
+                Err(Failure::bad_request(
+                    "X-Backend names a service; only the models of Ollama servers can be managed",
+                ))
+            }
+            None if !self.has_fleet() && operation != Operation::Pull => {
+                Err(Failure::bad_request(NO_FLEET))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has_fleet(&self) -> bool {
+        let mut providers = self.fleet.providers();
+        providers.any(|provider| provider.settings.kind.is_fleet())
     }
 
     /// What a server has that is down is not brought to others: nobody has asked for that, only for the model.

@@ -20,7 +20,7 @@ use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
 use crate::dialect::ollama::{self, Operation};
-use crate::dialect::openai::unasked;
+use crate::dialect::openai::{elsewhere, unasked};
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
@@ -304,6 +304,30 @@ impl Gateway {
         })
     }
 
+    /// That a body which passes is about no other models than the client's key and the operator's list allow.
+    fn stays(&self, ctx: &Inbound, backend: &Backend, body: &[u8]) -> Result<(), Box<Failure>> {
+        let key = ctx.key.as_ref().filter(|key| !key.any_model());
+        let filter = self.router.filter();
+        if key.is_none() && filter.is_empty() {
+            return Ok(());
+        }
+        let provider = &backend.provider.name;
+        let may = |name: &str| {
+            filter.admits(provider, &[name])
+                && key.is_none_or(|key| key.may_use([name, &*format!("{provider}/{name}")]))
+        };
+        let Some(field) = elsewhere::beyond(body, may) else {
+            return Ok(());
+        };
+        let text =
+            format!("`{field}` may take the request to models that are not allowed; leave it out");
+        Err(Box::new(Failure {
+            api_code: Some("model_not_allowed".into()),
+            param: Some(field.into()),
+            ..Failure::new(403, "not_allowed", text)
+        }))
+    }
+
     /// To a provider that speaks the client's format: its own path and credentials, the model's name in its place.
     #[expect(
         clippy::too_many_arguments,
@@ -320,6 +344,9 @@ impl Gateway {
         mend: Option<Mend>,
     ) -> Result<Order, Box<Failure>> {
         let settings = &backend.provider.settings;
+        if !ollama::is_form(job.operation, &body) {
+            self.stays(ctx, backend, &body)?;
+        }
         let path = match settings.kind {
             ProviderKind::Anthropic => job.operation.name().to_owned(),
             _ => openai_path(settings, job.operation.name(), own),

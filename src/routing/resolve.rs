@@ -46,6 +46,8 @@ pub(super) struct Resolution {
     pub(super) whole: Option<ModelId>,
     /// What the configuration says of the model.
     pub(super) settings: Option<ModelRouting>,
+    /// The name means nothing, and the default model stands in for it.
+    pub(super) by_default: bool,
 }
 
 /// How it was found.
@@ -536,7 +538,10 @@ impl Resolver<'_> {
         let found = self.named(name, None, trace)?;
         match found.is_empty() {
             true => Err(NoPlan::Unknown),
-            false => Ok(found),
+            false => Ok(Resolution {
+                by_default: true,
+                ..found
+            }),
         }
     }
 

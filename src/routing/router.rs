@@ -301,7 +301,13 @@ impl Router {
         if tiers.iter().all(Vec::is_empty) {
             return Err(NoPlan::Unknown);
         }
-        self.permitted(ask, &mut tiers, trace)?;
+        // A name that means nothing gives no right to what stands in for it.
+        let default = self.settings.routing.default_model.as_deref();
+        let called = match default.filter(|_| found.by_default) {
+            Some(default) => default,
+            None => ask.model,
+        };
+        self.permitted(ask, called, &mut tiers, trace)?;
         self.able(ask, &mut tiers, trace);
         let groups = self.ordered(ask, tiers, strategy, now);
         let mut steps = Steps::default();
@@ -319,7 +325,7 @@ impl Router {
         steps.add(&able_reserve, true, None);
         for (overflow, max_wait) in &overflows {
             let mut tiers = [overflow.tiers[0].iter().collect(), Vec::new()];
-            if self.permitted(ask, &mut tiers, trace).is_ok() {
+            if self.permitted(ask, called, &mut tiers, trace).is_ok() {
                 let [first, _] = tiers;
                 steps.add(&vec![first], true, *max_wait);
             }
@@ -345,8 +351,11 @@ impl Router {
         let preferred = ask.provider.map(|name| resolver.called(name));
         if preferred.as_ref().is_some_and(Vec::is_empty) {
             let providers = self.settings.providers.iter();
-            let names = providers.map(|one| Arc::clone(&one.name)).collect();
-            return Err(NoPlan::NoSuchProvider { names });
+            let may = |name: &Arc<str>| ask.permission.is_none_or(|key| key.may_ask(name));
+            let names = providers.map(|one| Arc::clone(&one.name)).filter(may);
+            return Err(NoPlan::NoSuchProvider {
+                names: names.collect(),
+            });
         }
         let preferred = preferred.as_deref();
         let found = match ask.approach {
@@ -403,7 +412,7 @@ impl Router {
             if found.by == By::List && first.iter().filter(|one| may(one)).count() > 1 {
                 let name = |one: &&Candidate| self.settings.providers[one.provider].name.clone();
                 return Err(NoPlan::Ambiguous {
-                    names: first.iter().map(name).collect(),
+                    names: first.iter().filter(|one| may(one)).map(name).collect(),
                 });
             }
             for one in others.drain(..) {
@@ -415,10 +424,11 @@ impl Router {
         Ok([first, others])
     }
 
-    /// Leaves out what the client's key may not use, and what has failed already.
+    /// Leaves out what the client's key may not use, whose model is `called` that, and what has failed already.
     fn permitted(
         &self,
         ask: &Ask<'_>,
+        called: &str,
         tiers: &mut [Vec<&Candidate>; 2],
         trace: &mut Trace,
     ) -> Result<(), NoPlan> {
@@ -433,7 +443,7 @@ impl Router {
             let full = one.names.iter().map(|own| format!("{provider}/{own}"));
             let full: Vec<String> = full.collect();
             let names = one.names.iter().chain(&full).map(String::as_str);
-            let names: Vec<&str> = names.chain([ask.model]).collect();
+            let names: Vec<&str> = names.chain([called]).collect();
             key.may_ask(provider) && key.may_use(&names)
         };
         let mut forbidden = true;

@@ -36,6 +36,7 @@ mod refusals;
 mod replay;
 mod routing;
 mod servers;
+mod sidedoors;
 mod streaming;
 mod support;
 mod tls;

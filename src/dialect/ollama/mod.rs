@@ -28,7 +28,7 @@ pub use fields::{read_foreign, read_foreign_embed};
 pub use listing::*;
 pub use load::LoadOrUnload;
 pub use mistyped::meant;
-pub use multipart::form_boundary;
+pub use multipart::{form_boundary, is_plain_boundary};
 pub use names::*;
 pub use operation::*;
 pub use progress::*;

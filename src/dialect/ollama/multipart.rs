@@ -25,21 +25,39 @@ pub fn form_boundary(body: &[u8]) -> Option<&[u8]> {
     (!boundary.is_empty()).then_some(boundary)
 }
 
-/// Calls `on_part` with every part up to where the body stops being a form.
-pub(super) fn parts<'a>(body: &'a [u8], on_part: impl FnMut(Part<'a>)) {
-    // `None` only says that the end was reached.
-    let _ = walk(body, on_part);
+/// Whether a boundary is written so that all readers find the same (RFC 2046 section 5.1.1).
+pub fn is_plain_boundary(boundary: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(byte);
+    (1..=70).contains(&boundary.len()) && boundary.iter().all(plain)
 }
 
-fn walk<'a>(body: &'a [u8], mut on_part: impl FnMut(Part<'a>)) -> Option<()> {
+/// Calls `on_part` with every part, and once more if the body is not a form from its first line to its last: readers do
+/// not agree on what is in such a one.
+pub(super) fn parts<'a>(body: &'a [u8], mut on_part: impl FnMut(Part<'a>)) {
+    if walk(body, &mut on_part).is_none() {
+        on_part(Part::Unclear);
+    }
+}
+
+fn walk<'a>(body: &'a [u8], on_part: &mut impl FnMut(Part<'a>)) -> Option<()> {
     let boundary = form_boundary(body)?;
-    let delimiter = [b"\r\n--", boundary].concat();
-    let finder = memmem::Finder::new(&delimiter);
-    let mut start = b"--".len() + boundary.len();
+    let dashes = &body[..b"--".len() + boundary.len()];
+    let finder = memmem::Finder::new(dashes);
+    let mut start = dashes.len();
     loop {
-        let end = start + finder.find(&body[start..])?;
+        let at = start + finder.find(&body[start..])?;
+        // The boundary is nowhere but where a part ends, not even after half of a line's end.
+        let end = at.checked_sub(2).filter(|end| *end >= start)?;
+        if &body[end..at] != b"\r\n" {
+            return None;
+        }
         on_part(part(body, start, end));
-        start = end + delimiter.len();
+        start = at + dashes.len();
+        match &body[start..] {
+            b"--" | b"--\r\n" => return Some(()),
+            rest if rest.starts_with(b"\r\n") => {}
+            _ => return None,
+        }
     }
 }
 
@@ -47,41 +65,99 @@ fn walk<'a>(body: &'a [u8], mut on_part: impl FnMut(Part<'a>)) -> Option<()> {
 fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
     let whole = &body[start..end];
     let Some(head_end) = memmem::find(whole, b"\r\n\r\n") else {
-        return Part::Other;
-    };
-    let Ok(head) = str::from_utf8(&whole[..head_end]) else {
         return Part::Unclear;
     };
-    let mut names = Vec::new();
-    let mut is_file = false;
-    for line in head.split("\r\n") {
-        if line.starts_with([' ', '\t']) {
-            return Part::Unclear;
-        }
-        let Some((header, rest)) = line.split_once(':') else {
-            continue;
-        };
-        if !header.eq_ignore_ascii_case("content-disposition") {
-            continue;
-        }
-        for parameter in rest.split(';') {
-            let (key, text) = parameter.trim().split_once('=').unwrap_or((parameter, ""));
-            if key.eq_ignore_ascii_case("name") {
-                names.push(text.trim_matches('"'));
-            }
-            is_file |= key.eq_ignore_ascii_case("filename");
-        }
-    }
+    let head = str::from_utf8(&whole[..head_end]).ok();
+    let Some((name, is_file)) = head.and_then(named) else {
+        return Part::Unclear;
+    };
     let value = Span {
         start: start + head_end + b"\r\n\r\n".len(),
         end,
     };
-    match names[..] {
-        [name] if name.contains(['\\', '"']) => Part::Unclear,
-        [_] if is_file || value.end - value.start > MAX_VALUE => Part::Other,
-        [name] => Part::Text(name, value),
-        _ => Part::Unclear,
+    match is_file || value.end - value.start > MAX_VALUE {
+        // A file to some readers is a text to others.
+        true if is_decisive(name) => Part::Unclear,
+        true => Part::Other,
+        false if name != DECISIVE && is_decisive(name) => Part::Unclear,
+        false => Part::Text(name, value),
     }
+}
+
+/// What decides where a form goes.
+const DECISIVE: &str = "model";
+
+/// Whether some reader may take a field of this name for one that decides: as a list, or with white space around it.
+fn is_decisive(name: &str) -> bool {
+    let plain = name.split(['[', '.']).next().unwrap_or_default().trim();
+    plain.eq_ignore_ascii_case(DECISIVE)
+}
+
+/// The name that a part's head has, and whether it is a file's. `None` unless it has one that all readers find.
+fn named(head: &str) -> Option<(&str, bool)> {
+    let mut found = None;
+    for line in head.strip_prefix("\r\n")?.split("\r\n") {
+        let (field, value) = line.split_once(':')?;
+        if line.contains(|c: char| c.is_control() && c != '\t') || !is_token(field) {
+            return None;
+        }
+        if field.eq_ignore_ascii_case("content-transfer-encoding") {
+            // Some decode it.
+            let plain = ["binary", "8bit", "7bit"];
+            let value = value.trim();
+            plain
+                .iter()
+                .find(|plain| value.eq_ignore_ascii_case(plain))?;
+        }
+        if field.eq_ignore_ascii_case("content-disposition")
+            && found.replace(disposition(value)?).is_some()
+        {
+            return None;
+        }
+    }
+    found
+}
+
+/// The `name` of a disposition (RFC 7578 section 4.2), and whether there is a `filename`.
+fn disposition(value: &str) -> Option<(&str, bool)> {
+    let (kind, mut rest) = value.split_once(';')?;
+    if !kind.trim().eq_ignore_ascii_case("form-data") {
+        return None;
+    }
+    let (mut name, mut is_file) = (None, false);
+    loop {
+        let (key, after) = rest.trim_start().split_once('=')?;
+        let (text, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => after.split_at(after.find(';').unwrap_or(after.len())),
+        };
+        match key.to_ascii_lowercase().as_str() {
+            "name" if is_plain(text) && name.is_none() => name = Some(text.trim_end()),
+            // RFC 5987's writing is for file names alone, and not all read it.
+            "filename" | "filename*" if !text.contains('"') && !text.ends_with('\\') => {
+                is_file = true;
+            }
+            _ => return None,
+        }
+        rest = match after.trim_start() {
+            "" => return Some((name?, is_file)),
+            after => after.strip_prefix(';')?,
+        };
+        if rest.trim().is_empty() {
+            return Some((name?, is_file));
+        }
+    }
+}
+
+/// Without what is an escape or a quote to some.
+fn is_plain(name: &str) -> bool {
+    !name.contains(['\\', '"', '\'', '%', ';'])
+}
+
+/// A field's name as RFC 9110 section 5.6.2 has it.
+fn is_token(name: &str) -> bool {
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~%".contains(&byte);
+    !name.is_empty() && name.bytes().all(of_token)
 }
 
 #[cfg(test)]
@@ -131,6 +207,21 @@ mod tests {
             "form-data; name=\"mo\\\"del\"",
             "form-data;\r\n name=\"model\"",
             "form-data",
+            "form-data; name*=utf-8''model",
+            "form-data; name=\"x\"; name*=utf-8''model",
+            "form-data; name*0=\"mo\"; name*1=\"del\"",
+            "form-data; name =\"model\"; name=\"x\"",
+            "form-data; name=\"x\nname=model\"",
+            "form-data; name=\"x\"\nContent-Disposition: form-data; name=\"model\"",
+            "form-data; name=\"x\"\rContent-Disposition: form-data; name=\"model\"",
+            "form-data; name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
+            "form-data; name=\"x\"\r\nContent-Transfer-Encoding: quoted-printable",
+            "form-data; name=\"model\"; filename=\"\"",
+            "form-data; name=\"model[]\"",
+            "form-data; name=\" model\"",
+            "form-data; name='model'",
+            "form-data; name=\"%6dodel\"",
+            "attachment; name=\"model\"",
         ] {
             let body = format!("--b\r\nContent-Disposition: {disposition}\r\n\r\nm\r\n--b--\r\n");
             let mut unclear = 0;
@@ -138,6 +229,48 @@ mod tests {
                 unclear += usize::from(matches!(part, Part::Unclear));
             });
             assert_eq!(unclear, 1, "{disposition}");
+        }
+    }
+
+    fn is_clear(body: &[u8]) -> bool {
+        let mut clear = true;
+        parts(body, |part| clear &= !matches!(part, Part::Unclear));
+        clear
+    }
+
+    #[test]
+    fn a_body_that_readers_cut_otherwise_is_unclear() {
+        assert!(is_clear(FORM));
+        let file = "--b\r\nContent-Disposition: form-data; name=file; filename=\"caf\u{e9};.wav\"; filename*=utf-8''a\r\n\r\n";
+        assert!(is_clear(format!("{file}a\nb\rc--\r\n--b--").as_bytes()));
+        let hidden = "Content-Disposition: form-data; name=\"model\"";
+        for rest in [
+            // The end is missing.
+            "a".to_owned(),
+            "a\r\n--b\r\n".to_owned(),
+            // Half of a line's end.
+            format!("a\n--b\n{hidden}\n\nbig\n--b--\r\n--b--\r\n"),
+            format!("a\r--b\r{hidden}\r\rbig\r\n--b--\r\n"),
+            // After the end, or after a boundary that is longer.
+            format!("a\r\n--b--\r\n--b\r\n{hidden}\r\n\r\nbig\r\n--b--\r\n"),
+            format!("a\r\n--bc\r\n{hidden}\r\n\r\nbig\r\n--b--\r\n"),
+            format!("a\r\n--b \r\n{hidden}\r\n\r\nbig\r\n--b--\r\n"),
+        ] {
+            let body = format!("{file}{rest}");
+            assert!(!is_clear(body.as_bytes()), "{body:?}");
+        }
+        let long = format!(
+            "--b\r\n{hidden}\r\n\r\n{}\r\n--b--\r\n",
+            "x".repeat(MAX_VALUE + 1)
+        );
+        assert!(!is_clear(long.as_bytes()));
+    }
+
+    #[test]
+    fn a_boundary_of_other_bytes_is_not_plain() {
+        assert!(is_plain_boundary(b"----WebKitFormBoundary7MA4YWxkTrZu0gW"));
+        for boundary in [&b""[..], b"x\\y", b"x y", b"x\"", b"x\n", &[b'x'; 71]] {
+            assert!(!is_plain_boundary(boundary), "{boundary:?}");
         }
     }
 }

@@ -43,6 +43,16 @@ pub enum Framing {
     Whole,
 }
 
+/// Whether a path's argument is the digest of a blob, as Ollama has them.
+pub fn is_digest(text: &str) -> bool {
+    let digits = text
+        .strip_prefix("sha256")
+        .and_then(|rest| rest.strip_prefix([':', '-']));
+    digits.is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
 impl Operation {
     /// Runs a model, so it takes a slot.
     pub fn is_inference(self) -> bool {

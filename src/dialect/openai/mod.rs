@@ -7,6 +7,7 @@ pub mod chat;
 pub mod completions;
 mod custom;
 mod details;
+pub mod elsewhere;
 pub mod embeddings;
 mod error;
 mod field;

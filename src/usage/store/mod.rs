@@ -1,6 +1,6 @@
 //! The sums in SQLite: rows by hour, key, tag, provider and model, and what each key has spent ever.
 //!
-//! One thread of the gateway writes; anyone may read the file meanwhile. Write-ahead logging with a sync at every commit:
+//! One thread of the gateway writes; the owner may read the file meanwhile. Write-ahead logging with a sync at every commit:
 //! what was committed outlives the process and the machine.
 
 mod read;
@@ -8,6 +8,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +65,20 @@ pub(super) struct Names<'a> {
     pub(super) model: &'a str,
 }
 
+/// Makes the file for its owner alone, or closes one that is there to others: who asked for what is nobody's business. What
+/// SQLite puts beside it has the same mode. What fails here, SQLite tells.
+fn keep_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(path);
+    let Ok(file) = file else { return };
+    if let Ok(found) = file.metadata() {
+        let mode = found.permissions().mode();
+        if mode & 0o007 != 0 {
+            let _ = file.set_permissions(Permissions::from_mode(mode & 0o770));
+        }
+    }
+}
+
 /// A store that is written to.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -78,6 +94,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        keep_private(path);
         let connection =
             Connection::open_with_flags(path, flags).map_err(|source| StoreError::Open {
                 path: path.to_owned(),

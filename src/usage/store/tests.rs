@@ -240,3 +240,20 @@ fn rows_in_memory_are_bounded_by_their_age() {
     let left = store.table(By::Key, Since::EVER).unwrap().total();
     assert_eq!(left.requests, 2);
 }
+
+#[test]
+fn others_cannot_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usage.db");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+    drop(Store::open(&path).unwrap());
+    assert_eq!(mode(), 0o600);
+    // One of an older version is closed to others; the group is the operator's to say.
+    for (before, after) in [(0o644, 0o640), (0o660, 0o660)] {
+        set(before).unwrap();
+        drop(Store::open(&path).unwrap());
+        assert_eq!(mode(), after);
+    }
+}
