@@ -94,15 +94,18 @@ impl Fault {
     pub(super) fn is_for_route(&self, path: &str) -> bool {
         match self.route.as_deref() {
             None => true,
-            Some("inference") => {
-                INFERENCE.contains(&path) || INFERENCE_ENDS.iter().any(|end| path.ends_with(end))
-            }
+            Some("inference") => runs_a_model(path),
             Some(route) => match route.strip_suffix('*') {
                 Some(prefix) => path.starts_with(prefix),
                 None => path == route,
             },
         }
     }
+}
+
+/// Whether requests for `path` run a model, at Ollama's servers or at a provider.
+pub(super) fn runs_a_model(path: &str) -> bool {
+    INFERENCE.contains(&path) || INFERENCE_ENDS.iter().any(|end| path.ends_with(end))
 }
 
 /// The routes that run a model.

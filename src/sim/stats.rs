@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+use super::fault::runs_a_model;
+
 /// Counters of one server since its start or the last reset, and gauges of now.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Stats {
@@ -38,6 +40,8 @@ pub struct Stats {
     /// Faults that are not spent.
     pub faults: usize,
     pub last_request: Option<LastRequest>,
+    /// The last one that was to run a model: nobody's look at what there is comes in between.
+    pub last_inference: Option<LastRequest>,
 }
 
 /// The request that came last, control routes apart.
@@ -81,7 +85,8 @@ pub(super) struct Counters {
 #[derive(Default)]
 struct Seen {
     requests: BTreeMap<String, u64>,
-    last: Option<Last>,
+    last: Option<Arc<Last>>,
+    last_inference: Option<Arc<Last>>,
 }
 
 struct Last {
@@ -98,12 +103,16 @@ impl Counters {
         let crowded = seen.requests.len() >= MAX_ROUTES && !seen.requests.contains_key(&route);
         let route = if crowded { "other".to_owned() } else { route };
         *seen.requests.entry(route).or_default() += 1;
-        seen.last = Some(Last {
+        let last = Arc::new(Last {
             method: head.method,
             target: head.uri,
             headers: head.headers,
             body,
         });
+        if runs_a_model(last.target.path()) {
+            seen.last_inference = Some(last.clone());
+        }
+        seen.last = Some(last);
     }
 
     /// The number of the request that comes now, from 1.
@@ -149,7 +158,8 @@ impl Counters {
         let seen = self.seen();
         Stats {
             requests: seen.requests.clone(),
-            last_request: seen.last.as_ref().map(Last::show),
+            last_request: seen.last.as_deref().map(Last::show),
+            last_inference: seen.last_inference.as_deref().map(Last::show),
             waiting: read(&self.waiting),
             active: read(&self.active),
             max_active: read(&self.max_active),

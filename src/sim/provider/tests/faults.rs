@@ -50,6 +50,13 @@ async fn a_request_is_answered_counted_and_kept() {
     assert!(stats.tokens > 3);
     let last = stats.last_request.as_ref().unwrap();
     assert_eq!(last.body.as_deref(), Some(streamed().to_string().as_str()));
+    // What runs no model leaves the last one that did.
+    post(&running, "/v1/models", &json!({})).await;
+    let stats = &running.stats()[0];
+    let last = stats.last_request.as_ref().unwrap();
+    assert_eq!(last.target, "/v1/models");
+    let last = stats.last_inference.as_ref().unwrap();
+    assert_eq!(last.target, CHAT);
 }
 
 #[tokio::test]
