@@ -150,12 +150,16 @@ pub fn fitted(
     target: &Target<'_>,
     schemas: bool,
 ) -> Option<(Vec<u8>, Dropped)> {
-    if takes_anything(target.facts) && !schemas {
+    let foreign = openai::foreign::concern(target.provider.kind);
+    if takes_anything(target.facts) && !schemas && !foreign {
         return None;
     }
     match operation {
         Operation::OpenAiChat => openai::chat::fitted(body, target),
         Operation::OpenAiResponses => openai::responses::fitted(body, target),
+        Operation::OpenAiCompletions | Operation::OpenAiEmbeddings => {
+            openai::foreign::fitted(body, target)
+        }
         Operation::AnthropicMessages | Operation::AnthropicCountTokens => {
             anthropic::fitted(body, target)
         }

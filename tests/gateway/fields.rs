@@ -116,6 +116,46 @@ async fn what_is_meant_for_ollama_is_named_where_nobody_can_do_it() {
     assert_eq!(reply.header("x-remuda-dropped"), None);
 }
 
+/// OpenAI refuses what it does not know, also in a request that could pass as it came.
+#[tokio::test]
+async fn what_is_meant_for_ollama_does_not_pass_to_who_is_known_not_to_take_it() {
+    const VECTORS: &str = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.6,0.8]}],"model":"m","usage":{"prompt_tokens":1,"total_tokens":1}}"#;
+    for (kind, leaves_out) in [
+        ("openai", true),
+        ("openrouter", true),
+        ("openai_compatible", false),
+    ] {
+        let upstream = Upstream::start(|asked: &Asked| {
+            let vectors = asked.head.contains("/embeddings ");
+            let answer = if vectors { VECTORS } else { CHAT };
+            vec![Step::Send(json(200, answer))]
+        })
+        .await;
+        let config = Config::of([service(kind, "scripted", &upstream)]);
+        let gateway = Gateway::over(&config, 1).await;
+        let fields = json!({"keep_alive": "5m", "options": {"num_ctx": 8192}, "shift": null});
+        let mut vectors = fields.clone();
+        vectors["model"] = "scripted".into();
+        vectors["input"] = "p".into();
+        for (path, body) in [
+            (
+                "/v1/chat/completions",
+                Format::Chat.ask("scripted", "hi", false, fields.clone()),
+            ),
+            ("/v1/embeddings", vectors.to_string()),
+        ] {
+            let reply = post(gateway.address, path, &body).await;
+            assert_eq!(reply.status, 200, "{kind} {path}: {}", reply.text());
+            let named = reply.header("x-remuda-dropped");
+            let sent = sent(&upstream);
+            let has = |name: &str| sent.get(name).is_some();
+            let passed = [has("keep_alive"), has("options"), has("shift")];
+            assert_eq!(passed, [!leaves_out; 3], "{kind} {path}: {sent}");
+            assert_eq!(named, leaves_out.then_some("keep_alive, options"), "{path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn cached_tokens_are_told_in_every_format() {
     let upstream = answering(OLLAMA).await;

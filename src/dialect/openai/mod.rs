@@ -12,6 +12,7 @@ pub mod embeddings;
 mod error;
 mod field;
 mod fit;
+pub mod foreign;
 mod frame;
 mod input;
 mod logprobs;

@@ -1,6 +1,7 @@
 //! A chat that passes as it came, put right as a translated one is written right: by what is known of its model.
 
 use super::super::fit::{Fate, Fit, Refinement, raw};
+use super::super::foreign;
 use super::super::schema::Hop;
 use super::read::Body;
 use super::reasoning;
@@ -52,6 +53,7 @@ pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
         target,
         dropped: Dropped::default(),
     };
+    foreign::leave_out(&mut fit);
     limit(&mut fit);
     fit.temperature();
     fit.leave_out(&REFINEMENTS);

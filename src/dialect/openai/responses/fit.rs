@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::super::fit::{Fate, Fit, Refinement, raw};
+use super::super::foreign;
 use super::super::schema::Hop;
 use crate::dialect::exchange::Target;
 use crate::facts::{Effort, Parameter};
@@ -34,6 +35,7 @@ pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
         target,
         dropped: Dropped::default(),
     };
+    foreign::leave_out(&mut fit);
     fit.limit("max_output_tokens");
     fit.temperature();
     fit.leave_out(&REFINEMENTS);
