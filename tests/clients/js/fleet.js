@@ -65,9 +65,9 @@ export async function simulate(words, last) {
   assert.fail("the simulation did not start");
 }
 
-/** `remuda serve` with `providers`; `server` are keys of its section `server`. */
+/** `remuda serve` with `providers`; `server` are keys of its section `server`, `more` are other sections. */
 export class Gateway {
-  async start(providers, server) {
+  async start(providers, server, more = {}) {
     this.directory = mkdtempSync(path.join(tmpdir(), "remuda-clients-"));
     const configuration = path.join(this.directory, "remuda.yaml");
     // JSON is YAML, too.
@@ -82,6 +82,7 @@ export class Gateway {
           ...server,
         },
         providers,
+        ...more,
       }),
     );
     const log = openSync(path.join(this.directory, "remuda.log"), "w");

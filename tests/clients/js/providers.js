@@ -43,6 +43,8 @@ function services(url) {
 }
 
 class Providers {
+  #addresses = {};
+  #count = 0;
   #simulations = [];
   #gateway = new Gateway();
 
@@ -53,9 +55,24 @@ class Providers {
     for (const dialect of DIALECTS) {
       url[dialect] = await this.#simulate(["--dialect", dialect, "--ports", "0"]);
     }
+    this.#addresses = { ...url, ollama, compatible: url.openai };
     const providers = [ollamaServers("ollama", [ollama]), ...services(url)];
-    await this.#gateway.start(providers, {});
-    await this.#gateway.settle(providers.length);
+    this.#count = providers.length;
+    // One failure after the other is asked for here, and the next one is to be seen as well.
+    await this.#gateway.start(providers, {}, { routing: { breaker: { enabled: false } } });
+    await this.#gateway.settle(this.#count);
+  }
+
+  /** All requests for models meet a fault at a provider while `use` runs; afterwards all is well again. */
+  async failing(name, fault, use) {
+    const url = `${this.#addresses[name]}/sim/fault`;
+    await fetch(url, { method: "POST", body: JSON.stringify({ route: "inference", ...fault }) });
+    try {
+      await use();
+    } finally {
+      await fetch(url, { method: "DELETE" });
+      await this.#gateway.settle(this.#count);
+    }
   }
 
   async #simulate(words) {

@@ -8,7 +8,8 @@ import OpenAI from "openai";
 import { PATIENCE } from "./fleet.js";
 import { allProviders } from "./providers.js";
 
-const { url } = await allProviders({ after });
+const providers = await allProviders({ after });
+const { url } = providers;
 const ollama = new Ollama({ host: url });
 const options = { apiKey: "unused", timeout: PATIENCE, maxRetries: 0 };
 const openai = new OpenAI({ baseURL: `${url}/v1`, ...options });
@@ -210,6 +211,71 @@ async function anthropicCount(model) {
   assert.ok(count.input_tokens > 0);
 }
 
+const providerOf = (model) => model.split("/", 1)[0];
+
+/** How each client reads a stream: what it is told of the text goes to `told`. */
+const READERS = [
+  async (model, told) => {
+    const stream = await ollama.chat({ model, messages: greeting, stream: true });
+    for await (const part of stream) told.push(part.message.content ?? "");
+  },
+  async (model, told) => {
+    const request = { model, messages: greeting, stream: true };
+    const stream = await openai.chat.completions.create(request);
+    for await (const chunk of stream) told.push(chunk.choices[0]?.delta?.content ?? "");
+  },
+  async (model, told) => {
+    const request = { model, max_tokens: 400, messages: greeting };
+    const stream = anthropic.messages.stream(request).on("text", (text) => told.push(text));
+    await stream.finalMessage();
+  },
+];
+
+/** A stream that breaks throws, after what has been said; before that there is only the error. */
+async function brokenStreams(model) {
+  for (const kind of ["error", "cut"]) {
+    // By the twentieth token all have begun to speak, those that think first too.
+    for (const [tokens, speaks] of [
+      [0, false],
+      [20, true],
+    ]) {
+      await providers.failing(providerOf(model), { kind, tokens }, async () => {
+        for (const read of READERS) {
+          const told = [];
+          await assert.rejects(read(model, told), Error);
+          assert.equal(told.join("") !== "", speaks);
+        }
+      });
+    }
+  }
+}
+
+/** Clients cut their conversations by a code, or by words. */
+async function tooLong(model) {
+  const message = "This model's maximum context length is 4096 tokens. However, your messages resulted in 9001 tokens.";
+  await providers.failing(providerOf(model), { kind: "status", status: 400, message }, async () => {
+    await assert.rejects(openai.chat.completions.create({ model, messages: greeting }), (error) => {
+      assert.ok(error instanceof OpenAI.BadRequestError);
+      return error.code === "context_length_exceeded";
+    });
+    await assert.rejects(anthropic.messages.create({ model, max_tokens: 400, messages: greeting }), (error) => {
+      assert.ok(error instanceof Anthropic.BadRequestError);
+      return error.message.includes("prompt is too long: 9001 tokens > 4096 maximum");
+    });
+  });
+}
+
+/** Browsers and Electron send where their page is from. */
+async function fromPage(model) {
+  const defaultHeaders = { Origin: "app://obsidian.md" };
+  const client = new OpenAI({ baseURL: `${url}/v1`, ...options, defaultHeaders });
+  const { data, response } = await client.chat.completions
+    .create({ model, messages: greeting })
+    .withResponse();
+  assert.ok(data.choices[0].message.content);
+  assert.equal(response.headers.get("access-control-allow-origin"), "app://obsidian.md");
+}
+
 const FEATURES = [
   ["ollama: chat", "chat", ollamaChat],
   ["ollama: streamed chat", "chat", ollamaStream],
@@ -223,6 +289,9 @@ const FEATURES = [
   ["anthropic: streaming helper", "chat", anthropicStream],
   ["anthropic: tool loop", "chat", anthropicTools],
   ["anthropic: count_tokens", "chat", anthropicCount],
+  ["all: broken streams throw", "chat", brokenStreams],
+  ["all: too long a prompt is told", "chat", tooLong],
+  ["openai: from a page", "chat", fromPage],
 ];
 
 for (const [feature, needs, use] of FEATURES) {

@@ -6,6 +6,9 @@ import ollama
 import openai
 import pytest
 
+# What these assert is told as the tests' own is.
+pytest.register_assert_rewrite("reaching", "failing")
+
 from fleet import PATIENCE, Gateway, Simulation
 
 COMMON = ["llama3.2", "qwen3:8b", "gemma3", "nomic-embed-text"]

@@ -146,7 +146,8 @@ class Gateway:
         path.write_text(json.dumps(configuration))
         with self.log.open("wb") as log:
             self.process = start(["serve", "-c", str(path)], stderr=log)
-        self.url = self._announced("listening on ")
+        base_path = configuration["server"].get("base_path", "")
+        self.url = self._announced("listening on ") + base_path
         self.admin = self._announced("admin on ")
         wait_until(self._ready, "the gateway is ready")
         self.settle()
@@ -168,7 +169,7 @@ class Gateway:
             return False
 
     def backends(self):
-        return fetch_json(f"{self.url}/__proxy/backends")["backends"]
+        return fetch_json(f"{self.admin}/__proxy/backends")["backends"]
 
     def in_flight(self):
         return sum(backend["in_flight"] for backend in self.backends())

@@ -1,9 +1,10 @@
 """One simulated provider of every kind, and a gateway in front of all of them."""
 
+import contextlib
 import json
 import subprocess
 
-from fleet import Gateway, Simulation, start, stop
+from fleet import Gateway, Simulation, fetch_json, start, stop
 
 KEY = "sim-key"
 
@@ -48,7 +49,11 @@ class Providers:
         self.simulated = {dialect: Provider(dialect) for dialect in self.DIALECTS}
         configured = self._configured()
         services = len(configured) - 1
-        self.gateway = Gateway(self.fleet, directory, services, providers=configured)
+        # One failure after the other is asked for here, and the next one is to be seen as well.
+        routing = {"breaker": {"enabled": False}}
+        self.gateway = Gateway(
+            self.fleet, directory, services, providers=configured, routing=routing
+        )
 
     def _configured(self):
         url = {dialect: provider.url for dialect, provider in self.simulated.items()}
@@ -94,6 +99,28 @@ class Providers:
             }
             for name, kind, base, more in entries
         ]
+
+    def server(self, name):
+        """The address of the simulation that plays a provider."""
+        if name == "ollama":
+            return self.fleet.servers[0]
+        return self.simulated["openai" if name == "compatible" else name].url
+
+    def sent(self, name):
+        """The body of the request for a model that came to a provider last."""
+        [server] = fetch_json(f"{self.server(name)}/sim/stats")["servers"]
+        return json.loads(server["last_inference"]["body"])
+
+    @contextlib.contextmanager
+    def failing(self, name, **fault):
+        """All requests for models meet a fault there for so long; afterwards all is well again."""
+        url = f"{self.server(name)}/sim/fault"
+        fetch_json(url, {"route": "inference", **fault})
+        try:
+            yield
+        finally:
+            fetch_json(url, method="DELETE")
+            self.gateway.settle()
 
     def stop(self):
         self.gateway.stop()

@@ -10,6 +10,9 @@ import ollama
 import openai
 import pytest
 
+import failing
+import reaching
+from asking import ASK, SCHEMA, TOOL, deltas, text_of, user
 from fleet import PATIENCE, ROOT
 from providers import Providers, table
 
@@ -17,13 +20,6 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 BASE64 = base64.b64encode(PNG).decode()
-SCHEMA = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
-ASK = "Use get_weather for Oslo."
 
 # The models that each provider is asked for: for chats, for thinking, for images, for vectors.
 MODELS = {
@@ -54,7 +50,9 @@ def providers(tmp_path_factory):
 
 
 class Clients:
-    def __init__(self, url):
+    def __init__(self, providers):
+        self.providers = providers
+        url = providers.gateway.url
         self.ollama = ollama.Client(url, timeout=PATIENCE)
         self.openai = openai.OpenAI(
             base_url=f"{url}/v1", api_key="unused", timeout=PATIENCE, max_retries=0
@@ -71,13 +69,9 @@ class Clients:
 
 @pytest.fixture(scope="module")
 def clients(providers):
-    clients = Clients(providers.gateway.url)
+    clients = Clients(providers)
     yield clients
     clients.close()
-
-
-def user(text):
-    return [{"role": "user", "content": text}]
 
 
 def ollama_chat(clients, model):
@@ -101,12 +95,6 @@ def ollama_generate(clients, model):
 def ollama_length(clients, model):
     answer = clients.ollama.chat(model, user("good morning"), options={"num_predict": 2})
     assert answer.done_reason == "length"
-
-
-TOOL = {
-    "type": "function",
-    "function": {"name": "get_weather", "description": "Tells the weather.", "parameters": SCHEMA},
-}
 
 
 def ollama_tools(clients, model):
@@ -163,9 +151,7 @@ def openai_stream(clients, model):
             stream_options={"include_usage": True},
         )
     )
-    # Azure's filters have chunks of their own, without a delta.
-    deltas = [c.choices[0].delta for c in chunks if c.choices]
-    text = "".join(delta.content or "" for delta in deltas if delta)
+    text = "".join(delta.content or "" for delta in deltas(chunks))
     reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
     assert text and [reason for reason in reasons if reason] == ["stop"]
     assert [c.usage.total_tokens > 0 for c in chunks if c.usage] == [True]
@@ -274,11 +260,6 @@ def openai_responses_tools(clients, model):
     assert create(model=model, input=history, tools=tools).output_text
 
 
-def text_of(message):
-    """A thought may follow the text: Gemini signs that, too."""
-    return "".join(block.text for block in message.content if block.type == "text")
-
-
 def anthropic_messages(clients, model):
     answer = clients.anthropic.messages.create(
         model=model, max_tokens=400, system="Be kind.", messages=user("good morning")
@@ -338,6 +319,8 @@ FEATURES = [
     ("ollama", "JSON schema", CHAT, ollama_schema),
     ("ollama", "thinking", THINKING, ollama_think),
     ("ollama", "embed", VECTORS, ollama_embed),
+    ("ollama", "broken streams raise", CHAT, failing.ollama_broken),
+    ("ollama", "too long a prompt is told", CHAT, failing.ollama_too_long),
     ("openai", "chat", CHAT, openai_chat),
     ("openai", "streamed chat, usage", CHAT, openai_stream),
     ("openai", "tool loop", CHAT, openai_tools),
@@ -348,11 +331,25 @@ FEATURES = [
     ("openai", "embeddings, float and base64", VECTORS, openai_embeddings),
     ("openai", "Responses, whole and streamed", CHAT, openai_responses),
     ("openai", "Responses, tool loop", CHAT, openai_responses_tools),
+    ("openai", "custom tools", CHAT, reaching.openai_custom_tools),
+    ("openai", "Responses, custom tools and namespaces", CHAT, reaching.responses_agent_tools),
+    ("openai", "system message amid the conversation", CHAT, reaching.openai_system_amid),
+    ("openai", "marks for the prompt cache", CHAT, reaching.openai_caching),
+    ("openai", "fields of Ollama", CHAT, reaching.fields_of_ollama),
+    ("openai", "models, listed and retrieved", CHAT, reaching.models_retrieved),
+    ("openai", "broken streams raise", CHAT, failing.openai_broken),
+    ("openai", "Responses, broken streams raise", CHAT, failing.responses_broken),
+    ("openai", "too long a prompt is told", CHAT, failing.openai_too_long),
     ("anthropic", "messages", CHAT, anthropic_messages),
     ("anthropic", "streaming helper", CHAT, anthropic_stream),
     ("anthropic", "tool loop", CHAT, anthropic_tools),
     ("anthropic", "images", VISION, anthropic_image),
     ("anthropic", "count_tokens", CHAT, anthropic_count),
+    ("anthropic", "thinking, tool loop", THINKING, reaching.anthropic_thinking),
+    ("anthropic", "marks for the prompt cache", CHAT, reaching.anthropic_caching),
+    ("anthropic", "input tokens at the start of a stream", CHAT, reaching.anthropic_first_usage),
+    ("anthropic", "broken streams raise", CHAT, failing.anthropic_broken),
+    ("anthropic", "too long a prompt is told", CHAT, failing.anthropic_too_long),
 ]
 
 OUTCOMES = {
@@ -373,6 +370,29 @@ CASES = [
 def test_provider(clients, client, feature, provider, model, use):
     use(clients, f"{provider}/{model}")
     OUTCOMES[client, feature, provider] = "yes"
+
+
+@pytest.mark.parametrize("provider", ["openai", "compatible", "azure", "openrouter"])
+def test_a_stream_without_its_last_line_is_complete(clients, provider):
+    """All has been said; only the `[DONE]` that ends OpenAI's streams is missing."""
+    model = f"{provider}/{MODELS[provider][CHAT]}"
+    with clients.providers.failing(provider, kind="end", at="last"):
+        openai_stream(clients, model)
+        ollama_stream(clients, model)
+        anthropic_stream(clients, model)
+
+
+def test_vectors_come_as_base64_from_a_server_that_knows_numbers_alone(clients):
+    """The client asks for base64 by itself, and reads whatever comes as that."""
+    words = "Invalid value for encoding_format: only float is supported"
+    create = clients.openai.embeddings.create
+    ask = {"model": f"compatible/{MODELS['compatible'][VECTORS]}", "input": ["one", "two"]}
+    with clients.providers.failing("compatible", kind="status", status=400, times=1, message=words):
+        made = create(**ask)
+    assert "encoding_format" not in clients.providers.sent("compatible")
+    plain = create(**ask, encoding_format="float")
+    for one, other in zip(made.data, plain.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
 
 
 def test_an_unknown_model_is_each_formats_own_404(clients):
