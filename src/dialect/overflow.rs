@@ -48,6 +48,7 @@ const SIGNS: &[&str] = &[
     "prompt too long; exceeded max context length",
     "prompt too long; exceeded context length",
     // llama.cpp, LM Studio, TabbyAPI.
+    "context size has been exceeded",
     "request ({in} tokens) exceeds the available context size ({most} tokens)",
     "exceeds the available context size",
     "exceed_context_size_error",

@@ -161,7 +161,7 @@ impl Fault {
     /// The status that the client gets when no candidate is left (wire-formats: by class, never by copying).
     pub fn client_status(&self) -> u16 {
         match (self.class, self.kind) {
-            (Class::Permanent, FaultKind::TooLarge) => 413,
+            (Class::Permanent | Class::Route, FaultKind::TooLarge) => 413,
             (Class::Permanent, _) => 400,
             (Class::Route, FaultKind::ModelNotFound) => 404,
             (Class::Route, FaultKind::Unsupported | FaultKind::ContextLength) => 400,

@@ -109,6 +109,12 @@ fn sorted(said: &Said<'_>) -> (Class, FaultKind) {
             Some((found.1, found.2))
         })
     };
+    // Groq and OpenAI call it a limit of rates, and no waiting helps: by itself it is more than a minute's tokens. Another
+    // candidate may allow more.
+    let of_rates = matches!(said.status, Some(413 | 429));
+    if of_rates && said.message.starts_with("Request too large for") {
+        return (Route, TooLarge);
+    }
     if let Some(sorted) = known(WORDS) {
         return sorted;
     }

@@ -98,6 +98,38 @@ fn errors_are_sorted_by_what_can_be_done() {
             FaultKind::Timeout,
             "the provider answered with status 504",
         ),
+        // Groq and OpenAI, of one request that is more than a minute's tokens.
+        (
+            413,
+            json!({"error": {"message": "Request too large for model `m`: TPM: Limit 6000, Requested 7000, please reduce your message size",
+            "type": "tokens", "code": "rate_limit_exceeded"}}),
+            Route,
+            TooLarge,
+            "Request too large for model `m`: TPM: Limit 6000, Requested 7000, please reduce your message size",
+        ),
+        (
+            429,
+            json!({"error": {"message": "Request too large for gpt on tokens per min (TPM): Limit 30000, Requested 40000.",
+            "type": "tokens", "param": null, "code": "rate_limit_exceeded"}}),
+            Route,
+            TooLarge,
+            "Request too large for gpt on tokens per min (TPM): Limit 30000, Requested 40000.",
+        ),
+        (
+            429,
+            json!({"error": {"message": "Rate limit reached for gpt on tokens per min (TPM): Limit 30000, Used 29000, Requested 4000.",
+            "type": "tokens", "param": null, "code": "rate_limit_exceeded"}}),
+            Capacity,
+            RateLimit,
+            "Rate limit reached for gpt on tokens per min (TPM): Limit 30000, Used 29000, Requested 4000.",
+        ),
+        (
+            500,
+            json!({"error": {"code": 500, "message": "context shift is disabled; Context size has been exceeded.", "type": "server_error"}}),
+            Route,
+            ContextLength,
+            "context shift is disabled; Context size has been exceeded.",
+        ),
         // Azure.
         (
             400,
