@@ -44,18 +44,21 @@ const MESSAGES: Place = Place::Members(&[(
 )]);
 
 /// What is known of the ids that a provider takes in its own format, and where they stand. A server of which nothing is
-/// known is sent what the client says.
+/// known may be OpenAI's behind another address.
 fn rule(
     operation: Operation,
     provider: &Provider,
 ) -> Option<(CallIds, &'static Place, &'static str)> {
     let openai = matches!(
         provider.kind,
-        ProviderKind::OpenAi | ProviderKind::Azure | ProviderKind::OpenRouter
+        ProviderKind::OpenAi
+            | ProviderKind::Azure
+            | ProviderKind::OpenRouter
+            | ProviderKind::OpenAiCompatible
     );
     match operation {
-        Operation::OpenAiChat if openai => Some((CallIds::Short(40), &CHAT, "tool_call")),
         Operation::OpenAiChat if is_mistral(provider) => Some((CallIds::Nine, &CHAT, "tool_call")),
+        Operation::OpenAiChat if openai => Some((CallIds::Short(40), &CHAT, "tool_call")),
         Operation::OpenAiResponses if openai => Some((CallIds::Short(64), &RESPONSES, "call_id")),
         Operation::AnthropicMessages | Operation::AnthropicCountTokens
             if provider.kind == ProviderKind::Anthropic =>
@@ -180,22 +183,23 @@ mod tests {
     #[test]
     fn a_call_and_its_result_get_the_same_short_id() {
         let long = format!("call_1__thought__{}", "x".repeat(77));
-        let sent = sent(
-            Operation::OpenAiChat,
+        for kind in [
             ProviderKind::OpenAi,
-            &chat(&long, "c2"),
-        )
-        .unwrap();
-        let short = sent["messages"][1]["tool_calls"][0]["id"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        assert!(short.len() <= 40, "{short}");
-        assert_eq!(sent, {
-            let mut expected = chat(&short, "c2");
-            expected["tools"][0]["id"] = "x".repeat(99).into();
-            expected
-        });
+            ProviderKind::OpenRouter,
+            ProviderKind::OpenAiCompatible,
+        ] {
+            let sent = sent(Operation::OpenAiChat, kind, &chat(&long, "c2")).unwrap();
+            let short = sent["messages"][1]["tool_calls"][0]["id"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            assert!(short.len() <= 40, "{short}");
+            assert_eq!(sent, {
+                let mut expected = chat(&short, "c2");
+                expected["tools"][0]["id"] = "x".repeat(99).into();
+                expected
+            });
+        }
     }
 
     #[test]
@@ -210,7 +214,7 @@ mod tests {
             (
                 Operation::OpenAiChat,
                 ProviderKind::OpenAiCompatible,
-                chat(&long, "c2"),
+                chat(&long[1..], "c.2:3"),
             ),
             (
                 Operation::OpenAiResponses,
