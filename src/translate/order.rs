@@ -103,12 +103,18 @@ fn chat(
     let mut dropped = request.dropped.clone();
     // An answer in the neutral model is one.
     dropped.add_if(request.answers.is_some(), "n");
+    let user = serving::name_of_user(client, &request);
     serving::fit(&mut request, (client, form), &target, &mut dropped);
     if !form.is_ollamas() {
         request.local.name_in(&mut dropped);
     }
     let mut outgoing = forms::write_chat(form, request, &target)?;
-    dropped.merge(&outgoing.dropped);
+    for field in outgoing.dropped.fields() {
+        dropped.add(match *field {
+            "user" => user,
+            field => field,
+        });
+    }
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
     let own_stops = own_stops.iter().map(|text| text.decoded().into_owned());
     outgoing.stop.extend(own_stops);

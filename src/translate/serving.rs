@@ -7,7 +7,7 @@ use crate::ir::{ChatRequest, Dropped, Text};
 use crate::settings::ProviderKind;
 
 /// Fields that say nothing of the answer: that they are left out is told, and is no reason to refuse a request.
-const BESIDES: [&str; 7] = [
+const BESIDES: [&str; 12] = [
     "store",
     "metadata",
     "safety_identifier",
@@ -15,6 +15,11 @@ const BESIDES: [&str; 7] = [
     "prompt_cache_retention",
     "prompt_cache_options",
     "client_metadata",
+    "user",
+    "metadata.user_id",
+    "cache_control",
+    "cache_control.ttl",
+    "keep_alive",
 ];
 
 /// Whether an answer without this field is the same.
@@ -76,6 +81,15 @@ impl Takes {
             },
             _ => NOTHING,
         }
+    }
+}
+
+/// The client's name for what tells its own users apart, which is one [`ChatRequest::user`] to the provider.
+pub(super) fn name_of_user(client: ClientForm, request: &ChatRequest<'_>) -> &'static str {
+    match client {
+        ClientForm::AnthropicMessages => "metadata.user_id",
+        _ if request.user.is_none() => "safety_identifier",
+        _ => "user",
     }
 }
 
@@ -186,6 +200,7 @@ mod tests {
             ProviderKind::Google,
         );
         assert_eq!(fitted_request.serving, Serving::default());
+        // Named by the form that has no place for it.
         assert_eq!(fitted_request.user, Some(Text::escaped("s")));
         let expected = [
             "service_tier",

@@ -10,6 +10,8 @@ use crate::dialect::exchange::{Outgoing, Reply, Target};
 use crate::facts::Facts;
 use crate::settings::{Fidelity, Provider, ProviderKind, SamplingFields};
 
+mod fields;
+
 /// A form of a provider of some kind, and a model there.
 type To = (Form, ProviderKind, &'static str);
 

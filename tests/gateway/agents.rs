@@ -430,7 +430,10 @@ async fn what_another_provider_has_no_field_for_is_named() {
     .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let left_out = reply.header("x-remuda-dropped").unwrap();
-    assert_eq!(left_out, "prompt_cache_key, metadata, store");
+    assert_eq!(
+        left_out,
+        "prompt_cache_key, metadata, store, safety_identifier"
+    );
     body["verbosity"] = "low".into();
     let reply = post(
         world.gateway.address,

@@ -25,6 +25,8 @@ struct Body<'a> {
     tool_choice: Option<Choice<'a>>,
     thinking: Option<ThinkingField<'a>>,
     output_config: Option<OutputConfig<'a>>,
+    /// The older name of `output_config.format`.
+    output_format: Option<FormatField<'a>>,
     metadata: Option<Metadata<'a>>,
     service_tier: Option<Text<'a>>,
     temperature: Option<f64>,
@@ -35,6 +37,8 @@ struct Body<'a> {
     container: Option<&'a RawValue>,
     mcp_servers: Option<&'a RawValue>,
     context_management: Option<&'a RawValue>,
+    inference_geo: Option<&'a RawValue>,
+    speed: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +68,9 @@ pub(super) struct Block<'a> {
     text: Option<Text<'a>>,
     source: Option<Source<'a>>,
     title: Option<Text<'a>>,
+    /// What is said of a document.
+    context: Option<Text<'a>>,
+    citations: Option<Citations>,
     id: Option<Text<'a>>,
     name: Option<Text<'a>>,
     input: Option<Json<'a>>,
@@ -74,6 +81,14 @@ pub(super) struct Block<'a> {
     signature: Option<Text<'a>>,
     data: Option<Text<'a>>,
     cache_control: Option<CacheControl<'a>>,
+}
+
+/// Of a document: whether the answer is to quote it. Of a text in an answer: what it quoted.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Citations {
+    Wanted { enabled: bool },
+    Other(serde::de::IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -94,6 +109,7 @@ struct ToolField<'a> {
     input_schema: Option<Json<'a>>,
     strict: Option<bool>,
     cache_control: Option<CacheControl<'a>>,
+    input_examples: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +132,7 @@ struct OutputConfig<'a> {
     #[serde(borrow)]
     effort: Option<Cow<'a, str>>,
     format: Option<FormatField<'a>>,
+    task_budget: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +179,13 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
     dropped.add_if(body.container.is_some(), "container");
     dropped.add_if(body.mcp_servers.is_some(), "mcp_servers");
     dropped.add_if(body.context_management.is_some(), "context_management");
+    dropped.add_if(body.inference_geo.is_some(), "inference_geo");
+    dropped.add_if(says_speed(body.speed), "speed");
+    let budget = body
+        .output_config
+        .as_ref()
+        .and_then(|output| output.task_budget);
+    dropped.add_if(budget.is_some(), "output_config.task_budget");
     let mut messages = Vec::new();
     if let Some(system) = body.system {
         let parts = parts(system, Role::System, &mut dropped)?;
@@ -194,7 +218,7 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
             ..Sampling::default()
         },
         stop: body.stop_sequences.unwrap_or_default(),
-        format: format(body.output_config)?,
+        format: format(body.output_config, body.output_format)?,
         thinking,
         logprobs: None,
         user: body.metadata.and_then(|metadata| metadata.user_id),
@@ -206,6 +230,11 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
         dropped,
         ..ChatRequest::default()
     })
+}
+
+/// The usual speed is what every provider has.
+fn says_speed(speed: Option<&RawValue>) -> bool {
+    speed.is_some_and(|speed| speed.get() != r#""standard""#)
 }
 
 /// In OpenAI's words, which are the neutral ones.
@@ -287,7 +316,7 @@ fn part<'a>(
                 .ok_or_else(|| missing("messages: a text block has no text"))?,
         ),
         "image" => Part::Image(image(block.source)?),
-        "document" => document(block)?,
+        "document" => document(block, dropped)?,
         "tool_use" => {
             let id = block.id.map(signature::unpack);
             let (id, signature) = match id {
@@ -351,7 +380,7 @@ fn image(source: Option<Source<'_>>) -> Result<Image<'_>, Refused> {
     }
 }
 
-fn document(block: Block<'_>) -> Result<Part<'_>, Refused> {
+fn document<'a>(block: Block<'a>, dropped: &mut Dropped) -> Result<Part<'a>, Refused> {
     let refused = || {
         Refused::field(
             "messages",
@@ -359,17 +388,38 @@ fn document(block: Block<'_>) -> Result<Part<'_>, Refused> {
         )
     };
     let source = block.source.ok_or_else(refused)?;
+    let cited = matches!(block.citations, Some(Citations::Wanted { enabled: true }));
+    dropped.add_if(cited, "messages.content.citations");
     match (&*source.r#type, source.data) {
-        ("base64", Some(data)) => Ok(Part::Document(Document {
-            name: block.title,
-            media_type: source
-                .media_type
-                .unwrap_or(Cow::Borrowed("application/pdf")),
-            data: plain(data),
-        })),
-        ("text", Some(text)) => Ok(Part::Text(text)),
+        ("base64", Some(data)) => {
+            dropped.add_if(block.context.is_some(), "messages.content.context");
+            Ok(Part::Document(Document {
+                name: block.title,
+                media_type: source
+                    .media_type
+                    .unwrap_or(Cow::Borrowed("application/pdf")),
+                data: plain(data),
+            }))
+        }
+        ("text", Some(text)) => Ok(Part::Text(headed(text, block.title, block.context))),
         _ => Err(refused()),
     }
+}
+
+/// A document of text under its title, and after what is said of it.
+fn headed<'a>(text: Text<'a>, title: Option<Text<'a>>, context: Option<Text<'a>>) -> Text<'a> {
+    let mut whole = Text::default();
+    for (said, end) in [(title, r":\n"), (context, r"\n\n")] {
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
+            whole.push(&said);
+            whole.push(&Text::escaped(end));
+        }
+    }
+    if whole.is_empty() {
+        return text;
+    }
+    whole.push(&text);
+    whole
 }
 
 /// Base64 needs no escape; some writers escape its slashes all the same.
@@ -384,6 +434,7 @@ fn tools<'a>(fields: Vec<ToolField<'a>>, dropped: &mut Dropped) -> Vec<Tool<'a>>
     let mut tools: Vec<Tool<'a>> = Vec::with_capacity(fields.len());
     for field in fields {
         let cache = field.cache_control.as_ref().map(CacheControl::ttl);
+        dropped.add_if(field.input_examples.is_some(), "tools.input_examples");
         if field.r#type.as_deref().is_some_and(|kind| kind != "custom") {
             // Run by Anthropic's servers, so no other provider has it.
             dropped.add("tools");
@@ -456,9 +507,14 @@ fn thinking(
     }))
 }
 
-fn format(output: Option<OutputConfig<'_>>) -> Result<Format<'_>, Refused> {
-    let Some(format) = output.and_then(|output| output.format) else {
-        return Ok(Format::Text);
+fn format<'a>(
+    output: Option<OutputConfig<'a>>,
+    older: Option<FormatField<'a>>,
+) -> Result<Format<'a>, Refused> {
+    let (format, name) = match (output.and_then(|output| output.format), older) {
+        (Some(format), _) => (format, "output_config"),
+        (None, Some(format)) => (format, "output_format"),
+        (None, None) => return Ok(Format::Text),
     };
     match (&*format.r#type, format.schema) {
         ("json_schema", Some(schema)) => Ok(Format::Schema {
@@ -468,8 +524,8 @@ fn format(output: Option<OutputConfig<'_>>) -> Result<Format<'_>, Refused> {
             strict: Some(true),
         }),
         _ => Err(Refused::field(
-            "output_config",
-            "output_config.format: must be of type json_schema, with a schema",
+            name,
+            format!("{name}: a format must be of type json_schema, with a schema"),
         )),
     }
 }

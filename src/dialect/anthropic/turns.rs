@@ -1,6 +1,9 @@
 //! The turns of a request, as the provider takes them: blocks of which none is empty, thoughts where they were and signed,
 //! every call answered in the turn that follows.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::dialect::call_ids::CallIds;
 use crate::dialect::signature;
 use crate::dialect::signature::of_gemini;
@@ -212,18 +215,41 @@ fn write_image(image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
     }
 }
 
+/// The text of a file of text.
+fn text_of(document: &Document<'_>) -> Result<Text<'static>, Refused> {
+    let text = STANDARD
+        .decode(&*document.data)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|text| !text.trim().is_empty())
+        .ok_or_else(|| {
+            Refused::field(
+                "messages",
+                "a file of text must be base64 of UTF-8, and not blank",
+            )
+        })?;
+    Ok(Text::plain(&text).into_owned())
+}
+
 fn write_document(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
-    if document.media_type != "application/pdf" {
-        return Err(Refused::field(
-            "messages",
-            "this model's provider takes documents as PDF or text, and no recordings",
-        ));
-    }
+    let (kind, media_type, data) = match document.media_type.split(';').next() {
+        Some("application/pdf") => ("base64", "application/pdf", Text::escaped(&*document.data)),
+        // Whatever it is written in, that is its name here.
+        Some(kind) if kind.starts_with("text/") || kind == "application/json" => {
+            ("text", "text/plain", text_of(document)?)
+        }
+        _ => {
+            return Err(Refused::field(
+                "messages",
+                "this model's provider takes documents as PDF or text, and no recordings",
+            ));
+        }
+    };
     out.extend_from_slice(b"{\"type\":\"document\",\"source\":");
     let fields = [
-        ("type", "base64"),
-        ("media_type", "application/pdf"),
-        ("data", &document.data),
+        ("type", kind),
+        ("media_type", media_type),
+        ("data", data.as_escaped()),
     ];
     field_texts(&fields, out);
     if let Some(name) = &document.name {

@@ -18,6 +18,7 @@ pub(super) fn write(
     let facts = target.facts;
     let mut dropped = Dropped::default();
     only_chats(request.completion.as_ref(), "Bedrock", &mut dropped)?;
+    dropped.add_if(request.user.is_some(), "user");
     caching::fit(&mut request, facts, &mut dropped);
     let system = turns::arrange(&mut request, facts, &mut dropped);
     caching::end(&mut request);

@@ -17,6 +17,7 @@ pub(super) fn write(
     let facts = target.facts;
     let mut dropped = Dropped::default();
     only_chats(request.completion.as_ref(), "Gemini", &mut dropped)?;
+    dropped.add_if(request.user.is_some(), "user");
     let system = turns::arrange(&mut request, facts, &mut dropped);
     let generation = Generation::of(&request, facts, &mut dropped);
 

@@ -174,6 +174,7 @@ pub(in crate::dialect::ollama) fn write_common(
     options(request, target, body, dropped);
     body.local(&request.local);
     dropped.add_if(request.sampling.logit_bias.is_some(), "logit_bias");
+    dropped.add_if(request.user.is_some(), "user");
     body.boolean("stream", target.stream);
 }
 

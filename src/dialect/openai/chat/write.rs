@@ -113,6 +113,8 @@ impl<'t> Writer<'t> {
         self.format(&request.format, body);
         if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
             body.text("user", user);
+        } else {
+            self.dropped.add_if(request.user.is_some(), "user");
         }
     }
 

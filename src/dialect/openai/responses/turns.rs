@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::caching;
 use super::super::chat::data_uri;
 use super::super::custom;
 use super::super::field::Field;
@@ -12,8 +13,8 @@ use super::tools::Offer;
 use super::{OWN_HIDDEN_THOUGHT, OWN_THOUGHT};
 use crate::dialect::signature;
 use crate::ir::{
-    Document, Dropped, Image, Json, Message, Part, Refused, Role, Text, Thought, ToolCall,
-    ToolResult,
+    CacheTtl, Document, Dropped, Image, Json, Message, Part, Refused, Role, Text, Thought,
+    ToolCall, ToolResult, take_from_result,
 };
 
 /// An item of any type; of a type that is not read here its fields may have any shape.
@@ -37,6 +38,8 @@ pub(super) struct Item<'a> {
     output: Field<'a>,
     /// Tools that may be called from here on.
     tools: Field<'a>,
+    /// As in chats: after the item.
+    cache_control: Field<'a>,
     summary: Field<'a>,
     encrypted_content: Field<'a>,
 }
@@ -50,6 +53,8 @@ struct Piece<'a> {
     image_url: Option<Text<'a>>,
     detail: Option<Text<'a>>,
     file_data: Option<Text<'a>>,
+    /// As in chats.
+    cache_control: Field<'a>,
     filename: Option<Text<'a>>,
 }
 
@@ -113,13 +118,17 @@ pub(super) fn read<'a>(
         }
     };
     for (place, item) in items.into_iter().enumerate() {
-        let turn = turn(item, offer, dropped).map_err(|what| {
+        let cache = caching::read(item.cache_control);
+        let mut turn = turn(item, offer, dropped).map_err(|what| {
             let text = format!("`input[{place}]`: {}", what.text);
             Refused {
                 text: text.into(),
                 ..what
             }
         })?;
+        if let Some(turn) = &mut turn {
+            mark(&mut turn.parts, cache);
+        }
         match (turn, messages.last_mut()) {
             // Reasoning, words and calls of one turn are several items.
             (Some(turn), Some(last))
@@ -132,6 +141,17 @@ pub(super) fn read<'a>(
         }
     }
     Ok(())
+}
+
+/// Sets the breakpoint of an item, which is also that of what stands within a result.
+fn mark(parts: &mut Vec<Part<'_>>, cache: Option<CacheTtl>) {
+    let within = match parts.last_mut() {
+        Some(Part::ToolResult(result)) => take_from_result(&mut result.parts),
+        _ => None,
+    };
+    if !parts.last().is_none_or(Part::is_breakpoint) {
+        parts.extend(cache.max(within).map(Part::Breakpoint));
+    }
 }
 
 fn turn<'a>(
@@ -349,14 +369,15 @@ fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
     }
     let pieces: Vec<&RawValue> = serde_json::from_str(field.get())
         .map_err(|_| refused("`content` and `output` must be a string or an array of parts"))?;
-    pieces
-        .into_iter()
-        .map(|piece| {
-            serde_json::from_str::<Piece<'_>>(piece.get())
-                .map_err(|_| refused("a part must be an object of its `type`'s form"))
-                .and_then(part)
-        })
-        .collect()
+    let mut parts = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let piece: Piece<'_> = serde_json::from_str(piece.get())
+            .map_err(|_| refused("a part must be an object of its `type`'s form"))?;
+        let cache = caching::read(piece.cache_control);
+        parts.push(part(piece)?);
+        parts.extend(cache.map(Part::Breakpoint));
+    }
+    Ok(parts)
 }
 
 fn part(piece: Piece<'_>) -> Result<Part<'_>, Refused> {

@@ -101,6 +101,8 @@ impl Writer<'_> {
         self.reasoning(request.thinking, &mut body);
         if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
             body.text("user", user);
+        } else {
+            self.dropped.add_if(request.user.is_some(), "user");
         }
         body.end();
         Ok(())

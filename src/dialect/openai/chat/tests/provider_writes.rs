@@ -240,7 +240,7 @@ fn sampling_goes_where_it_is_taken() {
         (
             compatible(SamplingFields::Standard),
             with(json!({})),
-            &standard,
+            &[&standard[..], &["user"]].concat(),
         ),
         (
             compatible(SamplingFields::Vllm),
@@ -256,7 +256,7 @@ fn sampling_goes_where_it_is_taken() {
             compatible(SamplingFields::LlamaCpp),
             with(json!({"top_k": 40, "min_p": 0.1, "typical_p": 0.2,
             "repeat_penalty": 1.1, "repeat_last_n": 64})),
-            &["temperature"],
+            &["temperature", "user"],
         ),
     ] {
         let (mut was, lost) = to.sends_and_drops(all.clone());

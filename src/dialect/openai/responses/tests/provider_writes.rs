@@ -587,7 +587,7 @@ fn trap_30_perplexity_gets_no_unknown_field() {
     check_known(&sent);
     assert_eq!(
         outgoing.dropped.fields(),
-        ["max_tokens", "logprobs", "parallel_tool_calls"]
+        ["max_tokens", "logprobs", "parallel_tool_calls", "user"]
     );
     assert_eq!(sent["max_output_tokens"], 16);
     assert_eq!(sent["reasoning"], json!({"effort": "xhigh"}));
