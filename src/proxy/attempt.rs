@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
 
 use super::body::Body;
 use super::failure::Failure;
@@ -17,6 +18,7 @@ use super::heads;
 use super::opening::Opening;
 use super::order::{Ask, Order};
 use super::reader::Reader;
+use super::relay::LAST_END;
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
 use crate::dialect::blame::{is_about_model, is_about_request};
@@ -532,7 +534,18 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
     // A look-up is held as well: another server may know better than one that answers with nonsense.
     let waits = job.operation.is_inference() || job.operation == Operation::Show;
     *ended = loop {
-        match upstream.read_piece().await {
+        let piece = match reader.nearly_over() {
+            // A terminator whose own end does not come is one.
+            true => match timeout(LAST_END, upstream.read_piece()).await {
+                Ok(piece) => piece,
+                Err(_) => {
+                    begun.extend_from_slice(reader.settle().unwrap_or_default());
+                    break reader.gathers() && reader.fault().is_none();
+                }
+            },
+            false => upstream.read_piece().await,
+        };
+        match piece {
             Ok(Some(piece)) => {
                 begun.extend_from_slice(reader.feed(piece));
                 if reader.over() || reader.cut() {

@@ -47,6 +47,22 @@ impl Reader {
         }
     }
 
+    /// Whether the stream lacks nothing but the end of its last line or event.
+    pub(super) fn nearly_over(&mut self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.nearly_over(),
+            Reader::Across(translation) => translation.nearly_over(),
+        }
+    }
+
+    /// Nothing comes any more although the body is open; gives what the client still gets if the answer is over.
+    pub(super) fn settle(&mut self) -> Option<&[u8]> {
+        match self {
+            Reader::Same(passing) => passing.settle(),
+            Reader::Across(translation) => translation.settle(),
+        }
+    }
+
     /// Ends the client's stream with an error in place of what the provider did not send.
     pub(super) fn break_off(&mut self, text: &'static str) -> &[u8] {
         match self {

@@ -30,6 +30,9 @@ use crate::translate::Ending;
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
 
+/// How long the end of a line or an event is waited for that says itself that it is the last.
+pub(super) const LAST_END: Duration = Duration::from_millis(250);
+
 /// How reading the answer ended.
 enum End {
     /// Its body's proper end.
@@ -210,9 +213,16 @@ impl Gateway {
         });
         let pause = timeouts.between_chunks;
         let mut last = Instant::now();
-        let bound =
-            |last: Instant| deadline.map_or(last + pause, |deadline| deadline.min(last + pause));
-        let silence = sleep_until(bound(last).into());
+        let pause_of = |reader: &mut Reader| match reader.nearly_over() {
+            true => pause.min(LAST_END),
+            false => pause,
+        };
+        let mut patience = pause_of(&mut answer.reader);
+        let bound = |last: Instant, patience: Duration| {
+            let end = last + patience;
+            deadline.map_or(end, |deadline| deadline.min(end))
+        };
+        let silence = sleep_until(bound(last, patience).into());
         let cut = self.drain.cut();
         tokio::pin!(silence, cut);
         send(client, ctx, outgoing).await?;
@@ -238,7 +248,11 @@ impl Gateway {
                     Err(_) => return Ok(End::Broken(STREAM_BROKEN)),
                 },
                 () = departed(client) => return Err(Stop::ClientGone),
-                () = &mut silence => match overdue(silence.as_mut(), bound(last)) {
+                () = &mut silence => match overdue(silence.as_mut(), bound(last, patience)) {
+                    true if settled(reader, outgoing) => {
+                        send(client, ctx, outgoing).await?;
+                        return Ok(early(reader).unwrap_or(End::Over));
+                    }
                     true if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                         return Ok(End::Cut("the answer took longer than the setting timeouts.total"));
                     }
@@ -254,6 +268,10 @@ impl Gateway {
             send(client, ctx, outgoing).await?;
             if let Some(end) = end {
                 return Ok(end);
+            }
+            let before = std::mem::replace(&mut patience, pause_of(reader));
+            if patience < before {
+                silence.as_mut().reset(bound(last, patience).into());
             }
         }
     }
@@ -275,6 +293,12 @@ fn note(ctx: &mut Ctx, reader: &Reader) {
     ctx.outcome.blameless = reader
         .fault()
         .is_some_and(|fault| is_about_request(&fault.message));
+}
+
+/// Whether the answer is over although its body is not, of which nothing comes any more.
+fn settled(reader: &mut Reader, outgoing: &mut Outgoing) -> bool {
+    let rest = reader.settle();
+    rest.inspect(|rest| outgoing.push(rest)).is_some()
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.

@@ -6,12 +6,14 @@ use http::HeaderMap;
 
 use super::forms::{self, ClientForm, Form};
 use super::halves::Halves;
+use super::pending::{Pending, completion};
 use super::stops::{Passed, Stops};
 use crate::dialect::exchange::{Outgoing, Reply};
 use crate::ir::{
     Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
     Usage,
 };
+use crate::wire::units::Cutter;
 
 /// Bytes of a whole answer: 2,048 vectors of 3,072 numbers fit.
 const MAX_WHOLE: usize = 96 << 20;
@@ -39,7 +41,12 @@ pub struct Translation {
 }
 
 enum Source {
-    Stream(Box<dyn Decode>),
+    Stream {
+        decoder: Box<dyn Decode>,
+        /// What has come of a line or an event; of nothing that is not made of them.
+        cutter: Option<Cutter>,
+        pending: Pending,
+    },
     /// One body, gathered.
     Whole(Vec<u8>),
 }
@@ -83,7 +90,11 @@ impl Translation {
         let names = std::mem::take(&mut outgoing.names);
         Translation {
             source: match streamed {
-                true => Source::Stream(forms::decoder(form, names.clone())),
+                true => Source::Stream {
+                    decoder: forms::decoder(form, names.clone()),
+                    cutter: form.unit().map(Cutter::new),
+                    pending: Pending::default(),
+                },
                 false => Source::Whole(Vec::new()),
             },
             sink: match streams {
@@ -140,7 +151,12 @@ impl Translation {
     pub fn feed(&mut self, piece: &[u8]) -> &[u8] {
         self.out.clear();
         match &mut self.source {
-            Source::Stream(decoder) => {
+            Source::Stream {
+                decoder, cutter, ..
+            } => {
+                if let Some(cutter) = cutter {
+                    cutter.feed(piece, |_| {});
+                }
                 let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
                 decoder.feed(piece, &mut |event| progress.pass(event, sink, out));
             }
@@ -168,7 +184,7 @@ impl Translation {
         let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
         let mut pass = |event: Event<'_>| progress.pass(event, sink, out);
         match &mut self.source {
-            Source::Stream(decoder) => decoder.finish(&mut pass),
+            Source::Stream { decoder, .. } => decoder.finish(&mut pass),
             Source::Whole(body) => forms::read_whole(self.form, body, &self.names, &mut pass),
         }
         if !progress.ended && progress.fault.is_none() {
@@ -186,6 +202,51 @@ impl Translation {
             }
         }
         (self.ending(), &self.out)
+    }
+
+    /// Whether the provider's stream lacks nothing but the end of its last line or event.
+    pub fn nearly_over(&mut self) -> bool {
+        let over = self.over();
+        match &mut self.source {
+            Source::Stream {
+                cutter: Some(cutter),
+                pending,
+                ..
+            } if !over => pending.is_last(cutter),
+            _ => false,
+        }
+    }
+
+    /// Nothing comes any more although the provider's body is open. Gives the last bytes for the client if the answer is
+    /// over for all that.
+    pub fn settle(&mut self) -> Option<&[u8]> {
+        self.out.clear();
+        let nearly = self.nearly_over();
+        if self.over() {
+            return None;
+        }
+        let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
+        match &mut self.source {
+            Source::Stream {
+                decoder,
+                cutter: Some(cutter),
+                ..
+            } if nearly => {
+                let rest = completion(cutter.unit(), cutter.held());
+                decoder.feed(rest, &mut |event| progress.pass(event, sink, out));
+            }
+            Source::Stream {
+                decoder, cutter, ..
+            } if cutter.as_ref().is_none_or(Cutter::is_between) => {
+                decoder.finish(&mut |event| match event {
+                    // Why it is none is known better.
+                    Event::Failed(_) => {}
+                    event => progress.pass(event, sink, out),
+                });
+            }
+            _ => return None,
+        }
+        self.over().then_some(&*self.out)
     }
 
     /// Ends the client's stream with an error in place of what the provider did not send.

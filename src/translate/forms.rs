@@ -10,6 +10,7 @@ use crate::ir::{
     ToolNames, Usage,
 };
 use crate::settings::ProviderKind;
+use crate::wire::units::Unit;
 
 /// A format that clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +78,19 @@ impl ClientForm {
 }
 
 impl Form {
+    /// What its streams are made of, if it is lines of text.
+    pub fn unit(self) -> Option<Unit> {
+        match self {
+            Form::OllamaChat | Form::OllamaGenerate => Some(Unit::Line),
+            Form::OpenAiChat
+            | Form::OpenAiCompletions
+            | Form::OpenAiResponses
+            | Form::AnthropicMessages
+            | Form::GoogleContent => Some(Unit::Event),
+            _ => None,
+        }
+    }
+
     /// Of Ollama's own API.
     pub fn is_ollamas(self) -> bool {
         matches!(

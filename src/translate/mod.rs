@@ -13,6 +13,7 @@ mod ids;
 mod mend;
 mod order;
 mod passing;
+mod pending;
 mod serving;
 mod stops;
 mod way;

@@ -65,6 +65,11 @@ impl Cutter {
         self.unit
     }
 
+    /// What has come of a unit whose end has not.
+    pub fn held(&self) -> &[u8] {
+        &self.held
+    }
+
     /// Whether what was handed on stops inside a unit.
     pub fn inside(&self) -> bool {
         self.passing.is_some()

@@ -66,10 +66,10 @@ const RESPONSES: Case = Case {
     kind: "openai_compatible, chat_api: responses",
     path: "/v1/responses",
     format: Format::Responses,
-    opening: "data: {\"response\": {\"id\": \"r\", \"status\": \"in_progress\"}, \"type\": \"response.created\"}\n\n",
-    content: "data: {\"delta\": \"Hi\", \"output_index\": 0, \"type\": \"response.output_text.delta\"}\n\n",
-    ending: "data: {\"output_index\": 0, \"type\": \"response.output_text.done\"}\n\n",
-    terminator: "data: {\"response\": {\"id\": \"r\", \"status\": \"completed\", \"output\": []}, \"type\": \"response.completed\"}\n\n",
+    opening: "event: response.created\ndata: {\"response\": {\"id\": \"r\", \"status\": \"in_progress\"}, \"type\": \"response.created\"}\n\n",
+    content: "event: response.output_text.delta\ndata: {\"delta\": \"Hi\", \"output_index\": 0, \"type\": \"response.output_text.delta\"}\n\n",
+    ending: "event: response.output_text.done\ndata: {\"output_index\": 0, \"type\": \"response.output_text.done\"}\n\n",
+    terminator: "event: response.completed\ndata: {\"response\": {\"id\": \"r\", \"status\": \"completed\", \"output\": []}, \"type\": \"response.completed\"}\n\n",
     errors: &[
         "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"full\",\"param\":null}\n\n",
         "data: {\"message\": \"full\", \"code\": null, \"type\": \"error\"}\n\n",
@@ -82,10 +82,10 @@ const MESSAGES: Case = Case {
     kind: "anthropic",
     path: "/v1/messages",
     format: Format::Anthropic,
-    opening: "data: {\"message\": {\"id\": \"m\", \"content\": []}, \"type\": \"message_start\"}\n\n",
-    content: "data: {\"delta\": {\"text\": \"Hi\", \"type\": \"text_delta\"}, \"index\": 0, \"type\": \"content_block_delta\"}\n\n",
-    ending: "data: {\"delta\": {\"stop_reason\": \"end_turn\"}, \"usage\": {\"output_tokens\": 1}, \"type\": \"message_delta\"}\n\n",
-    terminator: "data: { \"type\": \"message_stop\" }\n\n",
+    opening: "event: message_start\ndata: {\"message\": {\"id\": \"m\", \"content\": []}, \"type\": \"message_start\"}\n\n",
+    content: "event: content_block_delta\ndata: {\"delta\": {\"text\": \"Hi\", \"type\": \"text_delta\"}, \"index\": 0, \"type\": \"content_block_delta\"}\n\n",
+    ending: "event: message_delta\ndata: {\"delta\": {\"stop_reason\": \"end_turn\"}, \"usage\": {\"output_tokens\": 1}, \"type\": \"message_delta\"}\n\n",
+    terminator: "event: message_stop\ndata: { \"type\": \"message_stop\" }\n\n",
     errors: &[
         "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"full\"}}\n\n",
         "data: { \"error\": { \"message\": \"full\", \"type\": \"api_error\" }, \"type\": \"error\" }\n\n",
@@ -536,6 +536,58 @@ async fn a_stream_is_over_with_its_terminator_though_its_body_stays_open() {
             if left == 2 { Ok(()) } else { Err(left) }
         })
         .await;
+    }
+}
+
+/// Some servers leave out the newline or the blank line after their terminator, and the body open.
+#[tokio::test]
+async fn a_stream_is_over_with_a_terminator_that_has_no_end_of_its_own() {
+    for case in PASSING.into_iter().chain(ACROSS) {
+        let missing = match case.is_fleet() {
+            true => &["\n"][..],
+            false => &["\n", "\n\n"],
+        };
+        let script = move |number: usize| {
+            let text = case.stream();
+            let text = text.strip_suffix(missing[number]).unwrap();
+            vec![Step::Send(open(stream_type(&case), text)), Step::Hold]
+        };
+        let (_server, gateway) = alone(case, script).await;
+        for number in 0..missing.len() {
+            let reply = ask(&gateway, &case, number, true).await;
+            let what = format!("{} at {}: {}", case.path, case.kind, reply.text());
+            assert_eq!((reply.status, reply.ending), (200, Ending::Whole), "{what}");
+            assert_eq!(case.errors(reply.text()), 0, "{what}");
+            if case.passes() {
+                assert_eq!(reply.text().trim_end(), case.stream().trim_end());
+            }
+        }
+        ended(&gateway, "ok", missing.len() as f64).await;
+    }
+}
+
+/// A server that has given its reason to end has said all.
+#[tokio::test]
+async fn a_chat_that_falls_silent_after_its_reason_is_complete() {
+    let across = Case {
+        path: "/v1/messages",
+        format: Format::Anthropic,
+        ..CHAT
+    };
+    for case in [CHAT, COMPLETIONS, across] {
+        let script = move |_: usize| {
+            let text = [case.opening, case.content, case.ending].concat();
+            vec![Step::Send(open(stream_type(&case), &text)), Step::Hold]
+        };
+        let server = Upstream::start(move |asked| script(number(asked))).await;
+        let config = Config::of([case.entry("one", &server)])
+            .set("timeouts.between_chunks", "300ms")
+            .set("routing.max_retries", 0);
+        let gateway = Gateway::over(&config, 1).await;
+        let reply = ask(&gateway, &case, 0, true).await;
+        assert_eq!((reply.status, reply.ending), (200, Ending::Whole));
+        assert_eq!(case.errors(reply.text()), 0, "{}", reply.text());
+        ended(&gateway, "ok", 1.0).await;
     }
 }
 

@@ -1,9 +1,11 @@
 //! An answer whose bytes pass as they came. The decoder of its form reads it beside them, the same that a translation
 //! reads it with: so both ways have one idea of its first content, its usage, its errors and its end.
 //!
-//! Of a stream whole lines or events pass, each once it has been read; one that cannot be read does not. A whole answer is
-//! held until it is known to be what was asked for.
+//! Of a stream whole lines or events pass, each once it has been read; one that cannot be read does not, and one that the
+//! libraries of its form would misread is put right. A whole answer is held until it is known to be what was asked for.
 
+mod calls;
+mod named;
 mod plain;
 mod seen;
 mod told;
@@ -13,16 +15,20 @@ mod tests;
 
 use super::answer::Ending;
 use super::forms::{self, Form};
+use super::pending::{Pending, completion};
 use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
 use crate::dialect::openai::unasked;
 use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
 use crate::wire::json::Skim;
 use crate::wire::units::{Cut, Cutter, Unit};
+use calls::Calls;
 use seen::Seen;
 
 /// Bytes of a whole answer that are held until it is complete, as many as of one line of a stream. What is larger passes
 /// as it comes.
 const MAX_HELD: usize = 8 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The reader of one answer that passes.
 pub struct Passing {
@@ -32,6 +38,7 @@ pub struct Passing {
     /// The client did not ask for the token counts that come as an event of their own.
     uncounted: bool,
     shape: Shape,
+    care: Care,
     seen: Seen,
     out: Vec<u8>,
     /// What the provider said when it failed, as clients of the format read it.
@@ -52,12 +59,41 @@ enum Shape {
 struct Stream {
     cutter: Cutter,
     decoder: Box<dyn Decode>,
+    pending: Pending,
+}
+
+/// What is put right of the events that pass.
+enum Care {
+    Nothing,
+    Names,
+    Calls(Calls),
+}
+
+impl Care {
+    fn of(operation: Operation) -> Self {
+        match operation {
+            Operation::AnthropicMessages | Operation::OpenAiResponses => Care::Names,
+            Operation::OpenAiChat => Care::Calls(Calls::default()),
+            _ => Care::Nothing,
+        }
+    }
+
+    /// The event as its client's library wants it; `None` if it is.
+    fn mended(&mut self, event: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Care::Nothing => None,
+            Care::Names => named::named(event),
+            Care::Calls(calls) => calls.mended(event),
+        }
+    }
 }
 
 /// What becomes of a line or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Passes,
+    /// It passes as it was put right.
+    Mended,
     /// It is not for the client.
     LeftOut,
     /// The provider has failed in words that the client's library does not take for a failure.
@@ -73,6 +109,7 @@ impl Passing {
             streaming,
             uncounted: false,
             shape: Shape::Unread,
+            care: Care::of(operation),
             seen: Seen::default(),
             out: Vec::new(),
             failing: Vec::new(),
@@ -99,7 +136,12 @@ impl Passing {
         };
         let stream = |unit, decoder| {
             let cutter = Cutter::new(unit);
-            Shape::Stream(Box::new(Stream { cutter, decoder }))
+            let pending = Pending::default();
+            Shape::Stream(Box::new(Stream {
+                cutter,
+                decoder,
+                pending,
+            }))
         };
         self.shape = match self.operation {
             _ if !succeeded => Shape::Unread,
@@ -209,13 +251,17 @@ impl Passing {
         let Shape::Stream(stream) = &mut self.shape else {
             return piece;
         };
-        let Stream { cutter, decoder } = &mut **stream;
+        let Stream {
+            cutter, decoder, ..
+        } = &mut **stream;
         let mut reading = Reading {
             operation: self.operation,
             uncounted: self.uncounted,
             decoder: &mut **decoder,
+            care: &mut self.care,
             seen: &mut self.seen,
             failing: &mut self.failing,
+            mended: Vec::new(),
         };
         let out = &mut self.out;
         out.clear();
@@ -242,6 +288,7 @@ impl Passing {
             }
             match fate {
                 Fate::Passes => out.extend_from_slice(bytes),
+                Fate::Mended => out.extend_from_slice(&reading.mended),
                 Fate::LeftOut => {}
                 Fate::Untold => out.extend_from_slice(&reading.complaint()),
             }
@@ -280,8 +327,55 @@ impl Passing {
         (ending, &self.out)
     }
 
+    /// Whether the stream lacks nothing but the end of its last line or event.
+    pub fn nearly_over(&mut self) -> bool {
+        let over = self.seen.over();
+        match &mut self.shape {
+            Shape::Stream(stream) if !over => stream.pending.is_last(&stream.cutter),
+            _ => false,
+        }
+    }
+
+    /// Nothing comes any more although the body is open. Gives the last bytes for the client if the answer is over for
+    /// all that.
+    pub fn settle(&mut self) -> Option<&[u8]> {
+        self.out.clear();
+        if self.nearly_over() {
+            self.finish_stream();
+            return Some(&self.out);
+        }
+        let over = self.seen.over();
+        match &mut self.shape {
+            Shape::Stream(stream) if !over && stream.cutter.is_between() => {
+                let seen = &mut self.seen;
+                stream.decoder.finish(&mut |event| match event {
+                    // Why it is none is known better.
+                    Event::Failed(_) => {}
+                    event => seen.event(&event),
+                });
+                seen.end_unit();
+            }
+            _ => return None,
+        }
+        if !self.seen.ended {
+            return None;
+        }
+        self.out.extend_from_slice(terminator(self.operation));
+        Some(&self.out)
+    }
+
     fn finish_whole(&mut self) {
-        let (seen, body) = (&mut self.seen, &self.out);
+        let (seen, body) = (&mut self.seen, &mut self.out);
+        if body.starts_with(BYTE_ORDER_MARK) {
+            // Few libraries read it over.
+            body.drain(..BYTE_ORDER_MARK.len());
+        }
+        let body = &*body;
+        if forms::chat_of(self.operation).is_some() && std::str::from_utf8(body).is_err() {
+            let what = "the provider's answer is no UTF-8";
+            seen.fault = Some(Fault::garbled(what));
+            return;
+        }
         let mut emit = |event: Event<'_>| seen.event(&event);
         match forms::chat_of(self.operation) {
             Some(Form::OllamaChat | Form::OllamaGenerate) if plain::is_rendered(body) => {
@@ -313,7 +407,9 @@ impl Passing {
         let Shape::Stream(stream) = &mut self.shape else {
             return;
         };
-        let Stream { cutter, decoder } = &mut **stream;
+        let Stream {
+            cutter, decoder, ..
+        } = &mut **stream;
         let inside = cutter.inside();
         let unit = cutter.unit();
         let mut rest = cutter.finish();
@@ -327,13 +423,15 @@ impl Passing {
             operation: self.operation,
             uncounted: self.uncounted,
             decoder: &mut **decoder,
+            care: &mut self.care,
             seen: &mut self.seen,
             failing: &mut self.failing,
+            mended: Vec::new(),
         };
         let mut torn = false;
         if bare > 0 {
             // An event without its blank line is none to most libraries; a line without its newline is one.
-            close(unit, &mut rest);
+            rest.extend_from_slice(completion(unit, &rest));
             let before = reading.seen.malformed;
             let fate = reading.unit(&rest);
             // The beginning of one whose end was lost is nothing that the provider got wrong, but where it broke off.
@@ -342,6 +440,7 @@ impl Passing {
             match fate {
                 Fate::Passes if unit == Unit::Line => self.out.extend_from_slice(&rest[..bare]),
                 Fate::Passes => self.out.extend_from_slice(&rest),
+                Fate::Mended => self.out.extend_from_slice(&reading.mended),
                 Fate::LeftOut => {}
                 Fate::Untold => self.out.extend_from_slice(&reading.complaint()),
             }
@@ -384,18 +483,31 @@ struct Reading<'r> {
     operation: Operation,
     uncounted: bool,
     decoder: &'r mut dyn Decode,
+    care: &'r mut Care,
     seen: &'r mut Seen,
     failing: &'r mut Vec<u8>,
+    /// The event as it was put right.
+    mended: Vec<u8>,
 }
 
 impl Reading<'_> {
     fn unit(&mut self, bytes: &[u8]) -> Fate {
+        let is_text = std::str::from_utf8(bytes).is_ok();
+        if !is_text && ErrorStyle::of(self.operation) != ErrorStyle::Ollama {
+            // Libraries that read events give the stream up at such a one.
+            self.seen.malformed += 1;
+            return Fate::LeftOut;
+        }
         self.read(bytes);
-        if self.seen.unreadable() && std::str::from_utf8(bytes).is_err() {
+        if self.seen.unreadable() && !is_text {
             // Whoever reads it as text sees replacement characters, and the rest.
             self.seen.again();
             let text = String::from_utf8_lossy(bytes);
             self.read(text.as_bytes());
+        }
+        let is_line = matches!(self.operation, Operation::Chat | Operation::Generate);
+        if is_line && plain::says_nothing(bytes) {
+            self.seen.event(&Event::Malformed);
         }
         let unreadable = self.seen.unreadable();
         let told_usage = self.seen.told_usage();
@@ -413,7 +525,13 @@ impl Reading<'_> {
         match (self.seen.fault.is_some(), left_out) {
             (true, _) => Fate::Untold,
             (false, true) => Fate::LeftOut,
-            (false, false) => Fate::Passes,
+            (false, false) => match self.care.mended(bytes) {
+                Some(mended) => {
+                    self.mended = mended;
+                    Fate::Mended
+                }
+                None => Fate::Passes,
+            },
         }
     }
 
@@ -446,14 +564,6 @@ impl Reading<'_> {
 
 fn decoder(form: Form) -> Box<dyn Decode> {
     forms::decoder(form, ToolNames::default())
-}
-
-/// Completes a line or an event whose end did not come.
-fn close(unit: Unit, bytes: &mut Vec<u8>) {
-    if unit == Unit::Event && !bytes.ends_with(b"\n") {
-        bytes.push(b'\n');
-    }
-    bytes.push(b'\n');
 }
 
 /// What ends a stream, where it says nothing that has not been said before.

@@ -84,6 +84,10 @@ fn data(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
+fn event(name: &str, json: &str) -> String {
+    format!("event: {name}\n{}", data(json))
+}
+
 #[test]
 fn whole_streams_pass_untouched_and_tell_their_usage() {
     use Operation::*;
@@ -189,11 +193,11 @@ const SPOKEN: [(Operation, &str); 6] = [
     ),
     (
         Operation::OpenAiResponses,
-        "data: {\"delta\": \"Hi\", \"type\": \"response.output_text.delta\"}\n\n",
+        "event: response.output_text.delta\ndata: {\"delta\": \"Hi\", \"type\": \"response.output_text.delta\"}\n\n",
     ),
     (
         Operation::AnthropicMessages,
-        "data: {\"delta\": {\"text\": \"Hi\", \"type\": \"text_delta\"}, \"index\": 0, \"type\": \"content_block_delta\"}\n\n",
+        "event: content_block_delta\ndata: {\"delta\": {\"text\": \"Hi\", \"type\": \"text_delta\"}, \"index\": 0, \"type\": \"content_block_delta\"}\n\n",
     ),
     (
         Operation::Chat,
@@ -296,20 +300,33 @@ fn opening_events_are_no_content_however_they_are_written() {
         ),
         (
             AnthropicMessages,
-            data(r#"{"message": {"id": "m"}, "type": "message_start"}"#),
+            event(
+                "message_start",
+                r#"{"message": {"id": "m"}, "type": "message_start"}"#,
+            ),
         ),
-        (AnthropicMessages, data(r#"{"type": "ping"}"#)),
+        (AnthropicMessages, event("ping", r#"{"type": "ping"}"#)),
         (
             AnthropicMessages,
-            data(
+            event(
+                "content_block_start",
                 r#"{"content_block": {"type": "text", "text": ""}, "index": 0, "type": "content_block_start"}"#,
             ),
         ),
         (
             OpenAiResponses,
-            data(r#"{"response": {"id": "r"}, "type": "response.created"}"#),
+            event(
+                "response.created",
+                r#"{"response": {"id": "r"}, "type": "response.created"}"#,
+            ),
         ),
-        (OpenAiResponses, data(r#"{"type": "response.in_progress"}"#)),
+        (
+            OpenAiResponses,
+            event(
+                "response.in_progress",
+                r#"{"type": "response.in_progress"}"#,
+            ),
+        ),
         (
             Chat,
             "{\"message\": {\"role\": \"assistant\", \"content\": \"\"}, \"done\": false}\n"
@@ -356,9 +373,11 @@ fn what_cannot_be_read_is_left_out_and_counted_while_the_stream_goes_on() {
         let end = match operation {
             Operation::OpenAiChat | Operation::OpenAiCompletions => "data: [DONE]\n\n",
             Operation::OpenAiResponses => {
-                "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n"
+                "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n"
             }
-            Operation::AnthropicMessages => "data: {\"type\":\"message_stop\"}\n\n",
+            Operation::AnthropicMessages => {
+                "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+            }
             _ => "{\"done\":true}\n",
         };
         for broken in ["{\"half\":", "no json", "[1,", "{\"a\":1}}"] {
@@ -385,6 +404,120 @@ fn text_that_is_no_utf_8_passes_as_it_came() {
     let mut passing = begun(Operation::Chat, true, "application/x-ndjson");
     assert_eq!(passing.feed(line), line);
     assert_eq!((passing.malformed(), passing.content_units()), (0, 1));
+}
+
+#[test]
+fn an_event_that_is_no_utf_8_is_left_out_and_such_a_body_is_none() {
+    let good = data(r#"{"choices":[{"delta":{"content":"Hi"}}]}"#);
+    let bad = b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\xfe\"}}]}\n\n";
+    let end = b"data: [DONE]\n\n";
+    let verdict = stream(
+        Operation::OpenAiChat,
+        &[good.as_bytes(), bad, good.as_bytes(), end].concat(),
+    );
+    assert_eq!((verdict.malformed, verdict.units), (1, 2));
+    assert_eq!(verdict.passed, format!("{good}{good}data: [DONE]\n\n"));
+    let body = b"{\"choices\":[{\"message\":{\"content\":\"\xff\"},\"finish_reason\":\"stop\"}]}";
+    let verdict = watch(Operation::OpenAiChat, false, body);
+    let garbled = Some((Class::Transient, FaultKind::Garbled));
+    assert_eq!((verdict.ending, verdict.fault), (Ending::Failed, garbled));
+}
+
+#[test]
+fn a_body_passes_without_its_byte_order_mark() {
+    for (operation, body) in ANSWERS {
+        let verdict = watch(operation, false, format!("\u{feff}{body}").as_bytes());
+        assert_eq!(verdict.ending, Ending::Complete, "{operation:?}");
+        assert_eq!(verdict.passed, body);
+    }
+}
+
+#[test]
+fn lines_of_a_chat_that_say_nothing_are_left_out() {
+    for (operation, content) in &SPOKEN[4..] {
+        for nothing in ["{}\n", "{\"model\":\"m\",\"done\":false}\n"] {
+            let text = format!("{content}{nothing}{{\"done\":true}}\n");
+            let verdict = stream(*operation, text.as_bytes());
+            assert_eq!((verdict.malformed, verdict.units), (1, 1));
+            assert_eq!(verdict.passed, text.replace(nothing, ""));
+        }
+    }
+}
+
+#[test]
+fn events_get_the_names_that_their_libraries_look_for() {
+    let stop = r#"{"type":"message_stop"}"#;
+    let (_, content) = SPOKEN[3];
+    let (_, nameless) = content.split_once('\n').unwrap();
+    let verdict = stream(
+        Operation::AnthropicMessages,
+        format!("{nameless}event: message\n{}", data(stop)).as_bytes(),
+    );
+    let named = format!("{content}{}", event("message_stop", stop));
+    assert_eq!((verdict.ending, verdict.passed), (Ending::Complete, named));
+}
+
+#[test]
+fn calls_that_a_library_would_join_get_numbers_of_their_own() {
+    let call = |number: u64, id: &str| {
+        data(&format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{number},"id":"{id}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}}}}]}}"#
+        ))
+    };
+    let end = format!(
+        "{}data: [DONE]\n\n",
+        data(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#)
+    );
+    let expected = format!("{}{}{end}", call(0, "a"), call(1, "b"));
+    for second in [0, 1] {
+        let sent = format!("{}{}{end}", call(0, "a"), call(second, "b"));
+        let verdict = stream(Operation::OpenAiChat, sent.as_bytes());
+        assert_eq!(verdict.passed, expected);
+        assert_eq!(verdict.ending, Ending::Complete);
+    }
+}
+
+/// What a stream whose body stays open gives when nothing comes any more.
+fn settled(operation: Operation, sent: &str) -> Option<String> {
+    let mut passing = begun(operation, true, "text/event-stream");
+    let mut passed = passing.feed(sent.as_bytes()).to_vec();
+    passed.extend_from_slice(passing.settle()?);
+    assert!(passing.over());
+    Some(text(&passed))
+}
+
+#[test]
+fn a_terminator_without_its_own_end_ends_a_stream() {
+    for (operation, content) in SPOKEN {
+        let (end, ends): (String, &[&str]) = match operation {
+            Operation::OpenAiResponses => (
+                event(
+                    "response.completed",
+                    r#"{"type":"response.completed","response":{"status":"completed"}}"#,
+                ),
+                &["\n\n", "\n"],
+            ),
+            Operation::AnthropicMessages => (
+                event("message_stop", r#"{"type":"message_stop"}"#),
+                &["\n\n", "\n"],
+            ),
+            Operation::Chat | Operation::Generate => ("{\"done\":true}".to_owned(), &[""]),
+            _ => ("data: [DONE]\n\n".to_owned(), &["\n\n", "\n"]),
+        };
+        let all = format!("{content}{end}");
+        for missing in ends {
+            let sent = all.strip_suffix(missing).unwrap();
+            assert_eq!(settled(operation, sent), Some(all.clone()), "{sent}");
+        }
+        assert_eq!(settled(operation, content), None, "{operation:?}");
+        let cut = &all[..all.trim_end().len() - 1];
+        assert_eq!(settled(operation, cut), None, "{cut}");
+    }
+    // A reason to end, and then silence.
+    let reason = data(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#);
+    let sent = format!("{}{reason}", SPOKEN[0].1);
+    let expected = format!("{sent}data: [DONE]\n\n");
+    assert_eq!(settled(Operation::OpenAiChat, &sent), Some(expected));
 }
 
 #[test]
