@@ -2,6 +2,7 @@
 //! way back, for each pair of formats. CPU time of the thread, so that a busy machine shows less.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
@@ -178,6 +179,8 @@ fn reply() -> Reply {
         reasoning_field: ReasoningField::Both,
         base64: false,
         functions: false,
+        prompt_estimate: 0,
+        tools: Arc::default(),
     }
 }
 
