@@ -19,7 +19,7 @@ pub(super) trait Reads: Send {
     /// Whether nothing of an answer has come yet.
     fn is_fresh(&self) -> bool;
 
-    /// One event of a stream, whose data is not empty and has no white space around it.
+    /// One event of a stream, whose data has no white space around it and is not empty, unless its name is `error`.
     ///
     /// # Errors
     /// If it cannot be read. Nothing has been emitted then.
@@ -95,7 +95,7 @@ impl<R: Reads> State<R> {
         match item {
             Item::Event { name, data } => {
                 let data = data.trim_ascii();
-                if !data.is_empty() {
+                if !data.is_empty() || name == b"error" {
                     self.framed = true;
                     self.take_bare(emit);
                     self.read(name, data, emit);
@@ -107,6 +107,12 @@ impl<R: Reads> State<R> {
 
     /// A line that is no field of an event: of a body that does not stream, or of an error that breaks in.
     fn line(&mut self, line: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        // llama.cpp writes an error as a field of that name.
+        if let Some(words) = line.strip_prefix(b"error:") {
+            self.framed = true;
+            self.take_bare(emit);
+            return self.read(b"error", words.trim_ascii(), emit);
+        }
         let is_whole = self.bare.add(line);
         if self.framed && is_whole {
             self.take_bare(emit);

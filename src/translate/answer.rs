@@ -1,6 +1,7 @@
 //! A provider's answer in the client's format, as it comes: whole or streamed on either side.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::HeaderMap;
 
@@ -68,6 +69,8 @@ struct Progress {
     /// Bytes of text, reasoning and arguments.
     said: u64,
     calls: bool,
+    /// Of the calls so far, as they stand in JSON.
+    ids: HashSet<Box<str>>,
     finished: bool,
     ended: bool,
     fault: Option<Fault>,
@@ -383,6 +386,7 @@ impl Progress {
         {
             self.said += text.as_escaped().len() as u64;
         }
+        let event = self.identified(event);
         match event {
             // Nothing reaches the client of it, so its answer has not begun.
             Event::Foreign | Event::Reframed => {}
@@ -413,6 +417,17 @@ impl Progress {
                 sink.event(&event, out);
             }
         }
+    }
+
+    /// A call whose id another has had gets one of its own, which whoever writes it makes.
+    fn identified<'e>(&mut self, mut event: Event<'e>) -> Event<'e> {
+        if let Event::ToolStart { id, .. } | Event::ToolCall { id, .. } = &mut event
+            && let Some(given) = id
+            && !self.ids.insert(given.as_escaped().into())
+        {
+            *id = None;
+        }
+        event
     }
 
     fn pass_text(&mut self, text: &Text<'_>, sink: &mut Sink, out: &mut Vec<u8>) {

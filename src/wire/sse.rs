@@ -21,7 +21,7 @@ pub struct EventTooLong {
 /// What was found in a stream, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// An event that has data, be it empty. `name` is empty where the event has none; several data
+    /// An event that has data, be it empty, or that is named an error. `name` is empty where the event has none; several data
     /// lines are joined by `\n`.
     Event { name: &'a [u8], data: &'a [u8] },
     /// A line that is neither a field (`data`, `event`, `id`, `retry`) nor a comment nor blank,
@@ -201,11 +201,13 @@ impl EventSplitter {
         }
     }
 
-    /// A blank line: hands on what has been read, if it has data.
+    /// A blank line: hands on what has been read, if it has data or is an error.
     fn end_event(&mut self, here: &mut InPlace<'_>, on: &mut impl FnMut(Item<'_>)) {
         let kept = self.has_data.then_some(self.data.as_slice());
         let name = here.name.take().unwrap_or(&self.name);
-        if let Some(data) = here.data.take().or(kept)
+        // The standard drops an event without data, but an error is one without words as well.
+        let wordless = (name == b"error").then_some(&b""[..]);
+        if let Some(data) = here.data.take().or(kept).or(wordless)
             && !self.skipping_event
         {
             on(Item::Event { name, data });
@@ -359,6 +361,7 @@ mod tests {
         let stream = "\u{feff}: OPENROUTER PROCESSING\n\n:\n\nid: 7\nretry: 10\n\nevent: ping\n\ndata:\n\n\n\n";
         assert_eq!(items(64, stream), [event("", "")]);
         assert_eq!(items(64, "\u{feff}data: a\n\n"), [event("", "a")]);
+        assert_eq!(items(64, "event: error\n\n"), [event("error", "")]);
     }
 
     #[test]
@@ -451,7 +454,7 @@ mod tests {
             let value = value.strip_prefix(b" ").unwrap_or(value);
             match field {
                 _ if line.is_empty() => {
-                    if data.pop().is_some() {
+                    if data.pop().is_some() || name == b"error" {
                         items.push(Owned::Event(name, data));
                     }
                     (name, data) = (Vec::new(), Vec::new());

@@ -103,6 +103,8 @@ struct State {
     started: bool,
     /// Text has come.
     said: bool,
+    /// Anything of the answer has come.
+    spoke: bool,
     finish: HeldFinish,
     /// The provider's words for a refusal, for the case that there are no others.
     explanation: Option<Text<'static>>,
@@ -117,6 +119,7 @@ impl State {
             calls: Calls::default(),
             started: false,
             said: false,
+            spoke: false,
             finish: HeldFinish::default(),
             explanation: None,
             over: false,
@@ -142,7 +145,11 @@ impl State {
                 self.count(message.usage, emit);
                 let content = message.content.into_iter().flatten();
                 // There is none yet, says the provider; a server that knows better is believed.
-                content.for_each(|block| self.whole_block(block, emit));
+                for block in content {
+                    if !self.over {
+                        self.whole_block(block, emit);
+                    }
+                }
             }
             "message_delta" => {
                 self.count(frame.usage, emit);
@@ -154,6 +161,10 @@ impl State {
                         emit,
                     );
                 }
+            }
+            // Alone it is the end of nothing.
+            "message_stop" if !self.spoke && !self.finish.is_stated() => {
+                self.fail(Fault::incomplete(), emit);
             }
             "message_stop" => self.complete(emit),
             // New kinds of events are to be passed over, says the provider.
@@ -168,13 +179,29 @@ impl State {
         }
     }
 
+    /// Something of the answer has come.
+    fn go_on(&mut self) {
+        self.spoke = true;
+        self.finish.go_on();
+    }
+
+    /// A call has no name, so that nobody can be called.
+    fn nameless(&mut self, emit: Emit<'_>) {
+        emit(Event::Malformed);
+        let what = "a tool call of the provider's answer has no name";
+        self.fail(Fault::garbled(what), emit);
+    }
+
     /// A block begins, with what a server may say of it at once.
     fn block(&mut self, index: Option<usize>, block: Block<'_>, emit: Emit<'_>) {
         if &*block.r#type != "tool_use" {
             return self.told_block(block, emit);
         }
-        self.finish.go_on();
-        let name = self.names.original(block.name.unwrap_or_default());
+        let Some(name) = block.name.filter(|name| !name.is_blank()) else {
+            return self.nameless(emit);
+        };
+        self.go_on();
+        let name = self.names.original(name);
         self.calls.start(index, block.id, name, block.input, emit);
     }
 
@@ -183,7 +210,11 @@ impl State {
         if &*block.r#type != "tool_use" {
             return self.told_block(block, emit);
         }
-        let name = self.names.original(block.name.unwrap_or_default());
+        let Some(name) = block.name.filter(|name| !name.is_blank()) else {
+            return self.nameless(emit);
+        };
+        self.go_on();
+        let name = self.names.original(name);
         self.calls.whole(block.id, name, block.input, emit);
     }
 
@@ -198,7 +229,7 @@ impl State {
             "redacted_thinking" => self.sign(block.data.or(Some(Text::default())), true, emit),
             // What a tool of the provider's does, and what it finds.
             _ => {
-                self.finish.go_on();
+                self.go_on();
                 emit(Event::Foreign);
             }
         }
@@ -211,7 +242,7 @@ impl State {
             Some("signature_delta") => self.sign(delta.signature, false, emit),
             Some("input_json_delta") => {
                 if let Some(fragment) = delta.partial_json.filter(|text| !text.is_empty()) {
-                    self.finish.go_on();
+                    self.go_on();
                     self.calls.arguments(index, fragment, emit);
                 }
             }
@@ -222,7 +253,7 @@ impl State {
     fn text(&mut self, text: Option<Text<'_>>, emit: Emit<'_>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.said = true;
-            self.finish.go_on();
+            self.go_on();
             emit(Event::Text(text));
         }
     }
@@ -230,14 +261,14 @@ impl State {
     /// A thought may have no text, where the provider keeps it to itself.
     fn think(&mut self, text: Option<Text<'_>>, emit: Emit<'_>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            self.finish.go_on();
+            self.go_on();
             emit(Event::Thinking(text));
         }
     }
 
     fn sign(&mut self, data: Option<Text<'_>>, redacted: bool, emit: Emit<'_>) {
         if let Some(data) = data.filter(|data| redacted || !data.is_empty()) {
-            self.finish.go_on();
+            self.go_on();
             let id = None;
             emit(Event::Signature { data, redacted, id });
         }
@@ -304,7 +335,7 @@ impl Reads for State {
         let told = frame.r#type.take();
         let named = std::str::from_utf8(name).unwrap_or_default();
         let kind = told.as_deref().unwrap_or(named);
-        let is_error = kind == "error" || frame.error.is_some();
+        let is_error = kind == "error" || name == b"error" || frame.error.is_some();
         if is_error || (kind.is_empty() && frame.detail.or(frame.message).is_some()) {
             self.fail(error::fault_within(data), emit);
             return Ok(());
@@ -337,6 +368,9 @@ impl Reads for State {
         self.start(message.id, message.model, emit);
         for block in content {
             self.whole_block(block, emit);
+            if self.over {
+                return;
+            }
         }
         self.count(message.usage, emit);
         self.stop(

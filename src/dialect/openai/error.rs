@@ -5,7 +5,7 @@ mod shapes;
 mod sort;
 
 pub use read::{fault, fault_in_body};
-pub(super) use read::{fault_in, fault_of_text};
+pub(super) use read::{fault_in, fault_in_words, fault_of_text};
 
 use crate::ir::{Fault, FaultKind};
 use crate::wire::json::write_string;

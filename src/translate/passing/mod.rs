@@ -393,6 +393,7 @@ impl Passing {
         seen.end_unit();
         seen.conclude();
         if seen.is_garbled()
+            && seen.malformed == 0
             && let Some(usage) = plain::unread(self.operation, body)
         {
             seen.accept(&usage);

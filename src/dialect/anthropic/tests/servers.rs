@@ -359,3 +359,48 @@ fn a_whole_body_that_is_no_answer_is_a_failure() {
         ("reframed", &expected.map(String::from)[..])
     );
 }
+
+#[test]
+fn an_end_alone_is_the_end_of_nothing() {
+    let ping = json!({"type": "ping"});
+    for all in [
+        vec![stopped()],
+        vec![ping, stopped()],
+        vec![begun(), stopped()],
+    ] {
+        assert_eq!(events(&stream(&all)).last().unwrap(), BROKE_OFF, "{all:?}");
+    }
+    let told = events(&stream(&[begun(), text("hi"), stopped()]));
+    assert_eq!(told, ["start", "text hi", "finish Stop", "end"]);
+}
+
+#[test]
+fn calls_without_a_name_are_failures() {
+    let block = json!({"type": "tool_use", "id": "a", "name": null, "input": {}});
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
+    let expected = "failed Transient Garbled a tool call of the provider's answer has no name";
+    assert_eq!(
+        events(&stream(&[begun(), start, stopped()]))
+            .last()
+            .unwrap(),
+        expected
+    );
+    let body = json!({"type": "message", "content": [block], "stop_reason": "tool_use"});
+    assert_eq!(whole(&body.to_string()).last().unwrap(), expected);
+}
+
+#[test]
+fn what_is_named_an_error_is_one() {
+    for error in [
+        "event: error\n\n",
+        "event: error\ndata: {\"code\":500,\"message\":\"full\",\"type\":\"server_error\"}\n\n",
+        "error: {\"code\":500,\"message\":\"full\",\"type\":\"server_error\"}\n\n",
+    ] {
+        let all = [&stream(&[begun(), text("hi")])[..], error.as_bytes()].concat();
+        let told = events(&all);
+        assert!(
+            told.last().unwrap().starts_with("failed Transient Server"),
+            "{told:?}"
+        );
+    }
+}

@@ -60,6 +60,18 @@ struct Message<'a> {
     tool_calls: Option<Vec<Call<'a>>>,
 }
 
+impl Message<'_> {
+    fn has_place(&self) -> bool {
+        let texts = [
+            &self.content,
+            &self.thinking,
+            &self.reasoning,
+            &self.reasoning_content,
+        ];
+        texts.into_iter().any(Option::is_some) || self.tool_calls.is_some()
+    }
+}
+
 #[derive(Deserialize)]
 struct Call<'a> {
     #[serde(borrow)]
@@ -146,6 +158,10 @@ struct State {
     spoken: bool,
     /// Text has come where none is expected.
     unread: bool,
+    /// A line has had a place for what the model says.
+    placed: bool,
+    /// A call has come that has no name.
+    nameless: bool,
     /// Calls so far.
     calls: usize,
     /// The last line could not be read.
@@ -196,13 +212,20 @@ impl State {
         if let Some(text) = line.error.or(detail).and_then(error_text) {
             return self.fail(stream_fault(&text), emit);
         }
-        if !self.started {
+        if self.started {
+            // After others even the barest line is the end of an answer.
+            self.placed = true;
+        } else {
             self.started = true;
             let model = line.model.as_ref().map(Text::borrow);
             emit(Event::Start { id: None, model });
         }
         if !self.content(line, names, emit) && !self.spoken {
             self.unread |= has_unknown_text(bytes);
+        }
+        if self.nameless {
+            let what = "a tool call of the provider's answer has no name";
+            return self.fail(Fault::garbled(what), emit);
         }
         if line.done == Some(true) {
             self.done(line, emit);
@@ -217,6 +240,7 @@ impl State {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> bool {
         let message = line.message.as_ref();
+        self.placed |= line.response.is_some() || message.is_some_and(Message::has_place);
         let thinking = message
             .and_then(|message| {
                 let Message {
@@ -259,10 +283,12 @@ impl State {
         names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
     ) -> bool {
+        // An empty object says that there is none.
         let Some(function) = &call.function else {
             return false;
         };
         let Some(name) = first_full([&function.name]) else {
+            self.nameless = true;
             return false;
         };
         emit(Event::ToolCall {
@@ -281,6 +307,18 @@ impl State {
             let what = "the provider's answer has its text where Ollama has none";
             return self.fail(Fault::garbled(what), emit);
         }
+        let reason = match line.done_reason.as_ref().map(Text::as_escaped) {
+            Some("length") => Finish::Length,
+            Some("load") => Finish::Load,
+            Some("unload") => Finish::Unload,
+            // Models at ollama.com have others.
+            _ => Finish::Stop,
+        };
+        let is_load = matches!(reason, Finish::Load | Finish::Unload);
+        if !self.spoken && !self.placed && !is_load {
+            let what = "the provider's answer has neither a message nor a response";
+            return self.fail(Fault::garbled(what), emit);
+        }
         // The casts saturate.
         let count = |number: Option<f64>| number.map(|number| number as u64);
         emit(Event::Usage(Usage {
@@ -293,13 +331,6 @@ impl State {
             output_duration: count(line.eval_duration),
             ..Usage::default()
         }));
-        let reason = match line.done_reason.as_ref().map(Text::as_escaped) {
-            Some("length") => Finish::Length,
-            Some("load") => Finish::Load,
-            Some("unload") => Finish::Unload,
-            // Models at ollama.com have others.
-            _ => Finish::Stop,
-        };
         emit(Event::Finish { reason, stop: None });
         self.over = true;
         emit(Event::End);

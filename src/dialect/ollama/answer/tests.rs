@@ -667,6 +667,11 @@ fn a_whole_body_that_is_no_answer_is_a_failure() {
         r#"[{"response":"hi","done":true}]"#,
         "data: {\"response\":\"hi\",\"done\":true}\n\n",
         r#"{"choices":[{"message":{"content":"hi"}}]}"#,
+        r#"{"model":"m","done":true}"#,
+        r#"{"model":"m","message":null,"done":true}"#,
+        r#"{"model":"m","message":{},"done":true}"#,
+        r#"{"message":{"tool_calls":[{"function":{"arguments":{}}}]},"done":true}"#,
+        r#"{"message":{"tool_calls":[{"function":{"name":null,"arguments":{}}}]},"done":true}"#,
     ] {
         let events = whole(body);
         assert!(assembled(&events).is_err(), "{body}");

@@ -17,6 +17,11 @@ impl Balance {
         self.begun && self.open == 0
     }
 
+    /// Whether something that was opened is not closed.
+    pub(super) fn is_torn(&self) -> bool {
+        self.open > 0 || self.in_string
+    }
+
     pub(super) fn add(&mut self, piece: &Text<'_>) {
         let mut bytes = piece.as_escaped().bytes();
         while let Some(byte) = bytes.next() {

@@ -18,6 +18,8 @@ pub(super) struct Calls {
     /// How many have been told.
     told: usize,
     too_many: bool,
+    /// They are those of a whole answer, where ids may be the same but each item is a call of its own.
+    pub(super) whole: bool,
 }
 
 /// More calls than any model makes at once.
@@ -56,6 +58,12 @@ struct Piece<'a> {
 }
 
 impl Calls {
+    /// Whether the arguments of a call have begun and not ended.
+    pub(super) fn is_torn(&self) -> bool {
+        let mut calls = self.calls.iter();
+        calls.any(|call| !call.custom && call.balance.is_torn())
+    }
+
     /// Whether the delta says anything.
     pub(super) fn delta(
         &mut self,
@@ -197,15 +205,18 @@ impl Calls {
             // The answer is lost, and nothing of it is looked for any more.
             return None;
         }
-        let found = match piece.id.is_empty() {
-            true => self.nameable(piece),
-            false => self.identified(piece),
+        let found = match (self.whole, piece.id.is_empty()) {
+            (true, _) => None,
+            (false, true) => self.nameable(piece),
+            (false, false) => self.identified(piece),
         };
         if found.is_none() && self.calls.len() == MOST {
             self.too_many = true;
             return None;
         }
-        let begins = !piece.id.is_empty() || !piece.name.is_empty() || piece.number.is_some();
+        // One that has arguments alone is a call all the same, though none that can be told.
+        let says = [&piece.id, &piece.name, &piece.arguments].map(|text| !text.is_empty());
+        let begins = says.contains(&true) || piece.number.is_some();
         found.or_else(|| {
             begins.then(|| {
                 self.known.note(self.calls.len(), piece.number);

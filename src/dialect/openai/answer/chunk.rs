@@ -1,10 +1,12 @@
 //! What an answer, or a piece of one, looks like. Fields that servers shape differently are kept as they were written.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::super::field::Field;
 use super::super::usage::Counts;
-use crate::wire::json::First;
 
 /// A chunk of a stream, or a whole answer.
 #[derive(Default, Deserialize)]
@@ -15,7 +17,7 @@ pub(super) struct Chunk<'a> {
     pub(super) model: Field<'a>,
     pub(super) service_tier: Field<'a>,
     pub(super) system_fingerprint: Field<'a>,
-    pub(super) choices: Option<First<Choice<'a>>>,
+    pub(super) choices: Option<Choices<'a>>,
     pub(super) usage: Option<Counts<'a>>,
     pub(super) timings: Option<Timings>,
     pub(super) error: Field<'a>,
@@ -34,10 +36,56 @@ pub(super) struct Chunk<'a> {
     pub(super) citations: Field<'a>,
 }
 
+/// The choices of a chunk: the one that is numbered 0 is the answer.
+#[derive(Default)]
+pub(super) struct Choices<'a> {
+    pub(super) answer: Option<Choice<'a>>,
+    /// Nearly always none, for which nothing is allocated.
+    pub(super) others: Vec<Choice<'a>>,
+}
+
+impl Choices<'_> {
+    /// Where none is numbered 0 the first is the answer: there is no chunk that could still bring it.
+    pub(super) fn with_answer(mut self) -> Self {
+        if self.answer.is_none() && !self.others.is_empty() {
+            self.answer = Some(self.others.remove(0));
+        }
+        self
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> Visitor<'de> for Items {
+            type Value = Choices<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Choices<'de>, A::Error> {
+                let mut choices = Choices::default();
+                while let Some(choice) = items.next_element::<Choice<'de>>()? {
+                    match choices.answer.is_none() && choice.number() == 0 {
+                        true => choices.answer = Some(choice),
+                        false => choices.others.push(choice),
+                    }
+                }
+                Ok(choices)
+            }
+        }
+
+        deserializer.deserialize_seq(Items)
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Choice<'a> {
     #[serde(borrow)]
+    index: Field<'a>,
     pub(super) delta: Option<Delta<'a>>,
     /// In a whole answer.
     pub(super) message: Option<Delta<'a>>,
@@ -49,6 +97,31 @@ pub(super) struct Choice<'a> {
     pub(super) logprobs: Field<'a>,
     /// OpenRouter's.
     pub(super) error: Field<'a>,
+}
+
+impl Choice<'_> {
+    /// Its place among several; one alone need not have any.
+    pub(super) fn number(&self) -> u64 {
+        let number = self.index.and_then(|index| index.get().parse().ok());
+        number.unwrap_or(0)
+    }
+
+    /// Whether it seems to say anything.
+    pub(super) fn speaks(&self) -> bool {
+        let says =
+            |field: Field<'_>| field.is_some_and(|value| !matches!(value.get(), "\"\"" | "[]"));
+        let delta = self.delta.as_ref().or(self.message.as_ref());
+        let told = delta.is_some_and(|delta| {
+            let texts = [
+                delta.content,
+                delta.refusal,
+                delta.reasoning,
+                delta.reasoning_content,
+            ];
+            texts.into_iter().chain([delta.tool_calls]).any(says) || delta.function_call.is_some()
+        });
+        says(self.text) || told
+    }
 }
 
 /// A message, or what is added to it.

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::details::Detail;
-use super::super::error::{fault_in, fault_in_body, fault_of_text};
+use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
 use super::super::logprobs;
 use super::calls::{Calls, Untellable};
-use super::chunk::{CallDelta, Choice, Chunk, Delta, Piece, Timings};
+use super::chunk::{CallDelta, Choice, Choices, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;
 use crate::dialect::events::{Reads, Unreadable};
 use crate::ir::{Event, Fault, Finish, HeldFinish, Text, ToolNames, Usage};
@@ -50,6 +50,15 @@ pub(super) struct Reader {
     calls: Calls,
     sources: Sources,
     empty: u64,
+    others: Others,
+}
+
+/// How far the choices beside the answer are, as bits of their numbers; the last bit stands for all that follow.
+#[derive(Default)]
+struct Others {
+    begun: u128,
+    ended: u128,
+    spoke: bool,
 }
 
 impl Reader {
@@ -64,6 +73,7 @@ impl Reader {
             calls: Calls::default(),
             sources: Sources::default(),
             empty: 0,
+            others: Others::default(),
         }
     }
 
@@ -78,10 +88,17 @@ impl Reader {
     /// Nothing more can come.
     fn complete(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         let is_plain = self.finish.reason() == Finish::Stop;
+        // No reason was given, and half a call is none.
+        if !self.finish.is_stated() && self.calls.is_torn() {
+            return self.fail(Fault::incomplete(), emit);
+        }
         if !self.said && is_plain && self.empty > TOO_MANY_EMPTY {
             return self.fail(unreadable(), emit);
         }
         if let Err(Untellable(why)) = self.calls.end(&self.names, emit) {
+            if self.calls.whole {
+                emit(Event::Malformed);
+            }
             return self.fail(Fault::garbled(why), emit);
         }
         self.sources.emit(emit);
@@ -95,14 +112,16 @@ impl Reader {
         chunk: Chunk<'_>,
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Unreadable> {
-        let choice = chunk.choices.and_then(|choices| choices.0);
+        let Choices { answer, others } = chunk.choices.unwrap_or_default();
+        let choice = answer;
+        let has_choice = choice.is_some() || !others.is_empty();
         let calls = match &choice {
             Some(choice) => calls_of(choice)?,
             None => Vec::new(),
         };
         let was_said = self.said;
         self.served(chunk.service_tier, chunk.system_fingerprint, emit);
-        self.start(chunk.id, chunk.model, choice.is_some(), emit);
+        self.start(chunk.id, chunk.model, has_choice, emit);
         if let Some(array) = chunk.search_results {
             self.sources.replace(array);
         }
@@ -112,6 +131,9 @@ impl Reader {
         let mut quiet = true;
         if let Some(choice) = choice {
             quiet = self.choice(choice, calls, emit);
+        }
+        for other in others {
+            quiet &= self.other(&other, emit);
         }
         if self.over {
             return Ok(());
@@ -161,19 +183,11 @@ impl Reader {
         calls: Vec<CallDelta<'_>>,
         emit: &mut dyn FnMut(Event<'_>),
     ) -> bool {
-        if let Some(error) = choice.error.filter(|error| !says_nothing(error)) {
-            self.fail(fault_in(error), emit);
+        if let Some(fault) = failure(&choice) {
+            self.fail(fault, emit);
             return false;
         }
         let reason = full(choice.finish_reason);
-        if let Some(reason) = &reason
-            && FAILURES
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(reason.as_escaped()))
-        {
-            self.fail(fault_of_text(""), emit);
-            return false;
-        }
         let mut spoke = false;
         if let Some(text) = full(choice.text) {
             spoke = true;
@@ -200,6 +214,26 @@ impl Reader {
         self.finish
             .state(finish, choice.stop_reason.and_then(Text::of));
         false
+    }
+
+    /// A choice beside the answer, of which only how far it is matters. Whether it said nothing.
+    fn other(&mut self, choice: &Choice<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
+        if let Some(fault) = failure(choice) {
+            self.fail(fault, emit);
+            return false;
+        }
+        let bit = 1 << choice.number().min(127);
+        self.others.begun |= bit;
+        let ends = full(choice.finish_reason).is_some();
+        if ends {
+            self.others.ended |= bit;
+        }
+        let speaks = choice.speaks();
+        if speaks && !self.over {
+            self.others.spoke = true;
+            emit(Event::Foreign);
+        }
+        !speaks && !ends
     }
 
     /// Whether the delta said anything.
@@ -300,35 +334,41 @@ impl Reads for Reader {
             let usage = counts.usage();
             Some(usage.output? - usage.reasoning.unwrap_or(0).min(usage.output?))
         });
-        let is_answer = chunk
-            .choices
-            .as_ref()
-            .is_some_and(|choices| choices.0.is_some());
-        if !is_answer {
+        let mut chunk = chunk;
+        let choices = chunk.choices.take().map(Choices::with_answer);
+        let Some(choice) = choices.as_ref().and_then(|choices| choices.answer.as_ref()) else {
             return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
+        };
+        if let Some(what) = misshapen(choice) {
+            emit(Event::Malformed);
+            return self.fail(Fault::garbled(what), emit);
         }
+        chunk.choices = choices;
+        self.calls.whole = true;
         if self.chunk(chunk, emit).is_err() {
+            emit(Event::Malformed);
             let fault = Fault::garbled("the tool calls of the provider's answer are no list");
             return self.fail(fault, emit);
         }
         if self.over {
             return;
         }
-        if !self.said && !self.finish.is_stated() {
+        if !self.said && !self.finish.is_stated() && !self.others.spoke {
             return self.fail(Fault::garbled("the provider's answer says nothing"), emit);
         }
-        if !self.said && output.is_some_and(|tokens| tokens > TOO_MANY_EMPTY) {
+        if !self.said && !self.others.spoke && output.is_some_and(|tokens| tokens > TOO_MANY_EMPTY)
+        {
             return self.fail(unreadable(), emit);
         }
         self.complete(emit);
     }
 
-    /// The body has ended: properly only if the server has said why the answer ends.
+    /// The body has ended: properly only if the server has said why the answer ends, and each choice beside it.
     fn end(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         if self.over {
             return;
         }
-        match self.finish.is_stated() {
+        match self.finish.is_stated() && self.others.begun == self.others.ended {
             true => self.complete(emit),
             false => self.fail(Fault::incomplete(), emit),
         }
@@ -344,6 +384,32 @@ impl Reads for Reader {
 
 fn unreadable() -> Fault {
     Fault::garbled("the provider's answer has no text that could be read")
+}
+
+/// What is wrong with the choice of a whole answer; one that was filtered has no message.
+fn misshapen(choice: &Choice<'_>) -> Option<&'static str> {
+    let Some(message) = &choice.message else {
+        let is_filtered = full(choice.finish_reason)
+            .is_some_and(|reason| FINISHES.contains(&(reason.as_escaped(), Finish::Filtered)));
+        let is_bare = choice.text.is_none() && choice.error.is_none() && !is_filtered;
+        return is_bare.then_some("the choice of the provider's answer has no message");
+    };
+    let is_content = |content: &RawValue| content.get().starts_with(['"', '[', '{']);
+    let is_other = message.content.is_some_and(|content| !is_content(content));
+    is_other.then_some("the content of the provider's answer is no text")
+}
+
+/// The error that a choice has, or ends with.
+fn failure(choice: &Choice<'_>) -> Option<Fault> {
+    if let Some(error) = choice.error.filter(|error| !says_nothing(error)) {
+        return Some(fault_in(error));
+    }
+    let reason = full(choice.finish_reason)?;
+    let is = |known: &&str| known.eq_ignore_ascii_case(reason.as_escaped());
+    FAILURES
+        .iter()
+        .any(|known| is(known))
+        .then(|| fault_of_text(""))
 }
 
 /// A string that is not empty.
@@ -374,14 +440,6 @@ fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Unreadable> {
         false => serde_json::from_str(calls.get()),
     }
     .map_err(|_| Unreadable)
-}
-
-/// What an event that is named an error says, be it no JSON.
-fn fault_in_words(data: &[u8]) -> Fault {
-    match data.first() {
-        Some(b'{' | b'[' | b'"') => fault_in_body(data),
-        _ => fault_of_text(&String::from_utf8_lossy(data)),
-    }
 }
 
 /// Whether a value stands where another could: servers write empty ones for "none".

@@ -43,6 +43,14 @@ pub(in super::super) fn fault_in(error: &RawValue) -> Fault {
     found_in(error).into_fault(None)
 }
 
+/// What an event that is named an error says, be it no JSON.
+pub(in super::super) fn fault_in_words(data: &[u8]) -> Fault {
+    match data.first() {
+        Some(b'{' | b'[' | b'"') => fault_in_body(data),
+        _ => fault_of_text(&String::from_utf8_lossy(data)),
+    }
+}
+
 /// An error that a provider has told in plain words, within an answer of status 200.
 pub(in super::super) fn fault_of_text(message: &str) -> Fault {
     let found = Found {

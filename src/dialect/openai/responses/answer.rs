@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::super::error::{fault_in, fault_in_body, fault_of_text};
+use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
 use super::calls::Calls;
 use super::item::{Happened, Item, Piece, Responded, filled, full, pieces};
@@ -31,6 +31,8 @@ pub(super) struct Reader {
     sources: Sources,
     told: Told,
     calls: Calls,
+    /// A call has begun without its name.
+    nameless: bool,
 }
 
 impl Reader {
@@ -44,6 +46,7 @@ impl Reader {
             sources: Sources::default(),
             told: Told::default(),
             calls: Calls::default(),
+            nameless: false,
         }
     }
 
@@ -242,6 +245,7 @@ impl Reader {
                     .calls
                     .begin(&mut self.told, &item, kind, place, &self.names, emit);
                 self.said |= begun.is_some();
+                self.nameless = begun.is_none();
             }
             Some(_) => emit(Event::Ping),
             None => self.foreign(&item, emit),
@@ -292,8 +296,10 @@ impl Reader {
                     self.calls
                         .begin(&mut self.told, item, kind, place, &self.names, emit)
                 });
+                self.nameless = found.is_none();
                 if let Some(found) = found {
                     self.said = true;
+                    self.told.entries[found].again |= nth.is_some();
                     Calls::end(&mut self.told, found, item, emit);
                 }
             }
@@ -388,6 +394,11 @@ impl Reader {
         let output = response.output.unwrap_or_default();
         let has_output = !output.is_empty();
         self.repeated(output, emit);
+        if self.nameless {
+            emit(Event::Malformed);
+            let what = "a tool call of the provider's answer has no name";
+            return self.fail(Fault::garbled(what), emit);
+        }
         if self.told.too_many {
             let fault = Fault::garbled("the provider's answer has too many items");
             return self.fail(fault, emit);
@@ -464,11 +475,19 @@ impl Reads for Reader {
         if data.starts_with(b"[DONE]") {
             return Ok(());
         }
-        if !data.starts_with(b"{") {
-            return Err(Unreadable);
-        }
-        let happened: Happened<'_> = json::parse(data).map_err(|_| Unreadable)?;
-        let kind = full(happened.kind);
+        let is_error = name == b"error";
+        let happened = match data.starts_with(b"{") {
+            true => json::parse::<Happened<'_>>(data).ok(),
+            false => None,
+        };
+        let Some(happened) = happened else {
+            if !is_error {
+                return Err(Unreadable);
+            }
+            self.fail(fault_in_words(data), emit);
+            return Ok(());
+        };
+        let kind = full(happened.kind).filter(|_| !is_error);
         let kind = match &kind {
             Some(kind) => kind.as_escaped(),
             None => std::str::from_utf8(name).unwrap_or_default(),

@@ -46,6 +46,8 @@ pub(super) struct Entry {
     parts: u64,
     /// Nothing more of it is expected but its repetition.
     pub(super) done: bool,
+    /// Of a call: the whole response has repeated it, so that another of the same id is another.
+    pub(super) again: bool,
     /// The number of the call.
     pub(super) call: usize,
     pub(super) has_arguments: bool,
@@ -142,6 +144,7 @@ impl Told {
             done: false,
             call: 0,
             has_arguments: false,
+            again: false,
             early: String::new(),
         });
         self.entries.len() - 1
@@ -190,7 +193,9 @@ impl Told {
         let by_id = || self.last(|entry| entry.kind == kind && entry.id == id.as_escaped());
         if !call_id.is_empty() {
             return self
-                .last(|entry| entry.kind == kind && entry.call_id == call_id.as_escaped())
+                .last(|entry| {
+                    entry.kind == kind && !entry.again && entry.call_id == call_id.as_escaped()
+                })
                 .or_else(|| by_id().filter(|found| self.entries[*found].call_id.is_empty()));
         }
         let known = (!id.is_empty()).then(by_id).flatten();

@@ -437,3 +437,90 @@ proptest! {
         prop_assert_eq!(ends.count(), 1);
     }
 }
+
+const NAMELESS: &str = "failed Transient Garbled a tool call of the provider's answer has no name";
+
+#[test]
+fn an_error_may_be_a_field_of_the_stream() {
+    let error = "error: {\"code\":500,\"message\":\"kv cache full\",\"type\":\"server_error\"}\n\n";
+    let text = chunks(&[HI]) + error + "data: [DONE]\n\n";
+    let events = stream(&text);
+    assert_eq!(events[..2], ["start c m", "text hi"]);
+    assert!(events[2].ends_with("kv cache full"), "{events:?}");
+    assert_eq!(events.len(), 3);
+    assert_eq!(stream(error).len(), 1);
+    let full = r#"{"code":400,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}"#;
+    assert_eq!(
+        stream(&format!("error: {full}\n\n")),
+        stream(&format!("data: {{\"error\":{full}}}\n\n"))
+    );
+    assert!(stream("event: error\n\n")[0].starts_with("failed"));
+}
+
+#[test]
+fn calls_of_a_whole_answer_are_as_many_as_it_has() {
+    let of = |calls: &str| {
+        let mut events = whole(&format!(
+            r#"{{"choices":[{{"message":{{"content":null,"tool_calls":[{calls}]}},"finish_reason":"tool_calls"}}]}}"#
+        ));
+        events.remove(0);
+        events
+    };
+    let one = r#"{"id":"a","function":{"name":"f","arguments":"{\"x\":1}"}}"#;
+    let events = of(&format!("{one},{one}"));
+    let is_call = |event: &&String| event.starts_with("call");
+    assert_eq!(events.iter().filter(is_call).count(), 2, "{events:?}");
+    for nameless in [
+        r#"{"id":"a","function":{"name":null,"arguments":"{}"}}"#,
+        r#"{"function":{"name":null,"arguments":"{}"}}"#,
+    ] {
+        assert_eq!(of(nameless), ["malformed", NAMELESS]);
+    }
+}
+
+#[test]
+fn half_a_call_is_no_answer_without_a_reason() {
+    let half = r#"{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":"}}]}}"#;
+    let text = chunks(&[half]) + "data: [DONE]\n\n";
+    assert_eq!(stream(&text).last().unwrap(), BROKE_OFF);
+}
+
+#[test]
+fn the_answer_is_the_choice_that_is_numbered_0() {
+    let choice = |index: u8, text: &str| {
+        format!(r#"{{"index":{index},"delta":{{"content":"{text}"}},"finish_reason":null}}"#)
+    };
+    let stop = |index: u8| format!(r#"{{"index":{index},"delta":{{}},"finish_reason":"stop"}}"#);
+    let both = format!("{},{}", choice(1, "B"), choice(0, "A"));
+    let begun = [both.as_str(), &choice(0, "C"), &choice(1, "D"), &stop(0)];
+    let told = ["start c m", "text A", "foreign", "text C", "foreign"];
+    let broken = stream(&chunks(&begun));
+    assert_eq!(broken[..5], told);
+    assert_eq!(broken[5..], [BROKE_OFF]);
+    let ended = stream(&(chunks(&begun) + &chunks(&[&stop(1)])));
+    assert_eq!(ended[..5], told);
+    assert_eq!(ended[5..], ["finish Stop -", "end"]);
+    let bodies = r#"{"choices":[{"index":1,"message":{"content":"B"},"finish_reason":"stop"},{"index":0,"message":{"content":"A"},"finish_reason":"stop"}]}"#;
+    assert!(whole(bodies).contains(&"text A".to_owned()));
+    assert!(!whole(bodies).contains(&"text B".to_owned()));
+}
+
+#[test]
+fn a_choice_of_another_form_is_no_answer() {
+    for choice in [
+        r#"{"index":0,"message":null,"finish_reason":"stop"}"#,
+        r#"{"index":0,"finish_reason":"stop"}"#,
+        r#"{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}"#,
+        r#"{"index":0,"message":{"content":5},"finish_reason":"stop"}"#,
+        "1",
+    ] {
+        let events = whole(&format!(r#"{{"choices":[{choice}]}}"#));
+        assert!(
+            events
+                .last()
+                .unwrap()
+                .starts_with("failed Transient Garbled"),
+            "{choice}: {events:?}"
+        );
+    }
+}

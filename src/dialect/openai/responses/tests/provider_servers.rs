@@ -404,3 +404,42 @@ fn hosted_tools_are_content() {
         assert_eq!(told.len(), 2, "{told:?}");
     }
 }
+
+#[test]
+fn what_is_named_an_error_is_one() {
+    for error in [
+        "event: error\ndata: boom\n\n",
+        "event: error\n\n",
+        "event: error\ndata: {\"code\":500,\"message\":\"boom\",\"type\":\"server_error\"}\n\n",
+        "error: {\"code\":500,\"message\":\"boom\",\"type\":\"server_error\"}\n\n",
+    ] {
+        let told = events(&[&nameless(&[begun()])[..], error.as_bytes()].concat());
+        assert!(told.last().unwrap().starts_with("failed"), "{told:?}");
+        assert!(!told.last().unwrap().contains("Incomplete"), "{told:?}");
+    }
+}
+
+#[test]
+fn calls_of_one_id_are_several_and_those_without_a_name_failures() {
+    let call = called("f1", "a", "f", "{}");
+    let told = whole(&ended("completed", json!([call, call]))["response"]);
+    let is_call = |event: &&String| event.starts_with("call");
+    assert_eq!(told.iter().filter(is_call).count(), 2, "{told:?}");
+    let mut call = call;
+    call["name"] = json!(null);
+    let streamed = events(&nameless(&[
+        begun(),
+        item("added", 0, &call),
+        item("done", 0, &call),
+        ended("completed", json!([])),
+    ]));
+    for told in [
+        whole(&ended("completed", json!([call]))["response"]),
+        streamed,
+    ] {
+        assert_eq!(
+            told.last().unwrap(),
+            "failed Transient Garbled a tool call of the provider's answer has no name"
+        );
+    }
+}
