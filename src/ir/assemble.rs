@@ -230,14 +230,16 @@ impl Assembler {
         self.thinking = false;
     }
 
-    /// Before its text, so that an answer does not end with a thought that says nothing.
+    /// Before its text, so that an answer does not end with a thought that says nothing. A text that has a signature
+    /// already is whole: another one is of what comes next.
     fn sign_text(&mut self, data: &Text<'_>) {
         let signature = Item::Thought(Thought {
             signature: Some(data.clone().into_owned()),
             ..Thought::default()
         });
-        let place = match self.items.last() {
-            Some(Item::Text(_)) => self.items.len() - 1,
+        let place = match self.items.as_slice() {
+            [.., Item::Thought(before), Item::Text(_)] if is_lone_proof(before) => self.items.len(),
+            [.., Item::Text(_)] => self.items.len() - 1,
             _ => self.items.len(),
         };
         // Calls stand before it, whose places stay.
@@ -278,6 +280,11 @@ impl Assembler {
             all.extend_from_slice(inside.as_bytes());
         }
     }
+}
+
+/// The signature of what follows, and no thought.
+fn is_lone_proof(thought: &Thought<'_>) -> bool {
+    thought.text.is_empty() && !thought.redacted && thought.signature.is_some()
 }
 
 #[cfg(test)]
@@ -401,6 +408,15 @@ mod tests {
         ] {
             assert_eq!(signed(&events.map(Event::clone)), expected);
         }
+        let second = Event::TextSignature(text("sig2"));
+        let signed_each = [
+            thought("", Some("sig")),
+            Item::Text(text("x")),
+            thought("", Some("sig2")),
+            Item::Text(text("y")),
+        ];
+        let events = [&sign, &x, &second, &y];
+        assert_eq!(signed(&events.map(Event::clone)), signed_each);
     }
 
     #[test]

@@ -27,6 +27,18 @@ pub fn drop_blank(messages: &mut Vec<Message<'_>>) {
 
 /// Joins neighbouring turns of one role; within a user's turn the tools' results come first.
 pub fn merge_turns(messages: &mut Vec<Message<'_>>) {
+    join_turns(messages);
+    for message in messages {
+        if message.role == Role::User {
+            let mut parts = split_results(&mut message.parts, |_| true);
+            parts.append(&mut message.parts);
+            message.parts = parts;
+        }
+    }
+}
+
+/// The same with every part in its place.
+fn join_turns(messages: &mut Vec<Message<'_>>) {
     let mut merged: Vec<Message<'_>> = Vec::with_capacity(messages.len());
     for message in messages.drain(..) {
         match merged.last_mut() {
@@ -34,18 +46,14 @@ pub fn merge_turns(messages: &mut Vec<Message<'_>>) {
             _ => merged.push(message),
         }
     }
-    for message in &mut merged {
-        if message.role == Role::User {
-            let mut parts = split_results(&mut message.parts);
-            parts.append(&mut message.parts);
-            message.parts = parts;
-        }
-    }
     *messages = merged;
 }
 
-/// Takes the results out of a turn, each with its breakpoint. All stays in its order.
-pub(super) fn split_results<'a>(parts: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
+/// Takes the results that are wanted out of a turn, each with its breakpoint. All stays in its order.
+pub(super) fn split_results<'a>(
+    parts: &mut Vec<Part<'a>>,
+    wanted: impl Fn(&ToolResult<'a>) -> bool,
+) -> Vec<Part<'a>> {
     let mut results = Vec::new();
     if !parts.iter().any(|part| matches!(part, Part::ToolResult(_))) {
         return results;
@@ -53,7 +61,7 @@ pub(super) fn split_results<'a>(parts: &mut Vec<Part<'a>>) -> Vec<Part<'a>> {
     let mut of_result = false;
     for part in std::mem::take(parts) {
         if !part.is_breakpoint() {
-            of_result = matches!(part, Part::ToolResult(_));
+            of_result = matches!(&part, Part::ToolResult(result) if wanted(result));
         }
         match of_result {
             true => results.push(part),
@@ -75,10 +83,10 @@ pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
 }
 
 /// Gives every call an id that no other has, and every call exactly one result in the turn that follows: found by id,
-/// else by name, else by order. A missing result is said to be missing; one that belongs to no call becomes text; of two for one call the last
-/// stays. Every result gets the id and the name of its call. Merges turns.
+/// else by name, else by order. A missing result is said to be missing; one that belongs to no call becomes text where it
+/// stands; of two for one call the last stays. Every result gets the id and the name of its call. Merges turns.
 pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
-    merge_turns(messages);
+    join_turns(messages);
     let mut ids = Ids::default();
     let mut paired = Vec::with_capacity(messages.len() + 1);
     let mut calls = Vec::new();
@@ -412,6 +420,26 @@ mod tests {
             ["1/f=new", "2/g=no result provided", "stray"]
         );
         assert_eq!(shown(&messages[4]), ["3/h=no result provided"]);
+    }
+
+    #[test]
+    fn a_result_without_its_call_stays_where_it_was() {
+        let mut messages = vec![
+            user(vec![text("q")]),
+            assistant(vec![text("a")]),
+            user(vec![text("before")]),
+            user(vec![result(Some("x"), None, "stray")]),
+            user(vec![text("after")]),
+            assistant(vec![call(Some("1"), "f")]),
+            user(vec![
+                text("so"),
+                result(Some("x"), None, "stray"),
+                result(Some("1"), None, "one"),
+            ]),
+        ];
+        pair_tool_results(&mut messages);
+        assert_eq!(shown(&messages[2]), ["before", "stray", "after"]);
+        assert_eq!(shown(&messages[4]), ["1/f=one", "so", "stray"]);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! What the system says: its prompt before the first turn, and its words amid the conversation, which stay where they are.
 //! Elsewhere they would mean something else, and would spoil what a provider has kept of the prompt before them.
 
+use std::borrow::Cow;
+
+use ahash::AHashSet;
+
 use super::normalise::split_results;
-use super::{Message, Part, Role, Text};
+use super::{Message, Part, Role, Text, ToolResult};
 
 /// Takes the system prompt out: what the system says before anybody else, a blank line between its texts.
 pub fn hoist_system<'a>(messages: &mut Vec<Message<'a>>) -> Option<Text<'a>> {
@@ -48,6 +52,8 @@ pub fn results_before_system<'a>(messages: &mut Vec<Message<'a>>) {
         if !has_called {
             continue;
         }
+        let mut called = Called::default();
+        called.note(sorted.last());
         // Until the assistant speaks again; calls of one turn may be several messages.
         let mut said = Vec::new();
         let mut answered = false;
@@ -56,16 +62,41 @@ pub fn results_before_system<'a>(messages: &mut Vec<Message<'a>>) {
             next.role != Role::Assistant || called_meanwhile
         }) {
             match next.role {
-                Role::Assistant => sorted.push(next),
+                Role::Assistant => {
+                    sorted.push(next);
+                    called.note(sorted.last());
+                }
                 role => {
                     answered |= role == Role::User;
                     said.push(next);
                 }
             }
         }
-        put_results_first(said, &mut sorted);
+        put_results_first(said, &called, &mut sorted);
     }
     *messages = sorted;
+}
+
+/// By what the results of a turn's calls are known; others are words like any.
+#[derive(Default)]
+struct Called<'a>(AHashSet<Cow<'a, str>>);
+
+impl<'a> Called<'a> {
+    fn note(&mut self, message: Option<&Message<'a>>) {
+        for part in message.into_iter().flat_map(|message| &message.parts) {
+            if let Part::ToolCall(call) = part {
+                let id = call.id.clone().map(Text::into_inner);
+                self.0
+                    .extend(id.into_iter().chain([call.name.clone().into_inner()]));
+            }
+        }
+    }
+
+    fn answers(&self, result: &ToolResult<'_>) -> bool {
+        let named = [&result.id, &result.name].into_iter().flatten();
+        let mut named = named.map(Text::as_escaped).peekable();
+        named.peek().is_none() || named.any(|name| self.0.contains(name))
+    }
 }
 
 fn calls(message: &Message<'_>) -> bool {
@@ -74,14 +105,19 @@ fn calls(message: &Message<'_>) -> bool {
 }
 
 /// Appends what was said after calls, the results among it first.
-fn put_results_first<'a>(said: Vec<Message<'a>>, sorted: &mut Vec<Message<'a>>) {
+fn put_results_first<'a>(
+    said: Vec<Message<'a>>,
+    called: &Called<'a>,
+    sorted: &mut Vec<Message<'a>>,
+) {
     if said.iter().all(|message| message.role != Role::System) {
         return sorted.extend(said);
     }
     let mut results = Message::new(Role::User, Vec::new());
     let mut others = Vec::with_capacity(said.len());
     for mut message in said {
-        results.parts.extend(split_results(&mut message.parts));
+        let own = split_results(&mut message.parts, |result| called.answers(result));
+        results.parts.extend(own);
         if !message.parts.is_empty() {
             others.push(message);
         }
@@ -196,6 +232,14 @@ mod tests {
                     system(),
                 ],
                 "Assistant:a! Assistant:b! User:a=+b= System:s System:s User:t Assistant:x System:s",
+            ),
+            (
+                vec![
+                    call("a"),
+                    system(),
+                    user(vec![text("t"), result("x"), result("a")]),
+                ],
+                "Assistant:a! User:a= System:s User:t+x=",
             ),
             (
                 vec![call("a"), user(vec![result("a")]), call("b"), system()],

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::amid;
 use crate::dialect::exchange::Target;
 use crate::dialect::turns::GO_ON;
-use crate::facts::{Ask, Effort, Form, Parameter, Sampling};
+use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling};
 use crate::ir::{self, Dropped, Thinking};
 use crate::wire::json::{Object, Scanner};
 
@@ -50,6 +51,7 @@ pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
     fit.effort();
     fit.sampling();
     fit.choice();
+    fit.system_turns();
     fit.prefill();
     let dropped = fit.dropped;
     fit.body.written().map(|body| (body, dropped))
@@ -212,6 +214,15 @@ impl Fit<'_, '_> {
         }
     }
 
+    /// Where the model takes none of the system's words amid the conversation, the user says them.
+    fn system_turns(&mut self) {
+        if !self.target.facts.can(Capability::SystemTurns)
+            && let Some(turns) = self.body.get(MESSAGES).and_then(amid::as_user)
+        {
+            self.body.set(MESSAGES, turns);
+        }
+    }
+
     /// A model that does not go on with the assistant's words is asked to.
     fn prefill(&mut self) {
         if !self.refuses(Parameter::Prefill) {
@@ -336,6 +347,17 @@ mod tests {
             r#"{"messages":[{"role":"user","content":"q"},{"content":"{","role":"assistant"} ,{"role":"user","content":"Continue."}]}"#,
             &["prefill"],
         );
+        let amid =
+            r#"{"messages":[{"role":"user","content":"q"},{"role":"system","content":"s"}]}"#;
+        kept(
+            "claude-sonnet-4-5",
+            amid,
+            r#"{"messages":[{"role":"user","content":"q"},{"role":"user","content":"s"}]}"#,
+            &[],
+        );
+        for takes_it in ["claude-opus-5", "nobody-knows-it"] {
+            assert_eq!(fit(takes_it, amid), None);
+        }
         let asked = r#"{"messages":[{"role":"user","content":"q"}]}"#;
         assert_eq!(fit("claude-opus-5", asked), None);
     }

@@ -1,5 +1,6 @@
 //! Anthropic's Messages API, spoken to clients and to providers.
 
+mod amid;
 mod billing;
 mod calls;
 mod encode;

@@ -42,18 +42,33 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// What proves thoughts and says nothing goes before the text that an answer would else end before: clients take the last
-/// block for what was said.
+/// What proves thoughts and says nothing goes before the text, or the calls, that an answer would else end before: clients
+/// take the last block for what was said. The proof of a text goes where nothing is said at all.
 fn in_order(items: &[Item]) -> impl Iterator<Item = &Item> {
     let says_nothing =
         |item: &Item| matches!(item, Item::Thought(thought) if thought.text.is_empty());
-    let end = items.iter().rposition(|item| !says_nothing(item));
-    let text = end
-        .filter(|end| matches!(items[*end], Item::Text(_)))
-        .unwrap_or(items.len());
-    let (before, rest) = items.split_at(text);
-    let (text, proofs) = rest.split_at(rest.len().min(1));
-    before.iter().chain(proofs).chain(text)
+    let (told, proofs) = match items.iter().rposition(|item| !says_nothing(item)) {
+        Some(last) => items.split_at(last + 1),
+        None => items.split_at(0),
+    };
+    let is_call = |item: &Item| matches!(item, Item::Call(_));
+    let (last, ends_in_thought) = match told.last() {
+        Some(Item::Call(_)) => {
+            let before = told.iter().rposition(|item| !is_call(item));
+            (before.map_or(0, |place| place + 1), false)
+        }
+        Some(Item::Text(_) | Item::Refusal(_)) => (told.len() - 1, false),
+        Some(Item::Thought(_)) | None => (told.len(), true),
+    };
+    let (before, said) = told.split_at(last);
+    let proofs = proofs
+        .iter()
+        .filter(move |item| !(ends_in_thought && signs_text(item)));
+    before.iter().chain(proofs).chain(said)
+}
+
+fn signs_text(item: &Item) -> bool {
+    matches!(item, Item::Thought(thought) if thought.signature.as_ref().is_some_and(signature::is_of_text))
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) -> bool {
@@ -98,4 +113,51 @@ fn write_call(call: &Call, reply: &Reply, made: &mut usize, out: &mut Vec<u8>) -
     call.arguments().write(out);
     out.push(b'}');
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof(signature: &'static str) -> Item {
+        Item::Thought(Thought {
+            signature: Some(Text::escaped(signature)),
+            ..Thought::default()
+        })
+    }
+
+    fn call() -> Item {
+        Item::Call(Call {
+            id: None,
+            name: Text::escaped("f"),
+            text: Text::default(),
+            signature: None,
+        })
+    }
+
+    #[test]
+    fn an_answer_never_ends_with_the_proof_of_a_text() {
+        let (own, text) = (
+            || proof("gemini-text:s"),
+            || Item::Text(Text::escaped("hi")),
+        );
+        let thought = || {
+            Item::Thought(Thought {
+                text: Text::escaped("t"),
+                ..Thought::default()
+            })
+        };
+        for (items, expected) in [
+            (vec![call(), call(), own()], vec![own(), call(), call()]),
+            (vec![text(), call(), own()], vec![text(), own(), call()]),
+            (vec![text(), own()], vec![own(), text()]),
+            (vec![own()], vec![]),
+            (vec![thought(), own()], vec![thought()]),
+            // A thought that is not shown is still one.
+            (vec![proof("s")], vec![proof("s")]),
+        ] {
+            let told: Vec<Item> = in_order(&items).cloned().collect();
+            assert_eq!(told, expected);
+        }
+    }
 }

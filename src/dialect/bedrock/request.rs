@@ -24,7 +24,7 @@ pub(super) fn write(
     caching::end(&mut request);
     let without_thought = turns::goes_on_without_thought(&request.messages);
     let limits = Limits::of(&request, facts, without_thought, &mut dropped);
-    turns::end(&mut request, facts, limits.thinks());
+    turns::end(&mut request, facts, limits.thinks(), &mut dropped);
 
     let mut body = Vec::with_capacity(512 + length(&request));
     let mut names = ToolNames::default();

@@ -78,7 +78,12 @@ pub(super) fn goes_on_without_thought(messages: &[Message<'_>]) -> bool {
 }
 
 /// Ends the conversation with the user's turn, unless the model goes on with the assistant's words.
-pub(super) fn end(request: &mut ChatRequest<'_>, facts: &ModelFacts, thinks: bool) {
+pub(super) fn end(
+    request: &mut ChatRequest<'_>,
+    facts: &ModelFacts,
+    thinks: bool,
+    dropped: &mut Dropped,
+) {
     let uses_tools = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
     let messages = &mut request.messages;
     if !turns::is_unfinished(messages) {
@@ -97,6 +102,9 @@ pub(super) fn end(request: &mut ChatRequest<'_>, facts: &ModelFacts, thinks: boo
     };
     match goes_on && messages.last().is_some_and(says) {
         true => turns::trim_last(messages),
-        false => messages.push(turns::go_on()),
+        false => {
+            dropped.add("prefill");
+            messages.push(turns::go_on());
+        }
     }
 }

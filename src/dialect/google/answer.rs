@@ -270,21 +270,28 @@ impl Answer {
             });
             return;
         }
-        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
-            self.finish.go_on();
-            emit(match part.thought {
-                Some(true) => Event::Thinking(text),
-                _ => Event::Text(text),
-            });
+        let text = part.text.filter(|text| !text.is_empty());
+        if part.thought == Some(true) {
+            if let Some(text) = text {
+                self.finish.go_on();
+                emit(Event::Thinking(text));
+            }
+            if let Some(signature) = signature {
+                emit(Event::Signature {
+                    data: mark_gemini(&signature),
+                    redacted: false,
+                    id: None,
+                });
+            }
+            return;
         }
-        match (signature, part.thought) {
-            (None, _) => {}
-            (Some(signature), Some(true)) => emit(Event::Signature {
-                data: mark_gemini(&signature),
-                redacted: false,
-                id: None,
-            }),
-            (Some(signature), _) => emit(Event::TextSignature(mark_gemini_text(&signature))),
+        // Before its text: a client's stream has no place for it after the last one.
+        if let Some(signature) = signature {
+            emit(Event::TextSignature(mark_gemini_text(&signature)));
+        }
+        if let Some(text) = text {
+            self.finish.go_on();
+            emit(Event::Text(text));
         }
     }
 

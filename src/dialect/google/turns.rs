@@ -24,6 +24,8 @@ pub(super) fn arrange<'a>(
     }
     turns::arrange(messages, OPENING, Amid::User);
     if turns::is_unfinished(messages) {
+        // Gemini goes on with nobody's words.
+        dropped.add("prefill");
         messages.push(turns::go_on());
     }
     let system = with_format(system, request, facts, dropped);

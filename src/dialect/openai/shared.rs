@@ -32,8 +32,13 @@ pub(super) fn never_empty(messages: &mut Vec<Message<'_>>) {
 }
 
 /// A model that does not go on with the assistant's words is asked to.
-pub(super) fn let_go_on(messages: &mut Vec<Message<'_>>, target: &Target<'_>) {
+pub(super) fn let_go_on(
+    messages: &mut Vec<Message<'_>>,
+    target: &Target<'_>,
+    dropped: &mut Dropped,
+) {
     if is_unfinished(messages) && target.facts.refused.contains(&Parameter::Prefill) {
+        dropped.add("prefill");
         messages.push(go_on());
     }
 }

@@ -47,6 +47,14 @@ fn text_and_thoughts_stream() {
 }
 
 #[test]
+fn a_signature_is_told_before_the_text_of_its_part() {
+    const STREAM: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Hello\",\"thoughtSignature\":\"Uw==\"}]},\"finishReason\":\"STOP\"}]}\n\n";
+    let mut told = at_every_split(STREAM);
+    told.retain(|event| event.starts_with("text"));
+    assert_eq!(told, ["text signature gemini-text:Uw==", "text Hello"]);
+}
+
+#[test]
 fn calls_come_whole_with_their_signatures_and_own_names() {
     assert_eq!(
         at_every_split(CALLS),

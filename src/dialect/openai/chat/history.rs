@@ -13,8 +13,8 @@ use crate::dialect::exchange::Target;
 use crate::dialect::signature::of_gemini;
 use crate::facts::{Capability, Parameter};
 use crate::ir::{
-    CacheTtl, Document, Image, Message, Part, Refused, Role, Text, Thought, ToolCall, ToolNames,
-    ToolResult, hoist_prompt, pair_tool_results, results_before_system, system_as_user,
+    CacheTtl, Document, Dropped, Image, Message, Part, Refused, Role, Text, Thought, ToolCall,
+    ToolNames, ToolResult, hoist_prompt, pair_tool_results, results_before_system, system_as_user,
 };
 
 /// How this target wants the conversation so far.
@@ -32,6 +32,7 @@ impl History<'_> {
         &self,
         mut messages: Vec<Message<'a>>,
         instruction: Option<Text<'a>>,
+        dropped: &mut Dropped,
     ) -> Vec<Message<'a>> {
         if let Some(instruction) = instruction {
             let place = messages
@@ -55,7 +56,7 @@ impl History<'_> {
             false if refuses_system => before_the_first_words(&mut messages, system),
             false => messages.insert(0, Message::new(Role::System, system)),
         }
-        let_go_on(&mut messages, self.target);
+        let_go_on(&mut messages, self.target, dropped);
         messages
     }
 

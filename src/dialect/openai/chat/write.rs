@@ -137,7 +137,7 @@ impl<'t> Writer<'t> {
             customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
-        let mut messages = history.prepare(messages, instruction);
+        let mut messages = history.prepare(messages, instruction, &mut self.dropped);
         let lost = caching::settle(&mut messages);
         self.dropped.add_if(lost, "cache_control");
         history.write(messages, &mut self.names, body.key("messages"))?;

@@ -35,6 +35,7 @@ impl History<'_> {
     pub(super) fn prepare<'a>(
         &self,
         mut messages: Vec<Message<'a>>,
+        dropped: &mut Dropped,
     ) -> (Option<Text<'a>>, Vec<Message<'a>>) {
         let refuses_system = self.target.facts.refused.contains(&Parameter::System);
         let mut system = hoist_system(&mut messages);
@@ -48,7 +49,7 @@ impl History<'_> {
         if let Some(system) = system.take_if(|_| refuses_system) {
             before_the_first_words(&mut messages, vec![Part::Text(system)]);
         }
-        let_go_on(&mut messages, self.target);
+        let_go_on(&mut messages, self.target, dropped);
         (system, messages)
     }
 

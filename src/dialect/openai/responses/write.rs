@@ -79,7 +79,7 @@ impl Writer<'_> {
             customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
-        let (instructions, messages) = history.prepare(messages);
+        let (instructions, messages) = history.prepare(messages, &mut self.dropped);
         if let Some(instructions) = instructions {
             body.text("instructions", &instructions);
         }
