@@ -355,7 +355,7 @@ mod tests {
             r#"{"messages":[{"role":"user","content":"q"},{"role":"user","content":"s"}]}"#,
             &[],
         );
-        for takes_it in ["claude-opus-5", "nobody-knows-it"] {
+        for takes_it in ["claude-fable-5", "nobody-knows-it"] {
             assert_eq!(fit(takes_it, amid), None);
         }
         let asked = r#"{"messages":[{"role":"user","content":"q"}]}"#;

@@ -764,8 +764,12 @@ fn formats_have_a_field_or_are_asked_for_in_words() {
 fn the_assistants_last_words_are_continued_where_the_model_does_so() {
     let history = || vec![user("q"), assistant("So \n")];
     let last = |model: &str, request: ChatRequest<'_>| {
-        let turns = body(model, request)["messages"].take();
-        turns.as_array().unwrap().last().unwrap().clone()
+        let (body, dropped) = written(model, request);
+        let last = body["messages"].as_array().unwrap().last().unwrap().clone();
+        // That it was not continued is named.
+        assert_eq!(dropped.contains(&"prefill"), last["role"] == "user");
+        assert!(dropped.len() < 2);
+        last
     };
     let go_on = json!({"role": "user", "content": [{"text": "Continue."}]});
     assert_eq!(
