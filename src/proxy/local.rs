@@ -267,6 +267,7 @@ impl Gateway {
             billed: Billed::default(),
         };
         let mut tried: Vec<BackendId> = Vec::new();
+        let mut refusal = None;
         while let Some(backend) = self.server_for(&sought, &tried) {
             if ctx.attempt.number > self.settings.routing.max_retries {
                 break;
@@ -294,17 +295,25 @@ impl Gateway {
                     return self.tell(session, ctx, framing, word).await;
                 }
                 Err(Setback::Next {
-                    outcome, report, ..
+                    outcome,
+                    report,
+                    word,
+                    ..
                 }) => {
                     self.upstreams[backend.provider.index]
                         .attempts
                         .count(outcome);
-                    if let Some(report) = report {
-                        self.fleet.report(backend.id, report);
+                    match report {
+                        Some(report) => self.fleet.report(backend.id, report),
+                        // It is well and refuses: its word is what the client gets if nobody does better.
+                        None => refusal = word,
                     }
                     tried.push(backend.id);
                 }
             }
+        }
+        if let Some(word) = refusal {
+            return self.tell(session, ctx, framing, word.last()).await;
         }
         Err(match tried.is_empty() {
             true => self.in_words_for(Failure::no_healthy_backend().retry_after(1), &[]),
