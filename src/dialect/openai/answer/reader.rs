@@ -406,10 +406,7 @@ fn failure(choice: &Choice<'_>) -> Option<Fault> {
     }
     let reason = full(choice.finish_reason)?;
     let is = |known: &&str| known.eq_ignore_ascii_case(reason.as_escaped());
-    FAILURES
-        .iter()
-        .any(|known| is(known))
-        .then(|| fault_of_text(""))
+    FAILURES.iter().any(is).then(|| fault_of_text(""))
 }
 
 /// A string that is not empty.
