@@ -115,7 +115,9 @@ class Program:
 
     def answers(self, model, key):
         host, port = self.address.split(":")
-        body = json.dumps({"model": model, "stream": False, "messages": [self.GREETING]})
+        question = {"model": model, "stream": False, "messages": [self.GREETING]}
+        # The upstream looks for `"stream":false` as the load generator writes it, without a space.
+        body = json.dumps(question, separators=(",", ":"))
         connection = http.client.HTTPConnection(host, int(port), timeout=2)
         try:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
