@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::ledger::Ledger;
 use super::content;
 use super::fields::Fields;
+use super::management::{self, Betas};
 use super::models::Model;
 use super::refused::Refused;
 use super::schema;
@@ -20,6 +21,8 @@ pub(super) struct Checked<'a> {
     pub(super) max_tokens: u64,
     pub(super) stop: Vec<&'a str>,
     pub(super) thinking: Thinking,
+    /// The answer tells which edits were made of the history.
+    pub(super) managed: bool,
     pub(super) tools: Vec<Tool<'a>>,
     pub(super) choice: Choice<'a>,
     /// Several calls in one turn are wanted.
@@ -81,12 +84,14 @@ pub(super) fn check<'a>(
     body: &'a Value,
     model: &Model,
     purpose: Purpose,
+    betas: &Betas,
 ) -> Result<Checked<'a>, Refused> {
     let fields = Fields::root(body)?;
-    match purpose {
-        Purpose::CountTokens => fields.only(&COUNTED)?,
-        Purpose::Answer => fields.only(&[&COUNTED[..], &ANSWERED[..]].concat())?,
-    }
+    let answered = match purpose {
+        Purpose::CountTokens => &[][..],
+        Purpose::Answer => &ANSWERED[..],
+    };
+    fields.only(&[&COUNTED[..], answered, betas.fields()].concat())?;
     let max_tokens = max_tokens(&fields, model, purpose)?;
     let stop = stop_sequences(&fields)?;
     metadata(&fields)?;
@@ -98,6 +103,7 @@ pub(super) fn check<'a>(
     let turns = turns::check(messages.map_or(&[], Vec::as_slice), model, &mut ledger)?;
     content::breakpoint(&fields, &mut ledger)?;
     let thinking = thinking::check(&fields, model, max_tokens, &choice, &turns)?;
+    let managed = management::check(&fields, thinking)?;
     sampling(&fields, model, thinking)?;
     let schema = output_config(&fields, model)?;
     let tokens = ledger.tokens();
@@ -112,6 +118,7 @@ pub(super) fn check<'a>(
         max_tokens: max_tokens.unwrap_or_default(),
         stop,
         thinking,
+        managed,
         tools,
         choice,
         parallel,

@@ -28,6 +28,12 @@ pub(super) struct Message<'a> {
     input: Input,
     output: u64,
     thinking: u64,
+    managed: bool,
+}
+
+/// Short histories are left as they are.
+fn no_edits() -> Value {
+    json!({"applied_edits": []})
 }
 
 /// One content block; lists are its tokens.
@@ -68,6 +74,7 @@ impl<'a> Message<'a> {
             model,
             output: thought.tokens(),
             thinking: thought.reasoning.len() as u64,
+            managed: checked.managed,
             stop_reason: "end_turn",
             stop_sequence: None,
             stop_details: Value::Null,
@@ -160,6 +167,9 @@ impl<'a> Message<'a> {
         message["stop_sequence"] = json!(self.stop_sequence);
         message["stop_details"] = self.stop_details.clone();
         message["usage"]["output_tokens_details"] = json!({"thinking_tokens": self.thinking});
+        if self.managed {
+            message["context_management"] = no_edits();
+        }
         message
     }
 
@@ -227,10 +237,11 @@ impl<'a> Message<'a> {
             "output_tokens": self.output,
             "output_tokens_details": {"thinking_tokens": self.thinking},
         });
-        pieces.push(event(
-            json!({"type": "message_delta", "delta": delta, "usage": usage}),
-            0,
-        ));
+        let mut last = json!({"type": "message_delta", "delta": delta, "usage": usage});
+        if self.managed {
+            last["context_management"] = no_edits();
+        }
+        pieces.push(event(last, 0));
         pieces.push(event(json!({"type": "message_stop"}), 0));
         pieces
     }

@@ -6,6 +6,7 @@
 mod check;
 mod content;
 mod fields;
+mod management;
 mod message;
 mod models;
 mod prompt;
@@ -27,6 +28,7 @@ use super::exchange::{Failed, Piece, Reply, Request};
 use super::ledger::Cache;
 use super::{Provider, World};
 use check::Purpose;
+use management::Betas;
 use message::Message;
 use models::Model;
 use refused::Refused;
@@ -107,7 +109,7 @@ impl Anthropic {
         let body = body(request)?;
         let name = check::model_name(&body)?;
         let model = self.model(name)?;
-        let checked = check::check(&body, &model, Purpose::Answer)?;
+        let checked = check::check(&body, &model, Purpose::Answer, &betas(request))?;
         let input = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             checked.ledger.settle(&mut cache)
@@ -137,7 +139,7 @@ impl Anthropic {
     fn count_tokens(&self, request: &Request) -> Result<Reply, Refused> {
         let body = body(request)?;
         let model = self.model(check::model_name(&body)?)?;
-        let checked = check::check(&body, &model, Purpose::CountTokens)?;
+        let checked = check::check(&body, &model, Purpose::CountTokens, &betas(request))?;
         Ok(Reply::json(
             200,
             &json!({"input_tokens": checked.ledger.tokens()}),
@@ -211,6 +213,11 @@ impl Anthropic {
             }),
         ))
     }
+}
+
+fn betas(request: &Request) -> Betas<'_> {
+    let headers = request.headers.get_all("anthropic-beta").iter();
+    Betas::of(headers.filter_map(|value| value.to_str().ok()))
 }
 
 fn body(request: &Request) -> Result<Value, Refused> {

@@ -130,6 +130,30 @@ fn a_whole_message() {
     );
 }
 
+/// As Claude Code asks: the field is known to those who name its beta.
+#[test]
+fn a_history_is_managed_under_its_beta() {
+    let wanted = json!({
+        "thinking": {"type": "enabled", "budget_tokens": 1_024},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    });
+    refused(
+        wanted.clone(),
+        400,
+        "context_management: Extra inputs are not permitted",
+    );
+    let mut request = post(&ask(wanted));
+    let beta = "claude-code-20250219,context-management-2025-06-27";
+    let beta = HeaderValue::from_static(beta);
+    request.headers.insert("anthropic-beta", beta);
+    let reply = api().answer(&request);
+    assert_eq!(reply.status.as_u16(), 200, "{}", value(&reply));
+    assert_eq!(
+        value(&reply)["context_management"]["applied_edits"],
+        json!([])
+    );
+}
+
 #[test]
 fn keys_and_versions() {
     let answer = |change: &dyn Fn(&mut HeaderMap)| {
