@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod ids;
 pub mod ir;
 pub mod metrics;
+mod nearest;
 pub mod proxy;
 pub mod routing;
 pub mod settings;

@@ -54,7 +54,7 @@ impl Place {
 
     /// The effective configuration of a good one.
     fn effective(&self) -> Value {
-        let output = self.check(&[]);
+        let output = self.check(&["--print"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         serde_yaml::from_slice(&output.stdout).unwrap()
     }
@@ -102,15 +102,56 @@ fn the_documented_file_is_good() {
     let output = Place::with(include_str!("../conf/remuda.yaml")).check(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
-    assert!(stdout(&output).starts_with("# The effective configuration, from remuda.yaml.\n"));
+    let said = stdout(&output);
+    assert!(
+        said.starts_with(
+            "OK: remuda.yaml is a good configuration, with 1 provider and no client keys, for clients at 0.0.0.0:11434.\n"
+        ),
+        "{said}"
+    );
+    // The file states the defaults, and a provider.
+    let stated = "providers:\n- name: local\n  kind: ollama\n  discover:\n    host: 127.0.0.1\n    ports: 24000-24100\n";
+    assert!(said.ends_with(&format!(":\n\n{stated}")), "{said}");
 }
 
 #[test]
 fn what_check_prints_is_a_configuration() {
-    let first = Place::with(FLEET).check(&[]);
-    let second = Place::with(&stdout(&first)).check(&[]);
+    let first = Place::with(FLEET).check(&["--print"]);
+    let said = stdout(&first);
+    assert!(
+        said.starts_with("# OK: the effective configuration, from remuda.yaml.\n"),
+        "{said}"
+    );
+    let second = Place::with(&said).check(&["--print"]);
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
-    assert_eq!(stdout(&second), stdout(&first));
+    assert_eq!(stdout(&second), said);
+}
+
+/// What stands beneath the two sentences.
+fn differences(output: &Output) -> String {
+    let said = stdout(output);
+    let (_, yaml) = said.split_once(":\n\n").unwrap();
+    yaml.to_owned()
+}
+
+#[test]
+fn what_differs_is_the_whole_configuration_but_for_defaults() {
+    for file in [
+        FLEET,
+        "server: { admin: off, public: [], listen: 7000 }\nqueue: { size: 5 }",
+        "keys: [ { name: a, key: rmd-0123456789abcdef, models: ['gpt-*'], budget: { usd: 5 } } ]\nusage: { path: u.db }",
+        "providers: [ { name: openai, api_key: k, cost: 2, pool: { http2: false }, models: [a], model_map: { b: c } } ]\n\
+         routing: { aliases: { x: openai/y }, retry: { attempts: 1 }, models: { b: { overflow: [x] } } }",
+    ] {
+        let place = Place::with(file);
+        let shown = differences(&place.check(&[]));
+        let again = Place::with(&shown);
+        assert_eq!(again.effective(), place.effective(), "{shown}");
+        assert!(
+            !shown.contains("null") && !shown.contains("max_header"),
+            "{shown}"
+        );
+    }
 }
 
 #[test]
@@ -119,7 +160,7 @@ fn a_file_is_named_or_found() {
     for option in ["-c", "--config"] {
         let output = place.check(&[option, "other.yaml"]);
         assert!(
-            stdout(&output).contains("from other.yaml."),
+            stdout(&output).starts_with("OK: other.yaml is"),
             "{}",
             stderr(&output)
         );
@@ -144,7 +185,7 @@ fn a_file_is_named_or_found() {
     };
     let output = Place::new().check(&[]);
     assert!(
-        stdout(&output).contains(&format!("from {source}.\n")),
+        stdout(&output).starts_with(&format!("OK: {source} is")),
         "{}",
         stdout(&output)
     );
@@ -171,8 +212,8 @@ providers:
 remuda.yaml:3: server.max_bdoy: unknown key; did you mean \"max_body\"?
 remuda.yaml:7: providers[0].discover.ports: the range is empty, as 24100 is above 24000, got \
 \"24100-24000\"; write 24000-24100
-remuda.yaml:8: providers[0].selector: expected one of least_in_flight, round_robin, weighted, \
-fastest_response, cost, got \"rond_robin\"; did you mean \"round_robin\"?
+remuda.yaml:8: providers[0].selector: did you mean \"round_robin\"? Expected one of least_in_flight, \
+round_robin, weighted, fastest_response, cost, got \"rond_robin\"
 "
     );
 }
@@ -182,6 +223,105 @@ fn a_file_that_is_not_yaml_is_refused_with_its_line() {
     let message = Place::with("server:\n  listen: 'unclosed\n").refused();
     assert!(message.starts_with("remuda.yaml:"), "{message}");
     assert!(message.contains("is not valid YAML: "), "{message}");
+}
+
+/// Mistakes come first, and what may be one after them.
+#[test]
+fn warnings_come_after_mistakes() {
+    let message =
+        Place::with("providers: [ { name: a, base_url: gpu1, weight: -1 } ]\nqueue: { sise: 1 }")
+            .refused();
+    assert_eq!(
+        message,
+        "remuda.yaml:2: queue.sise: unknown key; did you mean \"size\"?\n\
+         remuda.yaml:1: providers[0].weight: is not positive and counts as 1 (warning)\n"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+    let message = Place::with("backend: [ http://gpu1:11434 ]\nlisten: 7000\n").refused();
+    assert_eq!(
+        message,
+        "remuda.yaml:1: backend: unknown key here; did you mean providers[].backends?\n\
+         remuda.yaml:2: listen: unknown key here; did you mean server.listen?\n"
+    );
+    let message =
+        Place::with("providers: [ { name: a, backend: [ gpu1 ], strategy: manual } ]").refused();
+    assert!(
+        message.contains("backend: unknown key; did you mean \"backends\"?\n"),
+        "{message}"
+    );
+    assert!(
+        message.contains("strategy: unknown key here; did you mean keys[].strategy or routing.models.<name>.strategy or routing.strategy?"),
+        "{message}"
+    );
+}
+
+/// Whatever of an address that is refused may be a credential.
+#[test]
+fn an_address_with_a_credential_is_not_repeated() {
+    for url in [
+        "http://gpu1:8000/v1?api_key=hunter2",
+        "gpu1?key=hunter2",
+        "http://hunter2@gpu1",
+        "http://gpu1:x/#hunter2",
+    ] {
+        for file in [
+            format!("providers: [ {{ name: a, base_url: '{url}' }} ]"),
+            format!("providers: [ {{ name: a, backends: [ '{url}' ] }} ]"),
+            format!(
+                "providers: [ {{ name: a, backends: [ gpu1 ], kind: bedrock, control_url: '{url}' }} ]"
+            ),
+        ] {
+            let message = Place::with(&file).refused();
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn names_whose_provider_is_missing_are_warned_of() {
+    let output = Place::with(
+        "\
+providers: [ { name: gpus, backends: [ gpu1 ] } ]
+routing:
+  default_model: gpu/llama3.2
+  aliases:
+    fast: vllm/qwen3
+    fine: gpus/llama3.2
+    plain: llama3.2
+    hosted: hf.co/someone/model
+    again: fast
+  models: { big: { overflow: [ anthropic/claude-opus-5 ] } }
+  rules: [ { match: 'gpt-*', provider: gpsu } ]
+",
+    )
+    .check(&[]);
+    assert_eq!(output.status.code(), Some(0));
+    let message = stderr(&output);
+    let keys: Vec<&str> = message
+        .lines()
+        .map(|line| line.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "routing.aliases.fast",
+            "routing.default_model",
+            "routing.models.big.overflow",
+            "routing.rules[0].provider"
+        ],
+        "{message}"
+    );
+    for part in [
+        "\"vllm\" is no provider's name; unless a provider lists a model \"vllm/qwen3\", requests for it are 404 (warning)",
+        "\"gpu\" is no provider's name (did you mean \"gpus\"?); ",
+        "is neither a provider's name nor the kind of one (did you mean \"gpus\"?); the rule does not apply",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(stdout(&output).starts_with("OK: "), "{}", stdout(&output));
 }
 
 #[test]
@@ -305,8 +445,11 @@ fn secrets_come_from_files_and_are_masked() {
             .file("key.txt", "hunter2\n")
             .variable("LAB_KEY_FILE", "key.txt");
         assert_states(&place.effective(), "providers.0.api_key", "'***'");
-        let output = place.check(&[]);
-        assert!(!stdout(&output).contains("hunter2"), "{}", stdout(&output));
+        for arguments in [&[][..], &["--print"]] {
+            let output = place.check(arguments);
+            assert!(stdout(&output).contains("'***'"), "{}", stdout(&output));
+            assert!(!stdout(&output).contains("hunter2"), "{}", stdout(&output));
+        }
 
         // What was read is the file's contents: a bad one is noticed, and not repeated.
         let message = place.file("key.txt", "hunter2 hunter3\n").refused();

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("metrics", 0),
     ("error", 0),
     ("ids", 0),
+    ("nearest", 0),
 ];
 
 /// What may be used from the same floor: dialects are made of frames, and say what the neutral model says.

@@ -228,7 +228,7 @@ impl Stack {
             fs::write(&file, format!("key-of-{secret}\n")).unwrap();
             check.env(name.as_str().unwrap(), file);
         }
-        let effective = succeed(check.args(["check", "-c", "remuda.yaml"]));
+        let effective = succeed(check.args(["check", "--print", "-c", "remuda.yaml"]));
         serde_yaml::from_str(&effective).unwrap()
     }
 }

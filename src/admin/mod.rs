@@ -1,6 +1,7 @@
 //! Endpoints that Remuda answers itself: health, backends, metrics, and what Ollama clients ask of the
 //! fleet as a whole. Pure functions of snapshots; `service` puts them on the admin listener.
 
+mod explained;
 mod gauges;
 mod health;
 mod hosted;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 
-use super::{Introspection, Page};
+use super::{Introspection, Page, explained};
 use crate::admission::{Dispatcher, Providers, Scope, Want, Wanted};
 use crate::routing::{Ask, Needs, Step};
 use crate::settings::Strategy;
@@ -35,7 +35,9 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
         ..Ask::of(&question.model)
     };
     let expected = |step: &Step| expected(&introspection.dispatcher, step);
-    let explained = introspection.router.explain(&ask, Instant::now(), expected);
+    let now = Instant::now();
+    let mut explained = introspection.router.explain(&ask, now, expected);
+    explained::complete(introspection, &mut explained, now);
     Page::json(200, &explained)
 }
 

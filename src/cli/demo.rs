@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::server;
+use crate::config::{self, AdminAddress};
 use crate::settings::{
     Access, Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts, Usage,
 };
@@ -26,13 +27,13 @@ const DISKS: [&str; 3] = [
 /// Three simulated Ollama servers, simulated cloud providers, and the gateway in front of them.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
-    /// Address that clients connect to
-    #[arg(long, default_value = "0.0.0.0:11434")]
+    /// Address that clients connect to; a port alone is one at every address of this machine
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:11434", value_parser = config::listen_address)]
     listen: SocketAddr,
 
-    /// Address of metrics and health
-    #[arg(long, default_value = "127.0.0.1:11435")]
-    admin: SocketAddr,
+    /// Address of metrics and health; a port alone is one of this machine, off is none
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = config::admin_address)]
+    admin: AdminAddress,
 }
 
 pub(super) fn run(args: &DemoArgs) -> ExitCode {
@@ -98,7 +99,7 @@ fn settings(args: &DemoArgs, providers: Vec<Provider>) -> Settings {
     Settings {
         server: Server {
             listen: args.listen,
-            admin: Some(args.admin),
+            admin: args.admin.0,
             expose_backend: true,
             manage: true,
             ..Server::default()

@@ -15,6 +15,7 @@ mod serve;
 mod server;
 pub mod sim;
 mod spending;
+mod target;
 mod usage;
 
 /// One stable address for a fleet of Ollama servers.

@@ -1,18 +1,13 @@
 //! `remuda route`: asks a running gateway where a request for a model would go, and why.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use http::Uri;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::health::{connect, status};
-
-/// Larger than an answer about any number of providers.
-const MAX_ANSWER: u64 = 4 << 20;
+use super::target::{AskError, Pages, Target, TargetArgs, refusal};
 
 /// Tell where a running gateway would send a request for a model, and why
 ///
@@ -38,26 +33,19 @@ pub(super) struct RouteArgs {
     #[arg(long)]
     json: bool,
 
-    /// Where the admin listener is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:11435")]
-    url: Uri,
-
-    /// How long to wait for the connection and again for the answer
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum RouteError {
-    #[error("only http:// is supported; the admin listener speaks plain HTTP")]
-    Scheme,
-    #[error("the URL names no host")]
-    Host,
-    #[error("{0}; is the gateway running, and is `server.admin` this address?")]
-    Io(#[from] io::Error),
-    #[error("the answer makes no sense; is this the admin listener of Remuda?")]
-    Senseless,
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("{0}")]
+    Print(#[from] io::Error),
+    #[error("{0}: the answer makes no sense; is this the admin listener of Remuda?")]
+    Senseless(Target),
     #[error("{0}")]
     Refused(String),
 }
@@ -68,6 +56,9 @@ struct Told {
     decided_by: Vec<String>,
     strategy: String,
     error: Option<String>,
+    /// Names that are like an unknown one.
+    #[serde(default)]
+    similar: Vec<String>,
     steps: Vec<Step>,
     providers: Vec<Provider>,
 }
@@ -90,51 +81,44 @@ struct Provider {
     in_flight: u32,
     slots: u32,
     why: Vec<String>,
+    /// What was looked at where it is in the plan.
+    #[serde(default)]
+    facts: Vec<String>,
 }
 
 /// Exit code 0 if there is a plan, 1 if there is none or no answer.
 pub(super) fn run(args: &RouteArgs) -> ExitCode {
-    let told = ask(args).and_then(|body| {
-        let told: Told = serde_json::from_slice(&body).map_err(|_| RouteError::Senseless)?;
-        let mut out = io::stdout().lock();
-        match args.json {
-            true => out.write_all(&body).and_then(|()| out.write_all(b"\n"))?,
-            false => out.write_all(shown(&told).as_bytes())?,
-        }
-        Ok(told.error.is_none())
-    });
-    match told {
+    match show(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // As in `remuda route | head`.
+        Err(RouteError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("{}: {error}", args.url);
+            eprintln!("remuda route: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn ask(args: &RouteArgs) -> Result<Vec<u8>, RouteError> {
-    if args.url.scheme_str() != Some("http") {
-        return Err(RouteError::Scheme);
+/// Whether there is a plan.
+fn show(args: &RouteArgs) -> Result<bool, RouteError> {
+    let (target, answer) = args.target.ask(Pages::Admin, &path(args))?;
+    let body = answer.body;
+    if answer.status != 200 {
+        let refused = refusal(&body).map(RouteError::Refused);
+        return Err(refused.unwrap_or(RouteError::Senseless(target)));
     }
-    let authority = args.url.authority().ok_or(RouteError::Host)?;
-    let (host, port) = (authority.host(), authority.port_u16().unwrap_or(80));
-    let mut stream = connect(host.trim_matches(['[', ']']), port, args.timeout)?;
-    stream.set_read_timeout(Some(args.timeout))?;
-    stream.set_write_timeout(Some(args.timeout))?;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n",
-        path(args)
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    let end = memchr::memmem::find(&answer, b"\r\n\r\n").ok_or(RouteError::Senseless)?;
-    let body = answer.split_off(end + 4);
-    match status(&answer).ok_or(RouteError::Senseless)? {
-        200 => Ok(body),
-        _ => Err(refusal(&body).unwrap_or(RouteError::Senseless)),
+    let Ok(told) = serde_json::from_slice::<Told>(&body) else {
+        return Err(RouteError::Senseless(target));
+    };
+    let mut out = io::stdout().lock();
+    match args.json {
+        true => out.write_all(&body).and_then(|()| out.write_all(b"\n"))?,
+        false => out.write_all(shown(&told).as_bytes())?,
     }
+    Ok(told.error.is_none())
 }
 
 fn path(args: &RouteArgs) -> String {
@@ -151,13 +135,16 @@ fn path(args: &RouteArgs) -> String {
     format!("/api/route?{}", stated.collect::<Vec<_>>().join("&"))
 }
 
-fn refusal(body: &[u8]) -> Option<RouteError> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
+/// As the gateway says it of a provider that is out for no other reason.
+const ABSENT: &str = "it does not have the model";
+/// Characters of what stands before a line.
+const LABEL: usize = 10;
+
+impl Provider {
+    /// Whether more is to be said of it than that it has no such model.
+    fn matters(&self) -> bool {
+        self.step.is_some() || self.why.iter().any(|why| why != ABSENT)
     }
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
-    Some(RouteError::Refused(refusal.error))
 }
 
 fn shown(told: &Told) -> String {
@@ -169,6 +156,12 @@ fn shown(told: &Told) -> String {
     );
     lines.push(format!("strategy   {}", told.strategy));
     lines.extend(told.error.iter().map(|error| format!("no plan    {error}")));
+    if !told.similar.is_empty() {
+        lines.push(format!(
+            "           did you mean {}?",
+            told.similar.join(", ")
+        ));
+    }
     for (number, step) in (1..).zip(&told.steps) {
         let reserve = if step.reserve { ", in reserve" } else { "" };
         let wait = step.max_wait_seconds;
@@ -188,16 +181,28 @@ fn shown(told: &Told) -> String {
             expected.unwrap_or_default()
         ));
     }
-    for one in &told.providers {
+    let (shown, rest): (Vec<_>, Vec<_>) = told.providers.iter().partition(|one| one.matters());
+    let width = shown.iter().map(|one| one.provider.chars().count());
+    let width = width.max().unwrap_or(0).max(LABEL);
+    for one in shown {
         let place = match one.step {
             Some(step) => format!("step {step}"),
             None => "out".to_owned(),
         };
         let busy = format!("{} of {} slots in use", one.in_flight, one.slots);
-        let why = [vec![busy], one.why.clone()].concat().join("; ");
+        let why = [vec![busy], one.facts.clone(), one.why.clone()].concat();
+        let why = why.join("; ");
         lines.push(format!(
-            "{:<10} {place}: {} ({why})",
+            "{:<width$} {place}: {} ({why})",
             one.provider, one.kind
+        ));
+    }
+    if !rest.is_empty() {
+        let names: Vec<&str> = rest.iter().map(|one| one.provider.as_str()).collect();
+        lines.push(format!(
+            "{:<width$} the model: {}",
+            "without",
+            names.join(", ")
         ));
     }
     lines.push(String::new());
@@ -216,7 +221,10 @@ mod tests {
                 {"model":"n","providers":["c"],"reserve":true,"max_wait_seconds":2.5,"expected_wait_seconds":0,"due":true},
                 {"model":"o","providers":["e"],"reserve":true,"max_wait_seconds":4,"due":false}],
                 "providers":[
-                {"provider":"a","kind":"ollama","step":1,"healthy":true,"available":true,"in_flight":1,"slots":4,"why":[]},
+                {"provider":"a","kind":"ollama","step":1,"healthy":true,"available":true,"in_flight":1,"slots":4,"why":[],
+                 "facts":["loaded on 1 of 2 servers"]},
+                {"provider":"e","kind":"ollama","healthy":true,"available":true,"in_flight":0,"slots":4,"why":["it does not have the model"]},
+                {"provider":"f","kind":"groq","healthy":true,"available":true,"in_flight":0,"slots":4,"why":["it does not have the model"]},
                 {"provider":"d","kind":"openai","healthy":true,"available":true,"in_flight":0,"slots":9,"why":["it does not list the model"]}]}"#,
         )
         .unwrap();
@@ -227,23 +235,35 @@ strategy   failover
 step 1     m at a, b, a slot in about 3.2 s
 step 2     n at c, in reserve, taken at once, as a slot of those before takes longer than 2.5 s
 step 3     o at e, in reserve, after a wait of 4 s
-a          step 1: ollama (1 of 4 slots in use)
+a          step 1: ollama (1 of 4 slots in use; loaded on 1 of 2 servers)
 d          out: openai (0 of 9 slots in use; it does not list the model)
+without    the model: e, f
 "
         );
     }
 
     #[test]
+    fn a_name_like_an_unknown_one_is_told() {
+        let told: Told = serde_json::from_str(
+            r#"{"model":"m","decided_by":[],"strategy":"failover","error":"no provider has the model","similar":["n","o"],
+                "steps":[],"providers":[]}"#,
+        )
+        .unwrap();
+        let text = shown(&told);
+        assert!(
+            text.ends_with("no provider has the model\n           did you mean n, o?\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn what_is_asked_is_encoded() {
-        let args = RouteArgs {
-            model: "a/b&c".to_owned(),
-            provider: Some("groq".to_owned()),
-            strategy: None,
-            needs: None,
-            json: false,
-            url: Uri::from_static("http://127.0.0.1"),
-            timeout: Duration::from_secs(1),
-        };
-        assert_eq!(path(&args), "/api/route?model=a%2Fb%26c&provider=groq");
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: RouteArgs,
+        }
+        let line: Line = clap::Parser::parse_from(["route", "a/b&c", "--provider", "groq"]);
+        assert_eq!(path(&line.args), "/api/route?model=a%2Fb%26c&provider=groq");
     }
 }

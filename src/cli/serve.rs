@@ -1,5 +1,6 @@
 //! `remuda serve`: the gateway with the operator's configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use clap::Args;
 use log::{info, warn};
 
 use super::server;
-use crate::config;
+use crate::config::{self, AdminAddress, Overrides};
 use crate::settings::Settings;
 
 /// The gateway.
@@ -17,10 +18,22 @@ pub(super) struct ServeArgs {
     /// ~/.optillm/proxy_config.yaml, else the environment alone
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Address that clients connect to, in place of server.listen; a port alone is one at every address of this machine
+    #[arg(long, value_name = "ADDRESS", value_parser = config::listen_address)]
+    listen: Option<SocketAddr>,
+
+    /// Address of the admin listener, in place of server.admin; a port alone is one of this machine, off is none
+    #[arg(long, value_name = "ADDRESS", value_parser = config::admin_address)]
+    admin: Option<AdminAddress>,
 }
 
 pub(super) fn run(args: &ServeArgs) -> ExitCode {
-    let loaded = match config::load(args.config.as_deref()) {
+    let overrides = Overrides {
+        listen: args.listen,
+        admin: args.admin,
+    };
+    let loaded = match config::load_with(args.config.as_deref(), overrides) {
         Ok(loaded) => loaded,
         Err(report) => {
             eprintln!("{report}");

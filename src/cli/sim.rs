@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::config;
 use crate::sim::{self, Dialect, Fault, KeepAlive, LoadTime, Machine, Model, Options, Setup};
 
 /// Simulated Ollama servers, or cloud providers.
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Address that the servers listen at
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = config::host_address)]
     host: IpAddr,
 
     /// Ports, one server each: 24000-24009, or a list; 0 takes a free port, 0x3 takes three
@@ -113,8 +114,9 @@ pub struct SimArgs {
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
 
-    /// Listener for the control routes (GET /sim/stats, POST /sim/fault, …), which also answer on every server
-    #[arg(long, value_name = "ADDRESS")]
+    /// Listener for the control routes (GET /sim/stats, POST /sim/fault, …), which also answer on every server; a port
+    /// alone is one of this machine
+    #[arg(long, value_name = "ADDRESS", value_parser = config::local_address)]
     control: Option<SocketAddr>,
 }
 

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::target::{AskError, Pages, Target, TargetArgs, refusal};
 use crate::config;
 use crate::usage::{By, Moment, Reader, Since, StoreError, Table, numbers};
 
@@ -15,7 +17,8 @@ const OF_THE_SERVICE: &str = "/var/lib/remuda/usage.db";
 
 /// Show what answers have cost: tokens and US dollars by key, tag, model or provider
 ///
-/// Reads the file of usage.path, while the gateway runs or not. Sums are kept by the hour, in UTC.
+/// Reads the file of usage.path, while the gateway runs or not; where the configuration has none, or with --url, asks
+/// the running gateway. Sums are kept by the hour, in UTC.
 #[derive(Args)]
 pub(super) struct UsageArgs {
     /// What to add up by
@@ -34,14 +37,12 @@ pub(super) struct UsageArgs {
     #[arg(long)]
     csv: bool,
 
-    /// The configuration that says where the file is [default: ./remuda.yaml, else
-    /// /etc/remuda/remuda.yaml, else the environment alone]
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
     /// The file itself, whatever the configuration says
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "url"])]
     path: Option<PathBuf>,
+
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,10 +70,15 @@ enum UsageError {
     #[error("{0}")]
     Config(config::Report),
     #[error(
-        "no file keeps the usage: usage.path is not set, and there is no {OF_THE_SERVICE}; a gateway without a file \
-         tells its usage at /api/usage of its admin listener"
+        "no file keeps the usage (usage.path is not set, and there is no {OF_THE_SERVICE}), and a gateway that could tell did not: {0}"
     )]
-    Nowhere,
+    Nowhere(AskError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("{0}: the answer makes no sense; is this the admin listener of Remuda?")]
+    Senseless(Target),
+    #[error("{0}")]
+    Refused(String),
     #[error("--since: {0}; write it as 7d or 12h")]
     Since(#[from] humantime::DurationError),
     #[error(transparent)]
@@ -100,10 +106,17 @@ fn show(args: &UsageArgs) -> Result<(), UsageError> {
         Some(text) => Since::parse(text, Moment::now())?,
         None => Since::EVER,
     };
-    let table = Reader::open(&file(args)?)?.table(args.by.into(), since)?;
+    let (table, shown) = match file(args)? {
+        Some(file) => {
+            let table = Reader::open(&file)?.table(args.by.into(), since)?;
+            let shown = object(&table, since);
+            (table, shown)
+        }
+        None => asked(args)?,
+    };
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &object(&table, since)).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut out, &shown).map_err(io::Error::from)?;
         writeln!(out)?;
     } else if args.csv {
         out.write_all(table.csv().as_bytes())?;
@@ -122,15 +135,43 @@ fn object(table: &Table, since: Since) -> Value {
     })
 }
 
-fn file(args: &UsageArgs) -> Result<PathBuf, UsageError> {
-    if let Some(path) = &args.path {
-        return Ok(path.clone());
+/// The file that keeps the usage; `None` where the gateway is to be asked.
+fn file(args: &UsageArgs) -> Result<Option<PathBuf>, UsageError> {
+    if args.path.is_some() || args.target.url.is_some() {
+        return Ok(args.path.clone());
     }
-    let loaded = config::load(args.config.as_deref()).map_err(UsageError::Config)?;
+    let glance = config::glance(args.target.config.as_deref()).map_err(UsageError::Config)?;
+    if let Some(problem) = glance.problem_with("usage.path", "USAGE_PATH") {
+        return Err(UsageError::Config(problem.clone().into()));
+    }
     let of_the_service = || {
         let path = Path::new(OF_THE_SERVICE);
         path.exists().then(|| path.to_owned())
     };
-    let path = loaded.settings.usage.path;
-    path.or_else(of_the_service).ok_or(UsageError::Nowhere)
+    Ok(glance.settings.usage.path.or_else(of_the_service))
+}
+
+/// The table as the running gateway has it, and its page.
+fn asked(args: &UsageArgs) -> Result<(Table, Value), UsageError> {
+    let by = By::from(args.by);
+    let since = args.since.as_deref().map(|since| {
+        let since = utf8_percent_encode(since, NON_ALPHANUMERIC);
+        format!("?since={since}")
+    });
+    let path = format!("/api/usage/{}s{}", by.name(), since.unwrap_or_default());
+    let asked = args.target.ask(Pages::Admin, &path);
+    let (target, answer) = asked.map_err(|error| match args.target.url {
+        Some(_) => UsageError::Ask(error),
+        None => UsageError::Nowhere(error),
+    })?;
+    if answer.status != 200 {
+        let refused = refusal(&answer.body).map(UsageError::Refused);
+        return Err(refused.unwrap_or(UsageError::Senseless(target)));
+    }
+    let page: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let read = page.and_then(|page| {
+        let table = Table::of_json(by, page.get(format!("{}s", by.name()))?)?;
+        Some((table, page))
+    });
+    read.ok_or(UsageError::Senseless(target))
 }

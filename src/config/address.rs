@@ -9,20 +9,61 @@ use serde_yaml::Value;
 
 use super::scalar::{Scalar, text};
 
-/// Where a server listens: `0.0.0.0:11434`, `[::]:11434`, `localhost:11434` or `:11434`.
+/// Where a server listens: `0.0.0.0:11434`, `[::]:11434`, `localhost:11434`, or at all addresses `:11434` or `11434`.
 impl Scalar for SocketAddr {
     fn read(value: &Value) -> Result<SocketAddr, String> {
-        text(value)
-            .and_then(|text| {
-                let (host, port) = text.rsplit_once(':')?;
-                Some(SocketAddr::new(listen_host(host)?, port.parse().ok()?))
-            })
-            .ok_or_else(|| "expected an IP address and a port such as 0.0.0.0:11434".into())
+        listener(value, Ipv4Addr::UNSPECIFIED)
     }
 
     fn write(&self) -> Value {
         self.to_string().into()
     }
+}
+
+/// An address to listen at; a port alone is one at `alone`.
+fn listener(value: &Value, alone: Ipv4Addr) -> Result<SocketAddr, String> {
+    text(value)
+        .and_then(|text| match text.rsplit_once(':') {
+            Some((host, port)) => Some(SocketAddr::new(listen_host(host)?, port.parse().ok()?)),
+            None => Some(SocketAddr::new(alone.into(), text.parse().ok()?)),
+        })
+        .ok_or_else(|| "expected an IP address and a port such as 0.0.0.0:11434, or a port".into())
+}
+
+/// Where the gateway or a simulated server listens, as the command line gives it: as `server.listen` takes it.
+///
+/// # Errors
+/// What should have been written.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    SocketAddr::read(&text.into())
+}
+
+/// Where only this machine is to look, as the command line gives it: as `server.admin` takes it, but for `off`.
+///
+/// # Errors
+/// What should have been written.
+pub fn local_address(text: &str) -> Result<SocketAddr, String> {
+    listener(&text.into(), Ipv4Addr::LOCALHOST)
+}
+
+/// As [`local_address`]; `None` is `off`.
+///
+/// # Errors
+/// What should have been written.
+pub fn admin_address(text: &str) -> Result<AdminAddress, String> {
+    Listener::read(&text.into()).map(|listener| AdminAddress(listener.0))
+}
+
+/// What [`admin_address`] has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminAddress(pub Option<SocketAddr>);
+
+/// An address without a port, as the command line gives it.
+///
+/// # Errors
+/// What should have been written.
+pub fn host_address(text: &str) -> Result<IpAddr, String> {
+    IpAddr::read(&text.into())
 }
 
 /// The address alone, as the environment gives it.
@@ -51,7 +92,7 @@ fn listen_host(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// A listener that can be switched off.
+/// A listener for this machine that can be switched off; a port alone is one at its loopback address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listener(pub(super) Option<SocketAddr>);
 
@@ -59,7 +100,7 @@ impl Scalar for Listener {
     fn read(value: &Value) -> Result<Listener, String> {
         match text(value).as_deref() {
             Some("off" | "none" | "false") => Ok(Listener(None)),
-            _ => SocketAddr::read(value)
+            _ => listener(value, Ipv4Addr::LOCALHOST)
                 .map(|address| Listener(Some(address)))
                 .map_err(|expected| format!("{expected}, or off")),
         }
@@ -264,6 +305,7 @@ mod tests {
             (":80", "0.0.0.0:80"),
             ("*:80", "0.0.0.0:80"),
             ("localhost:0", "127.0.0.1:0"),
+            ("33004", "0.0.0.0:33004"),
         ] {
             assert_eq!(
                 SocketAddr::read(&text.into()),
@@ -271,9 +313,15 @@ mod tests {
                 "{text}"
             );
         }
+        assert_eq!(
+            SocketAddr::read(&11434.into()),
+            Ok("0.0.0.0:11434".parse().unwrap())
+        );
         for text in [
             "",
-            "11434",
+            "65536",
+            "-1",
+            "gpu1",
             "::1:80",
             "gpu1:80",
             "0.0.0.0:65536",
@@ -283,6 +331,8 @@ mod tests {
             assert!(SocketAddr::read(&text.into()).is_err(), "{text}");
         }
         assert_eq!(Listener::read(&"off".into()), Ok(Listener(None)));
+        let local = "127.0.0.1:11435".parse().unwrap();
+        assert_eq!(Listener::read(&11435.into()), Ok(Listener(Some(local))));
         assert_eq!(Listener::read(&false.into()), Ok(Listener(None)));
         assert_eq!(IpAddr::read(&"::1".into()), Ok("::1".parse().unwrap()));
     }

@@ -34,21 +34,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
         check_own_address(listen, index, provider, reader);
         check_shared(&mut backends, index, provider, reader);
     }
-    check_rules(settings, reader);
     check_budgets(settings, reader);
-}
-
-/// A rule for a provider that is not there does not apply, which may be meant, or be a slip.
-fn check_rules(settings: &Settings, reader: &mut Reader<'_>) {
-    for (index, rule) in settings.routing.rules.iter().enumerate() {
-        let is = |name: &str| rule.provider.eq_ignore_ascii_case(name);
-        let mut providers = settings.providers.iter();
-        if !providers.any(|one| is(&one.name) || is(one.kind.name())) {
-            let what = "is neither a provider's name nor the kind of one; the rule does not apply";
-            let mut at = reader.section("routing");
-            at.section("rules").item(index).warning("provider", what);
-        }
-    }
 }
 
 /// Budgets are held against the usage that is counted.

@@ -1,11 +1,16 @@
 //! Which keys there are: unknown ones are refused with the nearest known one, and values of the
 //! wrong shape are put aside, so that the rest can still be read.
 
+use std::collections::BTreeSet;
+
 use serde_yaml::{Mapping, Value};
 
 use super::entries::ANY_KEY;
-use super::nearest::nearest;
 use super::problem::KeyPath;
+use crate::nearest::nearest;
+
+/// Keys of one name that are told of.
+const MAX_PLACES: usize = 3;
 
 /// Walks `value` along `template`, which has every known key, one item in every list, and `null`
 /// for every scalar. What does not fit goes to `problem` and out of `value`.
@@ -14,102 +19,128 @@ pub(super) fn check(
     template: &Value,
     problem: &mut dyn FnMut(&KeyPath, String),
 ) {
-    check_at(&KeyPath::default(), value, template, problem);
+    let known = Known {
+        all: keys(template),
+    };
+    known.check_at(&KeyPath::default(), value, template, problem);
 }
 
-fn check_at(
-    path: &KeyPath,
-    value: &mut Value,
-    template: &Value,
-    problem: &mut dyn FnMut(&KeyPath, String),
-) {
-    match (&mut *value, template) {
-        (Value::Null, _) | (_, Value::Null) => {}
-        (Value::Mapping(mapping), Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
-            check_entries(path, mapping, &known[ANY_KEY], problem);
+/// The keys of the whole configuration, as dotted paths in which `[]` stands for any item of a list.
+struct Known {
+    all: BTreeSet<String>,
+}
+
+impl Known {
+    fn check_at(
+        &self,
+        path: &KeyPath,
+        value: &mut Value,
+        template: &Value,
+        problem: &mut dyn FnMut(&KeyPath, String),
+    ) {
+        match (&mut *value, template) {
+            (Value::Null, _) | (_, Value::Null) => {}
+            (Value::Mapping(mapping), Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
+                self.check_entries(path, mapping, &known[ANY_KEY], problem);
+            }
+            (Value::Mapping(mapping), Value::Mapping(known)) => {
+                self.check_mapping(path, mapping, known, problem);
+            }
+            (Value::Sequence(items), Value::Sequence(known)) => {
+                let template = known.first().unwrap_or(&Value::Null);
+                for (index, item) in items.iter_mut().enumerate() {
+                    match item {
+                        Value::Null => problem(&path.item(index), "is empty; remove it".to_owned()),
+                        _ => self.check_at(&path.item(index), item, template, problem),
+                    }
+                }
+            }
+            // A bare string in `backends` is short for its `url`.
+            (Value::String(url), Value::Mapping(known)) if known.contains_key("url") => {
+                let url = std::mem::take(url);
+                *value = Mapping::from_iter([("url".into(), url.into())]).into();
+            }
+            (_, Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
+                problem(path, "expected a mapping of names to values".to_owned());
+                *value = Value::Null;
+            }
+            (_, Value::Mapping(known)) => {
+                let keys: Vec<&str> = names(known).collect();
+                problem(
+                    path,
+                    format!("expected a mapping with the keys {}", keys.join(", ")),
+                );
+                *value = Value::Null;
+            }
+            _ => {
+                problem(path, "expected a list".to_owned());
+                *value = Value::Null;
+            }
         }
-        (Value::Mapping(mapping), Value::Mapping(known)) => {
-            check_mapping(path, mapping, known, problem);
+    }
+
+    fn check_mapping(
+        &self,
+        path: &KeyPath,
+        mapping: &mut Mapping,
+        known: &Mapping,
+        problem: &mut dyn FnMut(&KeyPath, String),
+    ) {
+        for (key, value) in mapping.iter_mut() {
+            let name = super::scalar::text(key).unwrap_or_default();
+            match known.get(key) {
+                Some(template) => self.check_at(&path.key(&name), value, template, problem),
+                None => problem(&path.key(&name), self.unknown(&name, known)),
+            }
         }
-        (Value::Sequence(items), Value::Sequence(known)) => {
-            let template = known.first().unwrap_or(&Value::Null);
-            for (index, item) in items.iter_mut().enumerate() {
-                match item {
-                    Value::Null => problem(&path.item(index), "is empty; remove it".to_owned()),
-                    _ => check_at(&path.item(index), item, template, problem),
+        // `null` is the same as not written.
+        mapping.retain(|key, value| known.contains_key(key) && !value.is_null());
+    }
+
+    /// Keys of the operator's own choice, each with a value of the same shape.
+    fn check_entries(
+        &self,
+        path: &KeyPath,
+        mapping: &mut Mapping,
+        template: &Value,
+        problem: &mut dyn FnMut(&KeyPath, String),
+    ) {
+        for (key, mut value) in std::mem::take(mapping) {
+            let Some(name) = super::scalar::text(&key) else {
+                problem(path, "has a key that is no text".to_owned());
+                continue;
+            };
+            let path = path.key(&name);
+            match value {
+                Value::Null => problem(&path, "is empty; give it a value or remove it".to_owned()),
+                _ => {
+                    self.check_at(&path, &mut value, template, problem);
+                    mapping.insert(name.into_owned().into(), value);
                 }
             }
         }
-        // A bare string in `backends` is short for its `url`.
-        (Value::String(url), Value::Mapping(known)) if known.contains_key("url") => {
-            let url = std::mem::take(url);
-            *value = Mapping::from_iter([("url".into(), url.into())]).into();
-        }
-        (_, Value::Mapping(known)) if known.contains_key(ANY_KEY) => {
-            problem(path, "expected a mapping of names to values".to_owned());
-            *value = Value::Null;
-        }
-        (_, Value::Mapping(known)) => {
-            let keys: Vec<&str> = names(known).collect();
-            problem(
-                path,
-                format!("expected a mapping with the keys {}", keys.join(", ")),
-            );
-            *value = Value::Null;
-        }
-        _ => {
-            problem(path, "expected a list".to_owned());
-            *value = Value::Null;
-        }
     }
-}
 
-fn check_mapping(
-    path: &KeyPath,
-    mapping: &mut Mapping,
-    known: &Mapping,
-    problem: &mut dyn FnMut(&KeyPath, String),
-) {
-    for (key, value) in mapping.iter_mut() {
-        let name = super::scalar::text(key).unwrap_or_default();
-        match known.get(key) {
-            Some(template) => check_at(&path.key(&name), value, template, problem),
-            None => problem(&path.key(&name), unknown(&name, known)),
-        }
-    }
-    // `null` is the same as not written.
-    mapping.retain(|key, value| known.contains_key(key) && !value.is_null());
-}
-
-/// Keys of the operator's own choice, each with a value of the same shape.
-fn check_entries(
-    path: &KeyPath,
-    mapping: &mut Mapping,
-    template: &Value,
-    problem: &mut dyn FnMut(&KeyPath, String),
-) {
-    for (key, mut value) in std::mem::take(mapping) {
-        let Some(name) = super::scalar::text(&key) else {
-            problem(path, "has a key that is no text".to_owned());
-            continue;
+    /// With the nearest key of this place, else where a key of this name belongs, else all that may stand here.
+    fn unknown(&self, name: &str, known: &Mapping) -> String {
+        let elsewhere = || {
+            let last = |path: &str| {
+                path.rsplit_once('.')
+                    .map_or(0, |(before, _)| before.len() + 1)
+            };
+            let named = self.all.iter().map(|path| &path[last(path)..]);
+            let key = nearest(name, named)?;
+            let is_it = |path: &&String| path[last(path)..] == *key;
+            let paths = self.all.iter().filter(is_it).take(MAX_PLACES);
+            Some(paths.map(String::as_str).collect::<Vec<_>>().join(" or "))
         };
-        let path = path.key(&name);
-        match value {
-            Value::Null => problem(&path, "is empty; give it a value or remove it".to_owned()),
-            _ => {
-                check_at(&path, &mut value, template, problem);
-                mapping.insert(name.into_owned().into(), value);
-            }
+        if let Some(near) = nearest(name, names(known)) {
+            return format!("unknown key; did you mean {near:?}?");
         }
-    }
-}
-
-fn unknown(name: &str, known: &Mapping) -> String {
-    match nearest(name, names(known)) {
-        Some(name) => format!("unknown key; did you mean {name:?}?"),
-        None => {
-            let keys: Vec<&str> = names(known).collect();
-            format!("unknown key; the keys here are {}", keys.join(", "))
+        let keys: Vec<&str> = names(known).collect();
+        match elsewhere() {
+            Some(paths) => format!("unknown key here; did you mean {paths}?"),
+            None => format!("unknown key; the keys here are {}", keys.join(", ")),
         }
     }
 }
@@ -119,17 +150,14 @@ fn names(known: &Mapping) -> impl Iterator<Item = &str> {
 }
 
 /// Every known key, as dotted paths in which `[]` stands for any item of a list.
-#[cfg(test)]
-pub(super) fn keys(template: &Value) -> std::collections::BTreeSet<String> {
-    use std::collections::BTreeSet;
-
+pub(super) fn keys(template: &Value) -> BTreeSet<String> {
     fn walk(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
         match value {
             Value::Mapping(mapping) => {
                 for (key, value) in mapping {
                     let dot = if prefix.is_empty() { "" } else { "." };
                     walk(
-                        &format!("{prefix}{dot}{}", key.as_str().unwrap()),
+                        &format!("{prefix}{dot}{}", key.as_str().unwrap_or_default()),
                         value,
                         keys,
                     );

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File as OpenFile;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
@@ -21,6 +22,7 @@ mod balance;
 mod breaker;
 mod checks;
 mod credentials;
+mod difference;
 mod discover;
 mod duration;
 mod enabled;
@@ -35,7 +37,6 @@ mod kind;
 mod known;
 mod locate;
 mod monitoring;
-mod nearest;
 mod origin;
 mod pool;
 mod probes;
@@ -51,6 +52,7 @@ mod scalar;
 mod server;
 mod service;
 mod size;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -61,6 +63,8 @@ use interpolate::interpolate;
 use problem::KeyPath;
 use reader::{OPTILLM, Reader};
 
+pub use address::{AdminAddress, admin_address, host_address, listen_address, local_address};
+pub use difference::differences;
 pub use problem::{Problem, Report};
 
 use crate::settings::Settings;
@@ -81,6 +85,43 @@ pub struct Loaded {
     pub source: Source,
     /// What was taken in a way that may not have been meant.
     pub warnings: Vec<Problem>,
+}
+
+/// A configuration that may have mistakes: what of it can be read, for those who need a little of it.
+#[derive(Debug)]
+pub struct Glance {
+    pub settings: Settings,
+    pub source: Source,
+    pub problems: Vec<Problem>,
+}
+
+impl Glance {
+    /// What is wrong with the key, or with what is beneath it or above it.
+    pub fn problem_with(&self, key: &str, variable: &str) -> Option<&Problem> {
+        let holds = |one: &str, other: &str| {
+            let rest = other.strip_prefix(one);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.problems.iter().find(|problem| {
+            let stated = problem.key.as_str();
+            stated == variable || holds(stated, key) || holds(key, stated)
+        })
+    }
+}
+
+/// What the command line says in place of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    pub listen: Option<SocketAddr>,
+    pub admin: Option<AdminAddress>,
+}
+
+impl Overrides {
+    fn apply(self, settings: &mut Settings) {
+        let server = &mut settings.server;
+        server.listen = self.listen.unwrap_or(server.listen);
+        server.admin = self.admin.map_or(server.admin, |admin| admin.0);
+    }
 }
 
 /// What a configuration was read from, besides the environment.
@@ -105,14 +146,47 @@ impl fmt::Display for Source {
 /// # Errors
 /// All that is wrong, in the order of its lines, or the first thing that cannot be read at all.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
+    load_with(path, Overrides::default())
+}
+
+/// As [`load`], with what the command line says.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: Option<&Path>, overrides: Overrides) -> Result<Loaded, Report> {
     let variables = environment::variables(Path::new(".env"))?;
     let home = variables.get("HOME").map(Path::new);
     let Some((path, text)) = find(path, home)? else {
-        return from_sources(None, &variables);
+        return loaded(None, &variables, overrides);
     };
-    let mut loaded = from_sources(Some((&path.to_string_lossy(), &text)), &variables)?;
+    let mut loaded = loaded(
+        Some((&path.to_string_lossy(), &text)),
+        &variables,
+        overrides,
+    )?;
     loaded.source = Source::File(path);
     Ok(loaded)
+}
+
+/// As [`load`], but mistakes stand beside what can be read.
+///
+/// # Errors
+/// What cannot be read at all.
+pub fn glance(path: Option<&Path>) -> Result<Glance, Report> {
+    let variables = environment::variables(Path::new(".env"))?;
+    let home = variables.get("HOME").map(Path::new);
+    let found = find(path, home)?;
+    let named = found
+        .as_ref()
+        .map(|(path, text)| (path.to_string_lossy(), text));
+    let yaml = named.as_ref().map(|(name, text)| (&**name, text.as_str()));
+    let (settings, reader) = read_settings(yaml, &variables, Overrides::default())?;
+    let problems = reader.into_problems();
+    Ok(Glance {
+        settings,
+        source: found.map_or(Source::Environment, |(path, _)| Source::File(path)),
+        problems,
+    })
 }
 
 fn find(named: Option<&Path>, home: Option<&Path>) -> Result<Option<(PathBuf, String)>, Report> {
@@ -169,6 +243,27 @@ pub fn from_sources(
     yaml: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
 ) -> Result<Loaded, Report> {
+    loaded(yaml, environment, Overrides::default())
+}
+
+fn loaded(
+    yaml: Option<(&str, &str)>,
+    environment: &BTreeMap<String, String>,
+    overrides: Overrides,
+) -> Result<Loaded, Report> {
+    let (settings, reader) = read_settings(yaml, environment, overrides)?;
+    Ok(Loaded {
+        settings,
+        source: yaml.map_or(Source::Environment, |(name, _)| Source::File(name.into())),
+        warnings: reader.finish()?,
+    })
+}
+
+fn read_settings<'a>(
+    yaml: Option<(&'a str, &'a str)>,
+    environment: &'a BTreeMap<String, String>,
+    overrides: Overrides,
+) -> Result<(Settings, Reader<'a>), Report> {
     let file = yaml.map(|(name, text)| reader::Source { name, text });
     let written = file.map_or(Ok(Value::Null), parse)?;
     let mut value = written.clone();
@@ -185,13 +280,11 @@ pub fn from_sources(
             file::File::default()
         }),
     };
-    let settings = as_written.used(&mut reader);
+    let mut settings = as_written.used(&mut reader);
+    overrides.apply(&mut settings);
     checks::check(&settings, &mut reader);
-    Ok(Loaded {
-        settings,
-        source: yaml.map_or(Source::Environment, |(name, _)| Source::File(name.into())),
-        warnings: reader.finish()?,
-    })
+    targets::check(&settings, &mut reader);
+    Ok((settings, reader))
 }
 
 fn parse(file: reader::Source<'_>) -> Result<Value, Report> {

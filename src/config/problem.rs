@@ -88,16 +88,20 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration; never empty.
+/// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// Never empty.
     pub problems: Vec<Problem>,
+    /// What was taken in a way that may not have been meant.
+    pub warnings: Vec<Problem>,
 }
 
 impl From<Problem> for Report {
     fn from(problem: Problem) -> Report {
         Report {
             problems: vec![problem],
+            warnings: Vec::new(),
         }
     }
 }

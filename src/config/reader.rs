@@ -132,7 +132,15 @@ impl<'a> Reader<'a> {
         }
         // As an editor goes through them; what has no line comes last.
         problems.sort_by_key(|problem| (problem.line.is_none(), problem.line));
-        Err(Report { problems })
+        Err(Report {
+            problems,
+            warnings: self.warnings,
+        })
+    }
+
+    /// All that is wrong, as far as it was looked for.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
     }
 
     fn at(&self, path: &KeyPath, what: String) -> Problem {
@@ -185,8 +193,8 @@ fn with_value(expected: &str, got: &str) -> String {
 
 fn quoted(value: &Value) -> String {
     match value {
-        // A user name with its password.
-        Value::String(text) if text.contains('@') => String::new(),
+        // A user name with its password, or a query, which may hold a key.
+        Value::String(text) if text.contains(['@', '?']) => String::new(),
         Value::String(text) => {
             let cut: String = text.chars().take(MAX_QUOTED).collect();
             let more = if cut.len() < text.len() { "…" } else { "" };

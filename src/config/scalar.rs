@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_yaml::Value;
 
-use super::nearest::nearest;
+use crate::nearest::nearest;
 use crate::settings::Secret;
 
 /// A value of the configuration. Text is always accepted, for variables and interpolated strings.
@@ -172,10 +172,11 @@ impl<T: Choice> Scalar for T {
             return Ok(*choice);
         }
         let names: Vec<&str> = T::NAMES.iter().map(|(name, _)| *name).collect();
-        let hint = nearest(&name, names.iter().copied())
-            .map(|name| format!("; did you mean {name:?}?"))
-            .unwrap_or_default();
-        Err(format!("expected one of {}{hint}", names.join(", ")))
+        let all = names.join(", ");
+        Err(match nearest(&name, names.iter().copied()) {
+            Some(name) => format!("did you mean {name:?}? Expected one of {all}"),
+            None => format!("expected one of {all}"),
+        })
     }
 
     fn write(&self) -> Value {
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(read("WAIT"), Ok(WhenUnhealthy::Wait));
         let error = read::<SelectorKind>("round_robbin").unwrap_err();
         assert!(
-            error.ends_with("; did you mean \"round_robin\"?"),
+            error.starts_with("did you mean \"round_robin\"? Expected one of "),
             "{error}"
         );
         let error = read::<WhenUnhealthy>("[]").unwrap_err();

@@ -464,8 +464,8 @@ fn a_bad_variable_is_named() {
         "environment: BACKEND_PORT_START: the range is empty, as BACKEND_PORT_START is 30000 and \
          BACKEND_PORT_END is 24100",
         "environment: PROXY_PORT: expected a whole number from 0 to 65535, got \"http\"",
-        "environment: LOG_LEVEL: expected one of trace, debug, info, warning, warn, error, critical, \
-         fatal, off, got \"wanring\"; did you mean \"warning\"?",
+        "environment: LOG_LEVEL: did you mean \"warning\"? Expected one of trace, debug, info, warning, warn, error, \
+         critical, fatal, off, got \"wanring\"",
         "environment: BACKEND_READ_TIMEOUT_SECONDS: expected a duration",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
@@ -539,9 +539,8 @@ fn single_mistakes_and_their_remedies() {
         ),
         (
             "providers:\n  - name: a\n    kind: opnai",
-            "remuda.yaml:3: providers[0].kind: expected one of ollama, openai, openai_compatible, \
-             anthropic, google, azure, bedrock, openrouter, perplexity, got \"opnai\"; did you mean \
-             \"openai\"?",
+            "remuda.yaml:3: providers[0].kind: did you mean \"openai\"? Expected one of ollama, openai, \
+             openai_compatible, anthropic, google, azure, bedrock, openrouter, perplexity, got \"opnai\"",
         ),
         (
             "providers: [ { name: a, base_url: 'https://api.openai.com/v1' } ]",
@@ -614,7 +613,7 @@ fn single_mistakes_and_their_remedies() {
         ),
         (
             "routing: { fidelity: strickt }",
-            "expected one of lenient, strict, got \"strickt\"; did you mean \"strict\"?",
+            "did you mean \"strict\"? Expected one of lenient, strict, got \"strickt\"",
         ),
         (
             "providers: [ { name: a, discover: { interval: 1 }, interval: 2 } ]",

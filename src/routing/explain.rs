@@ -56,6 +56,9 @@ pub struct Explanation {
     /// Why there is no plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Names like one that means nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub similar: Vec<String>,
     /// The plan: tried one after the other.
     pub steps: Vec<ExplainedStep>,
     /// Every provider, as configured.
@@ -91,6 +94,9 @@ pub struct Verdict {
     pub available: bool,
     pub in_flight: u32,
     pub slots: u32,
+    /// What was looked at, of one that has a step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<String>,
     pub why: Vec<String>,
 }
 

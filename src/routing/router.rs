@@ -218,6 +218,7 @@ impl Router {
                 available,
                 in_flight: standing.in_flight,
                 slots: standing.slots,
+                facts: Vec::new(),
                 why,
             }
         });
@@ -226,6 +227,7 @@ impl Router {
             providers: verdicts.collect(),
             steps: self.explained(steps, expected, serves),
             error: plan.as_ref().err().map(NoPlan::to_string),
+            similar: Vec::new(),
             decided_by,
             strategy: strategy.name(),
         }

@@ -42,6 +42,11 @@ impl Usd {
         (nanos >= 0.0 && nanos <= Self::MOST as f64).then_some(Usd(nanos as u64))
     }
 
+    /// What [`Usd::dollars`] has made of a sum, to the nearest billionth.
+    pub fn sum_of_dollars(dollars: f64) -> Usd {
+        Usd((dollars * Self::DOLLAR as f64).round() as u64)
+    }
+
     /// By the list: each token at the rate of its sort, and all rates by the length of the whole prompt. Where the list
     /// has no rate for a cache, the prompt's own holds, which is never less for reading.
     pub fn by_list(price: &Price, tokens: &Tokens) -> Usd {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
-use super::{Counts, Moment};
+use super::{Counts, Moment, Tokens, Usd};
 
 /// What rows are sums for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +149,19 @@ impl Table {
         rows.collect()
     }
 
+    /// The table that [`Table::json`] was made of; `None` if it was made of none.
+    pub fn of_json(by: By, json: &Value) -> Option<Table> {
+        let row = |row: &Value| {
+            let name = |column: &&str| row.get(*column)?.as_str().map(str::to_owned);
+            Some(Row {
+                names: by.columns().iter().map(name).collect::<Option<_>>()?,
+                counts: counts(row)?,
+            })
+        };
+        let rows = json.as_array()?.iter().map(row).collect::<Option<_>>()?;
+        Some(Table { by, rows })
+    }
+
     /// RFC 4180, with a line of names first.
     pub fn csv(&self) -> String {
         let numbers = NUMBERS.iter().map(|number| number.name);
@@ -198,6 +211,27 @@ pub fn numbers(counts: &Counts) -> Map<String, Value> {
     object.insert("cost_usd".into(), json!(counts.cost.dollars()));
     object.insert("cost_micro_usd".into(), counts.cost.micros().into());
     object
+}
+
+/// What [`numbers`] has made an object of.
+fn counts(object: &Value) -> Option<Counts> {
+    let number = |name: &str| object.get(name)?.as_u64();
+    Some(Counts {
+        requests: number("requests")?,
+        failed: number("failed")?,
+        estimated: number("estimated")?,
+        unpriced: number("unpriced")?,
+        tokens: Tokens {
+            input: number("input_tokens")?,
+            cache_read: number("cached_tokens")?,
+            cache_write: number("cache_write_tokens")?,
+            output: number("output_tokens")?,
+            reasoning: number("reasoning_tokens")?,
+            ..Tokens::default()
+        },
+        // The whole of many requests may be more than one can cost.
+        cost: Usd::sum_of_dollars(object.get("cost_usd")?.as_f64()?),
+    })
 }
 
 fn line(name: String, counts: &Counts) -> Vec<String> {

@@ -11,6 +11,7 @@ mod access;
 mod across;
 mod agents;
 mod alerts;
+mod asking;
 mod conversations;
 mod evasions;
 mod failover;

@@ -72,7 +72,7 @@ impl Surroundings {
 
     /// What `remuda check` prints, and its warnings.
     pub(crate) fn check(&self) -> (serde_yaml::Value, String) {
-        let output = self.command("check").output().unwrap();
+        let output = self.command("check").arg("--print").output().unwrap();
         let warnings = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{warnings}");
         (serde_yaml::from_slice(&output.stdout).unwrap(), warnings)

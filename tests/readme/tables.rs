@@ -272,8 +272,13 @@ fn every_variable_is_read_and_has_its_default() {
     let empty = tempfile::tempdir().unwrap();
     let page = readme();
     let variables = variables(&page);
-    let without = succeed(remuda(empty.path()).arg("check"));
-    let with_defaults = succeed(remuda(empty.path()).arg("check").envs(&variables));
+    let check = || {
+        let mut check = remuda(empty.path());
+        check.args(["check", "--print"]);
+        check
+    };
+    let without = succeed(&mut check());
+    let with_defaults = succeed(check().envs(&variables));
     assert_eq!(with_defaults, without);
     let also = page
         .split("Environment: ")

@@ -113,7 +113,7 @@ fn what_makes_no_sense_is_refused() {
     );
     let found = problems(&yaml);
     for (found, expected) in found.iter().zip([
-        "remuda.yaml:5: routing.strategy: expected one of",
+        "remuda.yaml:5: routing.strategy: did you mean \"weighted\"? Expected one of",
         "remuda.yaml:7: routing.rules[0]: has no match",
         "remuda.yaml:8: routing.rules[1].regex: is stated together with match",
         "remuda.yaml:9: routing.rules[2]: has no provider",

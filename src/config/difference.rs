@@ -1,0 +1,103 @@
+//! What of a configuration differs from the defaults, for readers who know these or do not care.
+
+use serde_yaml::{Mapping, Value};
+
+use super::file::File;
+use crate::settings::{Access, ClientKey, KeyDigest, PortRange, Provider, Settings};
+
+/// What names an entry of a list, and is shown whatever the default is.
+const NAMES: [&str; 2] = ["name", "kind"];
+
+/// The keys that have another value than their default, as YAML with secrets masked; empty if there are none.
+pub fn differences(settings: &Settings) -> String {
+    let plain = Settings {
+        server: Default::default(),
+        access: Access::default(),
+        providers: Vec::new(),
+        routing: Default::default(),
+        timeouts: Default::default(),
+        queue: Default::default(),
+        monitoring: Default::default(),
+        usage: Default::default(),
+    };
+    let mut kept = match without(written(settings), &written(&plain)) {
+        Some(Value::Mapping(kept)) => kept,
+        _ => Mapping::new(),
+    };
+    let providers = settings.providers.iter().map(|provider| Settings {
+        providers: vec![bare(provider)],
+        ..plain.clone()
+    });
+    compare_items(&mut kept, "providers", providers);
+    let keys = settings.access.keys.iter().map(|key| Settings {
+        access: Access {
+            keys: vec![ClientKey::new(&key.name, KeyDigest([0; 32]))],
+            ..Access::default()
+        },
+        ..plain.clone()
+    });
+    compare_items(&mut kept, "keys", keys);
+    match kept.is_empty() {
+        true => String::new(),
+        false => serde_yaml::to_string(&kept).expect("what was YAML is YAML"),
+    }
+}
+
+/// A provider of that name and kind of which no more is known; the ports that are scanned are always shown.
+fn bare(provider: &Provider) -> Provider {
+    let nowhere = || PortRange {
+        host: String::new(),
+        ports: 0..=0,
+    };
+    Provider {
+        discover: provider.discover.as_ref().map(|_| nowhere()),
+        ..Provider::of_kind(&provider.name, provider.kind)
+    }
+}
+
+fn written(settings: &Settings) -> Value {
+    serde_yaml::to_value(File::from(settings)).expect("fields and sections are plain values")
+}
+
+/// Each item of the list at `key` against the only one of the same list in its own `plain`.
+fn compare_items(kept: &mut Mapping, key: &str, plain: impl Iterator<Item = Settings>) {
+    let Some(Value::Sequence(items)) = kept.get_mut(key) else {
+        return;
+    };
+    for (item, plain) in items.iter_mut().zip(plain) {
+        let plain = written(&plain)[key][0].clone();
+        let names: Vec<(Value, Value)> = NAMES
+            .iter()
+            .filter_map(|name| Some(((*name).into(), item.get(name)?.clone())))
+            .collect();
+        let mut whole = Mapping::from_iter(names);
+        if let Some(Value::Mapping(rest)) = without(std::mem::take(item), &plain) {
+            whole.extend(rest);
+        }
+        *item = whole.into();
+    }
+}
+
+/// `None` if nothing of the value is other than in `plain`.
+fn without(value: Value, plain: &Value) -> Option<Value> {
+    if value == *plain {
+        return None;
+    }
+    match value {
+        Value::Null => None,
+        Value::Mapping(entries) => {
+            let kept = entries.into_iter().filter_map(|(key, value)| {
+                let plain = plain.get(&key).unwrap_or(&Value::Null);
+                Some((key, without(value, plain)?))
+            });
+            let kept: Mapping = kept.collect();
+            (!kept.is_empty()).then_some(kept.into())
+        }
+        Value::Sequence(items) => {
+            let kept = items.into_iter().map(|item| without(item, &Value::Null));
+            let kept: Vec<Value> = kept.map(Option::unwrap_or_default).collect();
+            (!kept.is_empty() || plain.is_sequence()).then_some(kept.into())
+        }
+        other => Some(other),
+    }
+}
