@@ -8,6 +8,8 @@ mod demo;
 mod page;
 mod tables;
 
+use std::path::{Path, PathBuf};
+
 use demo::{remuda, succeed};
 use page::{anchors, blocks, code, links, readme, repository};
 
@@ -26,21 +28,15 @@ fn examples_are_configurations() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in [
+    let pages = [
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
-        "docs/benchmarks.md",
-        "docs/clients.md",
-        "docs/failures.md",
-        "docs/migration/multi-provider-proxy.md",
-        "docs/migration/ollama-cloud-proxy.md",
-        "docs/migration/optillm-proxy.md",
-        "docs/migration/port-range-balancer.md",
-        "docs/keys.md",
-        "docs/routing.md",
-    ] {
+    ]
+    .map(PathBuf::from);
+    for name in pages.into_iter().chain(pages_of("docs".as_ref())) {
+        let name = name.to_str().unwrap();
         let page = std::fs::read_to_string(repository(name)).unwrap();
         let folder = repository(name).parent().unwrap().to_owned();
         let anchors = anchors(&page);
@@ -55,7 +51,23 @@ fn links_lead_somewhere() {
     }
 }
 
-fn anchors_of(page: &std::path::Path) -> Vec<String> {
+/// The Markdown pages of a folder of the repository and of those inside it.
+fn pages_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(repository(folder.to_str().unwrap())).unwrap();
+    let mut pages = Vec::new();
+    for entry in entries {
+        let entry = entry.unwrap();
+        let path = folder.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            pages.extend(pages_of(&path));
+        } else if path.extension().is_some_and(|ext| ext == "md") {
+            pages.push(path);
+        }
+    }
+    pages
+}
+
+fn anchors_of(page: &Path) -> Vec<String> {
     anchors(&std::fs::read_to_string(page).unwrap())
 }
 
