@@ -21,6 +21,7 @@ use super::key::ClientKey;
 use super::limits::Question;
 use super::meter::{Span, Unit};
 use super::pool::{Heard, Told};
+use super::purse::Statement;
 use super::spending::begins_anew;
 use super::window::Slice;
 use crate::settings::{Period, Shared};
@@ -97,7 +98,7 @@ struct Spent {
     period: Period,
     /// When the period ends; the end of time for one that does not.
     ends: Millis,
-    micro_usd: u64,
+    statement: Statement,
 }
 
 /// The gateways that counted together when the server went away, and when that was.
@@ -118,6 +119,7 @@ enum Topic {
     Budget {
         key: usize,
         ends: Millis,
+        told: Statement,
     },
     Nothing,
     Time,
@@ -262,8 +264,11 @@ impl Exchange {
             }
             if let Some(spent) = spent {
                 pipeline.add_command(self.tell_spent(key, spent));
-                let ends = spent.ends;
-                topics.push(Topic::Budget { key: index, ends });
+                topics.push(Topic::Budget {
+                    key: index,
+                    ends: spent.ends,
+                    told: spent.statement,
+                });
             }
         }
         seen.busy.clear();
@@ -338,16 +343,17 @@ impl Exchange {
     fn spent(&self, index: usize, seen: &mut Seen) -> (Option<Spent>, bool) {
         let ends = |per| begins_anew(per, wall_clock()).unwrap_or(Millis::MAX);
         let key = &self.keys[index];
-        let Some((period, micro_usd)) = key.spent() else {
+        let Some((period, statement)) = key.purse().statement() else {
             return (None, false);
         };
         let spent = Spent {
             period,
             ends: ends(period),
-            micro_usd,
+            statement,
         };
         // What one period has cost never counts for the next: the sum was asked for in the one that is told.
-        if key.spent() != Some((period, micro_usd)) || ends(period) != spent.ends {
+        let again = key.purse().statement().map(|(_, again)| again.spent);
+        if again != Some(statement.spent) || ends(period) != spent.ends {
             return (None, false);
         }
         let is_new = seen.budgets.get(&index) != Some(&spent);
@@ -366,11 +372,16 @@ impl Exchange {
         let mut command = redis::cmd("EVALSHA");
         command
             .arg(self.budgets.get_hash())
-            .arg(1)
+            .arg(3)
             .arg(self.name(&format!("{}:budget:{name}", key.name)))
+            .arg(self.name(&format!("{}:aside", key.name)))
+            .arg(self.name("gateways"))
             .arg(&self.books)
-            .arg(spent.micro_usd)
-            .arg(kept);
+            .arg(spent.statement.spent)
+            .arg(kept)
+            .arg(&self.me)
+            .arg(spent.statement.aside)
+            .arg(QUIET.as_secs());
         command
     }
 
@@ -390,10 +401,11 @@ impl Exchange {
                 seen.short |= told.granted < want;
                 self.keys[key].limits().told(self.clock.now(), place, &told);
             }
-            Topic::Budget { key, ends } => {
+            Topic::Budget { key, ends, told } => {
                 let sums: Vec<u64> = redis::from_redis_value(answer)?;
+                let (aside, sums) = sums.split_first().unwrap_or((&0, &[]));
                 let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
-                self.keys[key].learn_spent(ends, together);
+                self.keys[key].purse().learn(ends, together, *aside, told);
             }
             Topic::Time => {
                 self.clock.set(millis(redis::from_redis_value(answer)?));
@@ -423,7 +435,10 @@ impl Exchange {
         names.sort_unstable();
         if names != seen.gateways {
             // Who has come gets nothing before all have heard of it, and who has gone no longer counts.
-            self.keys.iter().for_each(|key| key.limits().stir());
+            for key in &self.keys {
+                key.limits().stir();
+                key.purse().among(names.len());
+            }
             seen.gateways = names;
         }
     }

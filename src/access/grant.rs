@@ -1,14 +1,22 @@
-//! What one request holds of its key's limits. It gives back what it did not need; dropped without a word, as when its
-//! client leaves, it gives back its place among those in flight, and what it had reserved counts as taken.
+//! What one request holds of its key's limits and budget. It gives back what it did not need; dropped without a word, it
+//! gives back its place among those in flight and what was set aside of a budget, and the tokens too unless the request
+//! had been sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::key::ClientKey;
 use super::meter::Unit;
+use super::purse::Cost;
 use super::refusal::Refusal;
 use super::window::Slice;
+
+/// Tokens of output that budgets expect at least of an answer whose length is not bounded, and how many times as long as
+/// usual it may be: an average would be exceeded by every other answer.
+const LEAST_EXPECTED: u64 = 1_024;
+const LONGER: u64 = 4;
 
 /// A part of the limits of one unit.
 #[derive(Clone, Copy, Debug)]
@@ -19,16 +27,34 @@ pub(super) struct Taken {
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
-    /// An answer of at most so many tokens, if it says so.
-    Text {
-        body: &'a [u8],
-        most: Option<u64>,
-    },
-    Vectors {
-        body: &'a [u8],
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Tokens of its prompt, by estimate.
+    pub prompt: u64,
+    pub output: Output,
+}
+
+/// The answers that a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// It has no tokens.
+    None,
+    /// So many, each of at most so many tokens if the request says so.
+    Texts { answers: u64, most: Option<u64> },
+}
+
+impl Wanted {
+    /// All tokens, where an answer that is not bounded has so many.
+    fn tokens(&self, usual: u64) -> u64 {
+        self.prompt.saturating_add(self.output(usual))
+    }
+
+    fn output(&self, usual: u64) -> u64 {
+        match self.output {
+            Output::None => 0,
+            Output::Texts { answers, most } => most.unwrap_or(usual).saturating_mul(answers),
+        }
+    }
 }
 
 /// What a request turned out to take.
@@ -40,7 +66,7 @@ pub enum Spent {
         input: u64,
         output: u64,
     },
-    /// It was answered at least in part, and nobody counted.
+    /// It was answered, and nobody counted.
     Unknown,
 }
 
@@ -51,6 +77,14 @@ pub struct Grant {
     _slot: Option<OwnedSemaphorePermit>,
     requests: Option<Taken>,
     tokens: Option<Taken>,
+    /// Set aside of the budget, in billionths of a dollar.
+    held: u64,
+    cost: Cost,
+    wanted: Option<Wanted>,
+    /// Tokens of output from which on more is set aside; never, where nothing is.
+    outgrown_at: u64,
+    /// A provider has all of the request.
+    sent: AtomicBool,
 }
 
 impl Grant {
@@ -64,6 +98,11 @@ impl Grant {
             _slot: slot,
             requests,
             tokens: None,
+            held: 0,
+            cost: Cost::default(),
+            wanted: None,
+            outgrown_at: u64::MAX,
+            sent: AtomicBool::new(false),
         }
     }
 
@@ -71,14 +110,21 @@ impl Grant {
     ///
     /// # Errors
     /// Why it is refused; it does not count as a request then.
-    pub async fn reserve(&mut self, wanted: Wanted<'_>) -> Result<(), Refusal> {
+    pub async fn reserve(&mut self, wanted: Wanted) -> Result<(), Refusal> {
+        self.wanted = Some(wanted);
         if !self.key.limits().count(Unit::Tokens) {
             return Ok(());
         }
-        let estimate = self.key.estimate(wanted);
-        match self.key.limits().take(Unit::Tokens, estimate).await {
+        let usual = self.key.usual_output();
+        match self
+            .key
+            .limits()
+            .take(Unit::Tokens, wanted.tokens(usual))
+            .await
+        {
             Ok(taken) => {
                 self.tokens = Some(taken);
+                self.outgrown_at = wanted.output(usual);
                 Ok(())
             }
             Err(refusal) => {
@@ -88,6 +134,73 @@ impl Grant {
         }
     }
 
+    /// Tokens in and out that a budget has to have room for: what `price` is asked for. `None` without a budget.
+    pub fn expected(&self) -> Option<(u64, u64)> {
+        let wanted = self.wanted.filter(|_| self.key.purse().has_budget())?;
+        let usual = self.key.usual_output().saturating_mul(LONGER);
+        Some((wanted.prompt, wanted.output(usual.max(LEAST_EXPECTED))))
+    }
+
+    /// Sets aside what the request may cost where it is about to be sent, in place of what was set aside for it before.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn afford(&mut self, cost: Cost) -> Result<(), Refusal> {
+        self.held = self.key.purse().set_aside(self.held, cost).await?;
+        self.cost = cost;
+        if let Some((_, output)) = self.expected().filter(|_| self.held > 0) {
+            self.outgrown_at = self.outgrown_at.min(output);
+        }
+        Ok(())
+    }
+
+    /// The request takes so many more calls of its provider, each of which counts.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn count_calls(&mut self, more: u64) -> Result<(), Refusal> {
+        if more > 0 && self.key.limits().count(Unit::Requests) {
+            self.key.limits().take(Unit::Requests, more).await?;
+        }
+        Ok(())
+    }
+
+    /// A provider has all of the request: whoever leaves now has used it.
+    pub fn note_sent(&self) {
+        self.sent.store(true, Ordering::Relaxed);
+    }
+
+    /// So many tokens of output have come: where they are more than was set aside, twice as many are, so that requests that
+    /// come meanwhile find the truth.
+    pub fn note_output(&mut self, output: u64) {
+        if output > self.outgrown_at {
+            self.outgrow(output);
+        }
+    }
+
+    #[cold]
+    fn outgrow(&mut self, output: u64) {
+        let Some(wanted) = self.wanted else { return };
+        let doubled = output.saturating_mul(2);
+        if let Some(taken) = &mut self.tokens {
+            let amount = wanted.prompt.saturating_add(doubled);
+            if amount > taken.amount {
+                self.key.limits().correct(Unit::Tokens, taken, amount);
+                taken.amount = amount;
+            }
+        }
+        if let Some((_, expected)) = self.expected().filter(|_| self.held > 0) {
+            let of_output = u128::from(self.cost.at_most.saturating_sub(self.cost.surely));
+            let grown = of_output * u128::from(doubled) / u128::from(expected.max(1));
+            let grown = u64::try_from(grown).unwrap_or(u64::MAX);
+            let cost = self.cost.surely.saturating_add(grown);
+            if cost > self.held {
+                self.held = self.key.purse().raise(self.held, cost);
+            }
+        }
+        self.outgrown_at = doubled;
+    }
+
     /// The request is not served after all, and does not count.
     fn give_back(&mut self) {
         if let Some(taken) = self.requests.take() {
@@ -95,20 +208,36 @@ impl Grant {
         }
     }
 
-    /// The request is over.
-    pub fn settle(mut self, spent: Spent) {
-        let Some(taken) = self.tokens.take() else {
-            return;
+    /// The request is over, and was accounted. `whole`: its answer came to its end, and its provider has counted it.
+    pub fn settle(mut self, spent: Spent, whole: bool) {
+        let correct = |taken: Option<Taken>, tokens| {
+            if let Some(taken) = taken {
+                self.key.limits().correct(Unit::Tokens, &taken, tokens);
+            }
         };
+        let taken = self.tokens;
         match spent {
-            Spent::Nothing => self.key.limits().correct(Unit::Tokens, &taken, 0),
+            Spent::Nothing => correct(taken, 0),
             Spent::Tokens { input, output } => {
-                self.key
-                    .limits()
-                    .correct(Unit::Tokens, &taken, input.saturating_add(output));
-                self.key.learn_output(output);
+                correct(taken, input.saturating_add(output));
+                // What was cut short says nothing of how long answers are.
+                if whole {
+                    self.key.learn_output(output);
+                }
             }
             Spent::Unknown => {}
+        }
+        self.tokens = None;
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.key.purse().free(self.held);
+        if let Some(taken) = self.tokens.take()
+            && !*self.sent.get_mut()
+        {
+            self.key.limits().correct(Unit::Tokens, &taken, 0);
         }
     }
 }

@@ -9,17 +9,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wildmatch::WildMatch;
 
 use super::bell::Bell;
-use super::clock::{Clock, Millis};
-use super::grant::{Grant, Wanted};
+use super::clock::Clock;
+use super::grant::Grant;
 use super::limits::Limits;
 use super::meter::Unit;
+use super::purse::Purse;
 use super::refusal::Refusal;
-use super::spending::{Spending, Together, begins_anew};
-use super::stated;
+use super::spending::Spending;
 use crate::dialect::rate_limits::RateLimits;
 use crate::ids::KeyId;
 use crate::routing::Permission;
-use crate::settings::{self, Budget, Period, Strategy};
+use crate::settings::{self, Strategy};
 
 /// How long a request waits for one of its key's to end. A client that sends its next request when it has read the last
 /// byte of an answer may be faster than the gateway, which still has that answer's end to note.
@@ -44,13 +44,9 @@ pub struct ClientKey {
     providers: Vec<Arc<str>>,
     limits: Limits,
     slots: Option<(usize, Arc<Semaphore>)>,
-    budget: Option<Budget>,
+    purse: Purse,
     /// Moving average of the tokens of output, for requests that do not say how many they want at most.
     output: AtomicU64,
-    /// What the budget's period has cost at all gateways.
-    spent_together: Together,
-    clock: Arc<Clock>,
-    spending: Arc<dyn Spending>,
 }
 
 /// The priority of a request whose key says nothing of priorities, or that has none: no higher than `high`.
@@ -83,8 +79,9 @@ impl ClientKey {
         spending: Arc<dyn Spending>,
     ) -> ClientKey {
         let limits = &settings.limits;
+        let id = KeyId(u32::try_from(index).unwrap_or(u32::MAX));
         ClientKey {
-            id: KeyId(u32::try_from(index).unwrap_or(u32::MAX)),
+            id,
             name: Arc::clone(&settings.name),
             tag: settings.tag.clone(),
             strategy: settings.strategy,
@@ -96,15 +93,12 @@ impl ClientKey {
                 .collect(),
             providers: settings.providers.clone(),
             limits: Limits::new(limits, bell, Arc::clone(&clock)),
-            spent_together: Together::default(),
             slots: limits.max_concurrent.map(|slots| {
                 let slots = slots.min(Semaphore::MAX_PERMITS);
                 (slots, Arc::new(Semaphore::new(slots)))
             }),
-            budget: limits.budget,
+            purse: Purse::new(id, limits.budget, clock, spending),
             output: AtomicU64::new(FIRST_OUTPUT),
-            clock,
-            spending,
         }
     }
 
@@ -154,7 +148,7 @@ impl ClientKey {
     /// # Errors
     /// Why it is refused.
     pub async fn begin(self: &Arc<Self>) -> Result<Grant, Refusal> {
-        self.within_budget()?;
+        self.purse.is_open()?;
         let slot = self.slot().await?;
         // A key without tokens left is refused before the body is read.
         self.limits.has_tokens()?;
@@ -163,20 +157,6 @@ impl ClientKey {
             false => None,
         };
         Ok(Grant::new(Arc::clone(self), slot, requests))
-    }
-
-    fn within_budget(&self) -> Result<(), Refusal> {
-        let Some(Budget { micro_usd, per }) = self.budget else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        let together = self.spent_together.at(now);
-        if self.spending.spent(self.id, per).max(together) < micro_usd {
-            return Ok(());
-        }
-        let anew = begins_anew(per, now);
-        let anew = anew.map(|at| (at, Duration::from_millis(at.saturating_sub(now))));
-        Err(Refusal::Budget { micro_usd, anew })
     }
 
     async fn slot(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
@@ -192,16 +172,9 @@ impl ClientKey {
         }
     }
 
-    /// How many tokens a request may take.
-    pub(super) fn estimate(&self, wanted: Wanted<'_>) -> u64 {
-        let (body, output) = match wanted {
-            Wanted::Text { body, most } => (
-                body,
-                most.unwrap_or_else(|| self.output.load(Ordering::Relaxed)),
-            ),
-            Wanted::Vectors { body } => (body, 0),
-        };
-        stated::input(body).saturating_add(output)
+    /// How many tokens of output the key's answers had lately.
+    pub(super) fn usual_output(&self) -> u64 {
+        self.output.load(Ordering::Relaxed)
     }
 
     /// An answer had so many tokens of output.
@@ -221,14 +194,7 @@ impl ClientKey {
         &self.limits
     }
 
-    /// The budget's period, if there is a budget, and what it has cost here.
-    pub(super) fn spent(&self) -> Option<(Period, u64)> {
-        let per = self.budget?.per;
-        Some((per, self.spending.spent(self.id, per)))
-    }
-
-    /// What the budget's period that ends then has cost at all gateways together.
-    pub(super) fn learn_spent(&self, ends: Millis, micro_usd: u64) {
-        self.spent_together.learn(ends, micro_usd);
+    pub(super) fn purse(&self) -> &Purse {
+        &self.purse
     }
 }

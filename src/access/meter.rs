@@ -100,14 +100,22 @@ impl Meter {
     /// Whether `amount` can be taken now.
     ///
     /// # Errors
-    /// [`Refusal::Rate`], [`Refusal::TooLarge`] if it never will, or [`Short::OfLease`].
+    /// [`Refusal::Rate`], [`Refusal::TooLarge`] or [`Refusal::TooManyCalls`] if it never will, or [`Short::OfLease`].
     pub(super) fn check(&mut self, now: Millis, amount: u64) -> Result<(), Short> {
         let (span, limit) = (self.span, self.limit);
         if amount > limit {
-            return Err(Short::Refused(Refusal::TooLarge {
-                span,
-                limit,
-                wanted: amount,
+            return Err(Short::Refused(match self.unit {
+                Unit::Tokens => Refusal::TooLarge {
+                    span,
+                    limit,
+                    wanted: amount,
+                },
+                // The request itself has been taken before.
+                Unit::Requests => Refusal::TooManyCalls {
+                    span,
+                    limit,
+                    calls: amount + 1,
+                },
             }));
         }
         if let Some(pool) = &mut self.pool

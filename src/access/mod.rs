@@ -14,6 +14,7 @@ mod keyring;
 mod limits;
 mod meter;
 mod pool;
+mod purse;
 mod refusal;
 mod spending;
 mod stated;
@@ -31,12 +32,14 @@ use self::bell::Bell;
 pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
 pub use self::exchange::Exchange;
-pub use self::grant::{Grant, Spent, Wanted};
+pub use self::grant::{Grant, Output, Spent, Wanted};
 pub use self::key::{ClientKey, HIGH, unentitled};
 pub use self::keyring::Keyring;
 pub use self::meter::{Span, Unit};
+pub use self::purse::Cost;
 pub use self::refusal::Refusal;
 pub use self::spending::{Nothing, Spending, begins_anew};
+pub use self::stated::{input as tokens_of_body, of_form as tokens_of_form};
 pub use self::view::View;
 
 /// An address that is none of a Redis or Valkey server.

@@ -27,6 +27,20 @@ pub enum Refusal {
         /// When it begins anew, and how long that is from now.
         anew: Option<(Millis, Duration)>,
     },
+    #[error("what is left of this key's budget, {}, is set aside for its requests in flight; wait for one to end", dollars(*.left))]
+    SetAside {
+        /// Millionths of a US dollar.
+        left: u64,
+    },
+    #[error("what is left of this key's budget is {}, and the prompt alone may cost {}; send less", dollars(*.left), dollars(*.wanted))]
+    TooDear {
+        /// Millionths of a US dollar.
+        left: u64,
+        /// The same.
+        wanted: u64,
+    },
+    #[error("request too large: it takes {calls} calls of the provider, each of which counts, and this key may have {limit} requests per {}; send fewer inputs", .span.name())]
+    TooManyCalls { span: Span, limit: u64, calls: u64 },
     #[error("this key may not use the model {model:?}")]
     Model { model: String },
     #[error("this key may not use a provider of the model {model:?}")]
@@ -45,8 +59,9 @@ impl Refusal {
                 unit: Unit::Tokens, ..
             }
             | Refusal::TooLarge { .. } => "tokens",
+            Refusal::TooManyCalls { .. } => "requests",
             Refusal::Concurrency { .. } => "concurrency",
-            Refusal::Budget { .. } => "budget",
+            Refusal::Budget { .. } | Refusal::SetAside { .. } | Refusal::TooDear { .. } => "budget",
             Refusal::Model { .. } => "model",
             Refusal::Provider { .. } => "provider",
         }
@@ -56,9 +71,13 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Refusal::Rate { after, .. } => Some(*after),
-            Refusal::Concurrency { .. } => Some(Duration::from_secs(1)),
+            Refusal::Concurrency { .. } | Refusal::SetAside { .. } => Some(Duration::from_secs(1)),
             Refusal::Budget { anew, .. } => anew.map(|(_, after)| after),
-            Refusal::TooLarge { .. } | Refusal::Model { .. } | Refusal::Provider { .. } => None,
+            Refusal::TooLarge { .. }
+            | Refusal::TooManyCalls { .. }
+            | Refusal::TooDear { .. }
+            | Refusal::Model { .. }
+            | Refusal::Provider { .. } => None,
         }
     }
 
@@ -66,7 +85,7 @@ impl Refusal {
     pub fn is_final(&self) -> bool {
         match self {
             Refusal::Rate { after, .. } => *after > MOST_PATIENCE,
-            Refusal::Concurrency { .. } => false,
+            Refusal::Concurrency { .. } | Refusal::SetAside { .. } => false,
             _ => true,
         }
     }
@@ -131,6 +150,14 @@ mod tests {
                 Some((1_767_225_600_000, Duration::from_secs(1)))
             ),
             "the budget of this key is used up: 20.50 US dollars; it begins anew at 2026-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            Refusal::TooDear {
+                left: 20_000,
+                wanted: 1_250_001
+            }
+            .to_string(),
+            "what is left of this key's budget is 0.02 US dollars, and the prompt alone may cost 1.250001 US dollars; send less"
         );
         assert_eq!(
             budget(1, None),

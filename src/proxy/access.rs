@@ -8,17 +8,15 @@ use http::Method;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::accounting::completed;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::head::Head;
 use super::journey::closing_with_body;
-use crate::access::{self, BadCredential, ClientKey, Refusal, Spent, Wanted};
+use crate::access::{self, BadCredential, ClientKey, Output, Refusal, Wanted};
 use crate::admin::Place;
-use crate::dialect::ollama::{ErrorStyle, Operation, RequestFacts};
+use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::rate_limits::{Names, is_of_limits};
 use crate::metrics::Metrics;
-use crate::usage::Tokens;
 
 /// The label of requests without a known key.
 const NO_KEY: &str = "none";
@@ -100,42 +98,29 @@ impl Gateway {
         ctx: &mut Ctx,
         operation: Operation,
         facts: &RequestFacts<'_>,
-        body: &[u8],
     ) -> Result<(), Failure> {
         let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
             return Ok(());
         };
-        let reserved = grant.reserve(match generates(operation) {
-            true => Wanted::Text {
-                body,
-                most: facts.most_output,
+        if operation == Operation::AnthropicCountTokens {
+            return Ok(());
+        }
+        let reserved = grant.reserve(Wanted {
+            prompt: ctx.inbound.prompt_tokens,
+            output: match generates(operation) {
+                true => Output::Texts {
+                    answers: facts
+                        .answers
+                        .unwrap_or(1)
+                        .saturating_mul(facts.prompts.max(1)),
+                    most: facts.most_output,
+                },
+                false => Output::None,
             },
-            false => Wanted::Vectors { body },
         });
         reserved
             .await
             .map_err(|refusal| self.refused(key, &refusal))
-    }
-
-    /// The request is over, as far as its key's limits are concerned.
-    pub(super) fn settle(&self, ctx: &mut Ctx) {
-        let Some(grant) = ctx.inbound.grant.take() else {
-            return;
-        };
-        let told = ctx.outcome.usage.filter(|usage| usage.total() > 0);
-        grant.settle(match (told, ctx.inbound.operation) {
-            (Some(_), Some(operation)) => {
-                // As it is charged: what was told early was so then, and more has come before the client left.
-                let (usage, _) = completed(ctx, operation);
-                let tokens = usage.as_ref().map(Tokens::from).unwrap_or_default();
-                Spent::Tokens {
-                    input: tokens.input,
-                    output: tokens.output,
-                }
-            }
-            _ if ctx.outcome.first_content.is_none() => Spent::Nothing,
-            _ => Spent::Unknown,
-        });
     }
 
     /// Whether a key may change these models on servers.
@@ -170,16 +155,22 @@ impl Gateway {
                 api_code: Some("model_not_allowed".into()),
                 ..Failure::new(403, "not_allowed", text)
             },
-            Refusal::Budget { .. } => Failure {
+            Refusal::Budget { .. } | Refusal::TooDear { .. } => Failure {
                 api_code: Some("insufficient_quota".into()),
                 ..Failure::new(429, "over_budget", text)
             },
-            Refusal::Rate { .. } | Refusal::TooLarge { .. } | Refusal::Concurrency { .. } => {
-                Failure {
-                    api_code: Some("rate_limit_exceeded".into()),
-                    ..Failure::new(429, "over_limit", text)
-                }
-            }
+            // The budget is not used up: another request may be let through a moment later.
+            Refusal::SetAside { .. } => Failure {
+                api_code: Some("rate_limit_exceeded".into()),
+                ..Failure::new(429, "over_budget", text)
+            },
+            Refusal::Rate { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::TooManyCalls { .. }
+            | Refusal::Concurrency { .. } => Failure {
+                api_code: Some("rate_limit_exceeded".into()),
+                ..Failure::new(429, "over_limit", text)
+            },
         };
         Failure {
             retry_after: refusal.retry_after().map(seconds),
@@ -220,13 +211,18 @@ fn is_open(session: &Session) -> bool {
         && (path == "/" || Place::find(path).is_some_and(Place::is_open))
 }
 
+/// Tokens of the prompt in a body, by an estimate that grows with it.
+pub(super) fn prompt_tokens(operation: Operation, body: &[u8]) -> u64 {
+    match ollama::is_form(operation, body) {
+        true => access::tokens_of_form(body),
+        false => access::tokens_of_body(body),
+    }
+}
+
 /// Whether the answer is text, whose length nobody knows beforehand.
 fn generates(operation: Operation) -> bool {
     use Operation::*;
-    !matches!(
-        operation,
-        Embed | Embeddings | OpenAiEmbeddings | AnthropicCountTokens
-    )
+    !matches!(operation, Embed | Embeddings | OpenAiEmbeddings)
 }
 
 /// Tells a client how much of its key's limits is left, in place of what a provider says of its own.

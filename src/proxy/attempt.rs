@@ -13,6 +13,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::body::Body;
+use super::ctx::Sending;
 use super::failure::Failure;
 use super::heads;
 use super::opening::Opening;
@@ -331,7 +332,7 @@ impl Gateway {
     pub(super) async fn attempt(
         &self,
         client: &mut ServerSession,
-        opening: &mut Opening,
+        (opening, sending): (&mut Opening, Sending<'_>),
         job: &Job,
         backend: &Backend,
         order: Order,
@@ -339,7 +340,12 @@ impl Gateway {
     ) -> Result<Box<Answer>, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
-            match tokio::time::timeout_at(deadline.into(), begin(side, job, backend, order)).await {
+            match tokio::time::timeout_at(
+                deadline.into(),
+                begin(side, job, backend, order, sending),
+            )
+            .await
+            {
                 Ok(begun) => begun,
                 Err(_) => Err(Setback::timed_out().into()),
             }
@@ -359,6 +365,7 @@ async fn begin(
     job: &Job,
     backend: &Backend,
     order: Order,
+    sending: Sending<'_>,
 ) -> Result<Box<Answer>, NoAnswer> {
     let mut upstream = side
         .connections
@@ -373,7 +380,7 @@ async fn begin(
         dropped,
         across,
     } = order;
-    match exchange(&mut upstream, head, &body).await {
+    match exchange(&mut upstream, head, &body, Some(sending)).await {
         Ok(()) => {
             drop(body);
             let mut answer = Box::new(Answer {
@@ -422,11 +429,12 @@ async fn beginning(
     judge_beginning(answer, job, backend)
 }
 
-/// Sends the request and reads the head of its answer.
+/// Sends the request, says when all of it has been, and reads the head of its answer.
 async fn exchange(
     upstream: &mut Upstream,
     head: RequestHeader,
     body: &Bytes,
+    sending: Option<Sending<'_>>,
 ) -> Result<(), NoHead> {
     let began = Instant::now();
     let broken = |upstream: &Upstream| {
@@ -443,6 +451,9 @@ async fn exchange(
             Ok(Ok(_)) => Ok(()),
             _ => Err(broken(upstream)),
         };
+    }
+    if let Some(sending) = sending {
+        sending.done();
     }
     match upstream.read_head().await {
         Ok(_) => Ok(()),
@@ -501,7 +512,7 @@ async fn next_part(
     let next = side.connections.open_new(backend).await.map_err(refused)?;
     let last = std::mem::replace(&mut answer.upstream, next);
     last.release().await;
-    exchange(&mut answer.upstream, head, body)
+    exchange(&mut answer.upstream, head, body, None)
         .await
         .map_err(|_| Setback::reset())?;
     first_content(answer, job, backend).await
@@ -793,7 +804,7 @@ pub(super) async fn aside(
     body: &Bytes,
 ) -> Option<Bytes> {
     let mut upstream = side.connections.open_new(backend).await.ok()?;
-    exchange(&mut upstream, head, body).await.ok()?;
+    exchange(&mut upstream, head, body, None).await.ok()?;
     let succeeded = upstream.head()?.status == StatusCode::OK;
     let answer = error_body(&mut upstream).await;
     if upstream.done() {

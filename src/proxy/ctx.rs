@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -13,7 +14,7 @@ use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
 use crate::ir::Usage;
-use crate::usage::{Account, Usd};
+use crate::usage::{Account, Ledger, Usd};
 
 /// The context that Pingora carries through the phases of one request.
 #[derive(Debug)]
@@ -47,8 +48,10 @@ pub struct Inbound {
     pub grant: Option<Grant>,
     /// What its cost is told apart by.
     pub tag: Option<Arc<str>>,
-    /// Of the body; 0 until it has been read.
-    pub request_bytes: u64,
+    /// Tokens of the prompt, by an estimate that grows with the body; 0 until that has been read.
+    pub prompt_tokens: u64,
+    /// Where it is accounted what the request costs.
+    pub(super) ledger: Option<Arc<Ledger>>,
 }
 
 /// Replaced with every attempt.
@@ -63,6 +66,8 @@ pub struct Attempt {
     pub cold: bool,
     /// What it is charged to.
     pub account: Option<Arc<Account>>,
+    /// The backend has all of the request, and how that ended is not known.
+    pub(super) sent: AtomicBool,
 }
 
 /// What the logging phase records.
@@ -82,6 +87,10 @@ pub struct Outcome {
     pub whole: bool,
     /// The gateway ended it, at a stop string, before its provider told all that it used.
     pub stopped: bool,
+    /// Tokens in and out of attempts whose answers did not reach the client.
+    pub(super) lost: (u64, u64),
+    /// It is accounted, and its key's limits know of it.
+    pub(super) settled: bool,
     /// What it cost, if that is known.
     pub cost: Option<Usd>,
     /// Content lines or events that were streamed.
@@ -115,11 +124,35 @@ impl Default for Ctx {
                 key: None,
                 grant: None,
                 tag: None,
-                request_bytes: 0,
+                prompt_tokens: 0,
+                ledger: None,
             },
             attempt: Attempt::default(),
             outcome: Outcome::default(),
             opening: Opening::default(),
+        }
+    }
+}
+
+/// A request that ends in a panic, or with the process, is accounted as one whose client has left.
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Where an attempt notes that its backend has all of the request.
+#[derive(Clone, Copy)]
+pub(super) struct Sending<'a> {
+    pub(super) attempt: &'a AtomicBool,
+    pub(super) grant: Option<&'a Grant>,
+}
+
+impl Sending<'_> {
+    pub(super) fn done(self) {
+        self.attempt.store(true, Ordering::Relaxed);
+        if let Some(grant) = self.grant {
+            grant.note_sent();
         }
     }
 }

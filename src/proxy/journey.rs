@@ -6,7 +6,7 @@ use std::time::Instant;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::access::state_limits;
+use super::access::{prompt_tokens, state_limits};
 use super::attempt::{Billed, ErrorAnswer, Job, Word};
 use super::client::{self, Framing};
 use super::cors::Page;
@@ -125,7 +125,7 @@ impl Gateway {
         }
         let (untagged, tag) = self.untagged(whole);
         self.take_tag(ctx, tag);
-        ctx.inbound.request_bytes = body.bytes.len() as u64;
+        ctx.inbound.prompt_tokens = prompt_tokens(operation, &body.bytes);
         let name: Arc<str> = untagged.into();
         ctx.inbound.asked = Some(Arc::clone(&name));
         let key = ctx.inbound.key.clone();
@@ -162,7 +162,7 @@ impl Gateway {
             Err(why) => return Err(self.unplanned(why, operation, &name, key.as_deref()).into()),
         }
         if ctx.inbound.grant.is_some() {
-            Box::pin(self.set_aside(ctx, operation, &facts, &body.bytes)).await?;
+            Box::pin(self.set_aside(ctx, operation, &facts)).await?;
         }
         ctx.inbound.streams = facts.streams(operation);
         let mut spliced = self.apply_streaming_rule(operation, &facts, &body.bytes)?;

@@ -6,6 +6,7 @@
 mod access;
 mod accounting;
 mod attempt;
+mod billing;
 mod board;
 mod body;
 mod client;

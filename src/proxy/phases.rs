@@ -28,7 +28,9 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::default()
+        let mut ctx = Ctx::default();
+        ctx.inbound.ledger = self.ledger.clone();
+        ctx
     }
 
     async fn early_request_filter(
@@ -59,8 +61,7 @@ impl ProxyHttp for Gateway {
             session.set_keepalive(None);
         }
         let served = self.serve(session, ctx, &framing).await;
-        ctx.outcome.cost = self.charge(ctx);
-        self.settle(ctx);
+        ctx.settle();
         let stop = match served {
             Ok(()) => return Ok(true),
             Err(stop) => stop,

@@ -265,6 +265,9 @@ impl Gateway {
                 None => gather(upstream, reader, outgoing).await,
                 end => end,
             };
+            if let Some(grant) = &mut ctx.inbound.grant {
+                grant.note_output(reader.output_so_far());
+            }
             send(client, ctx, outgoing).await?;
             if let Some(end) = end {
                 return Ok(end);

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::attempt::{Answer, Cause, Job, NoAnswer, Setback, Word};
 use super::client::Framing;
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Sending};
 use super::failure::{Failure, Stop, refused};
 use super::trip::Trip;
 use crate::admin;
@@ -89,6 +89,9 @@ impl Gateway {
             ctx.attempt.backend = Some(Arc::clone(&backend.name));
             ctx.attempt.provider = Some(backend.provider.index);
             ctx.attempt.account = self.account(&job, &backend);
+            if ctx.inbound.grant.is_some() {
+                Box::pin(self.afford(ctx)).await?;
+            }
             if permit.cold() {
                 self.metrics
                     .cold_loads
@@ -144,7 +147,7 @@ impl Gateway {
                     return Err(Stop::ClientGone);
                 }
                 Err(Setback::Final(word, _)) => {
-                    self.charge_attempt(ctx, &job);
+                    self.charge_attempt(ctx, &job, &backend, None);
                     self.count(&backend, AttemptOutcome::Refused);
                     self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
                     drop(permit);
@@ -167,7 +170,7 @@ impl Gateway {
                         self.fleet.refused(&backend, status);
                     }
                     drop(serving);
-                    self.charge_attempt(ctx, &job);
+                    self.charge_attempt(ctx, &job, &backend, Some(&cause));
                     self.count(&backend, outcome);
                     log::info!(
                         "{} at {}: attempt {} of request {:?}",
@@ -505,9 +508,18 @@ impl Gateway {
                     });
                 }
             };
+            if !order.more.is_empty() {
+                let counted = Box::pin(self.count_calls(ctx, order.more.len())).await;
+                let word = |failure| Word::Failure(Box::new(failure));
+                counted.map_err(|failure| Setback::Final(word(failure), None))?;
+            }
             let client = &mut session.downstream_session;
             let opening = &mut ctx.opening;
-            let attempt = self.attempt(client, opening, job, backend, order, deadline);
+            let sending = Sending {
+                attempt: &ctx.attempt.sent,
+                grant: ctx.inbound.grant.as_ref(),
+            };
+            let attempt = self.attempt(client, (opening, sending), job, backend, order, deadline);
             // Boxed: the stream that follows must not carry the state of its beginning.
             match Box::pin(attempt).await {
                 Ok(answer) => {

@@ -1,7 +1,7 @@
 //! Where a request's cost goes by provider and model: names, price and instruments, resolved once.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ahash::AHashMap;
@@ -45,6 +45,8 @@ pub struct Account {
     pub(super) provider: Arc<str>,
     pub(super) model: Arc<str>,
     pricing: Pricing,
+    /// What answers cost of late whose price only their provider knows, in billionths of a dollar; 0 before the first.
+    usual: AtomicU64,
     tokens: [IntCounter; TokenType::ALL.len()],
     cost: Counter,
     unpriced: IntCounter,
@@ -68,6 +70,28 @@ impl Account {
                     _ => None,
                 })
             }
+        }
+    }
+
+    /// What an answer of so many tokens is expected to cost, as far as anybody can say.
+    pub fn expected(&self, tokens: &Tokens) -> Usd {
+        match &self.pricing {
+            Pricing::Free => Usd::ZERO,
+            Pricing::List(price) => Usd::by_list(price, tokens),
+            Pricing::Unknown => Usd::nanos(self.usual.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Learns from what an answer cost.
+    pub(super) fn learn(&self, cost: Usd) {
+        if self.pricing == Pricing::Unknown && cost > Usd::ZERO {
+            let before = self.usual.load(Ordering::Relaxed);
+            let now = match before {
+                0 => cost.as_nanos(),
+                before => (before.saturating_mul(7).saturating_add(cost.as_nanos())) / 8,
+            };
+            // Two answers at once: one of them is not learned from.
+            self.usual.store(now, Ordering::Relaxed);
         }
     }
 
@@ -178,6 +202,7 @@ impl Accounts {
         let labels = [&*description.provider, model];
         Arc::new(Account {
             id,
+            usual: AtomicU64::new(0),
             tokens: TokenType::ALL.map(|kind| {
                 metrics
                     .tokens

@@ -1,5 +1,6 @@
 //! Counts what requests cost: on instruments and against budgets at once, in the store a moment later.
 
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -61,6 +62,12 @@ pub struct Ledger {
     channel: mpsc::Sender<Message>,
     writer: Thread,
     warned: AtomicI64,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ledger")
+    }
 }
 
 /// Why a report could not be had.
@@ -182,6 +189,7 @@ impl Ledger {
         };
         let party = self.party(charge.key, charge.tag);
         charge.account.count(&counts);
+        charge.account.learn(counts.cost);
         party.count(&counts, now);
         let item = Item {
             hour: now.hour(),

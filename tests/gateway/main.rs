@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod accounts;
 mod across;
 mod agents;
 mod alerts;

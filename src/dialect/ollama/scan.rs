@@ -50,8 +50,13 @@ pub struct RequestFacts<'a> {
     /// Asks for thinking (`think` is neither absent, null nor false).
     pub think: bool,
     /// The most tokens of output that it asks for: `max_tokens` and its later names in OpenAI's and Anthropic's formats,
-    /// `options.num_predict` in Ollama's. Ollama's -1 and -2 set no bound.
+    /// `options.num_predict` in Ollama's; of several the most, as providers differ in which they take. Ollama's -1 and -2
+    /// set no bound.
     pub most_output: Option<u64>,
+    /// How many answers it asks for, or has made to choose from (OpenAI's `n`, `best_of`), if it says so.
+    pub answers: Option<u64>,
+    /// Texts that are to be continued each by itself (OpenAI's `prompt`, which may be a list); 0 of other requests.
+    pub prompts: u64,
     /// Of a copy, and what a model is created from.
     pub source: Option<Cow<'a, str>>,
     /// Of a copy.
@@ -177,6 +182,7 @@ enum Field {
     Raw,
     StreamOptions,
     MostOutput,
+    Answers,
     Options,
     Private,
     Source,
@@ -188,6 +194,9 @@ impl Field {
         use Operation::*;
         let is = |name: &str| key.eq_ignore_ascii_case(name.as_bytes());
         match key.len() {
+            1 if is("n") && matches!(operation, OpenAiChat | OpenAiCompletions | OpenAiImages) => {
+                Some(Field::Answers)
+            }
             3 if is("raw") && operation == Generate => Some(Field::Raw),
             4 if is("from") && operation == Create => Some(Field::Source),
             4 if is("name") && matches!(operation, Show | Pull | Push | Create | Delete) => {
@@ -209,6 +218,7 @@ impl Field {
             }
             6 if is("format") && matches!(operation, Generate | Chat) => Some(Field::Format),
             6 if is("source") && operation == Copy => Some(Field::Source),
+            7 if is("best_of") && operation == OpenAiCompletions => Some(Field::Answers),
             7 if is("options") && matches!(operation, Generate | Chat) => Some(Field::Options),
             8 if is("messages") && matches!(operation, Chat | OpenAiChat | AnthropicMessages) => {
                 Some(Field::Input)
@@ -316,6 +326,9 @@ impl<'a> Scan<'a> {
             Field::Model | Field::Name | Field::Source | Field::Destination => {}
             Field::Input if some => {
                 self.facts.empty_input = kind == Kind::Array && is_empty_array(span, self.body);
+                if self.operation == Operation::OpenAiCompletions && kind == Kind::Array {
+                    self.facts.prompts = prompts(span, self.body)?;
+                }
                 if !self.facts.empty_input && self.operation != Operation::Generate {
                     self.facts.images |= speaks_of_images(self.operation, span.of(self.body));
                 }
@@ -342,6 +355,7 @@ impl<'a> Scan<'a> {
             // A null would stand after ours and win.
             Field::StreamOptions => self.facts.stream_options = true,
             Field::MostOutput => self.most_output(span),
+            Field::Answers => self.facts.answers = self.facts.answers.max(self.count(span)),
             Field::Options => self.options(kind, span)?,
             Field::Private => self.facts.private = true,
         }
@@ -350,9 +364,12 @@ impl<'a> Scan<'a> {
 
     /// What is no count is for whoever answers to refuse.
     fn most_output(&mut self, span: Span) {
+        self.facts.most_output = self.facts.most_output.max(self.count(span));
+    }
+
+    fn count(&self, span: Span) -> Option<u64> {
         let text = std::str::from_utf8(span.of(self.body)).ok();
-        let count = text.and_then(|text| text.parse().ok());
-        self.facts.most_output = count.or(self.facts.most_output);
+        text.and_then(|text| text.parse().ok())
     }
 
     fn options(&mut self, kind: Kind, span: Span) -> Result<(), SyntaxError> {
@@ -403,6 +420,7 @@ impl<'a> Scan<'a> {
             | Field::Functions
             | Field::Images
             | Field::MostOutput
+            | Field::Answers
             | Field::Options => {}
         }
     }
@@ -441,6 +459,21 @@ impl<'a> Scan<'a> {
         };
         self.wrong_type.get_or_insert(error);
     }
+}
+
+/// Texts of a list of them, or lists of tokens; a list of numbers is one text.
+fn prompts(span: Span, body: &[u8]) -> Result<u64, SyntaxError> {
+    let mut scanner = Scanner::starting_at(body, span.start);
+    let mut count = 0;
+    scanner.begin_array()?;
+    while scanner.next_item(count == 0)? {
+        match scanner.kind()? {
+            Kind::Number => return Ok(1),
+            _ => scanner.skip_value()?,
+        };
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn is_empty_array(span: Span, body: &[u8]) -> bool {

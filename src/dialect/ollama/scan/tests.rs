@@ -176,6 +176,11 @@ fn output_is_bounded_in_each_formats_words() {
             r#"{"max_output_tokens":8,"max_tokens":null}"#,
             Some(8),
         ),
+        (
+            OpenAiChat,
+            r#"{"max_completion_tokens":70,"max_tokens":1}"#,
+            Some(70),
+        ),
         (Chat, r#"{"options":{"seed":1,"num_predict":6}}"#, Some(6)),
         (Generate, r#"{"options":{"num_predict":-1}}"#, None),
         (Generate, r#"{"options":null}"#, None),
@@ -188,6 +193,29 @@ fn output_is_bounded_in_each_formats_words() {
         ),
     ] {
         assert_eq!(scan(operation, body).most_output, most, "{body}");
+    }
+}
+
+#[test]
+fn several_answers_are_seen() {
+    for (operation, body, answers) in [
+        (OpenAiChat, r#"{"n":3}"#, Some(3)),
+        (OpenAiChat, r#"{"n":null}"#, None),
+        (OpenAiCompletions, r#"{"best_of":20,"n":2}"#, Some(20)),
+        (OpenAiImages, r#"{"n":4}"#, Some(4)),
+        (Chat, r#"{"n":4}"#, None),
+        (AnthropicMessages, r#"{"n":4}"#, None),
+    ] {
+        assert_eq!(scan(operation, body).answers, answers, "{body}");
+    }
+    for (body, prompts) in [
+        (r#"{"prompt":["a","b",["c"]]}"#, 3),
+        (r#"{"prompt":[[1,2],[3]]}"#, 2),
+        (r#"{"prompt":[1,2,3]}"#, 1),
+        (r#"{"prompt":[]}"#, 0),
+        (r#"{"prompt":"a"}"#, 0),
+    ] {
+        assert_eq!(scan(OpenAiCompletions, body).prompts, prompts, "{body}");
     }
 }
 
