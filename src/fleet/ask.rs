@@ -102,6 +102,8 @@ impl Caller<'_> {
         let mut head = RequestHeader::build("GET", path.as_bytes(), Some(8))?;
         head.insert_header(header::HOST, &self.endpoint.host)?;
         head.insert_header(header::ACCEPT, &JSON)?;
+        // A server that is told nothing may compress its answers.
+        head.insert_header(header::ACCEPT_ENCODING, "identity")?;
         head.insert_header(header::USER_AGENT, &AGENT)?;
         for (name, value) in fields {
             head.insert_header(name, value)?;

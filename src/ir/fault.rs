@@ -145,6 +145,11 @@ impl Fault {
         Fault::new(Class::Transient, FaultKind::Garbled, what)
     }
 
+    /// A tool is called that has no name, so that nobody can be called.
+    pub fn nameless_call() -> Self {
+        Fault::garbled("a tool call of the provider's answer has no name")
+    }
+
     #[must_use]
     pub fn after(self, retry_after: Option<Duration>) -> Self {
         Fault {

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::body::Body;
 use super::ctx::Sending;
@@ -22,7 +22,7 @@ use super::reader::Reader;
 use super::relay::LAST_END;
 use super::upstream::Upstream;
 use super::{Gateway, ProviderSide};
-use crate::dialect::blame::{is_about_model, is_about_request};
+use crate::dialect::blame::is_about_model;
 use crate::dialect::ollama::{self, Operation};
 use crate::dialect::rate_limits::RateLimits;
 use crate::dialect::retry_after;
@@ -30,6 +30,7 @@ use crate::fleet::{self, Backend};
 use crate::ir::{Class, Dropped, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::translate::{self, Ending};
+use crate::wire::ndjson::BYTE_ORDER_MARK;
 
 /// Bytes of a backend's error answer that are kept to be relayed.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -207,19 +208,6 @@ impl Word {
                 ..*failure
             })),
             answer => answer,
-        }
-    }
-
-    /// Of a fault that came with status 200: an error of the provider's own is that, and no bad answer of a gateway's.
-    fn with_own_status(self, fault: &Fault) -> Self {
-        match (self, fault.class) {
-            (Word::Failure(failure), Class::Transient) if failure.status == 502 => {
-                Word::Failure(Box::new(Failure {
-                    status: 500,
-                    ..*failure
-                }))
-            }
-            (word, _) => word,
         }
     }
 }
@@ -471,6 +459,10 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     let status = head.status;
     let fleet = backend.provider.settings.kind.is_fleet();
     answer.reader.begin(head);
+    if status.is_success() && upstream.is_unreadable() {
+        let what = "the provider's answer is packed in a way that was not asked for (Content-Encoding), and is neither gzip nor deflate nor zstd";
+        return Err(Setback::of_fault(&Fault::garbled(what), backend));
+    }
     if status.is_success() && job.operation.is_inference() && is_page(head) {
         let what = "the provider answered with a page for people: its address is wrong";
         let fault = Fault::new(Class::Route, FaultKind::Garbled, what);
@@ -492,7 +484,7 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
     }
-    read_beginning(answer, job).await
+    read_beginning(answer, job, backend).await
 }
 
 /// The next of several requests whose answers belong to the same; the one before was answered whole.
@@ -511,7 +503,7 @@ async fn next_part(
     let refused = |_| Setback::connect_failed();
     let next = side.connections.open_new(backend).await.map_err(refused)?;
     let last = std::mem::replace(&mut answer.upstream, next);
-    last.release().await;
+    last.let_end().await;
     exchange(&mut answer.upstream, head, body, None)
         .await
         .map_err(|_| Setback::reset())?;
@@ -534,7 +526,7 @@ pub(super) fn headers_of(upstream: &Upstream) -> Cow<'_, HeaderMap> {
 }
 
 /// Reads until the answer has begun: its first content in a whole line or event, its end, or a fault.
-async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
+async fn read_beginning(answer: &mut Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
     let Answer {
         upstream,
         begun,
@@ -545,16 +537,28 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
     // A look-up is held as well: another server may know better than one that answers with nonsense.
     let waits = job.operation.is_inference() || job.operation == Operation::Show;
     *ended = loop {
-        let piece = match reader.nearly_over() {
-            // A terminator whose own end does not come is one.
-            true => match timeout(LAST_END, upstream.read_piece()).await {
+        if reader.gathers() && upstream.done() {
+            break true;
+        }
+        let gathers_stream = reader.gathers() && !reader.is_one_body();
+        let patience = match reader.nearly_over() {
+            true => Some(LAST_END),
+            // A stream that is gathered may fall silent no longer than one that the client gets.
+            false => (gathers_stream && reader.content_units() > 0)
+                .then_some(backend.provider.timeouts.between_chunks),
+        };
+        let piece = match patience {
+            None => upstream.read_piece().await,
+            Some(patience) => match timeout(patience, upstream.read_piece()).await {
                 Ok(piece) => piece,
+                Err(_) if reader.is_one_body() => break true,
+                // A terminator whose own end does not come is one.
                 Err(_) => {
-                    begun.extend_from_slice(reader.settle().unwrap_or_default());
+                    let rest = reader.settle().ok_or_else(Setback::timed_out)?;
+                    begun.extend_from_slice(rest);
                     break reader.gathers() && reader.fault().is_none();
                 }
             },
-            false => upstream.read_piece().await,
         };
         match piece {
             Ok(Some(piece)) => {
@@ -582,80 +586,94 @@ async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
     Ok(())
 }
 
-/// Whether what came is worth sending.
+/// Whether what came is worth sending. What is not is judged alike whether it would have passed or been translated.
 fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
     let reader = &answer.reader;
     let Some(fault) = reader.fault() else {
         return Ok(());
     };
-    if reader.translates() {
-        return Err(Setback::of_fault(fault, backend));
-    }
-    // What was held of an answer that is no stream has been shown to nobody.
-    let begun = reader.begun() && reader.streams();
-    if begun || !(job.operation.is_inference() || job.operation == Operation::Show) {
+    // What was held of an answer that is no stream has been shown to nobody, nor what was translated at once.
+    let shown = reader.begun() && reader.streams();
+    let is_held = job.operation.is_inference() || job.operation == Operation::Show;
+    if !reader.translates() && (shown || !is_held) {
         return Ok(());
     }
     Err(match fault.kind {
-        // A 200 without a single line is a runner that died, not an answer.
-        FaultKind::Incomplete => Setback::reset(),
+        FaultKind::Incomplete => broke_off(answer, fault, backend),
         FaultKind::Garbled => Setback::of_fault(fault, backend),
         _ => only_an_error(answer, fault, backend),
     })
 }
 
-/// An answer of status 200 that is nothing but an error, in the client's own format. If no other candidate does better,
-/// the client gets the status that the error of a stream has in place of an answer.
-fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
-    if backend.provider.settings.kind.is_fleet() {
-        let line = answer.reader.failing().trim_ascii();
-        let (class, kind) = match is_about_request(&fault.message) {
-            true => (Class::Route, FaultKind::InvalidRequest),
-            false => (Class::Transient, FaultKind::Server),
-        };
-        return Setback::Next {
-            outcome: AttemptOutcome::ErrorLine,
-            report: None,
-            word: in_place_of_answer(&answer.upstream, Bytes::copy_from_slice(line)),
-            cause: Cause {
-                of_model: is_about_model(&fault.message),
-                ..Cause::new(class, kind)
+/// An answer that ended before its content: a 200 without a single line is a runner that died.
+fn broke_off(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
+    match (Setback::reset(), Setback::of_fault(fault, backend)) {
+        (
+            Setback::Next {
+                outcome, report, ..
             },
-        };
+            Setback::Next { word, cause, .. },
+        ) if answer.reader.translates() => Setback::Next {
+            outcome,
+            report,
+            word,
+            cause,
+        },
+        (reset, _) => reset,
     }
+}
+
+/// An answer of status 200 that is nothing but an error. If no other candidate does better, the client is told of it as of
+/// an error answer: by what can be done about it, and of an Ollama server in its own words.
+fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
+    let fleet = backend.provider.settings.kind.is_fleet();
     match Setback::of_fault(fault, backend) {
         Setback::Next {
             report,
             word,
             cause,
             ..
-        } if answer.reader.streams() => Setback::Next {
+        } => Setback::Next {
             outcome: AttemptOutcome::ErrorLine,
-            report,
-            word: word.map(|word| word.with_own_status(fault)),
-            cause: cause.told(StatusCode::OK, &headers_of(&answer.upstream)),
+            // A runner that fails is not its server.
+            report: report.filter(|_| !fleet),
+            word: match word {
+                Some(Word::Failure(failure)) if fleet => in_place_of_answer(answer, failure),
+                word => word,
+            },
+            cause: match fleet {
+                true => cause,
+                false => cause.told(StatusCode::OK, &headers_of(&answer.upstream)),
+            },
         },
         other => other,
     }
 }
 
-/// A server's own error that came as the first line of a stream.
-fn in_place_of_answer(upstream: &Upstream, line: Bytes) -> Option<Word> {
-    let mut word = error_answer(upstream, line)?;
+/// A server's own error that came under status 200, with the status that it is told with; what was translated has no
+/// words in the client's format but the gateway's.
+fn in_place_of_answer(answer: &Answer, failure: Box<Failure>) -> Option<Word> {
+    let line = Bytes::copy_from_slice(answer.reader.failing().trim_ascii());
+    if line.is_empty() {
+        return Some(Word::Failure(failure));
+    }
+    let mut word = error_answer(&answer.upstream, line)?;
     if let Word::Answer(answer) = &mut word {
         let head = &mut answer.head;
-        head.set_status(StatusCode::INTERNAL_SERVER_ERROR).ok()?;
+        head.set_status(StatusCode::from_u16(failure.status).ok()?)
+            .ok()?;
         let json = "application/json; charset=utf-8";
         head.insert_header(header::CONTENT_TYPE, json).ok()?;
+        if let Some(seconds) = failure.retry_after {
+            head.insert_header(header::RETRY_AFTER, seconds).ok()?;
+        }
     }
     Some(word)
 }
 
 /// A provider's error answer: sorted by what it means, told in the client's own format.
 async fn provider_refused(answer: &mut Answer, backend: &Backend, status: StatusCode) -> Setback {
-    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(&mut answer.upstream))
-        .await
-        .unwrap_or_default();
+    let body = error_body(&mut answer.upstream).await;
     let headers = headers_of(&answer.upstream);
     let kind = backend.provider.settings.kind;
     let fault = translate::fault(kind, status.as_u16(), &headers, &body);
@@ -709,9 +727,7 @@ async fn refused(
     if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || model_vanished) {
         return None;
     }
-    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
-        .await
-        .unwrap_or_default();
+    let body = error_body(upstream).await;
     let headers = headers_of(upstream);
     let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
     let fault = ollama::fault(status.as_u16(), &headers, &body);
@@ -752,9 +768,7 @@ async fn refused(
 
 /// A server's whole answer to a request that it does not take (4xx), in its own words if it has any.
 async fn objection(upstream: &mut Upstream, backend: &Backend, status: StatusCode) -> Word {
-    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, error_body(upstream))
-        .await
-        .unwrap_or_default();
+    let body = error_body(upstream).await;
     match is_blank(&body) {
         true => wordless(backend, status),
         false => error_answer(upstream, body).unwrap_or_else(|| wordless(backend, status)),
@@ -784,14 +798,23 @@ fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Word> {
     Some(Word::Answer(Box::new(ErrorAnswer { head, body })))
 }
 
+/// What a backend says of its failure, as far as it comes in time: some say all of it and leave the body open.
 async fn error_body(upstream: &mut Upstream) -> Bytes {
+    let deadline = Instant::now() + ERROR_BODY_TIMEOUT;
     let mut body = BytesMut::new();
-    while let Ok(Some(piece)) = upstream.read_piece().await {
+    while body.len() < MAX_ERROR_BODY {
+        let until = match translate::is_whole(&body) {
+            true => deadline.min(Instant::now() + LAST_END),
+            false => deadline,
+        };
+        let Ok(Ok(Some(piece))) = timeout_at(until.into(), upstream.read_piece()).await else {
+            break;
+        };
         let room = MAX_ERROR_BODY - body.len();
         body.extend_from_slice(&piece[..piece.len().min(room)]);
-        if body.len() == MAX_ERROR_BODY {
-            break;
-        }
+    }
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.advance(BYTE_ORDER_MARK.len());
     }
     body.freeze()
 }

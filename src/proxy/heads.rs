@@ -51,6 +51,8 @@ pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthro
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// A server that is told nothing may compress its answers.
+const UNPACKED: HeaderValue = HeaderValue::from_static("identity");
 /// What this gateway calls itself.
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
@@ -105,7 +107,7 @@ pub(super) fn upstream_request(
     let mut head = RequestHeader::build_no_case(
         inbound.method.clone(),
         origin_form(inbound),
-        Some(fields.len() + 4),
+        Some(fields.len() + 5),
     )?;
     head.insert_header(header::HOST, rewrite.host)?;
     for (name, value) in fields {
@@ -122,6 +124,7 @@ pub(super) fn upstream_request(
     if let Some(length) = rewrite.content_length {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?;
     }
+    head.insert_header(header::ACCEPT_ENCODING, UNPACKED)?;
     head.insert_header(X_REQUEST_ID, rewrite.request_id)?;
     state_forwarding(inbound, rewrite, &mut head)?;
     Ok(head)
@@ -145,6 +148,7 @@ pub(super) fn provider_request(
         HeaderValue::from_static("application/json"),
     )?;
     head.insert_header(header::ACCEPT, HeaderValue::from_static("*/*"))?;
+    head.insert_header(header::ACCEPT_ENCODING, UNPACKED)?;
     head.insert_header(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))?;
     head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content_length))?;
     head.insert_header(X_REQUEST_ID, request_id)?;

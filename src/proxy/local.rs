@@ -24,6 +24,7 @@ use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId};
+use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
 
@@ -128,8 +129,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// What a service need not be asked: how many tokens a text has, where only an estimate can be had, and to load a
-    /// model.
+    /// What a service need not be asked: how many tokens a text has, where only an estimate can be had, to load a model, and
+    /// vectors of nothing, by which Ollama's clients load one, too.
     pub(super) fn answered_for_service(
         &self,
         inbound: &Inbound,
@@ -140,10 +141,26 @@ impl Gateway {
     ) -> Option<Page> {
         let counts = operation == Operation::AnthropicCountTokens;
         let loads = facts.empty_input && operation.streams_by_default();
-        if !counts && !loads {
+        let is_vectorless = facts.empty_input
+            && match operation {
+                Operation::Embed => embeds_nothing(ollama::embed::read_embed(body)),
+                Operation::Embeddings => embeds_nothing(ollama::embed::read_embed_legacy(body)),
+                _ => false,
+            };
+        if !counts && !loads && !is_vectorless {
             return None;
         }
         let service = self.service_of(plan);
+        if is_vectorless {
+            service?;
+            let (none, reply) = (Embeddings::default(), self.reply_to(inbound, &facts.model));
+            let mut body = Vec::new();
+            match operation {
+                Operation::Embed => ollama::embed::write_embeddings(&none, &reply, &mut body),
+                _ => ollama::embed::write_embeddings_legacy(&none, &reply, &mut body),
+            }
+            return Some(Page::raw_json(body.into()));
+        }
         if loads {
             service?;
             let load = LoadOrUnload::of(facts)?;
@@ -347,6 +364,12 @@ pub(super) fn speaks_anthropic(session: &Session) -> bool {
         .req_header()
         .headers
         .contains_key(heads::ANTHROPIC_VERSION)
+}
+
+/// Whether a request that can be read has no text.
+fn embeds_nothing(request: Result<EmbedRequest<'_>, Refused>) -> bool {
+    request
+        .is_ok_and(|request| matches!(request.input, EmbedInput::Texts(texts) if texts.is_empty()))
 }
 
 fn page_head(page: &Page, ctx: &Ctx) -> Head {

@@ -294,11 +294,12 @@ impl Gateway {
                 key,
             )
             .map_err(|_| unwritable())?;
+        let passing = Passing::new(job.operation, job.streams).answering(&body);
         Ok(Order {
             head,
             body,
             more: Vec::new(),
-            reader: Reader::same(Passing::new(job.operation, job.streams)),
+            reader: Reader::same(passing),
             dropped: Dropped::default(),
             across: false,
         })
@@ -356,7 +357,7 @@ impl Gateway {
             ..Outgoing::default()
         };
         let mut body = respelled(job.operation, &body, ask, own);
-        let mut passing = Passing::new(job.operation, job.streams);
+        let mut passing = Passing::new(job.operation, job.streams).answering(&body);
         if let Some(at) = ask.no_stream_options
             && job.streams
             && matches!(

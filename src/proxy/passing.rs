@@ -52,7 +52,7 @@ impl Gateway {
             ..self.reply_to(ctx, &ask.asked)
         };
         Some(Encoded {
-            reader: Reader::Across(Box::new(Translation::encoded(reply))),
+            reader: Reader::Across(Box::new(Translation::encoded(reply, body))),
             body: object.written().map(Bytes::from),
         })
     }

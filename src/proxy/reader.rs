@@ -47,7 +47,15 @@ impl Reader {
         }
     }
 
-    /// Whether the stream lacks nothing but the end of its last line or event.
+    /// Whether the answer is one body rather than a stream.
+    pub(super) fn is_one_body(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.holds(),
+            Reader::Across(translation) => translation.is_one_body(),
+        }
+    }
+
+    /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub(super) fn nearly_over(&mut self) -> bool {
         match self {
             Reader::Same(passing) => passing.nearly_over(),

@@ -58,14 +58,15 @@ pub(super) fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, Failure> {
             if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
                 continue;
             }
-            let coding = coding(name).filter(|_| codings.len() < MAX_CODINGS);
+            let coding = named(name).filter(|_| codings.len() < MAX_CODINGS);
             codings.push(coding.ok_or_else(unknown)?);
         }
     }
     Ok(codings)
 }
 
-fn coding(name: &[u8]) -> Option<Coding> {
+/// The coding of that name.
+pub(super) fn named(name: &[u8]) -> Option<Coding> {
     const NAMES: [(&[u8], Coding); 4] = [
         (b"gzip", Coding::Gzip),
         (b"x-gzip", Coding::Gzip),
@@ -103,7 +104,7 @@ impl Coding {
         Failure::bad_request(format!("the request body's {} {what}", self.name()))
     }
 
-    fn decoder(self) -> Result<AnyDecoder, Garbled> {
+    pub(super) fn decoder(self) -> Result<AnyDecoder, Garbled> {
         Ok(match self {
             Coding::Gzip => AnyDecoder::Zlib(Decompress::new_gzip(WINDOW_BITS)),
             Coding::Deflate => AnyDecoder::Zlib(Decompress::new(true)),
@@ -119,21 +120,21 @@ impl Coding {
     }
 }
 
-enum AnyDecoder {
+pub(super) enum AnyDecoder {
     Zlib(Decompress),
     Zstd(Decoder<'static>),
 }
 
 /// What a call of a decoder did.
-struct Called {
-    read: usize,
-    written: usize,
+pub(super) struct Called {
+    pub(super) read: usize,
+    pub(super) written: usize,
     /// The member is whole.
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl AnyDecoder {
-    fn call(&mut self, input: &[u8], output: &mut [u8]) -> Result<Called, Garbled> {
+    pub(super) fn call(&mut self, input: &[u8], output: &mut [u8]) -> Result<Called, Garbled> {
         match self {
             AnyDecoder::Zlib(inflate) => {
                 let before = (inflate.total_in(), inflate.total_out());

@@ -7,13 +7,17 @@ use http::HeaderMap;
 
 use super::forms::{self, ClientForm, Form};
 use super::halves::Halves;
+use super::inputs;
+use super::passing::has_vectors;
 use super::pending::{Pending, completion};
 use super::stops::{Passed, Stops};
 use crate::dialect::exchange::{Outgoing, Reply};
+use crate::dialect::ollama::Operation;
 use crate::ir::{
     Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
     Usage,
 };
+use crate::wire::ndjson::unmarked;
 use crate::wire::units::Cutter;
 
 /// Bytes of a whole answer: 2,048 vectors of 3,072 numbers fit.
@@ -38,6 +42,8 @@ pub struct Translation {
     progress: Progress,
     /// What is as the client wants it passes as it came.
     passes: bool,
+    /// How many vectors were asked for, where that is known.
+    vectors: Option<usize>,
     out: Vec<u8>,
 }
 
@@ -49,7 +55,16 @@ enum Source {
         pending: Pending,
     },
     /// One body, gathered.
-    Whole(Vec<u8>),
+    Whole { body: Vec<u8>, pending: Pending },
+}
+
+impl Source {
+    fn whole() -> Self {
+        Source::Whole {
+            body: Vec::new(),
+            pending: Pending::default(),
+        }
+    }
 }
 
 enum Sink {
@@ -98,7 +113,7 @@ impl Translation {
                     cutter: form.unit().map(Cutter::new),
                     pending: Pending::default(),
                 },
-                false => Source::Whole(Vec::new()),
+                false => Source::whole(),
             },
             sink: match streams {
                 true => Sink::Stream(forms::encoder(client, reply.clone())),
@@ -113,22 +128,31 @@ impl Translation {
             names,
             reply,
             passes: false,
+            vectors: None,
             out: Vec::new(),
         }
     }
 
-    /// Vectors in OpenAI's format for its clients: written anew if they are not encoded as the client wants them.
-    pub fn encoded(reply: Reply) -> Self {
+    /// Vectors in OpenAI's format for its clients, who asked for them with `body`: written anew if they are not encoded as
+    /// the client wants them.
+    pub fn encoded(reply: Reply, body: &[u8]) -> Self {
         let (client, form) = (ClientForm::OpenAiEmbeddings, Form::OpenAiEmbeddings);
         Translation {
             passes: true,
-            ..Translation::vectors(client, form, reply)
+            ..Translation::vectors(client, form, reply, body)
         }
     }
 
-    pub(super) fn vectors(client: ClientForm, form: Form, reply: Reply) -> Self {
+    /// `body` is the client's.
+    pub(super) fn vectors(client: ClientForm, form: Form, reply: Reply, body: &[u8]) -> Self {
+        let operation = match client {
+            ClientForm::OpenAiEmbeddings => Operation::OpenAiEmbeddings,
+            ClientForm::OllamaEmbeddings => Operation::Embeddings,
+            _ => Operation::Embed,
+        };
         Translation {
-            source: Source::Whole(Vec::new()),
+            vectors: inputs::count(operation, body),
+            source: Source::whole(),
             sink: Sink::Vectors(Embeddings::default()),
             progress: Progress::default(),
             client,
@@ -163,7 +187,7 @@ impl Translation {
                 let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
                 decoder.feed(piece, &mut |event| progress.pass(event, sink, out));
             }
-            Source::Whole(body) if body.len() + piece.len() > MAX_WHOLE => {
+            Source::Whole { body, .. } if body.len() + piece.len() > MAX_WHOLE => {
                 let fault =
                     Fault::garbled("the provider's answer is larger than this gateway reads");
                 self.progress.pass(
@@ -172,7 +196,7 @@ impl Translation {
                     &mut self.out,
                 );
             }
-            Source::Whole(body) => body.extend_from_slice(piece),
+            Source::Whole { body, .. } => body.extend_from_slice(piece),
         }
         &self.out
     }
@@ -188,7 +212,9 @@ impl Translation {
         let mut pass = |event: Event<'_>| progress.pass(event, sink, out);
         match &mut self.source {
             Source::Stream { decoder, .. } => decoder.finish(&mut pass),
-            Source::Whole(body) => forms::read_whole(self.form, body, &self.names, &mut pass),
+            Source::Whole { body, .. } => {
+                forms::read_whole(self.form, unmarked(body), &self.names, &mut pass);
+            }
         }
         if !progress.ended && progress.fault.is_none() {
             let fault = Fault::incomplete();
@@ -207,7 +233,12 @@ impl Translation {
         (self.ending(), &self.out)
     }
 
-    /// Whether the provider's stream lacks nothing but the end of its last line or event.
+    /// Whether the provider's answer is one body rather than a stream.
+    pub fn is_one_body(&self) -> bool {
+        matches!(self.source, Source::Whole { .. })
+    }
+
+    /// Whether the provider's answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub fn nearly_over(&mut self) -> bool {
         let over = self.over();
         match &mut self.source {
@@ -216,6 +247,7 @@ impl Translation {
                 pending,
                 ..
             } if !over => pending.is_last(cutter),
+            Source::Whole { body, pending } if !over => pending.is_whole(body),
             _ => false,
         }
     }
@@ -236,7 +268,10 @@ impl Translation {
                 ..
             } if nearly => {
                 let rest = completion(cutter.unit(), cutter.held());
-                decoder.feed(rest, &mut |event| progress.pass(event, sink, out));
+                let mut pass = |event: Event<'_>| progress.pass(event, sink, out);
+                decoder.feed(rest, &mut pass);
+                // What does not stream is read when it is known to be all.
+                decoder.finish(&mut pass);
             }
             Source::Stream {
                 decoder, cutter, ..
@@ -269,22 +304,29 @@ impl Translation {
     /// # Errors
     /// If that body was no answer.
     pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
-        if let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &mut self.source) {
-            join(all, forms::read_embeddings(self.form, body, headers)?)?;
+        if let (Sink::Vectors(all), Source::Whole { body, .. }) = (&mut self.sink, &mut self.source)
+        {
+            join(
+                all,
+                forms::read_embeddings(self.form, unmarked(body), headers)?,
+            )?;
             self.progress.usage = all.usage;
-            body.clear();
+            self.source = Source::whole();
         }
         Ok(())
     }
 
     fn write_vectors(&mut self, headers: &HeaderMap) {
-        let (Sink::Vectors(all), Source::Whole(body)) = (&mut self.sink, &self.source) else {
+        let (Sink::Vectors(all), Source::Whole { body, .. }) = (&mut self.sink, &self.source)
+        else {
             return;
         };
         if self.progress.fault.is_some() {
             return;
         }
+        let body = unmarked(body);
         if self.passes
+            && has_vectors(Operation::OpenAiEmbeddings, body, self.vectors)
             && let Some(usage) = forms::encoded_as(body, self.reply.base64)
         {
             self.progress.usage = usage;
@@ -292,7 +334,8 @@ impl Translation {
             return self.out.extend_from_slice(body);
         }
         let last = forms::read_embeddings(self.form, body, headers);
-        match last.and_then(|last| join(all, last)) {
+        let joined = last.and_then(|last| join(all, last));
+        match joined.and_then(|()| complete(all, self.vectors)) {
             Ok(()) => {
                 self.progress.usage = all.usage;
                 self.progress.ended = true;
@@ -347,6 +390,17 @@ impl Translation {
             Some(_) => Ending::Failed,
             None => Ending::Complete,
         }
+    }
+}
+
+/// Whether there is a vector for each input.
+fn complete(all: &Embeddings, wanted: Option<usize>) -> Result<(), Fault> {
+    let is_short = wanted.is_some_and(|wanted| all.vectors.len() != wanted);
+    match is_short || all.vectors.iter().any(Vec::is_empty) {
+        true => Err(Fault::garbled(
+            "the provider's answer has not one vector for each input",
+        )),
+        false => Ok(()),
     }
 }
 

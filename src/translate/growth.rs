@@ -233,6 +233,66 @@ fn an_answer_with_many_calls() {
     }
 }
 
+/// Each event's item is found among all that were told, however the event says which it is.
+#[test]
+fn a_response_with_many_items() {
+    let event = |kind: &str, item: Value| {
+        let mut event = item;
+        event["type"] = json!(format!("response.{kind}"));
+        format!("data: {event}\n\n")
+    };
+    // By ids, by places, by ids that are new with every event, and by one id of all calls.
+    for how in ["ids", "places", "other ids", "one call id"] {
+        assert_linear(&format!("items told by {how}"), 900, &|many| {
+            let place = |event: &mut Value, at: usize| {
+                if how != "ids" {
+                    event["output_index"] = json!(at);
+                }
+            };
+            let call_id = |at: usize| match how {
+                "one call id" => "c".to_owned(),
+                _ => format!("c{at}"),
+            };
+            let id = |at: usize, turn: usize| match how {
+                "ids" => json!(format!("f{at}")),
+                "other ids" => json!(format!("f{at}-{turn}")),
+                _ => Value::Null,
+            };
+            let call = |at: usize, turn: usize| {
+                json!({"type": "function_call", "id": id(at, turn), "call_id": call_id(at), "name": "f",
+                    "arguments": if turn == 0 { "" } else { "{}" }})
+            };
+            let mut text = String::new();
+            for at in 0..many {
+                let mut added = json!({"item": call(at, 0)});
+                place(&mut added, at);
+                text += &event("output_item.added", added);
+            }
+            for at in (0..many).rev() {
+                let mut delta = json!({"item_id": id(at, 1), "delta": "{}"});
+                place(&mut delta, at);
+                text += &event("function_call_arguments.delta", delta);
+            }
+            for at in 0..many {
+                let mut done = json!({"item": call(at, 2)});
+                place(&mut done, at);
+                text += &event("output_item.done", done);
+            }
+            let output: Vec<Value> = (0..many).map(|at| call(at, 3)).collect();
+            let response = json!({"id": "r", "status": "completed", "output": output});
+            text += &event("completed", json!({"response": response}));
+            let mut outgoing = Outgoing::default();
+            let (client, form) = (ClientForm::OpenAiChat, Form::OpenAiResponses);
+            let reply = Reply::sample();
+            let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
+            let told = translation.feed(text.as_bytes());
+            let calls = memchr::memmem::find_iter(told, b"\"name\":\"f\"").count();
+            assert!(translation.fault().is_none());
+            assert_eq!(calls, many, "{how}");
+        });
+    }
+}
+
 /// Calls beyond what any model makes are an error, and cost no more than to be read.
 #[test]
 fn an_answer_with_too_many_calls() {

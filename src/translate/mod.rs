@@ -10,6 +10,7 @@ mod count;
 mod forms;
 mod halves;
 mod ids;
+mod inputs;
 mod mend;
 mod order;
 mod passing;
@@ -25,6 +26,7 @@ pub use ids::refitted;
 pub use mend::{fitted, mended};
 pub use order::{Order, Translating, faithful, order};
 pub use passing::Passing;
+pub use pending::is_whole;
 pub use way::{Question, Way, way};
 
 #[cfg(test)]

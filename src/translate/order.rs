@@ -179,7 +179,10 @@ fn embeddings(
     }
     let more = calls.split_off(1);
     let outgoing = calls.swap_remove(0);
-    let translation = Translation::vectors(translating.client, translating.form, reply);
+    let Translating {
+        client, form, body, ..
+    } = *translating;
+    let translation = Translation::vectors(client, form, reply, body);
     Ok(Order {
         outgoing,
         more,

@@ -1,13 +1,15 @@
-//! The last line or event of a stream whose end has not come: some servers leave out the newline or the blank line after
-//! their terminator, and the body open. What has come of it says all the same that the answer is over.
+//! The last of an answer whose own end has not come: some servers leave out the newline or the blank line after their
+//! terminator, or the end of a whole body's framing, and the body open. What has come of it says all the same that the
+//! answer is over.
 
 use crate::wire::json::{Kind, Scanner, SyntaxError};
+use crate::wire::ndjson::unmarked;
 use crate::wire::units::{Cutter, Unit};
 
 /// How often the bytes that are held may be looked at, on average: the work stays linear in them.
 const LOOKS: usize = 64;
 
-/// Looks at what a stream holds of a line or an event, again and again as it grows.
+/// Looks at what is held of a line, an event or a body, again and again as it grows.
 #[derive(Default)]
 pub(super) struct Pending {
     looked: usize,
@@ -22,7 +24,8 @@ impl Pending {
             return false;
         }
         let Some(said) = said(cutter.unit(), held) else {
-            return false;
+            // A body that is no stream after all, or an error between events.
+            return cutter.unit() == Unit::Event && self.is_whole(held);
         };
         if cutter.unit() == Unit::Event && said == b"[DONE]" {
             return true;
@@ -33,6 +36,26 @@ impl Pending {
         self.looked += said.len();
         ends(cutter.unit(), said).unwrap_or(false)
     }
+
+    /// Whether a body is whole, whatever its framing says.
+    pub(super) fn is_whole(&mut self, body: &[u8]) -> bool {
+        if self.looked / LOOKS > body.len() || !may_be_whole(body) {
+            return false;
+        }
+        self.looked += body.len();
+        is_whole(body)
+    }
+}
+
+/// Whether a body is one whole object or list, to which nothing can be added.
+pub fn is_whole(body: &[u8]) -> bool {
+    let mut scanner = Scanner::new(unmarked(body));
+    may_be_whole(body) && scanner.skip_value().is_ok() && scanner.peek().is_none()
+}
+
+/// A number or a word could go on.
+fn may_be_whole(body: &[u8]) -> bool {
+    body.trim_ascii_end().ends_with(b"}") || body.trim_ascii_end().ends_with(b"]")
 }
 
 /// What completes it.
@@ -45,7 +68,7 @@ pub(super) fn completion(unit: Unit, held: &[u8]) -> &'static [u8] {
 
 /// The line, or the data of the event's last line.
 fn said(unit: Unit, held: &[u8]) -> Option<&[u8]> {
-    let held = held.trim_ascii();
+    let held = unmarked(held).trim_ascii();
     if unit == Unit::Line {
         return Some(held);
     }
@@ -114,7 +137,10 @@ mod tests {
                 "data: {\"response\":{},\"type\": \"response.completed\"}\n",
             ),
             (Unit::Event, "data: {\"error\":{\"message\":\"no\"}}\n"),
+            (Unit::Event, "{\"choices\":[]}"),
+            (Unit::Event, "{\n \"choices\": []\n}\n"),
             (Unit::Line, "{\"done\":true}"),
+            (Unit::Line, "\u{feff}{\"done\":true}"),
             (Unit::Line, "{}\n{\"message\":{},\"done\" : true }\r"),
             (Unit::Line, "{\"error\":\"no\"}"),
             (Unit::Line, "{\"status\":\"success\"}"),
@@ -129,11 +155,40 @@ mod tests {
             (Unit::Event, "data: [DONE]\n\n"),
             (Unit::Event, "data: {\"x\":{\"type\":\"message_stop\"}}"),
             (Unit::Event, ": [DONE]"),
+            (Unit::Event, "{\"choices\":[]"),
             (Unit::Line, "{\"done\":false}"),
             (Unit::Line, "{\"done\":true}}"),
             (Unit::Line, "{\"message\":{\"done\":true}"),
         ] {
             assert!(!is_last(unit, held), "{held}");
         }
+    }
+
+    #[test]
+    fn a_body_is_whole_with_the_end_of_its_value() {
+        for body in ["{}", " {\"a\":[1,\"}\"]} \n", "[]", "\u{feff}{}"] {
+            assert!(is_whole(body.as_bytes()), "{body}");
+            assert!(Pending::default().is_whole(body.as_bytes()), "{body}");
+        }
+        for body in [
+            "",
+            "7",
+            "\"a\"",
+            "true",
+            "{\"a\":\"}",
+            "{\"a\":{}",
+            "{}}",
+            "{}{}",
+            "<a>{}",
+        ] {
+            assert!(!is_whole(body.as_bytes()), "{body}");
+        }
+        // However often it is looked at, the work stays linear.
+        let body = "{\"a\":{}".as_bytes();
+        let mut pending = Pending::default();
+        for _ in 0..1000 {
+            assert!(!pending.is_whole(body));
+        }
+        assert!(pending.looked <= (LOOKS + 1) * (body.len() + 1));
     }
 }

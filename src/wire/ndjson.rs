@@ -1,10 +1,19 @@
-//! Cuts a stream of `\n`-terminated lines out of pieces that are split anywhere.
+//! Cuts a stream of `\n`-terminated lines out of pieces that are split anywhere. A byte order mark before the first of them
+//! belongs to none (RFC 8259 section 8.1: who reads JSON may ignore it).
 
 /// Bytes of one line, as Ollama's Go client accepts them.
 pub const MAX_LINE: usize = 8 << 20;
 
 /// What stays allocated for the beginnings of lines between two of them.
 const KEPT_CAPACITY: usize = 16 << 10;
+
+/// What some servers write before all else.
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The text without its byte order mark.
+pub fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
 
 /// A line was longer than the splitter's bound. The splitter has dropped the line; the rest of its
 /// bytes are skipped up to the next newline.
@@ -22,6 +31,8 @@ pub struct LineSplitter {
     limit: usize,
     /// Inside a line that was too long.
     skipping: bool,
+    /// Past the first line, which may begin with a byte order mark.
+    begun: bool,
 }
 
 impl Default for LineSplitter {
@@ -37,6 +48,7 @@ impl LineSplitter {
             partial: Vec::new(),
             limit,
             skipping: false,
+            begun: false,
         }
     }
 
@@ -53,16 +65,18 @@ impl LineSplitter {
         while let Some(newline) = memchr::memchr(b'\n', rest) {
             let head = &rest[..newline];
             rest = &rest[newline + 1..];
+            let begun = std::mem::replace(&mut self.begun, true);
+            let first = |line| if begun { line } else { unmarked(line) };
             if self.skipping {
                 self.skipping = false;
             } else if self.partial.len() + head.len() > self.limit {
                 too_long = true;
                 self.partial = Vec::new();
             } else if self.partial.is_empty() {
-                on_line(head);
+                on_line(first(head));
             } else {
                 self.partial.extend_from_slice(head);
-                on_line(&self.partial);
+                on_line(first(&self.partial));
                 self.partial.clear();
                 self.partial.shrink_to(KEPT_CAPACITY);
             }
@@ -101,7 +115,11 @@ impl LineSplitter {
     /// Takes what came after the last newline; the splitter is as new.
     pub fn finish(&mut self) -> Vec<u8> {
         self.skipping = false;
-        std::mem::take(&mut self.partial)
+        let mut rest = std::mem::take(&mut self.partial);
+        if !std::mem::take(&mut self.begun) && rest.starts_with(BYTE_ORDER_MARK) {
+            rest.drain(..BYTE_ORDER_MARK.len());
+        }
+        rest
     }
 }
 
@@ -149,6 +167,17 @@ mod tests {
         }
         let (lines, too_long, _) = split(5, &stream.chunks(1).collect::<Vec<_>>());
         assert_eq!((lines.len(), too_long), (2, 2));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_line_belongs_to_none() {
+        let stream = "\u{feff}{}\n\u{feff}[]\n\u{feff}".as_bytes();
+        for first in 0..=stream.len() {
+            let (lines, _, rest) = split(64, &[&stream[..first], &stream[first..]]);
+            assert_eq!(lines, [b"{}".to_vec(), "\u{feff}[]".into()], "{first}");
+            assert_eq!(rest, "\u{feff}".as_bytes());
+        }
+        assert_eq!(split(64, &["\u{feff}{}".as_bytes()]).2, b"{}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod across;
 mod agents;
 mod alerts;
 mod asking;
+mod bodies;
 mod conversations;
 mod evasions;
 mod failover;

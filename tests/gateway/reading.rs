@@ -11,22 +11,22 @@ use crate::support::*;
 
 /// A request in a format and the kind of provider that serves it, with what such a provider says.
 #[derive(Clone, Copy, Debug)]
-struct Case {
+pub(crate) struct Case {
     /// The provider's kind, and further settings of it.
-    kind: &'static str,
-    path: &'static str,
-    format: Format,
+    pub(crate) kind: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) format: Format,
     /// Opens the stream and says nothing.
-    opening: &'static str,
+    pub(crate) opening: &'static str,
     /// The text `Hi`.
-    content: &'static str,
+    pub(crate) content: &'static str,
     /// What the server's stream says last but for its terminator, and that.
-    ending: &'static str,
-    terminator: &'static str,
+    pub(crate) ending: &'static str,
+    pub(crate) terminator: &'static str,
     /// Errors, each as another server writes it.
-    errors: &'static [&'static str],
+    pub(crate) errors: &'static [&'static str],
     /// A whole answer.
-    whole: &'static str,
+    pub(crate) whole: &'static str,
 }
 
 const CHAT_ERRORS: &[&str] = &[
@@ -35,7 +35,7 @@ const CHAT_ERRORS: &[&str] = &[
     "data: {\"object\": \"error\", \"message\": \"full\", \"code\": 500}\n\n",
 ];
 
-const CHAT: Case = Case {
+pub(crate) const CHAT: Case = Case {
     kind: "openai_compatible",
     path: "/v1/chat/completions",
     format: Format::Chat,
@@ -52,7 +52,7 @@ const CHAT: Case = Case {
     whole: r#"{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#,
 };
 
-const COMPLETIONS: Case = Case {
+pub(crate) const COMPLETIONS: Case = Case {
     path: "/v1/completions",
     opening: "data: {\"choices\": [{\"index\": 0, \"text\": \"\", \"finish_reason\": null}]}\n\n",
     content: "data: {\"choices\": [{\"index\": 0, \"text\": \"Hi\", \"finish_reason\": null}]}\n\n",
@@ -62,7 +62,7 @@ const COMPLETIONS: Case = Case {
     ..CHAT
 };
 
-const RESPONSES: Case = Case {
+pub(crate) const RESPONSES: Case = Case {
     kind: "openai_compatible, chat_api: responses",
     path: "/v1/responses",
     format: Format::Responses,
@@ -78,7 +78,7 @@ const RESPONSES: Case = Case {
     whole: r#"{"id":"r","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}"#,
 };
 
-const MESSAGES: Case = Case {
+pub(crate) const MESSAGES: Case = Case {
     kind: "anthropic",
     path: "/v1/messages",
     format: Format::Anthropic,
@@ -99,7 +99,7 @@ const OLLAMA_ERRORS: &[&str] = &[
     "{\"error\":{\"message\":\"full\"}}\n",
 ];
 
-const OLLAMA_CHAT: Case = Case {
+pub(crate) const OLLAMA_CHAT: Case = Case {
     kind: "ollama",
     path: "/api/chat",
     format: Format::Ollama,
@@ -111,7 +111,7 @@ const OLLAMA_CHAT: Case = Case {
     whole: r#"{"model":"scripted","message":{"role":"assistant","content":"Hi"},"done":true,"done_reason":"stop"}"#,
 };
 
-const GENERATE: Case = Case {
+pub(crate) const GENERATE: Case = Case {
     path: "/api/generate",
     opening: "{ \"response\": \"\", \"done\": false }\n",
     content: "{ \"done\": false, \"response\": \"Hi\" }\n",
@@ -120,7 +120,7 @@ const GENERATE: Case = Case {
     ..OLLAMA_CHAT
 };
 
-const PASSING: [Case; 6] = [
+pub(crate) const PASSING: [Case; 6] = [
     CHAT,
     COMPLETIONS,
     RESPONSES,
@@ -130,7 +130,7 @@ const PASSING: [Case; 6] = [
 ];
 
 /// Clients of other formats in front of a server of Ollama's or of OpenAI's: the answer is translated.
-const ACROSS: [Case; 3] = [
+pub(crate) const ACROSS: [Case; 3] = [
     Case {
         path: "/v1/chat/completions",
         format: Format::Chat,
@@ -149,18 +149,18 @@ const ACROSS: [Case; 3] = [
 ];
 
 impl Case {
-    fn is_fleet(&self) -> bool {
+    pub(crate) fn is_fleet(&self) -> bool {
         self.kind == "ollama"
     }
 
     /// Whether the client's format is the server's.
-    fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         let own = |case: &Case| case.kind == self.kind && case.path == self.path;
         PASSING.iter().any(own)
     }
 
     /// A request; `number` is found again in what the server is asked.
-    fn ask(&self, number: usize, stream: bool) -> String {
+    pub(crate) fn ask(&self, number: usize, stream: bool) -> String {
         let text = format!("case {number}.");
         match self.path {
             "/v1/completions" | "/api/generate" => {
@@ -171,12 +171,12 @@ impl Case {
     }
 
     /// The server's whole stream.
-    fn stream(&self) -> String {
+    pub(crate) fn stream(&self) -> String {
         [self.opening, self.content, self.ending, self.terminator].concat()
     }
 
     /// A provider of this kind at `upstream`.
-    fn entry(&self, name: &str, upstream: &Upstream) -> String {
+    pub(crate) fn entry(&self, name: &str, upstream: &Upstream) -> String {
         let address = upstream.address;
         match self.kind {
             "ollama" => {
@@ -195,7 +195,7 @@ impl Case {
     }
 
     /// What a client is told in a stream that broke; completions have no reader of their own.
-    fn errors(&self, body: &str) -> usize {
+    pub(crate) fn errors(&self, body: &str) -> usize {
         match self.path {
             "/api/generate" | "/v1/completions" => body.matches("\"error\"").count(),
             _ => self.format.read(body.as_bytes()).errors.len(),
@@ -204,28 +204,28 @@ impl Case {
 }
 
 /// Which case a server is asked for.
-fn number(asked: &Asked) -> usize {
+pub(crate) fn number(asked: &Asked) -> usize {
     let body = String::from_utf8_lossy(&asked.body);
     let (_, rest) = body.split_once("case ").unwrap();
     rest.split_once('.').unwrap().0.parse().unwrap()
 }
 
 /// A chunked answer, whose body is left open without its last chunk.
-fn open(kind: &str, body: &str) -> Vec<u8> {
+pub(crate) fn open(kind: &str, body: &str) -> Vec<u8> {
     let head =
         format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
     [head.into_bytes(), chunk(body.as_bytes())].concat()
 }
 
-fn chunked(kind: &str, body: &str) -> Vec<u8> {
+pub(crate) fn chunked(kind: &str, body: &str) -> Vec<u8> {
     [open(kind, body), b"0\r\n\r\n".to_vec()].concat()
 }
 
-fn events(case: &Case, body: &str) -> Vec<u8> {
+pub(crate) fn events(case: &Case, body: &str) -> Vec<u8> {
     chunked(stream_type(case), body)
 }
 
-fn stream_type(case: &Case) -> &'static str {
+pub(crate) fn stream_type(case: &Case) -> &'static str {
     match case.is_fleet() {
         true => "application/x-ndjson",
         false => "text/event-stream",
@@ -233,7 +233,7 @@ fn stream_type(case: &Case) -> &'static str {
 }
 
 /// A gateway over two providers. Whichever is asked first for a case follows `bad`; the other has a proper answer.
-async fn pair(
+pub(crate) async fn pair(
     case: Case,
     stream: bool,
     bad: impl Fn(usize) -> Vec<Step> + Send + Sync + 'static,
@@ -264,7 +264,7 @@ async fn pair(
 }
 
 /// A gateway over one provider that follows `script`.
-async fn alone(
+pub(crate) async fn alone(
     case: Case,
     script: impl Fn(usize) -> Vec<Step> + Send + Sync + 'static,
 ) -> (Upstream, Gateway) {
@@ -277,14 +277,14 @@ async fn alone(
 }
 
 /// Waits until so many attempts have ended so: that is counted when the client has its answer already.
-async fn ended(gateway: &Gateway, outcome: &str, count: f64) {
+pub(crate) async fn ended(gateway: &Gateway, outcome: &str, count: f64) {
     let name = "remuda_attempts_total";
     gateway
         .metric_is(name, &[("outcome", outcome)], count)
         .await;
 }
 
-async fn ask(gateway: &Gateway, case: &Case, number: usize, stream: bool) -> Reply {
+pub(crate) async fn ask(gateway: &Gateway, case: &Case, number: usize, stream: bool) -> Reply {
     post(gateway.address, case.path, &case.ask(number, stream)).await
 }
 

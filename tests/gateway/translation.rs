@@ -279,7 +279,7 @@ async fn reasoning_that_its_provider_cannot_read_is_left_out_where_formats_are_a
                 true => json(400, error),
                 false => json(
                     200,
-                    r#"{"id":"x","status":"completed","output":[],"choices":[]}"#,
+                    r#"{"id":"x","status":"completed","output":[],"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#,
                 ),
             })]
         })

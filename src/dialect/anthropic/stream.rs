@@ -188,8 +188,7 @@ impl State {
     /// A call has no name, so that nobody can be called.
     fn nameless(&mut self, emit: Emit<'_>) {
         emit(Event::Malformed);
-        let what = "a tool call of the provider's answer has no name";
-        self.fail(Fault::garbled(what), emit);
+        self.fail(Fault::nameless_call(), emit);
     }
 
     /// A block begins, with what a server may say of it at once.
@@ -365,6 +364,13 @@ impl Reads for State {
             Some(content) if is_message || !content.is_empty() => content,
             _ => return self.fail(Fault::garbled("the answer has no content"), emit),
         };
+        if content
+            .iter()
+            .any(|block| &*block.r#type == "text" && block.text.is_none())
+        {
+            let what = "a text of the provider's answer is none";
+            return self.fail(Fault::garbled(what), emit);
+        }
         self.start(message.id, message.model, emit);
         for block in content {
             self.whole_block(block, emit);

@@ -53,8 +53,8 @@ struct Block<'a> {
 struct ToolUse<'a> {
     #[serde(borrow)]
     tool_use_id: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
     #[serde(borrow, default)]
     input: Option<Json<'a>>,
 }
@@ -120,10 +120,14 @@ fn say(answer: Answer<'_>, names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
                 .for_each(|text| emit(Event::Text(text)));
         }
         if let Some(call) = block.tool_use {
+            let Some(name) = call.name.filter(|name| !name.is_blank()) else {
+                emit(Event::Malformed);
+                return emit(Event::Failed(Cow::Owned(Fault::nameless_call())));
+            };
             emit(Event::ToolCall {
                 index: calls,
                 id: Some(call.tool_use_id),
-                name: names.original(call.name),
+                name: names.original(name),
                 arguments: call
                     .input
                     .filter(Json::is_object)

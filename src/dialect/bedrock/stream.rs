@@ -54,8 +54,8 @@ struct Start<'a> {
 struct ToolUse<'a> {
     #[serde(borrow)]
     tool_use_id: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +219,10 @@ impl Answer {
             // An image, or what is to come.
             return emit(Event::Foreign);
         };
+        let Some(name) = tool.name.filter(|name| !name.is_blank()) else {
+            emit(Event::Malformed);
+            return self.fail(Fault::nameless_call(), emit);
+        };
         self.finish.go_on();
         let index = self.calls.len();
         self.calls.push(Call {
@@ -228,7 +232,7 @@ impl Answer {
         emit(Event::ToolStart {
             index,
             id: Some(tool.tool_use_id),
-            name: self.names.original(tool.name),
+            name: self.names.original(name),
             signature: None,
         });
     }

@@ -83,8 +83,8 @@ impl Part<'_> {
 struct FunctionCall<'a> {
     #[serde(borrow, default)]
     id: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Text<'a>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
     #[serde(borrow, default)]
     args: Option<Json<'a>>,
 }
@@ -233,6 +233,9 @@ impl Answer {
         if let Some(parts) = candidate.content.and_then(|content| content.parts) {
             for part in parts.first.into_iter().chain(parts.more) {
                 self.part(part, emit);
+                if self.over {
+                    return;
+                }
             }
         }
         if let Some(result) = candidate.logprobs_result
@@ -255,13 +258,17 @@ impl Answer {
         }
         let signature = part.thought_signature.filter(|text| !text.is_empty());
         if let Some(call) = part.function_call {
+            let Some(name) = call.name.filter(|name| !name.is_blank()) else {
+                emit(Event::Malformed);
+                return self.fail(Fault::nameless_call(), emit);
+            };
             let index = self.calls;
             self.calls += 1;
             self.finish.go_on();
             emit(Event::ToolCall {
                 index,
                 id: call.id.filter(|id| !id.is_empty()),
-                name: self.names.original(call.name),
+                name: self.names.original(name),
                 arguments: call
                     .args
                     .filter(Json::is_object)

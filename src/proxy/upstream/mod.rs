@@ -3,6 +3,7 @@
 //! Plaintext connections are our own below HTTP (`corked`, `pool`); TLS and HTTP/2 are Pingora's.
 
 mod corked;
+mod packed;
 mod pool;
 
 use std::future::poll_fn;
@@ -21,6 +22,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr};
 
 use self::corked::Corked;
+use self::packed::{Packed, packed};
 pub(super) use self::pool::Pool;
 use crate::fleet::{Backend, Pulse};
 use crate::ids::BackendId;
@@ -47,6 +49,8 @@ pub(super) struct Upstream {
     pub(super) reused: bool,
     /// The last piece of an HTTP/2 body.
     piece: Bytes,
+    /// How the answer is packed, and its head as it is without that. Boxed: hardly any is.
+    packed: Option<Box<(Packed, ResponseHeader)>>,
     /// The backend's.
     pulse: Arc<Pulse>,
 }
@@ -93,6 +97,7 @@ impl Connections {
             home,
             reused,
             piece: Bytes::new(),
+            packed: None,
             pulse: Arc::clone(backend.pulse()),
         })
     }
@@ -108,6 +113,7 @@ impl Connections {
             home: Home::Ours(Arc::clone(&self.pool), backend.id),
             reused,
             piece: Bytes::new(),
+            packed: None,
             pulse: Arc::clone(backend.pulse()),
         }
     }
@@ -149,37 +155,51 @@ impl Upstream {
                 break;
             }
         }
+        self.packed = self
+            .session
+            .response_header()
+            .and_then(packed)
+            .map(Box::new);
         self.head()
             .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))
     }
 
-    /// The head that [`Self::read_head`] has read.
+    /// The head that [`Self::read_head`] has read, as that of what [`Self::read_piece`] gives.
     pub(super) fn head(&self) -> Option<&ResponseHeader> {
-        self.session.response_header()
+        match &self.packed {
+            Some(packed) => Some(&packed.1),
+            None => self.session.response_header(),
+        }
+    }
+
+    /// Whether the body is packed in a way that cannot be undone.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.packed
+            .as_ref()
+            .is_some_and(|packed| matches!(packed.0, Packed::Unknown))
     }
 
     /// The next piece of the body; `None` at its proper end.
     ///
     /// # Errors
-    /// When the connection ends before the body does.
+    /// When the connection ends before the body does, or when it is not packed as its head says.
     pub(super) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
-        let piece = match &mut self.session {
-            HttpSession::H1(http1) => http1.read_body_ref().await?,
-            other => match other.read_response_body().await? {
-                Some(piece) => {
-                    self.piece = piece;
-                    Some(&*self.piece)
-                }
-                None => None,
-            },
-        };
-        self.pulse.beat();
-        Ok(piece)
+        let Upstream {
+            session,
+            piece,
+            pulse,
+            packed,
+            ..
+        } = self;
+        match packed {
+            None => raw_piece(session, piece, pulse).await,
+            Some(packed) => unpacked_piece(session, piece, pulse, &mut packed.0).await,
+        }
     }
 
     /// Whether the body has come to its end, known without waiting.
     pub(super) fn done(&mut self) -> bool {
-        self.session.response_done()
+        self.packed.is_none() && self.session.response_done()
     }
 
     /// The answer is over, though its body may not have come to its end. The connection is given back if that follows at
@@ -233,4 +253,43 @@ impl Upstream {
             (Home::Ours(..), _) => {}
         }
     }
+}
+
+async fn raw_piece<'a>(
+    session: &'a mut HttpSession,
+    last: &'a mut Bytes,
+    pulse: &Pulse,
+) -> pingora::Result<Option<&'a [u8]>> {
+    let piece = match session {
+        HttpSession::H1(http1) => http1.read_body_ref().await?,
+        other => match other.read_response_body().await? {
+            Some(piece) => {
+                *last = piece;
+                Some(&**last)
+            }
+            None => None,
+        },
+    };
+    pulse.beat();
+    Ok(piece)
+}
+
+async fn unpacked_piece<'a>(
+    session: &mut HttpSession,
+    last: &mut Bytes,
+    pulse: &Pulse,
+    packed: &'a mut Packed,
+) -> pingora::Result<Option<&'a [u8]>> {
+    let garbled = || Error::new(ErrorType::ReadError);
+    let Packed::Known(unpacker) = packed else {
+        return Err(garbled());
+    };
+    while !unpacker.step().map_err(|_| garbled())? {
+        match raw_piece(session, last, pulse).await? {
+            Some(piece) => unpacker.feed(piece),
+            None if unpacker.is_whole() => return Ok(None),
+            None => return Err(garbled()),
+        }
+    }
+    Ok(Some(unpacker.out()))
 }

@@ -8,18 +8,23 @@ mod calls;
 mod named;
 mod plain;
 mod seen;
+mod shape;
 mod told;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use shape::has_vectors;
+
 use super::answer::Ending;
 use super::forms::{self, Form};
+use super::inputs;
 use super::pending::{Pending, completion};
 use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
 use crate::dialect::openai::unasked;
 use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
 use crate::wire::json::Skim;
+use crate::wire::ndjson::{BYTE_ORDER_MARK, unmarked};
 use crate::wire::units::{Cut, Cutter, Unit};
 use calls::Calls;
 use seen::Seen;
@@ -28,8 +33,6 @@ use seen::Seen;
 /// as it comes.
 const MAX_HELD: usize = 8 << 20;
 
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
 /// The reader of one answer that passes.
 pub struct Passing {
     operation: Operation,
@@ -37,7 +40,13 @@ pub struct Passing {
     streaming: bool,
     /// The client did not ask for the token counts that come as an event of their own.
     uncounted: bool,
+    /// How many vectors it asked for, where that is known.
+    vectors: Option<usize>,
+    /// The answer may be a text that is no JSON.
+    plain: bool,
     shape: Shape,
+    /// Of a whole body.
+    pending: Pending,
     care: Care,
     seen: Seen,
     out: Vec<u8>,
@@ -60,6 +69,8 @@ struct Stream {
     cutter: Cutter,
     decoder: Box<dyn Decode>,
     pending: Pending,
+    /// Past the first line or event, which may begin with a byte order mark. Few libraries read it over.
+    begun: bool,
 }
 
 /// What is put right of the events that pass.
@@ -108,7 +119,10 @@ impl Passing {
             operation,
             streaming,
             uncounted: false,
+            vectors: None,
+            plain: false,
             shape: Shape::Unread,
+            pending: Pending::default(),
             care: Care::of(operation),
             seen: Seen::default(),
             out: Vec::new(),
@@ -121,6 +135,15 @@ impl Passing {
     pub fn uncounted(self) -> Self {
         Passing {
             uncounted: true,
+            ..self
+        }
+    }
+
+    /// Holds the answer against what the request asks for: as many vectors as it has inputs.
+    #[must_use]
+    pub fn answering(self, body: &[u8]) -> Self {
+        Passing {
+            vectors: inputs::count(self.operation, body),
             ..self
         }
     }
@@ -141,8 +164,12 @@ impl Passing {
                 cutter,
                 decoder,
                 pending,
+                begun: false,
             }))
         };
+        // Text or subtitles, if that was asked for.
+        self.plain =
+            self.operation == Operation::AudioTranscriptions && !has_type(b"application/json");
         self.shape = match self.operation {
             _ if !succeeded => Shape::Unread,
             Root | Version | Tags | Ps | Copy | Delete | BlobHead | BlobPost | OpenAiModels
@@ -252,7 +279,10 @@ impl Passing {
             return piece;
         };
         let Stream {
-            cutter, decoder, ..
+            cutter,
+            decoder,
+            begun,
+            ..
         } = &mut **stream;
         let mut reading = Reading {
             operation: self.operation,
@@ -273,13 +303,19 @@ impl Passing {
                 return;
             }
             let (fate, bytes) = match cut {
-                Cut::Whole { bytes, end } => match reading.unit(bytes) {
-                    Fate::Passes if in_place => {
-                        passed = end;
-                        return;
+                Cut::Whole { bytes, end } => {
+                    let unit = match std::mem::replace(begun, true) {
+                        true => bytes,
+                        false => unmarked(bytes),
+                    };
+                    match reading.unit(unit) {
+                        Fate::Passes if in_place && unit.len() == bytes.len() => {
+                            passed = end;
+                            return;
+                        }
+                        fate => (fate, unit),
                     }
-                    fate => (fate, bytes),
-                },
+                }
                 // One that is too long to be held is one that no client reads either.
                 Cut::Part { bytes, .. } => (Fate::Passes, bytes),
             };
@@ -327,11 +363,12 @@ impl Passing {
         (ending, &self.out)
     }
 
-    /// Whether the stream lacks nothing but the end of its last line or event.
+    /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub fn nearly_over(&mut self) -> bool {
         let over = self.seen.over();
         match &mut self.shape {
             Shape::Stream(stream) if !over => stream.pending.is_last(&stream.cutter),
+            Shape::Whole(held) if !over => self.pending.is_whole(held),
             _ => false,
         }
     }
@@ -341,7 +378,16 @@ impl Passing {
     pub fn settle(&mut self) -> Option<&[u8]> {
         self.out.clear();
         if self.nearly_over() {
-            self.finish_stream();
+            match std::mem::replace(&mut self.shape, Shape::Unread) {
+                Shape::Whole(held) => {
+                    self.out = held;
+                    self.finish_whole();
+                }
+                shape => {
+                    self.shape = shape;
+                    self.finish_stream();
+                }
+            }
             return Some(&self.out);
         }
         let over = self.seen.over();
@@ -388,15 +434,12 @@ impl Passing {
                 emit(Event::End);
             }
             Some(form) => forms::read_whole(form, body, &ToolNames::default(), &mut emit),
-            None => plain::read_whole(self.operation, body, &mut emit),
+            None => plain::read_whole(self.operation, body, self.plain, self.vectors, &mut emit),
         }
         seen.end_unit();
         seen.conclude();
-        if seen.is_garbled()
-            && seen.malformed == 0
-            && let Some(usage) = plain::unread(self.operation, body)
-        {
-            seen.accept(&usage);
+        if seen.is_garbled() && shape::is_of_clients(self.operation, body) {
+            seen.accept(&plain::usage_of(body));
         }
         if self.seen.failed_by_its_own_words() {
             let told = told::is_told_whole(self.operation, &self.out);
@@ -409,11 +452,17 @@ impl Passing {
             return;
         };
         let Stream {
-            cutter, decoder, ..
+            cutter,
+            decoder,
+            begun,
+            ..
         } = &mut **stream;
         let inside = cutter.inside();
         let unit = cutter.unit();
         let mut rest = cutter.finish();
+        if !std::mem::replace(begun, true) && rest.starts_with(BYTE_ORDER_MARK) {
+            rest.drain(..BYTE_ORDER_MARK.len());
+        }
         let bare = rest.len();
         if unit == Unit::Line && plain::is_rendered(&rest) {
             self.seen.accept(&Usage::default());

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
+use super::shape;
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::dialect::{anthropic, openai};
 use crate::ir::{Decode, Event, Fault, Usage};
@@ -32,13 +33,18 @@ pub(super) fn events() -> Box<dyn Decode> {
     })
 }
 
-/// Reads a whole answer.
-pub(super) fn read_whole(operation: Operation, body: &[u8], emit: Emit<'_>) {
+/// Reads a whole answer. `plain`: it may be a text that is no JSON; `vectors`: how many were asked for, if that is known.
+pub(super) fn read_whole(
+    operation: Operation,
+    body: &[u8],
+    plain: bool,
+    vectors: Option<usize>,
+    emit: Emit<'_>,
+) {
     let object = match Object::read(body) {
         Ok(object) => object,
         Err(SyntaxError::Eof) => return fail(Fault::incomplete(), emit),
-        // Text or subtitles, if that was asked for.
-        Err(_) if operation == Operation::AudioTranscriptions && !is_object(body) => {
+        Err(_) if plain && !is_object(body) => {
             emit(Event::Foreign);
             return emit(Event::End);
         }
@@ -52,7 +58,7 @@ pub(super) fn read_whole(operation: Operation, body: &[u8], emit: Emit<'_>) {
     if object.fails {
         return fail(fault_within(operation, body), emit);
     }
-    if !object.is_answer_to(operation) {
+    if !object.is_answer_to(operation) || !shape::has_vectors(operation, body, vectors) {
         let what = "the provider's answer has nothing of what was asked for";
         return fail(Fault::garbled(what), emit);
     }
@@ -102,13 +108,6 @@ pub(super) fn is_in_background(body: &[u8]) -> bool {
         }
     });
     read.is_ok() && background && under_way
-}
-
-/// What the answer of a chat used that has the form that was asked for, although nothing in it can be read: it is empty,
-/// or holds what its client alone knows.
-pub(super) fn unread(operation: Operation, body: &[u8]) -> Option<Usage> {
-    let object = Object::read(body).ok()?;
-    (!object.fails && object.is_answer_to(operation)).then_some(object.usage)
 }
 
 /// What an object says of its usage, whatever else it is.
@@ -238,16 +237,10 @@ struct Object {
     completes: bool,
     transcribed: bool,
     status: bool,
-    /// Which of the lists of vectors or pictures it has, or the number of tokens.
-    data: bool,
-    embeddings: bool,
-    embedding: bool,
-    created: bool,
+    text: bool,
+    /// It has pictures.
+    pictures: bool,
     input_tokens: bool,
-    /// Which of the lists that a chat's answer consists of.
-    choices: bool,
-    output: bool,
-    content: bool,
     usage: Usage,
 }
 
@@ -282,13 +275,8 @@ impl Object {
                 self.status = true;
                 self.succeeded = value == b"\"success\"";
             }
-            (b"data", Kind::Array) => self.data = true,
-            (b"embeddings", Kind::Array) => self.embeddings = true,
-            (b"embedding", Kind::Array) => self.embedding = true,
-            (b"created", Kind::Number) => self.created = true,
-            (b"choices", Kind::Array) => self.choices = true,
-            (b"output", Kind::Array) => self.output = true,
-            (b"content", Kind::Array) => self.content = true,
+            (b"text", Kind::String) => self.text = true,
+            (b"data", Kind::Array) => self.pictures = shape::has_objects(value),
             (b"input_tokens", Kind::Number) => self.input_tokens = true,
             (b"usage", Kind::Object) => self.usage.update(&usage(value)),
             (b"prompt_eval_count", Kind::Number) => self.usage.prompt = Some(number(value)),
@@ -304,14 +292,8 @@ impl Object {
     fn is_answer_to(&self, operation: Operation) -> bool {
         use Operation::*;
         match operation {
-            Embed => self.embeddings,
-            Embeddings => self.embedding,
-            OpenAiEmbeddings => self.data,
-            OpenAiImages | OpenAiImageEdits => self.data || self.created,
-            OpenAiChat | OpenAiCompletions => self.choices,
-            OpenAiResponses => self.output,
-            AnthropicMessages => self.content,
-            Chat | Generate => false,
+            OpenAiImages | OpenAiImageEdits => self.pictures,
+            AudioTranscriptions => self.text,
             AnthropicCountTokens => self.input_tokens,
             Pull | Push | Create => self.status,
             _ => true,
@@ -340,7 +322,7 @@ fn usage(object: &[u8]) -> Usage {
     read.map_or_else(|_| Usage::default(), |()| usage)
 }
 
-fn members(
+pub(super) fn members(
     scanner: &mut Scanner<'_>,
     text: &[u8],
     mut each: impl FnMut(&[u8], Kind, Span),

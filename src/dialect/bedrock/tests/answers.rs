@@ -169,6 +169,34 @@ fn names_of_tools_are_the_clients_own_again() {
     assert!(events.contains(&r#"call 0 tooluse_1 wetter.für {"city": "Kiel"}"#.to_owned()));
 }
 
+/// Nobody can be called by it, so that the answer is none.
+#[test]
+fn a_call_without_a_name_is_a_failure() {
+    for name in ["\"\"", "\" \"", "null"] {
+        let start = format!(
+            r#"{{"contentBlockIndex":0,"start":{{"toolUse":{{"name":{name},"toolUseId":"t"}}}}}}"#
+        );
+        let streamed = stream(&[
+            ("messageStart", "{}"),
+            ("contentBlockStart", &start),
+            ("contentBlockStop", r#"{"contentBlockIndex":0}"#),
+            ("messageStop", r#"{"stopReason":"tool_use"}"#),
+            ("metadata", "{}"),
+        ]);
+        let body = format!(
+            r#"{{"output":{{"message":{{"content":[{{"toolUse":{{"name":{name},"toolUseId":"t"}}}}]}}}},"stopReason":"tool_use"}}"#
+        );
+        let whole = gathered(|emit| read_whole(body.as_bytes(), &ToolNames::default(), emit));
+        for told in [read_at_every_split(&streamed, &ToolNames::default()), whole] {
+            assert!(
+                told.iter().all(|event| !event.starts_with("call")),
+                "{told:?}"
+            );
+            assert!(told.last().unwrap().starts_with("failed"), "{told:?}");
+        }
+    }
+}
+
 fn stop(reason: &str, fields: &str) -> Vec<String> {
     let payload = format!(r#"{{"stopReason":"{reason}"{fields}}}"#);
     let events = read(

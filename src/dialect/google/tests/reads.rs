@@ -54,6 +54,22 @@ fn a_signature_is_told_before_the_text_of_its_part() {
     assert_eq!(told, ["text signature gemini-text:Uw==", "text Hello"]);
 }
 
+/// Nobody can be called by it, so that the answer is none.
+#[test]
+fn a_call_without_a_name_is_a_failure() {
+    for name in ["\"\"", "\" \"", "null"] {
+        let body = format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}},{{"functionCall":{{"name":{name},"args":{{}}}}}},{{"functionCall":{{"name":"f"}}}}]}},"finishReason":"STOP"}}]}}"#
+        );
+        let told = at_every_split(&format!("data: {body}\n\n"));
+        assert!(
+            told.iter().all(|event| !event.starts_with("call")),
+            "{told:?}"
+        );
+        assert!(told.last().unwrap().starts_with("failed"), "{told:?}");
+    }
+}
+
 #[test]
 fn calls_come_whole_with_their_signatures_and_own_names() {
     assert_eq!(

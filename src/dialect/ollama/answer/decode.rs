@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::Form;
 use super::unread::has_unknown_text;
 use crate::dialect::events::reframed;
 use crate::dialect::ollama::refusal::stream_fault;
@@ -60,15 +61,37 @@ struct Message<'a> {
     tool_calls: Option<Vec<Call<'a>>>,
 }
 
-impl Message<'_> {
+impl Line<'_> {
+    /// Whether there is a place for what the model says as generate has it.
     fn has_place(&self) -> bool {
-        let texts = [
+        self.response.is_some() || self.thinking.is_some() || self.tool_calls.is_some()
+    }
+
+    /// Whether generate's fields say anything.
+    fn speaks(&self) -> bool {
+        let calls = self.tool_calls.as_ref();
+        first_full([&self.response, &self.thinking]).is_some()
+            || calls.is_some_and(|calls| !calls.is_empty())
+    }
+}
+
+impl<'a> Message<'a> {
+    fn texts(&self) -> [&Option<Text<'a>>; 4] {
+        [
             &self.content,
             &self.thinking,
             &self.reasoning,
             &self.reasoning_content,
-        ];
-        texts.into_iter().any(Option::is_some) || self.tool_calls.is_some()
+        ]
+    }
+
+    fn has_place(&self) -> bool {
+        self.texts().into_iter().any(Option::is_some) || self.tool_calls.is_some()
+    }
+
+    fn speaks(&self) -> bool {
+        let calls = self.tool_calls.as_ref();
+        first_full(self.texts()).is_some() || calls.is_some_and(|calls| !calls.is_empty())
     }
 }
 
@@ -88,18 +111,23 @@ struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-/// Reads a streamed answer of either operation.
-pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+/// Reads a streamed answer.
+pub(in crate::dialect::ollama) fn decoder(form: Form, names: ToolNames) -> Box<dyn Decode> {
     Box::new(Decoder {
         lines: LineSplitter::default(),
-        state: State::default(),
+        state: State::new(form),
         names,
     })
 }
 
-/// Reads a whole answer of either operation.
-pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    let mut state = State::default();
+/// Reads a whole answer.
+pub(in crate::dialect::ollama) fn read_whole(
+    form: Form,
+    body: &[u8],
+    names: &ToolNames,
+    emit: &mut dyn FnMut(Event<'_>),
+) {
+    let mut state = State::new(form);
     if let Some(line) = read(body) {
         state.line(&line, body, names, emit);
         return state.finish(emit);
@@ -151,8 +179,8 @@ impl Decode for Decoder {
 }
 
 /// What has been read of an answer.
-#[derive(Default)]
 struct State {
+    form: Form,
     started: bool,
     /// Anything of the model's own has come.
     spoken: bool,
@@ -160,6 +188,8 @@ struct State {
     unread: bool,
     /// A line has had a place for what the model says.
     placed: bool,
+    /// The text stands where the other operation has it.
+    reframed: bool,
     /// A call has come that has no name.
     nameless: bool,
     /// Calls so far.
@@ -170,6 +200,21 @@ struct State {
 }
 
 impl State {
+    fn new(form: Form) -> Self {
+        State {
+            form,
+            started: false,
+            spoken: false,
+            unread: false,
+            placed: false,
+            reframed: false,
+            nameless: false,
+            calls: 0,
+            torn: false,
+            over: false,
+        }
+    }
+
     fn bytes(&mut self, line: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
         if self.over || line.trim_ascii().is_empty() {
             return;
@@ -212,11 +257,7 @@ impl State {
         if let Some(text) = line.error.or(detail).and_then(error_text) {
             return self.fail(stream_fault(&text), emit);
         }
-        if self.started {
-            // After others even the barest line is the end of an answer.
-            self.placed = true;
-        } else {
-            self.started = true;
+        if !std::mem::replace(&mut self.started, true) {
             let model = line.model.as_ref().map(Text::borrow);
             emit(Event::Start { id: None, model });
         }
@@ -224,8 +265,7 @@ impl State {
             self.unread |= has_unknown_text(bytes);
         }
         if self.nameless {
-            let what = "a tool call of the provider's answer has no name";
-            return self.fail(Fault::garbled(what), emit);
+            return self.fail(Fault::nameless_call(), emit);
         }
         if line.done == Some(true) {
             self.done(line, emit);
@@ -240,7 +280,15 @@ impl State {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> bool {
         let message = line.message.as_ref();
-        self.placed |= line.response.is_some() || message.is_some_and(Message::has_place);
+        let (own, elsewhere) = match self.form {
+            Form::Chat => (message.is_some_and(Message::has_place), line.speaks()),
+            Form::Generate => (line.has_place(), message.is_some_and(Message::speaks)),
+        };
+        self.placed |= own;
+        if elsewhere && !own && !std::mem::replace(&mut self.reframed, true) {
+            // Whoever reads the operation that was asked for finds no text; whoever translates it has one.
+            emit(Event::Reframed);
+        }
         let thinking = message
             .and_then(|message| {
                 let Message {

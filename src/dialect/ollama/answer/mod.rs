@@ -8,8 +8,7 @@ mod line;
 mod tests;
 mod unread;
 
-pub(super) use decode::error_text;
-pub use decode::{decoder, read_whole};
+pub(super) use decode::{decoder, error_text, read_whole};
 pub(super) use encode::{encoder, write_end, write_quiet, write_whole};
 
 /// Which of the two an answer is for; they differ in where the text stands.

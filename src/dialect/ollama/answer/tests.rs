@@ -20,9 +20,21 @@ fn reply() -> Reply {
     }
 }
 
+/// Which operation an answer is one of.
+fn form_of(answer: &[u8]) -> Form {
+    match memchr::memmem::find(answer, b"\"response\"") {
+        Some(_) => Form::Generate,
+        None => Form::Chat,
+    }
+}
+
 /// The events of an answer that comes in `pieces`.
 fn decoded(pieces: &[&[u8]]) -> Vec<Event<'static>> {
-    let mut decoder = decoder(ToolNames::default());
+    decoded_as(form_of(&pieces.concat()), pieces)
+}
+
+fn decoded_as(form: Form, pieces: &[&[u8]]) -> Vec<Event<'static>> {
+    let mut decoder = decoder(form, ToolNames::default());
     let mut events = Vec::new();
     for piece in pieces {
         decoder.feed(piece, &mut |event| events.push(owned(event)));
@@ -32,9 +44,13 @@ fn decoded(pieces: &[&[u8]]) -> Vec<Event<'static>> {
 }
 
 fn whole(body: &str) -> Vec<Event<'static>> {
+    whole_as(form_of(body.as_bytes()), body)
+}
+
+fn whole_as(form: Form, body: &str) -> Vec<Event<'static>> {
     let mut events = Vec::new();
     let mut emit = |event: Event<'_>| events.push(owned(event));
-    read_whole(body.as_bytes(), &ToolNames::default(), &mut emit);
+    read_whole(form, body.as_bytes(), &ToolNames::default(), &mut emit);
     events
 }
 
@@ -559,7 +575,7 @@ fn names_of_tools_are_the_clients_again() {
         sent.as_escaped()
     );
     let mut events = Vec::new();
-    read_whole(line.as_bytes(), &names, &mut |event| {
+    read_whole(Form::Chat, line.as_bytes(), &names, &mut |event| {
         events.push(owned(event))
     });
     let response = assembled(&events).unwrap();
@@ -584,7 +600,7 @@ fn errors_within_a_stream_end_it() {
         assert_eq!(events.len(), 3);
     }
     let garbled = decoded(&[
-        b"{\"done\":false}\n",
+        b"{\"message\":{\"content\":\"\"},\"done\":false}\n",
         b"event: ping\n",
         b"{\"done\":true}\n",
     ]);
@@ -628,7 +644,7 @@ fn a_line_that_cannot_be_read_is_passed_over_if_others_follow() {
 
 #[test]
 fn the_end_is_told_when_its_line_is_read() {
-    let mut decoder = decoder(ToolNames::default());
+    let mut decoder = decoder(Form::Chat, ToolNames::default());
     let mut events = Vec::new();
     let stream = format!("{HI}\n{DONE}\n");
     decoder.feed(stream.as_bytes(), &mut |event| events.push(owned(event)));
@@ -685,6 +701,54 @@ fn a_whole_body_that_is_no_answer_is_a_failure() {
     assert_eq!(whole(CHAT)[0], Event::Reframed);
 }
 
+/// Lines before it do not make the barest line the end of an answer that never was.
+#[test]
+fn an_end_without_an_answer_is_a_failure() {
+    for bare in [
+        "",
+        "{\"done\":false}\n",
+        "{\"model\":\"m\",\"created_at\":\"t\",\"done\":false}\n",
+    ] {
+        let stream = format!("{bare}{{\"model\":\"m\",\"done\":true,\"done_reason\":\"stop\"}}\n");
+        for form in [Form::Chat, Form::Generate] {
+            let events = decoded_as(form, &[stream.as_bytes()]);
+            let fault = assembled(&events).unwrap_err();
+            assert_eq!(fault.kind, FaultKind::Garbled, "{form:?} {stream}");
+        }
+    }
+    let placed = format!("{}\n{{\"done\":true}}\n", HI.replace("hi", ""));
+    assert!(assembled(&decoded(&[placed.as_bytes()])).is_ok());
+}
+
+/// Whoever reads the operation that was asked for finds nothing in such lines, so that bytes of them must not pass.
+#[test]
+fn text_where_the_other_operation_has_it_is_another_framing() {
+    let chat = "{\"message\":{\"content\":\"hi\"},\"done\":true}\n";
+    let generate = "{\"response\":\"hi\",\"done\":true}\n";
+    let both = "{\"response\":\"hi\",\"message\":{\"content\":\"hi\"},\"done\":true}\n";
+    for (form, line, reframed) in [
+        (Form::Chat, chat, false),
+        (Form::Chat, generate, true),
+        (Form::Chat, both, false),
+        (Form::Generate, generate, false),
+        (Form::Generate, chat, true),
+        (Form::Generate, both, false),
+    ] {
+        for events in [decoded_as(form, &[line.as_bytes()]), whole_as(form, line)] {
+            assert_eq!(
+                events.contains(&Event::Reframed),
+                reframed,
+                "{form:?} {line}"
+            );
+            assert_eq!(assembled(&events).unwrap().text(), text("hi"));
+        }
+        // An empty place is none either.
+        let empty = line.replace("hi", "");
+        let events = decoded_as(form, &[empty.as_bytes()]);
+        assert_eq!(assembled(&events).is_err(), reframed, "{form:?} {empty}");
+    }
+}
+
 #[test]
 fn a_line_that_is_too_long_is_a_failure() {
     let piece = vec![b'x'; 1 << 20];
@@ -729,7 +793,7 @@ proptest! {
         let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
         let events = decoded(&pieces);
         prop_assert!(matches!(events.last(), Some(Event::Failed(_) | Event::End)));
-        read_whole(&pieces.concat(), &ToolNames::default(), &mut |_| ());
+        read_whole(Form::Chat, &pieces.concat(), &ToolNames::default(), &mut |_| ());
     }
 
     #[test]

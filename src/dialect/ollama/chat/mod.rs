@@ -8,14 +8,23 @@ mod tool;
 mod turns;
 mod write;
 
-pub use super::answer::{decoder, read_whole};
 pub use read::{load_request, read_chat};
 pub use write::write_chat;
 
 use super::answer::{self, Form};
 use super::load::LoadOrUnload;
 use crate::dialect::exchange::Reply;
-use crate::ir::{Encode, Response, Text};
+use crate::ir::{Decode, Encode, Event, Response, Text, ToolNames};
+
+/// Reads a streamed answer of a server.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    answer::decoder(Form::Chat, names)
+}
+
+/// Reads a whole answer of a server.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    answer::read_whole(Form::Chat, body, names, emit);
+}
 
 /// Writes a streamed answer: a line for every piece, whole tool calls only, then the line with `done:true` or an error.
 pub fn encoder(reply: Reply) -> Box<dyn Encode> {

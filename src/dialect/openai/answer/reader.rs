@@ -9,6 +9,7 @@ use super::super::details::Detail;
 use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
 use super::super::logprobs;
+use super::Api;
 use super::calls::{Calls, Untellable};
 use super::chunk::{CallDelta, Choice, Choices, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;
@@ -39,12 +40,15 @@ const FAILURES: &[&str] = &["error", "abort", "insufficient_system_resource"];
 const TOO_MANY_EMPTY: u64 = 16;
 
 pub(super) struct Reader {
+    api: Api,
     names: ToolNames,
     started: bool,
     /// How it is served has been told.
     served: bool,
     /// Something of the answer could be read.
     said: bool,
+    /// The text stands where the other API has it.
+    reframed: bool,
     finish: HeldFinish,
     over: bool,
     calls: Calls,
@@ -62,12 +66,14 @@ struct Others {
 }
 
 impl Reader {
-    pub(super) fn new(names: ToolNames) -> Self {
+    pub(super) fn new(api: Api, names: ToolNames) -> Self {
         Reader {
+            api,
             names,
             started: false,
             served: false,
             said: false,
+            reframed: false,
             finish: HeldFinish::default(),
             over: false,
             calls: Calls::default(),
@@ -189,12 +195,22 @@ impl Reader {
         }
         let reason = full(choice.finish_reason);
         let mut spoke = false;
-        if let Some(text) = full(choice.text) {
+        let text = full(choice.text);
+        let mut in_text = self.api == Api::Completions && text.is_some();
+        if self.api == Api::Completions && !in_text && choice.speaks() {
+            self.reframe(emit);
+        }
+        // Servers exist that write both.
+        if let Some(delta) = choice.delta.or(choice.message).filter(|_| !in_text) {
+            spoke |= self.delta(delta, calls, emit);
+        }
+        if self.api == Api::Chat && text.is_some() && !spoke {
+            in_text = true;
+            self.reframe(emit);
+        }
+        if let Some(text) = text.filter(|_| in_text) {
             spoke = true;
             emit(Event::Text(text));
-        }
-        if let Some(delta) = choice.delta.or(choice.message) {
-            spoke |= self.delta(delta, calls, emit);
         }
         if let Some(array) = choice.logprobs.and_then(logprobs::read) {
             emit(Event::Logprobs(array));
@@ -214,6 +230,13 @@ impl Reader {
         self.finish
             .state(finish, choice.stop_reason.and_then(Text::of));
         false
+    }
+
+    /// Whoever reads the API that was asked for finds no text; whoever translates it has one.
+    fn reframe(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        if !std::mem::replace(&mut self.reframed, true) {
+            emit(Event::Reframed);
+        }
     }
 
     /// A choice beside the answer, of which only how far it is matters. Whether it said nothing.
@@ -336,10 +359,15 @@ impl Reads for Reader {
         });
         let mut chunk = chunk;
         let choices = chunk.choices.take().map(Choices::with_answer);
-        let Some(choice) = choices.as_ref().and_then(|choices| choices.answer.as_ref()) else {
+        let Some(Choices {
+            answer: Some(choice),
+            others,
+        }) = &choices
+        else {
             return self.fail(Fault::garbled("the provider's answer has no choice"), emit);
         };
-        if let Some(what) = misshapen(choice) {
+        let mut all = std::iter::once(choice).chain(others);
+        if let Some(what) = all.find_map(misshapen) {
             emit(Event::Malformed);
             return self.fail(Fault::garbled(what), emit);
         }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{decoder, read_whole};
+use super::{Api, decoder, read_whole};
 use crate::ir::{Class, Event, FaultKind, Text, ToolNames};
 
 mod servers;
@@ -59,7 +59,11 @@ fn shown(event: &Event<'_>) -> String {
 }
 
 fn pieces(pieces: &[&[u8]], names: ToolNames) -> Vec<String> {
-    let mut decoder = decoder(names);
+    pieces_of(Api::Chat, pieces, names)
+}
+
+fn pieces_of(api: Api, pieces: &[&[u8]], names: ToolNames) -> Vec<String> {
+    let mut decoder = decoder(api, names);
     let mut events = Vec::new();
     for piece in pieces {
         decoder.feed(piece, &mut |event| events.push(shown(&event)));
@@ -91,8 +95,12 @@ fn chunks(deltas: &[&str]) -> String {
 }
 
 fn whole(body: &str) -> Vec<String> {
+    whole_of(Api::Chat, body)
+}
+
+fn whole_of(api: Api, body: &str) -> Vec<String> {
     let mut events = Vec::new();
-    read_whole(body.as_bytes(), &ToolNames::default(), &mut |event| {
+    read_whole(api, body.as_bytes(), &ToolNames::default(), &mut |event| {
         events.push(shown(&event));
     });
     events
@@ -500,11 +508,16 @@ fn counts_and_times_of_all_servers_are_read() {
             "prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":2},
             "completion_tokens_details":{"reasoning_tokens":8}},
         "timings":{"prompt_n":9,"prompt_ms":1.5,"predicted_n":12,"predicted_ms":20.25}}"#;
-    read_whole(body.as_bytes(), &ToolNames::default(), &mut |event| {
-        if let Event::Usage(usage) = event {
-            found.update(&usage);
-        }
-    });
+    read_whole(
+        Api::Chat,
+        body.as_bytes(),
+        &ToolNames::default(),
+        &mut |event| {
+            if let Event::Usage(usage) = event {
+                found.update(&usage);
+            }
+        },
+    );
     assert_eq!(
         (
             found.prompt,
@@ -605,8 +618,14 @@ fn logprobs_pass_and_those_of_completions_are_put_in_form() {
         r#"logprobs [{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[]}]"#
     );
     let completion = r#"{"text":"é","logprobs":{"tokens":["é"],"token_logprobs":[-1],"top_logprobs":[{"b":-2.5,"é":-1}],"text_offset":[0]}}"#;
+    let completion = chunks(&[completion, r#"{"text":"","finish_reason":"stop"}"#]);
+    let told = pieces_of(
+        Api::Completions,
+        &[completion.as_bytes()],
+        ToolNames::default(),
+    );
     assert_eq!(
-        stream(&chunks(&[completion, STOP]))[1..3],
+        told[1..3],
         [
             "text é",
             r#"logprobs [{"token":"é","logprob":-1.0,"bytes":[195,169],"top_logprobs":[{"token":"b","logprob":-2.5,"bytes":[98]},{"token":"é","logprob":-1.0,"bytes":[195,169]}]}]"#
@@ -625,7 +644,7 @@ fn characters_survive_any_split() {
 
 #[test]
 fn nothing_comes_after_a_failure() {
-    let mut decoder = decoder(ToolNames::default());
+    let mut decoder = decoder(Api::Chat, ToolNames::default());
     let mut events = Vec::new();
     for piece in [
         "data: {\"error\":\"full\"}\n\n",
@@ -640,7 +659,7 @@ fn nothing_comes_after_a_failure() {
 
 #[test]
 fn an_endless_line_is_a_failure() {
-    let mut decoder = decoder(ToolNames::default());
+    let mut decoder = decoder(Api::Chat, ToolNames::default());
     let mut failed = None;
     let piece = vec![b'x'; 1 << 20];
     decoder.feed(b"data: ", &mut |_| {});
@@ -661,7 +680,7 @@ proptest! {
         let events = pieces(&[&body[..cut], &body[cut..]], ToolNames::default());
         let last = events.last().unwrap();
         prop_assert!(last == "end" || last.starts_with("failed"));
-        read_whole(&body, &ToolNames::default(), &mut |_| {});
+        read_whole(Api::Chat, &body, &ToolNames::default(), &mut |_| {});
     }
 
     /// Whatever is sent in whatever order: one ending, which is the last event, and calls as the contract has them.

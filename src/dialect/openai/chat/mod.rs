@@ -23,16 +23,17 @@ pub(super) use write::{Writer, effort_of, refuse_the_impossible};
 
 pub use super::fault;
 
+use super::answer::Api;
 use crate::ir::{Decode, Event, Finish, ToolNames};
 
 /// Reads a streamed answer of a provider.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    super::answer::decoder(names)
+    super::answer::decoder(Api::Chat, names)
 }
 
 /// Reads a whole answer of a provider, as the same events.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    super::answer::read_whole(body, names, emit);
+    super::answer::read_whole(Api::Chat, body, names, emit);
 }
 
 /// `finish_reason`, as JSON; `functions`: in the words of 2023.

@@ -10,5 +10,17 @@ pub use client::read_chat;
 pub use encode::{encoder, write_whole};
 pub use provider::write_chat;
 
-pub use super::chat::{decoder, read_whole};
 pub use super::fault;
+
+use super::answer::{self, Api};
+use crate::ir::{Decode, Event, ToolNames};
+
+/// Reads a streamed answer of a provider.
+pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
+    answer::decoder(Api::Completions, names)
+}
+
+/// Reads a whole answer of a provider, as the same events.
+pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+    answer::read_whole(Api::Completions, body, names, emit);
+}

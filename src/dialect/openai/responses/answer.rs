@@ -1,13 +1,14 @@
 //! From a provider's events, or its whole response, to those of the neutral model.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
 use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
 use super::calls::Calls;
-use super::item::{Happened, Item, Piece, Responded, filled, full, pieces};
+use super::item::{Happened, Item, Piece, Responded, filled, full, misshapen, pieces};
 use super::sources::Sources;
 use super::told::{At, Kind, Part, Told};
 use crate::dialect::events::{Reads, Unreadable};
@@ -16,6 +17,9 @@ use crate::wire::json;
 
 /// So many tokens without anything that can be read are no empty answer, but one in an unknown form.
 const TOO_MANY_EMPTY: u64 = 16;
+
+/// One would be too many.
+const MOST_NAMELESS: usize = 4096;
 
 /// The place in a list of what a response holds in the end.
 type Place = Option<u64>;
@@ -31,8 +35,8 @@ pub(super) struct Reader {
     sources: Sources,
     told: Told,
     calls: Calls,
-    /// A call has begun without its name.
-    nameless: bool,
+    /// Calls that have begun without their name, each by its id or its place.
+    nameless: HashSet<Box<str>>,
 }
 
 impl Reader {
@@ -46,7 +50,7 @@ impl Reader {
             sources: Sources::default(),
             told: Told::default(),
             calls: Calls::default(),
-            nameless: false,
+            nameless: HashSet::new(),
         }
     }
 
@@ -196,11 +200,11 @@ impl Reader {
     ) {
         let content = Part::Content(number(happened.content_index));
         let summary = Part::Summary(number(happened.summary_index));
-        let untold = |told: &Told, kind, part| {
+        let untold = |told: &mut Told, kind, part| {
             told.find(kind, at)
                 .is_none_or(|found| !told.entries[found].has_told_part(part))
         };
-        let message = untold(&self.told, Kind::Message, content);
+        let message = untold(&mut self.told, Kind::Message, content);
         match kind {
             "response.output_text.done" if message => {
                 self.say(at, content, happened.text, emit);
@@ -217,11 +221,11 @@ impl Reader {
                 }
             }
             "response.reasoning_summary_text.done"
-                if untold(&self.told, Kind::Thought, summary) =>
+                if untold(&mut self.told, Kind::Thought, summary) =>
             {
                 self.think(at, summary, happened.text, emit);
             }
-            "response.reasoning_text.done" if untold(&self.told, Kind::Thought, content) => {
+            "response.reasoning_text.done" if untold(&mut self.told, Kind::Thought, content) => {
                 self.think(at, content, happened.text, emit);
             }
             "response.function_call_arguments.done" => {
@@ -240,12 +244,14 @@ impl Reader {
         };
         match Kind::of(&item) {
             // Some servers say it once more, with more of it.
-            Some(kind @ (Kind::Call | Kind::CustomCall)) if !self.told.knows(kind, &item) => {
+            Some(kind @ (Kind::Call | Kind::CustomCall))
+                if !self.told.knows(kind, &item, place) =>
+            {
                 let begun = self
                     .calls
                     .begin(&mut self.told, &item, kind, place, &self.names, emit);
                 self.said |= begun.is_some();
-                self.nameless = begun.is_none();
+                self.named(&item, place, begun.is_some());
             }
             Some(_) => emit(Event::Ping),
             None => self.foreign(&item, emit),
@@ -296,13 +302,29 @@ impl Reader {
                     self.calls
                         .begin(&mut self.told, item, kind, place, &self.names, emit)
                 });
-                self.nameless = found.is_none();
+                self.named(item, place, found.is_some());
                 if let Some(found) = found {
                     self.said = true;
                     self.told.entries[found].again |= nth.is_some();
                     Calls::end(&mut self.told, found, item, emit);
                 }
             }
+        }
+    }
+
+    /// Whether a call has its name by now.
+    fn named(&mut self, item: &Item<'_>, place: Place, is_named: bool) {
+        let id = full(item.id).map(Text::into_inner);
+        let key = id.or_else(|| Some(place?.to_string().into()));
+        let key = key.unwrap_or_default();
+        match is_named {
+            true => {
+                self.nameless.remove(&*key);
+            }
+            false if self.nameless.len() < MOST_NAMELESS => {
+                self.nameless.insert(key.into());
+            }
+            false => {}
         }
     }
 
@@ -393,11 +415,13 @@ impl Reader {
         let usage = response.usage.map(|counts| counts.usage());
         let output = response.output.unwrap_or_default();
         let has_output = !output.is_empty();
-        self.repeated(output, emit);
-        if self.nameless {
-            emit(Event::Malformed);
-            let what = "a tool call of the provider's answer has no name";
+        if let Some(what) = misshapen(&output).filter(|_| !self.said) {
             return self.fail(Fault::garbled(what), emit);
+        }
+        self.repeated(output, emit);
+        if !self.nameless.is_empty() {
+            emit(Event::Malformed);
+            return self.fail(Fault::nameless_call(), emit);
         }
         if self.told.too_many {
             let fault = Fault::garbled("the provider's answer has too many items");

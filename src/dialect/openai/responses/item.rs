@@ -129,6 +129,26 @@ pub(super) fn pieces(field: Field<'_>) -> Vec<Piece<'_>> {
         .unwrap_or_default()
 }
 
+/// What is wrong with the items of a whole response: each is an object of some type, and a message has a list of parts.
+pub(super) fn misshapen(output: &[&RawValue]) -> Option<&'static str> {
+    let is_object = |raw: &&RawValue| raw.get().starts_with('{');
+    let is_list = |content: &RawValue| {
+        serde_json::from_str::<Vec<&RawValue>>(content.get())
+            .is_ok_and(|parts| parts.iter().all(is_object))
+    };
+    for raw in output {
+        let read: Option<Item<'_>> = serde_json::from_str(raw.get()).ok();
+        let Some(item) = read.filter(|item| is_object(raw) && full(item.kind).is_some()) else {
+            return Some("an item of the provider's answer is none");
+        };
+        let is_message = full(item.kind).is_some_and(|kind| kind.as_escaped() == "message");
+        if is_message && !item.content.is_some_and(is_list) {
+            return Some("a message of the provider's answer has no content");
+        }
+    }
+    None
+}
+
 /// A list that holds something.
 pub(super) fn filled(field: Field<'_>) -> Option<&RawValue> {
     field.filter(|list| {

@@ -11,6 +11,7 @@ mod history;
 mod item;
 mod output;
 mod pieces;
+mod places;
 mod read;
 mod sources;
 mod told;

@@ -3,7 +3,7 @@
 
 use super::super::field::Field;
 use super::item::{Item, full};
-use crate::ir::Text;
+use super::places::Places;
 
 /// The sorts of items that hold what the model said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub(super) struct At<'a> {
 pub(super) struct Entry {
     pub(super) kind: Kind,
     /// As they stand in JSON.
-    id: String,
-    call_id: String,
-    place: Option<u64>,
+    pub(super) id: String,
+    pub(super) call_id: String,
+    pub(super) place: Option<u64>,
     /// Its parts of which something was told, as bits.
     parts: u64,
     /// Nothing more of it is expected but its repetition.
@@ -92,13 +92,15 @@ impl Entry {
     }
 }
 
-/// More items than any response has: each event's item is looked for among them.
+/// More items than any response has.
 const MOST: usize = 4096;
 
 /// The items of one response, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) entries: Vec<Entry>,
+    /// Of each kind.
+    places: [Places; 4],
     /// Items were left out, since they were too many.
     pub(super) too_many: bool,
 }
@@ -106,22 +108,16 @@ pub(super) struct Told {
 impl Told {
     /// The item that a piece belongs to: its id says so, else its place, for servers that give no ids or others with every
     /// event. Where there is neither, the last of its kind.
-    pub(super) fn find(&self, kind: Kind, at: At<'_>) -> Option<usize> {
+    pub(super) fn find(&mut self, kind: Kind, at: At<'_>) -> Option<usize> {
         let id = full(at.id).unwrap_or_default();
-        let of_kind = |entry: &&Entry| entry.kind == kind;
-        if !id.is_empty()
-            && let Some(found) = self.last(|entry| of_kind(&entry) && entry.id == id.as_escaped())
-        {
+        let (entries, places) = (&self.entries, &mut self.places[kind as usize]);
+        if let Some(found) = places.of_id(id.as_escaped()) {
             return Some(found);
         }
         match (at.place, id.is_empty()) {
-            (Some(_), _) => {
-                self.last(|entry| of_kind(&entry) && !entry.done && entry.place == at.place)
-            }
-            (None, true) => self.last(|entry| of_kind(&entry) && !entry.done),
-            (None, false) => {
-                self.last(|entry| of_kind(&entry) && !entry.done && entry.id.is_empty())
-            }
+            (Some(place), _) => places.open_at(place, entries),
+            (None, true) => places.open(entries),
+            (None, false) => places.open_without_id(entries),
         }
     }
 
@@ -135,7 +131,7 @@ impl Told {
             self.too_many = true;
             return MOST - 1;
         }
-        self.entries.push(Entry {
+        let entry = Entry {
             kind,
             id: owned(at.id),
             call_id: call_id.to_owned(),
@@ -146,36 +142,58 @@ impl Told {
             has_arguments: false,
             again: false,
             early: String::new(),
-        });
-        self.entries.len() - 1
+        };
+        let found = self.entries.len();
+        self.places[kind as usize].note(found, &entry);
+        self.entries.push(entry);
+        found
     }
 
-    /// Whether an item has begun already, by its own words.
-    pub(super) fn knows(&self, kind: Kind, item: &Item<'_>) -> bool {
-        let (id, call_id) = (full(item.id), full(item.call_id));
-        let is = |known: &str, given: &Option<Text<'_>>| {
-            let given = given.as_ref().map(Text::as_escaped);
-            given == Some(known)
-        };
-        let same = |entry: &Entry| match call_id.is_some() && !entry.call_id.is_empty() {
-            true => is(&entry.call_id, &call_id),
-            false => is(&entry.id, &id),
-        };
-        self.last(|entry| entry.kind == kind && same(entry))
-            .is_some()
+    /// Whether an item has begun already, by its own words. Servers exist that give several calls the same `call_id`:
+    /// these are told apart by where they stand, else by their own ids.
+    pub(super) fn knows(&self, kind: Kind, item: &Item<'_>, place: Option<u64>) -> bool {
+        let id = full(item.id).unwrap_or_default();
+        let call_id = full(item.call_id).unwrap_or_default();
+        let places = &self.places[kind as usize];
+        if let Some(found) = places.called_at(call_id.as_escaped(), place) {
+            let entry = &self.entries[found];
+            if place.is_some() && entry.place.is_some() {
+                return true;
+            }
+            return match id.is_empty() || entry.id.is_empty() {
+                true => !entry.done,
+                false => entry.id == id.as_escaped(),
+            };
+        }
+        places
+            .of_id(id.as_escaped())
+            .is_some_and(|found| call_id.is_empty() || self.entries[found].call_id.is_empty())
     }
 
-    /// The entry of an item that is told as a whole. A call's own id beats where it stands.
+    /// The entry of an item that is told as a whole. A call's own id beats where it stands, unless the call there is done
+    /// and stands elsewhere.
     pub(super) fn find_item(
-        &self,
+        &mut self,
         kind: Kind,
         item: &Item<'_>,
         place: Option<u64>,
     ) -> Option<usize> {
+        let id = full(item.id).unwrap_or_default();
         let call_id = full(item.call_id).unwrap_or_default();
-        if !call_id.is_empty()
-            && let Some(found) =
-                self.last(|entry| entry.kind == kind && entry.call_id == call_id.as_escaped())
+        let call_id = call_id.as_escaped();
+        let (entries, places) = (&self.entries, &self.places[kind as usize]);
+        if let Some(found) = place.and_then(|place| places.called_exactly_at(call_id, place)) {
+            return Some(found);
+        }
+        let named = places.of_id(id.as_escaped());
+        if let Some(found) = named.filter(|found| entries[*found].call_id == call_id) {
+            return Some(found);
+        }
+        if let Some(found) = places.called_at(call_id, place) {
+            return Some(found);
+        }
+        if let Some(found) = places.last_called(call_id)
+            && !entries[found].done
         {
             return Some(found);
         }
@@ -187,30 +205,17 @@ impl Told {
     }
 
     /// The entry of an item of the whole response, the `nth` of its kind there: servers may give it other ids than before.
-    pub(super) fn find_again(&self, kind: Kind, item: &Item<'_>, nth: usize) -> Option<usize> {
+    pub(super) fn find_again(&mut self, kind: Kind, item: &Item<'_>, nth: usize) -> Option<usize> {
         let id = full(item.id).unwrap_or_default();
         let call_id = full(item.call_id).unwrap_or_default();
-        let by_id = || self.last(|entry| entry.kind == kind && entry.id == id.as_escaped());
+        let (entries, places) = (&self.entries, &mut self.places[kind as usize]);
+        let by_id = places.of_id(id.as_escaped());
         if !call_id.is_empty() {
-            return self
-                .last(|entry| {
-                    entry.kind == kind && !entry.again && entry.call_id == call_id.as_escaped()
-                })
-                .or_else(|| by_id().filter(|found| self.entries[*found].call_id.is_empty()));
+            return places
+                .unrepeated(call_id.as_escaped(), entries)
+                .or_else(|| by_id.filter(|found| entries[*found].call_id.is_empty()));
         }
-        let known = (!id.is_empty()).then(by_id).flatten();
-        known.or_else(|| {
-            let mut of_kind = self.entries.iter().enumerate();
-            of_kind
-                .by_ref()
-                .filter(|(_, entry)| entry.kind == kind)
-                .nth(nth)
-                .map(|(place, _)| place)
-        })
-    }
-
-    fn last(&self, is: impl Fn(&Entry) -> bool) -> Option<usize> {
-        self.entries.iter().rposition(is)
+        by_id.or_else(|| places.nth(nth))
     }
 }
 

@@ -89,7 +89,7 @@ fn a_role_says_nothing_however_it_is_written() {
     ] {
         let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
         for choice in [&choice, &choice.replace(":null", ":\"\"")] {
-            let mut decoder = decoder(ToolNames::default());
+            let mut decoder = decoder(Api::Chat, ToolNames::default());
             let mut begun = false;
             decoder.feed(chunks(&[choice]).as_bytes(), &mut |event| {
                 begun |= event.is_content();
@@ -101,7 +101,7 @@ fn a_role_says_nothing_however_it_is_written() {
 
 #[test]
 fn the_end_is_told_when_its_event_is_read() {
-    let mut decoder = decoder(ToolNames::default());
+    let mut decoder = decoder(Api::Chat, ToolNames::default());
     let mut events = Vec::new();
     let text = chunks(&[HI, STOP]);
     decoder.feed(text.as_bytes(), &mut |event| events.push(shown(&event)));
@@ -522,5 +522,56 @@ fn a_choice_of_another_form_is_no_answer() {
                 .starts_with("failed Transient Garbled"),
             "{choice}: {events:?}"
         );
+    }
+}
+
+/// Whoever reads the API that was asked for finds nothing in such an answer, so that bytes of it must not pass.
+#[test]
+fn text_where_the_other_api_has_it_is_another_framing() {
+    let chat = r#"{"index":0,"delta":{"content":"hi"},"finish_reason":null}"#;
+    let completion = r#"{"index":0,"text":"hi","finish_reason":null}"#;
+    let both = r#"{"index":0,"text":"hi","delta":{"content":"hi"},"finish_reason":null}"#;
+    for (api, choice, reframed) in [
+        (Api::Chat, chat, false),
+        (Api::Chat, completion, true),
+        (Api::Chat, both, false),
+        (Api::Completions, completion, false),
+        (Api::Completions, chat, true),
+        (Api::Completions, both, false),
+    ] {
+        let text = chunks(&[choice, choice, STOP]);
+        let events = pieces_of(api, &[text.as_bytes()], ToolNames::default());
+        let count = |what: &str| events.iter().filter(|event| *event == what).count();
+        assert_eq!(count("text hi"), 2, "{api:?} {choice}: {events:?}");
+        assert_eq!(count("reframed"), usize::from(reframed), "{api:?} {choice}");
+        let body = format!(r#"{{"id":"c","choices":[{choice}]}}"#).replace("delta", "message");
+        let events = whole_of(api, &body);
+        assert_eq!(
+            events.contains(&"reframed".to_owned()),
+            reframed,
+            "{events:?}"
+        );
+        assert_eq!(events.last().unwrap(), "end", "{api:?} {body}: {events:?}");
+    }
+}
+
+#[test]
+fn each_choice_of_a_whole_answer_has_its_message() {
+    let good = r#"{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}"#;
+    for body in [
+        r#"{"choices":[1]}"#.to_owned(),
+        r#"{"choices":[{}],"usage":{"prompt_tokens":3}}"#.to_owned(),
+        r#"{"choices":[],"usage":{"prompt_tokens":3}}"#.to_owned(),
+        format!(r#"{{"choices":[{good},{{}}]}}"#),
+        format!(r#"{{"choices":[{good},1]}}"#),
+    ] {
+        for api in [Api::Chat, Api::Completions] {
+            let events = whole_of(api, &body);
+            let last = events.last().unwrap();
+            assert!(
+                last.starts_with("failed Transient Garbled"),
+                "{api:?} {body}: {events:?}"
+            );
+        }
     }
 }

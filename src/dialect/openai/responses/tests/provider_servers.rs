@@ -443,3 +443,100 @@ fn calls_of_one_id_are_several_and_those_without_a_name_failures() {
         );
     }
 }
+
+/// Servers exist that give several calls one `call_id`: where they stand, or their own ids, tell them apart.
+#[test]
+fn calls_of_one_call_id_are_told_apart_in_a_stream() {
+    let one = called("fc_1", "c", "f", "");
+    let two = called("fc_2", "c", "g", "");
+    let bare = ended("completed", json!([]));
+    let without_place = |event: Value| {
+        let mut event = event;
+        event.as_object_mut().unwrap().remove("output_index");
+        event
+    };
+    let telling = [
+        item("added", 0, &one),
+        item("added", 1, &two),
+        // Said once more, it is the same call.
+        item("added", 1, &two),
+        delta("function_call_arguments", "fc_2", 1, "{\"y\":2}"),
+        delta("function_call_arguments", "fc_1", 0, "{\"x\":1}"),
+        item("done", 0, &called("fc_1", "c", "f", "{\"x\":1}")),
+        item("done", 1, &called("fc_2", "c", "g", "{\"y\":2}")),
+        bare,
+    ];
+    let expected = [
+        "call 0 c f -",
+        "call 1 c g -",
+        "arguments 1 {\"y\":2}",
+        "arguments 0 {\"x\":1}",
+        "end of 0",
+        "end of 1",
+    ];
+    let of = |telling: Vec<Value>| {
+        let mut told = middle(&[&[begun()], &telling[..]].concat());
+        told.retain(|event| event != "ping");
+        told
+    };
+    assert_eq!(of(telling.to_vec()), expected);
+    assert_eq!(of(telling.map(without_place).to_vec()), expected);
+    // One after the other, with the same id.
+    let again = called("", "c", "f", "{}");
+    let told = of(vec![
+        item("added", 0, &called("", "c", "f", "")),
+        item("done", 0, &again),
+        item("added", 1, &called("", "c", "f", "")),
+        item("done", 1, &again),
+        ended("completed", json!([again, again])),
+    ]);
+    let is_call = |event: &&String| event.starts_with("call");
+    assert_eq!(told.iter().filter(is_call).count(), 2, "{told:?}");
+}
+
+/// Another call with a name does not make up for one that has none.
+#[test]
+fn one_call_without_a_name_among_others_is_a_failure() {
+    let named_call = called("fc_1", "c1", "f", "{}");
+    let mut lost = called("fc_2", "c2", "g", "{}");
+    lost["name"] = json!("");
+    let streamed = events(&nameless(&[
+        begun(),
+        item("added", 0, &lost),
+        item("added", 1, &named_call),
+        item("done", 1, &named_call),
+        ended("completed", json!([])),
+    ]));
+    let whole = |items: Value| whole(&ended("completed", items)["response"]);
+    for told in [
+        streamed,
+        whole(json!([lost, named_call])),
+        whole(json!([named_call, lost])),
+    ] {
+        assert!(told.last().unwrap().starts_with("failed"), "{told:?}");
+    }
+}
+
+#[test]
+fn each_item_of_a_whole_response_is_one() {
+    for output in [
+        json!([1]),
+        json!([{}]),
+        json!([{"type": null}]),
+        json!([{"type": "message", "content": null}]),
+        json!([{"type": "message"}]),
+        json!([{"type": "message", "content": [1]}]),
+        json!([said("hi"), 1]),
+    ] {
+        let told = whole(&ended("completed", output.clone())["response"]);
+        assert!(
+            told.last().unwrap().starts_with("failed Transient Garbled"),
+            "{output}: {told:?}"
+        );
+        let told = events(&named(&[begun(), ended("completed", output.clone())]));
+        assert!(
+            told.last().unwrap().starts_with("failed"),
+            "{output}: {told:?}"
+        );
+    }
+}
