@@ -15,6 +15,11 @@ use remuda::routing::{
 };
 use remuda::settings::{Settings, Strategy};
 
+#[path = "routing/names.rs"]
+mod names;
+#[path = "routing/turns.rs"]
+mod turns;
+
 /// As names are compared.
 fn folded(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();
@@ -139,6 +144,7 @@ impl World {
             let having = || Having {
                 provider: index,
                 own: Some((*model).into()),
+                context: None,
             };
             let full = folded(&format!("{provider}/{model}"));
             let bare = folded(model);
@@ -168,7 +174,8 @@ impl World {
         self.ask(Ask::of(model))
     }
 
-    /// `provider+provider=name, …`, with `*` for all that have it and `!` before reserves. What is explained must be
+    /// `provider+provider=name, …`, with `*` for all that have it, `!` before reserves, and `~` before a step that is as
+    /// good as the one before it. What is explained must be
     /// what is planned.
     fn ask(&self, ask: Ask<'_>) -> Result<String, NoPlan> {
         let now = Instant::now();
@@ -216,7 +223,8 @@ impl World {
             }
         };
         let reserve = if step.reserve { "!" } else { "" };
-        format!("{reserve}{providers}={model}")
+        let equal = if step.equal { "~" } else { "" };
+        format!("{reserve}{equal}{providers}={model}")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which models a client sees in lists: those that its key may use.
 
 use super::key::ClientKey;
-use crate::routing::Filter;
+use crate::routing::{Filter, Permission};
 
 /// What one client may see.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +38,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// What the planner is to keep to; `None`: nothing.
+    pub fn permission(self) -> Option<&'a dyn Permission> {
+        let key = self.key?;
+        let is_free = key.any_model() && key.any_provider();
+        (!is_free).then_some(key as &dyn Permission)
+    }
+
     /// Whether any of a provider's models may be seen.
     pub fn asks(self, provider: &str) -> bool {
         self.key.is_none_or(|key| key.may_ask(provider))
@@ -45,11 +52,6 @@ impl<'a> View<'a> {
 
     /// Whether a provider's model may be seen that goes by these names.
     pub fn shows(self, provider: &str, names: &[&str]) -> bool {
-        self.shows_as(provider, names, &[])
-    }
-
-    /// As [`Self::shows`], where clients may call the model by an alias too, which the operator's list does not know.
-    pub fn shows_as(self, provider: &str, names: &[&str], aliases: &[&str]) -> bool {
         if self
             .filter
             .is_some_and(|filter| !filter.admits(provider, names))
@@ -59,7 +61,7 @@ impl<'a> View<'a> {
         let Some(key) = self.key else { return true };
         key.may_ask(provider)
             && (key.any_model()
-                || key.may_use(names.iter().chain(aliases).copied())
+                || key.may_use(names.iter().copied())
                 || names
                     .iter()
                     .any(|name| key.may_use([&*format!("{provider}/{name}")])))

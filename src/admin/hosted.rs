@@ -3,17 +3,15 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ahash::{AHashMap, AHashSet};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::listing::{Listed, bare};
+use super::listing::Listed;
 use super::services::capabilities;
-use crate::access::View;
 use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::facts::Facts;
-use crate::settings::{ModelNames, Routing};
+use crate::settings::ModelNames;
 
 /// Of a model whose provider does not tell when it was made; clients show how long ago that was.
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
@@ -46,7 +44,7 @@ struct Details<'a> {
 }
 
 /// The row of a model that a service offers, under `name`.
-fn row(name: &str, model: &Listed, facts: &Facts) -> ModelEntry {
+pub(super) fn row(name: &str, model: &Listed, facts: &Facts) -> ModelEntry {
     let name = tagged(name);
     let facts = facts.find(model.kind, &model.runs);
     let family = match &*facts.family {
@@ -72,7 +70,7 @@ fn row(name: &str, model: &Listed, facts: &Facts) -> ModelEntry {
             families: [family],
             parameter_size: "",
             quantization_level: "",
-            context_length: facts.context,
+            context_length: model.context.or(facts.context),
             embedding_length: facts.embeddings.as_ref().map(|known| known.dimensions),
         },
         capabilities: capabilities(facts),
@@ -134,62 +132,8 @@ pub(super) fn rows(models: &[Listed], facts: &Facts, names: ModelNames) -> Vec<M
         .collect()
 }
 
-/// The rows of all aliases whose models are there and may be seen under them: the operator's, and the bundled ones that
-/// those leave. A server's model goes by its name alone, and by that of its provider before it.
-pub(super) fn aliases<'a>(
-    models: &[Listed],
-    servers: impl Iterator<Item = (&'a str, &'a ModelEntry)>,
-    facts: &Facts,
-    routing: &Routing,
-    view: View<'_>,
-) -> Vec<ModelEntry> {
-    let by_id: AHashMap<String, &Listed> = models.iter().map(|one| (bare(&one.id), one)).collect();
-    let mut on_servers: AHashMap<String, Vec<(&str, &ModelEntry)>> = AHashMap::new();
-    let mut providers: AHashSet<String> = models.iter().map(|one| bare(&one.provider)).collect();
-    for (provider, entry) in servers {
-        let name = bare(&entry.name);
-        let provider_name = provider.to_ascii_lowercase();
-        let full = format!("{provider_name}/{name}");
-        providers.insert(provider_name);
-        for name in [full, name] {
-            on_servers.entry(name).or_default().push((provider, entry));
-        }
-    }
-    let own = routing.aliases.iter();
-    let own = own.map(|(alias, target)| (bare(alias), bare(target)));
-    let bundled = facts.aliases().filter(|_| routing.bundled_aliases);
-    let bundled = bundled.map(|(alias, target)| (bare(alias), bare(target)));
-    // What a backend has under the very name is what is meant by it. A bundled alias is of the provider that its target
-    // names, and of nobody else who calls a model so.
-    let is_there = |target: &str| {
-        let provider = target.split_once('/');
-        provider.is_some_and(|(provider, _)| providers.contains(provider))
-    };
-    let bundled = bundled.filter(|(alias, target)| !by_id.contains_key(alias) && is_there(target));
-    let mut seen = AHashSet::new();
-    let mut rows: Vec<ModelEntry> = own
-        .chain(bundled)
-        .filter(|(alias, _)| seen.insert(alias.clone()))
-        .filter_map(|(alias, target)| match on_servers.get(&target) {
-            Some(entries) => {
-                let shown = |(provider, entry): &&(&str, &ModelEntry)| {
-                    view.shows_as(provider, &[&entry.name], &[&alias])
-                };
-                renamed(&alias, entries.iter().find(shown)?.1)
-            }
-            None => {
-                let model = by_id.get(&target)?;
-                view.shows_as(&model.provider, &model.names(), &[&alias])
-                    .then(|| row(&alias, model, facts))
-            }
-        })
-        .collect();
-    rows.sort_by(|one, other| one.name.cmp(&other.name));
-    rows
-}
-
 /// A server's own row under another name.
-fn renamed(name: &str, model: &ModelEntry) -> Option<ModelEntry> {
+pub(super) fn renamed(name: &str, model: &ModelEntry) -> Option<ModelEntry> {
     let name = tagged(name);
     let mut row: Map<String, Value> = serde_json::from_str(model.raw.get()).ok()?;
     row.insert("name".into(), name.as_str().into());
@@ -213,6 +157,7 @@ mod tests {
             runs: own.clone(),
             own,
             created,
+            context: None,
             owned_by: "openai".into(),
         }
     }
@@ -282,34 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn aliases_of_models_that_are_there_have_rows() {
-        let facts = Facts::bundled();
-        let (alias, target) = facts
-            .aliases()
-            .find(|(_, target)| target.starts_with("openai/"))
-            .unwrap();
-        let models = [listed(target, 7), listed("openai/gpt-x", 8)];
+    fn a_servers_row_under_another_name_is_the_same_but_for_that() {
         let server = br#"{"models":[{"name":"llama3.2:latest","digest":"ab","size":5,"extra":1}]}"#;
         let server = parse_tags(server).unwrap();
-        let mut routing = Routing::default();
-        let servers = || server.iter().map(|entry| ("gpus", entry));
-        let aliases = |routing: &Routing| aliases(&models, servers(), &facts, routing, View::ALL);
-        let bundled = format!("{alias}:latest");
-        assert!(names(&aliases(&routing)).contains(&bundled.as_str()));
-
-        routing.bundled_aliases = false;
-        assert_eq!(names(&aliases(&routing)), [""; 0]);
-        routing.aliases = [
-            ("Fast", "OpenAI/gpt-x"),
-            ("mine", "llama3.2"),
-            ("there", "GPUs/llama3.2"),
-            ("lost", "openai/nothing"),
-        ]
-        .map(|(alias, target)| (alias.into(), target.into()))
-        .into();
-        let rows = aliases(&routing);
-        assert_eq!(names(&rows), ["fast:latest", "mine:latest", "there:latest"]);
-        let mine: Value = serde_json::from_str(rows[1].raw.get()).unwrap();
+        let row = renamed("mine", &server[0]).unwrap();
+        assert_eq!(row.name, "mine:latest");
+        let mine: Value = serde_json::from_str(row.raw.get()).unwrap();
         assert_eq!(mine["model"], "mine:latest");
         assert_eq!((&mine["digest"], &mine["extra"]), (&"ab".into(), &1.into()));
     }

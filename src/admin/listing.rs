@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ahash::AHashSet;
 
 use crate::access::View;
+use crate::dialect::ollama::ModelEntry;
 use crate::fleet::{Backend, Fleet, Inventory, Offer};
-use crate::settings::ProviderKind;
+use crate::routing::Router;
+use crate::settings::{self, ProviderKind};
 
 /// A model under one of the names by which clients may ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +27,26 @@ pub struct Listed {
     pub runs: Arc<str>,
     /// Seconds since 1970; 0 if nobody tells.
     pub created: u64,
+    /// Tokens that it holds, where the server has told.
+    pub context: Option<u64>,
     /// A service's name; for an Ollama server's model its namespace, as Ollama has it.
     pub owned_by: Arc<str>,
 }
 
 /// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
 /// and without the provider's name before them; of all those that `view` shows.
-pub fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
+pub(super) fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
     let mut listed = at_providers(fleet, view);
     listed.retain(|one| view.shows(&one.provider, &one.names()));
     listed
+}
+
+/// Those of `models` that a request may name: what is listed may mean something else by the operator's words, or begin
+/// like another provider's name.
+pub(super) fn askable(models: Vec<Listed>, router: &Router, view: View<'_>) -> Vec<Listed> {
+    let mut models = models;
+    models.retain(|one| router.leads_somewhere(&one.id, &one.provider, view.permission()));
+    models
 }
 
 /// The same, of all models of the providers that `view` asks.
@@ -52,7 +64,13 @@ pub(super) fn at_providers(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
             ];
             for (id, is_full) in names {
                 if let Some(id) = id.filter(|id| seen.insert(bare(id))) {
-                    listed.push(hosted(id, is_full, backend, offer));
+                    listed.push(hosted(
+                        id,
+                        is_full,
+                        &backend.provider.settings,
+                        &offer.own,
+                        Some(offer),
+                    ));
                 }
             }
         }
@@ -107,35 +125,66 @@ fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<Listed> {
     entries.sort_by_key(|(model, entry, _)| (*model, std::cmp::Reverse(entry.modified_at)));
     entries.dedup_by_key(|(model, _, _)| *model);
     entries.sort_by_key(|(_, entry, _)| std::cmp::Reverse(entry.modified_at));
-    let listed = entries.into_iter().map(|(_, entry, backend)| {
-        let own: Arc<str> = entry.name.as_str().into();
-        Listed {
-            id: entry.name.clone(),
-            is_full: false,
-            provider: Arc::clone(&backend.provider.name),
-            kind: ProviderKind::Ollama,
-            runs: Arc::clone(&own),
-            own,
-            created: entry.modified_at.map_or(0, seconds),
-            owned_by: namespace(&entry.name).into(),
-        }
-    });
-    listed.collect()
+    let listed = entries.into_iter();
+    listed
+        .map(|(_, entry, backend)| on_server(entry, backend))
+        .collect()
 }
 
-fn hosted(id: String, is_full: bool, backend: &Backend, offer: &Offer) -> Listed {
-    let settings = &backend.provider.settings;
-    let runs = settings.azure.deployments.get(&offer.own);
+/// A model of an Ollama server.
+pub(super) fn on_server(entry: &ModelEntry, backend: &Backend) -> Listed {
+    let own: Arc<str> = entry.name.as_str().into();
+    Listed {
+        id: entry.name.clone(),
+        is_full: false,
+        provider: Arc::clone(&backend.provider.name),
+        kind: ProviderKind::Ollama,
+        runs: Arc::clone(&own),
+        own,
+        created: entry.modified_at.map_or(0, seconds),
+        context: None,
+        owned_by: namespace(&entry.name).into(),
+    }
+}
+
+/// A model of a service under one of its names, with what the service has told of it.
+pub(super) fn hosted(
+    id: String,
+    is_full: bool,
+    provider: &settings::Provider,
+    own: &Arc<str>,
+    offer: Option<&Offer>,
+) -> Listed {
+    let runs = provider.azure.deployments.get(own);
     Listed {
         id,
         is_full,
-        provider: Arc::clone(&backend.provider.name),
-        kind: settings.kind,
-        runs: Arc::clone(runs.unwrap_or(&offer.own)),
-        own: Arc::clone(&offer.own),
-        created: offer.created.unwrap_or(0),
-        owned_by: Arc::clone(&backend.provider.name),
+        provider: Arc::clone(&provider.name),
+        kind: provider.kind,
+        runs: Arc::clone(runs.unwrap_or(own)),
+        own: Arc::clone(own),
+        created: offer.and_then(|offer| offer.created).unwrap_or(0),
+        context: offer.and_then(|offer| offer.context),
+        owned_by: Arc::clone(&provider.name),
     }
+}
+
+/// Each model once: by its name alone where that means it, else with its provider's before it. An alias goes before a
+/// model of the same name.
+pub(super) fn once(models: Vec<Listed>, aliases: Vec<Listed>) -> Vec<Listed> {
+    let aliased: AHashSet<String> = aliases.iter().map(|one| bare(&one.id)).collect();
+    let mut kept: Vec<Listed> = models;
+    kept.retain(|one| !aliased.contains(&bare(&one.id)));
+    let alone: AHashSet<(Arc<str>, Arc<str>)> = kept
+        .iter()
+        .filter(|one| !one.is_full)
+        .map(|one| (Arc::clone(&one.provider), Arc::clone(&one.own)))
+        .collect();
+    kept.retain(|one| {
+        !one.is_full || !alone.contains(&(Arc::clone(&one.provider), Arc::clone(&one.own)))
+    });
+    kept.extend(aliases);
+    kept
 }
 
 /// As clients compare names: in lower case and without `:latest`.

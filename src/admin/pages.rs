@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use ahash::AHashSet;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::aliases::{self, Sources};
 use super::hosted;
 use super::introspection::unix;
-use super::listing::{self, Listed};
+use super::listing::{self, Listed, bare};
 use crate::access::View;
 use crate::dialect::ollama::{self, ErrorStyle};
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider, Trouble};
 use crate::ids::ModelId;
-use crate::settings::{ModelNames, Routing};
+use crate::settings::ModelNames;
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -117,31 +119,33 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// `GET /api/tags` over all backends, as they are known; the models of services are `provider/model`, and aliases whose models are
-/// there have rows of their own.
-pub fn tags(
-    fleet: &Fleet,
-    facts: &Facts,
-    routing: &Routing,
-    names: ModelNames,
-    view: View<'_>,
-) -> Page {
-    let mut models = listing::at_providers(fleet, view);
+/// `GET /api/tags` over all backends, as they are known; the models of services are `provider/model`, and names that stand
+/// for models that are there have rows of their own.
+pub fn tags(from: Sources<'_>, view: View<'_>) -> Page {
+    let Sources { fleet, facts, .. } = from;
     let backends = listing::known(fleet);
-    let is_empty = models.is_empty() && backends.iter().all(|(_, it)| it.models.is_empty());
     let all = backends.iter().flat_map(|(backend, inventory)| {
         let provider = &*backend.provider.name;
         let entries = inventory.models.iter().map(|(_, entry)| entry);
         entries.map(move |entry| (provider, entry))
     });
-    let aliases = hosted::aliases(&models, all.clone(), facts, routing, view);
-    models.retain(|model| view.shows(&model.provider, &model.names()));
-    let mut hosted = hosted::rows(&models, facts, names);
-    hosted.extend(aliases);
-    let on_servers = all.filter(|(provider, entry)| view.shows(provider, &[&entry.name]));
+    let is_empty = backends.iter().all(|(_, it)| it.sizes().next().is_none());
     if is_empty && fleet.has_unknown() {
         return Page::nothing_known(fleet, ErrorStyle::Ollama);
     }
+    let models = listing::askable(listing::models(fleet, view), from.router, view);
+    let mut hosted = hosted::rows(&models, facts, from.settings.server.model_names);
+    let aliases = aliases::all(from, view, true);
+    let aliased: AHashSet<String> = aliases.iter().map(|one| bare(&one.name)).collect();
+    hosted.retain(|row| !aliased.contains(&bare(&row.name)));
+    hosted.extend(aliases::rows(from, &aliases));
+    let on_servers = all.filter(|(provider, entry)| {
+        !aliased.contains(&bare(&entry.name))
+            && view.shows(provider, &[&entry.name])
+            && from
+                .router
+                .leads_somewhere(&entry.name, provider, view.permission())
+    });
     let merged = ollama::merge_tags(on_servers.map(|(_, entry)| entry).chain(&hosted));
     Page::raw_json(merged).with_age(fleet)
 }
@@ -193,14 +197,22 @@ impl<'a> From<&'a Listed> for OpenAiModel<'a> {
     }
 }
 
+/// The models of `/v1/models`: each once, and the operator's names for them.
+pub fn models(from: Sources<'_>, view: View<'_>) -> Vec<Listed> {
+    let models = listing::askable(listing::models(from.fleet, view), from.router, view);
+    let aliases = aliases::all(from, view, false);
+    listing::once(models, aliases::models(from, &aliases))
+}
+
 /// `GET /v1/models` over all backends, as they are known.
-pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
+pub fn openai_models(from: Sources<'_>, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
         object: &'static str,
         data: Vec<OpenAiModel<'a>>,
     }
-    let models = listing::models(fleet, view);
+    let fleet = from.fleet;
+    let models = models(from, view);
     if models.is_empty() && fleet.has_unknown() {
         return Page::nothing_known(fleet, ErrorStyle::OpenAi);
     }
@@ -209,6 +221,18 @@ pub fn openai_models(fleet: &Fleet, view: View<'_>) -> Page {
         data: models.iter().map(OpenAiModel::from).collect(),
     };
     Page::json(200, &listing).with_age(fleet)
+}
+
+/// `GET /v1/models/{id}` for a name of the operator's, whose model its provider may not list.
+pub fn openai_alias(from: Sources<'_>, name: &str, view: View<'_>) -> Option<Page> {
+    let aliases = aliases::all(from, view, false);
+    let models = aliases::models(from, &aliases);
+    let mut named = models.iter().filter(|one| bare(&one.id) == bare(name));
+    let found = OpenAiModel {
+        id: name,
+        ..named.next()?.into()
+    };
+    Some(Page::json(200, &found).with_age(from.fleet))
 }
 
 /// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no backend is known to have it.
@@ -230,8 +254,11 @@ pub fn ps(fleet: &Fleet, expose: bool, view: View<'_>) -> Page {
     let entries = backends.iter().flat_map(|(backend, inventory)| {
         let provider = &backend.provider.name;
         let backend = expose.then_some(&*backend.name);
-        let loaded = inventory.loaded.iter().map(|loaded| &loaded.entry);
+        // What is in memory and no more on the disk, or not for clients, cannot be asked for.
+        let loaded = inventory.loaded.iter();
+        let loaded = loaded.filter(|loaded| inventory.has(loaded.model));
         loaded
+            .map(|loaded| &loaded.entry)
             .filter(move |entry| view.shows(provider, &[&entry.name]))
             .map(move |entry| (entry, backend))
     });

@@ -12,7 +12,8 @@ const SMALLEST_CONTEXT: u64 = 8192;
 
 /// `POST /api/show` for a model that a service runs. Clients read the architecture, and under its name the length of the
 /// context; `capabilities` decide what they offer their users.
-pub fn show(name: &str, provider: &str, facts: &ModelFacts) -> Page {
+/// `told` is the length of the context that the server has told, which is as it was started.
+pub fn show(name: &str, provider: &str, facts: &ModelFacts, told: Option<u64>) -> Page {
     #[derive(Serialize)]
     struct Show<'a> {
         license: &'static str,
@@ -39,7 +40,7 @@ pub fn show(name: &str, provider: &str, facts: &ModelFacts) -> Page {
         "" => provider,
         family => family,
     };
-    let context = facts.context.unwrap_or(SMALLEST_CONTEXT);
+    let context = told.or(facts.context).unwrap_or(SMALLEST_CONTEXT);
     let mut model_info = serde_json::Map::new();
     model_info.insert("general.architecture".into(), family.into());
     model_info.insert("general.basename".into(), name.into());

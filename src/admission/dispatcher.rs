@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::permit::Permit;
 use super::scheduler::{
-    Arrival, BackendSpec, Decision, Outcome, Policy, Refusal, Residency, Scheduler, Scope,
+    Arrival, BackendSpec, Decision, Outcome, Outlook, Policy, Refusal, Residency, Scheduler, Scope,
     Snapshot, Ticket, Wanted,
 };
 use crate::ids::BackendId;
@@ -92,6 +92,12 @@ impl Dispatcher {
     pub fn forecast(&self, want: Want, scope: Scope) -> Option<Duration> {
         let now = self.now();
         self.lock().scheduler.forecast(now, want.arrival(), scope)
+    }
+
+    /// When a request that arrived now could be at work: see [`Scheduler::outlook`].
+    pub fn outlook(&self, want: Want, scope: Scope) -> Option<Outlook> {
+        let now = self.now();
+        self.lock().scheduler.outlook(now, want.arrival(), scope)
     }
 
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.

@@ -75,6 +75,25 @@ impl From<&BTreeMap<Arc<str>, Arc<str>>> for Entries<ModelName> {
     }
 }
 
+impl Entries<AnyOf> {
+    pub(super) fn lists(
+        self,
+        at: &mut Section<'_, '_>,
+        key: &str,
+    ) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
+        let used = self.used(at, key).into_iter();
+        used.map(|(name, models)| (name.into(), models.0)).collect()
+    }
+}
+
+impl From<&BTreeMap<Arc<str>, Vec<Arc<str>>>> for Entries<AnyOf> {
+    fn from(used: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Entries<AnyOf> {
+        used.iter()
+            .map(|(name, models)| (name.to_string(), AnyOf(models.clone())))
+            .collect()
+    }
+}
+
 impl<T: Scalar> FromIterator<(String, T)> for Entries<T> {
     fn from_iter<I: IntoIterator<Item = (String, T)>>(entries: I) -> Entries<T> {
         let stated = entries.into_iter();
@@ -100,5 +119,32 @@ impl Scalar for ModelName {
 
     fn write(&self) -> serde_yaml::Value {
         (*self.0).into()
+    }
+}
+
+/// One model, or a list of those of which any will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AnyOf(Vec<Arc<str>>);
+
+impl Scalar for AnyOf {
+    fn read(value: &serde_yaml::Value) -> Result<AnyOf, String> {
+        let expected = || "expected a model's name, or a list of such names, without spaces".into();
+        let read = |value| ModelName::read(value).map(|model| model.0);
+        let models = match value {
+            serde_yaml::Value::Sequence(list) => list.iter().map(read).collect(),
+            one => read(one).map(|model| vec![model]),
+        };
+        models
+            .ok()
+            .filter(|models: &Vec<_>| !models.is_empty())
+            .map(AnyOf)
+            .ok_or_else(expected)
+    }
+
+    fn write(&self) -> serde_yaml::Value {
+        match &self.0[..] {
+            [one] => (**one).into(),
+            several => several.iter().map(|model| (**model).to_owned()).collect(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adaptive::{Adaptive, HealthCheck};
 use super::breaker::Breaker;
-use super::entries::{Entries, ModelName};
+use super::entries::{AnyOf, Entries};
 use super::field::Field;
 use super::reader::Section;
 use super::retry::Retry;
@@ -28,7 +28,7 @@ pub(super) struct Routing {
     adaptive: Adaptive,
     health_check: HealthCheck,
     fidelity: Field<Fidelity>,
-    aliases: Entries<ModelName>,
+    aliases: Entries<AnyOf>,
     bundled_aliases: Field<bool>,
     models_file: Field<PathBuf>,
     reasoning_field: Field<ReasoningField>,
@@ -93,7 +93,7 @@ impl Routing {
             fidelity: at
                 .stated("fidelity", self.fidelity)
                 .unwrap_or(default.fidelity),
-            aliases: self.aliases.names(&mut at, "aliases"),
+            aliases: self.aliases.lists(&mut at, "aliases"),
             bundled_aliases: at
                 .stated("bundled_aliases", self.bundled_aliases)
                 .unwrap_or(default.bundled_aliases),

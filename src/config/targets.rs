@@ -7,8 +7,10 @@ use crate::settings::{Provider, ProviderKind, Settings};
 pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     let routing = &settings.routing;
     let mut at = reader.section("routing");
-    for (name, target) in &routing.aliases {
-        warn(settings, &mut at.section("aliases"), name, target);
+    for (name, targets) in &routing.aliases {
+        for target in targets {
+            warn(settings, &mut at.section("aliases"), name, target);
+        }
     }
     if let Some(target) = &routing.default_model {
         warn(settings, &mut at, "default_model", target);

@@ -129,6 +129,11 @@ impl Facts {
         })
     }
 
+    /// Whether anything is known of a model by that name.
+    pub fn knows(&self, kind: ProviderKind, model: &str) -> bool {
+        !std::ptr::eq(self.find(kind, model), &raw const self.unknown)
+    }
+
     fn remembered(&self, kind: ProviderKind, model: &str) -> Option<Place> {
         let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
         let kinds = found.get(model)?;

@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::context::Told;
 use crate::dialect::google::listing as google;
 use crate::settings::{Provider, ProviderKind};
 
@@ -18,6 +19,8 @@ pub(super) struct Model {
     pub(super) name: Arc<str>,
     /// Seconds since 1970.
     pub(super) created: Option<u64>,
+    /// Tokens that it holds, prompt and answer together.
+    pub(super) context: Option<u64>,
 }
 
 /// Models, and what asks for those after them.
@@ -83,7 +86,9 @@ pub(super) fn read(kind: ProviderKind, body: &[u8]) -> Option<Page> {
         let page = google::read(body)?;
         let models = page.models.iter();
         return Some(Page {
-            models: models.filter_map(|model| named(&model.id, None)).collect(),
+            models: models
+                .filter_map(|model| named(&model.id, None, model.context))
+                .collect(),
             next: page.next,
         });
     }
@@ -105,19 +110,21 @@ pub(super) fn read(kind: ProviderKind, body: &[u8]) -> Option<Page> {
 }
 
 fn model(entry: &RawValue) -> Option<Model> {
+    let context = Told::read(entry).tokens();
     let entry: Entry = serde_json::from_str(entry.get()).ok()?;
     let created = entry.created.filter(|seconds| *seconds > 0.0);
     let created = created.map(|seconds| seconds as u64);
     let created = created.or_else(|| seconds(entry.created_at.as_deref()?));
-    named(&entry.id.or(entry.name)?, created)
+    named(&entry.id.or(entry.name)?, created, context)
 }
 
-fn named(name: &str, created: Option<u64>) -> Option<Model> {
+fn named(name: &str, created: Option<u64>, context: Option<u64>) -> Option<Model> {
     let fits = (1..=MAX_NAME).contains(&name.len())
         && !name.contains(|c: char| c.is_control() || c.is_whitespace());
     fits.then(|| Model {
         name: name.into(),
         created,
+        context,
     })
 }
 

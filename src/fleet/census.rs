@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::ask::{Caller, MOST};
 use super::catalogue::{self, Model};
+use super::context::Elsewhere;
 use super::control;
 use super::offers::Offers;
 use super::probe::{Prober, Question};
@@ -19,6 +20,9 @@ use crate::settings::ProviderKind;
 
 /// Pages of a list at most.
 const MAX_PAGES: usize = 20;
+
+/// What is told besides the list may take this part of the time that a probe has.
+const PATIENCE: u32 = 4;
 
 /// What a service told.
 pub(super) enum Told {
@@ -93,12 +97,35 @@ async fn list(question: &Question<'_>, caller: &Caller<'_>, first: &str) -> Resu
         };
         models.extend(page.models);
         let Some(next) = page.next.filter(|_| bytes <= MOST) else {
+            if kind == ProviderKind::OpenAiCompatible
+                && let Some(further) = Elsewhere::of(&answer.body, &models)
+            {
+                caller.keep(answer).await;
+                ask_further(question, caller, further, &mut models).await;
+            }
             break;
         };
         path = catalogue::next_page(kind, first, &next);
         caller.keep(answer).await;
     }
     Ok(Told::Models(models))
+}
+
+/// What a server tells of its models elsewhere. That it does not is no fault.
+async fn ask_further(
+    question: &Question<'_>,
+    caller: &Caller<'_>,
+    further: Elsewhere,
+    models: &mut [Model],
+) {
+    let path = further.path(&question.endpoint.path);
+    let asked = caller.get(&path, question.provider.fields());
+    // The list that is there already must not be lost for it.
+    if let Ok(Ok(answer)) = tokio::time::timeout(question.timeout / PATIENCE, asked).await
+        && answer.status == StatusCode::OK
+    {
+        further.enter(&answer.body, models);
+    }
 }
 
 pub(super) fn without_models(status: StatusCode) -> Option<Told> {

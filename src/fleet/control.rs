@@ -121,6 +121,7 @@ async fn ask_all(question: &Question<'_>, caller: &Caller<'_>) -> Result<Told, M
         models.extend(page.models.into_iter().map(|model| Model {
             name: model.id.into(),
             created: None,
+            context: None,
         }));
         let next = page.next.filter(|_| bytes <= MOST);
         paths.extend(next.map(|next| listing::next_page(&next)));

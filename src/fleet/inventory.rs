@@ -1,7 +1,6 @@
 //! What one backend has, as its last probe found: the models on an Ollama server's disk and in its memory, or those
 //! that a service offers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,8 +25,6 @@ pub struct Inventory {
     heard: bool,
     /// Whether a service was asked for its models and has never told them.
     untold: bool,
-    /// Whether clients call some of `models` by other names than the server does.
-    renames: bool,
 }
 
 /// A model in a backend's memory.
@@ -48,7 +45,6 @@ impl Inventory {
             offers: Arc::default(),
             heard: false,
             untold: false,
-            renames: false,
         }
     }
 
@@ -85,18 +81,6 @@ impl Inventory {
             offers,
             ..Self::empty(probed_at)
         }
-    }
-
-    /// With the names that clients may use for some of an Ollama server's models.
-    pub(super) fn renamed(mut self, models: &Models, map: &BTreeMap<Arc<str>, Arc<str>>) -> Self {
-        self.renames = !map.is_empty();
-        for (name, own) in map {
-            let known = models.lookup(own).filter(|id| self.has(*id));
-            if let Some(id) = known {
-                models.also_known_as(name, id);
-            }
-        }
-        self
     }
 
     /// Of a probe that was answered, or not.
@@ -150,13 +134,14 @@ impl Inventory {
         self.offers.all()
     }
 
-    /// What the backend calls the model, where that is not what clients call it.
+    /// What a service calls the model.
     pub(super) fn own_name(&self, model: ModelId) -> Option<Arc<str>> {
-        if let Some(own) = self.offers.own_name(model) {
-            return Some(Arc::clone(own));
-        }
-        let entry = self.renames.then(|| self.model(model)).flatten();
-        entry.map(|entry| entry.name.as_str().into())
+        self.offers.own_name(model).map(Arc::clone)
+    }
+
+    /// Tokens that the model holds there, where the server has told.
+    pub fn context(&self, model: ModelId) -> Option<u64> {
+        self.offers.context(model)
     }
 
     /// The same, found again.

@@ -9,6 +9,7 @@ mod backend;
 mod catalogue;
 mod census;
 mod complaints;
+mod context;
 mod control;
 mod credentials;
 mod discovery;
@@ -224,6 +225,16 @@ impl Fleet {
             .any(|entry| mine.iter().all(|one| one.origin != entry));
         provider.refusal().is_none()
             && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.index))
+    }
+
+    /// Tokens that the model holds at the provider, as its servers have told: of several, the most.
+    pub fn context_of(&self, provider: &Provider, model: ModelId) -> Option<u64> {
+        let snapshot = self.snapshot();
+        let mine = snapshot
+            .iter()
+            .filter(|backend| backend.provider.index == provider.index);
+        mine.filter_map(|backend| backend.inventory().context(model))
+            .max()
     }
 
     /// The member with that id; `None` once it has left.

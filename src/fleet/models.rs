@@ -85,17 +85,6 @@ impl Models {
         find()
     }
 
-    /// Lets `name` stand for a model, unless it is a model's name already.
-    pub(super) fn also_known_as(&self, name: &str, id: ModelId) {
-        if self.lookup(name).is_some() {
-            return;
-        }
-        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = Table::clone(&self.table.load());
-        with_key(name, |key| *table.ids.entry(key.into()).or_insert(id));
-        self.table.store(Arc::new(table));
-    }
-
     fn find<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Option<ModelId>> {
         let table = self.table.load();
         names.map(|name| table.ids.get(name).copied()).collect()
@@ -172,11 +161,6 @@ mod tests {
         // Ollama's model of that name is the same.
         assert_eq!(models.intern(["gpt-5.4:latest"].into_iter()), [ids[0]]);
         assert_eq!(models.intern_any(&["gpt-5.4".to_owned()]), [ids[0]]);
-
-        models.also_known_as("fast", ModelId(2));
-        models.also_known_as("gpt-5.4", ModelId(2));
-        assert_eq!(models.lookup("Fast"), ids[2]);
-        assert_eq!(models.lookup("gpt-5.4"), ids[0]);
         assert_eq!(models.len(), 3);
     }
 

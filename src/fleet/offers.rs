@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 
 use super::Models;
 use super::catalogue::Model;
@@ -22,6 +22,8 @@ pub struct Offer {
     pub own: Arc<str>,
     /// Seconds since 1970, where the provider tells.
     pub created: Option<u64>,
+    /// Tokens that it holds, where the provider tells.
+    pub context: Option<u64>,
     /// Of `provider/name`; `None` if there are more names than can be kept.
     pub full: Option<ModelId>,
     /// Of `name` alone; `None` also if it would mean another provider's model.
@@ -32,8 +34,8 @@ pub struct Offer {
 #[derive(Debug, Default)]
 pub(super) struct Offers {
     all: Vec<Offer>,
-    /// The provider's own name by each id under which it may be wanted, sorted by id.
-    own: Vec<(ModelId, Arc<str>)>,
+    /// The place in `all` by each id under which a model may be wanted, sorted by id.
+    places: Vec<(ModelId, usize)>,
 }
 
 impl Offers {
@@ -59,16 +61,15 @@ impl Offers {
             })
             .collect();
         let ids = models.intern_any(&spellings);
-        let mut own = Vec::with_capacity(ids.len());
-        for (offer, ids) in all.iter_mut().zip(ids.chunks_exact(2)) {
+        let mut places = Vec::with_capacity(ids.len());
+        for (place, (offer, ids)) in all.iter_mut().zip(ids.chunks_exact(2)).enumerate() {
             [offer.full, offer.bare] = [ids[0], ids[1]];
-            let ids = ids.iter().flatten();
-            own.extend(ids.map(|id| (*id, Arc::clone(&offer.own))));
+            places.extend(ids.iter().flatten().map(|id| (*id, place)));
         }
         // Stable: of two names that are the same to clients, the first is meant.
-        own.sort_by_key(|(id, _)| *id);
-        own.dedup_by_key(|(id, _)| *id);
-        Self { all, own }
+        places.sort_by_key(|(id, _)| *id);
+        places.dedup_by_key(|(id, _)| *id);
+        Self { all, places }
     }
 
     pub(super) fn all(&self) -> &[Offer] {
@@ -76,37 +77,47 @@ impl Offers {
     }
 
     pub(super) fn own_name(&self, model: ModelId) -> Option<&Arc<str>> {
-        let index = self.own.binary_search_by_key(&model, |(id, _)| *id).ok()?;
-        Some(&self.own[index].1)
+        self.offer(model).map(|offer| &offer.own)
+    }
+
+    /// Tokens that the model holds, where the service tells.
+    pub(super) fn context(&self, model: ModelId) -> Option<u64> {
+        self.offer(model)?.context
+    }
+
+    fn offer(&self, model: ModelId) -> Option<&Offer> {
+        let mine = self.places.binary_search_by_key(&model, |(id, _)| *id);
+        mine.ok().map(|index| &self.all[self.places[index].1])
     }
 
     /// Every id under which a model of this service may be wanted.
     pub(super) fn ids(&self) -> impl Iterator<Item = ModelId> {
-        self.own.iter().map(|(id, _)| *id)
+        self.places.iter().map(|(id, _)| *id)
     }
 }
 
 /// The operator's names go before the provider's own, so that they mean what he says.
 fn gather(provider: &settings::Provider, listed: Vec<Model>) -> Vec<Offer> {
-    let offer = |name: &Arc<str>, own: &Arc<str>, created| Offer {
-        name: Arc::clone(name),
-        own: Arc::clone(own),
-        created,
-        full: None,
-        bare: None,
+    let told: AHashMap<&str, &Model> = listed.iter().rev().map(|one| (&*one.name, one)).collect();
+    let offer = |name: &Arc<str>, own: &Arc<str>| {
+        let told = told.get(&**own);
+        Offer {
+            name: Arc::clone(name),
+            own: Arc::clone(own),
+            created: told.and_then(|model| model.created),
+            context: told.and_then(|model| model.context),
+            full: None,
+            bare: None,
+        }
     };
     let mapped = provider.model_map.iter();
-    let mapped = mapped.map(|(name, own)| offer(name, own, None));
+    let mapped = mapped.map(|(name, own)| offer(name, own));
     let deployments = &provider.azure.deployments;
-    let deployed = deployments.keys().map(|name| offer(name, name, None));
-    let stated = provider.models.iter().map(|name| offer(name, name, None));
-    let listed = listed
-        .iter()
-        .map(|model| offer(&model.name, &model.name, model.created));
+    let deployed = deployments.keys().map(|name| offer(name, name));
+    let stated = provider.models.iter().map(|name| offer(name, name));
+    let listed = listed.iter().map(|model| offer(&model.name, &model.name));
     // A model is found by the name of what a deployment runs, too.
-    let run = deployments
-        .iter()
-        .map(|(name, model)| offer(model, name, None));
+    let run = deployments.iter().map(|(name, model)| offer(model, name));
     let mut seen = AHashSet::new();
     mapped
         .chain(deployed)
@@ -136,6 +147,7 @@ mod tests {
         let model = |name: &&str| Model {
             name: (*name).into(),
             created: Some(7),
+            context: None,
         };
         names.iter().map(model).collect()
     }

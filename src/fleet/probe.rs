@@ -170,8 +170,8 @@ impl Prober {
                 version(caller.get("/api/version", fields).await?)
             }
         };
-        let inventory = Inventory::new(&self.models, listed, loaded, version, Instant::now());
-        Ok(inventory.renamed(&self.models, &question.provider.settings.model_map))
+        let now = Instant::now();
+        Ok(Inventory::new(&self.models, listed, loaded, version, now))
     }
 }
 

@@ -27,8 +27,10 @@ impl Gateway {
         if !name.contains('@') {
             return (name, None);
         }
+        let mut providers = self.settings.providers.iter();
         let known = self.fleet.models().lookup(name).is_some()
-            || self.settings.routing.aliases.contains_key(name);
+            || self.settings.routing.aliases.contains_key(name)
+            || providers.any(|provider| provider.model_map.contains_key(name));
         match Tag::split(name).filter(|_| !known) {
             Some((model, tag)) => (model, self.ledger.as_ref().map(|ledger| ledger.tag(tag))),
             None => (name, None),

@@ -1,5 +1,6 @@
 //! How a request comes by a slot: the steps of its plan in their order, each after the wait that it is worth.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -353,6 +354,8 @@ impl Gateway {
         let (mut turns, mut unwell): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
         let mut due: Vec<Turn> = Vec::new();
         let mut waited = Duration::ZERO;
+        // Where the steps begin in `turns` that are as good as the present one.
+        let mut equals = 0;
         for step in 0..trip.plan.steps.len() {
             let scope = match self.way(trip, step) {
                 Way::Open(scope) => scope,
@@ -369,6 +372,10 @@ impl Gateway {
                 Way::Shut => continue,
             };
             let planned = &trip.plan.steps[step];
+            if !planned.equal {
+                self.soonest_first(trip, &mut turns[equals..]);
+                equals = turns.len();
+            }
             if !self.is_well(trip, step, &scope) {
                 let after = (!planned.reserve).then_some(Duration::ZERO);
                 unwell.push(Turn {
@@ -392,6 +399,7 @@ impl Gateway {
             }
             let after = match (turns.is_empty(), planned.reserve, planned.max_wait) {
                 (true, ..) => Some(Duration::ZERO),
+                _ if equals < turns.len() => turns[equals].after,
                 (false, true, max_wait) => max_wait,
                 (false, false, max_wait) => {
                     waited += max_wait.unwrap_or(self.settings.routing.slot_wait);
@@ -405,10 +413,53 @@ impl Gateway {
                 well,
             });
         }
+        self.soonest_first(trip, &mut turns[equals..]);
         let mut turns = [due, turns, unwell].concat();
         // Without a time comes last; of those with the same time, what is well is asked first.
         turns.sort_by_key(|turn| (turn.after.is_none(), turn.after));
         turns
+    }
+
+    /// Of steps of which any will do, those first that could start soonest, and of these the least used. One that would
+    /// load its model at once, although another should be free before the load is done, has its turn when that one is late.
+    fn soonest_first(&self, trip: &Trip<'_>, turns: &mut [Turn]) {
+        if turns.len() < 2 {
+            return;
+        }
+        let outlook = |turn: &Turn| {
+            let want = trip.want(turn.step);
+            let start = self.dispatcher.outlook(want, turn.scope.clone());
+            start.map(|start| (start, self.share_in_use(trip, turn)))
+        };
+        let mut all: Vec<_> = turns
+            .iter()
+            .map(|turn| (outlook(turn), turn.clone()))
+            .collect();
+        all.sort_by(|(one, _), (other, _)| {
+            let known = one.is_none().cmp(&other.is_none());
+            known.then_with(|| one.partial_cmp(other).unwrap_or(Ordering::Equal))
+        });
+        let soonest = all[0].0.map_or(Duration::ZERO, |(first, _)| first.start);
+        for (place, (turn, (outlook, mut next))) in turns.iter_mut().zip(all).enumerate() {
+            if place > 0 && outlook.is_some_and(|(outlook, _)| outlook.loads) {
+                next.after = next.after.map(|after| after + soonest);
+            }
+            *turn = next;
+        }
+    }
+
+    /// Of the slots of the step's healthy backends, the share that is in use where it is least.
+    fn share_in_use(&self, trip: &Trip<'_>, turn: &Turn) -> f64 {
+        let model = trip.plan.steps[turn.step].model.listed();
+        let snapshot = self.fleet.snapshot();
+        let able = snapshot.iter().filter(|backend| {
+            let provider = u16::try_from(backend.provider.index).unwrap_or(u16::MAX);
+            backend.healthy()
+                && turn.scope.providers.hold(provider)
+                && model.is_none_or(|model| backend.has(model))
+        });
+        let shares = able.map(|one| f64::from(one.in_flight()) / f64::from(one.slots.max(1)));
+        shares.fold(f64::INFINITY, f64::min)
     }
 
     /// How long a request would wait for a slot of the first of these steps to have one, as far as that can be told.

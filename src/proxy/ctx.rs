@@ -64,6 +64,8 @@ pub struct Attempt {
     pub provider: Option<usize>,
     /// Whether the backend had to load the model.
     pub cold: bool,
+    /// The listed model that it was asked for.
+    pub model: Option<ModelId>,
     /// What it is charged to.
     pub account: Option<Arc<Account>>,
     /// The backend has all of the request, and how that ended is not known.

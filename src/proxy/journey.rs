@@ -137,6 +137,8 @@ impl Gateway {
             provider: provider.as_deref(),
             approach: approach.as_deref(),
             needs: Needs::of(operation, &facts, body.bytes.len()),
+            // A question before the request that it is about.
+            looks_only: operation == Operation::AnthropicCountTokens,
             ..naming::asking(&name, key.as_deref())
         };
         let planned = self.router.plan(&asking, Instant::now());
@@ -208,7 +210,11 @@ impl Gateway {
             }
         };
         let planner = |without: &[usize]| {
-            let ask = routing::Ask { without, ..asking };
+            let ask = routing::Ask {
+                without,
+                looks_only: true,
+                ..asking
+            };
             self.router.plan(&ask, Instant::now()).ok()
         };
         let mut trip = Trip::new(plan, &planner, priority, pinned);

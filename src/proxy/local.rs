@@ -85,26 +85,30 @@ impl Gateway {
         let view = View::of(ctx.inbound.key.as_deref()).within(self.router.filter());
         match operation {
             Operation::OpenAiModels if speaks_anthropic(session) => {
-                let models = admin::models(&self.fleet, view);
+                let models = admin::models(self.sources(), view);
                 let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
                 Some(admin::anthropic_models(&self.fleet, &ids))
             }
             Operation::Root => Some(admin::root()),
             Operation::Version => Some(admin::version(&self.fleet)),
-            Operation::OpenAiModels => Some(admin::openai_models(&self.fleet, view)),
-            Operation::Tags => Some(admin::tags(
-                &self.fleet,
-                &self.facts,
-                &self.settings.routing,
-                self.settings.server.model_names,
-                view,
-            )),
+            Operation::OpenAiModels => Some(admin::openai_models(self.sources(), view)),
+            Operation::Tags => Some(admin::tags(self.sources(), view)),
             Operation::Ps => Some(admin::ps(
                 &self.fleet,
                 self.settings.server.expose_backend,
                 view,
             )),
             _ => None,
+        }
+    }
+
+    /// What lists of models are made from.
+    fn sources(&self) -> admin::Sources<'_> {
+        admin::Sources {
+            fleet: &self.fleet,
+            facts: &self.facts,
+            router: &self.router,
+            settings: &self.settings,
         }
     }
 
@@ -200,6 +204,7 @@ impl Gateway {
         let key = ctx.inbound.key.as_deref();
         let asking = routing::Ask {
             provider: provider.as_deref(),
+            looks_only: true,
             ..naming::asking(&name, key)
         };
         let plan = self.router.plan(&asking, Instant::now());
@@ -212,10 +217,19 @@ impl Gateway {
                     admin::anthropic_model(&name)
                 }
                 Operation::OpenAiModel => {
-                    let model = plan.model.ok_or_else(not_found)?;
-                    admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?
+                    let known = plan
+                        .model
+                        .and_then(|model| admin::openai_model(&self.fleet, model, &name));
+                    let view = View::of(key).within(self.router.filter());
+                    let stated = || admin::openai_alias(self.sources(), &name, view);
+                    known.or_else(stated).ok_or_else(not_found)?
                 }
-                _ => admin::show(&own, &provider.name, facts),
+                _ => {
+                    let told = plan
+                        .model
+                        .and_then(|model| self.fleet.context_of(&provider, model));
+                    admin::show(&own, &provider.name, facts, told)
+                }
             };
             return self.reply(session, ctx, framing, page).await;
         }

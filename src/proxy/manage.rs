@@ -76,7 +76,13 @@ impl Gateway {
         let others = others.into_iter().filter_map(Option::as_deref);
         self.may_change(ctx, [model].into_iter().chain(others))?;
         if may_be_service {
-            let plan = self.router.plan(&Ask::of(model), Instant::now());
+            let plan = self.router.plan(
+                &Ask {
+                    looks_only: true,
+                    ..Ask::of(model)
+                },
+                Instant::now(),
+            );
             if plan.is_ok_and(|plan| self.service_of(&plan).is_some()) {
                 let page = admin::pulled(model, facts.streams(operation));
                 return self.reply(session, ctx, framing, page).await;

@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::ctx::Ctx;
 use super::target::{shown, written_path};
+use crate::ids::ModelId;
 use crate::metrics::{Series, SeriesKey};
 use crate::settings::LogFormat;
 use crate::usage::Usd;
@@ -24,7 +25,7 @@ impl Gateway {
         }
         let ended = Instant::now();
         let key = SeriesKey {
-            model: ctx.inbound.model.map_or(u32::MAX, |model| model.0),
+            model: served(ctx).map_or(u32::MAX, |model| model.0),
             provider: ctx.attempt.provider.map_or(u16::MAX, |index| {
                 u16::try_from(index).unwrap_or(u16::MAX - 1)
             }),
@@ -39,10 +40,7 @@ impl Gateway {
     }
 
     fn series(&self, key: SeriesKey, ctx: &Ctx) -> std::sync::Arc<Series> {
-        let model = ctx
-            .inbound
-            .model
-            .and_then(|model| self.fleet.models().name(model));
+        let model = served(ctx).and_then(|model| self.fleet.models().name(model));
         let provider = ctx
             .attempt
             .provider
@@ -181,9 +179,14 @@ fn path<'a>(session: &'a Session, ctx: &'a Ctx) -> Cow<'a, str> {
     }
 }
 
+/// The model that was asked last, as one name may mean several; else what the name was first found to mean.
+fn served(ctx: &Ctx) -> Option<ModelId> {
+    ctx.attempt.model.or(ctx.inbound.model)
+}
+
 /// The model's name; of one that nobody has, as the client wrote it.
 fn model<'a>(ctx: &'a Ctx, gateway: &Gateway) -> Option<Cow<'a, str>> {
-    let known = ctx.inbound.model;
+    let known = served(ctx);
     match known.and_then(|model| gateway.fleet.models().name(model)) {
         Some(name) => Some(name.to_string().into()),
         None => ctx.inbound.asked.as_deref().map(|name| shown(name).into()),

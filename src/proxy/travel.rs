@@ -74,6 +74,7 @@ impl Gateway {
                 continue;
             };
             take_step(&mut job, &trip);
+            ctx.attempt.model = model_of(&job);
             let Some((key, model)) = self.ready(&mut trip, ctx, &job, &backend) else {
                 permit = match self
                     .next_slot(session, ctx, &mut trip, Some(permit))
@@ -451,15 +452,16 @@ impl Gateway {
         }
     }
 
-    /// Whether the model that `backend` would serve is known to hold a prompt that was too long for another.
+    /// Whether the model that `backend` would serve may hold a prompt that was too long for another.
     fn has_room(&self, trip: &Trip<'_>, job: &Job, backend: &Backend) -> bool {
         match trip.too_long_for {
             None => true,
             Some(too_few) => {
                 let estimate = job.body.bytes.len() as u64 / BYTES_PER_TOKEN;
                 let needed = if too_few == 0 { estimate } else { too_few };
+                // One whose size nobody knows may be tried.
                 self.context_of(job, backend)
-                    .is_some_and(|context| context > needed)
+                    .is_none_or(|context| context > needed)
             }
         }
     }
@@ -471,8 +473,11 @@ impl Gateway {
         if let Some(num_ctx) = settings.num_ctx {
             return Some(u64::from(num_ctx));
         }
+        let told = ask
+            .model
+            .and_then(|model| backend.inventory().context(model));
         let own = self.own_name(ask, backend);
-        self.facts_of(backend, &own).context
+        told.or(self.facts_of(backend, &own).context)
     }
 
     pub(super) async fn try_backend(

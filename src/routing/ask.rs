@@ -21,6 +21,8 @@ pub struct Ask<'a> {
     pub permission: Option<&'a dyn Permission>,
     /// Positions of providers that have failed this request already.
     pub without: &'a [usize],
+    /// It is asked about the model only: nothing is sent that would take a provider's turn.
+    pub looks_only: bool,
 }
 
 impl<'a> Ask<'a> {

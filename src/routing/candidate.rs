@@ -49,6 +49,19 @@ impl Candidate {
         }
     }
 
+    /// With the size of the context that the server itself has told: that is as it was started, whatever the model could
+    /// hold.
+    pub(super) fn with_context(mut self, told: Option<u64>) -> Candidate {
+        self.facts.context = told.or(self.facts.context);
+        self
+    }
+
+    /// Clients know it by this name there, too.
+    pub(super) fn also_called(mut self, name: &str) -> Candidate {
+        self.names.push(name.to_owned());
+        self
+    }
+
     /// What the request needs that the model cannot do, as far as is known.
     pub(super) fn lacks(&self, needs: &Needs, provider: &Provider) -> Option<&'static str> {
         let needed = [

@@ -2,6 +2,7 @@
 //!
 //! [`Router::plan`] is the one entrance. It looks at values alone: the fleet through [`View`], facts, settings, the time.
 
+mod aliases;
 mod approach;
 mod ask;
 mod bundled;
@@ -25,5 +26,5 @@ pub use changes::Changes;
 pub use explain::{Explanation, Verdict};
 pub use filter::Filter;
 pub use plan::{Plan, Step, StepModel};
-pub use router::{Router, RouterError, Service};
+pub use router::{Front, Router, RouterError, Service};
 pub use view::{Having, Standing, View};

@@ -20,6 +20,8 @@ pub struct Step {
     pub model: StepModel,
     /// Positions of the providers in the configuration, without repetition; empty: any provider that has the model.
     pub providers: Vec<usize>,
+    /// As good as the step before it: whichever of them can start soonest serves the request.
+    pub equal: bool,
     /// Not to be taken while an earlier step may serve: `fallback_only` providers and overflow.
     pub reserve: bool,
     /// How long the steps before may be waited for until this one is taken too. `None`: `routing.slot_wait`; for a

@@ -3,8 +3,10 @@
 //! The order is that of the README. What the client says of the provider goes before rules, and rules before lists.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::aliases;
 use super::approach::Form;
 use super::ask::NoPlan;
 use super::candidate::Candidate;
@@ -73,6 +75,24 @@ pub(super) struct Resolver<'a> {
     pub(super) filter: &'a Filter,
 }
 
+/// A listed model at a provider that has it.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) model: ModelId,
+    pub(super) having: Having,
+    /// By the operator's `model_map`, so that its servers know it by another name than the client's.
+    is_mapped: bool,
+}
+
+impl Held {
+    fn step(&self, name: Name<'_>) -> StepModel {
+        match &self.having.own {
+            Some(own) if self.is_mapped => StepModel::ListedAs(self.model, Arc::clone(own)),
+            _ => listed_as(self.model, name),
+        }
+    }
+}
+
 /// A name on its way.
 #[derive(Clone, Copy)]
 struct Name<'a> {
@@ -104,20 +124,45 @@ impl Resolver<'_> {
             }
             None => asked,
         };
-        let means = self.unaliased(plain, trace);
-        let name = Name {
-            asked,
-            means: &means,
-        };
-        let mut found = self.named(name, preferred, trace)?;
+        let meanings = aliases::meanings(self, plain, trace);
+        let mut found = self.meant(asked, &meanings, preferred, trace)?;
         if found.is_empty() {
             if found.by == By::Prefix {
                 return Err(NoPlan::Unknown);
             }
             found = self.default_for(asked, trace)?;
         }
-        found.settings = self.settings_of(&[asked, plain, &means]);
+        let names = [asked, plain].into_iter();
+        found.settings = self.settings_of(names.chain(meanings.iter().map(|one| &**one)));
         Ok(found)
+    }
+
+    /// Who has any of what a name means.
+    fn meant(
+        &self,
+        asked: &str,
+        meanings: &[Cow<'_, str>],
+        preferred: Option<&[usize]>,
+        trace: &mut Trace,
+    ) -> Result<Resolution, NoPlan> {
+        if let [means] = meanings {
+            return self.named(Name { asked, means }, preferred, trace);
+        }
+        let (mut any, mut refused) = (Resolution::default(), None);
+        for means in meanings {
+            match self.named(Name { asked, means }, preferred, trace) {
+                Ok(found) => any.join(found),
+                Err(why) => refused = refused.or(Some(why)),
+            }
+        }
+        match refused {
+            Some(why) if any.is_empty() => Err(why),
+            // The operator has named all of them.
+            _ => Ok(Resolution {
+                by: By::Preference,
+                ..any
+            }),
+        }
     }
 
     /// Candidates for an approach of OptiLLM's. `model` goes there as it is, and is `plain` without the approach.
@@ -197,7 +242,7 @@ impl Resolver<'_> {
         0..self.settings.providers.len()
     }
 
-    fn provider(&self, name: &str) -> Option<usize> {
+    pub(super) fn provider(&self, name: &str) -> Option<usize> {
         let mut providers = self.settings.providers.iter();
         providers.position(|provider| provider.name.eq_ignore_ascii_case(name))
     }
@@ -208,6 +253,14 @@ impl Resolver<'_> {
         form.is_some_and(|form| form.approach.is_some()) && self.is_free(name.trim())
     }
 
+    /// Whether a name that this provider lists could mean something else: an alias of the operator's, or what stands before
+    /// it is another provider.
+    pub(super) fn means_another(&self, name: &str, provider: &str) -> bool {
+        let prefix = self.prefix(name).map(|(index, _)| index);
+        let other = prefix.filter(|index| *self.settings.providers[*index].name != *provider);
+        other.is_some() || aliases::is_stated(self, name) || self.names_approach(name)
+    }
+
     /// Whether no model and no provider claims what looks like OptiLLM's prefix.
     fn is_free(&self, name: &str) -> bool {
         let prefix = name.split('-').next().unwrap_or_default();
@@ -216,33 +269,6 @@ impl Resolver<'_> {
                 .view
                 .lookup(name)
                 .is_none_or(|model| self.view.having(model).is_empty())
-    }
-
-    fn unaliased<'n>(&'n self, name: &'n str, trace: &mut Trace) -> Cow<'n, str> {
-        let Some(target) = self.alias(name) else {
-            return Cow::Borrowed(name);
-        };
-        trace.decided(|| format!("alias: {name} stands for {target}"));
-        Cow::Borrowed(target)
-    }
-
-    fn alias(&self, name: &str) -> Option<&str> {
-        let routing = &self.settings.routing;
-        if let Some(target) = routing.aliases.get(name) {
-            return Some(target);
-        }
-        let plain = folded(name);
-        let mut own = routing.aliases.iter();
-        if let Some((_, target)) = own.find(|(alias, _)| folded(alias) == plain) {
-            return Some(target);
-        }
-        if !routing.bundled_aliases || self.view.lookup(name).is_some() {
-            // What a backend lists under that very name is what is meant.
-            return None;
-        }
-        let target = self.facts.alias(name)?;
-        let (provider, _) = target.split_once('/')?;
-        self.provider(provider).map(|_| target)
     }
 
     fn named(
@@ -270,7 +296,7 @@ impl Resolver<'_> {
             let found = self.preferred(name, preferred, &having, true, trace);
             return Ok(found.unwrap_or_else(|| self.listed(name, &having, trace)));
         }
-        if having.is_none()
+        if having.is_empty()
             && let Some(candidate) = self.after_dash(name, trace)?
         {
             return Ok(self.only(Some(candidate)));
@@ -278,7 +304,7 @@ impl Resolver<'_> {
         if let Some(found) = self.ruled(name, &having, trace)? {
             return Ok(found);
         }
-        if having.is_some() {
+        if !having.is_empty() {
             trace.decided(|| "lists: the providers that list the model".to_owned());
             let found = self.listed(name, &having, trace);
             return Ok(Resolution {
@@ -289,11 +315,52 @@ impl Resolver<'_> {
         Ok(self.unlisted(name, trace))
     }
 
-    /// The providers that have a listed model; `None` if there are none.
-    fn having(&self, name: &str) -> Option<(ModelId, Vec<Having>)> {
+    /// The providers that list the name, or list what their `model_map` says that it stands for.
+    pub(super) fn having(&self, name: &str) -> Vec<Held> {
+        let listed = self.view.lookup(name).into_iter().flat_map(|model| {
+            let having = self.view.having(model).into_iter();
+            having.map(move |having| Held {
+                model,
+                having,
+                is_mapped: false,
+            })
+        });
+        let mut held: Vec<Held> = listed
+            .filter(|one| self.mapped(one.having.provider, name).is_none())
+            .collect();
+        held.extend(self.indices().filter_map(|index| {
+            let own = self.mapped(index, name)?;
+            self.held_by(index, own).map(|held| Held {
+                is_mapped: true,
+                ..held
+            })
+        }));
+        held.sort_by_key(|one| one.having.provider);
+        held
+    }
+
+    /// What the operator says that a fleet's servers call the model of that name. A service lists such names itself.
+    fn mapped(&self, provider: usize, name: &str) -> Option<&str> {
+        let settings = &self.settings.providers[provider];
+        if !settings.kind.is_fleet() || settings.model_map.is_empty() {
+            return None;
+        }
+        let plain = folded(name);
+        let mut map = settings.model_map.iter();
+        let (_, own) = map.find(|(known, _)| folded(known) == plain)?;
+        Some(own)
+    }
+
+    /// A listed model at one provider, by the very name that is listed.
+    fn held_by(&self, provider: usize, name: &str) -> Option<Held> {
         let model = self.view.lookup(name)?;
-        let having = self.view.having(model);
-        (!having.is_empty()).then_some((model, having))
+        let having = self.view.having(model).into_iter();
+        let mut here = having.filter(|one| one.provider == provider);
+        here.next().map(|having| Held {
+            model,
+            having,
+            is_mapped: false,
+        })
     }
 
     /// What the client's `X-Provider` comes to. Unless it is `insisted`, those count that list the model.
@@ -301,7 +368,7 @@ impl Resolver<'_> {
         &self,
         name: Name<'_>,
         preferred: &[usize],
-        having: &Option<(ModelId, Vec<Having>)>,
+        having: &[Held],
         insisted: bool,
         trace: &mut Trace,
     ) -> Option<Resolution> {
@@ -345,7 +412,8 @@ impl Resolver<'_> {
             let own = rest.strip_prefix('-').filter(|own| !own.is_empty())?;
             first.eq_ignore_ascii_case(prefix).then_some(own)
         };
-        let meant = self.indices().find_map(|provider| {
+        // Of several, one that is known to have it; else the longest prefix, so that `my-own-m` is not one of `my`.
+        let claims = self.indices().filter_map(|provider| {
             let settings = &self.settings.providers[provider];
             if settings.kind.is_fleet() {
                 return None;
@@ -353,10 +421,20 @@ impl Resolver<'_> {
             let also = || {
                 let of_kind = ALSO.iter().filter(|(_, kind)| *kind == settings.kind);
                 let mut owns = of_kind.filter_map(|(prefix, _)| after(prefix));
-                owns.find(|own| self.view.lookup(&full(settings, own)).is_some())
+                let own = owns.find(|own| self.is_known_at(provider, own))?;
+                Some((true, own))
             };
-            Some((provider, after(&settings.name).or_else(also)?))
+            let by_name = after(&settings.name).and_then(|own| {
+                let known = self.is_known_at(provider, own);
+                let whole = || self.facts.knows(settings.kind, name.means);
+                (known || !whole()).then_some((known, own))
+            });
+            let is_name = by_name.is_some();
+            let (known, own) = by_name.or_else(also)?;
+            Some(((known, is_name, Reverse(own.len()), Reverse(provider)), own))
         });
+        let meant = claims.max_by_key(|(rank, _)| *rank);
+        let meant = meant.map(|((.., Reverse(provider)), own)| (provider, own));
         let Some((provider, own)) = meant else {
             return Ok(None);
         };
@@ -368,11 +446,20 @@ impl Resolver<'_> {
         Ok(self.pinned(provider, Name { means: own, ..name }, trace))
     }
 
+    /// Whether a service is known to have a model of that name, or an alias of it.
+    fn is_known_at(&self, provider: usize, name: &str) -> bool {
+        let settings = &self.settings.providers[provider];
+        names(settings, name)
+            || self.facts.knows(settings.kind, name)
+            || self.held_by(provider, &full(settings, name)).is_some()
+            || aliases::at(self, provider, name).is_some()
+    }
+
     /// What the first rule says that applies.
     fn ruled(
         &self,
         name: Name<'_>,
-        having: &Option<(ModelId, Vec<Having>)>,
+        having: &[Held],
         trace: &mut Trace,
     ) -> Result<Option<Resolution>, NoPlan> {
         let plain = folded(name.means);
@@ -382,13 +469,13 @@ impl Resolver<'_> {
             .filter(|rule| rule.pattern.matches(&plain))
         {
             let targets = match rule.at_resource {
-                true => self.at_resource(&rule.provider, &plain, having.is_some())?,
+                true => self.at_resource(&rule.provider, &plain, !having.is_empty())?,
                 false => self.called(&rule.provider),
             };
             let own = rule.own(without_latest(name.means));
             let means = own.as_deref().unwrap_or(name.means);
             // A bundled rule does not take a model away from those who list it.
-            let insisted = !rule.is_bundled || having.is_none();
+            let insisted = !rule.is_bundled || having.is_empty();
             let named = Name { means, ..name };
             let first: Vec<_> = targets
                 .iter()
@@ -396,7 +483,7 @@ impl Resolver<'_> {
                 .collect();
             if first.is_empty() {
                 let awaited = |provider: &usize| self.view.is_settling(*provider);
-                if having.is_none() && targets.iter().any(awaited) {
+                if having.is_empty() && targets.iter().any(awaited) {
                     // It will be known at once whether its servers have the model.
                     return Err(NoPlan::Unknown);
                 }
@@ -415,7 +502,7 @@ impl Resolver<'_> {
                     true => By::BundledRule,
                     false => By::Preference,
                 },
-                silent: match rule.is_bundled && having.is_some() {
+                silent: match rule.is_bundled && !having.is_empty() {
                     true => self.silent(name, trace),
                     false => Vec::new(),
                 },
@@ -431,7 +518,7 @@ impl Resolver<'_> {
         &self,
         first: Vec<Candidate>,
         name: Name<'_>,
-        having: &Option<(ModelId, Vec<Having>)>,
+        having: &[Held],
         trace: &mut Trace,
     ) -> [Vec<Candidate>; 2] {
         let mut listed = self.candidates(name, having, trace);
@@ -439,12 +526,7 @@ impl Resolver<'_> {
         [first, listed]
     }
 
-    fn listed(
-        &self,
-        name: Name<'_>,
-        having: &Option<(ModelId, Vec<Having>)>,
-        trace: &mut Trace,
-    ) -> Resolution {
+    fn listed(&self, name: Name<'_>, having: &[Held], trace: &mut Trace) -> Resolution {
         let first = self.candidates(name, having, trace);
         Resolution {
             whole: whole(having, &first),
@@ -453,18 +535,16 @@ impl Resolver<'_> {
         }
     }
 
-    fn candidates(
-        &self,
-        name: Name<'_>,
-        having: &Option<(ModelId, Vec<Having>)>,
-        trace: &mut Trace,
-    ) -> Vec<Candidate> {
-        let Some((model, having)) = having else {
-            return Vec::new();
-        };
+    fn candidates(&self, name: Name<'_>, having: &[Held], trace: &mut Trace) -> Vec<Candidate> {
         let candidates = having.iter().filter_map(|one| {
-            let step = listed_as(*model, name);
-            self.candidate(one.provider, step, name.means, one.own.as_deref(), trace)
+            let step = one.step(name);
+            self.candidate(
+                one.having.provider,
+                step,
+                name.means,
+                Some(&one.having),
+                trace,
+            )
         });
         candidates.collect()
     }
@@ -530,12 +610,8 @@ impl Resolver<'_> {
             return Err(NoPlan::Unknown);
         }
         trace.decided(|| format!("routing.default_model: {default}"));
-        let means = self.unaliased(default, trace);
-        let name = Name {
-            asked,
-            means: &means,
-        };
-        let found = self.named(name, None, trace)?;
+        let meanings = aliases::meanings(self, default, trace);
+        let found = self.meant(asked, &meanings, None, trace)?;
         match found.is_empty() {
             true => Err(NoPlan::Unknown),
             false => Ok(Resolution {
@@ -555,11 +631,10 @@ impl Resolver<'_> {
         if settings.kind.is_fleet() {
             return self.at_fleet(provider, name, trace);
         }
-        let listed = self.view.lookup(&full(settings, name.means));
-        match listed.and_then(|model| Some((model, self.at_one(provider, model)?))) {
-            Some((model, one)) => {
-                let step = StepModel::Listed(model);
-                self.candidate(provider, step, name.means, one.own.as_deref(), trace)
+        match self.held_by(provider, &full(settings, name.means)) {
+            Some(held) => {
+                let step = StepModel::Listed(held.model);
+                self.candidate(provider, step, name.means, Some(&held.having), trace)
             }
             None => self.unlisted_at(provider, name, trace),
         }
@@ -576,16 +651,10 @@ impl Resolver<'_> {
         if self.is_fleet(provider) {
             return self.at_fleet(provider, name, trace);
         }
-        let settings = &self.settings.providers[provider];
-        let spellings = [name.means.to_owned(), full(settings, name.means)];
-        let listed = spellings.iter().find_map(|spelling| {
-            let model = self.view.lookup(spelling)?;
-            Some((model, self.at_one(provider, model)?))
-        });
-        match listed {
-            Some((model, one)) => {
-                let step = listed_as(model, name);
-                self.candidate(provider, step, name.means, one.own.as_deref(), trace)
+        match self.listed_at(provider, name.means) {
+            Some(held) => {
+                let step = held.step(name);
+                self.candidate(provider, step, name.means, Some(&held.having), trace)
             }
             None if insisted => self.unlisted_at(provider, name, trace),
             None => {
@@ -595,30 +664,84 @@ impl Resolver<'_> {
         }
     }
 
+    /// A model that a service lists, with its name before it or without.
+    pub(super) fn listed_at(&self, provider: usize, name: &str) -> Option<Held> {
+        let full = full(&self.settings.providers[provider], name);
+        let spellings = [name, &*full].into_iter();
+        let mut held = spellings.filter_map(|spelling| self.held_by(provider, spelling));
+        held.next()
+    }
+
     fn at_fleet(&self, provider: usize, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
-        let model = self.view.lookup(name.means);
-        let Some(model) = model.filter(|model| self.at_one(provider, *model).is_some()) else {
-            trace.out(provider, || "none of its servers has the model".to_owned());
-            return None;
-        };
-        let settings = &self.settings.providers[provider];
-        // Where the operator has names for a server's models, the backend tells its own.
-        let step = match settings.model_map.is_empty() {
-            true => listed_as(model, name),
-            false => StepModel::Listed(model),
-        };
-        self.candidate(provider, step, name.means, None, trace)
+        if let Some(held) = self.on_servers(provider, name.means) {
+            let step = held.step(name);
+            return self.candidate(provider, step, name.means, Some(&held.having), trace);
+        }
+        let alias = aliases::at(self, provider, name.means);
+        if let Some(held) = alias.and_then(|own| self.on_servers(provider, &own)) {
+            let own: Arc<str> = held.having.own.clone()?;
+            let step = StepModel::ListedAs(held.model, Arc::clone(&own));
+            let found = self.candidate(provider, step, &own, Some(&held.having), trace);
+            return found.map(|one| one.also_called(name.means));
+        }
+        trace.out(provider, || "none of its servers has the model".to_owned());
+        None
     }
 
+    /// What a fleet's servers have under a name, as its `model_map` has it.
+    pub(super) fn on_servers(&self, provider: usize, name: &str) -> Option<Held> {
+        match self.mapped(provider, name) {
+            Some(own) => self.held_by(provider, own).map(|held| Held {
+                is_mapped: true,
+                ..held
+            }),
+            None => self.held_by(provider, name),
+        }
+    }
+
+    /// A service that does not list the model is asked for it as the configuration says, by what an alias stands for
+    /// there, or by the name as it is.
     fn unlisted_at(&self, provider: usize, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
-        let own = own_name(&self.settings.providers[provider], name.means);
-        let step = StepModel::Named(Arc::clone(&own));
-        self.candidate(provider, step, name.means, Some(&own), trace)
+        let settings = &self.settings.providers[provider];
+        let alias = match names(settings, name.means) {
+            true => None,
+            false => aliases::at(self, provider, name.means),
+        };
+        let Some(means) = alias else {
+            let own = own_name(settings, name.means);
+            let step = StepModel::Named(Arc::clone(&own));
+            return self.asked_as(provider, step, name.means, own, trace);
+        };
+        trace.decided(|| format!("alias: {} stands for {means} there", name.means));
+        let found = match self.held_by(provider, &full(settings, &means)) {
+            Some(held) => {
+                let step = StepModel::Listed(held.model);
+                self.candidate(provider, step, &means, Some(&held.having), trace)
+            }
+            None => {
+                let own = own_name(settings, &means);
+                let step = StepModel::Named(Arc::clone(&own));
+                self.asked_as(provider, step, &means, own, trace)
+            }
+        };
+        found.map(|one| one.also_called(name.means))
     }
 
-    fn at_one(&self, provider: usize, model: ModelId) -> Option<Having> {
-        let having = self.view.having(model);
-        having.into_iter().find(|one| one.provider == provider)
+    /// A candidate that is asked for a model by a name that nobody lists.
+    fn asked_as(
+        &self,
+        provider: usize,
+        step: StepModel,
+        name: &str,
+        own: Arc<str>,
+        trace: &mut Trace,
+    ) -> Option<Candidate> {
+        let having = Having {
+            provider,
+            own: Some(own),
+            context: None,
+        };
+        self.candidate(provider, step, name, Some(&having), trace)
     }
 
     /// `None` if the operator's list leaves it out.
@@ -627,10 +750,11 @@ impl Resolver<'_> {
         provider: usize,
         model: StepModel,
         name: &str,
-        own: Option<&str>,
+        having: Option<&Having>,
         trace: &mut Trace,
     ) -> Option<Candidate> {
         let settings = &self.settings.providers[provider];
+        let own = having.and_then(|having| having.own.as_deref());
         let own = own.unwrap_or(name);
         let runs = settings.azure.deployments.get(own);
         let runs = runs.map_or(own, |runs| &**runs);
@@ -648,37 +772,55 @@ impl Resolver<'_> {
             return None;
         }
         let facts = self.facts.find(settings.kind, runs);
-        Some(Candidate::new(provider, model, names, facts))
+        let context = having.and_then(|having| having.context);
+        Some(Candidate::new(provider, model, names, facts).with_context(context))
     }
 
-    fn settings_of(&self, names: &[&str]) -> Option<ModelRouting> {
+    /// What the configuration says of the first of these names of which it says anything.
+    fn settings_of<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Option<ModelRouting> {
         let models = &self.settings.routing.models;
         if models.is_empty() {
             return None;
         }
-        let names: Vec<_> = names.iter().map(|name| folded(name)).collect();
-        let mut models = models.iter();
-        let found = models.find(|(model, _)| names.contains(&folded(model)));
-        found.map(|(_, settings)| settings.clone())
+        names.find_map(|name| {
+            let name = folded(name);
+            let mut models = models.iter();
+            let found = models.find(|(model, _)| folded(model) == name);
+            found.map(|(_, settings)| settings.clone())
+        })
     }
 }
 
 impl Resolution {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.tiers.iter().all(Vec::is_empty)
+    }
+
+    /// Whoever has another model will do as well.
+    fn join(&mut self, other: Resolution) {
+        for (tier, more) in self.tiers.iter_mut().zip(other.tiers) {
+            for one in more {
+                let same =
+                    |known: &Candidate| known.provider == one.provider && known.model == one.model;
+                if !tier.iter().any(same) {
+                    tier.push(one);
+                }
+            }
+        }
     }
 }
 
-/// The listed model, if `first` are all that have it.
 /// The name of an Azure resource, or another host as it is.
 fn resource(host: &str) -> &str {
     let mut names = OF_AZURE.iter().filter_map(|end| host.strip_suffix(end));
     names.next().unwrap_or(host)
 }
 
-fn whole(having: &Option<(ModelId, Vec<Having>)>, first: &[Candidate]) -> Option<ModelId> {
-    let (model, all) = having.as_ref()?;
-    (all.len() == first.len()).then_some(*model)
+/// The listed model, if `first` are all that have it.
+fn whole(having: &[Held], first: &[Candidate]) -> Option<ModelId> {
+    let model = having.first()?.model;
+    let is_it = |one: &Held| one.model == model && !one.is_mapped;
+    (having.len() == first.len() && having.iter().all(is_it)).then_some(model)
 }
 
 /// Backends know their own names for a listed model; one that was written otherwise is given along.
@@ -698,7 +840,7 @@ fn without_latest(name: &str) -> &str {
 }
 
 /// Whether the configuration names such a model of the provider.
-fn names(provider: &Provider, name: &str) -> bool {
+pub(super) fn names(provider: &Provider, name: &str) -> bool {
     let name = folded(name);
     let deployments = &provider.azure.deployments;
     let mut known = provider

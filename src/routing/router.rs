@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ask::{Ask, NoPlan};
+use super::ask::{Ask, NoPlan, Permission};
 use super::candidate::Candidate;
 use super::changes::Changes;
 use super::explain::{ExplainedStep, Explanation, Trace, Verdict};
@@ -19,7 +19,7 @@ use super::strategy::{self, Groups, Situation};
 use super::view::View;
 use crate::facts::Facts;
 use crate::ids::ModelId;
-use crate::settings::{Settings, Strategy};
+use crate::settings::{Provider, Settings, Strategy};
 
 /// Counters for turns; models share one if their numbers meet.
 const COUNTERS: usize = 64;
@@ -40,6 +40,53 @@ pub struct Service {
     pub provider: usize,
     /// Its own name for the model.
     pub own: Arc<str>,
+}
+
+/// Who would serve a name first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// Position in the configuration.
+    pub provider: usize,
+    /// The model, if it is a listed one.
+    pub model: Option<ModelId>,
+    /// What a service calls it.
+    pub own: Option<Arc<str>>,
+}
+
+/// What candidates are ordered by, for one request.
+struct Order<'a> {
+    strategy: Strategy,
+    /// Positions of providers that take no requests now.
+    unavailable: Vec<usize>,
+    providers: &'a [Provider],
+    standings: Vec<super::Standing>,
+    turn: u64,
+    tokens: u64,
+}
+
+impl Order<'_> {
+    fn is_available(&self, one: &Candidate) -> bool {
+        !self.unavailable.contains(&one.provider)
+    }
+
+    /// Candidates of one rank, those first that are meant first.
+    fn of<'f>(&self, tiers: impl Iterator<Item = Vec<&'f Candidate>>) -> Groups<'f> {
+        let situation = Situation {
+            providers: self.providers,
+            standings: &self.standings,
+            turn: self.turn,
+            tokens: self.tokens,
+        };
+        tiers
+            .filter(|tier| !tier.is_empty())
+            .flat_map(
+                |tier| match self.standings.is_empty() && strategy::looks(self.strategy) {
+                    true => vec![tier],
+                    false => strategy::arrange(self.strategy, tier, &situation),
+                },
+            )
+            .collect()
+    }
 }
 
 /// The planner.
@@ -113,6 +160,7 @@ impl Router {
                 steps: vec![Step {
                     model: StepModel::Listed(model),
                     providers: Vec::new(),
+                    equal: false,
                     reserve: false,
                     max_wait: None,
                 }],
@@ -168,6 +216,53 @@ impl Router {
         })
     }
 
+    /// Who would serve a name first, for lists; `None` if nobody does, or another model that stands in for it.
+    pub fn front(&self, name: &str, permission: Option<&dyn Permission>) -> Option<Front> {
+        let ask = Ask {
+            permission,
+            looks_only: true,
+            ..Ask::of(name)
+        };
+        let found = self.resolution(&ask, &mut Trace::default()).ok()?;
+        if found.by_default {
+            return None;
+        }
+        let plan = self
+            .made(&ask, Instant::now(), &mut Trace::default())
+            .ok()?;
+        let model = plan.steps.first()?.model.listed();
+        let having = || model.and_then(|model| self.view.having(model).into_iter().next());
+        let provider = match plan.steps.first()?.providers.first() {
+            Some(first) => *first,
+            None => having()?.provider,
+        };
+        Some(Front {
+            provider,
+            model,
+            own: self.service(&plan).map(|service| service.own),
+        })
+    }
+
+    /// Whether a name that this provider lists may be asked for: not if the operator's words give it another meaning that
+    /// comes to nothing.
+    pub fn leads_somewhere(
+        &self,
+        name: &str,
+        provider: &str,
+        permission: Option<&dyn Permission>,
+    ) -> bool {
+        if !self.resolver().means_another(name, provider) {
+            return true;
+        }
+        let ask = Ask {
+            permission,
+            looks_only: true,
+            ..Ask::of(name)
+        };
+        let plan = self.made(&ask, Instant::now(), &mut Trace::default());
+        matches!(plan, Ok(_) | Err(NoPlan::Ambiguous { .. }))
+    }
+
     /// The plan with its reasons. `expected` tells how long a request that comes now would wait for a slot of a step, if
     /// there is a saying.
     pub fn explain(
@@ -177,6 +272,10 @@ impl Router {
         expected: impl Fn(&Step) -> Option<Duration>,
     ) -> Explanation {
         let mut trace = Trace::on();
+        let ask = &Ask {
+            looks_only: true,
+            ..*ask
+        };
         let plan = self.made(ask, now, &mut trace);
         let strategy = self.strategy_of(ask);
         let (decided_by, out) = trace.taken();
@@ -311,29 +410,34 @@ impl Router {
         };
         self.permitted(ask, called, &mut tiers, trace)?;
         self.able(ask, &mut tiers, trace);
-        let groups = self.ordered(ask, tiers, strategy, now);
-        let mut steps = Steps::default();
-        let (groups, reserve): (Groups<'_>, Groups<'_>) = match found.by {
-            By::Prefix => (groups, Vec::new()),
-            _ => self.split(groups, |one| {
-                !self.settings.providers[one.provider].fallback_only
-            }),
+        let order = self.order(ask, &tiers, strategy, now);
+        // Turns, draws and measures are among those of one rank: a reserve has no part in those of the others.
+        let is_reserve = |one: &Candidate| {
+            found.by != By::Prefix && self.settings.providers[one.provider].fallback_only
         };
-        let (able, unable) = self.split(groups, |one| self.view.available(one.provider, now));
-        let (able_reserve, unable_reserve) =
-            self.split(reserve, |one| self.view.available(one.provider, now));
+        let rank = |reserve: bool, available: bool| {
+            let tiers = tiers.iter().map(|tier| {
+                let mine = tier.iter().copied();
+                mine.filter(|one| {
+                    is_reserve(one) == reserve && order.is_available(one) == available
+                })
+                .collect()
+            });
+            order.of(tiers)
+        };
+        let mut steps = Steps::default();
+        steps.add(&rank(false, true), false, None);
+        steps.add(&rank(true, true), true, None);
         let overflows = self.overflow(&found, trace);
-        steps.add(&able, false, None);
-        steps.add(&able_reserve, true, None);
         for (overflow, max_wait) in &overflows {
             let mut tiers = [overflow.tiers[0].iter().collect(), Vec::new()];
             if self.permitted(ask, called, &mut tiers, trace).is_ok() {
-                let [first, _] = tiers;
-                steps.add(&vec![first], true, *max_wait);
+                let order = self.order(ask, &tiers, strategy, now);
+                steps.add(&order.of(tiers.into_iter()), true, *max_wait);
             }
         }
-        steps.add(&unable, true, None);
-        steps.add(&unable_reserve, true, None);
+        steps.add(&rank(false, false), true, None);
+        steps.add(&rank(true, false), true, None);
         // Whoever gets the model while the request waits is meant too, unless there are some that may not serve it.
         let open = ask.permission.is_none() && self.filter.is_empty();
         let whole = found.whole.filter(|_| open);
@@ -491,40 +595,43 @@ impl Router {
         }
     }
 
-    fn ordered<'f>(
+    /// By what candidates are ordered now.
+    fn order(
         &self,
         ask: &Ask<'_>,
-        tiers: [Vec<&'f Candidate>; 2],
+        tiers: &[Vec<&Candidate>; 2],
         strategy: Strategy,
         now: Instant,
-    ) -> Groups<'f> {
+    ) -> Order<'_> {
         let several = tiers.iter().map(Vec::len).sum::<usize>() > 1;
         let looks = several && strategy::looks(strategy);
         let id = tiers.iter().flatten().find_map(|one| one.model.listed());
         let standings = match looks {
-            true => self.standings(&tiers, id, now),
+            true => self.standings(tiers, id, now),
             false => Vec::new(),
         };
         let turn = match looks {
             true => {
-                let counter = id.map_or(0, |id| id.0 as usize) % COUNTERS;
-                self.turns[counter].fetch_add(1, Ordering::Relaxed)
+                let counter = &self.turns[id.map_or(0, |id| id.0 as usize) % COUNTERS];
+                // Who only looks takes nobody's turn.
+                counter.fetch_add(u64::from(!ask.looks_only), Ordering::Relaxed)
             }
             false => 0,
         };
-        let situation = Situation {
+        let providers = tiers.iter().flatten().map(|one| one.provider);
+        let unavailable = providers.filter(|index| !self.view.available(*index, now));
+        Order {
+            strategy,
+            unavailable: unavailable.collect(),
             providers: &self.settings.providers,
-            standings: &standings,
+            standings,
             turn,
             tokens: ask.needs.tokens,
-        };
-        let tiers = tiers.into_iter().filter(|tier| !tier.is_empty());
-        tiers
-            .flat_map(|tier| strategy::arrange(strategy, tier, &situation))
-            .collect()
+        }
     }
 
-    /// By provider; of one that does not list the model, over all of its backends.
+    /// By provider, each over its backends that have the model for which it would be asked; of one that does not list it,
+    /// over all.
     fn standings(
         &self,
         tiers: &[Vec<&Candidate>; 2],
@@ -532,31 +639,22 @@ impl Router {
         now: Instant,
     ) -> Vec<super::Standing> {
         let mut standings = self.view.standings(id, now);
-        let mut others = tiers.iter().flatten();
-        if others.any(|one| one.model.listed() != id) {
-            let all = self.view.standings(None, now);
+        let mut seen = vec![id];
+        for model in tiers.iter().flatten().map(|one| one.model.listed()) {
+            if seen.contains(&model) {
+                continue;
+            }
+            seen.push(model);
+            let there = self.view.standings(model, now);
             for one in tiers.iter().flatten() {
-                if one.model.listed() != id {
-                    standings[one.provider] = all[one.provider];
+                // A provider with several of the models is as well as the best of them.
+                let index = one.provider;
+                if one.model.listed() == model && !standings[index].healthy {
+                    standings[index] = there[index];
                 }
             }
         }
         standings
-    }
-
-    fn split<'f>(
-        &self,
-        groups: Groups<'f>,
-        is_first: impl Fn(&Candidate) -> bool,
-    ) -> (Groups<'f>, Groups<'f>) {
-        let mut first = Vec::new();
-        let mut rest = Vec::new();
-        for group in groups {
-            let (some, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| is_first(one));
-            first.extend(Some(some).filter(|some| !some.is_empty()));
-            rest.extend(Some(others).filter(|others| !others.is_empty()));
-        }
-        (first, rest)
     }
 
     /// The same model elsewhere, and how long to wait for it here.

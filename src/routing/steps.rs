@@ -35,6 +35,7 @@ impl Steps {
             None => self.steps.push(Step {
                 model: one.model.clone(),
                 providers: vec![one.provider],
+                equal: self.steps.len() > begin,
                 // What comes first is no reserve of anything.
                 reserve: reserve && !self.steps.is_empty(),
                 max_wait: max_wait.filter(|_| !self.steps.is_empty()),
@@ -85,11 +86,13 @@ mod tests {
         let shown: Vec<_> = plan
             .steps
             .iter()
-            .map(|step| (&*step.providers, step.reserve, step.max_wait))
+            .map(|step| (&*step.providers, step.equal, step.reserve, step.max_wait))
             .collect();
         // Nothing stands before the first, so it waits for nothing.
-        let expected: [(&[usize], bool, Option<Duration>); 2] =
-            [(&[2, 1], false, None), (&[0], true, Some(Duration::ZERO))];
+        let expected: [(&[usize], bool, bool, Option<Duration>); 2] = [
+            (&[2, 1], false, false, None),
+            (&[0], true, true, Some(Duration::ZERO)),
+        ];
         assert_eq!(shown, expected);
     }
 

@@ -46,12 +46,14 @@ impl Standing {
 }
 
 /// A provider that has a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Having {
     /// Its position in the configuration.
     pub provider: usize,
     /// Its own name for the model, where that is known.
     pub own: Option<Arc<str>>,
+    /// Tokens that it holds there, where the server has told.
+    pub context: Option<u64>,
 }
 
 /// The fleet, or what a test puts in its place. Providers are positions in the configuration.
@@ -85,16 +87,26 @@ impl View for Fleet {
         // By provider.
         for backend in self.snapshot().iter().filter(|backend| backend.has(model)) {
             let provider = backend.provider.index;
-            let own = || match backend.provider.settings.kind.is_fleet() {
-                true => backend
-                    .inventory()
-                    .model(model)
-                    .map(|entry| entry.name.as_str().into()),
-                false => backend.own_name(model),
-            };
-            if having.last().is_none_or(|last| last.provider != provider) {
-                let own = own();
-                having.push(Having { provider, own });
+            let inventory = backend.inventory();
+            let context = inventory.context(model);
+            match having.last_mut() {
+                // A prompt may come to any of them.
+                Some(last) if last.provider == provider => {
+                    last.context = last.context.zip(context).map(|(a, b)| a.max(b));
+                }
+                _ => {
+                    let own = match backend.provider.settings.kind.is_fleet() {
+                        true => inventory
+                            .model(model)
+                            .map(|entry| entry.name.as_str().into()),
+                        false => backend.own_name(model),
+                    };
+                    having.push(Having {
+                        provider,
+                        own,
+                        context,
+                    });
+                }
             }
         }
         having

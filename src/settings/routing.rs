@@ -32,8 +32,9 @@ pub struct Routing {
     pub adaptive: Adaptive,
     pub health_check: HealthCheck,
     pub fidelity: Fidelity,
-    /// Names that clients may use and what each stands for: `provider/model`, or a bare name.
-    pub aliases: BTreeMap<Arc<str>, Arc<str>>,
+    /// Names that clients may use and what each stands for: `provider/model`, or a bare name; of several, whichever
+    /// can start soonest. Never an empty list.
+    pub aliases: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     /// Whether the aliases of the bundled model facts (`claude-sonnet`, `gemini`, …) hold where the operator has
     /// none of that name (default true).
     pub bundled_aliases: bool,

@@ -28,6 +28,7 @@ mod limits;
 mod managing;
 mod membership;
 mod metrics;
+mod names;
 mod overload;
 mod packed;
 mod pages;

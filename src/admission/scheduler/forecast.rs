@@ -15,6 +15,24 @@ use crate::ids::{BackendId, ModelId};
 /// No wait is told to be longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// When a request could be at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Outlook {
+    pub start: Duration,
+    /// It would begin to load its model at once.
+    pub loads: bool,
+}
+
+impl Outlook {
+    fn after(seconds: f64, loads: bool) -> Self {
+        let start = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST);
+        Self {
+            start: start.min(LONGEST),
+            loads,
+        }
+    }
+}
+
 /// A provider's limit on requests at once, as far as it concerns some of its backends.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
@@ -49,6 +67,35 @@ impl Scheduler {
         }
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(LONGEST);
         Some(wait.min(LONGEST))
+    }
+
+    /// When a request that arrived now could be at work, a load that it needs included; to compare several models of which
+    /// any will do. `None`: nothing that could serve it is healthy.
+    pub fn outlook(&self, now: Duration, arrival: Arrival, scope: Scope) -> Option<Outlook> {
+        let waiter = self.newcomer(now, arrival, scope);
+        if self.ready_backend_of(&waiter).is_some() {
+            return Some(Outlook::default());
+        }
+        let serving = self.serving(&waiter);
+        if serving.is_empty() {
+            return None;
+        }
+        let wait = self.wait_among(now, &serving, &waiter);
+        let LineKey::Model(model) = waiter.line() else {
+            return Some(Outlook::after(wait, false));
+        };
+        let is_there = |one: &&Backend| !one.placed() || holds_or_loads(one, model);
+        let at_hand = serving.iter().any(is_there);
+        let berth = match self.spare.is_empty() || self.at_limit() {
+            true => None,
+            false => self.best_berth(now, model, &waiter, &mut usize::MAX.clone()),
+        };
+        let load = |backend: &&Backend| self.load_time(backend, model);
+        Some(match (berth, at_hand) {
+            (Some(berth), _) if !at_hand || berth.cost < wait => Outlook::after(berth.cost, true),
+            (_, true) => Outlook::after(wait, false),
+            (_, false) => Outlook::after(wait + serving.first().map_or(0.0, load), false),
+        })
     }
 
     /// Healthy backends that the request would wait for: those that need to load nothing, or else all that could.

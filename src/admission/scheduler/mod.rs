@@ -32,6 +32,7 @@ use self::model::Model;
 use self::ready::Ready;
 use crate::ids::{BackendId, ModelId};
 
+pub use self::forecast::Outlook;
 pub use self::types::{
     Arrival, BackendSnapshot, BackendSpec, Decision, Loaded, Outcome, Policy, Providers, Refusal,
     Residency, Scope, Snapshot, Ticket, Wanted,

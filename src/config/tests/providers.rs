@@ -151,7 +151,7 @@ routing:
     assert_eq!(aws.aws.session_token.as_ref().unwrap().expose(), "ST");
     assert_eq!(aws.aws.control_url.as_deref(), Some("http://127.0.0.1:5"));
     assert_eq!(gpus.num_ctx, Some(8192));
-    assert_eq!(&*settings.routing.aliases["fast"], "mine/a");
+    assert_eq!(&*settings.routing.aliases["fast"][0], "mine/a");
 
     let printed = to_yaml(&settings);
     for secret in ["hunter2", "AK", "SK", "ST\n"] {

@@ -1,0 +1,298 @@
+//! Names for models as clients see them: one public name for several models, what is listed, and what servers tell of
+//! their models.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// A fleet of simulated Ollama servers that answer quickly.
+fn fleet(models: &str) -> Simulation {
+    Simulation::start(1, &["--models", models, "--answer-tokens", "2"])
+}
+
+fn fleet_entry(name: &str, simulation: &Simulation, more: Value) -> String {
+    let backends = simulation.servers.iter();
+    let backends: Vec<_> = backends.map(|one| format!("http://{one}")).collect();
+    let mut entry = json!({"name": name, "kind": "ollama", "backends": backends,
+        "interval": "200ms", "probe_timeout": "2s"});
+    let fields = entry.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    entry.to_string()
+}
+
+async fn chat_with(gateway: SocketAddr, model: &str, key: &str) -> Reply {
+    let body = chat(model, "hi", r#","stream":false"#);
+    request(
+        gateway,
+        "POST",
+        "/api/chat",
+        &[("x-api-key", key)],
+        body.as_bytes(),
+    )
+    .await
+}
+
+/// Names in a list of models, sorted.
+async fn listed(gateway: SocketAddr, path: &str, key: &str) -> Vec<String> {
+    let reply = request(gateway, "GET", path, &[("x-api-key", key)], b"").await;
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    let (list, name) = match path {
+        "/v1/models" => ("data", "id"),
+        _ => ("models", "name"),
+    };
+    let body = reply.json();
+    let models = body[list].as_array().unwrap().iter();
+    let mut names: Vec<_> = models
+        .map(|model| model[name].as_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+const ALL: &str = "whoever-has-this-may-all-0";
+const BOB: &str = "bob-may-use-the-alias-only";
+
+#[tokio::test]
+async fn one_public_name_is_served_by_every_fleet_under_its_own() {
+    let (one, two) = (fleet("llama3.2"), fleet("qwen3:8b"));
+    let config = Config::of([
+        fleet_entry("one", &one, json!({"model_map": {"big": "llama3.2"}})),
+        fleet_entry("two", &two, json!({"model_map": {"big": "qwen3:8b"}})),
+    ])
+    .set(
+        "routing.aliases",
+        "{ any: ['llama3.2', 'qwen3:8b'], same: big, lost: nowhere/x }",
+    )
+    .key(format!("{{ name: all, key: {ALL} }}"))
+    .key(format!("{{ name: bob, key: {BOB}, models: [big, any] }}"));
+    let gateway = Gateway::over(&config, 2).await;
+    for path in ["/api/tags", "/v1/models"] {
+        let names = listed(gateway.address, path, ALL).await;
+        let tail = if path == "/v1/models" { "" } else { ":latest" };
+        // Whoever may use a model may use what stands for it.
+        let expected = ["any", "big", "same"].map(|name| format!("{name}{tail}"));
+        let own = ["llama3.2:latest", "qwen3:8b"].map(str::to_owned);
+        let mut all = [&expected[..], &own].concat();
+        all.sort();
+        assert_eq!(names, all, "{path}");
+        assert_eq!(listed(gateway.address, path, BOB).await, expected, "{path}");
+    }
+    for name in ["big", "any", "same"] {
+        let shown = post_as(gateway.address, "/api/show", &json!({"model": name}), ALL).await;
+        assert_eq!(shown.status, 200, "{name}: {}", shown.text());
+        let path = format!("/v1/models/{name}");
+        let one = request(gateway.address, "GET", &path, &[("x-api-key", ALL)], b"").await;
+        assert_eq!((one.status, one.json()["id"].as_str()), (200, Some(name)));
+    }
+    // Several at once are served by both, each by its own name.
+    for name in ["big", "any", "same"] {
+        let before = (one.inferences().await, two.inferences().await);
+        let asked = (0..6).map(|_| chat_with(gateway.address, name, ALL));
+        let mut models = Vec::new();
+        for reply in join_all(asked).await {
+            assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+            models.push(reply.json()["model"].as_str().unwrap().to_owned());
+        }
+        let served = (
+            (one.inferences().await - before.0) as usize,
+            (two.inferences().await - before.1) as usize,
+        );
+        assert_eq!(served.0 + served.1, 6, "{name}");
+        assert!(served.0 > 0 && served.1 > 0, "{name}: {served:?}");
+        let own = models.iter().filter(|model| model.starts_with("llama3.2"));
+        assert_eq!(own.count(), served.0, "{name}: {models:?}");
+    }
+    let limited = chat_with(gateway.address, "big", BOB).await;
+    assert_eq!(limited.status, 200, "{}", limited.text());
+    let refused = chat_with(gateway.address, "llama3.2", BOB).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+
+    // Metrics tell which model answered, at which provider.
+    let (served_one, served_two) = (one.inferences().await, two.inferences().await);
+    gateway.idle().await;
+    for (model, provider, count) in [
+        ("llama3.2:latest", "one", served_one),
+        ("qwen3:8b", "two", served_two),
+    ] {
+        let labels = [
+            ("gen_ai_request_model", model),
+            ("remuda_provider", provider),
+            ("http_route", "/api/chat"),
+            ("http_response_status_code", "200"),
+        ];
+        gateway
+            .metric_is("remuda_requests_total", &labels, count as f64)
+            .await;
+    }
+
+    // With one of them down, the other serves all.
+    one.stop(0).await;
+    for name in ["big", "any", "same"] {
+        let reply = chat_with(gateway.address, name, ALL).await;
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["model"], "qwen3:8b", "{name}");
+    }
+}
+
+async fn post_as(gateway: SocketAddr, path: &str, body: &Value, key: &str) -> Reply {
+    let body = body.to_string();
+    request(
+        gateway,
+        "POST",
+        path,
+        &[("x-api-key", key)],
+        body.as_bytes(),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn of_several_models_the_one_that_starts_soonest_is_used() {
+    // Loads take long, and one model is in memory already.
+    let slow = ["--load-time", "20s", "--answer-tokens", "2"];
+    let cold = Simulation::start(1, &[&["--models", "llama3.2"], &slow[..]].concat());
+    let warm = Simulation::start(1, &["--models", "qwen3:8b", "--answer-tokens", "2"]);
+    let config = Config::of([
+        fleet_entry("cold", &cold, json!({})),
+        fleet_entry("warm", &warm, json!({})),
+    ])
+    .set("routing.aliases", "{ any: ['llama3.2', 'qwen3:8b'] }");
+    let gateway = Gateway::over(&config, 2).await;
+    let first = post(
+        gateway.address,
+        "/api/chat",
+        &chat("qwen3:8b", "hi", r#","stream":false"#),
+    )
+    .await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    for _ in 0..4 {
+        let reply = post(
+            gateway.address,
+            "/api/chat",
+            &chat("any", "hi", r#","stream":false"#),
+        )
+        .await;
+        assert_eq!(reply.json()["model"], "qwen3:8b", "{}", reply.text());
+    }
+    assert_eq!(cold.inferences().await, 0);
+    // When the warm one is busy for a moment, it is waited for rather than that the other loads.
+    let asked = (0..3).map(|_| async {
+        let body = chat("any", "hi", r#","stream":false"#);
+        post(gateway.address, "/api/chat", &body).await
+    });
+    for reply in join_all(asked).await {
+        assert_eq!(reply.json()["model"], "qwen3:8b", "{}", reply.text());
+    }
+    assert_eq!(cold.inferences().await, 0);
+}
+
+/// A server of OpenAI's format that lists `list`, answers `page` at `path`, and chats.
+async fn serving(list: &'static str, path: &'static str, page: &'static str) -> Upstream {
+    Upstream::start(move |asked: &Asked| {
+        let line = asked.head.lines().next().unwrap();
+        let target = line.split(' ').nth(1).unwrap();
+        let answer = match target {
+            "/v1/models" => json(200, list),
+            other if other == path => json(200, page),
+            "/v1/chat/completions" => json(
+                200,
+                r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#,
+            ),
+            _ => json(404, "{}"),
+        };
+        vec![Step::Send(answer)]
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_a_server_tells_of_its_context_is_shown_and_used() {
+    for (server, list, path, page, context) in [
+        (
+            "llama.cpp",
+            r#"{"object":"list","data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx_train":131072}}]}"#,
+            "/props",
+            r#"{"default_generation_settings":{"n_ctx":2048},"total_slots":1}"#,
+            2048,
+        ),
+        (
+            "llama.cpp without /props",
+            r#"{"object":"list","data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx_train":4096}}]}"#,
+            "-",
+            "",
+            4096,
+        ),
+        (
+            "vLLM",
+            r#"{"object":"list","data":[{"id":"m","owned_by":"vllm","max_model_len":3000}]}"#,
+            "-",
+            "",
+            3000,
+        ),
+        (
+            "LM Studio",
+            r#"{"object":"list","data":[{"id":"m","owned_by":"organization_owner"}]}"#,
+            "/api/v0/models",
+            r#"{"data":[{"id":"m","max_context_length":32768,"loaded_context_length":2500}]}"#,
+            2500,
+        ),
+        (
+            "text-generation-inference",
+            r#"{"object":"list","data":[{"id":"m","created":0,"owned_by":"m"}]}"#,
+            "/info",
+            r#"{"model_id":"m","max_input_tokens":1000,"max_total_tokens":2200}"#,
+            2200,
+        ),
+    ] {
+        let small = serving(list, path, page).await;
+        let unknown = serving(r#"{"data":[{"id":"m"}]}"#, "-", "").await;
+        let entry = |name, upstream: &Upstream| {
+            let url = format!("http://{}/v1", upstream.address);
+            json!({"name": name, "kind": "openai_compatible", "base_url": url}).to_string()
+        };
+        let config = Config::of([entry("small", &small), entry("unknown", &unknown)]);
+        let gateway = Gateway::over(&config, 2).await;
+        let shown = post(gateway.address, "/api/show", r#"{"model":"small/m"}"#).await;
+        let told = shown.json()["model_info"]["small.context_length"].as_u64();
+        assert_eq!(told, Some(context), "{server}: {}", shown.text());
+        let tags = get(gateway.address, "/api/tags").await.json();
+        let rows = tags["models"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["name"] == "small/m:latest")
+            .unwrap();
+        assert_eq!(row["details"]["context_length"], context, "{server}");
+        // A longer prompt goes to the one of which nobody knows.
+        let chats = |upstream: &Upstream| {
+            let asked = upstream.asked();
+            asked
+                .iter()
+                .filter(|one| one.head.starts_with("POST"))
+                .count()
+        };
+        let long = "word ".repeat(context as usize);
+        let body = Format::Chat.ask("m", &long, false, json!({}));
+        for round in 1..=2 {
+            let reply = post(gateway.address, Format::Chat.path(), &body).await;
+            assert_eq!(reply.status, 200, "{server}: {}", reply.text());
+            assert_eq!((chats(&small), chats(&unknown)), (0, round), "{server}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_silent_about_its_context_has_its_models_all_the_same() {
+    let list = r#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#;
+    let upstream = Upstream::start(move |asked: &Asked| match asked.head.split(' ').nth(1) {
+        Some("/v1/models") => vec![Step::Send(json(200, list))],
+        _ => vec![Step::Hold],
+    })
+    .await;
+    let url = format!("http://{}/v1", upstream.address);
+    let entry = json!({"name": "mute", "kind": "openai_compatible", "base_url": url, "probe_timeout": "2s"});
+    let gateway = Gateway::over(&Config::of([entry.to_string()]), 1).await;
+    let models = get(gateway.address, "/v1/models").await.json();
+    assert_eq!(models["data"][0]["id"], "m");
+}
