@@ -30,7 +30,7 @@ const STEPS_AT_ONCE: u64 = 4;
 /// How long a refused request's body is still read.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes of it that are kept, where a name may be that tells its sender from others.
-const BEGINNING: usize = 16 * 1024;
+const BEGINNING: usize = 64 * 1024;
 /// Between two pieces of it.
 const LINGER_PAUSE: Duration = Duration::from_millis(250);
 

@@ -158,11 +158,8 @@ async fn explain(
     ctx.outcome.bytes = client::refuse(client, framing, style, failure, &ctx.inbound).await?;
     if failure.close {
         let beginning = body::linger(client).await;
-        if ctx.inbound.asked.is_none() && failure.status == 401 {
-            let asked = ctx
-                .inbound
-                .operation
-                .and_then(|_| ollama::named_early(&beginning));
+        if ctx.inbound.asked.is_none() && matches!(failure.status, 401 | 404 | 405) {
+            let asked = ollama::named_early(&beginning);
             ctx.inbound.asked = asked.map(|name| name.as_ref().into());
         }
     }

@@ -616,6 +616,31 @@ async fn the_log_says_what_was_not_found_or_not_let_in() {
             401,
             json!(r"no\u{20}such\nmodel"),
         ),
+        // What is no route says its model too.
+        (
+            "POST",
+            "/V1/Chat/Completions",
+            ALICE,
+            Format::Chat.ask("gpt-x", "secret words", false, json!({})),
+            404,
+            json!("gpt-x"),
+        ),
+        (
+            "POST",
+            "/ollama/api/nothing",
+            ALICE,
+            json!({"prompt": "secret words ".repeat(2000), "model": "llama3.2"}).to_string(),
+            404,
+            json!("llama3.2"),
+        ),
+        (
+            "POST",
+            "/v1/nothing",
+            "",
+            json!({"input": "secret words", "model": "gpt-x"}).to_string(),
+            401,
+            json!("gpt-x"),
+        ),
     ]
     .into_iter()
     .enumerate()

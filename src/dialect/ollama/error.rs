@@ -105,14 +105,24 @@ impl ErrorStyle {
 
     /// Of a path that is no route, or not with this method. `anthropic`: the client says a version of Anthropic's API.
     pub fn of_path(path: &str, anthropic: bool) -> Self {
-        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        // However it is capitalised: nobody serves it so, and the client that asked reads its own format.
+        let is = |segment: &str, name: &str| segment.eq_ignore_ascii_case(name);
+        let segments = path.split('/').filter(|segment| !segment.is_empty());
         let first = segments.clone().next().unwrap_or_default();
-        if anthropic || first == "anthropic" || segments.any(|segment| segment == "messages") {
+        let any = |name: &str| segments.clone().any(|segment| is(segment, name));
+        if anthropic || is(first, "anthropic") || any("messages") {
             return ErrorStyle::Anthropic;
         }
-        let of_openai = matches!(first, "v1" | "openai")
-            || path.contains("/v1/")
-            || path.contains("chat/completion");
+        let completes = |(one, next): (&str, &str)| {
+            let start = next.get(.."completion".len());
+            is(one, "chat") && start.is_some_and(|start| is(start, "completion"))
+        };
+        let of_openai = is(first, "openai")
+            || any("v1")
+            || segments
+                .clone()
+                .zip(segments.clone().skip(1))
+                .any(completes);
         match of_openai {
             true => ErrorStyle::OpenAi,
             false => ErrorStyle::Ollama,
@@ -333,6 +343,12 @@ mod tests {
             ("//v1/nothing", ErrorStyle::OpenAi),
             ("/openai/deployments/x/chat/completions", ErrorStyle::OpenAi),
             ("/api/v1/nothing", ErrorStyle::OpenAi),
+            ("/V1/Chat/Completions", ErrorStyle::OpenAi),
+            ("/V1", ErrorStyle::OpenAi),
+            ("/Chat/Completions", ErrorStyle::OpenAi),
+            ("/chat/complete", ErrorStyle::Ollama),
+            ("/V1/Messages", ErrorStyle::Anthropic),
+            ("/Anthropic/V1/x", ErrorStyle::Anthropic),
             ("/v1/messages/batches", ErrorStyle::Anthropic),
             ("/anthropic/v1/complete", ErrorStyle::Anthropic),
             ("/api/nothing", ErrorStyle::Ollama),
