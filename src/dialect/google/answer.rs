@@ -77,6 +77,19 @@ impl Part<'_> {
         let foreign = self.inline_data.or(self.executable_code);
         foreign.or(self.code_execution_result).is_some()
     }
+
+    /// The signature of a part that has nothing else.
+    fn only_signature(&self) -> Option<&Text<'_>> {
+        let is_full = |text: &&Text<'_>| !text.is_empty();
+        let says = self.text.as_ref().filter(is_full).is_some()
+            || self.function_call.is_some()
+            || self.thought == Some(true)
+            || self.is_foreign();
+        self.thought_signature
+            .as_ref()
+            .filter(is_full)
+            .filter(|_| !says)
+    }
 }
 
 #[derive(Deserialize)]
@@ -160,12 +173,41 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
     }
 }
 
+/// A call that is told with what comes next.
+#[derive(Debug)]
+struct Unsigned {
+    index: usize,
+    id: Option<Text<'static>>,
+    name: Text<'static>,
+    arguments: Json<'static>,
+}
+
+impl Unsigned {
+    fn tell(self, signature: Option<Text<'_>>, emit: &mut dyn FnMut(Event<'_>)) {
+        let Unsigned {
+            index,
+            id,
+            name,
+            arguments,
+        } = self;
+        emit(Event::ToolCall {
+            index,
+            id,
+            name,
+            arguments,
+            signature,
+        });
+    }
+}
+
 /// Where an answer stands.
 #[derive(Debug)]
 pub(super) struct Answer {
     names: ToolNames,
     pub(super) started: bool,
     calls: usize,
+    /// A call that came without a signature, which may come after it in a part of its own.
+    unsigned: Option<Unsigned>,
     /// What was said of the end; some models say it with every piece.
     finish: HeldFinish,
     /// After its end or its failure: nothing more is said.
@@ -178,6 +220,7 @@ impl Answer {
             names,
             started: false,
             calls: 0,
+            unsigned: None,
             finish: HeldFinish::default(),
             over: false,
         }
@@ -252,6 +295,12 @@ impl Answer {
     }
 
     fn part(&mut self, part: Part<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        if let Some(call) = self.unsigned.take() {
+            if let Some(signature) = part.only_signature() {
+                return call.tell(Some(mark_gemini_text(signature)), emit);
+            }
+            call.tell(None, emit);
+        }
         if part.is_foreign() {
             self.finish.go_on();
             emit(Event::Foreign);
@@ -265,16 +314,27 @@ impl Answer {
             let index = self.calls;
             self.calls += 1;
             self.finish.go_on();
-            emit(Event::ToolCall {
-                index,
-                id: call.id.filter(|id| !id.is_empty()),
-                name: self.names.original(name),
-                arguments: call
-                    .args
-                    .filter(Json::is_object)
-                    .unwrap_or_else(Json::empty_object),
-                signature,
-            });
+            let id = call.id.filter(|id| !id.is_empty());
+            let name = self.names.original(name);
+            let arguments = call.args.filter(Json::is_object);
+            let arguments = arguments.unwrap_or_else(Json::empty_object);
+            match signature {
+                Some(_) => emit(Event::ToolCall {
+                    index,
+                    id,
+                    name,
+                    arguments,
+                    signature,
+                }),
+                None => {
+                    self.unsigned = Some(Unsigned {
+                        index,
+                        id: id.map(Text::into_owned),
+                        name: name.into_owned(),
+                        arguments: arguments.into_owned(),
+                    });
+                }
+            }
             return;
         }
         let text = part.text.filter(|text| !text.is_empty());
@@ -313,6 +373,9 @@ impl Answer {
         // Gemini says STOP where it calls.
         if self.calls > 0 && self.finish.reason() == Finish::Stop {
             self.finish.state(Finish::ToolCalls, None);
+        }
+        if let Some(call) = self.unsigned.take() {
+            call.tell(None, emit);
         }
         self.over = true;
         emit(self.finish.take());

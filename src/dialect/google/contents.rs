@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::json::{key, put, separate};
-use crate::dialect::signature::of_gemini;
+use crate::dialect::signature::{is_of_text, of_gemini};
 use crate::facts::{Ask, ModelFacts, Parameter};
 use crate::ir::{
     ChatRequest, Document, Image, MediaType, Message, Part, Refused, Role, Text, Thought, ToolCall,
@@ -45,7 +45,7 @@ impl<'w> Contents<'w> {
     pub(super) fn turn(&mut self, message: &Message<'_>) -> Result<(), Refused> {
         if message.role == Role::Assistant {
             self.open("model");
-            let mut unsigned = self.signs;
+            let mut unsigned = self.signs && !message.parts.iter().any(is_signed_after);
             let signed = SignedTexts::of(&message.parts);
             for (place, part) in message.parts.iter().enumerate() {
                 match part {
@@ -151,7 +151,14 @@ impl<'w> Contents<'w> {
         call.arguments.write(self.out);
         self.out.push(b'}');
         let signature = call.signature.as_ref().filter(|text| !text.is_empty());
-        if let Some(signature) = signature {
+        if let Some(after) = signature
+            .filter(|text| is_of_text(text))
+            .and_then(of_gemini)
+        {
+            put(r#"},{"text":"""#, self.out);
+            key("thoughtSignature", self.out);
+            after.write(self.out);
+        } else if let Some(signature) = signature {
             key("thoughtSignature", self.out);
             signature.write(self.out);
         } else if unsigned {
@@ -266,6 +273,11 @@ impl<'w> Contents<'w> {
         put(base64, self.out);
         put(r#""}}"#, self.out);
     }
+}
+
+/// Whether it is a call whose signature came after it, in a part of its own. It goes back so.
+fn is_signed_after(part: &Part<'_>) -> bool {
+    matches!(part, Part::ToolCall(call) if call.signature.as_ref().is_some_and(is_of_text))
 }
 
 /// Which texts of a turn are signed, by which of its thoughts that have no text themselves.

@@ -33,11 +33,12 @@ pub(super) fn written_out(schema: &Json<'_>, of_object: bool) -> Result<Option<S
     let mut writer = Writer {
         pointers: Pointers::of(text),
         open: Vec::new(),
+        named: Vec::new(),
         most: text.len().saturating_mul(TIMES).saturating_add(BYTES),
         changed: false,
     };
     let mut out = Vec::with_capacity(text.len() * 2);
-    writer.schema(root, 0, of_object, &mut out)?;
+    writer.root(root, of_object, &mut out)?;
     Ok(writer
         .changed
         .then(|| String::from_utf8_lossy(&out).into_owned()))
@@ -47,6 +48,8 @@ struct Writer<'a> {
     pointers: Pointers<'a>,
     /// What is being written in place of references: within it the same stays a reference.
     open: Vec<usize>,
+    /// What leads back to itself and stands where Gemini does not find it: it gets a name.
+    named: Vec<(&'a RawValue, String)>,
     most: usize,
     changed: bool,
 }
@@ -56,12 +59,89 @@ fn place(value: &RawValue) -> usize {
     value.get().as_ptr() as usize
 }
 
+/// Where definitions stand that Gemini finds.
+const DEFINITIONS: &str = "$defs";
+
+/// A schema when its reference has been looked at.
+enum Resolved<'a> {
+    Members(Members<'a>),
+    /// It is a definition with this number; nothing can stand beside that.
+    Named(usize),
+}
+
+/// Without what only the references of its own document name.
+fn without_definitions<'a>(schema: &'a RawValue) -> Members<'a> {
+    let mut members = Members::of(schema.get()).unwrap_or_default();
+    let is_local = |name: &str| matches!(name, DEFINITIONS | "definitions");
+    members.0.retain(|(name, _)| !is_local(name.as_escaped()));
+    members
+}
+
 impl<'a> Writer<'a> {
+    /// The whole schema, with the definitions that it turns out to need.
+    fn root(
+        &mut self,
+        root: &'a RawValue,
+        always: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let Some(members) = Members::of(root.get()) else {
+            put(root.get(), out);
+            return Ok(());
+        };
+        let Resolved::Members(members) = self.resolved(members, always, true)? else {
+            return Ok(());
+        };
+        out.push(b'{');
+        let mut own = None;
+        for (name, value) in &members.0 {
+            match name.as_escaped() {
+                DEFINITIONS => own = Some(*value),
+                _ => self.member(name, value, 0, out)?,
+            }
+        }
+        self.definitions(own, out)?;
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn definitions(
+        &mut self,
+        own: Option<&'a RawValue>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        if own.is_none() && self.named.is_empty() {
+            return Ok(());
+        }
+        key(DEFINITIONS, out);
+        match own {
+            Some(own) => self.named(own, 0, out)?,
+            None => put("{}", out),
+        }
+        let mut written = 0;
+        while let Some((target, name)) = self.named.get(written).cloned() {
+            written += 1;
+            // An object ends here, to which there is one more to add.
+            if out.last() != Some(&b'}') {
+                return Ok(());
+            }
+            out.pop();
+            key(&name, out);
+            self.open = vec![place(target)];
+            let members = without_definitions(target);
+            match self.resolved(members, false, true)? {
+                Resolved::Members(members) => self.members(&members, 0, out)?,
+                Resolved::Named(_) => put("{}", out),
+            }
+            out.push(b'}');
+        }
+        Ok(())
+    }
+
     fn schema(
         &mut self,
         schema: &'a RawValue,
         depth: usize,
-        always: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
         let Some(members) = Members::of(schema.get()) else {
@@ -72,21 +152,48 @@ impl<'a> Writer<'a> {
             return Err(TooLarge);
         }
         let before = self.open.len();
-        let members = self.resolved(members, always)?;
-        out.push(b'{');
-        for (name, value) in &members.0 {
-            if out.len() + value.get().len() > self.most {
-                return Err(TooLarge);
-            }
-            key(name.as_escaped(), out);
-            match Holds::of(name.as_escaped()) {
-                Holds::Schemas => self.schemas(value, depth, out)?,
-                Holds::Named => self.named(value, depth, out)?,
-                Holds::Values => put(value.get(), out),
+        match self.resolved(members, false, false)? {
+            Resolved::Members(members) => self.members(&members, depth, out)?,
+            Resolved::Named(number) => {
+                put(r##"{"$ref":"#/$defs/"##, out);
+                put(&self.named[number].1, out);
+                put(r#""}"#, out);
             }
         }
-        out.push(b'}');
         self.open.truncate(before);
+        Ok(())
+    }
+
+    fn members(
+        &mut self,
+        members: &Members<'a>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        out.push(b'{');
+        for (name, value) in &members.0 {
+            self.member(name, value, depth, out)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn member(
+        &mut self,
+        name: &Text<'a>,
+        value: &'a RawValue,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        if out.len() + value.get().len() > self.most {
+            return Err(TooLarge);
+        }
+        key(name.as_escaped(), out);
+        match Holds::of(name.as_escaped()) {
+            Holds::Schemas => self.schemas(value, depth, out)?,
+            Holds::Named => self.named(value, depth, out)?,
+            Holds::Values => put(value.get(), out),
+        }
         Ok(())
     }
 
@@ -95,7 +202,8 @@ impl<'a> Writer<'a> {
         &mut self,
         mut members: Members<'a>,
         always: bool,
-    ) -> Result<Members<'a>, TooLarge> {
+        is_root: bool,
+    ) -> Result<Resolved<'a>, TooLarge> {
         while let Some(pointer) = members.get("$ref") {
             let is_own = |name: &Text<'_>| !name.as_escaped().starts_with('$');
             // Gemini finds what it refers to there, and nowhere else.
@@ -112,9 +220,7 @@ impl<'a> Writer<'a> {
                         return Err(TooLarge);
                     }
                     self.open.push(place(target));
-                    let mut found = Members::of(target.get()).unwrap_or_default();
-                    let is_local = |name: &str| matches!(name, "$defs" | "definitions");
-                    found.0.retain(|(name, _)| !is_local(name.as_escaped()));
+                    let mut found = without_definitions(target);
                     for (name, value) in members.0 {
                         if name.as_escaped() != "$ref" {
                             found.put(name, value);
@@ -127,10 +233,28 @@ impl<'a> Writer<'a> {
                     members.0.retain(|(name, _)| !is_own(name));
                     break;
                 }
+                Some(target) if !is_root => return Ok(Resolved::Named(self.number(target))),
                 _ => members.0.retain(|(name, _)| name.as_escaped() != "$ref"),
             }
         }
-        Ok(members)
+        Ok(Resolved::Members(members))
+    }
+
+    /// The number of a definition, which gets a name that no other has.
+    fn number(&mut self, target: &'a RawValue) -> usize {
+        let known = self
+            .named
+            .iter()
+            .position(|(known, _)| place(known) == place(target));
+        known.unwrap_or_else(|| {
+            let number = self.named.len();
+            let mut name = format!("part{number}");
+            while self.pointers.has_definition(&name) {
+                name.push('_');
+            }
+            self.named.push((target, name));
+            number
+        })
     }
 
     /// A schema, or a list of them.
@@ -141,13 +265,13 @@ impl<'a> Writer<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
         if !value.get().starts_with('[') {
-            return self.schema(value, depth + 1, false, out);
+            return self.schema(value, depth + 1, out);
         }
         let list: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
         out.push(b'[');
         for schema in list {
             separate(out);
-            self.schema(schema, depth + 1, false, out)?;
+            self.schema(schema, depth + 1, out)?;
         }
         out.push(b']');
         Ok(())
@@ -166,7 +290,7 @@ impl<'a> Writer<'a> {
         out.push(b'{');
         for (name, schema) in &members.0 {
             key(name.as_escaped(), out);
-            self.schema(schema, depth + 1, false, out)?;
+            self.schema(schema, depth + 1, out)?;
         }
         out.push(b'}');
         Ok(())
@@ -221,6 +345,14 @@ impl<'a> Pointers<'a> {
             root: serde_json::from_str(root).ok(),
             opened: AHashMap::new(),
         }
+    }
+
+    /// Whether the root defines something by this name.
+    fn has_definition(&mut self, name: &str) -> bool {
+        let root = self.root.and_then(|root| Members::of(root.get()));
+        let definitions = root.and_then(|root| root.get(DEFINITIONS));
+        let definitions = definitions.and_then(|definitions| Members::of(definitions.get()));
+        definitions.is_some_and(|definitions| definitions.get(name).is_some())
     }
 
     /// What a pointer such as `"#/$defs/name"` leads to (RFC 6901).
@@ -332,6 +464,45 @@ mod tests {
             "a": {"$ref": "#/$defs/b", "title": "u"}, "b": {"$ref": "#/$defs/a", "title": "v"}}});
         assert!(!objection(&out(&knot, true).unwrap()));
         assert!(!objection(&out(&knot, false).unwrap()));
+    }
+
+    /// However deep an answer goes, what it may say is known.
+    #[test]
+    fn the_root_that_refers_to_itself_becomes_a_definition() {
+        let schema = json!({"type": "object", "properties": {
+            "name": {"type": "string"},
+            "children": {"type": "array", "items": {"$ref": "#"}},
+            "parent": {"$ref": "#", "description": "above"}}});
+        for of_object in [false, true] {
+            let written = out(&schema, of_object).unwrap();
+            assert!(!objection(&written), "{written}");
+            let parent = &written["properties"]["parent"];
+            assert_eq!(parent["description"], "above");
+            assert_eq!(parent["properties"]["name"], json!({"type": "string"}));
+            let again = json!({"$ref": "#/$defs/part0"});
+            assert_eq!(parent["properties"]["parent"], again);
+            assert_eq!(parent["properties"]["children"]["items"], again);
+            let defined = &written["$defs"]["part0"];
+            assert_eq!(defined["type"], "object");
+            assert_eq!(defined["properties"]["parent"], again);
+            assert_eq!(defined["properties"]["children"]["items"], again);
+        }
+        // Beside definitions of its own, and from a place that Gemini does not know.
+        let schema = json!({"type": "object", "$defs": {"part0": {"type": "string"}}, "properties": {
+            "tree": {"type": "object", "properties": {
+                "leaf": {"$ref": "#/$defs/part0"},
+                "next": {"$ref": "#/properties/tree", "description": "the next"}}}}});
+        let written = out(&schema, true).unwrap();
+        let next = &written["properties"]["tree"]["properties"]["next"];
+        assert_eq!(next["description"], "the next");
+        assert_eq!(
+            next["properties"]["next"],
+            json!({"$ref": "#/$defs/part0_"})
+        );
+        assert_eq!(written["$defs"]["part0"], json!({"type": "string"}));
+        let defined = &written["$defs"]["part0_"]["properties"];
+        assert_eq!(defined["next"], json!({"$ref": "#/$defs/part0_"}));
+        assert_eq!(defined["leaf"], json!({"$ref": "#/$defs/part0"}));
     }
 
     #[test]
