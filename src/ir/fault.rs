@@ -47,6 +47,8 @@ pub enum Mend {
     Signatures,
     /// Vectors as base64: the gateway can write them so itself.
     Encoding,
+    /// To reason beside what else it asks for: the model has to be told not to.
+    Reasoning,
     /// A parameter that only refines the answer, by OpenAI's name for it.
     Parameter(&'static str),
 }
@@ -58,6 +60,7 @@ impl Mend {
             Mend::Thinking => "thinking",
             Mend::Signatures => "signatures",
             Mend::Encoding => "encoding",
+            Mend::Reasoning => "reasoning",
             Mend::Parameter(_) => "parameter",
         }
     }

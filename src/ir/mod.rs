@@ -18,8 +18,10 @@ mod names;
 mod normalise;
 mod offered;
 mod request;
+mod speakers;
 mod system;
 mod text;
+mod weave;
 
 pub use assemble::{Assembler, Call, Item, Response};
 pub use cache::{CacheTtl, MOST_BREAKPOINTS, take_from_result};
@@ -35,5 +37,7 @@ pub use request::{
     ChatRequest, Completion, Document, Dropped, Effort, Format, Local, Message, Part, Refused,
     Role, Sampling, Serving, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
+pub use speakers::name_speakers;
 pub use system::{hoist_prompt, hoist_system, results_before_system, system_as_user};
 pub use text::{Json, Text};
+pub use weave::{Place, place_thoughts};

@@ -42,11 +42,23 @@ fn join_turns(messages: &mut Vec<Message<'_>>) {
     let mut merged: Vec<Message<'_>> = Vec::with_capacity(messages.len());
     for message in messages.drain(..) {
         match merged.last_mut() {
-            Some(last) if last.role == message.role => last.parts.extend(message.parts),
+            Some(last) if last.role == message.role && share_a_speaker(last, &message) => {
+                last.name = last.name.take().or(message.name);
+                last.parts.extend(message.parts);
+            }
             _ => merged.push(message),
         }
     }
     *messages = merged;
+}
+
+/// Whether nobody is taken for another if two turns become one. What tools answered nobody has said.
+fn share_a_speaker(one: &Message<'_>, other: &Message<'_>) -> bool {
+    let says = |message: &Message<'_>| {
+        let is_said = |part: &Part<'_>| !matches!(part, Part::ToolResult(_) | Part::Breakpoint(_));
+        message.parts.iter().any(is_said)
+    };
+    one.name == other.name || !says(one) || !says(other)
 }
 
 /// Takes the results that are wanted out of a turn, each with its breakpoint. All stays in its order.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{CacheTtl, Image, Json, SpecialTool, Text};
+use super::{CacheTtl, Image, Json, Place, SpecialTool, Text};
 
 /// A request for a chat completion.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,6 +134,8 @@ pub struct Message<'a> {
     pub parts: Vec<Part<'a>>,
     /// OpenAI's `name` of a participant.
     pub name: Option<Text<'a>>,
+    /// Where each of its thoughts stood, as far as they say so; see [`super::place_thoughts`].
+    pub places: Vec<Option<Place>>,
 }
 
 impl<'a> Message<'a> {
@@ -142,6 +144,7 @@ impl<'a> Message<'a> {
             role,
             parts,
             name: None,
+            places: Vec::new(),
         }
     }
 }

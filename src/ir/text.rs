@@ -76,6 +76,27 @@ impl<'a> Text<'a> {
         self.0.to_mut().push_str(&more.0);
     }
 
+    /// How many characters the text itself has; nothing is decoded.
+    pub fn chars(&self) -> usize {
+        Units(self.0.as_bytes()).count()
+    }
+
+    /// The text before the character with this number, and the rest. The first is the whole text if it has no such
+    /// character.
+    pub fn split_at_char(self, place: usize) -> (Text<'a>, Text<'a>) {
+        let at = Units(self.0.as_bytes()).take(place).sum();
+        match self.0 {
+            Cow::Borrowed(inside) => {
+                let (before, after) = inside.split_at(at);
+                (Text(before.into()), Text(after.into()))
+            }
+            Cow::Owned(mut inside) => {
+                let after = inside.split_off(at);
+                (Text(inside.into()), Text(after.into()))
+            }
+        }
+    }
+
     /// The same text for as long as one likes.
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
@@ -89,6 +110,48 @@ impl<'a> Text<'a> {
     /// The same text, borrowed.
     pub fn borrow(&self) -> Text<'_> {
         Text(Cow::Borrowed(&self.0))
+    }
+}
+
+/// How many bytes each character takes, as it stands in JSON. Two escapes that are the halves of one character count as
+/// one.
+struct Units<'t>(&'t [u8]);
+
+impl Iterator for Units<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let length = match self.0 {
+            [] => return None,
+            [
+                b'\\',
+                b'u',
+                b'd' | b'D',
+                half,
+                _,
+                _,
+                b'\\',
+                b'u',
+                b'd' | b'D',
+                other,
+                _,
+                _,
+                ..,
+            ] if matches!(half.to_ascii_lowercase(), b'8'..=b'9' | b'a'..=b'b')
+                && matches!(other.to_ascii_lowercase(), b'c'..=b'f') =>
+            {
+                12
+            }
+            [b'\\', b'u', ..] => 6,
+            [b'\\', ..] => 2,
+            [0xF0..=0xFF, ..] => 4,
+            [0xE0..=0xEF, ..] => 3,
+            [0xC0..=0xDF, ..] => 2,
+            [_, ..] => 1,
+        };
+        let length = length.min(self.0.len());
+        self.0 = &self.0[length..];
+        Some(length)
     }
 }
 
@@ -209,6 +272,38 @@ mod tests {
             (r#"{"_raw":"{\"a\":"}"#.into(), true)
         );
         assert_eq!(arguments("7"), (r#"{"_raw":"7"}"#.into(), true));
+    }
+
+    #[test]
+    fn characters_are_counted_as_they_will_be_read() {
+        for (escaped, count) in [
+            ("", 0),
+            (r"a\nb", 3),
+            (r"\ud83d\uDE00x", 2),
+            (r"\ud83dx", 2),
+            (r"\ude00\ud83d", 2),
+            ("äß漢😀", 4),
+            (r#"\\\"\u00e9"#, 3),
+        ] {
+            let text = Text::escaped(escaped);
+            assert_eq!(text.chars(), count, "{escaped}");
+            assert_eq!(text.chars(), text.decoded().chars().count(), "{escaped}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_parted_between_characters(text in any::<String>(), place in 0..20_usize) {
+            let written = serde_json::to_string(&text).unwrap();
+            let inside = &written[1..written.len() - 1];
+            let (before, after) = Text::escaped(inside).split_at_char(place);
+            prop_assert_eq!(before.chars(), place.min(text.chars().count()));
+            let expected: String = text.chars().take(place).collect();
+            prop_assert_eq!(&*before.decoded(), expected.as_str());
+            prop_assert_eq!(format!("{}{}", before.as_escaped(), after.as_escaped()), inside);
+            let owned = Text::escaped(inside).into_owned().split_at_char(place);
+            prop_assert_eq!(owned, (before, after));
+        }
     }
 
     #[test]

@@ -31,8 +31,8 @@ impl Refusals {
     /// The model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
     pub(super) fn note(&self, model: &str, mend: Mend, now: Instant) {
         match mend {
-            // That was about one conversation, or about one effort: another's next may be taken.
-            Mend::Signatures | Mend::Parameter(EFFORT) => return,
+            // That was about one conversation, about one effort, or about what stood beside it: another's next may be taken.
+            Mend::Signatures | Mend::Reasoning | Mend::Parameter(EFFORT) => return,
             Mend::Thinking | Mend::Encoding | Mend::Parameter(_) => {}
         }
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);

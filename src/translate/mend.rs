@@ -28,9 +28,20 @@ pub(super) fn mend<'a>(
     let taken = match mend {
         Mend::Thinking if insists_on_thinking(request.thinking, client) => None,
         Mend::Thinking => request.thinking.take().map(|_| "thinking"),
+        Mend::Reasoning
+            if request.thinking == Some(Thinking::Off)
+                || insists_on_thinking(request.thinking, client) =>
+        {
+            None
+        }
+        // One that says nothing may reason by itself.
+        Mend::Reasoning => {
+            request.thinking = Some(Thinking::Off);
+            Some("thinking")
+        }
         Mend::Signatures => unsign(request).then_some(SIGNATURES),
         Mend::Encoding => None,
-        // It is said by its newer name: see [`renamed`].
+        // It is said by its newer name: see [`super::order`].
         Mend::Parameter(OLD_LIMIT) if request.max_tokens.is_some() => return Ok(own_stops),
         Mend::Parameter("stop") => {
             own_stops = std::mem::take(&mut request.stop);
@@ -114,6 +125,7 @@ pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>,
             dropped.add(SIGNATURES);
             openai::unsigned::without_details(body)
         }
+        (Mend::Reasoning, Operation::OpenAiChat) => unreasoning(body, &mut dropped),
         (Mend::Parameter(name), Operation::OpenAiChat | Operation::OpenAiResponses) => {
             without_parameter(body, name, &mut dropped)
         }
@@ -121,6 +133,19 @@ pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>,
         _ => None,
     }?;
     Some((without, dropped))
+}
+
+/// A chat whose model is told not to reason.
+fn unreasoning(body: &[u8], dropped: &mut Dropped) -> Option<Vec<u8>> {
+    const EFFORT: &str = "reasoning_effort";
+    const NONE: &[u8] = b"\"none\"";
+    let mut body = Object::read(body)?;
+    if body.get(EFFORT) == Some(NONE) {
+        return None;
+    }
+    body.set(EFFORT, NONE);
+    dropped.add(EFFORT);
+    body.written()
 }
 
 fn without_parameter(body: &[u8], name: &'static str, dropped: &mut Dropped) -> Option<Vec<u8>> {
@@ -200,6 +225,39 @@ mod tests {
         assert_eq!(thinking(Thinking::Budget(2048), OpenAiChat), None);
         let budget = thinking(Thinking::Budget(2048), AnthropicMessages);
         assert_eq!(budget, Some(vec!["thinking"]));
+    }
+
+    #[test]
+    fn a_model_that_may_not_reason_beside_something_is_told_not_to() {
+        use ClientForm::{AnthropicMessages, OllamaChat};
+        let mut asked = |thinking, client| {
+            let mut request = ChatRequest {
+                thinking,
+                ..ChatRequest::default()
+            };
+            mend(&mut request, client, Mend::Reasoning).ok()?;
+            assert_eq!(request.dropped.fields(), ["thinking"]);
+            request.thinking
+        };
+        let effort = Some(Thinking::Effort(Effort::High));
+        for wanted in [None, effort, Some(Thinking::Budget(2048))] {
+            assert_eq!(asked(wanted, AnthropicMessages), Some(Thinking::Off));
+        }
+        assert_eq!(asked(Some(Thinking::On), OllamaChat), None);
+        assert_eq!(asked(Some(Thinking::Off), OllamaChat), None);
+        let passing = |body: &str| {
+            let (body, dropped) = mended(Operation::OpenAiChat, body.as_bytes(), Mend::Reasoning)?;
+            assert_eq!(dropped.fields(), ["reasoning_effort"]);
+            String::from_utf8(body).ok()
+        };
+        let told = r#"{"model":"m","reasoning_effort":"none"}"#;
+        for body in [
+            r#"{"model":"m","reasoning_effort":"high"}"#,
+            r#"{"model":"m"}"#,
+        ] {
+            assert_eq!(passing(body).as_deref(), Some(told));
+        }
+        assert_eq!(passing(told), None);
     }
 
     #[test]

@@ -10,8 +10,11 @@ use super::mend::{OLD_LIMIT, mend};
 use super::serving;
 use crate::dialect::anthropic;
 use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::facts::{ModelFacts, Parameter};
-use crate::ir::{ChatRequest, ClientTools, Dropped, Mend, Refused, ToolChoice};
+use crate::facts::{Ask, Effort, Form as Reasoning, ModelFacts, Parameter};
+use crate::ir::{
+    ChatRequest, ClientTools, Dropped, Mend, Refused, Thinking, ToolChoice, name_speakers,
+    place_thoughts,
+};
 use crate::settings::{Fidelity, ProviderKind};
 
 /// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens an
@@ -71,6 +74,9 @@ fn chat(
     } = *translating;
     let mut request = forms::read_chat(client, translating.body)?;
     bounds::check(&request)?;
+    if keeps_thoughts_in_place(form) {
+        place_thoughts(&mut request.messages);
+    }
     if target.provider.kind != ProviderKind::Anthropic {
         anthropic::leave_out_billing(&mut request);
     }
@@ -95,15 +101,19 @@ fn chat(
         stream: streamed,
         ..target
     };
-    let renamed = renamed(translating, target.facts);
+    let learned = learned(translating, target.facts);
     let target = Target {
-        facts: renamed.as_ref().unwrap_or(target.facts),
+        facts: learned.as_ref().unwrap_or(target.facts),
         ..target
     };
     let mut dropped = request.dropped.clone();
+    if !keeps_names(form, target.provider.kind) {
+        name_speakers(&mut request.messages, &mut dropped);
+    }
     // An answer in the neutral model is one.
     dropped.add_if(request.answers.is_some(), "n");
     let user = serving::name_of_user(client, &request);
+    dropped.add_if(is_unheard(&request, form, target.facts), "thinking");
     serving::fit(&mut request, (client, form), &target, &mut dropped);
     if !form.is_ollamas() {
         request.local.name_in(&mut dropped);
@@ -127,6 +137,37 @@ fn chat(
     })
 }
 
+/// Whether a turn of this form is a list of thoughts, words and calls. Others would part the words, which belong together,
+/// and leave the thoughts out.
+fn keeps_thoughts_in_place(form: Form) -> bool {
+    matches!(
+        form,
+        Form::AnthropicMessages
+            | Form::BedrockConverse
+            | Form::GoogleContent
+            | Form::OpenAiResponses
+    )
+}
+
+/// Whether a wish to reason, or not to, comes to nothing: the model is told nothing of it and does otherwise by itself.
+/// Ollama's servers are told it as it is, and refuse it themselves.
+fn is_unheard(request: &ChatRequest<'_>, form: Form, facts: &ModelFacts) -> bool {
+    let wants = match request.thinking {
+        None => return false,
+        Some(Thinking::Off) => false,
+        Some(_) => true,
+    };
+    let told = facts.ask(request.thinking) != Ask::Nothing && form != Form::OpenAiCompletions;
+    !form.is_ollamas() && !told && wants != facts.reasoning.is_on(Ask::Nothing)
+}
+
+/// Whether messages of this form have a `name`. Servers that only speak the format refuse it, or leave it to a chat
+/// template, which has no place for it.
+fn keeps_names(form: Form, kind: ProviderKind) -> bool {
+    use ProviderKind::{Azure, OpenAi, OpenRouter};
+    form == Form::OpenAiChat && matches!(kind, OpenAi | Azure | OpenRouter)
+}
+
 /// A call that is demanded needs a tool: where all were left out, because no other provider has them or the choice forbids
 /// them, a request without would be another one.
 fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
@@ -143,14 +184,23 @@ fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
     }
 }
 
-/// The facts of a model that has shown to refuse the limit by its older name.
-fn renamed(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFacts> {
+/// The facts of a model that has shown to refuse the limit by its older name, or has said how it is told not to reason.
+fn learned(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFacts> {
     let mut known = translating.spare.iter().chain(&translating.mend);
-    if !known.any(|mend| *mend == Mend::Parameter(OLD_LIMIT)) {
+    let renames = known.any(|mend| *mend == Mend::Parameter(OLD_LIMIT));
+    let takes_none =
+        translating.mend == Some(Mend::Reasoning) && facts.reasoning.form == Reasoning::Unknown;
+    if !renames && !takes_none {
         return None;
     }
     let mut facts = facts.clone();
-    facts.refused.push(Parameter::MaxTokens);
+    if renames {
+        facts.refused.push(Parameter::MaxTokens);
+    }
+    if takes_none {
+        facts.reasoning.form = Reasoning::Effort;
+        facts.reasoning.efforts = vec![Effort::None];
+    }
     Some(facts)
 }
 

@@ -7,7 +7,7 @@ use crate::ir::{ChatRequest, Dropped, Text};
 use crate::settings::ProviderKind;
 
 /// Fields that say nothing of the answer: that they are left out is told, and is no reason to refuse a request.
-const BESIDES: [&str; 12] = [
+const BESIDES: [&str; 16] = [
     "store",
     "metadata",
     "safety_identifier",
@@ -20,6 +20,11 @@ const BESIDES: [&str; 12] = [
     "cache_control",
     "cache_control.ttl",
     "keep_alive",
+    // The other provider has room for the prompt, or says that it has not.
+    "num_ctx",
+    "shift",
+    "stream_options.include_obfuscation",
+    "tools.eager_input_streaming",
 ];
 
 /// Whether an answer without this field is the same.

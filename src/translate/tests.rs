@@ -11,6 +11,8 @@ use crate::facts::Facts;
 use crate::settings::{Fidelity, Provider, ProviderKind, SamplingFields};
 
 mod fields;
+mod members;
+mod replays;
 
 /// A form of a provider of some kind, and a model there.
 type To = (Form, ProviderKind, &'static str);

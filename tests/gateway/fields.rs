@@ -110,10 +110,13 @@ async fn what_is_meant_for_ollama_is_named_where_nobody_can_do_it() {
         Some("keep_alive, shift, num_ctx")
     );
     assert_eq!(sent(&upstream)["temperature"], 0.5);
-    // Ollama's own clients send it with every request, whoever answers.
+    // To Ollama's own clients as well.
     let body = Format::Ollama.ask("scripted", "hi", false, fields);
     let reply = post(gateway.address, "/api/chat", &body).await;
-    assert_eq!(reply.header("x-remuda-dropped"), None);
+    assert_eq!(
+        reply.header("x-remuda-dropped"),
+        Some("keep_alive, shift, num_ctx")
+    );
 }
 
 /// OpenAI refuses what it does not know, also in a request that could pass as it came.

@@ -323,6 +323,53 @@ async fn what_is_refused_again_is_told() {
     }
 }
 
+/// Two servers that take no effort of reasoning beside tools: one that reasons unless it is told not to, and one that knows
+/// no such field.
+#[tokio::test]
+async fn an_effort_that_is_refused_beside_tools_is_left_out() {
+    const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"scripted","choices":[{"index":0,"message":{"role":"assistant","content":"one"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":3,"total_tokens":6}}"#;
+    const BESIDE: &str = "Function tools with reasoning_effort are not supported for scripted in /v1/chat/completions. Please use /v1/responses instead, or set reasoning_effort to 'none'.";
+    const UNKNOWN: &str = "Unrecognized request argument supplied: reasoning_effort";
+    let schema = json!({"type": "object", "properties": {}});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    for (words, told) in [(BESIDE, Some("none")), (UNKNOWN, None)] {
+        let upstream = Upstream::start(move |asked: &Asked| {
+            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            let effort = body.get("reasoning_effort").and_then(Value::as_str);
+            vec![Step::Send(match effort == told {
+                true => json(200, ANSWER),
+                false => json(
+                    400,
+                    &json!({"error": {"message": words, "type": "invalid_request_error", "param": null, "code": null}})
+                        .to_string(),
+                ),
+            })]
+        })
+        .await;
+        let config = Config::of([scripted("openai_compatible", &upstream)]);
+        let gateway = Gateway::over(&config, 1).await;
+        for (format, fields, name) in [
+            (
+                Format::Anthropic,
+                json!({"thinking": {"type": "adaptive"}, "tools": [{"name": "f", "input_schema": schema}]}),
+                "thinking",
+            ),
+            (
+                Format::Chat,
+                json!({"reasoning_effort": "low", "tools": tools}),
+                "reasoning_effort",
+            ),
+        ] {
+            let before = upstream.asked().len();
+            let body = format.ask("scripted", "hi", false, fields);
+            let reply = post(gateway.address, format.path(), &body).await;
+            assert_eq!(reply.status, 200, "{format:?} {words}: {}", reply.text());
+            assert_eq!(reply.header("x-remuda-dropped"), Some(name), "{format:?}");
+            assert_eq!(upstream.asked().len(), before + 2, "{format:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_parameter_that_a_model_has_come_to_refuse_is_left_out() {
     const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"scripted","choices":[{"index":0,"message":{"role":"assistant","content":"one STOP two"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":3,"total_tokens":6}}"#;

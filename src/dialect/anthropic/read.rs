@@ -66,7 +66,7 @@ pub(super) struct Block<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     text: Option<Text<'a>>,
-    source: Option<Source<'a>>,
+    source: Option<&'a RawValue>,
     title: Option<Text<'a>>,
     /// What is said of a document.
     context: Option<Text<'a>>,
@@ -98,6 +98,8 @@ struct Source<'a> {
     media_type: Option<Cow<'a, str>>,
     data: Option<Text<'a>>,
     url: Option<Text<'a>>,
+    /// Of a document that is cut into pieces: a text or blocks.
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +112,10 @@ struct ToolField<'a> {
     strict: Option<bool>,
     cache_control: Option<CacheControl<'a>>,
     input_examples: Option<&'a RawValue>,
+    /// Whether the tool is looked up before the model knows it.
+    defer_loading: Option<bool>,
+    allowed_callers: Option<Vec<Cow<'a, str>>>,
+    eager_input_streaming: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +131,7 @@ struct ThinkingField<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     budget_tokens: Option<u64>,
+    display: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +193,8 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
         .as_ref()
         .and_then(|output| output.task_budget);
     dropped.add_if(budget.is_some(), "output_config.task_budget");
+    let display = body.thinking.as_ref().and_then(|it| it.display.as_deref());
+    dropped.add_if(display == Some("omitted"), "thinking.display");
     let mut messages = Vec::new();
     if let Some(system) = body.system {
         let parts = parts(system, Role::System, &mut dropped)?;
@@ -291,8 +300,10 @@ fn parts<'a>(
     let mut parts = Vec::with_capacity(blocks.len());
     for block in blocks {
         let cache = block.cache_control.as_ref().map(CacheControl::ttl);
-        if let Some(part) = part(block, role, dropped)? {
-            parts.push(part);
+        match &*block.r#type {
+            "document" => document(block, role, dropped, &mut parts)?,
+            "search_result" => found(block, role, dropped, &mut parts)?,
+            _ => parts.extend(part(block, role, dropped)?),
         }
         let within = match parts.last_mut() {
             Some(Part::ToolResult(result)) => take_from_result(&mut result.parts),
@@ -316,7 +327,6 @@ fn part<'a>(
                 .ok_or_else(|| missing("messages: a text block has no text"))?,
         ),
         "image" => Part::Image(image(block.source)?),
-        "document" => document(block, dropped)?,
         "tool_use" => {
             let id = block.id.map(signature::unpack);
             let (id, signature) = match id {
@@ -356,7 +366,7 @@ fn part<'a>(
             redacted: true,
             id: None,
         }),
-        // Server tools and their results, search results, uploads: only Anthropic knows them.
+        // Server tools and their results, uploads: only Anthropic knows them.
         _ => {
             dropped.add("messages.content");
             return Ok(None);
@@ -364,8 +374,9 @@ fn part<'a>(
     }))
 }
 
-fn image(source: Option<Source<'_>>) -> Result<Image<'_>, Refused> {
+fn image(source: Option<&RawValue>) -> Result<Image<'_>, Refused> {
     let refused = |why: String| Refused::field("messages", format!("messages: {why}"));
+    let source = source.and_then(|source| serde_json::from_str::<Source<'_>>(source.get()).ok());
     let Some(source) = source else {
         return Err(refused("an image has no source".into()));
     };
@@ -380,30 +391,89 @@ fn image(source: Option<Source<'_>>) -> Result<Image<'_>, Refused> {
     }
 }
 
-fn document<'a>(block: Block<'a>, dropped: &mut Dropped) -> Result<Part<'a>, Refused> {
+fn document<'a>(
+    block: Block<'a>,
+    role: Role,
+    dropped: &mut Dropped,
+    parts: &mut Vec<Part<'a>>,
+) -> Result<(), Refused> {
     let refused = || {
         Refused::field(
             "messages",
-            "messages: this model's provider takes documents as base64 or text only",
+            "messages: this model's provider takes documents as base64, text or content, not by address or as files",
         )
     };
-    let source = block.source.ok_or_else(refused)?;
-    let cited = matches!(block.citations, Some(Citations::Wanted { enabled: true }));
-    dropped.add_if(cited, "messages.content.citations");
-    match (&*source.r#type, source.data) {
-        ("base64", Some(data)) => {
+    name_citations(&block, dropped);
+    let source = block
+        .source
+        .and_then(|source| serde_json::from_str::<Source<'a>>(source.get()).ok())
+        .ok_or_else(refused)?;
+    match (&*source.r#type, source.data, source.content) {
+        ("base64", Some(data), _) => {
             dropped.add_if(block.context.is_some(), "messages.content.context");
-            Ok(Part::Document(Document {
+            parts.push(Part::Document(Document {
                 name: block.title,
                 media_type: source
                     .media_type
                     .unwrap_or(Cow::Borrowed("application/pdf")),
                 data: plain(data),
-            }))
+            }));
         }
-        ("text", Some(text)) => Ok(Part::Text(headed(text, block.title, block.context))),
-        _ => Err(refused()),
+        ("text", Some(text), _) => {
+            parts.push(Part::Text(headed(text, block.title, block.context)));
+        }
+        ("content", _, Some(content)) => {
+            let content = self::parts(content, role, dropped)?;
+            parts.extend(under(content, block.title, block.context));
+        }
+        _ => return Err(refused()),
     }
+    Ok(())
+}
+
+/// What a client has found by itself, under its title and where it comes from.
+fn found<'a>(
+    block: Block<'a>,
+    role: Role,
+    dropped: &mut Dropped,
+    parts: &mut Vec<Part<'a>>,
+) -> Result<(), Refused> {
+    name_citations(&block, dropped);
+    let content = block.content.ok_or_else(|| {
+        Refused::field("messages", "messages: a search_result block has no content")
+    })?;
+    let content = self::parts(content, role, dropped)?;
+    parts.extend(under(content, block.title, block.source.and_then(Text::of)));
+    Ok(())
+}
+
+fn name_citations(block: &Block<'_>, dropped: &mut Dropped) {
+    let cited = matches!(block.citations, Some(Citations::Wanted { enabled: true }));
+    dropped.add_if(cited, "messages.content.citations");
+}
+
+/// Pieces of a document: texts that follow each other are one, the first under its title.
+fn under<'a>(
+    content: Vec<Part<'a>>,
+    title: Option<Text<'a>>,
+    context: Option<Text<'a>>,
+) -> Vec<Part<'a>> {
+    let mut parts: Vec<Part<'a>> = vec![Part::Text(Text::default())];
+    for part in content {
+        match (part, parts.last_mut()) {
+            (Part::Text(more), Some(Part::Text(text))) => {
+                if !text.is_empty() {
+                    text.push(&Text::escaped(r"\n\n"));
+                }
+                text.push(&more);
+            }
+            (part, _) => parts.push(part),
+        }
+    }
+    if let Some(Part::Text(first)) = parts.first_mut() {
+        *first = headed(std::mem::take(first), title, context);
+    }
+    parts
 }
 
 /// A document of text under its title, and after what is said of it.
@@ -434,7 +504,19 @@ fn tools<'a>(fields: Vec<ToolField<'a>>, dropped: &mut Dropped) -> Vec<Tool<'a>>
     let mut tools: Vec<Tool<'a>> = Vec::with_capacity(fields.len());
     for field in fields {
         let cache = field.cache_control.as_ref().map(CacheControl::ttl);
-        dropped.add_if(field.input_examples.is_some(), "tools.input_examples");
+        let callers = field.allowed_callers.as_deref().unwrap_or_default();
+        let by_programs = callers.iter().any(|caller| caller != "direct");
+        for (says, name) in [
+            (field.input_examples.is_some(), "tools.input_examples"),
+            (field.defer_loading == Some(true), "tools.defer_loading"),
+            (by_programs, "tools.allowed_callers"),
+            (
+                field.eager_input_streaming == Some(true),
+                "tools.eager_input_streaming",
+            ),
+        ] {
+            dropped.add_if(says, name);
+        }
         if field.r#type.as_deref().is_some_and(|kind| kind != "custom") {
             // Run by Anthropic's servers, so no other provider has it.
             dropped.add("tools");

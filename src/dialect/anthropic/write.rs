@@ -24,17 +24,8 @@ const LEAST_BUDGET: u64 = 1024;
 /// # Errors
 /// For what the provider has no way to say.
 pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
-    if request
-        .completion
-        .as_ref()
-        .is_some_and(|completion| completion.raw || completion.suffix.is_some())
-    {
-        return Err(Refused::field(
-            "suffix",
-            "this model's provider answers chats only: it does not support insert or raw prompts",
-        ));
-    }
     let mut dropped = Dropped::default();
+    shared::only_chats(request.completion.as_ref(), "Anthropic", &mut dropped)?;
     dropped.add_if(request.limit_breakpoints(), "cache_control");
     let system = system(&mut request, target);
     let amid = match target.facts.surely_can(Capability::SystemTurns) {
@@ -43,6 +34,8 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     };
     turns::arrange(&mut request.messages, amid);
     let ask = ask(&request, target);
+    let unheard = ask == Ask::Nothing && target.facts.ask(request.thinking) != Ask::Nothing;
+    dropped.add_if(unheard, "thinking");
     prefill(&mut request.messages, target, ask, &mut dropped);
     let limits = Limits::of(&request, target, ask);
     let mut names = ToolNames::default();

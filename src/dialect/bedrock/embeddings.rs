@@ -69,6 +69,7 @@ pub(super) fn write(
         Maker::Titan | Maker::Nova => 1,
     };
     let mut dropped = Dropped::default();
+    dropped.add_if(request.user.is_some(), "user");
     // Titan refuses what is too long, and cannot be told to cut it.
     dropped.add_if(
         maker == Maker::Titan && request.truncate == Some(true),

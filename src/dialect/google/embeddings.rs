@@ -57,6 +57,7 @@ pub(super) fn write(
     let batch = batch.and_then(Result::ok).unwrap_or(MAX_TEXTS).max(1);
     let mut dropped = Dropped::default();
     dropped.add_if(request.truncate == Some(false), "truncate");
+    dropped.add_if(request.user.is_some(), "user");
     let outgoing = texts.chunks(batch).map(|texts| Outgoing {
         path: Call::Embed.path(target.model),
         body: body(texts, request.dimensions, target.model),

@@ -51,6 +51,8 @@ pub(super) fn write(
         }
         put("}}", out);
     }
+    let is_strict = |tool: &Tool<'_>| tool.strict == Some(true);
+    dropped.add_if(request.tools.iter().any(is_strict), "tools.strict");
     dropped.add_if(
         request.parallel_tool_calls == Some(false),
         "parallel_tool_calls",

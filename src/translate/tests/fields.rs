@@ -59,6 +59,155 @@ fn who_the_user_is_is_sent_or_named() {
     }
 }
 
+/// Words of the assistant's that an answer is to begin with, to models that do not go on with them.
+#[test]
+fn words_to_go_on_with_are_named_where_nobody_does() {
+    let turns =
+        json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "It is"}]);
+    let refusing = [
+        GEMINI,
+        (
+            Form::OpenAiChat,
+            ProviderKind::OpenRouter,
+            "anthropic/claude-opus-5",
+        ),
+        (
+            Form::OpenAiChat,
+            ProviderKind::OpenAiCompatible,
+            "claude-opus-5",
+        ),
+        (
+            Form::OpenAiResponses,
+            ProviderKind::OpenAiCompatible,
+            "claude-opus-5",
+        ),
+        (
+            Form::AnthropicMessages,
+            ProviderKind::Anthropic,
+            "claude-opus-5",
+        ),
+        (
+            Form::BedrockConverse,
+            ProviderKind::Bedrock,
+            "us.anthropic.claude-opus-5-v1:0",
+        ),
+    ];
+    for (client, asked) in [
+        (
+            ClientForm::OllamaChat,
+            json!({"model": "m", "messages": turns}),
+        ),
+        (
+            ClientForm::OpenAiChat,
+            json!({"model": "m", "messages": turns}),
+        ),
+        (
+            ClientForm::OpenAiResponses,
+            json!({"model": "m", "input": turns}),
+        ),
+        (
+            ClientForm::AnthropicMessages,
+            json!({"model": "m", "max_tokens": 99, "messages": turns}),
+        ),
+    ] {
+        for to in refusing {
+            let (body, dropped) = sent(client, &asked, to);
+            assert_eq!(dropped, ["prefill"], "{client:?} {to:?}");
+            let last = self::turns(&body).as_array().unwrap().last().unwrap();
+            assert_eq!(last["role"], "user", "{client:?} {to:?} {body}");
+        }
+        // Who goes on, or may, is not asked to begin anew.
+        for to in [OPENAI, OTHER, RESPONSES, OLLAMA, CLAUDE] {
+            let (body, dropped) = sent(client, &asked, to);
+            assert_eq!(dropped, [""; 0], "{client:?} {to:?}");
+            let last = self::turns(&body).as_array().unwrap().last().unwrap();
+            assert_eq!(last["role"], "assistant", "{client:?} {to:?} {body}");
+        }
+    }
+}
+
+/// Who speaks is told by the field where there is one, else before the words, as OpenRouter does.
+#[test]
+fn names_of_speakers_are_kept_or_said() {
+    let asked = json!({"model": "m", "messages": [
+        {"role": "system", "content": "s", "name": "rules"},
+        {"role": "user", "content": "one", "name": "ann"},
+        {"role": "user", "content": "two", "name": "bob"},
+        {"role": "assistant", "content": "three", "name": "eve"},
+        {"role": "user", "content": "four"}]});
+    let client = ClientForm::OpenAiChat;
+    for to in EVERYBODY {
+        let (body, dropped) = sent(client, &asked, to);
+        let text = body.to_string();
+        if to == OPENAI || to == OPENROUTER {
+            let names: Vec<_> = turns(&body)
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|turn| turn["name"].as_str())
+                .collect();
+            let expected = [Some("rules"), Some("ann"), Some("bob"), Some("eve"), None];
+            assert_eq!(names, expected, "{to:?} {text}");
+            assert_eq!(dropped, [""; 0], "{to:?}");
+            continue;
+        }
+        assert!(text.contains("rules: s"), "{to:?} {text}");
+        let words = ["ann: one", "bob: two", "three", "four"];
+        assert!(places(&text, &words).is_sorted(), "{to:?} {text}");
+        assert!(
+            !text.contains("eve") && !text.contains("\"name\""),
+            "{to:?} {text}"
+        );
+        assert_eq!(dropped, ["messages.name"], "{to:?}");
+    }
+}
+
+/// What a client has found by itself, and a document in pieces, are read as documents of text are.
+#[test]
+fn what_was_found_is_told_with_its_title_and_source() {
+    let pieces = json!([{"type": "text", "text": "ONE"}, {"type": "text", "text": "TWO"}]);
+    let found = json!({"type": "search_result", "title": "TITLE", "source": "https://example.com/SOURCE",
+        "content": pieces, "citations": {"enabled": true}});
+    let cut = json!({"type": "document", "title": "TITLE", "context": "SOURCE",
+        "source": {"type": "content", "content": pieces}});
+    let plain = json!({"type": "document", "title": "TITLE", "context": "SOURCE",
+        "source": {"type": "content", "content": "ONE TWO"}});
+    let others = [
+        BEDROCK, OPENROUTER, GEMINI, OPENAI, RESPONSES, OTHER, OLLAMA,
+    ];
+    for (block, named) in [
+        (&found, vec!["messages.content.citations"]),
+        (&cut, vec![]),
+        (&plain, vec![]),
+    ] {
+        let of_tool = json!({"model": "m", "max_tokens": 99, "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": [block]}]}]});
+        for to in others {
+            for asked in [&about(block), &of_tool] {
+                let (body, dropped) = sent(ClientForm::AnthropicMessages, asked, to);
+                let places = places(&body.to_string(), &["TITLE", "SOURCE", "ONE", "TWO"]);
+                assert!(places.is_sorted(), "{to:?} {body}");
+                assert_eq!(dropped, named, "{to:?}");
+            }
+        }
+    }
+    // With a picture among the pieces.
+    let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}});
+    let shown = json!({"type": "document", "title": "TITLE",
+        "source": {"type": "content", "content": [{"type": "text", "text": "ONE"}, image]}});
+    let (body, _) = sent(ClientForm::AnthropicMessages, &about(&shown), BEDROCK);
+    assert!(places(&body.to_string(), &["TITLE", "ONE", "iVBORw0KGgo="]).is_sorted());
+    // By address nobody else reads it, and that is said.
+    let away = about(
+        &json!({"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}),
+    );
+    let body = away.to_string();
+    let refused = crate::dialect::anthropic::read_chat(body.as_bytes()).unwrap_err();
+    assert!(refused.text.contains("not by address"), "{refused}");
+}
+
 #[test]
 fn what_only_anthropic_has_is_named() {
     let asked = json!({"inference_geo": "us", "speed": "fast",

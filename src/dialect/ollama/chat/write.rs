@@ -18,8 +18,6 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     let (tools, hint) = choose(&request, &mut dropped)?;
     let mut body = Body::new(target.model, size(&request.messages));
     write_messages(&request.messages, hint.as_deref(), body.field("messages"))?;
-    let named = |message: &Message<'_>| message.name.is_some();
-    dropped.add_if(request.messages.iter().any(named), "name");
     if !tools.is_empty() {
         write_tools(&tools, body.field("tools"));
     }
@@ -27,6 +25,8 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
         request.parallel_tool_calls == Some(false) && !tools.is_empty(),
         "parallel_tool_calls",
     );
+    let is_strict = |tool: &&Tool<'_>| tool.strict == Some(true);
+    dropped.add_if(tools.iter().any(is_strict), "tools.strict");
     write_common(&request, target, &mut body, &mut dropped);
     Ok(Outgoing {
         path: "/api/chat".to_owned(),

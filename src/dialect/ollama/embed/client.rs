@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use crate::dialect::exchange::Reply;
 use crate::dialect::ollama::go::{Field, Reader, read_struct};
+use crate::dialect::ollama::read_foreign_embed;
 use crate::ir::{self, Dropped, EmbedInput, EmbedRequest, Embeddings, Refused, Text};
 use crate::wire::json::Kind;
 
@@ -29,6 +30,7 @@ pub fn read_embed(body: &[u8]) -> Result<EmbedRequest<'_>, Refused> {
         }
         Ok(())
     })?;
+    read_foreign_embed(body, &mut request)?;
     Ok(request)
 }
 
@@ -47,7 +49,9 @@ pub fn read_embed_legacy(body: &[u8]) -> Result<EmbedRequest<'_>, Refused> {
         Ok(())
     })?;
     let prompt = prompt.filter(|prompt: &Text<'_>| !prompt.is_empty());
-    Ok(request(prompt.into_iter().collect()))
+    let mut request = request(prompt.into_iter().collect());
+    read_foreign_embed(body, &mut request)?;
+    Ok(request)
 }
 
 fn request(texts: Vec<Text<'_>>) -> EmbedRequest<'_> {

@@ -50,6 +50,7 @@ pub fn write_embed(
         write!(body.field("dimensions"), "{dimensions}").expect("writing to a vector cannot fail");
     }
     let mut dropped = Dropped::default();
+    dropped.add_if(request.user.is_some(), "user");
     body.load_options(&request.local, target, &mut dropped);
     body.local(&request.local);
     Ok(vec![Outgoing {

@@ -74,7 +74,8 @@ fn one_text_or_several() {
 fn a_server_gets_all_texts_in_one_call() {
     let body = r#"{"input":["a","b"],"dimensions":256,"truncate":false,"keep_alive":0,"options":{"num_ctx":1}}"#;
     let mut provider = Provider::named("gpus");
-    let expected = json!({"model": "nomic-embed-text", "input": ["a", "b"], "truncate": false, "dimensions": 256});
+    let expected = json!({"model": "nomic-embed-text", "input": ["a", "b"], "truncate": false, "dimensions": 256,
+        "keep_alive": 0, "options": {"num_ctx": 1}});
     let request = || read_embed(body.as_bytes()).unwrap();
     assert_eq!(sent(request(), &provider), Ok(expected));
     provider.num_ctx = Some(512);

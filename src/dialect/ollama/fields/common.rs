@@ -10,8 +10,8 @@ use crate::wire::json::Kind;
 
 /// What the client said in the fields that both operations have.
 ///
-/// What concerns Ollama's servers alone (`keep_alive`, `truncate`, `shift`, how a model is loaded) is of use only where a
-/// request of another format says it: a client of Ollama's sends it with every request, and it changes no other answer.
+/// What concerns Ollama's servers alone (`keep_alive`, `truncate`, `shift`, how a model is loaded) is kept apart, and named
+/// where another provider answers.
 #[derive(Debug, Default)]
 pub(in crate::dialect::ollama) struct Common<'a> {
     stream: Option<bool>,
@@ -25,6 +25,8 @@ pub(in crate::dialect::ollama) struct Common<'a> {
     local: Local<'a>,
     /// There were more options than are kept.
     more_options: bool,
+    /// What changes the answer and has no place in the neutral model.
+    dropped: Dropped,
 }
 
 /// Options that are kept for a server without being known here.
@@ -61,8 +63,21 @@ impl<'a> Common<'a> {
             "keep_alive" => self.local.keep_alive = as_said(reader)?,
             "truncate" => self.local.truncate = reader.boolean(Field(path, "truncate"))?,
             "shift" => self.local.shift = reader.boolean(Field(path, "shift"))?,
+            "_debug_render_only" => self.note(reader, "_debug_render_only")?,
+            // Of a picture that is to be drawn.
+            "width" => self.note(reader, "width")?,
+            "height" => self.note(reader, "height")?,
+            "steps" => self.note(reader, "steps")?,
             _ => reader.skip()?,
         }
+        Ok(())
+    }
+
+    /// Names a field that is not read, if it says anything.
+    fn note(&mut self, reader: &mut Reader<'a>, name: &'static str) -> Result<(), Refused> {
+        let (kind, value) = reader.json()?;
+        let says = kind != Kind::Null && !matches!(value.as_str(), "false" | "0");
+        self.dropped.add_if(says, name);
         Ok(())
     }
 
@@ -84,6 +99,9 @@ impl<'a> Common<'a> {
         request.sampling = self.sampling;
         request.max_tokens = self.max_tokens;
         request.stop = self.stop;
+        request.dropped.merge(&self.dropped);
+        request.dropped.add_if(self.more_options, "options");
+        request.local = self.local;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use super::Common;
 use crate::dialect::ollama::go::{Field, Reader, read_struct};
-use crate::ir::{ChatRequest, Dropped, EmbedRequest, Json, Refused};
+use crate::ir::{ChatRequest, Dropped, EmbedRequest, Json, Message, Part, Refused, Role};
 use crate::wire::json::Kind;
 
 const PATH: &str = "ChatRequest";
@@ -48,7 +48,23 @@ pub fn read_foreign<'a>(body: &'a [u8], request: &mut ChatRequest<'a>) -> Result
         }
         _ => member(reader, key, &mut common, request),
     })?;
+    speak_first(request);
     common.complete(request)
+}
+
+/// What the system says before a text that is to be continued is a turn of the chat that says the same.
+fn speak_first(request: &mut ChatRequest<'_>) {
+    let completion = request.completion.as_ref();
+    let Some(system) = completion.and_then(|completion| completion.system.clone()) else {
+        return;
+    };
+    let is_system = |message: &Message<'_>| message.role == Role::System;
+    if !system.is_empty() && !request.messages.iter().any(is_system) {
+        let parts = vec![Part::Text(system)];
+        request
+            .messages
+            .insert(0, Message::new(Role::System, parts));
+    }
 }
 
 fn member<'a>(

@@ -7,7 +7,8 @@ use super::*;
 use crate::dialect::exchange::{Outgoing, Target};
 use crate::facts::ModelFacts;
 use crate::ir::{
-    ChatRequest, Completion, Image, MediaType, Message, Part, Role, Text, Thinking, Tool,
+    ChatRequest, Completion, Image, Json, Local, MediaType, Message, Part, Role, Text, Thinking,
+    Tool,
 };
 use crate::settings::Provider;
 
@@ -63,6 +64,10 @@ fn a_prompt_is_a_chat_as_well() {
         }),
         thinking: Some(Thinking::On),
         max_tokens: Some(5),
+        local: Local {
+            keep_alive: Some(Json::trusted(r#""1h""#)),
+            ..Local::default()
+        },
         ..ChatRequest::default()
     };
     assert_eq!(read(&body), expected);

@@ -8,7 +8,7 @@ use crate::ir::{ChatRequest, Completion, Dropped, Message, Part, Refused};
 /// Writes a request for `/api/generate`, or for `/api/chat` if it is no completion.
 ///
 /// # Errors
-/// As [`chat::write_chat`], and for an `echo`, which Ollama has not.
+/// As [`chat::write_chat`].
 pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
     let Some(completion) = &request.completion else {
         return chat::write_chat(request, target);
@@ -29,6 +29,7 @@ pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgo
         body.boolean("raw", true);
     }
     images(&request.messages, &mut body)?;
+    dropped.add_if(completion.echo, "echo");
     dropped.add_if(!request.tools.is_empty(), "tools");
     write_common(&request, target, &mut body, &mut dropped);
     Ok(Outgoing {

@@ -543,7 +543,8 @@ fn thoughts(array: &RawValue, told: bool, emit: &mut dyn FnMut(Event<'_>)) -> bo
         return false;
     };
     let mut spoke = false;
-    for detail in details {
+    for mut detail in details {
+        let (id, _) = detail.own_id();
         let is_full = |text: &Text<'_>| !text.is_empty();
         let text = detail
             .text
@@ -553,7 +554,6 @@ fn thoughts(array: &RawValue, told: bool, emit: &mut dyn FnMut(Event<'_>)) -> bo
             spoke = true;
             emit(Event::Thinking(text));
         }
-        let id = detail.id.filter(is_full);
         let (data, redacted) = match detail.data.filter(is_full) {
             Some(data) => (Some(data), id.is_none()),
             None => (detail.signature.filter(is_full), false),

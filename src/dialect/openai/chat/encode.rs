@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use super::super::frame::{self, Served};
 use super::super::input::Input;
+use super::super::place::{Place, Told};
 use super::super::{details, error, sources, usage};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
@@ -27,6 +28,7 @@ struct Encoder {
     served: Served,
     /// Thoughts whose signature was told.
     signed: usize,
+    told: Told,
     usage: Usage,
 }
 
@@ -49,9 +51,18 @@ impl Encode for Encoder {
                 self.served.note(tier, fingerprint, &mut self.head)
             }
             Event::Thinking(text) => self.thinking(text, out),
-            Event::Signature { data, redacted, id } => self.signature(data, *redacted, id, out),
-            Event::TextSignature(data) => self.signature(data, false, &None, out),
-            Event::Text(text) => self.text(b"{\"content\":", text, out),
+            Event::Signature { data, redacted, id } => {
+                let place = self.told.thought();
+                self.signature(data, *redacted, id, place, out);
+            }
+            Event::TextSignature(data) => {
+                let place = self.told.signed_words();
+                self.signature(data, false, &None, place, out);
+            }
+            Event::Text(text) => {
+                self.told.text(text);
+                self.text(b"{\"content\":", text, out);
+            }
             Event::Refusal(text) => self.text(b"{\"refusal\":", text, out),
             Event::ToolStart {
                 index,
@@ -99,6 +110,7 @@ impl Encoder {
             calls: Vec::new(),
             served: Served::default(),
             signed: 0,
+            told: Told::default(),
             usage: Usage::default(),
             reply,
         }
@@ -151,6 +163,7 @@ impl Encoder {
         if text.is_empty() {
             return;
         }
+        self.told.thinking(text);
         self.begin(out);
         self.open(out);
         out.push(b'{');
@@ -165,6 +178,7 @@ impl Encoder {
         data: &Text<'_>,
         redacted: bool,
         id: &Option<Text<'_>>,
+        place: Place,
         out: &mut Vec<u8>,
     ) {
         self.begin(out);
@@ -176,7 +190,7 @@ impl Encoder {
             redacted,
             id: id.as_ref().map(Text::borrow),
         };
-        details::write(&thought, self.signed, false, out);
+        details::write_placed(&thought, place, self.signed, false, out);
         self.signed += 1;
         out.extend_from_slice(b"]}");
         self.shut(b"null", out);
@@ -195,6 +209,7 @@ impl Encoder {
             // There is room for one.
             return;
         }
+        self.told.call();
         self.begin(out);
         let mut begun = match is_custom(&self.reply, name) {
             true => Begun::Custom(Input::default()),

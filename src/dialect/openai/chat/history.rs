@@ -244,6 +244,9 @@ impl Turns<'_> {
         self.next();
         let mut object = Object::new(self.out);
         object.word("role", "assistant");
+        if let Some(name) = &message.name {
+            object.text("name", name);
+        }
         match says {
             true => {
                 let said = message

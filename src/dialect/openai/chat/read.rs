@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::super::caching;
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
+use super::super::others::name_others;
 use super::super::serving;
 use super::reasoning;
 use super::{tools, turns};
@@ -97,9 +98,11 @@ impl<'a> Body<'a> {
 pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let body: Body<'_> = field::body(bytes)?;
     let (offer, tool_choice) = tools::read(&body)?;
+    let mut dropped = Dropped::default();
+    let messages = turns::read(body.messages, &mut dropped)?;
     let mut request = ChatRequest {
         functions: tools::are_functions(&body),
-        messages: turns::read(body.messages)?,
+        messages,
         tools: offer.tools,
         special: offer.special,
         tool_choice,
@@ -109,13 +112,17 @@ pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
         cache: caching::read(body.cache_control),
         ..common(&body)?
     };
+    name_others(bytes, &mut request.dropped);
+    request.dropped.merge(&dropped);
     ollama::read_foreign(bytes, &mut request)?;
     Ok(request)
 }
 
 /// Reads the fields that completions share with chats.
 pub(in super::super) fn completion(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
-    common(&field::body(body)?)
+    let mut request = common(&field::body(body)?)?;
+    name_others(body, &mut request.dropped);
+    Ok(request)
 }
 
 fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
@@ -124,9 +131,15 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
         None => tokens(body.max_tokens, "max_tokens")?,
         limit => limit,
     };
+    let options = stream_options(body)?;
+    let mut dropped = dropped(body);
+    dropped.add_if(
+        options.include_obfuscation == Some(true),
+        "stream_options.include_obfuscation",
+    );
     Ok(ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
-        include_usage: include_usage(body)?,
+        include_usage: options.include_usage == Some(true),
         max_tokens,
         sampling: sampling(body)?,
         stop: field::stop(body.stop)?,
@@ -145,7 +158,7 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
             text(body.verbosity, "verbosity")?,
         )?,
         answers: answers(body.n)?,
-        dropped: dropped(body),
+        dropped,
         ..ChatRequest::default()
     })
 }
@@ -172,13 +185,16 @@ fn answers(field: Field<'_>) -> Result<Option<u32>, Refused> {
     }
 }
 
-fn include_usage(body: &Body<'_>) -> Result<bool, Refused> {
-    #[derive(Deserialize)]
-    struct Options {
-        include_usage: Option<bool>,
-    }
-    let options: Option<Options> = field::read(body.stream_options, "stream_options", "an object")?;
-    Ok(options.is_some_and(|options| options.include_usage == Some(true)))
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+    /// Pieces of a length that tells nothing of the words.
+    include_obfuscation: Option<bool>,
+}
+
+fn stream_options(body: &Body<'_>) -> Result<StreamOptions, Refused> {
+    let options = field::read(body.stream_options, "stream_options", "an object")?;
+    Ok(options.unwrap_or_default())
 }
 
 fn sampling<'a>(body: &Body<'a>) -> Result<Sampling<'a>, Refused> {

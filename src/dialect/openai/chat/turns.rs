@@ -11,8 +11,8 @@ use super::super::details;
 use super::super::field::{self, Field};
 use crate::dialect::signature;
 use crate::ir::{
-    Document, Image, Json, Message, Part, Refused, Role, Text, ToolCall, ToolResult,
-    take_from_result,
+    Document, Dropped, Image, Json, Message, Part, Place, Refused, Role, Text, ToolCall,
+    ToolResult, take_from_result,
 };
 
 #[derive(Deserialize)]
@@ -28,6 +28,7 @@ struct Turn<'a> {
     tool_calls: Option<Vec<Called<'a>>>,
     function_call: Option<Function<'a>>,
     tool_call_id: Option<Text<'a>>,
+    audio: Field<'a>,
     /// Of the whole message, as LiteLLM's clients write it.
     cache_control: Field<'a>,
 }
@@ -95,7 +96,10 @@ fn refused(text: impl Into<Cow<'static, str>>) -> Refused {
     Refused::field("messages", text)
 }
 
-pub(super) fn read(field: Field<'_>) -> Result<Vec<Message<'_>>, Refused> {
+pub(super) fn read<'a>(
+    field: Field<'a>,
+    dropped: &mut Dropped,
+) -> Result<Vec<Message<'a>>, Refused> {
     let turns: Vec<Turn<'_>> = field::read(field, "messages", "an array of messages")?
         .ok_or_else(|| refused("`messages` is missing"))?;
     if turns.is_empty() {
@@ -105,6 +109,8 @@ pub(super) fn read(field: Field<'_>) -> Result<Vec<Message<'_>>, Refused> {
         .into_iter()
         .enumerate()
         .map(|(place, turn)| {
+            // What was said aloud is kept by OpenAI, under an id.
+            dropped.add_if(turn.audio.is_some(), "messages.audio");
             message(turn).map_err(|what| {
                 let text = format!("`messages[{place}]`: {}", what.text);
                 Refused {
@@ -132,10 +138,11 @@ fn message(turn: Turn<'_>) -> Result<Message<'_>, Refused> {
 fn said(mut turn: Turn<'_>) -> Result<Message<'_>, Refused> {
     let name = turn.name.take().filter(|name| !name.is_empty());
     let role = turn.role.take().unwrap_or_default();
+    let mut places = Vec::new();
     let (role, parts) = match role.as_escaped() {
         "system" | "developer" => (Role::System, content(turn.content)?),
         "user" => (Role::User, content(turn.content)?),
-        "assistant" => (Role::Assistant, assistant(turn)?),
+        "assistant" => (Role::Assistant, assistant(turn, &mut places)?),
         "tool" => {
             let id = turn.tool_call_id.map(|id| signature::unpack(id).0);
             return result(id, name, turn.content);
@@ -147,7 +154,12 @@ fn said(mut turn: Turn<'_>) -> Result<Message<'_>, Refused> {
             ));
         }
     };
-    Ok(Message { role, parts, name })
+    Ok(Message {
+        role,
+        parts,
+        name,
+        places,
+    })
 }
 
 fn result<'a>(
@@ -164,15 +176,21 @@ fn result<'a>(
     Ok(Message::new(Role::User, vec![Part::ToolResult(result)]))
 }
 
-fn assistant(turn: Turn<'_>) -> Result<Vec<Part<'_>>, Refused> {
+/// `places`: where the thoughts stood among the rest.
+fn assistant<'a>(
+    turn: Turn<'a>,
+    places: &mut Vec<Option<Place>>,
+) -> Result<Vec<Part<'a>>, Refused> {
     let said = [turn.reasoning_content, turn.reasoning]
         .into_iter()
         .flatten()
         .find_map(|field| Text::of(field).filter(|text| !text.is_empty()));
-    let mut parts: Vec<Part<'_>> = details::read(turn.reasoning_details, said)
-        .into_iter()
-        .map(Part::Thought)
-        .collect();
+    let thoughts = details::read(turn.reasoning_details, said);
+    let mut parts = Vec::with_capacity(thoughts.len() + 1);
+    for placed in thoughts {
+        places.push(placed.place.map(Place::from));
+        parts.push(Part::Thought(placed.thought));
+    }
     parts.extend(content(turn.content)?);
     parts.extend(turn.refusal.filter(|text| !text.is_empty()).map(Part::Text));
     for called in turn.tool_calls.unwrap_or_default() {

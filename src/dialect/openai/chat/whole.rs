@@ -1,6 +1,7 @@
 //! A whole answer as a `chat.completion`.
 
 use super::super::input::Input;
+use super::super::place::Told;
 use super::super::{details, frame, sources, usage};
 use super::encode::{is_custom, write_call, write_reasoning};
 use super::finish_reason;
@@ -66,22 +67,32 @@ fn write_thoughts(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         out.push(b',');
         write_reasoning(reply.reasoning_field, &thinking, out);
     }
-    let thoughts = || {
-        response.items.iter().filter_map(|item| match item {
-            Item::Thought(thought) => Some(thought),
-            _ => None,
-        })
-    };
+    let is_signed =
+        |item: &Item| matches!(item, Item::Thought(thought) if thought.signature.is_some());
     // Without a signature they would say the same once more.
-    if thoughts().any(|thought| thought.signature.is_some()) {
+    if response.items.iter().any(is_signed) {
         out.extend_from_slice(b",\"reasoning_details\":[");
-        for (index, thought) in thoughts().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            details::write(thought, index, true, out);
-        }
+        write_details(&response.items, out);
         out.push(b']');
+    }
+}
+
+fn write_details(items: &[Item], out: &mut Vec<u8>) {
+    let mut told = Told::default();
+    let mut index = 0;
+    for item in items {
+        match item {
+            Item::Thought(thought) => {
+                if index > 0 {
+                    out.push(b',');
+                }
+                details::write_placed(thought, told.thought(), index, true, out);
+                index += 1;
+            }
+            Item::Text(text) => told.text(text),
+            Item::Call(_) => told.call(),
+            Item::Refusal(_) => {}
+        }
     }
 }
 

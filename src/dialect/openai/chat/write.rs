@@ -420,7 +420,11 @@ impl<'t> Writer<'t> {
         };
         match effort {
             Some(effort) => body.word("reasoning_effort", effort.name()),
-            None => self.dropped.add_if(self.ask == Ask::Off, "thinking"),
+            None => {
+                let is_default = self.target.facts.reasoning.is_on(Ask::Nothing);
+                let unheard = self.ask == Ask::Off || !is_default;
+                self.dropped.add_if(unheard, "thinking");
+            }
         }
     }
 

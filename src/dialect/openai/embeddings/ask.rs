@@ -20,6 +20,10 @@ pub fn write_embed(
     target: &Target<'_>,
 ) -> Result<Vec<Outgoing>, Refused> {
     let dimensions = dimensions(request.dimensions, target)?;
+    let mut dropped = request.dropped.clone();
+    dropped.add_if(request.user.is_some() && !is_openais(target), "user");
+    // A text that is too long is refused.
+    dropped.add_if(request.truncate == Some(true), "truncate");
     let batch = target
         .facts
         .embeddings
@@ -30,7 +34,7 @@ pub fn write_embed(
         path: path(target, "embeddings"),
         body: body(&request, dimensions, target, write_input),
         headers: Vec::new(),
-        dropped: request.dropped.clone(),
+        dropped: dropped.clone(),
         names: ToolNames::default(),
         stop: Vec::new(),
     };
@@ -91,16 +95,20 @@ fn takes_tokens(target: &Target<'_>) -> bool {
     }
 }
 
+fn is_openais(target: &Target<'_>) -> bool {
+    matches!(
+        target.provider.kind,
+        ProviderKind::OpenAi | ProviderKind::Azure
+    )
+}
+
 fn body(
     request: &EmbedRequest<'_>,
     dimensions: Option<u32>,
     target: &Target<'_>,
     write_input: &dyn Fn(&mut Vec<u8>),
 ) -> Vec<u8> {
-    let is_openais = matches!(
-        target.provider.kind,
-        ProviderKind::OpenAi | ProviderKind::Azure
-    );
+    let is_openais = is_openais(target);
     let mut out = Vec::with_capacity(1024);
     let mut body = Object::new(&mut out);
     body.string("model", target.model);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::super::field::{self, Field, integer, text};
+use super::super::others::name_others;
 use crate::dialect::exchange::Reply;
 use crate::dialect::ollama;
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Json, Local, Refused, Text};
@@ -40,6 +41,7 @@ pub fn read_embed(bytes: &[u8]) -> Result<(EmbedRequest<'_>, bool), Refused> {
     };
     let mut dropped = Dropped::default();
     dropped.add_if(body.input_type.is_some(), "input_type");
+    name_others(bytes, &mut dropped);
     let base64 = is_base64(body.encoding_format)?;
     let mut request = EmbedRequest {
         input: input(body.input)?,

@@ -117,12 +117,44 @@ const REFINING: [(&str, &str); 14] = [
     ("reasoning.effort", "reasoning_effort"),
 ];
 
+/// An effort of reasoning is refused in many words, as a parameter or beside others: "Function tools with reasoning_effort
+/// are not supported", "Unrecognized request argument supplied: reasoning_effort", "Extra inputs are not permitted".
+const EFFORT: &str = "reasoning_effort";
+const EFFORTS: [&str; 2] = [EFFORT, "reasoning.effort"];
+const REFUSING: [&str; 7] = [
+    "not supported",
+    "unsupported",
+    "not support",
+    "unrecognized",
+    "unknown",
+    "not permitted",
+    "not allowed",
+];
+
 impl Found<'_> {
+    fn refuses_effort(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        let is_param = self
+            .param
+            .as_deref()
+            .is_some_and(|param| EFFORTS.contains(&param));
+        let is_named = EFFORTS.iter().any(|name| message.contains(name));
+        (is_param || is_named) && REFUSING.iter().any(|words| message.contains(words))
+    }
+
     /// What it would not have come without.
     fn mend(&self, kind: FaultKind) -> Option<Mend> {
         match kind {
             FaultKind::InvalidRequest if self.code == "invalid_encrypted_content" => {
                 Some(Mend::Signatures)
+            }
+            FaultKind::InvalidRequest | FaultKind::Unsupported if self.refuses_effort() => {
+                // A model that reasons when it is told nothing has to be told.
+                let has_to_be_told = self.message.contains("reasoning_effort to 'none'");
+                Some(match has_to_be_told {
+                    true => Mend::Reasoning,
+                    false => Mend::Parameter(EFFORT),
+                })
             }
             FaultKind::InvalidRequest => signature::blamed(&self.message),
             FaultKind::Unsupported

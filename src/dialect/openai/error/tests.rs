@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::ir::Class::{self, Capacity, Permanent, Route, Transient};
 use crate::ir::FaultKind::{self, *};
+use crate::ir::Mend;
 
 fn of(status: u16, body: Value) -> Fault {
     fault(status, &HeaderMap::new(), body.to_string().as_bytes())
@@ -441,6 +442,43 @@ fn hints_and_blamed_fields_are_kept() {
         json!({"error": {"message": "x", "param": "the user's own words"}}),
     );
     assert_eq!(odd.param, None);
+}
+
+#[test]
+fn an_effort_that_is_refused_can_be_left_out() {
+    let effort = Some(Mend::Parameter("reasoning_effort"));
+    for (error, mend) in [
+        (
+            json!({"message": "Function tools with reasoning_effort are not supported for gpt-5.5 in /v1/chat/completions. Please use /v1/responses instead, or set reasoning_effort to 'none'.",
+                "type": "invalid_request_error", "param": "reasoning_effort", "code": null}),
+            Some(Mend::Reasoning),
+        ),
+        (
+            json!({"message": "Unrecognized request argument supplied: reasoning_effort", "type": "invalid_request_error"}),
+            effort,
+        ),
+        (
+            json!({"message": "`reasoning_effort` is not supported with this model", "type": "invalid_request_error"}),
+            effort,
+        ),
+        (
+            json!({"message": "Unsupported parameter", "type": "invalid_request_error", "param": "reasoning.effort"}),
+            effort,
+        ),
+        (
+            json!({"message": "tools are not supported", "type": "invalid_request_error", "param": "tools"}),
+            None,
+        ),
+        (
+            json!({"message": "`reasoning_effort` must be low, medium or high", "type": "invalid_request_error"}),
+            None,
+        ),
+    ] {
+        assert_eq!(of(400, json!({"error": error})).mend, mend, "{error}");
+    }
+    // What has nothing to do with the request is no such refusal.
+    let busy = json!({"error": {"message": "rate limit: reasoning_effort not supported", "type": "rate_limit_error"}});
+    assert_eq!(of(429, busy).mend, None);
 }
 
 #[test]

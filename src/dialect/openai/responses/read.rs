@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
+use super::super::others::name_others;
 use super::super::serving;
 use super::tools::Offer;
 use super::{choice, turns};
@@ -51,6 +52,7 @@ pub(super) struct Body<'a> {
     max_tool_calls: Field<'a>,
     // What a client tells OpenAI of itself.
     client_metadata: Field<'a>,
+    stream_options: Field<'a>,
 }
 
 /// Reads the body of a request for a response that another format will carry.
@@ -76,6 +78,7 @@ pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     }
     turns::read(input, &offer, &mut messages, &mut dropped)?;
     let (format, verbosity) = format(body.text)?;
+    name_others(bytes, &mut dropped);
     let mut request = ChatRequest {
         stream: flag(body.stream, "stream")?.unwrap_or(false),
         // The last event always tells it.
@@ -92,8 +95,8 @@ pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
             ..Sampling::default()
         },
         format,
-        thinking: thinking(body.reasoning)?,
-        logprobs: logprobs(&body)?,
+        thinking: thinking(body.reasoning, &mut dropped)?,
+        logprobs: logprobs(&body, &mut dropped)?,
         user: text(body.user, "user")?,
         serving: serving::read(
             serving::Fields {
@@ -121,6 +124,10 @@ fn dropped(body: &Body<'_>) -> Dropped {
         .and_then(Text::of)
         .is_some_and(|how| how.as_escaped() != "disabled");
     for (has, name) in [
+        (
+            obfuscates(body.stream_options),
+            "stream_options.include_obfuscation",
+        ),
         (body.moderation.is_some(), "moderation"),
         (body.context_management.is_some(), "context_management"),
         (truncates, "truncation"),
@@ -210,18 +217,38 @@ fn format<'a>(field: Field<'a>) -> Result<(Format<'a>, Option<Text<'a>>), Refuse
     Ok((format, verbosity))
 }
 
-/// `reasoning`: its effort. How it is summarised is the provider's matter.
-fn thinking(field: Field<'_>) -> Result<Option<Thinking>, Refused> {
+/// Whether pieces of a length that tells nothing of the words are asked for.
+fn obfuscates(field: Field<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Options {
+        include_obfuscation: Option<bool>,
+    }
+    let options = field.and_then(|field| serde_json::from_str::<Options>(field.get()).ok());
+    options.is_some_and(|options| options.include_obfuscation == Some(true))
+}
+
+/// `reasoning`: its effort. How it is summarised is the provider's matter; a client that says how is told so.
+fn thinking(field: Field<'_>, dropped: &mut Dropped) -> Result<Option<Thinking>, Refused> {
     #[derive(Deserialize)]
     struct Reasoning<'a> {
         #[serde(borrow)]
         effort: Option<Text<'a>>,
+        summary: Option<Text<'a>>,
+        /// Its older name.
+        generate_summary: Option<Text<'a>>,
     }
     const EXPECTED: &str =
         "an object whose `effort` is one of none, minimal, low, medium, high, xhigh, max";
-    let effort = field::read::<Reasoning<'_>>(field, "reasoning", EXPECTED)?
-        .and_then(|reasoning| reasoning.effort);
-    match effort.as_ref().map(Text::as_escaped) {
+    let Some(reasoning) = field::read::<Reasoning<'_>>(field, "reasoning", EXPECTED)? else {
+        return Ok(None);
+    };
+    let summary = reasoning.summary.or(reasoning.generate_summary);
+    let is_left_open = |summary: &Text<'_>| summary.as_escaped() == "auto";
+    dropped.add_if(
+        summary.is_some_and(|summary| !is_left_open(&summary)),
+        "reasoning.summary",
+    );
+    match reasoning.effort.as_ref().map(Text::as_escaped) {
         None => Ok(None),
         Some("none") => Ok(Some(Thinking::Off)),
         Some(name) => match Effort::named(name) {
@@ -235,12 +262,15 @@ fn thinking(field: Field<'_>) -> Result<Option<Thinking>, Refused> {
 }
 
 /// OpenAI gives log probabilities where `include` asks for them; `top_logprobs` alone is taken for the same wish.
-fn logprobs(body: &Body<'_>) -> Result<Option<u8>, Refused> {
+/// What else may be included is of tools that run at OpenAI.
+fn logprobs(body: &Body<'_>, dropped: &mut Dropped) -> Result<Option<u8>, Refused> {
+    const LOGPROBS: &str = "message.output_text.logprobs";
+    const PROOFS: &str = "reasoning.encrypted_content";
     let included: Vec<Text<'_>> =
         field::read(body.include, "include", "an array of strings")?.unwrap_or_default();
-    let wanted = included
-        .iter()
-        .any(|name| name.as_escaped() == "message.output_text.logprobs");
+    let wanted = included.iter().any(|name| name.as_escaped() == LOGPROBS);
+    let is_known = |name: &Text<'_>| matches!(name.as_escaped(), LOGPROBS | PROOFS);
+    dropped.add_if(!included.iter().all(is_known), "include");
     match integer(body.top_logprobs, "top_logprobs")? {
         None | Some(0) => Ok(wanted.then_some(0)),
         Some(top) => match u8::try_from(top) {
