@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+use super::duration::Positive;
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Scalar, Whole};
@@ -17,6 +18,7 @@ pub(super) struct Retry {
     base: Field<Duration>,
     max: Field<Duration>,
     max_wait: Field<Duration>,
+    within: Field<Positive>,
     budget: Field<Share>,
     budget_floor: Field<Count<0>>,
 }
@@ -55,6 +57,9 @@ impl Retry {
             max_wait: at
                 .stated("max_wait", self.max_wait)
                 .unwrap_or(default.max_wait),
+            within: at
+                .stated("within", self.within)
+                .map_or(default.within, |within| within.0),
             budget: at
                 .stated("budget", self.budget)
                 .map_or(default.budget, |budget| budget.0),
@@ -72,6 +77,7 @@ impl From<&settings::Retry> for Retry {
             base: used.base.into(),
             max: used.max.into(),
             max_wait: used.max_wait.into(),
+            within: Positive(used.within).into(),
             budget: Share(used.budget).into(),
             budget_floor: Whole(used.budget_floor).into(),
         }

@@ -16,6 +16,7 @@ pub(super) struct Timeouts {
     /// The wait for the start of an answer under its older name; `first_byte` goes before it.
     request: Field<Positive>,
     first_byte: Field<Positive>,
+    silent: Field<Positive>,
     between_chunks: Field<Positive>,
     keep_alive: Field<Duration>,
     total: Field<Duration>,
@@ -34,12 +35,15 @@ impl Timeouts {
             (Field::Absent, Some(request)) => Some(request),
             (field, _) => at.stated_or("first_byte", field, read),
         };
-        let first_byte = first_byte.map(|timeout| timeout.0);
+        let first_byte = first_byte.map_or(default.first_byte, |timeout| timeout.0);
         settings::Timeouts {
             connect: at
                 .stated_or("connect", self.connect, "BACKEND_CONNECT_TIMEOUT_SECONDS")
                 .map_or(default.connect, |timeout| timeout.0),
-            first_byte: first_byte.unwrap_or(default.first_byte),
+            first_byte,
+            silent: at
+                .stated("silent", self.silent)
+                .map_or(default.silent.max(first_byte), |timeout| timeout.0),
             between_chunks: at
                 .stated_or("between_chunks", self.between_chunks, read)
                 .map_or(default.between_chunks, |timeout| timeout.0),
@@ -63,6 +67,7 @@ fn unless_zero(time: Duration) -> Option<Duration> {
 pub(super) struct ProviderTimeouts {
     connect: Field<Positive>,
     first_byte: Field<Positive>,
+    silent: Field<Positive>,
     between_chunks: Field<Positive>,
     total: Field<Positive>,
 }
@@ -80,6 +85,7 @@ impl ProviderTimeouts {
             first_byte: at
                 .stated_or_first("first_byte", self.first_byte, service)
                 .map(time),
+            silent: at.stated("silent", self.silent).map(time),
             between_chunks: at.stated("between_chunks", self.between_chunks).map(time),
             total: at.stated("total", self.total).map(time),
         }
@@ -92,6 +98,7 @@ impl From<&settings::ProviderTimeouts> for ProviderTimeouts {
         ProviderTimeouts {
             connect: field(used.connect),
             first_byte: field(used.first_byte),
+            silent: field(used.silent),
             between_chunks: field(used.between_chunks),
             total: field(used.total),
         }
@@ -104,6 +111,7 @@ impl From<&settings::Timeouts> for Timeouts {
             connect: Positive(used.connect).into(),
             request: Field::Absent,
             first_byte: Positive(used.first_byte).into(),
+            silent: Positive(used.silent).into(),
             between_chunks: Positive(used.between_chunks).into(),
             keep_alive: used.keep_alive.unwrap_or_default().into(),
             total: used.total.into(),

@@ -15,7 +15,7 @@ use crate::ids::{BackendId, ModelId};
 
 use super::peak_ewma::PeakEwma;
 use super::pulse::Pulse;
-use super::vigil::{Due, Signs, Vigil};
+use super::vigil::{Due, SUSPICIOUS, Signs, Vigil};
 use super::vitals::{Trouble, Vitals};
 use super::{BreakerState, Inventory, Load, Origin, Provider};
 
@@ -181,6 +181,18 @@ impl Backend {
                 return;
             }
             silenced.await;
+        }
+    }
+
+    /// As [`Self::silenced`], of a request whose answer has begun: not while anything still comes.
+    pub async fn frozen(&self) {
+        loop {
+            self.silenced().await;
+            let quiet = Instant::now().saturating_duration_since(self.pulse.heard_at());
+            if quiet >= SUSPICIOUS {
+                return;
+            }
+            tokio::time::sleep(SUSPICIOUS - quiet).await;
         }
     }
 

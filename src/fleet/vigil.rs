@@ -13,7 +13,7 @@ const WHILE_DOWN: Duration = Duration::from_secs(1);
 /// for a few seconds is noticed within one, and who is down for long costs little.
 const PART: u32 = 10;
 /// A backend with requests in flight that was silent for so long is asked whether it still answers.
-const SUSPICIOUS: Duration = Duration::from_secs(5);
+pub(super) const SUSPICIOUS: Duration = Duration::from_secs(5);
 /// A service that has answered it is asked again after twice as long, up to this: its models may think for minutes.
 const LONGEST_TRUST: Duration = Duration::from_secs(20);
 /// How long that question may take, whatever is usual: a busy machine is slow, and half of

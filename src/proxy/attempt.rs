@@ -13,6 +13,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::{timeout, timeout_at};
 
 use super::body::Body;
+use super::bounds::{Bound, Patience};
 use super::ctx::Sending;
 use super::failure::Failure;
 use super::heads;
@@ -122,6 +123,8 @@ pub(super) enum Setback {
     },
     /// The backend's error is about the request, so no other would do better, but for what could be left out of it.
     Final(Word, Option<Mend>),
+    /// The request has taken longer than it may, whoever serves it.
+    Overdue(Bound),
 }
 
 /// What is known of why an attempt failed, as far as it decides what follows.
@@ -225,7 +228,7 @@ impl Setback {
     /// Without what the same backend might take the request.
     pub(super) fn mend(&self) -> Option<Mend> {
         match self {
-            Setback::ClientGone => None,
+            Setback::ClientGone | Setback::Overdue(_) => None,
             Setback::Next { cause, .. } => cause.mend,
             Setback::Final(_, mend) => *mend,
         }
@@ -316,7 +319,7 @@ enum NoHead {
 }
 
 impl Gateway {
-    /// Sends the request to `backend` and waits for the first content, until `deadline`.
+    /// Sends the request to `backend` and waits for the first content, as long as its `patience` lasts.
     pub(super) async fn attempt(
         &self,
         client: &mut ServerSession,
@@ -324,18 +327,18 @@ impl Gateway {
         job: &Job,
         backend: &Backend,
         order: Order,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Box<Answer>, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
-            match tokio::time::timeout_at(
-                deadline.into(),
-                begin(side, job, backend, order, sending),
-            )
-            .await
-            {
+            let beginning = begin(side, job, backend, order, sending);
+            match tokio::time::timeout_at(patience.at().into(), beginning).await {
                 Ok(begun) => begun,
-                Err(_) => Err(Setback::timed_out().into()),
+                Err(_) => Err(match patience {
+                    Patience::Server(_) => Setback::timed_out(),
+                    Patience::Request(bound) => Setback::Overdue(bound),
+                }
+                .into()),
             }
         };
         tokio::select! {
@@ -367,6 +370,7 @@ async fn begin(
         reader,
         dropped,
         across,
+        streamed: _,
     } = order;
     match exchange(&mut upstream, head, &body, Some(sending)).await {
         Ok(()) => {

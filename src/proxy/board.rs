@@ -311,7 +311,7 @@ impl Gateway {
     }
 
     /// Why a provider is not to be asked now for what a step wants, if so.
-    fn unavailable(
+    pub(super) fn unavailable(
         &self,
         trip: &Trip<'_>,
         step: usize,

@@ -227,17 +227,33 @@ impl Failure {
         }
     }
 
-    /// Several providers were asked, and none gave an answer: what each said, with the status of the `last` word.
-    pub(super) fn all_providers_failed(last: Option<Word>, errors: &[String]) -> Self {
-        let errors = errors.iter().map(|error| format!("{error:?}"));
-        let errors: Vec<String> = errors.collect();
-        let text = format!("All providers failed. Errors: [{}]", errors.join(", "));
-        match last {
+    /// Several candidates were asked, and none gave an answer: what each said, with the `status` that they agree on, or else
+    /// that of the `last` word. `balanced`: all were servers of one fleet.
+    pub(super) fn several_failed(
+        last: Option<Word>,
+        status: Option<u16>,
+        errors: &str,
+        balanced: bool,
+    ) -> Self {
+        let what = match balanced {
+            true => ollama::ALL_ATTEMPTS_FAILED,
+            false => "All providers failed",
+        };
+        let text = format!("{what}. Errors: [{errors}]");
+        let base = match last {
+            // By how much the last one's model was too small says nothing of the others.
             Some(Word::Failure(failure)) => Self {
-                text: text.into(),
+                overflow: None,
+                param: None,
                 ..*failure
             },
-            _ => Self::new(502, "all_attempts_failed", text),
+            _ => Self::all_attempts_failed(),
+        };
+        Self {
+            text: text.into(),
+            status: status.unwrap_or(base.status),
+            detail: balanced,
+            ..base
         }
     }
 

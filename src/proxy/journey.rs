@@ -227,7 +227,7 @@ impl Gateway {
         let admitted = admitted?;
         let permit = match admitted {
             Ok(permit) => permit,
-            Err(Refusal::Exhausted) if trip.has_errors() => {
+            Err(Refusal::Exhausted) if !trip.reasons.is_empty() => {
                 return self.tell_last(session, ctx, framing, trip).await;
             }
             // Nothing has been tried yet: there is no backend of that provider.

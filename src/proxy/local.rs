@@ -317,11 +317,13 @@ impl Gateway {
                 .await
             {
                 Ok(answer) => {
-                    self.relay(&mut session.downstream_session, ctx, framing, answer, None)
+                    let client = &mut session.downstream_session;
+                    self.relay(client, ctx, framing, answer, None, &backend)
                         .await?;
                     return Ok(());
                 }
                 Err(Setback::ClientGone) => return Err(Stop::ClientGone),
+                Err(Setback::Overdue(bound)) => return Err(bound.failure().into()),
                 Err(Setback::Final(word, _)) => {
                     return self.tell(session, ctx, framing, word).await;
                 }

@@ -81,6 +81,8 @@ pub(super) struct Order {
     pub(super) dropped: Dropped,
     /// The client sees an answer of another format than the backend's.
     pub(super) across: bool,
+    /// The backend is asked for a stream.
+    pub(super) streamed: bool,
 }
 
 impl Gateway {
@@ -163,6 +165,7 @@ impl Gateway {
                     reader: Reader::Across(order.translation),
                     dropped: order.dropped,
                     across: true,
+                    streamed: order.streamed || (kind.is_fleet() && !client.embeds()),
                 })
             }
         }
@@ -302,6 +305,10 @@ impl Gateway {
             reader: Reader::same(passing),
             dropped: Dropped::default(),
             across: false,
+            // What runs no model answers at once, or has failed.
+            streamed: job.streams
+                || !job.operation.is_inference()
+                || matches!(job.operation, Operation::Chat | Operation::Generate),
         })
     }
 
@@ -408,6 +415,7 @@ impl Gateway {
             reader,
             dropped,
             across: false,
+            streamed: job.streams,
         })
     }
 

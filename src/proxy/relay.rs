@@ -25,6 +25,7 @@ use super::upstream::Upstream;
 use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
+use crate::fleet::Backend;
 use crate::translate::Ending;
 
 /// A piece this large is written as it is rather than gathered.
@@ -79,6 +80,7 @@ impl Gateway {
         framing: &Framing,
         mut answer: Box<Answer>,
         deadline: Option<Instant>,
+        backend: &Backend,
     ) -> Result<Relayed, Stop> {
         if answer.ended && answer.ending.is_none() {
             answer.conclude();
@@ -111,7 +113,7 @@ impl Gateway {
         } else if let Some(end) = early(&answer.reader) {
             end
         } else {
-            let pumped = self.pump(client, ctx, &mut answer, &mut outgoing, deadline);
+            let pumped = self.pump(client, ctx, &mut answer, &mut outgoing, deadline, backend);
             match pumped.await {
                 Ok(end) => end,
                 Err(stop) => {
@@ -206,12 +208,9 @@ impl Gateway {
         answer: &mut Answer,
         outgoing: &mut Outgoing,
         deadline: Option<Instant>,
+        backend: &Backend,
     ) -> Result<End, Stop> {
-        let provider = ctx.attempt.provider;
-        let timeouts = provider.map_or(&self.settings.timeouts, |index| {
-            &self.upstreams[index].attempts.provider.timeouts
-        });
-        let pause = timeouts.between_chunks;
+        let pause = backend.provider.timeouts.between_chunks;
         let mut last = Instant::now();
         let pause_of = |reader: &mut Reader| match reader.nearly_over() {
             true => pause.min(LAST_END),
@@ -224,6 +223,8 @@ impl Gateway {
         };
         let silence = sleep_until(bound(last, patience).into());
         let cut = self.drain.cut();
+        // Boxed: hardly ever of use.
+        let mut frozen = Box::pin(backend.frozen());
         tokio::pin!(silence, cut);
         send(client, ctx, outgoing).await?;
         loop {
@@ -259,6 +260,7 @@ impl Gateway {
                     true => return Ok(End::Broken("the backend paused for longer than the setting timeouts.between_chunks")),
                     false => continue,
                 },
+                () = &mut frozen => return Ok(End::Broken("the backend does not answer any more, neither this request nor any other")),
                 () = &mut cut => return Ok(End::Cut("the gateway is shutting down")),
             }
             let end = match early(reader) {

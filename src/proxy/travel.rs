@@ -7,14 +7,16 @@ use pingora::proxy::Session;
 
 use super::Gateway;
 use super::attempt::{Answer, Cause, Job, NoAnswer, Setback, Word};
+use super::bounds::{Bound, Patience, TOTAL, WITHIN};
 use super::client::Framing;
 use super::ctx::{Ctx, Sending};
 use super::failure::{Failure, Stop, refused};
+use super::onward::{Onward, View, is_about_request, onward};
 use super::trip::Trip;
 use crate::admin;
 use crate::admission::{Outcome, Permit, Refusal};
 use crate::dialect::ollama::Operation;
-use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable, backoff};
+use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable};
 use crate::ids::ModelId;
 use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
@@ -23,21 +25,6 @@ use crate::settings::Fallback;
 
 /// Pooled connections that may turn out to be closed before an attempt counts as failed.
 const STALE_CONNECTIONS: u32 = 3;
-
-/// What follows a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Onward {
-    /// The same provider at once, with another key.
-    OtherKey,
-    /// The same provider once more, after a pause.
-    Again(Duration),
-    /// Whatever the plan still has.
-    Others,
-    /// What the strategy says now.
-    Replan,
-    /// Nothing: the client is told.
-    Nowhere,
-}
 
 impl Gateway {
     /// Attempts until one gives content, then relays it.
@@ -55,8 +42,7 @@ impl Gateway {
         mut permit: Permit,
         not_found: Failure,
     ) -> Result<(), Stop> {
-        let total = self.settings.timeouts.total;
-        let total = total.map(|total| ctx.inbound.started + total);
+        let total = Bound::after(ctx.inbound.started, TOTAL, self.settings.timeouts.total);
         ctx.outcome.waited += permit.waited();
         loop {
             let Some(backend) = self.fleet.backend(permit.backend()) else {
@@ -66,7 +52,7 @@ impl Gateway {
                 let boarding = self.board(client, &mut ctx.opening, &mut trip, Some(permit));
                 permit = match boarding.await? {
                     Ok(permit) => permit,
-                    Err(Refusal::Exhausted) if trip.has_errors() => {
+                    Err(Refusal::Exhausted) if !trip.reasons.is_empty() => {
                         return self.tell_last(session, ctx, framing, trip).await;
                     }
                     Err(refusal) => return Err(refused(&refusal, || not_found.clone()).into()),
@@ -111,10 +97,12 @@ impl Gateway {
                 limits,
             };
             // Within the request's own bound, if both are set.
-            let here = backend.provider.settings.timeouts.total;
-            let here = here.map(|here| started + here);
-            let here = total.into_iter().chain(here).min();
-            let trying = self.try_backend(session, ctx, &job, &backend, key, here);
+            let here = Bound::after(started, TOTAL, backend.provider.settings.timeouts.total);
+            let here = Bound::earlier(total, here);
+            // The first attempt has all the time that its server may take.
+            let until = Bound::earlier(here, self.within(&trip));
+            trip.began.get_or_insert(started);
+            let trying = self.try_backend(session, ctx, &job, &backend, key, until);
             let cause = match trying.await {
                 Ok(answer) => {
                     ctx.outcome.first_content = Some(Instant::now());
@@ -139,13 +127,33 @@ impl Gateway {
                     drop(job);
                     return self
                         .finish(
-                            session, ctx, framing, &backend, serving, permit, answer, ttft, here,
+                            session,
+                            ctx,
+                            framing,
+                            &backend,
+                            serving,
+                            permit,
+                            answer,
+                            ttft,
+                            here.map(|here| here.at),
                         )
                         .await;
                 }
                 Err(Setback::ClientGone) => {
                     self.count(&backend, AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
+                }
+                Err(Setback::Overdue(bound)) => {
+                    let cause = Cause::new(Class::Transient, FaultKind::Timeout);
+                    self.charge_attempt(ctx, &job, &backend, Some(&cause));
+                    self.count(&backend, AttemptOutcome::Timeout);
+                    self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
+                    drop(permit);
+                    let word = Some(Word::Failure(Box::new(bound.failure())));
+                    let server = self.exposed(&backend);
+                    let outcome = AttemptOutcome::Timeout;
+                    trip.reasons.add(&backend.provider, server, outcome, word);
+                    return self.tell_outcome(session, ctx, framing, trip, &job).await;
                 }
                 Err(Setback::Final(word, _)) => {
                     self.charge_attempt(ctx, &job, &backend, None);
@@ -199,7 +207,8 @@ impl Gateway {
                         (Some(report), None) => self.fleet.report(backend.id, report),
                         (None, _) => {}
                     }
-                    trip.note(backend.provider.index, outcome, word);
+                    let server = self.exposed(&backend);
+                    trip.reasons.add(&backend.provider, server, outcome, word);
                     trip.uncounted |= has_no_counter(&job, &cause);
                     cause
                 }
@@ -207,11 +216,14 @@ impl Gateway {
             if cause.kind == FaultKind::ContextLength {
                 trip.too_long_for = Some(self.context_of(&job, &backend).unwrap_or_default());
             }
-            let out_of_time = total.is_some_and(|total| total <= Instant::now());
-            let onward = match out_of_time {
-                true => Onward::Nowhere,
-                false => self.onward(&mut trip, &backend, &cause),
-            };
+            let over = [total, self.within(&trip)].into_iter().flatten();
+            let over = over.into_iter().find(Bound::is_over);
+            if let Some(over) = over {
+                let (setting, value) = over.setting();
+                trip.reasons.is_over(setting, value);
+            }
+            let out_of_time = over.is_some();
+            let onward = self.onward(&mut trip, &backend, &cause, started.elapsed(), out_of_time);
             let slot = match onward {
                 Onward::OtherKey => continue,
                 Onward::Nowhere => {
@@ -223,7 +235,7 @@ impl Gateway {
                     drop(permit);
                     self.pause(session, ctx, &mut trip, pause, total).await?
                 }
-                Onward::Others => {
+                Onward::OtherBackend | Onward::AnyBackend | Onward::NextProvider => {
                     self.next_slot(session, ctx, &mut trip, Some(permit))
                         .await?
                 }
@@ -243,51 +255,74 @@ impl Gateway {
         }
     }
 
-    /// What follows an attempt at `backend` that failed for `cause`; what may not be asked again is noted in `trip`.
-    fn onward(&self, trip: &mut Trip<'_>, backend: &Backend, cause: &Cause) -> Onward {
-        let routing = &self.settings.routing;
+    /// What follows an attempt at `backend` that failed for `cause` after it `took` so long. What may not be asked again is
+    /// noted in `trip`.
+    fn onward(
+        &self,
+        trip: &mut Trip<'_>,
+        backend: &Backend,
+        cause: &Cause,
+        took: Duration,
+        out_of_time: bool,
+    ) -> Onward {
         let provider = &backend.provider;
-        let fleet = provider.settings.kind.is_fleet();
-        let of_key = matches!(cause.kind, FaultKind::RateLimit | FaultKind::Billing)
-            || cause.status == Some(401);
-        if of_key && !fleet && trip.take_key(provider.settings.api_keys.len()) {
-            return Onward::OtherKey;
+        let settings = &provider.settings;
+        let onward = onward(
+            cause,
+            &View {
+                routing: &self.settings.routing,
+                fleet: settings.kind.is_fleet(),
+                healthy: backend.healthy(),
+                addresses: settings.backends.len() > 1,
+                key: trip.has_key(settings.api_keys.len()),
+                another: self.has_another(trip, backend),
+                sibling: self.has_sibling(trip, backend, cause),
+                again: trip.again,
+                took,
+                doubted: trip.is_doubted(),
+                out_of_time,
+                chance: rand::random(),
+            },
+        );
+        if is_about_request(cause) {
+            trip.doubt();
         }
-        // One that could not be reached is unhealthy now, and would have to be waited for.
-        if routing.fallback == Fallback::RetrySame
-            && !fleet
-            && backend.healthy()
-            && let Some(pause) = self.pause_before_again(trip, cause)
-        {
-            trip.again += 1;
-            trip.keep_to(Some(provider.index));
-            return Onward::Again(pause);
+        match onward {
+            Onward::OtherKey => {
+                trip.take_key();
+                return onward;
+            }
+            Onward::Again(_) => {
+                trip.again += 1;
+                trip.keep_to(Some(provider.index));
+                return onward;
+            }
+            Onward::OtherBackend => trip.keep_to(Some(provider.index)),
+            Onward::AnyBackend => trip.keep_to(None),
+            Onward::NextProvider | Onward::Replan | Onward::Nowhere => {
+                trip.shut(provider.index);
+                trip.keep_to(None);
+            }
         }
         trip.exclude(backend.id);
-        if is_about_request(cause) && trip.is_doubted_again() {
-            return Onward::Nowhere;
-        }
-        trip.again += 1;
-        // Another server of the same provider may be well, but has the same credentials, limits and models.
-        let common = !fleet && cause.class != Class::Transient;
-        let single = !fleet && provider.settings.backends.len() <= 1;
-        let alone =
-            routing.fallback == Fallback::BestAlternative && !self.has_another(trip, backend);
-        if common || single || alone || trip.again > routing.max_retries {
-            trip.again = 0;
-            trip.shut(provider.index);
-            trip.keep_to(None);
-            return match routing.fallback {
-                Fallback::None => Onward::Nowhere,
-                Fallback::NextAvailable | Fallback::RetrySame => Onward::Others,
-                Fallback::BestAlternative => Onward::Replan,
-            };
-        }
-        match routing.fallback {
-            Fallback::None | Fallback::BestAlternative => trip.keep_to(Some(provider.index)),
-            Fallback::NextAvailable | Fallback::RetrySame => trip.keep_to(None),
-        }
-        Onward::Others
+        trip.again = match onward {
+            Onward::OtherBackend | Onward::AnyBackend => trip.again + 1,
+            _ => 0,
+        };
+        onward
+    }
+
+    /// Until when further attempts may last, once there was one.
+    fn within(&self, trip: &Trip<'_>) -> Option<Bound> {
+        let within = self.settings.routing.retry.within;
+        Bound::after(trip.began?, WITHIN, Some(within))
+    }
+
+    /// The name of one server of several, where clients may know it.
+    fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
+        let settings = &backend.provider.settings;
+        let several = settings.kind.is_fleet() || settings.backends.len() > 1;
+        (several && self.settings.server.expose_backend).then_some(&*backend.name)
     }
 
     /// Whether another healthy backend of the same provider has not been tried.
@@ -295,23 +330,38 @@ impl Gateway {
         self.fleet.snapshot().iter().any(|other| {
             other.provider.index == backend.provider.index
                 && other.healthy()
+                && other.id != backend.id
                 && !trip.has_tried(other.id)
         })
     }
 
-    /// How long to wait before the same service is asked again; `None` if that makes no sense.
-    fn pause_before_again(&self, trip: &Trip<'_>, cause: &Cause) -> Option<Duration> {
-        let retry = &self.settings.routing.retry;
-        let passing = matches!(cause.class, Class::Transient | Class::Capacity);
-        // Who has said nothing is not asked again: another would have answered meanwhile.
-        let silent = cause.kind == FaultKind::Timeout && cause.status.is_none();
-        if !passing || silent || cause.again == Some(false) || trip.again >= retry.attempts {
-            return None;
-        }
-        let pause = cause
-            .retry_after
-            .unwrap_or_else(|| backoff(retry.base, retry.max, trip.again, rand::random()));
-        (pause <= retry.max_wait).then_some(pause)
+    /// Whether another backend serves the same model that could be asked now, or was asked before: a second try has been
+    /// had there. What a provider's addresses have in common is no way around a refusal.
+    fn has_sibling(&self, trip: &Trip<'_>, backend: &Backend, cause: &Cause) -> bool {
+        let wanted = &trip.plan.steps[trip.step].model;
+        let own = backend.provider.index;
+        let common = cause.class != Class::Transient && !backend.provider.settings.kind.is_fleet();
+        let now = Instant::now();
+        let mut steps = trip.plan.steps.iter().enumerate();
+        steps.any(|(index, step)| {
+            let same = match (wanted.listed(), step.model.listed()) {
+                (None, None) => wanted.own() == step.model.own(),
+                (wanted, listed) => wanted == listed,
+            };
+            let listed = step.model.listed();
+            same && self.fleet.snapshot().iter().any(|other| {
+                let provider = other.provider.index;
+                let open = || {
+                    other.healthy()
+                        && !(common && provider == own)
+                        && trip.could_ask(step, provider)
+                        && self.unavailable(trip, index, provider, now).is_none()
+                };
+                other.id != backend.id
+                    && listed.is_none_or(|listed| other.has(listed))
+                    && (trip.has_tried(other.id) || open())
+            })
+        })
     }
 
     /// A slot of the same provider after a pause, or else of the others.
@@ -321,11 +371,12 @@ impl Gateway {
         ctx: &mut Ctx,
         trip: &mut Trip<'_>,
         pause: Duration,
-        total: Option<Instant>,
+        total: Option<Bound>,
     ) -> Result<Option<Permit>, Stop> {
         let client = &mut session.downstream_session;
         let until = Instant::now() + pause;
-        if total.is_some_and(|total| total <= until) {
+        let total = Bound::earlier(total, self.within(trip));
+        if total.is_some_and(|total| total.at <= until) {
             return Ok(None);
         }
         self.unless_ended(
@@ -396,8 +447,7 @@ impl Gateway {
         framing: &Framing,
         mut trip: Trip<'_>,
     ) -> Result<(), Stop> {
-        let name = |provider: usize| self.settings.providers[provider].name.to_string();
-        match trip.last_word(name) {
+        match trip.reasons.word() {
             Some(word) => self.tell(session, ctx, framing, word).await,
             None => Err(Failure::all_attempts_failed().into()),
         }
@@ -452,7 +502,8 @@ impl Gateway {
         }
     }
 
-    /// Whether the model that `backend` would serve may hold a prompt that was too long for another.
+    /// Whether the model that `backend` would serve may hold a prompt that was too long for another: it is known to hold
+    /// more, or nothing is known of it.
     fn has_room(&self, trip: &Trip<'_>, job: &Job, backend: &Backend) -> bool {
         match trip.too_long_for {
             None => true,
@@ -487,10 +538,9 @@ impl Gateway {
         job: &Job,
         backend: &Backend,
         key: usize,
-        total: Option<Instant>,
+        until: Option<Bound>,
     ) -> Result<Box<Answer>, Setback> {
-        let patience = Instant::now() + backend.provider.timeouts.first_byte;
-        let deadline = total.map_or(patience, |total| total.min(patience));
+        let mut patience = None;
         let mut stale = 0;
         // What the request is sent without, once it was refused for that; and that refusal, until it is known whether
         // anything can be left out.
@@ -524,7 +574,11 @@ impl Gateway {
                 attempt: &ctx.attempt.sent,
                 grant: ctx.inbound.grant.as_ref(),
             };
-            let attempt = self.attempt(client, (opening, sending), job, backend, order, deadline);
+            // One for all that is sent to the same backend.
+            let timeouts = &backend.provider.timeouts;
+            let patience =
+                *patience.get_or_insert_with(|| Patience::begin(timeouts, order.streamed, until));
+            let attempt = self.attempt(client, (opening, sending), job, backend, order, patience);
             // Boxed: the stream that follows must not carry the state of its beginning.
             match Box::pin(attempt).await {
                 Ok(answer) => {
@@ -582,7 +636,14 @@ impl Gateway {
         total: Option<Instant>,
     ) -> Result<(), Stop> {
         let relayed = self
-            .relay(&mut session.downstream_session, ctx, framing, answer, total)
+            .relay(
+                &mut session.downstream_session,
+                ctx,
+                framing,
+                answer,
+                total,
+                backend,
+            )
             .await;
         // Before the slot: whoever is given that finds the backend idle.
         drop(serving);
@@ -640,17 +701,6 @@ impl Gateway {
         self.upstreams[backend.provider.index]
             .attempts
             .count(outcome);
-    }
-}
-
-/// Whether the server was well and its own error is about the request, or about what its model made of it.
-fn is_about_request(cause: &Cause) -> bool {
-    let of_server = cause.status.is_none_or(|status| status >= 500);
-    match (cause.class, cause.kind) {
-        (Class::Route, FaultKind::InvalidRequest) => true,
-        // 501, or 500 with words that mean the same; what cannot be written for a provider has no status.
-        (Class::Route, FaultKind::Unsupported) => of_server && cause.status.is_some(),
-        _ => false,
     }
 }
 

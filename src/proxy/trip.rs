@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Word;
 use super::failure::Failure;
+use super::reasons::Reasons;
 use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::BackendId;
@@ -39,10 +40,10 @@ pub(super) struct Trip<'a> {
     said: Option<(Option<BackendId>, u64)>,
     /// Further keys of the present provider that were tried.
     keys: usize,
-    /// What went wrong, by provider, for the client's eyes.
-    errors: Vec<(usize, String)>,
-    /// What the client is told if nothing else works.
-    last: Option<Word>,
+    /// What went wrong so far, for the client's eyes.
+    pub(super) reasons: Reasons,
+    /// When the first attempt began.
+    pub(super) began: Option<Instant>,
 }
 
 /// Makes a plan without some providers; `None` if there is none.
@@ -81,8 +82,8 @@ impl<'a> Trip<'a> {
             doubtful: false,
             said: None,
             keys: 0,
-            errors: Vec::new(),
-            last: None,
+            reasons: Reasons::default(),
+            began: None,
         }
     }
 
@@ -122,19 +123,6 @@ impl<'a> Trip<'a> {
         self.only
     }
 
-    /// What went wrong with an attempt at a provider.
-    pub(super) fn note(&mut self, provider: usize, outcome: AttemptOutcome, word: Option<Word>) {
-        let said = match &word {
-            Some(Word::Failure(failure)) => failure.said().into(),
-            Some(Word::Answer(answer)) => {
-                format!("answered with status {}", answer.head.status.as_u16())
-            }
-            None => without_answer(outcome).into(),
-        };
-        self.errors.push((provider, said));
-        self.last = worse(self.last.take(), word);
-    }
-
     /// Notes an error of a server's own. `None` if it is the first of its text; else the server that is to be acquitted
     /// of it, if it has not been.
     pub(super) fn said_before(
@@ -157,28 +145,32 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// A server has found fault with the request itself: one more is asked, whose model may do better. Whether that
-    /// has been done.
-    pub(super) fn is_doubted_again(&mut self) -> bool {
-        std::mem::replace(&mut self.doubtful, true)
+    /// A server has found fault with the request itself: one more is asked, whose model may do better.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Whether that has been done.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubtful
     }
 
     /// Whether another of its provider's `more` further keys may be tried.
-    pub(super) fn take_key(&mut self, more: usize) -> bool {
-        self.keys += 1;
-        self.keys <= more
+    pub(super) fn has_key(&self, more: usize) -> bool {
+        self.keys < more
     }
 
-    pub(super) fn has_errors(&self) -> bool {
-        !self.errors.is_empty()
+    /// Another key of its provider is tried.
+    pub(super) fn take_key(&mut self) {
+        self.keys += 1;
     }
 
     /// The provider is not asked, for that reason.
     pub(super) fn pass_over(&mut self, provider: &Provider, why: &Unavailable, now: Instant) {
         let failure = Failure::unavailable(&provider.name, why, now);
-        self.errors.push((provider.index, failure.said().into()));
         let word = Some(Word::Failure(Box::new(failure)));
-        self.last = worse(self.last.take(), word);
+        self.reasons
+            .add(provider, None, AttemptOutcome::Refused, word);
         self.shut(provider.index);
     }
 
@@ -192,6 +184,13 @@ impl<'a> Trip<'a> {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.shut.contains(&provider)
             && self.only.is_none_or(|only| only == provider)
+    }
+
+    /// As [`Self::may_ask`], once the present provider is left.
+    pub(super) fn could_ask(&self, step: &Step, provider: usize) -> bool {
+        (step.providers.is_empty() || step.providers.contains(&provider))
+            && !self.shut.contains(&provider)
+            && self.pinned.is_none()
     }
 
     /// Where a step may be taken, of `count` providers of which `open` says which may be asked; `None`: nowhere.
@@ -226,50 +225,5 @@ impl<'a> Trip<'a> {
             excluded: self.tried.clone(),
             ..Scope::default()
         })
-    }
-
-    /// What the client is told when nothing is left.
-    pub(super) fn last_word(&mut self, names: impl Fn(usize) -> String) -> Option<Word> {
-        let last = self.last.take();
-        let first = self.errors.first()?.0;
-        if self.errors.iter().all(|(provider, _)| *provider == first) {
-            return last.map(Word::last);
-        }
-        let errors = self.errors.iter();
-        let errors: Vec<String> = errors
-            .map(|(provider, said)| format!("{}: {said}", names(*provider)))
-            .collect();
-        Some(Word::Failure(Box::new(Failure::all_providers_failed(last, &errors))).last())
-    }
-}
-
-/// Why there was no answer, in words for the client.
-fn without_answer(outcome: AttemptOutcome) -> &'static str {
-    match outcome {
-        AttemptOutcome::ConnectError => "could not be reached",
-        AttemptOutcome::Timeout => "did not answer in time",
-        AttemptOutcome::Reset => "broke the connection before its answer",
-        _ => "gave no answer",
-    }
-}
-
-/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
-fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
-    match (before, now) {
-        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
-            let retry_after = match (before.retry_after, now.retry_after) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            let limited = |failure: &Failure| failure.status == 429;
-            let mut kept = if limited(&now) && !limited(&before) {
-                before
-            } else {
-                now
-            };
-            kept.retry_after = kept.retry_after.and(retry_after);
-            Some(Word::Failure(kept))
-        }
-        (before, now) => now.or(before),
     }
 }

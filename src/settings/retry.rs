@@ -44,6 +44,8 @@ pub struct Retry {
     pub max: Duration,
     /// A provider that asks for a longer pause is not waited for (default 10 s).
     pub max_wait: Duration,
+    /// No further attempt of a request lasts longer than this after its first began (default 600 s).
+    pub within: Duration,
     /// Of the recent requests to a cloud service, the share that may be attempts in vain after another (default 0.2).
     pub budget: f64,
     /// So many of those are allowed within ten seconds however few requests there are (default 10).
@@ -57,6 +59,7 @@ impl Default for Retry {
             base: Duration::from_secs(1),
             max: Duration::from_secs(60),
             max_wait: Duration::from_secs(10),
+            within: Duration::from_secs(600),
             budget: 0.2,
             budget_floor: 10,
         }

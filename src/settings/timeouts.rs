@@ -9,6 +9,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Until the first byte of the answer's body; a cold load can take minutes (default 300 s).
     pub first_byte: Duration,
+    /// For an answer of which nothing can be seen before it is whole: vectors, transcripts, and other answers that are not
+    /// asked for as a stream (default 600 s).
+    pub silent: Duration,
     /// Between two pieces of an answer (default 60 s).
     pub between_chunks: Duration,
     /// A client that waits for a stream hears from the gateway after so long, and again and again (default 15 s);
@@ -23,6 +26,7 @@ impl Default for Timeouts {
         Timeouts {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(300),
+            silent: Duration::from_secs(600),
             between_chunks: Duration::from_secs(60),
             keep_alive: Some(Duration::from_secs(15)),
             total: None,
@@ -35,6 +39,7 @@ impl Default for Timeouts {
 pub struct ProviderTimeouts {
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
+    pub silent: Option<Duration>,
     pub between_chunks: Option<Duration>,
     /// For one attempt there, within that of the whole request.
     pub total: Option<Duration>,
@@ -46,6 +51,10 @@ impl ProviderTimeouts {
         Timeouts {
             connect: self.connect.unwrap_or(all.connect),
             first_byte: self.first_byte.unwrap_or(all.first_byte),
+            // Who may take long to begin may take as long to be done.
+            silent: self
+                .silent
+                .unwrap_or(all.silent.max(self.first_byte.unwrap_or_default())),
             between_chunks: self.between_chunks.unwrap_or(all.between_chunks),
             keep_alive: all.keep_alive,
             total: all.total,

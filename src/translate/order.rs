@@ -44,6 +44,8 @@ pub struct Order {
     pub translation: Box<Translation>,
     /// What the provider cannot express, for `X-Remuda-Dropped`.
     pub dropped: Dropped,
+    /// The provider is asked for a stream.
+    pub streamed: bool,
 }
 
 /// Makes the request. `target.stream` is decided here.
@@ -134,6 +136,7 @@ fn chat(
         more: Vec::new(),
         translation: Box::new(translation),
         dropped,
+        streamed,
     })
 }
 
@@ -238,6 +241,7 @@ fn embeddings(
         more,
         translation: Box::new(translation),
         dropped,
+        streamed: false,
     })
 }
 

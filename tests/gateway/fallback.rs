@@ -34,8 +34,8 @@ struct Case {
     fault: &'static str,
     follows: Follows,
     status: u16,
-    /// Of streamed requests only.
-    streamed_only: bool,
+    /// Of streamed requests only, or of others.
+    streamed: Option<bool>,
 }
 
 const fn case(name: &'static str, fault: &'static str, follows: Follows, status: u16) -> Case {
@@ -44,11 +44,11 @@ const fn case(name: &'static str, fault: &'static str, follows: Follows, status:
         fault,
         follows,
         status,
-        streamed_only: false,
+        streamed: None,
     }
 }
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 21] = [
     case(
         "bad-request",
         r#"{"kind":"status","status":400}"#,
@@ -148,10 +148,18 @@ const CASES: [Case; 20] = [
         502,
     ),
     // Who has said nothing is not asked again.
-    case("stalled", r#"{"kind":"silent"}"#, Follows::Other, 502),
+    Case {
+        streamed: Some(true),
+        ..case("stalled", r#"{"kind":"silent"}"#, Follows::Other, 502)
+    },
+    // Of what is not asked for as a stream nothing can be seen: whoever serves it may take as long.
+    Case {
+        streamed: Some(false),
+        ..case("silent", r#"{"kind":"silent"}"#, Follows::Nothing, 504)
+    },
     case("error-event", r#"{"kind":"error"}"#, Follows::Again, 502),
     Case {
-        streamed_only: true,
+        streamed: Some(true),
         ..case(
             "broken",
             r#"{"kind":"cut","tokens":3}"#,
@@ -194,7 +202,7 @@ async fn matrix(strategy: &'static str) {
     let runs: Vec<(&Case, bool)> = CASES
         .iter()
         .flat_map(|case| [(case, false), (case, true)])
-        .filter(|(case, streamed)| *streamed || !case.streamed_only)
+        .filter(|(case, streamed)| case.streamed.is_none_or(|only| only == *streamed))
         .collect();
     let simulation = simulation(runs.len() * 2);
     let model = |run: usize| format!("case-{run}");
@@ -207,7 +215,8 @@ async fn matrix(strategy: &'static str) {
     let config = Config::of(entries)
         .set("routing.fallback", strategy)
         .set("routing.retry", "{ attempts: 1, base: 20ms }")
-        .set("timeouts.first_byte", "3s");
+        .set("timeouts.first_byte", "3s")
+        .set("timeouts.silent", "3s");
     let gateway = Gateway::over(&config, runs.len() * 2).await;
     for (run, (case, _)) in runs.iter().enumerate() {
         let mut fault: Value = serde_json::from_str(case.fault).unwrap();
@@ -329,7 +338,11 @@ async fn shared_with(
 }
 
 async fn ask(gateway: &Gateway) -> Reply {
-    let body = Format::Chat.ask("shared", "Say something.", false, json!({}));
+    ask_for(gateway, false).await
+}
+
+async fn ask_for(gateway: &Gateway, streamed: bool) -> Reply {
+    let body = Format::Chat.ask("shared", "Say something.", streamed, json!({}));
     post(gateway.address, Format::Chat.path(), &body).await
 }
 
@@ -405,7 +418,7 @@ async fn a_provider_that_keeps_failing_is_left_alone_and_comes_back() {
 
 #[tokio::test]
 async fn while_the_only_provider_is_left_alone_clients_are_told_when_to_come_back() {
-    let (simulation, gateway) = shared(1, |config| config).await;
+    let (simulation, gateway) = shared(1, |config| config.set("routing.fallback", "none")).await;
     simulation.fault(0, &status(500)).await;
     for _ in 0..5 {
         assert_eq!(ask(&gateway).await.status, 502);
@@ -521,9 +534,132 @@ async fn a_short_rest_is_waited_for() {
     let (simulation, gateway) = shared(1, |config| config).await;
     let once = json!({"kind": "status", "status": 429, "times": 1, "route": "inference"});
     simulation.fault(0, &once.to_string()).await;
-    assert_eq!(ask(&gateway).await.status, 429);
-    assert_eq!(ask(&gateway).await.status, 200);
+    let began = Instant::now();
+    let reply = ask(&gateway).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(began.elapsed() >= Duration::from_millis(120));
     assert_eq!(asked(&simulation).await[0], (2, 1));
+}
+
+/// By default a failure that comes at once is tried once more where nobody else has the model: not before the provider's
+/// own word, and not if it has said nothing.
+#[tokio::test]
+async fn a_quick_failure_is_tried_once_more_where_nobody_else_has_the_model() {
+    let quick = |config: Config| {
+        config
+            .set("routing.retry", "{ base: 20ms, max_wait: 3s }")
+            .set("routing.breaker", "{ enabled: false }")
+            .set("timeouts.first_byte", "500ms")
+    };
+    let (simulation, gateway) = shared(1, quick).await;
+    let fault = |fields: Value| {
+        let mut fault = json!({"kind": "status", "times": 1, "route": "inference"});
+        fault
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        fault.to_string()
+    };
+    for (fields, streamed, status, asked_more, least) in [
+        (json!({"status": 500}), false, 200, 2, 0),
+        (json!({"status": 502}), true, 200, 2, 0),
+        (json!({"status": 503}), false, 200, 2, 0),
+        (
+            json!({"kind": "cut", "bytes": 0, "reset": true}),
+            true,
+            200,
+            2,
+            0,
+        ),
+        // It asks for 120 ms.
+        (json!({"status": 429}), false, 200, 2, 120),
+        (json!({"kind": "silent"}), true, 502, 1, 500),
+        // Twice is too often.
+        (json!({"status": 500, "times": 2}), false, 502, 2, 0),
+    ] {
+        simulation.no_faults().await;
+        let before = asked(&simulation).await[0].0;
+        simulation.fault(0, &fault(fields.clone())).await;
+        let began = Instant::now();
+        let reply = ask_for(&gateway, streamed).await;
+        assert_eq!(reply.status, status, "{fields}: {}", reply.text());
+        let after = asked(&simulation).await[0].0;
+        assert_eq!(after - before, asked_more, "{fields}");
+        assert!(began.elapsed().as_millis() >= least, "{fields}");
+    }
+}
+
+/// No further attempt lasts longer than the time for all of them, and the error names it.
+#[tokio::test]
+async fn all_attempts_together_have_one_time_which_the_error_names() {
+    let (simulation, gateway) = shared(3, |config| {
+        config
+            .set("routing.retry", "{ within: 1s }")
+            .set("timeouts.first_byte", "700ms")
+    })
+    .await;
+    for server in 0..3 {
+        let silent = json!({"kind": "silent", "route": "inference"});
+        simulation.fault(server, &silent.to_string()).await;
+    }
+    let began = Instant::now();
+    let reply = ask_for(&gateway, true).await;
+    let took = began.elapsed().as_millis();
+    assert_eq!(reply.status, 504, "{}", reply.text());
+    assert!((1_000..3_000).contains(&took), "{took}");
+    let told = Format::Chat.message(&reply);
+    assert!(told.contains("routing.retry.within (1 s)"), "{told}");
+    assert!(told.contains("did not answer in time"), "{told}");
+    let asked = asked(&simulation).await;
+    assert_eq!(asked.iter().map(|(asked, _)| asked).sum::<u64>(), 2);
+    // The second had less time than a server may take.
+    assert_eq!(gateway.attempts("timeout").await, 2.0);
+    gateway.idle().await;
+}
+
+/// What can be seen only when it is whole has a limit of its own: nobody else is asked, and nobody is marked.
+#[tokio::test]
+async fn what_is_silent_until_it_is_whole_has_a_limit_of_its_own() {
+    let own = Simulation::start(3, &["--models", "shared", "--loaded", "shared"]);
+    let cloud = simulation(2);
+    let fleet = json!({"name": "gpus", "backends": own.servers.iter().map(|server| format!("http://{server}")).collect::<Vec<_>>()});
+    let services = ["first", "second"].iter().enumerate();
+    let services = services.map(|(server, name)| entry(name, "other", &cloud, server).to_string());
+    let config = Config::of(services.chain([fleet.to_string()]))
+        .set("timeouts.first_byte", "200ms")
+        .set("timeouts.silent", "600ms")
+        .set("routing.breaker", "{ failures: 1 }");
+    let gateway = Gateway::over(&config, 5).await;
+    let stalled = json!({"kind": "silent", "route": "inference"});
+    own.fault_everywhere(&stalled.to_string()).await;
+    cloud.fault_everywhere(&stalled.to_string()).await;
+    let embed = |model: &str, field: &str| json!({"model": model, field: "a"}).to_string();
+    let chat = Format::Chat.ask("other", "hi", false, json!({}));
+    let messages = Format::Anthropic.ask("other", "hi", false, json!({}));
+    for (path, body) in [
+        ("/api/embed", embed("shared", "input")),
+        ("/api/embeddings", embed("shared", "prompt")),
+        ("/v1/embeddings", embed("shared", "input")),
+        ("/v1/embeddings", embed("other", "input")),
+        (Format::Chat.path(), chat),
+        (Format::Anthropic.path(), messages),
+    ] {
+        let before = gateway.attempts("timeout").await;
+        let began = Instant::now();
+        let reply = post(gateway.address, path, &body).await;
+        let took = began.elapsed().as_millis();
+        assert_eq!(reply.status, 504, "{path}: {}", reply.text());
+        let told = "when the time of the setting timeouts.silent (0.6 s) was over";
+        assert!(reply.text().contains(told), "{path}: {}", reply.text());
+        assert!((600..3_000).contains(&took), "{path}: {took}");
+        assert_eq!(reply.header("x-should-retry"), Some("false"), "{path}");
+        assert_eq!(gateway.attempts("timeout").await, before + 1.0, "{path}");
+        gateway.idle().await;
+        let health = get(gateway.address, "/__proxy/health").await.json();
+        assert_eq!(health["healthy_backends"], 5, "{path}");
+        let first = [("remuda_provider", "first"), ("backend", "")];
+        assert_eq!(gateway.metric("remuda_breaker_state", &first).await, 0.0);
+    }
 }
 
 #[tokio::test]
@@ -755,9 +891,9 @@ async fn queued(gateway: &Gateway) -> (Reply, Reply, Duration) {
             .metric_is("remuda_slots_used", &[("remuda_provider", "first")], 1.0)
             .await;
         let asked = Instant::now();
-        (ask(gateway).await, asked.elapsed())
+        (ask_for(gateway, true).await, asked.elapsed())
     };
-    let (first, (second, took)) = tokio::join!(ask(gateway), second);
+    let (first, (second, took)) = tokio::join!(ask_for(gateway, true), second);
     (first, second, took)
 }
 

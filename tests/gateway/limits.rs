@@ -390,10 +390,13 @@ async fn an_attempt_takes_no_longer_than_timeouts_total() {
         &chat("llama3.2", "hi", r#","stream":false"#),
     )
     .await;
-    assert_eq!(reply.status, 502, "{}", reply.text());
-    assert_eq!(reply.json()["error"], "All backend attempts failed");
+    assert_eq!(reply.status, 504, "{}", reply.text());
+    let told = reply.json()["error"].to_string();
+    assert!(told.contains("timeouts.total (1.5 s)"), "{told}");
     gateway.idle().await;
     assert_eq!(gateway.attempts("timeout").await, 1.0);
+    // It was the request's limit.
+    gateway.healthy(1).await;
 }
 
 #[tokio::test]

@@ -180,6 +180,38 @@ async fn a_frozen_server_is_found_and_its_request_goes_elsewhere() {
     gateway.idle().await;
 }
 
+/// A stream that had begun there ends with the error of its format when the server is found frozen, long before its
+/// pause is too long.
+#[tokio::test]
+async fn a_stream_of_a_server_that_freezes_ends_when_that_is_found() {
+    let [server, _] = apart();
+    let gateway = Gateway::over(&Config::new().backend(server.servers[0]), 1).await;
+    let fault = r#"{"kind":"stall","at":"body","tokens":2,"seconds":120,"route":"/api/chat"}"#;
+    server.fault(0, fault).await;
+    let mut client = Connection::open(gateway.address).await;
+    let body = chat("llama3.2", "hi", "");
+    client
+        .request("POST", "/api/chat", &[], body.as_bytes())
+        .await;
+    assert_eq!(client.try_head().await.unwrap().status, 200);
+    server.process.signal(Signal::SIGSTOP);
+    let frozen = Instant::now();
+    let (body, ending) = client.rest().await;
+    let took = frozen.elapsed();
+    server.process.signal(Signal::SIGCONT);
+    eprintln!("ended {took:.1?} after the server froze");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(ending, Ending::Whole, "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.contains(r#""error":"the backend does not answer any more"#),
+        "{text}"
+    );
+    gateway.idle().await;
+    gateway.healthy(1).await;
+}
+
 /// The same for a provider of another kind, which is probed once a minute.
 #[tokio::test]
 async fn a_frozen_service_is_found_and_its_request_goes_elsewhere() {

@@ -563,7 +563,11 @@ async fn an_error_under_a_200_has_the_class_that_it_names() {
             r#"{{"error":{{"code":{code},"message":"no","metadata":{{"error_type":"{class}"}}}},"user_id":"u"}}"#
         );
         let upstream = Upstream::start(move |_: &Asked| vec![Step::Send(json(200, &error))]).await;
-        let gateway = Gateway::over(&Config::of([scripted("openrouter", &upstream)]), 1).await;
+        let gateway = Gateway::over(
+            &Config::of([scripted("openrouter", &upstream)]).set("routing.max_retries", 0),
+            1,
+        )
+        .await;
         for format in Format::ALL {
             let body = format.ask("scripted", "hi", false, json!({}));
             let reply = post(gateway.address, format.path(), &body).await;
