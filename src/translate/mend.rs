@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_model_that_may_not_reason_beside_something_is_told_not_to() {
         use ClientForm::{AnthropicMessages, OllamaChat};
-        let mut asked = |thinking, client| {
+        let asked = |thinking, client| {
             let mut request = ChatRequest {
                 thinking,
                 ..ChatRequest::default()
