@@ -43,27 +43,33 @@ pub(in crate::translate) fn has_vectors(
     body: &[u8],
     wanted: Option<usize>,
 ) -> bool {
-    let (name, is_vector): (&[u8], fn(&[u8]) -> bool) = match operation {
-        Operation::Embed => (b"embeddings", is_vector),
-        Operation::OpenAiEmbeddings => (b"data", |entry| {
+    match operation {
+        Operation::Embed => has_as_many(list(body, b"embeddings"), wanted, is_vector),
+        Operation::OpenAiEmbeddings => has_as_many(list(body, b"data"), wanted, |entry| {
             member(entry, b"embedding").is_some_and(|vector| {
                 is_vector(vector) || (vector.starts_with(b"\"") && vector.len() > 2)
             })
         }),
         Operation::Embeddings => {
-            let vector = list(body, b"embedding");
-            return vector.is_some_and(|vector| wanted == Some(0) || is_vector(vector));
+            list(body, b"embedding").is_some_and(|vector| wanted == Some(0) || is_vector(vector))
         }
-        _ => return true,
-    };
-    let Some(vectors) = list(body, name) else {
-        return false;
-    };
+        _ => true,
+    }
+}
+
+fn has_as_many(
+    vectors: Option<&[u8]>,
+    wanted: Option<usize>,
+    mut is_vector: impl FnMut(&[u8]) -> bool,
+) -> bool {
     let mut count = 0;
-    all(vectors, |vector| {
-        count += 1;
-        is_vector(vector)
-    }) && wanted.map_or(count > 0, |wanted| count == wanted)
+    let are_vectors = |vectors| {
+        all(vectors, |vector| {
+            count += 1;
+            is_vector(vector)
+        })
+    };
+    vectors.is_some_and(are_vectors) && wanted.map_or(count > 0, |wanted| count == wanted)
 }
 
 /// Whether a list has an object, and nothing else.
