@@ -59,7 +59,11 @@ impl Example<'_> {
                     .collect()
             }
             "integer" => Value::from(self.number(schema) as i64),
-            "number" => Value::from(self.number(schema)),
+            // A whole one has no point, as models write it.
+            "number" => match self.number(schema) {
+                whole if whole.fract() == 0.0 => Value::from(whole as i64),
+                other => Value::from(other),
+            },
             "boolean" => Value::Bool(self.dice.below(2) == 1),
             "null" => Value::Null,
             _ => Value::from(PLACES[self.dice.below(PLACES.len())]),
@@ -106,6 +110,8 @@ mod tests {
         }}));
         assert!(["C", "F"].contains(&value["unit"].as_str().unwrap()));
         assert!((3..=5).contains(&value["days"].as_i64().unwrap()));
+        assert!(of(json!({"type": "number"})).is_i64());
+        assert!(of(json!({"type": "number", "minimum": 0.5})).is_f64());
         assert_eq!(value["tags"].as_array().unwrap().len(), 2);
         assert!(value["maybe"].is_null());
     }

@@ -526,3 +526,54 @@ async fn ids_of_calls_are_as_long_as_the_next_provider_takes() {
         assert_eq!(seen[0], seen[1], "{kind} {path}");
     }
 }
+
+/// As Claude Code asks: under its beta the field reaches Anthropic, which tells what it edited, and is named elsewhere.
+#[tokio::test]
+async fn a_history_is_managed_where_the_provider_can() {
+    let world = World::start().await;
+    let betas = "claude-code-20250219,context-management-2025-06-27";
+    for (kind, _) in &world.providers {
+        for stream in [false, true] {
+            let body = json!({"model": kind.model, "max_tokens": 2000, "stream": stream, "thinking": {"type": "adaptive"},
+                "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+                "messages": [{"role": "user", "content": "hi"}]});
+            let reply = request(
+                world.gateway.address,
+                "POST",
+                "/v1/messages?beta=true",
+                &[("anthropic-beta", betas)],
+                body.to_string().as_bytes(),
+            )
+            .await;
+            let what = format!("{} {stream}: {}", kind.name, reply.text());
+            assert_eq!(reply.status, 200, "{what}");
+            let dropped = reply.header("x-remuda-dropped").unwrap_or_default();
+            let managed = reply.text().contains("applied_edits");
+            let is_theirs = kind.name == "anthropic";
+            assert_eq!(managed, is_theirs, "{what}");
+            assert_eq!(
+                dropped.contains("context_management"),
+                !is_theirs,
+                "{dropped}"
+            );
+        }
+    }
+}
+
+/// As Codex asks of a model that it does not know.
+#[tokio::test]
+async fn a_summary_of_reasoning_is_not_asked_of_a_model_that_does_not_reason() {
+    let azure = Simulation::start(1, &["--dialect", "azure", "--api-key", KEY]);
+    let entry = json!({"name": "azure", "kind": "azure", "base_url": format!("http://{}", azure.servers[0]),
+        "api_key": KEY, "deployments": {"gpt-4o": "gpt-4o"}});
+    let gateway = Gateway::over(&Config::of([entry.to_string()]), 1).await;
+    let body = json!({"model": "azure/gpt-4o", "input": "hi", "reasoning": {"summary": "auto"},
+        "include": ["reasoning.encrypted_content"], "client_metadata": {"turn_id": "t"}});
+    let reply = post(gateway.address, "/v1/responses", &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let dropped = reply.header("x-remuda-dropped").unwrap_or_default();
+    assert!(
+        dropped.contains("reasoning") && dropped.contains("include"),
+        "{dropped}"
+    );
+}

@@ -6,7 +6,7 @@ use super::super::fit::{Fate, Fit, Refinement, raw};
 use super::super::foreign;
 use super::super::schema::Hop;
 use crate::dialect::exchange::Target;
-use crate::facts::{Effort, Parameter};
+use crate::facts::{Effort, Form, Parameter};
 use crate::ir::{Dropped, Text, Thinking};
 use crate::wire::json::Object;
 
@@ -14,6 +14,8 @@ const REASONING: &str = "reasoning";
 const INCLUDE: &str = "include";
 /// What of `include` asks for log probabilities.
 const LOGPROBS: &str = "\"message.output_text.logprobs\"";
+/// What of `include` asks for reasoning that only the model can read.
+const ENCRYPTED: &str = "\"reasoning.encrypted_content\"";
 
 /// What models may refuse, but for the temperature.
 const REFINEMENTS: [Refinement; 3] = [
@@ -63,11 +65,13 @@ fn wanted(body: &Object<'_>) -> Option<Thinking> {
     }
 }
 
-/// Log probabilities are asked for in a list of what else the answer shall hold.
+/// Log probabilities, and reasoning for the next turn, are asked for in a list of what else the answer shall hold.
 fn included(fit: &mut Fit<'_, '_>) {
-    if !fit.target.facts.refuses(Parameter::Logprobs, fit.ask) {
-        return;
-    }
+    let refuses_logprobs = fit.target.facts.refuses(Parameter::Logprobs, fit.ask);
+    let unwanted = [
+        (LOGPROBS, "logprobs", refuses_logprobs),
+        (ENCRYPTED, INCLUDE, never_reasons(fit)),
+    ];
     let list = fit.body.get(INCLUDE).map(<[u8]>::to_vec);
     let Some(Ok(list)) = list
         .as_deref()
@@ -75,15 +79,22 @@ fn included(fit: &mut Fit<'_, '_>) {
     else {
         return;
     };
-    let kept: Vec<&str> = list
-        .iter()
-        .map(|item| item.get())
-        .filter(|item| *item != LOGPROBS)
-        .collect();
-    if kept.len() < list.len() {
-        fit.body.set(INCLUDE, format!("[{}]", kept.join(",")));
-        fit.dropped.add("logprobs");
+    let of = |item: &str| unwanted.iter().find(|(name, _, out)| *out && item == *name);
+    let (mut kept, mut dropped) = (Vec::with_capacity(list.len()), Vec::new());
+    for item in list.iter().map(|item| item.get()) {
+        match of(item) {
+            Some((_, named, _)) => dropped.push(*named),
+            None => kept.push(item),
+        }
     }
+    if !dropped.is_empty() {
+        fit.body.set(INCLUDE, format!("[{}]", kept.join(",")));
+        dropped.into_iter().for_each(|named| fit.dropped.add(named));
+    }
+}
+
+fn never_reasons(fit: &Fit<'_, '_>) -> bool {
+    fit.target.facts.reasoning.form == Form::Never
 }
 
 fn effort(fit: &mut Fit<'_, '_>) {
@@ -94,6 +105,12 @@ fn effort(fit: &mut Fit<'_, '_>) {
         return;
     };
     match fit.effort(reasoning.get("effort")) {
+        // A summary, or whatever else is asked of reasoning, is refused as well.
+        Fate::Kept if never_reasons(fit) => {
+            let asks = !matches!(value.as_slice(), b"{}");
+            fit.body.remove(REASONING);
+            fit.dropped.add_if(asks, REASONING);
+        }
         Fate::Kept => {}
         Fate::Nearest(nearest) => {
             reasoning.set("effort", format!("\"{}\"", nearest.name()));
@@ -142,6 +159,17 @@ mod tests {
         assert_eq!(fit("nobody-knows-it", body), None);
         let (kept, dropped) = fit("gpt-4.1", r#"{"reasoning":{"effort":"low"}}"#).unwrap();
         assert_eq!((kept.as_str(), dropped), ("{}", vec!["reasoning"]));
+    }
+
+    /// As a coding agent asks a model that it does not know.
+    #[test]
+    fn a_model_that_does_not_reason_is_asked_for_no_reasoning() {
+        let body = r#"{"reasoning":{"summary":"auto"},"include":["reasoning.encrypted_content"],"input":"x"}"#;
+        let (kept, dropped) = fit("gpt-4o", body).unwrap();
+        assert_eq!(kept, r#"{"include":[],"input":"x"}"#);
+        assert_eq!(dropped, ["include", "reasoning"]);
+        assert_eq!(fit("gpt-5.5", body), None);
+        assert_eq!(fit("nobody-knows-it", body), None);
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl<'a> Input<'a> {
     }
 }
 
+fn is_own_thought(id: Field<'_>) -> bool {
+    let id = id.and_then(Text::of);
+    id.is_some_and(|id| id.as_escaped().starts_with(OWN_THOUGHT))
+}
+
 /// Appends the turns of `input`.
 pub(super) fn read<'a>(
     input: Input<'a>,
@@ -187,6 +192,11 @@ fn turn<'a>(
         "agent_message" => agent_message(&item, dropped),
         "reasoning" => Ok(thought(&item)
             .map(|thought| Message::new(Role::Assistant, vec![Part::Thought(thought)]))),
+        // A client believes stored what was thought here, and the conversation goes on without it.
+        "item_reference" if is_own_thought(item.id) => {
+            dropped.add("input");
+            Ok(None)
+        }
         "item_reference" => Err(refused(
             "an `item_reference` names what is stored at OpenAI, and this model's provider is another one: send the item itself",
         )),

@@ -56,8 +56,11 @@ const REASONING: [(&str, Kind); 5] = [
     ("mode", Kind::Any),
 ];
 
+/// Reasoning that only the model can read, for the next turn.
+const ENCRYPTED: &str = "reasoning.encrypted_content";
+
 const INCLUDABLE: &[&str] = &[
-    "reasoning.encrypted_content",
+    ENCRYPTED,
     "message.output_text.logprobs",
     "message.input_image.image_url",
     "file_search_call.results",
@@ -72,6 +75,13 @@ pub(super) fn reasoning_effort(
     family: &models::Family,
     model: &str,
 ) -> Result<&'static str, Refusal> {
+    let included = given(map, "include").and_then(Value::as_array);
+    let wants = |list: &Vec<Value>| list.iter().any(|item| item == ENCRYPTED);
+    if family.efforts.is_empty() && included.is_some_and(wants) {
+        return Err(
+            Refusal::bad("Encrypted content is not supported with this model.").of("include"),
+        );
+    }
     let Some(Value::Object(reasoning)) = given(map, "reasoning") else {
         return family.effort(model, None, "reasoning.effort");
     };
@@ -228,7 +238,7 @@ pub(super) fn manner(
         summary: ["summary", "generate_summary"]
             .iter()
             .any(|name| reasoning[name].is_string()),
-        encrypted: included.contains(&"reasoning.encrypted_content"),
+        encrypted: included.contains(&ENCRYPTED),
         logprobs: wants_logprobs.then_some(top.unwrap_or(0)),
         obfuscate: map
             .get("stream_options")

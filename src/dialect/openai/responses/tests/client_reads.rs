@@ -303,6 +303,16 @@ fn trap_25_allowed_tools_and_parallel_calls_survive() {
     }
 }
 
+/// Clients that believe stored what they were answered name its items; what was thought can be done without.
+#[test]
+fn a_reference_to_a_thought_of_ours_is_left_out_and_named() {
+    let input =
+        json!([{"role": "user", "content": "q"}, {"type": "item_reference", "id": "rs_remuda_1"}]);
+    let request = good(json!({"input": input}));
+    assert_eq!(request.messages.len(), 1);
+    assert_eq!(request.dropped.fields(), ["input"]);
+}
+
 #[test]
 fn what_only_openai_keeps_is_refused_by_name() {
     for (field, value) in [
