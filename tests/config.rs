@@ -238,6 +238,14 @@ fn warnings_come_after_mistakes() {
     );
 }
 
+/// What stands there is not the key, but where it would come from.
+#[test]
+fn nothing_more_is_said_of_a_value_whose_variable_is_missing() {
+    let message = Place::with("keys: [ { name: a, key: '${NO_KEY}' } ]").refused();
+    assert!(message.contains("variable NO_KEY is not set"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
 #[test]
 fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
     let message = Place::with("backend: [ http://gpu1:11434 ]\nlisten: 7000\n").refused();

@@ -40,7 +40,9 @@ fn similar(it: &Introspection, name: &str) -> Vec<String> {
         .iter()
         .map(|one| one.id.strip_suffix(":latest").unwrap_or(&one.id));
     let aliases = it.settings.routing.aliases.keys().map(|alias| &**alias);
-    let found = nearest::ranked(name, listed.chain(aliases), SIMILAR);
+    let others = listed.chain(aliases);
+    let others = others.filter(|other| !other.eq_ignore_ascii_case(name));
+    let found = nearest::ranked(name, others, SIMILAR);
     found.into_iter().map(str::to_owned).collect()
 }
 

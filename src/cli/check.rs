@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
+use super::reach;
 use crate::config::{self, Loaded, Problem};
 use crate::settings::Settings;
 
@@ -22,16 +24,26 @@ pub(super) struct CheckArgs {
     /// Print the whole configuration as it will be used, as YAML
     #[arg(long)]
     print: bool,
+
+    /// Ask every provider once, as the gateway would, and say what each answers; the exit code is 1 unless all do and take
+    /// their keys
+    #[arg(long)]
+    reach: bool,
+
+    /// How long to wait for all answers, with --reach
+    #[arg(long, value_name = "DURATION", default_value = "15s", requires = "reach", value_parser = humantime::parse_duration)]
+    timeout: Duration,
 }
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     match config::load(args.config.as_deref()) {
-        Ok(loaded) => match print(&loaded, args.print) {
-            Ok(()) => ExitCode::SUCCESS,
+        Ok(loaded) => match print(&loaded, args) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
             // As in `remuda check | head`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("cannot print the configuration: {error}");
+                eprintln!("remuda check: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -43,10 +55,12 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-fn print(loaded: &Loaded, whole: bool) -> io::Result<()> {
+/// Whether all is well.
+fn print(loaded: &Loaded, args: &CheckArgs) -> io::Result<bool> {
     let (source, settings) = (&loaded.source, &loaded.settings);
     let mut out = io::stdout().lock();
-    if whole {
+    let mut well = true;
+    if args.print {
         writeln!(out, "# OK: the effective configuration, from {source}.")?;
         out.write_all(config::to_yaml(settings).as_bytes())?;
     } else {
@@ -55,9 +69,22 @@ fn print(loaded: &Loaded, whole: bool) -> io::Result<()> {
             "OK: {source} is a good configuration, {}.",
             sum(settings)
         )?;
+    }
+    if args.reach {
+        // It may take its time.
+        out.flush()?;
+        let reached = reach::reach(settings, args.timeout).map_err(io::Error::other)?;
+        // Beside a configuration that may be piped into a file, it is a comment.
+        let mark = if args.print { "# " } else { "" };
+        writeln!(out, "{mark}")?;
+        for line in reached.text.lines() {
+            writeln!(out, "{mark}{line}")?;
+        }
+        well = reached.well;
+    } else if !args.print {
         let differences = config::differences(settings);
         match differences.is_empty() {
-            true => writeln!(out, "\nEverything else is as by default.")?,
+            true => writeln!(out, "\nEverything is as by default.")?,
             false => writeln!(
                 out,
                 "\nWhat differs from the defaults (--print shows the rest too):\n\n{}",
@@ -67,7 +94,7 @@ fn print(loaded: &Loaded, whole: bool) -> io::Result<()> {
     }
     out.flush()?;
     warn(&loaded.warnings);
-    Ok(())
+    Ok(well)
 }
 
 /// Last, where they are seen.

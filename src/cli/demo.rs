@@ -24,7 +24,7 @@ const DISKS: [&str; 3] = [
     "qwen3:8b gemma3 llava",
 ];
 
-/// Three simulated Ollama servers, simulated cloud providers, and the gateway in front of them.
+/// Run three simulated Ollama servers, simulated cloud providers, and the gateway in front of them
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
     /// Address that clients connect to; a port alone is one at every address of this machine

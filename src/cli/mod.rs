@@ -10,6 +10,7 @@ mod demo;
 mod health;
 mod key;
 mod log;
+mod reach;
 mod route;
 mod serve;
 mod server;
@@ -18,10 +19,10 @@ mod spending;
 mod target;
 mod usage;
 
-/// One stable address for a fleet of Ollama servers.
+/// One stable address in front of Ollama servers and cloud providers
 ///
-/// Remuda finds the servers, keeps track of which models each has loaded, and sends every request
-/// to the one that will answer soonest.
+/// Remuda finds the servers, keeps track of which models each has loaded, and sends every request to the one that will
+/// answer soonest; requests for other providers are translated to their formats. `remuda demo` shows it without any.
 #[derive(Parser)]
 #[command(name = "remuda", version, arg_required_else_help = true)]
 struct CommandLine {

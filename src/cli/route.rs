@@ -11,7 +11,7 @@ use super::target::{AskError, Pages, Target, TargetArgs, refusal};
 
 /// Tell where a running gateway would send a request for a model, and why
 ///
-/// Asks the gateway's admin listener.
+/// Asks the gateway's admin listener. The exit code is 1 where there is no plan.
 #[derive(Args)]
 pub(super) struct RouteArgs {
     /// The model, as a client writes it
@@ -25,7 +25,7 @@ pub(super) struct RouteArgs {
     #[arg(long, value_name = "NAME")]
     strategy: Option<String>,
 
-    /// What the request needs, of vision, tools, thinking and embeddings
+    /// What the request needs, as a list with commas: vision, tools, thinking, embeddings
     #[arg(long, value_name = "NEED,NEED")]
     needs: Option<String>,
 

@@ -11,11 +11,11 @@ use super::server;
 use crate::config::{self, AdminAddress, Overrides};
 use crate::settings::Settings;
 
-/// The gateway.
+/// Run the gateway
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServeArgs {
-    /// Configuration file; default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else
-    /// ~/.optillm/proxy_config.yaml, else the environment alone
+    /// The configuration [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else ~/.optillm/proxy_config.yaml, else the
+    /// environment alone]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::config;
 use crate::sim::{self, Dialect, Fault, KeepAlive, LoadTime, Machine, Model, Options, Setup};
 
-/// Simulated Ollama servers, or cloud providers.
+/// Run simulated Ollama servers, or a simulated cloud provider
 #[derive(Args, Clone, Debug)]
 pub struct SimArgs {
     /// Address that the servers listen at

@@ -20,8 +20,8 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 11435
 /// Flags that say which gateway is asked.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TargetArgs {
-    /// The configuration that says where the gateway's admin listener is [default: ./remuda.yaml, else
-    /// /etc/remuda/remuda.yaml, else ~/.optillm/proxy_config.yaml, else the environment alone]
+    /// The gateway's configuration, which says where to ask [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else
+    /// ~/.optillm/proxy_config.yaml, else the environment alone]
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 

@@ -25,7 +25,7 @@ pub(super) struct UsageArgs {
     #[arg(long, value_enum, default_value = "model")]
     by: Name,
 
-    /// How far back to look, such as 7d or 12h; default: as far as there is anything
+    /// How far back to look, such as 7d or 12h [default: as far as there is anything]
     #[arg(long, value_name = "DURATION")]
     since: Option<String>,
 

@@ -70,10 +70,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn problem(&mut self, path: &KeyPath, what: impl Into<String>) {
-        let mut given_up = self.given_up.iter();
-        let known = given_up.any(|above| path.steps().starts_with(above.steps()));
         // Finding a line costs a walk through the file.
-        if !known && self.problems.len() < MAX_PROBLEMS {
+        if !self.has_given_up(path) && self.problems.len() < MAX_PROBLEMS {
             let problem = self.at(path, what.into());
             add(&mut self.problems, problem);
         }
@@ -86,8 +84,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn warning(&mut self, path: &KeyPath, what: impl Into<String>) {
-        let warning = self.at(path, what.into());
-        add(&mut self.warnings, warning);
+        if !self.has_given_up(path) {
+            let warning = self.at(path, what.into());
+            add(&mut self.warnings, warning);
+        }
+    }
+
+    /// Whether whatever is wrong with the value follows from what was said of it.
+    fn has_given_up(&self, path: &KeyPath) -> bool {
+        let mut given_up = self.given_up.iter();
+        given_up.any(|above| path.steps().starts_with(above.steps()))
     }
 
     /// Of a variable of the environment.

@@ -51,6 +51,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::ids::{BackendId, ModelId};
 use crate::settings::{self, Routing, Timeouts};
@@ -355,11 +356,13 @@ impl Fleet {
             .is_some_and(|line| line.provider.guard().unavailable(None, now).is_none())
     }
 
-    /// One round of discovery and probes, for tools; while the services run, they do this.
+    /// One round of discovery and probes of all providers at once, for tools; while the services run, they do this.
     pub async fn refresh(&self) {
+        let mut rounds = JoinSet::new();
         for line in &self.lines {
-            line.round().await;
+            rounds.spawn(round(Arc::clone(&line.balancer)));
         }
+        rounds.join_all().await;
     }
 
     /// Probes a backend now rather than with the next round, because what it has is known to have changed.
@@ -390,6 +393,12 @@ impl Fleet {
     }
 }
 
+async fn round(balancer: Arc<LoadBalancer<Ranked>>) {
+    // Discovery has no error to tell: what fails is logged at its place.
+    let _ = balancer.update().await;
+    balancer.backends().run_health_check(true).await;
+}
+
 impl Line {
     fn new(provider: Arc<Provider>, checkup: &Arc<Checkup>) -> Self {
         let members = Arc::clone(&checkup.members);
@@ -413,12 +422,6 @@ impl Line {
             recovery,
             keeper,
         }
-    }
-
-    async fn round(&self) {
-        // Discovery has no error to tell: what fails is logged at its place.
-        let _ = self.balancer.update().await;
-        self.balancer.backends().run_health_check(true).await;
     }
 
     fn service(&self) -> GenBackgroundService<Upkeep> {

@@ -95,7 +95,7 @@ async fn route_tells_what_mattered_and_what_may_have_been_meant() {
         .set("provider.priority", 3)
         .set(
             "routing.aliases",
-            serde_json::json!({"lama-best": "qwen3:8b"}),
+            serde_json::json!({"lama-best": "qwen3:8b", "nowhere": "missing/x"}),
         );
     let gateway = Gateway::over(&config, 2).await;
     let folder = beside(&gateway);
@@ -111,6 +111,10 @@ async fn route_tells_what_mattered_and_what_may_have_been_meant() {
     let json = run(folder.path(), &["route", "lama-bst", "--json"]).stdout;
     let page: Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(page["similar"][0], "lama-best", "{page}");
+    // What was asked is no answer, even where it is an alias that leads nowhere.
+    let json = run(folder.path(), &["route", "nowhere", "--json"]).stdout;
+    let page: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(page["similar"], Value::Null, "{page}");
 }
 
 /// Without a file, the gateway itself tells, in every form.
@@ -137,4 +141,94 @@ async fn usage_is_asked_of_the_gateway_where_no_file_keeps_it() {
     assert_eq!(page["total"]["requests"], 1, "{page}");
     let output = run(folder.path(), &["usage", "--since", "ever"]);
     assert!(!output.status.success());
+}
+
+/// Everybody is asked at once; each says what it has, and nobody a secret.
+#[tokio::test]
+async fn check_reaches_every_provider() {
+    let fleet = Simulation::start(
+        1,
+        &["--models", "llama3.2,qwen3:8b", "--loaded", "llama3.2"],
+    );
+    let taking = ["--dialect", "anthropic", "--api-key", "right-key"];
+    let taking = Simulation::start(1, &taking);
+    let refusing = Simulation::start(1, &["--dialect", "openai", "--api-key", "right-key"]);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |providers: &str, more: &str| {
+        let text = format!(
+            "server: {{ listen: '127.0.0.1:0', admin: off }}\nproviders:\n\
+             \x20 - {{ name: gpus, backends: [ '{}' ] }}\n\
+             \x20 - {{ name: claude, kind: anthropic, base_url: 'http://{}', api_key: right-key }}\n{providers}{more}",
+            fleet.servers[0], taking.servers[0]
+        );
+        std::fs::write(folder.path().join("remuda.yaml"), text).unwrap();
+    };
+    write(
+        "",
+        "routing: { aliases: { best: claude/claude-opus-5, small: llama3.2 } }\n",
+    );
+    let told = said(folder.path(), &["check", "--reach"]);
+    for line in [
+        "OK: remuda.yaml is a good configuration",
+        "gpus (ollama): answers",
+        "2 models, llama3.2:latest loaded with a context of 4096 tokens",
+        "claude (anthropic): answers; key accepted",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(told.starts_with("OK: "), "{told}");
+
+    // Bound, but not listening: connections are refused, and nobody else gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = socket.local_addr().unwrap();
+    let others = format!(
+        "\x20 - {{ name: gpt, kind: openai, base_url: 'http://{}/v1', api_key: wrong-key }}\n\
+         \x20 - {{ name: gone, backends: [ '{dead}' ] }}\n",
+        refusing.servers[0]
+    );
+    write(&others, "");
+    let output = run(folder.path(), &["check", "--reach"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    for line in [
+        "claude (anthropic): answers; key accepted",
+        "it refuses the gateway's key: its list of models was answered with status 401",
+        "gone (ollama): does not answer",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(
+        !told.contains("wrong-key") && !told.contains("right-key"),
+        "{told}"
+    );
+
+    write(
+        "",
+        "routing: { aliases: { best: claude/claude-opus-5, nobody: llama99 } }\n",
+    );
+    let output = run(folder.path(), &["check", "--reach"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("alias nobody: no provider has the model"),
+        "{told}"
+    );
+}
+
+/// A service that accepts connections and says nothing is not waited for.
+#[tokio::test]
+async fn check_does_not_wait_for_the_silent() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "providers: [ {{ name: silent, kind: openai, base_url: 'http://{}/v1', api_key: k }} ]\n",
+        silent.local_addr().unwrap()
+    );
+    std::fs::write(folder.path().join("remuda.yaml"), text).unwrap();
+    let output = run(folder.path(), &["check", "--reach", "--timeout", "300ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("silent (openai): does not answer"), "{told}");
+    assert!(told.contains("no answer within 300ms"), "{told}");
 }
