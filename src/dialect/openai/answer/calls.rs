@@ -18,12 +18,16 @@ pub(super) struct Calls {
     /// How many have been told.
     told: usize,
     too_many: bool,
+    /// The one call of the older form is there, and has no name.
+    nameless: bool,
     /// They are those of a whole answer, where ids may be the same but each item is a call of its own.
     pub(super) whole: bool,
 }
 
 /// More calls than any model makes at once.
 const MOST: usize = 4096;
+
+const NAMELESS: &str = "a tool call of the provider's answer has no name";
 
 /// Why the calls of an answer cannot be told.
 pub(super) struct Untellable(pub(super) &'static str);
@@ -108,10 +112,12 @@ impl Calls {
         if function.name.or(function.arguments).is_none() {
             return false;
         }
+        let name = text(function.name);
+        self.nameless |= self.whole && name.is_empty();
         let piece = Piece {
             number: Some(0),
             id: Text::default(),
-            name: text(function.name),
+            name,
             arguments: arguments(function.arguments),
             has_arguments: function.arguments.is_some(),
             custom: false,
@@ -177,6 +183,9 @@ impl Calls {
         if self.too_many {
             return Err(Untellable("the provider's answer has too many tool calls"));
         }
+        if self.nameless {
+            return Err(Untellable(NAMELESS));
+        }
         self.tell_all(names, emit);
         self.known = Known::default();
         self.untold.clear();
@@ -191,8 +200,7 @@ impl Calls {
                 }
                 None if call.early.is_empty() && call.id.is_empty() => {}
                 None => {
-                    let what = "a tool call of the provider's answer has no name";
-                    return Err(Untellable(what));
+                    return Err(Untellable(NAMELESS));
                 }
             }
         }

@@ -395,6 +395,32 @@ fn a_call_without_a_name_is_a_failure() {
     );
 }
 
+/// Nor is one of the form of 2023, of which there is one, and none where the object is empty.
+#[test]
+fn a_function_call_without_a_name_is_a_failure() {
+    for name in ["null", "\"\""] {
+        for arguments in ["\"\"", "\"{}\"", "{}"] {
+            let function = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
+            let body = format!(
+                r#"{{"choices":[{{"message":{{"content":null,"function_call":{function}}},"finish_reason":"function_call"}}]}}"#
+            );
+            assert_eq!(whole(&body).last().unwrap(), NAMELESS, "{body}");
+        }
+    }
+    let delta = |function: &str| format!(r#"{{"delta":{{"function_call":{function}}}}}"#);
+    let name = delta(r#"{"name":"f","arguments":""}"#);
+    let nameless = delta(r#"{"name":null,"arguments":"{}"}"#);
+    assert_eq!(after_start(&chunks(&[&nameless, STOP])), [NAMELESS]);
+    // Only the first piece of a call has it.
+    assert_eq!(
+        after_start(&chunks(&[&name, &nameless, STOP]))[..2],
+        ["call 0 - f", "arguments 0 {}"]
+    );
+    let none =
+        r#"{"choices":[{"message":{"content":"hi","function_call":{}},"finish_reason":"stop"}]}"#;
+    assert_eq!(whole(none).last().unwrap(), "end");
+}
+
 #[test]
 fn calls_of_custom_tools_are_calls_of_a_function_of_one_string() {
     let expected = r#"{"input":"*** \"é\"\n"}"#;
