@@ -10,6 +10,7 @@ use super::providers::{self, Breaker, Unknown};
 use super::{Page, pages};
 use crate::access::View;
 use crate::fleet::{Backend, BreakerState, Provider};
+use crate::routing::Unresolved;
 use crate::settings::HealthStatus;
 
 /// A provider is degraded if this share of its attempts of the last minutes failed,
@@ -101,6 +102,9 @@ struct Health {
 struct Details {
     providers: ByName<ProviderHealth>,
     metrics: Totals,
+    /// Names of the configuration that come to nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unresolved_names: Vec<Unresolved>,
 }
 
 #[derive(Serialize)]
@@ -210,6 +214,7 @@ fn health(from: &Introspection, terse: bool, view: View<'_>) -> Health {
                     .collect(),
             ),
             metrics: sums(from, view),
+            unresolved_names: pages::unresolved_names(&from.router, view),
         }),
     }
 }

@@ -169,7 +169,7 @@ impl Introspection {
             Place::Stats(name) => providers::stats(self, name, seen),
             Place::TagsOf(name) => providers::tags(self, name, view),
             Place::BalancerHealth => self.balancer_health(200, "ok"),
-            Place::BalancerBackends => pages::backends(&self.fleet, view),
+            Place::BalancerBackends => pages::backends(&self.fleet, &self.router, view),
             Place::Metrics => self.metrics_page(),
         }
     }

@@ -15,6 +15,7 @@ use crate::dialect::ollama::{self, ErrorStyle};
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider, Trouble};
 use crate::ids::ModelId;
+use crate::routing::{Router, Unresolved};
 use crate::settings::ModelNames;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -276,12 +277,15 @@ pub(super) fn healthy_backends(fleet: &Fleet) -> usize {
 
 /// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
-pub(super) fn backends(fleet: &Fleet, view: View<'_>) -> Page {
+pub(super) fn backends(fleet: &Fleet, router: &Router, view: View<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
         backends: Vec<Row>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         unresolved: Vec<UnresolvedRow>,
+        /// Names of the configuration that come to nothing.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unresolved_names: Vec<Unresolved>,
     }
     let snapshot = fleet.snapshot();
     let view = view.unfiltered();
@@ -304,8 +308,17 @@ pub(super) fn backends(fleet: &Fleet, view: View<'_>) -> Page {
     let listing = Listing {
         backends,
         unresolved,
+        unresolved_names: unresolved_names(router, view),
     };
     Page::json(200, &listing)
+}
+
+/// Names of the configuration that come to nothing, for those who may see all of it.
+pub(super) fn unresolved_names(router: &Router, view: View<'_>) -> Vec<Unresolved> {
+    match view.permission() {
+        None => router.unresolved(),
+        Some(_) => Vec::new(),
+    }
 }
 
 /// Why something is down, and since when.

@@ -11,6 +11,7 @@ use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
 use crate::fleet::{Backend, Fleet, Provider, Recent, Status};
+use crate::routing::Unresolved;
 use crate::settings::{ProviderKind, Strategy};
 
 /// Further names of kinds, and services that are known by their name though they have no kind of their own: a client
@@ -160,6 +161,9 @@ pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
         routing_strategy: &'static str,
         fallback_strategy: &'static str,
         load_balancing_enabled: bool,
+        /// Names of the configuration that come to nothing.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unresolved_names: Vec<Unresolved>,
     }
     let routing = &from.settings.routing;
     let providers = from.fleet.providers();
@@ -173,6 +177,7 @@ pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
         routing_strategy: routing.strategy.name(),
         fallback_strategy: routing.fallback.name(),
         load_balancing_enabled: !matches!(routing.strategy, Strategy::Failover | Strategy::Manual),
+        unresolved_names: pages::unresolved_names(&from.router, view),
     };
     Page::json(200, &listing)
 }

@@ -12,7 +12,7 @@ use super::scheduler::{
     Arrival, BackendSpec, Decision, Outcome, Outlook, Policy, Refusal, Residency, Scheduler, Scope,
     Snapshot, Ticket, Wanted,
 };
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ModelId};
 use crate::routing::StepModel;
 
 /// What a request asks a slot for.
@@ -139,6 +139,11 @@ impl Dispatcher {
     /// A request or enough probes have failed.
     pub fn unhealthy(self: &Arc<Self>, id: BackendId) {
         self.event(|scheduler, now| scheduler.unhealthy(now, id));
+    }
+
+    /// These models are nowhere any more, and their numbers never come back.
+    pub fn forget_models(&self, models: &[ModelId]) {
+        self.event(|scheduler, _| scheduler.forget_models(models));
     }
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit.

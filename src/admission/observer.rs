@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{BackendSpec, Dispatcher, Loaded, Residency};
 use crate::fleet::{Backend, Inventory, Observer};
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ModelId};
 
 /// Tells a dispatcher what an observer of the fleet is told.
 #[derive(Debug)]
@@ -64,6 +64,10 @@ impl Observer for FleetEvents {
                 loaded: &loaded,
             },
         );
+    }
+
+    fn forgotten(&self, models: &[ModelId]) {
+        self.0.forget_models(models);
     }
 
     fn unhealthy(&self, backend: BackendId) {

@@ -65,6 +65,12 @@ impl Addresses<'_> {
         let weight = balance::weight(&mut at, entry.weight);
         let cost = at.stated("cost", entry.cost);
         let max_concurrent = at.stated("max_concurrent", entry.max_concurrent);
+        if entry.vram.is_stated() && !self.kind.is_fleet() {
+            at.warning(
+                "vram",
+                format!("means nothing to the kind {}", self.kind.name()),
+            );
+        }
         let vram = at.stated("vram", entry.vram);
         Some(StaticBackend {
             weight,

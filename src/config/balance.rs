@@ -7,7 +7,7 @@ use super::reader::Section;
 use super::scalar::{Choice, Count, Weight, Whole};
 use super::service::Service;
 use super::size::Size;
-use crate::settings::{self, Placement, SelectorKind};
+use crate::settings::{self, Placement, ProviderKind, SelectorKind};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -43,6 +43,16 @@ impl Choice for Placement {
 }
 
 impl Balance {
+    /// The keys that the file states and that mean nothing to a service, which has no memory that the gateway looks after.
+    pub(super) fn idle_keys(&self, kind: ProviderKind) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("placement", self.placement.is_stated()),
+            ("vram", self.vram.is_stated()),
+        ];
+        let idle = move |(key, stated)| (stated && !kind.is_fleet()).then_some(key);
+        keys.into_iter().filter_map(idle)
+    }
+
     /// Fills in `used`, which has the kind's defaults; `service` is the one that the provider's name means.
     pub(super) fn used(
         self,
@@ -108,7 +118,7 @@ impl From<&settings::Provider> for Balance {
             max_concurrent: used.max_concurrent.map(Whole::of).into(),
             max_concurrent_per_backend: Whole(used.max_concurrent_per_backend).into(),
             selector: used.selector.into(),
-            placement: used.placement.into(),
+            placement: used.kind.is_fleet().then_some(used.placement).into(),
             weight: Weight(used.weight.into()).into(),
             priority: used.priority.map(Whole).into(),
             fallback_only: used.fallback_only.into(),

@@ -189,6 +189,7 @@ impl Provider {
 
     fn warn_of_idle_keys(&self, at: &mut Section<'_, '_>, kind: ProviderKind) {
         let mut idle: Vec<&str> = self.requests.idle_keys(kind).collect();
+        idle.extend(self.balance.idle_keys(kind));
         if kind != ProviderKind::Azure {
             idle.extend(self.azure.stated_keys());
         }

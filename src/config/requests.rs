@@ -43,7 +43,7 @@ impl Choice for SamplingFields {
 fn matters(key: &str, kind: ProviderKind) -> bool {
     use ProviderKind::{Azure, Ollama, OpenAi, OpenAiCompatible, OpenRouter};
     match key {
-        "models" | "list_models" => kind != Ollama,
+        "list_models" => kind != Ollama,
         "chat_api" => [OpenAi, OpenAiCompatible, Azure, OpenRouter].contains(&kind),
         "sampling_fields" => kind == OpenAiCompatible,
         "num_ctx" => kind == Ollama,
@@ -64,7 +64,6 @@ impl Requests {
     /// The keys that the file states and that mean nothing to the kind.
     pub(super) fn idle_keys(&self, kind: ProviderKind) -> impl Iterator<Item = &'static str> {
         let keys = [
-            ("models", !self.models.is_empty()),
             ("list_models", self.list_models.is_stated()),
             ("chat_api", self.chat_api.is_stated()),
             ("sampling_fields", self.sampling_fields.is_stated()),

@@ -1,5 +1,6 @@
 //! The configuration as a whole: defaults, the documented file, what goes before what, and messages.
 
+mod kinds;
 mod providers;
 mod routing;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
@@ -15,7 +15,7 @@ use crate::ids::BackendId;
 
 use super::vitals::Vitals;
 use super::waiting::Waiting;
-use super::{Backend, Endpoint, Inventory, Miss, Observer, Origin, Outcome, Provider};
+use super::{Backend, Endpoint, Inventory, Miss, Models, Observer, Origin, Outcome, Provider};
 
 /// All members at one moment, by provider, then port, then address.
 #[derive(Default)]
@@ -59,6 +59,7 @@ pub(super) struct Members {
     settling: watch::Sender<()>,
     /// Requests that wait for a backend.
     pub(super) waiting: Arc<Waiting>,
+    models: Arc<Models>,
     /// Backends that have left while they were down, and when; the latest last.
     departed: Mutex<VecDeque<(Arc<Backend>, Instant)>>,
 }
@@ -69,8 +70,9 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 const MOST_DEPARTED: usize = 256;
 
 impl Members {
-    pub(super) fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
+    pub(super) fn new(observers: Vec<Arc<dyn Observer>>, models: Arc<Models>) -> Self {
         Self {
+            models,
             now: ArcSwap::default(),
             changing: Mutex::new(()),
             next: AtomicU32::new(0),
@@ -203,6 +205,31 @@ impl Members {
                 "{backend:?} is healthy, with {} models",
                 inventory.models.len() + inventory.offers().len()
             );
+        }
+        drop(vitals);
+        self.free_names();
+    }
+
+    /// Frees the names of models that no backend has any more.
+    fn free_names(&self) {
+        let now = Instant::now();
+        let held = || {
+            let mut held = AHashSet::new();
+            let departed = self.remembered(now);
+            for backend in self.snapshot().iter().chain(&departed) {
+                let inventory = backend.inventory();
+                held.extend(inventory.sizes().map(|(model, _)| model));
+                held.extend(inventory.loaded.iter().map(|loaded| loaded.model));
+            }
+            held
+        };
+        let freed = self.models.sweep(now, held);
+        if !freed.is_empty() {
+            log::info!(
+                "{} names of models are freed that no backend has any more",
+                freed.len()
+            );
+            self.tell(|observer| observer.forgotten(&freed));
         }
     }
 

@@ -29,6 +29,7 @@ mod pulse;
 mod ranked;
 mod refusal;
 mod resolve;
+mod selection;
 mod selector;
 mod settling;
 mod shunned;
@@ -145,7 +146,7 @@ impl Fleet {
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Arc<Self>, FleetError> {
         let models = Arc::new(Models::default());
-        let members = Arc::new(Members::new(observers));
+        let members = Arc::new(Members::new(observers, Arc::clone(&models)));
         let names = providers.iter().map(|one| Arc::clone(&one.name)).collect();
         let prober = Arc::new(Prober::new(Arc::clone(&models), names));
         let checkup = Arc::new(Checkup {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ModelId};
 
 use super::{Backend, Inventory};
 
@@ -23,6 +23,8 @@ pub trait Observer: Send + Sync {
     fn unhealthy(&self, backend: BackendId);
     /// From now on the provider at that position takes at most so many requests at once, besides its configured limit.
     fn limited(&self, _provider: usize, _limit: Option<usize>) {}
+    /// These models are nowhere any more, and their numbers never come back.
+    fn forgotten(&self, _models: &[ModelId]) {}
     /// From now on the backend takes at most so many requests at once, besides its slots.
     fn backend_limited(&self, _backend: BackendId, _limit: Option<u32>) {}
 }

@@ -13,7 +13,7 @@ use pingora::connectors::http::Connector;
 use crate::dialect::ollama::{Malformed, parse_ps, parse_tags};
 
 use super::ask::{Answer, Caller};
-use super::{Endpoint, Inventory, Models, Provider, census};
+use super::{Endpoint, Inventory, Models, Provider, census, selection};
 
 /// Why a probe found no healthy backend.
 #[derive(Debug, thiserror::Error)]
@@ -170,9 +170,33 @@ impl Prober {
                 version(caller.get("/api/version", fields).await?)
             }
         };
+        let settings = &question.provider.settings;
+        let offered = selection::offered(settings, listed);
+        let most = selection::most(settings, question.endpoint);
+        let (offered, loaded) = (
+            within(offered, most, question),
+            within(loaded, most, question),
+        );
         let now = Instant::now();
-        Ok(Inventory::new(&self.models, listed, loaded, version, now))
+        Ok(Inventory::new(&self.models, offered, loaded, version, now))
     }
+}
+
+/// As many of what a server says as it may say.
+fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>) -> Vec<T> {
+    if all.len() > most {
+        let name = &question.endpoint.name;
+        let provider = question.provider;
+        let why = format!(
+            "it lists {} models, of which only the first {most} count",
+            all.len()
+        );
+        if provider.complaints.is_new(name, &why) {
+            log::warn!("{} {name}: {why}", provider.name);
+        }
+        all.truncate(most);
+    }
+    all
 }
 
 /// The server's version; empty if it does not tell, which is no reason not to use it.

@@ -63,8 +63,13 @@ impl Gateway {
     /// What is said of a model that nobody healthy has. It is absent only if all who could have it have told so: what
     /// is down, or has not answered yet, may have it. Which provider that is, is not every key's business.
     pub(super) fn absent(&self, operation: Operation, name: &str) -> Failure {
-        let model = self.fleet.models().lookup(name);
-        let down = model.and_then(|model| self.fleet.down_with(model));
+        let names = self.router.spellings(name);
+        let models = names
+            .iter()
+            .filter_map(|name| self.fleet.models().lookup(name));
+        let down = models
+            .into_iter()
+            .find_map(|model| self.fleet.down_with(model));
         let text = if down.is_some() {
             format!(
                 "model '{name}' is there, but what has it is down or does not answer; try again later"

@@ -18,6 +18,7 @@ mod router;
 mod rules;
 mod steps;
 mod strategy;
+mod unresolved;
 mod view;
 
 pub use approach::Form;
@@ -27,4 +28,5 @@ pub use explain::{Explanation, Verdict};
 pub use filter::Filter;
 pub use plan::{Plan, Step, StepModel};
 pub use router::{Front, Router, RouterError, Service};
+pub use unresolved::Unresolved;
 pub use view::{Having, Standing, View};

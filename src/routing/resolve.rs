@@ -253,6 +253,19 @@ impl Resolver<'_> {
         form.is_some_and(|form| form.approach.is_some()) && self.is_free(name.trim())
     }
 
+    /// See [`super::Router::spellings`].
+    pub(super) fn spellings(&self, name: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        for means in aliases::meanings(self, name.trim(), &mut Trace::default()) {
+            let after = self.prefix(&means).map(|(_, own)| own);
+            for plain in [Some(&*means), after].into_iter().flatten() {
+                let mapped = self.indices().filter_map(|index| self.mapped(index, plain));
+                all.extend([plain].into_iter().chain(mapped).map(str::to_owned));
+            }
+        }
+        all
+    }
+
     /// Whether a name that this provider lists could mean something else: an alias of the operator's, or what stands before
     /// it is another provider.
     pub(super) fn means_another(&self, name: &str, provider: &str) -> bool {
@@ -352,7 +365,7 @@ impl Resolver<'_> {
     }
 
     /// A listed model at one provider, by the very name that is listed.
-    fn held_by(&self, provider: usize, name: &str) -> Option<Held> {
+    pub(super) fn held_by(&self, provider: usize, name: &str) -> Option<Held> {
         let model = self.view.lookup(name)?;
         let having = self.view.having(model).into_iter();
         let mut here = having.filter(|one| one.provider == provider);

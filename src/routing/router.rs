@@ -243,6 +243,11 @@ impl Router {
         })
     }
 
+    /// A name and what it stands for, without a provider's name before it, however each provider resolves it.
+    pub fn spellings(&self, name: &str) -> Vec<String> {
+        self.resolver().spellings(name)
+    }
+
     /// Whether a name that this provider lists may be asked for: not if the operator's words give it another meaning that
     /// comes to nothing.
     pub fn leads_somewhere(
@@ -259,8 +264,11 @@ impl Router {
             looks_only: true,
             ..Ask::of(name)
         };
-        let plan = self.made(&ask, Instant::now(), &mut Trace::default());
-        matches!(plan, Ok(_) | Err(NoPlan::Ambiguous { .. }))
+        match self.made(&ask, Instant::now(), &mut Trace::default()) {
+            // Another provider's name stands before it, who does not list it.
+            Ok(plan) => plan.model.is_some(),
+            Err(why) => matches!(why, NoPlan::Ambiguous { .. }),
+        }
     }
 
     /// The plan with its reasons. `expected` tells how long a request that comes now would wait for a slot of a step, if
@@ -477,7 +485,7 @@ impl Router {
         Ok(found)
     }
 
-    fn resolver(&self) -> Resolver<'_> {
+    pub(super) fn resolver(&self) -> Resolver<'_> {
         Resolver {
             settings: &self.settings,
             view: &*self.view,

@@ -55,7 +55,8 @@ pub struct Provider {
     pub api_key: Option<Secret>,
     /// Further keys, used in turn with `api_key`.
     pub api_keys: Vec<Secret>,
-    /// Models that it serves, in the provider's own names, besides those that it lists itself.
+    /// Models that it serves, in the provider's own names, besides those that it lists itself; of a fleet, the only ones
+    /// that are offered, with those of `model_map`.
     pub models: Vec<Arc<str>>,
     /// Names that clients may use, and the provider's own name for each.
     pub model_map: BTreeMap<Arc<str>, Arc<str>>,

@@ -296,3 +296,151 @@ async fn a_server_that_keeps_silent_about_its_context_has_its_models_all_the_sam
     let models = get(gateway.address, "/v1/models").await.json();
     assert_eq!(models["data"][0]["id"], "m");
 }
+
+/// Each name that is listed, by whoever has this key, is one that requests may name.
+async fn asks_for_all_that_is_listed(gateway: SocketAddr, key: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for path in ["/api/tags", "/v1/models", "/api/ps"] {
+        let names = listed(gateway, path, key).await;
+        let mut once = names.clone();
+        once.dedup();
+        assert_eq!(once, names, "{path} lists a name twice");
+        for name in names {
+            let reply = chat_with(gateway, &name, key).await;
+            assert!(
+                !matches!(reply.status, 403 | 404),
+                "{path} lists {name}: {} {}",
+                reply.status,
+                reply.text()
+            );
+            let shown = post_as(gateway, "/api/show", &json!({"model": name}), key).await;
+            assert_eq!(shown.status, 200, "{path} lists {name}: {}", shown.text());
+            if path == "/v1/models" {
+                let path = format!("{path}/{}", name.replace('/', "%2F"));
+                let one = request(gateway, "GET", &path, &[("x-api-key", key)], b"").await;
+                assert_eq!(one.status, 200, "{name}: {}", one.text());
+            }
+            all.push(name);
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_name_that_is_listed_may_be_asked_for() {
+    let world = crate::across::World::with(&[], |config| {
+        config
+            .set("server.model_names", "both")
+            .set(
+                "routing.aliases",
+                "{ lost: nowhere/x, Mine: [nothing, openai/gpt-9-nobody-has] }",
+            )
+            .key(format!("{{ name: all, key: {ALL} }}"))
+            .key(format!(
+                "{{ name: some, key: {BOB}, providers: [openai, anthropic] }}"
+            ))
+    })
+    .await;
+    let gateway = world.gateway.address;
+    let all = asks_for_all_that_is_listed(gateway, ALL).await;
+    for (kind, _) in &world.providers {
+        let model = kind.model.to_ascii_lowercase();
+        let bare = model.trim_end_matches(":latest");
+        assert!(
+            all.iter()
+                .any(|name| name.to_ascii_lowercase().contains(bare)),
+            "{model}: {all:?}"
+        );
+    }
+    assert!(
+        all.iter()
+            .all(|name| !name.starts_with("lost") && !name.starts_with("mine"))
+    );
+    let some = asks_for_all_that_is_listed(gateway, BOB).await;
+    assert!(!some.is_empty() && some.len() < all.len());
+    // What comes to nothing is told to operators, and to no key that is limited.
+    for path in ["/health", "/api/providers", "/__proxy/backends"] {
+        let page = get(world.gateway.admin, path).await.json();
+        let told = page["unresolved_names"].as_array().unwrap().clone();
+        let of = |name: &str| told.iter().find(|one| one["name"] == name);
+        assert_eq!(
+            of("nowhere/x").unwrap()["setting"],
+            "routing.aliases.lost",
+            "{path}"
+        );
+        assert!(of("nothing").is_some(), "{path}: {told:?}");
+        let why = of("openai/gpt-9-nobody-has").unwrap()["why"]
+            .as_str()
+            .unwrap();
+        assert!(why.contains("openai does not list it"), "{path}: {why}");
+    }
+    for path in ["/health", "/api/providers", "/__proxy/backends"] {
+        let page = request(gateway, "GET", path, &[("x-api-key", BOB)], b"").await;
+        assert!(!page.text().contains("unresolved_names"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_servers_model_that_begins_like_another_provider_is_not_listed() {
+    let gpus = fleet("llama3.2,cloud/llama3.2,gpus-own/x");
+    let cloud = Simulation::start(1, &["--dialect", "openai", "--models", "gpt-4.1"]);
+    let url = format!("http://{}/v1", cloud.servers[0]);
+    let service = json!({"name": "cloud", "kind": "openai_compatible", "base_url": url, "api_key": "sim-key"});
+    let config = Config::of([fleet_entry("gpus", &gpus, json!({})), service.to_string()]);
+    let gateway = Gateway::over(&config, 2).await;
+    let all = asks_for_all_that_is_listed(gateway.address, "").await;
+    assert!(
+        all.iter().any(|name| name.starts_with("gpus-own/x")),
+        "{all:?}"
+    );
+    assert!(
+        all.iter().all(|name| !name.starts_with("cloud/llama")),
+        "{all:?}"
+    );
+}
+
+#[tokio::test]
+async fn only_the_models_that_the_operator_names_of_a_fleet_are_there() {
+    let gpus = fleet("llama3.2,qwen3:8b,phi4");
+    let stated = json!({"models": ["llama3.2", "absent"], "model_map": {"mapped": "phi4"}});
+    let gateway = Gateway::over(&Config::of([fleet_entry("gpus", &gpus, stated)]), 1).await;
+    let names = listed(gateway.address, "/api/tags", "").await;
+    assert_eq!(names, ["llama3.2:latest", "mapped:latest", "phi4:latest"]);
+    for (model, status) in [
+        ("llama3.2", 200),
+        ("mapped", 200),
+        ("qwen3:8b", 404),
+        ("absent", 404),
+    ] {
+        let reply = chat_with(gateway.address, model, "").await;
+        assert_eq!(reply.status, status, "{model}: {}", reply.text());
+    }
+    let page = get(gateway.admin, "/health").await.json();
+    assert_eq!(page["unresolved_names"][0]["name"], "absent", "{page}");
+    assert_eq!(
+        page["unresolved_names"][0]["setting"],
+        "providers.gpus.models"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_found_may_list_so_many_models_and_no_more() {
+    let models = (0..1_500).map(|number| json!({"name": format!("junk{number}:1b"), "size": 1}));
+    let tags = json!({"models": models.collect::<Vec<_>>()}).to_string();
+    let rogue = Upstream::listing(["0.33.0", &tags, r#"{"models":[]}"#], |_| {
+        vec![Step::Send(json(404, "{}"))]
+    })
+    .await;
+    let gpus = fleet("llama3.2");
+    let port = rogue.address.port();
+    let found = json!({"name": "found", "discover": {"ports": format!("{port}-{port}")}});
+    let config = Config::of([found.to_string(), fleet_entry("gpus", &gpus, json!({}))]);
+    let gateway = Gateway::over(&config, 2).await;
+    let names = listed(gateway.address, "/api/tags", "").await;
+    assert_eq!(names.len(), 1_001);
+    assert!(names.contains(&"llama3.2:latest".to_owned()));
+    let told = gateway.process.output().join("\n");
+    let warning =
+        format!("found 127.0.0.1:{port}: it lists 1500 models, of which only the first 1000 count");
+    assert_eq!(told.matches(&warning).count(), 1, "{told}");
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ahash::AHashSet;
+
 use super::backend::Backend;
 use super::lines::LineKey;
 use super::model::Model;
@@ -149,6 +151,24 @@ impl Scheduler {
         if raised == Some(true) {
             self.note_freed(id);
             self.reweigh();
+        }
+    }
+
+    /// Drops what was learned of models that are nowhere any more. Who still waits for one, or runs it, keeps it.
+    pub fn forget_models(&mut self, models: &[ModelId]) {
+        let gone: AHashSet<ModelId> = models
+            .iter()
+            .filter(|id| {
+                let model = self.models.get(id);
+                let nowhere =
+                    model.is_none_or(|model| model.on_disk.is_empty() && model.copies.is_empty());
+                nowhere && self.lines.count(LineKey::Model(**id)) == 0
+            })
+            .copied()
+            .collect();
+        self.models.retain(|id, _| !gone.contains(id));
+        for backend in self.backends.values_mut() {
+            backend.load_times.retain(|id, _| !gone.contains(id));
         }
     }
 

@@ -386,7 +386,6 @@ providers:
             "remuda.yaml:5: providers[0].num_ctx: means nothing to the kind openai",
             "remuda.yaml:6: providers[0].deployments: means nothing to the kind openai",
             "remuda.yaml:4: providers[0].region: means nothing to the kind openai",
-            "remuda.yaml:8: providers[1].models: means nothing to the kind ollama",
             "remuda.yaml:8: providers[1].chat_api: means nothing to the kind ollama",
         ]
     );
