@@ -199,8 +199,8 @@ fn with_value(expected: &str, got: &str) -> String {
 
 fn quoted(value: &Value) -> String {
     match value {
-        // A user name with its password, or a query, which may hold a key.
-        Value::String(text) if text.contains(['@', '?']) => String::new(),
+        // A user name with its password, or a query or a fragment, which may hold a key.
+        Value::String(text) if text.contains(['@', '?', '#']) => String::new(),
         Value::String(text) => {
             let cut: String = text.chars().take(MAX_QUOTED).collect();
             let more = if cut.len() < text.len() { "…" } else { "" };
