@@ -6,6 +6,7 @@ pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dialect;
 pub mod error;

@@ -218,6 +218,41 @@ round_robin, weighted, fastest_response, cost, got \"rond_robin\"
     );
 }
 
+/// A credential may be written where none belongs.
+#[test]
+fn no_message_shows_what_an_address_has_besides_its_place() {
+    for address in [
+        "http://h/v1?key=kqxv7301",
+        "h?key=kqxv7301",
+        "https://h/v1?a=b&api_key=kqxv7301",
+        "http://h/v1#kqxv7301",
+        "http://me:kqxv7301@h/v1?x",
+        "http://kqxv7301@h",
+        "ftp://me:kqxv7301@h",
+        "https://h:99999/?key=kqxv7301",
+        "http://h h/?key=kqxv7301",
+    ] {
+        for provider in [
+            format!("{{ name: a, kind: openai, base_url: '{address}' }}"),
+            format!("{{ name: a, kind: ollama, backends: ['{address}'] }}"),
+            format!("{{ name: a, kind: ollama, backends: [{{ url: '{address}' }}] }}"),
+        ] {
+            let file = format!("providers:\n  - {provider}\n");
+            let output = Place::with(&file).check(&[]);
+            assert!(!output.status.success(), "{address}");
+            let said = format!("{}{}", stdout(&output), stderr(&output));
+            assert!(!said.contains("kqxv7301"), "{said}");
+        }
+        let file = format!("shared: {{ url: '{address}' }}\nserver: {{ listen: '{address}' }}\n");
+        let output = Place::with(&file).check(&[]);
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(!said.contains("kqxv7301"), "{said}");
+        let output = Place::new().variable("OLLAMA_HOST", address).check(&[]);
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(!said.contains("kqxv7301"), "{said}");
+    }
+}
+
 #[test]
 fn a_file_that_is_not_yaml_is_refused_with_its_line() {
     let message = Place::with("server:\n  listen: 'unclosed\n").refused();

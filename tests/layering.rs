@@ -26,6 +26,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("facts", 0),
     ("settings", 0),
     ("metrics", 0),
+    ("clock", 0),
     ("error", 0),
     ("ids", 0),
     ("nearest", 0),

@@ -4,19 +4,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use ahash::{AHashMap, AHashSet};
 use async_trait::async_trait;
-use chrono::Utc;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use prometheus::IntGauge;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, Script, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, Script, Value};
 
 use super::bell::Bell;
-use super::clock::{Clock, Millis};
+use super::clock::{Clock, Millis, NoTime};
 use super::key::ClientKey;
 use super::limits::Question;
 use super::meter::{Span, Unit};
@@ -51,6 +50,9 @@ const KEEP: u64 = 40 * 24 * 3600;
 const QUIET: Duration = Duration::from_secs(24 * 3600);
 /// Meanwhile all is told again.
 const REFRESH: Duration = Duration::from_secs(3600);
+
+/// Millionths of a US dollar that no budget's period can have cost: a billion dollars.
+const MOST_SPENT: u64 = 1_000_000_000_000_000;
 
 /// The task that exchanges counts.
 pub struct Exchange {
@@ -175,7 +177,7 @@ impl Exchange {
         self.budgets.load_async(&mut connection).await?;
         // Slices are numbered by the server's clock, so it has to be known before the first is told.
         let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        self.clock.set(millis(time));
+        self.keep_time(time)?;
         Ok(connection)
     }
 
@@ -398,17 +400,23 @@ impl Exchange {
                 key, place, want, ..
             } => {
                 let told = told(&redis::from_redis_value::<Vec<u64>>(answer)?);
+                if told.granted > want {
+                    return Err(absurd("it gives more than it was asked for"));
+                }
                 seen.short |= told.granted < want;
                 self.keys[key].limits().told(self.clock.now(), place, &told);
             }
             Topic::Budget { key, ends, told } => {
                 let sums: Vec<u64> = redis::from_redis_value(answer)?;
+                if sums.iter().any(|sum| *sum > MOST_SPENT) {
+                    return Err(absurd("it tells of sums that nobody can have spent"));
+                }
                 let (aside, sums) = sums.split_first().unwrap_or((&0, &[]));
                 let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
                 self.keys[key].purse().learn(ends, together, *aside, told);
             }
             Topic::Time => {
-                self.clock.set(millis(redis::from_redis_value(answer)?));
+                self.keep_time(redis::from_redis_value(answer)?)?;
             }
             Topic::Gateways => self.meet(redis::from_redis_value(answer)?, seen, lost),
             Topic::Busy => {
@@ -419,6 +427,23 @@ impl Exchange {
                 // With some time to spare, as several clocks are concerned.
                 seen.until = self.clock.now().saturating_sub(SPARE);
             }
+        }
+        Ok(())
+    }
+
+    /// Goes with the server's clock, if that can be right.
+    fn keep_time(&self, time: (u64, u64)) -> Result<(), RedisError> {
+        let ahead = self.clock.differs(millis(time)).map_err(|NoTime| {
+            absurd("its clock has leapt; if it is right now, start this gateway anew")
+        })?;
+        // In this order, no window is ever found to be long past.
+        let shift = || self.keys.iter().for_each(|key| key.limits().shift(ahead));
+        if ahead > 0 {
+            shift();
+        }
+        self.clock.step(ahead);
+        if ahead < 0 {
+            shift();
         }
         Ok(())
     }
@@ -485,14 +510,20 @@ fn told(reply: &[u64]) -> Told {
     }
 }
 
+/// A server that says what cannot be is no better than one that is away.
+fn absurd(what: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::UnexpectedReturnType, what))
+}
+
 /// The time that accounts are kept in.
 fn wall_clock() -> Millis {
-    Millis::try_from(Utc::now().timestamp_millis()).unwrap_or(0)
+    let since = crate::clock::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(0))
 }
 
 /// Of seconds and microseconds, as the server tells the time.
 fn millis((seconds, micros): (u64, u64)) -> Millis {
-    seconds * 1000 + micros / 1000
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 #[async_trait]

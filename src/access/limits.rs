@@ -178,6 +178,13 @@ impl Limits {
         }
     }
 
+    /// The clock is set by `ahead` milliseconds.
+    pub(super) fn shift(&self, ahead: i64) {
+        self.meters()
+            .iter_mut()
+            .for_each(|meter| meter.shift(ahead));
+    }
+
     /// Others use the key too, so that it is worth asking how it stands.
     pub(super) fn stir(&self) {
         self.pools(|pool| pool.stir());

@@ -126,7 +126,7 @@ impl Meter {
         // Of what is left when the server is away, each gateway has its share.
         let pool = self.pool.as_mut();
         let weight = pool.map_or(0, |pool| pool.weight(now, limit, amount));
-        if self.used(now) + amount + weight > limit {
+        if self.used(now).saturating_add(amount).saturating_add(weight) > limit {
             return Err(Short::Refused(Refusal::Rate {
                 unit: self.unit,
                 span,
@@ -179,6 +179,14 @@ impl Meter {
         }
     }
 
+    /// The clock is set by `ahead` milliseconds.
+    pub(super) fn shift(&mut self, ahead: i64) {
+        self.window.shift(ahead);
+        if let Some(pool) = &mut self.pool {
+            pool.shift(ahead);
+        }
+    }
+
     pub(super) fn remaining(&mut self, now: Millis) -> u64 {
         self.limit.saturating_sub(self.used(now))
     }
@@ -194,7 +202,7 @@ impl Meter {
 
     fn used(&mut self, now: Millis) -> u64 {
         let others = self.pool.as_mut().map_or(0, |pool| pool.others.used(now));
-        self.window.used(now) + others
+        self.window.used(now).saturating_add(others)
     }
 
     /// Until no more than `amount` counts.

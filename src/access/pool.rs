@@ -26,6 +26,9 @@ const PATIENCE: u32 = 100;
 /// The margin is this part of a limit, rounded up; `exchange.lua` reckons with the same.
 const MARGIN: u64 = 8;
 
+/// Gateways that count together at most, whatever a server says.
+const MOST_GATEWAYS: u64 = 10_000;
+
 /// What a gateway knows of a limit that it shares.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -278,19 +281,36 @@ impl Pool {
         }
         // It is asked again until all know of it.
         self.stirs |= self.place != Place::Joined;
-        self.lease += told.granted;
-        self.gateways = told.gateways.max(1);
+        self.lease = self.lease.saturating_add(told.granted);
+        self.gateways = told.gateways.clamp(1, MOST_GATEWAYS);
         self.heard = told.heard;
         let mut others = Window::new(self.length, self.late);
         let current = others.advance(now);
         for (slice, amount) in &told.others {
-            others.add_to(*slice, *amount);
+            others.add_to(*slice, (*amount).min(limit));
         }
-        others.add_to(current, told.held);
-        self.held = (current, told.held);
+        let held = told.held.min(limit);
+        others.add_to(current, held);
+        self.held = (current, held);
         self.others = others;
-        let taken = own.used(now) + self.others.used(now) + self.lease;
+        let taken = own.used(now).saturating_add(self.others.used(now));
+        let taken = taken.saturating_add(self.lease);
         self.free = Some(limit.saturating_sub(taken));
+    }
+
+    /// The clock is set by `ahead` milliseconds.
+    pub(super) fn shift(&mut self, ahead: i64) {
+        let before = self.others.advance(0);
+        self.others.shift(ahead);
+        let after = self.others.advance(0);
+        self.held.0 = Slice((self.held.0.0 + after.0).saturating_sub(before.0));
+        if let Some(alone) = &mut self.alone {
+            alone.shift(ahead);
+        }
+        self.lease_ends = self.lease_ends.saturating_add_signed(ahead);
+        // The server has it under other numbers.
+        self.untold = Slice(0);
+        self.stirs = true;
     }
 
     /// The server does not answer.

@@ -121,6 +121,22 @@ impl Window {
         Duration::ZERO
     }
 
+    /// The clock is set by `ahead` milliseconds: what was taken keeps its age.
+    pub(super) fn shift(&mut self, ahead: i64) {
+        let slice = i64::try_from(self.slice).unwrap_or(i64::MAX);
+        let newest = self.newest.saturating_add_signed(ahead / slice);
+        if self.newest == 0 || newest == self.newest {
+            return;
+        }
+        let mut amounts = vec![0; self.amounts.len()];
+        for age in 0..self.counted.min(self.newest + 1).min(newest + 1) {
+            amounts[self.place(newest - age)] = self.amounts[self.place(self.newest - age)];
+        }
+        self.total = amounts.iter().sum();
+        self.amounts = amounts.into();
+        self.newest = newest;
+    }
+
     /// The slices that count and hold anything.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (Slice, u64)> + '_ {
         let slices = self.oldest().to(Slice(self.newest));
@@ -152,7 +168,7 @@ impl Window {
     }
 
     fn holds(&self, slice: Slice) -> bool {
-        slice.0 <= self.newest && slice.0 + self.counted > self.newest
+        slice.0 <= self.newest && slice.0.saturating_add(self.counted) > self.newest
     }
 
     fn place(&self, slice: u64) -> usize {
@@ -195,6 +211,26 @@ mod tests {
         window.give_back(first, 1);
         window.add_to(first, 1);
         assert_eq!(window.used(5_200_000), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_neither_forgets_nor_keeps() {
+        for ahead in [-600_000, -45_000, -1_000, 0, 1_000, 45_000, 600_000] {
+            let mut window = Window::new(MINUTE, 1);
+            let mut now = 1_000_000_000;
+            window.add(now, 7);
+            now += 20_000;
+            window.add(now, 5);
+            window.shift(ahead);
+            now = now.saturating_add_signed(ahead);
+            assert_eq!(window.used(now), 12, "{ahead}");
+            assert_eq!(window.used(now + 30_000), 12, "{ahead}");
+            assert_eq!(window.used(now + 45_000), 5, "{ahead}");
+            assert_eq!(window.used(now + 65_000), 0, "{ahead}");
+        }
+        let mut unused = Window::new(MINUTE, 0);
+        unused.shift(5_000);
+        assert_eq!(unused.used(1_000_000_000), 0);
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{Page, health, pages, providers, refresh};
+use super::workers::Stuck;
+use super::{Page, Workers, health, pages, providers, refresh};
 use crate::access::View;
 use crate::admission::Dispatcher;
 use crate::facts::Facts;
@@ -37,6 +38,7 @@ pub struct Introspection {
     /// `None` where usage is not counted.
     pub ledger: Option<Arc<Ledger>>,
     pub lifecycle: Lifecycle,
+    pub workers: Arc<Workers>,
     pub started: Instant,
 }
 
@@ -159,7 +161,7 @@ impl Introspection {
         let seen = view.unfiltered();
         match place {
             Place::Health => health::overall(self, terse, seen),
-            Place::Live => self.balancer_health(200, "ok"),
+            Place::Live => self.live(),
             Place::Ready => self.ready(),
             Place::Detailed => health::detailed(self, seen),
             Place::ProvidersHealth => health::providers(self, seen),
@@ -186,6 +188,27 @@ impl Introspection {
                 Page::error(500, "metrics cannot be rendered")
             }
         }
+    }
+
+    /// Whether the process does what it is there for, or has to be started anew.
+    fn live(&self) -> Page {
+        #[derive(serde::Serialize)]
+        struct Dead {
+            status: &'static str,
+            reason: String,
+        }
+        let Some(stuck) = self.workers.stuck(Instant::now()) else {
+            return self.balancer_health(200, "ok");
+        };
+        let Stuck { count, of, longest } = stuck;
+        let dead = Dead {
+            status: "stuck",
+            reason: format!(
+                "{count} of {of} workers have run nothing for up to {} s",
+                longest.as_secs()
+            ),
+        };
+        Page::json(503, &dead)
     }
 
     fn ready(&self) -> Page {

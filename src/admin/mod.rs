@@ -14,6 +14,7 @@ mod route;
 mod service;
 mod services;
 mod usage;
+mod workers;
 
 pub use aliases::Sources;
 pub use gauges::refresh;
@@ -24,3 +25,4 @@ pub use service::AdminService;
 pub use services::{
     anthropic_model, anthropic_models, counted_tokens, estimated_tokens, pulled, show,
 };
+pub use workers::{BEAT, Workers};

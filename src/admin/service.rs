@@ -1,9 +1,7 @@
 //! The admin listener: every page that tells about the gateway. It belongs on a private address.
 //!
-//! On a loopback address it answers no request for another host's name: a web page can have its own name resolved to
-//! 127.0.0.1 once it is loaded (DNS rebinding), and what its reader's browser then gets from here it may read.
+//! It answers to the same names as the clients' listener does.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,14 +14,17 @@ use super::route;
 use super::usage;
 use super::{Introspection, Place};
 use crate::access::View;
+use crate::settings::HostRule;
 
 /// Answers the admin listener's requests.
-pub struct AdminService(pub Arc<Introspection>);
+pub struct AdminService(Arc<Introspection>, HostRule);
 
 impl AdminService {
-    fn is_private(&self) -> bool {
-        let address = self.0.settings.server.admin;
-        address.is_some_and(|address| address.ip().to_canonical().is_loopback())
+    pub fn new(introspection: Arc<Introspection>) -> AdminService {
+        let server = &introspection.settings.server;
+        let address = server.admin.unwrap_or(server.listen);
+        let hosts = HostRule::new(address, &server.hosts);
+        AdminService(introspection, hosts)
     }
 
     fn page(&self, path: &str) -> Page {
@@ -45,12 +46,15 @@ impl ServeHttp for AdminService {
         let head = session.req_header();
         let path = head.uri.path();
         let mut hosts = head.headers.get_all(header::HOST).iter();
-        let own = |host: &http::HeaderValue| host.to_str().is_ok_and(is_own);
+        let own = |host: &http::HeaderValue| host.to_str().is_ok_and(|host| self.1.answers(host));
+        let authority = head.uri.authority();
+        let own =
+            hosts.all(own) && authority.is_none_or(|authority| self.1.answers(authority.as_str()));
         let page = match head.method {
-            _ if self.is_private() && !hosts.all(own) => Page::error(
+            _ if !own => Page::error(
                 403,
-                "on a loopback address, the admin listener answers requests for localhost and for addresses, not for other names; \
-                 behind a proxy, send Host: localhost",
+                "the admin listener does not answer requests for this host; \
+                 names besides localhost are in the setting server.hosts",
             ),
             Method::GET | Method::HEAD if usage::is_page(path) => {
                 usage::page(self.0.ledger.as_ref(), path, head.uri.query()).await
@@ -81,48 +85,5 @@ impl ServeHttp for AdminService {
             *response.body_mut() = page.body.into();
         }
         response
-    }
-}
-
-/// Whether a `Host` field is one that no other page's name can have: an address, or a name that is never resolved
-/// elsewhere (RFC 6761 section 6.3).
-fn is_own(host: &str) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let address = bare.unwrap_or(host).parse::<IpAddr>();
-    if address.is_ok() || host.parse::<SocketAddr>().is_ok() {
-        return true;
-    }
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name.is_empty() || name == "localhost" || name.ends_with(".localhost")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_its_own() {
-        for (host, own) in [
-            ("127.0.0.1:11435", true),
-            ("127.0.0.1", true),
-            ("[::1]:11435", true),
-            ("[::1]", true),
-            ("192.168.1.2:80", true),
-            ("localhost", true),
-            ("LocalHost:11435", true),
-            ("remuda.localhost:11435", true),
-            ("localhost.:11435", true),
-            ("", true),
-            ("localhost.example", false),
-            ("evil.example:11435", false),
-            ("127.0.0.1.example", false),
-            ("notlocalhost", false),
-            ("[evil.example]", false),
-        ] {
-            assert_eq!(is_own(host), own, "{host}");
-        }
     }
 }

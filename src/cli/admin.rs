@@ -1,6 +1,7 @@
 //! The admin listener: a thread of its own, so that it answers while Pingora's services drain, and
 //! while every worker is busy.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,11 +11,13 @@ use log::{error, warn};
 use pingora::apps::ServerApp;
 use pingora::apps::http_app::HttpServer;
 use pingora::protocols::l4;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::admin::AdminService;
 
-/// Connections at a time; a scraper and some health checks need few.
+/// Connections at a time; a scraper and some health checks need few. Whoever comes then takes the place of the oldest, so
+/// that those who do not ask, or do not read, keep nobody out.
 const CONNECTIONS: usize = 64;
 /// A connection is closed after this, idle or not.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -50,13 +53,10 @@ pub(super) fn serve(listener: TcpListener, service: AdminService) {
 async fn accept(listener: TcpListener, service: AdminService) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let app = Arc::new(HttpServer::new_app(service));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
     // Pingora's word for "not ending": this listener ends with the process.
     let (_running, ending) = watch::channel(false);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return Ok(());
-        };
         let (socket, _) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -66,8 +66,13 @@ async fn accept(listener: TcpListener, service: AdminService) -> io::Result<()> 
             }
         };
         let (app, ending) = (Arc::clone(&app), ending.clone());
-        tokio::spawn(async move {
-            let _place = place;
+        open.retain(|connection| !connection.is_finished());
+        while open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let serving = tokio::spawn(async move {
             let answering = async {
                 let mut stream: pingora::protocols::Stream =
                     Box::new(l4::stream::Stream::from(socket));
@@ -78,5 +83,6 @@ async fn accept(listener: TcpListener, service: AdminService) -> io::Result<()> 
             // A client that is too slow is cut off; there is nobody to tell.
             let _ = tokio::time::timeout(LIFETIME, answering).await;
         });
+        open.push_back(serving.abort_handle());
     }
 }

@@ -3,31 +3,40 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use log::Record;
+use log::{LevelFilter, Record};
 
 use crate::settings::{LogFormat, Monitoring};
 
-/// Pingora logs what a client's broken connection looks like from inside, with bytes of its head.
-/// Remuda's access log says what happened to every request, without them.
+/// What this program logs itself; it shows no credential and no prompt at any level.
+const OWN: [&str; 2] = ["remuda", "access"];
+
+/// Others say here what passes through them, and what a broken connection looks like from inside: heads, bodies, frames.
+/// Remuda's access log says what happened to every request, without those.
 const QUIET: [&str; 2] = ["pingora_proxy", "pingora_core::protocols"];
+
+/// The most that other modules log at any level: below it they print heads with their credentials.
+const OF_OTHERS: LevelFilter = LevelFilter::Info;
+
+/// How much each module logs where this program logs as much as `level`.
+fn levels(level: LevelFilter) -> Vec<(Option<&'static str>, LevelFilter)> {
+    let mut levels = vec![(None, level.min(OF_OTHERS))];
+    levels.extend(OWN.map(|module| (Some(module), level)));
+    if level < LevelFilter::Debug {
+        let warnings = level.min(LevelFilter::Warn);
+        levels.push((Some("pingora"), warnings));
+        levels.push((Some("pingora_core"), warnings));
+        let errors = level.min(LevelFilter::Error);
+        levels.push((Some("pingora_load_balancing"), errors));
+    }
+    levels.extend(QUIET.map(|module| (Some(module), LevelFilter::Off)));
+    levels
+}
 
 /// Starts logging. A second call changes nothing, as in tests.
 pub(super) fn start(monitoring: &Monitoring) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(monitoring.log_level);
-    if monitoring.log_level < log::LevelFilter::Debug {
-        builder.filter_module("pingora", monitoring.log_level.min(log::LevelFilter::Warn));
-        builder.filter_module(
-            "pingora_core",
-            monitoring.log_level.min(log::LevelFilter::Warn),
-        );
-        builder.filter_module(
-            "pingora_load_balancing",
-            monitoring.log_level.min(log::LevelFilter::Error),
-        );
-        for module in QUIET {
-            builder.filter_module(module, log::LevelFilter::Off);
-        }
+    for (module, level) in levels(monitoring.log_level) {
+        builder.filter(module, level);
     }
     match monitoring.log_format {
         LogFormat::Text => builder.format(|out, record| {
@@ -87,6 +96,25 @@ mod tests {
         );
         assert!(!line.contains('\n'));
         serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn others_say_nothing_of_what_passes_through_them() {
+        for (at, own, others) in [
+            (LevelFilter::Trace, LevelFilter::Trace, LevelFilter::Info),
+            (LevelFilter::Debug, LevelFilter::Debug, LevelFilter::Info),
+            (LevelFilter::Info, LevelFilter::Info, LevelFilter::Info),
+            (LevelFilter::Error, LevelFilter::Error, LevelFilter::Error),
+        ] {
+            let levels = levels(at);
+            let of = |module| levels.iter().find(|(name, _)| *name == module).unwrap().1;
+            assert_eq!(of(None), others);
+            assert_eq!(of(Some("remuda")), own);
+            assert_eq!(of(Some("access")), own);
+            for module in QUIET {
+                assert_eq!(of(Some(module)), LevelFilter::Off);
+            }
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod sim;
 mod spending;
 mod target;
 mod usage;
+mod workers;
 
 /// One stable address in front of Ollama servers and cloud providers
 ///

@@ -22,13 +22,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
 use super::spending::spending;
+use super::workers::Watched;
 use crate::access::Access;
-use crate::admin::{AdminService, Introspection, Lifecycle, Stage};
+use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::proxy::{Bounds, Drain, Gate, Gateway};
+use crate::proxy::{Bounds, Drain, Gate, Gateway, Unsent};
 use crate::routing::{Changes, Router};
 use crate::settings::Settings;
 use crate::usage::{Ledger, Moment};
@@ -40,6 +41,9 @@ const READ_BUFFER: usize = 0;
 const FAST_TIMEOUTS: u64 = 5;
 /// Write buffer of a client connection, bytes: a head and a small body in one write.
 const WRITE_BUFFER: usize = 1024;
+
+/// Bytes of an HTTP/2 stream that wait within its connection.
+const STREAM_BUFFER: usize = 64 * 1024;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +140,7 @@ pub(super) fn run(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     let listening = Arc::new(AtomicBool::new(false));
+    let workers = Arc::<Workers>::default();
     let introspection = Arc::new(Introspection {
         settings: Arc::clone(&settings),
         fleet: Arc::clone(&fleet),
@@ -145,6 +150,7 @@ pub(super) fn run(
         ledger: ledger.clone(),
         router,
         lifecycle: lifecycle(&listening, &drain),
+        workers: Arc::clone(&workers),
         started: Instant::now(),
     });
     let gateway = Gateway::new(
@@ -156,9 +162,11 @@ pub(super) fn run(
         Arc::clone(&drain),
         Arc::clone(&introspection),
     );
-    server.add_service(client_service(
-        &server, gateway, &settings, &clients, &metrics,
-    ));
+    server.add_service(Watched {
+        inner: client_service(&server, gateway, &settings, &clients, &metrics),
+        workers,
+        threads: settings.server.threads,
+    });
     if let Some(exchange) = exchange {
         server.add_service(background_service("shared limits", exchange));
     }
@@ -167,7 +175,7 @@ pub(super) fn run(
     }
     let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
     if let Some(listener) = admin {
-        admin::serve(listener, AdminService(introspection));
+        admin::serve(listener, AdminService::new(introspection));
     }
     announce(clients.address, admin_address);
     let address = clients.address;
@@ -214,6 +222,8 @@ fn client_service(
     listener: &Listener,
     metrics: &Arc<Metrics>,
 ) -> Service<Gate<HttpProxy<Gateway>>> {
+    let places = Arc::clone(gateway.places());
+    let unsent = Unsent::new(settings.server.max_unsent);
     let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
@@ -222,16 +232,17 @@ fn client_service(
     proxy.server_options = Some(options);
     let mut http2 = default_h2_options();
     http2.max_header_list_size(u32::try_from(settings.server.max_header).unwrap_or(u32::MAX));
+    http2.max_concurrent_streams(settings.server.max_streams);
+    http2.max_send_buffer_size(STREAM_BUFFER);
     proxy.h2_options = Some(http2);
     let bounds = Bounds {
-        max_connections: settings.server.max_connections,
         max_header: settings.server.max_header,
         header_timeout: settings.server.header_timeout,
         idle_timeout: settings.server.keepalive_timeout,
     };
     let mut service = Service::new(
         "clients".to_owned(),
-        Gate::new(proxy, bounds, Arc::clone(metrics)),
+        Gate::new(proxy, bounds, places, unsent, Arc::clone(metrics)),
     );
     service.add_listener(listener.config());
     service

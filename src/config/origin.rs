@@ -1,11 +1,12 @@
-//! What stands in front of the routes: the origins of web pages that may ask, and a path that a proxy passes on.
+//! What stands in front of the routes: the origins of web pages that may ask, the names by which clients may call the gateway,
+//! and a path that a proxy passes on.
 
 use std::sync::Arc;
 
 use serde_yaml::Value;
 
 use super::scalar::{Scalar, text};
-use crate::settings::Origin;
+use crate::settings::{HostName, Origin};
 
 const EXPECTED_ORIGIN: &str =
     "expected an origin such as https://app.example or moz-extension://*, with one * at most";
@@ -15,6 +16,20 @@ impl Scalar for Origin {
         text(value)
             .and_then(|text| Origin::parse(&text))
             .ok_or_else(|| EXPECTED_ORIGIN.into())
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+}
+
+impl Scalar for HostName {
+    fn read(value: &Value) -> Result<HostName, String> {
+        text(value)
+            .and_then(|text| HostName::parse(&text))
+            .ok_or_else(|| {
+                "expected a host's name without scheme and port, such as llm.example, *.llm.example or *".into()
+            })
     }
 
     fn write(&self) -> Value {

@@ -13,7 +13,7 @@ use super::origin::{BasePath, Origins};
 use super::reader::Section;
 use super::scalar::{Choice, Count, Whole};
 use super::size::Size;
-use crate::settings::{self, Forwarded, HealthStatus, ModelNames, Origin, PublicPage};
+use crate::settings::{self, Forwarded, HealthStatus, HostName, ModelNames, Origin, PublicPage};
 
 /// Pingora reads no request head beyond this (`MAX_HEADER_SIZE`).
 const MAX_HEADER: usize = (1 << 20) - 1;
@@ -25,16 +25,22 @@ const MIN_HEADER: usize = 1 << 10;
 pub(super) struct Server {
     listen: Field<SocketAddr>,
     allow: Vec<Field<Allowed>>,
+    hosts: Vec<Field<HostName>>,
     allowed_origins: Vec<Field<Origin>>,
     base_path: Field<BasePath>,
     admin: Field<Listener>,
     max_body: Field<Size>,
     max_buffered: Field<Size>,
+    max_unsent: Field<Size>,
     max_header: Field<Size>,
     header_timeout: Field<Positive>,
     body_timeout: Field<Positive>,
+    max_body_time: Field<Positive>,
+    min_body_rate: Field<Size>,
     keepalive_timeout: Field<Positive>,
     max_connections: Field<Count<1>>,
+    max_connections_per_address: Field<Count<0>>,
+    max_streams: Field<Whole<1, 10_000>>,
     max_in_flight_per_client: Field<Count<0>>,
     threads: Field<Whole<1, 1024>>,
     work_stealing: Field<bool>,
@@ -84,6 +90,7 @@ impl Server {
         Server {
             public: Some(vec![Field::Absent]),
             allow: vec![Field::Absent],
+            hosts: vec![Field::Absent],
             allowed_origins: vec![Field::Absent],
             ..Server::default()
         }
@@ -117,6 +124,10 @@ impl Server {
         let allow = self.allow.into_iter().enumerate();
         let allow = allow.filter_map(|(index, one)| list.stated_item(index, one));
         let allow = allow.map(|network| network.0).collect();
+        let mut list = at.section("hosts");
+        let hosts = self.hosts.into_iter().enumerate();
+        let hosts = hosts.filter_map(|(index, one)| list.stated_item(index, one));
+        let hosts = hosts.collect();
         let allowed_origins = match self.allowed_origins.is_empty() {
             true => origins_from_environment(&mut at),
             false => {
@@ -129,6 +140,7 @@ impl Server {
         settings::Server {
             listen,
             allow,
+            hosts,
             allowed_origins,
             base_path: at
                 .stated("base_path", self.base_path)
@@ -142,6 +154,9 @@ impl Server {
             max_buffered: at
                 .stated("max_buffered", self.max_buffered)
                 .map_or(default.max_buffered, Size::bytes),
+            max_unsent: at
+                .stated("max_unsent", self.max_unsent)
+                .map_or(default.max_unsent, Size::bytes),
             max_header,
             header_timeout: at
                 .stated("header_timeout", self.header_timeout)
@@ -149,12 +164,27 @@ impl Server {
             body_timeout: at
                 .stated("body_timeout", self.body_timeout)
                 .map_or(default.body_timeout, |timeout| timeout.0),
+            max_body_time: at
+                .stated("max_body_time", self.max_body_time)
+                .map_or(default.max_body_time, |timeout| timeout.0),
+            min_body_rate: at
+                .stated("min_body_rate", self.min_body_rate)
+                .map_or(default.min_body_rate, Size::bytes),
             keepalive_timeout: at
                 .stated("keepalive_timeout", self.keepalive_timeout)
                 .map_or(default.keepalive_timeout, |timeout| timeout.0),
             max_connections: at
                 .stated("max_connections", self.max_connections)
                 .map_or(default.max_connections, Whole::size),
+            max_connections_per_address: at
+                .stated(
+                    "max_connections_per_address",
+                    self.max_connections_per_address,
+                )
+                .map_or(default.max_connections_per_address, Whole::size),
+            max_streams: at
+                .stated("max_streams", self.max_streams)
+                .map_or(default.max_streams, |streams| streams.0),
             max_in_flight_per_client: at
                 .stated("max_in_flight_per_client", self.max_in_flight_per_client)
                 .map_or(default.max_in_flight_per_client, Whole::size),
@@ -215,6 +245,7 @@ impl From<&settings::Server> for Server {
         Server {
             listen: used.listen.into(),
             allow: used.allow.iter().map(|one| Allowed(*one).into()).collect(),
+            hosts: used.hosts.iter().cloned().map(Field::from).collect(),
             allowed_origins: used
                 .allowed_origins
                 .iter()
@@ -229,11 +260,16 @@ impl From<&settings::Server> for Server {
             admin: Listener(used.admin).into(),
             max_body: Size::from(used.max_body).into(),
             max_buffered: Size::from(used.max_buffered).into(),
+            max_unsent: Size::from(used.max_unsent).into(),
             max_header: Size::from(used.max_header).into(),
             header_timeout: Positive(used.header_timeout).into(),
             body_timeout: Positive(used.body_timeout).into(),
+            max_body_time: Positive(used.max_body_time).into(),
+            min_body_rate: Size::from(used.min_body_rate).into(),
             keepalive_timeout: Positive(used.keepalive_timeout).into(),
             max_connections: Whole::of(used.max_connections).into(),
+            max_connections_per_address: Whole::of(used.max_connections_per_address).into(),
+            max_streams: Whole(used.max_streams).into(),
             max_in_flight_per_client: Whole::of(used.max_in_flight_per_client).into(),
             threads: Whole::of(used.threads).into(),
             work_stealing: used.work_stealing.into(),

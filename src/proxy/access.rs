@@ -189,7 +189,7 @@ impl Gateway {
 
 /// Makes the series that every gateway has, so that they can be watched from the start.
 pub(super) fn announce(metrics: &Metrics) {
-    for reason in ["address", "credential", "origin"] {
+    for reason in ["address", "credential", "host", "origin"] {
         metrics
             .rejected_requests
             .with_label_values(&[reason, NO_KEY]);

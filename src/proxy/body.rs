@@ -1,15 +1,17 @@
-//! Reading a request's body: within `max_body`, not slower than `body_timeout`, held once, and all
-//! bodies together within `max_buffered`.
+//! Reading a request's body: within `max_body`, not slower than `body_timeout`, `min_body_rate` and `max_body_time` allow,
+//! held once, and all bodies together within `max_buffered`, as far as they have come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::protocols::http::ServerSession;
 
 use super::failure::{Failure, Stop};
+use super::guarded::Watch;
+use super::hosts;
 use super::unpack::{self, Coding, STEP, Stepped, Unpacking};
 
 /// Bounds on a request body.
@@ -19,10 +21,17 @@ pub(super) struct BodyBounds {
     pub(super) max: usize,
     /// Between two pieces.
     pub(super) pause: Duration,
+    /// From the first to the last.
+    pub(super) time: Duration,
+    /// Bytes a second, over any stretch of `pause`.
+    pub(super) rate: usize,
 }
 
 /// Bodies up to this are not counted: as many as there are connections fit.
 const SMALL: usize = 64 * 1024;
+
+/// Room that is made for a body at once; more comes with its bytes, as a client may state a length and send nothing.
+const ROOM: usize = 256 * 1024;
 
 /// Steps of unpacking before other requests have their turn: some hundred microseconds.
 const STEPS_AT_ONCE: u64 = 4;
@@ -133,6 +142,11 @@ pub(super) async fn read(
         .into());
     }
     let head = session.req_header();
+    hosts::plainly_chunked(&head.headers)?;
+    if is_garbled(session) {
+        return Err(misframed().into());
+    }
+    let head = session.req_header();
     let codings = unpack::codings(&head.headers)?;
     let stated = head
         .headers
@@ -212,57 +226,122 @@ async fn collect(
     bounds: BodyBounds,
     share: &mut Share,
 ) -> Result<Bytes, Stop> {
-    share.grow(stated.unwrap_or(0))?;
-    let Some(first) = piece(session, bounds.pause).await? else {
+    let mut pace = Pace::new(bounds);
+    let Some(first) = pace.piece(session).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > bounds.max {
         return Err(too_large(bounds.max).into());
     }
+    share.grow(first.len())?;
     if stated == Some(first.len()) {
         // Tells the session that the body is whole; the usual small request is never copied.
-        return match piece(session, bounds.pause).await? {
+        return match pace.piece(session).await? {
             None => Ok(first),
             Some(_) => Err(Failure::bad_request("more body than Content-Length states")
                 .closing()
                 .into()),
         };
     }
-    let mut whole = BytesMut::with_capacity(stated.unwrap_or(first.len() * 2));
+    let most = stated.unwrap_or(bounds.max).max(first.len());
+    let mut whole = BytesMut::with_capacity(most.min(ROOM.max(2 * first.len())));
     whole.extend_from_slice(&first);
     drop(first);
-    while let Some(next) = piece(session, bounds.pause).await? {
-        if whole.len() + next.len() > bounds.max {
+    while let Some(next) = pace.piece(session).await? {
+        let length = whole.len() + next.len();
+        if length > bounds.max {
             return Err(too_large(bounds.max).into());
         }
-        if whole.len() + next.len() > whole.capacity() {
-            // Doubling, as the buffer itself grows.
-            share.grow((2 * whole.capacity()).min(bounds.max))?;
+        share.grow(length)?;
+        if length > whole.capacity() {
+            let capacity = (2 * whole.capacity()).min(most).max(length);
+            whole.reserve(capacity - whole.len());
         }
         whole.extend_from_slice(&next);
     }
     Ok(whole.freeze())
 }
 
-async fn piece(session: &mut ServerSession, pause: Duration) -> Result<Option<Bytes>, Stop> {
-    match tokio::time::timeout(pause, session.read_request_body()).await {
-        Ok(Ok(piece)) => Ok(piece),
-        Ok(Err(error)) => Err(match error.etype() {
-            pingora::ErrorType::InvalidHTTPHeader | pingora::ErrorType::Custom(_) => {
-                Failure::bad_request("the request body's framing is invalid")
-                    .closing()
-                    .into()
-            }
-            _ => Stop::ClientGone,
-        }),
-        Err(_) => Err(Failure::new(
-            408,
-            "slow_body",
-            "the request body stalled; the limit is the setting server.body_timeout",
-        )
-        .closing()
-        .into()),
+/// How fast a body comes.
+struct Pace {
+    bounds: BodyBounds,
+    end: Instant,
+    /// When the present stretch began, and what has come in it.
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(bounds: BodyBounds) -> Pace {
+        let now = Instant::now();
+        Pace {
+            bounds,
+            end: now + bounds.time,
+            since: now,
+            bytes: 0,
+        }
     }
+
+    async fn piece(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Stop> {
+        let due = (Instant::now() + self.bounds.pause).min(self.end);
+        match tokio::time::timeout_at(due.into(), session.read_request_body()).await {
+            Ok(Ok(Some(piece))) => {
+                self.keeps(piece.len(), Instant::now())?;
+                Ok(Some(piece))
+            }
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(match error.etype() {
+                pingora::ErrorType::InvalidHTTPHeader | pingora::ErrorType::Custom(_) => {
+                    misframed().into()
+                }
+                _ if is_garbled(session) => misframed().into(),
+                _ => Stop::ClientGone,
+            }),
+            Err(_) if due == self.end => Err(Pace::too_long().into()),
+            Err(_) => {
+                let text = "the request body stalled; the limit is the setting server.body_timeout";
+                Err(slow(text).into())
+            }
+        }
+    }
+
+    /// So many bytes have come.
+    fn keeps(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let stretch = now.duration_since(self.since);
+        if stretch < self.bounds.pause {
+            return Ok(());
+        }
+        if now >= self.end {
+            return Err(Pace::too_long());
+        }
+        let least = stretch.as_secs_f64() * self.bounds.rate as f64;
+        if (self.bytes as f64) < least {
+            return Err(slow(
+                "the request body comes too slowly; the limit is the setting server.min_body_rate",
+            ));
+        }
+        self.since = now;
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn too_long() -> Failure {
+        slow("the request body takes too long; the limit is the setting server.max_body_time")
+    }
+}
+
+fn misframed() -> Failure {
+    Failure::bad_request("the request body's framing is invalid").closing()
+}
+
+/// Whether what has come of the body's chunks could be read in two ways.
+fn is_garbled(session: &ServerSession) -> bool {
+    Watch::of(session.digest()).is_some_and(Watch::is_garbled)
+}
+
+fn slow(text: &'static str) -> Failure {
+    Failure::new(408, "slow_body", text).closing()
 }
 
 fn too_large(max: usize) -> Failure {
@@ -340,5 +419,44 @@ mod tests {
         assert_eq!(budget.used.load(Ordering::Acquire), 200 * 1024);
         drop(first);
         assert_eq!(budget.used.load(Ordering::Acquire), 0);
+    }
+
+    const BOUNDS: BodyBounds = BodyBounds {
+        max: 1 << 20,
+        pause: Duration::from_secs(30),
+        time: Duration::from_secs(600),
+        rate: 1024,
+    };
+
+    /// Feeds `bytes` every `every`; how long that goes on, and the setting that ends it.
+    fn ends(every: Duration, bytes: usize) -> Option<(Duration, String)> {
+        let mut pace = Pace::new(BOUNDS);
+        let start = pace.since;
+        let mut now = start;
+        while now - start < 2 * BOUNDS.time {
+            now += every;
+            if let Err(failure) = pace.keeps(bytes, now) {
+                assert_eq!(failure.status, 408);
+                return Some((now - start, format!("{failure:?}")));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_body_that_trickles_is_ended_by_its_rate_and_one_that_never_ends_by_its_time() {
+        let second = Duration::from_secs(1);
+        let (after, why) = ends(15 * second, 1).unwrap();
+        assert_eq!(after, BOUNDS.pause);
+        assert!(why.contains("server.min_body_rate"), "{why}");
+        // However much came before.
+        let mut pace = Pace::new(BOUNDS);
+        let start = pace.since;
+        pace.keeps(64 << 20, start + 29 * second).unwrap();
+        pace.keeps(1, start + 31 * second).unwrap();
+        assert!(pace.keeps(1, start + 62 * second).is_err());
+        let (after, why) = ends(second, 2048).unwrap();
+        assert_eq!(after, BOUNDS.time);
+        assert!(why.contains("server.max_body_time"), "{why}");
     }
 }

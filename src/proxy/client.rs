@@ -1,5 +1,9 @@
 //! The client's side of a request: writing to it, and noticing that it has gone.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Version};
@@ -10,13 +14,22 @@ use super::access::state_limits;
 use super::cors::Page;
 use super::ctx::Inbound;
 use super::failure::{Failure, Stop};
+use super::guarded::Watch;
 use super::head::Head;
 use super::heads;
 use super::unpack;
+use super::unsent::{self, Line};
 use crate::dialect::ollama::ErrorStyle;
 
 /// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
 const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";
+
+/// By HTTP/1, what is no larger is not counted while it waits: as much as there are connections fits.
+const SMALL: usize = 4 * 1024;
+/// So much is written at a time, so that it is seen that a client reads.
+const PART: usize = 256 * 1024;
+/// How long a part may wait while too much waits on all connections.
+const STALL: Duration = Duration::from_secs(2);
 
 /// The version and method that decide how answers are framed.
 #[derive(Clone, Debug)]
@@ -27,6 +40,11 @@ pub(super) struct Framing {
 
 /// Resolves when the client has closed its connection or reset its stream; never otherwise.
 pub(super) async fn departed(client: &mut ServerSession) {
+    if let ServerSession::H1(_) = client
+        && let Some(watch) = Watch::of(client.digest())
+    {
+        watch.request_is_whole();
+    }
     // Reads nothing but the connection's end: the body is read, and a pipelined request is put aside.
     while client.read_body_or_idle(true).await.is_ok() {
         tokio::task::yield_now().await;
@@ -52,20 +70,62 @@ pub(super) async fn write_head(
 /// Sends a piece of the body. HTTP/1.1 writes it without a copy.
 ///
 /// # Errors
-/// [`Stop::ClientGone`] when the connection is dead or the client reads too slowly.
+/// [`Stop::ClientGone`] when the connection is dead, the client reads too slowly, or too much waits for clients to read it.
 pub(super) async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Result<(), Stop> {
-    if piece.is_empty() {
-        return Ok(());
-    }
-    let written = match client {
-        ServerSession::H1(http1) => http1.write_body(piece).await.map(|_| ()),
-        other => {
-            other
-                .write_response_body(Bytes::copy_from_slice(piece), false)
-                .await
+    let line = line_of(client);
+    let gone = |_| Stop::ClientGone;
+    match client {
+        _ if piece.is_empty() => Ok(()),
+        ServerSession::H1(http1) if piece.len() <= SMALL => {
+            http1.write_body(piece).await.map(drop).map_err(gone)
         }
-    };
-    written.map_err(|_| Stop::ClientGone)
+        ServerSession::H1(http1) => {
+            let line = line.as_ref();
+            let _share = line.map(|line| line.take(piece.len())).transpose();
+            let _share = _share.map_err(|unsent::Full| Stop::ClientGone)?;
+            for part in piece.chunks(PART) {
+                patiently(http1.write_body(part), line).await?;
+            }
+            Ok(())
+        }
+        _ => write_shared(client, Bytes::copy_from_slice(piece)).await,
+    }
+}
+
+/// As [`write_piece`], by HTTP/2, which keeps the bytes until they are sent.
+async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<(), Stop> {
+    let line = line_of(client);
+    if let Some(line) = &line {
+        // What has been handed over waits within the connection, until it is sent or its stream is reset.
+        let share = line.take(piece.len());
+        piece = unsent::counted(piece, share.map_err(|unsent::Full| Stop::ClientGone)?);
+    }
+    while !piece.is_empty() {
+        let part = piece.split_to(piece.len().min(PART));
+        let writing = client.write_response_body(part, false);
+        patiently(writing, line.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// The connection of a client, where it is counted what waits on it.
+fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
+    Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
+}
+
+/// Waits for a part to be written: for as long as Pingora does, and only for a moment while too much waits.
+async fn patiently<T>(
+    writing: impl Future<Output = pingora::Result<T>>,
+    line: Option<&Arc<Line>>,
+) -> Result<(), Stop> {
+    let mut writing = pin!(writing);
+    loop {
+        match tokio::time::timeout(STALL, &mut writing).await {
+            Ok(written) => return written.map(drop).map_err(|_| Stop::ClientGone),
+            Err(_) if line.is_some_and(|line| line.is_pressed()) => return Err(Stop::ClientGone),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Ends the body.
@@ -82,7 +142,7 @@ pub(super) async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
 /// Sends a whole answer of the gateway's own. Returns the bytes of its body.
 ///
 /// # Errors
-/// [`Stop::ClientGone`] when the connection is dead.
+/// [`Stop::ClientGone`] when the connection is dead, and 503 when too much waits for clients already.
 pub(super) async fn respond(
     client: &mut ServerSession,
     framing: &Framing,
@@ -90,13 +150,21 @@ pub(super) async fn respond(
     body: Bytes,
     page: &Page,
 ) -> Result<u64, Stop> {
+    if body.len() > SMALL && line_of(client).is_some_and(|line| line.is_full()) {
+        let text =
+            "too much waits for clients to read it; the limit is the setting server.max_unsent";
+        return Err(Failure::new(503, "unread", text).retry_after(1).into());
+    }
     heads::state_length(&mut head, body.len());
     write_head(client, head, page).await?;
-    if framing.method != Method::HEAD {
-        write_piece(client, &body).await?;
+    let length = body.len() as u64;
+    match client {
+        _ if framing.method == Method::HEAD => {}
+        ServerSession::H1(_) => write_piece(client, &body).await?,
+        _ => write_shared(client, body).await?,
     }
     finish(client).await?;
-    Ok(body.len() as u64)
+    Ok(length)
 }
 
 /// Answers with an error in the client's format. Returns the bytes of its body.

@@ -103,11 +103,20 @@ impl Origins {
     }
 
     /// Whose page a request with this head comes from. `behind`: the proxy in front is believed.
-    pub(super) fn page(&self, fields: &HeaderMap, uri: &Uri, behind: bool) -> Page {
+    pub(super) fn page(
+        &self,
+        method: &Method,
+        fields: &HeaderMap,
+        uri: &Uri,
+        behind: bool,
+    ) -> Page {
         let mut origins = fields.get_all(header::ORIGIN).iter();
         let (first, more) = (origins.next(), origins.next());
         let Some(origin) = first.filter(|origin| !origin.is_empty() || more.is_some()) else {
-            return Page::Own;
+            return match !self.any && is_of_foreign_page(method, fields) {
+                true => Page::Foreign,
+                false => Page::Own,
+            };
         };
         if self.any {
             return Page::Allowed(HeaderValue::from_static("*"));
@@ -126,6 +135,18 @@ impl Origins {
             _ => Page::Foreign,
         }
     }
+}
+
+/// Whether a browser says that a page of another site asks for this, where it names no origin, as for images and scripts:
+/// anything but a page that its reader goes to (Fetch metadata request headers, sections 2.2 and 2.4).
+fn is_of_foreign_page(method: &Method, fields: &HeaderMap) -> bool {
+    let says = |name: &str, value: &[u8]| {
+        let mut said = fields.get_all(name).iter();
+        said.any(|said| said.as_bytes().eq_ignore_ascii_case(value))
+    };
+    let goes_there =
+        matches!(*method, Method::GET | Method::HEAD) && says("sec-fetch-mode", b"navigate");
+    says("sec-fetch-site", b"cross-site") && !goes_there
 }
 
 /// Whether a page came from this gateway's own address, as the client knows it.
@@ -179,7 +200,8 @@ impl Gateway {
     pub(super) fn page_of(&self, session: &Session) -> Page {
         let head = session.req_header();
         let behind = self.settings.server.forwarded == Forwarded::Append;
-        self.origins.page(&head.headers, &head.uri, behind)
+        self.origins
+            .page(&head.method, &head.headers, &head.uri, behind)
     }
 
     /// Answers what is decided by whose page asks: a preflight, and a page that may not ask. Whether that was so.
@@ -265,7 +287,7 @@ mod tests {
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        Origins::new(&stated).page(&map, &Uri::from_static("/api/chat"), true)
+        Origins::new(&stated).page(&Method::POST, &map, &Uri::from_static("/api/chat"), true)
     }
 
     fn of(origin: &'static str) -> Page {

@@ -147,6 +147,8 @@ impl Gateway {
         let bounds = BodyBounds {
             max: self.settings.server.max_body,
             pause: self.settings.server.body_timeout,
+            time: self.settings.server.max_body_time,
+            rate: self.settings.server.min_body_rate,
         };
         body::read(&mut session.downstream_session, bounds, &self.bodies).await
     }

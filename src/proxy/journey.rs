@@ -40,6 +40,7 @@ impl Gateway {
         ctx.inbound.page = self.page_of(session);
         let operation = intake::operation(session);
         ctx.inbound.operation = operation.as_ref().ok().copied();
+        self.for_here(session)?;
         self.let_near(session, ctx)?;
         intake::head_fits(session, self.settings.server.max_header)?;
         // Boxed, as hardly any request is one.

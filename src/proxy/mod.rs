@@ -10,14 +10,18 @@ mod billing;
 mod board;
 mod body;
 mod bounds;
+mod chunks;
 mod client;
 mod cors;
 mod count;
 mod ctx;
 mod drain;
 mod failure;
+mod guarded;
+mod half_closed;
 mod head;
 mod heads;
+mod hosts;
 mod intake;
 mod journey;
 mod listener;
@@ -30,6 +34,7 @@ mod order;
 mod outgoing;
 mod passing;
 mod phases;
+mod places;
 mod race;
 mod reader;
 mod reasons;
@@ -40,6 +45,7 @@ mod target;
 mod travel;
 mod trip;
 mod unpack;
+mod unsent;
 mod upstream;
 
 use std::sync::Arc;
@@ -57,12 +63,14 @@ use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Fleet, Provider};
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
 use crate::routing::Router;
-use crate::settings::Settings;
+use crate::settings::{HostRule, Settings};
 use crate::usage::Ledger;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
 pub use listener::{Bounds, Gate};
+pub use places::Places;
+pub use unsent::Unsent;
 
 /// Everything that a request needs, shared by all of them.
 pub struct Gateway {
@@ -75,6 +83,8 @@ pub struct Gateway {
     upstreams: Vec<ProviderSide>,
     clients: Inflight,
     origins: cors::Origins,
+    hosts: HostRule,
+    places: Arc<Places>,
     bodies: Arc<body::Budget>,
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
@@ -153,12 +163,19 @@ impl Gateway {
             && settings.providers[0].kind.is_fleet()
             && settings.providers[0].model_map.is_empty();
         let bodies = body::Budget::new(settings.server.max_buffered);
+        let hosts = HostRule::new(settings.server.listen, &settings.server.hosts);
+        let places = Places::new(
+            settings.server.max_connections,
+            settings.server.max_connections_per_address,
+        );
         let origins = cors::Origins::new(&settings.server.allowed_origins);
         Self {
             settings,
             access,
             fleet,
             origins,
+            hosts,
+            places,
             dispatcher,
             metrics,
             drain,
@@ -173,6 +190,11 @@ impl Gateway {
             unknown_model: ModelFacts::default(),
             plain_names,
         }
+    }
+
+    /// The places that its clients take.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 }
 

@@ -3,6 +3,8 @@
 //! choose by model nor fail over after a 200. Subrequests can, at the price of a second session, two
 //! channels and a task per attempt; `docs/benchmarks.md` has the comparison.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -14,11 +16,16 @@ use super::body;
 use super::client::{self, Framing};
 use super::ctx::Ctx;
 use super::failure::{Failure, Stop};
+use super::guarded::Watch;
+use super::hosts;
 use super::intake;
-use super::listener::HeadWatch;
 use super::local::speaks_anthropic;
+use super::places::{Full, Place};
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::translate::ClientForm;
+
+/// How long a client that gets no place may take to be told so.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Pingora's error type for journeys that end without a whole answer; it is not logged.
 const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
@@ -38,9 +45,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         _ctx: &mut Ctx,
     ) -> pingora::Result<()> {
-        if let Some(watch) = HeadWatch::of(session.digest()) {
-            watch.head_is_whole();
-        }
+        hosts::head_is_whole(session);
         let keepalive = self.settings.server.keepalive_timeout.as_secs().max(1);
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(keepalive));
@@ -60,7 +65,12 @@ impl ProxyHttp for Gateway {
         if self.drain.draining() {
             session.set_keepalive(None);
         }
-        let served = self.serve(session, ctx, &framing).await;
+        let place = self.place_of_stream(session, ctx);
+        let refused = place.is_err();
+        let served = match &place {
+            Ok(_) => self.serve(session, ctx, &framing).await,
+            Err(_) => Err(too_many_streams().into()),
+        };
         ctx.settle();
         let stop = match served {
             Ok(()) => return Ok(true),
@@ -72,7 +82,15 @@ impl ProxyHttp for Gateway {
                 let form = ctx.inbound.operation.and_then(ClientForm::of);
                 let embeds = form.is_some_and(ClientForm::embeds);
                 let failure = failure.in_words_of(style, embeds, self.settings.queue.timeout);
-                if explain(session, ctx, &framing, &failure).await.is_ok() {
+                let told = explain(session, ctx, &framing, &failure);
+                let told = match refused {
+                    // Who has no place does not keep one by not reading that there is none.
+                    true => tokio::time::timeout(FAREWELL, told)
+                        .await
+                        .unwrap_or(Err(Stop::ClientGone)),
+                    false => told.await,
+                };
+                if told.is_ok() {
                     return Ok(true);
                 }
                 ctx.outcome.status = 499;
@@ -121,10 +139,28 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
         self.record(session, ctx);
-        if let Some(watch) = HeadWatch::of(session.digest()) {
+        if let Some(watch) = Watch::of(session.digest()) {
             watch.expect_head();
         }
     }
+}
+
+impl Gateway {
+    /// A stream of HTTP/2 takes a place as a connection does: there may be many on one.
+    fn place_of_stream(&self, session: &Session, ctx: &Ctx) -> Result<Option<Place>, Full> {
+        match session.is_http2() {
+            true => self.places.take(ctx.inbound.client).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+fn too_many_streams() -> Failure {
+    let text = "too many requests at once; the limits are the settings server.max_connections and \
+                server.max_connections_per_address";
+    Failure::new(503, "too_many_streams", text)
+        .retry_after(1)
+        .closing()
 }
 
 fn style(session: &Session, ctx: &Ctx) -> ErrorStyle {

@@ -5,6 +5,7 @@
 mod access;
 mod adaptive;
 mod breaker;
+mod hosts;
 mod monitoring;
 mod origin;
 mod provider;
@@ -18,6 +19,7 @@ mod usage;
 pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period, Shared};
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
+pub use self::hosts::{HostName, HostRule};
 pub use self::monitoring::{LogFormat, Monitoring};
 pub use self::origin::Origin;
 pub use self::provider::{

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Network, Origin};
+use super::{HostName, Network, Origin};
 
 /// Listeners and what a client may send through them.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,9 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Addresses that clients may have; none: any (default).
     pub allow: Vec<Network>,
+    /// Names by which clients may call this gateway, besides addresses and this machine's; none (default): any, and on a
+    /// loopback address those alone.
+    pub hosts: Vec<HostName>,
     /// Origins of web pages that may ask, besides those that Ollama allows by itself; none (default).
     pub allowed_origins: Vec<Origin>,
     /// The path in front of every route where a proxy passes it on, such as `/ollama`; none (default).
@@ -23,16 +26,27 @@ pub struct Server {
     pub max_body: usize,
     /// Bytes of all large request bodies together, held until their answers begin (default 1 GiB); more is 503.
     pub max_buffered: usize,
+    /// Bytes of answers that wait for clients to read them, all together (default 128 MiB); more is 503, or the end of the
+    /// answer.
+    pub max_unsent: usize,
     /// Bytes of a request head (default 64 KiB); more is 431.
     pub max_header: usize,
     /// From the first byte of a request head to its last (default 10 s).
     pub header_timeout: Duration,
     /// Between two pieces of a request body (default 30 s).
     pub body_timeout: Duration,
+    /// From the first byte of a request body to its last (default 10 min).
+    pub max_body_time: Duration,
+    /// Bytes a second that a request body has at least, over any `body_timeout` (default 1 KiB).
+    pub min_body_rate: usize,
     /// An idle client connection is closed after this (default 75 s).
     pub keepalive_timeout: Duration,
-    /// Open client connections (default 10,000); more are answered 503 and closed.
+    /// Open client connections, and streams of HTTP/2 (default 10,000); more are answered 503 and closed.
     pub max_connections: usize,
+    /// Those of one client address, loopback excepted (default 5,000); 0 is no limit.
+    pub max_connections_per_address: usize,
+    /// Streams at a time on one connection by HTTP/2 (default 128).
+    pub max_streams: u32,
     /// Requests in flight per client address; 0 is no limit (default).
     pub max_in_flight_per_client: usize,
     /// Worker threads (default: one a core).
@@ -62,16 +76,22 @@ impl Default for Server {
         Server {
             listen: (Ipv4Addr::UNSPECIFIED, 11434).into(),
             allow: Vec::new(),
+            hosts: Vec::new(),
             allowed_origins: Vec::new(),
             base_path: None,
             admin: Some((Ipv4Addr::LOCALHOST, 11435).into()),
             max_body: 64 << 20,
             max_buffered: 1 << 30,
+            max_unsent: 128 << 20,
             max_header: 64 << 10,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            max_body_time: Duration::from_secs(600),
+            min_body_rate: 1 << 10,
             keepalive_timeout: Duration::from_secs(75),
             max_connections: 10_000,
+            max_connections_per_address: 5_000,
+            max_streams: 128,
             max_in_flight_per_client: 0,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             work_stealing: false,

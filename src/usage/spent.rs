@@ -20,13 +20,17 @@ pub(super) struct Sums {
 
 impl Sums {
     fn turn(&mut self, now: Moment) {
-        let day = now.day();
-        // A clock that is set back does not open yesterday's budget again.
+        let (day, month) = (now.day(), now.first_hour_of_month());
+        // A clock that is set back does not open yesterday's budget again. One that was far ahead has left what was spent
+        // in a period that is years away: it counts for the one that holds.
+        if day + 1 < self.day.0 {
+            self.day.0 = day;
+            self.month.0 = month;
+        }
         if day <= self.day.0 {
             return;
         }
         self.day = (day, Usd::ZERO);
-        let month = now.first_hour_of_month();
         if month > self.month.0 {
             self.month = (month, Usd::ZERO);
         }
@@ -92,6 +96,23 @@ mod tests {
         assert_eq!(
             spent.of(Period::Day, Moment::seconds(NOON - DAY)),
             Usd::nanos(5)
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_does_not_freeze_a_budget() {
+        let spent = Spent::default();
+        spent.add(Moment::seconds(NOON + 4000 * DAY), Usd::nanos(5));
+        let then = Moment::seconds(NOON);
+        assert_eq!(spent.of(Period::Day, then), Usd::nanos(5));
+        assert_eq!(spent.of(Period::Month, then), Usd::nanos(5));
+        assert_eq!(
+            spent.of(Period::Day, Moment::seconds(NOON + DAY)),
+            Usd::ZERO
+        );
+        assert_eq!(
+            spent.of(Period::Month, Moment::seconds(NOON + 3 * DAY)),
+            Usd::ZERO
         );
     }
 }

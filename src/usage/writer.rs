@@ -11,6 +11,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::store::{Names, Store, StoreError};
 use super::{Account, By, Counts, Moment, Party, Since, Table};
+use crate::clock;
 use crate::metrics::Metrics;
 
 /// What is gathered in this time is committed at once; so a crash loses no more.
@@ -23,6 +24,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 const MOST_HELD: usize = 50_000;
 /// Rows that are kept where there is no file; the oldest hours go first.
 const MOST_IN_MEMORY: i64 = 200_000;
+
+/// How long nothing is removed after the clock has leapt.
+const DOUBT: Duration = Duration::from_secs(24 * 3600);
 
 /// What the thread is told.
 pub(super) enum Message {
@@ -188,6 +192,8 @@ impl Writer {
         }
         self.tidied = Some(now);
         let mut tidied = match self.retention {
+            // By a clock that has leapt, everything may seem to be old.
+            Some(_) if clock::has_leapt(DOUBT) => Ok(()),
             Some(hours) => self.store.forget_before(now - hours).map(|_| ()),
             None => Ok(()),
         };

@@ -106,6 +106,110 @@ async fn smuggled_requests_are_refused_and_the_connection_ends() {
     }
 }
 
+/// A body in chunks that two servers could read differently.
+#[tokio::test]
+async fn chunks_that_two_servers_read_differently_are_refused() {
+    let (server, gateway) = gateway().await;
+    let body = chat("scripted", "hi", r#","stream":false"#);
+    let chunk = format!("{:x}\r\n{body}\r\n", body.len());
+    let head = |coding: &str| {
+        format!("POST /api/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n")
+    };
+    const SMUGGLED: &str = "GET /api/tags HTTP/1.1\r\nHost: x\r\n\r\n";
+    for chunks in [
+        format!("{chunk}\r\n\r\n"),
+        format!("{chunk};a=b\r\n\r\n"),
+        format!("{chunk} \r\n\r\n"),
+        format!("\r\n{chunk}0\r\n\r\n"),
+        "\r\n\r\n".to_owned(),
+        format!("{chunk}-0\r\n\r\n"),
+        format!("{chunk}0x0\r\n\r\n"),
+    ] {
+        let bytes = format!("{}{chunks}{SMUGGLED}", head("chunked"));
+        refused(&server, &gateway, bytes.as_bytes()).await;
+        // Also where the head comes by itself, and the body a byte at a time.
+        let mut client = Connection::open(gateway.address).await;
+        client.send(head("chunked").as_bytes()).await;
+        let before = server.asked().len();
+        let mut status = None;
+        for byte in chunks.as_bytes() {
+            if status.is_some() || !client.try_send(&[*byte]).await {
+                break;
+            }
+            let pause = Duration::from_millis(1);
+            if let Ok(head) = tokio::time::timeout(pause, client.try_head()).await {
+                status = Some(head.map(|head| head.status));
+            }
+        }
+        let status = match status {
+            Some(status) => status,
+            None => client.try_head().await.map(|head| head.status),
+        };
+        assert_eq!(status, Some(400), "{chunks:?}");
+        assert_eq!(server.asked().len(), before, "{chunks:?} reached a server");
+    }
+    for coding in [
+        "gzip, chunked",
+        "identity, chunked",
+        "chunked, chunked",
+        "deflate\r\nTransfer-Encoding: chunked",
+    ] {
+        let bytes = format!("{}{chunk}0\r\n\r\n{SMUGGLED}", head(coding));
+        refused(&server, &gateway, bytes.as_bytes()).await;
+    }
+    // As it should be, whatever its case and its extensions.
+    for (coding, chunks) in [
+        ("chunked", format!("{chunk}0\r\n\r\n")),
+        (
+            "Chunked",
+            format!(
+                "{:X};a=\"b\"\r\n{body}\r\n000\r\nX-Last: y\r\n\r\n",
+                body.len()
+            ),
+        ),
+    ] {
+        let mut client = Connection::open(gateway.address).await;
+        for _ in 0..2 {
+            client
+                .send(format!("{}{chunks}", head(coding)).as_bytes())
+                .await;
+            let reply = client.reply().await;
+            assert_eq!((reply.status, reply.text()), (200, ANSWER), "{chunks}");
+        }
+    }
+}
+
+/// RFC 9112 section 3.2.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let (server, gateway) = gateway().await;
+    let body = chat("scripted", "hi", r#","stream":false"#);
+    let rest = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+    for head in [
+        "POST /api/chat HTTP/1.1\r\n",
+        "POST http://x/api/chat HTTP/1.1\r\n",
+        "POST /api/chat HTTP/1.1\r\nHost: x\r\nHost: y\r\n",
+        "POST /api/chat HTTP/1.1\r\nHost: x\r\nHost: x\r\n",
+        "POST http://x/api/chat HTTP/1.1\r\nHost: y\r\n",
+        "POST /api/chat HTTP/1.1\r\nHost: me@x\r\n",
+    ] {
+        refused(&server, &gateway, format!("{head}{rest}").as_bytes()).await;
+    }
+    let said = said(
+        &gateway,
+        b"GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(statuses(&said), [400], "{said}");
+    assert!(
+        said.contains(r#""message":"the request names no host"#),
+        "{said}"
+    );
+    // HTTP/1.0 needs none.
+    let said = self::said(&gateway, b"GET /api/version HTTP/1.0\r\n\r\n").await;
+    assert_eq!(statuses(&said), [200], "{said}");
+}
+
 #[tokio::test]
 async fn what_is_no_http_is_refused() {
     let (server, gateway) = gateway().await;

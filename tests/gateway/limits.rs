@@ -176,6 +176,88 @@ async fn large_bodies_together_stay_within_max_buffered() {
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
+/// What a body is said to be is not what it takes.
+#[tokio::test]
+async fn bodies_count_as_far_as_they_have_come() {
+    let (_server, gateway) = gateway(4, |config| {
+        config
+            .set("server.max_buffered", "1MiB")
+            .set("provider.max_concurrent_per_backend", 4)
+    })
+    .await;
+    let before = gateway.process.anonymous_memory();
+    let mut slow = Vec::new();
+    for number in 0..200 {
+        let mut client = Connection::open(gateway.address).await;
+        let length = match number % 2 {
+            0 => "Content-Length: 60000000",
+            _ => "Transfer-Encoding: chunked",
+        };
+        let head = format!("POST /api/chat HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n");
+        client.send(head.as_bytes()).await;
+        client.send(b"3\r\n{\"m\r\n").await;
+        slow.push(client);
+    }
+    gateway
+        .metric_is("remuda_requests_in_flight", &[], 200.0)
+        .await;
+    let grown = gateway.process.anonymous_memory().saturating_sub(before);
+    assert!(
+        grown < 40 << 20,
+        "200 bodies of a few bytes take {grown} bytes"
+    );
+    // Everybody else's fit.
+    let body = ask(500 * 1024);
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    drop(slow);
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_408() {
+    let (server, gateway) = gateway(1, |config| {
+        config
+            .set("server.body_timeout", "300ms")
+            .set("server.max_body_time", "1500ms")
+    })
+    .await;
+    for (path, packed) in [
+        ("/api/chat", false),
+        ("/v1/chat/completions", false),
+        ("/api/chat", true),
+    ] {
+        for (size, setting) in [(1, "server.min_body_rate"), (4096, "server.max_body_time")] {
+            let mut client = Connection::open(gateway.address).await;
+            let packing = if packed {
+                "Content-Encoding: gzip\r\n"
+            } else {
+                ""
+            };
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\n{packing}Content-Length: 60000000\r\n\r\n"
+            );
+            client.send(head.as_bytes()).await;
+            let piece = vec![b' '; size];
+            let mut answer = None;
+            while answer.is_none() {
+                client.try_send(&piece).await;
+                let pause = Duration::from_millis(50);
+                answer = tokio::time::timeout(pause, client.try_head()).await.ok();
+            }
+            let status = answer.flatten().map(|head| head.status);
+            assert_eq!(status, Some(408), "{path} {setting}");
+            let (body, _) = client.rest().await;
+            let text = String::from_utf8(body).unwrap();
+            assert!(text.contains(setting), "{path}: {text}");
+            let openai = path.starts_with("/v1");
+            assert_eq!(text.contains(r#""error":{"#), openai, "{path}: {text}");
+        }
+    }
+    works(&gateway).await;
+    assert_eq!(server.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn a_head_beyond_max_header_is_431() {
     let (_server, gateway) = gateway(1, |config| config.set("server.max_header", "4KiB")).await;

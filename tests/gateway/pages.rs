@@ -217,6 +217,52 @@ async fn whoever_is_no_page_of_another_origin_is_served_as_before() {
     assert_eq!(reply.status, 200);
 }
 
+/// A browser names no origin where a page shows an image, and says that the page is of another site all the same.
+#[tokio::test]
+async fn what_a_page_of_another_site_embeds_is_refused_without_an_origin_too() {
+    let server = server().await;
+    let gateway = Gateway::over(&Config::over(&[server.address]), 1).await;
+    let body = Format::ALL[0].ask("scripted", "hi", false, json!({}));
+    let open = Gateway::over(
+        &Config::over(&[server.address]).set("server.allowed_origins", "['*']"),
+        1,
+    )
+    .await;
+    for (method, path, site, mode, status) in [
+        ("GET", "/api/tags", "cross-site", "no-cors", 403),
+        ("GET", "/health", "Cross-Site", "no-cors", 403),
+        ("POST", Format::ALL[0].path(), "cross-site", "no-cors", 403),
+        ("POST", Format::ALL[0].path(), "cross-site", "navigate", 403),
+        ("OPTIONS", "/api/chat", "cross-site", "cors", 403),
+        ("GET", "/", "cross-site", "navigate", 200),
+        ("GET", "/api/tags", "same-origin", "no-cors", 200),
+        ("GET", "/api/tags", "none", "navigate", 200),
+        ("POST", Format::ALL[0].path(), "same-origin", "cors", 200),
+    ] {
+        let fields = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+        let body = if method == "POST" {
+            body.as_bytes()
+        } else {
+            b""
+        };
+        let asked = server.asked().len();
+        let reply = request(gateway.address, method, path, &fields, body).await;
+        assert_eq!(reply.status, status, "{method} {path} {site} {mode}");
+        if status == 403 {
+            assert_eq!(
+                server.asked().len(),
+                asked,
+                "{method} {path} reached a server"
+            );
+            let reply = request(open.address, method, path, &fields, body).await;
+            assert_ne!(
+                reply.status, 403,
+                "{method} {path} where every page may ask"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn preflights_are_answered_here_without_a_key() {
     let server = server().await;

@@ -209,6 +209,11 @@ impl Connection {
         body
     }
 
+    /// Ends this side of the connection; the other may go on.
+    pub(crate) async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Leaves by RST instead of FIN.
     pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();

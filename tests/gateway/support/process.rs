@@ -116,6 +116,20 @@ impl Process {
         self.status("RssAnon:")
     }
 
+    /// Seconds of processor time so far.
+    pub(crate) fn processor_time(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).unwrap();
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        // utime and stime, in hundredths of a second (proc(5)).
+        let ticks: u64 = fields[11..13]
+            .iter()
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
+        ticks as f64 / 100.0
+    }
+
     /// Open file descriptors.
     pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))

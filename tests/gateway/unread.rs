@@ -1,0 +1,257 @@
+//! Clients that ask and do not read: what waits for them is bounded, on one connection and on all, whoever answers.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::support::{
+    Asked, Config, Connection, Gateway, STREAM_HEAD, Step, Upstream, chat, chunk, eventually, get,
+    json, post,
+};
+
+const ANSWER: &str =
+    r#"{"model":"scripted","message":{"role":"assistant","content":"ok"},"done":true}"#;
+
+/// A client by HTTP/2 that writes frames by hand and lets nothing of a body come.
+struct Deaf {
+    stream: TcpStream,
+    next: u32,
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A field without an index and without Huffman's code (RFC 7541 section 6.2.2), by the static table's name.
+fn field(name: u8, value: &str) -> Vec<u8> {
+    let mut field = vec![name];
+    field.push(u8::try_from(value.len()).unwrap());
+    field.extend_from_slice(value.as_bytes());
+    field
+}
+
+impl Deaf {
+    /// With a window of 0 for bodies, and no more than a head's size read.
+    async fn open(gateway: &Gateway) -> Deaf {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        // SETTINGS_INITIAL_WINDOW_SIZE.
+        bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+        stream.write_all(&bytes).await.unwrap();
+        Deaf { stream, next: 1 }
+    }
+
+    /// Asks on a stream of its own; false when the connection is closed.
+    async fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> bool {
+        // :method, :scheme http, :path, :authority.
+        let mut head = vec![if method == "GET" { 0x82 } else { 0x83 }, 0x86];
+        head.extend(field(0x04, path));
+        head.extend(field(0x01, "x"));
+        let mut bytes = frame(1, 4 | u8::from(body.is_empty()), self.next, &head);
+        if !body.is_empty() {
+            bytes.extend(frame(0, 1, self.next, body));
+        }
+        self.next += 2;
+        self.stream.write_all(&bytes).await.is_ok()
+    }
+
+    async fn reset(&mut self, stream: u32) -> bool {
+        let bytes = frame(3, 0, stream, &[0, 0, 0, 8]);
+        self.stream.write_all(&bytes).await.is_ok()
+    }
+}
+
+/// A page of some size: what is known of many models.
+async fn gateway(models: usize, configure: impl FnOnce(Config) -> Config) -> (Upstream, Gateway) {
+    let model = |number| {
+        format!(
+            r#"{{"name":"model-{number}:latest","model":"model-{number}:latest","modified_at":"2026-01-02T03:04:05Z","size":1000,"digest":"aa","details":{{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"}}}}"#
+        )
+    };
+    let tags: Vec<_> = (0..models).map(model).collect();
+    let tags = format!(
+        r#"{{"models":[{{"name":"scripted:latest","model":"scripted:latest"}},{}]}}"#,
+        tags.join(",")
+    );
+    let server = Upstream::listing(["0.33.0", &tags, r#"{"models":[]}"#], |asked: &Asked| {
+        match asked.body.windows(6).any(|word| word == b"stream") {
+            true => vec![Step::Send(json(200, ANSWER))],
+            false => {
+                let line = format!(
+                    "{{\"model\":\"scripted\",\"message\":{{\"role\":\"assistant\",\"content\":\"{}\"}},\"done\":false}}\n",
+                    "x".repeat(16 * 1024)
+                );
+                let mut steps = vec![Step::Send(STREAM_HEAD.to_vec())];
+                steps.extend((0..200).map(|_| Step::Send(chunk(line.as_bytes()))));
+                steps.push(Step::Hold);
+                steps
+            }
+        }
+    })
+    .await;
+    let config = Config::over(&[server.address]).set("provider.max_concurrent_per_backend", 500);
+    let gateway = Gateway::over(&configure(config), 1).await;
+    (server, gateway)
+}
+
+/// Somebody who reads is served meanwhile.
+async fn others_are_served(gateway: &Gateway) {
+    eventually("a page for whoever reads", || async {
+        let reply = get(gateway.address, "/api/tags").await;
+        let whole = reply.status == 200 && reply.json()["models"].is_array();
+        if whole { Ok(()) } else { Err(reply.status) }
+    })
+    .await;
+    let body = chat("scripted", "hi", r#","stream":false"#);
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn pages_that_nobody_reads_take_no_more_than_their_bound() {
+    let (_server, gateway) = gateway(500, |config| config.set("server.max_unsent", "16MiB")).await;
+    let page = get(gateway.address, "/api/tags").await.body.len();
+    assert!(page > 100_000, "{page}");
+    let before = gateway.process.anonymous_memory();
+    let mut deaf = Vec::new();
+    // 2,000 pages of 100 KB: 200 MB, for less than 100 KB sent.
+    for _ in 0..20 {
+        let mut client = Deaf::open(&gateway).await;
+        for _ in 0..100 {
+            client.ask("GET", "/api/tags", b"").await;
+        }
+        deaf.push(client);
+    }
+    gateway.metric_is("remuda_connections", &[], 20.0).await;
+    let mut most = 0;
+    for _ in 0..20 {
+        most = most.max(gateway.process.anonymous_memory().saturating_sub(before));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eprintln!("{} MB for pages that nobody reads", most >> 20);
+    assert!(most < 80 << 20, "{most} bytes for pages that nobody reads");
+    others_are_served(&gateway).await;
+    drop(deaf);
+    gateway.metric_is("remuda_connections", &[], 0.0).await;
+    gateway.idle().await;
+}
+
+/// By HTTP/1.1 there is one page a connection, and as many as there are connections.
+#[tokio::test]
+async fn whoever_does_not_read_by_http_1_is_bounded_alike() {
+    let (_server, gateway) = gateway(8000, |config| config.set("server.max_unsent", "8MiB")).await;
+    let page = get(gateway.address, "/api/tags").await.body.len();
+    assert!(page > 1_500_000, "{page}");
+    let before = gateway.process.anonymous_memory();
+    let mut deaf = Vec::new();
+    for _ in 0..60 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(gateway.address).await.unwrap();
+        let asking = b"GET /api/tags HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3);
+        stream.write_all(&asking).await.unwrap();
+        deaf.push(stream);
+    }
+    let mut most = 0;
+    for _ in 0..20 {
+        most = most.max(gateway.process.anonymous_memory().saturating_sub(before));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eprintln!("{} MB for pages that nobody reads", most >> 20);
+    assert!(most < 60 << 20, "{most} bytes for pages that nobody reads");
+    others_are_served(&gateway).await;
+}
+
+/// What a server answers waits at the server.
+#[tokio::test]
+async fn answers_that_are_relayed_wait_at_their_server() {
+    let (_server, gateway) = gateway(1, |config| config.set("server.max_unsent", "16MiB")).await;
+    let before = gateway.process.anonymous_memory();
+    let mut deaf = Vec::new();
+    // 200 answers of 3 MB.
+    for _ in 0..4 {
+        let mut client = Deaf::open(&gateway).await;
+        for _ in 0..50 {
+            let body = br#"{"model":"scripted","messages":[{"role":"user","content":"hi"}]}"#;
+            client.ask("POST", "/api/chat", body).await;
+        }
+        deaf.push(client);
+    }
+    gateway.metric_is("remuda_slots_used", &[], 200.0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let grown = gateway.process.anonymous_memory().saturating_sub(before);
+    eprintln!("{} MB for answers that nobody reads", grown >> 20);
+    assert!(
+        grown < 80 << 20,
+        "{grown} bytes for answers that nobody reads"
+    );
+    drop(deaf);
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn streams_take_places_as_connections_do() {
+    let (_server, gateway) = gateway(500, |config| {
+        config
+            .set("server.max_connections", 50)
+            .set("server.max_streams", 20)
+            .set("timeouts.between_chunks", "5s")
+    })
+    .await;
+    let mut deaf = Vec::new();
+    for _ in 0..3 {
+        let mut client = Deaf::open(&gateway).await;
+        for _ in 0..100 {
+            client.ask("GET", "/api/tags", b"").await;
+        }
+        deaf.push(client);
+    }
+    gateway.metric_is("remuda_connections", &[], 3.0).await;
+    eventually("no more requests than places", || async {
+        let flying = gateway.metric("remuda_requests_in_flight", &[]).await;
+        if flying > 30.0 && flying <= 47.0 {
+            Ok(())
+        } else {
+            Err(flying)
+        }
+    })
+    .await;
+    drop(deaf);
+    gateway.metric_is("remuda_connections", &[], 0.0).await;
+    others_are_served(&gateway).await;
+}
+
+/// Opening and resetting streams (CVE-2023-44487) ends the connection before it costs anything.
+#[tokio::test]
+async fn a_flood_of_resets_ends_its_connection() {
+    let (_server, gateway) = gateway(1, |config| config).await;
+    let before = gateway.process.processor_time();
+    let mut client = Deaf::open(&gateway).await;
+    let started = Instant::now();
+    let mut streams = 0;
+    while started.elapsed() < Duration::from_secs(20) {
+        let stream = client.next;
+        let going = client.ask("GET", "/api/version", b"").await && client.reset(stream).await;
+        streams += 1;
+        if !going || streams >= 200_000 {
+            break;
+        }
+    }
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), client.stream.read_to_end(&mut rest));
+    assert!(read.await.is_ok(), "the connection goes on");
+    assert!(streams < 200_000, "it took every reset");
+    let cost = gateway.process.processor_time() - before;
+    assert!(
+        cost < 5.0,
+        "{cost} s of processor time for {streams} streams"
+    );
+    let mut other = Connection::open(gateway.address).await;
+    other.request("GET", "/api/version", &[], b"").await;
+    assert_eq!(other.reply().await.status, 200);
+}
