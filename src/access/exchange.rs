@@ -25,6 +25,9 @@ use super::spending::begins_anew;
 use super::window::Slice;
 use crate::settings::{Period, Shared};
 
+/// How limits are counted, and what budgets' periods have cost, at the server.
+const COUNTS: &str = include_str!("exchange.lua");
+const BUDGETS: &str = include_str!("spent.lua");
 /// Between two exchanges, if there is anything to say.
 const EVERY: Duration = Duration::from_millis(25);
 /// Between two looks at what others do, where they do nothing.
@@ -143,8 +146,8 @@ impl Exchange {
             prefix: Arc::clone(&shared.prefix),
             me: format!("{:016x}", rand::random::<u64>()),
             books: format!("{books:016x}"),
-            counts: Script::new(include_str!("exchange.lua")),
-            budgets: Script::new(include_str!("spent.lua")),
+            counts: Script::new(COUNTS),
+            budgets: Script::new(BUDGETS),
             keys,
             bell,
             clock,
@@ -173,8 +176,18 @@ impl Exchange {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        self.counts.load_async(&mut connection).await?;
-        self.budgets.load_async(&mut connection).await?;
+        for (script, text) in [(&self.counts, COUNTS), (&self.budgets, BUDGETS)] {
+            // Not by the library, which panics where the server names another hash than its own.
+            let mut load = redis::cmd("SCRIPT");
+            let hash: String = load
+                .arg("LOAD")
+                .arg(text)
+                .query_async(&mut connection)
+                .await?;
+            if hash != script.get_hash() {
+                return Err(absurd("it names a script otherwise than it is"));
+            }
+        }
         // Slices are numbered by the server's clock, so it has to be known before the first is told.
         let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         self.keep_time(time)?;

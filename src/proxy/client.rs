@@ -113,6 +113,21 @@ fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
     Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
 }
 
+/// That a page of some size can be sent, before it is made.
+///
+/// # Errors
+/// 503 when too much waits for clients to read it, on this connection or on all.
+pub(super) fn has_room(client: &ServerSession) -> Result<(), Failure> {
+    match line_of(client).is_some_and(|line| line.is_full()) {
+        true => {
+            let text =
+                "too much waits for clients to read it; the limit is the setting server.max_unsent";
+            Err(Failure::new(503, "unread", text).retry_after(1))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Waits for a part to be written: for as long as Pingora does, and only for a moment while too much waits.
 async fn patiently<T>(
     writing: impl Future<Output = pingora::Result<T>>,
@@ -150,10 +165,8 @@ pub(super) async fn respond(
     body: Bytes,
     page: &Page,
 ) -> Result<u64, Stop> {
-    if body.len() > SMALL && line_of(client).is_some_and(|line| line.is_full()) {
-        let text =
-            "too much waits for clients to read it; the limit is the setting server.max_unsent";
-        return Err(Failure::new(503, "unread", text).retry_after(1).into());
+    if body.len() > SMALL {
+        has_room(client)?;
     }
     heads::state_length(&mut head, body.len());
     write_head(client, head, page).await?;

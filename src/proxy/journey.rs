@@ -67,6 +67,12 @@ impl Gateway {
         if operation.is_management() {
             return Box::pin(self.manage(session, ctx, framing, operation)).await;
         }
+        if matches!(
+            operation,
+            Operation::Tags | Operation::OpenAiModels | Operation::Ps
+        ) {
+            client::has_room(&session.downstream_session)?;
+        }
         match self.local_answer(session, ctx, operation) {
             Some(answer) => self.reply(session, ctx, framing, answer).await,
             None => Box::pin(self.look_up(session, ctx, framing, operation)).await,

@@ -51,6 +51,9 @@ impl Gateway {
         };
         match head.method {
             http::Method::GET | http::Method::HEAD => {
+                if !place.is_open() {
+                    client::has_room(&session.downstream_session)?;
+                }
                 let key = ctx.inbound.key.as_deref();
                 let terse = self.access.closed() && key.is_none();
                 let page = self.introspection.page(

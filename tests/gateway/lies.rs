@@ -17,6 +17,8 @@ const ALICE: &str = "alice-has-this-key-0";
 struct Lies {
     script: &'static str,
     time: Option<u64>,
+    /// Whether it names scripts otherwise than they are.
+    hash: bool,
 }
 
 /// A server that takes every command, and lies.
@@ -42,7 +44,11 @@ async fn converse(stream: TcpStream, lies: Arc<Mutex<Lies>>) {
                 let seconds = now.time.unwrap_or(system.unwrap().as_secs()).to_string();
                 format!("*2\r\n${}\r\n{seconds}\r\n$1\r\n0\r\n", seconds.len())
             }
-            "SCRIPT" => format!("${}\r\n{}\r\n", 40, "a".repeat(40)),
+            "SCRIPT" if now.hash => format!("$40\r\n{}\r\n", "a".repeat(40)),
+            "SCRIPT" => {
+                let digest = redis::Script::new(&command[2]).get_hash().to_owned();
+                format!("$40\r\n{digest}\r\n")
+            }
             "EVALSHA" => now.script.to_owned(),
             "ZRANGE" | "ZRANGEBYSCORE" => "*0\r\n".to_owned(),
             "ZADD" | "ZREM" | "ZREMRANGEBYSCORE" => ":1\r\n".to_owned(),
@@ -118,7 +124,11 @@ async fn a_server_that_says_what_cannot_be_opens_no_limit_and_ends_nothing() {
             Some(u64::MAX),
         ),
     ] {
-        let lies = Arc::new(Mutex::new(Lies { script, time }));
+        let lies = Arc::new(Mutex::new(Lies {
+            script,
+            time,
+            hash: script == "*0\r\n",
+        }));
         let redis = liar(Arc::clone(&lies)).await;
         let config = Config::over(&[server.address])
             .key(format!(
