@@ -144,9 +144,9 @@ async fn pages_that_nobody_reads_take_no_more_than_their_bound() {
 /// By HTTP/1.1 there is one page a connection, and as many as there are connections.
 #[tokio::test]
 async fn whoever_does_not_read_by_http_1_is_bounded_alike() {
-    let (_server, gateway) = gateway(8000, |config| config.set("server.max_unsent", "8MiB")).await;
+    let (_server, gateway) = gateway(3000, |config| config.set("server.max_unsent", "8MiB")).await;
     let page = get(gateway.address, "/api/tags").await.body.len();
-    assert!(page > 1_500_000, "{page}");
+    assert!(page > 600_000, "{page}");
     let before = gateway.process.anonymous_memory();
     let mut deaf = Vec::new();
     for _ in 0..60 {
