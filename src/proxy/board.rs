@@ -421,7 +421,8 @@ impl Gateway {
     }
 
     /// Of steps of which any will do, those first that could start soonest, and of these the least used. One that would
-    /// load its model at once, although another should be free before the load is done, has its turn when that one is late.
+    /// load its model at once, although another should be free before the load is done, has its turn when that has been
+    /// waited for as long as the load takes: so nobody waits for more than twice the time of the better choice.
     fn soonest_first(&self, trip: &Trip<'_>, turns: &mut [Turn]) {
         if turns.len() < 2 {
             return;
@@ -439,10 +440,9 @@ impl Gateway {
             let known = one.is_none().cmp(&other.is_none());
             known.then_with(|| one.partial_cmp(other).unwrap_or(Ordering::Equal))
         });
-        let soonest = all[0].0.map_or(Duration::ZERO, |(first, _)| first.start);
         for (place, (turn, (outlook, mut next))) in turns.iter_mut().zip(all).enumerate() {
-            if place > 0 && outlook.is_some_and(|(outlook, _)| outlook.loads) {
-                next.after = next.after.map(|after| after + soonest);
+            if let Some((outlook, _)) = outlook.filter(|(outlook, _)| place > 0 && outlook.loads) {
+                next.after = next.after.map(|after| after + outlook.start);
             }
             *turn = next;
         }

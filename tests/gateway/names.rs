@@ -168,6 +168,8 @@ async fn of_several_models_the_one_that_starts_soonest_is_used() {
     .await;
     assert_eq!(first.status, 200, "{}", first.text());
     for _ in 0..4 {
+        // The last answer's slot is free again.
+        gateway.idle().await;
         let reply = post(
             gateway.address,
             "/api/chat",
@@ -177,6 +179,7 @@ async fn of_several_models_the_one_that_starts_soonest_is_used() {
         assert_eq!(reply.json()["model"], "qwen3:8b", "{}", reply.text());
     }
     assert_eq!(cold.inferences().await, 0);
+    gateway.idle().await;
     // When the warm one is busy for a moment, it is waited for rather than that the other loads.
     let asked = (0..3).map(|_| async {
         let body = chat("any", "hi", r#","stream":false"#);
@@ -443,4 +446,36 @@ async fn a_server_that_is_found_may_list_so_many_models_and_no_more() {
     let warning =
         format!("found 127.0.0.1:{port}: it lists 1500 models, of which only the first 1000 count");
     assert_eq!(told.matches(&warning).count(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_for_one_goes_to_one_whose_size_nobody_knows() {
+    let refusal = r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#;
+    let small = Upstream::start(move |asked: &Asked| match asked.head.split(' ').nth(1) {
+        Some("/v1/models") => vec![Step::Send(json(200, r#"{"data":[{"id":"m"}]}"#))],
+        _ => vec![Step::Send(json(400, refusal))],
+    })
+    .await;
+    let unknown = serving(r#"{"data":[{"id":"m"}]}"#, "-", "").await;
+    let smaller = serving(r#"{"data":[{"id":"m","max_model_len":100}]}"#, "-", "").await;
+    let entry = |name, upstream: &Upstream| {
+        let url = format!("http://{}/v1", upstream.address);
+        json!({"name": name, "kind": "openai_compatible", "base_url": url}).to_string()
+    };
+    let entries = [
+        entry("small", &small),
+        entry("smaller", &smaller),
+        entry("unknown", &unknown),
+    ];
+    let config = Config::of(entries).set("routing.strategy", "failover");
+    let gateway = Gateway::over(&config, 3).await;
+    let body = Format::Chat.ask("m", &"word ".repeat(200), false, json!({}));
+    let reply = post(gateway.address, Format::Chat.path(), &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let chats = |upstream: &Upstream| {
+        let asked = upstream.asked();
+        let posts = asked.iter().filter(|one| one.head.starts_with("POST"));
+        posts.count()
+    };
+    assert_eq!((chats(&small), chats(&smaller), chats(&unknown)), (1, 0, 1));
 }

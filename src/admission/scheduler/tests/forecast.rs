@@ -106,6 +106,48 @@ fn a_load_of_its_own_is_no_wait() {
 }
 
 #[test]
+fn an_outlook_counts_the_load_that_a_request_would_begin() {
+    let mut fleet = Fleet::with(&[&[A], &[]]);
+    fleet.teach(A, 4.0, 2.0);
+    fleet.teach(C, 4.0, 20.0);
+    let outlook = |fleet: &Fleet, model| {
+        let outlook = fleet
+            .scheduler
+            .outlook(fleet.now, request(model), Scope::default());
+        outlook.map(|outlook| (outlook.start.as_secs_f64().round(), outlook.loads))
+    };
+    assert_eq!(outlook(&fleet, A), Some((0.0, false)));
+    assert_eq!(outlook(&fleet, C), Some((20.0, true)));
+    // The warm one is busy for four seconds, a load at the other takes two.
+    fleet.arrive(request(A));
+    assert_eq!(outlook(&fleet, A), Some((2.0, true)));
+    fleet.arrive(request(A));
+    // Both are at work: nothing could begin at once.
+    let (start, loads) = outlook(&fleet, C).unwrap();
+    assert!(start >= 20.0 && !loads, "{start}");
+    for server in 0..2 {
+        fleet.scheduler.unhealthy(fleet.now, id(server));
+    }
+    fleet.settle();
+    assert_eq!(outlook(&fleet, A), None);
+}
+
+#[test]
+fn what_was_learned_of_a_model_is_forgotten_when_it_is_nowhere() {
+    let mut fleet = Fleet::with(&[&[A]]);
+    fleet.teach(A, 4.0, 2.0);
+    fleet.teach(C, 4.0, 2.0);
+    fleet.observe(0, &[A], &[A]);
+    // The one that a server has is kept whatever is said.
+    fleet.scheduler.forget_models(&[A, C]);
+    assert!(fleet.scheduler.models.contains_key(&A));
+    assert!(!fleet.scheduler.models.contains_key(&C));
+    assert_eq!(fleet.refused(request(C)), Refusal::UnknownModel);
+    let ticket = fleet.arrive(request(A));
+    fleet.complete(ticket);
+}
+
+#[test]
 fn limits_count_for_what_they_leave() {
     let mut fleet = Fleet::new(policy());
     fleet.join(BackendSpec {
