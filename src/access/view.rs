@@ -45,6 +45,12 @@ impl<'a> View<'a> {
         (!is_free).then_some(key as &dyn Permission)
     }
 
+    /// The name of a key that may not see everything.
+    pub fn limited_to(self) -> Option<&'a str> {
+        let key = self.key?;
+        (!key.any_model() || !key.any_provider()).then_some(&*key.name)
+    }
+
     /// Whether any of a provider's models may be seen.
     pub fn asks(self, provider: &str) -> bool {
         self.key.is_none_or(|key| key.may_ask(provider))

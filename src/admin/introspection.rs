@@ -9,7 +9,7 @@ use crate::access::View;
 use crate::admission::Dispatcher;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
-use crate::metrics::Metrics;
+use crate::metrics::{Labels, Metrics};
 use crate::routing::Router;
 use crate::settings::{PublicPage, Settings};
 use crate::usage::Ledger;
@@ -172,13 +172,19 @@ impl Introspection {
             Place::TagsOf(name) => providers::tags(self, name, view),
             Place::BalancerHealth => self.balancer_health(200, "ok"),
             Place::BalancerBackends => pages::backends(&self.fleet, &self.router, view),
-            Place::Metrics => self.metrics_page(),
+            Place::Metrics => self.metrics_page(seen),
         }
     }
 
-    fn metrics_page(&self) -> Page {
+    fn metrics_page(&self, view: View<'_>) -> Page {
         refresh(&self.metrics, &self.fleet, &self.dispatcher);
-        match self.metrics.render() {
+        let rendered = match view.limited_to() {
+            None => self.metrics.render(),
+            Some(key) => self
+                .metrics
+                .render_where(|labels| is_seen(labels, key, view)),
+        };
+        match rendered {
             Ok(text) => {
                 let content_type = "text/plain; version=0.0.4; charset=utf-8";
                 Page::new(200, content_type, text.into())
@@ -241,6 +247,17 @@ impl Introspection {
 pub(super) fn unix(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Whether a sample is about what the key may see: its own use, and its providers and models.
+fn is_seen(labels: &Labels<'_>, key: &str, view: View<'_>) -> bool {
+    let of_another = labels.get("remuda_key").is_some_and(|of| of != key);
+    let provider = labels.get("remuda_provider");
+    let of_provider = provider.is_none_or(|provider| view.asks(provider));
+    // Models without a name of their own may be any.
+    let model = labels.get("gen_ai_request_model");
+    let of_model = model.is_none_or(|model| view.shows(provider.unwrap_or_default(), &[model]));
+    !of_another && of_provider && of_model
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod instruments;
 mod series;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -20,7 +21,7 @@ use self::instruments::{amounts, counter, counters, gauge, gauges, register};
 use self::series::Requests;
 
 pub use self::attempts::{AttemptCounters, AttemptOutcome};
-pub use self::series::{ModelUsage, Series, SeriesKey};
+pub use self::series::{Measured, ModelUsage, OfModel, OfText, Series, SeriesKey};
 
 /// A sort of tokens, as counted for accounting. Cached and cache-write tokens are part of the input's, reasoning tokens of
 /// the output's.
@@ -329,16 +330,18 @@ impl Metrics {
         Arc::new(metrics)
     }
 
-    /// The instruments of one model, provider and route; resolved once, then looked up.
+    /// The instruments of one model, provider and route, used at `now`; resolved once, then looked up.
     ///
     /// `names` gives the label values of the key's model and provider and is called only when the
     /// series is new.
     pub fn series<'a>(
         &self,
         key: SeriesKey,
+        measured: Measured,
+        now: Instant,
         names: impl FnOnce() -> (&'a str, &'a str),
     ) -> Arc<Series> {
-        self.requests.series(key, names)
+        self.requests.series(key, measured, now, names)
     }
 
     /// What has been asked of the provider at that index of the configuration, by model; in no order.
@@ -357,9 +360,40 @@ impl Metrics {
     /// # Errors
     /// When the encoder fails, which is a defect of an instrument.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.render_where(|_| true)
+    }
+
+    /// The same of the samples whose labels `shows` approves of.
+    ///
+    /// # Errors
+    /// When the encoder fails, which is a defect of an instrument.
+    pub fn render_where(
+        &self,
+        shows: impl Fn(&Labels<'_>) -> bool,
+    ) -> Result<Vec<u8>, prometheus::Error> {
+        let mut families = self.registry.gather();
+        for family in &mut families {
+            let mut samples = family.take_metric();
+            samples.retain(|sample| shows(&Labels(sample)));
+            family.set_metric(samples);
+        }
+        families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
+    }
+}
+
+/// The labels of one sample.
+pub struct Labels<'a>(&'a prometheus::proto::Metric);
+
+impl Labels<'_> {
+    /// A label's value, if the sample has that label.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut labels = self.0.get_label().iter();
+        labels
+            .find(|label| label.name() == name)
+            .map(|label| label.value())
     }
 }
 

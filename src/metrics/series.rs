@@ -1,25 +1,29 @@
-//! What one request records to: the series of its model, its provider and its route, resolved once and bounded in number.
+//! What one request records to: the series of its model, its provider and its route. They are resolved once, take no more
+//! than so many bytes of a page together, and go when nobody has used them for a while.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::instruments::{counters, histogram};
 
-/// Seconds from a millisecond to the ten minutes that a long generation takes.
+/// Seconds of a whole request, to the ten minutes that a long generation takes.
 const DURATION_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0,
-    160.0, 320.0, 640.0,
+    0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
 ];
-/// Seconds per token: the bounds that OpenTelemetry recommends for `time_per_output_token`.
-const TOKEN_TIME_BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+/// Seconds to the first token, with a queue and a cold load.
+const FIRST_BUCKETS: &[f64] = &[
+    0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 320.0,
 ];
+/// Seconds in the queue.
+const WAIT_BUCKETS: &[f64] = &[0.01, 0.1, 0.5, 1.0, 5.0, 20.0, 80.0, 320.0];
+/// Seconds per token: of the bounds that OpenTelemetry recommends for `time_per_output_token`, every other one.
+const TOKEN_TIME_BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0];
 /// Tokens of one request: powers of four, as OpenTelemetry recommends for `token.usage`.
 const TOKEN_BUCKETS: &[f64] = &[
-    1.0,
-    4.0,
     16.0,
     64.0,
     256.0,
@@ -31,11 +35,28 @@ const TOKEN_BUCKETS: &[f64] = &[
     1_048_576.0,
 ];
 /// Tokens per second of one answer.
-const SPEED_BUCKETS: &[f64] = &[
-    1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 80.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 5000.0,
-];
-/// Distinct models that get a label value of their own; further ones share `other`.
-const MAX_MODEL_LABELS: usize = 500;
+const SPEED_BUCKETS: &[f64] = &[5.0, 10.0, 20.0, 45.0, 80.0, 120.0, 300.0, 1200.0];
+
+/// Bytes that all series may take of the page of metrics: of those that have their model's name, and with those that share
+/// one. Some two hundred and fifty models and routes that run one have room.
+const ROOM: usize = 3_000_000;
+const ROOM_WITH_SHARED: usize = 3_600_000;
+/// Bytes of a line beside its label values.
+const LINE: usize = 130;
+/// Lines of a histogram beside its buckets: infinity, sum and count.
+const MORE_LINES: usize = 3;
+/// Status codes that one set of series is expected to have.
+const CODES: usize = 4;
+/// Series that nobody has used for so long make room for others.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// Between two looks for them.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What models and providers without series of their own are called.
+const OTHER: &str = "other";
+/// Their places in the table.
+const OTHER_MODEL: u32 = u32::MAX - 1;
+const OTHER_PROVIDER: u16 = u16::MAX - 1;
 
 /// What identifies the series that one request records to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +67,49 @@ pub struct SeriesKey {
     pub provider: u16,
     /// The route as in the route table.
     pub route: &'static str,
+}
+
+impl SeriesKey {
+    /// Whose series are used where there is no room for this one's.
+    fn shared(self) -> SeriesKey {
+        SeriesKey {
+            model: OTHER_MODEL,
+            ..self
+        }
+    }
+
+    /// The same where there is no room for those.
+    fn last(self) -> SeriesKey {
+        SeriesKey {
+            provider: OTHER_PROVIDER,
+            ..self.shared()
+        }
+    }
+}
+
+/// What is measured of a request, by its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    /// How long it took.
+    Plain,
+    /// What it asked of a model, too.
+    Vectors,
+    /// And how an answer of text came.
+    Text,
+}
+
+impl Measured {
+    fn lines(self) -> usize {
+        let of = |all: &[&[f64]]| all.iter().map(|one| one.len() + MORE_LINES).sum::<usize>();
+        let plain = of(&[DURATION_BUCKETS]) + CODES;
+        let model = of(&[FIRST_BUCKETS, WAIT_BUCKETS, TOKEN_BUCKETS]);
+        let text = of(&[TOKEN_TIME_BUCKETS, TOKEN_BUCKETS, SPEED_BUCKETS]);
+        match self {
+            Measured::Plain => plain,
+            Measured::Vectors => plain + model,
+            Measured::Text => plain + model + text,
+        }
+    }
 }
 
 /// What has been asked of a provider for one model.
@@ -62,14 +126,28 @@ pub struct ModelUsage {
 
 /// Resolved instruments for one model, provider and route.
 pub struct Series {
+    key: SeriesKey,
     ok: IntCounter,
     requests: IntCounterVec,
     labels: [String; 3],
+    bytes: usize,
+    /// Seconds from the start of the process until it was last used.
+    used: AtomicU32,
     pub duration: Histogram,
+    pub model: Option<OfModel>,
+    pub text: Option<OfText>,
+}
+
+/// What is measured of requests that run a model.
+pub struct OfModel {
     pub time_to_first_token: Histogram,
-    pub time_per_output_token: Histogram,
     pub queue_wait: Histogram,
     pub input_tokens: Histogram,
+}
+
+/// What is measured of answers that are text.
+pub struct OfText {
+    pub time_per_output_token: Histogram,
     pub output_tokens: Histogram,
     pub tokens_per_second: Histogram,
 }
@@ -83,9 +161,23 @@ impl Series {
             let [model, provider, route] = &self.labels;
             let mut digits = [0u8; 5];
             self.requests
-                .with_label_values(&[model, provider, route, decimal(code, &mut digits)])
+                .with_label_values(&[model, provider, route, decimal(told(code), &mut digits)])
                 .inc();
         }
+    }
+}
+
+/// The code itself, or, of one that nobody has registered, that of its class (RFC 9110 section 15): servers may answer
+/// with any.
+fn told(code: u16) -> u16 {
+    // Those that are common all the same: a client that left, and a provider that has too much to do.
+    if matches!(code, 0 | 499 | 529) {
+        return code;
+    }
+    let registered = http::StatusCode::from_u16(code).ok();
+    match registered.and_then(|status| status.canonical_reason()) {
+        Some(_) => code,
+        None => code.clamp(100, 599) / 100 * 100,
     }
 }
 
@@ -113,24 +205,18 @@ pub(super) struct Requests {
     queue_wait: HistogramVec,
     token_usage: HistogramVec,
     tokens_per_second: HistogramVec,
-    resolved: RwLock<Resolved>,
+    began: Instant,
+    table: RwLock<Table>,
 }
 
 #[derive(Default)]
-struct Resolved {
+struct Table {
+    /// Those that share a name have several places.
     series: AHashMap<SeriesKey, Arc<Series>>,
-    /// Models that have a label value of their own, in every series; all others share one.
-    labelled: AHashSet<u32>,
-}
-
-impl Resolved {
-    /// Whether the model's name is a label value.
-    fn labels(&mut self, model: u32) -> bool {
-        if self.labelled.len() < MAX_MODEL_LABELS {
-            self.labelled.insert(model);
-        }
-        self.labelled.contains(&model)
-    }
+    /// Bytes of all that there are.
+    bytes: usize,
+    /// When it was last looked for those that nobody uses.
+    looked: Option<u32>,
 }
 
 impl Requests {
@@ -161,7 +247,7 @@ impl Requests {
                 "gen_ai_server_time_to_first_token_seconds",
                 "From the request's head to the first content of its answer, queue and cold load included",
                 series_labels,
-                DURATION_BUCKETS,
+                FIRST_BUCKETS,
             ),
             time_per_output_token: histogram(
                 registry,
@@ -175,7 +261,7 @@ impl Requests {
                 "remuda_queue_wait_seconds",
                 "Time that a request waited for a slot",
                 series_labels,
-                DURATION_BUCKETS,
+                WAIT_BUCKETS,
             ),
             token_usage: histogram(
                 registry,
@@ -191,68 +277,175 @@ impl Requests {
                 series_labels,
                 SPEED_BUCKETS,
             ),
-            resolved: RwLock::default(),
+            began: Instant::now(),
+            table: RwLock::default(),
         }
     }
 
-    /// The instruments of one model, provider and route; resolved once, then looked up.
+    /// The instruments of one model, provider and route, used at `now`; resolved once, then looked up.
     ///
     /// `names` gives the label values of the key's model and provider and is called only when the
     /// series is new.
     pub(super) fn series<'a>(
         &self,
         key: SeriesKey,
+        measured: Measured,
+        now: Instant,
         names: impl FnOnce() -> (&'a str, &'a str),
     ) -> Arc<Series> {
-        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(series) = resolved.series.get(&key) {
+        let now = self.seconds(now);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = table.series.get(&key) {
+            series.used.store(now, Ordering::Relaxed);
             return Arc::clone(series);
         }
-        drop(resolved);
-        let (model, provider) = names();
-        let mut resolved = self
-            .resolved
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let model = if resolved.labels(key.model) {
-            model
-        } else {
-            "other"
-        };
-        let series = resolved.series.entry(key);
-        Arc::clone(series.or_insert_with(|| Arc::new(self.resolve(model, provider, key.route))))
+        drop(table);
+        let names = names();
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        self.resolve(&mut table, key, measured, now, names)
     }
 
-    fn resolve(&self, model: &str, provider: &str, route: &'static str) -> Series {
-        let labels = [model, provider, route];
+    fn seconds(&self, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.began).as_secs();
+        u32::try_from(since).unwrap_or(u32::MAX)
+    }
+
+    fn resolve(
+        &self,
+        table: &mut Table,
+        key: SeriesKey,
+        measured: Measured,
+        now: u32,
+        (model, provider): (&str, &str),
+    ) -> Arc<Series> {
+        let places = [
+            (key, [model, provider], ROOM),
+            (key.shared(), [OTHER, provider], ROOM_WITH_SHARED),
+            (key.last(), [OTHER, OTHER], usize::MAX),
+        ];
+        let mut found = None;
+        for (place, [model, provider], room) in places {
+            found = table.series.get(&place).map(Arc::clone);
+            if found.is_none() {
+                let values = model.len() + provider.len() + key.route.len();
+                let bytes = measured.lines() * (LINE + values);
+                if table.bytes + bytes > room
+                    && !self.make_room(table, now, room.saturating_sub(bytes))
+                {
+                    continue;
+                }
+                let labels = [model, provider, key.route];
+                let series = Arc::new(self.make(place, measured, bytes, labels));
+                table.bytes += bytes;
+                table.series.insert(place, Arc::clone(&series));
+                found = Some(series);
+            }
+            break;
+        }
+        let series = found.expect("the last place has room for the few routes that there are");
+        series.used.store(now, Ordering::Relaxed);
+        table.series.insert(key, Arc::clone(&series));
+        series
+    }
+
+    /// Lets those go that nobody has used for a while; whether no more than `room` is taken then.
+    fn make_room(&self, table: &mut Table, now: u32, room: usize) -> bool {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        // To look is as long as the table, and may be asked for with every request.
+        if table
+            .looked
+            .is_none_or(|at| now.saturating_sub(at) >= seconds(PAUSE))
+        {
+            table.looked = Some(now);
+            self.retire(table, now.saturating_sub(seconds(IDLE)));
+        }
+        table.bytes <= room
+    }
+
+    /// Lets those go that were last used before `since`.
+    fn retire(&self, table: &mut Table, since: u32) {
+        let mut freed = 0;
+        table.series.retain(|key, series| {
+            let goes = series.used.load(Ordering::Relaxed) < since;
+            if goes && *key == series.key {
+                freed += series.bytes;
+                self.forget(series);
+            }
+            // Whoever shares a name may have its own now.
+            !goes && *key == series.key
+        });
+        table.bytes = table.bytes.saturating_sub(freed);
+    }
+
+    /// Takes a set off the page.
+    fn forget(&self, series: &Series) {
+        let [model, provider, route] = &series.labels;
+        let mut digits = [0u8; 5];
+        for code in (0..1).chain(100..600) {
+            let code = decimal(code, &mut digits);
+            // Most of them were never told.
+            let _ = self
+                .requests
+                .remove_label_values(&[&**model, provider, route, code]);
+        }
+        let labels = [&**model, provider, route];
+        for histogram in [
+            &self.duration,
+            &self.time_to_first_token,
+            &self.time_per_output_token,
+            &self.queue_wait,
+            &self.tokens_per_second,
+        ] {
+            let _ = histogram.remove_label_values(&labels);
+        }
+        for kind in ["input", "output"] {
+            let _ = self
+                .token_usage
+                .remove_label_values(&[&**model, provider, route, kind]);
+        }
+    }
+
+    fn make(&self, key: SeriesKey, measured: Measured, bytes: usize, labels: [&str; 3]) -> Series {
+        let [model, provider, route] = labels;
+        let tokens = |kind| {
+            self.token_usage
+                .with_label_values(&[model, provider, route, kind])
+        };
         Series {
+            key,
             ok: self
                 .requests
                 .with_label_values(&[model, provider, route, "200"]),
             requests: self.requests.clone(),
             labels: labels.map(str::to_owned),
+            bytes,
+            used: AtomicU32::new(0),
             duration: self.duration.with_label_values(&labels),
-            time_to_first_token: self.time_to_first_token.with_label_values(&labels),
-            time_per_output_token: self.time_per_output_token.with_label_values(&labels),
-            queue_wait: self.queue_wait.with_label_values(&labels),
-            input_tokens: self
-                .token_usage
-                .with_label_values(&[model, provider, route, "input"]),
-            output_tokens: self
-                .token_usage
-                .with_label_values(&[model, provider, route, "output"]),
-            tokens_per_second: self.tokens_per_second.with_label_values(&labels),
+            model: (measured != Measured::Plain).then(|| OfModel {
+                time_to_first_token: self.time_to_first_token.with_label_values(&labels),
+                queue_wait: self.queue_wait.with_label_values(&labels),
+                input_tokens: tokens("input"),
+            }),
+            text: (measured == Measured::Text).then(|| OfText {
+                time_per_output_token: self.time_per_output_token.with_label_values(&labels),
+                output_tokens: tokens("output"),
+                tokens_per_second: self.tokens_per_second.with_label_values(&labels),
+            }),
         }
     }
 
     /// What has been asked of the provider at that index of the configuration, by model; in no order.
     pub(super) fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
-        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let mut found: AHashMap<u32, ModelUsage> = AHashMap::new();
-        let series = resolved.series.iter();
-        for (key, series) in series.filter(|(key, _)| key.provider == provider) {
+        let own = table
+            .series
+            .iter()
+            .filter(|(key, series)| **key == series.key);
+        for (key, series) in own.filter(|(key, _)| key.provider == provider) {
             // Observed once for each request that was to run a model, and for no other.
-            let requests = series.queue_wait.get_sample_count();
+            let model = series.model.as_ref();
+            let requests = model.map_or(0, |model| model.queue_wait.get_sample_count());
             if requests == 0 {
                 continue;
             }
@@ -263,78 +456,17 @@ impl Requests {
                 input_tokens: 0.0,
                 output_tokens: 0.0,
             });
+            let sum = |histogram: Option<&Histogram>| {
+                histogram.map_or(0.0, |histogram| histogram.get_sample_sum())
+            };
             usage.requests += requests;
             usage.seconds += series.duration.get_sample_sum();
-            usage.input_tokens += series.input_tokens.get_sample_sum();
-            usage.output_tokens += series.output_tokens.get_sample_sum();
+            usage.input_tokens += sum(model.map(|model| &model.input_tokens));
+            usage.output_tokens += sum(series.text.as_ref().map(|text| &text.output_tokens));
         }
         found.into_values().collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Metrics;
-    use super::*;
-
-    #[test]
-    fn codes_are_written_in_decimal() {
-        let mut digits = [0; 5];
-        assert_eq!(decimal(499, &mut digits), "499");
-        assert_eq!(decimal(0, &mut digits), "0");
-        assert_eq!(decimal(u16::MAX, &mut digits), "65535");
-    }
-
-    #[test]
-    fn a_series_is_resolved_once_and_counts_by_code() {
-        let metrics = Metrics::new();
-        let key = SeriesKey {
-            model: 1,
-            provider: 0,
-            route: "/api/chat",
-        };
-        let series = metrics.series(key, || ("llama3.2:latest", "gpus"));
-        series.count(200);
-        series.count(499);
-        metrics
-            .series(key, || unreachable!("already resolved"))
-            .count(200);
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(
-            r#"remuda_requests_total{gen_ai_request_model="llama3.2:latest",http_response_status_code="200",http_route="/api/chat",remuda_provider="gpus"} 2"#
-        ), "{text}");
-        assert!(text.contains(r#"http_response_status_code="499""#));
-    }
-
-    #[test]
-    fn models_beyond_the_bound_share_a_label() {
-        let metrics = Metrics::new();
-        for model in 0..MAX_MODEL_LABELS as u32 + 5 {
-            let name = format!("m{model}");
-            let key = SeriesKey {
-                model,
-                provider: 0,
-                route: "/api/chat",
-            };
-            metrics.series(key, || (&name, "gpus")).count(200);
-        }
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(r#"gen_ai_request_model="other",http_response_status_code="200",http_route="/api/chat",remuda_provider="gpus"} 5"#));
-        // On every route.
-        for model in [0, MAX_MODEL_LABELS as u32 + 1] {
-            let name = format!("m{model}");
-            let key = SeriesKey {
-                model,
-                provider: 0,
-                route: "/api/embed",
-            };
-            metrics.series(key, || (&name, "gpus")).count(200);
-        }
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(
-            r#"gen_ai_request_model="m0",http_response_status_code="200",http_route="/api/embed""#
-        ));
-        assert!(text.contains(r#"gen_ai_request_model="other",http_response_status_code="200",http_route="/api/embed""#));
-        assert!(!text.contains("\"m501\""));
-    }
-}
+mod tests;

@@ -8,8 +8,9 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::ctx::Ctx;
 use super::target::{shown, written_path};
+use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
-use crate::metrics::{Series, SeriesKey};
+use crate::metrics::{Measured, Series, SeriesKey};
 use crate::settings::LogFormat;
 use crate::usage::Usd;
 
@@ -31,7 +32,7 @@ impl Gateway {
             }),
             route: ctx.inbound.route,
         };
-        let series = self.series(key, ctx);
+        let series = self.series(key, ctx, ended);
         series.count(ctx.outcome.status);
         measure(&series, ctx, ended);
         if self.settings.monitoring.access_log {
@@ -39,13 +40,13 @@ impl Gateway {
         }
     }
 
-    fn series(&self, key: SeriesKey, ctx: &Ctx) -> std::sync::Arc<Series> {
+    fn series(&self, key: SeriesKey, ctx: &Ctx, ended: Instant) -> std::sync::Arc<Series> {
         let model = served(ctx).and_then(|model| self.fleet.models().name(model));
         let provider = ctx
             .attempt
             .provider
             .and_then(|index| self.settings.providers.get(index));
-        self.metrics.series(key, || {
+        self.metrics.series(key, measured(ctx), ended, || {
             (
                 model.as_deref().unwrap_or("unknown"),
                 provider.map_or("none", |provider| &*provider.name),
@@ -67,37 +68,44 @@ impl Gateway {
     }
 }
 
+/// What is measured of a request; the same of all on its route.
+fn measured(ctx: &Ctx) -> Measured {
+    match ctx.inbound.operation {
+        Some(operation) if ctx.inbound.route != operation.name() => Measured::Plain,
+        Some(Operation::Embed | Operation::Embeddings | Operation::OpenAiEmbeddings) => {
+            Measured::Vectors
+        }
+        Some(operation) if operation.is_inference() => Measured::Text,
+        _ => Measured::Plain,
+    }
+}
+
 fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
     let started = ctx.inbound.started;
     series.duration.observe((ended - started).as_secs_f64());
-    if ctx
-        .inbound
-        .operation
-        .is_some_and(|operation| operation.is_inference())
-        && (ctx.attempt.number > 0 || !ctx.outcome.waited.is_zero())
-    {
-        series.queue_wait.observe(ctx.outcome.waited.as_secs_f64());
+    let Some(model) = &series.model else { return };
+    if ctx.attempt.number > 0 || !ctx.outcome.waited.is_zero() {
+        model.queue_wait.observe(ctx.outcome.waited.as_secs_f64());
     }
-    if let Some(first) = ctx.outcome.first_content {
-        series
-            .time_to_first_token
-            .observe((first - started).as_secs_f64());
-        if ctx.outcome.content_lines > 1 {
-            let between = (ended - first).as_secs_f64() / (ctx.outcome.content_lines - 1) as f64;
-            series.time_per_output_token.observe(between);
-        }
+    let usage = ctx.outcome.usage.unwrap_or_default();
+    if let Some(input) = usage.prompt.filter(|tokens| *tokens > 0) {
+        model.input_tokens.observe(input as f64);
     }
-    if let Some(usage) = ctx.outcome.usage {
-        if let Some(input) = usage.prompt.filter(|tokens| *tokens > 0) {
-            series.input_tokens.observe(input as f64);
-        }
-        if let Some(output) = usage.output.filter(|tokens| *tokens > 0) {
-            series.output_tokens.observe(output as f64);
-            if let Some(took) = usage.output_duration.filter(|took| *took > 0) {
-                series
-                    .tokens_per_second
-                    .observe(output as f64 * NANOS / took as f64);
-            }
+    let first = ctx.outcome.first_content;
+    if let Some(first) = first {
+        let waited = (first - started).as_secs_f64();
+        model.time_to_first_token.observe(waited);
+    }
+    let Some(text) = &series.text else { return };
+    if let Some(first) = first.filter(|_| ctx.outcome.content_lines > 1) {
+        let between = (ended - first).as_secs_f64() / (ctx.outcome.content_lines - 1) as f64;
+        text.time_per_output_token.observe(between);
+    }
+    if let Some(output) = usage.output.filter(|tokens| *tokens > 0) {
+        text.output_tokens.observe(output as f64);
+        if let Some(took) = usage.output_duration.filter(|took| *took > 0) {
+            let speed = output as f64 * NANOS / took as f64;
+            text.tokens_per_second.observe(speed);
         }
     }
 }

@@ -665,3 +665,64 @@ async fn the_access_log_can_be_off() {
             .all(|line| !line.contains("mine"))
     );
 }
+
+/// Where clients are shown the metrics, a key that is limited sees what its limits leave: no other key's use, and no model
+/// or provider that it may not ask.
+#[tokio::test]
+async fn a_limited_key_sees_its_part_of_the_metrics() {
+    let (_sim, gateway) = gateway(&["--models", "llama3.2,qwen3:8b"], |config| {
+        config
+            .set("server.public", "[health, backends, metrics]")
+            .key("{ name: alice, key: alice-has-this-key-0, models: [llama3*] }")
+            .key("{ name: bob, key: bob-has-another-one-1 }")
+            .key("{ name: carol, key: carol-has-one-as-well-2, models: [nothing] }")
+    })
+    .await;
+    let (alice, bob) = ("alice-has-this-key-0", "bob-has-another-one-1");
+    for (key, model) in [(alice, "llama3.2"), (bob, "qwen3:8b"), (alice, "qwen3:8b")] {
+        let body = chat(model, "hi", r#","stream":false"#);
+        let fields = [("x-api-key", key)];
+        let reply = request(
+            gateway.address,
+            "POST",
+            "/api/chat",
+            &fields,
+            body.as_bytes(),
+        )
+        .await;
+        assert!(matches!(reply.status, 200 | 403), "{}", reply.text());
+    }
+    gateway.idle().await;
+    let page = |key: &'static str| async move {
+        let fields = [("x-api-key", key)];
+        request(gateway.address, "GET", "/metrics", &fields, b"").await
+    };
+    let all = page(bob).await;
+    assert_eq!(all.status, 200);
+    for text in ["llama3.2:latest", "qwen3:8b", "\"alice\"", "\"bob\""] {
+        assert!(all.text().contains(text), "{text}");
+    }
+    let part = page(alice).await;
+    for (text, shown) in [
+        ("llama3.2:latest", true),
+        ("remuda_provider=\"test\"", true),
+        ("remuda_key=\"alice\"", true),
+        ("remuda_build_info", true),
+        ("qwen3:8b", false),
+        ("bob", false),
+        ("carol", false),
+    ] {
+        assert_eq!(part.text().contains(text), shown, "{text}: {}", part.text());
+    }
+    let none = page("carol-has-one-as-well-2").await;
+    for text in ["llama3.2", "qwen3", "unknown", "alice", "bob"] {
+        assert!(!none.text().contains(text), "{text}: {}", none.text());
+    }
+    // On the listener for operators everything is there.
+    assert!(
+        get(gateway.admin, "/metrics")
+            .await
+            .text()
+            .contains("\"bob\"")
+    );
+}
