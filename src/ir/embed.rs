@@ -68,9 +68,10 @@ impl Embeddings {
     /// If they and those of the calls before are more than an answer may hold.
     pub fn extend(&mut self, more: Vec<Vec<f32>>) -> Result<(), Fault> {
         let count = |vectors: &[Vec<f32>]| vectors.iter().map(Vec::len).sum::<usize>();
-        // Vectors of one answer are as long as each other.
-        let had = self.vectors.len() * self.vectors.first().map_or(0, Vec::len);
-        if had > 0 && had + count(&more) > MOST_NUMBERS {
+        let further = !self.vectors.is_empty();
+        let vectors = self.vectors.len() + more.len();
+        if further && (vectors > MOST_INPUTS || count(&self.vectors) + count(&more) > MOST_NUMBERS)
+        {
             return Err(Fault::garbled(
                 "the provider's answer has more vectors than were asked for",
             ));
@@ -105,6 +106,21 @@ pub fn to_unit_length(vector: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_several_calls_give_is_bounded_together() {
+        let of = |vectors: usize, length: usize| vec![vec![0.0; length]; vectors];
+        let mut all = Embeddings::default();
+        assert!(all.extend(of(1, 0)).is_ok());
+        // However short the first one was.
+        assert!(all.extend(of(1, MOST_NUMBERS + 1)).is_err());
+        assert!(all.extend(of(MOST_INPUTS, 1)).is_err());
+        assert!(all.extend(of(MOST_INPUTS - 1, 16)).is_ok());
+        assert!(all.extend(of(1, 1)).is_err());
+        // The bound of a single answer is that of its bytes.
+        let mut one = Embeddings::default();
+        assert!(one.extend(of(MOST_INPUTS + 1, 1)).is_ok());
+    }
 
     #[test]
     fn vectors_get_length_one() {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+mod doors;
+
 use super::answer::Translation;
 use super::bounds;
 use super::forms::{ClientForm, Form};

@@ -69,6 +69,17 @@ impl RequestFacts<'_> {
         self.stream.unwrap_or(operation.streams_by_default())
     }
 
+    /// The same, apart from the body.
+    pub fn into_owned(self) -> RequestFacts<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        RequestFacts {
+            model: own(self.model),
+            source: self.source.map(own),
+            destination: self.destination.map(own),
+            ..self
+        }
+    }
+
     /// Asks to unload a model and for nothing else.
     pub fn is_unload(&self) -> bool {
         self.empty_input && self.keep_alive_zero

@@ -16,6 +16,12 @@ const MOST_BESIDE: usize = 256;
 /// How much larger than it was a schema may become: so many times, and so many bytes.
 const TIMES: usize = 16;
 const BYTES: usize = 32 << 10;
+/// How much more than there is of it may be read, as what is referred to is read anew at each reference, and what lies
+/// within others with each of those: so many times, and so many bytes.
+const TIMES_READ: usize = 128;
+const BYTES_READ: usize = 1 << 20;
+/// References that lead to each other.
+const LONGEST_CHAIN: usize = 512;
 
 /// The schema without references that stand beside other members; `None` if it has none. `of_object`: at its root there
 /// stands no reference at all, since the type of an object is to stand there.
@@ -35,6 +41,7 @@ pub(super) fn written_out(schema: &Json<'_>, of_object: bool) -> Result<Option<S
         open: Vec::new(),
         named: Vec::new(),
         most: text.len().saturating_mul(TIMES).saturating_add(BYTES),
+        to_read: allowance(text.len()),
         changed: false,
     };
     let mut out = Vec::with_capacity(text.len() * 2);
@@ -44,8 +51,15 @@ pub(super) fn written_out(schema: &Json<'_>, of_object: bool) -> Result<Option<S
         .then(|| String::from_utf8_lossy(&out).into_owned()))
 }
 
+/// Bytes that may be read of a schema that has so many.
+pub(super) fn allowance(bytes: usize) -> usize {
+    bytes.saturating_mul(TIMES_READ).saturating_add(BYTES_READ)
+}
+
 struct Writer<'a> {
     pointers: Pointers<'a>,
+    /// Bytes that may still be read.
+    to_read: usize,
     /// What is being written in place of references: within it the same stays a reference.
     open: Vec<usize>,
     /// What leads back to itself and stands where Gemini does not find it: it gets a name.
@@ -144,6 +158,7 @@ impl<'a> Writer<'a> {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
+        self.spend(schema)?;
         let Some(members) = Members::of(schema.get()) else {
             put(schema.get(), out);
             return Ok(());
@@ -197,6 +212,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    fn spend(&mut self, read: &RawValue) -> Result<(), TooLarge> {
+        let left = self.to_read.checked_sub(read.get().len());
+        self.to_read = left.ok_or(TooLarge)?;
+        Ok(())
+    }
+
     /// With what it refers to, if that may not stay a reference. What stands beside it is nearer to the matter.
     fn resolved(
         &mut self,
@@ -216,9 +237,10 @@ impl<'a> Writer<'a> {
             self.changed = true;
             match target {
                 Some(target) if !self.open.contains(&place(target)) => {
-                    if members.0.len() > MOST_BESIDE {
+                    if members.0.len() > MOST_BESIDE || self.open.len() > LONGEST_CHAIN {
                         return Err(TooLarge);
                     }
+                    self.spend(target)?;
                     self.open.push(place(target));
                     let mut found = without_definitions(target);
                     for (name, value) in members.0 {

@@ -5,6 +5,7 @@ use ahash::AHashSet;
 use serde_json::value::RawValue;
 
 use super::super::json::{key, put, separate};
+use super::references::allowance;
 use super::{Members, Pointers};
 use crate::ir::{Json, Text};
 
@@ -12,6 +13,8 @@ use crate::ir::{Json, Text};
 const MAX_DEPTH: usize = 24;
 /// Schemas in one schema: references may double at each step.
 const MAX_SCHEMAS: usize = 2000;
+/// Types of one schema: JSON Schema has seven.
+const MAX_TYPES: usize = 8;
 
 /// Appends `parameters` in the subset; a function without any has no such member.
 pub(in super::super) fn write_parameters(schema: &Json<'_>, out: &mut Vec<u8>) {
@@ -56,6 +59,8 @@ struct Schema<'a> {
 struct Writer<'a> {
     pointers: Pointers<'a>,
     left: usize,
+    /// Bytes that may still be read.
+    to_read: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -63,6 +68,7 @@ impl<'a> Writer<'a> {
         Writer {
             pointers: Pointers::of(root),
             left: MAX_SCHEMAS,
+            to_read: allowance(root.len()),
         }
     }
 
@@ -80,6 +86,11 @@ impl<'a> Writer<'a> {
             return;
         }
         self.left -= 1;
+        let Some(to_read) = self.to_read.checked_sub(schema.get().len()) else {
+            self.left = 0;
+            return;
+        };
+        self.to_read = to_read;
         let Some(members) = Members::of(schema.get()) else {
             return;
         };
@@ -117,6 +128,9 @@ impl<'a> Writer<'a> {
                     let name = name.decoded().to_ascii_lowercase();
                     match name.as_str() {
                         "null" => into.nullable = true,
+                        // A list of them has each once, and there are seven.
+                        _ if into.types.iter().any(|known| **known == *name) => {}
+                        _ if into.types.len() >= MAX_TYPES => {}
                         _ => into.types.push(name.into()),
                     }
                 }
