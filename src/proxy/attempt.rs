@@ -17,6 +17,7 @@ use super::bounds::{Bound, Patience};
 use super::ctx::Sending;
 use super::failure::Failure;
 use super::heads;
+use super::offload::{LONG, Turns};
 use super::opening::Opening;
 use super::order::{Ask, Order};
 use super::reader::Reader;
@@ -62,6 +63,18 @@ pub(super) struct Job {
 pub(super) struct Billed(Mutex<Option<Usage>>);
 
 impl Job {
+    /// What of it concerns an order, for whoever writes that elsewhere.
+    pub(super) fn of_order(&self) -> Job {
+        Job {
+            operation: self.operation,
+            body: Body::unshared(self.body.bytes.clone()),
+            has_body: self.has_body,
+            streams: self.streams,
+            ask: self.ask.clone(),
+            billed: Billed::default(),
+        }
+    }
+
     /// What was told since this was asked last.
     pub(super) fn billed(&self) -> Option<Usage> {
         let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +111,38 @@ impl Answer {
         let (ending, last) = self.reader.finish(&headers);
         self.begun.extend_from_slice(last);
         self.ending = Some(ending);
+    }
+
+    /// The same, where it takes long.
+    async fn conclude_aside(&mut self, turns: &Turns) {
+        let finishing = self.aside(turns, |reader, headers| {
+            let (ending, last) = reader.finish(headers);
+            (ending, Bytes::copy_from_slice(last))
+        });
+        let (ending, last) = finishing.await;
+        match self.begun.is_empty() {
+            true => self.begun = last.into(),
+            false => self.begun.extend_from_slice(&last),
+        }
+        self.ending = Some(ending);
+    }
+
+    /// Lets the reader do something that takes long on another thread.
+    async fn aside<T: Send + 'static>(
+        &mut self,
+        turns: &Turns,
+        work: impl FnOnce(&mut Reader, &HeaderMap) -> T + Send + 'static,
+    ) -> T {
+        let headers = headers_of(&self.upstream).into_owned();
+        let mut reader = std::mem::replace(&mut self.reader, Reader::absent());
+        let (reader, done) = turns
+            .run(move || {
+                let done = work(&mut reader, &headers);
+                (reader, done)
+            })
+            .await;
+        self.reader = reader;
+        done
     }
 }
 
@@ -417,7 +462,7 @@ async fn beginning(
     for (head, body) in more {
         Box::pin(next_part(answer, side, job, backend, head, &body)).await?;
     }
-    conclude_early(answer);
+    conclude_early(answer, side).await;
     judge_beginning(answer, job, backend)
 }
 
@@ -501,7 +546,16 @@ async fn next_part(
     body: &Bytes,
 ) -> Result<(), Setback> {
     let headers = headers_of(&answer.upstream);
-    if let Err(fault) = answer.reader.part(&headers) {
+    let taken = match answer.reader.held() < LONG {
+        true => answer.reader.part(&headers),
+        false => {
+            drop(headers);
+            answer
+                .aside(&side.turns, |reader, headers| reader.part(headers))
+                .await
+        }
+    };
+    if let Err(fault) = taken {
         return Err(Setback::of_fault(&fault, backend));
     }
     let refused = |_| Setback::connect_failed();
@@ -516,9 +570,12 @@ async fn next_part(
 
 /// An answer whose body has come whole is ended here, so that a fault at its end still finds another backend; but not one
 /// that has begun and passes, of which the client gets what there is.
-fn conclude_early(answer: &mut Answer) {
+async fn conclude_early(answer: &mut Answer, side: &ProviderSide) {
     if answer.ended && (answer.reader.translates() || !answer.reader.begun()) {
-        answer.conclude();
+        match answer.reader.held() < LONG {
+            true => answer.conclude(),
+            false => Box::pin(answer.conclude_aside(&side.turns)).await,
+        }
     }
 }
 

@@ -115,6 +115,14 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// Bytes that are accounted for elsewhere.
+    pub(super) fn unshared(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            _share: None,
+        }
+    }
+
     /// The same body with other bytes of about the same length.
     pub(super) fn with(self, bytes: Bytes) -> Self {
         Self { bytes, ..self }

@@ -109,26 +109,46 @@ pub struct Outcome {
     pub counted: bool,
 }
 
+impl Default for Inbound {
+    fn default() -> Self {
+        Inbound {
+            started: Instant::now(),
+            operation: None,
+            route: "other",
+            model: None,
+            streams: false,
+            request_id: HeaderValue::from_static("-"),
+            client: None,
+            page: Page::default(),
+            target: Target::default(),
+            asked: None,
+            key: None,
+            grant: None,
+            tag: None,
+            prompt_tokens: 0,
+            ledger: None,
+        }
+    }
+}
+
+impl Inbound {
+    /// What of it concerns an order, for whoever writes that elsewhere.
+    pub(super) fn of_order(&self) -> Inbound {
+        Inbound {
+            started: self.started,
+            operation: self.operation,
+            request_id: self.request_id.clone(),
+            client: self.client,
+            key: self.key.clone(),
+            ..Inbound::default()
+        }
+    }
+}
+
 impl Default for Ctx {
     fn default() -> Self {
         Self {
-            inbound: Inbound {
-                started: Instant::now(),
-                operation: None,
-                route: "other",
-                model: None,
-                streams: false,
-                request_id: HeaderValue::from_static("-"),
-                client: None,
-                page: Page::default(),
-                target: Target::default(),
-                asked: None,
-                key: None,
-                grant: None,
-                tag: None,
-                prompt_tokens: 0,
-                ledger: None,
-            },
+            inbound: Inbound::default(),
             attempt: Attempt::default(),
             outcome: Outcome::default(),
             opening: Opening::default(),

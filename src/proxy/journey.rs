@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -15,11 +16,12 @@ use super::failure::{Failure, Stop, refused};
 use super::heads;
 use super::intake;
 use super::naming::{self, NoPlanYet};
+use super::offload::LONG;
 use super::order::Ask;
 use super::trip::Trip;
 use crate::access;
 use crate::admission::{Refusal, Want, Wanted};
-use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
+use crate::dialect::ollama::{self, BadRequest, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::openai::optillm;
 use crate::ids::BackendId;
 use crate::routing::{self, Form, Needs, NoPlan};
@@ -124,7 +126,11 @@ impl Gateway {
         let provider = naming::provider_header(session)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body.bytes).map_err(unreadable)?;
+        let facts = match body.bytes.len() < LONG {
+            true => ollama::scan_request(operation, &body.bytes),
+            false => Box::pin(self.scan_aside(operation, &body.bytes)).await,
+        };
+        let facts = facts.map_err(unreadable)?;
         intake::unambiguous(session, operation, &facts, &body.bytes)?;
         let whole = &*facts.model;
         if whole.is_empty() {
@@ -258,10 +264,14 @@ impl Gateway {
         };
         // In another body, the same is elsewhere.
         let ask = match &spliced {
-            Some(bytes) => placed(
+            Some(bytes) if bytes.len() < LONG => placed(
                 ask,
                 &ollama::scan_request(operation, bytes).map_err(unreadable)?,
             ),
+            Some(bytes) => {
+                let facts = Box::pin(self.scan_aside(operation, bytes)).await;
+                placed(ask, &facts.map_err(unreadable)?)
+            }
             None => placed(ask, &facts),
         };
         drop(facts);
@@ -278,6 +288,17 @@ impl Gateway {
         };
         self.travel(session, ctx, framing, job, trip, permit, not_found)
             .await
+    }
+
+    /// What a body that is long says, read on another thread.
+    async fn scan_aside(
+        &self,
+        operation: Operation,
+        body: &Bytes,
+    ) -> Result<RequestFacts<'static>, BadRequest> {
+        let body = body.clone();
+        let scan = move || ollama::scan_request(operation, &body).map(RequestFacts::into_owned);
+        self.turns.run(scan).await
     }
 
     /// Tells the client why there is no answer.

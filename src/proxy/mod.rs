@@ -28,6 +28,7 @@ mod listener;
 mod local;
 mod manage;
 mod naming;
+mod offload;
 mod onward;
 mod opening;
 mod order;
@@ -73,7 +74,19 @@ pub use places::Places;
 pub use unsent::Unsent;
 
 /// Everything that a request needs, shared by all of them.
-pub struct Gateway {
+#[derive(Clone)]
+pub struct Gateway(Arc<Shared>);
+
+impl std::ops::Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What [`Gateway`] shares.
+pub struct Shared {
     settings: Arc<Settings>,
     access: Arc<Access>,
     fleet: Arc<Fleet>,
@@ -86,6 +99,7 @@ pub struct Gateway {
     hosts: HostRule,
     places: Arc<Places>,
     bodies: Arc<body::Budget>,
+    turns: Arc<offload::Turns>,
     request_ids: intake::RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
@@ -104,6 +118,7 @@ struct ProviderSide {
     retries_denied: IntCounter,
     malformed: IntCounter,
     refusals: refusals::Refusals,
+    turns: Arc<offload::Turns>,
 }
 
 /// Where the ends of attempts at one provider are counted.
@@ -130,6 +145,7 @@ impl Gateway {
         drain: Arc<Drain>,
         introspection: Arc<Introspection>,
     ) -> Self {
+        let turns = Arc::new(offload::Turns::new(settings.server.threads));
         let upstreams = fleet
             .providers()
             .map(|provider| {
@@ -154,6 +170,7 @@ impl Gateway {
                         .malformed_events
                         .with_label_values(&[&*provider.name]),
                     refusals: refusals::Refusals::default(),
+                    turns: Arc::clone(&turns),
                 }
             })
             .collect();
@@ -169,7 +186,8 @@ impl Gateway {
             settings.server.max_connections_per_address,
         );
         let origins = cors::Origins::new(&settings.server.allowed_origins);
-        Self {
+        Self(Arc::new(Shared {
+            turns,
             settings,
             access,
             fleet,
@@ -189,7 +207,7 @@ impl Gateway {
             introspection,
             unknown_model: ModelFacts::default(),
             plain_names,
-        }
+        }))
     }
 
     /// The places that its clients take.

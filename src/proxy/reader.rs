@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
+use crate::dialect::ollama::Operation;
 use crate::ir::{Fault, Usage};
 use crate::translate::{Ending, Passing, Translation};
 
@@ -18,6 +19,11 @@ pub(super) enum Reader {
 impl Reader {
     pub(super) fn same(passing: Passing) -> Self {
         Reader::Same(Box::new(passing))
+    }
+
+    /// While it is elsewhere.
+    pub(super) fn absent() -> Self {
+        Reader::same(Passing::new(Operation::Root, false))
     }
 
     /// The answer's head has come.
@@ -76,6 +82,14 @@ impl Reader {
         match self {
             Reader::Same(passing) => passing.break_off(text),
             Reader::Across(translation) => translation.break_off(text),
+        }
+    }
+
+    /// Bytes that are read as a whole when all have come.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Reader::Same(passing) => passing.held(),
+            Reader::Across(translation) => translation.held(),
         }
     }
 

@@ -11,7 +11,9 @@ use super::bounds::{Bound, Patience, TOTAL, WITHIN};
 use super::client::Framing;
 use super::ctx::{Ctx, Sending};
 use super::failure::{Failure, Stop, refused};
+use super::offload::LONG;
 use super::onward::{Onward, View, is_about_request, onward};
+use super::order::Order;
 use super::trip::Trip;
 use crate::admin;
 use crate::admission::{Outcome, Permit, Refusal};
@@ -536,7 +538,7 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         job: &Job,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         key: usize,
         until: Option<Bound>,
     ) -> Result<Box<Answer>, Setback> {
@@ -546,7 +548,10 @@ impl Gateway {
         // anything can be left out.
         let (mut mend, mut refused): (Option<Mend>, Option<Setback>) = (None, None);
         loop {
-            let order = self.order(session.req_header(), &ctx.inbound, job, backend, key, mend);
+            let order = match job.body.bytes.len() < LONG {
+                true => self.order(session.req_header(), &ctx.inbound, job, backend, key, mend),
+                false => Box::pin(self.order_aside(session, ctx, job, backend, key, mend)).await?,
+            };
             let order = match (order, refused.take()) {
                 (Ok(order), None) => order,
                 (Ok(order), Some(_)) => {
@@ -600,6 +605,30 @@ impl Gateway {
                 },
             }
         }
+    }
+
+    /// As [`Self::order`] for a long body, on another thread.
+    async fn order_aside(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        job: &Job,
+        backend: &Arc<Backend>,
+        key: usize,
+        mend: Option<Mend>,
+    ) -> Result<Result<Order, Box<Failure>>, Setback> {
+        let (gateway, backend) = (self.clone(), Arc::clone(backend));
+        let (head, inbound) = (session.req_header().clone(), ctx.inbound.of_order());
+        let part = job.of_order();
+        let writing = self
+            .turns
+            .run(move || gateway.order(&head, &inbound, &part, &backend, key, mend));
+        let client = &mut session.downstream_session;
+        let written = self.unless_ended(client, &mut ctx.opening, writing).await;
+        written.map_err(|stop| match stop {
+            Stop::Failure(failure) => Setback::Final(Word::Failure(Box::new(failure)), None),
+            Stop::ClientGone | Stop::Broken => Setback::ClientGone,
+        })
     }
 
     /// The same backend is sent the request once more, without what it has refused it for.

@@ -299,6 +299,14 @@ impl Translation {
         &self.out
     }
 
+    /// Bytes that are read as a whole when all have come.
+    pub fn held(&self) -> usize {
+        match &self.source {
+            Source::Whole { body, .. } => body.len(),
+            Source::Stream { .. } => 0,
+        }
+    }
+
     /// Takes over what one call of several gave, when its body has come whole and another call follows.
     ///
     /// # Errors

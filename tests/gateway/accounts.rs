@@ -317,7 +317,7 @@ async fn an_attempt_that_is_given_up_has_used_the_prompt() {
         &[alice("")],
         |config| {
             config
-                .set("timeouts.first_byte", "300ms")
+                .set("timeouts.total", "300ms")
                 .set("routing.max_retries", 0)
                 .set("routing.fallback", "none")
         },
@@ -543,4 +543,41 @@ async fn each_call_of_a_provider_counts() {
     assert!(many.text().contains("30 calls"), "{}", many.text());
     assert_eq!(many.header("x-should-retry"), Some("false"));
     assert_eq!(embed(BOB, 30).await.status, 200);
+}
+
+/// A request that takes several calls of its provider stops with its client: what was not asked yet is not asked, and the
+/// calls so far are paid for.
+#[tokio::test]
+async fn further_calls_end_with_the_client() {
+    let upstream = Upstream::start(|asked: &Asked| match asked.number {
+        0 => {
+            let vectors = vec![r#"{"values":[0.5,0.5]}"#; 100].join(",");
+            vec![Step::Send(json(
+                200,
+                &format!(r#"{{"embeddings":[{vectors}]}}"#),
+            ))]
+        }
+        _ => vec![Step::Hold],
+    })
+    .await;
+    let model = "gemini-embedding-001";
+    let entry = format!(
+        "{{ name: it, kind: google, base_url: 'http://{}', api_key: sim-key, models: [{model}], list_models: false }}",
+        upstream.address
+    );
+    let config = Config::of([entry]).key(alice(""));
+    let gateway = Gateway::over(&config, 1).await;
+    let texts = vec!["word word word word"; 1000];
+    let body = json!({"model": model, "input": texts}).to_string();
+    let mut client = Connection::open(gateway.address).await;
+    let fields = [("x-api-key", ALICE)];
+    client
+        .request("POST", "/v1/embeddings", &fields, body.as_bytes())
+        .await;
+    upstream.asked_for(1).await;
+    drop(client);
+    let row = row(&gateway, "alice", 1).await;
+    assert!(number(&row, "input_tokens") >= 4_000, "{row}");
+    gateway.idle().await;
+    assert_eq!((upstream.asked().len(), upstream.left().len()), (2, 1));
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::support::{Config, Gateway, Reply, Simulation, eventually, request};
+use super::support::{
+    Asked, Config, Connection, Gateway, Reply, Simulation, Step, Upstream, eventually, get, request,
+};
 
 /// Seconds of overload; `REMUDA_OVERLOAD_SECONDS` makes it longer.
 const SECONDS: u64 = 8;
@@ -156,4 +158,45 @@ async fn ten_times_the_load_that_can_be_served() {
     })
     .await;
     gateway.idle().await;
+}
+
+/// A worker goes on with what else it has to do while large bodies are translated, however many come at once.
+#[tokio::test]
+async fn large_bodies_hold_nobody_up() {
+    let upstream = Upstream::start(|_: &Asked| vec![Step::Hold]).await;
+    let entry = format!(
+        "{{ name: it, kind: anthropic, base_url: 'http://{}', api_key: sim-key, models: [claude-opus-5], list_models: false }}",
+        upstream.address
+    );
+    let config = Config::of([entry]).set("server.threads", 1);
+    let gateway = Gateway::over(&config, 1).await;
+    let turns = "word \\n".repeat(4).to_owned();
+    let message = format!(r#"{{"role":"user","content":"{turns}"}},"#);
+    let messages = message.repeat(40_000);
+    let body = format!(
+        r#"{{"model":"claude-opus-5","max_tokens":10,"messages":[{}]}}"#,
+        messages.trim_end_matches(',')
+    );
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let (most, last) = body.split_at(body.len() - 1);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = Connection::open(gateway.address).await;
+        client.send(head.as_bytes()).await;
+        client.send(most.as_bytes()).await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.send(last.as_bytes()).await;
+    }
+    let mut answered = 0;
+    while upstream.asked().len() < clients.len() {
+        assert_eq!(get(gateway.address, "/health/live").await.status, 200);
+        answered += 1;
+    }
+    // On the worker itself, one of them would be answered between two bodies.
+    assert!(answered > 40, "{answered} probes were answered meanwhile");
 }

@@ -239,6 +239,14 @@ impl Passing {
         self.seen.units.max(self.seen.said / 4)
     }
 
+    /// Bytes that are read as a whole when all have come.
+    pub fn held(&self) -> usize {
+        match &self.shape {
+            Shape::Whole(held) => held.len(),
+            _ => 0,
+        }
+    }
+
     /// Lines or events that could not be read and were left out.
     pub fn malformed(&self) -> u64 {
         self.seen.malformed
