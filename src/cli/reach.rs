@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider};
-use crate::routing::{Ask, Changes, Router};
+use crate::routing::{Changes, Router};
 use crate::settings::{ProviderKind, Settings};
 
 /// Servers of one provider that are shown; a range may hold a hundred.
@@ -16,7 +16,7 @@ const SHOWN: usize = 20;
 pub(super) struct Reached {
     /// A line for each provider and each of its servers.
     pub(super) text: String,
-    /// Whether every provider answered and took its key.
+    /// Whether every provider answered and took its key, and every name leads somewhere.
     pub(super) well: bool,
 }
 
@@ -150,22 +150,9 @@ impl Told {
         };
         let view = Arc::clone(fleet);
         let router = Router::new(Arc::clone(settings), Arc::new(facts), view as _, changes)?;
-        let now = Instant::now();
-        let routing = &settings.routing;
-        let aliases = routing.aliases.keys().map(|name| ("alias", name));
-        let overflow = routing.models.values().flat_map(|model| &model.overflow);
-        let overflow = overflow.map(|name| ("overflow", name));
-        let default = routing
-            .default_model
-            .iter()
-            .map(|name| ("default_model", name));
-        for (what, name) in aliases.chain(overflow).chain(default) {
-            let explained = router.explain(&Ask::of(name), now, |_| None);
-            let by_default = routing.default_model.is_some() && what != "default_model";
-            if let Some(error) = explained.error.filter(|_| !by_default) {
-                self.well = false;
-                self.line(&format!("{what} {name}: {error}"));
-            }
+        for one in router.unresolved() {
+            self.well = false;
+            self.line(&format!("{}: {:?}: {}", one.setting, one.name, one.why));
         }
         Ok(())
     }

@@ -211,7 +211,7 @@ async fn check_reaches_every_provider() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(
-        told.contains("alias nobody: no provider has the model"),
+        told.contains("routing.aliases.nobody: \"llama99\": no provider has the model"),
         "{told}"
     );
 }

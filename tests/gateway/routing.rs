@@ -549,7 +549,7 @@ async fn a_running_gateway_tells_where_a_request_would_go() {
     let (code, text) = route(&["else"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("step 1     else at other\n"), "{text}");
-    assert!(text.contains("it does not have the model"), "{text}");
+    assert!(text.contains("without    the model: one\n"), "{text}");
     let (code, text) = route(&["nothing", "--provider", "one"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("step 1     nothing at one\n"), "{text}");
