@@ -17,7 +17,7 @@ use crate::ir::Usage;
 use crate::usage::{Account, Ledger, Usd};
 
 /// The context that Pingora carries through the phases of one request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ctx {
     pub inbound: Inbound,
     pub attempt: Attempt,
@@ -141,17 +141,6 @@ impl Inbound {
             client: self.client,
             key: self.key.clone(),
             ..Inbound::default()
-        }
-    }
-}
-
-impl Default for Ctx {
-    fn default() -> Self {
-        Self {
-            inbound: Inbound::default(),
-            attempt: Attempt::default(),
-            outcome: Outcome::default(),
-            opening: Opening::default(),
         }
     }
 }
