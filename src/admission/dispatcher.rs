@@ -100,6 +100,16 @@ impl Dispatcher {
         self.lock().scheduler.outlook(now, want.arrival(), scope)
     }
 
+    /// How long a request for the model usually holds its slot, once that has been seen; loads do not count.
+    pub fn usual(&self, model: ModelId) -> Option<Duration> {
+        self.lock().scheduler.usual(model)
+    }
+
+    /// How long loading the model on that backend is expected to take.
+    pub fn load_time(&self, backend: BackendId, model: ModelId) -> Duration {
+        self.lock().scheduler.expected_load(backend, model)
+    }
+
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
     /// Errors: see [`Refusal`].
     pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {

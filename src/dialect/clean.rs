@@ -1,6 +1,7 @@
 //! What of a provider's error message a client may see: its words, without addresses, credentials and account names.
 
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Characters of a message that are kept.
 const LONGEST: usize = 1000;
@@ -58,7 +59,9 @@ fn is_private(word: &str) -> bool {
         && word.bytes().any(|byte| byte.is_ascii_digit());
     // An AWS account.
     let account = word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_digit());
-    word.contains("://") || word.contains("arn:aws") || marked || opaque || account
+    // Where a server runs, or what it talks to.
+    let address = word.parse::<SocketAddr>().is_ok() || word.parse::<Ipv4Addr>().is_ok();
+    address || word.contains("://") || word.contains("arn:aws") || marked || opaque || account
 }
 
 #[cfg(test)]
@@ -95,6 +98,10 @@ mod tests {
                 "User: [hidden] is not authorized",
             ),
             ("account 123456789012, please", "account [hidden], please"),
+            (
+                "dial tcp 127.0.0.1:41235: connect: connection refused (10.1.2.3)",
+                "dial tcp [hidden]: connect: connection refused ([hidden])",
+            ),
             ("bad key 'AIzaSyA1234567890'", "bad key '[hidden]'"),
             ("api_key=0123456789abcdef0123456789abcdef!", "[hidden]!"),
             (

@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) ask: Option<Ask>,
     /// What the provider told of an attempt that failed.
     pub(super) billed: Billed,
+    /// A server has kept silent, so that nobody is taken to be quick any more.
+    pub(super) wary: bool,
 }
 
 /// What a provider told of the usage of a failed attempt, for whoever keeps the accounts.
@@ -72,6 +74,7 @@ impl Job {
             streams: self.streams,
             ask: self.ask.clone(),
             billed: Billed::default(),
+            wary: self.wary,
         }
     }
 
@@ -81,7 +84,7 @@ impl Job {
         billed.take()
     }
 
-    fn bill(&self, usage: Option<Usage>) {
+    pub(super) fn bill(&self, usage: Option<Usage>) {
         let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
         *billed = usage;
     }
@@ -102,9 +105,16 @@ pub(super) struct Answer {
     pub(super) limits: Option<RateLimits>,
     /// The client gets another format than the backend sent.
     pub(super) across: bool,
+    /// As of its [`Order`].
+    pub(super) streamed: bool,
 }
 
 impl Answer {
+    /// Whether it has begun and has to be whole before the client gets anything of it.
+    pub(super) fn is_to_be_gathered(&self) -> bool {
+        self.streamed && self.reader.gathers() && !self.ended && self.ending.is_none()
+    }
+
     /// The body has come to its end.
     pub(super) fn conclude(&mut self) {
         let headers = headers_of(&self.upstream);
@@ -325,7 +335,7 @@ impl Setback {
     }
 
     /// The backend was found to serve nobody, which is known already.
-    fn silence() -> Self {
+    pub(super) fn silence() -> Self {
         Setback::Next {
             outcome: AttemptOutcome::Timeout,
             report: None,
@@ -334,7 +344,7 @@ impl Setback {
         }
     }
 
-    fn timed_out() -> Self {
+    pub(super) fn timed_out() -> Self {
         Self::next(
             AttemptOutcome::Timeout,
             fleet::Outcome::TimedOut,
@@ -415,7 +425,7 @@ async fn begin(
         reader,
         dropped,
         across,
-        streamed: _,
+        streamed,
     } = order;
     match exchange(&mut upstream, head, &body, Some(sending)).await {
         Ok(()) => {
@@ -429,6 +439,7 @@ async fn begin(
                 dropped,
                 limits: None,
                 across,
+                streamed,
             });
             match beginning(&mut answer, side, job, backend, more).await {
                 Ok(()) => {
@@ -502,6 +513,22 @@ async fn exchange(
     }
 }
 
+/// Judges an answer that was gathered to its end.
+pub(super) async fn end_gathered(
+    answer: &mut Answer,
+    side: &ProviderSide,
+    job: &Job,
+    backend: &Backend,
+) -> Result<(), Setback> {
+    conclude_early(answer, side).await;
+    let judged = judge_beginning(answer, job, backend);
+    if judged.is_err() {
+        job.bill(answer.reader.usage());
+        side.malformed.inc_by(answer.reader.malformed());
+    }
+    judged
+}
+
 async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
     let upstream = &mut answer.upstream;
     let head = upstream.head().ok_or_else(Setback::reset)?;
@@ -533,7 +560,7 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
     } else if !status.is_success() {
         return Err(provider_refused(answer, backend, status).await);
     }
-    read_beginning(answer, job, backend).await
+    read_beginning(answer, job).await
 }
 
 /// The next of several requests whose answers belong to the same; the one before was answered whole.
@@ -571,7 +598,7 @@ async fn next_part(
 /// An answer whose body has come whole is ended here, so that a fault at its end still finds another backend; but not one
 /// that has begun and passes, of which the client gets what there is.
 async fn conclude_early(answer: &mut Answer, side: &ProviderSide) {
-    if answer.ended && (answer.reader.translates() || !answer.reader.begun()) {
+    if answer.ended && (answer.reader.composes() || !answer.reader.begun()) {
         match answer.reader.held() < LONG {
             true => answer.conclude(),
             false => Box::pin(answer.conclude_aside(&side.turns)).await,
@@ -587,7 +614,7 @@ pub(super) fn headers_of(upstream: &Upstream) -> Cow<'_, HeaderMap> {
 }
 
 /// Reads until the answer has begun: its first content in a whole line or event, its end, or a fault.
-async fn read_beginning(answer: &mut Answer, job: &Job, backend: &Backend) -> Result<(), Setback> {
+async fn read_beginning(answer: &mut Answer, job: &Job) -> Result<(), Setback> {
     let Answer {
         upstream,
         begun,
@@ -601,16 +628,9 @@ async fn read_beginning(answer: &mut Answer, job: &Job, backend: &Backend) -> Re
         if reader.gathers() && upstream.done() {
             break true;
         }
-        let gathers_stream = reader.gathers() && !reader.is_one_body();
-        let patience = match reader.nearly_over() {
-            true => Some(LAST_END),
-            // A stream that is gathered may fall silent no longer than one that the client gets.
-            false => (gathers_stream && reader.content_units() > 0)
-                .then_some(backend.provider.timeouts.between_chunks),
-        };
-        let piece = match patience {
-            None => upstream.read_piece().await,
-            Some(patience) => match timeout(patience, upstream.read_piece()).await {
+        let piece = match reader.nearly_over() {
+            false => upstream.read_piece().await,
+            true => match timeout(LAST_END, upstream.read_piece()).await {
                 Ok(piece) => piece,
                 Err(_) if reader.is_one_body() => break true,
                 // A terminator whose own end does not come is one.
@@ -627,14 +647,16 @@ async fn read_beginning(answer: &mut Answer, job: &Job, backend: &Backend) -> Re
                 if reader.over() || reader.cut() {
                     // What is gathered is written when its reader is told that this was all.
                     let gathered =
-                        reader.translates() && !reader.streams() && reader.fault().is_none();
-                    break gathered || (upstream.done() && !reader.translates());
+                        reader.composes() && !reader.streams() && reader.fault().is_none();
+                    break gathered || (upstream.done() && !reader.composes());
                 }
-                if waits && reader.gathers() {
+                // Of what is gathered nothing is for the client yet, and what is translated whole begins at its end.
+                let gathered = reader.gathers() && (reader.begun() || reader.content_units() > 0);
+                if waits && reader.gathers() && !gathered {
                     continue;
                 }
-                if (reader.begun() && !begun.is_empty()) || !waits {
-                    break upstream.done() && !reader.translates();
+                if gathered || (reader.begun() && !begun.is_empty()) || !waits {
+                    break upstream.done() && !reader.composes();
                 }
                 if begun.len() > MAX_BEGINNING {
                     return Err(Setback::reset());

@@ -213,6 +213,8 @@ impl Failure {
             (Class::Transient, FaultKind::Server) | (Class::Route, FaultKind::InvalidRequest) => {
                 status.or(Some(500))
             }
+            // What none of its models can do.
+            (Class::Route, FaultKind::Unsupported) => status,
             _ => None,
         };
         Self {

@@ -285,6 +285,7 @@ impl Gateway {
             has_body: true,
             streams: ctx.inbound.streams,
             billed: Billed::default(),
+            wary: false,
         };
         self.travel(session, ctx, framing, job, trip, permit, not_found)
             .await

@@ -299,6 +299,7 @@ impl Gateway {
             streams: false,
             ask: None,
             billed: Billed::default(),
+            wary: false,
         };
         let mut tried: Vec<BackendId> = Vec::new();
         let mut refusal = None;

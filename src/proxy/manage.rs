@@ -117,6 +117,7 @@ impl Gateway {
             streams,
             ask: None,
             billed: Billed::default(),
+            wary: false,
         };
         self.fan_out(session, ctx, framing, &job, &targets).await
     }

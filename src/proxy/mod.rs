@@ -17,6 +17,7 @@ mod count;
 mod ctx;
 mod drain;
 mod failure;
+mod gathering;
 mod guarded;
 mod half_closed;
 mod head;

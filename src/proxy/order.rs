@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -26,8 +26,11 @@ use crate::fleet::Backend;
 use crate::ids::ModelId;
 use crate::ir::{Dropped, Mend, Refused, Text};
 use crate::settings::{self, ProviderKind};
-use crate::translate::{self, Passing, Question, Translating, Way};
+use crate::translate::{self, Gathering, Passing, Question, Translating, Way};
 use crate::wire::json::Span;
+
+/// What a model's whole answers usually take at most to be asked for as such.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// Which model a request wants, as far as an attempt needs to know.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ pub(super) struct Order {
     pub(super) dropped: Dropped,
     /// The client sees an answer of another format than the backend's.
     pub(super) across: bool,
-    /// The backend is asked for a stream.
+    /// The backend is asked for a stream, or for what it is known to give at once.
     pub(super) streamed: bool,
 }
 
@@ -121,7 +124,19 @@ impl Gateway {
             Way::Same if kind.is_fleet() => {
                 let body = respelled(job.operation, &job.body.bytes, ask, &own);
                 let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
-                self.untouched(inbound, ctx, job, backend, key, body)
+                let gathering = Gathering::of(job.operation).filter(|_| self.is_gathered(job, ask));
+                let Some((gathering, body)) = gathering.and_then(|gathering| {
+                    // In another body, the same is elsewhere.
+                    Some((gathering, ollama::streamed(job.operation, &body)?))
+                }) else {
+                    return self.untouched(inbound, ctx, job, backend, key, body);
+                };
+                let order = self.untouched(inbound, ctx, job, backend, key, body)?;
+                Ok(Order {
+                    reader: Reader::Gathered(Box::new(gathering)),
+                    streamed: true,
+                    ..order
+                })
             }
             Way::Same => {
                 let (body, ask) = sound(job, ask);
@@ -137,6 +152,7 @@ impl Gateway {
                     form,
                     body: &body,
                     streams: job.streams,
+                    gathered: kind.is_fleet() && self.is_gathered(job, ask),
                     fidelity: self.settings.routing.fidelity,
                     mend,
                     spare: &spare,
@@ -169,6 +185,13 @@ impl Gateway {
                 })
             }
         }
+    }
+
+    /// Whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
+    /// model's answers take long, as far as is known, or one of its servers has kept silent.
+    fn is_gathered(&self, job: &Job, ask: &Ask) -> bool {
+        let usual = || ask.model.and_then(|model| self.dispatcher.usual(model));
+        !job.streams && (job.wary || usual().is_none_or(|usual| usual >= QUICK))
     }
 
     /// The head of a request that this gateway has written.
@@ -305,7 +328,7 @@ impl Gateway {
             reader: Reader::same(passing),
             dropped: Dropped::default(),
             across: false,
-            // What runs no model answers at once, or has failed.
+            // What runs no model answers at once, or has failed; and so does a chat that is not gathered.
             streamed: job.streams
                 || !job.operation.is_inference()
                 || matches!(job.operation, Operation::Chat | Operation::Generate),

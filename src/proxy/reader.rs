@@ -1,4 +1,5 @@
-//! How an answer is read on its way to the client: bytes that pass with a reader beside them, or a translation.
+//! How an answer is read on its way to the client: bytes that pass with a reader beside them, a stream that is put together,
+//! or a translation.
 
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use pingora::http::ResponseHeader;
 
 use crate::dialect::ollama::Operation;
 use crate::ir::{Fault, Usage};
-use crate::translate::{Ending, Passing, Translation};
+use crate::translate::{Ending, Gathering, Passing, Translation};
 
 /// The reader of one answer.
 pub(super) enum Reader {
     /// The client's own format.
     Same(Box<Passing>),
+    /// The same, streamed to the gateway alone.
+    Gathered(Box<Gathering>),
     Across(Box<Translation>),
 }
 
@@ -28,12 +31,24 @@ impl Reader {
 
     /// The answer's head has come.
     pub(super) fn begin(&mut self, head: &ResponseHeader) {
-        if let Reader::Same(passing) = self {
-            let content_type = head.headers.get(http::header::CONTENT_TYPE);
-            passing.begin(
-                head.status.is_success(),
-                content_type.map(http::HeaderValue::as_bytes),
-            );
+        let passing = match self {
+            Reader::Same(passing) => passing,
+            Reader::Gathered(gathering) => gathering.stream_mut(),
+            Reader::Across(_) => return,
+        };
+        let content_type = head.headers.get(http::header::CONTENT_TYPE);
+        passing.begin(
+            head.status.is_success(),
+            content_type.map(http::HeaderValue::as_bytes),
+        );
+    }
+
+    /// What reads bytes of the client's own format.
+    fn passing(&self) -> Result<&Passing, &Translation> {
+        match self {
+            Reader::Same(passing) => Ok(passing),
+            Reader::Gathered(gathering) => Ok(gathering.stream()),
+            Reader::Across(translation) => Err(translation),
         }
     }
 
@@ -41,6 +56,10 @@ impl Reader {
     pub(super) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
         match self {
             Reader::Same(passing) => passing.feed(piece),
+            Reader::Gathered(gathering) => {
+                gathering.feed(piece);
+                &[]
+            }
             Reader::Across(translation) => translation.feed(piece),
         }
     }
@@ -49,6 +68,7 @@ impl Reader {
     pub(super) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
             Reader::Same(passing) => passing.finish(),
+            Reader::Gathered(gathering) => gathering.finish(),
             Reader::Across(translation) => translation.finish(headers),
         }
     }
@@ -57,6 +77,7 @@ impl Reader {
     pub(super) fn is_one_body(&self) -> bool {
         match self {
             Reader::Same(passing) => passing.holds(),
+            Reader::Gathered(_) => false,
             Reader::Across(translation) => translation.is_one_body(),
         }
     }
@@ -65,6 +86,7 @@ impl Reader {
     pub(super) fn nearly_over(&mut self) -> bool {
         match self {
             Reader::Same(passing) => passing.nearly_over(),
+            Reader::Gathered(gathering) => gathering.stream_mut().nearly_over(),
             Reader::Across(translation) => translation.nearly_over(),
         }
     }
@@ -73,6 +95,7 @@ impl Reader {
     pub(super) fn settle(&mut self) -> Option<&[u8]> {
         match self {
             Reader::Same(passing) => passing.settle(),
+            Reader::Gathered(gathering) => gathering.settle().then_some(&[]),
             Reader::Across(translation) => translation.settle(),
         }
     }
@@ -81,6 +104,7 @@ impl Reader {
     pub(super) fn break_off(&mut self, text: &'static str) -> &[u8] {
         match self {
             Reader::Same(passing) => passing.break_off(text),
+            Reader::Gathered(gathering) => gathering.stream_mut().break_off(text),
             Reader::Across(translation) => translation.break_off(text),
         }
     }
@@ -89,6 +113,8 @@ impl Reader {
     pub(super) fn held(&self) -> usize {
         match self {
             Reader::Same(passing) => passing.held(),
+            // What is put together has been read as it came.
+            Reader::Gathered(_) => 0,
             Reader::Across(translation) => translation.held(),
         }
     }
@@ -96,7 +122,7 @@ impl Reader {
     /// Takes over what one call of several gave.
     pub(super) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         match self {
-            Reader::Same(_) => Ok(()),
+            Reader::Same(_) | Reader::Gathered(_) => Ok(()),
             Reader::Across(translation) => translation.part(headers),
         }
     }
@@ -106,10 +132,16 @@ impl Reader {
         matches!(self, Reader::Across(_))
     }
 
+    /// Whether what the client gets is written or put together here.
+    pub(super) fn composes(&self) -> bool {
+        matches!(self, Reader::Across(_) | Reader::Gathered(_))
+    }
+
     /// Whether the client gets a stream.
     pub(super) fn streams(&self) -> bool {
         match self {
             Reader::Same(passing) => passing.streams(),
+            Reader::Gathered(_) => false,
             Reader::Across(translation) => translation.streams(),
         }
     }
@@ -118,15 +150,16 @@ impl Reader {
     pub(super) fn gathers(&self) -> bool {
         match self {
             Reader::Same(passing) => passing.holds(),
+            Reader::Gathered(_) => true,
             Reader::Across(translation) => !translation.streams(),
         }
     }
 
     /// Whether the answer has begun.
     pub(super) fn begun(&self) -> bool {
-        match self {
-            Reader::Same(passing) => passing.begun(),
-            Reader::Across(translation) => translation.begun() || translation.fault().is_some(),
+        match self.passing() {
+            Ok(passing) => passing.begun(),
+            Err(translation) => translation.begun() || translation.fault().is_some(),
         }
     }
 
@@ -134,23 +167,24 @@ impl Reader {
     pub(super) fn fault(&self) -> Option<&Fault> {
         match self {
             Reader::Same(passing) => passing.fault(),
+            Reader::Gathered(gathering) => gathering.fault(),
             Reader::Across(translation) => translation.fault(),
         }
     }
 
     /// The provider's own words for a failure, in the client's format.
     pub(super) fn failing(&self) -> &[u8] {
-        match self {
-            Reader::Same(passing) => passing.failing(),
-            Reader::Across(_) => &[],
+        match self.passing() {
+            Ok(passing) => passing.failing(),
+            Err(_) => &[],
         }
     }
 
     /// Whether the answer is over although the body goes on.
     pub(super) fn over(&self) -> bool {
-        match self {
-            Reader::Same(passing) => passing.over(),
-            Reader::Across(translation) => translation.over(),
+        match self.passing() {
+            Ok(passing) => passing.over(),
+            Err(translation) => translation.over(),
         }
     }
 
@@ -161,9 +195,9 @@ impl Reader {
 
     /// What the answer cost.
     pub(super) fn usage(&self) -> Option<Usage> {
-        match self {
-            Reader::Same(passing) => passing.usage(),
-            Reader::Across(translation) => {
+        match self.passing() {
+            Ok(passing) => passing.usage(),
+            Err(translation) => {
                 Some(translation.usage()).filter(|usage| *usage != Usage::default())
             }
         }
@@ -171,25 +205,25 @@ impl Reader {
 
     /// About how many tokens of output have come.
     pub(super) fn output_so_far(&self) -> u64 {
-        match self {
-            Reader::Same(passing) => passing.output_so_far(),
-            Reader::Across(translation) => translation.output_so_far(),
+        match self.passing() {
+            Ok(passing) => passing.output_so_far(),
+            Err(translation) => translation.output_so_far(),
         }
     }
 
     /// Lines or events with content.
     pub(super) fn content_units(&self) -> u64 {
-        match self {
-            Reader::Same(passing) => passing.content_units(),
-            Reader::Across(translation) => translation.content_events(),
+        match self.passing() {
+            Ok(passing) => passing.content_units(),
+            Err(translation) => translation.content_events(),
         }
     }
 
     /// Lines or events that could not be read and were left out.
     pub(super) fn malformed(&self) -> u64 {
-        match self {
-            Reader::Same(passing) => passing.malformed(),
-            Reader::Across(translation) => translation.malformed(),
+        match self.passing() {
+            Ok(passing) => passing.malformed(),
+            Err(translation) => translation.malformed(),
         }
     }
 

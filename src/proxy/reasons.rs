@@ -193,8 +193,16 @@ mod tests {
         Some(Word::Failure(Box::new(failure)))
     }
 
-    /// What the client is told of candidates: the provider's position, its kind, its name and its word.
-    fn told(of: &[(usize, ProviderKind, &str, Option<(u16, &'static str)>)]) -> Option<Failure> {
+    /// The provider's position, its kind, its name and its word.
+    type Candidate = (
+        usize,
+        ProviderKind,
+        &'static str,
+        Option<(u16, &'static str)>,
+    );
+
+    /// What the client is told of candidates.
+    fn told(of: &[Candidate]) -> Option<Failure> {
         let mut reasons = Reasons::default();
         for (provider, kind, who, word) in of {
             reasons.put(Said {

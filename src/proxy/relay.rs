@@ -6,7 +6,7 @@ use std::future::Future;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::HeaderValue;
+use http::header::{self, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Sleep, sleep_until};
 
@@ -26,7 +26,7 @@ use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
 use crate::fleet::Backend;
-use crate::translate::Ending;
+use crate::translate::{self, Ending};
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
@@ -90,7 +90,7 @@ impl Gateway {
             .ok_or(Stop::Broken)?;
         self.count_dropped(ctx, &answer);
         let streams = answer.reader.streams();
-        if answer.reader.translates() && answer.ending == Some(Ending::Complete) && !streams {
+        if answer.reader.composes() && answer.ending == Some(Ending::Complete) && !streams {
             // Nothing is to come any more: the answer leaves in one write.
             heads::state_length(&mut head, answer.begun.len());
         } else if streams {
@@ -177,6 +177,12 @@ impl Gateway {
                 heads::downstream_response(of_backend, framing.version, &framing.method, request_id)
             }
         };
+        if let Reader::Gathered(_) = &answer.reader {
+            head.set(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(translate::WHOLE),
+            );
+        }
         if let (Some(limits), Some(names)) = (&answer.limits, limit_names(answer, ctx)) {
             limits.write(names, SystemTime::now(), |name, value| {
                 head.set(name, value)

@@ -105,17 +105,29 @@ impl Gateway {
             let until = Bound::earlier(here, self.within(&trip));
             trip.began.get_or_insert(started);
             let trying = self.try_backend(session, ctx, &job, &backend, key, until);
-            let cause = match trying.await {
+            let mut tried = trying.await;
+            let ttft = started.elapsed();
+            if let Ok(answer) = &mut tried {
+                permit.first_content();
+                if answer.is_to_be_gathered() {
+                    let client = &mut session.downstream_session;
+                    let opening = &mut ctx.opening;
+                    // Boxed: what is streamed should not carry the state of what is not.
+                    let gathering = self.gather(client, opening, &job, &backend, answer, here);
+                    if let Err(setback) = Box::pin(gathering).await {
+                        tried = Err(setback);
+                    }
+                }
+            }
+            let cause = match tried {
                 Ok(answer) => {
-                    ctx.outcome.first_content = Some(Instant::now());
-                    permit.first_content();
+                    ctx.outcome.first_content = Some(started + ttft);
                     if let Some(model) = model_of(&job) {
                         self.fleet.has_served(&backend, model);
                     }
-                    let ttft = started.elapsed();
                     let served = Attempt::Served {
                         latency: ttft,
-                        streamed: job.streams,
+                        streamed: answer.streamed,
                     };
                     self.attempted(&backend, || attempted(served, answer.limits.as_ref()));
                     self.fleet.report(
@@ -215,6 +227,7 @@ impl Gateway {
                     cause
                 }
             };
+            job.wary |= cause.kind == FaultKind::Timeout;
             if cause.kind == FaultKind::ContextLength {
                 trip.too_long_for = Some(self.context_of(&job, &backend).unwrap_or_default());
             }

@@ -58,6 +58,7 @@ fn ordered(client: ClientForm, body: &str, (form, kind, model): To) -> Result<Or
         form,
         body: body.as_bytes(),
         streams: false,
+        gathered: false,
         fidelity: Fidelity::Lenient,
         mend: None,
         spare: &[],

@@ -2,12 +2,14 @@
 //!
 //! Which formats meet is decided in `way`; `forms` is the one table that knows every dialect's functions; `order` makes
 //! the provider's request, `serving` what it keeps of how one is to be served, and `mend` what is left out of it where it was
-//! refused for that alone; `answer` turns what comes back, as it comes, and `passing` reads what needs no turning.
+//! refused for that alone; `answer` turns what comes back, as it comes, `passing` reads what
+//! needs no turning, and `gathering` puts together what was streamed for a client that wants it whole.
 
 mod answer;
 mod bounds;
 mod count;
 mod forms;
+mod gathering;
 mod halves;
 mod ids;
 mod inputs;
@@ -22,6 +24,7 @@ mod way;
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
 pub use forms::{ClientForm, Form, fault};
+pub use gathering::{CONTENT_TYPE as WHOLE, Gathering};
 pub use ids::refitted;
 pub use mend::{fitted, mended};
 pub use order::{Order, Translating, faithful, order};

@@ -29,6 +29,8 @@ pub struct Translating<'a> {
     pub body: &'a [u8],
     /// Whether the client gets a stream.
     pub streams: bool,
+    /// It is to be seen as it comes, although the client gets it whole.
+    pub gathered: bool,
     pub fidelity: Fidelity,
     /// What the provider has refused it for.
     pub mend: Option<Mend>,
@@ -98,7 +100,9 @@ fn chat(
     let long = request
         .max_tokens
         .is_none_or(|tokens| tokens > LONGEST_UNSTREAMED);
-    let streamed = streams || (target.provider.kind == ProviderKind::Anthropic && long);
+    let streamed = streams
+        || translating.gathered
+        || (target.provider.kind == ProviderKind::Anthropic && long);
     let target = Target {
         stream: streamed,
         ..target

@@ -66,6 +66,7 @@ fn ordered(client: ClientForm, body: &Value, to: To, sampling: SamplingFields) -
         form,
         body: body.as_bytes(),
         streams: false,
+        gathered: false,
         fidelity: Fidelity::Lenient,
         mend: None,
         spare: &[],

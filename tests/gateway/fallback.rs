@@ -350,6 +350,108 @@ fn status(status: u16) -> String {
     json!({"kind": "status", "status": status, "route": "inference"}).to_string()
 }
 
+/// A server of a fleet that says this to everything that runs a model.
+async fn saying(status: u16, text: &str) -> Upstream {
+    let answer = support::json(status, &json!({"error": text}).to_string());
+    Upstream::start(move |_| vec![Step::Send(answer.clone())]).await
+}
+
+/// Fleets of so many servers each.
+async fn fleets(sizes: &[usize], servers: &[Upstream]) -> Gateway {
+    let mut servers = servers.iter();
+    let entries = sizes.iter().enumerate().map(|(number, size)| {
+        let servers = servers.by_ref().take(*size);
+        let backends: Vec<_> = servers
+            .map(|server| format!("http://{}", server.address))
+            .collect();
+        json!({"name": format!("gpus{number}"), "backends": backends}).to_string()
+    });
+    let entries: Vec<_> = entries.collect();
+    Gateway::over(&Config::of(entries), sizes.iter().sum()).await
+}
+
+/// One server or several, of one provider or of several: the client hears what they all say as one of them says it.
+#[tokio::test]
+async fn what_all_candidates_say_is_told_as_one_would_have_said_it() {
+    const SICK: &str = "llama-server process has terminated: exit status 3";
+    const SHUT: &str = "This server does not support embeddings. Start it with `--embeddings`";
+    for sizes in [&[1][..], &[2], &[3], &[1, 1], &[2, 1]] {
+        let count: usize = sizes.iter().sum();
+        let mut sick = Vec::new();
+        let mut shut = Vec::new();
+        for _ in 0..count {
+            sick.push(saying(500, SICK).await);
+            shut.push(saying(501, SHUT).await);
+        }
+        let gateway = fleets(sizes, &sick).await;
+        for format in Format::ALL {
+            for streamed in [true, false] {
+                let body = format.ask("scripted", "hi", streamed, json!({}));
+                let reply = post(gateway.address, format.path(), &body).await;
+                let what = format!("{format:?} {streamed} {sizes:?}: {}", reply.text());
+                assert_eq!(
+                    (reply.status, &*format.message(&reply)),
+                    (500, SICK),
+                    "{what}"
+                );
+                if format == Format::Ollama {
+                    assert_eq!(reply.text(), json!({"error": SICK}).to_string(), "{what}");
+                }
+            }
+        }
+        gateway.healthy(count).await;
+        let gateway = fleets(sizes, &shut).await;
+        for (path, field, format) in [
+            ("/api/embed", "input", Format::Ollama),
+            ("/api/embeddings", "prompt", Format::Ollama),
+            ("/v1/embeddings", "input", Format::Chat),
+        ] {
+            let body = json!({"model": "scripted", field: "a"}).to_string();
+            let reply = post(gateway.address, path, &body).await;
+            let what = format!("{path} {sizes:?}: {}", reply.text());
+            assert_eq!(
+                (reply.status, &*format.message(&reply)),
+                (501, SHUT),
+                "{what}"
+            );
+        }
+        gateway.healthy(count).await;
+    }
+}
+
+/// Where they differ, each is told with its own words, and with its address where the operator shows those.
+#[tokio::test]
+async fn what_candidates_say_differently_is_told_of_each() {
+    let servers = [
+        saying(500, "llama-server process has terminated: exit status 3").await,
+        saying(
+            500,
+            "model requires more system memory (9 GiB) than is available at 10.1.2.3:99",
+        )
+        .await,
+    ];
+    for sizes in [&[2][..], &[1, 1]] {
+        let gateway = fleets(sizes, &servers).await;
+        for format in Format::ALL {
+            for streamed in [true, false] {
+                let body = format.ask("scripted", "hi", streamed, json!({}));
+                let reply = post(gateway.address, format.path(), &body).await;
+                let what = format!("{format:?} {streamed} {sizes:?}: {}", reply.text());
+                assert_eq!(reply.status, 500, "{what}");
+                let told = format.message(&reply);
+                for said in [
+                    "exit status 3",
+                    "requires more system memory",
+                    "gpus0 (127.0.0.1:",
+                ] {
+                    assert!(told.contains(said), "{what}");
+                }
+                assert!(!told.contains("10.1.2.3"), "{what}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn when_all_fail_the_client_reads_what_each_said() {
     let (simulation, gateway) = shared(2, |config| config).await;

@@ -2,7 +2,7 @@
 
 use super::support::{
     Asked, Config, Connection, Gateway, Process, Reply, Simulation, Step, Upstream, chat, get,
-    json, post, request,
+    json, post, request, unstreamed,
 };
 
 const ANSWER: &str =
@@ -43,7 +43,7 @@ async fn sent(
     .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     let asked = server.asked().pop().unwrap();
-    assert_eq!(asked.body, body.as_bytes());
+    assert_eq!(unstreamed(&asked.body), body);
     let mut lines = asked.head.trim_end().split("\r\n");
     assert_eq!(lines.next(), Some("POST /api/chat?x=%20y HTTP/1.1"));
     let seen = lines.map(|line| {

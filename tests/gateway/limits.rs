@@ -113,7 +113,10 @@ async fn a_body_of_exactly_max_body_passes() {
     let asked = server.asked();
     assert_eq!(asked.len(), 2);
     for one in asked {
-        assert_eq!(one.body, body.as_bytes());
+        // A whole answer may be asked for as a stream.
+        let came = String::from_utf8(one.body).unwrap();
+        let came = came.replace(r#""stream":true"#, r#""stream":false"#);
+        assert!(came == body, "{} bytes", came.len());
     }
 }
 

@@ -20,6 +20,7 @@ mod evasions;
 mod failover;
 mod fallback;
 mod fields;
+mod gathered;
 mod headers;
 mod hostile;
 mod hosts;

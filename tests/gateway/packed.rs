@@ -61,7 +61,10 @@ async fn a_packed_body_is_read_in_every_format() {
             assert_eq!(reply.status, 200, "{format:?} {coding}: {}", reply.text());
             let asked = server.asked().pop().unwrap();
             assert_eq!(asked.header("content-encoding"), None);
-            assert!(asked.body == expected.body, "{format:?} {coding}");
+            assert!(
+                unstreamed(&asked.body) == unstreamed(&expected.body),
+                "{format:?} {coding}"
+            );
         }
         // In chunks, and one over the other in the order of the field.
         let twice = packed("zstd", &packed("gzip", body.as_bytes()));

@@ -226,9 +226,8 @@ async fn streaming_is_refused_in_the_balancers_words() {
     )
     .await;
     assert_eq!(reply.status, 200);
-    let asked = &gated.upstream.asked()[0];
-    let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
-    assert_eq!(body["stream"], false);
+    let kind = reply.header("content-type").unwrap();
+    assert!(kind.starts_with("application/json"), "{kind}");
 }
 
 #[tokio::test]

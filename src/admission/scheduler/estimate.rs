@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::Backend;
 use super::lines::{LineKey, Waiter};
-use crate::ids::ModelId;
+use crate::ids::{BackendId, ModelId};
 
 /// Bytes per second at which a model loads until a load has been seen: a fast disk.
 const BANDWIDTH: f64 = 1e9;
@@ -120,6 +120,19 @@ impl Scheduler {
             })
             .sum();
         1.0 / rate
+    }
+
+    /// How long a request for the model usually holds its slot, once that has been seen.
+    pub fn usual(&self, model: ModelId) -> Option<Duration> {
+        let service = self.models.get(&model)?.service.get()?;
+        Duration::try_from_secs_f64(service).ok()
+    }
+
+    /// How long loading the model there is expected to take.
+    pub fn expected_load(&self, backend: BackendId, model: ModelId) -> Duration {
+        let backend = self.backends.get(&backend);
+        let seconds = backend.map_or(0.0, |backend| self.load_time(backend, model));
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
     pub(super) fn service(&self, model: Option<ModelId>) -> f64 {

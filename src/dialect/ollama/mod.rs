@@ -22,6 +22,7 @@ mod route;
 mod scan;
 mod splice;
 
+pub use answer::Joined;
 pub use error::*;
 pub use fault::is_request_fault;
 pub use fields::{read_foreign, read_foreign_embed};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Operation, RequestFacts, is_form};
+use super::{Operation, RequestFacts, is_form, scan_request};
 use crate::wire::json::{Span, write_string};
 
 /// The body with another model name in the place that [`RequestFacts::model_span`] names.
@@ -29,6 +29,12 @@ pub fn set_stream(body: &[u8], facts: &RequestFacts<'_>, stream: bool) -> Bytes 
         }
         (None, None) => Bytes::copy_from_slice(body),
     }
+}
+
+/// The body of a request for a whole answer, which asks for a stream instead; `None` if it cannot be read.
+pub fn streamed(operation: Operation, body: &[u8]) -> Option<Bytes> {
+    let facts = scan_request(operation, body).ok()?;
+    Some(set_stream(body, &facts, true))
 }
 
 fn replace(body: &[u8], span: Span, with: &[u8]) -> Bytes {

@@ -81,6 +81,7 @@ fn outcome(client: ClientForm, body: &Value, to: To) -> Result<Outcome, Refused>
         form,
         body: body.as_bytes(),
         streams: false,
+        gathered: false,
         fidelity: Fidelity::Lenient,
         mend: None,
         spare: &[],

@@ -69,6 +69,12 @@ pub(crate) fn chat(model: &str, text: &str, fields: &str) -> String {
     format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{text}"}}]{fields}}}"#)
 }
 
+/// A request that came to a server, as its client would have written it that wants the answer whole: a fleet may be asked
+/// for a stream of it.
+pub(crate) fn unstreamed(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).replace(r#""stream":true"#, r#""stream":false"#)
+}
+
 /// The lines of an NDJSON body, each parsed; panics on one that is no JSON or lacks its newline.
 pub(crate) fn lines(body: &[u8]) -> Vec<serde_json::Value> {
     let text = std::str::from_utf8(body).unwrap_or_else(|error| panic!("{error}: {body:?}"));

@@ -3,6 +3,7 @@
 mod clock;
 mod decode;
 mod encode;
+mod joined;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod unread;
 
 pub(super) use decode::{decoder, error_text, read_whole};
 pub(super) use encode::{encoder, write_end, write_quiet, write_whole};
+pub use joined::Joined;
 
 /// Which of the two an answer is for; they differ in where the text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
