@@ -197,22 +197,12 @@ fn with_value(expected: &str, got: &str) -> String {
     }
 }
 
-/// An address without what may be a key: what follows a `?` or `#`.
-fn without_query(text: &str) -> &str {
-    let is_address = text.contains("://") || text.contains('=');
-    match text.find(['?', '#']).filter(|_| is_address) {
-        Some(at) => &text[..=at],
-        None => text,
-    }
-}
-
 fn quoted(value: &Value) -> String {
     match value {
         // A user name with its password, or a query or a fragment, which may hold a key.
         Value::String(text) if text.contains(['@', '?', '#']) => String::new(),
         Value::String(text) => {
-            let shown = without_query(text);
-            let cut: String = shown.chars().take(MAX_QUOTED).collect();
+            let cut: String = text.chars().take(MAX_QUOTED).collect();
             let more = if cut.len() < text.len() { "…" } else { "" };
             format!(", got {cut:?}{more}")
         }
