@@ -63,7 +63,7 @@ async fn converse(stream: TcpStream, lies: Arc<Mutex<Lies>>) {
             _ => "+OK\r\n".to_owned(),
         };
         let said = match &mut queued {
-            Some(all) if command[0].to_ascii_uppercase() != "MULTI" => {
+            Some(all) if !command[0].eq_ignore_ascii_case("MULTI") => {
                 all.push(answer);
                 "+QUEUED\r\n".to_owned()
             }
