@@ -23,7 +23,7 @@ use super::order::{Ask, Order};
 use super::reader::Reader;
 use super::relay::LAST_END;
 use super::upstream::Upstream;
-use super::{Gateway, ProviderSide};
+use super::{Gateway, ProviderSide, worded};
 use crate::dialect::blame::is_about_model;
 use crate::dialect::ollama::{self, Operation};
 use crate::dialect::rate_limits::RateLimits;
@@ -550,15 +550,15 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
         }
         if status.is_client_error() {
             return Err(Setback::Final(
-                objection(upstream, backend, status).await,
+                objection(upstream, backend, status, job.operation).await,
                 None,
             ));
         }
         if !status.is_success() {
-            return Err(provider_refused(answer, backend, status).await);
+            return Err(provider_refused(answer, backend, status, job.operation).await);
         }
     } else if !status.is_success() {
-        return Err(provider_refused(answer, backend, status).await);
+        return Err(provider_refused(answer, backend, status, job.operation).await);
     }
     read_beginning(answer, job).await
 }
@@ -684,7 +684,7 @@ fn judge_beginning(answer: &Answer, job: &Job, backend: &Backend) -> Result<(), 
     Err(match fault.kind {
         FaultKind::Incomplete => broke_off(answer, fault, backend),
         FaultKind::Garbled => Setback::of_fault(fault, backend),
-        _ => only_an_error(answer, fault, backend),
+        _ => only_an_error(answer, fault, backend, job.operation),
     })
 }
 
@@ -708,7 +708,12 @@ fn broke_off(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
 
 /// An answer of status 200 that is nothing but an error. If no other candidate does better, the client is told of it as of
 /// an error answer: by what can be done about it, and of an Ollama server in its own words.
-fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
+fn only_an_error(
+    answer: &Answer,
+    fault: &Fault,
+    backend: &Backend,
+    operation: Operation,
+) -> Setback {
     let fleet = backend.provider.settings.kind.is_fleet();
     match Setback::of_fault(fault, backend) {
         Setback::Next {
@@ -721,7 +726,9 @@ fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
             // A runner that fails is not its server.
             report: report.filter(|_| !fleet),
             word: match word {
-                Some(Word::Failure(failure)) if fleet => in_place_of_answer(answer, failure),
+                Some(Word::Failure(failure)) if fleet => {
+                    in_place_of_answer(answer, failure, operation)
+                }
                 word => word,
             },
             cause: match fleet {
@@ -735,12 +742,16 @@ fn only_an_error(answer: &Answer, fault: &Fault, backend: &Backend) -> Setback {
 
 /// A server's own error that came under status 200, with the status that it is told with; what was translated has no
 /// words in the client's format but the gateway's.
-fn in_place_of_answer(answer: &Answer, failure: Box<Failure>) -> Option<Word> {
+fn in_place_of_answer(
+    answer: &Answer,
+    failure: Box<Failure>,
+    operation: Operation,
+) -> Option<Word> {
     let line = Bytes::copy_from_slice(answer.reader.failing().trim_ascii());
     if line.is_empty() {
         return Some(Word::Failure(failure));
     }
-    let mut word = error_answer(&answer.upstream, line)?;
+    let mut word = error_answer(&answer.upstream, line, operation)?;
     if let Word::Answer(answer) = &mut word {
         let head = &mut answer.head;
         head.set_status(StatusCode::from_u16(failure.status).ok()?)
@@ -755,16 +766,19 @@ fn in_place_of_answer(answer: &Answer, failure: Box<Failure>) -> Option<Word> {
 }
 
 /// A provider's error answer: sorted by what it means, told in the client's own format.
-async fn provider_refused(answer: &mut Answer, backend: &Backend, status: StatusCode) -> Setback {
+async fn provider_refused(
+    answer: &mut Answer,
+    backend: &Backend,
+    status: StatusCode,
+    operation: Operation,
+) -> Setback {
     let body = error_body(&mut answer.upstream).await;
     let headers = headers_of(&answer.upstream);
     let kind = backend.provider.settings.kind;
     let fault = translate::fault(kind, status.as_u16(), &headers, &body);
-    // What stands before a provider may answer with a page, which is nobody's format.
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    let same = !answer.across && fault.class == Class::Permanent && is_object;
+    let same = !answer.across && fault.class == Class::Permanent;
     let silent = kind.is_fleet() && status.is_client_error() && is_blank(&body);
-    match error_answer(&answer.upstream, body) {
+    match error_answer(&answer.upstream, body, operation) {
         // In the client's own format the provider's words are best.
         Some(word) if same => Setback::Final(word, fault.mend),
         _ => match Setback::of_answer(&fault, backend, Some(status.as_u16())) {
@@ -830,7 +844,7 @@ async fn refused(
             let failure = Failure::of_server(&fault, &backend.provider.name, status);
             Some(Word::Failure(Box::new(failure)))
         }
-        false => error_answer(upstream, body),
+        false => error_answer(upstream, body, job.operation),
     };
     match answer {
         Some(word) if request_fault => Some(Setback::Final(word, None)),
@@ -850,11 +864,18 @@ async fn refused(
 }
 
 /// A server's whole answer to a request that it does not take (4xx), in its own words if it has any.
-async fn objection(upstream: &mut Upstream, backend: &Backend, status: StatusCode) -> Word {
+async fn objection(
+    upstream: &mut Upstream,
+    backend: &Backend,
+    status: StatusCode,
+    operation: Operation,
+) -> Word {
     let body = error_body(upstream).await;
     match is_blank(&body) {
         true => wordless(backend, status),
-        false => error_answer(upstream, body).unwrap_or_else(|| wordless(backend, status)),
+        false => {
+            error_answer(upstream, body, operation).unwrap_or_else(|| wordless(backend, status))
+        }
     }
 }
 
@@ -874,11 +895,12 @@ fn is_blank(body: &[u8]) -> bool {
     body.trim_ascii().is_empty()
 }
 
-/// The body may have been cut to its bound, so its length is stated anew when it is relayed.
-fn error_answer(upstream: &Upstream, body: Bytes) -> Option<Word> {
+/// In the form that the client reads. The body may have been cut to its bound, so its length is stated anew when it is relayed.
+fn error_answer(upstream: &Upstream, body: Bytes, operation: Operation) -> Option<Word> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
-    Some(Word::Answer(Box::new(ErrorAnswer { head, body })))
+    let answer = worded::for_client(ErrorAnswer { head, body }, operation);
+    Some(Word::Answer(Box::new(answer)))
 }
 
 /// What a backend says of its failure, as far as it comes in time: some say all of it and leave the body open.

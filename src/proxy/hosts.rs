@@ -2,6 +2,7 @@
 //! in the one way that every server reads alike.
 
 use http::{Version, header};
+use pingora::http::authority::raw_target_authority;
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -22,8 +23,13 @@ impl Gateway {
             return Err(closing_with_body(session, Failure::bad_request(text)));
         }
         let authority = head.uri.authority();
-        let known = hosts.all(|host| host.to_str().is_ok_and(|host| self.hosts.answers(host)))
-            && authority.is_none_or(|authority| self.hosts.answers(authority.as_str()));
+        // That of a target in absolute form (RFC 9112 section 3.2.2), which Pingora keeps apart. It refuses one that
+        // differs from the field Host, but an HTTP/1.0 client need not send that field.
+        let written = raw_target_authority(head.raw_path()).authority();
+        let answers = |host: &[u8]| str::from_utf8(host).is_ok_and(|host| self.hosts.answers(host));
+        let known = hosts.all(|host| answers(host.as_bytes()))
+            && authority.is_none_or(|authority| self.hosts.answers(authority.as_str()))
+            && written.is_none_or(answers);
         if known {
             return Ok(());
         }

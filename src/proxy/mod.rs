@@ -49,6 +49,7 @@ mod trip;
 mod unpack;
 mod unsent;
 mod upstream;
+mod worded;
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
-//! Ids of calls in a body that otherwise passes as it came: those that its provider refuses are made fit, in the call and
-//! in its result. All other bytes stay.
+//! Ids in a body that otherwise passes as it came. Those of calls that its provider refuses are made fit, in the call and
+//! in its result; those of whole items are left out. All other bytes stay.
 
 use std::borrow::Cow;
 
 use crate::dialect::call_ids::CallIds;
 use crate::dialect::ollama::Operation;
+use crate::dialect::openai;
 use crate::ir::Text;
 use crate::settings::{Provider, ProviderKind};
 use crate::wire::json::{Kind, Literal, Scanner, SyntaxError};
@@ -75,6 +76,18 @@ fn is_mistral(provider: &Provider) -> bool {
 
 /// The body with ids that its provider takes; `None` if it has no others.
 pub fn refitted(operation: Operation, provider: &Provider, body: &[u8]) -> Option<Vec<u8>> {
+    let calls = of_calls(operation, provider, body);
+    let items = match operation {
+        Operation::OpenAiResponses => {
+            let body = calls.as_deref().unwrap_or(body);
+            openai::responses::fitting(body, provider.kind)
+        }
+        _ => None,
+    };
+    items.or(calls)
+}
+
+fn of_calls(operation: Operation, provider: &Provider, body: &[u8]) -> Option<Vec<u8>> {
     let (ids, place, sign) = rule(operation, provider)?;
     // Most conversations have no calls, and need not be walked through.
     memchr::memmem::find(body, sign.as_bytes())?;

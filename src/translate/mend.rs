@@ -6,6 +6,7 @@ use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, openai};
 use crate::facts::{Form as Reasoning, ModelFacts, Sampling};
 use crate::ir::{ChatRequest, Dropped, Mend, Part, Refused, Text, Thinking};
+use crate::settings::ProviderKind;
 use crate::wire::json::Object;
 
 /// The name of signatures in `X-Remuda-Dropped`.
@@ -175,14 +176,15 @@ pub fn fitted(
     target: &Target<'_>,
     schemas: bool,
 ) -> Option<(Vec<u8>, Dropped)> {
-    let foreign = openai::foreign::concern(target.provider.kind);
+    let kind = target.provider.kind;
+    let foreign = openai::foreign::concern(kind) || kind == ProviderKind::Anthropic;
     if takes_anything(target.facts) && !schemas && !foreign {
         return None;
     }
     match operation {
         Operation::OpenAiChat => openai::chat::fitted(body, target),
         Operation::OpenAiResponses => openai::responses::fitted(body, target),
-        Operation::OpenAiCompletions | Operation::OpenAiEmbeddings => {
+        Operation::OpenAiCompletions | Operation::OpenAiEmbeddings | Operation::OpenAiImages => {
             openai::foreign::fitted(body, target)
         }
         Operation::AnthropicMessages | Operation::AnthropicCountTokens => {

@@ -159,6 +159,56 @@ async fn what_is_meant_for_ollama_does_not_pass_to_who_is_known_not_to_take_it()
     }
 }
 
+/// Anthropic answers 400 to what it does not know.
+#[tokio::test]
+async fn what_is_meant_for_ollama_does_not_pass_to_anthropic() {
+    let upstream = answering(MESSAGE).await;
+    let entry = service("anthropic", "scripted", &upstream);
+    let gateway = Gateway::over(&Config::of([entry.clone()]), 1).await;
+    let strict = Config::of([entry]).set("routing.fidelity", "strict");
+    let strict = Gateway::over(&strict, 1).await;
+    let fields = json!({"keep_alive": "5m", "options": {"num_ctx": 8192}, "num_ctx": 1, "think": true,
+        "truncate": null, "extra_body": {"shift": true}});
+    let ask = |fields| Format::Anthropic.ask("scripted", "hi", false, fields);
+    let plain = ask(json!({}));
+    let body = ask(fields);
+    let reply = post(gateway.address, "/v1/messages", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(
+        reply.header("x-remuda-dropped"),
+        Some("keep_alive, options, num_ctx, think, extra_body")
+    );
+    assert_eq!(
+        sent(&upstream),
+        serde_json::from_str::<Value>(&plain).unwrap()
+    );
+    assert_eq!(
+        post(strict.address, "/v1/messages", &body).await.status,
+        400
+    );
+    // What has none of them is not touched.
+    post(gateway.address, "/v1/messages", &plain).await;
+    assert_eq!(upstream.asked().last().unwrap().body, plain.as_bytes());
+}
+
+/// OpenAI takes 16 tokens for the least limit of a response, and its own ids alone for items.
+#[tokio::test]
+async fn a_response_that_passes_is_put_right_as_a_translated_one() {
+    let upstream = answering(RESPONSE).await;
+    let gateway = Gateway::over(&Config::of([service("openai", "scripted", &upstream)]), 1).await;
+    let body = json!({"model": "scripted", "max_output_tokens": 5, "input": [
+        {"role": "user", "content": "q"},
+        {"type": "function_call", "id": "toolu_1", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "o"}]});
+    let reply = post(gateway.address, "/v1/responses", &body.to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("x-remuda-dropped"), Some("max_output_tokens"));
+    let mut expected = body;
+    expected["max_output_tokens"] = 16.into();
+    expected["input"][1].as_object_mut().unwrap().remove("id");
+    assert_eq!(sent(&upstream), expected);
+}
+
 #[tokio::test]
 async fn cached_tokens_are_told_in_every_format() {
     let upstream = answering(OLLAMA).await;
@@ -239,6 +289,18 @@ async fn half_a_character_becomes_a_whole_one_on_its_way_to_strict_parsers() {
             .unwrap()
             .starts_with("a\u{fffd}")
     );
+    // And a chat, whose bytes are looked at as they were sent.
+    let chats = answering(CHAT).await;
+    let entry = service("openai_compatible", "scripted", &chats);
+    let to_chats = Gateway::over(&Config::of([entry]), 1).await;
+    let mut client = Connection::open(to_chats.address).await;
+    let chat = b"{\"messages\":[{\"role\":\"user\",\"content\":\"a\xff\xed\xa0\xbdb\"}],\"model\":\"scripted\"}";
+    client
+        .request("POST", "/v1/chat/completions", &[], chat)
+        .await;
+    assert_eq!(client.reply().await.status, 200);
+    let body = String::from_utf8(chats.asked()[0].body.clone()).unwrap();
+    assert!(body.contains("\"a\u{fffd}\u{fffd}"), "{body}");
     // Whole characters pass as they were written.
     let whole = r#"{"model":"scripted","max_tokens":9,"messages":[{"role":"user","content":"\ud83d\ude00 \\ud83d"}]}"#;
     post(gateway.address, "/v1/messages", whole).await;

@@ -100,6 +100,21 @@ async fn a_loopback_listener_answers_to_no_name_of_the_web() {
     );
 }
 
+/// RFC 9112 section 3.2.2: the authority of such a target is the host, and an old client may send no other.
+#[tokio::test]
+async fn the_authority_of_a_target_in_absolute_form_is_such_a_name() {
+    let (_server, gateway) = gateway("[]").await;
+    for (authority, expected) in [("localhost:11434", 200), (EVIL, 403)] {
+        for fields in ["", "Connection: keep-alive\r\n"] {
+            let mut client = Connection::open(gateway.address).await;
+            let head = format!("GET http://{authority}/api/version HTTP/1.0\r\n{fields}\r\n");
+            client.send(head.as_bytes()).await;
+            let status = client.try_head().await.map(|head| head.status);
+            assert_eq!(status, Some(expected), "{head}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_authority_of_http_2_is_such_a_name() {
     let (_server, gateway) = gateway("[]").await;

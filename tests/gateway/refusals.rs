@@ -441,6 +441,119 @@ async fn the_field_to_blame_and_the_word_for_it_stay() {
     }
 }
 
+/// What servers say that answer in a form which is not that of the API.
+const FORMLESS: [(&str, &str); 8] = [
+    (r#"{"detail":"no such field"}"#, "no such field"),
+    (
+        r#"{"detail":[{"type":"extra_forbidden","loc":["body","messages"],"msg":"no such field"}]}"#,
+        "no such field",
+    ),
+    (
+        r#"{"object":"error","message":"no such field","type":"BadRequestError","param":"messages","code":400}"#,
+        "no such field",
+    ),
+    (r#"{"error":["no such field"]}"#, "no such field"),
+    (r#"{"message":"no such field"}"#, "no such field"),
+    (
+        r#"{"error":{"message":"no such field","ty"#,
+        "no such field",
+    ),
+    ("no such field\n", "no such field"),
+    ("<html>secret</html>", "status"),
+];
+
+/// A client's library reads its own API's errors, whatever server is behind the gateway.
+#[tokio::test]
+async fn an_error_that_is_in_no_form_is_put_into_the_clients() {
+    for (kind, formats) in [
+        ("openai-compatible", vec![Format::Chat]),
+        ("openai", vec![Format::Chat, Format::Responses]),
+        ("anthropic", vec![Format::Anthropic]),
+        ("ollama", vec![Format::Ollama]),
+    ] {
+        for status in [400, 404, 413, 422, 500] {
+            // What concerns a server alone is told by what can be done about it.
+            if kind != "ollama" && matches!(status, 404 | 500) {
+                continue;
+            }
+            for (said, expected) in FORMLESS {
+                let upstream = Upstream::start(move |_: &Asked| {
+                    vec![Step::Send(refusal(status, "x-own: y\r\n", said))]
+                })
+                .await;
+                let config = match kind {
+                    "ollama" => Config::over(&[upstream.address]),
+                    _ => Config::of([entry("scripted", kind, &upstream)]),
+                };
+                let gateway = Gateway::over(&config, 1).await;
+                for format in &formats {
+                    for stream in [false, true] {
+                        gateway.healthy(1).await;
+                        let body = format.ask("scripted", "hi", stream, json!({}));
+                        let reply = post(gateway.address, format.path(), &body).await;
+                        let what = format!(
+                            "{format:?} {kind} {status} {said}: {} {}",
+                            reply.status,
+                            reply.text()
+                        );
+                        assert_eq!(reply.status, status, "{what}");
+                        assert_eq!(reply.header("retry-after"), Some("7"), "{what}");
+                        let json = Some("application/json; charset=utf-8");
+                        assert_eq!(reply.header("content-type"), json, "{what}");
+                        let message = format.message(&reply);
+                        assert!(message.contains(expected), "{what}");
+                        assert!(!message.contains("secret") && message.len() < 100, "{what}");
+                        let error = &reply.json()["error"];
+                        match format {
+                            Format::Ollama => assert!(error.is_string(), "{what}"),
+                            Format::Anthropic => {
+                                assert_eq!(reply.json()["type"], "error", "{what}");
+                                assert!(error["type"].is_string(), "{what}");
+                            }
+                            Format::Chat | Format::Responses => {
+                                let named = said.contains("loc") || said.contains("param");
+                                let param = named.then_some("messages");
+                                assert_eq!(error["param"].as_str(), param, "{what}");
+                                assert!(error["type"].is_string(), "{what}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One that is in its form has every byte that its server wrote.
+#[tokio::test]
+async fn an_error_that_is_in_its_form_is_not_touched() {
+    for (kind, format, error) in [
+        (
+            "openai",
+            Format::Chat,
+            r#"{ "error": {"code": 400, "message": "no", "more": [1]} }"#,
+        ),
+        (
+            "anthropic",
+            Format::Anthropic,
+            r#"{ "type":"error", "request_id":"r", "error":{"type":"t","message":"no"} }"#,
+        ),
+        ("ollama", Format::Ollama, r#"{ "error": "no", "more": 1 }"#),
+    ] {
+        let upstream =
+            Upstream::start(move |_: &Asked| vec![Step::Send(refusal(400, "", error))]).await;
+        let config = match kind {
+            "ollama" => Config::over(&[upstream.address]),
+            _ => Config::of([entry("scripted", kind, &upstream)]),
+        };
+        let gateway = Gateway::over(&config, 1).await;
+        let body = format.ask("scripted", "hi", false, json!({}));
+        let reply = post(gateway.address, format.path(), &body).await;
+        assert_eq!((reply.status, reply.text()), (400, error), "{kind}");
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+    }
+}
+
 /// A client that has been kept waiting has a stream already; its error is the same, and not less.
 #[tokio::test]
 async fn what_a_waiting_client_is_told_has_its_code_too() {

@@ -7,19 +7,33 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::dialect::clean::clean;
-use crate::dialect::{overflow, retry_after, signature};
+use crate::dialect::{overflow, plain, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
 use crate::wire::json::write_string;
 
-#[derive(Deserialize)]
-struct Body {
-    error: Option<Error>,
+/// An error's body: Anthropic's, FastAPI's, or that of a server with plain words.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Body<'a> {
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+}
+
+impl<'a> Body<'a> {
+    fn said(self) -> Option<&'a RawValue> {
+        self.error.or(self.detail).or(self.message)
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Error {
     r#type: String,
+    #[serde(alias = "msg")]
     message: String,
     details: Option<Details>,
 }
@@ -32,10 +46,14 @@ struct Details {
 
 /// What an error answer means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
-    let error = serde_json::from_slice::<Body>(body)
-        .ok()
-        .and_then(|body| body.error)
-        .unwrap_or_default();
+    let in_words = || Error {
+        message: plain::words(body).into_owned(),
+        ..Error::default()
+    };
+    let error = match serde_json::from_slice::<Body<'_>>(body) {
+        Ok(body) => body.said().map(error_of).unwrap_or_default(),
+        Err(_) => in_words(),
+    };
     let (class, kind) = meaning(status, &error);
     let mend = signature::blamed(&error.message).filter(|_| status == 400);
     let fault = Fault::new(class, kind, words(&error, status))
@@ -46,18 +64,26 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
 
 /// What an error means that came under status 200.
 pub fn fault_within(body: &[u8]) -> Fault {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        error: Option<&'a RawValue>,
-        /// FastAPI's.
-        #[serde(borrow)]
-        detail: Option<&'a RawValue>,
-        #[serde(borrow)]
-        message: Option<&'a RawValue>,
-    }
     let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
-    in_stream(body.and_then(|body| body.error.or(body.detail).or(body.message)))
+    in_stream(body.and_then(Body::said))
+}
+
+/// An error as an object, as plain words, or as the first of a list.
+fn error_of(error: &RawValue) -> Error {
+    let is_object = error.get().starts_with('{');
+    let object = || is_object.then(|| serde_json::from_str(error.get()).ok())?;
+    let plain = || {
+        let message = serde_json::from_str(error.get()).ok()?;
+        Some(Error {
+            message,
+            ..Error::default()
+        })
+    };
+    let list = || {
+        let list: Vec<&RawValue> = serde_json::from_str(error.get()).ok()?;
+        list.into_iter().next().map(error_of)
+    };
+    object().or_else(plain).or_else(list).unwrap_or_default()
 }
 
 /// An error event whose data is no JSON.
@@ -72,18 +98,7 @@ pub(super) fn in_words(data: &[u8]) -> Fault {
 
 /// An error that came in place of an event.
 pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
-    let error: Error = error
-        .and_then(|error| {
-            let plain = || {
-                let message = serde_json::from_str(error.get()).ok()?;
-                Some(Error {
-                    message,
-                    ..Error::default()
-                })
-            };
-            serde_json::from_str(error.get()).ok().or_else(plain)
-        })
-        .unwrap_or_default();
+    let error = error.map(error_of).unwrap_or_default();
     let status = match error.r#type.as_str() {
         "invalid_request_error" => 400,
         "authentication_error" => 401,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::amid;
 use crate::dialect::exchange::Target;
+use crate::dialect::local;
 use crate::dialect::turns::GO_ON;
 use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling};
 use crate::ir::{self, Dropped, Thinking};
@@ -46,6 +47,7 @@ pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
         target,
         dropped: Dropped::default(),
     };
+    local::leave_out(&mut fit.body, &mut fit.dropped);
     fit.limit();
     fit.thinking();
     fit.effort();
@@ -313,6 +315,16 @@ mod tests {
             None
         );
         assert_eq!(fit("nobody-knows-it", body), None);
+    }
+
+    #[test]
+    fn what_is_meant_for_ollama_is_left_out_and_named() {
+        kept(
+            "nobody-knows-it",
+            r#"{"model":"m","keep_alive":"5m","options":{"num_ctx":8192},"num_ctx":1,"think":true,"truncate":null,"shift":false,"extra_body":{}}"#,
+            r#"{"model":"m"}"#,
+            &["keep_alive", "options", "num_ctx", "think", "shift"],
+        );
     }
 
     #[test]

@@ -356,6 +356,28 @@ fn what_an_error_says_is_cleaned_and_what_mends_it_is_known() {
     assert_eq!(error("messages: bad").mend, None);
 }
 
+/// Whatever else serves this API says it as its own framework does.
+#[test]
+fn words_in_other_forms_are_told() {
+    for (body, words) in [
+        (r#"{"detail":"no"}"#, "no"),
+        (r#"{"detail":[{"loc":["body"],"msg":"no"}]}"#, "no"),
+        (r#"{"error":"no"}"#, "no"),
+        (r#"{"error":["no"]}"#, "no"),
+        (r#"{"message":"no"}"#, "no"),
+        (r#"{"type":"error","error":{"message":"no"#, "no"),
+        ("no\n", "no"),
+        (
+            "<html>secret</html>",
+            "the provider answered with status 400",
+        ),
+        (r#"{"error":[]}"#, "the provider answered with status 400"),
+    ] {
+        let fault = fault(400, &http::HeaderMap::new(), body.as_bytes());
+        assert_eq!(fault.message, words, "{body}");
+    }
+}
+
 /// A thought of OpenAI's is no thought of Claude's, though it is signed as well.
 #[test]
 fn thoughts_that_other_providers_signed_stay_behind() {

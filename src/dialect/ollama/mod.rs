@@ -5,6 +5,7 @@ mod answer;
 pub mod chat;
 pub mod embed;
 mod error;
+mod error_form;
 mod fault;
 mod fields;
 pub mod generate;

@@ -10,11 +10,8 @@ use super::answer::error_text;
 use super::is_request_fault;
 use crate::dialect::blame::is_about_request;
 use crate::dialect::clean::clean;
-use crate::dialect::{overflow, retry_after};
+use crate::dialect::{overflow, plain, retry_after};
 use crate::ir::{Class, Fault, FaultKind, Mend, Overflow};
-
-/// Bytes of a body that is not JSON that are looked at.
-const LONGEST: usize = 1_000;
 
 /// How Ollama ends what it says to `think` for a model that cannot.
 const CANNOT_THINK: &str = "does not support thinking";
@@ -122,11 +119,7 @@ fn text_of(body: &[u8]) -> Cow<'_, str> {
             None => Cow::Borrowed(""),
         };
     }
-    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST)]);
-    match text.trim_start().starts_with(['<', '{', '[']) {
-        true => Cow::Borrowed(""),
-        false => text,
-    }
+    plain::words(body)
 }
 
 /// A runner's error is itself an error body, as the text of Ollama's.

@@ -68,6 +68,15 @@ impl<'a> Fit<'a, '_> {
         }
     }
 
+    /// No fewer tokens than the provider takes for a limit.
+    pub(super) fn least(&mut self, name: &'static str, least: u64) {
+        let wanted = self.body.get(name).and_then(number);
+        if wanted.is_some_and(|wanted| (0.0..least as f64).contains(&wanted)) {
+            self.body.set(name, least.to_string());
+            self.dropped.add(name);
+        }
+    }
+
     pub(super) fn forced_choice(&mut self) {
         const NAME: &str = "tool_choice";
         let refused = self

@@ -5,19 +5,10 @@ use memchr::memmem;
 
 use super::fit::Fit;
 use crate::dialect::exchange::Target;
+use crate::dialect::local;
 use crate::ir::Dropped;
 use crate::settings::ProviderKind;
 use crate::wire::json::{Fate, Object, Step, prune};
-
-/// What Ollama's servers alone take.
-const LOCAL: [&str; 6] = [
-    "keep_alive",
-    "options",
-    "num_ctx",
-    "think",
-    "truncate",
-    "shift",
-];
 
 const MARK: &str = "cache_control";
 
@@ -52,12 +43,7 @@ pub(super) fn leave_out(fit: &mut Fit<'_, '_>) {
 }
 
 fn remove(body: &mut Object<'_>, dropped: &mut Dropped, kind: ProviderKind) {
-    for name in LOCAL {
-        let says = body.get(name).is_some_and(|value| value != b"null");
-        if body.remove(name) {
-            dropped.add_if(says, name);
-        }
-    }
+    local::leave_out(body, dropped);
     if kind != ProviderKind::OpenRouter {
         unmark(body);
     }
@@ -122,7 +108,7 @@ mod tests {
 
     #[test]
     fn fields_of_ollama_are_left_out_and_named_where_they_are_known_to_be_foreign() {
-        let body = r#"{"model":"m","keep_alive":"5m","options":{"num_ctx":8192},"num_ctx":1,"think":false,"truncate":true,"shift":null,"store":true}"#;
+        let body = r#"{"model":"m","keep_alive":"5m","options":{"num_ctx":8192},"num_ctx":1,"think":false,"truncate":true,"shift":null,"extra_body":{"top_k":1},"store":true}"#;
         for fitted in [chat::fitted, responses::fitted, fitted] {
             for kind in [
                 ProviderKind::OpenAi,
@@ -132,7 +118,14 @@ mod tests {
                 let (kept, mut dropped) = fit(kind, fitted, body).unwrap();
                 assert_eq!(kept, r#"{"model":"m","store":true}"#);
                 dropped.sort_unstable();
-                let named = ["keep_alive", "num_ctx", "options", "think", "truncate"];
+                let named = [
+                    "extra_body",
+                    "keep_alive",
+                    "num_ctx",
+                    "options",
+                    "think",
+                    "truncate",
+                ];
                 assert_eq!(dropped, named);
             }
             assert_eq!(fit(ProviderKind::OpenAiCompatible, fitted, body), None);

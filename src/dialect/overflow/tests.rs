@@ -76,7 +76,32 @@ fn every_providers_words_are_known_with_their_numbers() {
             "The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that `max_model_len` is no smaller than the number of text tokens.",
             [5_000, 0, 0, 4_096],
         ),
+        (
+            "The engine prompt length 9000 exceeds the max_model_len 8192. Please reduce prompt.",
+            [9_000, 0, 0, 8_192],
+        ),
+        (
+            "Input length (265330) exceeds model's maximum context length (262144).",
+            [265_330, 0, 0, 262_144],
+        ),
+        (
+            "The prompt (total length 6287) is too long to fit into the model (context length 4096). Make sure that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens.",
+            [6_287, 0, 0, 4_096],
+        ),
+        // TensorRT-LLM.
+        (
+            "The sum of prompt length (9000.0), query length (0) should not exceed max_num_tokens (8192)",
+            [9_000, 0, 0, 8_192],
+        ),
+        (
+            "The sum of prompt length (9000), query length (0) and max_tokens (10) should not exceed max_seq_len (8192)",
+            [9_000, 0, 0, 8_192],
+        ),
         // SGLang, Together.
+        (
+            "Input length (9000 tokens) exceeds the maximum allowed length (8192 tokens). Use a shorter input or enable --allow-auto-truncate.",
+            [9_000, 0, 0, 8_192],
+        ),
         (
             "The input (140000 tokens) is longer than the model's context length (131072 tokens).",
             [140_000, 0, 0, 131_072],
@@ -124,6 +149,22 @@ fn every_providers_words_are_known_with_their_numbers() {
             "Prompt length 5000 is greater than max_seq_len 4096",
             [5_000, 0, 0, 4_096],
         ),
+        (
+            "Context length 5000 is greater than max_seq_len 4096",
+            [5_000, 0, 0, 4_096],
+        ),
+        (
+            "The number of tokens to keep from the initial prompt (9800) is greater than the context length (8192).",
+            [9_800, 0, 0, 8_192],
+        ),
+        (
+            "input (1007 tokens) is too large to process. increase the physical batch size (current batch size: 512)",
+            [1_007, 0, 0, 512],
+        ),
+        (
+            "Requested tokens (9000) exceed context window of 8192",
+            [9_000, 0, 0, 8_192],
+        ),
         // Ollama, and ollama.com.
         (
             "the prompt is longer than the context length currently available to the model; shorten the prompt, adjust the context length in settings, or use a model with a longer context length",
@@ -142,6 +183,14 @@ fn every_providers_words_are_known_with_their_numbers() {
         (
             "Unable to submit request because the input token count is 40000 but model only supports up to 32768. Reduce the input token count and try again.",
             [40_000, 0, 0, 32_768],
+        ),
+        (
+            "Request contains 35000 tokens, which exceeds the limit of 32768.",
+            [35_000, 0, 0, 32_768],
+        ),
+        (
+            "Your input context is too long. Reduce your input context or temporarily switch to another model.",
+            [0; 4],
         ),
         // Bedrock.
         ("Input is too long for requested model.", [0; 4]),
@@ -199,6 +248,18 @@ fn every_providers_words_are_known_with_their_numbers() {
             "Range of input length should be [1, 129024]",
             [0, 0, 0, 129_024],
         ),
+        ("Input token length too long", [0; 4]),
+        ("Prompt too long", [0; 4]),
+        ("Input length is too long", [0; 4]),
+        (
+            "The length of tokens in the request is too long. Do not exceed the model's maximum token limit.",
+            [0; 4],
+        ),
+        ("输入长度超过限制", [0; 4]),
+        ("上下文长度超出", [0; 4]),
+        ("超出上下文限制", [0; 4]),
+        ("Prompt exceeds max length", [0; 4]),
+        ("tokens in request more than max tokens allowed", [0; 4]),
         (
             "litellm.ContextWindowExceededError: litellm.BadRequestError: the prompt does not fit",
             [0; 4],
@@ -226,7 +287,10 @@ fn what_sounds_like_it_is_something_else() {
         "You exceeded your current quota; the maximum context length is 8192 tokens",
         "429 rate limit, context_length_exceeded, too many requests",
         "Unknown tool 'prompt is too long'",
+        "Unknown tool 'prompt too long'",
         "prompt is too long to be logged",
+        "the name exceeds the maximum allowed length (64)",
+        "negative_prompt exceeds max length of the field",
         "this field's maximum length is 64 tokens",
         "The maximum context length is a property of the model",
         "image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes",

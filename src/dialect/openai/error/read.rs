@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::shapes::{Found, found_in, name, read};
 use super::sort::{Said, sort};
 use crate::dialect::clean::clean;
-use crate::dialect::{overflow, retry_after, signature};
+use crate::dialect::{overflow, plain, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind, Mend};
 
 /// llama.cpp says so while it loads; a load takes a few seconds.
@@ -18,7 +18,11 @@ const LOAD: Duration = Duration::from_secs(2);
 
 /// What an answer with a status other than 200 means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
-    let fault = read(body).unwrap_or_default().into_fault(Some(status));
+    let in_words = || Found {
+        message: plain::words(body),
+        ..Found::default()
+    };
+    let fault = read(body).unwrap_or_else(in_words).into_fault(Some(status));
     let hint = retry_after::from_headers(headers);
     let own = fault.retry_after;
     let mend = fault.mend.or_else(|| encoding_refused(status, body));

@@ -32,6 +32,7 @@ struct Object<'a> {
     message: Field<'a>,
     /// Of an entry in FastAPI's list.
     msg: Field<'a>,
+    loc: Field<'a>,
     #[serde(rename = "type")]
     kind: Field<'a>,
     code: Field<'a>,
@@ -150,7 +151,7 @@ fn found_in_object(raw: &RawValue, depth: u8) -> Found<'_> {
             kind: word(object.kind),
             code: word(object.code),
             error_type: word(metadata.error_type),
-            param: param(object.param),
+            param: param(object.param).or_else(|| place(object.loc)),
             moderated: filtered || metadata.reasons.or(metadata.flagged_input).is_some(),
             overflow: Some(overflow).filter(|overflow| *overflow != Overflow::default()),
         },
@@ -201,6 +202,14 @@ fn word(field: Field<'_>) -> Cow<'_, str> {
 /// The name of a field, unless it holds what no such name does.
 fn param(field: Field<'_>) -> Option<String> {
     named(&word(field), b"_.[]-")
+}
+
+/// A field as FastAPI names it: by the way to it, which begins with where the request has it.
+fn place(field: Field<'_>) -> Option<String> {
+    let way: Vec<&RawValue> = serde_json::from_str(field?.get()).ok()?;
+    let mut steps = way.into_iter().map(|step| word(Some(step))).peekable();
+    steps.next_if(|step| step == "body");
+    named(&steps.collect::<Vec<_>>().join("."), b"_.[]-")
 }
 
 /// A word for an error; a number is a status, and says nothing more.

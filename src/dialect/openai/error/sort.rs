@@ -24,6 +24,11 @@ const WORDS: &[(&str, Class, FaultKind)] = &[
     ("tokens_limit_reached", Route, ContextLength),
     ("model_max_prompt_tokens_exceeded", Route, ContextLength),
     ("model_context_window_exceeded", Route, ContextLength),
+    ("context_window_exceeded", Route, ContextLength),
+    ("ContextWindowExceededError", Route, ContextLength),
+    ("prompt_too_long", Route, ContextLength),
+    // Zhipu's, whatever the language of its words.
+    ("1261", Route, ContextLength),
     ("content_filter", Permanent, ContentFilter),
     ("content_policy_violation", Permanent, ContentFilter),
     ("invalid_prompt", Permanent, ContentFilter),

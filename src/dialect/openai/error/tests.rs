@@ -412,6 +412,47 @@ fn errors_within_a_good_answer_are_sorted_too() {
     }
 }
 
+/// By whatever code a prompt is too long, clients know it by one.
+#[test]
+fn other_codes_for_a_prompt_that_is_too_long_are_told_as_openais() {
+    for code in ["context_window_exceeded", "prompt_too_long", "1261"] {
+        let body =
+            json!({"error": {"message": "no", "type": "invalid_request_error", "code": code}});
+        let fault = of(400, body);
+        assert_eq!((fault.class, fault.kind), (Route, ContextLength), "{code}");
+        let told = String::from_utf8(error_body(&fault)).unwrap();
+        assert!(
+            told.contains(r#""code":"context_length_exceeded""#),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn words_that_are_no_json_are_told() {
+    for (body, words) in [
+        (
+            "prompt is too long: 9 tokens > 8 maximum",
+            "prompt is too long: 9 tokens > 8 maximum",
+        ),
+        (
+            r#"{"error":{"message":"Input is too long","#,
+            "Input is too long",
+        ),
+    ] {
+        let fault = fault(400, &HeaderMap::new(), body.as_bytes());
+        assert_eq!((fault.kind, &*fault.message), (ContextLength, words));
+    }
+    let fault = of(
+        422,
+        json!({"detail": [{"loc": ["body", "tools", 0], "msg": "no"}]}),
+    );
+    assert_eq!(
+        (&*fault.message, fault.param.as_deref()),
+        ("no", Some("tools.0"))
+    );
+}
+
 #[test]
 fn a_page_instead_of_json_is_told_by_its_status() {
     let fault = fault(502, &HeaderMap::new(), b"<html>secret</html>");

@@ -5,11 +5,13 @@ use serde_json::value::RawValue;
 use super::super::fit::{Fate, Fit, Refinement, raw};
 use super::super::foreign;
 use super::super::schema::Hop;
+use super::ways::Ways;
 use crate::dialect::exchange::Target;
 use crate::facts::{Effort, Form, Parameter};
 use crate::ir::{Dropped, Text, Thinking};
 use crate::wire::json::Object;
 
+const LIMIT: &str = "max_output_tokens";
 const REASONING: &str = "reasoning";
 const INCLUDE: &str = "include";
 /// What of `include` asks for log probabilities.
@@ -38,7 +40,8 @@ pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
         dropped: Dropped::default(),
     };
     foreign::leave_out(&mut fit);
-    fit.limit("max_output_tokens");
+    fit.limit(LIMIT);
+    fit.least(LIMIT, Ways::of(target).least_limit);
     fit.temperature();
     fit.leave_out(&REFINEMENTS);
     fit.forced_choice();
@@ -159,6 +162,25 @@ mod tests {
         assert_eq!(fit("nobody-knows-it", body), None);
         let (kept, dropped) = fit("gpt-4.1", r#"{"reasoning":{"effort":"low"}}"#).unwrap();
         assert_eq!((kept.as_str(), dropped), ("{}", vec!["reasoning"]));
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_is_raised_and_named() {
+        for (sent, goes) in [
+            ("5", Some("16")),
+            ("0", Some("16")),
+            ("16", None),
+            ("null", None),
+        ] {
+            let body = format!(r#"{{"max_output_tokens":{sent},"input":"x"}}"#);
+            let expected = goes.map(|limit| {
+                let body = format!(r#"{{"max_output_tokens":{limit},"input":"x"}}"#);
+                (body, vec!["max_output_tokens"])
+            });
+            for model in ["gpt-5", "nobody-knows-it"] {
+                assert_eq!(fit(model, &body), expected, "{model} {sent}");
+            }
+        }
     }
 
     /// As a coding agent asks a model that it does not know.

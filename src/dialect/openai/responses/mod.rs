@@ -9,6 +9,7 @@ mod fit;
 mod frame;
 mod history;
 mod item;
+mod item_ids;
 mod output;
 mod pieces;
 mod places;
@@ -24,6 +25,7 @@ mod write;
 
 pub use encode::encoder;
 pub use fit::fitted;
+pub use item_ids::fitting;
 pub use read::read_chat;
 pub use whole::write_whole;
 pub use write::write_chat;
