@@ -2,6 +2,7 @@
 //! the stream a broken one. The readers of the formats know neither lines nor pieces.
 
 use crate::ir::{Decode, Event, Fault};
+use crate::wire::json::tidied;
 use crate::wire::sse::{EventSplitter, Item};
 
 /// Bytes of lines that belong to no event which are kept: an error, or an answer that does not stream after all.
@@ -18,6 +19,11 @@ pub(super) trait Reads: Send {
 
     /// Whether nothing of an answer has come yet.
     fn is_fresh(&self) -> bool;
+
+    /// Whether all of the answer has come, but for what ends it; see [`Decode::lacks_nothing`].
+    fn lacks_nothing(&self) -> bool {
+        false
+    }
 
     /// One event of a stream, whose data has no white space around it and is not empty, unless its name is `error`.
     ///
@@ -85,6 +91,11 @@ impl<R: Reads> Decode for Stream<R> {
         }
         state.end(emit);
     }
+
+    fn lacks_nothing(&self) -> bool {
+        let state = &self.state;
+        !state.torn && state.bare.is_empty() && state.reader.lacks_nothing()
+    }
 }
 
 impl<R: Reads> State<R> {
@@ -131,7 +142,13 @@ impl<R: Reads> State<R> {
         if self.reader.is_over() {
             return;
         }
-        self.torn = self.reader.event(name, data, emit).is_err();
+        self.torn = match self.reader.event(name, data, emit) {
+            Ok(()) => false,
+            // The libraries of clients read more than is JSON.
+            Err(Unreadable) => {
+                tidied(data).is_none_or(|tidied| self.reader.event(name, &tidied, emit).is_err())
+            }
+        };
         if self.torn {
             emit(Event::Malformed);
         }

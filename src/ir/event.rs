@@ -185,6 +185,12 @@ pub trait Decode: Send {
 
     /// The body has come to its end: [`Event::End`] if it was proper and has not been emitted, else [`Event::Failed`].
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>));
+
+    /// Whether all of the answer has come, its reason to end and its usage included, so that nothing is missing but a
+    /// terminator that not every server sends. Asked between two events.
+    fn lacks_nothing(&self) -> bool {
+        false
+    }
 }
 
 /// Writes one client's streamed answer.

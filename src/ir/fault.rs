@@ -148,6 +148,11 @@ impl Fault {
         Fault::new(Class::Transient, FaultKind::Garbled, what)
     }
 
+    /// What came is an answer, but not to what was asked.
+    pub fn misframed() -> Self {
+        Fault::garbled("the provider's answer does not come in the form that was asked for")
+    }
+
     /// A tool is called that has no name, so that nobody can be called.
     pub fn nameless_call() -> Self {
         Fault::garbled("a tool call of the provider's answer has no name")

@@ -27,6 +27,11 @@ impl HeldFinish {
         self.went_on = true;
     }
 
+    /// Whether a reason was stated, and nothing has come since.
+    pub fn is_last(&self) -> bool {
+        self.is_stated() && !self.went_on
+    }
+
     pub fn is_stated(&self) -> bool {
         self.stated.is_some()
     }

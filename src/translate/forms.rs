@@ -1,15 +1,18 @@
 //! The one table of formats: which functions of which dialect read and write each.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 
 use crate::dialect::exchange::{Outgoing, Reply, Target};
 use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, bedrock, google, ollama, openai};
 use crate::ir::{
-    ChatRequest, Decode, EmbedRequest, Embeddings, Encode, Event, Fault, Refused, Response,
-    ToolNames, Usage,
+    ChatRequest, Decode, EmbedRequest, Embeddings, Encode, Event, Fault, FaultKind, Refused,
+    Response, ToolNames, Usage,
 };
 use crate::settings::ProviderKind;
+use crate::wire::json::tidied;
 use crate::wire::units::Unit;
 
 /// A format that clients speak.
@@ -153,13 +156,40 @@ pub(super) fn decoder(form: Form, names: ToolNames) -> Box<dyn Decode> {
     }
 }
 
-/// Reads the whole answer of a chat.
+/// Reads the whole answer of a chat. One that cannot be read is read once more as the libraries of clients read it, which
+/// take more than is JSON.
 pub(super) fn read_whole(
     form: Form,
     body: &[u8],
     names: &ToolNames,
     emit: &mut dyn FnMut(Event<'_>),
 ) {
+    let (mut told, mut malformed, mut failed) = (false, false, None);
+    read_strictly(form, body, names, &mut |event| match event {
+        Event::Malformed if !told => malformed = true,
+        Event::Failed(fault) if !told && is_unreadable(&fault) => failed = Some(fault.into_owned()),
+        event => {
+            told = true;
+            emit(event);
+        }
+    });
+    let Some(fault) = failed else { return };
+    match tidied(body) {
+        Some(tidied) => read_strictly(form, &tidied, names, emit),
+        None => {
+            if malformed {
+                emit(Event::Malformed);
+            }
+            emit(Event::Failed(Cow::Owned(fault)));
+        }
+    }
+}
+
+fn is_unreadable(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Garbled | FaultKind::Incomplete)
+}
+
+fn read_strictly(form: Form, body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
     match form {
         Form::OllamaGenerate => ollama::generate::read_whole(body, names, emit),
         Form::OpenAiChat => openai::chat::read_whole(body, names, emit),
@@ -239,6 +269,21 @@ pub(super) fn write_embed(
 }
 
 pub(super) fn read_embeddings(
+    form: Form,
+    body: &[u8],
+    headers: &HeaderMap,
+) -> Result<Embeddings, Fault> {
+    let read = read_embeddings_strictly(form, body, headers);
+    match &read {
+        Err(fault) if is_unreadable(fault) => match tidied(body) {
+            Some(tidied) => read_embeddings_strictly(form, &tidied, headers),
+            None => read,
+        },
+        _ => read,
+    }
+}
+
+fn read_embeddings_strictly(
     form: Form,
     body: &[u8],
     headers: &HeaderMap,

@@ -158,7 +158,11 @@ impl Answer {
         }
         match frame {
             Frame::Event { kind, payload } => {
-                self.torn = self.event(kind, payload, emit).is_err();
+                self.torn = match self.event(kind, payload, emit) {
+                    Ok(()) => false,
+                    Err(_) => json::tidied(payload)
+                        .is_none_or(|tidied| self.event(kind, &tidied, emit).is_err()),
+                };
                 if self.torn {
                     emit(Event::Malformed);
                 }

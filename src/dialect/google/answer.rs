@@ -210,6 +210,10 @@ pub(super) struct Answer {
     unsigned: Option<Unsigned>,
     /// What was said of the end; some models say it with every piece.
     finish: HeldFinish,
+    /// Something was said in a piece that stated no reason to end.
+    open: bool,
+    /// The usage has come with the reason to end, or after it.
+    counted: bool,
     /// After its end or its failure: nothing more is said.
     pub(super) over: bool,
 }
@@ -222,6 +226,8 @@ impl Answer {
             calls: 0,
             unsigned: None,
             finish: HeldFinish::default(),
+            open: false,
+            counted: false,
             over: false,
         }
     }
@@ -257,8 +263,9 @@ impl Answer {
                 model: body.model_version,
             });
         }
-        if let Some(usage) = body.usage_metadata {
-            emit(Event::Usage(usage.usage()));
+        let usage = body.usage_metadata.map(TokenUsage::usage);
+        if let Some(usage) = usage {
+            emit(Event::Usage(usage));
         }
         let blocked = body
             .prompt_feedback
@@ -270,10 +277,20 @@ impl Answer {
             emit(Event::Refusal(Text::plain(&words)));
             self.finish.state(Finish::Filtered, None);
         }
+        self.counted = self.finish.is_last()
+            && (self.counted || usage.is_some_and(|usage| usage.output.is_some()));
+    }
+
+    /// Whether all has come but the end of the body, which is the only terminator that there is. Models that state a reason
+    /// with every piece do not show their last one.
+    pub(super) fn lacks_nothing(&self) -> bool {
+        self.open && self.counted
     }
 
     fn candidate(&mut self, candidate: Candidate<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+        let mut speaks = false;
         if let Some(parts) = candidate.content.and_then(|content| content.parts) {
+            speaks = parts.first.is_some();
             for part in parts.first.into_iter().chain(parts.more) {
                 self.part(part, emit);
                 if self.over {
@@ -290,7 +307,7 @@ impl Answer {
         match reason.map(|reason| ended(reason.as_escaped())) {
             Some(Ok(finish)) => self.finish.state(finish, None),
             Some(Err(fault)) => self.fail(fault, emit),
-            None => {}
+            None => self.open |= speaks && !self.finish.is_stated(),
         }
     }
 

@@ -14,6 +14,10 @@ impl Reads for Answer {
         !self.started && !self.over
     }
 
+    fn lacks_nothing(&self) -> bool {
+        self.lacks_nothing()
+    }
+
     fn event(
         &mut self,
         _: &[u8],

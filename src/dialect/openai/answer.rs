@@ -1,6 +1,6 @@
 //! Answers of all who speak OpenAI's API, streamed or whole, of chats and of completions, as events.
 
-mod balance;
+pub(super) mod balance;
 mod calls;
 mod chunk;
 mod reader;

@@ -8,6 +8,7 @@ mod prune;
 mod scanner;
 mod skim;
 mod syntax;
+mod tidy;
 
 use serde::Deserialize;
 
@@ -19,6 +20,7 @@ pub use prune::{Fate, Step, prune};
 pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
 pub use skim::Skim;
 pub use syntax::SyntaxError;
+pub use tidy::tidied;
 
 /// Deserializes a value that may borrow from `bytes`.
 ///

@@ -188,8 +188,6 @@ struct State {
     unread: bool,
     /// A line has had a place for what the model says.
     placed: bool,
-    /// The text stands where the other operation has it.
-    reframed: bool,
     /// A call has come that has no name.
     nameless: bool,
     /// Calls so far.
@@ -207,7 +205,6 @@ impl State {
             spoken: false,
             unread: false,
             placed: false,
-            reframed: false,
             nameless: false,
             calls: 0,
             torn: false,
@@ -219,7 +216,15 @@ impl State {
         if self.over || line.trim_ascii().is_empty() {
             return;
         }
-        let parsed = read(line);
+        let tidied;
+        let (mut line, mut parsed) = (line, read(line));
+        if parsed.is_none()
+            && let Some(text) = json::tidied(line)
+        {
+            tidied = text;
+            line = &tidied;
+            parsed = read(line);
+        }
         self.torn = parsed.is_none();
         match parsed {
             Some(parsed) => self.line(&parsed, line, names, emit),
@@ -235,6 +240,11 @@ impl State {
         if self.over {
             return;
         }
+        let tidied = match read(rest) {
+            Some(_) => None,
+            None => json::tidied(rest),
+        };
+        let rest = tidied.as_deref().unwrap_or(rest);
         match (read(rest), foreign_words(rest)) {
             (Some(line), _) => self.line(&line, rest, names, emit),
             (None, Some(words)) => self.fail(stream_fault(&words), emit),
@@ -267,7 +277,7 @@ impl State {
         if self.nameless {
             return self.fail(Fault::nameless_call(), emit);
         }
-        if line.done == Some(true) {
+        if line.done == Some(true) && !self.over {
             self.done(line, emit);
         }
     }
@@ -285,9 +295,11 @@ impl State {
             Form::Generate => (line.has_place(), message.is_some_and(Message::speaks)),
         };
         self.placed |= own;
-        if elsewhere && !own && !std::mem::replace(&mut self.reframed, true) {
-            // Whoever reads the operation that was asked for finds no text; whoever translates it has one.
-            emit(Event::Reframed);
+        if elsewhere && !own {
+            // Clients of the operation that was asked for find no text. It is no answer, be it that its bytes would pass or
+            // that it would be translated: the same server is judged alike both ways.
+            self.fail(Fault::misframed(), emit);
+            return true;
         }
         let thinking = message
             .and_then(|message| {

@@ -720,13 +720,13 @@ fn an_end_without_an_answer_is_a_failure() {
     assert!(assembled(&decoded(&[placed.as_bytes()])).is_ok());
 }
 
-/// Whoever reads the operation that was asked for finds nothing in such lines, so that bytes of them must not pass.
+/// Whoever reads the operation that was asked for finds nothing in such lines.
 #[test]
-fn text_where_the_other_operation_has_it_is_another_framing() {
+fn text_where_the_other_operation_has_it_is_no_answer() {
     let chat = "{\"message\":{\"content\":\"hi\"},\"done\":true}\n";
     let generate = "{\"response\":\"hi\",\"done\":true}\n";
     let both = "{\"response\":\"hi\",\"message\":{\"content\":\"hi\"},\"done\":true}\n";
-    for (form, line, reframed) in [
+    for (form, line, misplaced) in [
         (Form::Chat, chat, false),
         (Form::Chat, generate, true),
         (Form::Chat, both, false),
@@ -735,17 +735,15 @@ fn text_where_the_other_operation_has_it_is_another_framing() {
         (Form::Generate, both, false),
     ] {
         for events in [decoded_as(form, &[line.as_bytes()]), whole_as(form, line)] {
-            assert_eq!(
-                events.contains(&Event::Reframed),
-                reframed,
-                "{form:?} {line}"
-            );
-            assert_eq!(assembled(&events).unwrap().text(), text("hi"));
+            match assembled(&events) {
+                Ok(response) => assert_eq!((response.text(), misplaced), (text("hi"), false)),
+                Err(fault) => assert_eq!((fault.kind, misplaced), (FaultKind::Garbled, true)),
+            }
         }
         // An empty place is none either.
         let empty = line.replace("hi", "");
         let events = decoded_as(form, &[empty.as_bytes()]);
-        assert_eq!(assembled(&events).is_err(), reframed, "{form:?} {empty}");
+        assert_eq!(assembled(&events).is_err(), misplaced, "{form:?} {empty}");
     }
 }
 

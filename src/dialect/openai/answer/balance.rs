@@ -4,7 +4,7 @@ use crate::ir::Text;
 
 /// How far the brackets of some JSON text are closed.
 #[derive(Debug, Default)]
-pub(super) struct Balance {
+pub(in crate::dialect::openai) struct Balance {
     open: usize,
     begun: bool,
     in_string: bool,
@@ -13,16 +13,16 @@ pub(super) struct Balance {
 
 impl Balance {
     /// Whether all that was opened is closed, and something was.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::dialect::openai) fn is_whole(&self) -> bool {
         self.begun && self.open == 0
     }
 
     /// Whether something that was opened is not closed.
-    pub(super) fn is_torn(&self) -> bool {
+    pub(in crate::dialect::openai) fn is_torn(&self) -> bool {
         self.open > 0 || self.in_string
     }
 
-    pub(super) fn add(&mut self, piece: &Text<'_>) {
+    pub(in crate::dialect::openai) fn add(&mut self, piece: &Text<'_>) {
         let mut bytes = piece.as_escaped().bytes();
         while let Some(byte) = bytes.next() {
             // The literal's own escapes; those with digits stand for nothing that matters here.

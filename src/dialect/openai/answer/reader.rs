@@ -47,8 +47,10 @@ pub(super) struct Reader {
     served: bool,
     /// Something of the answer could be read.
     said: bool,
-    /// The text stands where the other API has it.
-    reframed: bool,
+    /// Something was said before any reason to end: it is not stated with each chunk, as some servers do.
+    open: bool,
+    /// The usage has come with the reason to end, or after it.
+    counted: bool,
     finish: HeldFinish,
     over: bool,
     calls: Calls,
@@ -73,7 +75,8 @@ impl Reader {
             started: false,
             served: false,
             said: false,
-            reframed: false,
+            open: false,
+            counted: false,
             finish: HeldFinish::default(),
             over: false,
             calls: Calls::default(),
@@ -147,6 +150,7 @@ impl Reader {
         let usage = usage_of(chunk.usage.map(|counts| counts.usage()), chunk.timings);
         if usage != Usage::default() {
             quiet = false;
+            self.counted = self.finish.is_last();
             emit(Event::Usage(usage));
         }
         if quiet && was_said == self.said {
@@ -196,17 +200,16 @@ impl Reader {
         let reason = full(choice.finish_reason);
         let mut spoke = false;
         let text = full(choice.text);
-        let mut in_text = self.api == Api::Completions && text.is_some();
+        let in_text = self.api == Api::Completions && text.is_some();
         if self.api == Api::Completions && !in_text && choice.speaks() {
-            self.reframe(emit);
+            return self.misplaced(emit);
         }
         // Servers exist that write both.
         if let Some(delta) = choice.delta.or(choice.message).filter(|_| !in_text) {
             spoke |= self.delta(delta, calls, emit);
         }
         if self.api == Api::Chat && text.is_some() && !spoke {
-            in_text = true;
-            self.reframe(emit);
+            return self.misplaced(emit);
         }
         if let Some(text) = text.filter(|_| in_text) {
             spoke = true;
@@ -221,6 +224,7 @@ impl Reader {
             self.finish.go_on();
         }
         let Some(reason) = reason else {
+            self.open |= spoke && !self.finish.is_stated();
             return !spoke;
         };
         let known = FINISHES
@@ -232,11 +236,11 @@ impl Reader {
         false
     }
 
-    /// Whoever reads the API that was asked for finds no text; whoever translates it has one.
-    fn reframe(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        if !std::mem::replace(&mut self.reframed, true) {
-            emit(Event::Reframed);
-        }
+    /// The text stands where the other API has it, where clients of this one find none. It is no answer, be it that its bytes
+    /// would pass or that it would be translated: the same server is judged alike both ways.
+    fn misplaced(&mut self, emit: &mut dyn FnMut(Event<'_>)) -> bool {
+        self.fail(Fault::misframed(), emit);
+        false
     }
 
     /// A choice beside the answer, of which only how far it is matters. Whether it said nothing.
@@ -319,6 +323,11 @@ impl Reads for Reader {
 
     fn is_fresh(&self) -> bool {
         !self.started && !self.over
+    }
+
+    fn lacks_nothing(&self) -> bool {
+        let is_whole = self.others.begun == self.others.ended && !self.calls.is_torn();
+        is_whole && self.open && self.counted && self.finish.is_last()
     }
 
     fn event(

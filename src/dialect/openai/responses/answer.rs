@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
-use super::calls::Calls;
+use super::calls::{Calls, Contradicted};
 use super::item::{Happened, Item, Piece, Responded, filled, full, misshapen, pieces};
 use super::sources::Sources;
-use super::told::{At, Kind, Part, Told};
+use super::told::{At, Entry, Kind, Part, Rest, Told};
 use crate::dialect::events::{Reads, Unreadable};
 use crate::ir::{Event, Fault, Finish, Json, Text, ToolNames};
-use crate::wire::json;
+use crate::wire::json::{self, tidied};
 
 /// So many tokens without anything that can be read are no empty answer, but one in an unknown form.
 const TOO_MANY_EMPTY: u64 = 16;
@@ -28,6 +29,8 @@ pub(super) struct Reader {
     names: ToolNames,
     started: bool,
     over: bool,
+    /// It is one body rather than a stream.
+    whole: bool,
     /// Something of the answer could be read.
     said: bool,
     /// The next words of a thought begin a paragraph.
@@ -45,6 +48,7 @@ impl Reader {
             names,
             started: false,
             over: false,
+            whole: false,
             said: false,
             thought_breaks: false,
             sources: Sources::default(),
@@ -68,13 +72,14 @@ impl Reader {
             place: number(happened.output_index),
         };
         let content = Part::Content(number(happened.content_index));
+        let refusal = Part::Refusal(number(happened.content_index));
         let summary = Part::Summary(number(happened.summary_index));
         match kind {
             "response.output_text.delta" => {
                 self.say(at, content, happened.delta, emit);
                 self.log(happened.logprobs, emit);
             }
-            "response.refusal.delta" => self.refuse(at, content, happened.delta, emit),
+            "response.refusal.delta" => self.refuse(at, refusal, happened.delta, emit),
             "response.reasoning_summary_text.delta" => {
                 self.think(at, summary, happened.delta, emit);
             }
@@ -150,7 +155,7 @@ impl Reader {
     fn say(&mut self, at: At<'_>, part: Part, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
         if let Some(text) = full(text) {
             let found = self.told.find_or_add(Kind::Message, at);
-            self.told.entries[found].tell_part(part);
+            self.told.entries[found].tell_part(part, &text);
             self.said = true;
             emit(Event::Text(text));
         }
@@ -159,7 +164,7 @@ impl Reader {
     fn refuse(&mut self, at: At<'_>, part: Part, text: Field<'_>, emit: &mut dyn FnMut(Event<'_>)) {
         if let Some(text) = full(text) {
             let found = self.told.find_or_add(Kind::Message, at);
-            self.told.entries[found].tell_part(part);
+            self.told.entries[found].tell_part(part, &text);
             self.said = true;
             emit(Event::Refusal(text));
         }
@@ -177,7 +182,7 @@ impl Reader {
         let entry = &mut self.told.entries[found];
         let has_told = entry.has_told();
         let breaks = std::mem::take(&mut self.thought_breaks);
-        if (entry.tell_part(part) || breaks) && has_told {
+        if (entry.tell_part(part, &text) || breaks) && has_told {
             emit(Event::Thinking(Text::escaped(r"\n\n")));
         }
         self.said = true;
@@ -190,7 +195,7 @@ impl Reader {
         }
     }
 
-    /// A part that is done, which is told unless it was told in pieces.
+    /// A part that is done: what was not told of it in pieces is told.
     fn part(
         &mut self,
         kind: &str,
@@ -199,35 +204,33 @@ impl Reader {
         emit: &mut dyn FnMut(Event<'_>),
     ) {
         let content = Part::Content(number(happened.content_index));
+        let refusal = Part::Refusal(number(happened.content_index));
         let summary = Part::Summary(number(happened.summary_index));
-        let untold = |told: &mut Told, kind, part| {
-            told.find(kind, at)
-                .is_none_or(|found| !told.entries[found].has_told_part(part))
-        };
-        let message = untold(&mut self.told, Kind::Message, content);
         match kind {
-            "response.output_text.done" if message => {
-                self.say(at, content, happened.text, emit);
-                self.log(happened.logprobs, emit);
+            "response.output_text.done" | "response.refusal.done" => {
+                let (text, refused) = match kind == "response.refusal.done" {
+                    true => (None, happened.refusal),
+                    false => (happened.text, None),
+                };
+                let piece = Piece {
+                    text,
+                    refusal: refused,
+                    logprobs: happened.logprobs,
+                    ..Piece::default()
+                };
+                self.said_part(at, content, refusal, &piece, emit);
             }
-            "response.refusal.done" if message => self.refuse(at, content, happened.refusal, emit),
             "response.content_part.done" => {
                 let part = happened.part.map(piece).unwrap_or_default();
                 // Of a thought it may be as well, which its item will tell.
-                if message
-                    && full(part.kind).is_none_or(|kind| kind.as_escaped() != "reasoning_text")
-                {
-                    self.said_part(at, content, &part, emit);
+                if full(part.kind).is_none_or(|kind| kind.as_escaped() != "reasoning_text") {
+                    self.said_part(at, content, refusal, &part, emit);
                 }
             }
-            "response.reasoning_summary_text.done"
-                if untold(&mut self.told, Kind::Thought, summary) =>
-            {
-                self.think(at, summary, happened.text, emit);
+            "response.reasoning_summary_text.done" => {
+                self.thought_part(at, summary, happened.text, emit);
             }
-            "response.reasoning_text.done" if untold(&mut self.told, Kind::Thought, content) => {
-                self.think(at, content, happened.text, emit);
-            }
+            "response.reasoning_text.done" => self.thought_part(at, content, happened.text, emit),
             "response.function_call_arguments.done" => {
                 Calls::arguments(&mut self.told, Kind::Call, at, happened.arguments, emit);
             }
@@ -235,6 +238,40 @@ impl Reader {
                 Calls::arguments(&mut self.told, Kind::CustomCall, at, happened.input, emit);
             }
             _ => {}
+        }
+    }
+
+    fn said_part(
+        &mut self,
+        at: At<'_>,
+        content: Part,
+        refusal: Part,
+        piece: &Piece<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        if full(piece.text).or_else(|| full(piece.refusal)).is_some() {
+            let found = self.told.find_or_add(Kind::Message, at);
+            let entry = &mut self.told.entries[found];
+            self.said |= tell_piece(entry, (content, refusal), piece, emit);
+        }
+    }
+
+    fn thought_part(
+        &mut self,
+        at: At<'_>,
+        part: Part,
+        text: Field<'_>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let found = self.told.find(Kind::Thought, at);
+        let told = found.map(|found| &mut self.told.entries[found]);
+        match (told, full(text)) {
+            (Some(entry), Some(whole)) if entry.has_told_part(part) => {
+                if let Some(more) = tell_rest(entry, part, whole) {
+                    emit(Event::Thinking(more));
+                }
+            }
+            _ => self.think(at, part, text, emit),
         }
     }
 
@@ -306,7 +343,7 @@ impl Reader {
                 if let Some(found) = found {
                     self.said = true;
                     self.told.entries[found].again |= nth.is_some();
-                    Calls::end(&mut self.told, found, item, emit);
+                    Calls::end(&mut self.told, found, item, nth.is_some(), emit);
                 }
             }
         }
@@ -329,51 +366,37 @@ impl Reader {
     }
 
     fn message(&mut self, item: &Item<'_>, found: usize, emit: &mut dyn FnMut(Event<'_>)) {
-        if self.told.entries[found].done {
-            return;
-        }
+        let entry = &mut self.told.entries[found];
         for (place, piece) in (0..).zip(pieces(item.content)) {
-            let part = Part::Content(Some(place));
-            if self.told.entries[found].tell_part(part) {
-                self.said |= tell_piece(&piece, emit);
+            let parts = (Part::Content(Some(place)), Part::Refusal(Some(place)));
+            // What is done is only repeated.
+            if !entry.done || entry.has_told_part(parts.0) || entry.has_told_part(parts.1) {
+                self.said |= tell_piece(entry, parts, &piece, emit);
             }
         }
-    }
-
-    fn said_part(
-        &mut self,
-        at: At<'_>,
-        part: Part,
-        piece: &Piece<'_>,
-        emit: &mut dyn FnMut(Event<'_>),
-    ) {
-        let found = self.told.find_or_add(Kind::Message, at);
-        self.told.entries[found].tell_part(part);
-        self.said |= tell_piece(piece, emit);
     }
 
     fn reasoning(&mut self, item: &Item<'_>, found: usize, emit: &mut dyn FnMut(Event<'_>)) {
         let entry = &mut self.told.entries[found];
+        // The words themselves, or what they come to; both if both were told.
+        let has_words = match entry.has_told() {
+            true => entry.has_told_part(Part::Content(None)),
+            false => filled(item.content).is_some(),
+        };
+        let has_summary = match entry.has_told() {
+            true => entry.has_told_part(Part::Summary(None)),
+            false => !has_words,
+        };
+        for (part, words, is_told) in [
+            (Part::Content as fn(_) -> _, item.content, has_words),
+            (Part::Summary, item.summary, has_summary),
+        ] {
+            if is_told && tell_thoughts(entry, part, words, emit) {
+                self.said = true;
+            }
+        }
         if entry.done {
             return;
-        }
-        if !entry.has_told() {
-            // The words themselves, or what they come to.
-            let words = match filled(item.content) {
-                None => item.summary,
-                content => content,
-            };
-            let texts = pieces(words)
-                .into_iter()
-                .filter_map(|piece| full(piece.text));
-            for text in texts {
-                if entry.has_told() {
-                    emit(Event::Thinking(Text::escaped(r"\n\n")));
-                }
-                entry.tell_part(Part::Summary(None));
-                self.said = true;
-                emit(Event::Thinking(text));
-            }
         }
         if let Some(data) = full(item.encrypted_content) {
             let id = full(item.id);
@@ -413,6 +436,7 @@ impl Reader {
             });
         }
         let usage = response.usage.map(|counts| counts.usage());
+        let states_output = response.output.is_some();
         let output = response.output.unwrap_or_default();
         let has_output = !output.is_empty();
         if let Some(what) = misshapen(&output).filter(|_| !self.said) {
@@ -436,14 +460,23 @@ impl Reader {
             response.incomplete_details.and_then(|why| why.reason),
         );
         let is_plain = finish == Finish::Stop;
-        if !self.said && is_plain && !has_output && self.sources.is_empty() {
+        // A body that calls itself completed, with an empty list, is an empty answer, as a chat may have one: nobody else would
+        // serve the request better, and a client of this API is shown it too. A stream may have said something in events that
+        // are not known here.
+        let is_empty = !self.said && !has_output && self.sources.is_empty();
+        let is_stated = self.whole && states_output && status.as_escaped() == "completed";
+        if is_empty && is_plain && !is_stated {
             return self.fail(Fault::garbled("the provider's answer has no output"), emit);
         }
         if !self.said && is_plain && words.is_some_and(|words| words > TOO_MANY_EMPTY) {
             let fault = Fault::garbled("the provider's answer has no text that could be read");
             return self.fail(fault, emit);
         }
-        Calls::end_all(&mut self.told, emit);
+        if let Err(Contradicted) = Calls::end_all(&mut self.told, emit) {
+            emit(Event::Malformed);
+            let what = "the provider's answer tells the arguments of a call in two ways";
+            return self.fail(Fault::garbled(what), emit);
+        }
         if let Some(usage) = usage {
             emit(Event::Usage(usage));
         }
@@ -504,6 +537,9 @@ impl Reads for Reader {
             true => json::parse::<Happened<'_>>(data).ok(),
             false => None,
         };
+        if happened.as_ref().is_some_and(is_untidy) {
+            return Err(Unreadable);
+        }
         let Some(happened) = happened else {
             if !is_error {
                 return Err(Unreadable);
@@ -520,8 +556,13 @@ impl Reads for Reader {
     }
 
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
+        self.whole = true;
         let is_object = body.trim_ascii_start().starts_with(b"{");
         match json::parse::<Responded<'_>>(body) {
+            Ok(response) if is_object && response.output.iter().flatten().any(is_untidy_item) => {
+                let what = "an item of the provider's answer cannot be read";
+                self.fail(Fault::garbled(what), emit);
+            }
             Ok(response) if is_object && response.is_response() => {
                 self.complete(response, false, emit);
             }
@@ -543,20 +584,68 @@ impl Reads for Reader {
     }
 }
 
-/// Whether it said anything.
-fn tell_piece(piece: &Piece<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
-    let (text, refusal) = (full(piece.text), full(piece.refusal));
-    let said = text.is_some() || refusal.is_some();
-    if let Some(text) = text {
+/// Tells what was not told of a part of a message, by its place as a text and as a refusal. Whether it says anything.
+fn tell_piece(
+    entry: &mut Entry,
+    (content, refusal): (Part, Part),
+    piece: &Piece<'_>,
+    emit: &mut dyn FnMut(Event<'_>),
+) -> bool {
+    let (text, refused) = (full(piece.text), full(piece.refusal));
+    let says = text.is_some() || refused.is_some();
+    let is_new = !entry.has_told_part(content) && !entry.has_told_part(refusal);
+    if let Some(text) = text.and_then(|whole| tell_rest(entry, content, whole)) {
         emit(Event::Text(text));
     }
-    if let Some(refusal) = refusal {
-        emit(Event::Refusal(refusal));
+    if let Some(text) = refused.and_then(|whole| tell_rest(entry, refusal, whole)) {
+        emit(Event::Refusal(text));
     }
-    if let Some(logprobs) = filled(piece.logprobs) {
+    if let Some(logprobs) = filled(piece.logprobs).filter(|_| is_new) {
         emit(Event::Logprobs(Json::of(logprobs)));
     }
-    said
+    says
+}
+
+/// What a whole part has beyond what was told of it, which is noted as told.
+fn tell_rest<'a>(entry: &mut Entry, part: Part, whole: Text<'a>) -> Option<Text<'a>> {
+    match entry.rest(part, whole) {
+        Rest::Untold(more) | Rest::More(more) if !more.is_empty() => {
+            entry.tell_part(part, &more);
+            Some(more)
+        }
+        _ => None,
+    }
+}
+
+/// Tells what was not told of the parts of a thought, each in its place. Whether anything was.
+fn tell_thoughts(
+    entry: &mut Entry,
+    part: fn(Option<u64>) -> Part,
+    words: Field<'_>,
+    emit: &mut dyn FnMut(Event<'_>),
+) -> bool {
+    let mut told = false;
+    for (place, piece) in (0..).zip(pieces(words)) {
+        let (part, Some(whole)) = (part(Some(place)), full(piece.text)) else {
+            continue;
+        };
+        let (is_new, more) = match entry.rest(part, whole) {
+            Rest::Untold(more) => (true, more),
+            Rest::More(more) => (false, more),
+            // The parts are numbered otherwise there, so that those that follow may have been told.
+            Rest::Other => break,
+        };
+        if more.is_empty() || (is_new && entry.done) {
+            continue;
+        }
+        if is_new && entry.has_told() {
+            emit(Event::Thinking(Text::escaped(r"\n\n")));
+        }
+        entry.tell_part(part, &more);
+        told = true;
+        emit(Event::Thinking(more));
+    }
+    told
 }
 
 fn number(field: Field<'_>) -> Option<u64> {
@@ -571,6 +660,33 @@ fn piece(raw: &RawValue) -> Piece<'_> {
 /// An item; one that cannot be read is of no known type.
 fn item(raw: &RawValue) -> Item<'_> {
     serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// Whether an event holds something of which nothing could be read, although the libraries of clients can.
+fn is_untidy(happened: &Happened<'_>) -> bool {
+    let response = |raw: &RawValue| match serde_json::from_str::<Responded<'_>>(raw.get()) {
+        Ok(response) => response.output.iter().flatten().any(is_untidy_item),
+        Err(_) => tidied(raw.get().as_bytes()).is_some(),
+    };
+    happened.item.as_ref().is_some_and(is_untidy_item)
+        || has_repeats::<Piece<'_>>(happened.part)
+        || happened.response.is_some_and(response)
+}
+
+fn is_untidy_item(raw: &&RawValue) -> bool {
+    match serde_json::from_str::<Item<'_>>(raw.get()) {
+        Ok(item) => [item.content, item.summary]
+            .into_iter()
+            .any(has_repeats::<Vec<Piece<'_>>>),
+        Err(_) => tidied(raw.get().as_bytes()).is_some(),
+    }
+}
+
+/// Whether a field cannot be read for nothing but what is tidied of it.
+fn has_repeats<'a, T: Deserialize<'a>>(field: Field<'a>) -> bool {
+    field.is_some_and(|raw| {
+        serde_json::from_str::<T>(raw.get()).is_err() && tidied(raw.get().as_bytes()).is_some()
+    })
 }
 
 fn is(item: &Item<'_>, kind: &str) -> bool {

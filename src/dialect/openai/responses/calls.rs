@@ -3,6 +3,7 @@
 use super::super::field::{self, Field};
 use super::super::plain_input;
 use super::item::{Item, full};
+use super::saying::Pieces;
 use super::told::{At, Entry, Kind, Told};
 use crate::ir::{Event, Text, ToolNames};
 
@@ -50,25 +51,8 @@ impl Calls {
         fragment: Text<'_>,
         emit: &mut dyn FnMut(Event<'_>),
     ) {
-        let Some(found) = told.find(kind, at) else {
-            return;
-        };
-        let entry = &mut told.entries[found];
-        if entry.done {
-            return;
-        }
-        let index = entry.call;
-        let is_first = !std::mem::replace(&mut entry.has_arguments, true);
-        match kind {
-            Kind::CustomCall => {
-                if is_first {
-                    let fragment = Text::escaped(plain_input::BEFORE);
-                    emit(Event::ToolArguments { index, fragment });
-                }
-                let fragment = plain_input::within(&fragment);
-                emit(Event::ToolArguments { index, fragment });
-            }
-            _ => emit(Event::ToolArguments { index, fragment }),
+        if let Some(found) = told.find(kind, at) {
+            tell(&mut told.entries[found], fragment, emit);
         }
     }
 
@@ -82,18 +66,18 @@ impl Calls {
     ) {
         let text = field::arguments(written);
         if let Some(found) = told.find(kind, at)
-            && !told.entries[found].has_arguments
             && !text.is_empty()
         {
-            Self::delta(told, kind, at, text, emit);
+            tell_rest(&mut told.entries[found], text, emit);
         }
     }
 
-    /// The whole item, which repeats all that was told.
+    /// The whole item, which repeats all that was told; `is_last` if nothing repeats it once more.
     pub(super) fn end(
         told: &mut Told,
         found: usize,
         item: &Item<'_>,
+        is_last: bool,
         emit: &mut dyn FnMut(Event<'_>),
     ) {
         let entry = &mut told.entries[found];
@@ -101,20 +85,85 @@ impl Calls {
             return;
         }
         let whole = written(item, entry.kind);
-        if !whole.is_empty() {
-            entry.early = whole.into_inner().into_owned();
+        match entry.has_arguments || entry.kind == Kind::Call {
+            _ if whole.is_empty() => {}
+            true => tell_rest(entry, whole, emit),
+            false => entry.early = whole.into_inner().into_owned(),
         }
-        close(entry, emit);
-    }
-
-    /// Ends those that are open.
-    pub(super) fn end_all(told: &mut Told, emit: &mut dyn FnMut(Event<'_>)) {
-        let is_call = |kind| matches!(kind, Kind::Call | Kind::CustomCall);
-        for entry in told.entries.iter_mut().filter(|entry| is_call(entry.kind)) {
+        // The response may have what the item lacks.
+        let is_open = entry.contradicted || (entry.balance.is_torn() && !is_last);
+        if !is_open {
             close(entry, emit);
         }
     }
+
+    /// Ends those that are open.
+    ///
+    /// # Errors
+    /// If what was told of the arguments of one is not all of them.
+    pub(super) fn end_all(
+        told: &mut Told,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Contradicted> {
+        let is_call = |kind| matches!(kind, Kind::Call | Kind::CustomCall);
+        for entry in told.entries.iter_mut().filter(|entry| is_call(entry.kind)) {
+            if entry.contradicted && !entry.done {
+                return Err(Contradicted);
+            }
+            close(entry, emit);
+        }
+        Ok(())
+    }
 }
+
+/// The arguments of a call were told in pieces that are no whole, and as a whole that does not begin with them.
+pub(super) struct Contradicted;
+
+/// Tells a piece of the arguments, or of the input.
+fn tell(entry: &mut Entry, fragment: Text<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+    if entry.done {
+        return;
+    }
+    let index = entry.call;
+    let is_first = !std::mem::replace(&mut entry.has_arguments, true);
+    entry.arguments.add(&fragment);
+    if entry.kind != Kind::CustomCall {
+        entry.balance.add(&fragment);
+        return emit(Event::ToolArguments { index, fragment });
+    }
+    if is_first {
+        let fragment = Text::escaped(plain_input::BEFORE);
+        emit(Event::ToolArguments { index, fragment });
+    }
+    let fragment = plain_input::within(&fragment);
+    emit(Event::ToolArguments { index, fragment });
+}
+
+/// Tells what the whole has beyond the pieces. Servers exist whose pieces are the beginning alone, and others that write the
+/// same arguments with other spaces once more: pieces that are a whole by themselves stand then, and others are not enough.
+fn tell_rest(entry: &mut Entry, whole: Text<'_>, emit: &mut dyn FnMut(Event<'_>)) {
+    if entry.done {
+        return;
+    }
+    let is_longer = Pieces::of(&whole).units() > entry.arguments.units();
+    match entry.arguments.rest(whole) {
+        Some(rest) => {
+            entry.contradicted = false;
+            if !rest.is_empty() {
+                tell(entry, rest, emit);
+            }
+        }
+        None => {
+            entry.contradicted = match entry.kind {
+                Kind::CustomCall => is_longer,
+                _ => !entry.balance.is_whole() || (is_longer && entry.arguments.units() <= NOTHING),
+            };
+        }
+    }
+}
+
+/// The length of `{}`.
+const NOTHING: u64 = 2;
 
 /// Ends a call, once, with its arguments if no piece of them has come.
 fn close(entry: &mut Entry, emit: &mut dyn FnMut(Event<'_>)) {

@@ -14,6 +14,7 @@ mod output;
 mod pieces;
 mod places;
 mod read;
+mod saying;
 mod sources;
 mod told;
 mod tools;

@@ -135,6 +135,152 @@ fn thoughts_and_refusals_are_told_once_wherever_they_stand() {
     assert_eq!(middle(&stream), ["refusal no"]);
 }
 
+/// What is told of one kind, joined.
+fn joined(told: &[String], prefix: &str) -> String {
+    let pieces = told.iter().filter_map(|event| event.strip_prefix(prefix));
+    pieces.collect()
+}
+
+#[test]
+fn a_call_whose_pieces_are_its_beginning_is_told_whole() {
+    let added = item("added", 0, &called("fc_1", "c", "f", ""));
+    let half = delta("function_call_arguments", "fc_1", 0, "{\"a\"");
+    let whole = called("fc_1", "c", "f", "{\"a\":\"\u{e9}\"}");
+    let arguments = json!({"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 0,
+        "arguments": "{\"a\":\"\u{e9}\"}"});
+    let torn = item("done", 0, &called("fc_1", "c", "f", "{\"a\":"));
+    let done = item("done", 0, &whole);
+    let repeated = ended("completed", json!([whole]));
+    let bare = ended("completed", json!([]));
+    for telling in [
+        vec![&half, &arguments, &bare],
+        vec![&half, &done, &bare],
+        vec![&half, &repeated],
+        vec![&half, &arguments, &done, &repeated],
+        vec![&half, &torn, &repeated],
+        vec![&torn, &repeated],
+    ] {
+        let stream: Vec<Value> = [&begun(), &added]
+            .into_iter()
+            .chain(telling)
+            .cloned()
+            .collect();
+        let told = middle(&stream);
+        assert_eq!(
+            joined(&told, "arguments 0 "),
+            "{\"a\":\"\u{e9}\"}",
+            "{told:?}"
+        );
+        assert_eq!(told.last().unwrap(), "end of 0", "{told:?}");
+    }
+    let custom = |input: &str| json!({"type": "custom_tool_call", "id": "ct_1", "call_id": "c", "name": "f", "input": input});
+    let stream = [
+        begun(),
+        item("added", 0, &custom("")),
+        delta("custom_tool_call_input", "ct_1", 0, "a\n"),
+        item("done", 0, &custom("a\n\"b\"")),
+        bare,
+    ];
+    let told = joined(&middle(&stream), "arguments 0 ");
+    let read: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(read["input"], "a\n\"b\"");
+}
+
+#[test]
+fn a_call_that_is_told_in_two_ways_is_none_unless_its_pieces_are_whole() {
+    let stream = |pieces: &str, whole: &str| {
+        named(&[
+            begun(),
+            item("added", 0, &called("fc_1", "c", "f", "")),
+            delta("function_call_arguments", "fc_1", 0, pieces),
+            item("done", 0, &called("fc_1", "c", "f", whole)),
+            ended("completed", json!([called("fc_1", "c", "f", whole)])),
+        ])
+    };
+    for (pieces, whole) in [("{\"x\":1", "{\"y\":1}"), ("{}", "{\"y\":1}"), ("x", "{}")] {
+        let told = events(&stream(pieces, whole));
+        assert!(told.last().unwrap().starts_with("failed"), "{told:?}");
+    }
+    for (pieces, whole) in [("{\"x\":1}", "{\"x\": 1}"), ("{}", ""), ("{ }", "{}")] {
+        let told = events(&stream(pieces, whole));
+        assert_eq!(told.last().unwrap(), "end", "{told:?}");
+        assert_eq!(joined(&told, "arguments 0 "), pieces);
+    }
+}
+
+#[test]
+fn a_text_whose_pieces_are_its_beginning_is_told_whole() {
+    let half = delta("output_text", "msg_1", 0, "a");
+    for telling in tellings_of_text().into_iter().take(6) {
+        let stream = [&[begun(), half.clone()], &telling[..]].concat();
+        assert_eq!(joined(&middle(&stream), "text "), "ab", "{telling:?}");
+    }
+    // A repetition that is tidied adds nothing.
+    for repeated in ["", "A", "b"] {
+        let stream = [
+            begun(),
+            half.clone(),
+            ended("completed", json!([said(repeated)])),
+        ];
+        assert_eq!(middle(&stream), ["text a"], "{repeated}");
+    }
+    let refused = json!({"type": "response.refusal.done", "item_id": "msg_1", "output_index": 0, "refusal": "no"});
+    let stream = [
+        begun(),
+        delta("refusal", "msg_1", 0, "n"),
+        refused,
+        ended("completed", json!([])),
+    ];
+    assert_eq!(joined(&middle(&stream), "refusal "), "no");
+}
+
+#[test]
+fn a_thought_whose_pieces_are_its_beginning_is_told_whole() {
+    let piece = |text: &str| {
+        json!({"type": "response.reasoning_summary_text.delta", "item_id": "rs_1", "output_index": 0,
+            "summary_index": 0, "delta": text})
+    };
+    let done = json!({"type": "response.reasoning_summary_text.done", "item_id": "rs_1", "output_index": 0,
+        "summary_index": 0, "text": "tu"});
+    let bare = ended("completed", json!([]));
+    for (telling, expected) in [
+        (vec![piece("t"), done, bare.clone()], "tu"),
+        (
+            vec![
+                piece("t"),
+                item("done", 0, &reasoned(&["tu"])),
+                bare.clone(),
+            ],
+            "tu",
+        ),
+        (
+            vec![
+                piece("t"),
+                item("done", 0, &reasoned(&["tu", "v"])),
+                bare.clone(),
+            ],
+            "tu\n\nv",
+        ),
+        // All parts were told under one number.
+        (
+            vec![
+                piece("t"),
+                piece("v"),
+                item("done", 0, &reasoned(&["t", "v"])),
+                bare,
+            ],
+            "tv",
+        ),
+        (
+            vec![piece("t"), ended("completed", json!([reasoned(&["tu"])]))],
+            "tu",
+        ),
+    ] {
+        let told = middle(&[&[begun()], &telling[..]].concat());
+        assert_eq!(joined(&told, "thinking "), expected, "{told:?}");
+    }
+}
+
 /// Servers that give an item another id with each event, or number all of them 0.
 #[test]
 fn items_are_known_by_what_can_be_relied_on() {
@@ -352,7 +498,7 @@ fn what_cannot_be_read_is_passed_over_if_something_follows() {
 fn an_answer_without_anything_is_none() {
     for body in [
         json!({"status": "completed"}),
-        json!({"status": "completed", "output": []}),
+        json!({"output": []}),
         json!({"id": "r", "object": "response", "status": "completed", "output": null}),
         json!({"ok": true}),
     ] {
@@ -367,6 +513,9 @@ fn an_answer_without_anything_is_none() {
         told.last().unwrap().starts_with("failed Transient Garbled"),
         "{told:?}"
     );
+    // One whose provider says itself that it is complete without anything is an empty answer.
+    let told = whole(&json!({"status": "completed", "output": []}));
+    assert_eq!(told, ["finish Stop", "end"]);
     // One that was cut short before its first word is an answer.
     let told = events(&named(&[begun(), ended("incomplete", json!([]))]));
     assert_eq!(told.last().unwrap(), "end");
