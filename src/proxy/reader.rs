@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 
 use crate::dialect::ollama::Operation;
 use crate::ir::{Fault, Usage};
-use crate::translate::{Ending, Gathering, Passing, Translation};
+use crate::translate::{self, Ending, Gathering, Passing, Translation};
 
 /// The reader of one answer.
 pub(super) enum Reader {
@@ -49,6 +49,16 @@ impl Reader {
             Reader::Same(passing) => Ok(passing),
             Reader::Gathered(gathering) => Ok(gathering.stream()),
             Reader::Across(translation) => Err(translation),
+        }
+    }
+
+    /// What the head of an answer that passes should say of its bytes, where it says something else.
+    pub(super) fn content_type(&self) -> Option<&'static str> {
+        match self {
+            Reader::Same(passing) => passing.content_type(),
+            // The gateway has written it, or has found it to be what it writes.
+            Reader::Across(translation) => Some(translation.content_type()),
+            Reader::Gathered(_) => Some(translate::WHOLE),
         }
     }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{self, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Sleep, sleep_until};
 
@@ -26,7 +26,7 @@ use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
 use crate::fleet::Backend;
-use crate::translate::{self, Ending};
+use crate::translate::Ending;
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
@@ -177,11 +177,8 @@ impl Gateway {
                 heads::downstream_response(of_backend, framing.version, &framing.method, request_id)
             }
         };
-        if let Reader::Gathered(_) = &answer.reader {
-            head.set(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static(translate::WHOLE),
-            );
+        if let Some(kind) = answer.reader.content_type().filter(|_| !answer.across) {
+            head.set(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
         if let (Some(limits), Some(names)) = (&answer.limits, limit_names(answer, ctx)) {
             limits.write(names, SystemTime::now(), |name, value| {

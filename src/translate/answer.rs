@@ -196,7 +196,14 @@ impl Translation {
                     &mut self.out,
                 );
             }
-            Source::Whole { body, .. } => body.extend_from_slice(piece),
+            Source::Whole { body, pending } => {
+                body.extend_from_slice(piece);
+                if pending.is_events(body) {
+                    // Its end may be long in coming.
+                    let fault = Event::Failed(Cow::Owned(Fault::misframed()));
+                    self.progress.pass(fault, &mut self.sink, &mut self.out);
+                }
+            }
         }
         &self.out
     }
@@ -245,8 +252,10 @@ impl Translation {
             Source::Stream {
                 cutter: Some(cutter),
                 pending,
-                ..
-            } if !over => pending.is_last(cutter),
+                decoder,
+            } if !over => {
+                pending.is_last(cutter) || (cutter.is_between() && decoder.lacks_nothing())
+            }
             Source::Whole { body, pending } if !over => pending.is_whole(body),
             _ => false,
         }

@@ -2,17 +2,25 @@
 //! terminator, or the end of a whole body's framing, and the body open. What has come of it says all the same that the
 //! answer is over.
 
+use memchr::memmem;
+
 use crate::wire::json::{Kind, Scanner, SyntaxError};
-use crate::wire::ndjson::unmarked;
+use crate::wire::ndjson::{BYTE_ORDER_MARK, unmarked};
 use crate::wire::units::{Cutter, Unit};
 
 /// How often the bytes that are held may be looked at, on average: the work stays linear in them.
 const LOOKS: usize = 64;
 
+/// The blank line after a line that ends with a carriage return, too.
+const BLANK: &str = "\n\r\n";
+
 /// Looks at what is held of a line, an event or a body, again and again as it grows.
 #[derive(Default)]
 pub(super) struct Pending {
     looked: usize,
+    /// Of a body: where its first word begins, and how far it was searched for the end of an event.
+    begins: usize,
+    searched: usize,
 }
 
 impl Pending {
@@ -35,6 +43,28 @@ impl Pending {
         }
         self.looked += said.len();
         ends(cutter.unit(), said).unwrap_or(false)
+    }
+
+    /// Whether a body that should be one value is a stream of events, of which the first has come.
+    pub(super) fn is_events(&mut self, body: &[u8]) -> bool {
+        if self.begins == 0 && body.starts_with(BYTE_ORDER_MARK) {
+            self.begins = BYTE_ORDER_MARK.len();
+        }
+        let rest = &body[self.begins.min(body.len())..];
+        let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+        self.begins += blank.count();
+        let said = &body[self.begins.min(body.len())..];
+        if !["data:", "event:", "id:", ":"]
+            .iter()
+            .any(|field| said.starts_with(field.as_bytes()))
+        {
+            return false;
+        }
+        let fresh = &body[self.searched.max(self.begins).min(body.len())..];
+        self.searched = body.len().saturating_sub(BLANK.len());
+        ["\n\n", BLANK, "\r\r"]
+            .iter()
+            .any(|end| memmem::find(fresh, end.as_bytes()).is_some())
     }
 
     /// Whether a body is whole, whatever its framing says.

@@ -13,6 +13,7 @@ use crate::settings::{Fidelity, Provider, ProviderKind, SamplingFields};
 mod fields;
 mod members;
 mod replays;
+mod servers;
 
 /// A form of a provider of some kind, and a model there.
 type To = (Form, ProviderKind, &'static str);

@@ -25,6 +25,7 @@ mod headers;
 mod hostile;
 mod hosts;
 mod introspection;
+mod labels;
 mod leaving;
 mod lies;
 mod lifecycle;

@@ -5,6 +5,8 @@
 //! libraries of its form would misread is put right. A whole answer is held until it is known to be what was asked for.
 
 mod calls;
+mod empty;
+mod label;
 mod named;
 mod plain;
 mod seen;
@@ -27,6 +29,7 @@ use crate::wire::json::Skim;
 use crate::wire::ndjson::{BYTE_ORDER_MARK, unmarked};
 use crate::wire::units::{Cut, Cutter, Unit};
 use calls::Calls;
+use empty::Emptiness;
 use seen::Seen;
 
 /// Bytes of a whole answer that are held until it is complete, as many as of one line of a stream. What is larger passes
@@ -52,6 +55,8 @@ pub struct Passing {
     out: Vec<u8>,
     /// What the provider said when it failed, as clients of the format read it.
     failing: Vec<u8>,
+    /// What the answer's head should say of its bytes, where it says something else.
+    label: Option<&'static str>,
 }
 
 /// What the answer is made of.
@@ -127,6 +132,7 @@ impl Passing {
             seen: Seen::default(),
             out: Vec::new(),
             failing: Vec::new(),
+            label: None,
         }
     }
 
@@ -190,6 +196,18 @@ impl Passing {
             }
             _ => Shape::Whole(Vec::new()),
         };
+        self.label = match &self.shape {
+            Shape::Stream(stream) => label::of_stream(stream.cutter.unit(), content_type),
+            Shape::Whole(_) if self.operation != AudioTranscriptions => {
+                label::of_value(content_type)
+            }
+            _ => None,
+        };
+    }
+
+    /// What the answer's head should say of its bytes, where it says something else.
+    pub fn content_type(&self) -> Option<&'static str> {
+        self.label
     }
 
     /// Whether the answer is lines or events rather than one body.
@@ -258,6 +276,10 @@ impl Passing {
             Shape::Stream(_) => self.feed_stream(piece),
             Shape::Whole(held) if held.len() + piece.len() <= MAX_HELD => {
                 held.extend_from_slice(piece);
+                if !self.plain && self.pending.is_events(held) {
+                    // Its end may be long in coming.
+                    self.seen.misframed();
+                }
                 &[]
             }
             Shape::Whole(held) => {
@@ -375,7 +397,15 @@ impl Passing {
     pub fn nearly_over(&mut self) -> bool {
         let over = self.seen.over();
         match &mut self.shape {
-            Shape::Stream(stream) if !over => stream.pending.is_last(&stream.cutter),
+            Shape::Stream(stream) if !over => {
+                let Stream {
+                    cutter,
+                    decoder,
+                    pending,
+                    ..
+                } = &mut **stream;
+                pending.is_last(cutter) || (cutter.is_between() && decoder.lacks_nothing())
+            }
             Shape::Whole(held) if !over => self.pending.is_whole(held),
             _ => false,
         }
@@ -563,11 +593,14 @@ impl Reading<'_> {
             let text = String::from_utf8_lossy(bytes);
             self.read(text.as_bytes());
         }
-        let is_line = matches!(self.operation, Operation::Chat | Operation::Generate);
-        if is_line && plain::says_nothing(bytes) {
+        let emptiness = match self.seen.told_nothing() && !self.seen.over() {
+            true => empty::emptiness(self.operation, bytes),
+            false => Emptiness::Speaks,
+        };
+        if emptiness == Emptiness::Formless {
             self.seen.event(&Event::Malformed);
         }
-        let unreadable = self.seen.unreadable();
+        let unreadable = self.seen.unreadable() || emptiness == Emptiness::Blank;
         let told_usage = self.seen.told_usage();
         self.seen.end_unit();
         if self.seen.failed_by_its_own_words() {

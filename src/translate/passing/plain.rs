@@ -79,23 +79,6 @@ pub(super) fn is_rendered(body: &[u8]) -> bool {
     read.is_ok() && rendered
 }
 
-/// Whether a line of an Ollama server's chat has neither text nor an end, nor anything else that its clients know: some of
-/// them take it for a broken stream.
-pub(super) fn says_nothing(line: &[u8]) -> bool {
-    const LONGEST: usize = 256;
-    let mut says = false;
-    line.len() <= LONGEST
-        && members(&mut Scanner::new(line), line, |key, _, value| {
-            says |= match key {
-                b"model" | b"created_at" => false,
-                b"done" => value.of(line) != b"false",
-                _ => true,
-            };
-        })
-        .is_ok()
-        && !says
-}
-
 /// Whether a response is being made in the background, as its client has asked (`background`).
 pub(super) fn is_in_background(body: &[u8]) -> bool {
     let (mut background, mut under_way) = (false, false);

@@ -27,6 +27,8 @@ struct Here {
     content: bool,
     usage: bool,
     malformed: bool,
+    /// Anything was told of it but a sign of life.
+    told: bool,
 }
 
 impl Seen {
@@ -34,6 +36,7 @@ impl Seen {
         if self.over() {
             return;
         }
+        self.unit.told |= !matches!(event, Event::Start { .. } | Event::Ping | Event::Malformed);
         match event {
             Event::Text(text)
             | Event::Thinking(text)
@@ -69,6 +72,11 @@ impl Seen {
     /// Whether the line or event that is being read could not be.
     pub(super) fn unreadable(&self) -> bool {
         self.unit.malformed && !self.unit.content
+    }
+
+    /// Whether nothing was told of the line or event that is being read.
+    pub(super) fn told_nothing(&self) -> bool {
+        !self.unit.told && !self.unit.malformed
     }
 
     /// Whether it tells the usage and says nothing.
@@ -109,11 +117,9 @@ impl Seen {
         self.usage.update(usage);
     }
 
-    fn misframed(&mut self) {
+    pub(super) fn misframed(&mut self) {
         self.ended = false;
-        self.fault = Some(Fault::garbled(
-            "the provider's answer does not come in the form that was asked for",
-        ));
+        self.fault = Some(Fault::misframed());
     }
 
     /// The failure as it was said, if it is `told` as clients read it, and else as the body of an error.

@@ -127,7 +127,7 @@ fn member<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     found
 }
 
-fn list<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn list<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     member(object, name).filter(|value| value.starts_with(b"["))
 }
 
@@ -145,7 +145,7 @@ fn all(list: &[u8], mut is: impl FnMut(&[u8]) -> bool) -> bool {
     read.is_ok() && all
 }
 
-fn items(list: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), SyntaxError> {
+pub(super) fn items(list: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), SyntaxError> {
     let mut scanner = Scanner::new(list);
     scanner.begin_array()?;
     let mut is_first = true;
