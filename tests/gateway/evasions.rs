@@ -8,9 +8,18 @@ const ALICE: &str = "alice-has-this-key-0";
 
 const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"mini","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"text":"hi"}"#;
 
+const PICTURE: &str = r#"{"created":1,"data":[{"b64_json":"aGk="}]}"#;
+
 /// A service of OpenAI's format with two models, of which the key may use `mini`.
 async fn service() -> (Upstream, Gateway) {
-    let server = Upstream::start(|_| vec![Step::Send(json(200, ANSWER))]).await;
+    let server = Upstream::start(|asked: &Asked| {
+        let pictures = asked.head.contains("/images/");
+        vec![Step::Send(json(
+            200,
+            if pictures { PICTURE } else { ANSWER },
+        ))]
+    })
+    .await;
     let entry = json!({
         "name": "vendor", "kind": "openai_compatible", "base_url": format!("http://{}/v1", server.address),
         "models": ["mini", "big"], "list_models": false, "interval": "200ms",
