@@ -63,6 +63,7 @@ fn watch(workers: &Arc<Workers>, threads: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
@@ -70,8 +71,20 @@ mod tests {
 
     use super::*;
 
+    const ALONE: &str = "REMUDA_TEST_ALONE";
+
+    /// In a process of its own: the handles of Pingora's runtime stay behind for threads that come later, and tests of
+    /// services would spawn their tasks on a runtime that has ended.
     #[test]
     fn every_worker_is_watched() {
+        if std::env::var_os(ALONE).is_none() {
+            let mut alone = Command::new(std::env::current_exe().unwrap());
+            alone.args(["--exact", "cli::workers::tests::every_worker_is_watched"]);
+            let output = alone.env(ALONE, "1").output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+            return;
+        }
         let runtime = Runtime::new_no_steal(3, "watched");
         let workers = Arc::new(Workers::default());
         let watching = Arc::clone(&workers);

@@ -147,21 +147,29 @@ pub struct Usage {
     pub total_duration: Option<u64>,
 }
 
+/// The largest count of tokens that is believed, some thousand times the largest context of any model.
+const MOST_TOKENS: u64 = 1 << 32;
+
 impl Usage {
-    /// Takes over what `later` states.
+    /// Takes over what `later` states. A count that no answer can have, or a cost below nothing, is not believed: it would
+    /// use up the limits and the budget of the key that asked.
     pub fn update(&mut self, later: &Usage) {
         fn take<T: Copy>(into: &mut Option<T>, from: Option<T>) {
             if from.is_some() {
                 *into = from;
             }
         }
-        take(&mut self.prompt, later.prompt);
-        take(&mut self.cache_read, later.cache_read);
-        take(&mut self.cache_write, later.cache_write);
-        take(&mut self.cache_write_hour, later.cache_write_hour);
-        take(&mut self.output, later.output);
-        take(&mut self.reasoning, later.reasoning);
-        take(&mut self.cost, later.cost);
+        let count = |told: Option<u64>| told.filter(|tokens| *tokens <= MOST_TOKENS);
+        take(&mut self.prompt, count(later.prompt));
+        take(&mut self.cache_read, count(later.cache_read));
+        take(&mut self.cache_write, count(later.cache_write));
+        take(&mut self.cache_write_hour, count(later.cache_write_hour));
+        take(&mut self.output, count(later.output));
+        take(&mut self.reasoning, count(later.reasoning));
+        let cost = later
+            .cost
+            .filter(|dollars| dollars.is_finite() && *dollars >= 0.0);
+        take(&mut self.cost, cost);
         take(&mut self.load_duration, later.load_duration);
         take(&mut self.prompt_duration, later.prompt_duration);
         take(&mut self.output_duration, later.output_duration);
@@ -197,4 +205,34 @@ pub trait Decode: Send {
 pub trait Encode: Send {
     /// Appends what `event` makes the client's stream say: nothing, one line or event, or several.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_costs_that_cannot_be_are_not_believed() {
+        let mut usage = Usage {
+            prompt: Some(5),
+            cost: Some(0.5),
+            ..Usage::default()
+        };
+        usage.update(&Usage {
+            prompt: Some(u64::MAX),
+            output: Some(MOST_TOKENS + 1),
+            cost: Some(-1.0),
+            ..Usage::default()
+        });
+        assert_eq!(
+            (usage.prompt, usage.output, usage.cost),
+            (Some(5), None, Some(0.5))
+        );
+        usage.update(&Usage {
+            output: Some(7),
+            cost: Some(f64::NAN),
+            ..Usage::default()
+        });
+        assert_eq!((usage.output, usage.cost), (Some(7), Some(0.5)));
+    }
 }

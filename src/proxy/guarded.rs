@@ -30,9 +30,10 @@ const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
     {\"error\":\"request head too slow; the limit is the setting server.header_timeout\"}";
 
+/// Pingora parses at most 256 fields and refuses more as it refuses what is no HTTP.
 const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    Content-Type: application/json; charset=utf-8\r\nContent-Length: 46\r\nConnection: close\r\n\r\n\
-    {\"error\":\"the request head is not valid HTTP\"}";
+    Content-Type: application/json; charset=utf-8\r\nContent-Length: 82\r\nConnection: close\r\n\r\n\
+    {\"error\":\"the request head is not valid HTTP, or has more than 256 header fields\"}";
 const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
     {\"error\":\"Method CONNECT not allowed; this gateway is no forward proxy\"}";

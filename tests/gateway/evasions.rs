@@ -6,7 +6,7 @@ use super::support::*;
 
 const ALICE: &str = "alice-has-this-key-0";
 
-const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"mini","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"text":"hi"}"#;
+const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"mini","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2},"text":"hi","data":[{"b64_json":"aGk="}]}"#;
 
 const PICTURE: &str = r#"{"created":1,"data":[{"b64_json":"aGk="}]}"#;
 

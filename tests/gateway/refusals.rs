@@ -125,7 +125,10 @@ async fn every_status_of_every_kind_has_its_class_for_every_client() {
         })
         .await;
         let entries = STATUSES.map(|status| entry(&format!("model-{status}"), kind, &upstream));
-        let config = Config::of(entries).set("routing.breaker", "{ enabled: false }");
+        let config = Config::of(entries)
+            .set("routing.breaker", "{ enabled: false }")
+            // What is said is looked at here, not whether it is asked for once more.
+            .set("routing.max_retries", 0);
         let gateway = Gateway::over(&config, STATUSES.len()).await;
         for status in STATUSES {
             for format in Format::ALL {

@@ -298,7 +298,7 @@ pub(crate) async fn request(
 ) -> Reply {
     let mut connection = Connection::open(address).await;
     connection.request(method, path, headers, body).await;
-    connection.reply().await
+    connection.reply_to(method).await
 }
 
 fn request_head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
