@@ -8,6 +8,7 @@ use super::{Introspection, Page, explained};
 use crate::admission::{Dispatcher, Providers, Scope, Want, Wanted};
 use crate::routing::{Ask, Needs, Step};
 use crate::settings::Strategy;
+use crate::usage::Tag;
 
 pub(super) const PATH: &str = "/api/route";
 
@@ -28,11 +29,14 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
         Ok(question) => question,
         Err(text) => return Page::error(400, &text),
     };
+    let is_listed = |name: &str| introspection.fleet.models().lookup(name).is_some();
+    // As a request does, it may have a tag behind the name.
+    let (model, _) = Tag::behind(&question.model, &introspection.settings, is_listed);
     let ask = Ask {
         provider: question.provider.as_deref(),
         strategy: question.strategy,
         needs: question.needs,
-        ..Ask::of(&question.model)
+        ..Ask::of(model)
     };
     let expected = |step: &Step| expected(&introspection.dispatcher, step);
     let now = Instant::now();

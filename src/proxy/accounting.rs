@@ -24,17 +24,10 @@ impl Gateway {
 
     /// The model's name without a tag, and the tag behind it, if there is one. A name that is known as it is has none.
     pub(super) fn untagged<'a>(&self, name: &'a str) -> (&'a str, Option<Arc<str>>) {
-        if !name.contains('@') {
-            return (name, None);
-        }
-        let mut providers = self.settings.providers.iter();
-        let known = self.fleet.models().lookup(name).is_some()
-            || self.settings.routing.aliases.contains_key(name)
-            || providers.any(|provider| provider.model_map.contains_key(name));
-        match Tag::split(name).filter(|_| !known) {
-            Some((model, tag)) => (model, self.ledger.as_ref().map(|ledger| ledger.tag(tag))),
-            None => (name, None),
-        }
+        let is_listed = |name: &str| self.fleet.models().lookup(name).is_some();
+        let (model, tag) = Tag::behind(name, &self.settings, is_listed);
+        let ledger = self.ledger.as_ref();
+        (model, tag.and_then(|tag| Some(ledger?.tag(tag))))
     }
 
     /// Of the header field's tag, the name's, the key's and the default, the first that there is.

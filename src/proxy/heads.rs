@@ -57,18 +57,40 @@ const UNPACKED: HeaderValue = HeaderValue::from_static("identity");
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
-/// What a server says of the operator's account, and of its own address and connections, which is not for clients.
-const OF_THE_ACCOUNT: [&str; 9] = [
+/// What a server says of the operator's account, of its own address and connections, or to a proxy or a browser that it
+/// believes to be in front of it. None of it is for the gateway's clients: a proxy before the gateway would obey it.
+const NOT_FOR_CLIENTS: [&str; 27] = [
     // Where it is, which a client would go to past the gateway.
     "location",
     "content-location",
     "refresh",
+    "link",
     "alt-svc",
-    "strict-transport-security",
+    "via",
+    "x-powered-by",
     "openai-organization",
     "openai-project",
     "anthropic-organization-id",
+    // The credential that it refuses or asks for is the operator's.
+    "www-authenticate",
+    "authentication-info",
+    // What a browser would do to the gateway's origin.
     "set-cookie",
+    "clear-site-data",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "service-worker-allowed",
+    "sourcemap",
+    "strict-transport-security",
+    // What nginx and others would serve in place of the answer, or keep it for.
+    "x-accel-redirect",
+    "x-accel-expires",
+    "x-accel-limit-rate",
+    "x-lighttpd-send-file",
+    "x-sendfile",
 ];
 
 /// How the fields begin that this gateway alone says of an answer.
@@ -287,7 +309,7 @@ pub(super) fn downstream_response(
     let mut head = Head::new(answer.status, fields.len() + ADDED);
     for (name, value) in fields {
         if !(HOP_BY_HOP.contains(name)
-            || OF_THE_ACCOUNT.contains(&name.as_str())
+            || NOT_FOR_CLIENTS.contains(&name.as_str())
             || name.as_str().starts_with(OWN)
             || is_of_cors(name)
             || nominated(fields, name))

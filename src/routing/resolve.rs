@@ -432,7 +432,8 @@ impl Resolver<'_> {
                 return None;
             }
             let also = || {
-                let of_kind = ALSO.iter().filter(|(_, kind)| *kind == settings.kind);
+                let names = ALSO.iter().chain(ProviderKind::NAMES);
+                let of_kind = names.filter(|(_, kind)| *kind == settings.kind);
                 let mut owns = of_kind.filter_map(|(prefix, _)| after(prefix));
                 let own = owns.find(|own| self.is_known_at(provider, own))?;
                 Some((true, own))

@@ -5,6 +5,8 @@ use std::sync::{PoisonError, RwLock};
 
 use ahash::AHashSet;
 
+use crate::settings::Settings;
+
 /// Characters of a tag at most.
 const LONGEST: usize = 64;
 /// Distinct tags that are kept apart; further ones are `other`.
@@ -36,6 +38,25 @@ impl<'a> Tag<'a> {
 
     pub fn as_str(self) -> &'a str {
         self.0
+    }
+
+    /// The name of a model without its tag, and the tag; a name that is known as it stands, to servers (`is_listed`) or to
+    /// the operator, has none.
+    pub fn behind(
+        name: &'a str,
+        settings: &Settings,
+        is_listed: impl Fn(&str) -> bool,
+    ) -> (&'a str, Option<Tag<'a>>) {
+        let is_known = || {
+            let mut providers = settings.providers.iter();
+            is_listed(name)
+                || settings.routing.aliases.contains_key(name)
+                || providers.any(|provider| provider.model_map.contains_key(name))
+        };
+        match Tag::split(name).filter(|_| !is_known()) {
+            Some((model, tag)) => (model, Some(tag)),
+            None => (name, None),
+        }
     }
 
     /// `model@tag`, with or without a `:latest` behind it: the model's name, and its tag. `None` for a name without a

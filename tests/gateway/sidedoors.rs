@@ -290,7 +290,7 @@ async fn an_answer_without_a_word_is_told_and_marks_nobody() {
 #[tokio::test]
 async fn a_servers_address_and_the_gateways_own_fields_do_not_reach_clients() {
     let body = r#"{"model":"scripted","message":{"role":"assistant","content":"hi"},"done":true}"#;
-    let fields = "Location: http://10.0.0.1/\r\nContent-Location: http://10.0.0.1/\r\nRefresh: 0; url=http://10.0.0.1/\r\nX-Remuda-Backend: other\r\nX-Remuda-Dropped: none\r\nX-Kept: 1";
+    let fields = "Location: http://10.0.0.1/\r\nContent-Location: http://10.0.0.1/\r\nRefresh: 0; url=http://10.0.0.1/\r\nX-Remuda-Backend: other\r\nX-Remuda-Dropped: none\r\nLink: <http://10.0.0.1/>\r\nVia: 1.1 gpu1\r\nX-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\nClear-Site-Data: \"*\"\r\nWWW-Authenticate: Basic\r\nContent-Security-Policy: sandbox\r\nX-Kept: 1";
     let server = Upstream::start(move |asked: &Asked| {
         let status = if asked.number == 0 { "200 OK" } else { "307 Moved" };
         let head = format!(
@@ -312,6 +312,13 @@ async fn a_servers_address_and_the_gateways_own_fields_do_not_reach_clients() {
             "refresh",
             "x-remuda-backend",
             "x-remuda-dropped",
+            "link",
+            "via",
+            "x-accel-redirect",
+            "x-sendfile",
+            "clear-site-data",
+            "www-authenticate",
+            "content-security-policy",
         ] {
             assert_eq!(reply.header(hidden), None, "{status} {hidden}");
         }

@@ -188,6 +188,15 @@ fn an_alias_may_stand_after_its_providers_name() {
         &plain,
         &[("anthropic/claude-sonnet", "anthropic='claude-sonnet'")],
     );
+    // The name of a kind stands for its provider, whatever that is called.
+    let one = "  - { name: work, kind: anthropic, base_url: 'http://c', api_key: k }\n";
+    check(
+        &World::new(one, ""),
+        &[
+            ("anthropic/claude-sonnet", "work='claude-sonnet-5-5'"),
+            ("anthropic-claude-sonnet", "work='claude-sonnet-5-5'"),
+        ],
+    );
 }
 
 #[test]
