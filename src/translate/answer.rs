@@ -44,6 +44,8 @@ pub struct Translation {
     passes: bool,
     /// How many vectors were asked for, where that is known.
     vectors: Option<usize>,
+    /// Bytes of a stream that is put together for a client who wants the answer whole.
+    gathered: usize,
     out: Vec<u8>,
 }
 
@@ -129,6 +131,7 @@ impl Translation {
             reply,
             passes: false,
             vectors: None,
+            gathered: 0,
             out: Vec::new(),
         }
     }
@@ -160,6 +163,7 @@ impl Translation {
             names: ToolNames::default(),
             reply,
             passes: false,
+            gathered: 0,
             out: Vec::new(),
         }
     }
@@ -178,9 +182,22 @@ impl Translation {
     pub fn feed(&mut self, piece: &[u8]) -> &[u8] {
         self.out.clear();
         match &mut self.source {
+            Source::Stream { .. }
+                if matches!(self.sink, Sink::Whole(_))
+                    && self.gathered.saturating_add(piece.len()) > MAX_WHOLE =>
+            {
+                let fault =
+                    Fault::garbled("the provider's answer is larger than this gateway reads");
+                self.progress.pass(
+                    Event::Failed(Cow::Owned(fault)),
+                    &mut self.sink,
+                    &mut self.out,
+                );
+            }
             Source::Stream {
                 decoder, cutter, ..
             } => {
+                self.gathered = self.gathered.saturating_add(piece.len());
                 if let Some(cutter) = cutter {
                     cutter.feed(piece, |_| {});
                 }

@@ -296,6 +296,24 @@ fn a_response_with_many_items() {
     }
 }
 
+/// A stream that is put together ends with an error where it is larger than a whole answer may be.
+#[test]
+fn a_whole_answer_that_comes_as_a_stream_without_an_end() {
+    let mut outgoing = Outgoing::default();
+    let (client, form) = (ClientForm::AnthropicMessages, Form::OllamaChat);
+    let mut translation =
+        Translation::chat(client, form, Reply::sample(), &mut outgoing, true, false);
+    let text = "x".repeat(1 << 20);
+    let line = format!("{{\"message\":{{\"content\":\"{text}\"}},\"done\":false}}\n");
+    let fed = (0..200).take_while(|_| {
+        translation.feed(line.as_bytes());
+        translation.fault().is_none()
+    });
+    assert_eq!(fed.count(), 95);
+    let fault = translation.fault().unwrap();
+    assert!(fault.message.contains("larger than this gateway reads"));
+}
+
 /// Calls beyond what any model makes are an error, and cost no more than to be read.
 #[test]
 fn an_answer_with_too_many_calls() {

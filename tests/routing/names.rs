@@ -189,7 +189,7 @@ fn an_alias_may_stand_after_its_providers_name() {
         &[("anthropic/claude-sonnet", "anthropic='claude-sonnet'")],
     );
     // The name of a kind stands for its provider, whatever that is called.
-    let one = "  - { name: work, kind: anthropic, base_url: 'http://c', api_key: k }\n";
+    let one = "\n  - { name: work, kind: anthropic, base_url: 'http://c', api_key: k }\n";
     check(
         &World::new(one, ""),
         &[
