@@ -25,8 +25,12 @@ pub fn beyond(body: &[u8], may: impl Fn(&str) -> bool) -> Option<&'static str> {
         if is("models") && !all(value, &may) {
             return Some("models");
         }
-        if is("tools") && calls_router(value) {
+        if is("tools") && lead_elsewhere(value, &may) {
             return Some("tools");
+        }
+        // One that OpenAI keeps has tools and a model of its own; that of completions is a text or a list.
+        if is("prompt") && kind == Kind::Object {
+            return Some("prompt");
         }
         if let Some(name) = ROUTING.into_iter().find(|name| is(name)) {
             return Some(name);
@@ -41,17 +45,23 @@ fn all(list: &[u8], may: impl Fn(&str) -> bool) -> bool {
     names.is_ok_and(|names| names.iter().all(|name| may(name)))
 }
 
-fn calls_router(tools: &[u8]) -> bool {
+/// Whether one of the tools asks other models: OpenRouter's own, and those that name one (OpenAI's `image_generation`,
+/// Anthropic's advisor).
+fn lead_elsewhere(tools: &[u8], may: impl Fn(&str) -> bool) -> bool {
     #[derive(serde::Deserialize)]
     struct Tool {
         #[serde(default)]
         r#type: String,
+        #[serde(default)]
+        model: Option<String>,
     }
     let tools: Result<Vec<Tool>, _> = serde_json::from_slice(tools);
-    tools.is_ok_and(|tools| {
-        tools
-            .iter()
-            .any(|tool| tool.r#type.starts_with(ROUTERS_TOOL))
+    // What is not understood here may be understood there.
+    tools.map_or(true, |tools| {
+        tools.iter().any(|tool| {
+            let elsewhere = tool.model.as_deref().is_some_and(|model| !may(model));
+            elsewhere || tool.r#type.starts_with(ROUTERS_TOOL)
+        })
     })
 }
 
@@ -84,6 +94,24 @@ mod tests {
                 r#"{"tools":[{"type":"openrouter:advisor"}]}"#,
                 Some("tools"),
             ),
+            (
+                r#"{"tools":[{"type":"function"},{"type":"image_generation","model":"big"}]}"#,
+                Some("tools"),
+            ),
+            (
+                r#"{"tools":[{"type":"image_generation","mode\u006c":"big"}]}"#,
+                Some("tools"),
+            ),
+            (
+                r#"{"tools":[{"type":"advisor_20260301","model":"mini"},{"type":"image_generation"}]}"#,
+                None,
+            ),
+            (
+                r#"{"tools":[{"type":"image_generation","model":"mini","model":"big"}]}"#,
+                Some("tools"),
+            ),
+            (r#"{"prompt":{"id":"pmpt_1"}}"#, Some("prompt")),
+            (r#"{"prompt":"a text"}"#, None),
         ] {
             assert_eq!(
                 beyond(body.as_bytes(), |name| name == "mini"),
