@@ -261,8 +261,8 @@ fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
             State::Open => Some("its circuit breaker is open"),
             State::Error => Some("no backend is healthy"),
             State::Waiting => Some("no backend is known yet"),
-            State::Degraded if provider.refusal().is_some() => Some("it refuses the gateway's key"),
-            State::Operational | State::Degraded => None,
+            State::Degraded => provider.refusal_in_short(),
+            State::Operational => None,
         },
         trouble: Troubles::of(provider, &mine),
     }

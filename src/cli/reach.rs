@@ -92,7 +92,9 @@ impl Told {
         let answering = mine.iter().filter(|backend| backend.healthy()).count();
         let expected = mine.len() + unresolved.len();
         let refused = provider.refusal().is_some();
-        self.well &= answering == expected && answering > 0 && !refused;
+        let wanting = |backend: &Backend| backend.healthy() && unlisted(backend).is_some();
+        let lists = !mine.iter().any(|backend| wanting(backend));
+        self.well &= answering == expected && answering > 0 && !refused && lists;
         let settings = &provider.settings;
         let how = match (answering, expected) {
             (0, 0) => "nobody answers".to_owned(),
@@ -100,7 +102,8 @@ impl Told {
             (1, 1) => "answers".to_owned(),
             (answering, expected) => format!("{answering} of {expected} answer"),
         };
-        let key = key(provider, answering > 0).map_or_else(String::new, |key| format!("; {key}"));
+        let key = key(provider, answering > 0 && lists)
+            .map_or_else(String::new, |key| format!("; {key}"));
         self.line(&format!(
             "{} ({}): {how}{key}",
             settings.name,
@@ -108,7 +111,7 @@ impl Told {
         ));
         for backend in mine.iter().take(SHOWN) {
             let found = match (backend.trouble(), backend.was_probed()) {
-                _ if backend.healthy() => found(backend),
+                _ if backend.healthy() => unlisted(backend).unwrap_or_else(|| found(backend)),
                 (Some(trouble), _) => trouble.text,
                 (None, true) => "is down".to_owned(),
                 (None, false) => {
@@ -181,6 +184,13 @@ fn key(provider: &Provider, answers: bool) -> Option<String> {
         _ => "key accepted",
     };
     Some(told.to_owned())
+}
+
+/// What a service that answers has said in place of its models.
+fn unlisted(backend: &Backend) -> Option<String> {
+    let provider = &backend.provider;
+    let untold = backend.inventory().is_untold() && provider.refusal().is_none();
+    untold.then(|| provider.complaint(&backend.name)).flatten()
 }
 
 fn found(backend: &Backend) -> String {

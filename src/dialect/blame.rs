@@ -59,7 +59,7 @@ const OF_THE_SERVER: [&str; 11] = [
 ];
 
 /// A server could not load the model: a broken file, too little memory. In lower case.
-const ABOUT_THE_MODEL: [&str; 8] = [
+const ABOUT_THE_MODEL: [&str; 14] = [
     "process has terminated",
     "error loading model",
     "failed to load model",
@@ -68,7 +68,36 @@ const ABOUT_THE_MODEL: [&str; 8] = [
     "requires more system memory",
     "waiting for llama",
     "unknown model architecture",
+    "model failed to load",
+    "error loading llama",
+    "runner process no longer running",
+    "cudamalloc failed",
+    "out of memory",
+    "failed to create context",
 ];
+
+/// The gateway's key is refused; providers say it with statuses that stand for other things, too. In lower case.
+const ABOUT_THE_KEY: [&str; 12] = [
+    "api key not valid",
+    "api key expired",
+    "api key is invalid",
+    "api key is not valid",
+    "api key not found",
+    "api_key_invalid",
+    "invalid api key",
+    "incorrect api key",
+    "invalid x-api-key",
+    "invalid api-key",
+    "missing api key",
+    "no api key",
+];
+
+/// Whether an error of that text says that the key is refused.
+pub fn is_about_key(text: &str) -> bool {
+    let text: String = text.chars().take(LONGEST).collect();
+    let text = text.to_ascii_lowercase();
+    ABOUT_THE_KEY.iter().any(|words| text.contains(words))
+}
 
 /// Whether an error of that text says that the server could not load the model: it may be well for all others.
 pub fn is_about_model(text: &str) -> bool {
@@ -107,6 +136,17 @@ mod tests {
                 true,
             ),
             ("unable to load model: /blobs/sha256-aa", true),
+            (
+                "model failed to load, this may be due to resource limitations or an internal error, check ollama server logs for details",
+                true,
+            ),
+            ("timed out waiting for llama runner to start: ", true),
+            (
+                "timed out waiting for llama runner to start - progress 0.00 - ",
+                true,
+            ),
+            ("cudaMalloc failed: out of memory", true),
+            ("llama runner process no longer running: 2", true),
             ("model runner has unexpectedly stopped", false),
             (
                 "CUDA error: an illegal memory access was encountered",

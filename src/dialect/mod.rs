@@ -8,6 +8,7 @@ pub mod call_ids;
 pub mod clean;
 mod events;
 pub mod exchange;
+pub mod faults;
 pub mod google;
 mod local;
 pub mod ollama;

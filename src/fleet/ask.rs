@@ -2,6 +2,7 @@
 //! requests, and with a bound on the answer.
 
 use std::io;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
     session: HttpSession,
+}
+
+impl Answer {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        let head = self.session.response_header();
+        head.map_or(&*NONE, |head| &head.headers)
+    }
 }
 
 impl Caller<'_> {

@@ -8,14 +8,16 @@ use std::time::Instant;
 
 use http::StatusCode;
 
-use super::ask::{Caller, MOST};
+use super::ask::{Answer, Caller, MOST};
 use super::catalogue::{self, Model};
 use super::context::Elsewhere;
 use super::control;
 use super::offers::Offers;
 use super::probe::{Prober, Question};
-use super::refusal::Asked;
+use super::refusal::{Asked, Why};
 use super::{Inventory, Miss};
+use crate::dialect::faults;
+use crate::ir::Class;
 use crate::settings::ProviderKind;
 
 /// Pages of a list at most.
@@ -29,8 +31,8 @@ pub(super) enum Told {
     Models(Vec<Model>),
     /// It lists none.
     Nothing,
-    /// It refuses the key, with that status.
-    Refused(u16),
+    /// It refuses the key, or to say it, with that status.
+    Refused(Why, u16),
     /// It does not say, and why.
     Unclear(String),
 }
@@ -69,10 +71,16 @@ pub(super) fn judge(
     miss: Miss,
 ) -> Result<Inventory, Miss> {
     match miss {
-        // Its requests are not answered either.
-        Miss::TimedOut(_) if question.doubted => Err(miss),
-        Miss::TimedOut(_) | Miss::Stuck { .. } | Miss::Garbled { .. } | Miss::TooLong(_) => {
-            Ok(settle(prober, question, Told::Unclear(miss.to_string())))
+        // Nothing at all is answered: requests will not be either.
+        Miss::TimedOut(_) => Err(miss),
+        Miss::Stuck { .. } | Miss::Garbled { .. } | Miss::TooLong(_) => {
+            let why = match miss {
+                Miss::Stuck { within, .. } => {
+                    format!("no answer to the question for its list of models within {within:?}")
+                }
+                miss => miss.to_string(),
+            };
+            Ok(settle(prober, question, Told::Unclear(why)))
         }
         miss => Err(miss),
     }
@@ -86,14 +94,12 @@ async fn list(question: &Question<'_>, caller: &Caller<'_>, first: &str) -> Resu
     for _ in 0..MAX_PAGES {
         let path_there = format!("{base}{path}");
         let answer = caller.get(&path_there, question.provider.fields()).await?;
-        if let Some(told) = without_models(answer.status) {
+        if let Some(told) = without_models(kind, &answer) {
             return Ok(told);
         }
         bytes += answer.body.len();
         let Some(page) = catalogue::read(kind, &answer.body) else {
-            return Ok(Told::Unclear(
-                "its list of models makes no sense".to_owned(),
-            ));
+            return Ok(not_a_list());
         };
         models.extend(page.models);
         let Some(next) = page.next.filter(|_| bytes <= MOST) else {
@@ -128,18 +134,32 @@ async fn ask_further(
     }
 }
 
-pub(super) fn without_models(status: StatusCode) -> Option<Told> {
-    Some(match status {
-        status if status.is_success() => return None,
+/// What an answer in place of a list of models means; `None` if it may be one.
+pub(super) fn without_models(kind: ProviderKind, answer: &Answer) -> Option<Told> {
+    let status = answer.status;
+    let code = status.as_u16();
+    let fault = match status {
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            Told::Nothing
+            return Some(Told::Nothing);
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Told::Refused(status.as_u16()),
-        status => Told::Unclear(format!(
-            "it answered its list of models with status {}",
-            status.as_u16()
-        )),
+        status if status.is_success() => faults::within(kind, &answer.body)?,
+        _ => faults::answered(kind, code, answer.headers(), &answer.body),
+    };
+    let by_fault = match code {
+        401 | 403 => Some(Why::Key),
+        _ => Why::of(&fault),
+    };
+    // Another address than the API's, or an error that no waiting mends.
+    let lasting = matches!(fault.class, Class::Route | Class::Permanent) || status.is_success();
+    let otherwise = (code < 400 && lasting).then_some(Why::Error);
+    Some(match by_fault.or(otherwise) {
+        Some(why) => Told::Refused(why, code),
+        None => Told::Unclear(format!("it answered its list of models with status {code}")),
     })
+}
+
+pub(super) fn not_a_list() -> Told {
+    Told::Unclear("what it answered is not a list of models".to_owned())
 }
 
 fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {
@@ -153,8 +173,9 @@ fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {
     let listed = match told {
         Told::Models(models) => models,
         Told::Nothing => Vec::new(),
-        Told::Refused(status) => {
-            provider.note_refusal(Asked::List, status);
+        Told::Refused(why, status) => {
+            provider.complaints.settle(name);
+            provider.note_refusal(Asked::List, why, status);
             return known_or_stated(prober, question);
         }
         Told::Unclear(why) => {

@@ -14,6 +14,11 @@ impl Complaints {
         last.as_deref() != Some(what)
     }
 
+    /// The last complaint about the backend, if all is not well with it since.
+    pub(super) fn present(&self, backend: &str) -> Option<String> {
+        self.lock().get(backend).cloned()
+    }
+
     /// All is well with the backend.
     pub(super) fn settle(&self, backend: &str) {
         self.lock().remove(backend);
@@ -36,7 +41,9 @@ mod tests {
         assert!(!complaints.is_new(&one, "refused"));
         assert!(complaints.is_new(&other, "refused"));
         assert!(complaints.is_new(&one, "late"));
+        assert_eq!(complaints.present("a:443").as_deref(), Some("late"));
         complaints.settle("a:443");
+        assert_eq!(complaints.present("a:443"), None);
         assert!(complaints.is_new(&one, "late"));
         assert!(!complaints.is_new(&other, "refused"));
     }

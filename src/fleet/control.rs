@@ -2,6 +2,7 @@
 //! there is a bearer key.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use http::{HeaderMap, Uri};
@@ -9,7 +10,7 @@ use tokio::net::lookup_host;
 
 use super::ask::{Caller, MOST};
 use super::catalogue::Model;
-use super::census::{Told, without_models};
+use super::census::{Told, not_a_list, without_models};
 use super::probe::Question;
 use super::{Endpoint, Miss};
 use crate::dialect::bedrock::listing;
@@ -80,8 +81,11 @@ pub(super) async fn list(question: &Question<'_>, caller: &Caller<'_>) -> Result
             return Ok(Told::Unclear(what));
         }
     };
+    // What the control plane answers says nothing of whether the service does.
+    let answered = AtomicBool::new(false);
     let control = Caller {
         endpoint: &endpoint,
+        answered: &answered,
         ..*caller
     };
     let told = ask_all(question, &control).await;
@@ -109,13 +113,11 @@ async fn ask_all(question: &Question<'_>, caller: &Caller<'_>) -> Result<Told, M
             ));
         };
         let answer = caller.get(&path, &fields).await?;
-        if let Some(told) = without_models(answer.status) {
+        if let Some(told) = without_models(ProviderKind::Bedrock, &answer) {
             return Ok(told);
         }
         let Some(page) = listing::read(&answer.body) else {
-            return Ok(Told::Unclear(
-                "its list of models makes no sense".to_owned(),
-            ));
+            return Ok(not_a_list());
         };
         bytes += answer.body.len();
         models.extend(page.models.into_iter().map(|model| Model {

@@ -74,6 +74,9 @@ impl Checkup {
             doubted: silent || !patience.is_zero(),
         };
         let inventory = self.prober.probe(&question).await?;
+        if inventory.was_heard() {
+            backend.vigil().answered();
+        }
         self.members.passed(backend, inventory, failures);
         Ok(())
     }

@@ -81,7 +81,7 @@ use self::keeper::Keeper;
 use self::members::Members;
 use self::probe::{Miss, Prober};
 use self::ranked::Ranked;
-use self::refusal::Asked;
+use self::refusal::{Asked, Why};
 use self::shunned::Shunned;
 
 /// Why a fleet cannot be made of a configuration.
@@ -225,7 +225,7 @@ impl Fleet {
         let nowhere = entries
             .map(Origin::Listed)
             .any(|entry| mine.iter().all(|one| one.origin != entry));
-        provider.refusal().is_none()
+        !provider.repels()
             && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.index))
     }
 
@@ -330,12 +330,16 @@ impl Fleet {
         self.lines[provider.index].keeper.note(attempted, in_flight);
     }
 
-    /// A service has refused the only key that is left for it, with that status.
-    pub fn refused(&self, backend: &Backend, status: u16) {
+    /// A service has refused the only key that is left for it, with that status, or that key's account.
+    pub fn refused(&self, backend: &Backend, of_account: bool, status: u16) {
+        let why = match of_account {
+            true => Why::Account,
+            false => Why::Key,
+        };
         let provider = &backend.provider;
         let guard = provider.guard().status(Instant::now());
         if guard.keys <= guard.keys_set_aside + 1 {
-            provider.note_refusal(Asked::Request, status);
+            provider.note_refusal(Asked::Request, why, status);
         }
     }
 

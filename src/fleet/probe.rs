@@ -74,6 +74,9 @@ pub(super) struct Prober {
     pub(super) names: Vec<Arc<str>>,
 }
 
+/// How long a service has to answer anything whose list of models did not come in time.
+const ROUSED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What to ask of a backend.
 pub(super) struct Question<'a> {
     pub(super) endpoint: &'a Endpoint,
@@ -128,9 +131,24 @@ impl Prober {
                 false => census::ask(self, question, &caller).await,
             }
         };
+        let is_fleet = question.provider.settings.kind.is_fleet();
         let missed = match tokio::time::timeout(timeout, asked).await {
-            Ok(Ok(inventory)) => return Ok(inventory.heard(answered.into_inner())),
+            Ok(Ok(inventory)) => {
+                return Ok(inventory.heard(answered.load(Ordering::Acquire)));
+            }
             Ok(Err(miss)) => miss,
+            // A service that is slow to list its models answers other questions.
+            Err(_) if !is_fleet && !question.doubted && connected.load(Ordering::Acquire) => {
+                let roused = tokio::time::timeout(timeout.min(ROUSED_WITHIN), caller.rouse()).await;
+                let answers = matches!(roused, Ok(Ok(()))) || answered.load(Ordering::Acquire);
+                match answers {
+                    true => Miss::Stuck {
+                        path: "its list of models",
+                        within: timeout,
+                    },
+                    false => Miss::TimedOut(timeout),
+                }
+            }
             // The lists of an Ollama server are asked for in this order.
             Err(_) if answered.load(Ordering::Acquire) => Miss::Stuck {
                 path: "/api/ps",
@@ -139,10 +157,11 @@ impl Prober {
             Err(_) if connected.load(Ordering::Acquire) => Miss::TimedOut(timeout),
             Err(_) => Miss::ConnectTimedOut(timeout),
         };
-        match question.provider.settings.kind.is_fleet() {
-            true => Err(missed),
-            false => census::judge(self, question, missed),
+        if is_fleet {
+            return Err(missed);
         }
+        let judged = census::judge(self, question, missed);
+        judged.map(|inventory| inventory.heard(answered.into_inner()))
     }
 
     async fn ask_server(

@@ -16,7 +16,7 @@ use crate::dialect::bedrock::sign::Signer;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
-use super::refusal::{Asked, Refusals};
+use super::refusal::{Asked, Refusals, Why};
 use super::{
     Endpoint, FleetError, Guard, Selector, Statistics, Trouble, authorities, control, credentials,
 };
@@ -141,15 +141,39 @@ impl Provider {
 
     /// That it refuses the gateway's key, if it does.
     pub fn refusal(&self) -> Option<Trouble> {
-        self.refusals.present()
+        self.refusals.present().map(|(_, trouble)| trouble)
     }
 
-    pub(super) fn note_refusal(&self, asked: Asked, status: u16) {
-        if self.refusals.note(asked, status) {
-            log::warn!(
-                "provider {} refuses the gateway's key, with status {status}; check its key and what that allows",
-                self.name
-            );
+    /// As [`Self::refusal`], in a few words.
+    pub fn refusal_in_short(&self) -> Option<&'static str> {
+        self.refusals.present().map(|(why, _)| why.text())
+    }
+
+    /// Whether it gets nothing that nobody lists, as it refuses the gateway's key or its list of models.
+    pub fn repels(&self) -> bool {
+        self.refusals.repel()
+    }
+
+    /// What it did instead of its part when its backend of that name was asked last, if it did.
+    pub fn complaint(&self, backend: &str) -> Option<String> {
+        self.complaints.present(backend)
+    }
+
+    pub(super) fn note_refusal(&self, asked: Asked, why: Why, status: u16) {
+        if !self.refusals.note(asked, why, status) {
+            return;
+        }
+        let name = &self.name;
+        match why {
+            Why::Key => log::warn!(
+                "provider {name} refuses the gateway's key, with status {status}; check its key and what that allows"
+            ),
+            Why::Account => log::warn!(
+                "provider {name} refuses the gateway's key for its account, with status {status}; check its payment, its quota and its region"
+            ),
+            Why::Error => log::warn!(
+                "provider {name} answers its list of models with an error, with status {status}; check its address and its key"
+            ),
         }
     }
 

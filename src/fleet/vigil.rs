@@ -102,9 +102,11 @@ impl Vigil {
         let down_for = |since| now.saturating_duration_since(since);
         let part = self.down_since.map_or(Duration::ZERO, down_for) / PART;
         self.pause = part.max(WHILE_DOWN).min(interval);
-        if well {
-            self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
-        }
+    }
+
+    /// It has answered a probe, rather than only accepted a connection.
+    pub(super) fn answered(&mut self) {
+        self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
     }
 
     /// Whether a probe is to begin now.
@@ -250,11 +252,16 @@ mod tests {
             waits.push(thinking.quiet.as_secs());
             vigil.begun(now);
             vigil.ended(true, false, INTERVAL, now);
+            vigil.answered();
         }
         assert_eq!(waits, [5, 10, 20, 20, 20]);
         // A byte, and it is as at first.
         (thinking.unheard, thinking.quiet) = (Duration::ZERO, Duration::ZERO);
         assert_eq!(vigil.due(&thinking, now), None);
+        assert_eq!(vigil.trust, SUSPICIOUS);
+        // A connection that is accepted is no answer.
+        vigil.begun(now);
+        vigil.ended(true, false, INTERVAL, now);
         assert_eq!(vigil.trust, SUSPICIOUS);
     }
 }

@@ -25,7 +25,7 @@ use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
 use crate::ids::BackendId;
-use crate::routing::Ask;
+use crate::routing::{Ask, Plan};
 
 /// Bytes of a whole answer that are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -83,7 +83,7 @@ impl Gateway {
                 },
                 Instant::now(),
             );
-            if plan.is_ok_and(|plan| self.service_of(&plan).is_some()) {
+            if plan.is_ok_and(|plan| self.is_a_service_s(&plan, model)) {
                 let page = admin::pulled(model, facts.streams(operation));
                 return self.reply(session, ctx, framing, page).await;
             }
@@ -99,8 +99,15 @@ impl Gateway {
         if let Some(key) = &ctx.inbound.key {
             targets.retain(|backend| key.may_ask(&backend.provider.name));
         }
-        if pinned.is_none() && matches!(operation, Operation::Pull | Operation::Create) {
-            self.not_of_one_that_is_down(model)?;
+        if pinned.is_none() {
+            match operation {
+                Operation::Pull | Operation::Create => self.not_of_one_that_is_down(model)?,
+                Operation::Copy => {
+                    let to = facts.destination.as_deref().unwrap_or_default();
+                    self.not_of_one_that_is_down(to)?;
+                }
+                _ => {}
+            }
         }
         if targets.is_empty() {
             let failure = Failure::no_healthy_backend().retry_after(1);
@@ -151,6 +158,30 @@ impl Gateway {
         }
     }
 
+    /// Whether the model is known to be a service's, so that there is nothing to pull. Where there are servers to pull it,
+    /// a service that lists nothing is not taken to have everything.
+    fn is_a_service_s(&self, plan: &Plan, asked: &str) -> bool {
+        let Some((provider, own)) = self.service_of(plan) else {
+            return false;
+        };
+        let aliases = &self.settings.routing.aliases;
+        let is_alias = aliases.iter().any(|(alias, _)| **alias == *asked);
+        let models = self.fleet.models();
+        let listed = [Some(&*own), Some(asked)]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| models.lookup(name))
+            .chain(plan.model)
+            .any(|model| {
+                let snapshot = self.fleet.snapshot();
+                let mut mine = snapshot
+                    .iter()
+                    .filter(|backend| backend.provider.index == provider.index);
+                mine.any(|backend| backend.has(model))
+            });
+        listed || is_alias || !self.has_fleet()
+    }
+
     fn has_fleet(&self) -> bool {
         let mut providers = self.fleet.providers();
         providers.any(|provider| provider.settings.kind.is_fleet())
@@ -168,6 +199,20 @@ impl Gateway {
             ));
         }
         let known = self.fleet.models().lookup(model);
+        let is_there = known.is_some_and(|model| {
+            let snapshot = self.fleet.snapshot();
+            let mut healthy = snapshot.iter().filter(|backend| backend.healthy());
+            healthy.any(|backend| backend.has(model))
+        });
+        let mut fleets = self
+            .fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet());
+        if !is_there && fleets.any(|provider| self.fleet.is_unknown(provider)) {
+            return Err(Failure::down(format!(
+                "what a server has that is down is not known yet, and that may be model '{model}'; X-Backend names another to have it there too"
+            )));
+        }
         match known.and_then(|model| self.fleet.down_with(model)) {
             Some(_) => Err(Failure::down(format!(
                 "model '{model}' is on a server that is down; X-Backend names another to have it there too"

@@ -31,7 +31,7 @@ pub(super) struct View<'a> {
     pub(super) again: u32,
     /// How long the attempt took.
     pub(super) took: Duration,
-    /// A server has found fault with the request itself before.
+    /// A server has found fault with the request itself before, or could not load its model.
     pub(super) doubted: bool,
     /// The time for all attempts is over.
     pub(super) out_of_time: bool,
@@ -64,8 +64,8 @@ pub(super) fn onward(cause: &Cause, view: &View<'_>) -> Onward {
     if view.out_of_time {
         return Onward::Nowhere;
     }
-    let of_key = matches!(cause.kind, FaultKind::RateLimit | FaultKind::Billing)
-        || cause.status == Some(401);
+    let of_key =
+        matches!(cause.kind, FaultKind::RateLimit | FaultKind::Billing) || is_of_key(cause);
     if of_key && !view.fleet && view.key {
         return Onward::OtherKey;
     }
@@ -83,7 +83,9 @@ pub(super) fn onward(cause: &Cause, view: &View<'_>) -> Onward {
     let common = !view.fleet && cause.class != Class::Transient;
     let single = !view.fleet && !view.addresses;
     let alone = fallback == Fallback::BestAlternative && !view.another;
-    if common || single || alone || view.again >= view.routing.max_retries {
+    // Breakers per model see to the next request; what stands in for the model may do better.
+    let unloadable = view.fleet && cause.of_model && view.doubted;
+    if common || single || alone || unloadable || view.again >= view.routing.max_retries {
         return match fallback {
             Fallback::None => Onward::Nowhere,
             Fallback::NextAvailable | Fallback::RetrySame => Onward::NextProvider,
@@ -128,6 +130,12 @@ fn is_quick(cause: &Cause, view: &View<'_>) -> bool {
         _ => true,
     };
     of_moment && view.took <= QUICK
+}
+
+/// Whether the key is of no use for anything, whatever status says so. With 403 it may be of use for other models.
+pub(super) fn is_of_key(cause: &Cause) -> bool {
+    let status = cause.status.filter(|status| *status != 403);
+    status == Some(401) || (status.is_some() && cause.kind == FaultKind::Credentials)
 }
 
 /// Whether the server was well and its own error is about the request, or about what its model made of it.
@@ -337,5 +345,45 @@ mod tests {
             ..view
         };
         assert_eq!(onward(&cause, &again), Nowhere);
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_loaded_is_tried_on_one_more_server() {
+        let unloadable = Cause {
+            of_model: true,
+            ..cause(Class::Transient, FaultKind::Server, Some(500))
+        };
+        for (fallback, last) in [
+            (Fallback::None, Nowhere),
+            (Fallback::NextAvailable, NextProvider),
+            (Fallback::BestAlternative, Replan),
+        ] {
+            let routing = with(fallback);
+            let view = View {
+                fleet: true,
+                another: true,
+                sibling: true,
+                ..service(&routing)
+            };
+            let first = onward(&unloadable, &view);
+            assert!(matches!(first, OtherBackend | AnyBackend), "{first:?}");
+            let again = View {
+                doubted: true,
+                again: 1,
+                ..view
+            };
+            assert_eq!(onward(&unloadable, &again), last, "{fallback:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_refused_by_whatever_status() {
+        use {Class::Route, FaultKind::Credentials};
+        for status in [200, 400, 401] {
+            assert!(is_of_key(&cause(Route, Credentials, Some(status))));
+        }
+        for status in [None, Some(403)] {
+            assert!(!is_of_key(&cause(Route, Credentials, status)));
+        }
     }
 }

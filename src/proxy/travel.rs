@@ -12,7 +12,7 @@ use super::client::Framing;
 use super::ctx::{Ctx, Sending};
 use super::failure::{Failure, Stop, refused};
 use super::offload::LONG;
-use super::onward::{Onward, View, is_about_request, onward};
+use super::onward::{Onward, View, is_about_request, is_of_key, onward};
 use super::order::Order;
 use super::trip::Trip;
 use crate::admin;
@@ -186,11 +186,12 @@ impl Gateway {
                     if cause.class != Class::Route || cause.status.is_some() {
                         self.attempted(&backend, || attempted(verdict(&cause), None));
                     }
-                    if cause.kind == FaultKind::Credentials
-                        && let Some(status @ (401 | 403)) = cause.status
+                    if let (FaultKind::Credentials | FaultKind::Billing, Some(status)) =
+                        (cause.kind, cause.status)
                         && !backend.provider.settings.kind.is_fleet()
                     {
-                        self.fleet.refused(&backend, status);
+                        let of_account = cause.kind == FaultKind::Billing;
+                        self.fleet.refused(&backend, of_account, status);
                     }
                     drop(serving);
                     self.charge_attempt(ctx, &job, &backend, Some(&cause));
@@ -299,7 +300,7 @@ impl Gateway {
                 chance: rand::random(),
             },
         );
-        if is_about_request(cause) {
+        if is_about_request(cause) || cause.of_model {
             trip.doubt();
         }
         match onward {
@@ -757,7 +758,7 @@ fn verdict(cause: &Cause) -> Attempt {
         (_, FaultKind::Overloaded) => Attempt::Overloaded { pause },
         (_, FaultKind::Timeout) => Attempt::TimedOut,
         (_, FaultKind::Billing) => Attempt::Spent,
-        (_, FaultKind::Credentials) if cause.status == Some(401) => Attempt::Refused,
+        _ if is_of_key(cause) => Attempt::Refused,
         (_, FaultKind::Credentials) | (Class::Transient, _) => Attempt::Failed,
         // A redirect, or an answer that is none: the address is wrong.
         (Class::Route, FaultKind::Server | FaultKind::Garbled) => Attempt::Failed,

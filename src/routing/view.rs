@@ -121,7 +121,7 @@ impl View for Fleet {
             let settings = &first.provider.settings;
             let stated = settings.models.is_empty() && settings.azure.deployments.is_empty();
             // Who refuses the key has not told; what nobody lists is not its business.
-            let stated = stated && first.provider.refusal().is_none();
+            let stated = stated && !first.provider.repels();
             let silent = |backend: &Arc<crate::fleet::Backend>| {
                 let inventory = backend.inventory();
                 let mut offers = inventory.offers().iter();

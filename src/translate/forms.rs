@@ -11,7 +11,6 @@ use crate::ir::{
     ChatRequest, Decode, EmbedRequest, Embeddings, Encode, Event, Fault, FaultKind, Refused,
     Response, ToolNames, Usage,
 };
-use crate::settings::ProviderKind;
 use crate::wire::json::tidied;
 use crate::wire::units::Unit;
 
@@ -318,20 +317,7 @@ pub(super) fn write_embeddings(
     }
 }
 
-/// What an error answer of a provider means.
-pub fn fault(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
-    match kind {
-        ProviderKind::Ollama => ollama::fault(status, headers, body),
-        ProviderKind::Anthropic => anthropic::fault(status, headers, body),
-        ProviderKind::Google => google::fault(status, headers, body),
-        ProviderKind::Bedrock => bedrock::fault(status, headers, body),
-        ProviderKind::OpenAi
-        | ProviderKind::OpenAiCompatible
-        | ProviderKind::Azure
-        | ProviderKind::OpenRouter
-        | ProviderKind::Perplexity => openai::fault(status, headers, body),
-    }
-}
+pub use crate::dialect::faults::answered as fault;
 
 /// The form of a chat's answer that passes to clients of the operation; `None` for what is no chat.
 pub(super) fn chat_of(operation: Operation) -> Option<Form> {

@@ -216,6 +216,53 @@ async fn check_reaches_every_provider() {
     );
 }
 
+/// What answers is not yet a provider: it is said what came in place of its list of models.
+#[tokio::test]
+async fn check_tells_what_is_answered_in_place_of_a_list() {
+    for (status, kind, body, told) in [
+        (
+            200,
+            "text/html",
+            "<html>Welcome</html>",
+            "what it answered is not a list of models",
+        ),
+        (
+            500,
+            "application/json",
+            "{}",
+            "it answered its list of models with status 500",
+        ),
+        (
+            302,
+            "text/html",
+            "",
+            "its list of models was answered with status 302",
+        ),
+    ] {
+        let upstream = super::support::Upstream::start(move |_| {
+            let answer = format!(
+                "HTTP/1.1 {status} Any\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            vec![super::support::Step::Send(answer.into_bytes())]
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "providers: [ {{ name: odd, kind: openai, base_url: 'http://{}/v1', api_key: k }} ]\n",
+            upstream.address
+        );
+        std::fs::write(folder.path().join("remuda.yaml"), text).unwrap();
+        let path = folder.path().to_owned();
+        let asked = move || run(&path, &["check", "--reach", "--timeout", "5s"]);
+        let output = tokio::task::spawn_blocking(asked).await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(told), "{said}");
+        assert!(!said.contains("key accepted"), "{said}");
+    }
+}
+
 /// A service that accepts connections and says nothing is not waited for.
 #[tokio::test]
 async fn check_does_not_wait_for_the_silent() {

@@ -420,6 +420,37 @@ async fn an_error_about_the_request_takes_no_server_away() {
     gateway.idle().await;
 }
 
+/// Ollama's words for a model that does not load: one more server is asked, and none is marked.
+#[tokio::test]
+async fn a_model_that_no_server_can_load_is_tried_twice() {
+    for text in [
+        "model failed to load, this may be due to resource limitations or an internal error, check ollama server logs for details",
+        "cudaMalloc failed: out of memory",
+    ] {
+        let sim = Simulation::start(3, &["--models", "llama3.2"]);
+        let gateway = Gateway::over(&Config::over(&sim.servers), 3).await;
+        let body = json!({"error": text}).to_string();
+        let fault =
+            json!({"kind": "status", "status": 500, "body": body, "route": "/api/generate"});
+        for server in 0..3 {
+            sim.fault(server, &fault.to_string()).await;
+        }
+        let body = r#"{"model":"llama3.2","prompt":"hi"}"#;
+        let reply = post(gateway.address, "/api/generate", body).await;
+        assert_eq!(
+            (reply.status, reply.json()["error"].as_str()),
+            (500, Some(text))
+        );
+        let stats = sim.stats().await;
+        let tries = stats
+            .iter()
+            .filter_map(|one| one.requests.get("POST /api/generate"));
+        assert_eq!(tries.sum::<u64>(), 2, "{text}");
+        let health = get(gateway.address, "/__proxy/health").await.json();
+        assert_eq!(health["healthy_backends"], 3, "{text}");
+    }
+}
+
 /// A broken copy of one model: its server is well for the others, and is passed over for that one while another has it.
 #[tokio::test]
 async fn a_model_that_cannot_be_loaded_takes_no_server_away() {

@@ -403,6 +403,45 @@ async fn a_provider_that_refuses_its_key_says_so_and_attracts_nothing() {
     }
 }
 
+/// Not all say it with 401: it is in the words, in other statuses, or in an error under 200.
+#[tokio::test]
+async fn a_key_that_is_refused_in_other_words_is_refused() {
+    const GOOGLE: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#;
+    for kind in ["google", "openai", "anthropic", "openai_compatible"] {
+        for (status, body) in [
+            (400, GOOGLE),
+            (402, r#"{"error":{"message":"Insufficient Balance"}}"#),
+            (
+                200,
+                r#"{"error":{"message":"Invalid API key","type":"authentication_error"}}"#,
+            ),
+            (200, r#"{"error":{"message":"no"}}"#),
+            (302, "{}"),
+        ] {
+            let cloud = Upstream::start(move |_| vec![Step::Send(json(status, body))]).await;
+            let config = Config::of([format!(
+                "{{ name: cloud, kind: {kind}, api_key: wrong, base_url: \"http://{}/v1\" }}",
+                cloud.address
+            )]);
+            let gateway = Gateway::over(&config, 1).await;
+            let body = chat("private-model", "secret", "");
+            let reply = post(gateway.address, "/api/chat", &body).await;
+            let what = format!("{kind} {status} {body}: {}", reply.text());
+            assert_eq!(reply.status, 404, "{what}");
+            let asked = cloud.asked();
+            assert!(
+                asked.iter().all(|one| one.head.starts_with("GET ")),
+                "{what}"
+            );
+            let health = get(gateway.address, "/health").await.json();
+            let provider = &health["providers"]["cloud"];
+            assert_eq!(provider["status"], "degraded", "{what} {health}");
+            let cause = provider["last_error"].as_str().unwrap();
+            assert!(cause.contains(&status.to_string()), "{cause}");
+        }
+    }
+}
+
 /// A list that anybody may see says nothing of the key: a request does, until one is served.
 #[tokio::test]
 async fn a_key_that_requests_find_refused_is_told_until_one_is_served() {

@@ -381,3 +381,69 @@ async fn a_client_that_leaves_ends_its_pull() {
     }
     assert_eq!(on_every_server(&sim, "gemma3:latest").await, [false; 2]);
 }
+
+/// A service that lists nothing is not known to have anything: the servers pull it.
+#[tokio::test]
+async fn a_pull_is_not_answered_for_a_service_that_lists_nothing() {
+    let sim = Simulation::start(1, &["--models", "llama3.2", "--pull-bandwidth", "0"]);
+    let cloud = super::support::Upstream::start(|_| {
+        let answer = b"HTTP/1.1 404 Any\r\nContent-Length: 2\r\n\r\n{}";
+        vec![super::support::Step::Send(answer.to_vec())]
+    })
+    .await;
+    let config = Config::of([
+        format!("{{ name: gpus, backends: [\"http://{}\"] }}", sim.servers[0]),
+        format!(
+            "{{ name: claude, kind: anthropic, api_key: k, models: [claude-x], base_url: \"http://{}\" }}",
+            cloud.address
+        ),
+        format!(
+            "{{ name: other, kind: anthropic, api_key: k, base_url: \"http://{}\" }}",
+            cloud.address
+        ),
+    ])
+    .set("server.manage", "true");
+    let gateway = Gateway::over(&config, 3).await;
+    let reply = post(gateway.address, "/api/pull", r#"{"model":"gemma3"}"#).await;
+    assert_success(&reply);
+    assert_eq!(on_every_server(&sim, "gemma3:latest").await, [true]);
+    let reply = post(gateway.address, "/api/pull", r#"{"model":"claude-x"}"#).await;
+    assert!(
+        reply.text().contains("requires no download"),
+        "{}",
+        reply.text()
+    );
+}
+
+/// What a server has that never answered is not known: it is not brought to others unasked.
+#[tokio::test]
+async fn a_pull_waits_for_a_server_that_was_never_seen() {
+    let sim = Simulation::start(1, &["--models", "llama3.2", "--pull-bandwidth", "0"]);
+    // Bound, but not listening: connections are refused, and nobody else gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = socket.local_addr().unwrap();
+    let config = Config::over(&[sim.servers[0], dead]).set("server.manage", "true");
+    let gateway = Gateway::over(&config, 1).await;
+    for (path, body) in [
+        ("/api/pull", r#"{"model":"gemma3"}"#),
+        ("/api/create", r#"{"model":"gemma3","from":"llama3.2"}"#),
+        (
+            "/api/copy",
+            r#"{"source":"llama3.2","destination":"gemma3"}"#,
+        ),
+    ] {
+        let reply = post(gateway.address, path, body).await;
+        assert_eq!(reply.status, 503, "{path}: {}", reply.text());
+        assert!(reply.header("retry-after").is_some(), "{path}");
+    }
+    assert_eq!(on_every_server(&sim, "gemma3:latest").await, [false]);
+    // What is there already is brought up to date.
+    let reply = post(gateway.address, "/api/pull", r#"{"model":"llama3.2"}"#).await;
+    assert_success(&reply);
+    let name = sim.servers[0].to_string();
+    let body = br#"{"model":"gemma3"}"#;
+    let named = [("X-Backend", &*name)];
+    let reply = request(gateway.address, "POST", "/api/pull", &named, body).await;
+    assert_success(&reply);
+}

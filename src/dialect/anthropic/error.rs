@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::blame::is_about_key;
 use crate::dialect::clean::clean;
 use crate::dialect::{overflow, plain, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
@@ -35,7 +36,8 @@ struct Error {
     r#type: String,
     #[serde(alias = "msg")]
     message: String,
-    details: Option<Details>,
+    /// An object here, and a list of them where Google stands behind.
+    details: Option<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -118,15 +120,17 @@ pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
 
 fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
     let message = error.message.to_ascii_lowercase();
-    let code = error
-        .details
-        .as_ref()
-        .and_then(|details| details.error_code.as_deref())
+    let details = error.details.as_ref();
+    let details = details.filter(|details| details.get().starts_with('{'));
+    let details = details.and_then(|details| serde_json::from_str::<Details>(details.get()).ok());
+    let code = details
+        .and_then(|details| details.error_code)
         .unwrap_or_default();
     match status {
         400 if message.contains("credit balance") || message.contains("spend limit") => {
             (Class::Route, FaultKind::Billing)
         }
+        400 | 422 | 500 if is_about_key(&message) => (Class::Route, FaultKind::Credentials),
         _ if overflow::may_be(Some(status)) && overflow::says(&message) => {
             (Class::Route, FaultKind::ContextLength)
         }

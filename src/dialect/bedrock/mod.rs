@@ -78,3 +78,8 @@ pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, F
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     error::answered(status, headers, body)
 }
+
+/// What an error means that came under status 200; `None` if there is none.
+pub fn fault_within(body: &[u8]) -> Option<Fault> {
+    error::in_body(body)
+}

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::dialect::blame::is_about_key;
 use crate::dialect::clean::clean;
 use crate::dialect::{overflow, retry_after, signature};
 use crate::ir::{Class, Fault, FaultKind};
@@ -127,6 +128,7 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         // Another server than the one that was meant.
         (_, 300..=399) => (Class::Route, FaultKind::Server),
         (_, 400) => argument(message),
+        (_, 0) if is_about_key(message) => (Class::Route, FaultKind::Credentials),
         _ => (Class::Transient, FaultKind::Server),
     };
     let is_vague = matches!(
@@ -161,7 +163,7 @@ fn argument(message: &str) -> (Class, FaultKind) {
         let mut places = message.as_bytes().windows(words.len());
         places.any(|place| place.eq_ignore_ascii_case(words.as_bytes()))
     };
-    if says("API key not valid") || says("API key expired") {
+    if is_about_key(message) {
         (Class::Route, FaultKind::Credentials)
     } else if says("is not supported for this model")
         || says("is not enabled for")

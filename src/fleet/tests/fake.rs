@@ -15,6 +15,8 @@ pub(super) enum Mood {
     Has(&'static [&'static str]),
     /// Accepts connections and says nothing.
     Silent,
+    /// Says nothing to the question for its models, and 404 to all others.
+    Slow,
     /// Accepts connections and closes them.
     Closes,
     /// Answers everything with this status and body.
@@ -123,7 +125,8 @@ async fn serve(stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
                 None => (404, "{}".to_owned()),
             },
             Mood::Closes => return Ok(()),
-            Mood::Silent => {
+            Mood::Slow if !path.ends_with("/models") => (404, "{}".to_owned()),
+            Mood::Silent | Mood::Slow => {
                 std::future::pending::<()>().await;
                 return Ok(());
             }

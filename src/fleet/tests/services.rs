@@ -190,8 +190,34 @@ async fn a_service_that_is_not_asked_is_there_if_it_can_be_reached() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_slow_to_list_is_healthy() {
+async fn a_service_that_says_nothing_at_all_is_not_healthy() {
     let server = Fake::start(Mood::Silent).await;
+    let mut provider = service(ProviderKind::OpenAi, "/base/v1", &[server.addr]);
+    provider.probe_timeout = Duration::from_millis(50);
+    provider.models = vec!["gpt-5.4".into()];
+    let mut running = Running::start(&[provider]);
+    let backend = loop {
+        let found = running.fleet.snapshot().first().cloned();
+        match found {
+            Some(backend) if backend.was_probed() => break backend,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert!(!backend.healthy());
+    let trouble = backend.trouble().unwrap().text;
+    assert_eq!(trouble, "no answer within 50ms");
+    // It is healthy once it answers, and no more once it has fallen silent, without any request.
+    server.set(OPENAI);
+    running.healthy(server.addr).await;
+    server.set(Mood::Silent);
+    running
+        .until(|event| *event == Event::Unhealthy(backend.id))
+        .await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_slow_to_list_is_healthy() {
+    let server = Fake::start(Mood::Slow).await;
     let mut provider = service(ProviderKind::OpenAi, "/v1", &[server.addr]);
     provider.probe_timeout = Duration::from_millis(200);
     provider.models = vec!["gpt-5.4".into()];

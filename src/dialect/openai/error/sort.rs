@@ -1,7 +1,7 @@
 //! What can be done about an error: by the words that stand for it, then by its status, and by its text only where
 //! providers have no word for it.
 
-use crate::dialect::blame::is_about_request;
+use crate::dialect::blame::{is_about_key, is_about_request};
 use crate::dialect::overflow;
 use crate::ir::Class::{self, Capacity, Permanent, Route, Transient};
 use crate::ir::FaultKind::{self, *};
@@ -94,6 +94,12 @@ const UNABLE: &[&str] = &[
 
 pub(super) fn sort(said: &Said<'_>) -> (Class, FaultKind) {
     match sorted(said) {
+        // Google's OpenAI routes, and whoever has no word for it either.
+        (Permanent, InvalidRequest) | (Transient, Server)
+            if matches!(said.status, None | Some(400 | 422)) && is_about_key(said.message) =>
+        {
+            (Route, Credentials)
+        }
         // llama.cpp and vLLM have no word for it but the text.
         (Transient, Server)
             if matches!(said.status, None | Some(500)) && is_about_request(said.message) =>
