@@ -289,12 +289,17 @@ async fn a_server_without_a_list_of_loaded_models_is_a_server() {
     }
 }
 
-/// A service is not judged by its list alone, but a request that hears nothing is not left there either.
+/// A service that falls silent once it is healthy: a request that hears nothing is not left there.
 #[tokio::test]
 async fn a_service_that_says_nothing_is_left_and_found_again() {
-    let quiet = Upstream::start(|_| vec![Step::Hold]).await;
     let other = Simulation::start(1, &["--loaded", "llama3.2", "--keep-alive", "-1"]);
     for list in [true, false] {
+        // One that is asked for its list has to answer once to be healthy.
+        let quiet = Upstream::start(move |asked| match list && asked.number == 0 {
+            true => vec![Step::Send(json(200, r#"{"data":[{"id":"llama3.2"}]}"#))],
+            false => vec![Step::Hold],
+        })
+        .await;
         let config = Config::of([
             format!(
                 "{{ name: cloud, kind: openai_compatible, models: [llama3.2], list_models: {list}, base_url: \"http://{}/v1\" }}",
