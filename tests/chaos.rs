@@ -145,6 +145,7 @@ async fn chaos() {
         "ok",
         "broken_stream",
         "client_gone",
+        "cancelled",
         "connect_error",
         "reset",
         "server_error",

@@ -84,7 +84,15 @@ pub struct Grant {
     /// Tokens of output from which on more is set aside; never, where nothing is.
     outgrown_at: u64,
     /// A provider has all of the request.
-    sent: AtomicBool,
+    sent: Arc<AtomicBool>,
+}
+
+/// What is set aside of a budget for a second provider that is asked at the same time, until this is dropped.
+#[derive(Debug)]
+pub struct Aside {
+    key: Arc<ClientKey>,
+    held: u64,
+    cost: Cost,
 }
 
 impl Grant {
@@ -102,7 +110,7 @@ impl Grant {
             cost: Cost::default(),
             wanted: None,
             outgrown_at: u64::MAX,
-            sent: AtomicBool::new(false),
+            sent: Arc::default(),
         }
     }
 
@@ -165,9 +173,26 @@ impl Grant {
         Ok(())
     }
 
-    /// A provider has all of the request: whoever leaves now has used it.
-    pub fn note_sent(&self) {
-        self.sent.store(true, Ordering::Relaxed);
+    /// Sets aside what the request may cost at a second provider besides; `None` if the budget has no room for both.
+    pub fn afford_too(&self, cost: Cost) -> Option<Aside> {
+        let held = self.key.purse().try_set_aside(0, cost).ok()?;
+        Some(Aside {
+            key: Arc::clone(&self.key),
+            held,
+            cost,
+        })
+    }
+
+    /// The second provider serves the request: what was set aside for the first is free.
+    pub fn take_over(&mut self, mut aside: Aside) {
+        let before = std::mem::replace(&mut self.held, std::mem::take(&mut aside.held));
+        self.cost = aside.cost;
+        self.key.purse().free(before);
+    }
+
+    /// Where it is noted that a provider has all of the request: whoever leaves from then on has used it.
+    pub fn sent(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.sent)
     }
 
     /// So many tokens of output have come: where they are more than was set aside, twice as many are, so that requests that
@@ -231,11 +256,17 @@ impl Grant {
     }
 }
 
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.key.purse().free(self.held);
+    }
+}
+
 impl Drop for Grant {
     fn drop(&mut self) {
         self.key.purse().free(self.held);
         if let Some(taken) = self.tokens.take()
-            && !*self.sent.get_mut()
+            && !self.sent.load(Ordering::Relaxed)
         {
             self.key.limits().correct(Unit::Tokens, &taken, 0);
         }

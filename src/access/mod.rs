@@ -32,7 +32,7 @@ use self::bell::Bell;
 pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
 pub use self::exchange::Exchange;
-pub use self::grant::{Grant, Output, Spent, Wanted};
+pub use self::grant::{Aside, Grant, Output, Spent, Wanted};
 pub use self::key::{ClientKey, HIGH, unentitled};
 pub use self::keyring::Keyring;
 pub use self::meter::{Span, Unit};

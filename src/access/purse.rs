@@ -122,7 +122,8 @@ impl Purse {
         }
     }
 
-    fn try_set_aside(&self, held: u64, cost: Cost) -> Result<u64, Refusal> {
+    /// As [`Self::set_aside`], without a wait.
+    pub(super) fn try_set_aside(&self, held: u64, cost: Cost) -> Result<u64, Refusal> {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(0);
         };

@@ -19,6 +19,7 @@ pub(super) struct Retry {
     max: Field<Duration>,
     max_wait: Field<Duration>,
     within: Field<Positive>,
+    hedge_after: Field<Patience>,
     budget: Field<Share>,
     budget_floor: Field<Count<0>>,
 }
@@ -45,6 +46,27 @@ impl Scalar for Share {
     }
 }
 
+/// A duration above zero, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Patience(Option<Duration>);
+
+impl Scalar for Patience {
+    fn read(value: &Value) -> Result<Patience, String> {
+        match super::scalar::text(value).as_deref() {
+            Some("off" | "false" | "0") => Ok(Patience(None)),
+            _ => match Duration::read(value) {
+                Ok(Duration::ZERO) => Ok(Patience(None)),
+                Ok(duration) => Ok(Patience(Some(duration))),
+                Err(error) => Err(format!("{error}; or off")),
+            },
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.0.map_or("off".into(), |duration| duration.write())
+    }
+}
+
 impl Retry {
     pub(super) fn used(self, mut at: Section<'_, '_>) -> settings::Retry {
         let default = settings::Retry::default();
@@ -60,6 +82,9 @@ impl Retry {
             within: at
                 .stated("within", self.within)
                 .map_or(default.within, |within| within.0),
+            hedge_after: at
+                .stated("hedge_after", self.hedge_after)
+                .map_or(default.hedge_after, |after| after.0),
             budget: at
                 .stated("budget", self.budget)
                 .map_or(default.budget, |budget| budget.0),
@@ -78,6 +103,7 @@ impl From<&settings::Retry> for Retry {
             max: used.max.into(),
             max_wait: used.max_wait.into(),
             within: Positive(used.within).into(),
+            hedge_after: Patience(used.hedge_after).into(),
             budget: Share(used.budget).into(),
             budget_floor: Whole(used.budget_floor).into(),
         }

@@ -61,6 +61,8 @@ pub struct Backend {
     /// It was found to serve nobody: told to the requests that wait for it.
     silenced: Notify,
     silent: AtomicBool,
+    /// A request was taken elsewhere because nothing came of it, and no probe has been answered since.
+    forsaken: AtomicBool,
     vigil: Mutex<Vigil>,
     /// Held while observers are told, so that they are told in order.
     vitals: Mutex<Vitals>,
@@ -116,6 +118,7 @@ impl Backend {
             pulse: Arc::new(Pulse::new(now)),
             silenced: Notify::new(),
             silent: AtomicBool::new(false),
+            forsaken: AtomicBool::new(false),
             vigil: Mutex::new(Vigil::new(now)),
             vitals: Mutex::new(Vitals::new(now)),
             provider,
@@ -159,13 +162,25 @@ impl Backend {
 
     /// Counts a request until the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> InFlight {
-        if self.in_flight.fetch_add(1, Ordering::AcqRel) == 0 {
+        let idle = self.in_flight.fetch_add(1, Ordering::AcqRel) == 0;
+        if idle && !self.forsaken.load(Ordering::Acquire) {
             // Nobody has listened until now.
             self.pulse.beat();
         }
         InFlight {
             backend: Arc::clone(self),
         }
+    }
+
+    /// A request that it is serving will be taken elsewhere, because nothing has come of it: until a probe is answered, it
+    /// is watched as one that is serving a request, so that it is found if it is frozen.
+    pub fn forsake(&self) {
+        self.forsaken.store(true, Ordering::Release);
+    }
+
+    /// A probe was answered.
+    pub(super) fn seen_well(&self) {
+        self.forsaken.store(false, Ordering::Release);
     }
 
     /// To be told of every byte that comes from it.
@@ -201,10 +216,11 @@ impl Backend {
         self.vitals().trouble().cloned()
     }
 
-    /// If it is serving requests: how long it has not been heard.
+    /// If it is serving requests, or was left with one: how long it has not been heard.
     pub(super) fn busy_and_quiet(&self, now: Instant) -> Option<Duration> {
         let quiet = now.saturating_duration_since(self.pulse.heard_at());
-        (self.in_flight() > 0).then_some(quiet)
+        let busy = self.in_flight() > 0 || self.forsaken.load(Ordering::Acquire);
+        busy.then_some(quiet)
     }
 
     /// Whether it is to be probed now, besides the regular round.

@@ -99,6 +99,9 @@ impl Ended<'_> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let interval = self.backend.provider.settings.interval;
+        if self.well {
+            self.backend.seen_well();
+        }
         let well = self.well && self.backend.healthy();
         self.backend
             .vigil()

@@ -14,10 +14,12 @@ pub enum AttemptOutcome {
     Refused,
     BrokenStream,
     ClientGone,
+    /// Another backend that was asked at the same time gave the answer.
+    Cancelled,
 }
 
 impl AttemptOutcome {
-    const ALL: [(AttemptOutcome, &'static str); 9] = [
+    const ALL: [(AttemptOutcome, &'static str); 10] = [
         (AttemptOutcome::Ok, "ok"),
         (AttemptOutcome::ConnectError, "connect_error"),
         (AttemptOutcome::Reset, "reset"),
@@ -27,6 +29,7 @@ impl AttemptOutcome {
         (AttemptOutcome::Refused, "refused"),
         (AttemptOutcome::BrokenStream, "broken_stream"),
         (AttemptOutcome::ClientGone, "client_gone"),
+        (AttemptOutcome::Cancelled, "cancelled"),
     ];
 
     /// The label value.
@@ -35,12 +38,16 @@ impl AttemptOutcome {
         Self::ALL[self as usize].1
     }
 
-    /// Whether it speaks against the provider: a refusal is about the request, and a client may leave for any reason.
+    /// Whether it speaks against the provider: a refusal is about the request, a client may leave for any reason, and who
+    /// was asked first may have been the slower one.
     #[must_use]
     pub fn failed(self) -> bool {
         !matches!(
             self,
-            AttemptOutcome::Ok | AttemptOutcome::Refused | AttemptOutcome::ClientGone
+            AttemptOutcome::Ok
+                | AttemptOutcome::Refused
+                | AttemptOutcome::ClientGone
+                | AttemptOutcome::Cancelled
         )
     }
 }

@@ -2,14 +2,13 @@
 //! failure may be answered with the next candidate.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use tokio::time::{timeout, timeout_at};
 
 use super::body::Body;
@@ -18,7 +17,6 @@ use super::ctx::Sending;
 use super::failure::Failure;
 use super::heads;
 use super::offload::{LONG, Turns};
-use super::opening::Opening;
 use super::order::{Ask, Order};
 use super::reader::Reader;
 use super::relay::LAST_END;
@@ -31,6 +29,7 @@ use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
 use crate::ir::{Class, Dropped, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
+use crate::routing::StepModel;
 use crate::translate::{self, Ending};
 use crate::wire::ndjson::BYTE_ORDER_MARK;
 
@@ -75,6 +74,26 @@ impl Job {
             ask: self.ask.clone(),
             billed: Billed::default(),
             wary: self.wary,
+        }
+    }
+
+    /// The same for another candidate while one keeps silent, which knows the model by that name.
+    pub(super) fn beside(&self, asked: &StepModel) -> Job {
+        let mut job = self.of_order();
+        job.wary = true;
+        job.ask_for(asked);
+        job
+    }
+
+    /// From now on it asks for the model as the providers of that step know it.
+    pub(super) fn ask_for(&mut self, asked: &StepModel) {
+        let Some(ask) = &mut self.ask else {
+            return;
+        };
+        let own = asked.own();
+        ask.model = asked.listed();
+        if ask.own.as_ref() != own {
+            ask.own = own.cloned();
         }
     }
 
@@ -374,19 +393,19 @@ enum NoHead {
 }
 
 impl Gateway {
-    /// Sends the request to `backend` and waits for the first content, as long as its `patience` lasts.
+    /// Sends the request to `backend` and waits for the first content, as long as its `patience` lasts. Its client is
+    /// attended by whoever waits for this.
     pub(super) async fn attempt(
         &self,
-        client: &mut ServerSession,
-        (opening, sending): (&mut Opening, Sending<'_>),
-        job: &Job,
-        backend: &Backend,
+        sending: Sending,
+        job: Arc<Job>,
+        backend: Arc<Backend>,
         order: Order,
         patience: Patience,
     ) -> Result<Box<Answer>, NoAnswer> {
         let side = &self.upstreams[backend.provider.index];
         let trying = async {
-            let beginning = begin(side, job, backend, order, sending);
+            let beginning = begin(side, &job, &backend, order, sending);
             match tokio::time::timeout_at(patience.at().into(), beginning).await {
                 Ok(begun) => begun,
                 Err(_) => Err(match patience {
@@ -401,7 +420,6 @@ impl Gateway {
             begun = trying => begun,
             // Boxed: hardly ever of use.
             () = Box::pin(backend.silenced()) => Err(Setback::silence().into()),
-            () = opening.attend(client) => Err(Setback::ClientGone.into()),
         }
     }
 }
@@ -411,7 +429,7 @@ async fn begin(
     job: &Job,
     backend: &Backend,
     order: Order,
-    sending: Sending<'_>,
+    sending: Sending,
 ) -> Result<Box<Answer>, NoAnswer> {
     let mut upstream = side
         .connections
@@ -482,7 +500,7 @@ async fn exchange(
     upstream: &mut Upstream,
     head: RequestHeader,
     body: &Bytes,
-    sending: Option<Sending<'_>>,
+    sending: Option<Sending>,
 ) -> Result<(), NoHead> {
     let began = Instant::now();
     let broken = |upstream: &Upstream| {

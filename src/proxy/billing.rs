@@ -1,17 +1,18 @@
 //! What a request has used, and what it costs: what its provider told, an estimate of what that did not live to tell, and
 //! what is set aside for it until then. Whatever ends a request, it is accounted once.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Gateway;
 use super::attempt::{Cause, Job};
-use super::ctx::{Attempt, Ctx};
+use super::ctx::{Attempt, Ctx, Inbound};
 use super::failure::Failure;
-use crate::access::{Cost, Spent};
+use crate::access::{Aside, Cost, Spent};
 use crate::dialect::ollama::{Framing, Operation};
 use crate::fleet::Backend;
 use crate::ir::{self, FaultKind};
-use crate::usage::{Charge, Ledger, Moment, Tokens, Usd};
+use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
 
 impl Gateway {
     /// Sets aside what the request may cost at the backend that it is about to be sent to.
@@ -22,27 +23,29 @@ impl Gateway {
         let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
             return Ok(());
         };
-        let (Some((input, output)), Some(account)) = (grant.expected(), &ctx.attempt.account)
-        else {
+        let (Some(expected), Some(account)) = (grant.expected(), &ctx.attempt.account) else {
             return Ok(());
         };
-        let price = |input, output| {
-            let tokens = Tokens {
-                input,
-                output,
-                ..Tokens::default()
-            };
-            account.expected(&tokens).as_nanos()
-        };
-        let cost = match ctx.inbound.operation {
-            Some(Operation::AnthropicCountTokens) => Cost::default(),
-            _ => Cost {
-                surely: price(input, 0),
-                at_most: price(input, output),
-            },
-        };
+        let cost = cost_of(ctx.inbound.operation, expected, account);
         let afforded = grant.afford(cost).await;
         afforded.map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// Sets aside what the request may cost at a second backend that is asked at the same time, where there is a budget.
+    /// `None`: the budget has no room for both.
+    pub(super) fn afford_too(
+        &self,
+        inbound: &Inbound,
+        account: Option<&Arc<Account>>,
+    ) -> Option<Option<Aside>> {
+        let Some(grant) = &inbound.grant else {
+            return Some(None);
+        };
+        let (Some(expected), Some(account)) = (grant.expected(), account) else {
+            return Some(None);
+        };
+        let cost = cost_of(inbound.operation, expected, account);
+        grant.afford_too(cost).map(Some)
     }
 
     /// Counts the further calls of its provider that a request takes against its key's limits.
@@ -67,7 +70,7 @@ impl Gateway {
         backend: &Backend,
         cause: Option<&Cause>,
     ) {
-        let sent = std::mem::take(ctx.attempt.sent.get_mut());
+        let sent = ctx.attempt.sent.swap(false, Ordering::Relaxed);
         let silent = cause.is_some_and(|cause| {
             cause.status.is_none()
                 && matches!(cause.kind, FaultKind::Timeout | FaultKind::Incomplete)
@@ -153,6 +156,25 @@ fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Spent {
         None if input > 0 || output > 0 => Spent::Tokens { input, output },
         None if ctx.answered() && ctx.inbound.operation.is_some_and(costs) => Spent::Unknown,
         None => Spent::Nothing,
+    }
+}
+
+/// What a request of so many tokens in and out may cost.
+fn cost_of(operation: Option<Operation>, (input, output): (u64, u64), account: &Account) -> Cost {
+    let price = |input, output| {
+        let tokens = Tokens {
+            input,
+            output,
+            ..Tokens::default()
+        };
+        account.expected(&tokens).as_nanos()
+    };
+    match operation {
+        Some(Operation::AnthropicCountTokens) => Cost::default(),
+        _ => Cost {
+            surely: price(input, 0),
+            at_most: price(input, output),
+        },
     }
 }
 
@@ -301,11 +323,11 @@ mod tests {
             assert_eq!(completed(&ctx, operation), charged, "{operation:?}");
             // Before the answer began: once its provider has all of the request.
             assert_eq!(used(&ctx, operation), (None, false), "{operation:?}");
-            *ctx.attempt.sent.get_mut() = true;
+            ctx.attempt.sent.store(true, Ordering::Relaxed);
             assert_eq!(used(&ctx, operation), charged, "{operation:?}");
         }
-        let mut counted = ended(false, 0, None);
-        *counted.attempt.sent.get_mut() = true;
+        let counted = ended(false, 0, None);
+        counted.attempt.sent.store(true, Ordering::Relaxed);
         let operation = Operation::AnthropicCountTokens;
         assert_eq!(used(&counted, operation), (None, false));
     }

@@ -236,7 +236,7 @@ impl Gateway {
     }
 
     /// Without the servers that could not load the model of late, if another has it.
-    fn without_shunned(&self, trip: &Trip<'_>, step: usize, scope: Scope) -> Scope {
+    pub(super) fn without_shunned(&self, trip: &Trip<'_>, step: usize, scope: Scope) -> Scope {
         let model = trip.plan.steps[step].model.listed();
         let mut shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
         // Each counts once.
@@ -337,7 +337,7 @@ impl Gateway {
     }
 
     /// Whether a provider has what a step wants, healthy or not.
-    fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: usize) -> bool {
+    pub(super) fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: usize) -> bool {
         let Some(model) = trip.plan.steps[step].model.listed() else {
             return true;
         };
@@ -473,7 +473,7 @@ impl Gateway {
     }
 
     /// Whether a healthy backend could take the step.
-    fn is_well(&self, trip: &Trip<'_>, step: usize, scope: &Scope) -> bool {
+    pub(super) fn is_well(&self, trip: &Trip<'_>, step: usize, scope: &Scope) -> bool {
         let model = trip.plan.steps[step].model.listed();
         self.fleet.snapshot().iter().any(|backend| {
             let provider = u16::try_from(backend.provider.index).unwrap_or(u16::MAX);

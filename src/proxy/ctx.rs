@@ -55,7 +55,7 @@ pub struct Inbound {
 }
 
 /// Replaced with every attempt.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Attempt {
     /// From 1; 0 until a backend was reached for.
     pub number: u32,
@@ -69,7 +69,7 @@ pub struct Attempt {
     /// What it is charged to.
     pub account: Option<Arc<Account>>,
     /// The backend has all of the request, and how that ended is not known.
-    pub(super) sent: AtomicBool,
+    pub(super) sent: Arc<AtomicBool>,
 }
 
 /// What the logging phase records.
@@ -153,17 +153,16 @@ impl Drop for Ctx {
 }
 
 /// Where an attempt notes that its backend has all of the request.
-#[derive(Clone, Copy)]
-pub(super) struct Sending<'a> {
-    pub(super) attempt: &'a AtomicBool,
-    pub(super) grant: Option<&'a Grant>,
+pub(super) struct Sending {
+    pub(super) attempt: Arc<AtomicBool>,
+    pub(super) grant: Option<Arc<AtomicBool>>,
 }
 
-impl Sending<'_> {
-    pub(super) fn done(self) {
+impl Sending {
+    pub(super) fn done(&self) {
         self.attempt.store(true, Ordering::Relaxed);
-        if let Some(grant) = self.grant {
-            grant.note_sent();
+        if let Some(grant) = &self.grant {
+            grant.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::head::Head;
 use super::heads;
 use super::intake;
 use super::journey::closing_with_body;
+use super::lane::Lane;
 use super::naming::{self, provider_header};
 use super::order::{Ask, respelled};
 use super::target::{shown, written_path};
@@ -292,7 +293,7 @@ impl Gateway {
     ) -> Result<(), Stop> {
         let has_body = !body.bytes.is_empty();
         let came = body.bytes.clone();
-        let mut job = Job {
+        let job = Job {
             operation,
             body,
             has_body,
@@ -311,15 +312,19 @@ impl Gateway {
             ctx.attempt.backend = Some(backend.name.clone());
             ctx.attempt.provider = Some(backend.provider.index);
             let _serving = backend.begin();
+            let mut there = job.of_order();
             if let Some(ask) = &sought.named {
                 let own = self.own_name(ask, &backend);
-                let body = job.body.with(respelled(operation, &came, ask, &own));
-                job = Job { body, ..job };
+                there.body = Body::unshared(respelled(operation, &came, ask, &own));
             }
-            match self
-                .try_backend(session, ctx, &job, &backend, 0, None)
-                .await
-            {
+            let lane = Lane::new(
+                &backend,
+                Arc::new(there),
+                0,
+                None,
+                Arc::clone(&ctx.attempt.sent),
+            );
+            match self.travel_alone(session, ctx, lane).await {
                 Ok(answer) => {
                     let client = &mut session.downstream_session;
                     self.relay(client, ctx, framing, answer, None, &backend)

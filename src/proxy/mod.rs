@@ -3,6 +3,7 @@
 //! (slot, attempts, failover) -> `attempt` (one backend until its first content) -> `relay` (the
 //! stream) -> `record` (what is counted).
 
+mod abreast;
 mod access;
 mod accounting;
 mod attempt;
@@ -22,9 +23,11 @@ mod guarded;
 mod half_closed;
 mod head;
 mod heads;
+mod hedge;
 mod hosts;
 mod intake;
 mod journey;
+mod lane;
 mod listener;
 mod local;
 mod manage;

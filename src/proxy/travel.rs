@@ -6,27 +6,25 @@ use std::time::{Duration, Instant};
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::attempt::{Answer, Cause, Job, NoAnswer, Setback, Word};
-use super::bounds::{Bound, Patience, TOTAL, WITHIN};
+use super::abreast::Candidate;
+use super::attempt::{Answer, Cause, Job, Setback, Word};
+use super::bounds::{Bound, TOTAL, WITHIN};
 use super::client::Framing;
-use super::ctx::{Ctx, Sending};
+use super::ctx::{Attempt, Ctx};
 use super::failure::{Failure, Stop, refused};
-use super::offload::LONG;
+use super::lane::Lane;
 use super::onward::{Onward, View, is_about_request, is_of_key, onward};
-use super::order::Order;
 use super::trip::Trip;
 use crate::admin;
 use crate::admission::{Outcome, Permit, Refusal};
 use crate::dialect::ollama::Operation;
-use crate::fleet::{self, Attempt, Attempted, Backend, InFlight, ModelKey, Unavailable};
+use crate::dialect::rate_limits::RateLimits;
+use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey, Unavailable};
 use crate::ids::ModelId;
-use crate::ir::{Class, FaultKind, Mend};
+use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::routing::BYTES_PER_TOKEN;
 use crate::settings::Fallback;
-
-/// Pooled connections that may turn out to be closed before an attempt counts as failed.
-const STALE_CONNECTIONS: u32 = 3;
 
 impl Gateway {
     /// Attempts until one gives content, then relays it.
@@ -39,13 +37,14 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
-        mut job: Job,
+        job: Job,
         mut trip: Trip<'_>,
         mut permit: Permit,
         not_found: Failure,
     ) -> Result<(), Stop> {
         let total = Bound::after(ctx.inbound.started, TOTAL, self.settings.timeouts.total);
         ctx.outcome.waited += permit.waited();
+        let mut job = Arc::new(job);
         loop {
             let Some(backend) = self.fleet.backend(permit.backend()) else {
                 // It left between the decision and now; that is no attempt.
@@ -61,9 +60,10 @@ impl Gateway {
                 };
                 continue;
             };
-            take_step(&mut job, &trip);
+            let step = &trip.plan.steps[trip.step];
+            owned(&mut job).ask_for(&step.model);
             ctx.attempt.model = model_of(&job);
-            let Some((key, model)) = self.ready(&mut trip, ctx, &job, &backend) else {
+            let Some(keyed) = self.ready(&mut trip, ctx, &job, &backend) else {
                 permit = match self
                     .next_slot(session, ctx, &mut trip, Some(permit))
                     .await?
@@ -73,47 +73,27 @@ impl Gateway {
                 };
                 continue;
             };
-            ctx.attempt.number += 1;
-            ctx.attempt.cold = permit.cold();
-            ctx.attempt.backend = Some(Arc::clone(&backend.name));
-            ctx.attempt.provider = Some(backend.provider.index);
-            ctx.attempt.account = self.account(&job, &backend);
+            let attempt = Attempt {
+                number: ctx.attempt.number + 1,
+                ..self.attempt_at(&job, &backend, &permit)
+            };
+            ctx.attempt = attempt.clone();
             if ctx.inbound.grant.is_some() {
                 Box::pin(self.afford(ctx)).await?;
             }
-            if permit.cold() {
-                self.metrics
-                    .cold_loads
-                    .with_label_values(&[&*backend.provider.name])
-                    .inc();
-            }
-            let started = Instant::now();
-            let serving = backend.begin();
-            let further = ctx.attempt.number > 1;
-            let attempted = |result, limits| Attempted {
-                key,
-                model,
-                started,
-                further,
-                result,
-                limits,
-            };
-            // Within the request's own bound, if both are set.
-            let here = Bound::after(started, TOTAL, backend.provider.settings.timeouts.total);
-            let here = Bound::earlier(total, here);
-            // The first attempt has all the time that its server may take.
-            let until = Bound::earlier(here, self.within(&trip));
-            trip.began.get_or_insert(started);
-            let trying = self.try_backend(session, ctx, &job, &backend, key, until);
-            let mut tried = trying.await;
-            let ttft = started.elapsed();
+            let both = (&job, &backend);
+            let first = self.candidate(ctx, &trip, both, permit, keyed, attempt);
+            trip.began.get_or_insert(first.started);
+            let (mut at, mut tried) = self.ask(session, ctx, &mut trip, first).await;
+            let ttft = at.started.elapsed();
             if let Ok(answer) = &mut tried {
-                permit.first_content();
+                at.permit.first_content();
                 if answer.is_to_be_gathered() {
                     let client = &mut session.downstream_session;
                     let opening = &mut ctx.opening;
+                    let Lane { backend, job, .. } = &at.lane;
                     // Boxed: what is streamed should not carry the state of what is not.
-                    let gathering = self.gather(client, opening, &job, &backend, answer, here);
+                    let gathering = self.gather(client, opening, job, backend, answer, at.here);
                     if let Err(setback) = Box::pin(gathering).await {
                         tried = Err(setback);
                     }
@@ -121,22 +101,31 @@ impl Gateway {
             }
             let cause = match tried {
                 Ok(answer) => {
-                    ctx.outcome.first_content = Some(started + ttft);
-                    if let Some(model) = model_of(&job) {
-                        self.fleet.has_served(&backend, model);
+                    ctx.outcome.first_content = Some(at.started + ttft);
+                    if let Some(model) = model_of(&at.lane.job) {
+                        self.fleet.has_served(&at.lane.backend, model);
                     }
-                    let served = Attempt::Served {
+                    let served = fleet::Attempt::Served {
                         latency: ttft,
                         streamed: answer.streamed,
                     };
-                    self.attempted(&backend, || attempted(served, answer.limits.as_ref()));
+                    self.attempted(&at, served, answer.limits.as_ref());
                     self.fleet.report(
-                        backend.id,
+                        at.lane.backend.id,
                         fleet::Outcome::Served {
                             response_time: ttft,
                         },
                     );
-                    // Neither is needed any more, and a stream may last for hours.
+                    let Candidate {
+                        lane,
+                        permit,
+                        serving,
+                        here,
+                        ..
+                    } = at;
+                    let backend = Arc::clone(&lane.backend);
+                    // None of these is needed any more, and a stream may last for hours.
+                    drop(lane);
                     drop(trip);
                     drop(job);
                     return self
@@ -154,26 +143,17 @@ impl Gateway {
                         .await;
                 }
                 Err(Setback::ClientGone) => {
-                    self.count(&backend, AttemptOutcome::ClientGone);
+                    self.count(&at.lane.backend, AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
                 }
                 Err(Setback::Overdue(bound)) => {
-                    let cause = Cause::new(Class::Transient, FaultKind::Timeout);
-                    self.charge_attempt(ctx, &job, &backend, Some(&cause));
-                    self.count(&backend, AttemptOutcome::Timeout);
-                    self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
-                    drop(permit);
-                    let word = Some(Word::Failure(Box::new(bound.failure())));
-                    let server = self.exposed(&backend);
-                    let outcome = AttemptOutcome::Timeout;
-                    trip.reasons.add(&backend.provider, server, outcome, word);
+                    self.overdue(ctx, &mut trip, &mut at, bound);
+                    drop(at);
                     return self.tell_outcome(session, ctx, framing, trip, &job).await;
                 }
                 Err(Setback::Final(word, _)) => {
-                    self.charge_attempt(ctx, &job, &backend, None);
-                    self.count(&backend, AttemptOutcome::Refused);
-                    self.attempted(&backend, || attempted(Attempt::NotItsFault, None));
-                    drop(permit);
+                    self.objected(ctx, &at);
+                    drop(at);
                     return self.tell(session, ctx, framing, word).await;
                 }
                 Err(Setback::Next {
@@ -182,56 +162,20 @@ impl Gateway {
                     word,
                     cause,
                 }) => {
-                    // What could not be written for it was not sent.
-                    if cause.class != Class::Route || cause.status.is_some() {
-                        self.attempted(&backend, || attempted(verdict(&cause), None));
-                    }
-                    if let (FaultKind::Credentials | FaultKind::Billing, Some(status)) =
-                        (cause.kind, cause.status)
-                        && !backend.provider.settings.kind.is_fleet()
-                    {
-                        let of_account = cause.kind == FaultKind::Billing;
-                        self.fleet.refused(&backend, of_account, status);
-                    }
-                    drop(serving);
-                    self.charge_attempt(ctx, &job, &backend, Some(&cause));
-                    self.count(&backend, outcome);
-                    log::info!(
-                        "{} at {}: attempt {} of request {:?}",
-                        outcome.name(),
-                        backend.name,
-                        ctx.attempt.number,
-                        ctx.inbound.request_id
-                    );
-                    let fleet = backend.provider.settings.kind.is_fleet();
-                    if let (true, Some(model)) = (fleet && cause.of_model, model_of(&job)) {
-                        self.fleet.could_not_load(&backend, model);
-                    }
-                    let own_error = fleet && outcome == AttemptOutcome::ServerError;
-                    let said = word.as_ref().filter(|_| own_error);
-                    match (
-                        report,
-                        said.and_then(|word| trip.said_before(backend.id, word)),
-                    ) {
-                        // Two servers that say the same of a request are not both sick: it is the request, or its model.
-                        (Some(_), Some(first)) => {
-                            if let Some(first) = first {
-                                self.fleet.acquit(first);
-                            }
-                        }
-                        (Some(report), None) => self.fleet.report(backend.id, report),
-                        (None, _) => {}
-                    }
-                    let server = self.exposed(&backend);
-                    trip.reasons.add(&backend.provider, server, outcome, word);
-                    trip.uncounted |= has_no_counter(&job, &cause);
+                    self.failed(ctx, &mut trip, &mut at, outcome, (report, word), &cause);
                     cause
                 }
             };
-            job.wary |= cause.kind == FaultKind::Timeout;
-            if cause.kind == FaultKind::ContextLength {
-                trip.too_long_for = Some(self.context_of(&job, &backend).unwrap_or_default());
-            }
+            let Candidate {
+                lane,
+                permit: held,
+                started,
+                ..
+            } = at;
+            let backend = Arc::clone(&lane.backend);
+            drop(lane);
+            permit = held;
+            owned(&mut job).wary |= cause.kind == FaultKind::Timeout;
             let over = [total, self.within(&trip)].into_iter().flatten();
             let over = over.into_iter().find(Bound::is_over);
             if let Some(over) = over {
@@ -269,6 +213,92 @@ impl Gateway {
                 None => return self.tell_outcome(session, ctx, framing, trip, &job).await,
             };
         }
+    }
+
+    /// Notes an attempt that failed: what that says about its backend, what it has cost, and why, for the client.
+    pub(super) fn failed(
+        &self,
+        ctx: &mut Ctx,
+        trip: &mut Trip<'_>,
+        at: &mut Candidate<'_>,
+        outcome: AttemptOutcome,
+        (report, word): (Option<fleet::Outcome>, Option<Word>),
+        cause: &Cause,
+    ) {
+        // What could not be written for it was not sent.
+        if cause.class != Class::Route || cause.status.is_some() {
+            self.attempted(at, verdict(cause), None);
+        }
+        at.serving = None;
+        let Lane { backend, job, .. } = &at.lane;
+        if let (FaultKind::Credentials | FaultKind::Billing, Some(status)) =
+            (cause.kind, cause.status)
+            && !backend.provider.settings.kind.is_fleet()
+        {
+            let of_account = cause.kind == FaultKind::Billing;
+            self.fleet.refused(backend, of_account, status);
+        }
+        self.charge_attempt(ctx, job, backend, Some(cause));
+        self.count(backend, outcome);
+        log::info!(
+            "{} at {}: attempt {} of request {:?}",
+            outcome.name(),
+            backend.name,
+            ctx.attempt.number,
+            ctx.inbound.request_id
+        );
+        let fleet = backend.provider.settings.kind.is_fleet();
+        if let (true, Some(model)) = (fleet && cause.of_model, model_of(job)) {
+            self.fleet.could_not_load(backend, model);
+        }
+        let own_error = fleet && outcome == AttemptOutcome::ServerError;
+        let said = word.as_ref().filter(|_| own_error);
+        match (
+            report,
+            said.and_then(|word| trip.said_before(backend.id, word)),
+        ) {
+            // Two servers that say the same of a request are not both sick: it is the request, or its model.
+            (Some(_), Some(first)) => {
+                if let Some(first) = first {
+                    self.fleet.acquit(first);
+                }
+            }
+            (Some(report), None) => self.fleet.report(backend.id, report),
+            (None, _) => {}
+        }
+        let server = self.exposed(backend);
+        trip.reasons.add(&backend.provider, server, outcome, word);
+        trip.uncounted |= has_no_counter(job, cause);
+        if cause.kind == FaultKind::ContextLength {
+            trip.too_long_for = Some(self.context_of(job, backend).unwrap_or_default());
+        }
+    }
+
+    /// Notes an attempt that a limit of the request has ended.
+    pub(super) fn overdue(
+        &self,
+        ctx: &mut Ctx,
+        trip: &mut Trip<'_>,
+        at: &mut Candidate<'_>,
+        bound: Bound,
+    ) {
+        let cause = Cause::new(Class::Transient, FaultKind::Timeout);
+        let outcome = AttemptOutcome::Timeout;
+        let Lane { backend, job, .. } = &at.lane;
+        self.charge_attempt(ctx, job, backend, Some(&cause));
+        self.count(backend, outcome);
+        self.attempted(at, fleet::Attempt::NotItsFault, None);
+        let word = Some(Word::Failure(Box::new(bound.failure())));
+        let server = self.exposed(backend);
+        trip.reasons.add(&backend.provider, server, outcome, word);
+    }
+
+    /// Notes an attempt whose backend says that the request is at fault.
+    pub(super) fn objected(&self, ctx: &mut Ctx, at: &Candidate<'_>) {
+        let Lane { backend, job, .. } = &at.lane;
+        self.charge_attempt(ctx, job, backend, None);
+        self.count(backend, AttemptOutcome::Refused);
+        self.attempted(at, fleet::Attempt::NotItsFault, None);
     }
 
     /// What follows an attempt at `backend` that failed for `cause` after it `took` so long. What may not be asked again is
@@ -329,13 +359,13 @@ impl Gateway {
     }
 
     /// Until when further attempts may last, once there was one.
-    fn within(&self, trip: &Trip<'_>) -> Option<Bound> {
+    pub(super) fn within(&self, trip: &Trip<'_>) -> Option<Bound> {
         let within = self.settings.routing.retry.within;
         Bound::after(trip.began?, WITHIN, Some(within))
     }
 
     /// The name of one server of several, where clients may know it.
-    fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
+    pub(super) fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
         let settings = &backend.provider.settings;
         let several = settings.kind.is_fleet() || settings.backends.len() > 1;
         (several && self.settings.server.expose_backend).then_some(&*backend.name)
@@ -471,7 +501,7 @@ impl Gateway {
 
     /// The key for an attempt at `backend`, and what its limits are kept under; `None` if this provider is to be passed
     /// over, which is noted in `trip`.
-    fn ready(
+    pub(super) fn ready(
         &self,
         trip: &mut Trip<'_>,
         ctx: &Ctx,
@@ -512,10 +542,19 @@ impl Gateway {
     }
 
     /// Tells the guard of a service how an attempt went; Ollama servers have their health.
-    fn attempted<'a>(&self, backend: &Backend, attempted: impl FnOnce() -> Attempted<'a>) {
-        if !backend.provider.settings.kind.is_fleet() {
-            self.fleet.attempted(backend, &attempted());
+    fn attempted(&self, at: &Candidate<'_>, result: fleet::Attempt, limits: Option<&RateLimits>) {
+        if at.lane.backend.provider.settings.kind.is_fleet() {
+            return;
         }
+        let attempted = Attempted {
+            key: at.key,
+            model: at.model,
+            started: at.started,
+            further: at.further,
+            result,
+            limits,
+        };
+        self.fleet.attempted(&at.lane.backend, &attempted);
     }
 
     /// Whether the model that `backend` would serve may hold a prompt that was too long for another: it is known to hold
@@ -547,121 +586,6 @@ impl Gateway {
         told.or(self.facts_of(backend, &own).context)
     }
 
-    pub(super) async fn try_backend(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        job: &Job,
-        backend: &Arc<Backend>,
-        key: usize,
-        until: Option<Bound>,
-    ) -> Result<Box<Answer>, Setback> {
-        let mut patience = None;
-        let mut stale = 0;
-        // What the request is sent without, once it was refused for that; and that refusal, until it is known whether
-        // anything can be left out.
-        let (mut mend, mut refused): (Option<Mend>, Option<Setback>) = (None, None);
-        loop {
-            let order = match job.body.bytes.len() < LONG {
-                true => self.order(session.req_header(), &ctx.inbound, job, backend, key, mend),
-                false => Box::pin(self.order_aside(session, ctx, job, backend, key, mend)).await?,
-            };
-            let order = match (order, refused.take()) {
-                (Ok(order), None) => order,
-                (Ok(order), Some(_)) => {
-                    self.note_mend(ctx, backend, mend);
-                    order
-                }
-                (Err(_), Some(refused)) => return Err(refused),
-                (Err(failure), None) => {
-                    return Err(Setback::Next {
-                        outcome: AttemptOutcome::Refused,
-                        report: None,
-                        word: Some(Word::Failure(failure)),
-                        cause: Cause::new(Class::Route, FaultKind::Unsupported),
-                    });
-                }
-            };
-            if !order.more.is_empty() {
-                let counted = Box::pin(self.count_calls(ctx, order.more.len())).await;
-                let word = |failure| Word::Failure(Box::new(failure));
-                counted.map_err(|failure| Setback::Final(word(failure), None))?;
-            }
-            let client = &mut session.downstream_session;
-            let opening = &mut ctx.opening;
-            let sending = Sending {
-                attempt: &ctx.attempt.sent,
-                grant: ctx.inbound.grant.as_ref(),
-            };
-            // One for all that is sent to the same backend.
-            let timeouts = &backend.provider.timeouts;
-            let patience =
-                *patience.get_or_insert_with(|| Patience::begin(timeouts, order.streamed, until));
-            let attempt = self.attempt(client, (opening, sending), job, backend, order, patience);
-            // Boxed: the stream that follows must not carry the state of its beginning.
-            match Box::pin(attempt).await {
-                Ok(answer) => {
-                    if let (Some(mend), Some(ask)) = (mend, &job.ask) {
-                        let side = &self.upstreams[backend.provider.index];
-                        let own = self.own_name(ask, backend);
-                        side.refusals.note(&own, mend, Instant::now());
-                    }
-                    return Ok(answer);
-                }
-                Err(NoAnswer::Stale) if stale < STALE_CONNECTIONS => stale += 1,
-                Err(NoAnswer::Stale) => return Err(Setback::reset()),
-                Err(NoAnswer::Setback(setback)) => match setback.mend() {
-                    // Once: what it says then is what the client is told.
-                    Some(wrong) if mend.is_none() => {
-                        (mend, refused) = (Some(wrong), Some(setback));
-                    }
-                    _ => return Err(setback),
-                },
-            }
-        }
-    }
-
-    /// As [`Self::order`] for a long body, on another thread.
-    async fn order_aside(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        job: &Job,
-        backend: &Arc<Backend>,
-        key: usize,
-        mend: Option<Mend>,
-    ) -> Result<Result<Order, Box<Failure>>, Setback> {
-        let (gateway, backend) = (self.clone(), Arc::clone(backend));
-        let (head, inbound) = (session.req_header().clone(), ctx.inbound.of_order());
-        let part = job.of_order();
-        let writing = self
-            .turns
-            .run(move || gateway.order(&head, &inbound, &part, &backend, key, mend));
-        let client = &mut session.downstream_session;
-        let written = self.unless_ended(client, &mut ctx.opening, writing).await;
-        written.map_err(|stop| match stop {
-            Stop::Failure(failure) => Setback::Final(Word::Failure(Box::new(failure)), None),
-            Stop::ClientGone | Stop::Broken => Setback::ClientGone,
-        })
-    }
-
-    /// The same backend is sent the request once more, without what it has refused it for.
-    fn note_mend(&self, ctx: &mut Ctx, backend: &Backend, mend: Option<Mend>) {
-        let Some(mend) = mend else { return };
-        ctx.attempt.number += 1;
-        self.count(backend, AttemptOutcome::Refused);
-        self.metrics
-            .mended
-            .with_label_values(&[&*backend.provider.name, mend.name()])
-            .inc();
-        log::info!(
-            "refused at {}: request {:?} is sent once more without {}",
-            backend.name,
-            ctx.inbound.request_id,
-            mend.name()
-        );
-    }
-
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of one attempt; a struct would be made once and taken apart at once"
@@ -672,7 +596,7 @@ impl Gateway {
         ctx: &mut Ctx,
         framing: &Framing,
         backend: &Arc<Backend>,
-        serving: InFlight,
+        serving: Option<InFlight>,
         permit: Permit,
         answer: Box<Answer>,
         ttft: Duration,
@@ -740,7 +664,7 @@ impl Gateway {
         }
     }
 
-    fn count(&self, backend: &Backend, outcome: AttemptOutcome) {
+    pub(super) fn count(&self, backend: &Backend, outcome: AttemptOutcome) {
         self.upstreams[backend.provider.index]
             .attempts
             .count(outcome);
@@ -751,7 +675,8 @@ impl Gateway {
 const MOST_EXPECTED: u64 = 2_000;
 
 /// What a failed attempt says about a service.
-fn verdict(cause: &Cause) -> Attempt {
+fn verdict(cause: &Cause) -> fleet::Attempt {
+    use fleet::Attempt;
     let pause = cause.retry_after;
     match (cause.class, cause.kind) {
         (_, FaultKind::RateLimit) => Attempt::RateLimited { pause },
@@ -773,19 +698,14 @@ fn has_no_counter(job: &Job, cause: &Cause) -> bool {
         && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)
 }
 
-fn model_of(job: &Job) -> Option<ModelId> {
+pub(super) fn model_of(job: &Job) -> Option<ModelId> {
     job.ask.as_ref()?.model
 }
 
-/// The job asks for the model as the present step's providers know it.
-fn take_step(job: &mut Job, trip: &Trip<'_>) {
-    let Some(ask) = &mut job.ask else {
-        return;
-    };
-    let asked = &trip.plan.steps[trip.step].model;
-    let (model, own) = (asked.listed(), asked.own());
-    ask.model = model;
-    if ask.own.as_ref() != own {
-        ask.own = own.cloned();
+/// The job between two attempts, when nobody else has it.
+fn owned(job: &mut Arc<Job>) -> &mut Job {
+    if Arc::get_mut(job).is_none() {
+        *job = Arc::new(job.of_order());
     }
+    Arc::get_mut(job).expect("who has just made it is the only one to have it")
 }

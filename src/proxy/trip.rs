@@ -44,6 +44,8 @@ pub(super) struct Trip<'a> {
     pub(super) reasons: Reasons,
     /// When the first attempt began.
     pub(super) began: Option<Instant>,
+    /// A second candidate has been asked beside the first, which is done once.
+    pub(super) hedged: bool,
 }
 
 /// Makes a plan without some providers; `None` if there is none.
@@ -84,6 +86,7 @@ impl<'a> Trip<'a> {
             keys: 0,
             reasons: Reasons::default(),
             began: None,
+            hedged: false,
         }
     }
 
@@ -191,6 +194,30 @@ impl<'a> Trip<'a> {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.shut.contains(&provider)
             && self.pinned.is_none()
+    }
+
+    /// Where a step may be taken besides the backend that is being asked, of `count` providers of which `open` says which
+    /// may be; `None`: nowhere.
+    pub(super) fn scope_beside(
+        &self,
+        step: usize,
+        count: usize,
+        present: BackendId,
+        open: impl Fn(usize) -> bool,
+    ) -> Option<Scope> {
+        let step = &self.plan.steps[step];
+        let asked = (0..count).filter(|one| self.could_ask(step, *one) && open(*one));
+        let asked: Vec<usize> = asked.collect();
+        if asked.is_empty() {
+            return None;
+        }
+        let mut excluded = self.tried.clone();
+        excluded.push(present);
+        Some(Scope {
+            providers: Providers::of(&asked),
+            excluded,
+            ..Scope::default()
+        })
     }
 
     /// Where a step may be taken, of `count` providers of which `open` says which may be asked; `None`: nowhere.

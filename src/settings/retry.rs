@@ -46,6 +46,8 @@ pub struct Retry {
     pub max_wait: Duration,
     /// No further attempt of a request lasts longer than this after its first began (default 600 s).
     pub within: Duration,
+    /// Where nothing has come for so long, another candidate is asked too (default 10 s); `None`: never.
+    pub hedge_after: Option<Duration>,
     /// Of the recent requests to a cloud service, the share that may be attempts in vain after another (default 0.2).
     pub budget: f64,
     /// So many of those are allowed within ten seconds however few requests there are (default 10).
@@ -60,6 +62,7 @@ impl Default for Retry {
             max: Duration::from_secs(60),
             max_wait: Duration::from_secs(10),
             within: Duration::from_secs(600),
+            hedge_after: Some(Duration::from_secs(10)),
             budget: 0.2,
             budget_floor: 10,
         }

@@ -22,6 +22,7 @@ mod fallback;
 mod fields;
 mod gathered;
 mod headers;
+mod hedging;
 mod hostile;
 mod hosts;
 mod introspection;
