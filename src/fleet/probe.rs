@@ -175,11 +175,12 @@ impl Prober {
         caller.keep(tags).await;
         let ps = caller.get("/api/ps", fields).await?;
         let loaded = match ps.status {
-            // An older server, or one that stands in for one: nothing is known of what it has loaded.
-            StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED => Vec::new(),
-            StatusCode::OK => parse_ps(&ps.body).map_err(body("/api/ps"))?,
+            // An older server, or one that stands in for one and may have a page of its own for every path: nothing is
+            // known of what it has loaded.
+            status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => {
+                Vec::new()
+            }
+            StatusCode::OK => parse_ps(&ps.body).unwrap_or_default(),
             status => return Err(bad(status, "/api/ps")),
         };
         let version = match question.version {

@@ -446,7 +446,9 @@ async fn many_at_once_do_not_overspend_a_budget_of_two_gateways() {
         answered += burst(&pair, 100, Format::Chat, &json!({"max_tokens": 400})).await;
     }
     let cost = cost(&pair).await;
-    assert!(cost <= 60_000, "{cost} in {answered} answers");
+    // The last one at each may be longer than what is left, as at one alone.
+    let most = 60_000 + 2 * 2_600;
+    assert!(cost <= most, "{cost} in {answered} answers");
     assert!(cost > 30_000, "{cost} in {answered} answers");
 }
 

@@ -284,7 +284,7 @@ async fn a_request_that_waits_is_served_soon_after_its_server_is_back() {
 #[tokio::test]
 async fn a_server_without_a_list_of_loaded_models_is_a_server() {
     let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
-    for status in [404, 405, 501] {
+    for status in [200, 400, 403, 404, 405, 410, 501] {
         sim.fault(
             0,
             &format!(r#"{{"kind":"status","status":{status},"body":"404 page not found","route":"/api/ps"}}"#),
