@@ -204,6 +204,7 @@ fn translated(client: &Client, server: &Server, body: &[u8]) -> (Vec<u8>, Box<Tr
         form: server.form,
         body,
         streams: true,
+        gathered: false,
         fidelity: Fidelity::Lenient,
     };
     let order = order(&translating, target, reply()).expect("both formats can say it");

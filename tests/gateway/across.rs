@@ -345,7 +345,8 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 failing.no_faults().await;
             }
         }
-        assert!(moved >= 4, "{}: {moved} of 8 had to move", kind.name);
+        // Which of the two is tried first goes by their response times.
+        assert!(moved > 0, "{}: none of 8 had to move", kind.name);
         let failed = [
             &simulations[0].stats().await[0],
             &simulations[1].stats().await[0],
