@@ -314,10 +314,11 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
         let simulations = [kind.simulation(&[]), kind.simulation(&[])];
         let entries = ["first", "second"].iter().zip(&simulations);
         let entries = entries.map(|(name, one)| kind.entry(name, one, KEY, SECRET));
-        let gateway = Gateway::over(&Config::of(entries), 2).await;
+        // The first is tried first each time, whatever the two have been measured at.
+        let config = Config::of(entries).set("routing.strategy", "failover");
+        let gateway = Gateway::over(&config, 2).await;
         let mut moved = 0;
         for format in Format::ALL {
-            // One of the two is the one that is tried first.
             for failing in &simulations {
                 failing
                     .fault(0, r#"{"kind":"error","tokens":0,"route":"inference"}"#)
@@ -345,8 +346,7 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 failing.no_faults().await;
             }
         }
-        // Which of the two is tried first goes by their response times.
-        assert!(moved > 0, "{}: none of 8 had to move", kind.name);
+        assert!(moved >= 4, "{}: {moved} of 8 had to move", kind.name);
         let failed = [
             &simulations[0].stats().await[0],
             &simulations[1].stats().await[0],
