@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::cors::Page;
-use super::opening::Opening;
-use super::target::Target;
 use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
 use crate::ir::Usage;
+use crate::proxy::request_filter::cors::Page;
+use crate::proxy::request_filter::target::Target;
+use crate::proxy::response_body::opening::Opening;
 use crate::usage::{Account, Ledger, Usd};
 
 /// The context that Pingora carries through the phases of one request.
@@ -22,7 +22,7 @@ pub struct Ctx {
     pub inbound: Inbound,
     pub attempt: Attempt,
     pub outcome: Outcome,
-    pub(super) opening: Opening,
+    pub(crate) opening: Opening,
 }
 
 /// Set once, when the request's head has been read.
@@ -37,9 +37,9 @@ pub struct Inbound {
     pub request_id: HeaderValue,
     pub client: Option<IpAddr>,
     /// Whose web page it comes from.
-    pub(super) page: Page,
+    pub(crate) page: Page,
     /// Which path it was written with.
-    pub(super) target: Target,
+    pub(crate) target: Target,
     /// The name of the model that it asks for, as the client wrote it.
     pub asked: Option<Arc<str>>,
     /// Whose key the request shows.
@@ -51,7 +51,7 @@ pub struct Inbound {
     /// Tokens of the prompt, by an estimate that grows with the body; 0 until that has been read.
     pub prompt_tokens: u64,
     /// Where it is accounted what the request costs.
-    pub(super) ledger: Option<Arc<Ledger>>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
 }
 
 /// Replaced with every attempt.
@@ -69,7 +69,7 @@ pub struct Attempt {
     /// What it is charged to.
     pub account: Option<Arc<Account>>,
     /// The backend has all of the request, and how that ended is not known.
-    pub(super) sent: Arc<AtomicBool>,
+    pub(crate) sent: Arc<AtomicBool>,
 }
 
 /// What the logging phase records.
@@ -90,9 +90,9 @@ pub struct Outcome {
     /// The gateway ended it, at a stop string, before its provider told all that it used.
     pub stopped: bool,
     /// Tokens in and out of attempts whose answers did not reach the client.
-    pub(super) lost: (u64, u64),
+    pub(crate) lost: (u64, u64),
     /// It is accounted, and its key's limits know of it.
-    pub(super) settled: bool,
+    pub(crate) settled: bool,
     /// What it cost, if that is known.
     pub cost: Option<Usd>,
     /// Content lines or events that were streamed.
@@ -133,7 +133,7 @@ impl Default for Inbound {
 
 impl Inbound {
     /// What of it concerns an order, for whoever writes that elsewhere.
-    pub(super) fn of_order(&self) -> Inbound {
+    pub(crate) fn of_order(&self) -> Inbound {
         Inbound {
             started: self.started,
             operation: self.operation,
@@ -153,13 +153,13 @@ impl Drop for Ctx {
 }
 
 /// Where an attempt notes that its backend has all of the request.
-pub(super) struct Sending {
-    pub(super) attempt: Arc<AtomicBool>,
-    pub(super) grant: Option<Arc<AtomicBool>>,
+pub(crate) struct Sending {
+    pub(crate) attempt: Arc<AtomicBool>,
+    pub(crate) grant: Option<Arc<AtomicBool>>,
 }
 
 impl Sending {
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         self.attempt.store(true, Ordering::Relaxed);
         if let Some(grant) = &self.grant {
             grant.store(true, Ordering::Relaxed);

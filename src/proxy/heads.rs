@@ -7,9 +7,9 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::cors::is_of_cors;
-use super::head::Head;
 use crate::fleet::Backend;
+use crate::proxy::request_filter::cors::is_of_cors;
+use crate::proxy::response_body::head::Head;
 use crate::settings::Forwarded;
 
 /// RFC 9110 §7.6.1, and the fields that older proxies treat alike.
@@ -47,7 +47,7 @@ const FOR_THE_GATEWAY: [HeaderName; 18] = [
     HeaderName::from_static("x-proxy-tag"),
 ];
 
-pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+pub(crate) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -55,7 +55,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const UNPACKED: HeaderValue = HeaderValue::from_static("identity");
 /// What this gateway calls itself.
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
-pub(super) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
+pub(crate) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
 /// What a server says of the operator's account, of its own address and connections, or to a proxy or a browser that it
 /// believes to be in front of it. None of it is for the gateway's clients: a proxy before the gateway would obey it.
@@ -97,29 +97,29 @@ const NOT_FOR_CLIENTS: [&str; 27] = [
 const OWN: &str = "x-remuda-";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(super) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(super) const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
-pub(super) const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REMUDA_BACKEND: HeaderName = HeaderName::from_static("x-remuda-backend");
+pub(crate) const X_REMUDA_ATTEMPTS: HeaderName = HeaderName::from_static("x-remuda-attempts");
 
 /// What the request's head is rewritten with.
-pub(super) struct Rewrite<'a> {
+pub(crate) struct Rewrite<'a> {
     /// The backend's authority.
-    pub(super) host: &'a HeaderValue,
+    pub(crate) host: &'a HeaderValue,
     /// Bytes of the body that will follow; `None` for a request without one.
-    pub(super) content_length: Option<usize>,
-    pub(super) request_id: &'a HeaderValue,
-    pub(super) client: Option<IpAddr>,
-    pub(super) forwarded: Forwarded,
+    pub(crate) content_length: Option<usize>,
+    pub(crate) request_id: &'a HeaderValue,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) forwarded: Forwarded,
 }
 
 /// The head that goes to the backend.
 ///
 /// # Errors
 /// When the client's path or a field cannot be written as HTTP/1.1.
-pub(super) fn upstream_request(
+pub(crate) fn upstream_request(
     inbound: &RequestHeader,
     rewrite: &Rewrite<'_>,
 ) -> pingora::Result<RequestHeader> {
@@ -156,7 +156,7 @@ pub(super) fn upstream_request(
 ///
 /// # Errors
 /// When the path cannot be written as HTTP.
-pub(super) fn provider_request(
+pub(crate) fn provider_request(
     inbound: &RequestHeader,
     path: &str,
     backend: &Backend,
@@ -181,7 +181,7 @@ pub(super) fn provider_request(
 ///
 /// # Errors
 /// When a field cannot be written.
-pub(super) fn same_format(
+pub(crate) fn same_format(
     inbound: &RequestHeader,
     head: &mut RequestHeader,
 ) -> pingora::Result<()> {
@@ -299,7 +299,7 @@ fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<
 const ADDED: usize = 10;
 
 /// The backend's head as the client gets it: hop-by-hop fields out, framing for the client's version.
-pub(super) fn downstream_response(
+pub(crate) fn downstream_response(
     answer: &ResponseHeader,
     client: Version,
     method: &Method,
@@ -323,7 +323,7 @@ pub(super) fn downstream_response(
 }
 
 /// The head of an answer that was translated: nothing of the provider's crosses.
-pub(super) fn translated_response(
+pub(crate) fn translated_response(
     content_type: &'static str,
     client: Version,
     method: &Method,
@@ -340,7 +340,7 @@ pub(super) fn translated_response(
 }
 
 /// States how the body's end is marked: a length, chunks, or (HTTP/1.0) the connection's end.
-pub(super) fn frame(head: &mut Head, client: Version, method: &Method) {
+pub(crate) fn frame(head: &mut Head, client: Version, method: &Method) {
     let bodiless = *method == Method::HEAD || head.status == 204 || head.status == 304;
     let stated = head.fields().contains_key(header::CONTENT_LENGTH);
     if client == Version::HTTP_11 && !bodiless && !stated {
@@ -350,14 +350,14 @@ pub(super) fn frame(head: &mut Head, client: Version, method: &Method) {
 }
 
 /// States that the body has `length` bytes, in place of whatever marked its end.
-pub(super) fn state_length(head: &mut Head, length: usize) {
+pub(crate) fn state_length(head: &mut Head, length: usize) {
     head.remove(&header::TRANSFER_ENCODING);
     head.set(header::CONTENT_LENGTH, HeaderValue::from(length));
 }
 
 /// Of a stream that a backend sends with a length: takes the length back, unless it is the one that is known to be the
 /// client's too. What cannot be read is left out, and a terminator may be added.
-pub(super) fn unstate_length(
+pub(crate) fn unstate_length(
     head: &mut Head,
     known: Option<usize>,
     client: Version,

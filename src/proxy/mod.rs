@@ -1,58 +1,22 @@
-//! The request path: the only floor that touches a Pingora session. The files follow a request:
-//! `listener` (connection) -> `phases` (Pingora's hooks) -> `intake` (what is asked) -> `journey`
-//! (slot, attempts, failover) -> `attempt` (one backend until its first content) -> `relay` (the
-//! stream) -> `record` (what is counted).
+//! The request path: the only floor that touches a Pingora session. The folders follow a request, and are named after
+//! Pingora's phases where they stand for one: `listener` accepts the connection, `request_filter` finds out what is asked
+//! and plans it, `dispatch` (`upstream_peer`) waits for a slot and makes attempts in turn, `attempt` asks one backend until
+//! its first content, `response_body` relays the answer, and `logging` counts it. `phases` has the hooks themselves.
 
-mod abreast;
-mod access;
-mod accounting;
 mod attempt;
-mod billing;
-mod board;
-mod body;
-mod bounds;
-mod chunks;
-mod client;
-mod cors;
-mod count;
 mod ctx;
+mod dispatch;
 mod drain;
 mod failure;
-mod gathering;
-mod guarded;
-mod half_closed;
-mod head;
 mod heads;
-mod hedge;
-mod hosts;
-mod intake;
-mod journey;
-mod lane;
 mod listener;
 mod local;
-mod manage;
-mod naming;
+mod logging;
 mod offload;
-mod onward;
-mod opening;
-mod order;
-mod outgoing;
-mod passing;
 mod phases;
-mod places;
-mod race;
-mod reader;
-mod reasons;
-mod record;
-mod refusals;
-mod relay;
-mod target;
-mod travel;
-mod trip;
-mod unpack;
-mod unsent;
+mod request_filter;
+mod response_body;
 mod upstream;
-mod worded;
 
 use std::sync::Arc;
 
@@ -74,9 +38,9 @@ use crate::usage::Ledger;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
-pub use listener::{Bounds, Gate};
-pub use places::Places;
-pub use unsent::Unsent;
+pub use listener::gate::{Bounds, Gate};
+pub use listener::places::Places;
+pub use response_body::unsent::Unsent;
 
 /// Everything that a request needs, shared by all of them.
 #[derive(Clone)]
@@ -100,12 +64,12 @@ pub struct Shared {
     drain: Arc<Drain>,
     upstreams: Vec<ProviderSide>,
     clients: Inflight,
-    origins: cors::Origins,
+    origins: request_filter::cors::Origins,
     hosts: HostRule,
     places: Arc<Places>,
-    bodies: Arc<body::Budget>,
+    bodies: Arc<request_filter::body::Budget>,
     turns: Arc<offload::Turns>,
-    request_ids: intake::RequestIds,
+    request_ids: request_filter::intake::RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
     /// `None` where usage is not counted.
@@ -122,7 +86,7 @@ struct ProviderSide {
     attempts: Attempts,
     retries_denied: IntCounter,
     malformed: IntCounter,
-    refusals: refusals::Refusals,
+    refusals: attempt::refusals::Refusals,
     turns: Arc<offload::Turns>,
 }
 
@@ -174,23 +138,23 @@ impl Gateway {
                     malformed: metrics
                         .malformed_events
                         .with_label_values(&[&*provider.name]),
-                    refusals: refusals::Refusals::default(),
+                    refusals: attempt::refusals::Refusals::default(),
                     turns: Arc::clone(&turns),
                 }
             })
             .collect();
-        access::announce(&metrics);
+        request_filter::access::announce(&metrics);
         let plain_names = settings.routing.aliases.is_empty()
             && settings.providers.len() == 1
             && settings.providers[0].kind.is_fleet()
             && settings.providers[0].model_map.is_empty();
-        let bodies = body::Budget::new(settings.server.max_buffered);
+        let bodies = request_filter::body::Budget::new(settings.server.max_buffered);
         let hosts = HostRule::new(settings.server.listen, &settings.server.hosts);
         let places = Places::new(
             settings.server.max_connections,
             settings.server.max_connections_per_address,
         );
-        let origins = cors::Origins::new(&settings.server.allowed_origins);
+        let origins = request_filter::cors::Origins::new(&settings.server.allowed_origins);
         Self(Arc::new(Shared {
             turns,
             settings,
@@ -205,7 +169,7 @@ impl Gateway {
             upstreams,
             clients: Inflight::new(),
             bodies,
-            request_ids: intake::RequestIds::new(),
+            request_ids: request_filter::intake::RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
             ledger: introspection.ledger.clone(),
             router: Arc::clone(&introspection.router),

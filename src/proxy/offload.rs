@@ -7,20 +7,20 @@ use tokio::sync::Semaphore;
 
 /// Bytes from which on work is long. What it costs grows with the bytes: reading so many takes about a millisecond, and
 /// translating them ten to twenty.
-pub(super) const LONG: usize = 1 << 20;
+pub(crate) const LONG: usize = 1 << 20;
 
 /// Whose turn it is to compute for long.
-pub(super) struct Turns(Arc<Semaphore>);
+pub(crate) struct Turns(Arc<Semaphore>);
 
 impl Turns {
     /// As many at once as half of the workers, and one at least.
-    pub(super) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Turns(Arc::new(Semaphore::new((workers / 2).max(1))))
     }
 
     /// Does the work on another thread when its turn has come. Whoever no longer waits for it leaves it to its end, and the
     /// next one waits for that.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {

@@ -11,17 +11,17 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use super::Gateway;
-use super::body;
-use super::client::{self, Framing};
-use super::ctx::Ctx;
-use super::failure::{Failure, Stop};
-use super::guarded::Watch;
-use super::hosts;
-use super::intake;
-use super::local::speaks_anthropic;
-use super::places::{Full, Place};
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::proxy::Gateway;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::listener::guarded::Watch;
+use crate::proxy::listener::places::{Full, Place};
+use crate::proxy::local::pages::speaks_anthropic;
+use crate::proxy::request_filter::body;
+use crate::proxy::request_filter::hosts;
+use crate::proxy::request_filter::intake;
+use crate::proxy::response_body::client::{self, Framing};
 use crate::translate::ClientForm;
 
 /// How long a client that gets no place may take to be told so.

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 const HELD: usize = 16 * 1024;
 /// A TCP connection whose flush waits for the next read.
 #[derive(Debug)]
-pub(super) struct Corked {
+pub(crate) struct Corked {
     socket: TcpStream,
     held: Vec<u8>,
     sent: usize,
@@ -30,7 +30,7 @@ pub(super) struct Corked {
 }
 
 impl Corked {
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
         let digest = Arc::new(SocketDigest::from_raw_fd(socket.as_raw_fd()));
@@ -43,7 +43,7 @@ impl Corked {
     }
 
     /// Whether the backend has neither closed the connection nor sent something unasked.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let read = self.socket.try_read(&mut byte);
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)

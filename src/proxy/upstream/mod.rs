@@ -23,7 +23,7 @@ use pingora::{Error, ErrorType, OrErr};
 
 use self::corked::Corked;
 use self::packed::{Packed, packed};
-pub(super) use self::pool::Pool;
+pub(crate) use self::pool::Pool;
 use crate::fleet::{Backend, Pulse};
 use crate::ids::BackendId;
 
@@ -34,19 +34,19 @@ const MOST_AFTER_THE_END: usize = 16 << 10;
 
 /// What the attempts at one provider share.
 #[derive(Clone)]
-pub(super) struct Connections {
-    pub(super) connector: Arc<Connector>,
-    pub(super) pool: Arc<Pool>,
-    pub(super) connect_timeout: Duration,
-    pub(super) idle_timeout: Duration,
+pub(crate) struct Connections {
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
 /// A connection that carries one request.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     session: HttpSession,
     home: Home,
     /// Whether it came from a pool, so that the backend may have closed it meanwhile.
-    pub(super) reused: bool,
+    pub(crate) reused: bool,
     /// The last piece of an HTTP/2 body.
     piece: Bytes,
     /// How the answer is packed, and its head as it is without that. Boxed: hardly any is.
@@ -66,7 +66,7 @@ impl Connections {
     ///
     /// # Errors
     /// When none can be made.
-    pub(super) async fn open(&self, backend: &Backend) -> pingora::Result<Upstream> {
+    pub(crate) async fn open(&self, backend: &Backend) -> pingora::Result<Upstream> {
         if backend.tls {
             return Box::pin(self.pingoras(backend)).await;
         }
@@ -80,7 +80,7 @@ impl Connections {
     ///
     /// # Errors
     /// When none can be made.
-    pub(super) async fn open_new(&self, backend: &Backend) -> pingora::Result<Upstream> {
+    pub(crate) async fn open_new(&self, backend: &Backend) -> pingora::Result<Upstream> {
         match backend.tls {
             true => Box::pin(self.pingoras(backend)).await,
             false => self.dial(backend).await,
@@ -131,7 +131,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub(super) async fn send(&mut self, head: RequestHeader, body: &Bytes) -> pingora::Result<()> {
+    pub(crate) async fn send(&mut self, head: RequestHeader, body: &Bytes) -> pingora::Result<()> {
         self.session.write_request_header(Box::new(head)).await?;
         if !body.is_empty() {
             self.session.write_request_body(body.clone(), true).await?;
@@ -143,7 +143,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the connection ends first or the head is no HTTP.
-    pub(super) async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
+    pub(crate) async fn read_head(&mut self) -> pingora::Result<&ResponseHeader> {
         loop {
             self.session.read_response_header().await?;
             self.pulse.beat();
@@ -165,7 +165,7 @@ impl Upstream {
     }
 
     /// The head that [`Self::read_head`] has read, as that of what [`Self::read_piece`] gives.
-    pub(super) fn head(&self) -> Option<&ResponseHeader> {
+    pub(crate) fn head(&self) -> Option<&ResponseHeader> {
         match &self.packed {
             Some(packed) => Some(&packed.1),
             None => self.session.response_header(),
@@ -173,7 +173,7 @@ impl Upstream {
     }
 
     /// Whether the body is packed in a way that cannot be undone.
-    pub(super) fn is_unreadable(&self) -> bool {
+    pub(crate) fn is_unreadable(&self) -> bool {
         self.packed
             .as_ref()
             .is_some_and(|packed| matches!(packed.0, Packed::Unknown))
@@ -183,7 +183,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When the connection ends before the body does, or when it is not packed as its head says.
-    pub(super) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
+    pub(crate) async fn read_piece(&mut self) -> pingora::Result<Option<&[u8]>> {
         let Upstream {
             session,
             piece,
@@ -198,13 +198,13 @@ impl Upstream {
     }
 
     /// Whether the body has come to its end, known without waiting.
-    pub(super) fn done(&mut self) -> bool {
+    pub(crate) fn done(&mut self) -> bool {
         self.packed.is_none() && self.session.response_done()
     }
 
     /// The answer is over, though its body may not have come to its end. The connection is given back if that follows at
     /// once, which nobody waits for, and is closed otherwise.
-    pub(super) async fn let_end(mut self) {
+    pub(crate) async fn let_end(mut self) {
         // Most often it has come with the last of the answer.
         let ended = self.done()
             || poll_fn(|context| {
@@ -236,7 +236,7 @@ impl Upstream {
     }
 
     /// Gives the connection back after a whole answer.
-    pub(super) async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         if let HttpSession::H1(http1) = &mut self.session {
             http1.respect_keepalive();
         }

@@ -4,17 +4,17 @@
 use http::header;
 use pingora::http::ResponseHeader;
 
-use super::super::unpack::{AnyDecoder, Coding, Garbled, STEP, named};
+use crate::proxy::request_filter::unpack::{AnyDecoder, Coding, Garbled, STEP, named};
 
 /// How an answer was packed.
-pub(super) enum Packed {
+pub(crate) enum Packed {
     Known(Box<Unpacker>),
     /// In a way, or several, that cannot be undone here.
     Unknown,
 }
 
 /// What undoes it, with what has come of the packed body and was not looked at.
-pub(super) struct Unpacker {
+pub(crate) struct Unpacker {
     coding: Coding,
     decoder: AnyDecoder,
     rest: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Unpacker {
 }
 
 /// How the answer with that head is packed, and its head as it would be if it were not; `None` if it is not.
-pub(super) fn packed(head: &ResponseHeader) -> Option<(Packed, ResponseHeader)> {
+pub(crate) fn packed(head: &ResponseHeader) -> Option<(Packed, ResponseHeader)> {
     let mut codings = head
         .headers
         .get_all(header::CONTENT_ENCODING)
@@ -60,7 +60,7 @@ impl Unpacker {
     }
 
     /// The next bytes of the packed body.
-    pub(super) fn feed(&mut self, piece: &[u8]) {
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
         self.rest.drain(..std::mem::take(&mut self.at));
         self.rest.extend_from_slice(piece);
     }
@@ -69,7 +69,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// If it was not packed so.
-    pub(super) fn step(&mut self) -> Result<bool, Garbled> {
+    pub(crate) fn step(&mut self) -> Result<bool, Garbled> {
         self.out.resize(STEP, 0);
         loop {
             let rest = &self.rest[self.at..];
@@ -96,12 +96,12 @@ impl Unpacker {
     }
 
     /// What the last step has unpacked.
-    pub(super) fn out(&self) -> &[u8] {
+    pub(crate) fn out(&self) -> &[u8] {
         &self.out
     }
 
     /// Whether the body may end here.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !self.inside && self.at == self.rest.len()
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::BackendId;
 
 /// Idle connections, bounded in number and age.
 #[derive(Debug)]
-pub(in crate::proxy) struct Pool {
+pub(crate) struct Pool {
     shards: Box<[Mutex<Shard>]>,
     /// Connections kept at most, over all backends of the provider.
     size: usize,
@@ -32,7 +32,7 @@ struct Idle {
 }
 
 impl Pool {
-    pub(in crate::proxy) fn new(threads: usize, size: usize, idle_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(threads: usize, size: usize, idle_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
             size,
@@ -43,7 +43,7 @@ impl Pool {
     }
 
     /// The latest idle connection of this thread to `backend` that is still open.
-    pub(super) fn take(&self, backend: BackendId) -> Option<Stream> {
+    pub(crate) fn take(&self, backend: BackendId) -> Option<Stream> {
         let mut shard = self.shard();
         let idle = shard.get_mut(&backend)?;
         while let Some(Idle { connection, since }) = idle.pop() {
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     /// Keeps a connection for this thread's next request, or closes it when there are enough.
-    pub(super) fn put(self: &Arc<Self>, backend: BackendId, connection: Stream) {
+    pub(crate) fn put(self: &Arc<Self>, backend: BackendId, connection: Stream) {
         if self.kept.fetch_add(1, Ordering::Relaxed) >= self.size {
             self.kept.fetch_sub(1, Ordering::Relaxed);
             return;

@@ -1,0 +1,137 @@
+//! How long an attempt may take to its first content, and whose limit that is: a server that is too slow has failed; a
+//! request that takes longer than it may is at its own end, and no other server would be quicker.
+
+use std::time::{Duration, Instant};
+
+use crate::proxy::failure::told::Failure;
+use crate::settings::Timeouts;
+
+/// A limit of the request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) at: Instant,
+    setting: &'static str,
+    value: Duration,
+}
+
+impl Bound {
+    /// So long after `start`, if the setting says anything.
+    pub(crate) fn after(
+        start: Instant,
+        setting: &'static str,
+        value: Option<Duration>,
+    ) -> Option<Self> {
+        value.map(|value| Self {
+            at: start + value,
+            setting,
+            value,
+        })
+    }
+
+    pub(crate) fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter().chain(other).min_by_key(|bound| bound.at)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    /// The setting and its value.
+    pub(crate) fn setting(&self) -> (&'static str, Duration) {
+        (self.setting, self.value)
+    }
+
+    /// What the client is told.
+    pub(crate) fn failure(&self) -> Failure {
+        let (setting, seconds) = (self.setting, self.value.as_secs_f64());
+        let missing = match setting {
+            SILENT => "was not whole",
+            _ => "had not begun",
+        };
+        let text = format!(
+            "the answer {missing} when the time of the setting {setting} ({seconds} s) was over"
+        );
+        Failure::new(504, "time_limit", text)
+    }
+}
+
+/// Bounds what cannot be seen before it is whole.
+const SILENT: &str = "timeouts.silent";
+/// Bounds the whole request, or an attempt at one provider.
+pub(crate) const TOTAL: &str = "timeouts.total";
+/// Bounds all attempts together.
+pub(crate) const WITHIN: &str = "routing.retry.within";
+
+/// Until when an attempt may be without content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Then the server has failed.
+    Server(Instant),
+    /// Then the request has.
+    Request(Bound),
+}
+
+impl Patience {
+    /// Of an attempt that begins now. `streamed`: its first content will be seen before it is whole. `until` bounds the
+    /// request.
+    pub(crate) fn begin(timeouts: &Timeouts, streamed: bool, until: Option<Bound>) -> Self {
+        let now = Instant::now();
+        let silent = Bound::after(now, SILENT, Some(timeouts.silent)).filter(|_| !streamed);
+        let server = now + timeouts.first_byte;
+        match Bound::earlier(silent, until) {
+            Some(bound) if !streamed || bound.at < server => Patience::Request(bound),
+            _ => Patience::Server(server),
+        }
+    }
+
+    pub(crate) fn at(&self) -> Instant {
+        match self {
+            Patience::Server(at) => *at,
+            Patience::Request(bound) => bound.at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_first_decides_and_says_whose_limit_it_is() {
+        let timeouts = Timeouts {
+            first_byte: Duration::from_secs(30),
+            silent: Duration::from_secs(600),
+            ..Timeouts::default()
+        };
+        let total = |seconds| {
+            let value = Some(Duration::from_secs(seconds));
+            Bound::after(Instant::now(), TOTAL, value)
+        };
+        let within = Bound::after(Instant::now(), WITHIN, Some(Duration::from_millis(1_500)));
+        for (streamed, until, setting) in [
+            (true, None, None),
+            (true, total(60), None),
+            (true, total(20), Some(TOTAL)),
+            (true, Bound::earlier(total(20), within), Some(WITHIN)),
+            // The wait for the first byte is none of a whole answer.
+            (false, None, Some(SILENT)),
+            (false, total(700), Some(SILENT)),
+            (false, total(60), Some(TOTAL)),
+        ] {
+            let named = match Patience::begin(&timeouts, streamed, until) {
+                Patience::Server(_) => None,
+                Patience::Request(bound) => {
+                    let failure = bound.failure();
+                    assert_eq!(failure.status, 504);
+                    assert!(failure.text.contains(bound.setting), "{}", failure.text);
+                    Some(bound.setting)
+                }
+            };
+            assert_eq!(named, setting, "{streamed} {until:?}");
+        }
+        assert_eq!(
+            within.unwrap().failure().text,
+            "the answer had not begun when the time of the setting routing.retry.within (1.5 s) was over"
+        );
+    }
+}

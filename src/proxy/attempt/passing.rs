@@ -1,0 +1,112 @@
+//! What is put right in a request that passes to a provider of the client's own format, and in any before it is read: what its
+//! model is known to refuse, what strict parsers refuse, and how vectors are encoded.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::dialect::exchange::{Reply, Target};
+use crate::dialect::ollama::{self, Operation};
+use crate::fleet::Backend;
+use crate::ir::{Dropped, Mend};
+use crate::proxy::Gateway;
+use crate::proxy::attempt::exchange::Job;
+use crate::proxy::attempt::reader::Reader;
+use crate::proxy::attempt::upstream_request::{Ask, unmendable, unsayable};
+use crate::proxy::ctx::Inbound;
+use crate::proxy::failure::told::Failure;
+use crate::settings::Fidelity;
+use crate::translate::{self, Translation};
+use crate::wire::json::{self, Object};
+
+/// A request for vectors that are encoded here if need be.
+pub(crate) struct Encoded {
+    pub(crate) reader: Reader,
+    /// If it is another one.
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Gateway {
+    /// How vectors get to a client in the encoding that it wants from a server that may not know it: without the field
+    /// that it has refused, and written anew if they do not come so.
+    pub(crate) fn encoded(
+        &self,
+        ctx: &Inbound,
+        body: &[u8],
+        backend: &Backend,
+        (ask, own): (&Ask, &str),
+        mend: &mut Option<Mend>,
+    ) -> Option<Encoded> {
+        const FIELD: &str = "encoding_format";
+        let mut object = Object::read(body)?;
+        let base64 = object.get(FIELD) == Some(b"\"base64\"");
+        let refusals = &self.upstreams[backend.provider.index].refusals;
+        let refused = *mend == Some(Mend::Encoding)
+            || refusals.of(own, Instant::now()).contains(&Mend::Encoding);
+        if refused && object.remove(FIELD) {
+            *mend = mend.filter(|mend| *mend != Mend::Encoding);
+        }
+        let reply = Reply {
+            base64,
+            ..self.reply_to(ctx, &ask.asked)
+        };
+        Some(Encoded {
+            reader: Reader::Across(Box::new(Translation::encoded(reply, body))),
+            body: object.written().map(Bytes::from),
+        })
+    }
+
+    /// A body that passes, without what its model refuses: what is known of it, what it has refused of late, and what it
+    /// refuses in this request.
+    pub(crate) fn refined(
+        &self,
+        operation: Operation,
+        mut body: Bytes,
+        (backend, target): (&Backend, &Target<'_>),
+        schemas: bool,
+        mend: Option<Mend>,
+    ) -> Result<(Bytes, Dropped), Box<Failure>> {
+        let fidelity = self.settings.routing.fidelity;
+        let mut dropped = Dropped::default();
+        if let Some((fitted, what)) = translate::fitted(operation, &body, target, schemas) {
+            translate::faithful(fidelity, &what, target.provider.kind).map_err(unsayable)?;
+            if fidelity == Fidelity::Lenient {
+                (body, dropped) = (fitted.into(), what);
+            }
+        }
+        if fidelity != Fidelity::Lenient {
+            return match mend {
+                None => Ok((body, dropped)),
+                Some(_) => Err(unmendable()),
+            };
+        }
+        let refusals = &self.upstreams[backend.provider.index].refusals;
+        for spare in refusals.of(target.model, Instant::now()) {
+            if let Some((without, what)) = translate::mended(operation, &body, spare) {
+                body = without.into();
+                dropped.merge(&what);
+            }
+        }
+        if let Some(wrong) = mend {
+            let (without, what) =
+                translate::mended(operation, &body, wrong).ok_or_else(unmendable)?;
+            body = without.into();
+            dropped.merge(&what);
+        }
+        Ok((body, dropped))
+    }
+}
+
+/// The body as strict parsers take it, and where its fields are then. A form is left as it is: it holds files.
+pub(crate) fn sound<'a>(job: &Job, ask: &'a Ask) -> (Bytes, Cow<'a, Ask>) {
+    let body = &job.body.bytes;
+    if ollama::is_form(job.operation, body) {
+        return (body.clone(), Cow::Borrowed(ask));
+    }
+    match json::whole_characters(body) {
+        None => (body.clone(), Cow::Borrowed(ask)),
+        Some(whole) if whole.len() == body.len() => (whole.into(), Cow::Borrowed(ask)),
+        Some(whole) => (whole.into(), Cow::Owned(ask.moved(body))),
+    }
+}

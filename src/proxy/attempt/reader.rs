@@ -1,0 +1,244 @@
+//! How an answer is read on its way to the client: bytes that pass with a reader beside them, a stream that is put together,
+//! or a translation.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use pingora::http::ResponseHeader;
+
+use crate::dialect::ollama::Operation;
+use crate::ir::{Fault, Usage};
+use crate::translate::{self, Ending, Gathering, Passing, Translation};
+
+/// The reader of one answer.
+pub(crate) enum Reader {
+    /// The client's own format.
+    Same(Box<Passing>),
+    /// The same, streamed to the gateway alone.
+    Gathered(Box<Gathering>),
+    Across(Box<Translation>),
+}
+
+impl Reader {
+    pub(crate) fn same(passing: Passing) -> Self {
+        Reader::Same(Box::new(passing))
+    }
+
+    /// While it is elsewhere.
+    pub(crate) fn absent() -> Self {
+        Reader::same(Passing::new(Operation::Root, false))
+    }
+
+    /// The answer's head has come.
+    pub(crate) fn begin(&mut self, head: &ResponseHeader) {
+        let passing = match self {
+            Reader::Same(passing) => passing,
+            Reader::Gathered(gathering) => gathering.stream_mut(),
+            Reader::Across(_) => return,
+        };
+        let content_type = head.headers.get(http::header::CONTENT_TYPE);
+        passing.begin(
+            head.status.is_success(),
+            content_type.map(http::HeaderValue::as_bytes),
+        );
+    }
+
+    /// What reads bytes of the client's own format.
+    fn passing(&self) -> Result<&Passing, &Translation> {
+        match self {
+            Reader::Same(passing) => Ok(passing),
+            Reader::Gathered(gathering) => Ok(gathering.stream()),
+            Reader::Across(translation) => Err(translation),
+        }
+    }
+
+    /// What the head of an answer that passes should say of its bytes, where it says something else.
+    pub(crate) fn content_type(&self) -> Option<&'static str> {
+        match self {
+            Reader::Same(passing) => passing.content_type(),
+            // The gateway has written it, or has found it to be what it writes.
+            Reader::Across(translation) => Some(translation.content_type()),
+            Reader::Gathered(_) => Some(translate::WHOLE),
+        }
+    }
+
+    /// Takes what was read and gives what the client gets of it.
+    pub(crate) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
+        match self {
+            Reader::Same(passing) => passing.feed(piece),
+            Reader::Gathered(gathering) => {
+                gathering.feed(piece);
+                &[]
+            }
+            Reader::Across(translation) => translation.feed(piece),
+        }
+    }
+
+    /// The body has come to its end; gives what the client still gets.
+    pub(crate) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
+        match self {
+            Reader::Same(passing) => passing.finish(),
+            Reader::Gathered(gathering) => gathering.finish(),
+            Reader::Across(translation) => translation.finish(headers),
+        }
+    }
+
+    /// Whether the answer is one body rather than a stream.
+    pub(crate) fn is_one_body(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.holds(),
+            Reader::Gathered(_) => false,
+            Reader::Across(translation) => translation.is_one_body(),
+        }
+    }
+
+    /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
+    pub(crate) fn nearly_over(&mut self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.nearly_over(),
+            Reader::Gathered(gathering) => gathering.stream_mut().nearly_over(),
+            Reader::Across(translation) => translation.nearly_over(),
+        }
+    }
+
+    /// Nothing comes any more although the body is open; gives what the client still gets if the answer is over.
+    pub(crate) fn settle(&mut self) -> Option<&[u8]> {
+        match self {
+            Reader::Same(passing) => passing.settle(),
+            Reader::Gathered(gathering) => gathering.settle().then_some(&[]),
+            Reader::Across(translation) => translation.settle(),
+        }
+    }
+
+    /// Ends the client's stream with an error in place of what the provider did not send.
+    pub(crate) fn break_off(&mut self, text: &'static str) -> &[u8] {
+        match self {
+            Reader::Same(passing) => passing.break_off(text),
+            Reader::Gathered(gathering) => gathering.stream_mut().break_off(text),
+            Reader::Across(translation) => translation.break_off(text),
+        }
+    }
+
+    /// Bytes that are read as a whole when all have come.
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            Reader::Same(passing) => passing.held(),
+            // What is put together has been read as it came.
+            Reader::Gathered(_) => 0,
+            Reader::Across(translation) => translation.held(),
+        }
+    }
+
+    /// Takes over what one call of several gave.
+    pub(crate) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
+        match self {
+            Reader::Same(_) | Reader::Gathered(_) => Ok(()),
+            Reader::Across(translation) => translation.part(headers),
+        }
+    }
+
+    /// Whether what the client gets is written here.
+    pub(crate) fn translates(&self) -> bool {
+        matches!(self, Reader::Across(_))
+    }
+
+    /// Whether what the client gets is written or put together here.
+    pub(crate) fn composes(&self) -> bool {
+        matches!(self, Reader::Across(_) | Reader::Gathered(_))
+    }
+
+    /// Whether the client gets a stream.
+    pub(crate) fn streams(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.streams(),
+            Reader::Gathered(_) => false,
+            Reader::Across(translation) => translation.streams(),
+        }
+    }
+
+    /// Whether the client gets nothing before the answer is whole.
+    pub(crate) fn gathers(&self) -> bool {
+        match self {
+            Reader::Same(passing) => passing.holds(),
+            Reader::Gathered(_) => true,
+            Reader::Across(translation) => !translation.streams(),
+        }
+    }
+
+    /// Whether the answer has begun.
+    pub(crate) fn begun(&self) -> bool {
+        match self.passing() {
+            Ok(passing) => passing.begun(),
+            Err(translation) => translation.begun() || translation.fault().is_some(),
+        }
+    }
+
+    /// Why there is no answer, or no more of it.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Reader::Same(passing) => passing.fault(),
+            Reader::Gathered(gathering) => gathering.fault(),
+            Reader::Across(translation) => translation.fault(),
+        }
+    }
+
+    /// The provider's own words for a failure, in the client's format.
+    pub(crate) fn failing(&self) -> &[u8] {
+        match self.passing() {
+            Ok(passing) => passing.failing(),
+            Err(_) => &[],
+        }
+    }
+
+    /// Whether the answer is over although the body goes on.
+    pub(crate) fn over(&self) -> bool {
+        match self.passing() {
+            Ok(passing) => passing.over(),
+            Err(translation) => translation.over(),
+        }
+    }
+
+    /// Whether the gateway has ended it, at a stop string.
+    pub(crate) fn cut(&self) -> bool {
+        matches!(self, Reader::Across(translation) if translation.cut())
+    }
+
+    /// What the answer cost.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        match self.passing() {
+            Ok(passing) => passing.usage(),
+            Err(translation) => {
+                Some(translation.usage()).filter(|usage| *usage != Usage::default())
+            }
+        }
+    }
+
+    /// About how many tokens of output have come.
+    pub(crate) fn output_so_far(&self) -> u64 {
+        match self.passing() {
+            Ok(passing) => passing.output_so_far(),
+            Err(translation) => translation.output_so_far(),
+        }
+    }
+
+    /// Lines or events with content.
+    pub(crate) fn content_units(&self) -> u64 {
+        match self.passing() {
+            Ok(passing) => passing.content_units(),
+            Err(translation) => translation.content_events(),
+        }
+    }
+
+    /// Lines or events that could not be read and were left out.
+    pub(crate) fn malformed(&self) -> u64 {
+        match self.passing() {
+            Ok(passing) => passing.malformed(),
+            Err(translation) => translation.malformed(),
+        }
+    }
+
+    pub(crate) fn load_duration(&self) -> Option<Duration> {
+        self.usage()
+            .map(|usage| Duration::from_nanos(usage.load_duration.unwrap_or(0)))
+    }
+}

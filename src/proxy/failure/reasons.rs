@@ -1,0 +1,304 @@
+//! Why each candidate gave no answer, and what the client is told when none is left: what all of them said as one of them
+//! would have said it, and what they said differently each with its own words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fleet::Provider;
+use crate::metrics::AttemptOutcome;
+use crate::proxy::attempt::exchange::{ErrorAnswer, Word};
+use crate::proxy::failure::told::Failure;
+use crate::settings::ProviderKind;
+use crate::translate;
+
+/// Candidates whose words are told.
+const MOST: usize = 8;
+/// Characters of each that are told.
+const LONGEST: usize = 400;
+
+/// What went wrong so far.
+#[derive(Default)]
+pub(crate) struct Reasons {
+    said: Vec<Said>,
+    /// How many there were beyond those in `said`.
+    more: usize,
+    /// What the client is told if nothing else works.
+    last: Option<Word>,
+    /// The setting that allows no further attempt, and its value.
+    over: Option<(&'static str, Duration)>,
+}
+
+/// What one candidate said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    provider: usize,
+    kind: ProviderKind,
+    /// As the client may know it: the provider's name, and the server's where the operator exposes it.
+    who: Arc<str>,
+    /// As its client would have seen it; `None` if it gave no answer.
+    status: Option<u16>,
+    text: String,
+}
+
+impl Reasons {
+    /// An attempt at `provider` has failed. `server` is told if it is given.
+    pub(crate) fn add(
+        &mut self,
+        provider: &Provider,
+        server: Option<&str>,
+        outcome: AttemptOutcome,
+        word: Option<Word>,
+    ) {
+        let kind = provider.settings.kind;
+        let (status, text) = match &word {
+            Some(Word::Failure(failure)) => (Some(failure.status), failure.said().into()),
+            Some(Word::Answer(answer)) => {
+                (Some(answer.head.status.as_u16()), words_of(answer, kind))
+            }
+            None => (None, without_answer(outcome).into()),
+        };
+        let who = match server {
+            Some(server) => format!("{} ({server})", provider.name).into(),
+            None => Arc::clone(&provider.name),
+        };
+        self.put(Said {
+            provider: provider.index,
+            kind,
+            who,
+            status,
+            text: shortened(text),
+        });
+        self.last = worse(self.last.take(), word);
+    }
+
+    fn put(&mut self, said: Said) {
+        if self.said.contains(&said) {
+            return;
+        }
+        match self.said.len() < MOST {
+            true => self.said.push(said),
+            false => self.more += 1,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    /// No further attempt may be made, because of that setting.
+    pub(crate) fn is_over(&mut self, setting: &'static str, value: Duration) {
+        self.over = Some((setting, value));
+    }
+
+    /// What the client is told; `None` if no candidate was asked, or the only one gave no answer.
+    pub(crate) fn word(&mut self) -> Option<Word> {
+        let first = self.said.first()?;
+        let same = self
+            .said
+            .iter()
+            .all(|said| (said.status, &said.text) == (first.status, &first.text));
+        let alone = self.said.iter().all(|said| said.provider == first.provider);
+        let whole = same && self.more == 0 && self.over.is_none();
+        let last = self.last.take();
+        if whole && (last.is_some() || (alone && first.kind.is_fleet())) {
+            return last.map(Word::last);
+        }
+        if whole && alone {
+            let text = format!("provider {} {}", first.who, first.text);
+            let failure = Failure::new(502, "all_attempts_failed", text);
+            return Some(Word::Failure(Box::new(failure)).last());
+        }
+        Some(Word::Failure(Box::new(self.together(last, alone))).last())
+    }
+
+    /// What each said, with the status that they agree on or else that of the `last` word.
+    fn together(&self, last: Option<Word>, alone: bool) -> Failure {
+        let told = self.said.iter();
+        let mut told: Vec<String> = told
+            .map(|said| format!("{:?}", format!("{}: {}", said.who, said.text)))
+            .collect();
+        if self.more > 0 {
+            told.push(format!("{:?}", format!("and {} more", self.more)));
+        }
+        let mut statuses = self.said.iter().filter_map(|said| said.status);
+        let status = statuses
+            .next()
+            .filter(|first| statuses.all(|other| other == *first));
+        let balanced = alone && self.said.iter().all(|said| said.kind.is_fleet());
+        let mut failure = Failure::several_failed(last, status, &told.join(", "), balanced);
+        if let Some((setting, value)) = self.over {
+            let text = format!(
+                "{}; the setting {setting} ({} s) allows no further attempt",
+                failure.text,
+                value.as_secs_f64()
+            );
+            failure.text = text.into();
+        }
+        failure
+    }
+}
+
+/// What a backend's own answer says, without addresses and credentials.
+fn words_of(answer: &ErrorAnswer, kind: ProviderKind) -> String {
+    let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
+    let fault = translate::fault(kind, status, headers, &answer.body);
+    fault.message.into_owned()
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Why there was no answer, in words for the client.
+fn without_answer(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::ConnectError => "could not be reached",
+        AttemptOutcome::Timeout => "did not answer in time",
+        AttemptOutcome::Reset => "broke the connection before its answer",
+        _ => "gave no answer",
+    }
+}
+
+/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
+fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
+    match (before, now) {
+        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
+            let retry_after = match (before.retry_after, now.retry_after) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            let limited = |failure: &Failure| failure.status == 429;
+            let mut kept = if limited(&now) && !limited(&before) {
+                before
+            } else {
+                now
+            };
+            kept.retry_after = kept.retry_after.and(retry_after);
+            Some(Word::Failure(kept))
+        }
+        (before, now) => now.or(before),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(status: u16, text: &'static str) -> Option<Word> {
+        let failure = Failure::new(status, "backend_error", text);
+        Some(Word::Failure(Box::new(failure)))
+    }
+
+    /// The provider's position, its kind, its name and its word.
+    type Candidate = (
+        usize,
+        ProviderKind,
+        &'static str,
+        Option<(u16, &'static str)>,
+    );
+
+    /// What the client is told of candidates.
+    fn told(of: &[Candidate]) -> Option<Failure> {
+        let mut reasons = Reasons::default();
+        for (provider, kind, who, word) in of {
+            reasons.put(Said {
+                provider: *provider,
+                kind: *kind,
+                who: (*who).into(),
+                status: word.map(|(status, _)| status),
+                text: word
+                    .map_or("did not answer in time", |(_, text)| text)
+                    .to_owned(),
+            });
+            let word = word.and_then(|(status, text)| failure(status, text));
+            reasons.last = worse(reasons.last.take(), word);
+        }
+        match reasons.word()? {
+            Word::Failure(failure) => Some(*failure),
+            Word::Answer(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_same_is_told_once_and_what_differs_by_each() {
+        use ProviderKind::{Ollama, OpenAi};
+        let sick = Some((500, "exit status 3"));
+        let full = Some((500, "out of memory"));
+        let shut = Some((501, "no embeddings"));
+        for (of, status, text) in [
+            (vec![(0, Ollama, "gpus", sick)], 500, "exit status 3"),
+            (
+                vec![(0, Ollama, "gpus", sick), (0, Ollama, "gpus", sick)],
+                500,
+                "exit status 3",
+            ),
+            (
+                vec![(0, Ollama, "gpus", sick), (1, Ollama, "more", sick)],
+                500,
+                "exit status 3",
+            ),
+            (
+                vec![(0, Ollama, "gpus", sick), (1, OpenAi, "ai", full)],
+                500,
+                r#"All providers failed. Errors: ["gpus: exit status 3", "ai: out of memory"]"#,
+            ),
+            (
+                vec![(0, Ollama, "gpus", sick), (1, OpenAi, "ai", shut)],
+                501,
+                r#"All providers failed. Errors: ["gpus: exit status 3", "ai: no embeddings"]"#,
+            ),
+            (
+                vec![(0, Ollama, "gpus", sick), (0, Ollama, "gpus", None)],
+                500,
+                r#"All backend attempts failed. Errors: ["gpus: exit status 3", "gpus: did not answer in time"]"#,
+            ),
+            (
+                vec![(0, OpenAi, "a", None), (1, OpenAi, "b", None)],
+                502,
+                r#"All providers failed. Errors: ["a: did not answer in time", "b: did not answer in time"]"#,
+            ),
+            (
+                vec![(0, OpenAi, "a", None)],
+                502,
+                "provider a did not answer in time",
+            ),
+        ] {
+            let failure = told(&of).unwrap();
+            assert_eq!((failure.status, &*failure.text), (status, text));
+            assert!(failure.final_word);
+        }
+        // In the balancer's own words.
+        assert!(told(&[(0, Ollama, "gpus", None), (0, Ollama, "gpus", None)]).is_none());
+        assert!(told(&[]).is_none());
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let mut reasons = Reasons::default();
+        for number in 0..100 {
+            reasons.put(Said {
+                provider: number,
+                kind: ProviderKind::OpenAi,
+                who: "p".into(),
+                status: Some(500),
+                text: shortened(format!("{number}{}", "é".repeat(5_000))),
+            });
+        }
+        reasons.is_over("routing.retry.within", Duration::from_millis(2_500));
+        let Some(Word::Failure(failure)) = reasons.word() else {
+            panic!("nothing is told");
+        };
+        assert!(
+            failure.text.contains(r#""and 92 more"]"#),
+            "{}",
+            failure.text
+        );
+        let end = "; the setting routing.retry.within (2.5 s) allows no further attempt";
+        assert!(failure.text.ends_with(end), "{}", failure.text);
+        assert!(failure.text.chars().count() < 4_000);
+    }
+}

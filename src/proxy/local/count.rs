@@ -1,0 +1,90 @@
+//! How many tokens a message has, where the provider of its model counts in a format of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::proxy::Session;
+
+use crate::admin::{self, Page};
+use crate::dialect::exchange::Target;
+use crate::fleet::{ModelKey, Provider};
+use crate::metrics::AttemptOutcome;
+use crate::proxy::Gateway;
+use crate::proxy::attempt::exchange as attempt;
+use crate::proxy::ctx::{Ctx, Inbound};
+use crate::proxy::failure::told::Stop;
+use crate::routing::Plan;
+use crate::translate;
+
+/// A counter that takes longer is not waited for: an estimate is had at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Gateway {
+    /// What the provider's own counter says of the body; `None` if it has none, or gives no number.
+    ///
+    /// # Errors
+    /// If the client leaves meanwhile.
+    pub(crate) async fn counted(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        plan: &Plan,
+        body: &[u8],
+    ) -> Result<Option<Page>, Stop> {
+        let Some((provider, own)) = self.service_of(plan) else {
+            return Ok(None);
+        };
+        let inbound = &ctx.inbound;
+        let asking = self.ask_counter(session, inbound, &provider, &own, body);
+        let Some((backend, asking)) = asking else {
+            return Ok(None);
+        };
+        ctx.attempt.number += 1;
+        ctx.attempt.backend = Some(backend);
+        ctx.attempt.provider = Some(provider.index);
+        let client = &mut session.downstream_session;
+        let answer = self.unless_ended(client, &mut ctx.opening, asking).await?;
+        let count = answer.and_then(|answer| translate::counted(provider.settings.kind, &answer));
+        self.upstreams[provider.index].attempts.count(match count {
+            Some(_) => AttemptOutcome::Ok,
+            None => AttemptOutcome::Refused,
+        });
+        Ok(count.map(admin::counted_tokens))
+    }
+
+    /// Who is asked, and the answer to come.
+    fn ask_counter<'g>(
+        &'g self,
+        session: &Session,
+        inbound: &Inbound,
+        provider: &'g Provider,
+        own: &str,
+        body: &[u8],
+    ) -> Option<(Arc<str>, impl Future<Output = Option<Bytes>> + use<'g>)> {
+        let backend = self.fleet.pick(Some(provider), None, &[])?;
+        let target = Target {
+            model: own,
+            facts: self.facts_of(&backend, own),
+            provider: &provider.settings,
+            stream: false,
+        };
+        let outgoing = translate::counting(body, &target)?;
+        let key = provider
+            .guard()
+            .pick(ModelKey::of(own), 1, Instant::now())
+            .ok()?;
+        let head = session.req_header();
+        let head = self
+            .provider_head(head, inbound, &backend, key, &outgoing)
+            .ok()?;
+        let side = &self.upstreams[provider.index];
+        let name = Arc::clone(&backend.name);
+        let asking = async move {
+            let body = Bytes::from(outgoing.body);
+            let answer = attempt::aside(side, &backend, head, &body);
+            tokio::time::timeout(PATIENCE, answer).await.ok()?
+        };
+        Some((name, asking))
+    }
+}

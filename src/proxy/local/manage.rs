@@ -1,0 +1,463 @@
+//! Pull, push, create, copy, delete and blobs, where the operator allows them: on the backend that
+//! `X-Backend` names, or on every backend that is concerned, with one answer made of theirs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Page};
+use crate::dialect::ollama::{self, Operation, ProgressMerge};
+use crate::fleet::Backend;
+use crate::ids::BackendId;
+use crate::proxy::Gateway;
+use crate::proxy::attempt::exchange::{Billed, Job};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::heads;
+use crate::proxy::request_filter::intake;
+use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::response_body::client::{self, Framing, departed};
+use crate::proxy::response_body::head::Head;
+use crate::proxy::upstream::{Connections, Upstream};
+use crate::routing::{Ask, Plan};
+
+/// Bytes of a whole answer that are kept, per backend.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Pieces of progress that wait for a slow client, over all backends.
+const PROGRESS_QUEUE: usize = 64;
+
+const NO_FLEET: &str =
+    "no Ollama server is configured; only the models of Ollama servers can be managed";
+
+/// What one backend says while it works.
+enum Event {
+    Piece(usize, Bytes),
+    /// Its answer ended; with the reason if not well.
+    End(usize, Option<String>),
+}
+
+impl Gateway {
+    pub(crate) async fn manage(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        let pinned = self
+            .pinned(session, ctx)
+            .map_err(|failure| closing_with_body(session, failure))?;
+        let mut providers = self.fleet.providers();
+        // To pull a service's model changes nothing, so it needs no permission; which model it is, the body says.
+        let may_be_service = operation == Operation::Pull
+            && pinned.is_none()
+            && providers.any(|provider| !provider.settings.kind.is_fleet());
+        if !may_be_service {
+            self.may_manage(session)?;
+        }
+        self.manageable(session.req_header().uri.path(), operation, pinned)
+            .map_err(|failure| closing_with_body(session, failure))?;
+        let body = self.read_body(session).await?;
+        let facts = ollama::scan_request(operation, &body.bytes)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let model = match operation {
+            Operation::Copy => facts.source.as_deref().unwrap_or_default(),
+            _ => &*facts.model,
+        };
+        intake::printable(model)?;
+        ctx.inbound.asked = (!model.is_empty()).then(|| model.into());
+        let others = [&facts.source, &facts.destination];
+        let others = others.into_iter().filter_map(Option::as_deref);
+        self.may_change(ctx, [model].into_iter().chain(others))?;
+        if may_be_service {
+            let plan = self.router.plan(
+                &Ask {
+                    looks_only: true,
+                    ..Ask::of(model)
+                },
+                Instant::now(),
+            );
+            if plan.is_ok_and(|plan| self.is_a_service_s(&plan, model)) {
+                let page = admin::pulled(model, facts.streams(operation));
+                return self.reply(session, ctx, framing, page).await;
+            }
+            self.may_manage(session)?;
+            if !self.has_fleet() {
+                return Err(Failure::bad_request(NO_FLEET).into());
+            }
+        }
+        let mut targets = match pinned {
+            Some(id) => self.fleet.backend(id).into_iter().collect(),
+            None => self.concerned(operation, model)?,
+        };
+        if let Some(key) = &ctx.inbound.key {
+            targets.retain(|backend| key.may_ask(&backend.provider.name));
+        }
+        if pinned.is_none() {
+            match operation {
+                Operation::Pull | Operation::Create => self.not_of_one_that_is_down(model)?,
+                Operation::Copy => {
+                    let to = facts.destination.as_deref().unwrap_or_default();
+                    self.not_of_one_that_is_down(to)?;
+                }
+                _ => {}
+            }
+        }
+        if targets.is_empty() {
+            let failure = Failure::no_healthy_backend().retry_after(1);
+            return Err(self.in_words_for(failure, &[]).into());
+        }
+        ctx.inbound.streams = facts.streams(operation);
+        let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
+        drop(facts);
+        let has_body = !body.bytes.is_empty();
+        let job = Job {
+            operation,
+            body,
+            has_body,
+            streams,
+            ask: None,
+            billed: Billed::default(),
+            wary: false,
+        };
+        self.fan_out(session, ctx, framing, &job, &targets).await
+    }
+
+    /// That there is a server whose models can be changed: a service's are its own, and what is asked of it is paid for
+    /// with the operator's key.
+    ///
+    /// # Errors
+    /// 400.
+    fn manageable(
+        &self,
+        path: &str,
+        operation: Operation,
+        pinned: Option<BackendId>,
+    ) -> Result<(), Failure> {
+        let is_blob = matches!(operation, Operation::BlobHead | Operation::BlobPost);
+        if is_blob && !operation.argument(path).is_some_and(ollama::is_digest) {
+            return Err(Failure::bad_request("invalid digest format"));
+        }
+        let backend = pinned.and_then(|id| self.fleet.backend(id));
+        match backend {
+            Some(backend) if !backend.provider.settings.kind.is_fleet() => {
+                Err(Failure::bad_request(
+                    "X-Backend names a service; only the models of Ollama servers can be managed",
+                ))
+            }
+            None if !self.has_fleet() && operation != Operation::Pull => {
+                Err(Failure::bad_request(NO_FLEET))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the model is known to be a service's, so that there is nothing to pull. Where there are servers to pull it,
+    /// a service that lists nothing is not taken to have everything.
+    fn is_a_service_s(&self, plan: &Plan, asked: &str) -> bool {
+        let Some((provider, own)) = self.service_of(plan) else {
+            return false;
+        };
+        let aliases = &self.settings.routing.aliases;
+        let is_alias = aliases.iter().any(|(alias, _)| **alias == *asked);
+        let models = self.fleet.models();
+        let listed = [Some(&*own), Some(asked)]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| models.lookup(name))
+            .chain(plan.model)
+            .any(|model| {
+                let snapshot = self.fleet.snapshot();
+                let mut mine = snapshot
+                    .iter()
+                    .filter(|backend| backend.provider.index == provider.index);
+                mine.any(|backend| backend.has(model))
+            });
+        listed || is_alias || !self.has_fleet()
+    }
+
+    fn has_fleet(&self) -> bool {
+        let mut providers = self.fleet.providers();
+        providers.any(|provider| provider.settings.kind.is_fleet())
+    }
+
+    /// What a server has that is down is not brought to others: nobody has asked for that, only for the model.
+    fn not_of_one_that_is_down(&self, model: &str) -> Result<(), Failure> {
+        let mut fleets = self
+            .fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet());
+        if fleets.any(|provider| self.fleet.is_provider_settling(provider.index)) {
+            return Err(Failure::down(
+                "not all servers have answered yet, and one of them may have the model; try again",
+            ));
+        }
+        let known = self.fleet.models().lookup(model);
+        let is_there = known.is_some_and(|model| {
+            let snapshot = self.fleet.snapshot();
+            let mut healthy = snapshot.iter().filter(|backend| backend.healthy());
+            healthy.any(|backend| backend.has(model))
+        });
+        let mut fleets = self
+            .fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet());
+        if !is_there && fleets.any(|provider| self.fleet.is_unknown(provider)) {
+            return Err(Failure::down(format!(
+                "what a server has that is down is not known yet, and that may be model '{model}'; X-Backend names another to have it there too"
+            )));
+        }
+        match known.and_then(|model| self.fleet.down_with(model)) {
+            Some(_) => Err(Failure::down(format!(
+                "model '{model}' is on a server that is down; X-Backend names another to have it there too"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// The backends that a request without `X-Backend` is about.
+    fn concerned(&self, operation: Operation, model: &str) -> Result<Vec<Arc<Backend>>, Failure> {
+        let healthy: Vec<Arc<Backend>> = self
+            .fleet
+            .snapshot()
+            .iter()
+            .filter(|backend| backend.healthy() && backend.provider.settings.kind.is_fleet())
+            .cloned()
+            .collect();
+        let needs_model = matches!(
+            operation,
+            Operation::Push | Operation::Copy | Operation::Delete
+        );
+        if !needs_model || healthy.is_empty() {
+            return Ok(healthy);
+        }
+        let id = self.fleet.models().lookup(model);
+        let mut having: Vec<Arc<Backend>> = healthy
+            .into_iter()
+            .filter(|backend| id.is_some_and(|id| backend.inventory().has(id)))
+            .collect();
+        if operation == Operation::Push {
+            // The registry takes it once.
+            having.truncate(1);
+        }
+        match having.is_empty() {
+            true => Err(self.absent(operation, model)),
+            false => Ok(having),
+        }
+    }
+
+    async fn fan_out(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        job: &Job,
+        targets: &[Arc<Backend>],
+    ) -> Result<(), Stop> {
+        let (sender, events) = mpsc::channel(PROGRESS_QUEUE);
+        let mut working = JoinSet::new();
+        for (index, backend) in targets.iter().enumerate() {
+            let head = self
+                .upstream_head(
+                    session.req_header(),
+                    &ctx.inbound,
+                    job.has_body.then_some(job.body.bytes.len()),
+                    backend,
+                    0,
+                )
+                .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
+            let connections = self.upstreams[backend.provider.index].connections.clone();
+            let work = Work {
+                backend: Arc::clone(backend),
+                head,
+                body: job.body.bytes.clone(),
+            };
+            working.spawn(work.run(connections, index, sender.clone()));
+        }
+        drop(sender);
+        ctx.attempt.number = 1;
+        ctx.attempt.provider = targets.first().map(|backend| backend.provider.index);
+        let client = &mut session.downstream_session;
+        let names = targets.iter().map(|backend| backend.name.to_string());
+        let done = if job.streams {
+            stream_progress(client, ctx, framing, ProgressMerge::new(names), events).await
+        } else {
+            // Dropping `working` when the client has gone ends what the backends do for it.
+            tokio::select! {
+                biased;
+                answers = collect(&mut working) => Ok(Some(summary(targets, answers))),
+                () = departed(client) => Err(Stop::ClientGone),
+            }
+        };
+        let page = done?;
+        for backend in targets {
+            self.fleet.probe(backend).await;
+        }
+        match page {
+            Some(page) => self.reply(session, ctx, framing, page).await,
+            None => client::finish(&mut session.downstream_session).await,
+        }
+    }
+}
+
+/// One backend's part.
+struct Work {
+    backend: Arc<Backend>,
+    head: RequestHeader,
+    body: Bytes,
+}
+
+/// Its answer, when it does not stream.
+struct Answer {
+    index: usize,
+    /// HTTP status and body, or why there is none.
+    result: Result<(u16, Bytes), String>,
+}
+
+impl Work {
+    async fn run(
+        self,
+        connections: Connections,
+        index: usize,
+        events: mpsc::Sender<Event>,
+    ) -> Answer {
+        let _serving = self.backend.begin();
+        let result = tokio::select! {
+            biased;
+            result = self.exchange(&connections, index, &events) => result,
+            () = self.backend.silenced() => Err("the server does not answer any more".to_owned()),
+        };
+        let failure = match &result {
+            Ok((200..=299, _)) => None,
+            Ok((status, body)) => Some(reason(*status, body)),
+            Err(text) => Some(text.clone()),
+        };
+        // The receiver is gone when the client is, or when nobody streams.
+        let _ = events.send(Event::End(index, failure)).await;
+        Answer { index, result }
+    }
+
+    async fn exchange(
+        &self,
+        connections: &Connections,
+        index: usize,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(u16, Bytes), String> {
+        let broken = |_| "the connection broke".to_owned();
+        let mut upstream = connections
+            .open_new(&self.backend)
+            .await
+            .map_err(|_| "no connection".to_owned())?;
+        upstream
+            .send(self.head.clone(), &self.body)
+            .await
+            .map_err(broken)?;
+        let status = upstream.read_head().await.map_err(broken)?.status.as_u16();
+        let mut kept = BytesMut::new();
+        while let Some(piece) = read(&mut upstream).await? {
+            let room = MAX_ANSWER - kept.len();
+            kept.extend_from_slice(&piece[..piece.len().min(room)]);
+            if (200..300).contains(&status) && !events.is_closed() {
+                let _ = events.send(Event::Piece(index, piece)).await;
+            }
+        }
+        upstream.release().await;
+        Ok((status, kept.freeze()))
+    }
+}
+
+async fn read(upstream: &mut Upstream) -> Result<Option<Bytes>, String> {
+    match upstream.read_piece().await {
+        Ok(piece) => Ok(piece.map(Bytes::copy_from_slice)),
+        Err(_) => Err("the answer broke off".to_owned()),
+    }
+}
+
+/// What a backend's error answer says.
+fn reason(status: u16, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => format!("status {status}"),
+    }
+}
+
+/// Sends merged progress as it comes. The answer is not ended yet when this returns.
+async fn stream_progress(
+    client: &mut ServerSession,
+    ctx: &mut Ctx,
+    framing: &Framing,
+    mut merge: ProgressMerge,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<Option<Page>, Stop> {
+    let head = progress_head(ctx, framing);
+    ctx.outcome.status = 200;
+    client::write_head(client, head, &ctx.inbound.page).await?;
+    let mut lines = Vec::new();
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            () = departed(client) => return Err(Stop::ClientGone),
+        };
+        match event {
+            Some(Event::Piece(backend, piece)) => merge.feed(backend, &piece, &mut lines),
+            Some(Event::End(backend, failure)) => {
+                merge.end(backend, failure.as_deref(), &mut lines)
+            }
+            None => return Ok(None),
+        }
+        ctx.outcome.bytes += lines.len() as u64;
+        client::write_piece(client, &lines).await?;
+        lines.clear();
+    }
+}
+
+fn progress_head(ctx: &Ctx, framing: &Framing) -> Head {
+    let ndjson = "application/x-ndjson";
+    let request_id = &ctx.inbound.request_id;
+    heads::translated_response(ndjson, framing.version, &framing.method, request_id)
+}
+
+async fn collect(working: &mut JoinSet<Answer>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while let Some(answer) = working.join_next().await {
+        answers.extend(answer.ok());
+    }
+    answers.sort_by_key(|answer| answer.index);
+    answers
+}
+
+/// One answer for all: the first where all went well, otherwise an error that names who failed and why.
+fn summary(targets: &[Arc<Backend>], answers: Vec<Answer>) -> Page {
+    let failed: Vec<(usize, u16, String)> = answers
+        .iter()
+        .filter_map(|answer| match &answer.result {
+            Ok((200..=299, _)) => None,
+            Ok((status, body)) => Some((answer.index, *status, reason(*status, body))),
+            Err(text) => Some((answer.index, 502, text.clone())),
+        })
+        .collect();
+    let Some((_, status, _)) = failed.first() else {
+        let body = answers.into_iter().find_map(|answer| answer.result.ok());
+        let (status, body) = body.unwrap_or((200, Bytes::new()));
+        return Page::new(status, "application/json; charset=utf-8", body);
+    };
+    let told: Vec<String> = failed
+        .iter()
+        .map(|(index, _, text)| match targets.len() {
+            1 => text.clone(),
+            _ => format!("{}: {text}", targets[*index].name),
+        })
+        .collect();
+    Page::error(*status, &told.join("; "))
+}

@@ -1,0 +1,414 @@
+//! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{self, HeaderValue};
+use pingora::proxy::Session;
+
+use crate::access::View;
+use crate::admin::{self, Page};
+use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
+use crate::fleet::Backend;
+use crate::ids::{BackendId, ModelId};
+use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
+use crate::proxy::Gateway;
+use crate::proxy::attempt::exchange::{Billed, Job, Setback};
+use crate::proxy::attempt::lane::Lane;
+use crate::proxy::attempt::upstream_request::{Ask, respelled};
+use crate::proxy::ctx::{Ctx, Inbound};
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::heads;
+use crate::proxy::request_filter::body::Body;
+use crate::proxy::request_filter::intake;
+use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::request_filter::naming::{self, provider_header};
+use crate::proxy::request_filter::target::{shown, written_path};
+use crate::proxy::response_body::client::{self, Framing};
+use crate::proxy::response_body::head::Head;
+use crate::routing::{self, Plan, StepModel};
+use crate::settings::ProviderKind;
+
+/// Which server will do for a request that needs no slot.
+struct Sought {
+    /// Any, if there is none.
+    model: Option<ModelId>,
+    /// Positions of providers that are not asked.
+    barred: Vec<usize>,
+    /// How the body names the model, so that each server reads its own name.
+    named: Option<Ask>,
+}
+
+impl Gateway {
+    /// A page about the gateway itself, if clients get it here; with its route.
+    pub(crate) fn place(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+    ) -> Result<Option<(&'static str, Page)>, Failure> {
+        let head = session.req_header();
+        let Some(place) = self.introspection.public(head.uri.path()) else {
+            return Ok(None);
+        };
+        match head.method {
+            http::Method::GET | http::Method::HEAD => {
+                if !place.is_open() {
+                    client::has_room(&session.downstream_session)?;
+                }
+                let key = ctx.inbound.key.as_deref();
+                let terse = self.access.closed() && key.is_none();
+                let page = self.introspection.page(
+                    place,
+                    terse,
+                    View::of(key).within(self.router.filter()),
+                );
+                Ok(Some((place.route(), page)))
+            }
+            _ => Err(Failure {
+                allow: Some("GET, HEAD"),
+                ..Failure::new(
+                    405,
+                    "method_not_allowed",
+                    format!(
+                        "Method {} not allowed for {}",
+                        head.method,
+                        shown(written_path(session, &ctx.inbound))
+                    ),
+                )
+            }),
+        }
+    }
+
+    /// What is answered from the fleet's state, without asking a backend.
+    pub(crate) fn local_answer(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+        operation: Operation,
+    ) -> Option<Page> {
+        let view = View::of(ctx.inbound.key.as_deref()).within(self.router.filter());
+        match operation {
+            Operation::OpenAiModels if speaks_anthropic(session) => {
+                let models = admin::models(self.sources(), view);
+                let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
+                Some(admin::anthropic_models(&self.fleet, &ids))
+            }
+            Operation::Root => Some(admin::root()),
+            Operation::Version => Some(admin::version(&self.fleet)),
+            Operation::OpenAiModels => Some(admin::openai_models(self.sources(), view)),
+            Operation::Tags => Some(admin::tags(self.sources(), view)),
+            Operation::Ps => Some(admin::ps(
+                &self.fleet,
+                self.settings.server.expose_backend,
+                view,
+            )),
+            _ => None,
+        }
+    }
+
+    /// What lists of models are made from.
+    fn sources(&self) -> admin::Sources<'_> {
+        admin::Sources {
+            fleet: &self.fleet,
+            facts: &self.facts,
+            router: &self.router,
+            settings: &self.settings,
+        }
+    }
+
+    /// Sends a page.
+    pub(crate) async fn reply(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        page: Page,
+    ) -> Result<(), Stop> {
+        let head = page_head(&page, ctx);
+        ctx.outcome.status = page.status;
+        ctx.outcome.bytes = client::respond(
+            &mut session.downstream_session,
+            framing,
+            head,
+            page.body,
+            &ctx.inbound.page,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// What a service need not be asked: how many tokens a text has, where only an estimate can be had, to load a model, and
+    /// vectors of nothing, by which Ollama's clients load one, too.
+    pub(crate) fn answered_for_service(
+        &self,
+        inbound: &Inbound,
+        operation: Operation,
+        facts: &RequestFacts<'_>,
+        plan: &Plan,
+        body: &[u8],
+    ) -> Option<Page> {
+        let counts = operation == Operation::AnthropicCountTokens;
+        let loads = facts.empty_input && operation.streams_by_default();
+        let is_vectorless = facts.empty_input
+            && match operation {
+                Operation::Embed => embeds_nothing(ollama::embed::read_embed(body)),
+                Operation::Embeddings => embeds_nothing(ollama::embed::read_embed_legacy(body)),
+                _ => false,
+            };
+        if !counts && !loads && !is_vectorless {
+            return None;
+        }
+        let service = self.service_of(plan);
+        if is_vectorless {
+            service?;
+            let (none, reply) = (Embeddings::default(), self.reply_to(inbound, &facts.model));
+            let mut body = Vec::new();
+            match operation {
+                Operation::Embed => ollama::embed::write_embeddings(&none, &reply, &mut body),
+                _ => ollama::embed::write_embeddings_legacy(&none, &reply, &mut body),
+            }
+            return Some(Page::raw_json(body.into()));
+        }
+        if loads {
+            service?;
+            let load = LoadOrUnload::of(facts)?;
+            let reply = self.reply_to(inbound, &facts.model);
+            let mut body = Vec::new();
+            match operation {
+                Operation::Generate => ollama::generate::write_load(load, &reply, &mut body),
+                _ => ollama::chat::write_load(load, &reply, &mut body),
+            }
+            return Some(Page::raw_json(body.into()));
+        }
+        let counted =
+            service.is_some_and(|(provider, _)| provider.settings.kind == ProviderKind::Anthropic);
+        (!counted).then(|| admin::estimated_tokens(body))
+    }
+
+    /// `/api/show`, `/v1/models/:model`: any backend that has the model.
+    pub(crate) async fn look_up(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        let body = self.read_body(session).await?;
+        let facts = ollama::scan_request(operation, &body.bytes)
+            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let path = session.req_header().uri.path().to_owned();
+        let name = intake::model_of(operation, &path, &facts).into_owned();
+        if name.is_empty() {
+            return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
+        }
+        intake::printable(&name)?;
+        ctx.inbound.asked = Some(name.as_str().into());
+        let not_found = || self.absent(operation, &name);
+        let provider = provider_header(session)?;
+        let key = ctx.inbound.key.as_deref();
+        let asking = routing::Ask {
+            provider: provider.as_deref(),
+            looks_only: true,
+            ..naming::asking(&name, key)
+        };
+        let plan = self.router.plan(&asking, Instant::now());
+        let plan = plan.map_err(|why| self.unplanned(&why, operation, &name, key))?;
+        ctx.inbound.model = plan.model;
+        if let Some((provider, own)) = self.service_of(&plan) {
+            let facts = self.facts.find(provider.settings.kind, &own);
+            let page = match operation {
+                Operation::OpenAiModel if speaks_anthropic(session) => {
+                    admin::anthropic_model(&name)
+                }
+                Operation::OpenAiModel => {
+                    let known = plan
+                        .model
+                        .and_then(|model| admin::openai_model(&self.fleet, model, &name));
+                    let view = View::of(key).within(self.router.filter());
+                    let stated = || admin::openai_alias(self.sources(), &name, view);
+                    known.or_else(stated).ok_or_else(not_found)?
+                }
+                _ => {
+                    let told = plan
+                        .model
+                        .and_then(|model| self.fleet.context_of(&provider, model));
+                    admin::show(&own, &provider.name, facts, told)
+                }
+            };
+            return self.reply(session, ctx, framing, page).await;
+        }
+        let model = plan.model.ok_or_else(not_found)?;
+        let own = match &plan.steps[0].model {
+            StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
+            _ => None,
+        };
+        if operation == Operation::OpenAiModel && speaks_anthropic(session) {
+            return self
+                .reply(session, ctx, framing, admin::anthropic_model(&name))
+                .await;
+        }
+        if operation == Operation::OpenAiModel && (own.is_some() || name.contains('/')) {
+            // Servers do not know the name that the path has, or find no route for a slash in it.
+            let page = admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?;
+            return self.reply(session, ctx, framing, page).await;
+        }
+        let sought = Sought {
+            model: Some(model),
+            barred: self.unplanned_providers(&plan),
+            named: Some(Ask {
+                asked: name.as_str().into(),
+                untagged: None,
+                span: facts.model_span,
+                model: Some(model),
+                own,
+                tools: false,
+                raw: false,
+                no_stream_options: None,
+                schemas: false,
+            }),
+        };
+        if self.server_for(&sought, &[]).is_none() {
+            // Nobody can be asked; of a list there is what was known last.
+            let known = || admin::openai_model(&self.fleet, model, &name);
+            let page = (operation == Operation::OpenAiModel).then(known).flatten();
+            return match page {
+                Some(page) => self.reply(session, ctx, framing, page).await,
+                None => Err(not_found().into()),
+            };
+        }
+        drop(facts);
+        self.forward_body(session, ctx, framing, operation, sought, body)
+            .await
+    }
+
+    /// Forwards a request that needs no slot.
+    async fn forward_body(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+        sought: Sought,
+        body: Body,
+    ) -> Result<(), Stop> {
+        let has_body = !body.bytes.is_empty();
+        let came = body.bytes.clone();
+        let job = Job {
+            operation,
+            body,
+            has_body,
+            streams: false,
+            ask: None,
+            billed: Billed::default(),
+            wary: false,
+        };
+        let mut tried: Vec<BackendId> = Vec::new();
+        let mut refusal = None;
+        while let Some(backend) = self.server_for(&sought, &tried) {
+            if ctx.attempt.number > self.settings.routing.max_retries {
+                break;
+            }
+            ctx.attempt.number += 1;
+            ctx.attempt.backend = Some(backend.name.clone());
+            ctx.attempt.provider = Some(backend.provider.index);
+            let _serving = backend.begin();
+            let mut there = job.of_order();
+            if let Some(ask) = &sought.named {
+                let own = self.own_name(ask, &backend);
+                there.body = Body::unshared(respelled(operation, &came, ask, &own));
+            }
+            let lane = Lane::new(
+                &backend,
+                Arc::new(there),
+                0,
+                None,
+                Arc::clone(&ctx.attempt.sent),
+            );
+            match self.travel_alone(session, ctx, lane).await {
+                Ok(answer) => {
+                    let client = &mut session.downstream_session;
+                    self.relay(client, ctx, framing, answer, None, &backend)
+                        .await?;
+                    return Ok(());
+                }
+                Err(Setback::ClientGone) => return Err(Stop::ClientGone),
+                Err(Setback::Overdue(bound)) => return Err(bound.failure().into()),
+                Err(Setback::Final(word, _)) => {
+                    return self.tell(session, ctx, framing, word).await;
+                }
+                Err(Setback::Next {
+                    outcome,
+                    report,
+                    word,
+                    ..
+                }) => {
+                    self.upstreams[backend.provider.index]
+                        .attempts
+                        .count(outcome);
+                    match report {
+                        Some(report) => self.fleet.report(backend.id, report),
+                        // It is well and refuses: its word is what the client gets if nobody does better.
+                        None => refusal = word,
+                    }
+                    tried.push(backend.id);
+                }
+            }
+        }
+        if let Some(word) = refusal {
+            return self.tell(session, ctx, framing, word.last()).await;
+        }
+        Err(match tried.is_empty() {
+            true => self.in_words_for(Failure::no_healthy_backend().retry_after(1), &[]),
+            false => Failure::all_attempts_failed(),
+        }
+        .into())
+    }
+
+    /// An Ollama server for a request that needs no slot.
+    fn server_for(&self, sought: &Sought, tried: &[BackendId]) -> Option<Arc<Backend>> {
+        self.fleet
+            .providers()
+            .filter(|provider| provider.settings.kind.is_fleet())
+            .filter(|provider| !sought.barred.contains(&provider.index))
+            .find_map(|provider| self.fleet.pick(Some(provider), sought.model, tried))
+    }
+
+    /// Refuses what changes models unless the operator allows it.
+    pub(crate) fn may_manage(&self, session: &mut Session) -> Result<(), Failure> {
+        if self.settings.server.manage {
+            return Ok(());
+        }
+        let failure = Failure::new(403, "management_off", ollama::MANAGE_REFUSED);
+        Err(closing_with_body(session, failure))
+    }
+}
+
+/// OpenAI's and Anthropic's clients ask for models at the same path; only Anthropic's say their version.
+pub(crate) fn speaks_anthropic(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .contains_key(heads::ANTHROPIC_VERSION)
+}
+
+/// Whether a request that can be read has no text.
+fn embeds_nothing(request: Result<EmbedRequest<'_>, Refused>) -> bool {
+    request
+        .is_ok_and(|request| matches!(request.input, EmbedInput::Texts(texts) if texts.is_empty()))
+}
+
+fn page_head(page: &Page, ctx: &Ctx) -> Head {
+    let mut head = Head::of_status(page.status, 6);
+    if !page.body.is_empty() {
+        let content_type = HeaderValue::from_static(page.content_type);
+        head.set(header::CONTENT_TYPE, content_type);
+    }
+    head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
+    if let Some(age) = page.age {
+        head.set(header::AGE, age.as_secs().into());
+    }
+    if let Some(seconds) = page.retry_after {
+        head.set(header::RETRY_AFTER, seconds.into());
+    }
+    head
+}

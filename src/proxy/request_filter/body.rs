@@ -1,0 +1,470 @@
+//! Reading a request's body: within `max_body`, not slower than `body_timeout`, `min_body_rate` and `max_body_time` allow,
+//! held once, and all bodies together within `max_buffered`, as far as they have come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use pingora::protocols::http::ServerSession;
+
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::listener::guarded::Watch;
+use crate::proxy::request_filter::hosts;
+use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpacking};
+
+/// Bounds on a request body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyBounds {
+    /// Bytes.
+    pub(crate) max: usize,
+    /// Between two pieces.
+    pub(crate) pause: Duration,
+    /// From the first to the last.
+    pub(crate) time: Duration,
+    /// Bytes a second, over any stretch of `pause`.
+    pub(crate) rate: usize,
+}
+
+/// Bodies up to this are not counted: as many as there are connections fit.
+const SMALL: usize = 64 * 1024;
+
+/// Room that is made for a body at once; more comes with its bytes, as a client may state a length and send nothing.
+const ROOM: usize = 256 * 1024;
+
+/// Steps of unpacking before other requests have their turn: some hundred microseconds.
+const STEPS_AT_ONCE: u64 = 4;
+
+/// How long a refused request's body is still read.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of it that are kept, where a name may be that tells its sender from others.
+const BEGINNING: usize = 64 * 1024;
+/// Between two pieces of it.
+const LINGER_PAUSE: Duration = Duration::from_millis(250);
+
+/// What all large bodies may take together.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            max,
+        })
+    }
+}
+
+/// A body's share of the budget, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    fn none(budget: &Arc<Budget>) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
+    }
+
+    /// Makes room for a body of `length` bytes.
+    fn grow(&mut self, length: usize) -> Result<(), Failure> {
+        if length <= SMALL || length <= self.bytes {
+            return Ok(());
+        }
+        let more = length - self.bytes;
+        let used = self.budget.used.fetch_add(more, Ordering::AcqRel) + more;
+        self.bytes = length;
+        if used > self.budget.max {
+            let text = "too many large request bodies at once; the limit is the setting server.max_buffered";
+            return Err(Failure::new(503, "bodies_too_large", text)
+                .retry_after(1)
+                .closing());
+        }
+        Ok(())
+    }
+}
+
+impl Share {
+    /// Gives back what a body of `length` bytes does not need.
+    fn shrink(&mut self, length: usize) {
+        let less = self.bytes.saturating_sub(length);
+        self.budget.used.fetch_sub(less, Ordering::AcqRel);
+        self.bytes -= less;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// A request's body, counted against the budget while it is held.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    _share: Option<Share>,
+}
+
+impl Body {
+    /// Bytes that are accounted for elsewhere.
+    pub(crate) fn unshared(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            _share: None,
+        }
+    }
+
+    /// The same body with other bytes of about the same length.
+    pub(crate) fn with(self, bytes: Bytes) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
+/// The whole body as it was before it was compressed; empty when the request has none.
+///
+/// # Errors
+/// 400 for framing that two servers may read differently and for a compressed body that is garbled, 408 for a body that
+/// stalls, 413 past the bound, 415 for an unknown way to compress it, 503 when all bodies together are too large; [`Stop::ClientGone`] when the client leaves.
+pub(crate) async fn read(
+    session: &mut ServerSession,
+    bounds: BodyBounds,
+    budget: &Arc<Budget>,
+) -> Result<Body, Stop> {
+    let head = session.req_header();
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    if chunked && has_raw_content_length(session) {
+        // RFC 9112 §6.1: a smuggling attempt or a broken client.
+        return Err(Failure::bad_request(
+            "both Content-Length and Transfer-Encoding are given; send one",
+        )
+        .closing()
+        .into());
+    }
+    let head = session.req_header();
+    hosts::plainly_chunked(&head.headers)?;
+    if is_garbled(session) {
+        return Err(misframed().into());
+    }
+    let head = session.req_header();
+    let codings = unpack::codings(&head.headers)?;
+    let stated = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.trim().parse::<usize>().ok());
+    if stated.is_some_and(|length| length > bounds.max) {
+        return Err(too_large(bounds.max).into());
+    }
+    let continues = head
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if continues {
+        session
+            .write_continue_response()
+            .await
+            .map_err(|_| Stop::ClientGone)?;
+    }
+    let mut share = Share::none(budget);
+    let mut bytes = collect(session, stated, bounds, &mut share).await?;
+    for coding in codings.into_iter().rev() {
+        if bytes.is_empty() {
+            break;
+        }
+        bytes = Box::pin(unpacked(&bytes, coding, bounds.max, &mut share)).await?;
+        share.shrink(bytes.len());
+    }
+    Ok(Body {
+        bytes,
+        _share: Some(share),
+    })
+}
+
+/// What was packed by `coding`. While it is unpacked, `share` is of all that is held.
+async fn unpacked(
+    packed: &[u8],
+    coding: Coding,
+    max: usize,
+    share: &mut Share,
+) -> Result<Bytes, Failure> {
+    let mut unpacking =
+        Unpacking::new(coding, packed).map_err(|garbled| coding.failure(garbled))?;
+    let mut room = vec![0; STEP];
+    let mut whole = Vec::new();
+    for steps in 1_u64.. {
+        let stepped = unpacking.step(&mut room);
+        let count = match stepped.map_err(|garbled| coding.failure(garbled))? {
+            Stepped::Wrote(count) => count,
+            Stepped::End => break,
+        };
+        if whole.len() + count > max {
+            let text = format!(
+                "request body larger than {max} bytes once it is unpacked; the limit is the setting server.max_body"
+            );
+            return Err(Failure::new(413, "body_too_large", text));
+        }
+        if whole.len() + count > whole.capacity() {
+            let capacity = (2 * whole.capacity()).max(whole.len() + count);
+            // What a decoder looks back at is no more than what it has written.
+            share.grow(packed.len() + capacity + capacity.min(coding.memory()))?;
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&room[..count]);
+        // A small body is unpacked in one go.
+        if steps.is_multiple_of(STEPS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+    }
+    whole.shrink_to_fit();
+    Ok(whole.into())
+}
+
+async fn collect(
+    session: &mut ServerSession,
+    stated: Option<usize>,
+    bounds: BodyBounds,
+    share: &mut Share,
+) -> Result<Bytes, Stop> {
+    let mut pace = Pace::new(bounds);
+    let Some(first) = pace.piece(session).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() > bounds.max {
+        return Err(too_large(bounds.max).into());
+    }
+    share.grow(first.len())?;
+    if stated == Some(first.len()) {
+        // Tells the session that the body is whole; the usual small request is never copied.
+        return match pace.piece(session).await? {
+            None => Ok(first),
+            Some(_) => Err(Failure::bad_request("more body than Content-Length states")
+                .closing()
+                .into()),
+        };
+    }
+    let most = stated.unwrap_or(bounds.max).max(first.len());
+    let mut whole = BytesMut::with_capacity(most.min(ROOM.max(2 * first.len())));
+    whole.extend_from_slice(&first);
+    drop(first);
+    while let Some(next) = pace.piece(session).await? {
+        let length = whole.len() + next.len();
+        if length > bounds.max {
+            return Err(too_large(bounds.max).into());
+        }
+        share.grow(length)?;
+        if length > whole.capacity() {
+            let capacity = (2 * whole.capacity()).min(most).max(length);
+            whole.reserve(capacity - whole.len());
+        }
+        whole.extend_from_slice(&next);
+    }
+    Ok(whole.freeze())
+}
+
+/// How fast a body comes.
+struct Pace {
+    bounds: BodyBounds,
+    end: Instant,
+    /// When the present stretch began, and what has come in it.
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(bounds: BodyBounds) -> Pace {
+        let now = Instant::now();
+        Pace {
+            bounds,
+            end: now + bounds.time,
+            since: now,
+            bytes: 0,
+        }
+    }
+
+    async fn piece(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Stop> {
+        let due = (Instant::now() + self.bounds.pause).min(self.end);
+        match tokio::time::timeout_at(due.into(), session.read_request_body()).await {
+            Ok(Ok(Some(piece))) => {
+                self.keeps(piece.len(), Instant::now())?;
+                Ok(Some(piece))
+            }
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(match error.etype() {
+                pingora::ErrorType::InvalidHTTPHeader | pingora::ErrorType::Custom(_) => {
+                    misframed().into()
+                }
+                _ if is_garbled(session) => misframed().into(),
+                _ => Stop::ClientGone,
+            }),
+            Err(_) if due == self.end => Err(Pace::too_long().into()),
+            Err(_) => {
+                let text = "the request body stalled; the limit is the setting server.body_timeout";
+                Err(slow(text).into())
+            }
+        }
+    }
+
+    /// So many bytes have come.
+    fn keeps(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let stretch = now.duration_since(self.since);
+        if stretch < self.bounds.pause {
+            return Ok(());
+        }
+        if now >= self.end {
+            return Err(Pace::too_long());
+        }
+        let least = stretch.as_secs_f64() * self.bounds.rate as f64;
+        if (self.bytes as f64) < least {
+            return Err(slow(
+                "the request body comes too slowly; the limit is the setting server.min_body_rate",
+            ));
+        }
+        self.since = now;
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn too_long() -> Failure {
+        slow("the request body takes too long; the limit is the setting server.max_body_time")
+    }
+}
+
+fn misframed() -> Failure {
+    Failure::bad_request("the request body's framing is invalid").closing()
+}
+
+/// Whether what has come of the body's chunks could be read in two ways.
+fn is_garbled(session: &ServerSession) -> bool {
+    Watch::of(session.digest()).is_some_and(Watch::is_garbled)
+}
+
+fn slow(text: &'static str) -> Failure {
+    Failure::new(408, "slow_body", text).closing()
+}
+
+fn too_large(max: usize) -> Failure {
+    Failure::new(
+        413,
+        "body_too_large",
+        format!("request body larger than {max} bytes; the limit is the setting server.max_body"),
+    )
+    .closing()
+}
+
+/// Reads on after a refusal, for a moment: a connection that is closed with unread bytes is reset, and a reset takes the
+/// refusal with it before the client has read it (RFC 9112 §9.6). All but the beginning is thrown away.
+pub(crate) async fn linger(session: &mut ServerSession) -> Vec<u8> {
+    let mut beginning = Vec::new();
+    let discarding = async {
+        while let Ok(Ok(Some(piece))) =
+            tokio::time::timeout(LINGER_PAUSE, session.read_request_body()).await
+        {
+            let room = BEGINNING - beginning.len();
+            beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, discarding).await;
+    beginning
+}
+
+/// Pingora drops Content-Length when both are given, so the raw head is asked.
+fn has_raw_content_length(session: &ServerSession) -> bool {
+    session.as_http1().is_some_and(|http1| {
+        http1
+            .get_headers_raw_bytes()
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| line.split(|byte| *byte == b':').next())
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"content-length"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_unpacked_within_its_bound_and_counted() {
+        let budget = Budget::new(3 << 20);
+        let text = vec![b' '; 1 << 20];
+        let packed = zstd::encode_all(&*text, 1).unwrap();
+        let mut share = Share::none(&budget);
+        let whole = unpacked(&packed, Coding::Zstd, 1 << 20, &mut share).await;
+        assert!(whole.is_ok_and(|whole| whole == text));
+        assert!(budget.used.load(Ordering::Acquire) > 2 * text.len());
+        share.shrink(text.len());
+        assert_eq!(budget.used.load(Ordering::Acquire), text.len());
+        // There is no room for a second one.
+        let mut second = Share::none(&budget);
+        let refused = unpacked(&packed, Coding::Zstd, 1 << 20, &mut second).await;
+        assert_eq!(refused.unwrap_err().status, 503);
+        drop((share, second));
+        assert_eq!(budget.used.load(Ordering::Acquire), 0);
+        let mut share = Share::none(&budget);
+        let large = unpacked(&packed, Coding::Zstd, (1 << 20) - 1, &mut share).await;
+        assert_eq!(large.unwrap_err().status, 413);
+    }
+
+    #[test]
+    fn large_bodies_share_a_budget_and_give_it_back() {
+        let budget = Budget::new(300 * 1024);
+        let mut first = Share::none(&budget);
+        let mut second = Share::none(&budget);
+        first.grow(200 * 1024).unwrap();
+        assert_eq!(second.grow(200 * 1024).unwrap_err().status, 503);
+        drop(second);
+        let mut small = Share::none(&budget);
+        small.grow(SMALL).unwrap();
+        assert_eq!(budget.used.load(Ordering::Acquire), 200 * 1024);
+        drop(first);
+        assert_eq!(budget.used.load(Ordering::Acquire), 0);
+    }
+
+    const BOUNDS: BodyBounds = BodyBounds {
+        max: 1 << 20,
+        pause: Duration::from_secs(30),
+        time: Duration::from_secs(600),
+        rate: 1024,
+    };
+
+    /// Feeds `bytes` every `every`; how long that goes on, and the setting that ends it.
+    fn ends(every: Duration, bytes: usize) -> Option<(Duration, String)> {
+        let mut pace = Pace::new(BOUNDS);
+        let start = pace.since;
+        let mut now = start;
+        while now - start < 2 * BOUNDS.time {
+            now += every;
+            if let Err(failure) = pace.keeps(bytes, now) {
+                assert_eq!(failure.status, 408);
+                return Some((now - start, format!("{failure:?}")));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_body_that_trickles_is_ended_by_its_rate_and_one_that_never_ends_by_its_time() {
+        let second = Duration::from_secs(1);
+        let (after, why) = ends(15 * second, 1).unwrap();
+        assert_eq!(after, BOUNDS.pause);
+        assert!(why.contains("server.min_body_rate"), "{why}");
+        // However much came before.
+        let mut pace = Pace::new(BOUNDS);
+        let start = pace.since;
+        pace.keeps(64 << 20, start + 29 * second).unwrap();
+        pace.keeps(1, start + 31 * second).unwrap();
+        assert!(pace.keeps(1, start + 62 * second).is_err());
+        let (after, why) = ends(second, 2048).unwrap();
+        assert_eq!(after, BOUNDS.time);
+        assert!(why.contains("server.max_body_time"), "{why}");
+    }
+}

@@ -1,0 +1,280 @@
+//! The path of a request, made that of the route which it means before anybody decides by it: without the path in front
+//! where a proxy passes that on, and without plain mistakes. So what a key may use, which page is whose, and what goes
+//! upstream are all asked of the route that is served.
+
+use std::fmt::Write as _;
+
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, header};
+use pingora::proxy::Session;
+
+use crate::admin::Place;
+use crate::dialect::ollama::{self, ErrorStyle, Miss};
+use crate::proxy::Gateway;
+use crate::proxy::ctx::{Ctx, Inbound};
+use crate::proxy::failure::told::Failure;
+use crate::proxy::heads::{X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
+use crate::proxy::local::pages::speaks_anthropic;
+use crate::proxy::request_filter::journey::closing_with_body;
+use crate::settings::Forwarded;
+
+/// Characters of a client's text that an error or a log line repeats at most.
+const MAX_SHOWN: usize = 200;
+/// Bytes of a prefix or a host that an error repeats at most.
+const MAX_PLACE: usize = 255;
+
+/// The path as the client wrote it, where another is served.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    written: Option<Box<str>>,
+    /// Whether it began with `server.base_path`.
+    behind_base: bool,
+}
+
+impl Gateway {
+    /// Puts the route that the client means into the request's head.
+    pub(crate) fn arrive(&self, session: &mut Session, ctx: &mut Ctx) {
+        let uri = &session.req_header().uri;
+        let path = uri.path();
+        let base = self.settings.server.base_path.as_deref();
+        let behind = base.and_then(|base| behind(base, path));
+        let place = behind.unwrap_or(path);
+        let Some(route) = served(place).or(behind.map(str::to_owned)) else {
+            return;
+        };
+        let target = Target {
+            written: Some(path.into()),
+            behind_base: behind.is_some(),
+        };
+        let Some(uri) = with_path(uri, &route) else {
+            return;
+        };
+        ctx.inbound.target = target;
+        session.req_header_mut().set_uri(uri);
+    }
+
+    /// 404 and 405.
+    pub(crate) fn missed(&self, session: &mut Session, ctx: &Ctx, miss: Miss) -> Failure {
+        let path = written_path(session, &ctx.inbound);
+        let failure = match miss {
+            Miss::NotFound => {
+                let hint = self.right_base(session, ctx, path);
+                let text = format!("Endpoint not found: {}{hint}", shown(path));
+                Failure::new(404, "not_found", text)
+            }
+            Miss::MethodNotAllowed { allow } => Failure {
+                allow: Some(allow),
+                ..Failure::new(
+                    405,
+                    "method_not_allowed",
+                    format!(
+                        "Method {} not allowed for {}",
+                        session.req_header().method,
+                        shown(path)
+                    ),
+                )
+            },
+        };
+        closing_with_body(session, failure)
+    }
+
+    /// How a path that is no route goes on in an error: which base URL its client wants. Nothing for a path of Ollama's
+    /// own API, which its clients put together themselves.
+    fn right_base(&self, session: &Session, ctx: &Ctx, path: &str) -> String {
+        let style = ErrorStyle::of_path(path, speaks_anthropic(session));
+        let base = self.own_address(session, ctx);
+        match style {
+            ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
+                format!("; the base URL for clients of OpenAI's API is {base}/v1")
+            }
+            ErrorStyle::Anthropic => {
+                format!("; the base URL for clients of Anthropic's API is {base}")
+            }
+            ErrorStyle::Ollama if path.starts_with("/api/") => String::new(),
+            ErrorStyle::Ollama => format!(
+                "; the base URL is {base} for clients of Ollama's and Anthropic's APIs and {base}/v1 for those of OpenAI's"
+            ),
+        }
+    }
+
+    /// Where the client reaches this gateway, as far as that is known.
+    fn own_address(&self, session: &Session, ctx: &Ctx) -> String {
+        let head = session.req_header();
+        let believed = self.settings.server.forwarded == Forwarded::Append;
+        let of_proxy = |name| believed.then(|| text(&head.headers, name)).flatten();
+        let host = of_proxy(X_FORWARDED_HOST)
+            .or_else(|| text(&head.headers, header::HOST))
+            .or_else(|| head.uri.authority().map(|authority| authority.as_str()))
+            .filter(|host| host.len() <= MAX_PLACE && host.bytes().all(is_of_host));
+        let scheme = match of_proxy(X_FORWARDED_PROTO) {
+            Some("https") => "https",
+            _ => "http",
+        };
+        let mut address = match host {
+            Some(host) => format!("{scheme}://{host}"),
+            None => "this gateway's address, with the path ".to_owned(),
+        };
+        address.push_str(&self.prefix(&head.headers, &ctx.inbound.target));
+        address
+    }
+
+    /// What stands before every route as the client sees it: what the proxy in front has taken away, and what is taken
+    /// away here.
+    pub(crate) fn prefix(&self, fields: &HeaderMap, target: &Target) -> String {
+        let believed = self.settings.server.forwarded == Forwarded::Append;
+        let taken = believed.then(|| text(fields, X_FORWARDED_PREFIX)).flatten();
+        let taken = taken.map(|prefix| prefix.trim_end_matches('/'));
+        let taken = taken.filter(|prefix| is_prefix(prefix)).unwrap_or_default();
+        match self.settings.server.base_path.as_deref() {
+            Some(base) if target.behind_base && !taken.ends_with(base) => format!("{taken}{base}"),
+            _ => taken.to_owned(),
+        }
+    }
+}
+
+/// The path as the client wrote it.
+pub(crate) fn written_path<'a>(session: &'a Session, inbound: &'a Inbound) -> &'a str {
+    let written = inbound.target.written.as_deref();
+    written.unwrap_or_else(|| session.req_header().uri.path())
+}
+
+/// A client's text as an error or a log line may repeat it: on one line, without a blank, and not too long.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(MAX_SHOWN));
+    for (index, character) in text.chars().enumerate() {
+        if index == MAX_SHOWN {
+            shown.push('…');
+            break;
+        }
+        match character.is_control() || character.is_whitespace() || is_invisible(character) {
+            true => {
+                let _ = write!(shown, "{}", character.escape_unicode());
+            }
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Whether a character changes how those around it are shown (Unicode's bidirectional and format characters).
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The rest of a path that begins with `base`.
+fn behind<'a>(base: &str, path: &'a str) -> Option<&'a str> {
+    match path.strip_prefix(base)? {
+        "" => Some("/"),
+        rest => rest.starts_with('/').then_some(rest),
+    }
+}
+
+/// The route that is served for a path, where it is another.
+fn served(path: &str) -> Option<String> {
+    if Place::find(path).is_some() {
+        return None;
+    }
+    // A page about the gateway is found by its own path, or with one slash more.
+    match path
+        .strip_suffix('/')
+        .filter(|path| Place::find(path).is_some())
+    {
+        Some(page) => Some(page.to_owned()),
+        None => ollama::meant(path),
+    }
+}
+
+/// The same address with another path.
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The one field of that name.
+fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = fields.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value.trim())
+}
+
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)
+}
+
+fn is_prefix(prefix: &str) -> bool {
+    let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    prefix.starts_with('/')
+        && !prefix.starts_with("//")
+        && prefix.len() <= MAX_PLACE
+        && prefix.bytes().all(is_of_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_path_is_taken_from_whole_segments() {
+        for (path, rest) in [
+            ("/ollama", Some("/")),
+            ("/ollama/", Some("/")),
+            ("/ollama/api/chat", Some("/api/chat")),
+            ("/ollama//metrics", Some("//metrics")),
+            ("/ollama/../metrics", Some("/../metrics")),
+            ("/ollamax/api/chat", None),
+            ("/Ollama/api/chat", None),
+            ("/api/chat", None),
+            ("//ollama/api/chat", None),
+        ] {
+            assert_eq!(behind("/ollama", path), rest, "{path}");
+        }
+    }
+
+    #[test]
+    fn pages_about_the_gateway_are_found_by_their_own_paths() {
+        for (path, page) in [
+            ("/health/live/", "/health/live"),
+            ("/metrics/", "/metrics"),
+            ("/api/tags/openai/", "/api/tags/openai"),
+        ] {
+            assert_eq!(served(path).as_deref(), Some(page));
+        }
+        for path in [
+            "/health",
+            "/health/",
+            "/metrics",
+            "//metrics",
+            "/metrics//",
+            "/v1/metrics",
+            "/../metrics",
+            "/%2e/metrics",
+            "/v1//__proxy/backends",
+            "/openai/health",
+        ] {
+            assert_eq!(served(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_short_and_on_one_line() {
+        assert_eq!(
+            shown("/api/x y\n\u{202e}é"),
+            "/api/x\\u{20}y\\u{a}\\u{202e}é"
+        );
+        let long = shown(&"é".repeat(1000));
+        assert_eq!(long.chars().count(), MAX_SHOWN + 1);
+    }
+
+    #[test]
+    fn a_path_is_exchanged_and_the_rest_stays() {
+        let uri = Uri::from_static("http://h:1/v1/v1/messages?beta=true");
+        let uri = with_path(&uri, "/v1/messages").unwrap();
+        assert_eq!(uri, "http://h:1/v1/messages?beta=true");
+        assert_eq!(with_path(&Uri::from_static("/a/"), "/a").unwrap(), "/a");
+    }
+}

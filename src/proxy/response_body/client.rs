@@ -1,0 +1,249 @@
+//! The client's side of a request: writing to it, and noticing that it has gone.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Version};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::dialect::ollama::ErrorStyle;
+use crate::proxy::ctx::Inbound;
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::heads;
+use crate::proxy::listener::guarded::Watch;
+use crate::proxy::request_filter::access::state_limits;
+use crate::proxy::request_filter::cors::Page;
+use crate::proxy::request_filter::unpack;
+use crate::proxy::response_body::head::Head;
+use crate::proxy::response_body::unsent::{self, Line};
+
+/// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
+const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";
+
+/// By HTTP/1, what is no larger is not counted while it waits: as much as there are connections fits.
+const SMALL: usize = 4 * 1024;
+/// So much is written at a time, so that it is seen that a client reads.
+const PART: usize = 256 * 1024;
+/// How long a part may wait while too much waits on all connections.
+const STALL: Duration = Duration::from_secs(2);
+
+/// The version and method that decide how answers are framed.
+#[derive(Clone, Debug)]
+pub(crate) struct Framing {
+    pub(crate) version: Version,
+    pub(crate) method: Method,
+}
+
+/// Resolves when the client has closed its connection or reset its stream; never otherwise.
+pub(crate) async fn departed(client: &mut ServerSession) {
+    if let ServerSession::H1(_) = client
+        && let Some(watch) = Watch::of(client.digest())
+    {
+        watch.request_is_whole();
+    }
+    // Reads nothing but the connection's end: the body is read, and a pipelined request is put aside.
+    while client.read_body_or_idle(true).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Sends a head; it goes out with the first bytes of the body. `page`: whose page it is for.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead.
+pub(crate) async fn write_head(
+    client: &mut ServerSession,
+    mut head: Head,
+    page: &Page,
+) -> Result<(), Stop> {
+    page.state(&mut head);
+    client
+        .write_response_header(Box::new(head.into()))
+        .await
+        .map_err(|_| Stop::ClientGone)
+}
+
+/// Sends a piece of the body. HTTP/1.1 writes it without a copy.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead, the client reads too slowly, or too much waits for clients to read it.
+pub(crate) async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Result<(), Stop> {
+    let line = line_of(client);
+    let gone = |_| Stop::ClientGone;
+    match client {
+        _ if piece.is_empty() => Ok(()),
+        ServerSession::H1(http1) if piece.len() <= SMALL => {
+            http1.write_body(piece).await.map(drop).map_err(gone)
+        }
+        ServerSession::H1(http1) => {
+            let line = line.as_ref();
+            let _share = line.map(|line| line.take(piece.len())).transpose();
+            let _share = _share.map_err(|unsent::Full| Stop::ClientGone)?;
+            for part in piece.chunks(PART) {
+                patiently(http1.write_body(part), line).await?;
+            }
+            Ok(())
+        }
+        _ => write_shared(client, Bytes::copy_from_slice(piece)).await,
+    }
+}
+
+/// As [`write_piece`], by HTTP/2, which keeps the bytes until they are sent.
+async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<(), Stop> {
+    let line = line_of(client);
+    if let Some(line) = &line {
+        // What has been handed over waits within the connection, until it is sent or its stream is reset.
+        let share = line.take(piece.len());
+        piece = unsent::counted(piece, share.map_err(|unsent::Full| Stop::ClientGone)?);
+    }
+    while !piece.is_empty() {
+        let part = piece.split_to(piece.len().min(PART));
+        let writing = client.write_response_body(part, false);
+        patiently(writing, line.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// The connection of a client, where it is counted what waits on it.
+fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
+    Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
+}
+
+/// That a page of some size can be sent, before it is made.
+///
+/// # Errors
+/// 503 when too much waits for clients to read it, on this connection or on all.
+pub(crate) fn has_room(client: &ServerSession) -> Result<(), Failure> {
+    match line_of(client).is_some_and(|line| line.is_full()) {
+        true => {
+            let text =
+                "too much waits for clients to read it; the limit is the setting server.max_unsent";
+            Err(Failure::new(503, "unread", text).retry_after(1))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Waits for a part to be written: for as long as Pingora does, and only for a moment while too much waits.
+async fn patiently<T>(
+    writing: impl Future<Output = pingora::Result<T>>,
+    line: Option<&Arc<Line>>,
+) -> Result<(), Stop> {
+    let mut writing = pin!(writing);
+    loop {
+        match tokio::time::timeout(STALL, &mut writing).await {
+            Ok(written) => return written.map(drop).map_err(|_| Stop::ClientGone),
+            Err(_) if line.is_some_and(|line| line.is_pressed()) => return Err(Stop::ClientGone),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Ends the body.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead.
+pub(crate) async fn finish(client: &mut ServerSession) -> Result<(), Stop> {
+    client
+        .write_response_body(Bytes::new(), true)
+        .await
+        .map_err(|_| Stop::ClientGone)
+}
+
+/// Sends a whole answer of the gateway's own. Returns the bytes of its body.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead, and 503 when too much waits for clients already.
+pub(crate) async fn respond(
+    client: &mut ServerSession,
+    framing: &Framing,
+    mut head: Head,
+    body: Bytes,
+    page: &Page,
+) -> Result<u64, Stop> {
+    if body.len() > SMALL {
+        has_room(client)?;
+    }
+    heads::state_length(&mut head, body.len());
+    write_head(client, head, page).await?;
+    let length = body.len() as u64;
+    match client {
+        _ if framing.method == Method::HEAD => {}
+        ServerSession::H1(_) => write_piece(client, &body).await?,
+        _ => write_shared(client, body).await?,
+    }
+    finish(client).await?;
+    Ok(length)
+}
+
+/// Answers with an error in the client's format. Returns the bytes of its body.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead.
+pub(crate) async fn refuse(
+    client: &mut ServerSession,
+    framing: &Framing,
+    style: ErrorStyle,
+    failure: &Failure,
+    inbound: &Inbound,
+) -> Result<u64, Stop> {
+    let challenge = match is_navigation(client.req_header()) {
+        true => BASIC,
+        false => "Bearer",
+    };
+    let mut head = refusal_head(failure, inbound, challenge);
+    state_limits(inbound.key.as_ref(), style, &mut head);
+    if failure.close {
+        client.set_keepalive(None);
+    }
+    let request_id = inbound.request_id.to_str().ok();
+    let body = failure.body(style, request_id);
+    respond(client, framing, head, body, &inbound.page).await
+}
+
+/// Whether a browser asks for a page to show, so that it can ask its reader for the key: what scripts fetch must not make
+/// a dialogue appear (Fetch metadata request headers, section 2).
+fn is_navigation(head: &RequestHeader) -> bool {
+    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let takes_pages = field("accept").is_some_and(|types| {
+        let mut types = types.split(',');
+        types.any(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("text/html")
+        })
+    });
+    takes_pages
+        && matches!(head.method, Method::GET | Method::HEAD)
+        && field("sec-fetch-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("navigate"))
+}
+
+fn refusal_head(failure: &Failure, inbound: &Inbound, challenge: &'static str) -> Head {
+    let mut head = Head::of_status(failure.status, 13);
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    head.set(header::CONTENT_TYPE, json);
+    head.set(heads::X_REQUEST_ID, inbound.request_id.clone());
+    if let Some(seconds) = failure.retry_after {
+        head.set(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure.final_word {
+        // Read by OpenAI's and Anthropic's clients, which ask twice more by themselves otherwise.
+        let name = HeaderName::from_static("x-should-retry");
+        head.set(name, HeaderValue::from_static("false"));
+    }
+    if failure.status == 401 {
+        // RFC 9110 section 11.6.1.
+        let challenge = HeaderValue::from_static(challenge);
+        head.set(header::WWW_AUTHENTICATE, challenge);
+    }
+    if failure.status == 415 {
+        head.set(header::ACCEPT_ENCODING, unpack::ACCEPTED);
+    }
+    if let Some(allow) = failure.allow {
+        head.set(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    head
+}

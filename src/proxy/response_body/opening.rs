@@ -1,0 +1,150 @@
+//! While a stream does not begin, its client hears from the gateway: the head of its answer, and again and again a
+//! piece that says nothing, so that neither its patience nor that of a proxy in between runs out.
+//!
+//! Nothing of a backend's answer is sent with it, so another backend can still take over; but from then on the status
+//! is 200, and what goes wrong is told in the stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use pingora::protocols::http::ServerSession;
+
+use crate::access::ClientKey;
+use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::ir::Text;
+use crate::proxy::ctx::Inbound;
+use crate::proxy::failure::told::Stop;
+use crate::proxy::heads;
+use crate::proxy::request_filter::access::state_limits;
+use crate::proxy::request_filter::cors::Page;
+use crate::proxy::response_body::client::{self, Framing, departed};
+use crate::translate::ClientForm;
+
+/// An event that clients skip (server-sent events, section 9.2.6 of the HTML standard).
+const COMMENT: &[u8] = b": waiting\n\n";
+
+/// What a client has been told before its answer began.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// `None` for what is not streamed.
+    expected: Option<Expected>,
+    said: Said,
+}
+
+#[derive(Debug)]
+struct Expected {
+    form: ClientForm,
+    model: Box<str>,
+    framing: Framing,
+    request_id: HeaderValue,
+    page: Page,
+    /// Whose limits the head tells of.
+    key: Option<Arc<ClientKey>>,
+    style: ErrorStyle,
+    every: Duration,
+    due: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Said {
+    #[default]
+    Nothing,
+    /// The head, and whole pieces.
+    Head,
+    /// A piece whose writing was broken off: nothing may follow it.
+    Part,
+}
+
+impl Opening {
+    /// A stream is due: its client is to hear something every so often, first after that time.
+    pub(crate) fn expect(
+        &mut self,
+        operation: Operation,
+        model: &str,
+        framing: &Framing,
+        inbound: &Inbound,
+        every: Option<Duration>,
+    ) {
+        self.expected = ClientForm::of(operation)
+            .filter(|form| !form.embeds())
+            .zip(every)
+            .map(|(form, every)| Expected {
+                form,
+                model: model.into(),
+                framing: framing.clone(),
+                request_id: inbound.request_id.clone(),
+                page: inbound.page.clone(),
+                key: inbound.key.clone(),
+                style: ErrorStyle::of(operation),
+                every,
+                due: Instant::now() + every,
+            });
+    }
+
+    /// Whether the head has been sent.
+    ///
+    /// # Errors
+    /// [`Stop::ClientGone`] if nothing more can be sent.
+    pub(crate) fn head_is_sent(&self) -> Result<bool, Stop> {
+        match self.said {
+            Said::Nothing => Ok(false),
+            Said::Head => Ok(true),
+            Said::Part => Err(Stop::ClientGone),
+        }
+    }
+
+    /// Resolves when the client has gone; until then it is told in time that the gateway is still there.
+    pub(crate) async fn attend(&mut self, client: &mut ServerSession) {
+        loop {
+            let Some(expected) = &self.expected else {
+                return departed(client).await;
+            };
+            let due = expected.due;
+            tokio::select! {
+                biased;
+                () = departed(client) => return,
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            if self.speak(client).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn speak(&mut self, client: &mut ServerSession) -> Result<(), Stop> {
+        let first = !self.head_is_sent()?;
+        let Some(expected) = &mut self.expected else {
+            return Ok(());
+        };
+        self.said = Said::Part;
+        if first {
+            let mut head = heads::translated_response(
+                expected.form.content_type(true),
+                expected.framing.version,
+                &expected.framing.method,
+                &expected.request_id,
+            );
+            state_limits(expected.key.as_ref(), expected.style, &mut head);
+            client::write_head(client, head, &expected.page).await?;
+        }
+        client::write_piece(client, &expected.quiet()).await?;
+        expected.due = Instant::now() + expected.every;
+        self.said = Said::Head;
+        Ok(())
+    }
+}
+
+impl Expected {
+    /// A piece of the answer that says nothing.
+    fn quiet(&self) -> Vec<u8> {
+        let mut piece = Vec::new();
+        let model = Text::plain(&self.model);
+        match self.form {
+            ClientForm::OllamaChat => ollama::chat::write_quiet(&model, &mut piece),
+            ClientForm::OllamaGenerate => ollama::generate::write_quiet(&model, &mut piece),
+            _ => piece.extend_from_slice(COMMENT),
+        }
+        piece
+    }
+}

@@ -1,0 +1,149 @@
+//! How much of answers may wait for clients to read it: on one connection, and on all together. Whoever answers takes a
+//! share before it writes, and the share is free again when the bytes are gone, on their way or with their stream.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+/// Bytes of one connection that may wait before it gets no more.
+const OF_ONE: usize = 4 << 20;
+
+/// What waits on all connections.
+#[derive(Debug)]
+pub struct Unsent {
+    waiting: AtomicUsize,
+    max: usize,
+}
+
+/// What waits on one connection.
+#[derive(Debug)]
+pub(crate) struct Line {
+    all: Arc<Unsent>,
+    waiting: AtomicUsize,
+}
+
+/// So many bytes wait, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    line: Arc<Line>,
+    bytes: usize,
+}
+
+/// Nothing more may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Unsent {
+    pub fn new(max: usize) -> Arc<Unsent> {
+        Arc::new(Unsent {
+            waiting: AtomicUsize::new(0),
+            max,
+        })
+    }
+
+    /// Whether so much waits that whoever does not read has to go.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= self.max / 2
+    }
+}
+
+impl Line {
+    pub(crate) fn new(all: &Arc<Unsent>) -> Arc<Line> {
+        Arc::new(Line {
+            all: Arc::clone(all),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.all.is_pressed()
+    }
+
+    /// Whether nothing more may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= OF_ONE
+            || self.all.waiting.load(Ordering::Relaxed) >= self.all.max
+    }
+
+    /// Takes a share, of any size as long as the bound is not reached: an answer that is larger than it is sent too.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Share, Full> {
+        let share = Share {
+            line: Arc::clone(self),
+            bytes,
+        };
+        let here = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let all = self.all.waiting.fetch_add(bytes, Ordering::Relaxed);
+        match here >= OF_ONE || all >= self.all.max {
+            true => Err(Full),
+            false => Ok(share),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.line.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.line
+            .all
+            .waiting
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that count as waiting until the last of them is dropped, wherever they are by then.
+pub(crate) fn counted(bytes: Bytes, share: Share) -> Bytes {
+    struct Counted {
+        bytes: Bytes,
+        _share: Share,
+    }
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    Bytes::from_owner(Counted {
+        bytes,
+        _share: share,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_and_free_again_when_its_last_bytes_are_gone() {
+        let all = Unsent::new(100);
+        let (one, other) = (Line::new(&all), Line::new(&all));
+        let share = one.take(60).unwrap();
+        assert!(all.is_pressed());
+        let mut bytes = counted(Bytes::from(vec![1; 60]), share);
+        // What goes over the bound in one piece is sent; after it nothing is.
+        let large = other.take(1000).unwrap();
+        assert_eq!(one.take(1).err(), Some(Full));
+        assert_eq!(other.take(1).err(), Some(Full));
+        drop(large);
+        let part = bytes.split_to(10);
+        drop(bytes);
+        assert_eq!(all.waiting.load(Ordering::Relaxed), 60);
+        assert!(one.take(1).is_ok());
+        drop(part);
+        assert_eq!(all.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(one.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_connection_is_bounded_by_itself() {
+        let all = Unsent::new(usize::MAX);
+        let (one, other) = (Line::new(&all), Line::new(&all));
+        let held = one.take(OF_ONE).unwrap();
+        assert_eq!(one.take(1).err(), Some(Full));
+        assert!(other.take(1).is_ok());
+        drop(held);
+        assert!(one.take(1).is_ok());
+    }
+}
