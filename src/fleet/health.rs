@@ -46,7 +46,10 @@ impl Checkup {
         let asked = self.ask(backend, patience).await;
         match &asked {
             Ok(()) => ended.well(),
-            Err(miss) => self.members.missed(backend, miss),
+            Err(miss) => {
+                log::debug!("{backend:?} missed a probe: {miss}");
+                self.members.missed(backend, miss);
+            }
         }
         asked
     }
@@ -147,14 +150,10 @@ impl HealthCheck for MemberCheck {
             return Ok(());
         }
         match self.checkup.run(backend, Duration::ZERO).await {
-            Err(miss) => {
-                if backend.healthy() {
-                    log::debug!("{backend:?} missed a probe: {miss}");
-                    return Ok(());
-                }
+            Err(miss) if !backend.healthy() => {
                 Error::e_explain(ErrorType::ConnectError, miss.to_string())
             }
-            Ok(()) => Ok(()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -252,7 +251,6 @@ impl Recovery {
 }
 
 async fn probe(checkup: &Checkup, backend: &Backend, patience: Duration) {
-    if let Err(miss) = checkup.run(backend, patience).await {
-        log::debug!("{backend:?} missed a probe: {miss}");
-    }
+    // What it has missed is logged and entered.
+    let _ = checkup.run(backend, patience).await;
 }

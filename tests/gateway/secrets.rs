@@ -47,8 +47,9 @@ async fn the_most_talkative_log_shows_no_credential_and_no_prompt() {
     let config = Config::of([
         entry("plain", format!("http://{}/v1", server.address)),
         entry("sealed", format!("https://localhost:{port}/v1")),
-        // One that misses its probes, which is logged at this level alone.
-        r#"{ name: away, kind: ollama, backends: ["http://127.0.0.1:9"], interval: 200ms }"#
+        // One that misses its probes, which is logged at this level alone. At this interval its regular probe comes before
+        // any other is due.
+        r#"{ name: away, kind: ollama, backends: ["http://127.0.0.1:9"], interval: 1s }"#
             .to_owned(),
     ])
     .key(format!("{{ name: alice, key: {CLIENT} }}"))
