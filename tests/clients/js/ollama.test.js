@@ -217,7 +217,8 @@ test("many at a time", async () => {
     const again = await client.generate({ model: "llama3.2", prompt: prompts[number] });
     assert.equal(answers[number], again.response);
   }
-  assert.equal(await fleet.inFlight(), 0);
+  // A client may have read the last byte before the gateway has come back from writing it.
+  await until(async () => (await fleet.inFlight()) === 0, "all slots are free", 5_000);
 });
 
 test("management, where it is allowed", async () => {
