@@ -12,7 +12,7 @@ use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
 use crate::ir::Usage;
 use crate::proxy::request_filter::cors::Page;
-use crate::proxy::request_filter::target::Target;
+use crate::proxy::request_filter::route::Target;
 use crate::proxy::response_body::opening::Opening;
 use crate::usage::{Account, Ledger, Usd};
 

@@ -69,7 +69,7 @@ pub struct Shared {
     places: Arc<Places>,
     bodies: Arc<request_filter::body::Budget>,
     turns: Arc<offload::Turns>,
-    request_ids: request_filter::intake::RequestIds,
+    request_ids: request_filter::scan::RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
     /// `None` where usage is not counted.
@@ -143,7 +143,7 @@ impl Gateway {
                 }
             })
             .collect();
-        request_filter::access::announce(&metrics);
+        request_filter::admit::announce(&metrics);
         let plain_names = settings.routing.aliases.is_empty()
             && settings.providers.len() == 1
             && settings.providers[0].kind.is_fleet()
@@ -169,7 +169,7 @@ impl Gateway {
             upstreams,
             clients: Inflight::new(),
             bodies,
-            request_ids: request_filter::intake::RequestIds::new(),
+            request_ids: request_filter::scan::RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
             ledger: introspection.ledger.clone(),
             router: Arc::clone(&introspection.router),

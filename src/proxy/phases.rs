@@ -20,7 +20,7 @@ use crate::proxy::listener::places::{Full, Place};
 use crate::proxy::local::pages::speaks_anthropic;
 use crate::proxy::request_filter::body;
 use crate::proxy::request_filter::hosts;
-use crate::proxy::request_filter::intake;
+use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::translate::ClientForm;
 
@@ -59,9 +59,9 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
         let _in_flight = self.drain.enter();
-        let _gauge = intake::GaugeGuard::new(&self.metrics.in_flight);
-        let framing = intake::framing(session);
-        intake::identify(self, session, ctx);
+        let _gauge = scan::GaugeGuard::new(&self.metrics.in_flight);
+        let framing = scan::framing(session);
+        scan::identify(self, session, ctx);
         if self.drain.draining() {
             session.set_keepalive(None);
         }

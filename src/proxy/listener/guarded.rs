@@ -18,9 +18,9 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::proxy::listener::chunks::Tail;
 use crate::proxy::listener::gate::Bounds;
 use crate::proxy::listener::half_closed::HalfClosed;
-use crate::proxy::request_filter::chunks::Tail;
 use crate::proxy::response_body::unsent::{Line, Unsent};
 
 const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\

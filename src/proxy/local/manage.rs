@@ -20,8 +20,8 @@ use crate::proxy::attempt::exchange::{Billed, Job};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
-use crate::proxy::request_filter::intake;
-use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::request_filter::prepare::closing_with_body;
+use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::upstream::{Connections, Upstream};
@@ -70,7 +70,7 @@ impl Gateway {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
             _ => &*facts.model,
         };
-        intake::printable(model)?;
+        scan::printable(model)?;
         ctx.inbound.asked = (!model.is_empty()).then(|| model.into());
         let others = [&facts.source, &facts.destination];
         let others = others.into_iter().filter_map(Option::as_deref);

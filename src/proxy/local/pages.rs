@@ -20,10 +20,10 @@ use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::request_filter::body::Body;
-use crate::proxy::request_filter::intake;
-use crate::proxy::request_filter::journey::closing_with_body;
-use crate::proxy::request_filter::naming::{self, provider_header};
-use crate::proxy::request_filter::target::{shown, written_path};
+use crate::proxy::request_filter::plan::{self, provider_header};
+use crate::proxy::request_filter::prepare::closing_with_body;
+use crate::proxy::request_filter::route::{shown, written_path};
+use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::routing::{self, Plan, StepModel};
@@ -197,11 +197,11 @@ impl Gateway {
         let facts = ollama::scan_request(operation, &body.bytes)
             .map_err(|error| Failure::bad_request(error.to_string()))?;
         let path = session.req_header().uri.path().to_owned();
-        let name = intake::model_of(operation, &path, &facts).into_owned();
+        let name = scan::model_of(operation, &path, &facts).into_owned();
         if name.is_empty() {
             return Err(Failure::bad_request(ollama::MODEL_REQUIRED).into());
         }
-        intake::printable(&name)?;
+        scan::printable(&name)?;
         ctx.inbound.asked = Some(name.as_str().into());
         let not_found = || self.absent(operation, &name);
         let provider = provider_header(session)?;
@@ -209,7 +209,7 @@ impl Gateway {
         let asking = routing::Ask {
             provider: provider.as_deref(),
             looks_only: true,
-            ..naming::asking(&name, key)
+            ..plan::asking(&name, key)
         };
         let plan = self.router.plan(&asking, Instant::now());
         let plan = plan.map_err(|why| self.unplanned(&why, operation, &name, key))?;

@@ -10,7 +10,7 @@ use crate::ids::ModelId;
 use crate::metrics::{Measured, Series, SeriesKey};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::request_filter::target::{shown, written_path};
+use crate::proxy::request_filter::route::{shown, written_path};
 use crate::settings::LogFormat;
 use crate::usage::Usd;
 

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 use crate::proxy::Gateway;
 use crate::proxy::failure::told::Failure;
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::request_filter::prepare::closing_with_body;
 
 impl Gateway {
     /// Lets a request in by the host that it is for.

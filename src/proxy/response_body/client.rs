@@ -15,7 +15,7 @@ use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::request_filter::access::state_limits;
+use crate::proxy::request_filter::admit::state_limits;
 use crate::proxy::request_filter::cors::Page;
 use crate::proxy::request_filter::unpack;
 use crate::proxy::response_body::head::Head;

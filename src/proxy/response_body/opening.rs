@@ -16,7 +16,7 @@ use crate::ir::Text;
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::Stop;
 use crate::proxy::heads;
-use crate::proxy::request_filter::access::state_limits;
+use crate::proxy::request_filter::admit::state_limits;
 use crate::proxy::request_filter::cors::Page;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::translate::ClientForm;

@@ -21,7 +21,7 @@ use crate::proxy::attempt::upstream_request as order;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
-use crate::proxy::request_filter::access::state_limits;
+use crate::proxy::request_filter::admit::state_limits;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::outgoing::Outgoing;

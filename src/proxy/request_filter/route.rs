@@ -15,7 +15,7 @@ use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::told::Failure;
 use crate::proxy::heads::{X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
 use crate::proxy::local::pages::speaks_anthropic;
-use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::request_filter::prepare::closing_with_body;
 use crate::settings::Forwarded;
 
 /// Characters of a client's text that an error or a log line repeats at most.

@@ -19,10 +19,10 @@ use crate::proxy::dispatch::progress::Trip;
 use crate::proxy::failure::told::{Failure, Stop, refused};
 use crate::proxy::heads;
 use crate::proxy::offload::LONG;
-use crate::proxy::request_filter::access::{prompt_tokens, state_limits};
+use crate::proxy::request_filter::admit::{prompt_tokens, state_limits};
 use crate::proxy::request_filter::cors::Page;
-use crate::proxy::request_filter::intake;
-use crate::proxy::request_filter::naming::{self, NoPlanYet};
+use crate::proxy::request_filter::plan::{self, NoPlanYet};
+use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::routing::{self, Form, Needs, NoPlan};
 use crate::translate;
@@ -40,11 +40,11 @@ impl Gateway {
     ) -> Result<(), Stop> {
         self.arrive(session, ctx);
         ctx.inbound.page = self.page_of(session);
-        let operation = intake::operation(session);
+        let operation = scan::operation(session);
         ctx.inbound.operation = operation.as_ref().ok().copied();
         self.for_here(session)?;
         self.let_near(session, ctx)?;
-        intake::head_fits(session, self.settings.server.max_header)?;
+        scan::head_fits(session, self.settings.server.max_header)?;
         // Boxed, as hardly any request is one.
         if ctx.inbound.page != Page::Own
             && Box::pin(self.answer_page(session, ctx, framing)).await?
@@ -108,7 +108,7 @@ impl Gateway {
         operation: Operation,
     ) -> Result<(), Stop> {
         let priority =
-            intake::priority(session).map_err(|failure| closing_with_body(session, failure))?;
+            scan::priority(session).map_err(|failure| closing_with_body(session, failure))?;
         let priority = match &ctx.inbound.key {
             Some(key) => key.priority(priority),
             None => access::unentitled(priority),
@@ -123,7 +123,7 @@ impl Gateway {
         if ctx.inbound.key.is_some() {
             Box::pin(self.count_in(session, ctx)).await?;
         }
-        let provider = naming::provider_header(session)
+        let provider = plan::provider_header(session)
             .map_err(|failure| closing_with_body(session, failure))?;
         let body = self.read_body(session).await?;
         let facts = match body.bytes.len() < LONG {
@@ -131,7 +131,7 @@ impl Gateway {
             false => Box::pin(self.scan_aside(operation, &body.bytes)).await,
         };
         let facts = facts.map_err(unreadable)?;
-        intake::unambiguous(session, operation, &facts, &body.bytes)?;
+        scan::unambiguous(session, operation, &facts, &body.bytes)?;
         let whole = &*facts.model;
         if whole.is_empty() {
             return Err(nameless(operation).into());
@@ -152,7 +152,7 @@ impl Gateway {
             needs: Needs::of(operation, &facts, body.bytes.len()),
             // A question before the request that it is about.
             looks_only: operation == Operation::AnthropicCountTokens,
-            ..naming::asking(&name, key.as_deref())
+            ..plan::asking(&name, key.as_deref())
         };
         let planned = self.router.plan(&asking, Instant::now());
         match &planned {

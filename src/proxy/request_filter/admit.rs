@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::Failure;
-use crate::proxy::request_filter::journey::closing_with_body;
+use crate::proxy::request_filter::prepare::closing_with_body;
 use crate::proxy::response_body::head::Head;
 
 /// The label of requests without a known key.
