@@ -14,6 +14,7 @@ mod local;
 mod logging;
 mod offload;
 mod phases;
+mod prepared;
 mod request_filter;
 mod response_body;
 mod upstream;

@@ -2,11 +2,11 @@
 //! failure may be answered with the next candidate.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::time::{timeout, timeout_at};
@@ -14,23 +14,21 @@ use tokio::time::{timeout, timeout_at};
 use crate::dialect::blame::is_about_model;
 use crate::dialect::ollama::{self, Operation};
 use crate::dialect::rate_limits::RateLimits;
-use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Dropped, Fault, FaultKind, Mend, Usage};
+use crate::ir::{Class, Dropped, Fault, FaultKind};
 use crate::metrics::AttemptOutcome;
-use crate::proxy::attempt::deadline::{Bound, Patience};
-use crate::proxy::attempt::reader::Reader;
-use crate::proxy::attempt::upstream_request::{Ask, Order};
+use crate::proxy::attempt::reader::{LAST_END, Reader};
+use crate::proxy::attempt::upstream_request::Order;
 use crate::proxy::ctx::Sending;
+use crate::proxy::failure::attempt::{Cause, Setback, Word};
+use crate::proxy::failure::deadline::Patience;
+use crate::proxy::failure::error_answer::{self, ErrorAnswer};
 use crate::proxy::failure::told::Failure;
-use crate::proxy::failure::worded;
 use crate::proxy::heads;
 use crate::proxy::offload::{LONG, Turns};
-use crate::proxy::request_filter::body::Body;
-use crate::proxy::response_body::relay::LAST_END;
+use crate::proxy::prepared::Job;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::{Gateway, ProviderSide};
-use crate::routing::StepModel;
 use crate::translate::{self, Ending};
 use crate::wire::ndjson::BYTE_ORDER_MARK;
 
@@ -45,70 +43,6 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const STALE_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer is waited for after the backend stopped taking the request's body.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// What every attempt at one request has in common.
-pub(crate) struct Job {
-    pub(crate) operation: Operation,
-    pub(crate) body: Body,
-    pub(crate) has_body: bool,
-    pub(crate) streams: bool,
-    /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
-    pub(crate) ask: Option<Ask>,
-    /// What the provider told of an attempt that failed.
-    pub(crate) billed: Billed,
-    /// A server has kept silent, so that nobody is taken to be quick any more.
-    pub(crate) wary: bool,
-}
-
-/// What a provider told of the usage of a failed attempt, for whoever keeps the accounts.
-#[derive(Default)]
-pub(crate) struct Billed(Mutex<Option<Usage>>);
-
-impl Job {
-    /// What of it concerns an order, for whoever writes that elsewhere.
-    pub(crate) fn of_order(&self) -> Job {
-        Job {
-            operation: self.operation,
-            body: Body::unshared(self.body.bytes.clone()),
-            has_body: self.has_body,
-            streams: self.streams,
-            ask: self.ask.clone(),
-            billed: Billed::default(),
-            wary: self.wary,
-        }
-    }
-
-    /// The same for another candidate while one keeps silent, which knows the model by that name.
-    pub(crate) fn beside(&self, asked: &StepModel) -> Job {
-        let mut job = self.of_order();
-        job.wary = true;
-        job.ask_for(asked);
-        job
-    }
-
-    /// From now on it asks for the model as the providers of that step know it.
-    pub(crate) fn ask_for(&mut self, asked: &StepModel) {
-        let Some(ask) = &mut self.ask else {
-            return;
-        };
-        let own = asked.own();
-        ask.model = asked.listed();
-        if ask.own.as_ref() != own {
-            ask.own = own.cloned();
-        }
-    }
-
-    /// What was told since this was asked last.
-    pub(crate) fn billed(&self) -> Option<Usage> {
-        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        billed.take()
-    }
-
-    pub(crate) fn bill(&self, usage: Option<Usage>) {
-        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *billed = usage;
-    }
-}
 
 /// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
 pub(crate) struct Answer {
@@ -173,203 +107,6 @@ impl Answer {
             .await;
         self.reader = reader;
         done
-    }
-}
-
-/// A backend's own error answer.
-#[derive(Debug)]
-pub(crate) struct ErrorAnswer {
-    pub(crate) head: ResponseHeader,
-    pub(crate) body: Bytes,
-}
-
-/// Why an attempt gave no answer.
-pub(crate) enum Setback {
-    /// The client left.
-    ClientGone,
-    /// Another backend may do better.
-    Next {
-        outcome: AttemptOutcome,
-        /// What it says about the backend.
-        report: Option<fleet::Outcome>,
-        /// What the client gets if there is no other candidate.
-        word: Option<Word>,
-        cause: Cause,
-    },
-    /// The backend's error is about the request, so no other would do better, but for what could be left out of it.
-    Final(Word, Option<Mend>),
-    /// The request has taken longer than it may, whoever serves it.
-    Overdue(Bound),
-}
-
-/// What is known of why an attempt failed, as far as it decides what follows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cause {
-    pub(crate) class: Class,
-    pub(crate) kind: FaultKind,
-    /// The provider's own, if it answered.
-    pub(crate) status: Option<u16>,
-    /// When the provider says that it may be better.
-    pub(crate) retry_after: Option<Duration>,
-    /// Whether the provider says that asking again makes sense (`x-should-retry`).
-    pub(crate) again: Option<bool>,
-    /// Without what the same provider might take the request.
-    pub(crate) mend: Option<Mend>,
-    /// The server could not load the model.
-    pub(crate) of_model: bool,
-}
-
-impl Cause {
-    pub(crate) fn new(class: Class, kind: FaultKind) -> Self {
-        Self {
-            class,
-            kind,
-            status: None,
-            retry_after: None,
-            again: None,
-            mend: None,
-            of_model: false,
-        }
-    }
-
-    fn of_fault(fault: &Fault) -> Self {
-        Self {
-            retry_after: fault.retry_after,
-            mend: fault.mend,
-            of_model: fault.class == Class::Transient && is_about_model(&fault.message),
-            ..Self::new(fault.class, fault.kind)
-        }
-    }
-
-    fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
-        let (class, kind) = match status.as_u16() {
-            429 => (Class::Capacity, FaultKind::RateLimit),
-            503 => (Class::Capacity, FaultKind::Overloaded),
-            404 => (Class::Route, FaultKind::ModelNotFound),
-            _ => (Class::Transient, FaultKind::Server),
-        };
-        Self {
-            retry_after: retry_after::from_headers(headers),
-            ..Self::new(class, kind)
-        }
-        .told(status, headers)
-    }
-
-    fn told(self, status: StatusCode, headers: &HeaderMap) -> Self {
-        let again = headers.get("x-should-retry").map(HeaderValue::as_bytes);
-        Self {
-            status: Some(status.as_u16()),
-            again: match again {
-                Some(b"true") => Some(true),
-                Some(b"false") => Some(false),
-                _ => None,
-            },
-            ..self
-        }
-    }
-}
-
-/// What the client is told in place of an answer.
-#[derive(Debug)]
-pub(crate) enum Word {
-    /// The backend's own answer: it speaks the client's format.
-    Answer(Box<ErrorAnswer>),
-    Failure(Box<Failure>),
-}
-
-impl Word {
-    /// No candidate is left.
-    pub(crate) fn last(self) -> Self {
-        match self {
-            Word::Failure(failure) => Word::Failure(Box::new(Failure {
-                final_word: true,
-                ..*failure
-            })),
-            answer => answer,
-        }
-    }
-}
-
-impl Setback {
-    fn next(outcome: AttemptOutcome, report: fleet::Outcome, kind: FaultKind) -> Self {
-        Setback::Next {
-            outcome,
-            report: Some(report),
-            word: None,
-            cause: Cause::new(Class::Transient, kind),
-        }
-    }
-
-    /// Without what the same backend might take the request.
-    pub(crate) fn mend(&self) -> Option<Mend> {
-        match self {
-            Setback::ClientGone | Setback::Overdue(_) => None,
-            Setback::Next { cause, .. } => cause.mend,
-            Setback::Final(_, mend) => *mend,
-        }
-    }
-
-    /// By what can be done about a provider's error.
-    fn of_fault(fault: &Fault, backend: &Backend) -> Self {
-        Self::of_answer(fault, backend, None)
-    }
-
-    /// As [`Self::of_fault`], of an answer with that status.
-    fn of_answer(fault: &Fault, backend: &Backend, status: Option<u16>) -> Self {
-        let provider = &backend.provider;
-        let failure = match provider.settings.kind.is_fleet() {
-            true => Failure::of_server(fault, &provider.name, status),
-            false => Failure::of_fault(fault, &provider.name),
-        };
-        let word = Word::Failure(Box::new(failure));
-        let broken = fault.class == Class::Transient;
-        let cause = Cause::of_fault(fault);
-        if fault.class == Class::Permanent {
-            return Setback::Final(word, fault.mend);
-        }
-        Setback::Next {
-            outcome: match broken {
-                true => AttemptOutcome::ServerError,
-                false => AttemptOutcome::Refused,
-            },
-            report: (broken && !cause.of_model).then_some(fleet::Outcome::ServerError),
-            word: Some(word),
-            cause,
-        }
-    }
-
-    fn connect_failed() -> Self {
-        Self::next(
-            AttemptOutcome::ConnectError,
-            fleet::Outcome::ConnectFailed,
-            FaultKind::Server,
-        )
-    }
-
-    pub(crate) fn reset() -> Self {
-        Self::next(
-            AttemptOutcome::Reset,
-            fleet::Outcome::Reset,
-            FaultKind::Incomplete,
-        )
-    }
-
-    /// The backend was found to serve nobody, which is known already.
-    pub(crate) fn silence() -> Self {
-        Setback::Next {
-            outcome: AttemptOutcome::Timeout,
-            report: None,
-            word: None,
-            cause: Cause::new(Class::Transient, FaultKind::Timeout),
-        }
-    }
-
-    pub(crate) fn timed_out() -> Self {
-        Self::next(
-            AttemptOutcome::Timeout,
-            fleet::Outcome::TimedOut,
-            FaultKind::Timeout,
-        )
     }
 }
 
@@ -918,7 +655,7 @@ fn is_blank(body: &[u8]) -> bool {
 fn error_answer(upstream: &Upstream, body: Bytes, operation: Operation) -> Option<Word> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
-    let answer = worded::for_client(ErrorAnswer { head, body }, operation);
+    let answer = error_answer::for_client(ErrorAnswer { head, body }, operation);
     Some(Word::Answer(Box::new(answer)))
 }
 

@@ -8,10 +8,12 @@ use tokio::time::sleep_until;
 
 use crate::fleet::Backend;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::deadline::Bound;
-use crate::proxy::attempt::exchange::{Answer, Job, Setback, end_gathered};
+use crate::proxy::attempt::exchange::{Answer, end_gathered};
+use crate::proxy::attempt::reader::LAST_END;
+use crate::proxy::failure::attempt::Setback;
+use crate::proxy::failure::deadline::Bound;
+use crate::proxy::prepared::Job;
 use crate::proxy::response_body::opening::Opening;
-use crate::proxy::response_body::relay::LAST_END;
 
 impl Gateway {
     /// Reads an answer that has begun to its end, unless the client leaves first.

@@ -14,12 +14,14 @@ use crate::fleet::Backend;
 use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::deadline::{Bound, Patience};
-use crate::proxy::attempt::exchange::{Answer, Cause, Job, NoAnswer, Setback, Word};
+use crate::proxy::attempt::exchange::{Answer, NoAnswer};
 use crate::proxy::attempt::upstream_request::Order;
 use crate::proxy::ctx::{Ctx, Sending};
+use crate::proxy::failure::attempt::{Cause, Setback, Word};
+use crate::proxy::failure::deadline::{Bound, Patience};
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::offload::LONG;
+use crate::proxy::prepared::Job;
 
 /// Pooled connections that may turn out to be closed before an attempt counts as failed.
 const STALE_CONNECTIONS: u32 = 3;

@@ -1,6 +1,5 @@
 //! One backend, with what stands for Pingora's `upstream_request_filter` and `response_filter`.
 
-pub(super) mod deadline;
 pub(super) mod exchange;
 pub(super) mod gathering;
 pub(super) mod lane;

@@ -10,6 +10,9 @@ use crate::dialect::ollama::Operation;
 use crate::ir::{Fault, Usage};
 use crate::translate::{self, Ending, Gathering, Passing, Translation};
 
+/// How long the end of a line or an event is waited for that says itself that it is the last.
+pub(crate) const LAST_END: Duration = Duration::from_millis(250);
+
 /// The reader of one answer.
 pub(crate) enum Reader {
     /// The client's own format.

@@ -16,63 +16,19 @@ use crate::dialect::ollama::{self, Operation};
 use crate::dialect::openai::{elsewhere, unasked};
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
-use crate::ids::ModelId;
 use crate::ir::{Dropped, Mend, Refused, Text};
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::Job;
 use crate::proxy::attempt::passing::sound;
 use crate::proxy::attempt::reader::Reader;
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::Failure;
 use crate::proxy::heads;
+use crate::proxy::prepared::{Ask, Job};
 use crate::settings::{self, ProviderKind};
 use crate::translate::{self, Gathering, Passing, Question, Translating, Way};
-use crate::wire::json::Span;
 
 /// What a model's whole answers usually take at most to be asked for as such.
 const QUICK: Duration = Duration::from_secs(1);
-
-/// Which model a request wants, as far as an attempt needs to know.
-#[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    /// As the client wrote it.
-    pub(crate) asked: Arc<str>,
-    /// The same without its tag, if it has one.
-    pub(crate) untagged: Option<Arc<str>>,
-    /// Where it stands in the body.
-    pub(crate) span: Option<Span>,
-    pub(crate) model: Option<ModelId>,
-    /// The name that goes to a backend that has none of its own for the model, where that is not what the client wrote.
-    pub(crate) own: Option<Arc<str>>,
-    pub(crate) tools: bool,
-    /// Text is to be continued rather than answered.
-    pub(crate) raw: bool,
-    /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
-    pub(crate) no_stream_options: Option<usize>,
-    /// There may be schemas in it, of tools or of the answer.
-    pub(crate) schemas: bool,
-}
-
-impl Ask {
-    /// The model's name as the client gave it, without a tag.
-    fn name(&self) -> &str {
-        self.untagged.as_deref().unwrap_or(&self.asked)
-    }
-
-    /// The same of a body that was `before` and has become longer or shorter within its texts.
-    pub(crate) fn moved(&self, before: &[u8]) -> Ask {
-        // What it has become up to a place, which is never within a character.
-        let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
-        Ask {
-            span: self.span.map(|span| Span {
-                start: place(span.start),
-                end: place(span.end),
-            }),
-            no_stream_options: self.no_stream_options.map(place),
-            ..self.clone()
-        }
-    }
-}
 
 /// One request to one backend.
 pub(crate) struct Order {

@@ -15,8 +15,7 @@ use crate::fleet::{Backend, InFlight, ModelKey};
 use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::deadline::{Bound, TOTAL};
-use crate::proxy::attempt::exchange::{Answer, Cause, Job, Setback};
+use crate::proxy::attempt::exchange::Answer;
 use crate::proxy::attempt::lane::{Came, Lane};
 use crate::proxy::ctx::{Attempt, Ctx};
 use crate::proxy::dispatch::attempts::model_of;
@@ -24,6 +23,9 @@ use crate::proxy::dispatch::failover::is_about_request;
 use crate::proxy::dispatch::hedge::{AGAIN, View, hedge_after};
 use crate::proxy::dispatch::places_in_queue::turn_of;
 use crate::proxy::dispatch::progress::Trip;
+use crate::proxy::failure::attempt::{Cause, Setback};
+use crate::proxy::failure::deadline::{Bound, TOTAL};
+use crate::proxy::prepared::Job;
 use crate::settings::Fallback;
 
 /// A backend that has a slot for the request and is asked.

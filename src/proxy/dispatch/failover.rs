@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::fleet::backoff;
 use crate::ir::{Class, FaultKind};
-use crate::proxy::attempt::exchange::Cause;
+use crate::proxy::failure::attempt::Cause;
 use crate::settings::{Fallback, Routing};
 
 /// A failure that came within this time is worth another try at the same place; one that took longer has cost the client

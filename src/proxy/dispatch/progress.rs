@@ -7,7 +7,7 @@ use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::BackendId;
 use crate::metrics::AttemptOutcome;
-use crate::proxy::attempt::exchange::Word;
+use crate::proxy::failure::attempt::Word;
 use crate::proxy::failure::reasons::Reasons;
 use crate::proxy::failure::told::Failure;
 use crate::routing::{Plan, Step};

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dialect::ollama;
 use crate::fleet::Provider;
 use crate::metrics::AttemptOutcome;
-use crate::proxy::attempt::exchange::{ErrorAnswer, Word};
+use crate::proxy::failure::attempt::Word;
+use crate::proxy::failure::error_answer::ErrorAnswer;
 use crate::proxy::failure::told::Failure;
 use crate::settings::ProviderKind;
 use crate::translate;
@@ -125,7 +127,7 @@ impl Reasons {
             .next()
             .filter(|first| statuses.all(|other| other == *first));
         let balanced = alone && self.said.iter().all(|said| said.kind.is_fleet());
-        let mut failure = Failure::several_failed(last, status, &told.join(", "), balanced);
+        let mut failure = several_failed(last, status, &told.join(", "), balanced);
         if let Some((setting, value)) = self.over {
             let text = format!(
                 "{}; the setting {setting} ({} s) allows no further attempt",
@@ -135,6 +137,36 @@ impl Reasons {
             failure.text = text.into();
         }
         failure
+    }
+}
+
+/// Several candidates were asked, and none gave an answer: what each said, with the `status` that they agree on, or else
+/// that of the `last` word. `balanced`: all were servers of one fleet.
+fn several_failed(
+    last: Option<Word>,
+    status: Option<u16>,
+    errors: &str,
+    balanced: bool,
+) -> Failure {
+    let what = match balanced {
+        true => ollama::ALL_ATTEMPTS_FAILED,
+        false => "All providers failed",
+    };
+    let text = format!("{what}. Errors: [{errors}]");
+    let base = match last {
+        // By how much the last one's model was too small says nothing of the others.
+        Some(Word::Failure(failure)) => Failure {
+            overflow: None,
+            param: None,
+            ..*failure
+        },
+        _ => Failure::all_attempts_failed(),
+    };
+    Failure {
+        text: text.into(),
+        status: status.unwrap_or(base.status),
+        detail: balanced,
+        ..base
     }
 }
 

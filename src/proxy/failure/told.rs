@@ -11,7 +11,6 @@ use crate::dialect::ollama::{self, ErrorStyle, Told};
 use crate::dialect::overflow;
 use crate::fleet::{RestCause, Resting, Unavailable};
 use crate::ir::{Class, Fault, FaultKind, Overflow};
-use crate::proxy::attempt::exchange::Word;
 
 /// The code of a wait in vain.
 const QUEUE_TIMEOUT: &str = "queue_timeout";
@@ -226,36 +225,6 @@ impl Failure {
                 .filter(|own| (500..600).contains(own))
                 .unwrap_or(failure.status),
             ..failure
-        }
-    }
-
-    /// Several candidates were asked, and none gave an answer: what each said, with the `status` that they agree on, or else
-    /// that of the `last` word. `balanced`: all were servers of one fleet.
-    pub(crate) fn several_failed(
-        last: Option<Word>,
-        status: Option<u16>,
-        errors: &str,
-        balanced: bool,
-    ) -> Self {
-        let what = match balanced {
-            true => ollama::ALL_ATTEMPTS_FAILED,
-            false => "All providers failed",
-        };
-        let text = format!("{what}. Errors: [{errors}]");
-        let base = match last {
-            // By how much the last one's model was too small says nothing of the others.
-            Some(Word::Failure(failure)) => Self {
-                overflow: None,
-                param: None,
-                ..*failure
-            },
-            _ => Self::all_attempts_failed(),
-        };
-        Self {
-            text: text.into(),
-            status: status.unwrap_or(base.status),
-            detail: balanced,
-            ..base
         }
     }
 

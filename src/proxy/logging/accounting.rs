@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use crate::fleet::Backend;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::Job;
-use crate::proxy::attempt::upstream_request::Ask;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::Failure;
+use crate::proxy::prepared::{Ask, Job};
 use crate::settings::ProviderKind;
 use crate::usage::{Account, Description, Pricing, Tag};
 

@@ -9,9 +9,10 @@ use crate::dialect::ollama::{Framing, Operation};
 use crate::fleet::Backend;
 use crate::ir::{self, FaultKind};
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::{Cause, Job};
 use crate::proxy::ctx::{Attempt, Ctx, Inbound};
+use crate::proxy::failure::attempt::Cause;
 use crate::proxy::failure::told::Failure;
+use crate::proxy::prepared::Job;
 use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
 
 impl Gateway {

@@ -12,13 +12,14 @@ use crate::dialect::ollama::{self, BadRequest, ErrorStyle, Operation, RequestFac
 use crate::dialect::openai::optillm;
 use crate::ids::BackendId;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::{Billed, ErrorAnswer, Job, Word};
-use crate::proxy::attempt::upstream_request::Ask;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::dispatch::progress::Trip;
+use crate::proxy::failure::attempt::Word;
+use crate::proxy::failure::error_answer::ErrorAnswer;
 use crate::proxy::failure::told::{Failure, Stop, refused};
 use crate::proxy::heads;
 use crate::proxy::offload::LONG;
+use crate::proxy::prepared::{Ask, Billed, Job};
 use crate::proxy::request_filter::admit::{prompt_tokens, state_limits};
 use crate::proxy::request_filter::cors::Page;
 use crate::proxy::request_filter::plan::{self, NoPlanYet};

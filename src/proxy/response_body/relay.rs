@@ -16,7 +16,7 @@ use crate::dialect::rate_limits::Names;
 use crate::fleet::Backend;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::exchange::{Answer, headers_of};
-use crate::proxy::attempt::reader::Reader;
+use crate::proxy::attempt::reader::{LAST_END, Reader};
 use crate::proxy::attempt::upstream_request as order;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
@@ -30,9 +30,6 @@ use crate::translate::Ending;
 
 /// A piece this large is written as it is rather than gathered.
 const LARGE: usize = 16 * 1024;
-
-/// How long the end of a line or an event is waited for that says itself that it is the last.
-pub(crate) const LAST_END: Duration = Duration::from_millis(250);
 
 /// How reading the answer ended.
 enum End {

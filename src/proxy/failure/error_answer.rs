@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
+use pingora::http::ResponseHeader;
 
 use crate::dialect::ollama::{ErrorStyle, Operation};
 use crate::dialect::openai;
-use crate::proxy::attempt::exchange::ErrorAnswer;
 use crate::proxy::failure::told::Failure;
 use crate::translate::ClientForm;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// A backend's own error answer.
+#[derive(Debug)]
+pub(crate) struct ErrorAnswer {
+    pub(crate) head: ResponseHeader,
+    pub(crate) body: Bytes,
+}
 
 /// The same error as a client of that operation reads it.
 pub(crate) fn for_client(answer: ErrorAnswer, operation: Operation) -> ErrorAnswer {

@@ -1,0 +1,116 @@
+//! What `request_filter` hands to `dispatch`: a request whose client may ask it, with its body as it was read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::dialect::ollama::Operation;
+use crate::ids::ModelId;
+use crate::ir::Usage;
+use crate::proxy::request_filter::body::Body;
+use crate::routing::StepModel;
+use crate::wire::json::Span;
+
+/// What every attempt at one request has in common.
+pub(crate) struct Job {
+    pub(crate) operation: Operation,
+    pub(crate) body: Body,
+    pub(crate) has_body: bool,
+    pub(crate) streams: bool,
+    /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
+    pub(crate) ask: Option<Ask>,
+    /// What the provider told of an attempt that failed.
+    pub(crate) billed: Billed,
+    /// A server has kept silent, so that nobody is taken to be quick any more.
+    pub(crate) wary: bool,
+}
+
+/// What a provider told of the usage of a failed attempt, for whoever keeps the accounts.
+#[derive(Default)]
+pub(crate) struct Billed(Mutex<Option<Usage>>);
+
+impl Job {
+    /// What of it concerns an order, for whoever writes that elsewhere.
+    pub(crate) fn of_order(&self) -> Job {
+        Job {
+            operation: self.operation,
+            body: Body::unshared(self.body.bytes.clone()),
+            has_body: self.has_body,
+            streams: self.streams,
+            ask: self.ask.clone(),
+            billed: Billed::default(),
+            wary: self.wary,
+        }
+    }
+
+    /// The same for another candidate while one keeps silent, which knows the model by that name.
+    pub(crate) fn beside(&self, asked: &StepModel) -> Job {
+        let mut job = self.of_order();
+        job.wary = true;
+        job.ask_for(asked);
+        job
+    }
+
+    /// From now on it asks for the model as the providers of that step know it.
+    pub(crate) fn ask_for(&mut self, asked: &StepModel) {
+        let Some(ask) = &mut self.ask else {
+            return;
+        };
+        let own = asked.own();
+        ask.model = asked.listed();
+        if ask.own.as_ref() != own {
+            ask.own = own.cloned();
+        }
+    }
+
+    /// What was told since this was asked last.
+    pub(crate) fn billed(&self) -> Option<Usage> {
+        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        billed.take()
+    }
+
+    pub(crate) fn bill(&self, usage: Option<Usage>) {
+        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *billed = usage;
+    }
+}
+
+/// Which model a request wants, as far as an attempt needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    /// As the client wrote it.
+    pub(crate) asked: Arc<str>,
+    /// The same without its tag, if it has one.
+    pub(crate) untagged: Option<Arc<str>>,
+    /// Where it stands in the body.
+    pub(crate) span: Option<Span>,
+    pub(crate) model: Option<ModelId>,
+    /// The name that goes to a backend that has none of its own for the model, where that is not what the client wrote.
+    pub(crate) own: Option<Arc<str>>,
+    pub(crate) tools: bool,
+    /// Text is to be continued rather than answered.
+    pub(crate) raw: bool,
+    /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
+    pub(crate) no_stream_options: Option<usize>,
+    /// There may be schemas in it, of tools or of the answer.
+    pub(crate) schemas: bool,
+}
+
+impl Ask {
+    /// The model's name as the client gave it, without a tag.
+    pub(crate) fn name(&self) -> &str {
+        self.untagged.as_deref().unwrap_or(&self.asked)
+    }
+
+    /// The same of a body that was `before` and has become longer or shorter within its texts.
+    pub(crate) fn moved(&self, before: &[u8]) -> Ask {
+        // What it has become up to a place, which is never within a character.
+        let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
+        Ask {
+            span: self.span.map(|span| Span {
+                start: place(span.start),
+                end: place(span.end),
+            }),
+            no_stream_options: self.no_stream_options.map(place),
+            ..self.clone()
+        }
+    }
+}
