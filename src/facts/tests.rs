@@ -41,7 +41,7 @@ fn every_entry_is_found_and_every_alias_has_one() {
     assert_eq!(facts.alias("nobody"), None);
 }
 
-/// wire-formats, what reasoning models of OpenAI refuse.
+/// OpenAI's reasoning models refuse sampling parameters (https://platform.openai.com/docs/guides/reasoning).
 #[test]
 fn openai_reasoning_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();
@@ -271,7 +271,7 @@ fn tools_go_where_the_model_takes_them() {
     );
 }
 
-/// wire-formats, what Claude models refuse.
+/// Claude models that think refuse some parameters (https://docs.claude.com/en/docs/build-with-claude/extended-thinking).
 #[test]
 fn claude_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();

@@ -171,7 +171,7 @@ impl Fault {
         Fault { mend, ..self }
     }
 
-    /// The status that the client gets when no candidate is left (wire-formats: by class, never by copying).
+    /// The status that the client gets when no candidate is left. It follows from the class, and is never the provider's own.
     pub fn client_status(&self) -> u16 {
         match (self.class, self.kind) {
             (Class::Permanent | Class::Route, FaultKind::TooLarge) => 413,

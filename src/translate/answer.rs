@@ -600,7 +600,8 @@ mod tests {
         )
     }
 
-    /// Trap 8, and wire-formats §8.6: a call makes a stop a call, but an answer that was cut is one that was cut.
+    /// After a call, the reason `stop` becomes `tool_calls`, as Ollama sends the call before a bare `done` (ollama/ollama#7963);
+    /// the reason `length` is kept.
     #[test]
     fn a_stop_after_a_call_is_a_call() {
         for (reason, finish) in [("stop", "tool_calls"), ("length", "length")] {
@@ -614,7 +615,7 @@ mod tests {
         }
     }
 
-    /// Trap 54.
+    /// A provider that disconnects in the middle of an answer has failed (Portkey-AI/gateway#1797).
     #[test]
     fn an_answer_without_its_end_is_an_error() {
         let (text, ending, _) = told(&[CALL], &[]);

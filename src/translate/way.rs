@@ -174,7 +174,8 @@ mod tests {
         way(&question).unwrap()
     }
 
-    /// Trap 10: its `/v1` swallows errors amid a stream and reads neither `max_completion_tokens` nor `tool_choice`.
+    /// Ollama's `/v1` swallows errors amid a stream, and reads neither `max_completion_tokens` nor `tool_choice` (`openai/` and
+    /// `middleware/` in https://github.com/ollama/ollama).
     #[test]
     fn ollama_is_asked_in_its_own_format() {
         use Operation::*;
@@ -192,7 +193,8 @@ mod tests {
         }
     }
 
-    /// Trap 17.
+    /// From GPT-5.4 on, a model that reasons takes tools by the Responses API only, which `conf/models.yaml` states as
+    /// `no_tools_while_reasoning`.
     #[test]
     fn tools_of_models_that_reason_go_to_responses() {
         use Operation::{AnthropicMessages, OpenAiChat};
@@ -221,7 +223,8 @@ mod tests {
         assert_eq!(other, Way::Same);
     }
 
-    /// Trap 30.
+    /// Perplexity takes no unknown field, and searches unless it is told not to, so it is asked by its Responses API only
+    /// (maximhq/bifrost#7236).
     #[test]
     fn perplexity_is_asked_by_responses_alone() {
         use Operation::*;

@@ -333,7 +333,7 @@ async fn an_error_before_the_first_word_is_another_providers_turn() {
                 assert!(said.success, "{what}");
                 assert!(said.errors.is_empty(), "{what}");
                 assert!(!said.words.is_empty(), "{what}");
-                // Nothing of the one that failed has been told (trap 55).
+                // The client gets one opening, and nothing of the attempt that failed (zirkelc/ai-retry#51).
                 let opening = match format {
                     Format::Ollama => "\"done\":true",
                     Format::Chat => "\"role\":\"assistant\"",

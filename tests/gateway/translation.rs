@@ -90,7 +90,7 @@ fn count(model: &str) -> String {
     .to_string()
 }
 
-/// Trap 41, too: a counter's own error is nobody's answer.
+/// An error of a counter is not passed on to the client (envoyproxy/ai-gateway#2546).
 #[tokio::test]
 async fn tokens_are_counted_by_the_provider_and_estimated_where_it_does_not() {
     let world = World::start().await;
@@ -451,7 +451,8 @@ async fn a_turn_that_only_its_provider_can_go_on_with_ends_as_cut_short() {
     }
 }
 
-/// Traps 24, 25 and 28: fields, tools, choices and items that the gateway does not know.
+/// Fields, tools, choices and items that the gateway does not know survive where formats are alike (maximhq/bifrost#7236,
+/// maximhq/bifrost#7348), and none is added that OpenAI would refuse.
 #[tokio::test]
 async fn between_like_formats_nothing_is_read_and_nothing_added() {
     let cases = [
@@ -485,7 +486,7 @@ async fn between_like_formats_nothing_is_read_and_nothing_added() {
     }
 }
 
-/// Trap 57: not only while words come.
+/// A client that leaves ends the provider's work at any time, not only while pieces arrive (BerriAI/litellm#13774).
 #[tokio::test]
 async fn a_client_that_leaves_before_the_first_word_ends_the_providers_work() {
     // Ten minutes to read the prompt, or as long to write a whole answer.
@@ -521,7 +522,7 @@ async fn a_client_that_leaves_before_the_first_word_ends_the_providers_work() {
     world.gateway.idle().await;
 }
 
-/// Of §9.1 and §9.3: what is no answer of the provider's format is none, whatever its status says.
+/// A body that is not in the provider's format is no answer, whatever its status says.
 #[tokio::test]
 async fn a_page_in_place_of_an_answer_is_no_answer() {
     const PAGE: &str = "<html><body>Please sign in.</body></html>";
@@ -602,7 +603,8 @@ async fn a_profile_is_counted_as_its_model() {
         .unwrap();
 }
 
-/// Traps 2 and 3: without an Ollama server, its clients still find what they look for before they ask.
+/// Clients of Ollama look for a numeric version (exo-explore/exo#2091) and for a model's capabilities and context
+/// (jjang-ai/mlxstudio#72) before they ask, also where there is no Ollama server.
 #[tokio::test]
 async fn what_clients_of_ollama_look_at_first_is_there() {
     let world = World::start().await;

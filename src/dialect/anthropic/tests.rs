@@ -274,7 +274,7 @@ fn a_refusal_is_explained() {
     assert_eq!(stream(said).text().decoded(), "No.");
 }
 
-/// Row by row of wire-formats §9.1.
+/// Checks every row of the errors that Anthropic documents (https://docs.claude.com/en/api/errors).
 #[test]
 fn every_status_of_anthropics_has_its_class() {
     use Class::{Capacity, Permanent, Route, Transient};
@@ -326,7 +326,7 @@ fn every_status_of_anthropics_has_its_class() {
         (504, said("late"), Transient, FaultKind::Timeout),
         (529, said("Overloaded"), Capacity, FaultKind::Overloaded),
         (302, json!("moved"), Route, FaultKind::Garbled),
-        // Words are no rate limit (trap 59).
+        // A message that mentions a rate limit is none: status and code decide (BerriAI/litellm#11455).
         (
             400,
             said("429 rate limit"),

@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Never by phrase where there is a status: trap 59.
+    /// If there is a status, it decides, and not a phrase in the message (BerriAI/litellm#11455).
     #[test]
     fn a_phrase_about_rate_limits_is_no_rate_limit() {
         assert_eq!(told(400, "429 rate limit").kind, FaultKind::InvalidRequest);

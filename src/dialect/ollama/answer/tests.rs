@@ -344,7 +344,7 @@ fn calls_come_whole_when_they_close() {
             ),
             json!({"model": "m:latest", "message": {"role": "assistant", "content": "t"}, "done": false}),
             calls(json!([{"id": "a", "function": {"index": 0, "name": "f", "arguments": {}}}])),
-            // Trap 7: what is no JSON is not lost.
+            // Malformed arguments are kept, and do not become `{}` in silence (maximhq/bifrost#1075).
             calls(
                 json!([{"id": "c", "function": {"index": 2, "name": "h", "arguments": {"_raw": "{\"cut"}}}])
             ),

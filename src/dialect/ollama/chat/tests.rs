@@ -68,7 +68,7 @@ fn sent(request: ChatRequest<'_>) -> (Value, Vec<&'static str>) {
 }
 
 fn shown(outgoing: Outgoing) -> (Value, Vec<&'static str>) {
-    assert_eq!(outgoing.path, "/api/chat", "trap 10: never /v1");
+    assert_eq!(outgoing.path, "/api/chat", "Ollama is asked by its own API");
     assert!(outgoing.headers.is_empty() && outgoing.stop.is_empty());
     let body = serde_json::from_slice(&outgoing.body).unwrap();
     (body, outgoing.dropped.fields().to_vec())
@@ -413,7 +413,7 @@ fn trap_6_content_is_one_string() {
         body["messages"],
         json!([
             {"role": "user", "content": "a\nb", "images": [PNG]},
-            // Trap 5: arguments are an object.
+            // Ollama takes arguments as an object, and not as a JSON string (aliasrobotics/cai#76).
             {"role": "assistant", "content": "c\nd", "thinking": "x\ny",
                 "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"_raw": "[7]"}}}]},
             // The name is that of the call.

@@ -136,7 +136,7 @@ fn a_stream_of_openais() {
     );
 }
 
-/// Trap 14.
+/// Some servers end a stream without `[DONE]` (huggingface/text-generation-inference#2221).
 #[test]
 fn streams_without_done_end_well() {
     let text = chunks(&[HI, STOP]);
@@ -147,7 +147,7 @@ fn streams_without_done_end_well() {
     assert_eq!(stream(text.trim_end()), stream(&text));
 }
 
-/// Trap 54.
+/// A provider that disconnects in the middle of an answer has failed (Portkey-AI/gateway#1797).
 #[test]
 fn a_stream_that_breaks_off_failed() {
     assert_eq!(stream(&chunks(&[HI])), ["start c m", "text hi", BROKE_OFF]);
@@ -165,7 +165,7 @@ fn done_without_a_reason_ends_what_was_said() {
     );
 }
 
-/// Trap 13.
+/// Azure begins a stream with a chunk that has no choices (streamlit/streamlit#8084).
 #[test]
 fn azures_chunks_without_choices_pass() {
     let text = concat!(
@@ -312,7 +312,7 @@ fn names_of_tools_come_back_as_the_client_wrote_them() {
     assert_eq!(events[1], "call 0 a wetter/ort");
 }
 
-/// Trap 16.
+/// vLLM has renamed `reasoning_content` to `reasoning`, and other servers use either (vllm-project/vllm#27755).
 #[test]
 fn reasoning_is_read_under_both_names() {
     for delta in [
@@ -350,7 +350,8 @@ fn signatures_of_thoughts_are_read() {
     );
 }
 
-/// Trap 23, trap 39.
+/// An empty reason amid a stream counts as none (wicm84266964/Buddy2api#16), and Anthropic's `end_turn` is no reason
+/// of OpenAI's (BerriAI/litellm#12481).
 #[test]
 fn reasons_of_all_kinds_are_known() {
     for (reason, finish) in [
@@ -386,7 +387,8 @@ fn reasons_of_all_kinds_are_known() {
     assert_eq!(stream(&chunks(&[HI, number]))[2], "finish Stop -");
 }
 
-/// Trap 27.
+/// OpenRouter reports a failure amid a stream by the reason `error`
+/// (https://openrouter.ai/docs/api-reference/errors).
 #[test]
 fn openrouters_failure_is_no_stop() {
     let text = concat!(
@@ -411,7 +413,7 @@ fn openrouters_failure_is_no_stop() {
     );
 }
 
-/// Trap 56.
+/// A stream whose first event reports a refusal has failed, although its status is 200 (KarpelesLab/teamclaude#391).
 #[test]
 fn a_stream_that_is_an_error_failed() {
     let overloaded = "failed Capacity Overloaded full";
@@ -448,7 +450,7 @@ fn a_server_that_does_not_stream_is_understood() {
     );
 }
 
-/// Trap 11.
+/// A stream whose text is in a field that nobody reads must not end as an empty answer (ROCm/FastFlowLM#436).
 #[test]
 fn text_in_an_unknown_field_is_no_empty_answer() {
     let unknown = r#"{"delta":{"speech":"word"}}"#;
@@ -635,7 +637,7 @@ fn logprobs_pass_and_those_of_completions_are_put_in_form() {
     assert_eq!(stream(&chunks(&[none, STOP]))[2], "finish Stop -");
 }
 
-/// Trap 53.
+/// A character of several bytes may be split over two chunks (katanemo/plano#980).
 #[test]
 fn characters_survive_any_split() {
     let text = chunks(&[r#"{"delta":{"content":"日本語 🎉 \ud83c\udf89"}}"#, STOP]);

@@ -367,7 +367,7 @@ fn a_providers_own_word_is_kept_and_a_status_is_none() {
     assert_eq!(body["error"]["code"], "invalid_value");
 }
 
-/// Trap 59.
+/// Status and code tell a rate limit, not a phrase in the message (BerriAI/litellm#11455).
 #[test]
 fn words_in_a_message_are_no_rate_limit() {
     let fault = of(

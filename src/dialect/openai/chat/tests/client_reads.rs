@@ -253,7 +253,7 @@ fn tools_and_choices_are_read() {
     }
 }
 
-/// Trap 25.
+/// `allowed_tools` and `parallel_tool_calls` survive a translation (maximhq/bifrost#7348).
 #[test]
 fn allowed_tools_are_the_only_ones() {
     let body = asking(json!({

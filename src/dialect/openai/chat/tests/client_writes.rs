@@ -189,7 +189,7 @@ fn interleaved_calls_have_an_index_each() {
     assert_eq!(events[11], "[DONE]");
 }
 
-/// Trap 16.
+/// Clients read reasoning under `reasoning` or `reasoning_content` (vllm-project/vllm#27755).
 #[test]
 fn reasoning_has_the_names_that_are_set() {
     for (field, names) in [

@@ -129,7 +129,8 @@ fn a_plain_question_is_short() {
     );
 }
 
-/// Trap 15, trap 28.
+/// Remuda asks for the usage of every stream, also where the client did not, so that none is accounted as nothing
+/// (open-webui/open-webui#23917). OpenAI refuses OpenRouter's own field `usage`, as it refuses every unknown field.
 #[test]
 fn usage_is_asked_for_where_it_must_be() {
     for (kind, expected) in [
@@ -159,7 +160,7 @@ fn usage_is_asked_for_where_it_must_be() {
     }
 }
 
-/// Trap 12.
+/// OpenAI's reasoning models take `max_completion_tokens` and refuse `max_tokens` (BerriAI/litellm#13381).
 #[test]
 fn the_limit_has_the_name_that_is_taken() {
     let old = json!({"max_tokens": 5});
@@ -213,7 +214,8 @@ const ALL_SAMPLING: &str = r#"{"temperature": 3, "top_p": 0.5, "top_k": 40, "min
     "repeat_penalty": 1.1, "repeat_last_n": 64, "presence_penalty": -1, "frequency_penalty": 2, "seed": 7,
     "logit_bias": {"5": 1}, "logprobs": true, "top_logprobs": 3, "user": "u"}"#;
 
-/// Trap 9 among others: a penalty on repetition is no penalty on frequency.
+/// Each sampling parameter is sent only where it is known: a penalty on repetition, as Ollama and vLLM have it, is no
+/// penalty on frequency.
 #[test]
 fn sampling_goes_where_it_is_taken() {
     let all: Value = serde_json::from_str(ALL_SAMPLING).unwrap();
@@ -468,7 +470,7 @@ fn an_answer_that_was_begun_is_asked_to_go_on_where_it_cannot_be_continued() {
     assert_eq!(said[2], json!({"role": "user", "content": "Continue."}));
 }
 
-/// Trap 31 for this format: every call has its result, and it follows at once.
+/// Every call has its result, which follows it at once, as providers refuse a call without one (aliasrobotics/cai#182).
 #[test]
 fn calls_and_results_are_paired() {
     let long = "x".repeat(50);
@@ -546,7 +548,8 @@ fn unknown_recordings_are_refused() {
     );
 }
 
-/// Trap 29, and trap 36 for this format.
+/// DeepSeek expects `reasoning_content` in the history (Wei-Shaw/sub2api#2926). Unsigned reasoning is left out elsewhere,
+/// and does not become text (can1357/oh-my-pi#7241).
 #[test]
 fn thoughts_go_back_only_where_they_belong() {
     let history = || {
