@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// The route as in the README's table, for metrics and logs.
+    /// The route as it stands in the table of `docs/api.md`, for metrics and logs.
     pub fn route(self) -> &'static str {
         match self {
             Place::Health => "/health",

@@ -1,6 +1,6 @@
 //! Which providers a name means: an alias, a provider's prefix, `X-Provider`, a rule, what is listed, the default model.
 //!
-//! The order is that of the README. What the client says of the provider goes before rules, and rules before lists.
+//! The order is that of `docs/routing.md`. What the client says of the provider goes before rules, and rules before lists.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

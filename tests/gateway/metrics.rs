@@ -158,9 +158,9 @@ async fn promtool_has_nothing_to_say() {
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
-/// The table in README.md is what dashboards are written from.
+/// The table in docs/metrics.md is what dashboards are written from.
 #[tokio::test]
-async fn names_types_and_labels_are_those_of_the_readme() {
+async fn names_types_and_labels_are_those_of_the_page() {
     let (sim, gateway) = gateway(&[], |config| config).await;
     all_kinds(&sim, &gateway).await;
     let reply = get(gateway.admin, "/metrics").await;
@@ -177,7 +177,7 @@ async fn names_types_and_labels_are_those_of_the_readme() {
             )
         })
         .collect();
-    let mut documented: Vec<(String, String, Vec<String>)> = include_str!("../../README.md")
+    let mut documented: Vec<(String, String, Vec<String>)> = include_str!("../../docs/metrics.md")
         .lines()
         .filter_map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

@@ -1,13 +1,13 @@
-//! Every command of the README does what it is said to do, on ports that the system hands out.
+//! Every command of a page does what it is said to do, on ports that the system hands out.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::demo::{Demo, Running, remuda, succeed};
-use crate::page::{blocks, readme, repository};
+use crate::page::{blocks, commands, readme, repository, sessions, tried_pages};
 
 /// The first example, on free ports.
 fn write_example(directory: &Path) {
@@ -17,10 +17,17 @@ fn write_example(directory: &Path) {
 }
 
 fn run(line: &str, demo: &Demo, directory: &Path) {
-    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut words: Vec<&str> = line.split_whitespace().collect();
+    if words[0] == "remuda" {
+        words[0] = "./remuda.sh"; // As it is installed.
+    }
     match words.as_slice() {
         ["curl", ..] => assert_ne!(demo.curl(line), "", "{line}"),
         ["./remuda.sh", "demo"] => {} // It is running.
+        ["./remuda.sh", "check", "-c", "/etc/remuda/remuda.yaml"] => {
+            let installed = repository("conf/remuda.yaml");
+            succeed(remuda(directory).args(["check", "-c"]).arg(installed));
+        }
         ["./remuda.sh", "check", arguments @ ..] => {
             succeed(remuda(directory).arg("check").args(arguments));
         }
@@ -37,16 +44,22 @@ fn run(line: &str, demo: &Demo, directory: &Path) {
             assert!(printed.starts_with("key: rmd-"), "{printed}");
         }
         ["./remuda.sh", "usage", arguments @ ..] => {
-            write_usage(directory);
-            succeed(remuda(directory).arg("usage").args(arguments));
+            let directory = tempfile::tempdir().unwrap();
+            write_usage(directory.path());
+            succeed(remuda(directory.path()).arg("usage").args(arguments));
         }
         ["./remuda.sh", "sim", arguments @ ..] => simulate(arguments, directory),
         [variables @ .., "./remuda.sh", "serve"] => {
             let variables = variables.iter().map(|pair| pair.split_once('=').unwrap());
             succeed(remuda(directory).envs(variables).arg("check"));
         }
-        ["./test.sh"] => assert_executable("test.sh"),
-        ["cargo", "build", "--release", "--locked"] => {}
+        [script @ ("./test.sh" | ".ci/run")] => assert_executable(script),
+        [script, arguments @ ..] if script.starts_with("bench/") => measure(script, arguments),
+        ["cargo", "bench", "--bench", name, ..] => assert!(is_benchmark(name), "{line}"),
+        ["cargo", "build"] | ["cargo", "build", "--release", "--locked"] => {}
+        ["cargo", "run", "--", "demo"] => {} // It is running.
+        ["docker", "build", ..] => assert!(repository("Dockerfile").is_file()),
+        ["docker", "compose", "-f", file, ..] => assert!(repository(file).is_file(), "{line}"),
         ["sudo", "install", .., file, _] if !file.starts_with('-') => {
             let built = *file == "target/release/remuda";
             assert!(built || repository(file).is_file(), "{line}");
@@ -65,8 +78,36 @@ fn serve(arguments: &[&str], directory: &Path) {
     assert!(lines.any(|line| line.ends_with("ready")), "{arguments:?}");
 }
 
-/// The file that a gateway keeps.
+/// A script of the benchmarks, which is not run: it exists, and it or what it imports knows the flags.
+fn measure(script: &str, arguments: &[&str]) {
+    assert_executable(script);
+    let sources: String = std::fs::read_dir(repository("bench"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "py"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    for flag in arguments.iter().filter(|word| word.starts_with("--")) {
+        assert!(sources.contains(&format!("\"{flag}\"")), "{script} {flag}");
+    }
+}
+
+/// Whether a package of the workspace has a benchmark of this name.
+fn is_benchmark(name: &str) -> bool {
+    let packages = std::fs::read_dir(repository("crates"))
+        .into_iter()
+        .flatten();
+    let packages = packages.map(|entry| entry.unwrap().path());
+    let mut all = packages
+        .chain([repository("")])
+        .map(|package| package.join("benches"));
+    all.any(|folder| folder.join(name).is_dir() || folder.join(name).with_extension("rs").is_file())
+}
+
+/// The file that a gateway keeps, and a configuration that names it.
 fn write_usage(directory: &Path) {
+    let configuration = "usage: { path: usage.db }\n";
+    std::fs::write(directory.join("remuda.yaml"), configuration).unwrap();
     let settings = remuda::settings::Usage {
         path: Some(directory.join("usage.db")),
         ..Default::default()
@@ -101,13 +142,71 @@ fn commands_do_what_they_say() {
     let with_file = tempfile::tempdir().unwrap();
     let empty = tempfile::tempdir().unwrap();
     write_example(with_file.path());
-    for block in blocks(&readme(), "sh") {
-        for line in block.lines() {
-            let directory = match line.contains("remuda.yaml") {
-                true => with_file.path(),
-                false => empty.path(),
+    let top = commands(&readme());
+    assert_eq!(top[..2], ["./remuda.sh demo", "./test.sh"]);
+    for page in tried_pages() {
+        for line in commands(&page.text) {
+            let directory = if line.contains("remuda.yaml") {
+                with_file.path()
+            } else {
+                empty.path()
             };
-            run(line, &demo, directory);
+            run(&line, &demo, directory);
+        }
+    }
+}
+
+/// What differs from one run to the next.
+const VARYING: [&str; 7] = [
+    "id",
+    "created",
+    "created_at",
+    "total_duration",
+    "load_duration",
+    "prompt_eval_duration",
+    "eval_duration",
+];
+
+/// Asserts that an answer is the one that a page shows, but for what differs from one run to the next.
+fn assert_alike(shown: &Value, given: &Value, line: &str) {
+    match (shown, given) {
+        (Value::Object(shown), Value::Object(given)) => {
+            let names = |object: &Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(shown), names(given), "{line}");
+            for (name, shown) in shown {
+                let given = &given[name];
+                if VARYING.contains(&name.as_str()) {
+                    assert_eq!(shown.is_string(), given.is_string(), "{line}: {name}");
+                    assert_eq!(shown.is_number(), given.is_number(), "{line}: {name}");
+                } else {
+                    assert_alike(shown, given, line);
+                }
+            }
+        }
+        (Value::Array(shown), Value::Array(given)) => {
+            assert_eq!(shown.len(), given.len(), "{line}");
+            for (shown, given) in shown.iter().zip(given) {
+                assert_alike(shown, given, line);
+            }
+        }
+        _ => assert_eq!(shown, given, "{line}"),
+    }
+}
+
+#[test]
+fn commands_print_what_stands_beside_them() {
+    let demo = Demo::start();
+    let sessions: Vec<_> = tried_pages()
+        .flat_map(|page| sessions(&page.text))
+        .collect();
+    assert!(sessions.len() >= 3, "{sessions:?}");
+    for (command, shown) in sessions {
+        let answer = demo.curl(&command);
+        let given: Vec<&str> = answer.lines().collect();
+        assert_eq!(given.len(), shown.len(), "{command}: {answer}");
+        for (shown, given) in shown.iter().zip(given) {
+            let read = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+            assert_alike(&read(shown), &read(given), &command);
         }
     }
 }
@@ -115,13 +214,10 @@ fn commands_do_what_they_say() {
 #[test]
 fn the_demo_streams_an_answer() {
     let demo = Demo::start();
-    let page = readme();
-    let chat = page
-        .lines()
-        .find(|line| line.contains("/api/chat -d"))
-        .unwrap();
-    let answer = demo.curl(chat);
-    let lines: Vec<serde_json::Value> = answer
+    let mut lines = demo.introduction.iter();
+    let chat = lines.find(|line| line.contains("/api/chat -d")).unwrap();
+    let answer = demo.curl(chat.trim());
+    let lines: Vec<Value> = answer
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
@@ -132,7 +228,7 @@ fn the_demo_streams_an_answer() {
 }
 
 /// The text of an answer in the format of `path`.
-fn text<'a>(path: &str, answer: &'a serde_json::Value) -> Option<&'a str> {
+fn text<'a>(path: &str, answer: &'a Value) -> Option<&'a str> {
     let parts = |name: &str| answer[name].as_array().into_iter().flatten();
     match path {
         "/v1/responses" => parts("output")
@@ -173,7 +269,7 @@ fn every_kind_of_provider_answers_every_format() {
             "/v1/responses",
         ] {
             let answer = demo.curl(&question(path, model));
-            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let answer: Value = serde_json::from_str(&answer).unwrap();
             let text = text(path, &answer).unwrap_or_default();
             // A simulated Ollama server says what it likes.
             let expected = if model == "llama3.2" { " " } else { "ahoy" };

@@ -1,23 +1,31 @@
-//! What the README says is so: its examples are configurations, its commands run, its tables are
-//! complete, its links lead somewhere.
+//! What the README and the pages of `docs/` say is so: their examples are configurations, their commands run, their
+//! tables are complete, the names in them exist, and their links lead somewhere.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
 mod demo;
+mod mentions;
 mod page;
 mod tables;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use demo::{remuda, succeed};
-use page::{anchors, blocks, code, links, readme, repository};
+use page::{anchors, blocks, code, links, pages, readme, repository, tried_pages};
 
 #[test]
 fn examples_are_configurations() {
-    for example in blocks(&readme(), "yaml") {
+    assert_eq!(blocks(&readme(), "yaml").len(), 2);
+    for example in tried_pages().flat_map(|page| blocks(&page.text, "yaml")) {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("remuda.yaml"), &example).unwrap();
+        let file = directory.path().join("remuda.yaml");
+        if example.starts_with("models:") {
+            std::fs::write(directory.path().join("models.yaml"), &example).unwrap();
+            std::fs::write(file, "routing: { models_file: models.yaml }\n").unwrap();
+        } else {
+            std::fs::write(file, &example).unwrap();
+        }
         let mut check = remuda(directory.path());
         check.arg("check");
         succeed(&mut check);
@@ -28,17 +36,9 @@ fn examples_are_configurations() {
 
 #[test]
 fn links_lead_somewhere() {
-    let pages = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-    ]
-    .map(PathBuf::from);
-    for name in pages.into_iter().chain(pages_of("docs".as_ref())) {
-        let name = name.to_str().unwrap();
-        let page = std::fs::read_to_string(repository(name)).unwrap();
-        let folder = repository(name).parent().unwrap().to_owned();
+    for page in pages() {
+        let (name, page) = (page.name, page.text);
+        let folder = repository(&name).parent().unwrap().to_owned();
         let anchors = anchors(&page);
         for link in links(&page) {
             let found = match link.split_once('#') {
@@ -51,37 +51,20 @@ fn links_lead_somewhere() {
     }
 }
 
-/// The Markdown pages of a folder of the repository and of those inside it.
-fn pages_of(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(repository(folder.to_str().unwrap())).unwrap();
-    let mut pages = Vec::new();
-    for entry in entries {
-        let entry = entry.unwrap();
-        let path = folder.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            pages.extend(pages_of(&path));
-        } else if path.extension().is_some_and(|ext| ext == "md") {
-            pages.push(path);
-        }
-    }
-    pages
-}
-
 fn anchors_of(page: &Path) -> Vec<String> {
     anchors(&std::fs::read_to_string(page).unwrap())
 }
 
 #[test]
 fn named_files_are_there() {
-    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        let page = std::fs::read_to_string(repository(name)).unwrap();
-        for path in code(&page) {
+    for page in pages() {
+        for path in code(&page.text) {
             let inside = [
                 "src/", "tests/", "conf/", "bench/", "benches/", "./test", ".ci/",
             ];
             if inside.iter().any(|start| path.starts_with(start)) {
                 let file = path.split(' ').next().unwrap();
-                assert!(repository(file).exists(), "{name}: {path}");
+                assert!(repository(file).exists(), "{}: {path}", page.name);
             }
         }
     }

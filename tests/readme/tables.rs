@@ -1,4 +1,4 @@
-//! The README's tables against the program: keys and defaults, routes, metrics, variables.
+//! The pages' tables against the program: keys and defaults, routes, metrics, variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use remuda::dialect::ollama::ROUTES;
 use serde_yaml::Value;
 
 use crate::demo::{Demo, remuda, succeed};
-use crate::page::{code, readme, repository, rows};
+use crate::page::{code, commands, pages, readme, reference, repository, rows};
 
 /// The documented configuration; with `all`, its `#key:` lines are made active.
-fn documented(all: bool) -> Value {
+pub(crate) fn documented(all: bool) -> Value {
     let text = std::fs::read_to_string(repository("conf/remuda.yaml")).unwrap();
     let lines = text.lines().map(|line| {
         let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
@@ -29,7 +29,7 @@ fn documented(all: bool) -> Value {
 const FREE: [&str; 4] = ["headers", "model_map", "deployments", "aliases"];
 
 /// Dotted keys of everything that is no mapping, with the text of a scalar.
-fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>>) {
+pub(crate) fn keys(prefix: &str, value: &Value, found: &mut BTreeMap<String, Option<String>>) {
     match value {
         Value::Mapping(mapping) => {
             for (key, value) in mapping {
@@ -67,7 +67,7 @@ fn every_key_has_a_row_with_its_default() {
     let (mut all, mut active) = (BTreeMap::new(), BTreeMap::new());
     keys("", &documented(true), &mut all);
     keys("", &documented(false), &mut active);
-    let page = readme();
+    let page = reference();
     let rows = rows(&page, "Key");
     let listed: Vec<&str> = rows.iter().map(|row| code(&row[0])[0]).collect();
     let unique: BTreeSet<&str> = listed.iter().copied().collect();
@@ -85,7 +85,7 @@ fn every_key_has_a_row_with_its_default() {
 
 #[test]
 fn every_route_has_a_row() {
-    let page = readme();
+    let page = reference();
     let listed: BTreeSet<String> = rows(&page, "Route")
         .iter()
         .flat_map(|row| {
@@ -117,7 +117,7 @@ fn places() -> BTreeSet<String> {
 
 #[test]
 fn every_page_about_the_gateway_has_a_row() {
-    let page = readme();
+    let page = reference();
     let rows = rows(&page, "Route");
     let listed: Vec<(&str, &str)> = rows
         .iter()
@@ -139,7 +139,7 @@ fn every_page_about_the_gateway_has_a_row() {
 #[test]
 fn the_other_routes_answer_as_their_rows_say() {
     let demo = Demo::start();
-    let page = readme();
+    let page = reference();
     let answers = rows(&page, "Route").into_iter().chain(rows(&page, "Route"));
     let mut asked = 0;
     for route in answers.flat_map(|row| {
@@ -206,12 +206,10 @@ fn exposed(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 #[test]
 fn every_metric_has_a_row() {
     let demo = Demo::start();
-    let page = readme();
-    let chat = page
-        .lines()
-        .find(|line| line.contains("/api/chat -d"))
-        .unwrap();
-    demo.curl(chat);
+    let page = reference();
+    let mut commands = commands(&readme()).into_iter();
+    let chat = commands.find(|line| line.contains("/api/chat -d")).unwrap();
+    demo.curl(&chat);
     // gemma3 is on disk but not loaded: a cold load.
     demo.curl(&chat.replace("llama3.2", "gemma3"));
     let exposed = exposed(&demo.curl("curl http://localhost:11435/metrics"));
@@ -233,8 +231,10 @@ fn every_metric_has_a_row() {
     }
     let names: BTreeSet<String> = exposed.into_keys().collect();
     assert_eq!(names.difference(&listed).collect::<Vec<_>>(), [""; 0]);
-    let mentioned = code(&page)
-        .into_iter()
+    let all: Vec<String> = pages().into_iter().map(|page| page.text).collect();
+    let mentioned = all
+        .iter()
+        .flat_map(|page| code(page))
         .filter(|text| text.starts_with("remuda_"))
         // Labels.
         .filter(|text| {
@@ -270,7 +270,7 @@ fn variables(page: &str) -> BTreeMap<String, String> {
 #[test]
 fn every_variable_is_read_and_has_its_default() {
     let empty = tempfile::tempdir().unwrap();
-    let page = readme();
+    let page = reference();
     let variables = variables(&page);
     let check = || {
         let mut check = remuda(empty.path());
@@ -300,7 +300,7 @@ fn every_variable_is_read_and_has_its_default() {
 
 #[test]
 fn every_status_has_a_row() {
-    let page = readme();
+    let page = reference();
     let listed: BTreeSet<String> = rows(&page, "Status")
         .iter()
         .flat_map(|row| row[0].split(", ").map(str::to_owned).collect::<Vec<_>>())
