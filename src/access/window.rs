@@ -3,9 +3,9 @@
 //!
 //! The window is cut into 60 slices. An amount counts from when it is taken until the slice that lies a whole window
 //! later has passed, so at most 1/60 of the window longer than it should, and never shorter: in no stretch of the
-//! window's length is more let through than the limit. Two fixed windows, or Pingora's `Rate`, which weighs the last one
-//! by its share, let up to half as much again through when a burst sits at their seam; a table that is hashed to a few
-//! counters (`pingora-limits`) is for addresses beyond number, and keys are few and known.
+//! window's length is more let through than the limit. When a burst sits at their seam, two fixed windows let up to twice
+//! the limit through, and Pingora's `Rate`, which weights the previous one by its share, nearly as much. Its table, which
+//! is hashed to a few counters, is for addresses beyond number; keys are few and known.
 
 use std::time::Duration;
 
