@@ -11,7 +11,7 @@ use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
 use remuda::admission::{
     BackendSpec, Dispatcher, Loaded, Outcome, Policy, Residency, Want, Wanted,
 };
-use remuda::ids::{BackendId, ModelId};
+use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
 
 const MODELS: u32 = 200;
@@ -68,7 +68,7 @@ fn policy() -> Policy {
 
 fn spec(order: u32, placement: Placement) -> BackendSpec {
     BackendSpec {
-        provider: 0,
+        provider: ProviderId::at(0),
         order,
         weight: 1,
         cost: 1.0,

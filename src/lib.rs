@@ -9,7 +9,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dialect;
-pub mod error;
 pub mod facts;
 pub mod fleet;
 pub mod ids;

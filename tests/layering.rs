@@ -27,12 +27,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("settings", 0),
     ("metrics", 0),
     ("clock", 0),
-    ("error", 0),
     ("ids", 0),
     ("nearest", 0),
 ];
 
-/// What may be used from the same floor: dialects are made of frames, and say what the neutral model says.
+/// What may be used from the same floor: dialects are made of frames, and say what the neutral model says;
+/// and series are told apart by the ids of what they count.
 const SAME_FLOOR: &[(&str, &str)] = &[
     ("dialect", "wire"),
     ("dialect", "ir"),
@@ -41,6 +41,7 @@ const SAME_FLOOR: &[(&str, &str)] = &[
     ("facts", "settings"),
     ("facts", "ir"),
     ("ir", "wire"),
+    ("metrics", "ids"),
 ];
 
 /// The simulated servers stand apart: (what they may use, who may use them).

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use remuda::config::from_sources;
 use remuda::dialect::ollama::Operation;
 use remuda::facts::Facts;
-use remuda::ids::ModelId;
+use remuda::ids::{ModelId, ProviderId};
 use remuda::routing::{
     Ask, Having, Needs, NoPlan, Permission, Router, Standing, Step, StepModel, View,
 };
@@ -56,20 +56,29 @@ impl View for Shared {
         self.0.lock().unwrap().models[model.0 as usize].1.clone()
     }
 
-    fn tells_no_models(&self, provider: usize) -> bool {
-        self.0.lock().unwrap().silent.contains(&provider)
+    fn tells_no_models(&self, provider: ProviderId) -> bool {
+        self.0.lock().unwrap().silent.contains(&provider.position())
     }
 
-    fn is_settling(&self, provider: usize) -> bool {
-        self.0.lock().unwrap().settling.contains(&provider)
+    fn is_settling(&self, provider: ProviderId) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .settling
+            .contains(&provider.position())
     }
 
     fn standings(&self, _: Option<ModelId>, _: Instant) -> Vec<Standing> {
         self.0.lock().unwrap().standings.clone()
     }
 
-    fn available(&self, provider: usize, _: Instant) -> bool {
-        !self.0.lock().unwrap().unavailable.contains(&provider)
+    fn available(&self, provider: ProviderId, _: Instant) -> bool {
+        !self
+            .0
+            .lock()
+            .unwrap()
+            .unavailable
+            .contains(&provider.position())
     }
 }
 
@@ -142,7 +151,7 @@ impl World {
         let is_fleet = self.settings.providers[index].kind.is_fleet();
         for model in models {
             let having = || Having {
-                provider: index,
+                provider: ProviderId::at(index),
                 own: Some((*model).into()),
                 context: None,
             };
@@ -739,9 +748,10 @@ fn a_key_narrows_and_chooses() {
         Ok("vllm=llama3.2")
     );
     assert_eq!(ask("nobody", &["vllm"], &[]), Err(NoPlan::Unknown));
-    let without = |without| {
+    let without = |providers: &[usize]| {
+        let without: Vec<_> = providers.iter().copied().map(ProviderId::at).collect();
         let ask = Ask {
-            without,
+            without: &without,
             ..Ask::of("llama3.2")
         };
         world.ask(ask)

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
 use remuda::admission::{BackendSpec, Loaded, Outcome, Policy, Residency, Wanted};
-use remuda::ids::{BackendId, ModelId};
+use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
 
 pub(crate) const SERVERS: usize = 10;
@@ -211,7 +211,7 @@ impl World {
         };
         for server in 0..SERVERS {
             let spec = BackendSpec {
-                provider: 0,
+                provider: ProviderId::at(0),
                 order: server as u32,
                 weight: 1,
                 cost: 1.0,

@@ -79,7 +79,7 @@ impl ClientKey {
         spending: Arc<dyn Spending>,
     ) -> ClientKey {
         let limits = &settings.limits;
-        let id = KeyId(u32::try_from(index).unwrap_or(u32::MAX));
+        let id = KeyId::at(index);
         ClientKey {
             id,
             name: Arc::clone(&settings.name),

@@ -95,7 +95,7 @@ type Known = (Arc<Backend>, Arc<Inventory>);
 fn on_server<'k>(known: &'k [Known], front: &Front) -> Option<&'k Known> {
     let model = front.model?;
     known.iter().find(|(backend, inventory)| {
-        backend.provider.index == front.provider && inventory.model(model).is_some()
+        backend.provider.id == front.provider && inventory.model(model).is_some()
     })
 }
 
@@ -112,7 +112,7 @@ fn listed(from: Sources<'_>, known: &[Known], alias: &Alias) -> Option<Listed> {
     let own = front.own.clone()?;
     let mut mine = known
         .iter()
-        .filter(|(backend, _)| backend.provider.index == front.provider);
+        .filter(|(backend, _)| backend.provider.id == front.provider);
     let offer = mine.find_map(|(_, inventory)| {
         let offers = inventory.offers().iter();
         let mut named = offers.filter(|offer| offer.own == own);

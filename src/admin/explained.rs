@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Introspection, listing};
 use crate::access::View;
+use crate::ids::ProviderId;
 use crate::nearest;
 use crate::routing::Explanation;
 use crate::settings::{Provider, ProviderKind, Strategy};
@@ -18,13 +19,14 @@ pub(super) fn complete(it: &Introspection, explained: &mut Explanation, now: Ins
         return;
     }
     let verdicts = explained.providers.iter_mut().enumerate();
-    for (index, verdict) in verdicts {
+    for (position, verdict) in verdicts {
+        let id = ProviderId::at(position);
         let step = verdict.step.and_then(|step| explained.steps.get(step - 1));
         if let Some(step) = step {
             verdict.facts = Looked {
                 it,
-                provider: &it.settings.providers[index],
-                index,
+                provider: &it.settings.providers[id],
+                id,
                 model: &step.model,
             }
             .facts(explained.strategy, now);
@@ -50,7 +52,7 @@ fn similar(it: &Introspection, name: &str) -> Vec<String> {
 struct Looked<'a> {
     it: &'a Introspection,
     provider: &'a Provider,
-    index: usize,
+    id: ProviderId,
     /// Its own name.
     model: &'a str,
 }
@@ -80,7 +82,7 @@ impl Looked<'_> {
         let snapshot = self.it.fleet.snapshot();
         let having: Vec<_> = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == self.index && backend.has(model))
+            .filter(|backend| backend.provider.id == self.id && backend.has(model))
             .collect();
         let loaded = having
             .iter()
@@ -96,7 +98,7 @@ impl Looked<'_> {
         let snapshot = self.it.fleet.snapshot();
         let mine = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == self.index);
+            .filter(|backend| backend.provider.id == self.id);
         let micros = mine.map(|backend| backend.load(0, now).latency_us);
         match micros.filter(|micros| *micros > 0.0).min_by(f64::total_cmp) {
             Some(micros) => format!("response time {:.0} ms", micros / 1000.0),

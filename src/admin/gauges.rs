@@ -30,7 +30,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         let mine: Vec<&Backend> = snapshot
             .iter()
             .map(|backend| &**backend)
-            .filter(|backend| backend.provider.index == provider.index)
+            .filter(|backend| backend.provider.id == provider.id)
             .collect();
         provider_gauges(metrics, fleet, &provider.name, &mine);
         guard_gauges(metrics, provider, &mine);

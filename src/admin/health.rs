@@ -234,7 +234,7 @@ fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
     let mine: Vec<&Backend> = snapshot
         .iter()
         .map(|backend| &**backend)
-        .filter(|backend| backend.provider.index == provider.index)
+        .filter(|backend| backend.provider.id == provider.id)
         .collect();
     let now = Instant::now();
     let status = state(provider, &mine, now);

@@ -162,7 +162,7 @@ pub(super) fn tags_of(
     let backends = listing::known(fleet);
     let mine = backends
         .iter()
-        .filter(|(backend, _)| backend.provider.index == provider.index);
+        .filter(|(backend, _)| backend.provider.id == provider.id);
     if fleet.is_unknown(provider)
         && mine
             .clone()

@@ -11,6 +11,7 @@ use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
 use crate::fleet::{Backend, Fleet, Provider, Recent, Status};
+use crate::metrics::About;
 use crate::routing::Unresolved;
 use crate::settings::{ProviderKind, Strategy};
 
@@ -220,7 +221,7 @@ fn backends(from: &Introspection, provider: &Provider) -> Vec<Arc<Backend>> {
     let snapshot = from.fleet.snapshot();
     let mine = snapshot
         .iter()
-        .filter(|backend| backend.provider.index == provider.index);
+        .filter(|backend| backend.provider.id == provider.id);
     mine.map(Arc::clone).collect()
 }
 
@@ -363,12 +364,14 @@ impl Times {
 
 /// Requests and tokens by model, the busiest first, and all tokens together; of the models that may be seen.
 fn usage(from: &Introspection, provider: &Provider, view: View<'_>) -> (ByName<Used>, Tokens) {
-    let index = u16::try_from(provider.index).unwrap_or(u16::MAX - 1);
-    let mut models = from.metrics.model_usage(index);
+    let mut models = from.metrics.model_usage(provider.id);
     models.sort_by_key(|usage| (std::cmp::Reverse(usage.requests), usage.model));
     let mut all = Tokens::default();
     let named = models.into_iter().filter_map(|usage| {
-        let name = from.fleet.models().name(crate::ids::ModelId(usage.model));
+        let name = match usage.model {
+            About::Known(model) => from.fleet.models().name(model),
+            About::Other | About::Nobody => None,
+        };
         let name = name.as_deref().unwrap_or("unknown");
         if !view.shows(&provider.name, &[name]) {
             return None;

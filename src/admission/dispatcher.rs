@@ -12,7 +12,7 @@ use super::scheduler::{
     Arrival, BackendSpec, Decision, Outcome, Outlook, Policy, Refusal, Residency, Scheduler, Scope,
     Snapshot, Ticket, Wanted,
 };
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::routing::StepModel;
 
 /// What a request asks a slot for.
@@ -157,7 +157,7 @@ impl Dispatcher {
     }
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit.
-    pub fn limit_provider(&self, provider: u16, limit: Option<usize>) {
+    pub fn limit_provider(&self, provider: ProviderId, limit: Option<usize>) {
         self.event(|scheduler, now| {
             scheduler.limit_provider(now, provider, limit);
             self.closings.store(scheduler.closings(), Ordering::Release);

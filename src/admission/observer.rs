@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{BackendSpec, Dispatcher, Loaded, Residency};
 use crate::fleet::{Backend, Inventory, Observer};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 
 /// Tells a dispatcher what an observer of the fleet is told.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Observer for FleetEvents {
     fn joined(&self, backend: &Arc<Backend>) {
         let settings = &backend.provider.settings;
         let spec = BackendSpec {
-            provider: u16::try_from(backend.provider.index).unwrap_or(u16::MAX),
+            provider: backend.provider.id,
             order: u32::from(backend.port()),
             weight: backend.weight,
             cost: backend.cost,
@@ -74,8 +74,7 @@ impl Observer for FleetEvents {
         self.0.unhealthy(backend);
     }
 
-    fn limited(&self, provider: usize, limit: Option<usize>) {
-        let provider = u16::try_from(provider).unwrap_or(u16::MAX);
+    fn limited(&self, provider: ProviderId, limit: Option<usize>) {
         self.0.limit_provider(provider, limit);
     }
 

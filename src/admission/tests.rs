@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{BackendSpec, Dispatcher, Loaded, Outcome, Policy, Refusal, Residency, Want, Wanted};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{Placement, SelectorKind, WhenUnhealthy};
 
 const MODEL: ModelId = ModelId(0);
@@ -43,7 +43,7 @@ fn dispatcher(backends: u32, slots: u32, timeout: Duration) -> Arc<Dispatcher> {
 
 fn join(dispatcher: &Arc<Dispatcher>, order: u32, slots: u32) {
     let spec = BackendSpec {
-        provider: 0,
+        provider: ProviderId::at(0),
         order,
         weight: 1,
         cost: 1.0,

@@ -86,7 +86,7 @@ impl Told {
         let snapshot = fleet.snapshot();
         let mine: Vec<_> = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == provider.index)
+            .filter(|backend| backend.provider.id == provider.id)
             .collect();
         let unresolved = provider.unresolved();
         let answering = mine.iter().filter(|backend| backend.healthy()).count();

@@ -226,7 +226,7 @@ impl Recovery {
         let left = || {
             let remembered = self.checkup.members.remembered(Instant::now());
             let mut left = remembered.iter();
-            left.any(|one| one.provider.index == self.provider.index)
+            left.any(|one| one.provider.id == self.provider.id)
         };
         !self.provider.unresolved().is_empty()
             || (several && members.iter().any(|one| one.was_probed() && !one.healthy()))

@@ -86,7 +86,7 @@ impl Keeper {
         let limit = self.provider.guard().limit(Instant::now());
         if self.told.swap(limit.unwrap_or(NONE), Ordering::AcqRel) != limit.unwrap_or(NONE) {
             self.members
-                .tell(|observer| observer.limited(self.provider.index, limit));
+                .tell(|observer| observer.limited(self.provider.id, limit));
             self.provider.stirred.notify_one();
         }
     }

@@ -34,7 +34,7 @@ impl Deref for Snapshot {
 
 impl Snapshot {
     fn new(mut backends: Vec<Arc<Backend>>) -> Self {
-        backends.sort_by_key(|backend| (backend.provider.index, backend.port(), backend.addr));
+        backends.sort_by_key(|backend| (backend.provider.id, backend.port(), backend.addr));
         let by_id = backends
             .iter()
             .enumerate()
@@ -127,7 +127,7 @@ impl Members {
     pub(super) fn of(&self, provider: &Provider) -> Vec<Arc<Backend>> {
         let all = self.now.load();
         all.iter()
-            .filter(|backend| backend.provider.index == provider.index)
+            .filter(|backend| backend.provider.id == provider.id)
             .map(Arc::clone)
             .collect()
     }
@@ -196,7 +196,7 @@ impl Members {
         if !was_healthy {
             // It has taken the place of one that left, or is that one.
             self.departed().retain(|(old, _)| {
-                old.provider.index != backend.provider.index
+                old.provider.id != backend.provider.id
                     || old.addr != backend.addr
                         && (old.origin != backend.origin || old.origin == Origin::Discovered)
             });
@@ -337,9 +337,7 @@ impl Members {
     /// Whether another backend of the same provider may take requests.
     fn another_is_healthy(&self, backend: &Backend) -> bool {
         self.now.load().iter().any(|other| {
-            other.provider.index == backend.provider.index
-                && other.id != backend.id
-                && other.healthy()
+            other.provider.id == backend.provider.id && other.id != backend.id && other.healthy()
         })
     }
 
@@ -349,7 +347,7 @@ impl Members {
             let all = self.now.load();
             let mine = all
                 .iter()
-                .filter(|backend| backend.provider.index == provider.index);
+                .filter(|backend| backend.provider.id == provider.id);
             mine.fold((0, 0), |(healthy, backends), backend| {
                 (healthy + usize::from(backend.healthy()), backends + 1)
             })

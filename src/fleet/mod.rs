@@ -54,7 +54,7 @@ use pingora::services::background::{BackgroundService, GenBackgroundService, bac
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{self, Routing, Timeouts};
 
 pub use self::backend::{Backend, Endpoint, InFlight};
@@ -158,7 +158,12 @@ impl Fleet {
             .enumerate()
             .map(|(index, settings)| {
                 Ok(Line::new(
-                    Arc::new(Provider::new(index, settings, timeouts, routing)?),
+                    Arc::new(Provider::new(
+                        ProviderId::at(index),
+                        settings,
+                        timeouts,
+                        routing,
+                    )?),
                     &checkup,
                 ))
             })
@@ -217,7 +222,7 @@ impl Fleet {
         let snapshot = self.snapshot();
         let mine: Vec<_> = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == provider.index)
+            .filter(|backend| backend.provider.id == provider.id)
             .collect();
         let untold = |one: &&Arc<Backend>| one.seen().is_none() || one.inventory().is_untold();
         // A name that cannot be resolved and never could.
@@ -226,7 +231,7 @@ impl Fleet {
             .map(Origin::Listed)
             .any(|entry| mine.iter().all(|one| one.origin != entry));
         !provider.repels()
-            && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.index))
+            && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.id))
     }
 
     /// Tokens that the model holds at the provider, as its servers have told: of several, the most.
@@ -234,7 +239,7 @@ impl Fleet {
         let snapshot = self.snapshot();
         let mine = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == provider.index);
+            .filter(|backend| backend.provider.id == provider.id);
         mine.filter_map(|backend| backend.inventory().context(model))
             .max()
     }
@@ -254,24 +259,27 @@ impl Fleet {
         self.lines.iter().map(|line| &line.provider)
     }
 
+    pub fn provider_at(&self, id: ProviderId) -> &Arc<Provider> {
+        &self.lines[id].provider
+    }
+
     /// Names of models and their ids.
     pub fn models(&self) -> &Models {
         &self.models
     }
 
-    /// Whether the provider at that position has not answered its first probes yet, so that its models are about to come
+    /// Whether the provider has not answered its first probes yet, so that its models are about to come
     /// to light.
-    pub fn is_provider_settling(&self, index: usize) -> bool {
-        let provider = &self.lines[index].provider;
-        let unprobed =
-            |backend: &&Arc<Backend>| backend.provider.index == index && !backend.was_probed();
+    pub fn is_provider_settling(&self, id: ProviderId) -> bool {
+        let provider = &self.lines[id].provider;
+        let unprobed = |backend: &&Arc<Backend>| backend.provider.id == id && !backend.was_probed();
         !provider.discovered.load(Ordering::Acquire)
             || self.snapshot().iter().any(|one| unprobed(&one))
     }
 
     /// Whether any provider is settling.
     pub fn is_settling(&self) -> bool {
-        (0..self.lines.len()).any(|index| self.is_provider_settling(index))
+        ProviderId::first(self.lines.len()).any(|id| self.is_provider_settling(id))
     }
 
     /// Changes whenever a provider may have settled.
@@ -327,7 +335,7 @@ impl Fleet {
         let provider = &backend.provider;
         // Its backends have about the same to do.
         let in_flight = backend.in_flight() as usize * provider.settings.backends.len().max(1);
-        self.lines[provider.index].keeper.note(attempted, in_flight);
+        self.lines[provider.id].keeper.note(attempted, in_flight);
     }
 
     /// A service has refused the only key that is left for it, with that status, or that key's account.
@@ -345,7 +353,7 @@ impl Fleet {
 
     /// The answer to an attempt at a service, begun at `started`, broke off after its first content.
     pub fn broke(&self, backend: &Backend, started: Instant) {
-        self.lines[backend.provider.index].keeper.broke(started);
+        self.lines[backend.provider.id].keeper.broke(started);
     }
 
     /// Whether any provider may not be [`Fleet::available`].
@@ -353,12 +361,11 @@ impl Fleet {
         self.providers().any(|provider| provider.guard().troubled())
     }
 
-    /// Whether it makes sense to ask the provider at that position: its breaker is not open, and it has a key that does
+    /// Whether it makes sense to ask the provider: its breaker is not open, and it has a key that does
     /// not rest.
-    pub fn available(&self, provider: usize, now: Instant) -> bool {
-        self.lines
-            .get(provider)
-            .is_some_and(|line| line.provider.guard().unavailable(None, now).is_none())
+    pub fn available(&self, provider: ProviderId, now: Instant) -> bool {
+        let guard = self.provider_at(provider).guard();
+        guard.unavailable(None, now).is_none()
     }
 
     /// One round of discovery and probes of all providers at once, for tools; while the services run, they do this.
@@ -372,7 +379,7 @@ impl Fleet {
 
     /// Probes a backend now rather than with the next round, because what it has is known to have changed.
     pub async fn probe(&self, backend: &Arc<Backend>) {
-        self.lines[backend.provider.index]
+        self.lines[backend.provider.id]
             .recovery
             .probe(backend)
             .await;
@@ -393,7 +400,7 @@ impl Fleet {
         };
         self.lines
             .iter()
-            .filter(|line| provider.is_none_or(|provider| provider.index == line.provider.index))
+            .filter(|line| provider.is_none_or(|provider| provider.id == line.provider.id))
             .find_map(|line| line.pick(&self.members, fits))
     }
 }
@@ -452,7 +459,7 @@ impl Line {
         let snapshot = members.snapshot();
         let mut candidates = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == self.provider.index && fits(backend));
+            .filter(|backend| backend.provider.id == self.provider.id && fits(backend));
         let Some(chosen) = selected else {
             // Pingora takes over new members at the end of a scan; one of them may fit already.
             return candidates.next().cloned();

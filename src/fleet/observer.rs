@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 
 use super::{Backend, Inventory};
 
@@ -21,8 +21,8 @@ pub trait Observer: Send + Sync {
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>);
     /// The backend takes no requests until it is `probed` again.
     fn unhealthy(&self, backend: BackendId);
-    /// From now on the provider at that position takes at most so many requests at once, besides its configured limit.
-    fn limited(&self, _provider: usize, _limit: Option<usize>) {}
+    /// From now on the provider takes at most so many requests at once, besides its configured limit.
+    fn limited(&self, _provider: ProviderId, _limit: Option<usize>) {}
     /// These models are nowhere any more, and their numbers never come back.
     fn forgotten(&self, _models: &[ModelId]) {}
     /// From now on the backend takes at most so many requests at once, besides its slots.

@@ -13,6 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
 use crate::dialect::bedrock::sign::Signer;
+use crate::ids::ProviderId;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
@@ -27,7 +28,7 @@ const STREAMS: usize = 100;
 /// A provider as the fleet uses it.
 pub struct Provider {
     /// Position in the configuration.
-    pub index: usize,
+    pub id: ProviderId,
     pub name: Arc<str>,
     pub settings: settings::Provider,
     pub selector: &'static Selector,
@@ -74,7 +75,7 @@ pub enum Origin {
 
 impl Provider {
     pub(super) fn new(
-        index: usize,
+        id: ProviderId,
         settings: &settings::Provider,
         timeouts: &Timeouts,
         routing: &Routing,
@@ -105,7 +106,7 @@ impl Provider {
             authorities::load(path).map_err(bad)
         });
         Ok(Self {
-            index,
+            id,
             name: provider(),
             selector: Selector::of(settings.selector),
             settings: settings.clone(),
@@ -253,7 +254,7 @@ impl Provider {
         let sni = if tls { host.to_owned() } else { String::new() };
         let mut peer = HttpPeer::new(addr, tls, sni);
         // Providers may name the same address with different credentials.
-        peer.group_key = self.index as u64;
+        peer.group_key = self.id.position() as u64;
         let options = &mut peer.options;
         options.connection_timeout = Some(self.timeouts.connect);
         options.total_connection_timeout = Some(self.timeouts.connect);
@@ -321,7 +322,12 @@ mod tests {
     }
 
     fn make(settings: &settings::Provider) -> Result<Provider, FleetError> {
-        Provider::new(3, settings, &Timeouts::default(), &Routing::default())
+        Provider::new(
+            ProviderId::at(3),
+            settings,
+            &Timeouts::default(),
+            &Routing::default(),
+        )
     }
 
     #[test]

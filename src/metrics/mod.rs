@@ -9,6 +9,7 @@ mod attempts;
 mod instruments;
 mod series;
 
+use crate::ids::ProviderId;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use self::instruments::{amounts, counter, counters, gauge, gauges, register};
 use self::series::Requests;
 
 pub use self::attempts::{AttemptCounters, AttemptOutcome};
-pub use self::series::{Measured, ModelUsage, OfModel, OfText, Series, SeriesKey};
+pub use self::series::{About, Measured, ModelUsage, OfModel, OfText, Series, SeriesKey};
 
 /// A sort of tokens, as counted for accounting. Cached and cache-write tokens are part of the input's, reasoning tokens of
 /// the output's.
@@ -344,8 +345,8 @@ impl Metrics {
         self.requests.series(key, measured, now, names)
     }
 
-    /// What has been asked of the provider at that index of the configuration, by model; in no order.
-    pub fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
+    /// Returns what has been asked of the provider, by model; in no order.
+    pub fn model_usage(&self, provider: ProviderId) -> Vec<ModelUsage> {
         self.requests.model_usage(provider)
     }
 

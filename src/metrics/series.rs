@@ -1,6 +1,7 @@
 //! What one request records to: the series of its model, its provider and its route. They are resolved once, take no more
 //! than so many bytes of a page together, and go when nobody has used them for a while.
 
+use crate::ids::{ModelId, ProviderId};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -54,17 +55,28 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// What models and providers without series of their own are called.
 const OTHER: &str = "other";
-/// Their places in the table.
-const OTHER_MODEL: u32 = u32::MAX - 1;
-const OTHER_PROVIDER: u16 = u16::MAX - 1;
+
+/// Whom a series is about: a model or a provider of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum About<T> {
+    Known(T),
+    /// All of those that have no series of their own.
+    Other,
+    /// None: the request named no known model, or reached no provider.
+    Nobody,
+}
+
+impl<T> From<Option<T>> for About<T> {
+    fn from(known: Option<T>) -> About<T> {
+        known.map_or(About::Nobody, About::Known)
+    }
+}
 
 /// What identifies the series that one request records to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesKey {
-    /// The model's id in the fleet; `u32::MAX` for a request that names no known model.
-    pub model: u32,
-    /// Index of the provider in the configuration; `u16::MAX` where none was reached.
-    pub provider: u16,
+    pub model: About<ModelId>,
+    pub provider: About<ProviderId>,
     /// The route as in the route table.
     pub route: &'static str,
 }
@@ -73,7 +85,7 @@ impl SeriesKey {
     /// Whose series are used where there is no room for this one's.
     fn shared(self) -> SeriesKey {
         SeriesKey {
-            model: OTHER_MODEL,
+            model: About::Other,
             ..self
         }
     }
@@ -81,7 +93,7 @@ impl SeriesKey {
     /// The same where there is no room for those.
     fn last(self) -> SeriesKey {
         SeriesKey {
-            provider: OTHER_PROVIDER,
+            provider: About::Other,
             ..self.shared()
         }
     }
@@ -115,8 +127,7 @@ impl Measured {
 /// What has been asked of a provider for one model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelUsage {
-    /// The model's id in the fleet; `u32::MAX` for what is no known model.
-    pub model: u32,
+    pub model: About<ModelId>,
     pub requests: u64,
     /// All of them together, from each request's head to the end of its answer.
     pub seconds: f64,
@@ -434,15 +445,15 @@ impl Requests {
         }
     }
 
-    /// What has been asked of the provider at that index of the configuration, by model; in no order.
-    pub(super) fn model_usage(&self, provider: u16) -> Vec<ModelUsage> {
+    /// Returns what has been asked of the provider, by model; in no order.
+    pub(super) fn model_usage(&self, provider: ProviderId) -> Vec<ModelUsage> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found: AHashMap<u32, ModelUsage> = AHashMap::new();
+        let mut found: AHashMap<About<ModelId>, ModelUsage> = AHashMap::new();
         let own = table
             .series
             .iter()
             .filter(|(key, series)| **key == series.key);
-        for (key, series) in own.filter(|(key, _)| key.provider == provider) {
+        for (key, series) in own.filter(|(key, _)| key.provider == About::Known(provider)) {
             // Observed once for each request that was to run a model, and for no other.
             let model = series.model.as_ref();
             let requests = model.map_or(0, |model| model.queue_wait.get_sample_count());

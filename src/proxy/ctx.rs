@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::Operation;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 use crate::ir::Usage;
 use crate::proxy::request_filter::cors::Page;
 use crate::proxy::request_filter::route::Target;
@@ -61,7 +61,7 @@ pub struct Attempt {
     pub number: u32,
     pub backend: Option<Arc<str>>,
     /// Position of the backend's provider in the configuration.
-    pub provider: Option<usize>,
+    pub provider: Option<ProviderId>,
     /// Whether the backend had to load the model.
     pub cold: bool,
     /// The listed model that it was asked for.

@@ -1,5 +1,6 @@
 //! What an alias stands for: the operator's, then the bundled ones, everywhere or at one provider.
 
+use crate::ids::ProviderId;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -89,13 +90,13 @@ pub(super) fn is_stated(resolver: &Resolver<'_>, name: &str) -> bool {
 }
 
 /// What an alias stands for at this provider, in its own names: `claude-sonnet` in `anthropic/claude-sonnet`.
-pub(super) fn at(resolver: &Resolver<'_>, provider: usize, alias: &str) -> Option<Arc<str>> {
+pub(super) fn at(resolver: &Resolver<'_>, provider: ProviderId, alias: &str) -> Option<Arc<str>> {
     at_depth(resolver, provider, alias, DEEPEST)
 }
 
 fn at_depth(
     resolver: &Resolver<'_>,
-    provider: usize,
+    provider: ProviderId,
     alias: &str,
     depth: usize,
 ) -> Option<Arc<str>> {

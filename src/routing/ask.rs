@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::dialect::ollama::{Operation, RequestFacts};
+use crate::ids::ProviderId;
 use crate::settings::Strategy;
 
 /// One request, as far as it matters where it goes.
@@ -20,7 +21,7 @@ pub struct Ask<'a> {
     /// What the client's key may use; `None`: everything.
     pub permission: Option<&'a dyn Permission>,
     /// Positions of providers that have failed this request already.
-    pub without: &'a [usize],
+    pub without: &'a [ProviderId],
     /// It is asked about the model only: nothing is sent that would take a provider's turn.
     pub looks_only: bool,
 }

@@ -4,6 +4,7 @@ use super::ask::Needs;
 use super::plan::StepModel;
 use crate::dialect::ollama::Operation;
 use crate::facts::{Capability, ModelFacts, Price};
+use crate::ids::ProviderId;
 use crate::settings::{Provider, ProviderKind};
 use crate::translate::{self, Question};
 
@@ -27,7 +28,7 @@ const USUAL_PRICES: [ProviderKind; 9] = [
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Position in the configuration.
-    pub(super) provider: usize,
+    pub(super) provider: ProviderId,
     pub(super) model: StepModel,
     /// Every name by which the model is known there.
     pub(super) names: Vec<String>,
@@ -36,7 +37,7 @@ pub(super) struct Candidate {
 
 impl Candidate {
     pub(super) fn new(
-        provider: usize,
+        provider: ProviderId,
         model: StepModel,
         names: Vec<String>,
         facts: &ModelFacts,
@@ -119,7 +120,12 @@ mod tests {
 
     fn candidate(facts: &Facts, kind: ProviderKind, model: &str) -> Candidate {
         let named = StepModel::Named(model.into());
-        Candidate::new(0, named, vec![model.to_owned()], facts.find(kind, model))
+        Candidate::new(
+            ProviderId::at(0),
+            named,
+            vec![model.to_owned()],
+            facts.find(kind, model),
+        )
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a request goes where it goes: what the planner says about its decisions when it is asked to.
 
+use crate::ids::ProviderId;
 use serde::Serialize;
 
 /// What the planner notes; nothing unless somebody asked.
@@ -9,7 +10,7 @@ pub(super) struct Trace(Option<Record>);
 #[derive(Debug, Default)]
 struct Record {
     decided: Vec<String>,
-    out: Vec<(usize, String)>,
+    out: Vec<(ProviderId, String)>,
 }
 
 impl Trace {
@@ -29,7 +30,7 @@ impl Trace {
     }
 
     /// Why a provider does not serve the request, or not before others.
-    pub(super) fn out(&mut self, provider: usize, why: impl FnOnce() -> String) {
+    pub(super) fn out(&mut self, provider: ProviderId, why: impl FnOnce() -> String) {
         if let Some(record) = &mut self.0 {
             let why = why();
             if !record.out.contains(&(provider, why.clone())) {
@@ -39,7 +40,7 @@ impl Trace {
     }
 
     /// All that has decided, in order, and what was said of each provider.
-    pub(super) fn taken(self) -> (Vec<String>, Vec<(usize, String)>) {
+    pub(super) fn taken(self) -> (Vec<String>, Vec<(ProviderId, String)>) {
         let record = self.0.unwrap_or_default();
         (record.decided, record.out)
     }
@@ -108,15 +109,18 @@ mod tests {
     fn nothing_is_noted_unless_asked() {
         let mut off = Trace::default();
         off.decided(|| unreachable!("nobody asked"));
-        off.out(0, || unreachable!("nobody asked"));
+        off.out(ProviderId::at(0), || unreachable!("nobody asked"));
         assert_eq!(off.taken(), Default::default());
 
         let mut on = Trace::on();
         on.decided(|| "alias".to_owned());
         for _ in 0..2 {
-            on.out(1, || "filter".to_owned());
+            on.out(ProviderId::at(1), || "filter".to_owned());
         }
-        let expected = (vec!["alias".to_owned()], vec![(1, "filter".to_owned())]);
+        let expected = (
+            vec!["alias".to_owned()],
+            vec![(ProviderId::at(1), "filter".to_owned())],
+        );
         assert_eq!(on.taken(), expected);
     }
 }

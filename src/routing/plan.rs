@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 
 /// The candidates of one request: steps that are tried one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Plan {
 pub struct Step {
     pub model: StepModel,
     /// Positions of the providers in the configuration, without repetition; empty: any provider that has the model.
-    pub providers: Vec<usize>,
+    pub providers: Vec<ProviderId>,
     /// As good as the step before it: whichever of them can start soonest serves the request.
     pub equal: bool,
     /// Not to be taken while an earlier step may serve: `fallback_only` providers and overflow.

@@ -17,7 +17,7 @@ use super::plan::StepModel;
 use super::rules::Rule;
 use super::view::{Having, View};
 use crate::facts::Facts;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 use crate::settings::{ModelRouting, Provider, ProviderKind, Settings};
 
 /// Other names by which older proxies put a service before its models, as in `gemini-gemini-2.5-flash`.
@@ -108,7 +108,7 @@ impl Resolver<'_> {
     pub(super) fn resolve(
         &self,
         asked: &str,
-        preferred: Option<&[usize]>,
+        preferred: Option<&[ProviderId]>,
         trace: &mut Trace,
     ) -> Result<Resolution, NoPlan> {
         let asked = asked.trim();
@@ -142,7 +142,7 @@ impl Resolver<'_> {
         &self,
         asked: &str,
         meanings: &[Cow<'_, str>],
-        preferred: Option<&[usize]>,
+        preferred: Option<&[ProviderId]>,
         trace: &mut Trace,
     ) -> Result<Resolution, NoPlan> {
         if let [means] = meanings {
@@ -171,7 +171,7 @@ impl Resolver<'_> {
         model: &str,
         plain: &str,
         approach: &str,
-        preferred: Option<&[usize]>,
+        preferred: Option<&[ProviderId]>,
         trace: &mut Trace,
     ) -> Result<Resolution, NoPlan> {
         trace.decided(|| format!("the approach {approach} wants a provider with approaches: true"));
@@ -198,7 +198,7 @@ impl Resolver<'_> {
     }
 
     /// Providers of that name, or else of that kind.
-    pub(super) fn called(&self, name: &str) -> Vec<usize> {
+    pub(super) fn called(&self, name: &str) -> Vec<ProviderId> {
         let name = name.trim();
         if let Some(provider) = self.provider(name) {
             return vec![provider];
@@ -209,7 +209,7 @@ impl Resolver<'_> {
         let Some((_, kind)) = kind else {
             return Vec::new();
         };
-        let of_kind = |provider: &usize| self.settings.providers[*provider].kind == *kind;
+        let of_kind = |provider: &ProviderId| self.settings.providers[*provider].kind == *kind;
         self.indices().filter(of_kind).collect()
     }
 
@@ -222,14 +222,14 @@ impl Resolver<'_> {
         provider: &str,
         name: &str,
         is_listed: bool,
-    ) -> Result<Vec<usize>, NoPlan> {
+    ) -> Result<Vec<ProviderId>, NoPlan> {
         let host = name.rsplit_once('@').map_or(name, |(_, host)| host);
         let all = self.called(provider);
-        let there = |provider: &&usize| {
+        let there = |provider: &&ProviderId| {
             let mut backends = self.settings.providers[**provider].backends.iter();
             backends.any(|backend| resource(&backend.host) == resource(host))
         };
-        let found: Vec<usize> = all.iter().filter(there).copied().collect();
+        let found: Vec<ProviderId> = all.iter().filter(there).copied().collect();
         match found.is_empty() && !all.is_empty() && !is_listed {
             true => Err(NoPlan::NoResource {
                 host: host.to_owned(),
@@ -238,13 +238,14 @@ impl Resolver<'_> {
         }
     }
 
-    fn indices(&self) -> std::ops::Range<usize> {
-        0..self.settings.providers.len()
+    fn indices(&self) -> impl Iterator<Item = ProviderId> + Clone + use<> {
+        ProviderId::first(self.settings.providers.len())
     }
 
-    pub(super) fn provider(&self, name: &str) -> Option<usize> {
+    pub(super) fn provider(&self, name: &str) -> Option<ProviderId> {
         let mut providers = self.settings.providers.iter();
-        providers.position(|provider| provider.name.eq_ignore_ascii_case(name))
+        let position = providers.position(|provider| provider.name.eq_ignore_ascii_case(name));
+        position.map(ProviderId::at)
     }
 
     /// Whether the name is one of an approach of OptiLLM's before a model.
@@ -287,7 +288,7 @@ impl Resolver<'_> {
     fn named(
         &self,
         name: Name<'_>,
-        preferred: Option<&[usize]>,
+        preferred: Option<&[ProviderId]>,
         trace: &mut Trace,
     ) -> Result<Resolution, NoPlan> {
         let having = self.having(name.means);
@@ -353,7 +354,7 @@ impl Resolver<'_> {
     }
 
     /// What the operator says that a fleet's servers call the model of that name. A service lists such names itself.
-    fn mapped(&self, provider: usize, name: &str) -> Option<&str> {
+    fn mapped(&self, provider: ProviderId, name: &str) -> Option<&str> {
         let settings = &self.settings.providers[provider];
         if !settings.kind.is_fleet() || settings.model_map.is_empty() {
             return None;
@@ -365,7 +366,7 @@ impl Resolver<'_> {
     }
 
     /// A listed model at one provider, by the very name that is listed.
-    pub(super) fn held_by(&self, provider: usize, name: &str) -> Option<Held> {
+    pub(super) fn held_by(&self, provider: ProviderId, name: &str) -> Option<Held> {
         let model = self.view.lookup(name)?;
         let having = self.view.having(model).into_iter();
         let mut here = having.filter(|one| one.provider == provider);
@@ -380,7 +381,7 @@ impl Resolver<'_> {
     fn preferred(
         &self,
         name: Name<'_>,
-        preferred: &[usize],
+        preferred: &[ProviderId],
         having: &[Held],
         insisted: bool,
         trace: &mut Trace,
@@ -401,7 +402,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn prefix<'n>(&self, name: &'n str) -> Option<(usize, &'n str)> {
+    fn prefix<'n>(&self, name: &'n str) -> Option<(ProviderId, &'n str)> {
         let (provider, own) = name.split_once('/')?;
         let provider = self.provider(provider)?;
         (!own.is_empty()).then_some((provider, own))
@@ -461,7 +462,7 @@ impl Resolver<'_> {
     }
 
     /// Whether a service is known to have a model of that name, or an alias of it.
-    fn is_known_at(&self, provider: usize, name: &str) -> bool {
+    fn is_known_at(&self, provider: ProviderId, name: &str) -> bool {
         let settings = &self.settings.providers[provider];
         names(settings, name)
             || self.facts.knows(settings.kind, name)
@@ -496,7 +497,7 @@ impl Resolver<'_> {
                 .filter_map(|provider| self.at(*provider, named, insisted, trace))
                 .collect();
             if first.is_empty() {
-                let awaited = |provider: &usize| self.view.is_settling(*provider);
+                let awaited = |provider: &ProviderId| self.view.is_settling(*provider);
                 if having.is_empty() && targets.iter().any(awaited) {
                     // It will be known at once whether its servers have the model.
                     return Err(NoPlan::Unknown);
@@ -635,12 +636,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn is_fleet(&self, provider: usize) -> bool {
+    fn is_fleet(&self, provider: ProviderId) -> bool {
         self.settings.providers[provider].kind.is_fleet()
     }
 
     /// A model at the provider that a prefix names: that is where it goes, listed or not, unless it is a fleet.
-    fn pinned(&self, provider: usize, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
+    fn pinned(&self, provider: ProviderId, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
         let settings = &self.settings.providers[provider];
         if settings.kind.is_fleet() {
             return self.at_fleet(provider, name, trace);
@@ -657,7 +658,7 @@ impl Resolver<'_> {
     /// A model at a provider that is meant: listed there, or, of a service and if that is `insisted` on, by its name.
     fn at(
         &self,
-        provider: usize,
+        provider: ProviderId,
         name: Name<'_>,
         insisted: bool,
         trace: &mut Trace,
@@ -679,14 +680,19 @@ impl Resolver<'_> {
     }
 
     /// A model that a service lists, with its name before it or without.
-    pub(super) fn listed_at(&self, provider: usize, name: &str) -> Option<Held> {
+    pub(super) fn listed_at(&self, provider: ProviderId, name: &str) -> Option<Held> {
         let full = full(&self.settings.providers[provider], name);
         let spellings = [name, &*full].into_iter();
         let mut held = spellings.filter_map(|spelling| self.held_by(provider, spelling));
         held.next()
     }
 
-    fn at_fleet(&self, provider: usize, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
+    fn at_fleet(
+        &self,
+        provider: ProviderId,
+        name: Name<'_>,
+        trace: &mut Trace,
+    ) -> Option<Candidate> {
         if let Some(held) = self.on_servers(provider, name.means) {
             let step = held.step(name);
             return self.candidate(provider, step, name.means, Some(&held.having), trace);
@@ -703,7 +709,7 @@ impl Resolver<'_> {
     }
 
     /// What a fleet's servers have under a name, as its `model_map` has it.
-    pub(super) fn on_servers(&self, provider: usize, name: &str) -> Option<Held> {
+    pub(super) fn on_servers(&self, provider: ProviderId, name: &str) -> Option<Held> {
         match self.mapped(provider, name) {
             Some(own) => self.held_by(provider, own).map(|held| Held {
                 is_mapped: true,
@@ -715,7 +721,12 @@ impl Resolver<'_> {
 
     /// A service that does not list the model is asked for it as the configuration says, by what an alias stands for
     /// there, or by the name as it is.
-    fn unlisted_at(&self, provider: usize, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
+    fn unlisted_at(
+        &self,
+        provider: ProviderId,
+        name: Name<'_>,
+        trace: &mut Trace,
+    ) -> Option<Candidate> {
         let settings = &self.settings.providers[provider];
         let alias = match names(settings, name.means) {
             true => None,
@@ -744,7 +755,7 @@ impl Resolver<'_> {
     /// A candidate that is asked for a model by a name that nobody lists.
     fn asked_as(
         &self,
-        provider: usize,
+        provider: ProviderId,
         step: StepModel,
         name: &str,
         own: Arc<str>,
@@ -761,7 +772,7 @@ impl Resolver<'_> {
     /// `None` if the operator's list leaves it out.
     fn candidate(
         &self,
-        provider: usize,
+        provider: ProviderId,
         model: StepModel,
         name: &str,
         having: Option<&Having>,

@@ -18,7 +18,7 @@ use super::steps::Steps;
 use super::strategy::{self, Groups, Situation};
 use super::view::View;
 use crate::facts::Facts;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 use crate::settings::{Provider, Settings, Strategy};
 
 /// Counters for turns; models share one if their numbers meet.
@@ -37,7 +37,7 @@ pub enum RouterError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Position in the configuration.
-    pub provider: usize,
+    pub provider: ProviderId,
     /// Its own name for the model.
     pub own: Arc<str>,
 }
@@ -46,7 +46,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Front {
     /// Position in the configuration.
-    pub provider: usize,
+    pub provider: ProviderId,
     /// The model, if it is a listed one.
     pub model: Option<ModelId>,
     /// What a service calls it.
@@ -57,7 +57,7 @@ pub struct Front {
 struct Order<'a> {
     strategy: Strategy,
     /// Positions of providers that take no requests now.
-    unavailable: Vec<usize>,
+    unavailable: Vec<ProviderId>,
     providers: &'a [Provider],
     standings: Vec<super::Standing>,
     turn: u64,
@@ -191,7 +191,7 @@ impl Router {
     /// The service that serves a plan's first step; `None` if Ollama servers do.
     pub fn service(&self, plan: &Plan) -> Option<Service> {
         let step = plan.steps.first()?;
-        let is_fleet = |provider: usize| self.settings.providers[provider].kind.is_fleet();
+        let is_fleet = |provider: ProviderId| self.settings.providers[provider].kind.is_fleet();
         if step.providers.iter().any(|provider| is_fleet(*provider)) {
             return None;
         }
@@ -205,7 +205,7 @@ impl Router {
         if step.providers.is_empty() && having.iter().any(|one| is_fleet(one.provider)) {
             return None;
         }
-        let meant = |provider: usize| match step.providers.first() {
+        let meant = |provider: ProviderId| match step.providers.first() {
             Some(first) => *first == provider,
             None => true,
         };
@@ -292,24 +292,25 @@ impl Router {
         let standings = self.view.standings(model, now);
         let all = self.view.standings(None, now);
         let having = model.map_or_else(Vec::new, |model| self.view.having(model));
-        let serves = |step: &Step, provider: usize| match step.providers.is_empty() {
+        let serves = |step: &Step, provider: ProviderId| match step.providers.is_empty() {
             true => having.iter().any(|one| one.provider == provider),
             false => step.providers.contains(&provider),
         };
         let providers = self.settings.providers.iter().enumerate();
-        let verdicts = providers.map(|(index, provider)| {
-            let step = steps.iter().position(|step| serves(step, index));
+        let verdicts = providers.map(|(position, provider)| {
+            let id = ProviderId::at(position);
+            let step = steps.iter().position(|step| serves(step, id));
             let standing = match step {
-                Some(_) if having.iter().any(|one| one.provider == index) => standings[index],
-                _ => all[index],
+                Some(_) if having.iter().any(|one| one.provider == id) => standings[id],
+                _ => all[id],
             };
-            let available = self.view.available(index, now);
-            let said = out.iter().filter(|(about, _)| *about == index);
+            let available = self.view.available(id, now);
+            let said = out.iter().filter(|(about, _)| *about == id);
             let mut why: Vec<String> = said.map(|(_, why)| why.clone()).collect();
             if step.is_none() && why.is_empty() {
                 why.push("it does not have the model".to_owned());
             }
-            if self.view.is_settling(index) {
+            if self.view.is_settling(id) {
                 why.push("it has not answered its first probe".to_owned());
             } else if !standing.healthy {
                 why.push("no healthy backend".to_owned());
@@ -344,7 +345,7 @@ impl Router {
         &self,
         steps: &[Step],
         expected: impl Fn(&Step) -> Option<Duration>,
-        serves: impl Fn(&Step, usize) -> bool,
+        serves: impl Fn(&Step, ProviderId) -> bool,
     ) -> Vec<ExplainedStep> {
         // Of the steps before, those that a slot can be waited for.
         let mut before: Option<Duration> = None;
@@ -367,10 +368,10 @@ impl Router {
     }
 
     /// Who serves a step, and by which name.
-    fn named(&self, step: &Step, serves: &dyn Fn(&Step, usize) -> bool) -> ExplainedStep {
-        let name = |index: usize| self.settings.providers[index].name.to_string();
+    fn named(&self, step: &Step, serves: &dyn Fn(&Step, ProviderId) -> bool) -> ExplainedStep {
+        let name = |index: ProviderId| self.settings.providers[index].name.to_string();
         let providers = match step.providers.is_empty() {
-            true => (0..self.settings.providers.len())
+            true => ProviderId::first(self.settings.providers.len())
                 .filter(|index| serves(step, *index))
                 .map(name)
                 .collect(),

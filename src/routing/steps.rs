@@ -64,9 +64,14 @@ impl Steps {
 mod tests {
     use super::*;
     use crate::facts::ModelFacts;
+    use crate::ids::ProviderId;
 
-    fn candidate(provider: usize, model: StepModel) -> Candidate {
+    fn candidate(provider: ProviderId, model: StepModel) -> Candidate {
         Candidate::new(provider, model, Vec::new(), &ModelFacts::default())
+    }
+
+    fn positions(step: &Step) -> Vec<usize> {
+        step.providers.iter().map(|one| one.position()).collect()
     }
 
     #[test]
@@ -74,9 +79,9 @@ mod tests {
         let listed = || StepModel::Listed(ModelId(7));
         let named = StepModel::Named("x".into());
         let [a, b, c] = [
-            candidate(2, listed()),
-            candidate(0, named),
-            candidate(1, listed()),
+            candidate(ProviderId::at(2), listed()),
+            candidate(ProviderId::at(0), named),
+            candidate(ProviderId::at(1), listed()),
         ];
         let mut steps = Steps::default();
         steps.add(&vec![vec![&a, &b, &c]], true, Some(Duration::ZERO));
@@ -86,12 +91,12 @@ mod tests {
         let shown: Vec<_> = plan
             .steps
             .iter()
-            .map(|step| (&*step.providers, step.equal, step.reserve, step.max_wait))
+            .map(|step| (positions(step), step.equal, step.reserve, step.max_wait))
             .collect();
         // Nothing stands before the first, so it waits for nothing.
-        let expected: [(&[usize], bool, bool, Option<Duration>); 2] = [
-            (&[2, 1], false, false, None),
-            (&[0], true, true, Some(Duration::ZERO)),
+        let expected = [
+            (vec![2, 1], false, false, None),
+            (vec![0], true, true, Some(Duration::ZERO)),
         ];
         assert_eq!(shown, expected);
     }
@@ -99,14 +104,14 @@ mod tests {
     #[test]
     fn all_that_have_it_need_not_be_named() {
         let listed = |provider| candidate(provider, StepModel::Listed(ModelId(7)));
-        let [a, b] = [listed(0), listed(1)];
+        let [a, b] = [listed(ProviderId::at(0)), listed(ProviderId::at(1))];
         let plan = |groups: Groups<'_>| {
             let mut steps = Steps::default();
             steps.add(&groups, false, None);
             steps.plan(Some((ModelId(7), 2))).unwrap()
         };
-        assert_eq!(plan(vec![vec![&a, &b]]).steps[0].providers, [0; 0]);
-        assert_eq!(plan(vec![vec![&a], vec![&b]]).steps[0].providers, [0]);
+        assert_eq!(positions(&plan(vec![vec![&a, &b]]).steps[0]), [0; 0]);
+        assert_eq!(positions(&plan(vec![vec![&a], vec![&b]]).steps[0]), [0]);
         assert!(Steps::default().plan(None).is_none());
     }
 }

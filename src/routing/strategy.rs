@@ -153,6 +153,7 @@ fn mixed(draw: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::facts::{Facts, ModelFacts};
+    use crate::ids::ProviderId;
     use crate::routing::StepModel;
     use crate::settings::ProviderKind;
 
@@ -168,7 +169,12 @@ mod tests {
             let provider = |number| Provider::named(&format!("p{number}"));
             let candidate = |number| {
                 let named = StepModel::Named("m".into());
-                Candidate::new(number, named, Vec::new(), &ModelFacts::default())
+                Candidate::new(
+                    ProviderId::at(number),
+                    named,
+                    Vec::new(),
+                    &ModelFacts::default(),
+                )
             };
             let healthy = Standing {
                 healthy: true,
@@ -191,7 +197,10 @@ mod tests {
             };
             let groups = arrange(strategy, self.candidates.iter().collect(), &situation);
             assert!(groups.iter().all(|group| group.len() == 1));
-            groups.iter().map(|group| group[0].provider).collect()
+            groups
+                .iter()
+                .map(|group| group[0].provider.position())
+                .collect()
         }
 
         /// How often each is first.
@@ -323,7 +332,8 @@ mod tests {
             herd.providers[index].kind = kind;
             let named = StepModel::Named(model.into());
             let known = facts.find(kind, model);
-            herd.candidates[index] = Candidate::new(index, named, Vec::new(), known);
+            herd.candidates[index] =
+                Candidate::new(ProviderId::at(index), named, Vec::new(), known);
         }
         assert_eq!(herd.order(Strategy::CostOptimized, 0), [4, 3, 2, 1, 0]);
         herd.standings[4].healthy = false;

@@ -1,5 +1,6 @@
 //! Names of the configuration that lead nowhere, as far as the fleet is known now: for the pages that operators look at.
 
+use crate::ids::ProviderId;
 use serde::Serialize;
 
 use super::ask::NoPlan;
@@ -65,7 +66,7 @@ impl Router {
             }
             let stated = rule.model.as_deref().filter(|model| !model.contains('$'));
             if let Some(model) = stated {
-                let lacks = |provider: &usize| resolver.lacks(*provider, model);
+                let lacks = |provider: &ProviderId| resolver.lacks(*provider, model);
                 let why = targets.iter().all(lacks).then(|| NOT_ON_SERVERS.to_owned());
                 note(setting, model, why);
             }
@@ -77,7 +78,7 @@ impl Router {
             let stated = stated.map(|model| ("models".to_owned(), model));
             for (key, model) in mapped.chain(stated) {
                 let why = resolver
-                    .lacks(index, model)
+                    .lacks(ProviderId::at(index), model)
                     .then(|| NOT_ON_SERVERS.to_owned());
                 note(format!("providers.{}.{key}", provider.name), model, why);
             }
@@ -89,7 +90,9 @@ impl Router {
 impl Resolver<'_> {
     /// Why a name that clients may use comes to nothing, if it does.
     fn missing(&self, name: &str) -> Option<String> {
-        let settling = || (0..self.settings.providers.len()).any(|one| self.view.is_settling(one));
+        let settling = || {
+            ProviderId::first(self.settings.providers.len()).any(|one| self.view.is_settling(one))
+        };
         match self.resolve(name, None, &mut Trace::default()) {
             Ok(found) if !found.by_default && !found.is_empty() => {
                 let first = found.tiers[0].iter().map(|one| self.unlisted_by(one));
@@ -122,7 +125,7 @@ impl Resolver<'_> {
     }
 
     /// Whether a fleet's servers are known, and none has the model.
-    fn lacks(&self, provider: usize, model: &str) -> bool {
+    fn lacks(&self, provider: ProviderId, model: &str) -> bool {
         let settings = &self.settings.providers[provider];
         settings.kind.is_fleet()
             && !self.view.is_settling(provider)

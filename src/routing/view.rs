@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::fleet::Fleet;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 
 /// How one provider is doing, over its backends that have a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,17 +46,16 @@ impl Standing {
 }
 
 /// A provider that has a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Having {
-    /// Its position in the configuration.
-    pub provider: usize,
+    pub provider: ProviderId,
     /// Its own name for the model, where that is known.
     pub own: Option<Arc<str>>,
     /// Tokens that it holds there, where the server has told.
     pub context: Option<u64>,
 }
 
-/// The fleet, or what a test puts in its place. Providers are positions in the configuration.
+/// The fleet, or what a test puts in its place.
 pub trait View: Send + Sync {
     /// The model of that name in any spelling, if a backend has ever listed it.
     fn lookup(&self, name: &str) -> Option<ModelId>;
@@ -65,16 +64,16 @@ pub trait View: Send + Sync {
     fn having(&self, model: ModelId) -> Vec<Having>;
 
     /// Whether it is a service that answers, but tells of no models but those of the configuration.
-    fn tells_no_models(&self, provider: usize) -> bool;
+    fn tells_no_models(&self, provider: ProviderId) -> bool;
 
     /// Whether the provider's first probes have not ended, so that its models are about to come to light.
-    fn is_settling(&self, provider: usize) -> bool;
+    fn is_settling(&self, provider: ProviderId) -> bool;
 
     /// Of every provider, over its backends that have the model, or all of them.
     fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<Standing>;
 
     /// Whether it takes requests now: its breaker is closed, and it is not cooling down.
-    fn available(&self, provider: usize, now: Instant) -> bool;
+    fn available(&self, provider: ProviderId, now: Instant) -> bool;
 }
 
 impl View for Fleet {
@@ -86,7 +85,7 @@ impl View for Fleet {
         let mut having: Vec<Having> = Vec::new();
         // By provider.
         for backend in self.snapshot().iter().filter(|backend| backend.has(model)) {
-            let provider = backend.provider.index;
+            let provider = backend.provider.id;
             let inventory = backend.inventory();
             let context = inventory.context(model);
             match having.last_mut() {
@@ -112,11 +111,11 @@ impl View for Fleet {
         having
     }
 
-    fn tells_no_models(&self, provider: usize) -> bool {
+    fn tells_no_models(&self, provider: ProviderId) -> bool {
         let snapshot = self.snapshot();
         let mut mine = snapshot
             .iter()
-            .filter(|backend| backend.provider.index == provider);
+            .filter(|backend| backend.provider.id == provider);
         mine.next().is_some_and(|first| {
             let settings = &first.provider.settings;
             let stated = settings.models.is_empty() && settings.azure.deployments.is_empty();
@@ -132,7 +131,7 @@ impl View for Fleet {
         })
     }
 
-    fn is_settling(&self, provider: usize) -> bool {
+    fn is_settling(&self, provider: ProviderId) -> bool {
         self.is_provider_settling(provider)
     }
 
@@ -144,12 +143,12 @@ impl View for Fleet {
             .filter(|backend| backend.healthy() && model.is_none_or(|model| backend.has(model)));
         for backend in able {
             let micros = backend.load(0, now).latency_us;
-            standings[backend.provider.index].add(backend.in_flight(), backend.slots, micros);
+            standings[backend.provider.id].add(backend.in_flight(), backend.slots, micros);
         }
         standings
     }
 
-    fn available(&self, provider: usize, now: Instant) -> bool {
+    fn available(&self, provider: ProviderId, now: Instant) -> bool {
         Fleet::available(self, provider, now)
     }
 }

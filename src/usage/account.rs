@@ -9,7 +9,7 @@ use prometheus::{Counter, IntCounter};
 
 use super::{Counts, Tokens, Usd};
 use crate::facts::Price;
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 use crate::ir;
 use crate::metrics::{Metrics, TokenType};
 
@@ -128,9 +128,9 @@ type ByName = AHashMap<Arc<str>, Arc<Account>>;
 #[derive(Default)]
 pub(super) struct Accounts {
     /// By provider and model as the fleet numbers them.
-    listed: RwLock<AHashMap<(usize, ModelId), Arc<Account>>>,
+    listed: RwLock<AHashMap<(ProviderId, ModelId), Arc<Account>>>,
     /// By provider and the name that a client gave.
-    unlisted: RwLock<AHashMap<usize, ByName>>,
+    unlisted: RwLock<AHashMap<ProviderId, ByName>>,
     made: AtomicU32,
     /// Those of them whose models have label values of their own.
     labelled: AtomicU32,
@@ -139,7 +139,7 @@ pub(super) struct Accounts {
 impl Accounts {
     pub(super) fn listed(
         &self,
-        provider: usize,
+        provider: ProviderId,
         model: ModelId,
         metrics: &Metrics,
         describe: impl FnOnce() -> Description,
@@ -157,7 +157,7 @@ impl Accounts {
 
     pub(super) fn unlisted(
         &self,
-        provider: usize,
+        provider: ProviderId,
         name: &str,
         metrics: &Metrics,
         describe: impl FnOnce() -> Description,

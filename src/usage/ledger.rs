@@ -19,7 +19,7 @@ use super::{
     Account, By, Counts, Description, Moment, Party, Since, Spent, StoreError, Table, Tag, Tokens,
     Usd,
 };
-use crate::ids::ModelId;
+use crate::ids::{ModelId, ProviderId};
 use crate::ir;
 use crate::metrics::Metrics;
 use crate::settings;
@@ -146,7 +146,7 @@ impl Ledger {
     /// once.
     pub fn listed(
         &self,
-        provider: usize,
+        provider: ProviderId,
         model: ModelId,
         describe: impl FnOnce() -> Description,
     ) -> Arc<Account> {
@@ -157,7 +157,7 @@ impl Ledger {
     /// The account of a model that a provider has under a name that it does not list.
     pub fn unlisted(
         &self,
-        provider: usize,
+        provider: ProviderId,
         name: &str,
         describe: impl FnOnce() -> Description,
     ) -> Arc<Account> {

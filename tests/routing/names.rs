@@ -243,7 +243,9 @@ fn what_a_server_tells_of_its_context_counts_more_than_what_is_usual() {
     let tell = |provider: usize, context| {
         world.change(|herd| {
             for (_, all) in &mut herd.models {
-                let mut mine = all.iter_mut().filter(|one| one.provider == provider);
+                let mut mine = all
+                    .iter_mut()
+                    .filter(|one| one.provider.position() == provider);
                 mine.by_ref().for_each(|one| one.context = context);
             }
         });

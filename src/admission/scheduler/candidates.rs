@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use super::lines::{LineKey, Waiter};
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ProviderId};
 
 /// A model on at most this many disks is looked for on each of them, else along the free backends.
 const FEW: usize = 64;
@@ -20,7 +20,7 @@ impl Scheduler {
         self.policy.max_in_flight > 0 && self.running.len() >= self.policy.max_in_flight
     }
 
-    pub(super) fn provider_at_limit(&self, provider: u16) -> bool {
+    pub(super) fn provider_at_limit(&self, provider: ProviderId) -> bool {
         let limit = self.provider_limit(provider);
         let in_flight = || {
             self.providers
@@ -31,7 +31,7 @@ impl Scheduler {
     }
 
     /// Requests that may run on the provider at once, if that is bounded.
-    pub(super) fn provider_limit(&self, provider: u16) -> Option<usize> {
+    pub(super) fn provider_limit(&self, provider: ProviderId) -> Option<usize> {
         let cap = self.caps.get(&provider).copied();
         let configured = self.providers.get(&provider)?.limit;
         configured.into_iter().chain(cap).min()
@@ -43,7 +43,7 @@ impl Scheduler {
             return None;
         }
         let usable = |id: &BackendId| !waiter.scope.excluded.contains(id);
-        let open = |provider: &u16| {
+        let open = |provider: &ProviderId| {
             waiter.scope.providers.hold(*provider) && !self.provider_at_limit(*provider)
         };
         match waiter.line() {

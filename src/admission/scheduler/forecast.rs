@@ -10,7 +10,7 @@ use super::backend::Backend;
 use super::estimate::{AT_ONCE, Pool, SAMPLE};
 use super::lines::{LineKey, Waiter};
 use super::types::{Arrival, Scope};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 
 /// No wait is told to be longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -36,7 +36,7 @@ impl Outlook {
 /// A provider's limit on requests at once, as far as it concerns some of its backends.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
-    provider: u16,
+    provider: ProviderId,
     /// The share of their slots that may be used.
     part: f64,
     /// Nothing may start now.
@@ -187,7 +187,7 @@ impl Scheduler {
     }
 
     /// What the limit on a provider leaves of those of its backends.
-    fn bound(&self, provider: u16, serving: &[&Backend]) -> Bound {
+    fn bound(&self, provider: ProviderId, serving: &[&Backend]) -> Bound {
         let mine = serving.iter().filter(|one| one.spec.provider == provider);
         let slots: u32 = mine.map(|backend| backend.slots()).sum();
         let limit = self.provider_limit(provider);

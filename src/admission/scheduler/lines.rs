@@ -8,7 +8,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::types::{Arrival, Providers, Scope, Ticket, Wanted};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 
 /// The credit for which one that has aged is let to the front.
 const WHOLE: u32 = 1_000_000;
@@ -73,7 +73,7 @@ impl Waiter {
     }
 
     /// Whether it may run on that backend of that provider.
-    pub(super) fn may_use(&self, provider: u16, id: BackendId) -> bool {
+    pub(super) fn may_use(&self, provider: ProviderId, id: BackendId) -> bool {
         self.scope.providers.hold(provider) && !self.scope.excluded.contains(&id)
     }
 

@@ -9,7 +9,7 @@ use super::lines::LineKey;
 use super::model::Model;
 use super::types::{BackendSpec, Decision, Residency};
 use super::{Provider, Scheduler};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::Placement;
 
 impl Scheduler {
@@ -119,7 +119,7 @@ impl Scheduler {
     /// From now on at most so many requests run on the provider at once, besides the configured limit; `None` takes
     /// that back. What runs beyond it goes on. A limit of none closes the provider: those who wait for closed providers
     /// alone are refused, if they say as of when they have chosen them.
-    pub fn limit_provider(&mut self, _now: Duration, provider: u16, limit: Option<usize>) {
+    pub fn limit_provider(&mut self, _now: Duration, provider: ProviderId, limit: Option<usize>) {
         let before = match limit {
             Some(limit) => self.caps.insert(provider, limit),
             None => self.caps.remove(&provider),

@@ -30,7 +30,7 @@ use self::learned::Mean;
 use self::lines::{LineKey, Lines, Place, Waiter};
 use self::model::Model;
 use self::ready::Ready;
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 
 pub use self::forecast::Outlook;
 pub use self::types::{
@@ -46,7 +46,7 @@ pub struct Scheduler {
     policy: Policy,
     backends: AHashMap<BackendId, Backend>,
     models: AHashMap<ModelId, Model>,
-    providers: AHashMap<u16, Provider>,
+    providers: AHashMap<ProviderId, Provider>,
     lines: Lines,
     running: AHashMap<Ticket, Running>,
     /// Every backend with a free slot.
@@ -72,7 +72,7 @@ pub struct Scheduler {
     /// Somebody could not start for a limit on the whole or on a provider.
     limited: bool,
     /// Limits on providers that hold for the moment, besides the configured ones.
-    caps: AHashMap<u16, usize>,
+    caps: AHashMap<ProviderId, usize>,
     /// How often a provider was closed by such a limit.
     closings: u64,
     /// Backends, not gone, that have ever answered a probe.

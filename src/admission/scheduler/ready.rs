@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::fleet::Standing;
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ProviderId};
 
 /// A backend's place among the free ones of its provider.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +38,11 @@ impl Eq for Key {}
 /// Free backends by provider. Providers are few, so they lie in a sorted vector.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    providers: Vec<(u16, BTreeSet<Key>)>,
+    providers: Vec<(ProviderId, BTreeSet<Key>)>,
 }
 
 impl Ready {
-    pub(super) fn insert(&mut self, provider: u16, key: Key) {
+    pub(super) fn insert(&mut self, provider: ProviderId, key: Key) {
         let index = self.find(provider).unwrap_or_else(|index| {
             self.providers.insert(index, (provider, BTreeSet::new()));
             index
@@ -50,7 +50,7 @@ impl Ready {
         self.providers[index].1.insert(key);
     }
 
-    pub(super) fn remove(&mut self, provider: u16, key: &Key) {
+    pub(super) fn remove(&mut self, provider: ProviderId, key: &Key) {
         if let Ok(index) = self.find(provider) {
             self.providers[index].1.remove(key);
         }
@@ -59,13 +59,13 @@ impl Ready {
     /// The free backends of each provider, best first.
     pub(super) fn by_provider(
         &self,
-    ) -> impl Iterator<Item = (u16, impl Iterator<Item = BackendId>)> {
+    ) -> impl Iterator<Item = (ProviderId, impl Iterator<Item = BackendId>)> {
         self.providers
             .iter()
             .map(|(provider, keys)| (*provider, keys.iter().map(|key| key.id)))
     }
 
-    fn find(&self, provider: u16) -> Result<usize, usize> {
+    fn find(&self, provider: ProviderId) -> Result<usize, usize> {
         self.providers
             .binary_search_by_key(&provider, |(provider, _)| *provider)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{Placement, Queue, SelectorKind, WhenUnhealthy};
 
 /// A request that waits or runs. Tickets count up, so their order is the order of arrival.
@@ -46,7 +46,7 @@ impl From<&Queue> for Policy {
 #[derive(Clone, Debug)]
 pub struct BackendSpec {
     /// Index of its provider in the configuration.
-    pub provider: u16,
+    pub provider: ProviderId,
     /// Breaks ties, lowest first: the port, or the place in the file.
     pub order: u32,
     pub weight: u32,
@@ -106,27 +106,26 @@ pub struct Scope {
     pub elsewhere: bool,
 }
 
-/// The providers that a request may run on, by their positions in the configuration.
+/// The providers that a request may run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Providers {
     #[default]
     All,
-    One(u16),
-    These(Arc<[u16]>),
+    One(ProviderId),
+    These(Arc<[ProviderId]>),
 }
 
 impl Providers {
     /// None named is all of them.
-    pub fn of(positions: &[usize]) -> Self {
-        let narrow = |position: &usize| u16::try_from(*position).unwrap_or(u16::MAX);
-        match positions {
+    pub fn of(providers: &[ProviderId]) -> Self {
+        match providers {
             [] => Self::All,
-            [one] => Self::One(narrow(one)),
-            these => Self::These(these.iter().map(narrow).collect()),
+            [one] => Self::One(*one),
+            these => Self::These(these.into()),
         }
     }
 
-    pub fn hold(&self, provider: u16) -> bool {
+    pub fn hold(&self, provider: ProviderId) -> bool {
         match self {
             Self::All => true,
             Self::One(one) => *one == provider,

@@ -145,7 +145,7 @@ async fn providers_that_share_an_address_have_a_backend_each() {
 
     let listed = members
         .iter()
-        .find(|b| b.addr == shared.addr && b.provider.index == 1)
+        .find(|b| b.addr == shared.addr && b.provider.id == ProviderId::at(1))
         .unwrap();
     running.fleet.report(listed.id, Outcome::ServerError);
     assert!(!listed.healthy() && members[0].healthy());

@@ -3,10 +3,10 @@ use super::*;
 
 const CHAT: &str = "/api/chat";
 
-fn key(model: u32, provider: u16, route: &'static str) -> SeriesKey {
+fn key(model: u32, provider: usize, route: &'static str) -> SeriesKey {
     SeriesKey {
-        model,
-        provider,
+        model: About::Known(ModelId(model)),
+        provider: About::Known(ProviderId::at(provider)),
         route,
     }
 }
@@ -17,8 +17,16 @@ fn page(metrics: &Metrics) -> String {
 
 /// A request of every kind that is measured, with every histogram.
 fn ask(metrics: &Metrics, key: SeriesKey, measured: Measured, now: Instant) {
-    let name = format!("some/model-of-a-usual-length-{}:latest", key.model);
-    let provider = format!("provider-{}", key.provider);
+    let SeriesKey {
+        model: About::Known(model),
+        provider: About::Known(provider),
+        ..
+    } = key
+    else {
+        unreachable!("those of the tests are known");
+    };
+    let name = format!("some/model-of-a-usual-length-{}:latest", model.0);
+    let provider = format!("provider-{}", provider.position());
     let series = metrics.series(key, measured, now, || (&name, &provider));
     series.count(200);
     series.duration.observe(0.3);
@@ -82,7 +90,7 @@ const ROUTES: [(&str, Measured); 12] = [
 /// request is counted.
 #[test]
 fn the_page_is_bounded_whatever_is_asked() {
-    for providers in [1_u16, 10] {
+    for providers in [1, 10] {
         let metrics = Metrics::new();
         let now = Instant::now();
         let mut asked = 0;
@@ -144,11 +152,11 @@ fn use_of_models_is_told_once_where_they_share_a_name() {
         let series = metrics.series(key, Measured::Text, now, || (&name, "gpus"));
         series.model.as_ref().unwrap().queue_wait.observe(0.0);
     }
-    let usage = metrics.model_usage(0);
+    let usage = metrics.model_usage(ProviderId::at(0));
     assert_eq!(usage.iter().map(|usage| usage.requests).sum::<u64>(), 500);
     assert!(
         usage
             .iter()
-            .any(|usage| usage.model == OTHER_MODEL && usage.requests > 100)
+            .any(|usage| usage.model == About::Other && usage.requests > 100)
     );
 }

@@ -141,7 +141,7 @@ impl Gateway {
         order: Order,
         patience: Patience,
     ) -> Result<Box<Answer>, NoAnswer> {
-        let side = &self.upstreams[backend.provider.index];
+        let side = &self.upstreams[backend.provider.id];
         let trying = async {
             let beginning = begin(side, &job, &backend, order, sending);
             match tokio::time::timeout_at(patience.at().into(), beginning).await {

@@ -26,7 +26,7 @@ impl Gateway {
         answer: &mut Answer,
         until: Option<Bound>,
     ) -> Result<(), Setback> {
-        let side = &self.upstreams[backend.provider.index];
+        let side = &self.upstreams[backend.provider.id];
         let result = tokio::select! {
             biased;
             read = read_on(answer, backend, until) => read,

@@ -159,7 +159,7 @@ impl Gateway {
         match came {
             Ok(answer) => {
                 if let (Some(mend), Some(ask)) = (lane.mend, &lane.job.ask) {
-                    let side = &self.upstreams[lane.backend.provider.index];
+                    let side = &self.upstreams[lane.backend.provider.id];
                     let own = self.own_name(ask, &lane.backend);
                     side.refusals.note(&own, mend, Instant::now());
                 }

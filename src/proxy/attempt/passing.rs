@@ -41,7 +41,7 @@ impl Gateway {
         const FIELD: &str = "encoding_format";
         let mut object = Object::read(body)?;
         let base64 = object.get(FIELD) == Some(b"\"base64\"");
-        let refusals = &self.upstreams[backend.provider.index].refusals;
+        let refusals = &self.upstreams[backend.provider.id].refusals;
         let refused = *mend == Some(Mend::Encoding)
             || refusals.of(own, Instant::now()).contains(&Mend::Encoding);
         if refused && object.remove(FIELD) {
@@ -81,7 +81,7 @@ impl Gateway {
                 Some(_) => Err(unmendable()),
             };
         }
-        let refusals = &self.upstreams[backend.provider.index].refusals;
+        let refusals = &self.upstreams[backend.provider.id].refusals;
         for spare in refusals.of(target.model, Instant::now()) {
             if let Some((without, what)) = translate::mended(operation, &body, spare) {
                 body = without.into();

@@ -100,7 +100,7 @@ impl Gateway {
                 self.same_format(inbound, ctx, job, backend, key, refined, mend)
             }
             Way::Across(client, form) => {
-                let refusals = &self.upstreams[backend.provider.index].refusals;
+                let refusals = &self.upstreams[backend.provider.id].refusals;
                 let spare = refusals.of(&own, Instant::now());
                 let (body, _) = sound(job, ask);
                 let translating = Translating {

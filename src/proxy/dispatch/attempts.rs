@@ -342,13 +342,13 @@ impl Gateway {
             }
             Onward::Again(_) => {
                 trip.again += 1;
-                trip.keep_to(Some(provider.index));
+                trip.keep_to(Some(provider.id));
                 return onward;
             }
-            Onward::OtherBackend => trip.keep_to(Some(provider.index)),
+            Onward::OtherBackend => trip.keep_to(Some(provider.id)),
             Onward::AnyBackend => trip.keep_to(None),
             Onward::NextProvider | Onward::Replan | Onward::Nowhere => {
-                trip.shut(provider.index);
+                trip.shut(provider.id);
                 trip.keep_to(None);
             }
         }
@@ -376,7 +376,7 @@ impl Gateway {
     /// Whether another healthy backend of the same provider has not been tried.
     fn has_another(&self, trip: &Trip<'_>, backend: &Backend) -> bool {
         self.fleet.snapshot().iter().any(|other| {
-            other.provider.index == backend.provider.index
+            other.provider.id == backend.provider.id
                 && other.healthy()
                 && other.id != backend.id
                 && !trip.has_tried(other.id)
@@ -387,7 +387,7 @@ impl Gateway {
     /// had there. What a provider's addresses have in common is no way around a refusal.
     fn has_sibling(&self, trip: &Trip<'_>, backend: &Backend, cause: &Cause) -> bool {
         let wanted = &trip.plan.steps[trip.step].model;
-        let own = backend.provider.index;
+        let own = backend.provider.id;
         let common = cause.class != Class::Transient && !backend.provider.settings.kind.is_fleet();
         let now = Instant::now();
         let mut steps = trip.plan.steps.iter().enumerate();
@@ -398,7 +398,7 @@ impl Gateway {
             };
             let listed = step.model.listed();
             same && self.fleet.snapshot().iter().any(|other| {
-                let provider = other.provider.index;
+                let provider = other.provider.id;
                 let open = || {
                     other.healthy()
                         && !(common && provider == own)
@@ -520,12 +520,12 @@ impl Gateway {
             ));
         }
         if !self.has_room(trip, job, backend) {
-            trip.shut(provider.index);
+            trip.shut(provider.id);
             return None;
         }
         if ctx.attempt.number > 0 && !guard.may_retry(now) {
-            self.upstreams[provider.index].retries_denied.inc();
-            trip.shut(provider.index);
+            self.upstreams[provider.id].retries_denied.inc();
+            trip.shut(provider.id);
             return None;
         }
         let model = match &job.ask {
@@ -616,7 +616,7 @@ impl Gateway {
             .await;
         // Before the slot: whoever is given that finds the backend idle.
         drop(serving);
-        let attempts = &self.upstreams[backend.provider.index].attempts;
+        let attempts = &self.upstreams[backend.provider.id].attempts;
         match relayed {
             Ok(relayed) => {
                 attempts.count(match (relayed.refused, relayed.complete) {
@@ -667,9 +667,7 @@ impl Gateway {
     }
 
     pub(crate) fn count(&self, backend: &Backend, outcome: AttemptOutcome) {
-        self.upstreams[backend.provider.index]
-            .attempts
-            .count(outcome);
+        self.upstreams[backend.provider.id].attempts.count(outcome);
     }
 }
 

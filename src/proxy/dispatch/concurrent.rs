@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 use crate::access::Aside;
 use crate::admission::{Permit, Scope};
 use crate::fleet::{Backend, InFlight, ModelKey};
+use crate::ids::ProviderId;
 use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
@@ -65,7 +66,7 @@ impl Gateway {
         Attempt {
             number: 0,
             backend: Some(Arc::clone(&backend.name)),
-            provider: Some(backend.provider.index),
+            provider: Some(backend.provider.id),
             cold: permit.cold(),
             model: model_of(job),
             account: self.account(job, backend),
@@ -324,11 +325,11 @@ impl Gateway {
 
     /// Where a step may be taken besides `present`.
     fn beside(&self, trip: &Trip<'_>, step: usize, present: &Backend) -> Option<Scope> {
-        let own = present.provider.index;
+        let own = present.provider.id;
         let routing = &self.settings.routing;
         let now = Instant::now();
         let as_of = Some(self.dispatcher.closings());
-        let open = |provider: usize| {
+        let open = |provider: ProviderId| {
             let may = match provider == own {
                 true => trip.again < routing.max_retries,
                 false => routing.fallback != Fallback::None,
@@ -397,7 +398,7 @@ impl Gateway {
         let settings = &backend.provider.settings;
         let common = fault.is_some_and(|cause| cause.class != Class::Transient);
         if !settings.kind.is_fleet() && (common || settings.backends.len() < 2) {
-            trip.shut(backend.provider.index);
+            trip.shut(backend.provider.id);
         }
         trip.exclude(backend.id);
         if fault.is_some_and(|cause| is_about_request(&cause) || cause.of_model) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ProviderId};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::failure::attempt::Word;
 use crate::proxy::failure::reasons::Reasons;
@@ -25,9 +25,9 @@ pub(crate) struct Trip<'a> {
     /// Backends that have failed.
     tried: Vec<BackendId>,
     /// Providers that are not asked any more.
-    shut: Vec<usize>,
+    shut: Vec<ProviderId>,
     /// Only this provider may be asked.
-    only: Option<usize>,
+    only: Option<ProviderId>,
     /// The prompt is too long for a model with so many tokens of context.
     pub(crate) too_long_for: Option<u64>,
     /// A provider has no counter of tokens, so that an estimate is the answer.
@@ -49,7 +49,7 @@ pub(crate) struct Trip<'a> {
 }
 
 /// Makes a plan without some providers; `None` if there is none.
-pub(crate) type Planner<'a> = &'a (dyn Fn(&[usize]) -> Option<Plan> + Send + Sync);
+pub(crate) type Planner<'a> = &'a (dyn Fn(&[ProviderId]) -> Option<Plan> + Send + Sync);
 
 /// A step that may be taken.
 #[derive(Clone, Debug)]
@@ -115,14 +115,14 @@ impl<'a> Trip<'a> {
         self.tried.contains(&backend)
     }
 
-    pub(crate) fn shut(&mut self, provider: usize) {
+    pub(crate) fn shut(&mut self, provider: ProviderId) {
         self.keys = 0;
         if !self.shut.contains(&provider) {
             self.shut.push(provider);
         }
     }
 
-    pub(crate) fn kept_to(&self) -> Option<usize> {
+    pub(crate) fn kept_to(&self) -> Option<ProviderId> {
         self.only
     }
 
@@ -174,23 +174,23 @@ impl<'a> Trip<'a> {
         let word = Some(Word::Failure(Box::new(failure)));
         self.reasons
             .add(provider, None, AttemptOutcome::Refused, word);
-        self.shut(provider.index);
+        self.shut(provider.id);
     }
 
     /// From now on only this provider is asked, or any of the plan's.
-    pub(crate) fn keep_to(&mut self, provider: Option<usize>) {
+    pub(crate) fn keep_to(&mut self, provider: Option<ProviderId>) {
         self.only = provider;
     }
 
     /// Whether a step of the plan may be taken on that provider.
-    pub(crate) fn may_ask(&self, step: &Step, provider: usize) -> bool {
+    pub(crate) fn may_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.shut.contains(&provider)
             && self.only.is_none_or(|only| only == provider)
     }
 
     /// As [`Self::may_ask`], once the present provider is left.
-    pub(crate) fn could_ask(&self, step: &Step, provider: usize) -> bool {
+    pub(crate) fn could_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.shut.contains(&provider)
             && self.pinned.is_none()
@@ -203,11 +203,11 @@ impl<'a> Trip<'a> {
         step: usize,
         count: usize,
         present: BackendId,
-        open: impl Fn(usize) -> bool,
+        open: impl Fn(ProviderId) -> bool,
     ) -> Option<Scope> {
         let step = &self.plan.steps[step];
-        let asked = (0..count).filter(|one| self.could_ask(step, *one) && open(*one));
-        let asked: Vec<usize> = asked.collect();
+        let asked = ProviderId::first(count).filter(|one| self.could_ask(step, *one) && open(*one));
+        let asked: Vec<ProviderId> = asked.collect();
         if asked.is_empty() {
             return None;
         }
@@ -225,13 +225,13 @@ impl<'a> Trip<'a> {
         &self,
         step: usize,
         count: usize,
-        open: impl Fn(usize) -> bool,
+        open: impl Fn(ProviderId) -> bool,
     ) -> Option<Scope> {
         let step = &self.plan.steps[step];
         let free = self.shut.is_empty() && self.only.is_none();
         let providers = match step.providers[..] {
             // The usual case, without a list.
-            [] if free && (0..count).all(&open) => Providers::All,
+            [] if free && ProviderId::first(count).all(&open) => Providers::All,
             [one] => {
                 if !(self.may_ask(step, one) && open(one)) {
                     return None;
@@ -239,8 +239,9 @@ impl<'a> Trip<'a> {
                 Providers::of(&[one])
             }
             _ => {
-                let asked = (0..count).filter(|one| self.may_ask(step, *one) && open(*one));
-                let asked: Vec<usize> = asked.collect();
+                let asked =
+                    ProviderId::first(count).filter(|one| self.may_ask(step, *one) && open(*one));
+                let asked: Vec<ProviderId> = asked.collect();
                 if asked.is_empty() {
                     return None;
                 }

@@ -13,6 +13,7 @@ use tokio::time::sleep_until;
 
 use crate::admission::{Permit, Refusal, Scope, Want};
 use crate::fleet::{ModelKey, Unavailable};
+use crate::ids::ProviderId;
 use crate::proxy::Gateway;
 use crate::proxy::dispatch::places_in_queue::{Race, Running, keep_better, moves_on, turn_of};
 use crate::proxy::dispatch::progress::{Trip, Turn};
@@ -156,9 +157,9 @@ impl Gateway {
 
     /// The failure of a request that these providers might have served, or any if there are none, in words that fit
     /// them: where no Ollama server is concerned, none is spoken of.
-    pub(crate) fn in_words_for(&self, failure: Failure, asked: &[usize]) -> Failure {
-        let is_fleet = |provider: &usize| self.settings.providers[*provider].kind.is_fleet();
-        let all: Vec<usize> = (0..self.upstreams.len()).collect();
+    pub(crate) fn in_words_for(&self, failure: Failure, asked: &[ProviderId]) -> Failure {
+        let is_fleet = |provider: &ProviderId| self.settings.providers[*provider].kind.is_fleet();
+        let all: Vec<ProviderId> = ProviderId::first(self.upstreams.len()).collect();
         let asked = if asked.is_empty() { &all } else { asked };
         if asked.iter().any(is_fleet) {
             return failure;
@@ -257,7 +258,7 @@ impl Gateway {
     fn open_way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
         let count = self.upstreams.len();
         let pinned = trip.pinned.and_then(|pinned| self.fleet.backend(pinned));
-        let pinned = pinned.map(|backend| backend.provider.index);
+        let pinned = pinned.map(|backend| backend.provider.id);
         let meant = |provider| pinned.is_none_or(|pinned| pinned == provider);
         if !self.fleet.troubled() {
             return match trip.scope(step, count, meant) {
@@ -266,10 +267,10 @@ impl Gateway {
             };
         }
         let now = Instant::now();
-        let resting: Vec<Option<Unavailable>> = (0..count)
+        let resting: Vec<Option<Unavailable>> = ProviderId::first(count)
             .map(|provider| self.unavailable(trip, step, provider, now))
             .collect();
-        let open = |provider: usize| {
+        let open = |provider: ProviderId| {
             meant(provider) && resting[provider].is_none() && self.could_serve(trip, step, provider)
         };
         if let Some(scope) = trip.scope(step, count, open) {
@@ -281,13 +282,13 @@ impl Gateway {
             _ => routing.slot_wait,
         };
         let latest = now + patience;
-        let soon = |provider: usize| {
+        let soon = |provider: ProviderId| {
             meant(provider)
                 && resting[provider].is_some_and(|why| why.until() <= latest)
                 && self.could_serve(trip, step, provider)
         };
         let planned = &trip.plan.steps[step];
-        let first = (0..count)
+        let first = ProviderId::first(count)
             .filter(|provider| trip.may_ask(planned, *provider) && soon(*provider))
             .filter_map(|provider| Some((resting[provider]?.until(), provider)))
             .min();
@@ -296,15 +297,13 @@ impl Gateway {
         {
             return Way::Later(until, scope);
         }
-        let asked: Vec<usize> = (0..count)
+        let asked: Vec<ProviderId> = ProviderId::first(count)
             .filter(|provider| trip.may_ask(planned, *provider) && meant(*provider))
             .filter(|provider| self.could_serve(trip, step, *provider))
             .collect();
         for provider in asked {
-            if let (Some(why), Some(provider)) =
-                (&resting[provider], self.fleet.providers().nth(provider))
-            {
-                trip.pass_over(provider, why, now);
+            if let Some(why) = &resting[provider] {
+                trip.pass_over(self.fleet.provider_at(provider), why, now);
             }
         }
         Way::Shut
@@ -315,10 +314,10 @@ impl Gateway {
         &self,
         trip: &Trip<'_>,
         step: usize,
-        provider: usize,
+        provider: ProviderId,
         now: Instant,
     ) -> Option<Unavailable> {
-        let provider = self.fleet.providers().nth(provider)?;
+        let provider = self.fleet.provider_at(provider);
         if !provider.guard().troubled() {
             return None;
         }
@@ -328,7 +327,7 @@ impl Gateway {
             let snapshot = self.fleet.snapshot();
             let mut mine = snapshot
                 .iter()
-                .filter(|backend| backend.provider.index == provider.index);
+                .filter(|backend| backend.provider.id == provider.id);
             mine.find_map(|backend| backend.own_name(model))
         };
         let own = asked.own().map(Arc::clone).or_else(listed);
@@ -337,14 +336,14 @@ impl Gateway {
     }
 
     /// Whether a provider has what a step wants, healthy or not.
-    pub(crate) fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: usize) -> bool {
+    pub(crate) fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: ProviderId) -> bool {
         let Some(model) = trip.plan.steps[step].model.listed() else {
             return true;
         };
         self.fleet
             .snapshot()
             .iter()
-            .any(|backend| backend.provider.index == provider && backend.has(model))
+            .any(|backend| backend.provider.id == provider && backend.has(model))
     }
 
     /// The steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
@@ -453,9 +452,8 @@ impl Gateway {
         let model = trip.plan.steps[turn.step].model.listed();
         let snapshot = self.fleet.snapshot();
         let able = snapshot.iter().filter(|backend| {
-            let provider = u16::try_from(backend.provider.index).unwrap_or(u16::MAX);
             backend.healthy()
-                && turn.scope.providers.hold(provider)
+                && turn.scope.providers.hold(backend.provider.id)
                 && model.is_none_or(|model| backend.has(model))
         });
         let shares = able.map(|one| f64::from(one.in_flight()) / f64::from(one.slots.max(1)));
@@ -476,9 +474,8 @@ impl Gateway {
     pub(crate) fn is_well(&self, trip: &Trip<'_>, step: usize, scope: &Scope) -> bool {
         let model = trip.plan.steps[step].model.listed();
         self.fleet.snapshot().iter().any(|backend| {
-            let provider = u16::try_from(backend.provider.index).unwrap_or(u16::MAX);
             backend.healthy()
-                && scope.providers.hold(provider)
+                && scope.providers.hold(backend.provider.id)
                 && !scope.excluded.contains(&backend.id)
                 && model.is_none_or(|model| backend.has(model))
         })

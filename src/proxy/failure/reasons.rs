@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::dialect::ollama;
 use crate::fleet::Provider;
+use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
 use crate::proxy::failure::attempt::Word;
 use crate::proxy::failure::error_answer::ErrorAnswer;
@@ -33,7 +34,7 @@ pub(crate) struct Reasons {
 /// What one candidate said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
-    provider: usize,
+    provider: ProviderId,
     kind: ProviderKind,
     /// As the client may know it: the provider's name, and the server's where the operator exposes it.
     who: Arc<str>,
@@ -64,7 +65,7 @@ impl Reasons {
             None => Arc::clone(&provider.name),
         };
         self.put(Said {
-            provider: provider.index,
+            provider: provider.id,
             kind,
             who,
             status,
@@ -238,7 +239,7 @@ mod tests {
         let mut reasons = Reasons::default();
         for (provider, kind, who, word) in of {
             reasons.put(Said {
-                provider: *provider,
+                provider: ProviderId::at(*provider),
                 kind: *kind,
                 who: (*who).into(),
                 status: word.map(|(status, _)| status),
@@ -313,7 +314,7 @@ mod tests {
         let mut reasons = Reasons::default();
         for number in 0..100 {
             reasons.put(Said {
-                provider: number,
+                provider: ProviderId::at(number),
                 kind: ProviderKind::OpenAi,
                 who: "p".into(),
                 status: Some(500),

@@ -42,11 +42,11 @@ impl Gateway {
         };
         ctx.attempt.number += 1;
         ctx.attempt.backend = Some(backend);
-        ctx.attempt.provider = Some(provider.index);
+        ctx.attempt.provider = Some(provider.id);
         let client = &mut session.downstream_session;
         let answer = self.unless_ended(client, &mut ctx.opening, asking).await?;
         let count = answer.and_then(|answer| translate::counted(provider.settings.kind, &answer));
-        self.upstreams[provider.index].attempts.count(match count {
+        self.upstreams[provider.id].attempts.count(match count {
             Some(_) => AttemptOutcome::Ok,
             None => AttemptOutcome::Refused,
         });
@@ -78,7 +78,7 @@ impl Gateway {
         let head = self
             .provider_head(head, inbound, &backend, key, &outgoing)
             .ok()?;
-        let side = &self.upstreams[provider.index];
+        let side = &self.upstreams[provider.id];
         let name = Arc::clone(&backend.name);
         let asking = async move {
             let body = Bytes::from(outgoing.body);

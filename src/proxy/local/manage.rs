@@ -176,7 +176,7 @@ impl Gateway {
                 let snapshot = self.fleet.snapshot();
                 let mut mine = snapshot
                     .iter()
-                    .filter(|backend| backend.provider.index == provider.index);
+                    .filter(|backend| backend.provider.id == provider.id);
                 mine.any(|backend| backend.has(model))
             });
         listed || is_alias || !self.has_fleet()
@@ -193,7 +193,7 @@ impl Gateway {
             .fleet
             .providers()
             .filter(|provider| provider.settings.kind.is_fleet());
-        if fleets.any(|provider| self.fleet.is_provider_settling(provider.index)) {
+        if fleets.any(|provider| self.fleet.is_provider_settling(provider.id)) {
             return Err(Failure::down(
                 "not all servers have answered yet, and one of them may have the model; try again",
             ));
@@ -272,7 +272,7 @@ impl Gateway {
                     0,
                 )
                 .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
-            let connections = self.upstreams[backend.provider.index].connections.clone();
+            let connections = self.upstreams[backend.provider.id].connections.clone();
             let work = Work {
                 backend: Arc::clone(backend),
                 head,
@@ -282,7 +282,7 @@ impl Gateway {
         }
         drop(sender);
         ctx.attempt.number = 1;
-        ctx.attempt.provider = targets.first().map(|backend| backend.provider.index);
+        ctx.attempt.provider = targets.first().map(|backend| backend.provider.id);
         let client = &mut session.downstream_session;
         let names = targets.iter().map(|backend| backend.name.to_string());
         let done = if job.streams {

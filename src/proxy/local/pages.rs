@@ -10,7 +10,7 @@ use crate::access::View;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
 use crate::fleet::Backend;
-use crate::ids::{BackendId, ModelId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 use crate::proxy::Gateway;
 use crate::proxy::attempt::lane::Lane;
@@ -35,7 +35,7 @@ struct Sought {
     /// Any, if there is none.
     model: Option<ModelId>,
     /// Positions of providers that are not asked.
-    barred: Vec<usize>,
+    barred: Vec<ProviderId>,
     /// How the body names the model, so that each server reads its own name.
     named: Option<Ask>,
 }
@@ -311,7 +311,7 @@ impl Gateway {
             }
             ctx.attempt.number += 1;
             ctx.attempt.backend = Some(backend.name.clone());
-            ctx.attempt.provider = Some(backend.provider.index);
+            ctx.attempt.provider = Some(backend.provider.id);
             let _serving = backend.begin();
             let mut there = job.of_order();
             if let Some(ask) = &sought.named {
@@ -343,9 +343,7 @@ impl Gateway {
                     word,
                     ..
                 }) => {
-                    self.upstreams[backend.provider.index]
-                        .attempts
-                        .count(outcome);
+                    self.upstreams[backend.provider.id].attempts.count(outcome);
                     match report {
                         Some(report) => self.fleet.report(backend.id, report),
                         // It is well and refuses: its word is what the client gets if nobody does better.
@@ -370,7 +368,7 @@ impl Gateway {
         self.fleet
             .providers()
             .filter(|provider| provider.settings.kind.is_fleet())
-            .filter(|provider| !sought.barred.contains(&provider.index))
+            .filter(|provider| !sought.barred.contains(&provider.id))
             .find_map(|provider| self.fleet.pick(Some(provider), sought.model, tried))
     }
 

@@ -41,7 +41,7 @@ impl Gateway {
     pub(crate) fn account(&self, job: &Job, backend: &Backend) -> Option<Arc<Account>> {
         let ledger = self.ledger.as_ref()?;
         let ask = job.ask.as_ref()?;
-        let provider = backend.provider.index;
+        let provider = backend.provider.id;
         Some(match ask.model {
             Some(model) => ledger.listed(provider, model, || self.description(ask, backend)),
             None => {

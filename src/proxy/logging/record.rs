@@ -26,10 +26,8 @@ impl Gateway {
         }
         let ended = Instant::now();
         let key = SeriesKey {
-            model: served(ctx).map_or(u32::MAX, |model| model.0),
-            provider: ctx.attempt.provider.map_or(u16::MAX, |index| {
-                u16::try_from(index).unwrap_or(u16::MAX - 1)
-            }),
+            model: served(ctx).into(),
+            provider: ctx.attempt.provider.into(),
             route: ctx.inbound.route,
         };
         let series = self.series(key, ctx, ended);
@@ -42,10 +40,7 @@ impl Gateway {
 
     fn series(&self, key: SeriesKey, ctx: &Ctx, ended: Instant) -> std::sync::Arc<Series> {
         let model = served(ctx).and_then(|model| self.fleet.models().name(model));
-        let provider = ctx
-            .attempt
-            .provider
-            .and_then(|index| self.settings.providers.get(index));
+        let provider = ctx.attempt.provider.map(|id| &self.settings.providers[id]);
         self.metrics.series(key, measured(ctx), ended, || {
             (
                 model.as_deref().unwrap_or("unknown"),

@@ -11,6 +11,7 @@ use crate::access::{self, ClientKey};
 use crate::admission::{Refusal, Want};
 use crate::dialect::ollama::{self, Operation};
 use crate::fleet::Provider;
+use crate::ids::ProviderId;
 use crate::proxy::Gateway;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::response_body::opening::Opening;
@@ -88,18 +89,18 @@ impl Gateway {
     /// The service that serves a plan's first step, and its own name for the model; `None` if Ollama servers do.
     pub(crate) fn service_of(&self, plan: &Plan) -> Option<(Arc<Provider>, Arc<str>)> {
         let service = self.router.service(plan)?;
-        let provider = self.fleet.providers().nth(service.provider)?;
+        let provider = self.fleet.provider_at(service.provider);
         Some((Arc::clone(provider), service.own))
     }
 
-    /// Positions of the providers that no step of the plan names.
-    pub(crate) fn unplanned_providers(&self, plan: &Plan) -> Vec<usize> {
+    /// Returns the providers that no step of the plan names.
+    pub(crate) fn unplanned_providers(&self, plan: &Plan) -> Vec<ProviderId> {
         if plan.steps.iter().any(|step| step.providers.is_empty()) {
             return Vec::new();
         }
-        let planned = |index: &usize| plan.steps.iter().any(|step| step.providers.contains(index));
-        (0..self.upstreams.len())
-            .filter(|index| !planned(index))
+        let planned = |id: &ProviderId| plan.steps.iter().any(|step| step.providers.contains(id));
+        ProviderId::first(self.upstreams.len())
+            .filter(|id| !planned(id))
             .collect()
     }
 

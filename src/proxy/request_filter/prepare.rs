@@ -10,7 +10,7 @@ use crate::access;
 use crate::admission::{Refusal, Want, Wanted};
 use crate::dialect::ollama::{self, BadRequest, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::openai::optillm;
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ProviderId};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::dispatch::progress::Trip;
@@ -223,7 +223,7 @@ impl Gateway {
                 plan
             }
         };
-        let planner = |without: &[usize]| {
+        let planner = |without: &[ProviderId]| {
             let ask = routing::Ask {
                 without,
                 looks_only: true,
@@ -356,7 +356,7 @@ impl Gateway {
     fn in_own_words(&self, ctx: &Ctx, answer: &ErrorAnswer) -> Failure {
         let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
         let provider = ctx.attempt.provider;
-        let provider = provider.and_then(|index| self.settings.providers.get(index));
+        let provider = provider.map(|id| &self.settings.providers[id]);
         let Some(provider) = provider else {
             return Failure::new(status, "backend_error", ollama::ALL_ATTEMPTS_FAILED);
         };

@@ -149,7 +149,7 @@ impl Gateway {
 
     fn count_dropped(&self, ctx: &Ctx, answer: &Answer) {
         let provider = ctx.attempt.provider;
-        let provider = provider.and_then(|index| self.settings.providers.get(index));
+        let provider = provider.map(|id| &self.settings.providers[id]);
         let Some(provider) = provider else { return };
         for field in answer.dropped.fields() {
             self.metrics

@@ -54,8 +54,10 @@ fn charge<'a>(account: &'a Arc<Account>, usage: Option<&'a ir::Usage>) -> Charge
 #[test]
 fn a_request_is_counted_everywhere_at_once() {
     let (ledger, metrics) = open(None);
-    let account = ledger.listed(0, ModelId(1), dear);
-    let again = ledger.listed(0, ModelId(1), || unreachable!("it is known"));
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
+    let again = ledger.listed(ProviderId::at(0), ModelId(1), || {
+        unreachable!("it is known")
+    });
     assert!(Arc::ptr_eq(&account, &again));
     let (usage, now) = (output(5), Moment::now());
     let cost = ledger.record(&charge(&account, Some(&usage)), now);
@@ -86,8 +88,8 @@ fn a_request_is_counted_everywhere_at_once() {
 fn an_unknown_price_is_counted_apart_and_own_servers_are_free() {
     let (ledger, _) = open(None);
     let with = |pricing| Description { pricing, ..dear() };
-    let unknown = ledger.listed(0, ModelId(1), || with(Pricing::Unknown));
-    let free = ledger.listed(0, ModelId(2), || with(Pricing::Free));
+    let unknown = ledger.listed(ProviderId::at(0), ModelId(1), || with(Pricing::Unknown));
+    let free = ledger.listed(ProviderId::at(0), ModelId(2), || with(Pricing::Free));
     let (usage, now) = (output(5), Moment::now());
     assert_eq!(ledger.record(&charge(&unknown, Some(&usage)), now), None);
     assert_eq!(
@@ -104,7 +106,7 @@ fn an_unknown_price_is_counted_apart_and_own_servers_are_free() {
         Some(Usd::nanos(250_000_000))
     );
     // An image, whose price no list has; a failure, which has none.
-    let listed = ledger.listed(0, ModelId(3), dear);
+    let listed = ledger.listed(ProviderId::at(0), ModelId(3), dear);
     assert_eq!(ledger.record(&charge(&listed, None), now), None);
     let failure = Charge {
         failed: true,
@@ -119,7 +121,7 @@ fn an_unknown_price_is_counted_apart_and_own_servers_are_free() {
 #[test]
 fn an_attempt_that_was_billed_costs_without_being_a_request() {
     let (ledger, _) = open(None);
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     let (usage, now) = (output(1), Moment::now());
     let attempt = Charge {
         request: false,
@@ -139,7 +141,7 @@ fn what_was_spent_is_known_after_a_restart() {
     let path = folder.path().join("usage.db");
     let (usage, now) = (output(7), Moment::now());
     let (ledger, _) = open(Some(&path));
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     ledger.record(&charge(&account, Some(&usage)), now);
     ledger.close();
     let (ledger, _) = open(Some(&path));
@@ -151,7 +153,7 @@ fn what_was_spent_is_known_after_a_restart() {
         ledger.spent_by("alice").of(Period::Month, now),
         Usd::nanos(70_000_000)
     );
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     ledger.record(&charge(&account, Some(&usage)), now);
     assert_eq!(
         ledger.spent_by("alice").of(Period::Total, now),
@@ -176,7 +178,7 @@ fn nothing_is_lost_or_counted_twice_between_threads() {
                 let usage = output(1);
                 for number in 0..each {
                     let model = ModelId(number % 3);
-                    let account = ledger.listed(thread % 2, model, dear);
+                    let account = ledger.listed(ProviderId::at(thread % 2), model, dear);
                     let tag = ["a", "b"][thread % 2];
                     let charge = Charge {
                         tag: Some(tag),
@@ -209,7 +211,7 @@ fn endless_names_of_models_share_one_row_and_no_label() {
     let usage = output(1);
     for number in 0..1100 {
         let name = format!("made-up-{number}");
-        let account = ledger.unlisted(0, &name, || Description {
+        let account = ledger.unlisted(ProviderId::at(0), &name, || Description {
             model: (&*name).into(),
             ..dear()
         });
@@ -241,7 +243,7 @@ fn a_thread_that_does_not_keep_up_costs_the_store_and_nobody_else() {
         channel,
         std::thread::current(),
     );
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     let (usage, now) = (output(1), Moment::now());
     for _ in 0..10 {
         ledger.record(&charge(&account, Some(&usage)), now);
@@ -258,7 +260,7 @@ fn what_cannot_be_written_is_held_and_written_later() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("usage.db");
     let (ledger, metrics) = open(Some(&path));
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     let (usage, now) = (output(1), Moment::now());
     let other = rusqlite::Connection::open(&path).unwrap();
     other
@@ -284,7 +286,7 @@ fn rows_that_are_too_old_are_forgotten_but_not_what_was_spent() {
     let now = Moment::now();
     let long_ago = Moment::seconds(now.as_seconds() - 500 * 24 * 3600);
     let (ledger, _) = open(Some(&path));
-    let account = ledger.listed(0, ModelId(1), dear);
+    let account = ledger.listed(ProviderId::at(0), ModelId(1), dear);
     let usage = output(1);
     ledger.record(&charge(&account, Some(&usage)), long_ago);
     assert_eq!(

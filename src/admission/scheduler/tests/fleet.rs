@@ -204,7 +204,7 @@ fn without_placement_only_the_selector_counts() {
 fn between_providers_the_least_used_goes_first() {
     let mut fleet = Fleet::new(policy());
     for (order, slots) in [(0, 2), (1, 4)] {
-        let provider = u16::try_from(order).unwrap();
+        let provider = ProviderId::at(order as usize);
         fleet.join(BackendSpec {
             provider,
             slots,

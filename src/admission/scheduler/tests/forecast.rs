@@ -161,16 +161,20 @@ fn limits_count_for_what_they_leave() {
         fleet.arrive(request(A));
     }
     assert_eq!(fleet.forecast(request(A)), Some(0.0));
-    fleet.scheduler.limit_provider(fleet.now, 0, Some(2));
+    fleet
+        .scheduler
+        .limit_provider(fleet.now, ProviderId::at(0), Some(2));
     fleet.settle();
     close(fleet.forecast(request(A)), 2.0);
     fleet.arrive(request(A));
     close(fleet.forecast(request(A)), 4.0);
     // Nothing starts there any more.
-    fleet.scheduler.limit_provider(fleet.now, 0, Some(0));
+    fleet
+        .scheduler
+        .limit_provider(fleet.now, ProviderId::at(0), Some(0));
     assert!(fleet.forecast(request(A)) > Some(3600.0));
     let elsewhere = Scope {
-        providers: Providers::of(&[3]),
+        providers: Providers::of(&[ProviderId::at(3)]),
         ..Scope::default()
     };
     assert_eq!(fleet.forecast_within(request(A), elsewhere), None);

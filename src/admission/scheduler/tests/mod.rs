@@ -36,7 +36,7 @@ fn policy() -> Policy {
 
 fn spec(order: u32) -> BackendSpec {
     BackendSpec {
-        provider: 0,
+        provider: ProviderId::at(0),
         order,
         weight: 1,
         cost: 1.0,

@@ -1,5 +1,6 @@
 //! Random events against the rules that must hold whatever happens.
 
+use crate::ids::ProviderId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -74,7 +75,7 @@ const SELECTORS: [SelectorKind; 5] = [
 struct Truth {
     slots: usize,
     limit: Option<u32>,
-    provider: u16,
+    provider: ProviderId,
     healthy: bool,
     known: bool,
     on_disk: BTreeSet<u32>,
@@ -146,7 +147,7 @@ impl Witness {
                     Placement::Off
                 };
                 let spec = BackendSpec {
-                    provider,
+                    provider: ProviderId::at(usize::from(provider)),
                     slots,
                     vram,
                     placement,
@@ -159,7 +160,7 @@ impl Witness {
                 let truth = Truth {
                     slots,
                     limit: None,
-                    provider,
+                    provider: ProviderId::at(usize::from(provider)),
                     healthy: false,
                     known: false,
                     on_disk: BTreeSet::new(),
@@ -376,10 +377,10 @@ impl Witness {
         let of_provider = |(_, _, id): &&(_, _, BackendId)| {
             self.backends
                 .get(id)
-                .is_some_and(|other| other.provider == 1)
+                .is_some_and(|other| other.provider == ProviderId::at(1))
         };
         let unplaced = self.running.values().filter(of_provider).count();
-        assert!(truth.provider == 0 || unplaced < self.provider_limit);
+        assert!(truth.provider == ProviderId::at(0) || unplaced < self.provider_limit);
         assert!(self.policy.max_in_flight == 0 || self.running.len() < self.policy.max_in_flight);
         self.running.insert(ticket, (arrival, tried, backend));
     }

@@ -315,7 +315,7 @@ fn a_limit_that_is_always_reached_starves_nobody() {
 fn the_limit_on_a_provider_holds() {
     let mut fleet = Fleet::new(policy());
     for order in 0..3 {
-        let provider = u16::from(order == 2);
+        let provider = ProviderId::at(usize::from(order == 2));
         let provider_limit = (order < 2).then_some(1);
         fleet.join(BackendSpec {
             provider,

@@ -5,9 +5,9 @@ use super::*;
 /// Providers 0 and 1 with a backend of that number each, and a service as provider 2 with four slots.
 fn providers() -> Fleet {
     let mut fleet = Fleet::new(policy());
-    for provider in 0..3 {
+    for provider in 0..3_u8 {
         fleet.join(BackendSpec {
-            provider,
+            provider: ProviderId::at(provider.into()),
             slots: if provider == 2 { 4 } else { 1 },
             placement: if provider == 2 {
                 Placement::Off
@@ -36,8 +36,9 @@ fn arrive_within(fleet: &mut Fleet, scope: Scope) -> Result<Ticket, Refusal> {
 }
 
 fn among(providers: &[usize]) -> Scope {
+    let providers: Vec<_> = providers.iter().copied().map(ProviderId::at).collect();
     Scope {
-        providers: Providers::of(providers),
+        providers: Providers::of(&providers),
         ..Scope::default()
     }
 }
@@ -81,7 +82,7 @@ fn a_retry_may_go_elsewhere_than_the_request_before() {
     let ticket = arrive(&mut fleet, &[0], &[]).unwrap();
     fleet.started();
     let scope = Scope {
-        providers: Providers::of(&[1]),
+        providers: Providers::of(&[ProviderId::at(1)]),
         excluded: vec![id(0)],
         ..Scope::default()
     };
@@ -107,7 +108,7 @@ fn what_no_provider_of_its_has_is_refused() {
     assert_eq!(arrive(&mut fleet, &[0], &[0]), Err(Refusal::Exhausted));
     // A provider that nobody has heard of yet may turn out to have it.
     fleet.join(BackendSpec {
-        provider: 7,
+        provider: ProviderId::at(7),
         ..spec(70)
     });
     let waiting = arrive(&mut fleet, &[7], &[]).unwrap();
@@ -119,27 +120,35 @@ fn what_no_provider_of_its_has_is_refused() {
 fn a_limit_holds_until_it_is_taken_back() {
     let mut fleet = providers();
     let now = fleet.now;
-    fleet.scheduler.limit_provider(now, 2, Some(1));
+    fleet
+        .scheduler
+        .limit_provider(now, ProviderId::at(2), Some(1));
     let running = arrive(&mut fleet, &[2], &[]).unwrap();
     let waiting = [(); 3].map(|()| arrive(&mut fleet, &[2], &[]).unwrap());
     assert_eq!(fleet.started(), [(running, id(2), false)]);
-    fleet.scheduler.limit_provider(now, 2, Some(2));
+    fleet
+        .scheduler
+        .limit_provider(now, ProviderId::at(2), Some(2));
     fleet.settle();
     assert_eq!(fleet.started(), [(waiting[0], id(2), false)]);
-    fleet.scheduler.limit_provider(now, 2, Some(0));
+    fleet
+        .scheduler
+        .limit_provider(now, ProviderId::at(2), Some(0));
     fleet.complete(running);
     fleet.complete(waiting[0]);
     assert_eq!(fleet.started(), []);
-    fleet.scheduler.limit_provider(now, 2, None);
+    fleet.scheduler.limit_provider(now, ProviderId::at(2), None);
     fleet.settle();
     assert_eq!(
         fleet.started(),
         [(waiting[1], id(2), false), (waiting[2], id(2), false)]
     );
     // Providers that are not there yet keep theirs.
-    fleet.scheduler.limit_provider(now, 9, Some(0));
+    fleet
+        .scheduler
+        .limit_provider(now, ProviderId::at(9), Some(0));
     fleet.join(BackendSpec {
-        provider: 9,
+        provider: ProviderId::at(9),
         ..spec(90)
     });
     fleet.observe(90, &[A], &[A]);
@@ -186,9 +195,9 @@ fn who_waits_for_closed_providers_alone_is_refused() {
         fleet.scheduler.limit_provider(fleet.now, provider, limit);
         fleet.settle();
     };
-    close(&mut fleet, 2, Some(1));
+    close(&mut fleet, ProviderId::at(2), Some(1));
     assert_eq!(fleet.refusals(), [], "it still takes one");
-    close(&mut fleet, 2, Some(0));
+    close(&mut fleet, ProviderId::at(2), Some(0));
     assert_eq!(fleet.refusals(), [(bound, Refusal::Closed)]);
     // It was closed after they had looked; from now on they know.
     assert_eq!(
@@ -200,14 +209,14 @@ fn who_waits_for_closed_providers_alone_is_refused() {
         ..among(&[2])
     };
     let known = arrive_within(&mut fleet, known).unwrap();
-    close(&mut fleet, 0, Some(0));
+    close(&mut fleet, ProviderId::at(0), Some(0));
     assert_eq!(
         fleet.refusals(),
         [(both, Refusal::Closed), (known, Refusal::Closed)]
     );
     fleet.complete(busy[1]);
     assert_eq!(fleet.started(), []);
-    close(&mut fleet, 2, None);
+    close(&mut fleet, ProviderId::at(2), None);
     assert_eq!(fleet.started(), [(patient, id(2), false)]);
     assert_eq!(fleet.scheduler.snapshot().waiting, 0);
 }

@@ -1,1 +1,0 @@
-//! Small error types that several floors share.
