@@ -290,7 +290,7 @@ const FEATURES = [
   ["anthropic: tool loop", "chat", anthropicTools],
   ["anthropic: count_tokens", "chat", anthropicCount],
   ["all: broken streams throw", "chat", brokenStreams],
-  ["all: too long a prompt is told", "chat", tooLong],
+  ["all: a prompt that is too long", "chat", tooLong],
   ["openai: from a page", "chat", fromPage],
 ];
 
