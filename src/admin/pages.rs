@@ -106,11 +106,38 @@ pub fn version(fleet: &Fleet) -> Page {
     Page::json(200, &Version { version })
 }
 
-/// The oldest that is one: a build from source says `0.0.0`, and some say nothing.
+/// The oldest that is one, as Ollama's clients read it: a build from source says `0.0.0`, and some say nothing.
 fn oldest(versions: impl Iterator<Item = String>) -> Option<String> {
-    versions
+    let stated = versions.filter_map(|version| plain(&version));
+    stated
         .filter(|version| numbers(version).iter().any(|number| *number > 0))
         .min_by_key(|version| numbers(version))
+}
+
+/// A version of three numbers (Semantic Versioning 2.0.0), with what follows them, such as `-rc1`. Of one that is written
+/// otherwise, such as `v0.3`, the numbers are kept; `None` if it has none.
+fn plain(version: &str) -> Option<String> {
+    const LONGEST: usize = 64;
+    let bare = version.trim().trim_start_matches(['v', 'V']);
+    let end = bare
+        .find(|character: char| !(character.is_ascii_digit() || character == '.'))
+        .unwrap_or(bare.len());
+    let (core, rest) = bare.split_at(end);
+    let read = core.split('.').map(str::parse);
+    let mut numbers: Vec<u64> = read.collect::<Result<_, _>>().ok()?;
+    let exact = numbers.len() == 3;
+    numbers.resize(3, 0);
+    let suffix = |character: char| character.is_ascii_alphanumeric() || "-+.".contains(character);
+    let kept = exact
+        && rest.len() <= LONGEST
+        && rest.starts_with(['-', '+'])
+        && rest.len() > 1
+        && rest.chars().all(suffix);
+    let [major, minor, patch] = numbers[..] else {
+        return None;
+    };
+    let rest = if kept { rest } else { "" };
+    Some(format!("{major}.{minor}.{patch}{rest}"))
 }
 
 fn numbers(version: &str) -> Vec<u64> {
@@ -442,5 +469,29 @@ mod tests {
         let all = ["0.33.0", "0.0.0", "", "0.9.2", "0.0.0-dirty", "0.12.0"];
         assert_eq!(of(&all).as_deref(), Some("0.9.2"));
         assert_eq!(of(&["0.0.0", ""]), None);
+        assert_eq!(of(&["0.12.0", "v0.3"]).as_deref(), Some("0.3.0"));
+    }
+
+    #[test]
+    fn a_version_is_told_as_clients_read_it() {
+        for (stated, told) in [
+            ("0.12.0", Some("0.12.0")),
+            ("0.12.0-rc1", Some("0.12.0-rc1")),
+            ("0.12.0-rc.1+7", Some("0.12.0-rc.1+7")),
+            ("0.5.13-5-g8d5f7d8-dirty", Some("0.5.13-5-g8d5f7d8-dirty")),
+            ("v0.3", Some("0.3.0")),
+            ("V0.3.1", Some("0.3.1")),
+            (" 0.3.1\n", Some("0.3.1")),
+            ("1", Some("1.0.0")),
+            ("0.3.1.7", Some("0.3.1")),
+            ("0.3.1 (linux)", Some("0.3.1")),
+            ("0.3-rc1", Some("0.3.0")),
+            ("", None),
+            ("latest", None),
+            ("0..3", None),
+            ("99999999999999999999.1.1", None),
+        ] {
+            assert_eq!(plain(stated).as_deref(), told, "{stated}");
+        }
     }
 }

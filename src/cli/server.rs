@@ -351,6 +351,7 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             _ = interrupt.recv() => {
                 info!("SIGINT: ending at once");
+                self.drain.cut_off().await;
                 end(self.ledger.as_deref())
             }
             _ = terminate.recv() => {}
@@ -364,10 +365,14 @@ impl ShutdownSignalWatch for Signals {
         let (drain, ledger, limit) = (Arc::clone(&self.drain), self.ledger.clone(), self.limit);
         tokio::spawn(async move {
             tokio::select! {
-                cut = drain.run(limit) => info!("drained; {cut} requests cut"),
+                cut = drain.run(limit) => {
+                    info!("drained; {cut} requests cut");
+                    end(ledger.as_deref())
+                }
                 _ = terminate.recv() => warn!("a second SIGTERM: ending at once"),
                 _ = interrupt.recv() => warn!("SIGINT: ending at once"),
             }
+            drain.cut_off().await;
             end(ledger.as_deref())
         });
         ShutdownSignal::GracefulTerminate

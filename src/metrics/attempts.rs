@@ -14,7 +14,7 @@ pub enum AttemptOutcome {
     Refused,
     BrokenStream,
     ClientGone,
-    /// Another backend that was asked at the same time gave the answer.
+    /// Another backend that was asked at the same time gave the answer, or the process ended.
     Cancelled,
 }
 

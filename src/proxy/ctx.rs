@@ -87,6 +87,8 @@ pub struct Outcome {
     pub output_so_far: u64,
     /// The answer came to its end.
     pub whole: bool,
+    /// Its server has said all of it, whether or not the client got that.
+    pub(crate) said: bool,
     /// The gateway ended it, at a stop string, before its provider told all that it used.
     pub stopped: bool,
     /// Tokens in and out of attempts whose answers did not reach the client.

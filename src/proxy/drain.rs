@@ -41,6 +41,12 @@ impl Drain {
         if tokio::time::timeout(limit, self.until_idle()).await.is_ok() {
             return 0;
         }
+        self.cut_off().await
+    }
+
+    /// Cuts the requests that remain and gives them a moment to tell their clients, and to be accounted. Returns how many
+    /// there were.
+    pub async fn cut_off(&self) -> usize {
         let remaining = self.in_flight();
         self.cut.store(true, Ordering::Release);
         self.cutting.notify_waiters();

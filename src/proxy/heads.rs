@@ -8,7 +8,6 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::fleet::Backend;
-use crate::proxy::request_filter::cors::is_of_cors;
 use crate::proxy::response_body::head::Head;
 use crate::settings::Forwarded;
 
@@ -57,44 +56,42 @@ const UNPACKED: HeaderValue = HeaderValue::from_static("identity");
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 pub(crate) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
-/// What a server says of the operator's account, of its own address and connections, or to a proxy or a browser that it
-/// believes to be in front of it. None of it is for the gateway's clients: a proxy before the gateway would obey it.
-const NOT_FOR_CLIENTS: [&str; 27] = [
-    // Where it is, which a client would go to past the gateway.
-    "location",
-    "content-location",
-    "refresh",
-    "link",
-    "alt-svc",
-    "via",
-    "x-powered-by",
-    "openai-organization",
-    "openai-project",
-    "anthropic-organization-id",
-    // The credential that it refuses or asks for is the operator's.
-    "www-authenticate",
-    "authentication-info",
-    // What a browser would do to the gateway's origin.
-    "set-cookie",
-    "clear-site-data",
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "nel",
-    "report-to",
-    "reporting-endpoints",
-    "service-worker-allowed",
-    "sourcemap",
-    "strict-transport-security",
-    // What nginx and others would serve in place of the answer, or keep it for.
-    "x-accel-redirect",
-    "x-accel-expires",
-    "x-accel-limit-rate",
-    "x-lighttpd-send-file",
-    "x-sendfile",
+/// What a client reads of an answer's head, whoever gives it: what the body is, and by what its provider finds it again.
+/// Nothing else passes: a server may say whatever it likes of the operator's account, of its own address and connections, or
+/// to a proxy or a browser that it believes to be in front of it, and a proxy before the gateway would obey it.
+const FOR_CLIENTS: [HeaderName; 18] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    // What could not be unpacked is still packed.
+    header::CONTENT_ENCODING,
+    // Of audio and of pictures.
+    header::CONTENT_DISPOSITION,
+    header::CACHE_CONTROL,
+    header::DATE,
+    // With 405.
+    header::ALLOW,
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("anthropic-request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("x-generation-id"),
+    HeaderName::from_static("mistral-correlation-id"),
+    HeaderName::from_static("openai-version"),
+    HeaderName::from_static("openai-model"),
+    HeaderName::from_static("openai-processing-ms"),
+    HeaderName::from_static("x-compute-time"),
+    HeaderName::from_static("x-inference-time"),
 ];
 
-/// How the fields begin that this gateway alone says of an answer.
-const OWN: &str = "x-remuda-";
+/// When a client may come back, which says something of errors alone.
+const OF_ERRORS: [HeaderName; 2] = [
+    header::RETRY_AFTER,
+    HeaderName::from_static("retry-after-ms"),
+];
+
+/// How the fields begin that say what is left of a service's limits: the operator's account has them, and its clients keep
+/// within them. An Ollama server has none.
+const LIMITS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -298,22 +295,24 @@ fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<
 /// Fields that the gateway may add to an answer's head: how its body ends, its id, the client's limits, the backend.
 const ADDED: usize = 10;
 
-/// The backend's head as the client gets it: hop-by-hop fields out, framing for the client's version.
+/// The backend's head as the client gets it: what is for clients, and framing for the client's version. `of_service`: it is
+/// no server of a fleet.
 pub(crate) fn downstream_response(
     answer: &ResponseHeader,
+    of_service: bool,
     client: Version,
     method: &Method,
     request_id: &HeaderValue,
 ) -> Head {
     let fields = &answer.headers;
+    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    let is_limit = |name: &HeaderName| LIMITS.iter().any(|it| name.as_str().starts_with(it));
     let mut head = Head::new(answer.status, fields.len() + ADDED);
     for (name, value) in fields {
-        if !(HOP_BY_HOP.contains(name)
-            || NOT_FOR_CLIENTS.contains(&name.as_str())
-            || name.as_str().starts_with(OWN)
-            || is_of_cors(name)
-            || nominated(fields, name))
-        {
+        let passes = FOR_CLIENTS.contains(name)
+            || (is_error && OF_ERRORS.contains(name))
+            || (of_service && is_limit(name));
+        if passes && !nominated(fields, name) {
             head.add(name, value);
         }
     }
@@ -482,12 +481,68 @@ mod tests {
         answer.insert_header("Connection", "close").unwrap();
         let id = HeaderValue::from_static("id-1");
         let has = |version, name: &str| {
-            let head = downstream_response(&answer, version, &Method::POST, &id);
+            let head = downstream_response(&answer, false, version, &Method::POST, &id);
             head.fields().contains_key(name)
         };
         assert!(has(Version::HTTP_11, "transfer-encoding"));
         assert!(!has(Version::HTTP_10, "transfer-encoding"));
         assert!(!has(Version::HTTP_2, "transfer-encoding"));
         assert!(!has(Version::HTTP_11, "connection"));
+    }
+    #[test]
+    fn of_an_answers_head_what_is_for_clients_passes() {
+        let told = |status: u16, of_service: bool| {
+            let mut answer = ResponseHeader::build(status, None).unwrap();
+            for name in [
+                "Content-Type",
+                "Request-Id",
+                "Openai-Processing-Ms",
+                "Openai-Organization",
+                "X-Ratelimit-Remaining-Requests",
+                "Anthropic-Ratelimit-Tokens-Limit",
+                "X-Should-Retry",
+                "Retry-After",
+                "Retry-After-Ms",
+                "X-Forwarded-For",
+                "Set-Cookie",
+                "Server",
+                "Via",
+                "Alt-Svc",
+                "X-Remuda-Backend",
+                "Access-Control-Allow-Origin",
+                "X-Anything",
+            ] {
+                answer.append_header(name, "1").unwrap();
+            }
+            let id = HeaderValue::from_static("id-1");
+            let head =
+                downstream_response(&answer, of_service, Version::HTTP_2, &Method::POST, &id);
+            let names = head.fields().keys().map(|name| name.as_str().to_owned());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        let always = [
+            "content-type",
+            "openai-processing-ms",
+            "request-id",
+            "x-request-id",
+        ];
+        let limits = [
+            "anthropic-ratelimit-tokens-limit",
+            "x-ratelimit-remaining-requests",
+        ];
+        let later = ["retry-after", "retry-after-ms"];
+        for (status, of_service, expected) in [
+            (200, false, [&always[..]].concat()),
+            (200, true, [&always[..], &limits[..]].concat()),
+            (307, false, [&always[..]].concat()),
+            (429, false, [&always[..], &later[..]].concat()),
+            (503, true, [&always[..], &limits[..], &later[..]].concat()),
+        ] {
+            let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            expected.sort();
+            assert_eq!(told(status, of_service), expected, "{status} {of_service}");
+        }
     }
 }

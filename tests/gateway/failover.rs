@@ -179,7 +179,15 @@ async fn when_all_attempts_fail_without_an_answer_the_client_gets_502() {
         .await;
     let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
     assert_eq!(reply.status, 502, "{}", reply.text());
-    assert_eq!(reply.json()["error"], "All backend attempts failed");
+    let error = reply.json()["error"].to_string();
+    assert!(
+        error.starts_with("\"All backend attempts failed. Errors: ["),
+        "{error}"
+    );
+    let each = error
+        .matches("broke the connection before its answer")
+        .count();
+    assert_eq!(each, 2, "{error}");
     gateway.idle().await;
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::support::{
-    Config, Connection, Ending, Gateway, PATIENCE, Piece, Process, Simulation, chat, eventually,
-    get, is_done, lines, post,
+    Asked, Config, Connection, Ending, Gateway, PATIENCE, Piece, Process, Simulation, Step,
+    Upstream, chat, eventually, get, is_done, lines, post,
 };
 
 /// One server that answers for about `seconds`, and a gateway.
@@ -162,6 +162,64 @@ async fn a_waiting_request_that_outlasts_the_drain_does_not_hang() {
     }
     assert!(reply.text().contains("shutting down"), "{}", reply.text());
     assert_eq!(ended(&mut gateway).await.code(), Some(0));
+}
+
+/// What a server has been sent has cost its prompt, however the process ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_their_answer_are_accounted_when_the_gateway_ends() {
+    for (signals, limit) in [
+        (&[Signal::SIGTERM][..], "300ms"),
+        (&[Signal::SIGTERM, Signal::SIGTERM], "1h"),
+        (&[Signal::SIGTERM, Signal::SIGINT], "1h"),
+        (&[Signal::SIGINT], "1h"),
+    ] {
+        let server = Upstream::start(|_: &Asked| vec![Step::Hold]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("usage.db");
+        let config = Config::over(&[server.address])
+            .set("provider.max_concurrent_per_backend", "3")
+            .set("server.drain_timeout", limit)
+            .set("usage.path", file.display());
+        let mut gateway = Gateway::over(&config, 1).await;
+        let mut clients = Vec::new();
+        for stream in ["", r#","stream":false"#] {
+            let mut client = Connection::open(gateway.address).await;
+            let body = chat("scripted", "hi", stream);
+            client
+                .request("POST", "/api/chat", &[], body.as_bytes())
+                .await;
+            clients.push(client);
+        }
+        eventually("both are asked", || async {
+            match server.asked().len() {
+                2 => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+        for signal in signals {
+            gateway.process.signal(*signal);
+            if signals.len() > 1 && *signal == signals[0] {
+                gateway.process.wait_for("that it drains", |line| {
+                    line.contains("draining").then_some(())
+                });
+            }
+        }
+        for client in &mut clients {
+            let reply = client.reply().await;
+            assert_eq!(reply.status, 503, "{signals:?}: {}", reply.text());
+            assert!(reply.text().contains("shutting down"), "{}", reply.text());
+        }
+        assert_eq!(ended(&mut gateway).await.code(), Some(0));
+        let output = Process::remuda()
+            .args(["usage", "--json", "--path"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let page: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(page["total"]["requests"], 2, "{signals:?}: {page}");
+        assert!(page["total"]["input_tokens"].as_u64() > Some(0), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -201,9 +201,12 @@ async fn without_a_healthy_backend_a_request_waits_or_is_refused() {
 #[tokio::test]
 async fn when_every_attempt_fails_the_text_has_both_keys() {
     let upstream = Upstream::start(|_| vec![Step::Reset]).await;
-    let gateway = Gateway::over(&Config::over(&[upstream.address]), 1).await;
+    let config = Config::over(&[upstream.address]).set("server.expose_backend", "false");
+    let gateway = Gateway::over(&config, 1).await;
     let reply = post(gateway.address, "/api/chat", &chat("scripted", "hi", "")).await;
-    assert_refused(&reply, 502, "All backend attempts failed");
+    let text =
+        "All backend attempts failed. Errors: [\"test: broke the connection before its answer\"]";
+    assert_refused(&reply, 502, text);
 }
 
 #[tokio::test]

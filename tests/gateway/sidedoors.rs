@@ -290,7 +290,7 @@ async fn an_answer_without_a_word_is_told_and_marks_nobody() {
 #[tokio::test]
 async fn a_servers_address_and_the_gateways_own_fields_do_not_reach_clients() {
     let body = r#"{"model":"scripted","message":{"role":"assistant","content":"hi"},"done":true}"#;
-    let fields = "Location: http://10.0.0.1/\r\nContent-Location: http://10.0.0.1/\r\nRefresh: 0; url=http://10.0.0.1/\r\nX-Remuda-Backend: other\r\nX-Remuda-Dropped: none\r\nLink: <http://10.0.0.1/>\r\nVia: 1.1 gpu1\r\nX-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\nClear-Site-Data: \"*\"\r\nWWW-Authenticate: Basic\r\nContent-Security-Policy: sandbox\r\nX-Kept: 1";
+    let fields = "Location: http://10.0.0.1/\r\nContent-Location: http://10.0.0.1/\r\nRefresh: 0; url=http://10.0.0.1/\r\nX-Remuda-Backend: other\r\nX-Remuda-Dropped: none\r\nLink: <http://10.0.0.1/>\r\nVia: 1.1 gpu1\r\nX-Accel-Redirect: /secret\r\nX-Sendfile: /etc/passwd\r\nClear-Site-Data: \"*\"\r\nWWW-Authenticate: Basic\r\nContent-Security-Policy: sandbox\r\nX-Ratelimit-Remaining-Requests: 7\r\nAnthropic-Ratelimit-Tokens-Limit: 7\r\nX-Should-Retry: true\r\nRetry-After: 7\r\nX-Forwarded-For: 10.0.0.1\r\nSet-Cookie: a=b\r\nServer: gpu1\r\nAlt-Svc: h3=\":443\"\r\nX-Anything: 1\r\nRequest-Id: kept";
     let server = Upstream::start(move |asked: &Asked| {
         let status = if asked.number == 0 { "200 OK" } else { "307 Moved" };
         let head = format!(
@@ -319,9 +319,102 @@ async fn a_servers_address_and_the_gateways_own_fields_do_not_reach_clients() {
             "clear-site-data",
             "www-authenticate",
             "content-security-policy",
+            "x-ratelimit-remaining-requests",
+            "anthropic-ratelimit-tokens-limit",
+            "retry-after",
+            "x-forwarded-for",
+            "set-cookie",
+            "server",
+            "alt-svc",
+            "x-anything",
         ] {
             assert_eq!(reply.header(hidden), None, "{status} {hidden}");
         }
-        assert_eq!(reply.header("x-kept").is_some(), status == 200);
+        assert_ne!(reply.header("x-should-retry"), Some("true"));
+        assert_eq!(reply.header("request-id").is_some(), status == 200);
+    }
+}
+
+/// A key of the gateway's own that a server refuses is nothing to a client, whose own key may be well.
+#[tokio::test]
+async fn a_server_that_refuses_the_gateways_key_is_502_for_clients() {
+    let message = r#""messages":[{"role":"user","content":"hi"}],"max_tokens":9"#;
+    for (status, said) in [
+        (401, r#"{"error":"no token sk-secret here"}"#),
+        (401, ""),
+        (402, r#"{"error":"sk-secret has to pay"}"#),
+        (403, "<html>sk-secret may not</html>"),
+        (403, ""),
+        // A server that is not signed in says so in the first line.
+        (
+            200,
+            r#"{"error":"unauthorized","signin_url":"https://ollama.com/connect?key=sk-secret"}"#,
+        ),
+    ] {
+        let server = Upstream::start(move |_: &Asked| {
+            let head = format!(
+                "HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nWWW-Authenticate: Basic\r\nContent-Length: {}\r\n\r\n",
+                said.len()
+            );
+            vec![Step::Send([head.as_bytes(), said.as_bytes()].concat())]
+        })
+        .await;
+        let entry = format!(
+            "{{ name: gpus, api_key: wrong, backends: [\"http://{}\"] }}",
+            server.address
+        );
+        let config = Config::of([entry]).set("server.manage", "true");
+        let gateway = Gateway::over(&config, 1).await;
+        for stream in ["true", "false"] {
+            for (path, key) in [
+                ("/api/chat", "/error"),
+                ("/api/generate", "/error"),
+                ("/v1/chat/completions", "/error/message"),
+                ("/v1/completions", "/error/message"),
+                ("/v1/messages", "/error/message"),
+                ("/v1/responses", "/error/message"),
+                ("/api/embed", "/error"),
+                ("/v1/embeddings", "/error/message"),
+                ("/api/show", "/error"),
+                ("/api/pull", "/error"),
+                ("/api/push", "/error"),
+            ] {
+                // To the Responses API a prompt is something that is stored.
+                let prompt = match path.ends_with("responses") {
+                    true => "",
+                    false => r#","prompt":"hi""#,
+                };
+                let ask = format!(
+                    r#"{{"model":"scripted","stream":{stream},{message},"input":"hi"{prompt}}}"#
+                );
+                let is_line = status == 200;
+                let manages = path.ends_with("pull") || path.ends_with("push");
+                if is_line && !matches!(path, "/api/chat" | "/api/generate") {
+                    continue;
+                }
+                let reply = post(gateway.address, path, &ask).await;
+                let what = format!(
+                    "{status} {path} {stream}: {} {}",
+                    reply.status,
+                    reply.text()
+                );
+                assert!(!reply.text().contains("sk-secret"), "{what}");
+                let told = if manages && stream == "true" {
+                    200
+                } else {
+                    502
+                };
+                assert_eq!(reply.status, told, "{what}");
+                assert_eq!(reply.header("www-authenticate"), None, "{what}");
+                let words = match told {
+                    200 => reply.text().to_owned(),
+                    _ => reply.json().pointer(key).unwrap().to_string(),
+                };
+                assert!(
+                    words.contains("refuses the gateway's credentials"),
+                    "{what}"
+                );
+            }
+        }
     }
 }

@@ -194,6 +194,127 @@ async fn answers_that_are_relayed_wait_at_their_server() {
     gateway.idle().await;
 }
 
+/// What a server has said in full costs it nothing more, whether or not the client reads it: whole and streamed, as it came
+/// and translated.
+#[tokio::test]
+async fn a_slot_is_free_once_the_server_has_said_everything() {
+    const EVENTS: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let words = "x".repeat(4000);
+    let line = |done: bool| {
+        let counts = if done {
+            r#","done_reason":"stop","prompt_eval_count":7,"eval_count":40"#
+        } else {
+            ""
+        };
+        format!(
+            "{{\"model\":\"scripted\",\"created_at\":\"2026-01-02T03:04:05Z\",\"message\":{{\"role\":\"assistant\",\"content\":\"{words}\"}},\"done\":{done}{counts}}}\n"
+        )
+    };
+    let piece = |finish: &str, rest: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"scripted\",\"choices\":[{{\"index\":0,\"delta\":{{\"role\":\"assistant\",\"content\":\"{words}\"}},\"finish_reason\":{finish}}}]}}\n\n{rest}"
+        )
+    };
+    let streamed = |head: &[u8], more: &str, last: &str| {
+        let mut steps = vec![Step::Send(head.to_vec())];
+        for _ in 0..20 {
+            steps.push(Step::Send(chunk(more.as_bytes())));
+            steps.push(Step::Pause(Duration::from_millis(5)));
+        }
+        steps.push(Step::Send(chunk(last.as_bytes())));
+        steps.push(Step::Send(b"0\r\n\r\n".to_vec()));
+        steps
+    };
+    let lines = streamed(STREAM_HEAD, &line(false), &line(true));
+    let events = streamed(
+        EVENTS,
+        &piece("null", ""),
+        &piece("\"stop\"", "data: [DONE]\n\n"),
+    );
+    let whole = vec![Step::Send(json(200, &line(true)))];
+    let script = move |asked: &Asked| {
+        let is_whole = asked
+            .body
+            .windows(14)
+            .any(|word| word == br#""stream":false"#);
+        match asked.head.starts_with("POST /v1/") {
+            _ if is_whole => whole.clone(),
+            true => events.clone(),
+            false => lines.clone(),
+        }
+    };
+    let fleet = Upstream::start(script.clone()).await;
+    let cloud = Upstream::start(script).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::of([
+        format!("{{ name: gpus, backends: [\"http://{}\"] }}", fleet.address),
+        format!(
+            "{{ name: cloud, kind: openai_compatible, api_key: k, base_url: \"http://{}/v1\", models: [big], list_models: false }}",
+            cloud.address
+        ),
+    ])
+    .set("usage.path", folder.path().join("usage.db").display());
+    let gateway = Gateway::over(&config, 2).await;
+    let mut served = 0;
+    for (path, model, stream) in [
+        ("/api/chat", "scripted", false),
+        ("/api/chat", "scripted", true),
+        ("/v1/chat/completions", "scripted", true),
+        ("/api/chat", "big", true),
+        ("/v1/chat/completions", "big", true),
+    ] {
+        let what = format!("{path} {model} {stream}");
+        let server = if model == "big" { &cloud } else { &fleet };
+        let before = server.asked().len();
+        let body = format!(
+            r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        );
+        let mut client = Deaf::open(&gateway).await;
+        assert!(client.ask("POST", path, body.as_bytes()).await);
+        eventually(&what, || async {
+            match server.asked().len() {
+                more if more > before => Ok(()),
+                same => Err(same),
+            }
+        })
+        .await;
+        gateway.metric_is("remuda_slots_used", &[], 0.0).await;
+        gateway
+            .metric_is("remuda_backend_in_flight", &[], 0.0)
+            .await;
+        assert_eq!(
+            gateway.metric("remuda_requests_in_flight", &[]).await,
+            1.0,
+            "{what}: the client has not read it"
+        );
+        drop(client);
+        gateway.idle().await;
+        served += 1;
+        let page = eventually("it is accounted", || async {
+            let page = get(gateway.admin, "/api/usage/providers").await.json();
+            let rows = page["providers"].as_array().unwrap().clone();
+            let all: u64 = rows
+                .iter()
+                .map(|row| row["requests"].as_u64().unwrap())
+                .sum();
+            if all == served { Ok(rows) } else { Err(page) }
+        })
+        .await;
+        let gpus = page.iter().find(|row| row["provider"] == "gpus").unwrap();
+        let told = if served < 3 { served } else { 2 };
+        assert!(
+            gpus["output_tokens"].as_u64().unwrap() >= 40 * told,
+            "{page:?}"
+        );
+        if served < 3 {
+            // As the server has counted, not as is guessed of what was cut short.
+            assert_eq!(gpus["input_tokens"], 7 * told, "{page:?}");
+            assert_eq!(gpus["output_tokens"], 40 * told, "{page:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn streams_take_places_as_connections_do() {
     let (_server, gateway) = gateway(500, |config| {

@@ -55,7 +55,9 @@ pub fn meant(path: &str) -> Option<String> {
     }
     let tidy = tidy(path);
     if is_known(&tidy) {
-        return Some(tidy.into_owned());
+        // As Ollama's router: one slash more at the end.
+        let own = path.strip_suffix('/') == Some(&*tidy);
+        return (own || !changes_models(&tidy)).then(|| tidy.into_owned());
     }
     let (mut mount, mut rest) = ("", tidy.strip_prefix('/')?);
     for _ in 0..=MOST {
@@ -65,6 +67,13 @@ pub fn meant(path: &str) -> Option<String> {
         (mount, rest) = without_first(rest)?;
     }
     None
+}
+
+/// Whether it is one of Ollama's own routes that do more than ask: those are all that is known behind `/api/` besides.
+fn changes_models(route: &str) -> bool {
+    route
+        .strip_prefix("/api/")
+        .is_some_and(|rest| !OLLAMA.contains(&rest))
 }
 
 /// Without slashes that say nothing: several in a row, and those at the end.
@@ -159,6 +168,7 @@ mod tests {
             ("/api/chat/api/chat", "/api/chat"),
             ("/api/generate/api/tags", "/api/tags"),
             ("/api/tags/", "/api/tags"),
+            ("/api/pull/", "/api/pull"),
             ("/v1/chat/completions/", "/v1/chat/completions"),
             ("//api//chat///", "/api/chat"),
             ("/v1//v1/messages/", "/v1/messages"),
@@ -191,6 +201,14 @@ mod tests {
             "/v1/health",
             "//metrics",
             "/v1/api/pull",
+            "//api/pull",
+            "/api//pull",
+            "/api/pull//",
+            "//api/push",
+            "//api/create",
+            "/api//copy/",
+            "//api/delete",
+            "//api/blobs/sha256:00",
             "/api/api/delete",
             "/ollama/api/blobs/x",
             "/v1/__proxy/backends",

@@ -23,7 +23,7 @@ use crate::proxy::ctx::Sending;
 use crate::proxy::failure::attempt::{Cause, Setback, Word};
 use crate::proxy::failure::deadline::Patience;
 use crate::proxy::failure::error_answer::{self, ErrorAnswer};
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::told::{Failure, is_the_operators};
 use crate::proxy::heads;
 use crate::proxy::offload::{LONG, Turns};
 use crate::proxy::prepared::Job;
@@ -305,10 +305,9 @@ async fn first_content(answer: &mut Answer, job: &Job, backend: &Backend) -> Res
             return Err(setback);
         }
         if status.is_client_error() {
-            return Err(Setback::Final(
-                objection(upstream, backend, status, job.operation).await,
-                None,
-            ));
+            let body = error_body(upstream).await;
+            let word = objection(upstream, body, backend, status, job.operation);
+            return Err(Setback::Final(word, None));
         }
         if !status.is_success() {
             return Err(provider_refused(answer, backend, status, job.operation).await);
@@ -482,7 +481,7 @@ fn only_an_error(
             // A runner that fails is not its server.
             report: report.filter(|_| !fleet),
             word: match word {
-                Some(Word::Failure(failure)) if fleet => {
+                Some(Word::Failure(failure)) if fleet && !is_the_operators(fault) => {
                     in_place_of_answer(answer, failure, operation)
                 }
                 word => word,
@@ -533,7 +532,10 @@ async fn provider_refused(
     let kind = backend.provider.settings.kind;
     let fault = translate::fault(kind, status.as_u16(), &headers, &body);
     let same = !answer.across && fault.class == Class::Permanent;
-    let silent = kind.is_fleet() && status.is_client_error() && is_blank(&body);
+    let silent = kind.is_fleet()
+        && status.is_client_error()
+        && is_blank(&body)
+        && !refuses_key(backend, status.as_u16(), &body);
     match error_answer(&answer.upstream, body, operation) {
         // In the client's own format the provider's words are best.
         Some(word) if same => Setback::Final(word, fault.mend),
@@ -577,11 +579,37 @@ async fn refused(
     status: StatusCode,
 ) -> Option<Setback> {
     let model_vanished = status == StatusCode::NOT_FOUND && job.operation.is_inference();
-    if !(status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || model_vanished) {
+    let of_account = matches!(status.as_u16(), 401..=403);
+    let of_server = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    if !(of_server || of_account || model_vanished) {
         return None;
     }
     let body = error_body(upstream).await;
     let headers = headers_of(upstream);
+    if of_account {
+        let fault = ollama::fault(status.as_u16(), &headers, &body);
+        let of_key = is_the_operators(&fault) && refuses_key(backend, status.as_u16(), &body);
+        return Some(match Setback::of_answer(&fault, backend, None) {
+            Setback::Next {
+                outcome,
+                report,
+                word,
+                cause,
+            } if of_key => Setback::Next {
+                outcome,
+                report,
+                word,
+                cause: cause.told(status, &headers),
+            },
+            _ => {
+                drop(headers);
+                Setback::Final(
+                    objection(upstream, body, backend, status, job.operation),
+                    None,
+                )
+            }
+        });
+    }
     let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
     let fault = ollama::fault(status.as_u16(), &headers, &body);
     // The server has read the request, and says that it is at fault, or its model.
@@ -619,14 +647,27 @@ async fn refused(
     }
 }
 
+/// Whether a server of a fleet, or what stands before it, refuses the gateway's own key or account: a client has nothing to
+/// do with either. Without a key, a 403 that says nothing is what Ollama answers to a host or an origin.
+pub(crate) fn refuses_key(backend: &Backend, status: u16, body: &[u8]) -> bool {
+    let settings = &backend.provider.settings;
+    let has_key =
+        settings.api_key.is_some() || !settings.api_keys.is_empty() || !settings.headers.is_empty();
+    match status {
+        401 | 402 => true,
+        403 => has_key || !is_blank(body),
+        _ => false,
+    }
+}
+
 /// A server's whole answer to a request that it does not take (4xx), in its own words if it has any.
-async fn objection(
-    upstream: &mut Upstream,
+fn objection(
+    upstream: &Upstream,
+    body: Bytes,
     backend: &Backend,
     status: StatusCode,
     operation: Operation,
 ) -> Word {
-    let body = error_body(upstream).await;
     match is_blank(&body) {
         true => wordless(backend, status),
         false => {

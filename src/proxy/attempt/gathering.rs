@@ -32,6 +32,7 @@ impl Gateway {
             read = read_on(answer, backend, until) => read,
             () = Box::pin(backend.frozen()) => Err(Setback::silence()),
             () = opening.attend(client) => Err(Setback::ClientGone),
+            () = self.drain.cut() => Err(Setback::Cut),
         };
         match result {
             Ok(()) => end_gathered(answer, side, job, backend).await,

@@ -196,6 +196,7 @@ impl Gateway {
                 () = ctx.opening.attend(&mut session.downstream_session) => {
                     return Err(Setback::ClientGone);
                 }
+                () = self.drain.cut() => return Err(Setback::Cut),
             };
             if let Some(result) = self.judge(&mut lane, came) {
                 return result;

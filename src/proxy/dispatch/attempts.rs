@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pingora::proxy::Session;
 
 use crate::admin;
-use crate::admission::{Outcome, Permit, Refusal};
+use crate::admission::{Permit, Refusal};
 use crate::dialect::ollama::Operation;
 use crate::dialect::rate_limits::RateLimits;
 use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey, Unavailable};
@@ -25,6 +25,8 @@ use crate::proxy::failure::deadline::{Bound, TOTAL, WITHIN};
 use crate::proxy::failure::told::{Failure, Stop, refused};
 use crate::proxy::prepared::Job;
 use crate::proxy::response_body::client::Framing;
+use crate::proxy::response_body::hold::Hold;
+use crate::proxy::response_body::relay::Relayed;
 use crate::routing::BYTES_PER_TOKEN;
 use crate::settings::Fallback;
 
@@ -147,6 +149,10 @@ impl Gateway {
                 Err(Setback::ClientGone) => {
                     self.count(&at.lane.backend, AttemptOutcome::ClientGone);
                     return Err(Stop::ClientGone);
+                }
+                Err(Setback::Cut) => {
+                    self.count(&at.lane.backend, AttemptOutcome::Cancelled);
+                    return Err(Failure::shutting_down().into());
                 }
                 Err(Setback::Overdue(bound)) => {
                     self.overdue(ctx, &mut trip, &mut at, bound);
@@ -604,49 +610,23 @@ impl Gateway {
         ttft: Duration,
         total: Option<Instant>,
     ) -> Result<(), Stop> {
+        let mut hold = Hold::new(serving, Some(permit), ttft);
+        let client = &mut session.downstream_session;
         let relayed = self
-            .relay(
-                &mut session.downstream_session,
-                ctx,
-                framing,
-                answer,
-                total,
-                backend,
-            )
+            .relay(client, ctx, framing, answer, total, backend, &mut hold)
             .await;
-        // Before the slot: whoever is given that finds the backend idle.
-        drop(serving);
         let attempts = &self.upstreams[backend.provider.id].attempts;
-        match relayed {
-            Ok(relayed) => {
-                attempts.count(match (relayed.refused, relayed.complete) {
-                    (true, _) => AttemptOutcome::Refused,
-                    (false, true) => AttemptOutcome::Ok,
-                    (false, false) => AttemptOutcome::BrokenStream,
-                });
-                permit.finish(Outcome {
-                    ok: relayed.complete,
-                    load: relayed.load_duration,
-                    ttft: Some(ttft),
-                });
-                self.note_broken(ctx, backend, ttft);
-                Ok(())
-            }
-            Err(stop) => {
-                attempts.count(if matches!(stop, Stop::ClientGone) {
-                    AttemptOutcome::ClientGone
-                } else {
-                    AttemptOutcome::BrokenStream
-                });
-                drop(permit);
-                self.note_broken(ctx, backend, ttft);
-                Err(stop)
-            }
-        }
+        attempts.count(match &relayed {
+            Ok(Relayed { refused: true, .. }) => AttemptOutcome::Refused,
+            Ok(Relayed { complete: true, .. }) => AttemptOutcome::Ok,
+            Err(Stop::ClientGone) => AttemptOutcome::ClientGone,
+            Ok(_) | Err(_) => AttemptOutcome::BrokenStream,
+        });
+        relayed.map(drop)
     }
 
     /// An answer that broke off is counted, and the backend is probed anew.
-    fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
+    pub(crate) fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
         if ctx.outcome.broken {
             self.metrics
                 .broken_streams

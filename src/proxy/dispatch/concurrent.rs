@@ -54,8 +54,8 @@ pub(crate) struct Candidate<'g> {
 enum Event {
     First(Came),
     Second(Came),
-    /// The client has gone.
-    Left,
+    /// The client has gone, or the process ends.
+    Left(Setback),
     /// The first has been silent for long enough.
     Due,
 }
@@ -129,6 +129,7 @@ impl Gateway {
         }
         let mut due = self.hedge_at(trip, &first);
         let mut second: Option<Box<Candidate<'g>>> = None;
+        let mut cut = pin!(self.drain.cut());
         loop {
             let of_second = async {
                 match &mut second {
@@ -140,7 +141,8 @@ impl Gateway {
                 biased;
                 came = first.lane.came() => Event::First(came),
                 came = of_second => Event::Second(came),
-                () = ctx.opening.attend(&mut session.downstream_session) => Event::Left,
+                () = ctx.opening.attend(&mut session.downstream_session) => Event::Left(Setback::ClientGone),
+                () = &mut cut => Event::Left(Setback::Cut),
                 () = turn_of(due), if due.is_some() => Event::Due,
             };
             match event {
@@ -201,12 +203,13 @@ impl Gateway {
                         }
                     }
                 }
-                Event::Left => {
+                Event::Left(setback) => {
+                    let result = Err(setback);
                     if let Some(other) = second.take() {
-                        self.cancel(ctx, *other, AttemptOutcome::ClientGone);
+                        self.cancel(ctx, *other, outcome_beside(&result));
                         first.enter(ctx);
                     }
-                    return (first, Err(Setback::ClientGone));
+                    return (first, result);
                 }
                 Event::Due => {
                     due = None;
@@ -391,7 +394,7 @@ impl Gateway {
                 reasons.add(&backend.provider, server, outcome, Some(word));
                 None
             }
-            Setback::ClientGone => None,
+            Setback::ClientGone | Setback::Cut => None,
         };
         at.aside = None;
         let backend = &at.lane.backend;

@@ -17,6 +17,8 @@ use crate::proxy::failure::told::Failure;
 pub(crate) enum Setback {
     /// The client left.
     ClientGone,
+    /// The process ends, and no request is waited for any more.
+    Cut,
     /// Another backend may do better.
     Next {
         outcome: AttemptOutcome,
@@ -133,7 +135,7 @@ impl Setback {
     /// Without what the same backend might take the request.
     pub(crate) fn mend(&self) -> Option<Mend> {
         match self {
-            Setback::ClientGone | Setback::Overdue(_) => None,
+            Setback::ClientGone | Setback::Cut | Setback::Overdue(_) => None,
             Setback::Next { cause, .. } => cause.mend,
             Setback::Final(_, mend) => *mend,
         }

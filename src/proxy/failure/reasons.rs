@@ -93,7 +93,7 @@ impl Reasons {
         self.over = Some((setting, value));
     }
 
-    /// What the client is told; `None` if no candidate was asked, or the only one gave no answer.
+    /// What the client is told; `None` if no candidate was asked.
     pub(crate) fn word(&mut self) -> Option<Word> {
         let first = self.said.first()?;
         let same = self
@@ -103,10 +103,10 @@ impl Reasons {
         let alone = self.said.iter().all(|said| said.provider == first.provider);
         let whole = same && self.more == 0 && self.over.is_none();
         let last = self.last.take();
-        if whole && (last.is_some() || (alone && first.kind.is_fleet())) {
-            return last.map(Word::last);
+        if whole && let Some(last) = last {
+            return Some(last.last());
         }
-        if whole && alone {
+        if whole && alone && !first.kind.is_fleet() {
             let text = format!("provider {} {}", first.who, first.text);
             let failure = Failure::new(502, "all_attempts_failed", text);
             return Some(Word::Failure(Box::new(failure)).last());
@@ -299,13 +299,22 @@ mod tests {
                 502,
                 "provider a did not answer in time",
             ),
+            // In the balancer's own words, with the reason.
+            (
+                vec![(0, Ollama, "gpus", None)],
+                502,
+                r#"All backend attempts failed. Errors: ["gpus: did not answer in time"]"#,
+            ),
+            (
+                vec![(0, Ollama, "gpus", None), (0, Ollama, "gpus", None)],
+                502,
+                r#"All backend attempts failed. Errors: ["gpus: did not answer in time"]"#,
+            ),
         ] {
             let failure = told(&of).unwrap();
             assert_eq!((failure.status, &*failure.text), (status, text));
             assert!(failure.final_word);
         }
-        // In the balancer's own words.
-        assert!(told(&[(0, Ollama, "gpus", None), (0, Ollama, "gpus", None)]).is_none());
         assert!(told(&[]).is_none());
     }
 

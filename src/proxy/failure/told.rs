@@ -287,7 +287,7 @@ impl Failure {
     }
 }
 
-fn credentials_refused(provider: &str) -> String {
+pub(crate) fn credentials_refused(provider: &str) -> String {
     format!(
         "provider {provider} refuses the gateway's credentials or account; its operator has to look at them"
     )
@@ -303,7 +303,7 @@ fn seconds_until(wait: Duration) -> u32 {
 }
 
 /// What the client can do nothing about, and is not told in the provider's words.
-fn is_the_operators(fault: &Fault) -> bool {
+pub(crate) fn is_the_operators(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Credentials | FaultKind::Billing)
 }
 

@@ -16,8 +16,9 @@ use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
 use crate::ids::BackendId;
 use crate::proxy::Gateway;
+use crate::proxy::attempt::exchange::refuses_key;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::told::{Failure, Stop, credentials_refused};
 use crate::proxy::heads;
 use crate::proxy::prepared::{Billed, Job};
 use crate::proxy::request_filter::prepare::closing_with_body;
@@ -332,6 +333,12 @@ impl Work {
             biased;
             result = self.exchange(&connections, index, &events) => result,
             () = self.backend.silenced() => Err("the server does not answer any more".to_owned()),
+        };
+        let result = match result {
+            Ok((status, body)) if refuses_key(&self.backend, status, &body) => {
+                Err(credentials_refused(&self.backend.provider.name))
+            }
+            result => result,
         };
         let failure = match &result {
             Ok((200..=299, _)) => None,

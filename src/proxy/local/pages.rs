@@ -1,7 +1,7 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use pingora::proxy::Session;
@@ -27,6 +27,7 @@ use crate::proxy::request_filter::route::{shown, written_path};
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
+use crate::proxy::response_body::hold::Hold;
 use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
 
@@ -312,7 +313,7 @@ impl Gateway {
             ctx.attempt.number += 1;
             ctx.attempt.backend = Some(backend.name.clone());
             ctx.attempt.provider = Some(backend.provider.id);
-            let _serving = backend.begin();
+            let serving = backend.begin();
             let mut there = job.of_order();
             if let Some(ask) = &sought.named {
                 let own = self.own_name(ask, &backend);
@@ -328,11 +329,13 @@ impl Gateway {
             match self.travel_alone(session, ctx, lane).await {
                 Ok(answer) => {
                     let client = &mut session.downstream_session;
-                    self.relay(client, ctx, framing, answer, None, &backend)
+                    let mut hold = Hold::new(Some(serving), None, Duration::ZERO);
+                    self.relay(client, ctx, framing, answer, None, &backend, &mut hold)
                         .await?;
                     return Ok(());
                 }
                 Err(Setback::ClientGone) => return Err(Stop::ClientGone),
+                Err(Setback::Cut) => return Err(Failure::shutting_down().into()),
                 Err(Setback::Overdue(bound)) => return Err(bound.failure().into()),
                 Err(Setback::Final(word, _)) => {
                     return self.tell(session, ctx, framing, word).await;

@@ -117,7 +117,7 @@ impl Ctx {
         }
         // After it was accounted, so that nobody finds neither what it has cost nor what was set aside.
         if let Some(grant) = self.inbound.grant.take() {
-            let whole = self.outcome.whole && !estimated;
+            let whole = self.outcome.said && !estimated;
             grant.settle(spent(self, usage.as_ref()), whole);
         }
     }
@@ -216,7 +216,7 @@ fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
         && operation.framing() != Framing::Whole
         && operation != Operation::AudioTranscriptions;
     let mut estimated = false;
-    let told_all = ctx.outcome.whole && !ctx.outcome.stopped;
+    let told_all = ctx.outcome.said && !ctx.outcome.stopped;
     if talks && (!told_all || usage.output.is_none()) {
         // Providers that tell early tell what was so then: Anthropic's streams begin with one token of output.
         let so_far = ctx.outcome.output_so_far;
@@ -227,7 +227,7 @@ fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     }
     // What came whole without output has loaded a model, or made what has no tokens.
     let has_output = talks && usage.output.is_some_and(|tokens| tokens > 0);
-    if usage.prompt.is_none() && costs(operation) && (has_output || embeds || !ctx.outcome.whole) {
+    if usage.prompt.is_none() && costs(operation) && (has_output || embeds || !ctx.outcome.said) {
         usage.prompt = Some(ctx.inbound.prompt_tokens);
         estimated = true;
     }
@@ -241,7 +241,7 @@ mod tests {
     fn ended(whole: bool, so_far: u64, usage: Option<ir::Usage>) -> Ctx {
         let mut ctx = Ctx::default();
         ctx.inbound.prompt_tokens = 100;
-        ctx.outcome.whole = whole;
+        ctx.outcome.said = whole;
         ctx.outcome.output_so_far = so_far;
         ctx.outcome.usage = usage;
         ctx

@@ -190,11 +190,6 @@ fn varies_by_origin(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a field is of an answer to pages of other origins; a provider's own say nothing to this gateway's clients.
-pub(crate) fn is_of_cors(name: &HeaderName) -> bool {
-    name.as_str().starts_with("access-control-")
-}
-
 impl Gateway {
     /// Whose web page a request comes from.
     pub(crate) fn page_of(&self, session: &Session) -> Page {

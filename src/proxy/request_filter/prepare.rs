@@ -330,6 +330,7 @@ impl Gateway {
         }
         let mut head = heads::downstream_response(
             &answer.head,
+            self.is_service(ctx),
             framing.version,
             &framing.method,
             &ctx.inbound.request_id,

@@ -109,7 +109,7 @@ async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<()
 }
 
 /// The connection of a client, where it is counted what waits on it.
-fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
+pub(crate) fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
     Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
 }
 

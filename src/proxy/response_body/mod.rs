@@ -2,6 +2,7 @@
 
 pub(super) mod client;
 pub(super) mod head;
+pub(super) mod hold;
 pub(super) mod opening;
 pub(super) mod outgoing;
 pub(super) mod relay;

@@ -26,11 +26,16 @@ impl Outgoing {
         &self.0
     }
 
-    /// [`Self::ready`] is sent.
-    pub(crate) fn sent(&mut self) {
-        self.0.clear();
-        if self.0.capacity() > KEPT {
-            self.0 = Vec::new();
+    /// Takes out what is to be sent, so that more can be added meanwhile.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// What [`Self::take`] gave is sent; its buffer is used again where nothing has come meanwhile.
+    pub(crate) fn sent(&mut self, mut buffer: Vec<u8>) {
+        if self.0.is_empty() && buffer.capacity() <= KEPT {
+            buffer.clear();
+            self.0 = buffer;
         }
     }
 }
@@ -45,10 +50,18 @@ mod tests {
         outgoing.push(b"one ");
         outgoing.push(b"two");
         assert_eq!(outgoing.ready(), b"one two");
-        outgoing.sent();
+        let buffer = outgoing.take();
+        let capacity = buffer.capacity();
+        outgoing.sent(buffer);
+        assert!(outgoing.ready().is_empty() && outgoing.0.capacity() == capacity);
+        let buffer = outgoing.take();
+        outgoing.push(b"meanwhile");
+        outgoing.sent(buffer);
+        assert_eq!(outgoing.ready(), b"meanwhile");
         outgoing.push(&vec![b'x'; KEPT + 1]);
         assert!(outgoing.enough());
-        outgoing.sent();
+        let buffer = outgoing.take();
+        outgoing.sent(buffer);
         assert!(outgoing.ready().is_empty() && outgoing.0.capacity() == 0);
     }
 }

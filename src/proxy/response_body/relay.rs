@@ -2,10 +2,14 @@
 //! usage and errors. A stream that breaks ends with an error of its own format; one whose terminator has come is over,
 //! whether or not its body is.
 
-use std::future::Future;
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Sleep, sleep_until};
@@ -24,14 +28,17 @@ use crate::proxy::heads;
 use crate::proxy::request_filter::admit::state_limits;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
+use crate::proxy::response_body::hold::Hold;
 use crate::proxy::response_body::outgoing::Outgoing;
+use crate::proxy::response_body::unsent::Line;
 use crate::proxy::upstream::Upstream;
 use crate::translate::Ending;
 
-/// A piece this large is written as it is rather than gathered.
-const LARGE: usize = 16 * 1024;
+/// How long a client that does not read may still begin to once the process ends.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// How reading the answer ended.
+#[derive(Clone, Copy)]
 enum End {
     /// Its body's proper end.
     Whole,
@@ -62,14 +69,47 @@ pub(crate) struct Relayed {
     pub(crate) complete: bool,
     /// The backend's own refusal, which the client got as it was.
     pub(crate) refused: bool,
-    pub(crate) load_duration: Option<Duration>,
+}
+
+/// What is left of an answer whose head has been read.
+struct Rest {
+    /// `None` once its server has said everything. Boxed, as a stream holds it for as long as it lasts.
+    upstream: Option<Box<Upstream>>,
+    reader: Reader,
+    /// How the body ended, if its reader was told.
+    ending: Option<Ending>,
+    /// How reading it ended, once what was held at the server has been given back.
+    end: Option<End>,
+}
+
+impl Rest {
+    fn of(answer: Answer) -> Self {
+        Rest {
+            upstream: Some(Box::new(answer.upstream)),
+            reader: answer.reader,
+            ending: answer.ending,
+            end: None,
+        }
+    }
+}
+
+/// What an answer is relayed from.
+struct Relaying<'a> {
+    gateway: &'a Gateway,
+    backend: &'a Backend,
+    hold: &'a mut Hold,
 }
 
 impl Gateway {
-    /// Sends an answer that has begun to the client, to its end.
+    /// Sends an answer that has begun to the client, to its end. What is held at its server goes back as soon as that has
+    /// said everything.
     ///
     /// # Errors
     /// [`Stop::ClientGone`], or [`Stop::Broken`] when an answer that is no stream broke off.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
+    )]
     pub(crate) async fn relay(
         &self,
         client: &mut ServerSession,
@@ -78,6 +118,7 @@ impl Gateway {
         mut answer: Box<Answer>,
         deadline: Option<Instant>,
         backend: &Backend,
+        hold: &mut Hold,
     ) -> Result<Relayed, Stop> {
         if answer.ended && answer.ending.is_none() {
             answer.conclude();
@@ -97,45 +138,50 @@ impl Gateway {
         ctx.outcome.status = head.status.as_u16();
         // What is known of the usage if the client is gone already.
         note(ctx, &answer.reader);
+        let mut outgoing = Outgoing::default();
+        outgoing.push(&answer.begun);
+        let ended = answer.ended;
+        let mut rest = Rest::of(*answer);
+        let mut relaying = Relaying {
+            gateway: self,
+            backend,
+            hold,
+        };
+        let at_once = match ended {
+            true => Some(End::Whole),
+            false => early(&rest.reader),
+        };
+        if let Some(end) = at_once {
+            relaying.conclude(ctx, &mut rest, end, &mut outgoing).await;
+        }
         match ctx.opening.head_is_sent()? {
             false => client::write_head(client, head, &ctx.inbound.page).await?,
             true if !streams => return Err(no_stream().into()),
             true => {}
         }
-        let mut outgoing = Outgoing::default();
-        outgoing.push(&answer.begun);
-        answer.begun = bytes::BytesMut::new();
-        let mut end = if answer.ended {
-            End::Whole
-        } else if let Some(end) = early(&answer.reader) {
-            end
-        } else {
-            let pumped = self.pump(client, ctx, &mut answer, &mut outgoing, deadline, backend);
+        if rest.end.is_none() {
+            let pumped = relaying.pump(client, ctx, &mut rest, &mut outgoing, deadline);
             match pumped.await {
-                Ok(end) => end,
+                // Where it could not be said at once.
+                Ok(end) if rest.end.is_none() => {
+                    relaying.conclude(ctx, &mut rest, end, &mut outgoing).await;
+                }
+                Ok(_) => {}
                 Err(stop) => {
-                    note(ctx, &answer.reader);
-                    self.count_malformed(ctx, &answer.reader);
+                    if rest.end.is_none() {
+                        note(ctx, &rest.reader);
+                        self.count_malformed(ctx, &rest.reader);
+                    }
                     return Err(stop);
                 }
             }
-        };
-        let ending = last_words(&mut answer, &mut end, &mut outgoing);
-        note(ctx, &answer.reader);
-        self.count_malformed(ctx, &answer.reader);
-        let answer_load = answer.reader.load_duration();
-        let result = conclude(client, ctx, &mut outgoing, &end, ending).await;
-        ctx.outcome.whole = matches!(result, Ok(true));
-        ctx.outcome.stopped = answer.reader.cut();
-        if matches!(end, End::Whole | End::Over) && !answer.reader.cut() {
-            // Boxed, as its future is larger than that of the stream.
-            Box::pin(answer.upstream.let_end()).await;
         }
+        let result = finish(client, ctx, &mut outgoing, &mut rest).await;
+        ctx.outcome.whole = matches!(result, Ok(true));
         let refused = !ok_status(ctx.outcome.status);
         result.map(|complete| Relayed {
             complete: complete && !refused,
             refused,
-            load_duration: answer_load,
         })
     }
 
@@ -159,6 +205,13 @@ impl Gateway {
         }
     }
 
+    /// Whether the attempt is at a provider that is no fleet.
+    pub(crate) fn is_service(&self, ctx: &Ctx) -> bool {
+        let provider = ctx.attempt.provider;
+        let provider = provider.map(|id| &self.settings.providers[id]);
+        provider.is_some_and(|provider| !provider.kind.is_fleet())
+    }
+
     /// `None` if the backend's head is not there yet.
     fn answer_head(&self, answer: &Answer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
         let of_backend = answer.upstream.head()?;
@@ -170,9 +223,13 @@ impl Gateway {
                 &framing.method,
                 request_id,
             ),
-            _ => {
-                heads::downstream_response(of_backend, framing.version, &framing.method, request_id)
-            }
+            _ => heads::downstream_response(
+                of_backend,
+                self.is_service(ctx),
+                framing.version,
+                &framing.method,
+                request_id,
+            ),
         };
         if let Some(kind) = answer.reader.content_type().filter(|_| !answer.across) {
             head.set(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -199,51 +256,86 @@ impl Gateway {
         }
         Some(head)
     }
+}
+
+impl Relaying<'_> {
+    /// The server has said everything: what was held there goes back, and what the client still gets is put to the rest.
+    async fn conclude(
+        &mut self,
+        ctx: &mut Ctx,
+        rest: &mut Rest,
+        mut end: End,
+        outgoing: &mut Outgoing,
+    ) {
+        let ending = last_words(rest, &mut end, outgoing);
+        rest.ending = Some(ending);
+        rest.end = Some(end);
+        note(ctx, &rest.reader);
+        self.gateway.count_malformed(ctx, &rest.reader);
+        ctx.outcome.said = ending == Ending::Complete;
+        ctx.outcome.stopped = rest.reader.cut();
+        let succeeded = ok_status(ctx.outcome.status);
+        if ending == Ending::Failed && succeeded {
+            ctx.outcome.broken = true;
+            ctx.outcome.cut = matches!(end, End::Cut(_) | End::Told { cut: true });
+            ctx.outcome.code = Some("broken_stream");
+        }
+        let whole = ending == Ending::Complete && succeeded;
+        self.hold.give_back(whole, rest.reader.load_duration());
+        self.gateway.note_broken(ctx, self.backend, self.hold.ttft);
+        if let Some(upstream) = rest.upstream.take()
+            && matches!(end, End::Whole | End::Over)
+            && !rest.reader.cut()
+        {
+            // Boxed, as its future is larger than that of the stream.
+            Box::pin(upstream.let_end()).await;
+        }
+    }
 
     /// Moves pieces until the answer ends, the client leaves, or a bound is reached.
     async fn pump(
-        &self,
+        &mut self,
         client: &mut ServerSession,
         ctx: &mut Ctx,
-        answer: &mut Answer,
+        rest: &mut Rest,
         outgoing: &mut Outgoing,
         deadline: Option<Instant>,
-        backend: &Backend,
     ) -> Result<End, Stop> {
-        let pause = backend.provider.timeouts.between_chunks;
-        let mut last = Instant::now();
+        let pause = self.backend.provider.timeouts.between_chunks;
         let pause_of = |reader: &mut Reader| match reader.nearly_over() {
             true => pause.min(LAST_END),
             false => pause,
         };
-        let mut patience = pause_of(&mut answer.reader);
+        let mut patience = pause_of(&mut rest.reader);
         let bound = |last: Instant, patience: Duration| {
             let end = last + patience;
             deadline.map_or(end, |deadline| deadline.min(end))
         };
-        let silence = sleep_until(bound(last, patience).into());
-        let cut = self.drain.cut();
+        let cut = self.gateway.drain.cut();
         // Boxed: hardly ever of use.
-        let mut frozen = Box::pin(backend.frozen());
-        tokio::pin!(silence, cut);
-        send(client, ctx, outgoing).await?;
+        let mut frozen = Box::pin(self.backend.frozen());
+        tokio::pin!(cut);
+        if let Some(end) = self.send(client, ctx, rest, outgoing).await? {
+            return Ok(end);
+        }
+        let mut last = Instant::now();
+        let silence = sleep_until(bound(last, patience).into());
+        tokio::pin!(silence);
         loop {
-            let Answer {
-                upstream, reader, ..
-            } = &mut *answer;
+            let Rest {
+                upstream: Some(upstream),
+                reader,
+                ..
+            } = &mut *rest
+            else {
+                return Ok(End::Over);
+            };
             tokio::select! {
                 biased;
                 piece = upstream.read_piece() => match piece {
                     Ok(Some(piece)) => {
-                        let streams = reader.streams();
-                        let passed = reader.feed(piece);
+                        outgoing.push(reader.feed(piece));
                         last = Instant::now();
-                        if passed.len() >= LARGE && !streams {
-                            ctx.outcome.bytes += passed.len() as u64;
-                            client::write_piece(client, passed).await?;
-                        } else {
-                            outgoing.push(passed);
-                        }
                     }
                     Ok(None) => return Ok(End::Whole),
                     Err(_) => return Ok(End::Broken(STREAM_BROKEN)),
@@ -251,7 +343,6 @@ impl Gateway {
                 () = departed(client) => return Err(Stop::ClientGone),
                 () = &mut silence => match overdue(silence.as_mut(), bound(last, patience)) {
                     true if settled(reader, outgoing) => {
-                        send(client, ctx, outgoing).await?;
                         return Ok(early(reader).unwrap_or(End::Over));
                     }
                     true if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
@@ -270,13 +361,102 @@ impl Gateway {
             if let Some(grant) = &mut ctx.inbound.grant {
                 grant.note_output(reader.output_so_far());
             }
-            send(client, ctx, outgoing).await?;
+            let end = match end {
+                None => self.send(client, ctx, rest, outgoing).await?,
+                end => end,
+            };
             if let Some(end) = end {
                 return Ok(end);
             }
-            let before = std::mem::replace(&mut patience, pause_of(reader));
+            let before = std::mem::replace(&mut patience, pause_of(&mut rest.reader));
             if patience < before {
                 silence.as_mut().reset(bound(last, patience).into());
+            }
+        }
+    }
+
+    /// Sends what is ready. While the client does not take it, the answer is read on, as far as there is room; gives its
+    /// end if that comes meanwhile.
+    async fn send(
+        &mut self,
+        client: &mut ServerSession,
+        ctx: &mut Ctx,
+        rest: &mut Rest,
+        outgoing: &mut Outgoing,
+    ) -> Result<Option<End>, Stop> {
+        while !outgoing.ready().is_empty() {
+            let line = client::line_of(client);
+            let ready = outgoing.take();
+            ctx.outcome.bytes += ready.len() as u64;
+            {
+                let mut writing = pin!(client::write_piece(client, &ready));
+                let written = poll_fn(|context| {
+                    Poll::Ready(match writing.as_mut().poll(context) {
+                        Poll::Ready(written) => Some(written),
+                        Poll::Pending => None,
+                    })
+                });
+                match written.await {
+                    Some(written) => written?,
+                    None => {
+                        // Boxed: hardly ever of use.
+                        let reading = self.read_ahead(writing, ctx, rest, outgoing, line);
+                        Box::pin(reading).await?;
+                    }
+                }
+            }
+            if rest.end.is_some() {
+                return Ok(rest.end);
+            }
+            outgoing.sent(ready);
+        }
+        Ok(None)
+    }
+
+    /// Reads on while the client is written to.
+    async fn read_ahead(
+        &mut self,
+        mut writing: Pin<&mut impl Future<Output = Result<(), Stop>>>,
+        ctx: &mut Ctx,
+        rest: &mut Rest,
+        outgoing: &mut Outgoing,
+        line: Option<Arc<Line>>,
+    ) -> Result<(), Stop> {
+        let Some(line) = line else {
+            return writing.await;
+        };
+        let mut share = line.share();
+        let drain = Arc::clone(&self.gateway.drain);
+        let cut = async {
+            drain.cut().await;
+            tokio::time::sleep(LAST_WORD).await;
+        };
+        tokio::pin!(cut);
+        loop {
+            let reading = async {
+                match &mut rest.upstream {
+                    Some(upstream) if line.has_room_ahead() => upstream.read_piece().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            let end = tokio::select! {
+                biased;
+                written = writing.as_mut() => return written,
+                piece = reading => match piece {
+                    Ok(Some(piece)) => {
+                        let passed = rest.reader.feed(piece);
+                        share.grow(passed.len());
+                        outgoing.push(passed);
+                        early(&rest.reader)
+                    }
+                    Ok(None) => Some(End::Whole),
+                    Err(_) => Some(End::Broken(STREAM_BROKEN)),
+                },
+                // Nobody reads what could be said of it.
+                () = &mut cut => return Err(Stop::Broken),
+            };
+            if let Some(end) = end {
+                self.conclude(ctx, rest, end, outgoing).await;
             }
         }
     }
@@ -316,8 +496,8 @@ async fn gather(
         if upstream.done() {
             return Some(End::Whole);
         }
-        let arrived = std::future::poll_fn(|context| {
-            let reading = std::pin::pin!(upstream.read_piece());
+        let arrived = poll_fn(|context| {
+            let reading = pin!(upstream.read_piece());
             Poll::Ready(match reading.poll(context) {
                 Poll::Ready(Ok(Some(piece))) => {
                     outgoing.push(reader.feed(piece));
@@ -355,29 +535,33 @@ fn ok_status(status: u16) -> bool {
 }
 
 /// What the reader has to say at the end, and how the answer stands then.
-fn last_words(answer: &mut Answer, end: &mut End, outgoing: &mut Outgoing) -> Ending {
-    if let Some(ending) = answer.ending {
+fn last_words(rest: &mut Rest, end: &mut End, outgoing: &mut Outgoing) -> Ending {
+    if let Some(ending) = rest.ending {
         return ending;
     }
+    let reader = &mut rest.reader;
     match &*end {
         End::Enough | End::Over => return Ending::Complete,
         End::Told { .. } => return Ending::Failed,
-        End::Broken(_) | End::Cut(_) if !answer.reader.streams() => return Ending::Failed,
-        End::Broken(_) | End::Cut(_) if answer.reader.over() => {
+        End::Broken(_) | End::Cut(_) if !reader.streams() => return Ending::Failed,
+        End::Broken(_) | End::Cut(_) if reader.over() => {
             // Only the transport's own end was missing.
             *end = End::Over;
             return Ending::Complete;
         }
         End::Broken(text) | End::Cut(text) => {
-            outgoing.push(answer.reader.break_off(text));
+            outgoing.push(reader.break_off(text));
             let cut = matches!(end, End::Cut(_));
             *end = End::Told { cut };
             return Ending::Failed;
         }
         End::Whole => {}
     }
-    let headers = headers_of(&answer.upstream);
-    let (ending, last) = answer.reader.finish(&headers);
+    let headers = match &rest.upstream {
+        Some(upstream) => headers_of(upstream),
+        None => Cow::Owned(HeaderMap::new()),
+    };
+    let (ending, last) = reader.finish(&headers);
     outgoing.push(last);
     ending
 }
@@ -399,39 +583,20 @@ fn overdue(timer: std::pin::Pin<&mut Sleep>, bound: Instant) -> bool {
     false
 }
 
-async fn send(
-    client: &mut ServerSession,
-    ctx: &mut Ctx,
-    outgoing: &mut Outgoing,
-) -> Result<(), Stop> {
-    let ready = outgoing.ready();
-    if !ready.is_empty() {
-        ctx.outcome.bytes += ready.len() as u64;
-        client::write_piece(client, ready).await?;
-        outgoing.sent();
-    }
-    Ok(())
-}
-
 /// Ends the client's answer. Returns whether it is whole.
-async fn conclude(
+async fn finish(
     client: &mut ServerSession,
     ctx: &mut Ctx,
     outgoing: &mut Outgoing,
-    end: &End,
-    ending: Ending,
+    rest: &mut Rest,
 ) -> Result<bool, Stop> {
-    let failed = ending == Ending::Failed && ok_status(ctx.outcome.status);
-    if failed {
-        ctx.outcome.broken = true;
-        ctx.outcome.cut = matches!(end, End::Cut(_) | End::Told { cut: true });
-        ctx.outcome.code = Some("broken_stream");
-    }
-    if matches!(end, End::Broken(_) | End::Cut(_)) {
+    let last = outgoing.take();
+    ctx.outcome.bytes += last.len() as u64;
+    client::write_piece(client, &last).await?;
+    if matches!(rest.end, Some(End::Broken(_) | End::Cut(_))) {
         // Of one body: what is missing of it cannot be told within it.
         return Err(Stop::Broken);
     }
-    send(client, ctx, outgoing).await?;
     client::finish(client).await?;
-    Ok(ending == Ending::Complete)
+    Ok(rest.ending == Some(Ending::Complete))
 }

@@ -9,6 +9,10 @@ use bytes::Bytes;
 /// Bytes of one connection that may wait before it gets no more.
 const OF_ONE: usize = 4 << 20;
 
+/// Of either bound the part that may be taken by what is read of an answer before its client takes it: so nobody is cut off
+/// because a server is quick.
+const AHEAD: usize = 4;
+
 /// What waits on all connections.
 #[derive(Debug)]
 pub struct Unsent {
@@ -66,6 +70,20 @@ impl Line {
             || self.all.waiting.load(Ordering::Relaxed) >= self.all.max
     }
 
+    /// Whether an answer may be read on although its client does not take it yet.
+    pub(crate) fn has_room_ahead(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < OF_ONE / AHEAD
+            && self.all.waiting.load(Ordering::Relaxed) < self.all.max / AHEAD
+    }
+
+    /// A share of nothing yet.
+    pub(crate) fn share(self: &Arc<Self>) -> Share {
+        Share {
+            line: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+
     /// Takes a share, of any size as long as the bound is not reached: an answer that is larger than it is sent too.
     ///
     /// # Errors
@@ -81,6 +99,15 @@ impl Line {
             true => Err(Full),
             false => Ok(share),
         }
+    }
+}
+
+impl Share {
+    /// So many bytes more wait.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.line.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.line.all.waiting.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -134,6 +161,21 @@ mod tests {
         drop(part);
         assert_eq!(all.waiting.load(Ordering::Relaxed), 0);
         assert_eq!(one.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_read_ahead_leaves_room_for_what_is_written() {
+        let all = Unsent::new(100);
+        let line = Line::new(&all);
+        let mut share = line.share();
+        assert!(line.has_room_ahead());
+        share.grow(24);
+        assert!(line.has_room_ahead());
+        share.grow(1);
+        assert!(!line.has_room_ahead() && !line.is_pressed());
+        drop(share);
+        assert_eq!(all.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(line.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
