@@ -11,6 +11,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY bench bench
 COPY benches benches
 COPY conf conf
+COPY crates crates
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

@@ -8,7 +8,7 @@ PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
 fresh() {
     [ -x "$binary" ] && [ -z "$(
-        find "$root/src" "$root/Cargo.toml" "$root/Cargo.lock" -newer "$binary" -print -quit
+        find "$root/src" "$root/crates" "$root/Cargo.toml" "$root/Cargo.lock" -newer "$binary" -print -quit
     )" ]
 }
 

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use remuda::dialect::ollama::{CanonicalKey, Operation, route, scan_request};
-use remuda::translate::Passing;
-use remuda::wire::ndjson::LineSplitter;
+use remuda_formats::dialect::ollama::{CanonicalKey, Operation, route, scan_request};
+use remuda_formats::translate::Passing;
+use remuda_formats::wire::ndjson::LineSplitter;
 
 /// A chat of about `size` bytes in paragraphs with the escapes that prompts have.
 fn chat(size: usize) -> Vec<u8> {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use remuda::dialect::exchange::{Reply, Target};
-use remuda::facts::ModelFacts;
-use remuda::ir::Text;
 use remuda::settings::{Fidelity, Provider, ProviderKind, ReasoningField};
-use remuda::translate::{ClientForm, Form, Translating, Translation, order};
-use remuda::wire::eventstream::{self, Frame};
+use remuda_formats::dialect::exchange::{Reply, Target};
+use remuda_formats::facts::ModelFacts;
+use remuda_formats::ir::Text;
+use remuda_formats::translate::{ClientForm, Form, Translating, Translation, order};
+use remuda_formats::wire::eventstream::{self, Frame};
 
 /// CPU time of this thread; shown as criterion shows time.
 struct ThreadTime;
@@ -194,7 +194,7 @@ fn translated(client: &Client, server: &Server, body: &[u8]) -> (Vec<u8>, Box<Tr
     let target = Target {
         model: "m",
         facts: &facts,
-        provider: &provider,
+        provider: provider.profile(),
         stream: true,
     };
     let translating = Translating {

@@ -12,16 +12,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use remuda::dialect::exchange::{Outgoing, Target};
-use remuda::dialect::{anthropic, bedrock, google, signature};
-use remuda::facts::Facts;
-use remuda::ir::{
+use remuda::settings::{Provider, ProviderKind};
+use remuda::sim::{self, Dialect, Machine, Options, Running, Setup};
+use remuda_formats::dialect::exchange::{Outgoing, Target};
+use remuda_formats::dialect::{anthropic, bedrock, google, signature};
+use remuda_formats::facts::Facts;
+use remuda_formats::ir::{
     Assembler, ChatRequest, Effort, EmbedInput, EmbedRequest, Event, Finish, Format, Image, Item,
     Json, Message, Part, Response, Role, Sampling, Text, Thinking, Thought, Tool, ToolCall,
     ToolChoice, ToolResult,
 };
-use remuda::settings::{Provider, ProviderKind};
-use remuda::sim::{self, Dialect, Machine, Options, Running, Setup};
 use tokio::net::TcpStream;
 
 const MODELS: &[&str] = &[
@@ -64,7 +64,7 @@ impl Service {
         Target {
             model,
             facts: self.facts.find(ProviderKind::Google, model),
-            provider: &self.provider,
+            provider: self.provider.profile(),
             stream,
         }
     }
@@ -389,7 +389,7 @@ fn a_signature_of_geminis_goes_to_nobody_else() {
         let target = Target {
             model: "m",
             facts: facts.find(kind, "m"),
-            provider: &provider,
+            provider: provider.profile(),
             stream: false,
         };
         let written = match kind {
@@ -415,7 +415,7 @@ fn texts_become_vectors_in_their_order() {
                 truncate: None,
                 user: None,
                 local: Default::default(),
-                dropped: remuda::ir::Dropped::default(),
+                dropped: remuda_formats::ir::Dropped::default(),
             };
             let calls = google::write_embed(request, &service.target(model, false)).unwrap();
             let mut all = Vec::new();

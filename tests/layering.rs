@@ -1,5 +1,5 @@
-//! Imports point down only: reads every `crate::` path in `src/` and holds it against the floors of
-//! `ARCHITECTURE.md`.
+//! Imports point down only: reads every path between modules, in `src/` and in `crates/`, and holds it against the floors
+//! of `ARCHITECTURE.md`. Between packages the compiler does so; which package may use which is held here.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every module of the crate's root and its floor; a module may use those on lower floors.
+/// Every module of the gateway's and the formats' roots, and the package `wire`, each with its floor; a module may use
+/// those on lower floors.
 const FLOORS: &[(&str, u8)] = &[
     ("main", 9),
     ("cli", 8),
@@ -24,6 +25,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("ir", 0),
     ("wire", 0),
     ("facts", 0),
+    ("preferences", 0),
+    ("provider", 0),
     ("settings", 0),
     ("metrics", 0),
     ("clock", 0),
@@ -37,12 +40,50 @@ const SAME_FLOOR: &[(&str, &str)] = &[
     ("dialect", "wire"),
     ("dialect", "ir"),
     ("dialect", "facts"),
-    ("dialect", "settings"),
-    ("facts", "settings"),
+    ("dialect", "preferences"),
+    ("dialect", "provider"),
+    ("facts", "provider"),
     ("facts", "ir"),
     ("ir", "wire"),
     ("metrics", "ids"),
+    ("settings", "preferences"),
+    ("settings", "provider"),
 ];
+
+/// One package of the workspace.
+struct Package {
+    /// As paths name it.
+    name: &'static str,
+    folder: &'static str,
+    /// The packages of this workspace that it may depend on, in its tests too.
+    uses: &'static [&'static str],
+    /// The one name under which all of it has its floor; `None` if its modules have floors of their own.
+    floor: Option<&'static str>,
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "remuda",
+        folder: ".",
+        uses: &["remuda-formats"],
+        floor: None,
+    },
+    Package {
+        name: "remuda_formats",
+        folder: "crates/remuda-formats",
+        uses: &["remuda-wire"],
+        floor: None,
+    },
+    Package {
+        name: "remuda_wire",
+        folder: "crates/remuda-wire",
+        uses: &[],
+        floor: Some("wire"),
+    },
+];
+
+/// What opens sockets or waits: none of it belongs in the formats.
+const SOCKETS: &[&str] = &["hyper", "mio", "pingora", "redis", "reqwest", "tokio"];
 
 /// The simulated servers stand apart: (what they may use, who may use them).
 const SIM: (&[&str], &[&str]) = (&["wire"], &["cli"]);
@@ -71,8 +112,50 @@ fn objection(user: &str, used: &str) -> Option<String> {
     (!allowed).then(|| format!("{user} may not use {used}"))
 }
 
-fn source(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path)
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+impl Package {
+    fn source(&self) -> PathBuf {
+        repository(self.folder).join("src")
+    }
+
+    /// The modules that the text of one of its files uses, by their floors' names.
+    fn used_by(&self, file: &Path, text: &str) -> BTreeSet<String> {
+        let mut used = match self.floor {
+            Some(_) => BTreeSet::new(),
+            None => used_modules(text, module_path(&self.source(), file).len()),
+        };
+        for package in PACKAGES {
+            let Some(floor) = package.floor else {
+                continue;
+            };
+            if lines(text).any(|line| names(line, package.name)) {
+                used.insert(floor.to_owned());
+            }
+        }
+        used
+    }
+}
+
+/// The lines of a text without their comments.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+}
+
+fn is_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether a line has this name, and not as a part of another.
+fn names(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + name.len()..].chars().next();
+        !before.is_some_and(is_of_a_name) && !after.is_some_and(is_of_a_name)
+    })
 }
 
 /// Every Rust file beneath `folder`.
@@ -89,10 +172,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The names of the module that `file` is, from the crate's root: `src/fleet/tests/mod.rs` is
+/// The names of the module that `file` is, from its crate's root: `src/fleet/tests/mod.rs` is
 /// `["fleet", "tests"]`, and the root itself is empty.
-fn module_path(file: &Path) -> Vec<String> {
-    let relative = file.strip_prefix(source("")).unwrap().with_extension("");
+fn module_path(source: &Path, file: &Path) -> Vec<String> {
+    let relative = file.strip_prefix(source).unwrap().with_extension("");
     let mut names: Vec<String> = relative
         .iter()
         .map(|name| name.to_str().unwrap().to_owned())
@@ -103,25 +186,22 @@ fn module_path(file: &Path) -> Vec<String> {
     names
 }
 
-/// The modules of the crate's root that `text` names, by `crate::`, `remuda::`, or as many `super::`
+/// The modules of a crate's root that `text` names, by `crate::`, `remuda::`, `remuda_formats::`, or as many `super::`
 /// as lead there from a module that is `depth` below it.
 fn used_modules(text: &str, depth: usize) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     // Indentation of the inline modules around a line; stock rustfmt closes each with `}` at its own.
     let mut inline: Vec<usize> = Vec::new();
-    let code: Vec<&str> = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .collect();
+    let code: Vec<&str> = lines(text).collect();
     for (index, line) in code.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         if line.trim() == "}" && inline.last() == Some(&indent) {
             inline.pop();
         }
-        for root in ["crate::", "remuda::"] {
+        for root in ["crate::", "remuda::", "remuda_formats::"] {
             for (at, _) in line.match_indices(root) {
                 let before = line[..at].chars().next_back();
-                if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                if !before.is_some_and(|c| is_of_a_name(c) || c == ':') {
                     used.extend(first_names(&line[at + root.len()..], &code[index + 1..]));
                 }
             }
@@ -145,7 +225,7 @@ fn first_names(rest: &str, following: &[&str]) -> Vec<String> {
     let name = |path: &str| -> String {
         path.trim()
             .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .take_while(|c| is_of_a_name(*c))
             .collect()
     };
     let Some(group) = rest.strip_prefix('{') else {
@@ -178,11 +258,17 @@ fn first_names(rest: &str, following: &[&str]) -> Vec<String> {
 
 #[test]
 fn every_module_of_the_root_has_one_floor() {
-    let mut modules: Vec<String> = fs::read_dir(source(""))
-        .unwrap()
-        .map(|entry| entry.unwrap().path().with_extension(""))
-        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
-        .filter(|name| name != "lib")
+    let mut modules: Vec<String> = PACKAGES
+        .iter()
+        .flat_map(|package| match package.floor {
+            Some(floor) => vec![floor.to_owned()],
+            None => fs::read_dir(package.source())
+                .unwrap()
+                .map(|entry| entry.unwrap().path().with_extension(""))
+                .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+                .filter(|name| name != "lib")
+                .collect(),
+        })
         .collect();
     modules.sort();
     let mut listed: Vec<&str> = FLOORS
@@ -196,8 +282,7 @@ fn every_module_of_the_root_has_one_floor() {
 
 #[test]
 fn the_architecture_shows_the_same_floors() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = fs::read_to_string(repository("ARCHITECTURE.md")).unwrap();
     let shown: BTreeSet<(String, u8)> = page
         .lines()
         .filter_map(|line| {
@@ -226,21 +311,73 @@ fn the_architecture_shows_the_same_floors() {
 fn imports_point_down_only() {
     let mut objections = Vec::new();
     let mut seen = 0;
-    for file in files(&source("")) {
-        let module = module_path(&file);
-        let Some(user) = module.first() else {
-            continue;
-        };
-        let text = fs::read_to_string(&file).unwrap();
-        for used in used_modules(&text, module.len()) {
-            seen += 1;
-            if let Some(objection) = objection(user, &used) {
-                objections.push(format!("{}: {objection}", file.display()));
+    for package in PACKAGES {
+        for file in files(&package.source()) {
+            let module = module_path(&package.source(), &file);
+            let Some(user) = package.floor.or(module.first().map(String::as_str)) else {
+                continue;
+            };
+            let text = fs::read_to_string(&file).unwrap();
+            for used in package.used_by(&file, &text) {
+                seen += 1;
+                if let Some(objection) = objection(user, &used) {
+                    objections.push(format!("{}: {objection}", file.display()));
+                }
             }
         }
     }
     assert!(seen > 100, "only {seen} imports were found");
     assert_eq!(objections, [""; 0]);
+}
+
+/// The packages that a manifest names in any table of dependencies.
+fn dependencies(package: &Package) -> BTreeSet<String> {
+    let manifest = repository(package.folder).join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let mut in_table = false;
+    let mut found = BTreeSet::new();
+    for line in manifest.lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            in_table = table.ends_with("dependencies]") && !table.starts_with("workspace.");
+        } else if in_table && let Some((name, _)) = line.split_once(['.', ' ', '=']) {
+            found.insert(name.to_owned());
+        }
+    }
+    assert!(found.contains("serde_json"), "{found:?}");
+    found
+}
+
+#[test]
+fn packages_use_what_they_may() {
+    let mut listed = vec![".".to_owned()];
+    for entry in fs::read_dir(repository("crates")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        listed.push(format!("crates/{name}"));
+    }
+    listed.sort();
+    let mut known: Vec<&str> = PACKAGES.iter().map(|package| package.folder).collect();
+    known.sort_unstable();
+    assert_eq!(listed, known, "give a new package its row in this test");
+    for package in PACKAGES {
+        let dependencies = dependencies(package);
+        let ours: Vec<&str> = dependencies
+            .iter()
+            .map(String::as_str)
+            .filter(|name| name.starts_with("remuda"))
+            .collect();
+        assert_eq!(ours, package.uses, "{}", package.name);
+    }
+}
+
+#[test]
+fn the_formats_open_no_socket() {
+    for package in PACKAGES {
+        if matches!(package.name, "remuda_formats" | "remuda_wire") {
+            let mut dependencies = dependencies(package).into_iter();
+            let socket = dependencies.find(|name| SOCKETS.iter().any(|of| name.starts_with(of)));
+            assert_eq!(socket, None, "{}", package.name);
+        }
+    }
 }
 
 #[test]

@@ -141,7 +141,8 @@ fn the_image_copies_all_that_cargo_wants_to_see() {
     );
     assert!(read.contains(r#""name":"remuda""#));
     // What the program takes in when it is compiled lies within what is copied.
-    for file in rust_files(&directory.path().join("src")) {
+    let files = ["src", "crates"].map(|folder| rust_files(&directory.path().join(folder)));
+    for file in files.concat() {
         let code = fs::read_to_string(&file).unwrap();
         let shipped = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for include in ["include_str!(\"", "include_bytes!(\""] {

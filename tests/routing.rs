@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use remuda::config::from_sources;
-use remuda::dialect::ollama::Operation;
-use remuda::facts::Facts;
 use remuda::ids::{ModelId, ProviderId};
 use remuda::routing::{
     Ask, Having, Needs, NoPlan, Permission, Router, Standing, Step, StepModel, View,
 };
 use remuda::settings::{Settings, Strategy};
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::facts::Facts;
 
 #[path = "routing/names.rs"]
 mod names;

@@ -86,7 +86,7 @@ impl Candidate {
         let operation = needs.operation?;
         let question = Question {
             operation,
-            provider,
+            provider: provider.profile(),
             facts: &self.facts,
             tools: needs.tools,
             raw: needs.raw,

@@ -23,17 +23,16 @@ pub use self::hosts::{HostName, HostRule};
 pub use self::monitoring::{LogFormat, Monitoring};
 pub use self::origin::Origin;
 pub use self::provider::{
-    Aws, Azure, ChatApi, Placement, Pool, PortRange, Provider, ProviderKind, SamplingFields,
-    Secret, SelectorKind, StaticBackend,
+    Aws, Azure, Placement, Pool, PortRange, Provider, Secret, SelectorKind, StaticBackend,
 };
 pub use self::queue::{Queue, WhenUnhealthy};
 pub use self::retry::{Fallback, Retry};
-pub use self::routing::{
-    Fidelity, Matching, ModelRouting, ReasoningField, Routing, Rule, Strategy,
-};
+pub use self::routing::{Matching, ModelRouting, Routing, Rule, Strategy};
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, Server};
 pub use self::timeouts::{ProviderTimeouts, Timeouts};
 pub use self::usage::Usage;
+pub use remuda_formats::preferences::{Fidelity, ReasoningField};
+pub use remuda_formats::provider::{ChatApi, ProviderKind, SamplingFields};
 
 /// Everything that one running gateway needs to know.
 #[derive(Clone, Debug, PartialEq)]

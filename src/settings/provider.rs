@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remuda_formats::provider::{ChatApi, ProviderKind, ProviderProfile, SamplingFields};
+
 use super::ProviderTimeouts;
 
 /// One entry of `providers`: a wire format and the backends that speak it.
@@ -94,8 +96,21 @@ impl Provider {
         }
     }
 
+    /// Returns what a request in this provider's format depends on.
+    pub fn profile(&self) -> ProviderProfile<'_> {
+        ProviderProfile {
+            name: &self.name,
+            kind: self.kind,
+            chat_api: self.chat_api,
+            sampling: self.sampling,
+            api_version: self.azure.api_version.as_deref(),
+            num_ctx: self.num_ctx,
+            is_mistral: !self.kind.is_fleet() && self.is_at("mistral.ai"),
+        }
+    }
+
     /// Whether one of its backends belongs to this domain.
-    pub fn is_at(&self, domain: &str) -> bool {
+    fn is_at(&self, domain: &str) -> bool {
         self.backends.iter().any(|backend| {
             let before = backend.host.strip_suffix(domain);
             before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
@@ -158,70 +173,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(***)")
     }
-}
-
-/// The wire format and the ways of a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ProviderKind {
-    Ollama,
-    OpenAi,
-    /// Any server with OpenAI's chat API: vLLM, llama.cpp, LM Studio, Groq, DeepSeek, …
-    OpenAiCompatible,
-    Anthropic,
-    Google,
-    Azure,
-    Bedrock,
-    OpenRouter,
-    Perplexity,
-}
-
-impl ProviderKind {
-    /// Every kind, as the configuration names it.
-    pub const NAMES: &'static [(&'static str, ProviderKind)] = &[
-        ("ollama", ProviderKind::Ollama),
-        ("openai", ProviderKind::OpenAi),
-        ("openai_compatible", ProviderKind::OpenAiCompatible),
-        ("anthropic", ProviderKind::Anthropic),
-        ("google", ProviderKind::Google),
-        ("azure", ProviderKind::Azure),
-        ("bedrock", ProviderKind::Bedrock),
-        ("openrouter", ProviderKind::OpenRouter),
-        ("perplexity", ProviderKind::Perplexity),
-    ];
-
-    /// As the configuration names it.
-    pub fn name(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(_, kind)| *kind == self)
-            .map_or("", |(name, _)| name)
-    }
-
-    /// Whether its backends are servers of a fleet, with models in memory and slots to wait for, rather than one
-    /// service that looks after itself.
-    pub fn is_fleet(self) -> bool {
-        self == ProviderKind::Ollama
-    }
-}
-
-/// Which of OpenAI's two chat APIs a provider is asked by, where the client's format leaves the choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChatApi {
-    /// Chat completions, and the Responses API where the model's facts ask for it (default).
-    Auto,
-    Chat,
-    Responses,
-}
-
-/// Which sampling fields beyond OpenAI's own a compatible server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SamplingFields {
-    /// OpenAI's only (default): many servers refuse others.
-    Standard,
-    /// `top_k`, `min_p`, `repetition_penalty` (vLLM, OpenRouter, Together).
-    Vllm,
-    /// `top_k`, `min_p`, `typical_p`, `repeat_penalty`, `repeat_last_n` (llama.cpp).
-    LlamaCpp,
 }
 
 /// What only Azure OpenAI needs.
@@ -336,5 +287,28 @@ mod tests {
         let shown = format!("{provider:?}");
         assert!(shown.contains("Secret(***)"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn mistral_is_known_by_its_domain() {
+        for (host, expected) in [
+            ("mistral.ai", true),
+            ("api.mistral.ai", true),
+            ("notmistral.ai", false),
+            ("mistral.ai.example", false),
+        ] {
+            let mut provider = Provider::of_kind("p", ProviderKind::OpenAiCompatible);
+            provider.backends = vec![StaticBackend {
+                tls: true,
+                host: host.to_owned(),
+                port: 443,
+                path: "/v1".into(),
+                weight: None,
+                cost: None,
+                max_concurrent: None,
+                vram: None,
+            }];
+            assert_eq!(provider.profile().is_mistral, expected, "{host}");
+        }
     }
 }

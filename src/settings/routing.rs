@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remuda_formats::preferences::{Fidelity, ReasoningField};
+
 use super::{Adaptive, Breaker, Fallback, HealthCheck, Retry};
 
 /// Where requests go, and what happens after a failed attempt.
@@ -116,24 +118,6 @@ pub struct ModelRouting {
     /// How long a request waits for the model itself before its overflow is used. `None`: until its own backends are
     /// down.
     pub max_wait: Option<Duration>,
-}
-
-/// What happens to what a provider cannot express.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fidelity {
-    /// It is left out and named in `X-Remuda-Dropped` (default).
-    Lenient,
-    /// The request is refused with 400.
-    Strict,
-}
-
-/// The field that holds reasoning text; servers and clients differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReasoningField {
-    /// Both (default).
-    Both,
-    Reasoning,
-    ReasoningContent,
 }
 
 impl Default for Routing {

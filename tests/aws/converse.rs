@@ -2,14 +2,14 @@
 
 use crate::{ask, samples};
 use proptest::prelude::*;
-use remuda::dialect::bedrock;
-use remuda::dialect::exchange::Target;
-use remuda::facts::Facts;
-use remuda::ir::{
+use remuda::settings::{Provider, ProviderKind};
+use remuda_formats::dialect::bedrock;
+use remuda_formats::dialect::exchange::Target;
+use remuda_formats::facts::Facts;
+use remuda_formats::ir::{
     CacheTtl, ChatRequest, Document, Effort, Format, Image, Json, Message, Part, Role, Sampling,
     Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
-use remuda::settings::{Provider, ProviderKind};
 use serde_json::{Value, json};
 
 const MODELS: &[&str] = &[
@@ -244,7 +244,7 @@ fn any_chat_becomes_a_request_that_the_service_accepts() {
             let target = Target {
                 model,
                 facts: facts.find(ProviderKind::Bedrock, model),
-                provider: &provider,
+                provider: provider.profile(),
                 stream: false,
             };
             let outgoing = bedrock::write_chat(chat.clone(), &target).unwrap();

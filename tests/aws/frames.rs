@@ -2,7 +2,7 @@
 
 use crate::{ask, from_hex, hex, samples};
 use proptest::prelude::*;
-use remuda::wire::eventstream::{self, Frame, FrameSplitter};
+use remuda_formats::wire::eventstream::{self, Frame, FrameSplitter};
 use serde_json::{Value, json};
 
 #[test]

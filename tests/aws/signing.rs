@@ -2,8 +2,8 @@
 
 use crate::{ODD, ask, from_hex, hex, samples};
 use proptest::prelude::*;
-use remuda::dialect::bedrock::path::Call;
-use remuda::dialect::bedrock::sign::{Signer, Unsigned};
+use remuda_formats::dialect::bedrock::path::Call;
+use remuda_formats::dialect::bedrock::sign::{Signer, Unsigned};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 

@@ -8,7 +8,7 @@ PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 root=$(cd ../.. && pwd)
 if [ -z "${REMUDA_BIN:-}" ]; then
     REMUDA_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/remuda
-    if [ ! -x "$REMUDA_BIN" ] || [ -n "$(find "$root"/{src,Cargo.toml,Cargo.lock} -newer "$REMUDA_BIN" -print -quit)" ]; then
+    if [ ! -x "$REMUDA_BIN" ] || [ -n "$(find "$root"/{src,crates,Cargo.toml,Cargo.lock} -newer "$REMUDA_BIN" -print -quit)" ]; then
         cargo build --quiet --locked --bin remuda --manifest-path "$root/Cargo.toml"
         # Cargo leaves it as it is where nothing that it is made of has changed.
         touch "$REMUDA_BIN"

@@ -394,7 +394,7 @@ fn streamed(kind: &str, body: &str) -> Vec<u8> {
 
 /// A stream of AWS's that is one exception.
 fn in_frames(payload: &str) -> Vec<u8> {
-    use remuda::wire::eventstream::{Frame, write};
+    use remuda_formats::wire::eventstream::{Frame, write};
     let frame = Frame::Exception {
         kind: "validationException",
         payload: payload.as_bytes(),

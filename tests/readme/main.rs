@@ -60,7 +60,7 @@ fn named_files_are_there() {
     for page in pages() {
         for path in code(&page.text) {
             let inside = [
-                "src/", "tests/", "conf/", "bench/", "benches/", "./test", ".ci/",
+                "src/", "crates/", "tests/", "conf/", "bench/", "benches/", "./test", ".ci/",
             ];
             let generated = path.starts_with("bench/out/");
             if !generated && inside.iter().any(|start| path.starts_with(start)) {

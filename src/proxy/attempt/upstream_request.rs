@@ -69,7 +69,7 @@ impl Gateway {
         };
         let question = Question {
             operation: job.operation,
-            provider: &backend.provider.settings,
+            provider: backend.provider.settings.profile(),
             facts,
             tools: ask.tools,
             raw: ask.raw,
@@ -116,7 +116,7 @@ impl Gateway {
                 let target = Target {
                     model: &own,
                     facts,
-                    provider: &backend.provider.settings,
+                    provider: backend.provider.settings.profile(),
                     stream: job.streams,
                 };
                 let reply = self.reply_to(ctx, &ask.asked);
@@ -365,7 +365,7 @@ impl Gateway {
         let target = Target {
             model: own,
             facts,
-            provider: settings,
+            provider: settings.profile(),
             stream: job.streams,
         };
         let mut mend = mend;
@@ -376,7 +376,7 @@ impl Gateway {
             reader = encoded.reader;
             body = encoded.body.unwrap_or(body);
         }
-        if let Some(refitted) = translate::refitted(job.operation, settings, &body) {
+        if let Some(refitted) = translate::refitted(job.operation, target.provider, &body) {
             body = refitted.into();
         }
         let (body, dropped) =

@@ -66,7 +66,7 @@ impl Gateway {
         let target = Target {
             model: own,
             facts: self.facts_of(&backend, own),
-            provider: &provider.settings,
+            provider: provider.settings.profile(),
             stream: false,
         };
         let outgoing = translate::counting(body, &target)?;
