@@ -223,7 +223,10 @@ impl Exchange {
 
     /// The server has what all gateways have counted.
     fn found(&self, seen: &Seen) {
-        self.keys.iter().for_each(|key| key.limits().stir());
+        for key in &self.keys {
+            key.limits().stir();
+            key.purse().share(true);
+        }
         self.away.set(0);
         if self.told_away.swap(false, Ordering::Relaxed) {
             let count = seen.gateways.len();
@@ -371,7 +374,8 @@ impl Exchange {
         if again != Some(statement.spent) || ends(period) != spent.ends {
             return (None, false);
         }
-        let is_new = seen.budgets.get(&index) != Some(&spent);
+        // A claim that was refused is made again.
+        let is_new = statement.claim > 0 || seen.budgets.get(&index) != Some(&spent);
         if !is_new && !seen.busy.contains(&index) {
             return (None, false);
         }
@@ -396,7 +400,8 @@ impl Exchange {
             .arg(kept)
             .arg(&self.me)
             .arg(spent.statement.aside)
-            .arg(QUIET.as_secs());
+            .arg(QUIET.as_secs())
+            .arg(spent.statement.claim);
         command
     }
 
@@ -424,9 +429,24 @@ impl Exchange {
                 if sums.iter().any(|sum| *sum > MOST_SPENT) {
                     return Err(absurd("it tells of sums that nobody can have spent"));
                 }
-                let (aside, sums) = sums.split_first().unwrap_or((&0, &[]));
+                let [aside, granted, sums @ ..] = &sums[..] else {
+                    return Err(absurd("it does not tell what is set aside of a budget"));
+                };
                 let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
-                self.keys[key].purse().learn(ends, together, *aside, told);
+                let granted = *granted == 1;
+                let aside_here = match granted {
+                    true => told.aside.max(told.claim),
+                    false => told.aside,
+                };
+                let told = Statement {
+                    aside: aside_here,
+                    ..told
+                };
+                let purse = self.keys[key].purse();
+                purse.learn(ends, together, *aside, told);
+                if told.claim > 0 {
+                    purse.answer_claim(granted);
+                }
             }
             Topic::Time => {
                 self.keep_time(redis::from_redis_value(answer)?)?;
@@ -490,7 +510,10 @@ impl Exchange {
     }
 
     fn lost(&self, error: &RedisError) {
-        self.keys.iter().for_each(|key| key.limits().lost());
+        for key in &self.keys {
+            key.limits().lost();
+            key.purse().share(false);
+        }
         self.away.set(1);
         if !self.told_away.swap(true, Ordering::Relaxed) {
             log::warn!(

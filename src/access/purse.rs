@@ -1,7 +1,7 @@
 //! One key's budget: what it has spent here and elsewhere, and what is set aside for its requests in flight, so that many
 //! at once spend no more than one after the other.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,14 +41,67 @@ pub(super) struct Statement {
     pub(super) spent: u64,
     /// The same, for requests in flight.
     pub(super) aside: u64,
+    /// The same, for a request that may start only if no other is in flight anywhere; 0 if there is none.
+    pub(super) claim: u64,
+}
+
+/// What is set aside at this gateway.
+#[derive(Debug, Default)]
+struct Aside {
+    /// In billionths of a dollar.
+    sum: u64,
+    claim: Claim,
+    /// Requests that wait, and may have made the claim.
+    waiting: usize,
+}
+
+/// Whether a request of this gateway may be the only one in flight at all gateways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Claim {
+    #[default]
+    None,
+    /// The shared server is asked to set this aside, in billionths of a dollar, if nothing is set aside anywhere.
+    Made(u64),
+    /// It has done so.
+    Granted(u64),
+}
+
+impl Claim {
+    /// What the server has set aside for it, or is asked to.
+    fn amount(self) -> u64 {
+        match self {
+            Claim::None => 0,
+            Claim::Made(amount) | Claim::Granted(amount) => amount,
+        }
+    }
+}
+
+/// A request that waits for what others have set aside, until this is dropped.
+struct Waiting<'a>(&'a Purse);
+
+impl<'a> Waiting<'a> {
+    fn at(purse: &'a Purse) -> Waiting<'a> {
+        purse.aside().waiting += 1;
+        Waiting(purse)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut aside = self.0.aside();
+        aside.waiting -= 1;
+        // Nobody is left who could use it.
+        if aside.waiting == 0 {
+            aside.claim = Claim::None;
+        }
+    }
 }
 
 /// The budget of one key, if it has one.
 pub(super) struct Purse {
     key: KeyId,
     budget: Option<Budget>,
-    /// Set aside here, in billionths of a dollar.
-    aside: Mutex<u64>,
+    aside: Mutex<Aside>,
     freed: Notify,
     /// What the budget's period has cost at all gateways.
     together: Together,
@@ -57,6 +110,8 @@ pub(super) struct Purse {
     /// What the others were told last.
     told: Mutex<Statement>,
     gateways: AtomicU64,
+    /// Whether the shared server is there, which alone knows whether a request is the only one at all gateways.
+    shared: AtomicBool,
     clock: Arc<Clock>,
     spending: Arc<dyn Spending>,
 }
@@ -77,6 +132,7 @@ impl Purse {
             aside_elsewhere: AtomicU64::new(0),
             told: Mutex::default(),
             gateways: AtomicU64::new(1),
+            shared: AtomicBool::new(false),
             clock,
             spending,
         }
@@ -101,16 +157,17 @@ impl Purse {
     }
 
     /// Sets `cost` aside for a request for which `held` is already, and gives what is set aside for it then. Requests in
-    /// flight and this one fit into what is left, each with the longest answer that is to be expected; one alone is let
-    /// through if its prompt fits, give or take a cent, so that what is left is of use.
+    /// flight and this one fit into what is left, each with the longest answer that is to be expected; one that is alone at
+    /// all gateways is let through if its prompt fits, give or take a cent, so that what is left is of use.
     ///
     /// # Errors
     /// Why it is refused; what was held stays so.
     pub(super) async fn set_aside(&self, held: u64, cost: Cost) -> Result<u64, Refusal> {
         let until = tokio::time::Instant::now() + MOMENT;
+        let _waiting = Waiting::at(self);
         loop {
             let freed = self.freed.notified();
-            let refusal = match self.try_set_aside(held, cost) {
+            let refusal = match self.take(held, cost, true) {
                 Ok(held) => return Ok(held),
                 Err(refusal) => refusal,
             };
@@ -124,6 +181,12 @@ impl Purse {
 
     /// As [`Self::set_aside`], without a wait.
     pub(super) fn try_set_aside(&self, held: u64, cost: Cost) -> Result<u64, Refusal> {
+        self.take(held, cost, false)
+    }
+
+    /// As [`Self::try_set_aside`]. Where the shared server has to say whether the request is alone, it is asked if the
+    /// request `waits`.
+    fn take(&self, held: u64, cost: Cost, waits: bool) -> Result<u64, Refusal> {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(0);
         };
@@ -134,7 +197,7 @@ impl Purse {
             return Err(self.used_up(micro_usd, per));
         }
         let left = (micro_usd - spent).saturating_mul(NANOS);
-        let flying_here = aside.saturating_sub(held);
+        let flying_here = aside.sum.saturating_sub(held);
         let elsewhere = self
             .aside_elsewhere
             .load(Ordering::Relaxed)
@@ -145,9 +208,21 @@ impl Purse {
             .saturating_add(cost.at_most)
             .saturating_add(self.weight(per, here));
         let alone = flying == 0 && cost.surely <= left.saturating_add(CENT);
-        if cost.at_most == 0 || wanted <= left || alone {
-            *aside = here;
+        let is_known =
+            || !self.shared.load(Ordering::Relaxed) || matches!(aside.claim, Claim::Granted(_));
+        if cost.at_most == 0 || wanted <= left || (alone && is_known()) {
+            aside.sum = here;
+            // The request is told of itself from now on. One that costs nothing leaves it to others.
+            if here > 0 {
+                aside.claim = Claim::None;
+            }
             return Ok(cost.at_most);
+        }
+        if alone {
+            if waits && aside.claim == Claim::None {
+                aside.claim = Claim::Made(cost.at_most);
+            }
+            return Err(Refusal::SetAside { left: left / NANOS });
         }
         let left = left / NANOS;
         Err(match flying {
@@ -175,7 +250,7 @@ impl Purse {
     /// What was set aside for a request is more now, as its answer is longer than was expected.
     pub(super) fn raise(&self, held: u64, to: u64) -> u64 {
         let mut aside = self.aside();
-        *aside = aside.saturating_sub(held).saturating_add(to);
+        aside.sum = aside.sum.saturating_sub(held).saturating_add(to);
         to
     }
 
@@ -185,7 +260,7 @@ impl Purse {
             return;
         }
         let mut aside = self.aside();
-        *aside = aside.saturating_sub(held);
+        aside.sum = aside.sum.saturating_sub(held);
         drop(aside);
         self.freed.notify_waiters();
     }
@@ -217,9 +292,35 @@ impl Purse {
     /// The budget's period, if there is a budget, and how it stands here.
     pub(super) fn statement(&self) -> Option<(Period, Statement)> {
         let per = self.budget?.per;
-        let aside = self.aside().div_ceil(NANOS);
-        let spent = self.spending.spent(self.key, per);
-        Some((per, Statement { spent, aside }))
+        let (aside, claim) = {
+            let aside = self.aside();
+            match aside.claim {
+                // It stays set aside until the request is told of itself.
+                Claim::Granted(amount) => (aside.sum.max(amount), 0),
+                claim => (aside.sum, claim.amount()),
+            }
+        };
+        let statement = Statement {
+            spent: self.spending.spent(self.key, per),
+            aside: aside.div_ceil(NANOS),
+            claim: claim.div_ceil(NANOS),
+        };
+        Some((per, statement))
+    }
+
+    /// The server has set aside what was claimed, or not, as something is set aside elsewhere.
+    pub(super) fn answer_claim(&self, granted: bool) {
+        let mut aside = self.aside();
+        // It may have been withdrawn meanwhile: the next statement gives it back.
+        let Claim::Made(amount) = aside.claim else {
+            return;
+        };
+        aside.claim = match granted {
+            true => Claim::Granted(amount),
+            false => Claim::None,
+        };
+        drop(aside);
+        self.freed.notify_waiters();
     }
 
     /// The others know of `told`, and the period that ends then has cost `micro_usd` at all gateways together.
@@ -240,6 +341,15 @@ impl Purse {
         }
     }
 
+    /// Whether the shared server is there.
+    pub(super) fn share(&self, shared: bool) {
+        self.shared.store(shared, Ordering::Relaxed);
+        if !shared {
+            self.aside().claim = Claim::None;
+            self.freed.notify_waiters();
+        }
+    }
+
     /// So many gateways count together.
     pub(super) fn among(&self, gateways: usize) {
         let gateways = u64::try_from(gateways).unwrap_or(u64::MAX).max(1);
@@ -249,7 +359,7 @@ impl Purse {
         }
     }
 
-    fn aside(&self) -> MutexGuard<'_, u64> {
+    fn aside(&self) -> MutexGuard<'_, Aside> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -446,10 +446,46 @@ async fn many_at_once_do_not_overspend_a_budget_of_two_gateways() {
         answered += burst(&pair, 100, Format::Chat, &json!({"max_tokens": 400})).await;
     }
     let cost = cost(&pair).await;
-    // The last one at each may be longer than what is left, as at one alone.
-    let most = 60_000 + 2 * 2_600;
+    // The last one may be longer than what is left, as at one alone.
+    let most = 60_000 + 2_600;
     assert!(cost <= most, "{cost} in {answered} answers");
     assert!(cost > 30_000, "{cost} in {answered} answers");
+}
+
+/// What is left is less than the longest answer, and each of two gateways has a request that is alone there.
+#[tokio::test]
+async fn of_two_gateways_one_request_at_a_time_uses_the_rest_of_a_budget() {
+    let Some(redis) = Redis::start() else { return };
+    let arguments = ["--models", "gpt-4.1", "--dialect", "openai"];
+    let slow = ["--answer-tokens", "300", "--decode-speed", "300"];
+    let simulation = Simulation::start(1, &[&arguments[..], &slow].concat());
+    let key = alice(", budget: { usd: 0.001, per: total }");
+    let set = |config: Config| config.set("shared.url", redis.url());
+    let keys = [key];
+    let address = simulation.servers[0];
+    let (_one, one) = gateway("openai", "gpt-4.1", address, &keys, set).await;
+    let (_other, other) = gateway("openai", "gpt-4.1", address, &keys, set).await;
+    let pair = [&one, &other];
+    // Both have the server by then.
+    for gateway in pair {
+        let away = || gateway.metric("remuda_shared_limits_away", &[]);
+        eventually("the server is there", || async {
+            match away().await {
+                0.0 => Ok(()),
+                away => Err(away),
+            }
+        })
+        .await;
+        assert_eq!(
+            burst(&[gateway], 1, Format::Chat, &json!({"max_tokens": 1})).await,
+            1
+        );
+    }
+    // Some 2,400 millionths each.
+    let answered = burst(&pair, 6, Format::Chat, &json!({"max_tokens": 400})).await;
+    assert_eq!(answered, 1);
+    let cost = cost(&pair).await;
+    assert!(cost > 1_000 && cost <= 1_000 + 2_600, "{cost}");
 }
 
 /// A stream that grows beyond what was expected of it counts as it grows.

@@ -144,3 +144,72 @@ fn gateways_that_have_not_heard_of_each_other_stay_within_the_budget() {
         }
     }
 }
+
+/// The shared server's part: what each gateway has set aside, and one claim at a time.
+fn exchange(purses: &[&Purse], aside: &mut [u64], spent: u64) {
+    for (place, purse) in purses.iter().enumerate() {
+        let mut told = purse.statement().unwrap().1;
+        let others = aside.iter().enumerate();
+        let others = others.filter(|(other, _)| *other != place);
+        let others = others.map(|(_, aside)| aside).sum();
+        let granted = others == 0 && told.claim > 0;
+        if granted {
+            told.aside = told.aside.max(told.claim);
+        }
+        aside[place] = told.aside;
+        purse.learn(Millis::MAX, spent, others, told);
+        if told.claim > 0 {
+            purse.answer_claim(granted);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_gateways_one_request_at_a_time_may_use_what_is_left() {
+    let ((one, its_books), (other, _)) = (purse(1000), purse(1000));
+    its_books.0.store(900, Ordering::Relaxed);
+    let (purses, mut aside) = ([&one, &other], [0, 0]);
+    for purse in purses {
+        purse.among(2);
+        purse.share(true);
+    }
+    exchange(&purses, &mut aside, 900);
+    let dear = cost(50, 5000);
+    // Without a wait nobody is asked whether it is alone.
+    assert_eq!(
+        one.try_set_aside(0, dear),
+        Err(Refusal::SetAside { left: 100 })
+    );
+    exchange(&purses, &mut aside, 900);
+    assert_eq!(aside, [0, 0]);
+    let talk = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            exchange(&purses, &mut aside, 900);
+        }
+    };
+    let (first, second, ()) = tokio::join!(one.set_aside(0, dear), other.set_aside(0, dear), talk);
+    assert_eq!(first, Ok(5000 * NANOS));
+    assert_eq!(second, Err(Refusal::SetAside { left: 100 }));
+    assert_eq!(aside, [5000, 0]);
+    // When it has ended, the other may.
+    one.free(5000 * NANOS);
+    let talk = async {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            exchange(&purses, &mut aside, 900);
+        }
+    };
+    let (second, ()) = tokio::join!(other.set_aside(0, dear), talk);
+    assert_eq!(second, Ok(5000 * NANOS));
+    other.free(5000 * NANOS);
+    // Who leaves before it was answered keeps nothing from others.
+    let left = tokio::time::timeout(Duration::from_millis(1), one.set_aside(0, dear)).await;
+    assert!(left.is_err());
+    exchange(&purses, &mut aside, 900);
+    exchange(&purses, &mut aside, 900);
+    assert_eq!(aside, [0, 0]);
+    // Without the server, nobody can say.
+    one.share(false);
+    assert_eq!(one.try_set_aside(0, dear), Ok(5000 * NANOS));
+}
