@@ -130,6 +130,9 @@ pub(super) fn run(
     let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
     let changes = Arc::new(Changes::default());
     fleet.observe(Arc::clone(&changes) as _);
+    if let Some(ledger) = &ledger {
+        fleet.observe(Arc::clone(ledger) as _);
+    }
     let router = Arc::new(Router::new(
         Arc::clone(&settings),
         Arc::clone(&facts),

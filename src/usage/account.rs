@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use prometheus::{Counter, IntCounter};
 
 use super::{Counts, Tokens, Usd};
@@ -153,6 +153,21 @@ impl Accounts {
         let made = self.make(describe(), true, metrics);
         let mut known = self.listed.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry(key).or_insert(made))
+    }
+
+    /// Frees the accounts of models that are nowhere any more. Their numbers never come back, so that nobody would find them.
+    pub(super) fn forget(&self, models: &[ModelId]) {
+        let models: AHashSet<ModelId> = models.iter().copied().collect();
+        let mut known = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, model), _| !models.contains(model));
+    }
+
+    #[cfg(test)]
+    pub(super) fn listed_len(&self) -> usize {
+        self.listed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     pub(super) fn unlisted(

@@ -154,6 +154,11 @@ impl Ledger {
             .listed(provider, model, &self.metrics, describe)
     }
 
+    /// These models are nowhere any more, and their numbers never come back.
+    pub(super) fn forget_models(&self, models: &[ModelId]) {
+        self.accounts.forget(models);
+    }
+
     /// The account of a model that a provider has under a name that it does not list.
     pub fn unlisted(
         &self,

@@ -9,6 +9,7 @@ mod counts;
 mod ledger;
 mod moment;
 mod money;
+mod observer;
 mod party;
 mod report;
 mod spent;

@@ -206,6 +206,24 @@ fn nothing_is_lost_or_counted_twice_between_threads() {
 }
 
 #[test]
+fn models_that_are_nowhere_any_more_have_no_account() {
+    let (ledger, _) = open(None);
+    for number in 0..10_000 {
+        let id = ModelId(number);
+        ledger.listed(ProviderId::at(0), id, dear);
+        ledger.listed(ProviderId::at(1), id, dear);
+        ledger.forget_models(&[id]);
+    }
+    assert_eq!(ledger.accounts.listed_len(), 0);
+    let kept = ledger.listed(ProviderId::at(0), ModelId(1), dear);
+    ledger.forget_models(&[ModelId(2)]);
+    let again = ledger.listed(ProviderId::at(0), ModelId(1), || {
+        unreachable!("it is known")
+    });
+    assert!(Arc::ptr_eq(&kept, &again));
+}
+
+#[test]
 fn endless_names_of_models_share_one_row_and_no_label() {
     let (ledger, metrics) = open(None);
     let usage = output(1);
