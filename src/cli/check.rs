@@ -13,7 +13,8 @@ use crate::settings::Settings;
 
 /// Validate the configuration, and print what of it differs from the defaults, with secrets masked
 ///
-/// Every mistake is named with its file, line, key and remedy, and makes the exit code 1. Warnings come last.
+/// Every mistake is named with its file, line, key and remedy, and makes the exit code 1. Warnings come last; with --reach,
+/// the verdict stands behind all answers.
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// The configuration [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else ~/.optillm/proxy_config.yaml, else the
@@ -61,9 +62,10 @@ fn print(loaded: &Loaded, args: &CheckArgs) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let mut well = true;
     if args.print {
-        writeln!(out, "# OK: the effective configuration, from {source}.")?;
+        let ok = if args.reach { "The" } else { "OK: the" };
+        writeln!(out, "# {ok} effective configuration, from {source}.")?;
         out.write_all(config::to_yaml(settings).as_bytes())?;
-    } else {
+    } else if !args.reach {
         writeln!(
             out,
             "OK: {source} is a good configuration, {}.",
@@ -76,11 +78,24 @@ fn print(loaded: &Loaded, args: &CheckArgs) -> io::Result<bool> {
         let reached = reach::reach(settings, args.timeout).map_err(io::Error::other)?;
         // Beside a configuration that may be piped into a file, it is a comment.
         let mark = if args.print { "# " } else { "" };
-        writeln!(out, "{mark}")?;
+        if args.print {
+            writeln!(out, "{mark}")?;
+        }
         for line in reached.text.lines() {
             writeln!(out, "{mark}{line}")?;
         }
         well = reached.well;
+        let sum = sum(settings);
+        match well {
+            true => writeln!(
+                out,
+                "{mark}\n{mark}OK: {source} is a good configuration, {sum}, and all of the above answers as it should."
+            )?,
+            false => writeln!(
+                out,
+                "{mark}\n{mark}FAILED: {source} is a good configuration, {sum}, but not all of the above answers as it should."
+            )?,
+        }
     } else if !args.print {
         let differences = config::differences(settings);
         match differences.is_empty() {

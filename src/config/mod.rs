@@ -284,6 +284,7 @@ fn read_settings<'a>(
     overrides.apply(&mut settings);
     checks::check(&settings, &mut reader);
     targets::check(&settings, &mut reader);
+    usage::check(&settings, &mut reader);
     Ok((settings, reader))
 }
 

@@ -1,4 +1,7 @@
-//! Providers that aliases, overflow, the default model and rules name, and that are not there: a slip, most often.
+//! Names that lead nowhere or to themselves, a slip most often: providers that aliases, overflow, the default model and
+//! rules name and that are not there, aliases that stand for each other, and names in `model_map` that are one.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{Reader, Section};
 use crate::nearest::nearest;
@@ -6,6 +9,8 @@ use crate::settings::{Provider, ProviderKind, Settings};
 
 pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     let routing = &settings.routing;
+    same_names(settings, reader);
+    loops(settings, reader);
     let mut at = reader.section("routing");
     for (name, targets) in &routing.aliases {
         for target in targets {
@@ -39,6 +44,98 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
         );
         at.section("rules").item(index).warning("provider", what);
     }
+}
+
+/// Names that a provider's `model_map` has twice, as case makes no difference to clients.
+fn same_names(settings: &Settings, reader: &mut Reader<'_>) {
+    for (index, provider) in settings.providers.iter().enumerate() {
+        let mut known = BTreeMap::new();
+        for name in provider.model_map.keys() {
+            let Some(first) = known.insert(name.to_ascii_lowercase(), name) else {
+                continue;
+            };
+            let what =
+                format!("is the same name as {first:?}, but for its case; remove one of them");
+            let mut at = reader.section("providers");
+            at.item(index).section("model_map").warning(name, what);
+        }
+    }
+}
+
+/// Aliases that stand for each other, or for themselves alone. Each loop is told once.
+fn loops(settings: &Settings, reader: &mut Reader<'_>) {
+    let aliases = &settings.routing.aliases;
+    let folded = |name: &str| name.to_ascii_lowercase();
+    let next: BTreeMap<String, Vec<String>> = aliases
+        .iter()
+        .filter(|(name, _)| !is_stated_model(settings, name))
+        .map(|(name, targets)| {
+            let targets = targets.iter().map(|target| folded(target));
+            (folded(name), targets.collect())
+        })
+        .collect();
+    let mut told = BTreeSet::new();
+    for name in aliases.keys() {
+        let start = folded(name);
+        let Some(way) = next.get(&start).and_then(|_| way_back(&next, &start)) else {
+            continue;
+        };
+        let is_itself = way.len() == 1;
+        // What stands for itself or others is a model that has a reserve.
+        let has_others = is_itself && next[&start].len() > 1;
+        if has_others || !told.is_disjoint(&BTreeSet::from_iter(way.iter().cloned())) {
+            continue;
+        }
+        let what = match is_itself {
+            true => {
+                "stands for itself, which changes nothing; remove it, or name what it stands for"
+                    .to_owned()
+            }
+            false => format!(
+                "leads back to itself ({} > {start}); unless a provider lists one of these models, requests for them are 404",
+                way.join(" > ")
+            ),
+        };
+        told.extend(way);
+        let mut at = reader.section("routing");
+        at.section("aliases").warning(name, what);
+    }
+}
+
+/// The aliases on the shortest way from `start` back to it, `start` first; `None` if there is none.
+fn way_back(next: &BTreeMap<String, Vec<String>>, start: &str) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![start.to_owned()]];
+    while !ways.is_empty() {
+        let mut longer = Vec::new();
+        for way in ways {
+            for target in way
+                .last()
+                .and_then(|name| next.get(name))
+                .into_iter()
+                .flatten()
+            {
+                if target == start {
+                    return Some(way);
+                }
+                if next.contains_key(target) && seen.insert(target.clone()) {
+                    longer.push(way.iter().chain([target]).cloned().collect());
+                }
+            }
+        }
+        ways = longer;
+    }
+    None
+}
+
+/// Whether the configuration says that a provider has a model of that name.
+fn is_stated_model(settings: &Settings, name: &str) -> bool {
+    let is_name = |other: &str| other.eq_ignore_ascii_case(name);
+    settings.providers.iter().any(|one| {
+        one.models.iter().any(|model| is_name(model))
+            || one.model_map.keys().any(|model| is_name(model))
+            || one.azure.deployments.keys().any(|model| is_name(model))
+    })
 }
 
 fn is_called(provider: &Provider, name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! `usage:`, whether it is counted what answers cost, and where it is kept.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use super::field::Field;
-use super::reader::Section;
+use super::reader::{Reader, Section};
 use super::scalar::{Scalar, text};
-use crate::settings;
+use crate::settings::{self, Settings};
 use crate::usage::Tag;
 
 #[derive(Default, Deserialize, Serialize)]
@@ -100,6 +101,32 @@ impl Usage {
     }
 }
 
+/// Warns of a path that the gateway will not be able to use, as it would not start.
+pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
+    let usage = &settings.usage;
+    let Some(path) = usage.path.as_deref().filter(|_| usage.enabled) else {
+        return;
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let shown = folder.display();
+    let what = match folder.metadata() {
+        Ok(found) if !found.is_dir() => format!("{shown} is a file; name a folder"),
+        // SQLite has files of its own beside the one that is named.
+        Ok(found) if found.permissions().readonly() => {
+            format!("nothing can be written in the folder {shown}; allow it to remuda's user")
+        }
+        Ok(_) => return,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            format!("there is no folder {shown} here; create it before the gateway is started")
+        }
+        Err(error) => format!("the folder {shown} cannot be looked at: {error}"),
+    };
+    reader.section("usage").warning("path", what);
+}
+
 fn state_file(at: &Section<'_, '_>) -> Option<PathBuf> {
     let directories = at.reader.environment.setting(STATE_DIRECTORY)?;
     let first = directories.split(':').next()?;
@@ -159,7 +186,32 @@ mod tests {
             warnings.iter().any(|warning| warning.key == "usage.path")
         };
         assert!(told("{}"));
-        assert!(!told("{ path: /srv/usage.db }"));
+        assert!(!told("{ path: usage.db }"));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_or_closed_is_told_with_its_line() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let warnings = |path: &Path| {
+            let yaml = format!("usage:\n  path: {}\n", path.display());
+            let loaded = from_sources(Some(("remuda.yaml", &yaml)), &BTreeMap::new()).unwrap();
+            let warnings = loaded.warnings.iter();
+            let of_path = warnings.filter(|warning| warning.key == "usage.path");
+            of_path.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert!(warnings(&folder.path().join("usage.db")).is_empty());
+        let missing = warnings(&folder.path().join("none/usage.db"));
+        assert!(missing[0].starts_with("remuda.yaml:2: usage.path: there is no folder"));
+        let closed = folder.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).unwrap();
+        let told = warnings(&closed.join("usage.db"));
+        assert!(told[0].starts_with("remuda.yaml:2: usage.path: nothing can be written"));
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(warnings(&file.join("usage.db"))[0].contains("is a file"));
     }
 
     #[test]

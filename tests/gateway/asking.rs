@@ -176,7 +176,16 @@ async fn check_reaches_every_provider() {
     ] {
         assert!(told.contains(line), "{line}: {told}");
     }
-    assert!(told.starts_with("OK: "), "{told}");
+    // What it comes to stands behind what it was found by.
+    let verdict = |told: &str| told.trim_end().lines().last().map(str::to_owned).unwrap();
+    assert!(verdict(&told).starts_with("OK: remuda.yaml"), "{told}");
+    assert!(!told.starts_with("OK: "), "{told}");
+    let printed = said(folder.path(), &["check", "--reach", "--print"]);
+    assert!(
+        verdict(&printed).starts_with("# OK: remuda.yaml"),
+        "{printed}"
+    );
+    assert_eq!(printed.matches("OK").count(), 1, "{printed}");
 
     // Bound, but not listening: connections are refused, and nobody else gets the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -190,7 +199,9 @@ async fn check_reaches_every_provider() {
     write(&others, "");
     let output = run(folder.path(), &["check", "--reach"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(verdict(&told).starts_with("FAILED: remuda.yaml"), "{told}");
+    assert!(!told.contains("OK"), "{told}");
     for line in [
         "claude (anthropic): answers; key accepted",
         "it refuses the gateway's key: its list of models was answered with status 401",
@@ -210,6 +221,7 @@ async fn check_reaches_every_provider() {
     let output = run(folder.path(), &["check", "--reach"]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stdout).unwrap();
+    assert!(verdict(&told).starts_with("FAILED: remuda.yaml"), "{told}");
     assert!(
         told.contains("routing.aliases.nobody: \"llama99\": no provider has the model"),
         "{told}"

@@ -145,3 +145,37 @@ fn what_does_nothing_is_told() {
         ]
     );
 }
+
+#[test]
+fn aliases_that_lead_back_to_themselves_are_told_once_with_their_line() {
+    let warnings = |aliases: &str| {
+        let yaml = format!("{TWO}routing:\n  aliases:\n{aliases}");
+        let loaded = read_with(&yaml, &[]).unwrap();
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        warnings.collect::<Vec<_>>()
+    };
+    let told = warnings("    b: b\n    c: D\n    d: c\n    e: c\n");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("remuda.yaml:6: routing.aliases.b: stands for itself"));
+    assert!(
+        told[1].starts_with("remuda.yaml:7: routing.aliases.c: leads back to itself (c > d > c)")
+    );
+    // A model with a reserve, and a chain with an end.
+    let told = warnings("    b: [b, c]\n    c: d\n    e: [b, c]\n");
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[test]
+fn names_of_a_provider_that_are_one_are_told_with_their_line() {
+    let yaml = "providers:\n  - name: groq\n    api_key: k\n    model_map:\n      Fast: one\n      fast: other\n      slow: one\n";
+    let warnings = read_with(yaml, &[]).unwrap().warnings;
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let told = &told[0];
+    assert!(
+        told.starts_with(
+            "remuda.yaml:6: providers[0].model_map.fast: is the same name as \"Fast\""
+        ),
+        "{told}"
+    );
+}
