@@ -11,8 +11,6 @@ use crate::access::{ClientKey, Grant};
 use crate::dialect::ollama::Operation;
 use crate::ids::{ModelId, ProviderId};
 use crate::ir::Usage;
-use crate::proxy::request_filter::cors::Page;
-use crate::proxy::request_filter::route::Target;
 use crate::proxy::response_body::opening::Opening;
 use crate::usage::{Account, Ledger, Usd};
 
@@ -36,10 +34,10 @@ pub struct Inbound {
     pub streams: bool,
     pub request_id: HeaderValue,
     pub client: Option<IpAddr>,
-    /// Whose web page it comes from.
-    pub(crate) page: Page,
-    /// Which path it was written with.
-    pub(crate) target: Target,
+    /// The origin whose pages may read the answer: the value of `Access-Control-Allow-Origin`.
+    pub(crate) allow_origin: Option<HeaderValue>,
+    /// The path with which the client wrote it, where another is served.
+    pub(crate) written: Written,
     /// The name of the model that it asks for, as the client wrote it.
     pub asked: Option<Arc<str>>,
     /// Whose key the request shows.
@@ -52,6 +50,14 @@ pub struct Inbound {
     pub prompt_tokens: u64,
     /// Where it is accounted what the request costs.
     pub(crate) ledger: Option<Arc<Ledger>>,
+}
+
+/// The path that a client wrote, where another one is served.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) path: Option<Box<str>>,
+    /// Whether the path began with `server.base_path`.
+    pub(crate) behind_base: bool,
 }
 
 /// Replaced with every attempt.
@@ -121,8 +127,8 @@ impl Default for Inbound {
             streams: false,
             request_id: HeaderValue::from_static("-"),
             client: None,
-            page: Page::default(),
-            target: Target::default(),
+            allow_origin: None,
+            written: Written::default(),
             asked: None,
             key: None,
             grant: None,

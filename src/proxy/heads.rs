@@ -219,6 +219,12 @@ fn origin_form(inbound: &RequestHeader) -> &[u8] {
     }
 }
 
+/// Returns whether the client is one of Anthropic's API: OpenAI's and Anthropic's clients ask for models at the same path,
+/// and only Anthropic's state their version.
+pub(crate) fn speaks_anthropic(head: &RequestHeader) -> bool {
+    head.headers.contains_key(ANTHROPIC_VERSION)
+}
+
 fn is_forwarding(name: &HeaderName) -> bool {
     *name == X_FORWARDED_FOR
         || *name == X_FORWARDED_PROTO

@@ -24,7 +24,6 @@ use std::sync::Arc;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::server::configuration::ServerConf;
-use pingora_limits::inflight::Inflight;
 use prometheus::IntCounter;
 
 use crate::access::Access;
@@ -33,17 +32,21 @@ use crate::admission::Dispatcher;
 use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Fleet, Provider};
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
-use crate::routing::Router;
-use crate::settings::{HostRule, Settings};
+use crate::settings::Settings;
 use crate::usage::Ledger;
+
+use request_filter::admit::Admit;
+use request_filter::identify::RequestIds;
+use request_filter::plan::Planner;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
-pub use listener::gate::{Bounds, Gate};
+pub use listener::gate::Gate;
+pub use listener::guarded::Bounds;
 pub use listener::places::Places;
 pub use response_body::unsent::Unsent;
 
-/// Everything that a request needs, shared by all of them.
+/// Joins the stages of a request's way over what they share.
 #[derive(Clone)]
 pub struct Gateway(Arc<Shared>);
 
@@ -58,24 +61,19 @@ impl std::ops::Deref for Gateway {
 /// What [`Gateway`] shares.
 pub struct Shared {
     settings: Arc<Settings>,
-    access: Arc<Access>,
+    admit: Admit,
+    planner: Planner,
     fleet: Arc<Fleet>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     upstreams: Vec<ProviderSide>,
-    clients: Inflight,
-    origins: request_filter::cors::Origins,
-    hosts: HostRule,
-    places: Arc<Places>,
-    bodies: Arc<request_filter::body::Budget>,
     turns: Arc<offload::Turns>,
-    request_ids: request_filter::scan::RequestIds,
+    request_ids: RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
     /// `None` where usage is not counted.
     ledger: Option<Arc<Ledger>>,
-    router: Arc<Router>,
     unknown_model: ModelFacts,
     /// Ollama backends, and no names of the operator's own: a backend is sent the name that the client wrote.
     plain_names: bool,
@@ -144,45 +142,33 @@ impl Gateway {
                 }
             })
             .collect();
-        request_filter::admit::announce(&metrics);
         let plain_names = settings.routing.aliases.is_empty()
             && settings.providers.len() == 1
             && settings.providers[0].kind.is_fleet()
             && settings.providers[0].model_map.is_empty();
-        let bodies = request_filter::body::Budget::new(settings.server.max_buffered);
-        let hosts = HostRule::new(settings.server.listen, &settings.server.hosts);
-        let places = Places::new(
-            settings.server.max_connections,
-            settings.server.max_connections_per_address,
-        );
-        let origins = request_filter::cors::Origins::new(&settings.server.allowed_origins);
+        let router = Arc::clone(&introspection.router);
         Self(Arc::new(Shared {
+            admit: Admit::new(&settings, access, &metrics),
+            planner: Planner::new(router, &settings, &fleet),
             turns,
             settings,
-            access,
             fleet,
-            origins,
-            hosts,
-            places,
             dispatcher,
             metrics,
             drain,
             upstreams,
-            clients: Inflight::new(),
-            bodies,
-            request_ids: request_filter::scan::RequestIds::new(),
+            request_ids: RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
             ledger: introspection.ledger.clone(),
-            router: Arc::clone(&introspection.router),
             introspection,
             unknown_model: ModelFacts::default(),
             plain_names,
         }))
     }
 
-    /// The places that its clients take.
+    /// Returns the places that its clients take.
     pub fn places(&self) -> &Arc<Places> {
-        &self.places
+        self.admit.places()
     }
 }
 

@@ -1,7 +1,7 @@
-//! Pingora's hooks. The whole journey runs in `request_filter`: Pingora picks a peer before it has
-//! read the body and sends the head before the first content, so its own upstream half can neither
-//! choose by model nor fail over after a 200. Subrequests can, at the price of a second session, two
-//! channels and a task per attempt; `docs/benchmarks.md` has the comparison.
+//! Pingora's hooks, and how the stages of a request's way follow one another. All of them run in `request_filter`: Pingora
+//! picks a peer before it has read the body and sends the head before the first content, so its own upstream half can
+//! neither choose by model nor fail over after a 200. Subrequests can, at the price of a second session, two channels and a
+//! task per attempt; `docs/benchmarks.md` has the comparison.
 
 use std::time::Duration;
 
@@ -11,24 +11,23 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::listener::places::{Full, Place};
-use crate::proxy::local::pages::speaks_anthropic;
-use crate::proxy::request_filter::body;
-use crate::proxy::request_filter::hosts;
-use crate::proxy::request_filter::scan;
-use crate::proxy::response_body::client::{self, Framing};
-use crate::translate::ClientForm;
+use crate::proxy::logging::record::GaugeGuard;
+use crate::proxy::request_filter::body::closing_with_body;
+use crate::proxy::request_filter::cors::Sender;
+use crate::proxy::request_filter::identify;
+use crate::proxy::request_filter::prepare::Next;
+use crate::proxy::request_filter::route;
+use crate::proxy::response_body::client::Framing;
 
 /// How long a client that gets no place may take to be told so.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Pingora's error type for journeys that end without a whole answer; it is not logged.
-const JOURNEY_ENDED: ErrorType = ErrorType::new("JourneyEnded");
+/// Pingora's error type for requests that end without a whole answer; it is not logged.
+const NOT_ANSWERED: ErrorType = ErrorType::new("NotAnswered");
 
 #[async_trait]
 impl ProxyHttp for Gateway {
@@ -45,7 +44,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         _ctx: &mut Ctx,
     ) -> pingora::Result<()> {
-        hosts::head_is_whole(session);
+        identify::head_is_whole(session);
         let keepalive = self.settings.server.keepalive_timeout.as_secs().max(1);
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(keepalive));
@@ -59,13 +58,13 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
         let _in_flight = self.drain.enter();
-        let _gauge = scan::GaugeGuard::new(&self.metrics.in_flight);
-        let framing = scan::framing(session);
-        scan::identify(self, session, ctx);
+        let _gauge = GaugeGuard::new(&self.metrics.in_flight);
+        let framing = identify::framing(session);
+        identify::identify(&self.request_ids, session, ctx);
         if self.drain.draining() {
             session.set_keepalive(None);
         }
-        let place = self.place_of_stream(session, ctx);
+        let place = self.admit.stream(session, &ctx.inbound);
         let refused = place.is_err();
         let served = match &place {
             Ok(_) => self.serve(session, ctx, &framing).await,
@@ -78,17 +77,13 @@ impl ProxyHttp for Gateway {
         };
         match stop {
             Stop::Failure(failure) => {
-                let style = style(session, ctx);
-                let form = ctx.inbound.operation.and_then(ClientForm::of);
-                let embeds = form.is_some_and(ClientForm::embeds);
-                let failure = failure.in_words_of(style, embeds, self.settings.queue.timeout);
-                let told = explain(session, ctx, &framing, &failure);
-                let told = match refused {
+                let told = self.explain(session, ctx, &framing, failure);
+                let told = if refused {
                     // Who has no place does not keep one by not reading that there is none.
-                    true => tokio::time::timeout(FAREWELL, told)
-                        .await
-                        .unwrap_or(Err(Stop::ClientGone)),
-                    false => told.await,
+                    let told = tokio::time::timeout(FAREWELL, told).await;
+                    told.unwrap_or(Err(Stop::ClientGone))
+                } else {
+                    told.await
                 };
                 if told.is_ok() {
                     return Ok(true);
@@ -102,7 +97,7 @@ impl ProxyHttp for Gateway {
             Stop::Broken => ctx.outcome.broken = true,
         }
         // Ends the connection without the terminator that would make the answer look whole.
-        Err(Error::new(JOURNEY_ENDED))
+        Err(Error::new(NOT_ANSWERED))
     }
 
     /// Not reached: every request is answered in `request_filter`.
@@ -111,7 +106,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         _ctx: &mut Ctx,
     ) -> pingora::Result<Box<HttpPeer>> {
-        Err(Error::new(JOURNEY_ENDED))
+        Err(Error::new(NOT_ANSWERED))
     }
 
     async fn fail_to_proxy(
@@ -120,7 +115,7 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        if *error.etype() != JOURNEY_ENDED && session.response_written().is_none() {
+        if *error.etype() != NOT_ANSWERED && session.response_written().is_none() {
             ctx.outcome.status = 500;
             if let Ok(mut head) = ResponseHeader::build(500, Some(1)) {
                 let _ = head.insert_header(http::header::CONTENT_LENGTH, "0");
@@ -146,11 +141,47 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
-    /// A stream of HTTP/2 takes a place as a connection does: there may be many on one.
-    fn place_of_stream(&self, session: &Session, ctx: &Ctx) -> Result<Option<Place>, Full> {
-        match session.is_http2() {
-            true => self.places.take(ctx.inbound.client).map(Some),
-            false => Ok(None),
+    /// Answers one request: admits it, and has it served by a backend or answers it here.
+    ///
+    /// # Errors
+    /// What the client is to be told instead, or why it cannot be told anything.
+    async fn serve(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+    ) -> Result<(), Stop> {
+        let server = &self.settings.server;
+        let operation = route::route(server, session, &mut ctx.inbound);
+        let sender = self.admit.page(session, &mut ctx.inbound);
+        self.admit.host(session)?;
+        self.admit.address(session, &ctx.inbound)?;
+        identify::head_fits(session, server.max_header)?;
+        // Boxed, as hardly any request is one of a web page.
+        if sender != Sender::Own
+            && Box::pin(self.admit.answer_page(session, ctx, framing, &sender)).await?
+        {
+            return Ok(());
+        }
+        self.admit.key(session, &mut ctx.inbound)?;
+        let _share = self.admit.share(&ctx.inbound)?;
+        let place = self
+            .place(session, ctx)
+            .map_err(|failure| closing_with_body(session, failure))?;
+        if let Some((route, page)) = place {
+            ctx.inbound.route = route;
+            return self.reply(session, ctx, framing, page).await;
+        }
+        let operation =
+            operation.map_err(|miss| route::missed(server, session, &ctx.inbound, miss))?;
+        ctx.inbound.route = operation.name();
+        if !operation.is_inference() {
+            // Boxed, so that no stream carries the state of what it is not.
+            return Box::pin(self.answer_here(session, ctx, framing, operation)).await;
+        }
+        match self.prepare(session, ctx, framing, operation).await? {
+            Next::Page(page) => self.reply(session, ctx, framing, page).await,
+            Next::Dispatch(prepared) => self.dispatch(session, ctx, framing, prepared).await,
         }
     }
 }
@@ -161,43 +192,4 @@ fn too_many_streams() -> Failure {
     Failure::new(503, "too_many_streams", text)
         .retry_after(1)
         .closing()
-}
-
-fn style(session: &Session, ctx: &Ctx) -> ErrorStyle {
-    match ctx.inbound.operation {
-        None => ErrorStyle::of_path(session.req_header().uri.path(), speaks_anthropic(session)),
-        Some(Operation::OpenAiModels | Operation::OpenAiModel) if speaks_anthropic(session) => {
-            ErrorStyle::Anthropic
-        }
-        Some(operation) => ErrorStyle::of(operation),
-    }
-}
-
-/// Tells the client what went wrong: by an answer, or, where that has begun, by the last event of the stream.
-async fn explain(
-    session: &mut Session,
-    ctx: &mut Ctx,
-    framing: &Framing,
-    failure: &Failure,
-) -> Result<(), Stop> {
-    ctx.outcome.code = Some(failure.code);
-    let style = style(session, ctx);
-    let client = &mut session.downstream_session;
-    if ctx.opening.head_is_sent()? {
-        ctx.outcome.status = 200;
-        let last = style.stream_end_of(&failure.told(), false);
-        ctx.outcome.bytes += last.len() as u64;
-        client::write_piece(client, &last).await?;
-        return client::finish(client).await;
-    }
-    ctx.outcome.status = failure.status;
-    ctx.outcome.bytes = client::refuse(client, framing, style, failure, &ctx.inbound).await?;
-    if failure.close {
-        let beginning = body::linger(client).await;
-        if ctx.inbound.asked.is_none() && matches!(failure.status, 401 | 404 | 405) {
-            let asked = ollama::named_early(&beginning);
-            ctx.inbound.asked = asked.map(|name| name.as_ref().into());
-        }
-    }
-    Ok(())
 }

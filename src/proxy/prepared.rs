@@ -1,13 +1,88 @@
-//! What `request_filter` hands to `dispatch`: a request whose client may ask it, with its body as it was read.
+//! What `request_filter` hands to `dispatch`: a request whose client may ask it, its body, and where it may go.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::access::ClientKey;
 use crate::dialect::ollama::Operation;
-use crate::ids::ModelId;
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::ir::Usage;
 use crate::proxy::request_filter::body::Body;
-use crate::routing::StepModel;
+use crate::routing::{self, Needs, Permission, Plan, StepModel};
 use crate::wire::json::Span;
+
+/// A model request that has been let in, read and planned. What is said of the client itself is in
+/// [`Inbound`](crate::proxy::ctx::Inbound).
+pub(crate) struct Prepared {
+    /// What the client asks for; it decides the format of the answer and of errors.
+    pub(crate) operation: Operation,
+    /// The body as a backend gets it that speaks the client's format and knows the model by the client's name: unpacked,
+    /// and with `stream` and OptiLLM's fields as the settings want them.
+    pub(crate) body: Body,
+    /// The names by which the model is asked for, and where they stand in `body`.
+    pub(crate) ask: Ask,
+    /// The providers that may serve the request, step by step.
+    pub(crate) plan: Plan,
+    /// What `plan` was made by, for another plan once providers have failed.
+    pub(crate) criteria: Criteria,
+    /// The request's place among those that wait for a slot: higher goes first, 0 is normal.
+    pub(crate) priority: i32,
+    /// The only backend that may serve the request, where the client names one with `X-Backend`.
+    pub(crate) pinned: Option<BackendId>,
+}
+
+/// What a plan is made by: which model is wanted, what it has to be able to do, and what the client may use.
+pub(crate) struct Criteria {
+    /// The model as the client wrote it, without the tag for accounting.
+    pub(crate) model: Arc<str>,
+    /// The provider that `X-Provider` names.
+    pub(crate) provider: Option<String>,
+    /// The approach of OptiLLM's that the body names.
+    pub(crate) approach: Option<String>,
+    /// What the model has to be able to do.
+    pub(crate) needs: Needs,
+    /// The client's key, whose permissions and strategy hold.
+    pub(crate) key: Option<Arc<ClientKey>>,
+    /// The request only asks about the model, so that it takes no provider's turn.
+    pub(crate) looks_only: bool,
+}
+
+impl Criteria {
+    /// Criteria of a look at a model, of which nothing is known but its name and who asks.
+    pub(crate) fn look(model: Arc<str>, key: Option<Arc<ClientKey>>) -> Criteria {
+        Criteria {
+            model,
+            provider: None,
+            approach: None,
+            needs: Needs::default(),
+            key,
+            looks_only: true,
+        }
+    }
+
+    /// Returns the question for a first plan.
+    pub(crate) fn ask(&self) -> routing::Ask<'_> {
+        let key = self.key.as_deref();
+        let bound = key.filter(|key| !(key.any_model() && key.any_provider()));
+        routing::Ask {
+            provider: self.provider.as_deref(),
+            approach: self.approach.as_deref(),
+            needs: self.needs,
+            strategy: key.and_then(|key| key.strategy),
+            permission: bound.map(|key| key as &dyn Permission),
+            looks_only: self.looks_only,
+            ..routing::Ask::of(&self.model)
+        }
+    }
+
+    /// Returns the question for another plan, without providers that have failed. It takes no provider's turn.
+    pub(crate) fn ask_without<'a>(&'a self, providers: &'a [ProviderId]) -> routing::Ask<'a> {
+        routing::Ask {
+            without: providers,
+            looks_only: true,
+            ..self.ask()
+        }
+    }
+}
 
 /// What every attempt at one request has in common.
 pub(crate) struct Job {

@@ -294,7 +294,7 @@ impl Gateway {
     /// That a body which passes is about no other models than the client's key and the operator's list allow.
     fn stays(&self, ctx: &Inbound, backend: &Backend, body: &[u8]) -> Result<(), Box<Failure>> {
         let key = ctx.key.as_ref().filter(|key| !key.any_model());
-        let filter = self.router.filter();
+        let filter = self.planner.router.filter();
         if key.is_none() && filter.is_empty() {
             return Ok(());
         }

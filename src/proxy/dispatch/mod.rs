@@ -7,3 +7,4 @@ pub(super) mod hedge;
 pub(super) mod places_in_queue;
 pub(super) mod progress;
 pub(super) mod queue;
+pub(super) mod start;

@@ -14,7 +14,7 @@ use pingora::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
 use crate::metrics::Metrics;
-use crate::proxy::listener::guarded::Guarded;
+use crate::proxy::listener::guarded::{Bounds, Guarded};
 use crate::proxy::listener::places::{Full, Place, Places};
 use crate::proxy::response_body::unsent::Unsent;
 
@@ -28,17 +28,6 @@ const TOO_MANY_OF_ONE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// How long a client that gets no place may take to be told so.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Bounds on what a client may do before its request is known.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of a request head.
-    pub max_header: usize,
-    /// From the first byte of a request head to its last.
-    pub header_timeout: Duration,
-    /// Until the first byte of a connection; later pauses are Pingora's to bound.
-    pub idle_timeout: Duration,
-}
 
 /// Hands accepted connections to `app`, within [`Bounds`] and as many as there are [`Places`].
 pub struct Gate<A> {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
@@ -19,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::proxy::listener::chunks::Tail;
-use crate::proxy::listener::gate::Bounds;
 use crate::proxy::listener::half_closed::HalfClosed;
 use crate::proxy::response_body::unsent::{Line, Unsent};
 
@@ -40,6 +40,17 @@ const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
 
 /// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
 const HTTP2_PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bounds on what a client may do before its request is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of a request head.
+    pub max_header: usize,
+    /// From the first byte of a request head to its last.
+    pub header_timeout: Duration,
+    /// Until the first byte of a connection; later pauses are Pingora's to bound.
+    pub idle_timeout: Duration,
+}
 
 /// What a connection by HTTP/1 is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,8 +407,6 @@ impl Peek for Guarded {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

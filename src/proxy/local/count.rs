@@ -32,7 +32,7 @@ impl Gateway {
         plan: &Plan,
         body: &[u8],
     ) -> Result<Option<Page>, Stop> {
-        let Some((provider, own)) = self.service_of(plan) else {
+        let Some((provider, own)) = self.planner.service_of(plan) else {
             return Ok(None);
         };
         let inbound = &ctx.inbound;

@@ -2,7 +2,6 @@
 //! `X-Backend` names, or on every backend that is concerned, with one answer made of theirs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
@@ -20,13 +19,13 @@ use crate::proxy::attempt::exchange::refuses_key;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop, credentials_refused};
 use crate::proxy::heads;
-use crate::proxy::prepared::{Billed, Job};
-use crate::proxy::request_filter::prepare::closing_with_body;
+use crate::proxy::prepared::{Billed, Criteria, Job};
+use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::upstream::{Connections, Upstream};
-use crate::routing::{Ask, Plan};
+use crate::routing::Plan;
 
 /// Bytes of a whole answer that are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -44,7 +43,8 @@ enum Event {
 }
 
 impl Gateway {
-    pub(crate) async fn manage(
+    /// Answers a request that changes models, or uploads what one is made of.
+    pub(super) async fn manage(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
@@ -52,7 +52,8 @@ impl Gateway {
         operation: Operation,
     ) -> Result<(), Stop> {
         let pinned = self
-            .pinned(session, ctx)
+            .planner
+            .pinned(&session.req_header().headers, &ctx.inbound)
             .map_err(|failure| closing_with_body(session, failure))?;
         let mut providers = self.fleet.providers();
         // To pull a service's model changes nothing, so it needs no permission; which model it is, the body says.
@@ -64,9 +65,8 @@ impl Gateway {
         }
         self.manageable(session.req_header().uri.path(), operation, pinned)
             .map_err(|failure| closing_with_body(session, failure))?;
-        let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body.bytes)
-            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let body = self.admit.body(session).await?;
+        let facts = scan::read_small(operation, &body.bytes)?;
         let model = match operation {
             Operation::Copy => facts.source.as_deref().unwrap_or_default(),
             _ => &*facts.model,
@@ -75,15 +75,10 @@ impl Gateway {
         ctx.inbound.asked = (!model.is_empty()).then(|| model.into());
         let others = [&facts.source, &facts.destination];
         let others = others.into_iter().filter_map(Option::as_deref);
-        self.may_change(ctx, [model].into_iter().chain(others))?;
+        self.admit
+            .may_change(&ctx.inbound, [model].into_iter().chain(others))?;
         if may_be_service {
-            let plan = self.router.plan(
-                &Ask {
-                    looks_only: true,
-                    ..Ask::of(model)
-                },
-                Instant::now(),
-            );
+            let plan = self.planner.plan(&Criteria::look(model.into(), None));
             if plan.is_ok_and(|plan| self.is_a_service_s(&plan, model)) {
                 let page = admin::pulled(model, facts.streams(operation));
                 return self.reply(session, ctx, framing, page).await;
@@ -162,7 +157,7 @@ impl Gateway {
     /// Whether the model is known to be a service's, so that there is nothing to pull. Where there are servers to pull it,
     /// a service that lists nothing is not taken to have everything.
     fn is_a_service_s(&self, plan: &Plan, asked: &str) -> bool {
-        let Some((provider, own)) = self.service_of(plan) else {
+        let Some((provider, own)) = self.planner.service_of(plan) else {
             return false;
         };
         let aliases = &self.settings.routing.aliases;
@@ -248,7 +243,7 @@ impl Gateway {
             having.truncate(1);
         }
         match having.is_empty() {
-            true => Err(self.absent(operation, model)),
+            true => Err(self.planner.absent(operation, model)),
             false => Ok(having),
         }
     }
@@ -408,7 +403,7 @@ async fn stream_progress(
 ) -> Result<Option<Page>, Stop> {
     let head = progress_head(ctx, framing);
     ctx.outcome.status = 200;
-    client::write_head(client, head, &ctx.inbound.page).await?;
+    client::write_head(client, head, ctx.inbound.allow_origin.as_ref()).await?;
     let mut lines = Vec::new();
     loop {
         let event = tokio::select! {

@@ -1,14 +1,14 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use pingora::proxy::Session;
 
 use crate::access::View;
 use crate::admin::{self, Page};
-use crate::dialect::ollama::{self, LoadOrUnload, Operation, RequestFacts};
+use crate::dialect::ollama::{self, LoadOrUnload, Operation};
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
@@ -18,17 +18,17 @@ use crate::proxy::attempt::upstream_request::respelled;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::attempt::Setback;
 use crate::proxy::failure::told::{Failure, Stop};
-use crate::proxy::heads;
-use crate::proxy::prepared::{Ask, Billed, Job};
+use crate::proxy::heads::{self, speaks_anthropic};
+use crate::proxy::prepared::{Ask, Billed, Criteria, Job};
 use crate::proxy::request_filter::body::Body;
-use crate::proxy::request_filter::plan::{self, provider_header};
-use crate::proxy::request_filter::prepare::closing_with_body;
-use crate::proxy::request_filter::route::{shown, written_path};
-use crate::proxy::request_filter::scan;
+use crate::proxy::request_filter::body::closing_with_body;
+use crate::proxy::request_filter::preferences;
+use crate::proxy::request_filter::route::method_not_allowed;
+use crate::proxy::request_filter::scan::{self, Scan};
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::hold::Hold;
-use crate::routing::{self, Plan, StepModel};
+use crate::routing::{Plan, StepModel};
 use crate::settings::ProviderKind;
 
 /// Which server will do for a request that needs no slot.
@@ -42,7 +42,33 @@ struct Sought {
 }
 
 impl Gateway {
-    /// A page about the gateway itself, if clients get it here; with its route.
+    /// Answers a request that runs no model.
+    ///
+    /// # Errors
+    /// What the client is to be told instead, or why it cannot be told anything.
+    pub(crate) async fn answer_here(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        if operation.is_management() {
+            return self.manage(session, ctx, framing, operation).await;
+        }
+        if matches!(
+            operation,
+            Operation::Tags | Operation::OpenAiModels | Operation::Ps
+        ) {
+            client::has_room(&session.downstream_session)?;
+        }
+        match self.local_answer(session, ctx, operation) {
+            Some(page) => self.reply(session, ctx, framing, page).await,
+            None => self.look_up(session, ctx, framing, operation).await,
+        }
+    }
+
+    /// Returns a page about the gateway itself, if clients get it here, with its route.
     pub(crate) fn place(
         &self,
         session: &Session,
@@ -58,39 +84,23 @@ impl Gateway {
                     client::has_room(&session.downstream_session)?;
                 }
                 let key = ctx.inbound.key.as_deref();
-                let terse = self.access.closed() && key.is_none();
+                let terse = self.admit.asks_for_keys() && key.is_none();
                 let page = self.introspection.page(
                     place,
                     terse,
-                    View::of(key).within(self.router.filter()),
+                    View::of(key).within(self.planner.router.filter()),
                 );
                 Ok(Some((place.route(), page)))
             }
-            _ => Err(Failure {
-                allow: Some("GET, HEAD"),
-                ..Failure::new(
-                    405,
-                    "method_not_allowed",
-                    format!(
-                        "Method {} not allowed for {}",
-                        head.method,
-                        shown(written_path(session, &ctx.inbound))
-                    ),
-                )
-            }),
+            _ => Err(method_not_allowed(head, &ctx.inbound, "GET, HEAD")),
         }
     }
 
-    /// What is answered from the fleet's state, without asking a backend.
-    pub(crate) fn local_answer(
-        &self,
-        session: &Session,
-        ctx: &Ctx,
-        operation: Operation,
-    ) -> Option<Page> {
-        let view = View::of(ctx.inbound.key.as_deref()).within(self.router.filter());
+    /// Returns what is answered from the fleet's state, without asking a backend.
+    fn local_answer(&self, session: &Session, ctx: &Ctx, operation: Operation) -> Option<Page> {
+        let view = View::of(ctx.inbound.key.as_deref()).within(self.planner.router.filter());
         match operation {
-            Operation::OpenAiModels if speaks_anthropic(session) => {
+            Operation::OpenAiModels if speaks_anthropic(session.req_header()) => {
                 let models = admin::models(self.sources(), view);
                 let ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
                 Some(admin::anthropic_models(&self.fleet, &ids))
@@ -108,12 +118,12 @@ impl Gateway {
         }
     }
 
-    /// What lists of models are made from.
+    /// Returns what lists of models are made from.
     fn sources(&self) -> admin::Sources<'_> {
         admin::Sources {
             fleet: &self.fleet,
             facts: &self.facts,
-            router: &self.router,
+            router: &self.planner.router,
             settings: &self.settings,
         }
     }
@@ -133,22 +143,46 @@ impl Gateway {
             framing,
             head,
             page.body,
-            &ctx.inbound.page,
+            ctx.inbound.allow_origin.as_ref(),
         )
         .await?;
         Ok(())
     }
 
-    /// What a service need not be asked: how many tokens a text has, where only an estimate can be had, to load a model, and
-    /// vectors of nothing, by which Ollama's clients load one, too.
-    pub(crate) fn answered_for_service(
+    /// Returns the answer to a model request for which no model has to run.
+    ///
+    /// # Errors
+    /// [`Stop::ClientGone`] if the client leaves while a provider counts tokens.
+    pub(crate) async fn answered(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        scan: &Scan<'_>,
+        plan: &Plan,
+    ) -> Result<Option<Page>, Stop> {
+        if scan.operation == Operation::AnthropicCountTokens {
+            let counted = Box::pin(self.counted(session, ctx, plan, scan.bytes));
+            if let Some(page) = counted.await? {
+                return Ok(Some(page));
+            }
+        }
+        Ok(self.answered_for_service(&ctx.inbound, scan, plan))
+    }
+
+    /// Returns what a service need not be asked: how many tokens a text has, where only an estimate can be had, to load a
+    /// model, and vectors of nothing, by which Ollama's clients load one, too.
+    fn answered_for_service(
         &self,
         inbound: &Inbound,
-        operation: Operation,
-        facts: &RequestFacts<'_>,
+        scan: &Scan<'_>,
         plan: &Plan,
-        body: &[u8],
     ) -> Option<Page> {
+        let Scan {
+            operation,
+            bytes: body,
+            facts,
+        } = scan;
+        let operation = *operation;
         let counts = operation == Operation::AnthropicCountTokens;
         let loads = facts.empty_input && operation.streams_by_default();
         let is_vectorless = facts.empty_input
@@ -160,7 +194,7 @@ impl Gateway {
         if !counts && !loads && !is_vectorless {
             return None;
         }
-        let service = self.service_of(plan);
+        let service = self.planner.service_of(plan);
         if is_vectorless {
             service?;
             let (none, reply) = (Embeddings::default(), self.reply_to(inbound, &facts.model));
@@ -188,16 +222,15 @@ impl Gateway {
     }
 
     /// `/api/show`, `/v1/models/:model`: any backend that has the model.
-    pub(crate) async fn look_up(
+    async fn look_up(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
         operation: Operation,
     ) -> Result<(), Stop> {
-        let body = self.read_body(session).await?;
-        let facts = ollama::scan_request(operation, &body.bytes)
-            .map_err(|error| Failure::bad_request(error.to_string()))?;
+        let body = self.admit.body(session).await?;
+        let facts = scan::read_small(operation, &body.bytes)?;
         let path = session.req_header().uri.path().to_owned();
         let name = scan::model_of(operation, &path, &facts).into_owned();
         if name.is_empty() {
@@ -205,28 +238,30 @@ impl Gateway {
         }
         scan::printable(&name)?;
         ctx.inbound.asked = Some(name.as_str().into());
-        let not_found = || self.absent(operation, &name);
-        let provider = provider_header(session)?;
+        let not_found = || self.planner.absent(operation, &name);
         let key = ctx.inbound.key.as_deref();
-        let asking = routing::Ask {
-            provider: provider.as_deref(),
-            looks_only: true,
-            ..plan::asking(&name, key)
+        let criteria = Criteria {
+            provider: preferences::provider(&session.req_header().headers)?,
+            ..Criteria::look(name.as_str().into(), ctx.inbound.key.clone())
         };
-        let plan = self.router.plan(&asking, Instant::now());
-        let plan = plan.map_err(|why| self.unplanned(&why, operation, &name, key))?;
+        let plan = self.planner.plan(&criteria);
+        let unplanned = |why| {
+            self.planner
+                .unplanned(&self.admit, &why, operation, &criteria)
+        };
+        let plan = plan.map_err(unplanned)?;
         ctx.inbound.model = plan.model;
-        if let Some((provider, own)) = self.service_of(&plan) {
+        if let Some((provider, own)) = self.planner.service_of(&plan) {
             let facts = self.facts.find(provider.settings.kind, &own);
             let page = match operation {
-                Operation::OpenAiModel if speaks_anthropic(session) => {
+                Operation::OpenAiModel if speaks_anthropic(session.req_header()) => {
                     admin::anthropic_model(&name)
                 }
                 Operation::OpenAiModel => {
                     let known = plan
                         .model
                         .and_then(|model| admin::openai_model(&self.fleet, model, &name));
-                    let view = View::of(key).within(self.router.filter());
+                    let view = View::of(key).within(self.planner.router.filter());
                     let stated = || admin::openai_alias(self.sources(), &name, view);
                     known.or_else(stated).ok_or_else(not_found)?
                 }
@@ -244,7 +279,7 @@ impl Gateway {
             StepModel::ListedAs(_, own) => Some(Arc::clone(own)),
             _ => None,
         };
-        if operation == Operation::OpenAiModel && speaks_anthropic(session) {
+        if operation == Operation::OpenAiModel && speaks_anthropic(session.req_header()) {
             return self
                 .reply(session, ctx, framing, admin::anthropic_model(&name))
                 .await;
@@ -256,7 +291,7 @@ impl Gateway {
         }
         let sought = Sought {
             model: Some(model),
-            barred: self.unplanned_providers(&plan),
+            barred: self.planner.unplanned_providers(&plan),
             named: Some(Ask {
                 asked: name.as_str().into(),
                 untagged: None,
@@ -385,15 +420,7 @@ impl Gateway {
     }
 }
 
-/// OpenAI's and Anthropic's clients ask for models at the same path; only Anthropic's say their version.
-pub(crate) fn speaks_anthropic(session: &Session) -> bool {
-    session
-        .req_header()
-        .headers
-        .contains_key(heads::ANTHROPIC_VERSION)
-}
-
-/// Whether a request that can be read has no text.
+/// Returns whether a request that can be read has no text.
 fn embeds_nothing(request: Result<EmbedRequest<'_>, Refused>) -> bool {
     request
         .is_ok_and(|request| matches!(request.input, EmbedInput::Texts(texts) if texts.is_empty()))

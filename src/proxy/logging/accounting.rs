@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::fleet::Backend;
 use crate::proxy::Gateway;
-use crate::proxy::ctx::Ctx;
+use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::Failure;
 use crate::proxy::prepared::{Ask, Job};
 use crate::settings::ProviderKind;
@@ -30,11 +30,11 @@ impl Gateway {
     }
 
     /// Of the header field's tag, the name's, the key's and the default, the first that there is.
-    pub(crate) fn take_tag(&self, ctx: &mut Ctx, of_name: Option<Arc<str>>) {
-        let stated = ctx.inbound.tag.take().or(of_name);
-        let of_key = || ctx.inbound.key.as_ref().and_then(|key| key.tag.clone());
+    pub(crate) fn take_tag(&self, inbound: &mut Inbound, of_name: Option<Arc<str>>) {
+        let stated = inbound.tag.take().or(of_name);
+        let of_key = || inbound.key.as_ref().and_then(|key| key.tag.clone());
         let tag = stated.or_else(of_key);
-        ctx.inbound.tag = tag.or_else(|| self.settings.usage.default_tag.clone());
+        inbound.tag = tag.or_else(|| self.settings.usage.default_tag.clone());
     }
 
     /// What an attempt at `backend` is charged to.

@@ -29,7 +29,7 @@ impl Gateway {
         };
         let cost = cost_of(ctx.inbound.operation, expected, account);
         let afforded = grant.afford(cost).await;
-        afforded.map_err(|refusal| self.refused(key, &refusal))
+        afforded.map_err(|refusal| self.admit.refused(key, &refusal))
     }
 
     /// Sets aside what the request may cost at a second backend that is asked at the same time, where there is a budget.
@@ -59,7 +59,7 @@ impl Gateway {
         };
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         let counted = grant.count_calls(more).await;
-        counted.map_err(|refusal| self.refused(key, &refusal))
+        counted.map_err(|refusal| self.admit.refused(key, &refusal))
     }
 
     /// Charges an attempt whose answer did not reach the client; another attempt may follow. That is what its provider told

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use pingora::proxy::Session;
+use prometheus::IntGauge;
 
 use crate::dialect::ollama::Operation;
 use crate::ids::ModelId;
@@ -18,6 +19,22 @@ use crate::usage::Usd;
 const ACCESS: &str = "access";
 /// Nanoseconds of a second.
 const NANOS: f64 = 1e9;
+
+/// Raises a gauge for as long as it lives.
+pub(crate) struct GaugeGuard<'a>(&'a IntGauge);
+
+impl<'a> GaugeGuard<'a> {
+    pub(crate) fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 impl Gateway {
     pub(crate) fn record(&self, session: &Session, ctx: &Ctx) {
@@ -177,7 +194,7 @@ impl<'a> Entry<'a> {
 /// The route's own name; of what was not found or not let in, the client's text, by which the mistake is found.
 fn path<'a>(session: &'a Session, ctx: &'a Ctx) -> Cow<'a, str> {
     match ctx.outcome.status {
-        401 | 404 => shown(written_path(session, &ctx.inbound)).into(),
+        401 | 404 => shown(written_path(session.req_header(), &ctx.inbound)).into(),
         _ => ctx.inbound.route.into(),
     }
 }

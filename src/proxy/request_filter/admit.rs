@@ -1,37 +1,110 @@
-//! Who asks, and how much that client may: its address and its key before anything else is read, its limits before a
-//! slot is asked for, and how it is told of them.
+//! Who may ask: for which host, from which address, by whose web page and with which key, and how many requests and how
+//! much of their bodies at a time. All of it is known before a model is looked for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use pingora::proxy::Session;
+use pingora_limits::inflight::{Guard, Inflight};
+use prometheus::IntCounterVec;
 
-use crate::access::{self, BadCredential, ClientKey, Output, Refusal, Wanted};
+use crate::access::{self, Access, BadCredential};
 use crate::admin::Place;
-use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
-use crate::dialect::rate_limits::{Names, is_of_limits};
 use crate::metrics::Metrics;
-use crate::proxy::Gateway;
-use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::Failure;
-use crate::proxy::request_filter::prepare::closing_with_body;
-use crate::proxy::response_body::head::Head;
+use crate::proxy::ctx::{Ctx, Inbound};
+use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::listener::places::{Full, Place as ConnectionPlace, Places};
+use crate::proxy::request_filter::body::{self, Body, BodyBounds, closing_with_body};
+use crate::proxy::request_filter::cors::{self, Origins, Sender};
+use crate::proxy::request_filter::hosts::{self, Objection};
+use crate::proxy::response_body::client::Framing;
+use crate::settings::{Forwarded, HostRule, Settings};
 
 /// The label of requests without a known key.
 const NO_KEY: &str = "none";
 
-impl Gateway {
+/// What every request is held against.
+pub(crate) struct Admit {
+    settings: Arc<Settings>,
+    access: Arc<Access>,
+    hosts: HostRule,
+    origins: Origins,
+    places: Arc<Places>,
+    /// The requests in flight of each client's address.
+    in_flight: Inflight,
+    bodies: Arc<body::Budget>,
+    rejected: IntCounterVec,
+}
+
+impl Admit {
+    /// Admits by these settings and keys, and counts whom it rejects in `metrics`.
+    pub(crate) fn new(settings: &Arc<Settings>, access: Arc<Access>, metrics: &Metrics) -> Admit {
+        let server = &settings.server;
+        // Series that every gateway has, so that they can be watched from the start.
+        for reason in ["address", "credential", "host", "origin"] {
+            metrics
+                .rejected_requests
+                .with_label_values(&[reason, NO_KEY]);
+        }
+        Admit {
+            access,
+            hosts: HostRule::new(server.listen, &server.hosts),
+            origins: Origins::new(&server.allowed_origins),
+            places: Places::new(server.max_connections, server.max_connections_per_address),
+            in_flight: Inflight::new(),
+            bodies: body::Budget::new(server.max_buffered),
+            rejected: metrics.rejected_requests.clone(),
+            settings: Arc::clone(settings),
+        }
+    }
+
+    /// The places that connections and streams take.
+    pub(crate) fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
+    /// Returns whether clients need a key.
+    pub(crate) fn asks_for_keys(&self) -> bool {
+        self.access.closed()
+    }
+
+    /// Takes a place for a stream of HTTP/2, as a connection does: there may be many on one.
+    ///
+    /// # Errors
+    /// When all places are taken.
+    pub(crate) fn stream(
+        &self,
+        session: &Session,
+        inbound: &Inbound,
+    ) -> Result<Option<ConnectionPlace>, Full> {
+        if session.is_http2() {
+            self.places.take(inbound.client).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Lets a request in by the host that it is for.
+    ///
+    /// # Errors
+    /// 400 where it names none, 403 for another.
+    pub(crate) fn host(&self, session: &mut Session) -> Result<(), Failure> {
+        hosts::check(&self.hosts, session.req_header()).map_err(|objection| {
+            if objection == Objection::Foreign {
+                self.count_rejected("host", NO_KEY);
+            }
+            closing_with_body(session, objection.failure())
+        })
+    }
+
     /// Lets a client come near by its address.
     ///
     /// # Errors
     /// 403.
-    pub(crate) fn let_near(&self, session: &mut Session, ctx: &Ctx) -> Result<(), Failure> {
+    pub(crate) fn address(&self, session: &mut Session, inbound: &Inbound) -> Result<(), Failure> {
         let allow = &self.settings.server.allow;
-        let client = ctx.inbound.client;
-        if allow.is_empty()
-            || client.is_some_and(|client| allow.iter().any(|network| network.contains(client)))
-        {
+        let is_allowed = |client| allow.iter().any(|network| network.contains(client));
+        if allow.is_empty() || inbound.client.is_some_and(is_allowed) {
             return Ok(());
         }
         self.count_rejected("address", NO_KEY);
@@ -40,11 +113,41 @@ impl Gateway {
         Err(closing_with_body(session, failure))
     }
 
+    /// Finds out whose web page sends a request, and notes the origin that may read its answer.
+    pub(crate) fn page(&self, session: &Session, inbound: &mut Inbound) -> Sender {
+        let head = session.req_header();
+        let behind = self.settings.server.forwarded == Forwarded::Append;
+        let sender = self
+            .origins
+            .sender(&head.method, &head.headers, &head.uri, behind);
+        if let Sender::Allowed(origin) = &sender {
+            inbound.allow_origin = Some(origin.clone());
+        }
+        sender
+    }
+
+    /// Answers what is decided by whose page asks: a preflight, and a page that may not ask. Returns whether it did.
+    ///
+    /// # Errors
+    /// [`Stop::ClientGone`] when the connection is dead.
+    pub(crate) async fn answer_page(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        sender: &Sender,
+    ) -> Result<bool, Stop> {
+        if *sender == Sender::Foreign {
+            self.count_rejected("origin", NO_KEY);
+        }
+        cors::answer(session, ctx, framing, sender).await
+    }
+
     /// Lets a client in by its key, which is noted.
     ///
     /// # Errors
     /// 401.
-    pub(crate) fn let_in(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Failure> {
+    pub(crate) fn key(&self, session: &mut Session, inbound: &mut Inbound) -> Result<(), Failure> {
         if !self.access.closed() {
             return Ok(());
         }
@@ -53,7 +156,7 @@ impl Gateway {
             .and_then(|shown| self.access.key(&shown).ok_or(BadCredential::Unknown));
         match known {
             Ok(key) => {
-                ctx.inbound.key = Some(Arc::clone(key));
+                inbound.key = Some(Arc::clone(key));
                 Ok(())
             }
             Err(_) if is_open(session) => Ok(()),
@@ -68,176 +171,51 @@ impl Gateway {
         }
     }
 
-    /// Counts a request against its key's limits, before its body is read.
+    /// Takes the client's share of the requests in flight, which is given back when the guard is dropped.
     ///
     /// # Errors
     /// 429.
-    pub(crate) async fn count_in(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-    ) -> Result<(), Failure> {
-        let Some(key) = &ctx.inbound.key else {
-            return Ok(());
+    pub(crate) fn share(&self, inbound: &Inbound) -> Result<Option<Guard>, Failure> {
+        let limit = self.settings.server.max_in_flight_per_client;
+        let (Some(client), true) = (inbound.client, limit > 0) else {
+            return Ok(None);
         };
-        match key.begin().await {
-            Ok(grant) => {
-                ctx.inbound.grant = Some(grant);
-                Ok(())
-            }
-            Err(refusal) => Err(closing_with_body(session, self.refused(key, &refusal))),
+        let (guard, count) = self.in_flight.incr(client, 1);
+        if count <= limit as isize {
+            return Ok(Some(guard));
         }
+        let text = format!(
+            "more than {limit} requests in flight from this address; the limit is the setting server.max_in_flight_per_client"
+        );
+        Err(Failure::new(429, "too_many_in_flight", text)
+            .retry_after(1)
+            .closing())
     }
 
-    /// Sets aside the tokens that a request may take.
+    /// Reads a request's body within the configured bounds.
     ///
     /// # Errors
-    /// 429.
-    pub(crate) async fn set_aside(
-        &self,
-        ctx: &mut Ctx,
-        operation: Operation,
-        facts: &RequestFacts<'_>,
-    ) -> Result<(), Failure> {
-        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
-            return Ok(());
+    /// As [`body::read`].
+    pub(crate) async fn body(&self, session: &mut Session) -> Result<Body, Stop> {
+        let server = &self.settings.server;
+        let bounds = BodyBounds {
+            max: server.max_body,
+            pause: server.body_timeout,
+            time: server.max_body_time,
+            rate: server.min_body_rate,
         };
-        if operation == Operation::AnthropicCountTokens {
-            return Ok(());
-        }
-        let reserved = grant.reserve(Wanted {
-            prompt: ctx.inbound.prompt_tokens,
-            output: match generates(operation) {
-                true => Output::Texts {
-                    answers: facts
-                        .answers
-                        .unwrap_or(1)
-                        .saturating_mul(facts.prompts.max(1)),
-                    most: facts.most_output,
-                },
-                false => Output::None,
-            },
-        });
-        reserved
-            .await
-            .map_err(|refusal| self.refused(key, &refusal))
-    }
-
-    /// Whether a key may change these models on servers.
-    ///
-    /// # Errors
-    /// 403.
-    pub(crate) fn may_change<'a>(
-        &self,
-        ctx: &Ctx,
-        models: impl IntoIterator<Item = &'a str>,
-    ) -> Result<(), Failure> {
-        let Some(key) = &ctx.inbound.key else {
-            return Ok(());
-        };
-        let mut models = models.into_iter();
-        match models.find(|model| !key.may_use([*model])) {
-            None => Ok(()),
-            Some(model) => Err(self.refused(
-                key,
-                &Refusal::Model {
-                    model: model.to_owned(),
-                },
-            )),
-        }
-    }
-
-    pub(crate) fn refused(&self, key: &ClientKey, refusal: &Refusal) -> Failure {
-        self.count_rejected(refusal.reason(), &key.name);
-        let text = refusal.to_string();
-        let failure = match refusal {
-            Refusal::Model { .. } | Refusal::Provider { .. } => Failure {
-                api_code: Some("model_not_allowed".into()),
-                ..Failure::new(403, "not_allowed", text)
-            },
-            Refusal::Budget { .. } | Refusal::TooDear { .. } => Failure {
-                api_code: Some("insufficient_quota".into()),
-                ..Failure::new(429, "over_budget", text)
-            },
-            // The budget is not used up: another request may be let through a moment later.
-            Refusal::SetAside { .. } => Failure {
-                api_code: Some("rate_limit_exceeded".into()),
-                ..Failure::new(429, "over_budget", text)
-            },
-            Refusal::Rate { .. }
-            | Refusal::TooLarge { .. }
-            | Refusal::TooManyCalls { .. }
-            | Refusal::Concurrency { .. } => Failure {
-                api_code: Some("rate_limit_exceeded".into()),
-                ..Failure::new(429, "over_limit", text)
-            },
-        };
-        Failure {
-            retry_after: refusal.retry_after().map(seconds),
-            final_word: refusal.is_final(),
-            ..failure
-        }
+        body::read(&mut session.downstream_session, bounds, &self.bodies).await
     }
 
     pub(crate) fn count_rejected(&self, reason: &str, key: &str) {
-        self.metrics
-            .rejected_requests
-            .with_label_values(&[reason, key])
-            .inc();
+        self.rejected.with_label_values(&[reason, key]).inc();
     }
 }
 
-/// Makes the series that every gateway has, so that they can be watched from the start.
-pub(crate) fn announce(metrics: &Metrics) {
-    for reason in ["address", "credential", "host", "origin"] {
-        metrics
-            .rejected_requests
-            .with_label_values(&[reason, NO_KEY]);
-    }
-}
-
-/// Whole seconds, so that whoever waits as told is not early.
-fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis().div_ceil(1000))
-        .unwrap_or(u32::MAX)
-        .max(1)
-}
-
-/// Whether a request needs no key: what probes ask for.
+/// Returns whether a request needs no key: what probes ask for.
 fn is_open(session: &Session) -> bool {
     let head = session.req_header();
     let path = head.uri.path();
     matches!(head.method, Method::GET | Method::HEAD)
         && (path == "/" || Place::find(path).is_some_and(Place::is_open))
-}
-
-/// Tokens of the prompt in a body, by an estimate that grows with it.
-pub(crate) fn prompt_tokens(operation: Operation, body: &[u8]) -> u64 {
-    match ollama::is_form(operation, body) {
-        true => access::tokens_of_form(body),
-        false => access::tokens_of_body(body),
-    }
-}
-
-/// Whether the answer is text, whose length nobody knows beforehand.
-fn generates(operation: Operation) -> bool {
-    use Operation::*;
-    !matches!(operation, Embed | Embeddings | OpenAiEmbeddings)
-}
-
-/// Tells a client how much of its key's limits is left, in place of what a provider says of its own.
-pub(crate) fn state_limits(key: Option<&Arc<ClientKey>>, style: ErrorStyle, head: &mut Head) {
-    let Some((standing, now)) = key.and_then(|key| key.standing()) else {
-        return;
-    };
-    let of_provider = head.fields().keys().filter(|name| is_of_limits(name));
-    let of_provider: Vec<_> = of_provider.cloned().collect();
-    for name in of_provider {
-        head.remove(&name);
-    }
-    let names = match style {
-        ErrorStyle::Anthropic => Names::Anthropic,
-        ErrorStyle::Ollama | ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => Names::OpenAi,
-    };
-    standing.write(names, now, |name, value| head.set(name, value));
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
 
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::request_filter::hosts;
 use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpacking};
 
 /// Bounds on a request body.
@@ -150,7 +150,7 @@ pub(crate) async fn read(
         .into());
     }
     let head = session.req_header();
-    hosts::plainly_chunked(&head.headers)?;
+    plainly_chunked(&head.headers)?;
     if is_garbled(session) {
         return Err(misframed().into());
     }
@@ -337,6 +337,32 @@ impl Pace {
     fn too_long() -> Failure {
         slow("the request body takes too long; the limit is the setting server.max_body_time")
     }
+}
+
+/// Makes a failure that comes before the body was read end the connection, if there is a body.
+pub(crate) fn closing_with_body(session: &mut Session, failure: Failure) -> Failure {
+    if session.downstream_session.is_body_empty() {
+        failure
+    } else {
+        failure.closing()
+    }
+}
+
+/// Checks that a body's transfer coding is the one that is read here.
+///
+/// # Errors
+/// 400.
+fn plainly_chunked(fields: &http::HeaderMap) -> Result<(), Failure> {
+    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let only = codings.next().is_none_or(|coding| {
+        let coding = coding.as_bytes().trim_ascii();
+        coding.eq_ignore_ascii_case(b"chunked")
+    });
+    if only && codings.next().is_none() {
+        return Ok(());
+    }
+    let text = "Transfer-Encoding has to be chunked and nothing else; state a body's packing in Content-Encoding";
+    Err(Failure::bad_request(text).closing())
 }
 
 fn misframed() -> Failure {

@@ -7,14 +7,13 @@ use http::{Method, StatusCode, Uri};
 use pingora::proxy::Session;
 
 use crate::dialect::ollama::{self, Miss};
-use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::Stop;
 use crate::proxy::heads::{self, X_FORWARDED_HOST};
 use crate::proxy::request_filter::body;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
-use crate::settings::{Forwarded, Origin};
+use crate::settings::Origin;
 
 /// What Ollama allows by itself (`envconfig.AllowedOrigins`): pages of the reader's own machine, and applications.
 const OF_OLLAMA: [&str; 17] = [
@@ -82,14 +81,14 @@ pub(crate) struct Origins {
     allowed: Vec<Origin>,
 }
 
-/// Whose page a request comes from, and what the answer says of that.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Page {
-    /// None of another origin.
-    #[default]
+/// Whose web page sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// No page of another origin sends it.
     Own,
+    /// A page sends it that may not ask.
     Foreign,
-    /// One that may ask; with the value of `Access-Control-Allow-Origin`.
+    /// A page sends it that may ask; with the value of `Access-Control-Allow-Origin`.
     Allowed(HeaderValue),
 }
 
@@ -102,37 +101,38 @@ impl Origins {
         }
     }
 
-    /// Whose page a request with this head comes from. `behind`: the proxy in front is believed.
-    pub(crate) fn page(
+    /// Returns whose page sends a request with this head. `behind`: the proxy in front is believed.
+    pub(crate) fn sender(
         &self,
         method: &Method,
         fields: &HeaderMap,
         uri: &Uri,
         behind: bool,
-    ) -> Page {
+    ) -> Sender {
         let mut origins = fields.get_all(header::ORIGIN).iter();
         let (first, more) = (origins.next(), origins.next());
         let Some(origin) = first.filter(|origin| !origin.is_empty() || more.is_some()) else {
-            return match !self.any && is_of_foreign_page(method, fields) {
-                true => Page::Foreign,
-                false => Page::Own,
+            return if !self.any && is_of_foreign_page(method, fields) {
+                Sender::Foreign
+            } else {
+                Sender::Own
             };
         };
         if self.any {
-            return Page::Allowed(HeaderValue::from_static("*"));
+            return Sender::Allowed(HeaderValue::from_static("*"));
         }
         match origin.to_str() {
             // Two say nothing for certain.
             Ok(text) if more.is_none() => {
                 if is_own(text, fields, uri, behind) {
-                    Page::Own
+                    Sender::Own
                 } else if self.allowed.iter().any(|allowed| allowed.holds(text)) {
-                    Page::Allowed(origin.clone())
+                    Sender::Allowed(origin.clone())
                 } else {
-                    Page::Foreign
+                    Sender::Foreign
                 }
             }
-            _ => Page::Foreign,
+            _ => Sender::Foreign,
         }
     }
 }
@@ -170,75 +170,47 @@ fn is_own(origin: &str, fields: &HeaderMap, uri: &Uri, behind: bool) -> bool {
         || (behind && named(&X_FORWARDED_HOST))
 }
 
-impl Page {
-    /// Says to the browser whether the page may read the answer.
-    pub(crate) fn state(&self, head: &mut Head) {
-        let Page::Allowed(origin) = self else {
-            return;
-        };
-        head.set(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        if origin != "*" && !varies_by_origin(head.fields()) {
-            head.add(&header::VARY, &HeaderValue::from_static("Origin"));
+/// Answers what is decided by whose page asks: a preflight, and a page that may not ask. Returns whether it did.
+///
+/// # Errors
+/// [`Stop::ClientGone`] when the connection is dead.
+pub(crate) async fn answer(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    framing: &Framing,
+    sender: &Sender,
+) -> Result<bool, Stop> {
+    let mut head = match sender {
+        Sender::Foreign => {
+            ctx.outcome.code = Some("origin_refused");
+            let mut head = Head::new(StatusCode::FORBIDDEN, 6);
+            heads::state_length(&mut head, 0);
+            head
         }
+        Sender::Allowed(origin) if framing.method == Method::OPTIONS => {
+            preflight(&session.req_header().headers, origin)
+        }
+        _ => return Ok(false),
+    };
+    let path = session.req_header().uri.path();
+    if framing.method == Method::OPTIONS
+        && let Err(Miss::MethodNotAllowed { allow }) = ollama::route(&framing.method, path)
+    {
+        head.set(header::ALLOW, HeaderValue::from_static(allow));
     }
-}
-
-fn varies_by_origin(fields: &HeaderMap) -> bool {
-    fields.get_all(header::VARY).iter().any(|value| {
-        let mut names = value.as_bytes().split(|byte| *byte == b',');
-        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin"))
-    })
-}
-
-impl Gateway {
-    /// Whose web page a request comes from.
-    pub(crate) fn page_of(&self, session: &Session) -> Page {
-        let head = session.req_header();
-        let behind = self.settings.server.forwarded == Forwarded::Append;
-        self.origins
-            .page(&head.method, &head.headers, &head.uri, behind)
+    head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
+    ctx.outcome.status = head.status.as_u16();
+    let client = &mut session.downstream_session;
+    let has_body = !client.is_body_empty();
+    if has_body {
+        client.set_keepalive(None);
     }
-
-    /// Answers what is decided by whose page asks: a preflight, and a page that may not ask. Whether that was so.
-    pub(crate) async fn answer_page(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-    ) -> Result<bool, Stop> {
-        let mut head = match &ctx.inbound.page {
-            Page::Foreign => {
-                self.count_rejected("origin", "none");
-                ctx.outcome.code = Some("origin_refused");
-                let mut head = Head::new(StatusCode::FORBIDDEN, 6);
-                heads::state_length(&mut head, 0);
-                head
-            }
-            Page::Allowed(origin) if framing.method == Method::OPTIONS => {
-                preflight(&session.req_header().headers, origin)
-            }
-            _ => return Ok(false),
-        };
-        let path = session.req_header().uri.path();
-        if framing.method == Method::OPTIONS
-            && let Err(Miss::MethodNotAllowed { allow }) = ollama::route(&framing.method, path)
-        {
-            head.set(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        head.set(heads::X_REQUEST_ID, ctx.inbound.request_id.clone());
-        ctx.outcome.status = head.status.as_u16();
-        let client = &mut session.downstream_session;
-        let has_body = !client.is_body_empty();
-        if has_body {
-            client.set_keepalive(None);
-        }
-        client::write_head(client, head, &ctx.inbound.page).await?;
-        client::finish(client).await?;
-        if has_body {
-            body::linger(client).await;
-        }
-        Ok(true)
+    client::write_head(client, head, ctx.inbound.allow_origin.as_ref()).await?;
+    client::finish(client).await?;
+    if has_body {
+        body::linger(client).await;
     }
+    Ok(true)
 }
 
 fn preflight(asked: &HeaderMap, origin: &HeaderValue) -> Head {
@@ -276,16 +248,16 @@ fn fields_for(asked: &HeaderMap) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn page(stated: &[&str], fields: &[(&'static str, &'static str)]) -> Page {
+    fn page(stated: &[&str], fields: &[(&'static str, &'static str)]) -> Sender {
         let stated: Vec<Origin> = stated.iter().filter_map(|one| Origin::parse(one)).collect();
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        Origins::new(&stated).page(&Method::POST, &map, &Uri::from_static("/api/chat"), true)
+        Origins::new(&stated).sender(&Method::POST, &map, &Uri::from_static("/api/chat"), true)
     }
 
-    fn of(origin: &'static str) -> Page {
+    fn of(origin: &'static str) -> Sender {
         page(&[], &[("host", "llm.example:11434"), ("origin", origin)])
     }
 
@@ -305,7 +277,7 @@ mod tests {
             "vscode-webview://abc",
             "vscode-file://vscode-app",
         ] {
-            let allowed = Page::Allowed(HeaderValue::from_static(origin));
+            let allowed = Sender::Allowed(HeaderValue::from_static(origin));
             assert_eq!(of(origin), allowed, "{origin}");
         }
         for origin in [
@@ -317,23 +289,23 @@ mod tests {
             "chrome-extension://abc",
             "http://localhost:1, https://evil.example",
         ] {
-            assert_eq!(of(origin), Page::Foreign, "{origin}");
+            assert_eq!(of(origin), Sender::Foreign, "{origin}");
         }
     }
 
     #[test]
     fn a_page_of_the_gateways_own_address_is_no_other() {
-        assert_eq!(of("http://llm.example:11434"), Page::Own);
-        assert_eq!(of("https://LLM.example:11434"), Page::Own);
-        assert_eq!(of(""), Page::Own);
-        assert_eq!(page(&[], &[("host", "x")]), Page::Own);
-        assert_eq!(of("ftp://llm.example:11434"), Page::Foreign);
+        assert_eq!(of("http://llm.example:11434"), Sender::Own);
+        assert_eq!(of("https://LLM.example:11434"), Sender::Own);
+        assert_eq!(of(""), Sender::Own);
+        assert_eq!(page(&[], &[("host", "x")]), Sender::Own);
+        assert_eq!(of("ftp://llm.example:11434"), Sender::Foreign);
         let proxied = [
             ("host", "localhost:11434"),
             ("x-forwarded-host", "llm.example"),
             ("origin", "https://llm.example"),
         ];
-        assert_eq!(page(&[], &proxied), Page::Own);
+        assert_eq!(page(&[], &proxied), Sender::Own);
     }
 
     #[test]
@@ -342,23 +314,10 @@ mod tests {
             ("origin", "http://localhost"),
             ("origin", "http://localhost"),
         ];
-        assert_eq!(page(&[], &two), Page::Foreign);
-        let any = Page::Allowed(HeaderValue::from_static("*"));
+        assert_eq!(page(&[], &two), Sender::Foreign);
+        let any = Sender::Allowed(HeaderValue::from_static("*"));
         assert_eq!(page(&["*"], &two), any);
         assert_eq!(page(&["*"], &[("origin", "null")]), any);
-    }
-
-    #[test]
-    fn what_varies_is_said_once() {
-        let mut head = Head::new(StatusCode::OK, 4);
-        head.add(&header::VARY, &HeaderValue::from_static("Accept, origin"));
-        of("http://localhost").state(&mut head);
-        let fields = head.fields();
-        assert_eq!(fields.get_all(header::VARY).iter().count(), 1);
-        assert_eq!(
-            fields[header::ACCESS_CONTROL_ALLOW_ORIGIN],
-            "http://localhost"
-        );
     }
 
     #[test]

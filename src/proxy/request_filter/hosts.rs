@@ -1,80 +1,91 @@
-//! What a request's head has to be before anything else is asked of it: for a host that this gateway answers to, and framed
-//! in the one way that every server reads alike.
+//! For which host a request is: one that this gateway answers to, named as every server reads it.
 
 use http::{Version, header};
+use pingora::http::RequestHeader;
 use pingora::http::authority::raw_target_authority;
-use pingora::proxy::Session;
 
-use crate::proxy::Gateway;
 use crate::proxy::failure::told::Failure;
-use crate::proxy::listener::guarded::Watch;
-use crate::proxy::request_filter::prepare::closing_with_body;
+use crate::settings::HostRule;
 
-impl Gateway {
-    /// Lets a request in by the host that it is for.
-    ///
-    /// # Errors
-    /// 400 where it names none (RFC 9112 section 3.2), 403 for another.
-    pub(crate) fn for_here(&self, session: &mut Session) -> Result<(), Failure> {
-        let head = session.req_header();
-        let mut hosts = head.headers.get_all(header::HOST).iter().peekable();
-        if head.version == Version::HTTP_11 && hosts.peek().is_none() {
-            let text = "the request names no host; send the field Host";
-            return Err(closing_with_body(session, Failure::bad_request(text)));
-        }
-        let authority = head.uri.authority();
-        // That of a target in absolute form (RFC 9112 section 3.2.2), which Pingora keeps apart. It refuses one that
-        // differs from the field Host, but an HTTP/1.0 client need not send that field.
-        let written = raw_target_authority(head.raw_path()).authority();
-        let answers = |host: &[u8]| str::from_utf8(host).is_ok_and(|host| self.hosts.answers(host));
-        let known = hosts.all(|host| answers(host.as_bytes()))
-            && authority.is_none_or(|authority| self.hosts.answers(authority.as_str()))
-            && written.is_none_or(answers);
-        if known {
-            return Ok(());
-        }
-        self.count_rejected("host", "none");
-        let text = "requests for this host are not served; names besides localhost are in the setting server.hosts";
-        let failure = Failure::new(403, "host_refused", text);
-        Err(closing_with_body(session, failure))
-    }
+/// Why a request is not let in by its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// The request names no host (RFC 9112 section 3.2).
+    Nameless,
+    /// The gateway does not answer to the host.
+    Foreign,
 }
 
-/// Notes that the head is whole, and follows its body where that comes in chunks.
-pub(crate) fn head_is_whole(session: &mut Session) {
-    let Some(watch) = Watch::of(session.digest()) else {
-        return;
-    };
-    let Some(http1) = session.downstream_session.as_http1() else {
-        return;
-    };
-    let length = http1.get_headers_raw_bytes().len();
-    let chunked = session
-        .req_header()
-        .headers
-        .contains_key(header::TRANSFER_ENCODING);
-    let followed = watch.head_is_whole(length, chunked);
-    if chunked && !followed {
-        // What comes after such a body is not taken for a request.
-        session.set_keepalive(None);
-    }
-}
-
-/// That a body's transfer coding is the one that is read here.
+/// Checks for which host a request is.
 ///
 /// # Errors
-/// 400.
-pub(crate) fn plainly_chunked(fields: &http::HeaderMap) -> Result<(), Failure> {
-    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
-    let only = codings.next().is_none_or(|coding| {
-        let coding = coding.as_bytes().trim_ascii();
-        coding.eq_ignore_ascii_case(b"chunked")
-    });
-    match only && codings.next().is_none() {
-        true => Ok(()),
-        false => {
-            let text = "Transfer-Encoding has to be chunked and nothing else; state a body's packing in Content-Encoding";
-            Err(Failure::bad_request(text).closing())
+/// Where it names none, or one that the gateway does not answer to.
+pub(crate) fn check(rule: &HostRule, head: &RequestHeader) -> Result<(), Objection> {
+    let mut hosts = head.headers.get_all(header::HOST).iter().peekable();
+    if head.version == Version::HTTP_11 && hosts.peek().is_none() {
+        return Err(Objection::Nameless);
+    }
+    let authority = head.uri.authority();
+    // That of a target in absolute form (RFC 9112 section 3.2.2), which Pingora keeps apart. It refuses one that
+    // differs from the field Host, but an HTTP/1.0 client need not send that field.
+    let written = raw_target_authority(head.raw_path()).authority();
+    let answers = |host: &[u8]| str::from_utf8(host).is_ok_and(|host| rule.answers(host));
+    let known = hosts.all(|host| answers(host.as_bytes()))
+        && authority.is_none_or(|authority| rule.answers(authority.as_str()))
+        && written.is_none_or(answers);
+    if known {
+        Ok(())
+    } else {
+        Err(Objection::Foreign)
+    }
+}
+
+impl Objection {
+    /// Returns what the client is told.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Objection::Nameless => {
+                Failure::bad_request("the request names no host; send the field Host")
+            }
+            Objection::Foreign => {
+                let text = "requests for this host are not served; names besides localhost are in the setting server.hosts";
+                Failure::new(403, "host_refused", text)
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(target: &str, version: Version, hosts: &[&str]) -> Result<(), Objection> {
+        let rule = HostRule::new("127.0.0.1:11434".parse().unwrap(), &[]);
+        let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        head.set_version(version);
+        for host in hosts {
+            head.append_header(header::HOST, *host).unwrap();
+        }
+        check(&rule, &head)
+    }
+
+    #[test]
+    fn a_request_is_for_a_host_that_the_gateway_answers_to() {
+        let checked = |hosts: &[&str]| checked("/", Version::HTTP_11, hosts);
+        assert_eq!(checked(&["localhost:11434"]), Ok(()));
+        assert_eq!(checked(&["evil.example"]), Err(Objection::Foreign));
+        // Two readers could each believe another one.
+        let both = ["localhost", "evil.example"];
+        assert_eq!(checked(&both), Err(Objection::Foreign));
+        assert_eq!(checked(&[]), Err(Objection::Nameless));
+    }
+
+    #[test]
+    fn old_clients_need_not_name_a_host() {
+        assert_eq!(checked("/", Version::HTTP_10, &[]), Ok(()));
+        let named = checked("http://evil.example/", Version::HTTP_10, &[]);
+        assert_eq!(named, Err(Objection::Foreign));
+        let named = checked("http://localhost/", Version::HTTP_10, &[]);
+        assert_eq!(named, Ok(()));
     }
 }

@@ -1,67 +1,62 @@
-//! Where a request may go: the planner's answer, waited for while a provider is about to tell what it has.
+//! Where a request may go: the router's plan for it, and what the client is told if there is none.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
-use tokio::time::sleep_until;
+use http::HeaderMap;
 
-use crate::access::{self, ClientKey};
-use crate::admission::{Refusal, Want};
+use crate::access;
 use crate::dialect::ollama::{self, Operation};
-use crate::fleet::Provider;
-use crate::ids::ProviderId;
-use crate::proxy::Gateway;
-use crate::proxy::failure::told::{Failure, Stop};
-use crate::proxy::response_body::opening::Opening;
-use crate::routing::{Ask, NoPlan, Permission, Plan};
+use crate::fleet::{Fleet, Provider};
+use crate::ids::{BackendId, ProviderId};
+use crate::proxy::ctx::Inbound;
+use crate::proxy::failure::told::Failure;
+use crate::proxy::prepared::Criteria;
+use crate::proxy::request_filter::admit::Admit;
+use crate::proxy::request_filter::route;
+use crate::routing::{NoPlan, Plan, Router};
+use crate::settings::Settings;
 
-/// Why there is no plan, although it was waited for.
-#[derive(Debug)]
-pub(crate) enum NoPlanYet {
-    /// Nobody is there who could have the model.
-    Refused(Refusal),
-    /// All have told what they have.
-    Never(NoPlan),
+/// Finds out where requests may go.
+pub(crate) struct Planner {
+    pub(crate) router: Arc<Router>,
+    settings: Arc<Settings>,
+    fleet: Arc<Fleet>,
 }
 
-impl Gateway {
-    /// The plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot, and
-    /// while a provider has not answered its first probe.
-    pub(crate) async fn await_plan(
-        &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        ask: &Ask<'_>,
-        want: Want,
-    ) -> Result<Result<Plan, NoPlanYet>, Stop> {
-        let deadline = Instant::now() + self.settings.queue.timeout;
-        loop {
-            let mut settling = self.fleet.settling();
-            match self.await_models(client, opening, want).await? {
-                Refusal::UnknownModel => {}
-                refusal => return Ok(Err(NoPlanYet::Refused(refusal))),
-            }
-            // The backend whose first probe ended the wait may be the one that has the model.
-            match self.router.plan(ask, Instant::now()) {
-                Ok(plan) => return Ok(Ok(plan)),
-                Err(NoPlan::Unknown) if self.fleet.is_settling() => {}
-                Err(why) => return Ok(Err(NoPlanYet::Never(why))),
-            }
-            let news = async {
-                tokio::select! {
-                    news = settling.changed() => news.is_ok(),
-                    () = sleep_until(deadline.into()) => false,
-                }
-            };
-            if !self.unless_ended(client, opening, news).await? {
-                return Ok(Err(NoPlanYet::Never(NoPlan::Unknown)));
-            }
+impl Planner {
+    /// Plans over the providers and models of `fleet`.
+    pub(crate) fn new(
+        router: Arc<Router>,
+        settings: &Arc<Settings>,
+        fleet: &Arc<Fleet>,
+    ) -> Planner {
+        Planner {
+            router,
+            settings: Arc::clone(settings),
+            fleet: Arc::clone(fleet),
         }
     }
 
-    /// What is said of a model that nobody healthy has. It is absent only if all who could have it have told so: what
+    /// Makes a plan.
+    ///
+    /// # Errors
+    /// When no provider may serve the request.
+    pub(crate) fn plan(&self, criteria: &Criteria) -> Result<Plan, NoPlan> {
+        self.router.plan(&criteria.ask(), Instant::now())
+    }
+
+    /// Makes another plan without providers that have failed; `None` if there is none.
+    pub(crate) fn plan_without(
+        &self,
+        criteria: &Criteria,
+        providers: &[ProviderId],
+    ) -> Option<Plan> {
+        let ask = criteria.ask_without(providers);
+        self.router.plan(&ask, Instant::now()).ok()
+    }
+
+    /// Returns what is said of a model that nobody healthy has. It is absent only if all who could have it have told so: what
     /// is down, or has not answered yet, may have it. Which provider that is, is not every key's business.
     pub(crate) fn absent(&self, operation: Operation, name: &str) -> Failure {
         let names = self.router.spellings(name);
@@ -86,7 +81,7 @@ impl Gateway {
         Failure::down(text)
     }
 
-    /// The service that serves a plan's first step, and its own name for the model; `None` if Ollama servers do.
+    /// Returns the service that serves a plan's first step, and its own name for the model; `None` if Ollama servers do.
     pub(crate) fn service_of(&self, plan: &Plan) -> Option<(Arc<Provider>, Arc<str>)> {
         let service = self.router.service(plan)?;
         let provider = self.fleet.provider_at(service.provider);
@@ -99,27 +94,56 @@ impl Gateway {
             return Vec::new();
         }
         let planned = |id: &ProviderId| plan.steps.iter().any(|step| step.providers.contains(id));
-        ProviderId::first(self.upstreams.len())
+        ProviderId::first(self.fleet.providers().count())
             .filter(|id| !planned(id))
             .collect()
     }
 
-    /// What the client is told when there is no plan. A key that may not use a model by that name is not told whether
-    /// it is there.
+    /// Returns the backend that `X-Backend` names.
+    ///
+    /// # Errors
+    /// 400 where it names none that the client's key may use.
+    pub(crate) fn pinned(
+        &self,
+        fields: &HeaderMap,
+        inbound: &Inbound,
+    ) -> Result<Option<BackendId>, Failure> {
+        let Some(value) = fields.get("x-backend") else {
+            return Ok(None);
+        };
+        let name = value.to_str().unwrap_or_default();
+        let key = inbound.key.as_ref();
+        self.fleet
+            .snapshot()
+            .iter()
+            .filter(|backend| key.is_none_or(|key| key.may_ask(&backend.provider.name)))
+            .find(|backend| *backend.name == *name)
+            .map(|backend| Some(backend.id))
+            .ok_or_else(|| {
+                let prefix = route::prefix(&self.settings.server, fields, &inbound.written);
+                Failure::bad_request(format!(
+                    "X-Backend names no known backend; GET {prefix}/__proxy/backends lists them"
+                ))
+            })
+    }
+
+    /// Returns what the client is told when there is no plan. A key that may not use a model by that name is not told
+    /// whether it is there.
     pub(crate) fn unplanned(
         &self,
+        admit: &Admit,
         why: &NoPlan,
         operation: Operation,
-        name: &str,
-        key: Option<&ClientKey>,
+        criteria: &Criteria,
     ) -> Failure {
+        let (name, key) = (&*criteria.model, criteria.key.as_deref());
         let model = || name.to_owned();
         match (why, key) {
             (NoPlan::Unknown | NoPlan::Forbidden, Some(key)) if !key.may_use([name]) => {
-                self.refused(key, &access::Refusal::Model { model: model() })
+                admit.refused(key, &access::Refusal::Model { model: model() })
             }
             (NoPlan::Forbidden, Some(key)) => {
-                self.refused(key, &access::Refusal::Provider { model: model() })
+                admit.refused(key, &access::Refusal::Provider { model: model() })
             }
             (NoPlan::Unknown, _) => self.absent(operation, name),
             (NoPlan::Exhausted | NoPlan::Forbidden, _) => not_found(operation, name),
@@ -135,19 +159,8 @@ impl Gateway {
     }
 }
 
-/// For a model, within what the client's key may use.
-pub(crate) fn asking<'a>(name: &'a str, key: Option<&'a ClientKey>) -> Ask<'a> {
-    let strategy = key.and_then(|key| key.strategy);
-    let key = key.filter(|key| !(key.any_model() && key.any_provider()));
-    Ask {
-        strategy,
-        permission: key.map(|key| key as &dyn Permission),
-        ..Ask::of(name)
-    }
-}
-
-/// 404, in the words of Ollama.
-pub(crate) fn not_found(operation: Operation, name: &str) -> Failure {
+/// Returns 404, in the words of Ollama.
+fn not_found(operation: Operation, name: &str) -> Failure {
     Failure {
         api_code: Some("model_not_found".into()),
         ..Failure::new(
@@ -155,19 +168,5 @@ pub(crate) fn not_found(operation: Operation, name: &str) -> Failure {
             "model_not_found",
             ollama::model_not_found(operation, name),
         )
-    }
-}
-
-/// `X-Provider`.
-///
-/// # Errors
-/// 400 if it is no text.
-pub(crate) fn provider_header(session: &Session) -> Result<Option<String>, Failure> {
-    let Some(value) = session.req_header().headers.get("x-provider") else {
-        return Ok(None);
-    };
-    match value.to_str() {
-        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
-        Err(_) => Err(Failure::bad_request("X-Provider is not a provider's name")),
     }
 }

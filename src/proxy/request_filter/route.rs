@@ -6,136 +6,142 @@ use std::fmt::Write as _;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::admin::Place;
-use crate::dialect::ollama::{self, ErrorStyle, Miss};
-use crate::proxy::Gateway;
-use crate::proxy::ctx::{Ctx, Inbound};
+use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation};
+use crate::proxy::ctx::{Inbound, Written};
 use crate::proxy::failure::told::Failure;
-use crate::proxy::heads::{X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
-use crate::proxy::local::pages::speaks_anthropic;
-use crate::proxy::request_filter::prepare::closing_with_body;
-use crate::settings::Forwarded;
+use crate::proxy::heads::{
+    X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, speaks_anthropic,
+};
+use crate::proxy::request_filter::body::closing_with_body;
+use crate::settings::{Forwarded, Server};
 
 /// Characters of a client's text that an error or a log line repeats at most.
 const MAX_SHOWN: usize = 200;
 /// Bytes of a prefix or a host that an error repeats at most.
 const MAX_PLACE: usize = 255;
 
-/// The path as the client wrote it, where another is served.
-#[derive(Debug, Default)]
-pub(crate) struct Target {
-    written: Option<Box<str>>,
-    /// Whether it began with `server.base_path`.
-    behind_base: bool,
-}
-
-impl Gateway {
-    /// Puts the route that the client means into the request's head.
-    pub(crate) fn arrive(&self, session: &mut Session, ctx: &mut Ctx) {
-        let uri = &session.req_header().uri;
-        let path = uri.path();
-        let base = self.settings.server.base_path.as_deref();
-        let behind = base.and_then(|base| behind(base, path));
-        let place = behind.unwrap_or(path);
-        let Some(route) = served(place).or(behind.map(str::to_owned)) else {
-            return;
-        };
-        let target = Target {
-            written: Some(path.into()),
+/// Puts the route that the client means into the request's head, and returns the operation of Ollama's, OpenAI's or
+/// Anthropic's API that it is.
+pub(crate) fn route(
+    settings: &Server,
+    session: &mut Session,
+    inbound: &mut Inbound,
+) -> Result<Operation, Miss> {
+    let uri = &session.req_header().uri;
+    let path = uri.path();
+    let base = settings.base_path.as_deref();
+    let behind = base.and_then(|base| behind(base, path));
+    let place = behind.unwrap_or(path);
+    if let Some(route) = served(place).or(behind.map(str::to_owned))
+        && let Some(meant) = with_path(uri, &route)
+    {
+        inbound.written = Written {
+            path: Some(path.into()),
             behind_base: behind.is_some(),
         };
-        let Some(uri) = with_path(uri, &route) else {
-            return;
-        };
-        ctx.inbound.target = target;
-        session.req_header_mut().set_uri(uri);
+        session.req_header_mut().set_uri(meant);
     }
+    let head = session.req_header();
+    let operation = ollama::route(&head.method, head.uri.path());
+    inbound.operation = operation.as_ref().ok().copied();
+    operation
+}
 
-    /// 404 and 405.
-    pub(crate) fn missed(&self, session: &mut Session, ctx: &Ctx, miss: Miss) -> Failure {
-        let path = written_path(session, &ctx.inbound);
-        let failure = match miss {
-            Miss::NotFound => {
-                let hint = self.right_base(session, ctx, path);
-                let text = format!("Endpoint not found: {}{hint}", shown(path));
-                Failure::new(404, "not_found", text)
-            }
-            Miss::MethodNotAllowed { allow } => Failure {
-                allow: Some(allow),
-                ..Failure::new(
-                    405,
-                    "method_not_allowed",
-                    format!(
-                        "Method {} not allowed for {}",
-                        session.req_header().method,
-                        shown(path)
-                    ),
-                )
-            },
-        };
-        closing_with_body(session, failure)
-    }
-
-    /// How a path that is no route goes on in an error: which base URL its client wants. Nothing for a path of Ollama's
-    /// own API, which its clients put together themselves.
-    fn right_base(&self, session: &Session, ctx: &Ctx, path: &str) -> String {
-        let style = ErrorStyle::of_path(path, speaks_anthropic(session));
-        let base = self.own_address(session, ctx);
-        match style {
-            ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
-                format!("; the base URL for clients of OpenAI's API is {base}/v1")
-            }
-            ErrorStyle::Anthropic => {
-                format!("; the base URL for clients of Anthropic's API is {base}")
-            }
-            ErrorStyle::Ollama if path.starts_with("/api/") => String::new(),
-            ErrorStyle::Ollama => format!(
-                "; the base URL is {base} for clients of Ollama's and Anthropic's APIs and {base}/v1 for those of OpenAI's"
-            ),
+/// Returns what the client of a request without a route is told: 404, or 405.
+pub(crate) fn missed(
+    settings: &Server,
+    session: &mut Session,
+    inbound: &Inbound,
+    miss: Miss,
+) -> Failure {
+    let head = session.req_header();
+    let path = written_path(head, inbound);
+    let failure = match miss {
+        Miss::NotFound => {
+            let hint = right_base(settings, head, inbound);
+            let text = format!("Endpoint not found: {}{hint}", shown(path));
+            Failure::new(404, "not_found", text)
         }
-    }
+        Miss::MethodNotAllowed { allow } => method_not_allowed(head, inbound, allow),
+    };
+    closing_with_body(session, failure)
+}
 
-    /// Where the client reaches this gateway, as far as that is known.
-    fn own_address(&self, session: &Session, ctx: &Ctx) -> String {
-        let head = session.req_header();
-        let believed = self.settings.server.forwarded == Forwarded::Append;
-        let of_proxy = |name| believed.then(|| text(&head.headers, name)).flatten();
-        let host = of_proxy(X_FORWARDED_HOST)
-            .or_else(|| text(&head.headers, header::HOST))
-            .or_else(|| head.uri.authority().map(|authority| authority.as_str()))
-            .filter(|host| host.len() <= MAX_PLACE && host.bytes().all(is_of_host));
-        let scheme = match of_proxy(X_FORWARDED_PROTO) {
-            Some("https") => "https",
-            _ => "http",
-        };
-        let mut address = match host {
-            Some(host) => format!("{scheme}://{host}"),
-            None => "this gateway's address, with the path ".to_owned(),
-        };
-        address.push_str(&self.prefix(&head.headers, &ctx.inbound.target));
-        address
-    }
-
-    /// What stands before every route as the client sees it: what the proxy in front has taken away, and what is taken
-    /// away here.
-    pub(crate) fn prefix(&self, fields: &HeaderMap, target: &Target) -> String {
-        let believed = self.settings.server.forwarded == Forwarded::Append;
-        let taken = believed.then(|| text(fields, X_FORWARDED_PREFIX)).flatten();
-        let taken = taken.map(|prefix| prefix.trim_end_matches('/'));
-        let taken = taken.filter(|prefix| is_prefix(prefix)).unwrap_or_default();
-        match self.settings.server.base_path.as_deref() {
-            Some(base) if target.behind_base && !taken.ends_with(base) => format!("{taken}{base}"),
-            _ => taken.to_owned(),
-        }
+/// 405, with the methods that the path has.
+pub(crate) fn method_not_allowed(
+    head: &RequestHeader,
+    inbound: &Inbound,
+    allow: &'static str,
+) -> Failure {
+    let (method, path) = (&head.method, shown(written_path(head, inbound)));
+    let text = format!("Method {method} not allowed for {path}");
+    Failure {
+        allow: Some(allow),
+        ..Failure::new(405, "method_not_allowed", text)
     }
 }
 
-/// The path as the client wrote it.
-pub(crate) fn written_path<'a>(session: &'a Session, inbound: &'a Inbound) -> &'a str {
-    let written = inbound.target.written.as_deref();
-    written.unwrap_or_else(|| session.req_header().uri.path())
+/// Returns how a path that is no route goes on in an error: which base URL its client wants. It says nothing for a path of
+/// Ollama's own API, which its clients put together themselves.
+fn right_base(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> String {
+    let path = written_path(head, inbound);
+    let style = ErrorStyle::of_path(path, speaks_anthropic(head));
+    let base = own_address(settings, head, inbound);
+    match style {
+        ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
+            format!("; the base URL for clients of OpenAI's API is {base}/v1")
+        }
+        ErrorStyle::Anthropic => {
+            format!("; the base URL for clients of Anthropic's API is {base}")
+        }
+        ErrorStyle::Ollama if path.starts_with("/api/") => String::new(),
+        ErrorStyle::Ollama => format!(
+            "; the base URL is {base} for clients of Ollama's and Anthropic's APIs and {base}/v1 for those of OpenAI's"
+        ),
+    }
+}
+
+/// Returns where the client reaches this gateway, as far as that is known.
+fn own_address(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> String {
+    let believed = settings.forwarded == Forwarded::Append;
+    let of_proxy = |name| believed.then(|| text(&head.headers, name)).flatten();
+    let host = of_proxy(X_FORWARDED_HOST)
+        .or_else(|| text(&head.headers, header::HOST))
+        .or_else(|| head.uri.authority().map(|authority| authority.as_str()))
+        .filter(|host| host.len() <= MAX_PLACE && host.bytes().all(is_of_host));
+    let scheme = match of_proxy(X_FORWARDED_PROTO) {
+        Some("https") => "https",
+        _ => "http",
+    };
+    let mut address = match host {
+        Some(host) => format!("{scheme}://{host}"),
+        None => "this gateway's address, with the path ".to_owned(),
+    };
+    address.push_str(&prefix(settings, &head.headers, &inbound.written));
+    address
+}
+
+/// Returns what stands before every route as the client sees it: what the proxy in front has taken away, and what is taken
+/// away here.
+pub(crate) fn prefix(settings: &Server, fields: &HeaderMap, written: &Written) -> String {
+    let believed = settings.forwarded == Forwarded::Append;
+    let taken = believed.then(|| text(fields, X_FORWARDED_PREFIX)).flatten();
+    let taken = taken.map(|prefix| prefix.trim_end_matches('/'));
+    let taken = taken.filter(|prefix| is_prefix(prefix)).unwrap_or_default();
+    match settings.base_path.as_deref() {
+        Some(base) if written.behind_base && !taken.ends_with(base) => format!("{taken}{base}"),
+        _ => taken.to_owned(),
+    }
+}
+
+/// Returns the path as the client wrote it.
+pub(crate) fn written_path<'a>(head: &'a RequestHeader, inbound: &'a Inbound) -> &'a str {
+    let written = inbound.written.path.as_deref();
+    written.unwrap_or_else(|| head.uri.path())
 }
 
 /// A client's text as an error or a log line may repeat it: on one line, without a blank, and not too long.
@@ -146,11 +152,10 @@ pub(crate) fn shown(text: &str) -> String {
             shown.push('…');
             break;
         }
-        match character.is_control() || character.is_whitespace() || is_invisible(character) {
-            true => {
-                let _ = write!(shown, "{}", character.escape_unicode());
-            }
-            false => shown.push(character),
+        if character.is_control() || character.is_whitespace() || is_invisible(character) {
+            let _ = write!(shown, "{}", character.escape_unicode());
+        } else {
+            shown.push(character);
         }
     }
     shown

@@ -1,248 +1,192 @@
-//! What a request asks for: operation, model, streaming, priority; and whether it may ask.
+//! What a request's body says: which model it names, whether its answer is streamed, and what the model has to be able to
+//! do. It is read once, and must say the same to whoever reads it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
-use pingora::proxy::Session;
-use prometheus::IntGauge;
 
 use crate::access;
-use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation, RequestFacts};
-use crate::proxy::Gateway;
-use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Failure, Stop};
-use crate::proxy::heads;
-use crate::proxy::listener::gate as listener;
-use crate::proxy::request_filter::body::{self, Body, BodyBounds};
-use crate::proxy::response_body::client::Framing;
-
-/// Characters of a client's `X-Request-Id` at most.
-const MAX_REQUEST_ID: usize = 128;
+use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
+use crate::dialect::openai::optillm;
+use crate::ids::ModelId;
+use crate::proxy::failure::told::Failure;
+use crate::proxy::offload::{LONG, Turns};
+use crate::proxy::prepared::Ask;
+use crate::routing::Form;
 
 /// Bytes of a model's name at most. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;
 
-/// Raises a gauge for as long as it lives.
-pub(crate) struct GaugeGuard<'a>(&'a IntGauge);
-
-impl<'a> GaugeGuard<'a> {
-    pub(crate) fn new(gauge: &'a IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
+/// A request's body, and what was read in it.
+pub(crate) struct Scan<'b> {
+    pub(crate) operation: Operation,
+    pub(crate) bytes: &'b Bytes,
+    pub(crate) facts: RequestFacts<'b>,
 }
 
-impl Drop for GaugeGuard<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Holds the head of a request by HTTP/1 to its bound. The listener ends one that does not come to an end, but counts
-/// what it reads at once, which is more than a small head and may be less than all of a large one.
-///
-/// # Errors
-/// 431.
-pub(crate) fn head_fits(session: &Session, max: usize) -> Result<(), Failure> {
-    let http1 = session.downstream_session.as_http1();
-    match http1.is_some_and(|http1| http1.get_headers_raw_bytes().len() > max) {
-        true => {
-            let text = "request head too large; the limit is the setting server.max_header";
-            Err(Failure::new(431, "head_too_large", text).closing())
-        }
-        false => Ok(()),
-    }
-}
-
-/// Makes request ids: unique in the process, unlikely to repeat in others.
-pub(crate) struct RequestIds {
-    prefix: u64,
-    next: AtomicU32,
-}
-
-impl RequestIds {
-    pub(crate) fn new() -> Self {
-        Self {
-            prefix: rand::random(),
-            next: AtomicU32::new(0),
-        }
-    }
-
-    /// For ids within answers that the gateway writes itself.
-    pub(crate) fn answer(&self) -> Arc<str> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{number:08x}", self.prefix).into()
-    }
-
-    fn make(&self) -> HeaderValue {
-        let mut id = String::with_capacity(24);
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = write!(id, "{:016x}{number:08x}", self.prefix);
-        HeaderValue::try_from(id).expect("hexadecimal digits are a field value")
-    }
-}
-
-/// How the client's answer must be framed.
-pub(crate) fn framing(session: &Session) -> Framing {
-    let head = session.req_header();
-    Framing {
-        version: head.version,
-        method: head.method.clone(),
-    }
-}
-
-/// Fills in who asks, under which id.
-pub(crate) fn identify(gateway: &Gateway, session: &Session, ctx: &mut Ctx) {
-    ctx.inbound.started = Instant::now();
-    ctx.outcome.counted = true;
-    ctx.inbound.client = listener::client_address(session.client_addr());
-    ctx.inbound.request_id = session
-        .req_header()
-        .headers
-        .get(heads::X_REQUEST_ID)
-        .filter(|id| {
-            (1..=MAX_REQUEST_ID).contains(&id.len())
-                && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        })
-        .cloned()
-        .unwrap_or_else(|| gateway.request_ids.make());
-}
-
-/// The operation that the path and method name.
-pub(crate) fn operation(session: &Session) -> Result<Operation, Miss> {
-    let head = session.req_header();
-    ollama::route(&head.method, head.uri.path())
-}
-
-/// `X-Priority: high|normal|low`, or a number where higher goes first.
-///
-/// # Errors
-/// 400 for anything else.
-pub(crate) fn priority(session: &Session) -> Result<Option<i32>, Failure> {
-    let Some(value) = session.req_header().headers.get("x-priority") else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or_default().trim();
-    match text {
-        _ if text.eq_ignore_ascii_case("high") => Ok(Some(access::HIGH)),
-        _ if text.eq_ignore_ascii_case("normal") => Ok(Some(0)),
-        _ if text.eq_ignore_ascii_case("low") => Ok(Some(-10)),
-        _ => text.parse().map(Some).map_err(|_| {
-            Failure::bad_request(
-                "X-Priority must be high, normal, low, or a whole number (higher goes first)",
-            )
-        }),
-    }
-}
-
-impl Gateway {
-    /// Reads the body within the configured bounds.
-    pub(crate) async fn read_body(&self, session: &mut Session) -> Result<Body, Stop> {
-        let bounds = BodyBounds {
-            max: self.settings.server.max_body,
-            pause: self.settings.server.body_timeout,
-            time: self.settings.server.max_body_time,
-            rate: self.settings.server.min_body_rate,
-        };
-        body::read(&mut session.downstream_session, bounds, &self.bodies).await
-    }
-
-    /// Refuses a streamed answer, or turns an absent `stream` into `false`, where the operator
-    /// said so. Returns the body that goes upstream.
-    pub(crate) fn apply_streaming_rule(
-        &self,
+impl<'b> Scan<'b> {
+    /// Reads what a body says; on another thread, where that takes long.
+    ///
+    /// # Errors
+    /// 400 for a body that cannot be read.
+    pub(crate) async fn of(
         operation: Operation,
-        facts: &RequestFacts<'_>,
-        body: &Bytes,
-    ) -> Result<Option<Bytes>, Failure> {
-        if !self.settings.server.reject_streaming || !operation.is_inference() {
+        bytes: &'b Bytes,
+        turns: &Turns,
+    ) -> Result<Scan<'b>, Failure> {
+        let facts = if bytes.len() < LONG {
+            ollama::scan_request(operation, bytes)
+        } else {
+            let body = bytes.clone();
+            let scan = move || ollama::scan_request(operation, &body).map(RequestFacts::into_owned);
+            // Boxed, so that a request with a small body does not carry the state of the wait.
+            Box::pin(turns.run(scan)).await
+        };
+        let facts = facts.map_err(unreadable)?;
+        Ok(Scan {
+            operation,
+            bytes,
+            facts,
+        })
+    }
+
+    /// Checks that the body says the same to whoever reads it, and names a model that could be one.
+    ///
+    /// What is decided here (which model, whether it streams) is what a key may use and is charged, so it must be what the
+    /// provider finds in the same bytes.
+    ///
+    /// # Errors
+    /// 400, and 404 where Ollama says so of a request that names no model.
+    pub(crate) fn check(&self, fields: &HeaderMap) -> Result<(), Failure> {
+        printable(&self.facts.model)?;
+        // Ollama's own API is read here as Ollama reads it.
+        if let Some(field) = self.facts.ambiguous
+            && ErrorStyle::of(self.operation) != ErrorStyle::Ollama
+        {
+            let text = format!("the body states {field} more than once; state it once");
+            return Err(Failure {
+                param: Some(field.into()),
+                ..Failure::bad_request(text)
+            });
+        }
+        let is_form = ollama::is_form(self.operation, self.bytes);
+        if is_form
+            && let Some(boundary) = ollama::form_boundary(self.bytes)
+            && stated_boundary(fields) != Some(boundary)
+        {
+            let text = "the form does not begin with the boundary that Content-Type names";
+            return Err(Failure::bad_request(text));
+        }
+        if !is_form && says_form(fields) {
+            let text = "Content-Type says that the body is a form, and it is JSON";
+            return Err(Failure::bad_request(text));
+        }
+        if self.facts.model.is_empty() {
+            return Err(nameless(self.operation));
+        }
+        Ok(())
+    }
+
+    /// Returns how many tokens the prompt has, by an estimate that grows with the body.
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        if ollama::is_form(self.operation, self.bytes) {
+            access::tokens_of_form(self.bytes)
+        } else {
+            access::tokens_of_body(self.bytes)
+        }
+    }
+
+    /// Returns the approach of OptiLLM's that the body asks for.
+    ///
+    /// # Errors
+    /// 400 for a body that cannot be read.
+    pub(crate) fn approach(&self) -> Result<Option<String>, Failure> {
+        if !self.facts.private {
             return Ok(None);
         }
-        match facts.stream {
-            Some(true) => Err(Failure::streaming_refused()),
-            Some(false) => Ok(None),
-            None if operation.streams_by_default() => {
-                Ok(Some(ollama::set_stream(body, facts, false)))
-            }
-            None => Ok(None),
+        let texts = optillm::approaches(self.bytes).map_err(unreadable)?;
+        let mut named = texts.iter().filter_map(|text| Form::named(text));
+        Ok(named.next().map(str::to_owned))
+    }
+
+    /// Returns the names by which a model is asked for that the client calls `name` once the tag is taken away, and where
+    /// they stand in this body.
+    pub(crate) fn ask(&self, name: &Arc<str>, model: Option<ModelId>) -> Ask {
+        let facts = &self.facts;
+        let has_tag = name.len() < facts.model.len();
+        let asked = if has_tag {
+            Arc::from(&*facts.model)
+        } else {
+            Arc::clone(name)
+        };
+        Ask {
+            asked,
+            untagged: has_tag.then(|| Arc::clone(name)),
+            span: facts.model_span,
+            model,
+            own: None,
+            tools: facts.tools,
+            raw: facts.raw,
+            no_stream_options: facts
+                .object_start
+                .filter(|_| facts.has_fields && !facts.stream_options),
+            schemas: facts.tools || facts.format || self.operation == Operation::OpenAiResponses,
         }
     }
 }
 
-/// That a model's name is no longer than one can be and can be printed: it is compared with patterns, and kept in the
-/// accounts.
+/// Reads what the small body of a request says that concerns models and runs none.
+///
+/// # Errors
+/// 400 for a body that cannot be read.
+pub(crate) fn read_small(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_>, Failure> {
+    ollama::scan_request(operation, body).map_err(unreadable)
+}
+
+/// Returns what the client is told of a body that cannot be read.
+pub(crate) fn unreadable(error: impl std::fmt::Display) -> Failure {
+    Failure::bad_request(error.to_string())
+}
+
+/// Checks that a model's name is no longer than one can be and can be printed: it is compared with patterns, and kept in
+/// the accounts.
 ///
 /// # Errors
 /// 400.
 pub(crate) fn printable(model: &str) -> Result<(), Failure> {
-    match model.len() <= MAX_MODEL_NAME && !model.contains(char::is_control) {
-        true => Ok(()),
-        false => Err(Failure::bad_request(ollama::INVALID_MODEL_NAME)),
+    if model.len() <= MAX_MODEL_NAME && !model.contains(char::is_control) {
+        return Ok(());
+    }
+    Err(Failure::bad_request(ollama::INVALID_MODEL_NAME))
+}
+
+/// Returns what Ollama says to a request that names no model.
+fn nameless(operation: Operation) -> Failure {
+    match operation {
+        Operation::Generate | Operation::Embed => Failure::new(
+            404,
+            "model_not_found",
+            ollama::model_not_found(operation, ""),
+        ),
+        _ => Failure::bad_request(ollama::MODEL_REQUIRED),
     }
 }
 
-/// That a body says the same to whoever reads it, and names a model that could be one.
-///
-/// What is decided here (which model, whether it streams) is what a key may use and is charged, so it must be what the
-/// provider finds in the same bytes.
-///
-/// # Errors
-/// 400.
-pub(crate) fn unambiguous(
-    session: &Session,
-    operation: Operation,
-    facts: &RequestFacts<'_>,
-    body: &[u8],
-) -> Result<(), Failure> {
-    printable(&facts.model)?;
-    // Ollama's own API is read here as Ollama reads it.
-    if let Some(field) = facts.ambiguous
-        && ErrorStyle::of(operation) != ErrorStyle::Ollama
-    {
-        let text = format!("the body states {field} more than once; state it once");
-        return Err(Failure {
-            param: Some(field.into()),
-            ..Failure::bad_request(text)
-        });
-    }
-    let is_form = ollama::is_form(operation, body);
-    if is_form
-        && let Some(boundary) = ollama::form_boundary(body)
-        && stated_boundary(session) != Some(boundary)
-    {
-        let text = "the form does not begin with the boundary that Content-Type names";
-        return Err(Failure::bad_request(text));
-    }
-    if !is_form && says_form(session) {
-        let text = "Content-Type says that the body is a form, and it is JSON";
-        return Err(Failure::bad_request(text));
-    }
-    Ok(())
-}
-
-/// Whether a field says that the body is a form.
-fn says_form(session: &Session) -> bool {
+/// Returns whether a field says that the body is a form.
+fn says_form(fields: &HeaderMap) -> bool {
     const FORM: &[u8] = b"multipart/";
-    let fields = &session.req_header().headers;
     fields.get_all(header::CONTENT_TYPE).iter().any(|kind| {
         let start = kind.as_bytes().trim_ascii_start().get(..FORM.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(FORM))
     })
 }
 
-/// The parameter of `Content-Type` (RFC 2046 section 5.1.1), if all readers find the same.
-fn stated_boundary(session: &Session) -> Option<&[u8]> {
-    let mut fields = session
-        .req_header()
-        .headers
-        .get_all(header::CONTENT_TYPE)
-        .iter();
+/// Returns the boundary that `Content-Type` states (RFC 2046 section 5.1.1), if all readers find the same.
+fn stated_boundary(fields: &HeaderMap) -> Option<&[u8]> {
+    let mut fields = fields.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None) = (fields.next(), fields.next()) else {
         return None;
     };
@@ -263,7 +207,7 @@ fn stated_boundary(session: &Session) -> Option<&[u8]> {
         .then_some(bare.as_bytes())
 }
 
-/// The model that the request names, or the path of `/v1/models/:model`.
+/// Returns the model that the request names, or the path of `/v1/models/:model`.
 pub(crate) fn model_of<'a>(
     operation: Operation,
     path: &'a str,
@@ -275,5 +219,93 @@ pub(crate) fn model_of<'a>(
             percent_decode_str(operation.argument(path).unwrap_or_default()).decode_utf8_lossy()
         }
         _ => Cow::Borrowed(&facts.model),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    async fn checked(
+        operation: Operation,
+        kind: &'static str,
+        body: &'static str,
+    ) -> Result<(), String> {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        let bytes = Bytes::from_static(body.as_bytes());
+        let scan = Scan::of(operation, &bytes, &Turns::new(1)).await;
+        let checked = scan.and_then(|scan| scan.check(&fields));
+        checked.map_err(|failure| format!("{} {}", failure.status, failure.text))
+    }
+
+    #[tokio::test]
+    async fn a_body_says_the_same_to_every_reader() {
+        use Operation::{AudioTranscriptions, Chat, OpenAiChat};
+        let twice = r#"{"model":"a","model":"b"}"#;
+        for (operation, kind, body, refused) in [
+            (OpenAiChat, "application/json", r#"{"model":"a"}"#, None),
+            (OpenAiChat, "text/plain", r#"{"model":"a"}"#, None),
+            (
+                OpenAiChat,
+                "application/json",
+                twice,
+                Some("more than once"),
+            ),
+            // Ollama takes the last, as this gateway does.
+            (Chat, "application/json", twice, None),
+            (
+                OpenAiChat,
+                "multipart/form-data; boundary=x",
+                r#"{"model":"a"}"#,
+                Some("it is JSON"),
+            ),
+            (
+                AudioTranscriptions,
+                "multipart/form-data; boundary=y",
+                "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--x--\r\n",
+                Some("boundary"),
+            ),
+            (
+                AudioTranscriptions,
+                "multipart/form-data; boundary=x",
+                "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--x--\r\n",
+                None,
+            ),
+        ] {
+            let told = checked(operation, kind, body).await.err();
+            let good = match (&told, refused) {
+                (None, None) => true,
+                (Some(told), Some(part)) => told.starts_with("400") && told.contains(part),
+                _ => false,
+            };
+            assert!(good, "{operation:?} {kind} {body}: {told:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_names_a_model_that_could_be_one() {
+        let told = |operation, body| checked(operation, "application/json", body);
+        let missing = told(Operation::Chat, "{}").await.unwrap_err();
+        assert!(missing.starts_with("400"), "{missing}");
+        let missing = told(Operation::Generate, "{}").await.unwrap_err();
+        assert!(missing.starts_with("404"), "{missing}");
+        let control = told(Operation::Chat, r#"{"model":"a\u0007"}"#).await;
+        assert!(control.unwrap_err().starts_with("400"));
+        assert!(printable(&"m".repeat(MAX_MODEL_NAME)).is_ok());
+        assert!(printable(&"m".repeat(MAX_MODEL_NAME + 1)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_tag_is_not_asked_for() {
+        let bytes = Bytes::from_static(br#"{"model":"llama3#team"}"#);
+        let scan = Scan::of(Operation::Chat, &bytes, &Turns::new(1)).await;
+        let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
+        let ask = scan.ask(&"llama3".into(), None);
+        assert_eq!((&*ask.asked, ask.name()), ("llama3#team", "llama3"));
+        let whole = scan.ask(&"llama3#team".into(), None);
+        assert!(whole.untagged.is_none());
     }
 }

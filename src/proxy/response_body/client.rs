@@ -5,24 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Version};
-use pingora::http::RequestHeader;
+use http::{HeaderValue, Method, Version};
 use pingora::protocols::http::ServerSession;
 
-use crate::dialect::ollama::ErrorStyle;
-use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::request_filter::admit::state_limits;
-use crate::proxy::request_filter::cors::Page;
-use crate::proxy::request_filter::unpack;
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::unsent::{self, Line};
-
-/// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
-const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";
 
 /// By HTTP/1, what is no larger is not counted while it waits: as much as there are connections fits.
 const SMALL: usize = 4 * 1024;
@@ -51,16 +41,18 @@ pub(crate) async fn departed(client: &mut ServerSession) {
     }
 }
 
-/// Sends a head; it goes out with the first bytes of the body. `page`: whose page it is for.
+/// Sends a head; it goes out with the first bytes of the body. Pages of `allow_origin` may read the answer.
 ///
 /// # Errors
 /// [`Stop::ClientGone`] when the connection is dead.
 pub(crate) async fn write_head(
     client: &mut ServerSession,
     mut head: Head,
-    page: &Page,
+    allow_origin: Option<&HeaderValue>,
 ) -> Result<(), Stop> {
-    page.state(&mut head);
+    if let Some(origin) = allow_origin {
+        head.allow_origin(origin);
+    }
     client
         .write_response_header(Box::new(head.into()))
         .await
@@ -163,13 +155,13 @@ pub(crate) async fn respond(
     framing: &Framing,
     mut head: Head,
     body: Bytes,
-    page: &Page,
+    allow_origin: Option<&HeaderValue>,
 ) -> Result<u64, Stop> {
     if body.len() > SMALL {
         has_room(client)?;
     }
     heads::state_length(&mut head, body.len());
-    write_head(client, head, page).await?;
+    write_head(client, head, allow_origin).await?;
     let length = body.len() as u64;
     match client {
         _ if framing.method == Method::HEAD => {}
@@ -178,72 +170,4 @@ pub(crate) async fn respond(
     }
     finish(client).await?;
     Ok(length)
-}
-
-/// Answers with an error in the client's format. Returns the bytes of its body.
-///
-/// # Errors
-/// [`Stop::ClientGone`] when the connection is dead.
-pub(crate) async fn refuse(
-    client: &mut ServerSession,
-    framing: &Framing,
-    style: ErrorStyle,
-    failure: &Failure,
-    inbound: &Inbound,
-) -> Result<u64, Stop> {
-    let challenge = match is_navigation(client.req_header()) {
-        true => BASIC,
-        false => "Bearer",
-    };
-    let mut head = refusal_head(failure, inbound, challenge);
-    state_limits(inbound.key.as_ref(), style, &mut head);
-    if failure.close {
-        client.set_keepalive(None);
-    }
-    let request_id = inbound.request_id.to_str().ok();
-    let body = failure.body(style, request_id);
-    respond(client, framing, head, body, &inbound.page).await
-}
-
-/// Whether a browser asks for a page to show, so that it can ask its reader for the key: what scripts fetch must not make
-/// a dialogue appear (Fetch metadata request headers, section 2).
-fn is_navigation(head: &RequestHeader) -> bool {
-    let field = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let takes_pages = field("accept").is_some_and(|types| {
-        let mut types = types.split(',');
-        types.any(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default();
-            kind.trim().eq_ignore_ascii_case("text/html")
-        })
-    });
-    takes_pages
-        && matches!(head.method, Method::GET | Method::HEAD)
-        && field("sec-fetch-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("navigate"))
-}
-
-fn refusal_head(failure: &Failure, inbound: &Inbound, challenge: &'static str) -> Head {
-    let mut head = Head::of_status(failure.status, 13);
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    head.set(header::CONTENT_TYPE, json);
-    head.set(heads::X_REQUEST_ID, inbound.request_id.clone());
-    if let Some(seconds) = failure.retry_after {
-        head.set(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if failure.final_word {
-        // Read by OpenAI's and Anthropic's clients, which ask twice more by themselves otherwise.
-        let name = HeaderName::from_static("x-should-retry");
-        head.set(name, HeaderValue::from_static("false"));
-    }
-    if failure.status == 401 {
-        // RFC 9110 section 11.6.1.
-        let challenge = HeaderValue::from_static(challenge);
-        head.set(header::WWW_AUTHENTICATE, challenge);
-    }
-    if failure.status == 415 {
-        head.set(header::ACCEPT_ENCODING, unpack::ACCEPTED);
-    }
-    if let Some(allow) = failure.allow {
-        head.set(header::ALLOW, HeaderValue::from_static(allow));
-    }
-    head
 }

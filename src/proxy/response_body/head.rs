@@ -4,7 +4,7 @@
 //! spelled. Here names are constants or the backend's, and they leave as Pingora spells those that come without a
 //! spelling (`Content-Type`, `x-request-id`), as they do with one.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use pingora::http::ResponseHeader;
 
@@ -47,6 +47,21 @@ impl Head {
     pub(crate) fn remove(&mut self, name: &HeaderName) {
         self.fields.remove(name);
     }
+
+    /// Says to a browser that pages of that origin may read the answer (Fetch standard section 3.3.3).
+    pub(crate) fn allow_origin(&mut self, origin: &HeaderValue) {
+        self.set(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if origin != "*" && !self.varies_by_origin() {
+            self.add(&header::VARY, &HeaderValue::from_static("Origin"));
+        }
+    }
+
+    fn varies_by_origin(&self) -> bool {
+        self.fields.get_all(header::VARY).iter().any(|value| {
+            let mut names = value.as_bytes().split(|byte| *byte == b',');
+            names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin"))
+        })
+    }
 }
 
 impl From<Head> for ResponseHeader {
@@ -60,9 +75,20 @@ impl From<Head> for ResponseHeader {
 
 #[cfg(test)]
 mod tests {
-    use http::header;
-
     use super::*;
+
+    #[test]
+    fn what_varies_is_said_once() {
+        let mut head = Head::new(StatusCode::OK, 4);
+        head.add(&header::VARY, &HeaderValue::from_static("Accept, origin"));
+        head.allow_origin(&HeaderValue::from_static("http://localhost"));
+        let fields = head.fields();
+        assert_eq!(fields.get_all(header::VARY).iter().count(), 1);
+        assert_eq!(
+            fields[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "http://localhost"
+        );
+    }
 
     #[test]
     fn names_leave_as_pingora_spells_them() {

@@ -11,14 +11,12 @@ use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
 use crate::access::ClientKey;
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::dialect::ollama::{self, ErrorStyle};
 use crate::ir::Text;
-use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::Stop;
 use crate::proxy::heads;
-use crate::proxy::request_filter::admit::state_limits;
-use crate::proxy::request_filter::cors::Page;
 use crate::proxy::response_body::client::{self, Framing, departed};
+use crate::proxy::response_body::limits::state_limits;
 use crate::translate::ClientForm;
 
 /// An event that clients skip (server-sent events, section 9.2.6 of the HTML standard).
@@ -29,21 +27,26 @@ const COMMENT: &[u8] = b": waiting\n\n";
 pub(crate) struct Opening {
     /// `None` for what is not streamed.
     expected: Option<Expected>,
+    /// When the client is to hear something next.
+    due: Option<Instant>,
     said: Said,
 }
 
+/// What is known of a streamed answer before it begins.
 #[derive(Debug)]
-struct Expected {
-    form: ClientForm,
-    model: Box<str>,
-    framing: Framing,
-    request_id: HeaderValue,
-    page: Page,
-    /// Whose limits the head tells of.
-    key: Option<Arc<ClientKey>>,
-    style: ErrorStyle,
-    every: Duration,
-    due: Instant,
+pub(crate) struct Expected {
+    pub(crate) form: ClientForm,
+    /// The model's name, as the client wrote it.
+    pub(crate) model: Arc<str>,
+    pub(crate) framing: Framing,
+    pub(crate) request_id: HeaderValue,
+    /// The origin whose pages may read the answer.
+    pub(crate) allow_origin: Option<HeaderValue>,
+    /// The key whose limits the head tells of.
+    pub(crate) key: Option<Arc<ClientKey>>,
+    pub(crate) style: ErrorStyle,
+    /// How long the client waits for each sign of life.
+    pub(crate) every: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,29 +60,10 @@ enum Said {
 }
 
 impl Opening {
-    /// A stream is due: its client is to hear something every so often, first after that time.
-    pub(crate) fn expect(
-        &mut self,
-        operation: Operation,
-        model: &str,
-        framing: &Framing,
-        inbound: &Inbound,
-        every: Option<Duration>,
-    ) {
-        self.expected = ClientForm::of(operation)
-            .filter(|form| !form.embeds())
-            .zip(every)
-            .map(|(form, every)| Expected {
-                form,
-                model: model.into(),
-                framing: framing.clone(),
-                request_id: inbound.request_id.clone(),
-                page: inbound.page.clone(),
-                key: inbound.key.clone(),
-                style: ErrorStyle::of(operation),
-                every,
-                due: Instant::now() + every,
-            });
+    /// Notes that a stream is due: its client is to hear something every so often, first after that time.
+    pub(crate) fn expect(&mut self, expected: Expected) {
+        self.due = Some(Instant::now() + expected.every);
+        self.expected = Some(expected);
     }
 
     /// Whether the head has been sent.
@@ -97,10 +81,9 @@ impl Opening {
     /// Resolves when the client has gone; until then it is told in time that the gateway is still there.
     pub(crate) async fn attend(&mut self, client: &mut ServerSession) {
         loop {
-            let Some(expected) = &self.expected else {
+            let Some(due) = self.due else {
                 return departed(client).await;
             };
-            let due = expected.due;
             tokio::select! {
                 biased;
                 () = departed(client) => return,
@@ -114,7 +97,7 @@ impl Opening {
 
     async fn speak(&mut self, client: &mut ServerSession) -> Result<(), Stop> {
         let first = !self.head_is_sent()?;
-        let Some(expected) = &mut self.expected else {
+        let Some(expected) = &self.expected else {
             return Ok(());
         };
         self.said = Said::Part;
@@ -126,10 +109,10 @@ impl Opening {
                 &expected.request_id,
             );
             state_limits(expected.key.as_ref(), expected.style, &mut head);
-            client::write_head(client, head, &expected.page).await?;
+            client::write_head(client, head, expected.allow_origin.as_ref()).await?;
         }
         client::write_piece(client, &expected.quiet()).await?;
-        expected.due = Instant::now() + expected.every;
+        self.due = Some(Instant::now() + expected.every);
         self.said = Said::Head;
         Ok(())
     }

@@ -25,10 +25,10 @@ use crate::proxy::attempt::upstream_request as order;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::heads;
-use crate::proxy::request_filter::admit::state_limits;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::hold::Hold;
+use crate::proxy::response_body::limits::state_limits;
 use crate::proxy::response_body::outgoing::Outgoing;
 use crate::proxy::response_body::unsent::Line;
 use crate::proxy::upstream::Upstream;
@@ -155,7 +155,7 @@ impl Gateway {
             relaying.conclude(ctx, &mut rest, end, &mut outgoing).await;
         }
         match ctx.opening.head_is_sent()? {
-            false => client::write_head(client, head, &ctx.inbound.page).await?,
+            false => client::write_head(client, head, ctx.inbound.allow_origin.as_ref()).await?,
             true if !streams => return Err(no_stream().into()),
             true => {}
         }

@@ -1,0 +1,68 @@
+//! The wait for a plan, while a provider is about to tell which models it has.
+
+use std::time::Instant;
+
+use pingora::proxy::Session;
+use tokio::time::sleep_until;
+
+use crate::admission::{Refusal, Want, Wanted};
+use crate::dialect::ollama::Operation;
+use crate::proxy::Gateway;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::told::{Stop, refused};
+use crate::proxy::prepared::Criteria;
+use crate::proxy::request_filter::preferences::Preferences;
+use crate::routing::{NoPlan, Plan};
+
+impl Gateway {
+    /// Makes the plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot,
+    /// and while a provider has not answered its first probe.
+    ///
+    /// # Errors
+    /// What the client is told if there is no plan; or [`Stop::ClientGone`] if the client leaves meanwhile.
+    pub(crate) async fn await_plan(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        operation: Operation,
+        criteria: &Criteria,
+        preferences: &Preferences,
+    ) -> Result<Plan, Stop> {
+        let want = Want {
+            wanted: Wanted::Unlisted,
+            priority: preferences.priority,
+            pinned: preferences.pinned,
+        };
+        let client = &mut session.downstream_session;
+        let deadline = Instant::now() + self.settings.queue.timeout;
+        let unplanned = |why: &NoPlan| {
+            self.planner
+                .unplanned(&self.admit, why, operation, criteria)
+        };
+        loop {
+            let mut settling = self.fleet.settling();
+            match self.await_models(client, &mut ctx.opening, want).await? {
+                Refusal::UnknownModel => {}
+                refusal => {
+                    let absent = || self.planner.absent(operation, &criteria.model);
+                    return Err(self.in_words_for(refused(&refusal, absent), &[]).into());
+                }
+            }
+            // The backend whose first probe ended the wait may be the one that has the model.
+            match self.planner.plan(criteria) {
+                Ok(plan) => return Ok(plan),
+                Err(NoPlan::Unknown) if self.fleet.is_settling() => {}
+                Err(why) => return Err(unplanned(&why).into()),
+            }
+            let news = async {
+                tokio::select! {
+                    news = settling.changed() => news.is_ok(),
+                    () = sleep_until(deadline.into()) => false,
+                }
+            };
+            if !self.unless_ended(client, &mut ctx.opening, news).await? {
+                return Err(unplanned(&NoPlan::Unknown).into());
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a client's key allows a request: its rates and tokens, its budget, and the models that it may change.
+
+use std::time::Duration;
+
+use crate::access::{ClientKey, Output, Refusal, Wanted};
+use crate::dialect::ollama::{Operation, RequestFacts};
+use crate::proxy::ctx::Inbound;
+use crate::proxy::failure::told::Failure;
+use crate::proxy::request_filter::admit::Admit;
+
+impl Admit {
+    /// Counts a request against its key's limits, before its body is read.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) async fn count_in(&self, inbound: &mut Inbound) -> Result<(), Failure> {
+        let Some(key) = &inbound.key else {
+            return Ok(());
+        };
+        let begun = key.begin().await;
+        let grant = begun.map_err(|refusal| self.refused(key, &refusal))?;
+        inbound.grant = Some(grant);
+        Ok(())
+    }
+
+    /// Sets aside the tokens that a request may take.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) async fn set_aside(
+        &self,
+        inbound: &mut Inbound,
+        operation: Operation,
+        facts: &RequestFacts<'_>,
+    ) -> Result<(), Failure> {
+        let (Some(key), Some(grant)) = (&inbound.key, &mut inbound.grant) else {
+            return Ok(());
+        };
+        if operation == Operation::AnthropicCountTokens {
+            return Ok(());
+        }
+        let reserved = grant.reserve(Wanted {
+            prompt: inbound.prompt_tokens,
+            output: output(operation, facts),
+        });
+        reserved
+            .await
+            .map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// Checks whether a key may change these models on servers.
+    ///
+    /// # Errors
+    /// 403.
+    pub(crate) fn may_change<'a>(
+        &self,
+        inbound: &Inbound,
+        models: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
+        let Some(key) = &inbound.key else {
+            return Ok(());
+        };
+        let mut models = models.into_iter();
+        let Some(model) = models.find(|model| !key.may_use([*model])) else {
+            return Ok(());
+        };
+        let model = model.to_owned();
+        Err(self.refused(key, &Refusal::Model { model }))
+    }
+
+    /// Counts a request that its key does not allow, and returns what the client is told.
+    pub(crate) fn refused(&self, key: &ClientKey, refusal: &Refusal) -> Failure {
+        self.count_rejected(refusal.reason(), &key.name);
+        failure(refusal)
+    }
+}
+
+/// Returns what the client is told of a refusal.
+fn failure(refusal: &Refusal) -> Failure {
+    let (status, code, api_code) = match refusal {
+        Refusal::Model { .. } | Refusal::Provider { .. } => {
+            (403, "not_allowed", "model_not_allowed")
+        }
+        Refusal::Budget { .. } | Refusal::TooDear { .. } => {
+            (429, "over_budget", "insufficient_quota")
+        }
+        // The budget is not used up: another request may be let through a moment later.
+        Refusal::SetAside { .. } => (429, "over_budget", "rate_limit_exceeded"),
+        Refusal::Rate { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::TooManyCalls { .. }
+        | Refusal::Concurrency { .. } => (429, "over_limit", "rate_limit_exceeded"),
+    };
+    Failure {
+        api_code: Some(api_code.into()),
+        retry_after: refusal.retry_after().map(seconds),
+        final_word: refusal.is_final(),
+        ..Failure::new(status, code, refusal.to_string())
+    }
+}
+
+/// Returns whole seconds, so that whoever waits as told is not early.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+/// Returns what a request may be answered with, as far as its key's limits are concerned.
+fn output(operation: Operation, facts: &RequestFacts<'_>) -> Output {
+    use Operation::{Embed, Embeddings, OpenAiEmbeddings};
+    match operation {
+        Embed | Embeddings | OpenAiEmbeddings => Output::None,
+        // Text, whose length nobody knows beforehand.
+        _ => Output::Texts {
+            answers: facts
+                .answers
+                .unwrap_or(1)
+                .saturating_mul(facts.prompts.max(1)),
+            most: facts.most_output,
+        },
+    }
+}
