@@ -23,7 +23,7 @@ pub struct Ctx {
     pub(crate) opening: Opening,
 }
 
-/// Set once, when the request's head has been read.
+/// The request as its client made it; it is set once.
 #[derive(Debug)]
 pub struct Inbound {
     pub started: Instant,
@@ -40,15 +40,15 @@ pub struct Inbound {
     pub(crate) written: Written,
     /// The name of the model that it asks for, as the client wrote it.
     pub asked: Option<Arc<str>>,
-    /// Whose key the request shows.
+    /// The key that the request shows.
     pub key: Option<Arc<ClientKey>>,
-    /// What it holds of that key's limits while it is served.
+    /// The share of that key's limits that the request holds while it is served.
     pub grant: Option<Grant>,
-    /// What its cost is told apart by.
+    /// The tag by which its cost is told apart.
     pub tag: Option<Arc<str>>,
     /// Tokens of the prompt, by an estimate that grows with the body; 0 until that has been read.
     pub prompt_tokens: u64,
-    /// Where it is accounted what the request costs.
+    /// The accounts of what requests cost.
     pub(crate) ledger: Option<Arc<Ledger>>,
 }
 
@@ -60,10 +60,10 @@ pub(crate) struct Written {
     pub(crate) behind_base: bool,
 }
 
-/// Replaced with every attempt.
+/// The present attempt; it is replaced with every one.
 #[derive(Clone, Debug, Default)]
 pub struct Attempt {
-    /// From 1; 0 until a backend was reached for.
+    /// Counts from 1; 0 until a backend was reached for.
     pub number: u32,
     pub backend: Option<Arc<str>>,
     /// Position of the backend's provider in the configuration.
@@ -72,21 +72,21 @@ pub struct Attempt {
     pub cold: bool,
     /// The listed model that it was asked for.
     pub model: Option<ModelId>,
-    /// What it is charged to.
+    /// The account that it is charged to.
     pub account: Option<Arc<Account>>,
     /// The backend has all of the request, and how that ended is not known.
     pub(crate) sent: Arc<AtomicBool>,
 }
 
-/// What the logging phase records.
+/// The outcome of a request, for the logging phase.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// HTTP status as the client saw it; 499 for a client that left, 0 until known.
     pub status: u16,
-    /// Bytes of the answer's body.
+    /// How many bytes of the answer's body were sent.
     pub bytes: u64,
     pub waited: Duration,
-    /// When the first content was there.
+    /// The moment when the first content was there.
     pub first_content: Option<Instant>,
     pub usage: Option<Usage>,
     /// About how many tokens of output have come, for when `usage` does not tell.
@@ -99,17 +99,17 @@ pub struct Outcome {
     pub stopped: bool,
     /// Tokens in and out of attempts whose answers did not reach the client.
     pub(crate) lost: (u64, u64),
-    /// It is accounted, and its key's limits know of it.
+    /// The request is accounted, and its key's limits know of it.
     pub(crate) settled: bool,
-    /// What it cost, if that is known.
+    /// The cost of the request, if that is known.
     pub cost: Option<Usd>,
     /// Content lines or events that were streamed.
     pub content_lines: u64,
     /// The answer broke after its first content.
     pub broken: bool,
-    /// It broke with an error about the request, which says nothing of the backend.
+    /// The answer broke with an error about the request, which says nothing of the backend.
     pub blameless: bool,
-    /// It was the gateway that broke it.
+    /// It was the gateway that broke the answer.
     pub cut: bool,
     /// The failure's code, for the access log.
     pub code: Option<&'static str>,
@@ -140,7 +140,7 @@ impl Default for Inbound {
 }
 
 impl Inbound {
-    /// What of it concerns an order, for whoever writes that elsewhere.
+    /// Returns a copy of what the request to a backend is written from, for whoever writes that elsewhere.
     pub(crate) fn of_order(&self) -> Inbound {
         Inbound {
             started: self.started,
@@ -160,7 +160,7 @@ impl Drop for Ctx {
     }
 }
 
-/// Where an attempt notes that its backend has all of the request.
+/// Notes that the backend of an attempt has all of the request.
 pub(crate) struct Sending {
     pub(crate) attempt: Arc<AtomicBool>,
     pub(crate) grant: Option<Arc<AtomicBool>>,

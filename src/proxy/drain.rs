@@ -24,12 +24,12 @@ impl Drain {
         InFlight(Arc::clone(self))
     }
 
-    /// Requests being served or waiting.
+    /// Returns how many requests are being served, or wait.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// Whether the process is ending.
+    /// Returns whether the process is ending.
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }

@@ -58,7 +58,7 @@ impl std::ops::Deref for Gateway {
     }
 }
 
-/// What [`Gateway`] shares.
+/// The parts of the gateway's state, which all requests share.
 pub struct Shared {
     settings: Arc<Settings>,
     admit: Admit,
@@ -72,7 +72,7 @@ pub struct Shared {
     request_ids: RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
-    /// `None` where usage is not counted.
+    /// The accounts of what requests cost; `None` where usage is not counted.
     ledger: Option<Arc<Ledger>>,
     unknown_model: ModelFacts,
     /// Ollama backends, and no names of the operator's own: a backend is sent the name that the client wrote.
@@ -103,7 +103,7 @@ impl Attempts {
 }
 
 impl Gateway {
-    /// A gateway over `fleet`, whose events `dispatcher` already observes.
+    /// Makes a gateway over `fleet`, whose events `dispatcher` already observes.
     pub fn new(
         settings: Arc<Settings>,
         access: Arc<Access>,

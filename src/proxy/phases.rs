@@ -100,7 +100,7 @@ impl ProxyHttp for Gateway {
         Err(Error::new(NOT_ANSWERED))
     }
 
-    /// Not reached: every request is answered in `request_filter`.
+    /// Is not reached, as every request is answered in `request_filter`.
     async fn upstream_peer(
         &self,
         _session: &mut Session,
@@ -144,7 +144,7 @@ impl Gateway {
     /// Answers one request: admits it, and has it served by a backend or answers it here.
     ///
     /// # Errors
-    /// What the client is to be told instead, or why it cannot be told anything.
+    /// The failure that the client is to be told instead, or why it cannot be told anything.
     async fn serve(
         &self,
         session: &mut Session,

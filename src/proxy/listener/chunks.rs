@@ -1,16 +1,16 @@
 //! Whether the chunks of a body are written as RFC 9112 section 7.1 has it. Pingora's parser takes a size line without a
 //! digit for the last chunk, where other servers refuse it or read on: two readers of one request could then differ.
 
-/// Where a body in chunks is.
+/// The place within a body in chunks where its bytes have come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// At the first byte of a size line.
     Line,
     /// Behind a digit of it.
     Size(u64),
-    /// In what follows the digits, up to the end of the line.
+    /// Within what follows the digits, up to the end of the line.
     Rest(u64),
-    /// In the data, with so many bytes to come.
+    /// Within the data, with so many bytes to come.
     Data(u64),
     /// Behind the data, before the end of its line.
     DataEnd,
@@ -28,7 +28,7 @@ impl ChunkLines {
         ChunkLines(State::Line)
     }
 
-    /// Whether the body is still as it should be.
+    /// Returns whether the body is still as it should be.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let State::Over | State::Bad = self.0 {
@@ -71,30 +71,30 @@ impl State {
     }
 }
 
-/// What came with the last bytes of a head, until it is known what body follows.
+/// Keeps what came with the last bytes of a head, until it is known what body follows.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    /// Bytes of this head and what came with it.
+    /// How many bytes were read of this head and of what came with it.
     read: usize,
     last: Vec<u8>,
     chunks: Option<ChunkLines>,
 }
 
 impl Tail {
-    /// A new head is awaited.
+    /// Begins anew, as a new head is awaited.
     pub(crate) fn reset(&mut self) {
         *self = Tail::default();
     }
 
-    /// Bytes were read of a head.
+    /// Notes that these bytes were read of a head.
     pub(crate) fn note(&mut self, bytes: &[u8]) {
         self.read += bytes.len();
         self.last.clear();
         self.last.extend_from_slice(bytes);
     }
 
-    /// The head was of `head` bytes. `Some` where its body comes in chunks that can be followed from here: whether what is
-    /// there of them is as it should be.
+    /// Notes that the head was of `head` bytes. Returns `Some` where its body comes in chunks that can be followed from here:
+    /// whether what is there of them is as it should be.
     pub(crate) fn begin(&mut self, head: usize, chunked: bool) -> Option<bool> {
         let last = std::mem::take(&mut self.last);
         let begun = self.read.checked_sub(head).filter(|_| chunked)?;
@@ -107,7 +107,7 @@ impl Tail {
         is_end.then_some(good)
     }
 
-    /// Bytes of the body were read. Whether they are as they should be, where that is known.
+    /// Follows bytes of the body. Returns whether they are as they should be, where that is known.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> bool {
         self.chunks.as_mut().is_none_or(|chunks| chunks.feed(bytes))
     }

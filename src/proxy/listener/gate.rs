@@ -56,7 +56,7 @@ impl<A> Gate<A> {
     }
 }
 
-/// One open connection; counts itself out when dropped.
+/// One open connection, which counts itself out when it is dropped.
 struct Open {
     metrics: Arc<Metrics>,
     _place: Place,
@@ -110,6 +110,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Gate<A> {
     }
 }
 
+/// Tells a client why there is no place for it, and ends its connection.
 async fn farewell(stream: &mut Stream, full: Full) {
     let answer = match full {
         Full::All => TOO_MANY_CONNECTIONS,
@@ -120,7 +121,7 @@ async fn farewell(stream: &mut Stream, full: Full) {
     Shutdown::shutdown(&mut **stream).await;
 }
 
-/// The client's address, one of IPv4 also where it came through an IPv6 socket; Unix sockets have none.
+/// Returns the client's address, one of IPv4 also where it came through an IPv6 socket; Unix sockets have none.
 pub(crate) fn client_address(address: Option<&SocketAddr>) -> Option<IpAddr> {
     let address = address?.as_inet()?;
     Some(address.ip().to_canonical())

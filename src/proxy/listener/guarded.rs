@@ -38,21 +38,21 @@ const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
     {\"error\":\"Method CONNECT not allowed; this gateway is no forward proxy\"}";
 
-/// What an HTTP/2 connection begins with (RFC 9113 section 3.4).
+/// An HTTP/2 connection begins with these bytes (RFC 9113 section 3.4).
 const HTTP2_PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bounds on what a client may do before its request is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Bytes of a request head.
+    /// The most bytes that a request head may have.
     pub max_header: usize,
-    /// From the first byte of a request head to its last.
+    /// The longest time from the first byte of a request head to its last.
     pub header_timeout: Duration,
-    /// Until the first byte of a connection; later pauses are Pingora's to bound.
+    /// The longest time until the first byte of a connection; later pauses are Pingora's to bound.
     pub idle_timeout: Duration,
 }
 
-/// What a connection by HTTP/1 is at.
+/// The part of a request that a connection by HTTP/1 is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Stage {
@@ -64,7 +64,7 @@ enum Stage {
     Answer,
 }
 
-/// Where a connection is, shared between its stream and the request's phases.
+/// Knows where a connection is; its stream and the request's phases share it.
 ///
 /// Travels as the user data of the stream's [`ProxyDigest`], the one channel that Pingora offers.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub(crate) struct Watch {
     chunked: AtomicBool,
     garbled: AtomicBool,
     tail: Mutex<Tail>,
-    /// What of its answers waits to be read.
+    /// Counts what of its answers waits to be read.
     line: Arc<Line>,
 }
 
@@ -92,13 +92,14 @@ impl Watch {
         })
     }
 
-    /// The watch of the connection that `digest` belongs to.
+    /// Returns the watch of the connection that `digest` belongs to.
     pub(crate) fn of(digest: Option<&Digest>) -> Option<&Watch> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         data.downcast_ref::<Arc<Watch>>().map(Arc::as_ref)
     }
 
-    /// The head, of so many bytes, is whole: its bounds no longer apply. Whether a body in chunks is followed.
+    /// Notes that the head, of so many bytes, is whole: its bounds no longer apply. Returns whether a body in chunks is
+    /// followed.
     pub(crate) fn head_is_whole(&self, length: usize, chunked: bool) -> bool {
         self.stage.store(Stage::Body as u8, Ordering::Relaxed);
         let good = self.tail().begin(length, chunked);
@@ -107,7 +108,7 @@ impl Watch {
         good.is_some()
     }
 
-    /// Whether the chunks of the body could be read in two ways.
+    /// Returns whether the chunks of the body could be read in two ways.
     pub(crate) fn is_garbled(&self) -> bool {
         self.garbled.load(Ordering::Relaxed)
     }
@@ -116,18 +117,19 @@ impl Watch {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The request is whole: the client has nothing more to say.
+    /// Notes that the request is whole: the client has nothing more to say.
     pub(crate) fn request_is_whole(&self) {
         self.stage.store(Stage::Answer as u8, Ordering::Relaxed);
     }
 
-    /// The answer is written: the next bytes belong to a new head.
+    /// Notes that the answer is written: the next bytes belong to a new head.
     pub(crate) fn expect_head(&self) {
         self.heads.fetch_add(1, Ordering::Relaxed);
         self.tail().reset();
         self.stage.store(Stage::Head as u8, Ordering::Relaxed);
     }
 
+    /// Returns what counts the bytes of answers that wait on the connection.
     pub(crate) fn line(&self) -> &Arc<Line> {
         &self.line
     }
@@ -144,7 +146,7 @@ pub(crate) struct Guarded {
     watch: Arc<Watch>,
     digest: Arc<ProxyDigest>,
     bounds: Bounds,
-    /// Which head the next two are of.
+    /// The number of the head that the next two fields are of.
     head: u32,
     head_bytes: usize,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -185,7 +187,7 @@ impl Guarded {
         }
     }
 
-    /// What is said in place of Pingora's own answer, which has no body, to a head that it refuses.
+    /// Returns what is said in place of Pingora's own answer, which has no body, to a head that it refuses.
     fn instead_of(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         if self.http2 || !self.watch.is_at(Stage::Head) {
             return None;

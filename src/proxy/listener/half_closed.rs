@@ -11,7 +11,7 @@ use pingora::protocols::Stream;
 use tokio::io::AsyncWrite;
 use tokio::time::Sleep;
 
-/// What every answer by HTTP/1 begins with.
+/// Every answer by HTTP/1 begins with these bytes.
 const BEGINNING: &[u8] = b"HTTP/1.";
 
 /// How long after each of these bytes the next is sent: within a round trip of most networks, and then now and then for as
@@ -26,12 +26,12 @@ const PAUSES: [Duration; BEGINNING.len()] = [
     Duration::from_secs(120),
 ];
 
-/// What is known of a client that has ended its side.
+/// Finds out whether a client is still there that has ended its side.
 #[derive(Debug)]
 pub(crate) struct HalfClosed {
-    /// Bytes of [`BEGINNING`] that are sent.
+    /// How many bytes of [`BEGINNING`] are sent.
     sent: usize,
-    /// Of those, what the answer itself has left out.
+    /// How many of those the answer itself has left out.
     left_out: usize,
     /// The answer is being written, and tells by itself whether anybody is there.
     begun: bool,
@@ -87,10 +87,10 @@ impl HalfClosed {
         }
     }
 
-    /// How many of the bytes that are to be written are sent already, if any.
+    /// Returns how many of the bytes that are to be written are sent already, if any.
     ///
     /// # Errors
-    /// When they are not what was sent.
+    /// `BrokenPipe` when they are not what was sent.
     pub(crate) fn already_told(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         self.begun = true;
         let sent = &BEGINNING[self.left_out..self.sent];

@@ -8,26 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Bits of an IPv6 address that tell one customer from another (RFC 6177 section 2).
 const PREFIX: u32 = 64;
 
-/// The places that clients take.
+/// Gives clients places, within the bounds on their number.
 #[derive(Debug)]
 pub struct Places {
     max: usize,
-    /// 0: no limit.
+    /// 0 stands for no limit.
     max_per_address: usize,
     taken: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Why there is no place.
+/// The reason why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// All are taken.
+    /// All places are taken.
     All,
     /// This address has as many as one may have.
     Address,
 }
 
-/// One place; it is free again when dropped.
+/// One place, which is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -44,7 +44,10 @@ impl Places {
         })
     }
 
-    /// A place for a client; without an address, it is one of a Unix socket.
+    /// Takes a place for a client; without an address, it is one of a Unix socket.
+    ///
+    /// # Errors
+    /// When there is none.
     pub(crate) fn take(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, Full> {
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.taken.fetch_sub(1, Ordering::Relaxed);
@@ -90,7 +93,7 @@ impl Drop for Place {
     }
 }
 
-/// Whom an address is counted for. On a loopback address there may be a proxy, behind which everybody is.
+/// Returns whom an address is counted for. On a loopback address there may be a proxy, behind which everybody is.
 fn party(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         address if address.is_loopback() => None,

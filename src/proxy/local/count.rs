@@ -17,11 +17,11 @@ use crate::proxy::failure::told::Stop;
 use crate::routing::Plan;
 use crate::translate;
 
-/// A counter that takes longer is not waited for: an estimate is had at once.
+/// A counter that takes longer is not waited for, as an estimate is had at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Gateway {
-    /// What the provider's own counter says of the body; `None` if it has none, or gives no number.
+    /// Returns what the provider's own counter says of the body; `None` if it has none, or gives no number.
     ///
     /// # Errors
     /// If the client leaves meanwhile.
@@ -53,7 +53,7 @@ impl Gateway {
         Ok(count.map(admin::counted_tokens))
     }
 
-    /// Who is asked, and the answer to come.
+    /// Returns the name of the backend that is asked, and the answer to come.
     fn ask_counter<'g>(
         &'g self,
         session: &Session,

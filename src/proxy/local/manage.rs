@@ -27,7 +27,7 @@ use crate::proxy::response_body::head::Head;
 use crate::proxy::upstream::{Connections, Upstream};
 use crate::routing::Plan;
 
-/// Bytes of a whole answer that are kept, per backend.
+/// How many bytes of a whole answer are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Pieces of progress that wait for a slow client, over all backends.
 const PROGRESS_QUEUE: usize = 64;
@@ -35,10 +35,10 @@ const PROGRESS_QUEUE: usize = 64;
 const NO_FLEET: &str =
     "no Ollama server is configured; only the models of Ollama servers can be managed";
 
-/// What one backend says while it works.
+/// A message from the exchange with one backend.
 enum Event {
     Piece(usize, Bytes),
-    /// Its answer ended; with the reason if not well.
+    /// The answer has ended; with the reason, if it has not ended well.
     End(usize, Option<String>),
 }
 
@@ -125,7 +125,7 @@ impl Gateway {
         self.fan_out(session, ctx, framing, &job, &targets).await
     }
 
-    /// That there is a server whose models can be changed: a service's are its own, and what is asked of it is paid for
+    /// Checks that there is a server whose models can be changed: a service's are its own, and what is asked of it is paid for
     /// with the operator's key.
     ///
     /// # Errors
@@ -154,8 +154,8 @@ impl Gateway {
         }
     }
 
-    /// Whether the model is known to be a service's, so that there is nothing to pull. Where there are servers to pull it,
-    /// a service that lists nothing is not taken to have everything.
+    /// Returns whether the model is known to be a service's, so that there is nothing to pull. Where there are servers to
+    /// pull it, a service that lists nothing is not taken to have everything.
     fn is_a_service_s(&self, plan: &Plan, asked: &str) -> bool {
         let Some((provider, own)) = self.planner.service_of(plan) else {
             return false;
@@ -183,7 +183,11 @@ impl Gateway {
         providers.any(|provider| provider.settings.kind.is_fleet())
     }
 
-    /// What a server has that is down is not brought to others: nobody has asked for that, only for the model.
+    /// Checks that no server that is down has the model: what one has is not brought to others, since nobody has asked for
+    /// that, only for the model.
+    ///
+    /// # Errors
+    /// 503.
     fn not_of_one_that_is_down(&self, model: &str) -> Result<(), Failure> {
         let mut fleets = self
             .fleet
@@ -217,7 +221,7 @@ impl Gateway {
         }
     }
 
-    /// The backends that a request without `X-Backend` is about.
+    /// Returns the backends that a request without `X-Backend` is about.
     fn concerned(&self, operation: Operation, model: &str) -> Result<Vec<Arc<Backend>>, Failure> {
         let healthy: Vec<Arc<Backend>> = self
             .fleet
@@ -242,12 +246,13 @@ impl Gateway {
             // The registry takes it once.
             having.truncate(1);
         }
-        match having.is_empty() {
-            true => Err(self.planner.absent(operation, model)),
-            false => Ok(having),
+        if having.is_empty() {
+            return Err(self.planner.absent(operation, model));
         }
+        Ok(having)
     }
 
+    /// Sends the request to all `targets` at once, and makes one answer of theirs.
     async fn fan_out(
         &self,
         session: &mut Session,
@@ -302,14 +307,14 @@ impl Gateway {
     }
 }
 
-/// One backend's part.
+/// The exchange with one of the backends.
 struct Work {
     backend: Arc<Backend>,
     head: RequestHeader,
     body: Bytes,
 }
 
-/// Its answer, when it does not stream.
+/// The answer of one of the backends, where it is not streamed.
 struct Answer {
     index: usize,
     /// HTTP status and body, or why there is none.
@@ -381,7 +386,7 @@ async fn read(upstream: &mut Upstream) -> Result<Option<Bytes>, String> {
     }
 }
 
-/// What a backend's error answer says.
+/// Returns what a backend's error answer says.
 fn reason(status: u16, body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Refusal {
@@ -439,7 +444,7 @@ async fn collect(working: &mut JoinSet<Answer>) -> Vec<Answer> {
     answers
 }
 
-/// One answer for all: the first where all went well, otherwise an error that names who failed and why.
+/// Makes one answer for all: the first where all went well, otherwise an error that names who failed and why.
 fn summary(targets: &[Arc<Backend>], answers: Vec<Answer>) -> Page {
     let failed: Vec<(usize, u16, String)> = answers
         .iter()

@@ -45,7 +45,7 @@ impl Gateway {
     /// Answers a request that runs no model.
     ///
     /// # Errors
-    /// What the client is to be told instead, or why it cannot be told anything.
+    /// The failure that the client is to be told instead, or why it cannot be told anything.
     pub(crate) async fn answer_here(
         &self,
         session: &mut Session,
@@ -221,7 +221,7 @@ impl Gateway {
         (!counted).then(|| admin::estimated_tokens(body))
     }
 
-    /// `/api/show`, `/v1/models/:model`: any backend that has the model.
+    /// Answers `/api/show` and `/v1/models/:model`: from what is known of a service's model, else by any server that has it.
     async fn look_up(
         &self,
         session: &mut Session,
@@ -401,7 +401,7 @@ impl Gateway {
         .into())
     }
 
-    /// An Ollama server for a request that needs no slot.
+    /// Returns an Ollama server for a request that needs no slot.
     fn server_for(&self, sought: &Sought, tried: &[BackendId]) -> Option<Arc<Backend>> {
         self.fleet
             .providers()
@@ -426,6 +426,7 @@ fn embeds_nothing(request: Result<EmbedRequest<'_>, Refused>) -> bool {
         .is_ok_and(|request| matches!(request.input, EmbedInput::Texts(texts) if texts.is_empty()))
 }
 
+/// Returns the head of a page.
 fn page_head(page: &Page, ctx: &Ctx) -> Head {
     let mut head = Head::of_status(page.status, 6);
     if !page.body.is_empty() {

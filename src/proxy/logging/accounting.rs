@@ -11,7 +11,7 @@ use crate::settings::ProviderKind;
 use crate::usage::{Account, Description, Pricing, Tag};
 
 impl Gateway {
-    /// The tag that a header field gives the request.
+    /// Returns the tag that a header field gives the request.
     ///
     /// # Errors
     /// 400 if it is none.
@@ -21,7 +21,8 @@ impl Gateway {
         Ok(self.ledger.as_ref().map(|ledger| ledger.tag(tag)))
     }
 
-    /// The model's name without a tag, and the tag behind it, if there is one. A name that is known as it is has none.
+    /// Returns the model's name without a tag, and the tag behind it, if there is one. A name that is known as it is has
+    /// none.
     pub(crate) fn untagged<'a>(&self, name: &'a str) -> (&'a str, Option<Arc<str>>) {
         let is_listed = |name: &str| self.fleet.models().lookup(name).is_some();
         let (model, tag) = Tag::behind(name, &self.settings, is_listed);
@@ -29,7 +30,7 @@ impl Gateway {
         (model, tag.and_then(|tag| Some(ledger?.tag(tag))))
     }
 
-    /// Of the header field's tag, the name's, the key's and the default, the first that there is.
+    /// Gives the request the first tag that there is: that of the header field, of the name, of the key, or the default.
     pub(crate) fn take_tag(&self, inbound: &mut Inbound, of_name: Option<Arc<str>>) {
         let stated = inbound.tag.take().or(of_name);
         let of_key = || inbound.key.as_ref().and_then(|key| key.tag.clone());
@@ -37,7 +38,7 @@ impl Gateway {
         inbound.tag = tag.or_else(|| self.settings.usage.default_tag.clone());
     }
 
-    /// What an attempt at `backend` is charged to.
+    /// Returns what an attempt at `backend` is charged to.
     pub(crate) fn account(&self, job: &Job, backend: &Backend) -> Option<Arc<Account>> {
         let ledger = self.ledger.as_ref()?;
         let ask = job.ask.as_ref()?;
@@ -56,9 +57,12 @@ impl Gateway {
         let settings = &provider.settings;
         let own = self.own_name(ask, backend);
         // A client's spelling of a model that is listed is not its name.
-        let listed = ask.model.and_then(|model| match settings.kind.is_fleet() {
-            true => self.fleet.models().name(model),
-            false => backend.own_name(model),
+        let listed = ask.model.and_then(|model| {
+            if settings.kind.is_fleet() {
+                self.fleet.models().name(model)
+            } else {
+                backend.own_name(model)
+            }
         });
         let model = listed.unwrap_or_else(|| (&*own).into());
         // A deployment of Azure's costs what its model does.

@@ -122,7 +122,7 @@ impl Ctx {
         }
     }
 
-    /// Whether the client has got any of an answer.
+    /// Returns whether the client has got any of an answer.
     fn answered(&self) -> bool {
         self.outcome.first_content.is_some() && self.outcome.status < 400
     }
@@ -145,7 +145,7 @@ fn charge(ledger: &Ledger, ctx: &Ctx, usage: Option<&ir::Usage>, estimated: bool
     ledger.record(&charge, Moment::now())
 }
 
-/// What the limits of the key are told.
+/// Returns what the limits of the key are told.
 fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Spent {
     let (input, output) = ctx.outcome.lost;
     let told = usage.filter(|usage| usage.total() > 0).map(Tokens::from);
@@ -160,7 +160,7 @@ fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Spent {
     }
 }
 
-/// What a request of so many tokens in and out may cost.
+/// Returns what a request of so many tokens in and out may cost.
 fn cost_of(operation: Option<Operation>, (input, output): (u64, u64), account: &Account) -> Cost {
     let price = |input, output| {
         let tokens = Tokens {
@@ -179,7 +179,7 @@ fn cost_of(operation: Option<Operation>, (input, output): (u64, u64), account: &
     }
 }
 
-/// Whether providers charge for it.
+/// Returns whether providers charge for it.
 fn costs(operation: Operation) -> bool {
     operation.is_inference() && operation != Operation::AnthropicCountTokens
 }
@@ -191,7 +191,7 @@ fn prompt_alone(ctx: &Ctx) -> ir::Usage {
     }
 }
 
-/// What a request has used, with estimates where its provider told nothing, and whether there are any.
+/// Returns what a request has used, with estimates where its provider told nothing, and whether there are any.
 fn used(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     let Attempt { sent, .. } = &ctx.attempt;
     match ctx.answered() {
@@ -204,7 +204,7 @@ fn used(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     }
 }
 
-/// What an answer used.
+/// Returns what an answer used.
 fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     let told = ctx.outcome.usage;
     let mut usage = told.unwrap_or_default();

@@ -37,6 +37,7 @@ impl Drop for GaugeGuard<'_> {
 }
 
 impl Gateway {
+    /// Records a request that has ended.
     pub(crate) fn record(&self, session: &Session, ctx: &Ctx) {
         if !ctx.outcome.counted {
             return;
@@ -80,7 +81,7 @@ impl Gateway {
     }
 }
 
-/// What is measured of a request; the same of all on its route.
+/// Returns what is measured of a request; the same of all on its route.
 fn measured(ctx: &Ctx) -> Measured {
     match ctx.inbound.operation {
         Some(operation) if ctx.inbound.route != operation.name() => Measured::Plain,
@@ -122,7 +123,7 @@ fn measure(series: &Series, ctx: &Ctx, ended: Instant) {
     }
 }
 
-/// One line of the access log.
+/// A line of the access log.
 #[derive(serde::Serialize)]
 struct Entry<'a> {
     client: String,
@@ -191,7 +192,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The route's own name; of what was not found or not let in, the client's text, by which the mistake is found.
+/// Returns the route's own name; of what was not found or not let in, the client's text, by which the mistake is found.
 fn path<'a>(session: &'a Session, ctx: &'a Ctx) -> Cow<'a, str> {
     match ctx.outcome.status {
         401 | 404 => shown(written_path(session.req_header(), &ctx.inbound)).into(),
@@ -199,12 +200,12 @@ fn path<'a>(session: &'a Session, ctx: &'a Ctx) -> Cow<'a, str> {
     }
 }
 
-/// The model that was asked last, as one name may mean several; else what the name was first found to mean.
+/// Returns the model that was asked last, as one name may mean several; else what the name was first found to mean.
 fn served(ctx: &Ctx) -> Option<ModelId> {
     ctx.attempt.model.or(ctx.inbound.model)
 }
 
-/// The model's name; of one that nobody has, as the client wrote it.
+/// Returns the model's name; of one that nobody has, as the client wrote it.
 fn model<'a>(ctx: &'a Ctx, gateway: &Gateway) -> Option<Cow<'a, str>> {
     let known = served(ctx);
     match known.and_then(|model| gateway.fleet.models().name(model)) {

@@ -23,7 +23,7 @@ use crate::settings::{Forwarded, HostRule, Settings};
 /// The label of requests without a known key.
 const NO_KEY: &str = "none";
 
-/// What every request is held against.
+/// Decides who may ask, and how much at a time.
 pub(crate) struct Admit {
     settings: Arc<Settings>,
     access: Arc<Access>,
@@ -58,7 +58,7 @@ impl Admit {
         }
     }
 
-    /// The places that connections and streams take.
+    /// Returns the places that connections and streams take.
     pub(crate) fn places(&self) -> &Arc<Places> {
         &self.places
     }
@@ -71,7 +71,7 @@ impl Admit {
     /// Takes a place for a stream of HTTP/2, as a connection does: there may be many on one.
     ///
     /// # Errors
-    /// When all places are taken.
+    /// When all places are taken, or all that one address may have.
     pub(crate) fn stream(
         &self,
         session: &Session,
@@ -195,7 +195,7 @@ impl Admit {
     /// Reads a request's body within the configured bounds.
     ///
     /// # Errors
-    /// As [`body::read`].
+    /// The failures of [`body::read`].
     pub(crate) async fn body(&self, session: &mut Session) -> Result<Body, Stop> {
         let server = &self.settings.server;
         let bounds = BodyBounds {
@@ -207,6 +207,7 @@ impl Admit {
         body::read(&mut session.downstream_session, bounds, &self.bodies).await
     }
 
+    /// Counts a request that is not let in, by the reason and the name of its key.
     pub(crate) fn count_rejected(&self, reason: &str, key: &str) {
         self.rejected.with_label_values(&[reason, key]).inc();
     }

@@ -19,7 +19,7 @@ impl Gateway {
     /// and while a provider has not answered its first probe.
     ///
     /// # Errors
-    /// What the client is told if there is no plan; or [`Stop::ClientGone`] if the client leaves meanwhile.
+    /// The failure that the client is told if there is no plan; or [`Stop::ClientGone`] if the client leaves meanwhile.
     pub(crate) async fn await_plan(
         &self,
         session: &mut Session,

@@ -17,17 +17,17 @@ use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpackin
 /// Bounds on a request body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyBounds {
-    /// Bytes.
+    /// The most bytes that a body may have.
     pub(crate) max: usize,
-    /// Between two pieces.
+    /// The longest time between two pieces.
     pub(crate) pause: Duration,
-    /// From the first to the last.
+    /// The longest time from the first piece to the last.
     pub(crate) time: Duration,
-    /// Bytes a second, over any stretch of `pause`.
+    /// The fewest bytes a second, over any stretch of `pause`.
     pub(crate) rate: usize,
 }
 
-/// Bodies up to this are not counted: as many as there are connections fit.
+/// Bodies of up to this many bytes are not counted: as many of them fit as there are connections.
 const SMALL: usize = 64 * 1024;
 
 /// Room that is made for a body at once; more comes with its bytes, as a client may state a length and send nothing.
@@ -38,12 +38,12 @@ const STEPS_AT_ONCE: u64 = 4;
 
 /// How long a refused request's body is still read.
 const LINGER: Duration = Duration::from_secs(2);
-/// Bytes of it that are kept, where a name may be that tells its sender from others.
+/// How many bytes of such a body are kept, as there may be a name in them that tells its sender from others.
 const BEGINNING: usize = 64 * 1024;
-/// Between two pieces of it.
+/// How long the next piece of such a body is waited for.
 const LINGER_PAUSE: Duration = Duration::from_millis(250);
 
-/// What all large bodies may take together.
+/// Holds all large bodies together to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
@@ -115,7 +115,7 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Bytes that are accounted for elsewhere.
+    /// Makes a body of bytes that are counted elsewhere.
     pub(crate) fn unshared(bytes: Bytes) -> Self {
         Self {
             bytes,
@@ -123,13 +123,13 @@ impl Body {
         }
     }
 
-    /// The same body with other bytes of about the same length.
+    /// Exchanges the bytes for others of about the same length.
     pub(crate) fn with(self, bytes: Bytes) -> Self {
         Self { bytes, ..self }
     }
 }
 
-/// The whole body as it was before it was compressed; empty when the request has none.
+/// Reads the whole body and unpacks it; it is empty when the request has none.
 ///
 /// # Errors
 /// 400 for framing that two servers may read differently and for a compressed body that is garbled, 408 for a body that
@@ -189,7 +189,7 @@ pub(crate) async fn read(
     })
 }
 
-/// What was packed by `coding`. While it is unpacked, `share` is of all that is held.
+/// Unpacks what was packed by `coding`. Meanwhile `share` counts all that is held.
 async fn unpacked(
     packed: &[u8],
     coding: Coding,
@@ -228,6 +228,7 @@ async fn unpacked(
     Ok(whole.into())
 }
 
+/// Reads the body as it comes, within its bounds.
 async fn collect(
     session: &mut ServerSession,
     stated: Option<usize>,
@@ -270,11 +271,11 @@ async fn collect(
     Ok(whole.freeze())
 }
 
-/// How fast a body comes.
+/// Measures how fast a body comes.
 struct Pace {
     bounds: BodyBounds,
     end: Instant,
-    /// When the present stretch began, and what has come in it.
+    /// The beginning of the present stretch; `bytes` have come in it.
     since: Instant,
     bytes: usize,
 }
@@ -290,6 +291,7 @@ impl Pace {
         }
     }
 
+    /// Returns the next piece; `None` at the end of the body.
     async fn piece(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Stop> {
         let due = (Instant::now() + self.bounds.pause).min(self.end);
         match tokio::time::timeout_at(due.into(), session.read_request_body()).await {
@@ -313,7 +315,10 @@ impl Pace {
         }
     }
 
-    /// So many bytes have come.
+    /// Notes that so many bytes have come.
+    ///
+    /// # Errors
+    /// 408 when that was too few for too long.
     fn keeps(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
         self.bytes = self.bytes.saturating_add(bytes);
         let stretch = now.duration_since(self.since);
@@ -369,7 +374,7 @@ fn misframed() -> Failure {
     Failure::bad_request("the request body's framing is invalid").closing()
 }
 
-/// Whether what has come of the body's chunks could be read in two ways.
+/// Returns whether what has come of the body's chunks could be read in two ways.
 fn is_garbled(session: &ServerSession) -> bool {
     Watch::of(session.digest()).is_some_and(Watch::is_garbled)
 }
@@ -403,7 +408,7 @@ pub(crate) async fn linger(session: &mut ServerSession) -> Vec<u8> {
     beginning
 }
 
-/// Pingora drops Content-Length when both are given, so the raw head is asked.
+/// Returns whether the raw head states a length: Pingora drops Content-Length where Transfer-Encoding is given, too.
 fn has_raw_content_length(session: &ServerSession) -> bool {
     session.as_http1().is_some_and(|http1| {
         http1
@@ -462,7 +467,7 @@ mod tests {
         rate: 1024,
     };
 
-    /// Feeds `bytes` every `every`; how long that goes on, and the setting that ends it.
+    /// Feeds `bytes` every `every`. Returns how long that goes on, and the setting that ends it.
     fn ends(every: Duration, bytes: usize) -> Option<(Duration, String)> {
         let mut pace = Pace::new(BOUNDS);
         let start = pace.since;

@@ -15,7 +15,8 @@ use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::settings::Origin;
 
-/// What Ollama allows by itself (`envconfig.AllowedOrigins`): pages of the reader's own machine, and applications.
+/// The origins that Ollama allows by itself (`envconfig.AllowedOrigins`): pages of the reader's own machine, and
+/// applications.
 const OF_OLLAMA: [&str; 17] = [
     "http://localhost",
     "https://localhost",
@@ -44,8 +45,8 @@ const FIELDS: &str = "Authorization,Content-Type,User-Agent,Accept,X-Requested-W
     X-Stainless-Package-Version,X-Stainless-Poll-Helper,X-Stainless-Retry-Count,X-Stainless-Runtime,\
     X-Stainless-Runtime-Version,X-Stainless-Timeout";
 
-/// Those that a page may want besides, which are said to whoever asks for one: Anthropic's clients, OpenAI's, and what
-/// this gateway reads itself.
+/// The fields that a page may want besides, which are named to whoever asks for one: those of Anthropic's clients and of
+/// OpenAI's, and what this gateway reads itself.
 const MORE_FIELDS: [&str; 17] = [
     "x-api-key",
     "anthropic-version",
@@ -75,13 +76,13 @@ const ORIGIN_AND_REQUEST: [&str; 3] = [
     "Access-Control-Request-Headers",
 ];
 
-/// The origins whose pages may ask.
+/// Knows the origins whose pages may ask.
 pub(crate) struct Origins {
     any: bool,
     allowed: Vec<Origin>,
 }
 
-/// Whose web page sends a request.
+/// The web page that sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// No page of another origin sends it.
@@ -93,6 +94,7 @@ pub(crate) enum Sender {
 }
 
 impl Origins {
+    /// Allows the stated origins, and those that Ollama allows by itself.
     pub(crate) fn new(stated: &[Origin]) -> Self {
         let of_ollama = OF_OLLAMA.iter().filter_map(|origin| Origin::parse(origin));
         Self {
@@ -137,7 +139,7 @@ impl Origins {
     }
 }
 
-/// Whether a browser says that a page of another site asks for this, where it names no origin, as for images and scripts:
+/// Returns whether a browser says that a page of another site asks for this, where it names no origin, as for images and scripts:
 /// anything but a page that its reader goes to (Fetch metadata request headers, sections 2.2 and 2.4).
 fn is_of_foreign_page(method: &Method, fields: &HeaderMap) -> bool {
     let says = |name: &str, value: &[u8]| {
@@ -149,7 +151,7 @@ fn is_of_foreign_page(method: &Method, fields: &HeaderMap) -> bool {
     says("sec-fetch-site", b"cross-site") && !goes_there
 }
 
-/// Whether a page came from this gateway's own address, as the client knows it.
+/// Returns whether a page came from this gateway's own address, as the client knows it.
 ///
 /// A page cannot name another host to get past this: `Host` is not its to set, and `X-Forwarded-Host` makes its request
 /// one that is asked for first, without that field.
@@ -213,6 +215,7 @@ pub(crate) async fn answer(
     Ok(true)
 }
 
+/// Returns the head of the answer to a browser's question whether a page may ask.
 fn preflight(asked: &HeaderMap, origin: &HeaderValue) -> Head {
     let mut head = Head::new(StatusCode::NO_CONTENT, 12);
     let methods = HeaderValue::from_static(METHODS);
@@ -227,7 +230,7 @@ fn preflight(asked: &HeaderMap, origin: &HeaderValue) -> Head {
     head
 }
 
-/// The fields that a page may send.
+/// Returns the fields that a page may send.
 fn fields_for(asked: &HeaderMap) -> HeaderValue {
     let asked = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let wanted = |name: &&&str| {

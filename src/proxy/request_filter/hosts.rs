@@ -19,7 +19,7 @@ pub(crate) enum Objection {
 /// Checks for which host a request is.
 ///
 /// # Errors
-/// Where it names none, or one that the gateway does not answer to.
+/// The objection to a request that names no host, or one that the gateway does not answer to.
 pub(crate) fn check(rule: &HostRule, head: &RequestHeader) -> Result<(), Objection> {
     let mut hosts = head.headers.get_all(header::HOST).iter().peekable();
     if head.version == Version::HTTP_11 && hosts.peek().is_none() {

@@ -41,7 +41,7 @@ impl Planner {
     /// Makes a plan.
     ///
     /// # Errors
-    /// When no provider may serve the request.
+    /// The reason why no provider may serve the request.
     pub(crate) fn plan(&self, criteria: &Criteria) -> Result<Plan, NoPlan> {
         self.router.plan(&criteria.ask(), Instant::now())
     }

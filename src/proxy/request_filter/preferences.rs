@@ -12,7 +12,7 @@ use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::told::Failure;
 use crate::proxy::request_filter::plan::Planner;
 
-/// What the header fields ask for.
+/// The wishes that the header fields of a request state.
 #[derive(Debug)]
 pub(crate) struct Preferences {
     /// Higher goes first; 0 is normal.
@@ -24,7 +24,7 @@ pub(crate) struct Preferences {
 }
 
 impl Preferences {
-    /// Reads them.
+    /// Reads the header fields.
     ///
     /// # Errors
     /// 400 for a field that says nothing that can be done.

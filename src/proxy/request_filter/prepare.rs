@@ -21,11 +21,11 @@ use crate::proxy::response_body::opening::Expected;
 use crate::routing::{Needs, NoPlan, Plan};
 use crate::translate::ClientForm;
 
-/// What becomes of a model request that may be served.
+/// Tells what becomes of a model request that may be served.
 pub(crate) enum Next {
     /// This page is its answer.
     Page(Page),
-    /// It goes to a backend.
+    /// The request goes to a backend.
     Dispatch(Box<Prepared>),
 }
 
@@ -34,7 +34,7 @@ impl Gateway {
     /// scans its body, and plans.
     ///
     /// # Errors
-    /// What the client is to be told instead, or why it cannot be told anything.
+    /// The failure that the client is to be told instead, or why it cannot be told anything.
     pub(crate) async fn prepare(
         &self,
         session: &mut Session,
@@ -139,7 +139,7 @@ impl Gateway {
     /// Makes the plan; `None` where a provider that has not told its models yet may have this one.
     ///
     /// # Errors
-    /// What the client is told if there is no plan, and will be none.
+    /// The failure that the client is told if there is no plan, and will be none.
     fn planned(
         &self,
         inbound: &mut Inbound,

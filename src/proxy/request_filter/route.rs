@@ -19,9 +19,9 @@ use crate::proxy::heads::{
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::settings::{Forwarded, Server};
 
-/// Characters of a client's text that an error or a log line repeats at most.
+/// An error or a log line repeats at most so many characters of a client's text.
 const MAX_SHOWN: usize = 200;
-/// Bytes of a prefix or a host that an error repeats at most.
+/// An error repeats at most so many bytes of a prefix or a host.
 const MAX_PLACE: usize = 255;
 
 /// Puts the route that the client means into the request's head, and returns the operation of Ollama's, OpenAI's or
@@ -71,7 +71,7 @@ pub(crate) fn missed(
     closing_with_body(session, failure)
 }
 
-/// 405, with the methods that the path has.
+/// Returns 405, with the methods that the path has.
 pub(crate) fn method_not_allowed(
     head: &RequestHeader,
     inbound: &Inbound,
@@ -144,7 +144,7 @@ pub(crate) fn written_path<'a>(head: &'a RequestHeader, inbound: &'a Inbound) ->
     written.unwrap_or_else(|| head.uri.path())
 }
 
-/// A client's text as an error or a log line may repeat it: on one line, without a blank, and not too long.
+/// Returns a client's text as an error or a log line may repeat it: on one line, without a blank, and not too long.
 pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(MAX_SHOWN));
     for (index, character) in text.chars().enumerate() {
@@ -161,12 +161,12 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-/// Whether a character changes how those around it are shown (Unicode's bidirectional and format characters).
+/// Returns whether a character changes how those around it are shown (Unicode's bidirectional and format characters).
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The rest of a path that begins with `base`.
+/// Returns the rest of a path that begins with `base`.
 fn behind<'a>(base: &str, path: &'a str) -> Option<&'a str> {
     match path.strip_prefix(base)? {
         "" => Some("/"),
@@ -174,7 +174,7 @@ fn behind<'a>(base: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
-/// The route that is served for a path, where it is another.
+/// Returns the route that is served for a path, where it is another.
 fn served(path: &str) -> Option<String> {
     if Place::find(path).is_some() {
         return None;
@@ -189,7 +189,7 @@ fn served(path: &str) -> Option<String> {
     }
 }
 
-/// The same address with another path.
+/// Returns the same address with another path.
 fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     let target = match uri.query() {
         Some(query) => format!("{path}?{query}"),
@@ -200,7 +200,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// The one field of that name.
+/// Returns the one field of that name.
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = fields.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

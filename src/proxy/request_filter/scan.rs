@@ -17,7 +17,7 @@ use crate::proxy::offload::{LONG, Turns};
 use crate::proxy::prepared::Ask;
 use crate::routing::Form;
 
-/// Bytes of a model's name at most. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
+/// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;
 
 /// A request's body, and what was read in it.

@@ -8,23 +8,23 @@ use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
 use crate::proxy::failure::told::Failure;
 
-/// For `Accept-Encoding`, with 415 (RFC 9110 section 15.5.16).
+/// The codings that `Accept-Encoding` names beside 415 (RFC 9110 section 15.5.16).
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, zstd");
 
-/// Codings one over the other at most; nobody needs two.
+/// A body is packed at most so often, one coding over the other; nobody needs two.
 const MAX_CODINGS: usize = 3;
-/// Bytes that a step writes at most.
+/// A step writes at most so many bytes.
 pub(crate) const STEP: usize = 64 * 1024;
-/// Members of one body at most. Each costs a new start; parallel packers make one of 64 KiB or more.
+/// A body has at most so many members. Each costs a new start; parallel packers make one of 64 KiB or more.
 const MAX_MEMBERS: usize = 4096;
-/// Windows of zstd are not larger (RFC 9659 section 3).
+/// The windows of zstd are not larger than this power of two (RFC 9659 section 3).
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// RFC 8878 section 3.1.1. Frames of older formats begin otherwise, and are not read.
+/// A frame begins with these bytes (RFC 8878 section 3.1.1). Frames of older formats begin otherwise, and are not read.
 const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// Of a gzip member, a zlib stream with the usual window.
+/// The window of a gzip member or a zlib stream is the usual one, of so many bits.
 const WINDOW_BITS: u8 = 15;
 
-/// How a body was packed.
+/// The way in which a body was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
     Gzip,
@@ -33,7 +33,7 @@ pub(crate) enum Coding {
     Zstd,
 }
 
-/// What is wrong with a packed body.
+/// The fault of a packed body that cannot be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Garbled {
     #[error("is not valid")]
@@ -46,7 +46,7 @@ pub(crate) enum Garbled {
     Pieces,
 }
 
-/// The codings of a request's body, the last of which was put on last.
+/// Returns the codings of a request's body, the last of which was put on last.
 ///
 /// # Errors
 /// 415.
@@ -65,7 +65,7 @@ pub(crate) fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, Failure> {
     Ok(codings)
 }
 
-/// The coding of that name.
+/// Returns the coding of that name.
 pub(crate) fn named(name: &[u8]) -> Option<Coding> {
     const NAMES: [(&[u8], Coding); 4] = [
         (b"gzip", Coding::Gzip),
@@ -92,7 +92,7 @@ impl Coding {
         }
     }
 
-    /// Bytes of what it has written that its decoder holds besides, at most.
+    /// Returns how many bytes of what it has written a decoder holds besides, at most.
     pub(crate) fn memory(self) -> usize {
         match self {
             Coding::Zstd => 1 << ZSTD_WINDOW_LOG,
@@ -125,7 +125,7 @@ pub(crate) enum AnyDecoder {
     Zstd(Decoder<'static>),
 }
 
-/// What a call of a decoder did.
+/// The outcome of one call of a decoder.
 pub(crate) struct Called {
     pub(crate) read: usize,
     pub(crate) written: usize,
@@ -169,10 +169,10 @@ pub(crate) struct Unpacking<'a> {
     inside: bool,
 }
 
-/// What a step did.
+/// The outcome of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stepped {
-    /// So many bytes are written, and more may follow.
+    /// The step has written so many bytes, and more may follow.
     Wrote(usize),
     End,
 }
@@ -202,15 +202,16 @@ impl<'a> Unpacking<'a> {
         self.rest = &self.rest[called.read..];
         self.inside = !called.ended;
         if self.inside && called.read == 0 && called.written == 0 {
-            return Err(match self.rest.is_empty() {
-                true => Garbled::Short,
-                false => Garbled::Invalid,
+            return Err(if self.rest.is_empty() {
+                Garbled::Short
+            } else {
+                Garbled::Invalid
             });
         }
         Ok(Stepped::Wrote(called.written))
     }
 
-    /// The next member, or frame.
+    /// Begins the next member, or frame.
     fn begin(&mut self) -> Result<(), Garbled> {
         if self.rest.is_empty() {
             return Err(Garbled::Short);
@@ -225,9 +226,10 @@ impl<'a> Unpacking<'a> {
             }
             Coding::Deflate if again => return Err(Garbled::Trailing),
             Coding::Zstd if !is_frame(self.rest) => {
-                return Err(match again {
-                    true => Garbled::Trailing,
-                    false => Garbled::Invalid,
+                return Err(if again {
+                    Garbled::Trailing
+                } else {
+                    Garbled::Invalid
                 });
             }
             _ => {}
@@ -244,7 +246,7 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Whether a frame begins here, or one that is to be skipped (RFC 8878 section 3.1.2).
+/// Returns whether a frame begins here, or one that is to be skipped (RFC 8878 section 3.1.2).
 fn is_frame(bytes: &[u8]) -> bool {
     bytes.starts_with(&ZSTD_MAGIC)
         || matches!(bytes, [first, 0x2a, 0x4d, 0x18, ..] if first & 0xf0 == 0x50)
