@@ -1,30 +1,10 @@
 //! Where a client has marked its prompt, so that the provider keeps what comes before: Anthropic's `cache_control` on a
 //! block, Bedrock's `cachePoint` after one.
 
-use super::{ChatRequest, Message, Part};
+use super::{CacheTtl, ChatRequest, Message, Part};
 
 /// Breakpoints in one request at most, at Anthropic and at Bedrock.
 pub const MOST_BREAKPOINTS: usize = 4;
-
-/// How long the provider keeps the prompt up to a breakpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CacheTtl {
-    /// The provider's own time, five minutes.
-    #[default]
-    Short,
-    /// An hour, which costs more to write.
-    Hour,
-}
-
-impl CacheTtl {
-    /// By the name that Anthropic, Bedrock and OpenRouter give it.
-    pub fn named(name: Option<&str>) -> Self {
-        match name {
-            Some("1h") => CacheTtl::Hour,
-            _ => CacheTtl::Short,
-        }
-    }
-}
 
 impl ChatRequest<'_> {
     /// Takes all breakpoints out, for a provider that knows none. True if there were any.

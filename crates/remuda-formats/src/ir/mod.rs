@@ -19,12 +19,14 @@ mod normalise;
 mod offered;
 mod request;
 mod speakers;
+mod special;
 mod system;
 mod text;
+mod ttl;
 mod weave;
 
 pub use assemble::{Assembler, Call, Item, Response};
-pub use cache::{CacheTtl, MOST_BREAKPOINTS, take_from_result};
+pub use cache::{MOST_BREAKPOINTS, take_from_result};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, MOST_INPUTS, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend, Overflow};
@@ -32,12 +34,15 @@ pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};
 pub use names::ToolNames;
 pub use normalise::{drop_blank, merge_turns, pair_tool_results, start_with_user};
-pub use offered::{ClientTool, ClientTools, Grammar, Special, SpecialTool};
+pub use offered::{ClientTool, ClientTools};
 pub use request::{
     ChatRequest, Completion, Document, Dropped, Effort, Format, Local, Message, Part, Refused,
-    Role, Sampling, Serving, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
+    Role, Sampling, Serving, Thinking, Thought, ThoughtPlace, Tool, ToolCall, ToolChoice,
+    ToolResult,
 };
 pub use speakers::name_speakers;
+pub use special::{Grammar, Special, SpecialTool};
 pub use system::{hoist_prompt, hoist_system, results_before_system, system_as_user};
 pub use text::{Json, Text};
-pub use weave::{Place, place_thoughts};
+pub use ttl::CacheTtl;
+pub use weave::place_thoughts;

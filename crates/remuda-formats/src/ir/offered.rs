@@ -5,39 +5,7 @@
 
 use ahash::AHashMap;
 
-use super::{Text, Tool};
-
-/// What is special about one of a request's tools.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpecialTool<'a> {
-    /// The name of the function.
-    pub function: Text<'a>,
-    pub namespace: Option<Text<'a>>,
-    /// The client's own name, within the namespace.
-    pub name: Text<'a>,
-    pub kind: Special<'a>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Special<'a> {
-    /// A function of a namespace.
-    Function,
-    /// Takes plain text, which as a function is its one argument.
-    Custom {
-        description: Option<Text<'a>>,
-        grammar: Option<Grammar<'a>>,
-    },
-    /// Finds further tools; the client runs it.
-    Search,
-}
-
-/// What the text of a custom tool has to follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grammar<'a> {
-    /// `lark` or `regex`.
-    pub syntax: Text<'a>,
-    pub definition: Text<'a>,
-}
+use super::{Special, SpecialTool, Text, Tool};
 
 /// How a client knows the function that a model calls.
 #[derive(Clone, Debug, PartialEq, Eq)]

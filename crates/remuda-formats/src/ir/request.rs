@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{CacheTtl, Image, Json, Place, SpecialTool, Text};
+use super::{CacheTtl, Image, Json, SpecialTool, Text};
 
 /// A request for a chat completion.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,7 +135,7 @@ pub struct Message<'a> {
     /// OpenAI's `name` of a participant.
     pub name: Option<Text<'a>>,
     /// Where each of its thoughts stood, as far as they say so; see [`super::place_thoughts`].
-    pub places: Vec<Option<Place>>,
+    pub places: Vec<Option<ThoughtPlace>>,
 }
 
 impl<'a> Message<'a> {
@@ -147,6 +147,14 @@ impl<'a> Message<'a> {
             places: Vec::new(),
         }
     }
+}
+
+/// Where a thought stood in its turn: what of the turn came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThoughtPlace {
+    /// In characters.
+    pub text: usize,
+    pub calls: usize,
 }
 
 /// A piece of a turn.

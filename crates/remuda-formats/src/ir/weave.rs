@@ -1,15 +1,7 @@
 //! The thoughts of a turn in their places among its words and calls, for formats that keep them there. Formats that have one
 //! field for each of these are written from the turn as it was read.
 
-use super::{Message, Part};
-
-/// What came before a thought in its turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// In characters.
-    pub text: usize,
-    pub calls: usize,
-}
+use super::{Message, Part, ThoughtPlace};
 
 /// Moves thoughts to their places. One without a place comes as early as the order of the thoughts allows.
 pub fn place_thoughts(messages: &mut [Message<'_>]) {
@@ -23,7 +15,7 @@ pub fn place_thoughts(messages: &mut [Message<'_>]) {
     }
 }
 
-fn placed<'a>(parts: Vec<Part<'a>>, places: &[Option<Place>]) -> Vec<Part<'a>> {
+fn placed<'a>(parts: Vec<Part<'a>>, places: &[Option<ThoughtPlace>]) -> Vec<Part<'a>> {
     let mut placed = Vec::with_capacity(parts.len() + places.len());
     let (mut thoughts, mut words, mut calls) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts {
@@ -158,7 +150,7 @@ mod tests {
         }));
         let places = places
             .iter()
-            .map(|place| place.map(|(text, calls)| Place { text, calls }));
+            .map(|place| place.map(|(text, calls)| ThoughtPlace { text, calls }));
         let mut messages = [Message {
             places: places.collect(),
             ..Message::new(Role::Assistant, parts)

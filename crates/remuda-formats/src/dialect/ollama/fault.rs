@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::error_text;
+use super::error_text::error_text;
 
 /// Beginnings of the errors that Ollama answers with 500 although the request is wrong (api/types.go,
 /// server/routes.go: option types are checked when a runner is scheduled, `format` when it runs).

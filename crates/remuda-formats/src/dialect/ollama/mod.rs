@@ -6,6 +6,7 @@ pub mod chat;
 pub mod embed;
 mod error;
 mod error_form;
+mod error_text;
 mod fault;
 mod fields;
 pub mod generate;

@@ -6,8 +6,8 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::error_text;
-use super::is_request_fault;
+use super::error_text::error_text;
+use super::fault::is_request_fault;
 use crate::dialect::blame::is_about_request;
 use crate::dialect::clean::clean;
 use crate::dialect::{overflow, plain, retry_after};

@@ -1,5 +1,6 @@
 //! Answers of all who speak OpenAI's API, streamed or whole, of chats and of completions, as events.
 
+mod api;
 pub(super) mod balance;
 mod calls;
 mod chunk;
@@ -8,19 +9,11 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(super) use api::Api;
 use reader::Reader;
 
 use crate::dialect::events::{self, Reads as _};
 use crate::ir::{Decode, Event, ToolNames};
-
-/// Which of the two an answer is for; they differ in where the text stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Api {
-    /// `message`, or `delta` in a stream.
-    Chat,
-    /// `text`
-    Completions,
-}
 
 /// Reads a streamed answer.
 pub(super) fn decoder(api: Api, names: ToolNames) -> Box<dyn Decode> {

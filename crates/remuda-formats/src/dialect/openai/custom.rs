@@ -2,12 +2,9 @@
 
 use ahash::AHashMap;
 
-use super::input::Input;
+use super::input::{INPUT, Input};
 use super::object::Object;
 use crate::ir::{Grammar, Json, Special, SpecialTool, Text, Tool, ToolCall};
-
-/// The one argument of such a function.
-pub(super) const INPUT: &str = "input";
 
 /// The function that stands for a custom tool.
 pub(super) fn function<'a>(

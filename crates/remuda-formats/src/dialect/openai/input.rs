@@ -6,8 +6,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::custom::INPUT;
 use crate::ir::Text;
+
+/// The name of the one argument that the function in place of a custom tool has.
+pub(super) const INPUT: &str = "input";
 
 /// Reads the arguments of one call.
 #[derive(Default)]

@@ -15,9 +15,9 @@ pub(super) struct Place {
     pub(super) said: Option<(usize, usize)>,
 }
 
-impl From<Place> for ir::Place {
+impl From<Place> for ir::ThoughtPlace {
     fn from(place: Place) -> Self {
-        ir::Place {
+        ir::ThoughtPlace {
             text: place.text,
             calls: place.calls,
         }

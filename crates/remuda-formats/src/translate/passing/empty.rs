@@ -2,7 +2,7 @@
 //! event as JSON, be it empty, and look in each chunk for its choices. Comments, and the pings that a format has, carry
 //! nothing either, but every library reads them over.
 
-use super::plain::members;
+use super::members::members;
 use super::shape;
 use crate::dialect::ollama::{ErrorStyle, Operation};
 use crate::wire::json::{Kind, Scanner};

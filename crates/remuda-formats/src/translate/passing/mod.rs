@@ -7,6 +7,7 @@
 mod calls;
 mod empty;
 mod label;
+mod members;
 mod named;
 mod plain;
 mod seen;

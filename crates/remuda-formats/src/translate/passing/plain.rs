@@ -6,11 +6,12 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
+use super::members::members;
 use super::shape;
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::dialect::{anthropic, openai};
 use crate::ir::{Decode, Event, Fault, Usage};
-use crate::wire::json::{Kind, Scanner, Span, SyntaxError};
+use crate::wire::json::{Kind, Scanner, SyntaxError};
 use crate::wire::ndjson::LineSplitter;
 use crate::wire::sse::{EventSplitter, Item};
 
@@ -303,22 +304,6 @@ fn usage(object: &[u8]) -> Usage {
     });
     // What was read before a mistake is not believed.
     read.map_or_else(|_| Usage::default(), |()| usage)
-}
-
-pub(super) fn members(
-    scanner: &mut Scanner<'_>,
-    text: &[u8],
-    mut each: impl FnMut(&[u8], Kind, Span),
-) -> Result<(), SyntaxError> {
-    scanner.begin_object()?;
-    let mut first = true;
-    while let Some(key) = scanner.next_key(first)? {
-        first = false;
-        let kind = scanner.kind()?;
-        let value = scanner.skip_value()?;
-        each(key.inside(text), kind, value);
-    }
-    Ok(())
 }
 
 /// A count: digits alone, or a float that is cut; anything else is 0.

@@ -1,6 +1,6 @@
 //! Whether a whole answer has the shape that the libraries of its form read: lists that hold what they are lists of.
 
-use super::plain::members;
+use super::members::members;
 use crate::dialect::ollama::Operation;
 use crate::wire::json::{Scanner, SyntaxError};
 

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
 use super::super::json::{key, put, separate};
-use super::{Members, TooLarge};
+use super::members::{Members, TooLarge};
 use crate::ir::{Json, Text};
 
 /// Schemas within schemas.

@@ -5,8 +5,8 @@ use ahash::AHashSet;
 use serde_json::value::RawValue;
 
 use super::super::json::{key, put, separate};
-use super::references::allowance;
-use super::{Members, Pointers};
+use super::members::Members;
+use super::references::{Pointers, allowance};
 use crate::ir::{Json, Text};
 
 /// Deeper than this nothing is written: a reference may lead to itself.

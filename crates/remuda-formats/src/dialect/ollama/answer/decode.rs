@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::Form;
 use super::unread::has_unknown_text;
 use crate::dialect::events::reframed;
+use crate::dialect::ollama::error_text::error_text;
 use crate::dialect::ollama::refusal::stream_fault;
 use crate::ir::{Decode, Event, Fault, Finish, Json, Text, ToolNames, Usage};
 use crate::wire::json;
@@ -448,24 +449,4 @@ fn arguments<'a>(written: Option<&'a RawValue>) -> Json<'a> {
             None => Json::arguments(Cow::Borrowed(value.get())).0,
         },
     }
-}
-
-/// The text of an `error`: a string, or an object with a `message`.
-pub(in crate::dialect::ollama) fn error_text(error: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Described<'a> {
-        #[serde(borrow)]
-        message: Option<Text<'a>>,
-    }
-    let text = match Text::of(error) {
-        Some(text) => text.into_decoded(),
-        None if error.get() == "null" => return None,
-        None => match serde_json::from_str::<Described<'_>>(error.get()) {
-            Ok(Described {
-                message: Some(message),
-            }) => message.into_decoded(),
-            _ => Cow::Borrowed("unknown error"),
-        },
-    };
-    (!text.is_empty()).then_some(text)
 }

@@ -9,7 +9,7 @@ mod line;
 mod tests;
 mod unread;
 
-pub(super) use decode::{decoder, error_text, read_whole};
+pub(super) use decode::{decoder, read_whole};
 pub(super) use encode::{encoder, write_end, write_quiet, write_whole};
 pub use joined::Joined;
 

@@ -1,6 +1,5 @@
 //! `stream`, `format`, `think`, `logprobs` and `options`, as Ollama reads them.
 
-use super::foreign::as_said;
 use super::options;
 use crate::dialect::ollama::go::{Field, Reader};
 use crate::ir::{
@@ -216,6 +215,12 @@ impl<'a> Common<'a> {
             false => self.more_options = true,
         }
     }
+}
+
+/// Reads a value that a server is sent as the client wrote it; `None` for `null`.
+fn as_said<'a>(reader: &mut Reader<'a>) -> Result<Option<Json<'a>>, Refused> {
+    let (kind, value) = reader.json()?;
+    Ok((kind != Kind::Null).then_some(value))
 }
 
 /// `"json"`, a schema, or nothing.

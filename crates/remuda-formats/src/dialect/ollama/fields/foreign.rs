@@ -3,7 +3,7 @@
 
 use super::Common;
 use crate::dialect::ollama::go::{Field, Reader, read_struct};
-use crate::ir::{ChatRequest, Dropped, EmbedRequest, Json, Message, Part, Refused, Role};
+use crate::ir::{ChatRequest, Dropped, EmbedRequest, Message, Part, Refused, Role};
 use crate::wire::json::Kind;
 
 const PATH: &str = "ChatRequest";
@@ -150,16 +150,10 @@ fn embed_member<'a>(
     }
 }
 
-/// What a server is told as it was said: a number or a text, `null` says nothing.
-pub(super) fn as_said<'a>(reader: &mut Reader<'a>) -> Result<Option<Json<'a>>, Refused> {
-    let (kind, value) = reader.json()?;
-    Ok((kind != Kind::Null).then_some(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Effort, Format, Sampling, Text, Thinking};
+    use crate::ir::{Effort, Format, Json, Sampling, Text, Thinking};
 
     fn chat(body: &str) -> ChatRequest<'_> {
         let mut request = ChatRequest::default();

@@ -9,7 +9,7 @@ use super::super::details::Detail;
 use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
 use super::super::field::Field;
 use super::super::logprobs;
-use super::Api;
+use super::api::Api;
 use super::calls::{Calls, Untellable};
 use super::chunk::{CallDelta, Choice, Choices, Chunk, Delta, Piece, Timings};
 use super::sources::Sources;

@@ -3,7 +3,7 @@
 use super::super::fit::{Fate, Fit, Refinement, raw};
 use super::super::foreign;
 use super::super::schema::Hop;
-use super::read::Body;
+use super::body::Body;
 use super::reasoning;
 use super::ways::Ways;
 use crate::dialect::exchange::Target;

@@ -1,5 +1,6 @@
 //! `/v1/chat/completions`: read from clients and written to them, written to providers and read from them.
 
+mod body;
 mod encode;
 mod fit;
 mod history;

@@ -7,89 +7,11 @@ use super::super::caching;
 use super::super::field::{self, Field, flag, integer, number, text, tokens};
 use super::super::others::name_others;
 use super::super::serving;
+use super::body::Body;
 use super::reasoning;
 use super::{tools, turns};
 use crate::dialect::ollama;
 use crate::ir::{ChatRequest, Dropped, Format, Json, Refused, Sampling, Text};
-
-/// The body. OpenAI's fields, and those that other servers with this API have added.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Body<'a> {
-    #[serde(borrow)]
-    messages: Field<'a>,
-    stream: Field<'a>,
-    stream_options: Field<'a>,
-    max_completion_tokens: Field<'a>,
-    max_tokens: Field<'a>,
-    temperature: Field<'a>,
-    top_p: Field<'a>,
-    top_k: Field<'a>,
-    min_p: Field<'a>,
-    typical_p: Field<'a>,
-    repeat_penalty: Field<'a>,
-    repetition_penalty: Field<'a>,
-    repeat_last_n: Field<'a>,
-    presence_penalty: Field<'a>,
-    frequency_penalty: Field<'a>,
-    seed: Field<'a>,
-    logit_bias: Field<'a>,
-    n: Field<'a>,
-    stop: Field<'a>,
-    logprobs: Field<'a>,
-    top_logprobs: Field<'a>,
-    response_format: Field<'a>,
-    pub(super) tools: Field<'a>,
-    pub(super) tool_choice: Field<'a>,
-    parallel_tool_calls: Field<'a>,
-    pub(super) functions: Field<'a>,
-    pub(super) function_call: Field<'a>,
-    pub(super) reasoning_effort: Field<'a>,
-    pub(super) reasoning: Field<'a>,
-    pub(super) thinking: Field<'a>,
-    pub(super) enable_thinking: Field<'a>,
-    pub(super) chat_template_kwargs: Field<'a>,
-    cache_control: Field<'a>,
-    user: Field<'a>,
-    safety_identifier: Field<'a>,
-    service_tier: Field<'a>,
-    prompt_cache_key: Field<'a>,
-    prompt_cache_retention: Field<'a>,
-    prompt_cache_options: Field<'a>,
-    metadata: Field<'a>,
-    store: Field<'a>,
-    verbosity: Field<'a>,
-    modalities: Field<'a>,
-    // What follows changes the answer and has no place in the neutral model.
-    prediction: Field<'a>,
-    web_search_options: Field<'a>,
-    plugins: Field<'a>,
-    moderation: Field<'a>,
-    top_a: Field<'a>,
-    min_tokens: Field<'a>,
-    ignore_eos: Field<'a>,
-    grammar: Field<'a>,
-    json_schema: Field<'a>,
-    structured_outputs: Field<'a>,
-    guided_json: Field<'a>,
-    guided_regex: Field<'a>,
-    guided_choice: Field<'a>,
-    guided_grammar: Field<'a>,
-}
-
-impl<'a> Body<'a> {
-    /// Nothing but what says how to reason.
-    pub(super) fn of_reasoning(field: impl Fn(&str) -> Field<'a>) -> Self {
-        Body {
-            reasoning_effort: field("reasoning_effort"),
-            reasoning: field("reasoning"),
-            thinking: field("thinking"),
-            enable_thinking: field("enable_thinking"),
-            chat_template_kwargs: field("chat_template_kwargs"),
-            ..Body::default()
-        }
-    }
-}
 
 /// Reads the body of a request for a chat completion that another format will carry.
 ///

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::field::{self, Field, flag, text};
-use super::read::Body;
+use super::body::Body;
 use crate::ir::{Effort, Refused, Text, Thinking};
 
 /// OpenRouter's `reasoning`, DeepSeek's and Anthropic's `thinking`.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::super::caching;
 use super::super::custom;
 use super::super::field::{self, Field};
-use super::read::Body;
+use super::body::Body;
 use crate::ir::{CacheTtl, Grammar, Json, Refused, Special, SpecialTool, Text, Tool, ToolChoice};
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use super::super::details;
 use super::super::field::{self, Field};
 use crate::dialect::signature;
 use crate::ir::{
-    Document, Dropped, Image, Json, Message, Part, Place, Refused, Role, Text, ToolCall,
+    Document, Dropped, Image, Json, Message, Part, Refused, Role, Text, ThoughtPlace, ToolCall,
     ToolResult, take_from_result,
 };
 
@@ -179,7 +179,7 @@ fn result<'a>(
 /// `places`: where the thoughts stood among the rest.
 fn assistant<'a>(
     turn: Turn<'a>,
-    places: &mut Vec<Option<Place>>,
+    places: &mut Vec<Option<ThoughtPlace>>,
 ) -> Result<Vec<Part<'a>>, Refused> {
     let said = [turn.reasoning_content, turn.reasoning]
         .into_iter()
@@ -188,7 +188,7 @@ fn assistant<'a>(
     let thoughts = details::read(turn.reasoning_details, said);
     let mut parts = Vec::with_capacity(thoughts.len() + 1);
     for placed in thoughts {
-        places.push(placed.place.map(Place::from));
+        places.push(placed.place.map(ThoughtPlace::from));
         parts.push(Part::Thought(placed.thought));
     }
     parts.extend(content(turn.content)?);

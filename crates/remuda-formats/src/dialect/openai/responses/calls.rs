@@ -2,9 +2,10 @@
 
 use super::super::field::{self, Field};
 use super::super::plain_input;
+use super::entry::{Entry, Kind};
 use super::item::{Item, full};
 use super::saying::Pieces;
-use super::told::{At, Entry, Kind, Told};
+use super::told::{At, Told};
 use crate::ir::{Event, Text, ToolNames};
 
 /// The calls of one answer.

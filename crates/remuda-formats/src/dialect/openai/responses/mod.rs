@@ -5,6 +5,7 @@ mod called;
 mod calls;
 mod choice;
 mod encode;
+mod entry;
 mod fit;
 mod frame;
 mod history;

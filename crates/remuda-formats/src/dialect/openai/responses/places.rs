@@ -3,7 +3,7 @@
 
 use ahash::AHashMap;
 
-use super::told::Entry;
+use super::entry::Entry;
 
 /// The items of one sort.
 #[derive(Default)]
