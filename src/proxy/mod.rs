@@ -33,8 +33,8 @@ use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Fleet, Provider};
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
 use crate::settings::Settings;
-use crate::usage::Ledger;
 
+use logging::record::Record;
 use request_filter::admit::Admit;
 use request_filter::identify::RequestIds;
 use request_filter::plan::Planner;
@@ -63,6 +63,7 @@ pub struct Shared {
     settings: Arc<Settings>,
     admit: Admit,
     planner: Planner,
+    record: Record,
     fleet: Arc<Fleet>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<Metrics>,
@@ -72,8 +73,6 @@ pub struct Shared {
     request_ids: RequestIds,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
-    /// The accounts of what requests cost; `None` where usage is not counted.
-    ledger: Option<Arc<Ledger>>,
     unknown_model: ModelFacts,
     /// Ollama backends, and no names of the operator's own: a backend is sent the name that the client wrote.
     plain_names: bool,
@@ -150,6 +149,7 @@ impl Gateway {
         Self(Arc::new(Shared {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
+            record: Record::new(&settings, &fleet, &metrics, introspection.ledger.clone()),
             turns,
             settings,
             fleet,
@@ -159,7 +159,6 @@ impl Gateway {
             upstreams,
             request_ids: RequestIds::new(),
             facts: Arc::clone(&introspection.facts),
-            ledger: introspection.ledger.clone(),
             introspection,
             unknown_model: ModelFacts::default(),
             plain_names,

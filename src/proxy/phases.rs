@@ -15,7 +15,6 @@ use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::told::{Failure, Stop};
 use crate::proxy::listener::guarded::Watch;
-use crate::proxy::logging::record::GaugeGuard;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::cors::Sender;
 use crate::proxy::request_filter::identify;
@@ -35,7 +34,7 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Ctx {
         let mut ctx = Ctx::default();
-        ctx.inbound.ledger = self.ledger.clone();
+        ctx.inbound.ledger = self.record.ledger.clone();
         ctx
     }
 
@@ -58,7 +57,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> pingora::Result<bool> {
         let _in_flight = self.drain.enter();
-        let _gauge = GaugeGuard::new(&self.metrics.in_flight);
+        let _gauge = self.record.in_flight();
         let framing = identify::framing(session);
         identify::identify(&self.request_ids, session, ctx);
         if self.drain.draining() {
@@ -133,7 +132,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
-        self.record(session, ctx);
+        self.record.request(session, ctx);
         if let Some(watch) = Watch::of(session.digest()) {
             watch.expect_head();
         }

@@ -86,7 +86,7 @@ impl Gateway {
         let (input, output) = &mut ctx.outcome.lost;
         *input = input.saturating_add(tokens.input);
         *output = output.saturating_add(tokens.output);
-        if let (Some(ledger), Some(account)) = (&self.ledger, &ctx.attempt.account) {
+        if let (Some(ledger), Some(account)) = (&self.record.ledger, &ctx.attempt.account) {
             let charge = Charge {
                 account,
                 key: ctx.inbound.key.as_ref().map(|key| &*key.name),

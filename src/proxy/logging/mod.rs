@@ -3,3 +3,4 @@
 pub(super) mod accounting;
 pub(super) mod billing;
 pub(super) mod record;
+pub(super) mod tags;

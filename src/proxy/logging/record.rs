@@ -1,19 +1,20 @@
 //! The end of a request: metrics, and one line in the access log. Neither knows a prompt or a key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::proxy::Session;
 use prometheus::IntGauge;
 
 use crate::dialect::ollama::Operation;
+use crate::fleet::Fleet;
 use crate::ids::ModelId;
-use crate::metrics::{Measured, Series, SeriesKey};
-use crate::proxy::Gateway;
+use crate::metrics::{Measured, Metrics, Series, SeriesKey};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::request_filter::route::{shown, written_path};
-use crate::settings::LogFormat;
-use crate::usage::Usd;
+use crate::settings::{LogFormat, Settings};
+use crate::usage::{Ledger, Usd};
 
 /// The access log's target, so that operators can filter it.
 const ACCESS: &str = "access";
@@ -24,7 +25,7 @@ const NANOS: f64 = 1e9;
 pub(crate) struct GaugeGuard<'a>(&'a IntGauge);
 
 impl<'a> GaugeGuard<'a> {
-    pub(crate) fn new(gauge: &'a IntGauge) -> Self {
+    fn new(gauge: &'a IntGauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
@@ -36,9 +37,37 @@ impl Drop for GaugeGuard<'_> {
     }
 }
 
-impl Gateway {
+/// Records requests: in metrics, in the access log, and what they cost.
+pub(crate) struct Record {
+    pub(super) settings: Arc<Settings>,
+    pub(super) fleet: Arc<Fleet>,
+    metrics: Arc<Metrics>,
+    /// The accounts of what requests cost; `None` where usage is not counted.
+    pub(crate) ledger: Option<Arc<Ledger>>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        settings: &Arc<Settings>,
+        fleet: &Arc<Fleet>,
+        metrics: &Arc<Metrics>,
+        ledger: Option<Arc<Ledger>>,
+    ) -> Record {
+        Record {
+            settings: Arc::clone(settings),
+            fleet: Arc::clone(fleet),
+            metrics: Arc::clone(metrics),
+            ledger,
+        }
+    }
+
+    /// Counts a request as in flight for as long as the guard lives.
+    pub(crate) fn in_flight(&self) -> GaugeGuard<'_> {
+        GaugeGuard::new(&self.metrics.in_flight)
+    }
+
     /// Records a request that has ended.
-    pub(crate) fn record(&self, session: &Session, ctx: &Ctx) {
+    pub(crate) fn request(&self, session: &Session, ctx: &Ctx) {
         if !ctx.outcome.counted {
             return;
         }
@@ -56,7 +85,7 @@ impl Gateway {
         }
     }
 
-    fn series(&self, key: SeriesKey, ctx: &Ctx, ended: Instant) -> std::sync::Arc<Series> {
+    fn series(&self, key: SeriesKey, ctx: &Ctx, ended: Instant) -> Arc<Series> {
         let model = served(ctx).and_then(|model| self.fleet.models().name(model));
         let provider = ctx.attempt.provider.map(|id| &self.settings.providers[id]);
         self.metrics.series(key, measured(ctx), ended, || {
@@ -155,7 +184,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(session: &'a Session, ctx: &'a Ctx, ended: Instant, gateway: &Gateway) -> Self {
+    fn of(session: &'a Session, ctx: &'a Ctx, ended: Instant, record: &Record) -> Self {
         let head = session.req_header();
         let since = |at: Instant| (at - ctx.inbound.started).as_secs_f64() * 1e3;
         Entry {
@@ -170,7 +199,7 @@ impl<'a> Entry<'a> {
             duration_ms: since(ended),
             queue_ms: ctx.outcome.waited.as_secs_f64() * 1e3,
             first_content_ms: ctx.outcome.first_content.map(since),
-            model: model(ctx, gateway),
+            model: model(ctx, record),
             backend: ctx.attempt.backend.as_deref(),
             attempts: ctx.attempt.number,
             cold: ctx.attempt.cold,
@@ -206,9 +235,9 @@ fn served(ctx: &Ctx) -> Option<ModelId> {
 }
 
 /// Returns the model's name; of one that nobody has, as the client wrote it.
-fn model<'a>(ctx: &'a Ctx, gateway: &Gateway) -> Option<Cow<'a, str>> {
+fn model<'a>(ctx: &'a Ctx, record: &Record) -> Option<Cow<'a, str>> {
     let known = served(ctx);
-    match known.and_then(|model| gateway.fleet.models().name(model)) {
+    match known.and_then(|model| record.fleet.models().name(model)) {
         Some(name) => Some(name.to_string().into()),
         None => ctx.inbound.asked.as_deref().map(|name| shown(name).into()),
     }

@@ -46,6 +46,24 @@ impl Planner {
         self.router.plan(&criteria.ask(), Instant::now())
     }
 
+    /// Makes the plan for a model request; `None` where a provider that has not told its models yet may have this one.
+    ///
+    /// # Errors
+    /// The failure that the client is told if there is no plan, and will be none.
+    pub(crate) fn known(
+        &self,
+        admit: &Admit,
+        operation: Operation,
+        criteria: &Criteria,
+    ) -> Result<Option<Plan>, Failure> {
+        match self.plan(criteria) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(NoPlan::Unknown) if ollama::is_valid(&criteria.model) => Ok(None),
+            Err(NoPlan::Unknown) => Err(Failure::bad_request(ollama::INVALID_MODEL_NAME)),
+            Err(why) => Err(self.unplanned(admit, &why, operation, criteria)),
+        }
+    }
+
     /// Makes another plan without providers that have failed; `None` if there is none.
     pub(crate) fn plan_without(
         &self,

@@ -1,7 +1,7 @@
 //! A model request from its head to its plan, step by step.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::proxy::Session;
@@ -12,13 +12,16 @@ use crate::dialect::openai::optillm;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::logging::record::Record;
+use crate::proxy::offload::Turns;
 use crate::proxy::prepared::{Ask, Criteria, Prepared};
 use crate::proxy::request_filter::body::closing_with_body;
+use crate::proxy::request_filter::plan::Planner;
 use crate::proxy::request_filter::preferences::Preferences;
 use crate::proxy::request_filter::scan::{Scan, unreadable};
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::opening::Expected;
-use crate::routing::{Needs, NoPlan, Plan};
+use crate::routing::Needs;
 use crate::translate::ClientForm;
 
 /// Tells what becomes of a model request that may be served.
@@ -42,7 +45,7 @@ impl Gateway {
         framing: &Framing,
         operation: Operation,
     ) -> Result<Next, Stop> {
-        let preferences = self.prefer(session, &mut ctx.inbound)?;
+        let preferences = prefer(&self.record, &self.planner, session, &mut ctx.inbound)?;
         if ctx.inbound.key.is_some() {
             let counted = Box::pin(self.admit.count_in(&mut ctx.inbound)).await;
             counted.map_err(|failure| closing_with_body(session, failure))?;
@@ -51,19 +54,30 @@ impl Gateway {
         let bytes = body.bytes.clone();
         let scan = Scan::of(operation, &bytes, &self.turns).await?;
         scan.check(&session.req_header().headers)?;
-        let criteria = self.criteria(&mut ctx.inbound, &scan, preferences.provider.clone())?;
-        let planned = self.planned(&mut ctx.inbound, operation, &criteria)?;
-        if let Some(plan) = &planned
-            && let Some(page) = self.answered(session, ctx, &scan, plan).await?
-        {
-            return Ok(Next::Page(page));
+        let provider = preferences.provider.clone();
+        let criteria = criteria(&self.record, &mut ctx.inbound, &scan, provider)?;
+        let planned = self.planner.known(&self.admit, operation, &criteria)?;
+        if let Some(plan) = &planned {
+            ctx.inbound.model = plan.model;
+            if let Some(page) = self.answered(session, ctx, &scan, plan).await? {
+                return Ok(Next::Page(page));
+            }
         }
         if ctx.inbound.grant.is_some() {
             let inbound = &mut ctx.inbound;
             Box::pin(self.admit.set_aside(inbound, operation, &scan.facts)).await?;
         }
-        let rewritten = self.rewritten(&scan, &criteria)?;
-        self.expect_stream(ctx, framing, &scan, &criteria.model);
+        // What the name means is looked up for the few requests that have fields of OptiLLM's.
+        let by_approach = !scan.facts.private
+            || criteria.approach.is_some()
+            || self.planner.router.names_approach(&criteria.model);
+        let refuses_streams = self.settings.server.reject_streaming;
+        let rewritten = rewritten(&scan, refuses_streams, by_approach)?;
+        ctx.inbound.streams = scan.streams(refuses_streams);
+        let every = self.settings.timeouts.keep_alive;
+        if let (true, Some(every)) = (ctx.inbound.streams, every) {
+            expect_stream(ctx, framing, operation, &criteria.model, every);
+        }
         let plan = match planned {
             Some(plan) => plan,
             None => {
@@ -78,7 +92,10 @@ impl Gateway {
         ctx.inbound.model = plan.model;
         let ask = scan.ask(&criteria.model, plan.model);
         let (ask, body) = match rewritten {
-            Some(bytes) => (self.moved(operation, &bytes, ask).await?, body.with(bytes)),
+            Some(bytes) => (
+                moved(&self.turns, operation, &bytes, ask).await?,
+                body.with(bytes),
+            ),
             None => (ask, body),
         };
         Ok(Next::Dispatch(Box::new(Prepared {
@@ -91,136 +108,165 @@ impl Gateway {
             pinned: preferences.pinned,
         })))
     }
+}
 
-    /// Reads what the header fields of a model request ask for. Its tag for accounting is noted.
-    ///
-    /// # Errors
-    /// 400.
-    fn prefer(&self, session: &mut Session, inbound: &mut Inbound) -> Result<Preferences, Failure> {
-        let head = session.req_header();
-        let tag = head.headers.get("x-proxy-tag");
-        let tag = tag.map(|tag| self.tag_of(tag)).transpose();
-        let preferences = Preferences::of(head, inbound, &self.planner);
-        match (preferences, tag) {
-            (Ok(preferences), Ok(tag)) => {
-                inbound.tag = tag.flatten();
-                Ok(preferences)
+/// Reads what the header fields of a model request ask for. Its tag for accounting is noted.
+///
+/// # Errors
+/// 400.
+fn prefer(
+    record: &Record,
+    planner: &Planner,
+    session: &mut Session,
+    inbound: &mut Inbound,
+) -> Result<Preferences, Failure> {
+    let head = session.req_header();
+    let tag = head.headers.get("x-proxy-tag");
+    let tag = tag.map(|tag| record.tag_of(tag)).transpose();
+    let preferences = Preferences::of(head, inbound, planner);
+    match (preferences, tag) {
+        (Ok(preferences), Ok(tag)) => {
+            inbound.tag = tag.flatten();
+            Ok(preferences)
+        }
+        (Err(failure), _) | (_, Err(failure)) => Err(closing_with_body(session, failure)),
+    }
+}
+
+/// Returns what the plan of a request is made by. The model's name, the tag and the length of the prompt are noted.
+///
+/// # Errors
+/// 400.
+fn criteria(
+    record: &Record,
+    inbound: &mut Inbound,
+    scan: &Scan<'_>,
+    provider: Option<String>,
+) -> Result<Criteria, Failure> {
+    let (untagged, tag) = record.untagged(&scan.facts.model);
+    record.take_tag(inbound, tag);
+    inbound.prompt_tokens = scan.prompt_tokens();
+    let model: Arc<str> = untagged.into();
+    inbound.asked = Some(Arc::clone(&model));
+    Ok(Criteria {
+        model,
+        provider,
+        approach: scan.approach()?,
+        needs: Needs::of(scan.operation, &scan.facts, scan.bytes.len()),
+        key: inbound.key.clone(),
+        // A question before the request that it is about.
+        looks_only: scan.operation == Operation::AnthropicCountTokens,
+    })
+}
+
+/// Returns the body that goes upstream in place of the one that came, if it has to be another: with `stream` as an operator
+/// wants it who `refuses_streams`, and without the fields of OptiLLM's unless it is answered `by_approach`.
+///
+/// # Errors
+/// 400, also for a streamed answer where the operator refuses them.
+fn rewritten(
+    scan: &Scan<'_>,
+    refuses_streams: bool,
+    by_approach: bool,
+) -> Result<Option<Bytes>, Failure> {
+    let mut rewritten = None;
+    if refuses_streams {
+        match scan.facts.stream {
+            Some(true) => return Err(Failure::streaming_refused()),
+            None if scan.operation.streams_by_default() => {
+                rewritten = Some(ollama::set_stream(scan.bytes, &scan.facts, false));
             }
-            (Err(failure), _) | (_, Err(failure)) => Err(closing_with_body(session, failure)),
+            Some(false) | None => {}
         }
     }
+    if scan.facts.private && !by_approach {
+        let whole = rewritten.as_ref().unwrap_or(scan.bytes);
+        rewritten = Some(optillm::without(whole).map_err(unreadable)?.into());
+    }
+    Ok(rewritten)
+}
 
-    /// Returns what the plan of a request is made by. The model's name, the tag and the length of the prompt are noted.
-    ///
-    /// # Errors
-    /// 400.
-    fn criteria(
-        &self,
-        inbound: &mut Inbound,
-        scan: &Scan<'_>,
-        provider: Option<String>,
-    ) -> Result<Criteria, Failure> {
-        let (untagged, tag) = self.untagged(&scan.facts.model);
-        self.take_tag(inbound, tag);
-        inbound.prompt_tokens = scan.prompt_tokens();
-        let model: Arc<str> = untagged.into();
-        inbound.asked = Some(Arc::clone(&model));
-        Ok(Criteria {
-            model,
-            provider,
-            approach: scan.approach()?,
-            needs: Needs::of(scan.operation, &scan.facts, scan.bytes.len()),
-            key: inbound.key.clone(),
-            // A question before the request that it is about.
-            looks_only: scan.operation == Operation::AnthropicCountTokens,
-        })
+/// Notes what the client of a streamed answer hears until it begins, as often as `every` says.
+fn expect_stream(
+    ctx: &mut Ctx,
+    framing: &Framing,
+    operation: Operation,
+    model: &Arc<str>,
+    every: Duration,
+) {
+    let Some(form) = ClientForm::of(operation).filter(|form| !form.embeds()) else {
+        return;
+    };
+    ctx.opening.expect(Expected {
+        form,
+        model: Arc::clone(model),
+        framing: framing.clone(),
+        request_id: ctx.inbound.request_id.clone(),
+        allow_origin: ctx.inbound.allow_origin.clone(),
+        key: ctx.inbound.key.clone(),
+        style: ErrorStyle::of(operation),
+        every,
+    });
+}
+
+/// Returns the names that stand elsewhere in a body that was written anew.
+///
+/// # Errors
+/// 400 for a body that cannot be read.
+async fn moved(
+    turns: &Turns,
+    operation: Operation,
+    body: &Bytes,
+    ask: Ask,
+) -> Result<Ask, Failure> {
+    let scan = Scan::of(operation, body, turns).await?;
+    let there = scan.ask(&ask.asked, ask.model);
+    Ok(Ask {
+        span: there.span,
+        no_stream_options: there.no_stream_options,
+        ..ask
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sent(operation: Operation, body: &'static str, refuses: bool) -> Result<String, u16> {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let scan = Scan::of(operation, &bytes, &Turns::new(1)).await;
+        let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
+        let sent = rewritten(&scan, refuses, false).map_err(|failure| failure.status)?;
+        Ok(String::from_utf8(sent.unwrap_or(bytes.clone()).to_vec()).unwrap())
     }
 
-    /// Makes the plan; `None` where a provider that has not told its models yet may have this one.
-    ///
-    /// # Errors
-    /// The failure that the client is told if there is no plan, and will be none.
-    fn planned(
-        &self,
-        inbound: &mut Inbound,
-        operation: Operation,
-        criteria: &Criteria,
-    ) -> Result<Option<Plan>, Failure> {
-        match self.planner.plan(criteria) {
-            Ok(plan) => {
-                inbound.model = plan.model;
-                Ok(Some(plan))
-            }
-            Err(NoPlan::Unknown) if !ollama::is_valid(&criteria.model) => {
-                Err(Failure::bad_request(ollama::INVALID_MODEL_NAME))
-            }
-            Err(NoPlan::Unknown) => Ok(None),
-            Err(why) => Err(self
-                .planner
-                .unplanned(&self.admit, &why, operation, criteria)),
-        }
+    #[tokio::test]
+    async fn an_operator_may_refuse_streams() {
+        use Operation::{Chat, OpenAiChat};
+        let silent = r#"{"model":"m"}"#;
+        let stated = r#"{"model":"m","stream":true}"#;
+        let whole = r#"{"model":"m","stream":false}"#;
+        assert_eq!(sent(Chat, stated, false).await.as_deref(), Ok(stated));
+        assert_eq!(sent(Chat, stated, true).await, Err(400));
+        assert_eq!(sent(OpenAiChat, stated, true).await, Err(400));
+        assert_eq!(sent(Chat, whole, true).await.as_deref(), Ok(whole));
+        // Ollama's clients get a stream unless they say otherwise, OpenAI's do not.
+        let said = sent(Chat, silent, true).await.unwrap();
+        assert!(said.contains(r#""stream":false"#), "{said}");
+        assert_eq!(sent(OpenAiChat, silent, true).await.as_deref(), Ok(silent));
     }
 
-    /// Returns the body that goes upstream in place of the one that came, if it has to be another: with `stream` as the
-    /// operator wants it, and without the fields of OptiLLM's where nobody is asked for an approach.
-    ///
-    /// # Errors
-    /// 400, also for a streamed answer where the operator allows none.
-    fn rewritten(&self, scan: &Scan<'_>, criteria: &Criteria) -> Result<Option<Bytes>, Failure> {
-        let mut rewritten = None;
-        if self.settings.server.reject_streaming && scan.operation.is_inference() {
-            match scan.facts.stream {
-                Some(true) => return Err(Failure::streaming_refused()),
-                None if scan.operation.streams_by_default() => {
-                    rewritten = Some(ollama::set_stream(scan.bytes, &scan.facts, false));
-                }
-                Some(false) | None => {}
-            }
-        }
-        let model = &criteria.model;
-        if scan.facts.private
-            && criteria.approach.is_none()
-            && !self.planner.router.names_approach(model)
-        {
-            let whole = rewritten.as_ref().unwrap_or(scan.bytes);
-            rewritten = Some(optillm::without(whole).map_err(unreadable)?.into());
-        }
-        Ok(rewritten)
-    }
-
-    /// Notes whether the answer is streamed, and what its client hears until it begins.
-    fn expect_stream(&self, ctx: &mut Ctx, framing: &Framing, scan: &Scan<'_>, model: &Arc<str>) {
-        let decided = self.settings.server.reject_streaming && scan.facts.stream.is_none();
-        ctx.inbound.streams = scan.facts.streams(scan.operation) && !decided;
-        let form = ClientForm::of(scan.operation).filter(|form| !form.embeds());
-        let (true, Some(form), Some(every)) =
-            (ctx.inbound.streams, form, self.settings.timeouts.keep_alive)
-        else {
-            return;
-        };
-        ctx.opening.expect(Expected {
-            form,
-            model: Arc::clone(model),
-            framing: framing.clone(),
-            request_id: ctx.inbound.request_id.clone(),
-            allow_origin: ctx.inbound.allow_origin.clone(),
-            key: ctx.inbound.key.clone(),
-            style: ErrorStyle::of(scan.operation),
-            every,
-        });
-    }
-
-    /// Returns the names that stand elsewhere in a body that was written anew.
-    ///
-    /// # Errors
-    /// 400 for a body that cannot be read.
-    async fn moved(&self, operation: Operation, body: &Bytes, ask: Ask) -> Result<Ask, Failure> {
-        let scan = Scan::of(operation, body, &self.turns).await?;
-        let there = scan.ask(&ask.asked, ask.model);
-        Ok(Ask {
-            span: there.span,
-            no_stream_options: there.no_stream_options,
-            ..ask
-        })
+    #[tokio::test]
+    async fn names_are_found_where_they_stand_in_a_body_that_was_written_anew() {
+        let turns = Turns::new(1);
+        let came = Bytes::from_static(br#"{"model":"m"}"#);
+        let scan = Scan::of(Operation::Chat, &came, &turns).await;
+        let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
+        let ask = scan.ask(&"m".into(), None);
+        let anew = Bytes::from_static(br#"{"stream":false,"model":"m"}"#);
+        let there = moved(&turns, Operation::Chat, &anew, ask).await;
+        let span = there.unwrap_or_else(|failure| panic!("{failure}")).span;
+        let span = span.map(|span| &anew[span.start..span.end]);
+        assert_eq!(span, Some(&b"\"m\""[..]));
     }
 }

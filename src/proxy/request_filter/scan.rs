@@ -99,6 +99,11 @@ impl<'b> Scan<'b> {
         }
     }
 
+    /// Returns whether the answer is streamed, for an operator who may refuse that.
+    pub(crate) fn streams(&self, refuses_streams: bool) -> bool {
+        self.facts.streams(self.operation) && !(refuses_streams && self.facts.stream.is_none())
+    }
+
     /// Returns the approach of OptiLLM's that the body asks for.
     ///
     /// # Errors
