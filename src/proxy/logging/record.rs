@@ -288,3 +288,58 @@ impl std::fmt::Display for Entry<'_> {
         write!(line, " id={}", self.request_id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_depends_on_what_a_route_answers() {
+        let of = |operation: Operation, route: Option<&'static str>| {
+            let mut ctx = Ctx::default();
+            ctx.inbound.operation = Some(operation);
+            ctx.inbound.route = route.unwrap_or(operation.name());
+            measured(&ctx)
+        };
+        assert!(matches!(of(Operation::Chat, None), Measured::Text));
+        assert!(matches!(of(Operation::Embed, None), Measured::Vectors));
+        assert!(matches!(of(Operation::Tags, None), Measured::Plain));
+        // It was refused before its route was looked at.
+        assert!(matches!(
+            of(Operation::Chat, Some("other")),
+            Measured::Plain
+        ));
+    }
+
+    #[test]
+    fn a_line_says_what_is_known_and_nothing_else() {
+        let mut entry = Entry {
+            client: "10.0.0.1".to_owned(),
+            method: "POST",
+            path: "/api/chat".into(),
+            status: 200,
+            bytes: 12,
+            duration_ms: 3.25,
+            queue_ms: 0.0,
+            first_content_ms: None,
+            model: None,
+            backend: None,
+            attempts: 0,
+            cold: false,
+            tokens: None,
+            key: None,
+            tag: None,
+            cost_usd: None,
+            error: None,
+            request_id: "r1",
+        };
+        let bare = "10.0.0.1 POST /api/chat 200 12B 3.2ms queue=0.0ms id=r1";
+        assert_eq!(entry.to_string(), bare);
+        entry.backend = Some("gpus/1");
+        entry.attempts = 2;
+        entry.cold = true;
+        entry.error = Some("backend_error");
+        let more = "10.0.0.1 POST /api/chat 200 12B 3.2ms queue=0.0ms backend=gpus/1 attempts=2 cold error=backend_error id=r1";
+        assert_eq!(entry.to_string(), more);
+    }
+}

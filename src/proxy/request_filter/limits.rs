@@ -121,3 +121,58 @@ fn output(operation: Operation, facts: &RequestFacts<'_>) -> Output {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_whether_it_may_come_back() {
+        let model = failure(&Refusal::Model { model: "m".into() });
+        assert_eq!((model.status, model.code), (403, "not_allowed"));
+        assert_eq!(model.api_code.as_deref(), Some("model_not_allowed"));
+        let spent = failure(&Refusal::Budget {
+            micro_usd: 1,
+            anew: None,
+        });
+        assert_eq!((spent.status, spent.code), (429, "over_budget"));
+        assert_eq!(spent.api_code.as_deref(), Some("insufficient_quota"));
+        assert!(spent.final_word);
+        // Another request ends, and there is room again.
+        let aside = failure(&Refusal::SetAside { left: 1 });
+        assert_eq!((aside.status, aside.code), (429, "over_budget"));
+        assert_eq!(aside.api_code.as_deref(), Some("rate_limit_exceeded"));
+        assert!(!aside.final_word);
+        let busy = failure(&Refusal::Concurrency { limit: 2 });
+        assert_eq!((busy.status, busy.code), (429, "over_limit"));
+    }
+
+    #[test]
+    fn whoever_waits_as_told_is_not_early() {
+        assert_eq!(seconds(Duration::ZERO), 1);
+        assert_eq!(seconds(Duration::from_millis(1_000)), 1);
+        assert_eq!(seconds(Duration::from_millis(1_001)), 2);
+        assert_eq!(seconds(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn each_prompt_has_as_many_answers_as_are_asked_for() {
+        let facts = RequestFacts {
+            answers: Some(3),
+            prompts: 2,
+            most_output: Some(10),
+            ..RequestFacts::default()
+        };
+        let texts = Output::Texts {
+            answers: 6,
+            most: Some(10),
+        };
+        assert_eq!(output(Operation::OpenAiCompletions, &facts), texts);
+        assert_eq!(output(Operation::OpenAiEmbeddings, &facts), Output::None);
+        let one = Output::Texts {
+            answers: 1,
+            most: None,
+        };
+        assert_eq!(output(Operation::Chat, &RequestFacts::default()), one);
+    }
+}

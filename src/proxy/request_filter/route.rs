@@ -223,6 +223,64 @@ fn is_prefix(prefix: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn asked(path: &str, fields: &[(&'static str, &'static str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", path.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn behind_a_proxy() -> Server {
+        Server {
+            forwarded: Forwarded::Append,
+            base_path: Some("/llm".into()),
+            ..Server::default()
+        }
+    }
+
+    #[test]
+    fn who_has_the_wrong_base_url_is_told_the_right_one() {
+        let inbound = Inbound::default();
+        let host = ("host", "gate:11434");
+        let hint = |path: &str| right_base(&Server::default(), &asked(path, &[host]), &inbound);
+        let openai = "; the base URL for clients of OpenAI's API is http://gate:11434/v1";
+        assert_eq!(hint("/v1/chats"), openai);
+        assert_eq!(hint("/api/chats"), "");
+        assert!(hint("/chats").ends_with("and http://gate:11434/v1 for those of OpenAI's"));
+        let fields = [host, ("anthropic-version", "2023-06-01")];
+        let hint = right_base(&Server::default(), &asked("/v1/chats", &fields), &inbound);
+        assert!(
+            hint.ends_with("Anthropic's API is http://gate:11434"),
+            "{hint}"
+        );
+        // What a client may write into a field is not repeated to it as an address.
+        let odd = asked("/v1/chats", &[("host", "gate/<b>")]);
+        let hint = right_base(&Server::default(), &odd, &inbound);
+        assert!(hint.contains("this gateway's address"), "{hint}");
+    }
+
+    #[test]
+    fn an_address_is_the_one_that_the_proxy_in_front_has() {
+        let fields = [
+            ("host", "inner:1"),
+            ("x-forwarded-host", "llm.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-prefix", "/ai/"),
+        ];
+        let head = asked("/v1/chats", &fields);
+        let mut inbound = Inbound::default();
+        inbound.written.behind_base = true;
+        let outer = own_address(&behind_a_proxy(), &head, &inbound);
+        assert_eq!(outer, "https://llm.example/ai/llm");
+        let distrusted = Server {
+            forwarded: Forwarded::Off,
+            ..behind_a_proxy()
+        };
+        let inner = own_address(&distrusted, &head, &inbound);
+        assert_eq!(inner, "http://inner:1/llm");
+    }
+
     #[test]
     fn a_base_path_is_taken_from_whole_segments() {
         for (path, rest) in [
