@@ -26,6 +26,10 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     print: bool,
 
+    /// Print the JSON Schema of configurations, which lets editors complete and check them
+    #[arg(long, conflicts_with_all = ["config", "print", "reach"])]
+    schema: bool,
+
     /// Ask every provider once, as the gateway would, and say what each answers; the exit code is 1 unless all do and take
     /// their keys
     #[arg(long)]
@@ -37,6 +41,15 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    if args.schema {
+        return match io::stdout().write_all(config::schema().as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("remuda check: {error}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        };
+    }
     match config::load(args.config.as_deref()) {
         Ok(loaded) => match print(&loaded, args) {
             Ok(true) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use super::problem::KeyPath;
 use super::reader::Reader;
 
 /// Section, key, and what stands in its place.
-const KEYS: [(&str, &str, &str); 2] = [
+pub(super) const KEYS: [(&str, &str, &str); 2] = [
     (
         "monitoring",
         "track_latency",

@@ -10,6 +10,7 @@ use super::address::Listener;
 use super::duration::Positive;
 use super::field::Field;
 use super::origin::{BasePath, Origins};
+use super::rate::MaybeRate;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Whole};
 use super::size::Size;
@@ -41,6 +42,7 @@ pub(super) struct Server {
     max_connections: Field<Count<1>>,
     max_connections_per_address: Field<Count<0>>,
     max_streams: Field<Whole<1, 10_000>>,
+    max_requests_per_address: Field<MaybeRate>,
     max_in_flight_per_client: Field<Count<0>>,
     threads: Field<Whole<1, 1024>>,
     work_stealing: Field<bool>,
@@ -185,6 +187,9 @@ impl Server {
             max_streams: at
                 .stated("max_streams", self.max_streams)
                 .map_or(default.max_streams, |streams| streams.0),
+            max_requests_per_address: at
+                .stated("max_requests_per_address", self.max_requests_per_address)
+                .map_or(default.max_requests_per_address, |rate| rate.0),
             max_in_flight_per_client: at
                 .stated("max_in_flight_per_client", self.max_in_flight_per_client)
                 .map_or(default.max_in_flight_per_client, Whole::size),
@@ -270,6 +275,10 @@ impl From<&settings::Server> for Server {
             max_connections: Whole::of(used.max_connections).into(),
             max_connections_per_address: Whole::of(used.max_connections_per_address).into(),
             max_streams: Whole(used.max_streams).into(),
+            max_requests_per_address: used
+                .max_requests_per_address
+                .map(|rate| MaybeRate(Some(rate)))
+                .into(),
             max_in_flight_per_client: Whole::of(used.max_in_flight_per_client).into(),
             threads: Whole::of(used.threads).into(),
             work_stealing: used.work_stealing.into(),

@@ -162,6 +162,7 @@ impl Gateway {
         {
             return Ok(());
         }
+        self.admit.rate(session, &ctx.inbound)?;
         self.admit.key(session, &mut ctx.inbound)?;
         let _share = self.admit.share(&ctx.inbound)?;
         let place = self

@@ -1,5 +1,6 @@
 //! Listeners, and what a client may send through them.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Server {
     pub max_connections_per_address: usize,
     /// Streams at a time on one connection by HTTP/2 (default 128).
     pub max_streams: u32,
+    /// The rate of requests of one client address; `None` is no limit (default).
+    pub max_requests_per_address: Option<RequestRate>,
     /// Requests in flight per client address; 0 is no limit (default).
     pub max_in_flight_per_client: usize,
     /// Worker threads (default: one a core).
@@ -92,6 +95,7 @@ impl Default for Server {
             max_connections: 10_000,
             max_connections_per_address: 5_000,
             max_streams: 128,
+            max_requests_per_address: None,
             max_in_flight_per_client: 0,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             work_stealing: false,
@@ -104,6 +108,27 @@ impl Default for Server {
             health_status: HealthStatus::States,
             model_names: ModelNames::Slash,
         }
+    }
+}
+
+/// So many requests in a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRate {
+    /// At least one.
+    pub requests: u32,
+    /// A second, a minute or an hour.
+    pub per: Duration,
+}
+
+/// As in the configuration: `10/s`.
+impl fmt::Display for RequestRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per.as_secs() {
+            ..60 => "s",
+            60..3600 => "m",
+            _ => "h",
+        };
+        write!(f, "{}/{unit}", self.requests)
     }
 }
 

@@ -439,6 +439,38 @@ async fn a_client_may_have_so_many_requests_in_flight() {
     works(&gateway).await;
 }
 
+#[tokio::test]
+async fn an_address_may_send_so_many_requests_in_a_stretch_of_time() {
+    let (_server, gateway) = gateway(8, |config| {
+        config.set("server.max_requests_per_address", "3/h")
+    })
+    .await;
+    for _ in 0..3 {
+        works(&gateway).await;
+    }
+    let reply = post(gateway.address, "/api/chat", &ask(2)).await;
+    assert_refused(&reply, 429, "server.max_requests_per_address");
+    let wait: u32 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((3600..=7200).contains(&wait), "{wait}");
+    // In the client's own format, and whatever it asks for.
+    for (path, kind) in [("/v1/chat/completions", "code"), ("/v1/messages", "type")] {
+        let reply = post(gateway.address, path, &ask(2)).await;
+        assert_eq!(reply.status, 429, "{path}");
+        let error = &reply.json()["error"];
+        let said = error[kind].as_str().unwrap();
+        assert!(said.starts_with("rate_limit"), "{path}: {error}");
+    }
+    assert_eq!(from("127.0.0.1", gateway.address).await, 429);
+    // Probes are answered, and another address has a rate of its own.
+    let health = request(gateway.address, "GET", "/health", &[], b"").await;
+    assert_eq!(health.status, 200);
+    assert_eq!(from("127.0.0.2", gateway.address).await, 200);
+    let refused = [("reason", "address_rate"), ("remuda_key", "none")];
+    gateway
+        .metric_is("remuda_rejected_requests_total", &refused, 4.0)
+        .await;
+}
+
 /// The status of a look-up from another local address.
 async fn from(own: &str, address: SocketAddr) -> u16 {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -95,13 +95,17 @@ impl Drop for Place {
 
 /// Returns whom an address is counted for. On a loopback address there may be a proxy, behind which everybody is.
 fn party(address: IpAddr) -> Option<IpAddr> {
+    Some(customer(address)).filter(|_| !address.to_canonical().is_loopback())
+}
+
+/// Returns the address that stands for all of one customer's.
+pub(crate) fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        address if address.is_loopback() => None,
         IpAddr::V6(address) => {
             let kept = u128::from(address) >> (128 - PREFIX) << (128 - PREFIX);
-            Some(Ipv6Addr::from(kept).into())
+            Ipv6Addr::from(kept).into()
         }
-        address => Some(address),
+        address => address,
     }
 }
 

@@ -17,11 +17,12 @@ use crate::proxy::listener::places::{Full, Place as ConnectionPlace, Places};
 use crate::proxy::request_filter::body::{self, Body, BodyBounds, closing_with_body};
 use crate::proxy::request_filter::cors::{self, Origins, Sender};
 use crate::proxy::request_filter::hosts::{self, Objection};
+use crate::proxy::request_filter::pace::Pace;
 use crate::proxy::response_body::client::Framing;
 use crate::settings::{Forwarded, HostRule, Settings};
 
 /// The label of requests without a known key.
-const NO_KEY: &str = "none";
+pub(super) const NO_KEY: &str = "none";
 
 /// Decides who may ask, and how much at a time.
 pub(crate) struct Admit {
@@ -32,6 +33,8 @@ pub(crate) struct Admit {
     places: Arc<Places>,
     /// The requests in flight of each client's address.
     in_flight: Inflight,
+    /// The rate of requests of each client's address, where it has a limit.
+    pub(super) pace: Option<Pace>,
     bodies: Arc<body::Budget>,
     rejected: IntCounterVec,
 }
@@ -41,7 +44,7 @@ impl Admit {
     pub(crate) fn new(settings: &Arc<Settings>, access: Arc<Access>, metrics: &Metrics) -> Admit {
         let server = &settings.server;
         // Series that every gateway has, so that they can be watched from the start.
-        for reason in ["address", "credential", "host", "origin"] {
+        for reason in ["address", "address_rate", "credential", "host", "origin"] {
             metrics
                 .rejected_requests
                 .with_label_values(&[reason, NO_KEY]);
@@ -52,6 +55,7 @@ impl Admit {
             origins: Origins::new(&server.allowed_origins),
             places: Places::new(server.max_connections, server.max_connections_per_address),
             in_flight: Inflight::new(),
+            pace: server.max_requests_per_address.map(Pace::new),
             bodies: body::Budget::new(server.max_buffered),
             rejected: metrics.rejected_requests.clone(),
             settings: Arc::clone(settings),
@@ -214,7 +218,7 @@ impl Admit {
 }
 
 /// Returns whether a request needs no key: what probes ask for.
-fn is_open(session: &Session) -> bool {
+pub(super) fn is_open(session: &Session) -> bool {
     let head = session.req_header();
     let path = head.uri.path();
     matches!(head.method, Method::GET | Method::HEAD)

@@ -100,7 +100,7 @@ fn failure(refusal: &Refusal) -> Failure {
 }
 
 /// Returns whole seconds, so that whoever waits as told is not early.
-fn seconds(time: Duration) -> u32 {
+pub(super) fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_millis().div_ceil(1000))
         .unwrap_or(u32::MAX)
         .max(1)

@@ -7,6 +7,7 @@ pub(super) mod cors;
 pub(super) mod hosts;
 pub(super) mod identify;
 pub(super) mod limits;
+pub(super) mod pace;
 pub(super) mod plan;
 pub(super) mod preferences;
 pub(super) mod prepare;
