@@ -15,7 +15,7 @@ COPY crates crates
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin remuda \
+    cargo build --release --locked --no-default-features --bin remuda \
     && cp target/release/remuda /usr/local/bin/remuda
 
 FROM debian:bookworm-slim

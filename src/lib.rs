@@ -15,7 +15,7 @@ mod nearest;
 pub mod proxy;
 pub mod routing;
 pub mod settings;
-pub mod sim;
 pub mod usage;
 
+// The modules of the formats, which the gateway uses on every floor, keep their short names.
 pub(crate) use remuda_formats::{dialect, facts, ir, translate, wire};

@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use remuda::settings::{Provider, ProviderKind};
-use remuda::sim::{self, Dialect, Machine, Options, Running, Setup};
 use remuda_formats::dialect::exchange::{Outgoing, Target};
 use remuda_formats::dialect::{anthropic, bedrock, google, signature};
 use remuda_formats::facts::Facts;
@@ -22,6 +21,7 @@ use remuda_formats::ir::{
     Json, Message, Part, Response, Role, Sampling, Text, Thinking, Thought, Tool, ToolCall,
     ToolChoice, ToolResult,
 };
+use remuda_sim::{self as sim, Dialect, Machine, Options, Running, Setup};
 use tokio::net::TcpStream;
 
 const MODELS: &[&str] = &[

@@ -158,6 +158,20 @@ fn the_image_copies_all_that_cargo_wants_to_see() {
     }
 }
 
+#[test]
+fn the_image_has_no_simulator() {
+    assert!(text("Dockerfile").contains("cargo build --release --locked --no-default-features"));
+    let tree = |features: &[&str]| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["tree", "--offline", "--locked", "--package=remuda"]);
+        command.args(["--edges=normal", "--prefix=none", "--format={p}"]);
+        succeed(command.args(features).current_dir(repository(".")))
+    };
+    let has = |tree: &str| tree.lines().any(|line| line.starts_with("remuda-sim "));
+    assert!(has(&tree(&[])));
+    assert!(!has(&tree(&["--no-default-features"])));
+}
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
         .unwrap()

@@ -14,8 +14,8 @@ use crate::config::{self, AdminAddress};
 use crate::settings::{
     Access, Monitoring, Provider, Queue, Routing, Server, Settings, Timeouts, Usage,
 };
-use crate::sim::{self, Model, Options};
 use clouds::CLOUDS;
+use remuda_sim::{Model, Options};
 
 /// What each of the three servers has on its disk.
 const DISKS: [&str; 3] = [
@@ -60,7 +60,7 @@ fn demonstrate(args: &DemoArgs) -> Result<(), DemoError> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let fleet = runtime.block_on(sim::start(simulated()))?;
+    let fleet = runtime.block_on(remuda_sim::start(simulated()))?;
     let clouds = runtime.block_on(clouds::start())?;
     let mut providers = vec![ollama(&fleet.addresses())];
     providers.extend(clouds.iter().map(clouds::Served::provider));

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod admin;
 mod check;
+#[cfg(feature = "sim")]
 mod demo;
 mod health;
 mod key;
@@ -14,11 +15,17 @@ mod reach;
 mod route;
 mod serve;
 mod server;
+#[cfg(feature = "sim")]
 pub mod sim;
 mod spending;
 mod target;
 mod usage;
+#[cfg(any(test, not(feature = "sim")))]
+mod without_simulator;
 mod workers;
+
+#[cfg(not(feature = "sim"))]
+use without_simulator::{demo, sim};
 
 /// One stable address in front of Ollama servers and cloud providers
 ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config;
-use crate::sim::{self, Dialect, Fault, KeepAlive, LoadTime, Machine, Model, Options, Setup};
+use remuda_sim::{Dialect, Fault, KeepAlive, LoadTime, Machine, Model, Options, Setup};
 
 /// Run simulated Ollama servers, or a simulated cloud provider
 #[derive(Args, Clone, Debug)]
@@ -150,7 +150,7 @@ struct Keys {
 
 impl SimArgs {
     /// The simulation that these arguments describe; fails if a model of an Ollama server has no such name.
-    pub fn options(&self) -> Result<Options, sim::BadModel> {
+    pub fn options(&self) -> Result<Options, remuda_sim::BadModel> {
         let mut ports = self.ports.0.clone();
         if let (Some(count), [0]) = (self.count, ports.as_slice()) {
             ports = vec![0; usize::from(count)];
@@ -231,7 +231,7 @@ fn failed(what: &str, error: &dyn std::error::Error) -> ExitCode {
 async fn simulate(options: Options) -> io::Result<()> {
     // Before the ports are printed: who reads them may end this process at once.
     let ended = end()?;
-    let running = sim::start(options).await?;
+    let running = remuda_sim::start(options).await?;
     {
         let mut out = io::stdout().lock();
         for address in running.addresses() {

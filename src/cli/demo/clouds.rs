@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::settings::{Provider, ProviderKind, Secret, StaticBackend};
-use crate::sim::{self, Dialect, Options, Running, Setup};
+use remuda_sim::{Dialect, Options, Running, Setup};
 
 /// One simulated service.
 pub(super) struct Cloud {
@@ -99,7 +99,7 @@ pub(super) async fn start() -> io::Result<Vec<Served>> {
             provider: Some(setup.clone()),
             ..Options::default()
         };
-        let running = sim::start(options).await?;
+        let running = remuda_sim::start(options).await?;
         served.push(Served {
             cloud,
             setup,

@@ -17,7 +17,7 @@ pub(crate) struct Simulation {
 }
 
 /// What one simulated server has seen; see `sim::Stats`.
-pub(crate) type Server = remuda::sim::Stats;
+pub(crate) type Server = remuda_sim::Stats;
 
 impl Simulation {
     /// Starts `count` servers that answer at once unless `arguments` says otherwise.

@@ -268,7 +268,7 @@ async fn a_client_that_leaves_frees_its_slot() {
 #[tokio::test]
 async fn a_client_that_leaves_while_it_waits_leaves_the_line() {
     let running = with("llama3.2", |options| {
-        options.machine.load = crate::sim::LoadTime::Fixed(Duration::from_secs(3600));
+        options.machine.load = crate::LoadTime::Fixed(Duration::from_secs(3600));
     })
     .await;
     let client = begin(&running, "/api/chat", CHAT).await;
@@ -283,7 +283,7 @@ async fn a_client_that_leaves_while_it_waits_leaves_the_line() {
 #[tokio::test]
 async fn a_full_line_is_503_in_ollamas_words() {
     let running = with("a=20GiB,b=20GiB,c=20GiB", |options| {
-        options.machine.load = crate::sim::LoadTime::Fixed(Duration::from_secs(3600));
+        options.machine.load = crate::LoadTime::Fixed(Duration::from_secs(3600));
         options.machine.max_queue = 1;
     })
     .await;

@@ -24,7 +24,7 @@ const TYPES: &[&str] = &[
 const ROLES: &[&str] = &["assistant", "system", "developer", "user"];
 
 /// What a server knows of items that it has made.
-pub(in crate::sim) trait Known {
+pub(crate) trait Known {
     /// Whether this reasoning item's encrypted content is what was given out with its id.
     fn is_genuine(&self, id: &str, encrypted: &str) -> bool;
 
@@ -35,7 +35,7 @@ pub(in crate::sim) trait Known {
 /// Reads `input` into `prompt`; returns about how many tokens it has.
 ///
 /// `typed` demands a `type` of every item, and is not content with a role.
-pub(in crate::sim) fn read(
+pub(crate) fn read(
     input: &Value,
     typed: bool,
     known: &dyn Known,

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::sim::{Options, Running, start};
+use crate::{Options, Running, start};
 
 /// A provider with a format of its own, and what asks it for a streamed answer.
 struct Format {

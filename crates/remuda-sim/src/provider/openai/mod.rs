@@ -1,13 +1,13 @@
 //! OpenAI: its routes, its key, its headers; chat, completions, embeddings, models, and Responses.
 
-pub(in crate::sim) mod chat;
-pub(in crate::sim) mod error;
-pub(in crate::sim) mod fields;
-pub(in crate::sim) mod messages;
-pub(in crate::sim) mod models;
-pub(in crate::sim) mod text;
-pub(in crate::sim) mod tools;
-pub(in crate::sim) mod words;
+pub(crate) mod chat;
+pub(crate) mod error;
+pub(crate) mod fields;
+pub(crate) mod messages;
+pub(crate) mod models;
+pub(crate) mod text;
+pub(crate) mod tools;
+pub(crate) mod words;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -21,7 +21,7 @@ use error::Refusal;
 use fields::{given, object, type_name, wrong_type};
 use words::{Words, done};
 
-pub(in crate::sim) use models::MODELS;
+pub(crate) use models::MODELS;
 
 const STREAM: &str = "text/event-stream; charset=utf-8";
 
@@ -31,14 +31,14 @@ const RULES: Rules = Rules {
 };
 
 /// OpenAI's API, or the part of it that a server has which knows only Responses.
-pub(in crate::sim) struct OpenAi {
+pub(crate) struct OpenAi {
     world: World,
     responses: Responses,
     only_responses: bool,
 }
 
 impl OpenAi {
-    pub(in crate::sim) fn new(world: World, only_responses: bool) -> Self {
+    pub(crate) fn new(world: World, only_responses: bool) -> Self {
         Self {
             responses: Responses::new(world.clone()),
             world,
@@ -129,7 +129,7 @@ impl OpenAi {
 }
 
 /// The model that a body names, if it is listed.
-pub(in crate::sim) fn model(
+pub(crate) fn model(
     map: &serde_json::Map<String, Value>,
     world: &World,
 ) -> Result<String, Refusal> {
@@ -146,7 +146,7 @@ fn model_object(model: &str) -> Value {
 }
 
 /// `Authorization: Bearer` with the expected key.
-pub(in crate::sim) fn check_bearer(request: &Request, key: &str) -> Result<(), Refusal> {
+pub(crate) fn check_bearer(request: &Request, key: &str) -> Result<(), Refusal> {
     match request.bearer() {
         Some(given) if given == key => Ok(()),
         None | Some("") => Err(Refusal::bad(

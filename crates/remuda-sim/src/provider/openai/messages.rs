@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::super::mind::{Prompt, tokens};
 use super::error::Refusal;
 use super::fields::{Kind, at_most, empty_array, known, text, type_name, wrong_type};
-use crate::sim::base64;
+use crate::base64;
 
 const ROLES: [&str; 6] = [
     "system",
@@ -32,11 +32,7 @@ const FIELDS: [(&str, Kind); 9] = [
 /// Reads `messages` into `prompt`; returns about how many tokens they have.
 ///
 /// `strict` refuses fields that OpenAI does not know.
-pub(in crate::sim) fn read(
-    messages: &Value,
-    strict: bool,
-    prompt: &mut Prompt,
-) -> Result<u64, Refusal> {
+pub(crate) fn read(messages: &Value, strict: bool, prompt: &mut Prompt) -> Result<u64, Refusal> {
     let list = match messages {
         Value::Array(list) if list.is_empty() => return Err(empty_array("messages")),
         Value::Array(list) => list,
@@ -292,7 +288,7 @@ impl Reader<'_> {
 }
 
 /// An image is a link, or a data URI of a known type whose bytes are base64.
-pub(in crate::sim) fn check_image(param: &str, url: &str) -> Result<(), Refusal> {
+pub(crate) fn check_image(param: &str, url: &str) -> Result<(), Refusal> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());
     }

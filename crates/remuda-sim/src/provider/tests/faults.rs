@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::sim::{Options, Running, start};
+use crate::{Options, Running, start};
 
 async fn simulated(dialect: Dialect, faults: &[&str]) -> Running {
     let options = Options {

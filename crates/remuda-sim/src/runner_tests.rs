@@ -7,7 +7,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn runners(change: impl FnOnce(&mut Machine)) -> Arc<Runners> {
     let mut machine = Machine {
         vram: 20,
-        load: crate::sim::LoadTime::Fixed(SECOND),
+        load: crate::LoadTime::Fixed(SECOND),
         ..Machine::default()
     };
     change(&mut machine);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub(in crate::sim) const MODELS: [&str; 8] = [
+pub(crate) const MODELS: [&str; 8] = [
     "openai/gpt-6-sol",
     "openai/gpt-4o",
     "anthropic/claude-opus-5-5",

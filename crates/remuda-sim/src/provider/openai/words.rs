@@ -5,39 +5,39 @@ use serde_json::{Map, Value, json};
 use super::super::exchange::{Piece, Request};
 use super::super::mind::{Call, Choice, Finish, Thought};
 use super::chat::Chat;
-use crate::sim::chance::{self, Dice};
+use crate::chance::{self, Dice};
 
 /// One chunk of a stream, before a provider has added to it.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Chunk {
-    pub(in crate::sim) value: Value,
+pub(crate) struct Chunk {
+    pub(crate) value: Value,
     /// Tokens that it carries, with those of reasoning that nobody sees before it.
-    pub(in crate::sim) tokens: u64,
+    pub(crate) tokens: u64,
 }
 
 impl Chunk {
-    pub(in crate::sim) fn piece(&self) -> Piece {
+    pub(crate) fn piece(&self) -> Piece {
         Piece::data(&self.value, self.tokens)
     }
 }
 
 /// `data: [DONE]`.
-pub(in crate::sim) fn done() -> Piece {
+pub(crate) fn done() -> Piece {
     Piece::new("data: [DONE]\n\n", 0)
 }
 
 /// Words one request's answers.
-pub(in crate::sim) struct Words<'a> {
-    pub(in crate::sim) chat: &'a Chat,
-    pub(in crate::sim) request: &'a Request,
-    pub(in crate::sim) id: String,
-    pub(in crate::sim) thoughts: Vec<Thought>,
+pub(crate) struct Words<'a> {
+    pub(crate) chat: &'a Chat,
+    pub(crate) request: &'a Request,
+    pub(crate) id: String,
+    pub(crate) thoughts: Vec<Thought>,
     /// Whether reasoning is shown, as OpenAI never does.
-    pub(in crate::sim) shows_reasoning: bool,
+    pub(crate) shows_reasoning: bool,
 }
 
 impl<'a> Words<'a> {
-    pub(in crate::sim) fn new(chat: &'a Chat, request: &'a Request) -> Self {
+    pub(crate) fn new(chat: &'a Chat, request: &'a Request) -> Self {
         Self {
             chat,
             request,
@@ -47,12 +47,12 @@ impl<'a> Words<'a> {
         }
     }
 
-    pub(in crate::sim) fn answer_tokens(&self) -> u64 {
+    pub(crate) fn answer_tokens(&self) -> u64 {
         self.thoughts.iter().map(Thought::tokens).sum()
     }
 
     /// The answer in one object.
-    pub(in crate::sim) fn whole(&self) -> Value {
+    pub(crate) fn whole(&self) -> Value {
         let choices: Vec<Value> = (0..self.thoughts.len())
             .map(|index| self.choice(index))
             .collect();
@@ -125,7 +125,7 @@ impl<'a> Words<'a> {
     }
 
     /// A named tool that had to be called ends an answer as any other end does.
-    pub(in crate::sim) fn finish(&self, thought: &Thought) -> &'static str {
+    pub(crate) fn finish(&self, thought: &Thought) -> &'static str {
         match thought.finish {
             Finish::Stop | Finish::StopString(_) | Finish::Refused => "stop",
             Finish::Length => "length",
@@ -136,7 +136,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    pub(in crate::sim) fn usage(&self) -> Value {
+    pub(crate) fn usage(&self) -> Value {
         let (prompt, answer) = (self.chat.prompt_tokens, self.answer_tokens());
         let reasoning: usize = self
             .thoughts
@@ -166,7 +166,7 @@ impl<'a> Words<'a> {
     }
 
     /// All chunks, that of the usage included where it was asked for; `[DONE]` is left to the caller.
-    pub(in crate::sim) fn chunks(&self) -> Vec<Chunk> {
+    pub(crate) fn chunks(&self) -> Vec<Chunk> {
         let mut chunks = Vec::new();
         for index in 0..self.thoughts.len() {
             self.opening(index, &mut chunks);
@@ -192,7 +192,7 @@ impl<'a> Words<'a> {
     }
 
     /// A chunk with these choices.
-    pub(in crate::sim) fn chunk(&self, choices: Value) -> Value {
+    pub(crate) fn chunk(&self, choices: Value) -> Value {
         let mut value = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -284,7 +284,7 @@ impl<'a> Words<'a> {
 }
 
 /// Long prompts are taken to have been seen before, in blocks of 128 tokens.
-pub(in crate::sim) fn cached(prompt_tokens: u64) -> u64 {
+pub(crate) fn cached(prompt_tokens: u64) -> u64 {
     match prompt_tokens {
         0..1024 => 0,
         tokens => (tokens - 1) / 128 * 128,
@@ -292,7 +292,7 @@ pub(in crate::sim) fn cached(prompt_tokens: u64) -> u64 {
 }
 
 /// One token's log probability, and `count` alternatives, the token itself first.
-pub(in crate::sim) fn logprob(token: &str, count: u64) -> Value {
+pub(crate) fn logprob(token: &str, count: u64) -> Value {
     let one = |text: String, logprob: f64| {
         let bytes: Vec<u8> = text.bytes().collect();
         json!({"token": text, "logprob": logprob, "bytes": bytes})

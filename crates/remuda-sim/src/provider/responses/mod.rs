@@ -4,8 +4,8 @@
 //! An answer that is not streamed then has `status: "failed"`.
 
 mod fields;
-pub(in crate::sim) mod items;
-pub(in crate::sim) mod words;
+pub(crate) mod items;
+pub(crate) mod words;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ use words::{Manner, Words, encrypted};
 const MAX_STORED: usize = 256;
 
 /// The Responses part of an OpenAI server.
-pub(in crate::sim) struct Responses {
+pub(crate) struct Responses {
     world: World,
     stored: Mutex<VecDeque<Stored>>,
 }
@@ -66,7 +66,7 @@ impl Known for Responses {
 }
 
 impl Responses {
-    pub(in crate::sim) fn new(world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         Self {
             world,
             stored: Mutex::default(),
@@ -78,7 +78,7 @@ impl Responses {
     }
 
     /// Answers `POST /v1/responses`.
-    pub(in crate::sim) fn answer(&self, request: &Request) -> Result<Reply, Refusal> {
+    pub(crate) fn answer(&self, request: &Request) -> Result<Reply, Refusal> {
         let map = object(&request.body)?;
         let asked = self.read(&map)?;
         if asked.prompt.is_blocked() {
@@ -122,7 +122,7 @@ impl Responses {
     }
 
     /// Answers `GET` and `DELETE` of `/v1/responses/{id}`.
-    pub(in crate::sim) fn stored(&self, method: &Method, id: &str) -> Result<Reply, Refusal> {
+    pub(crate) fn stored(&self, method: &Method, id: &str) -> Result<Reply, Refusal> {
         let mut stored = self.lock();
         let found = stored.iter().position(|response| response.id == id);
         let found = found.ok_or_else(|| {
@@ -214,7 +214,7 @@ impl Responses {
     }
 
     /// The event that ends a stream in the middle.
-    pub(in crate::sim) fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes {
+    pub(crate) fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes {
         let refusal = Refusal::failed(failed, "the model");
         if let Some(code) = &failed.code {
             let event = json!({"type": "error", "code": code, "message": refusal.message,
@@ -227,7 +227,7 @@ impl Responses {
     }
 
     /// A response that is failed as a whole.
-    pub(in crate::sim) fn fail_whole(&self, request: &Request, failed: &Failed) -> Reply {
+    pub(crate) fn fail_whole(&self, request: &Request, failed: &Failed) -> Reply {
         let message = Refusal::failed(failed, "the model").message;
         let code = failed.code.as_deref().unwrap_or("server_error");
         Reply::json(200, &failed_response(request, code, &message))

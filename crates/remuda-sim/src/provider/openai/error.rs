@@ -6,17 +6,17 @@ use super::super::exchange::{Failed, Reply};
 
 /// Why a request is refused; each dialect words it in its own shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sim) struct Refusal {
-    pub(in crate::sim) status: u16,
-    pub(in crate::sim) message: String,
-    pub(in crate::sim) kind: &'static str,
-    pub(in crate::sim) param: Option<String>,
-    pub(in crate::sim) code: Option<String>,
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    pub(crate) kind: &'static str,
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<String>,
 }
 
 impl Refusal {
     /// A 400 without a parameter or a code.
-    pub(in crate::sim) fn bad(message: impl Into<String>) -> Self {
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
         Self {
             status: 400,
             message: message.into(),
@@ -26,28 +26,28 @@ impl Refusal {
         }
     }
 
-    pub(in crate::sim) fn of(mut self, param: impl Into<String>) -> Self {
+    pub(crate) fn of(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
     }
 
-    pub(in crate::sim) fn code(mut self, code: &str) -> Self {
+    pub(crate) fn code(mut self, code: &str) -> Self {
         self.code = Some(code.to_owned());
         self
     }
 
-    pub(in crate::sim) fn status(mut self, status: u16) -> Self {
+    pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    pub(in crate::sim) fn missing(param: &str) -> Self {
+    pub(crate) fn missing(param: &str) -> Self {
         Self::bad(format!("Missing required parameter: '{param}'."))
             .of(param)
             .code("missing_required_parameter")
     }
 
-    pub(in crate::sim) fn unsupported(param: &str, hint: &str) -> Self {
+    pub(crate) fn unsupported(param: &str, hint: &str) -> Self {
         Self::bad(format!(
             "Unsupported parameter: '{param}' is not supported with this model.{hint}"
         ))
@@ -55,7 +55,7 @@ impl Refusal {
         .code("unsupported_parameter")
     }
 
-    pub(in crate::sim) fn value(param: &str, got: &str, supported: &[&str]) -> Self {
+    pub(crate) fn value(param: &str, got: &str, supported: &[&str]) -> Self {
         Self::bad(format!(
             "Invalid value: '{got}'. Supported values are: {}.",
             listed(supported)
@@ -64,7 +64,7 @@ impl Refusal {
         .code("invalid_value")
     }
 
-    pub(in crate::sim) fn unknown_model(model: &str) -> Self {
+    pub(crate) fn unknown_model(model: &str) -> Self {
         Self::bad(format!(
             "The model `{model}` does not exist or you do not have access to it."
         ))
@@ -72,18 +72,18 @@ impl Refusal {
         .code("model_not_found")
     }
 
-    pub(in crate::sim) fn unknown_url(method: &hyper::Method, path: &str) -> Self {
+    pub(crate) fn unknown_url(method: &hyper::Method, path: &str) -> Self {
         Self::bad(format!("Invalid URL ({method} {path})")).status(404)
     }
 
-    pub(in crate::sim) fn wrong_method(method: &hyper::Method, path: &str) -> Self {
+    pub(crate) fn wrong_method(method: &hyper::Method, path: &str) -> Self {
         Self::bad(format!("Not allowed to {method} on {path}."))
             .status(405)
             .code("method_not_supported")
     }
 
     /// What OpenAI says with a status that was asked for as a fault.
-    pub(in crate::sim) fn failed(failed: &Failed, model: &str) -> Self {
+    pub(crate) fn failed(failed: &Failed, model: &str) -> Self {
         let code = failed.code.as_deref();
         let (kind, usual, message) = usual(failed.status, code, model);
         Self {
@@ -96,11 +96,11 @@ impl Refusal {
     }
 
     /// `{"message", "type", "param", "code"}`.
-    pub(in crate::sim) fn value_of(&self) -> Value {
+    pub(crate) fn value_of(&self) -> Value {
         json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code})
     }
 
-    pub(in crate::sim) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply::json(self.status, &json!({"error": self.value_of()}))
     }
 }
@@ -158,7 +158,7 @@ fn usual(
 }
 
 /// `'a', 'b', and 'c'`.
-pub(in crate::sim) fn listed(values: &[&str]) -> String {
+pub(crate) fn listed(values: &[&str]) -> String {
     let quoted: Vec<String> = values.iter().map(|value| format!("'{value}'")).collect();
     match quoted.as_slice() {
         [] => String::new(),

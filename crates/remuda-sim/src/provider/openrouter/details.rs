@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::openai::error::Refusal;
-use crate::sim::chance::{self, Dice};
+use crate::chance::{self, Dice};
 
 /// The format that the provider of `model` writes its reasoning in.
 fn format(model: &str) -> &'static str {

@@ -7,7 +7,7 @@ use super::error::Refusal;
 use super::fields::{empty_array, given, name, text, too_long_array, type_name, wrong_type};
 
 /// Reads `tools` of a chat request. Custom tools take any text, which here is a schema of its own: a string.
-pub(in crate::sim) fn chat_tools(map: &Map<String, Value>) -> Result<Vec<Tool>, Refusal> {
+pub(crate) fn chat_tools(map: &Map<String, Value>) -> Result<Vec<Tool>, Refusal> {
     let list = match given(map, "tools") {
         None => return Ok(Vec::new()),
         Some(Value::Array(list)) if list.is_empty() => return Err(empty_array("tools")),
@@ -36,7 +36,7 @@ pub(in crate::sim) fn chat_tools(map: &Map<String, Value>) -> Result<Vec<Tool>, 
 }
 
 /// Reads one function; `at` is where it stands.
-pub(in crate::sim) fn function(at: &str, value: Option<&Value>) -> Result<Tool, Refusal> {
+pub(crate) fn function(at: &str, value: Option<&Value>) -> Result<Tool, Refusal> {
     let value = value.ok_or_else(|| Refusal::missing(at))?;
     let name = name(&format!("{at}.name"), value.get("name"))?;
     let schema = value.get("parameters").cloned().unwrap_or_default();
@@ -127,7 +127,7 @@ fn opened(context: &str) -> String {
 /// Reads `tool_choice` into `prompt`, and keeps the tools that are allowed.
 ///
 /// `named` finds the name in a choice of one tool: chat and Responses write it in different places.
-pub(in crate::sim) fn choose(
+pub(crate) fn choose(
     map: &Map<String, Value>,
     prompt: &mut Prompt,
     named: impl Fn(&Value) -> Option<&str>,
@@ -212,11 +212,7 @@ fn allow(
 }
 
 /// Reads the form of an answer: `format` is `response_format`, or `text.format` of Responses, which is `flat`.
-pub(in crate::sim) fn form(
-    format: Option<&Value>,
-    param: &str,
-    flat: bool,
-) -> Result<Form, Refusal> {
+pub(crate) fn form(format: Option<&Value>, param: &str, flat: bool) -> Result<Form, Refusal> {
     let Some(format) = format.filter(|format| !format.is_null()) else {
         return Ok(Form::Text);
     };
@@ -267,11 +263,7 @@ pub(in crate::sim) fn form(
 }
 
 /// JSON without a schema wants to be spoken of in the conversation.
-pub(in crate::sim) fn speaks_of_json(
-    form: &Form,
-    messages: &Value,
-    param: &str,
-) -> Result<(), Refusal> {
+pub(crate) fn speaks_of_json(form: &Form, messages: &Value, param: &str) -> Result<(), Refusal> {
     if *form != Form::Json || messages.to_string().to_lowercase().contains("json") {
         return Ok(());
     }

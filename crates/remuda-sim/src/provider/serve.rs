@@ -19,7 +19,7 @@ use super::Provider;
 use super::exchange::{Content, Failed, Piece, Reply, Request, Work};
 
 /// Answers one request to a simulated provider.
-pub(in crate::sim) async fn answer(
+pub(crate) async fn answer(
     provider: Arc<dyn Provider>,
     server: Arc<Server>,
     wire: Wire,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::exchange::{Content, Failed, Reply, Request};
 use super::{Dialect, Provider, Setup};
-use crate::sim::Machine;
+use crate::Machine;
 
 /// A provider with its usual models, and what a client sends along.
 struct Client {

@@ -5,50 +5,50 @@ use serde_json::{Value, json};
 use super::super::exchange::Request;
 use super::super::mind::{Call, Finish, Thought};
 use super::super::openai::words::{cached, logprob};
-use crate::sim::chance::{self, Dice};
+use crate::chance::{self, Dice};
 
 /// One event of a stream; `sequence_number` is its place.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Event {
-    pub(in crate::sim) value: Value,
-    pub(in crate::sim) tokens: u64,
+pub(crate) struct Event {
+    pub(crate) value: Value,
+    pub(crate) tokens: u64,
 }
 
 /// What of a request decides how its response is worded.
 #[derive(Clone, Debug, Default)]
-pub(in crate::sim) struct Manner {
+pub(crate) struct Manner {
     /// Fields that the response repeats.
-    pub(in crate::sim) echo: Value,
+    pub(crate) echo: Value,
     /// Whether a summary of the reasoning was asked for.
-    pub(in crate::sim) summary: bool,
+    pub(crate) summary: bool,
     /// Whether encrypted reasoning was asked for.
-    pub(in crate::sim) encrypted: bool,
+    pub(crate) encrypted: bool,
     /// Alternatives for each token, where log probabilities were asked for.
-    pub(in crate::sim) logprobs: Option<u64>,
-    pub(in crate::sim) obfuscate: bool,
+    pub(crate) logprobs: Option<u64>,
+    pub(crate) obfuscate: bool,
     /// Names of tools that take text instead of JSON.
-    pub(in crate::sim) custom: Vec<String>,
-    pub(in crate::sim) prompt_tokens: u64,
+    pub(crate) custom: Vec<String>,
+    pub(crate) prompt_tokens: u64,
 }
 
 /// The encrypted content of the reasoning item with this id.
-pub(in crate::sim) fn encrypted(id: &str) -> String {
+pub(crate) fn encrypted(id: &str) -> String {
     let mut dice = Dice::new(chance::hash(7, id.as_bytes()));
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     format!("gAAAAAB{}==", dice.text(alphabet, 131))
 }
 
 /// Words one response.
-pub(in crate::sim) struct Words<'a> {
-    pub(in crate::sim) request: &'a Request,
-    pub(in crate::sim) manner: &'a Manner,
-    pub(in crate::sim) thought: Thought,
+pub(crate) struct Words<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) manner: &'a Manner,
+    pub(crate) thought: Thought,
     /// Items that come before those of the model.
-    pub(in crate::sim) first: Vec<Value>,
+    pub(crate) first: Vec<Value>,
 }
 
 impl Words<'_> {
-    pub(in crate::sim) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.request.id("resp_", 0, 48)
     }
 
@@ -60,7 +60,7 @@ impl Words<'_> {
     }
 
     /// The response with this status, these items, and usage once it has come to its end.
-    pub(in crate::sim) fn object(&self, status: &str, output: Vec<Value>, ended: bool) -> Value {
+    pub(crate) fn object(&self, status: &str, output: Vec<Value>, ended: bool) -> Value {
         let mut value = self.manner.echo.clone();
         value["id"] = self.id().into();
         value["object"] = "response".into();
@@ -79,7 +79,7 @@ impl Words<'_> {
     }
 
     /// The whole response.
-    pub(in crate::sim) fn whole(&self) -> Value {
+    pub(crate) fn whole(&self) -> Value {
         self.object(self.status(), self.items(), true)
     }
 
@@ -100,7 +100,7 @@ impl Words<'_> {
     }
 
     /// All items as they are in the end.
-    pub(in crate::sim) fn items(&self) -> Vec<Value> {
+    pub(crate) fn items(&self) -> Vec<Value> {
         let mut items = self.first.clone();
         if !self.thought.reasoning.is_empty() {
             items.push(self.reasoning());
@@ -186,7 +186,7 @@ impl Words<'_> {
     }
 
     /// All events, in order; the last is terminal.
-    pub(in crate::sim) fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         let mut script = Script {
             events: Vec::new(),
             obfuscate: self.manner.obfuscate.then_some(self.request.number),

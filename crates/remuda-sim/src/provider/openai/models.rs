@@ -7,23 +7,23 @@ use super::fields::given;
 
 /// What a family of models can do.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::sim) struct Family {
+pub(crate) struct Family {
     name: &'static str,
-    pub(in crate::sim) kind: Kind,
+    pub(crate) kind: Kind,
     /// Efforts that it knows; none of them makes it a model that does not reason.
-    pub(in crate::sim) efforts: &'static [&'static str],
+    pub(crate) efforts: &'static [&'static str],
     default_effort: &'static str,
     /// Whether it takes stop strings.
     stop: bool,
     /// From here on, chat completions take no functions while the model reasons.
     no_chat_tools: bool,
     /// Tokens of prompt and answer together, and of an answer.
-    pub(in crate::sim) context: u64,
-    pub(in crate::sim) output: u64,
+    pub(crate) context: u64,
+    pub(crate) output: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) enum Kind {
+pub(crate) enum Kind {
     Chat,
     /// Responses only.
     Pro,
@@ -206,7 +206,7 @@ const FAMILIES: [Family; 24] = [
 ];
 
 /// What is known of a model by its name; one of no known family refuses nothing.
-pub(in crate::sim) fn family(model: &str) -> Family {
+pub(crate) fn family(model: &str) -> Family {
     let known = FAMILIES
         .iter()
         .filter(|family| model.starts_with(family.name))
@@ -230,7 +230,7 @@ pub(in crate::sim) fn family(model: &str) -> Family {
 }
 
 /// The models that are listed if nothing else is said.
-pub(in crate::sim) const MODELS: [&str; 19] = [
+pub(crate) const MODELS: [&str; 19] = [
     "gpt-6-sol",
     "gpt-6-luna",
     "gpt-6-astra",
@@ -254,7 +254,7 @@ pub(in crate::sim) const MODELS: [&str; 19] = [
 
 impl Family {
     /// The effort that a request gets; an effort that the model does not know is refused.
-    pub(in crate::sim) fn effort(
+    pub(crate) fn effort(
         &self,
         model: &str,
         asked: Option<&str>,
@@ -278,12 +278,12 @@ impl Family {
     }
 
     /// Whether the model reasons with this effort.
-    pub(in crate::sim) fn reasons(&self, effort: &str) -> bool {
+    pub(crate) fn reasons(&self, effort: &str) -> bool {
         !self.efforts.is_empty() && effort != "none"
     }
 
     /// Refuses what a chat request to this family must not have.
-    pub(in crate::sim) fn check_chat(
+    pub(crate) fn check_chat(
         &self,
         model: &str,
         map: &Map<String, Value>,
@@ -333,7 +333,7 @@ impl Family {
     }
 
     /// Refuses sampling parameters while the model reasons.
-    pub(in crate::sim) fn check_sampling(
+    pub(crate) fn check_sampling(
         &self,
         map: &Map<String, Value>,
         effort: &str,

@@ -6,7 +6,7 @@ use super::error::Refusal;
 
 /// What a field may hold; null is allowed everywhere, and the same as nothing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::sim) enum Kind {
+pub(crate) enum Kind {
     Text,
     /// One of these words.
     Word(&'static [&'static str]),
@@ -20,7 +20,7 @@ pub(in crate::sim) enum Kind {
 }
 
 /// A body that is a JSON object.
-pub(in crate::sim) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
         _ => Err(Refusal::bad(
@@ -30,7 +30,7 @@ pub(in crate::sim) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal>
 }
 
 /// Refuses fields that are not in `table`.
-pub(in crate::sim) fn known(
+pub(crate) fn known(
     map: &Map<String, Value>,
     table: &[(&str, Kind)],
     prefix: &str,
@@ -47,7 +47,7 @@ pub(in crate::sim) fn known(
 }
 
 /// Checks the type and range of every field that is in `table`.
-pub(in crate::sim) fn typed(
+pub(crate) fn typed(
     map: &Map<String, Value>,
     table: &[(&str, Kind)],
     prefix: &str,
@@ -111,7 +111,7 @@ fn bounds(param: &str, kind: &str, number: f64, low: f64, high: f64) -> Result<(
     .code(&format!("{kind}_{code}")))
 }
 
-pub(in crate::sim) fn wrong_type(param: &str, expected: &str, got: &str) -> Refusal {
+pub(crate) fn wrong_type(param: &str, expected: &str, got: &str) -> Refusal {
     Refusal::bad(format!(
         "Invalid type for '{param}': expected {expected}, but got {got} instead."
     ))
@@ -119,7 +119,7 @@ pub(in crate::sim) fn wrong_type(param: &str, expected: &str, got: &str) -> Refu
     .code("invalid_type")
 }
 
-pub(in crate::sim) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -131,7 +131,7 @@ pub(in crate::sim) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-pub(in crate::sim) fn empty_array(param: &str) -> Refusal {
+pub(crate) fn empty_array(param: &str) -> Refusal {
     Refusal::bad(format!(
         "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead."
     ))
@@ -139,7 +139,7 @@ pub(in crate::sim) fn empty_array(param: &str) -> Refusal {
     .code("empty_array")
 }
 
-pub(in crate::sim) fn too_long_array(param: &str, most: usize, got: usize) -> Refusal {
+pub(crate) fn too_long_array(param: &str, most: usize, got: usize) -> Refusal {
     Refusal::bad(format!(
         "Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with length {got} instead."
     ))
@@ -148,7 +148,7 @@ pub(in crate::sim) fn too_long_array(param: &str, most: usize, got: usize) -> Re
 }
 
 /// Checks a name: 1 to 64 of `[A-Za-z0-9_-]`.
-pub(in crate::sim) fn name(param: &str, value: Option<&Value>) -> Result<String, Refusal> {
+pub(crate) fn name(param: &str, value: Option<&Value>) -> Result<String, Refusal> {
     let name = match value {
         None | Some(Value::Null) => return Err(Refusal::missing(param)),
         Some(Value::String(name)) => name,
@@ -167,7 +167,7 @@ pub(in crate::sim) fn name(param: &str, value: Option<&Value>) -> Result<String,
 }
 
 /// Refuses a string of more than `most` characters.
-pub(in crate::sim) fn at_most(param: &str, text: &str, most: usize) -> Result<(), Refusal> {
+pub(crate) fn at_most(param: &str, text: &str, most: usize) -> Result<(), Refusal> {
     let length = text.chars().count();
     if length <= most {
         return Ok(());
@@ -180,12 +180,12 @@ pub(in crate::sim) fn at_most(param: &str, text: &str, most: usize) -> Result<()
 }
 
 /// A field that is there and not null.
-pub(in crate::sim) fn given<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(crate) fn given<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     map.get(name).filter(|value| !value.is_null())
 }
 
 /// A string that must be there.
-pub(in crate::sim) fn text<'a>(value: &'a Value, name: &str, at: &str) -> Result<&'a str, Refusal> {
+pub(crate) fn text<'a>(value: &'a Value, name: &str, at: &str) -> Result<&'a str, Refusal> {
     let param = format!("{at}.{name}");
     match value.get(name) {
         None | Some(Value::Null) => Err(Refusal::missing(&param)),
@@ -195,10 +195,7 @@ pub(in crate::sim) fn text<'a>(value: &'a Value, name: &str, at: &str) -> Result
 }
 
 /// Stop strings: one, or up to `most`.
-pub(in crate::sim) fn stop_strings(
-    value: Option<&Value>,
-    most: usize,
-) -> Result<Vec<String>, Refusal> {
+pub(crate) fn stop_strings(value: Option<&Value>, most: usize) -> Result<Vec<String>, Refusal> {
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(stop)) => Ok(vec![stop.clone()]),

@@ -10,23 +10,23 @@ use super::super::routes::decoded;
 
 /// One request, read to its end.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Request {
-    pub(in crate::sim) method: Method,
+pub(crate) struct Request {
+    pub(crate) method: Method,
     /// As it came, percent-encoded.
-    pub(in crate::sim) path: String,
+    pub(crate) path: String,
     /// As it came, without the question mark.
-    pub(in crate::sim) query: String,
-    pub(in crate::sim) headers: HeaderMap,
-    pub(in crate::sim) body: Bytes,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// Counted by the server from 1: what makes ids differ.
-    pub(in crate::sim) number: u64,
+    pub(crate) number: u64,
     /// Unix time in seconds.
-    pub(in crate::sim) now: i64,
+    pub(crate) now: i64,
 }
 
 impl Request {
     /// A header's value; empty if it is missing or not text.
-    pub(in crate::sim) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value
             .and_then(|value| value.to_str().ok())
@@ -34,7 +34,7 @@ impl Request {
     }
 
     /// The token of `Authorization: Bearer …`.
-    pub(in crate::sim) fn bearer(&self) -> Option<&str> {
+    pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header("authorization").split_once(' ')?;
         scheme
             .eq_ignore_ascii_case("bearer")
@@ -42,7 +42,7 @@ impl Request {
     }
 
     /// A parameter of the query, decoded.
-    pub(in crate::sim) fn parameter(&self, name: &str) -> Option<String> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         self.query.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then(|| decoded(&value.replace('+', " ")))
@@ -50,12 +50,12 @@ impl Request {
     }
 
     /// The path, decoded.
-    pub(in crate::sim) fn decoded_path(&self) -> String {
+    pub(crate) fn decoded_path(&self) -> String {
         decoded(&self.path)
     }
 
     /// An id that is this request's own: `prefix` and `length` characters of `[A-Za-z0-9]`, by `part` of the answer.
-    pub(in crate::sim) fn id(&self, prefix: &str, part: u64, length: usize) -> String {
+    pub(crate) fn id(&self, prefix: &str, part: u64, length: usize) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let seed = chance::hash(self.number, prefix.as_bytes());
         let mut dice = Dice::new(seed ^ part.rotate_left(32));
@@ -65,60 +65,60 @@ impl Request {
 
 /// What a provider answers.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Reply {
-    pub(in crate::sim) status: StatusCode,
-    pub(in crate::sim) headers: HeaderMap,
-    pub(in crate::sim) content: Content,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) content: Content,
     /// What the model had to do for it; `None` where no model was asked.
-    pub(in crate::sim) work: Option<Work>,
+    pub(crate) work: Option<Work>,
 }
 
 /// A body that is sent at once, or in pieces as the model makes them.
 #[derive(Clone, Debug)]
-pub(in crate::sim) enum Content {
+pub(crate) enum Content {
     Whole(Bytes),
     Stream(Vec<Piece>),
 }
 
 /// How much a model had to read and to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::sim) struct Work {
-    pub(in crate::sim) prompt_tokens: u64,
+pub(crate) struct Work {
+    pub(crate) prompt_tokens: u64,
     /// For a whole answer; in a stream the pieces count.
-    pub(in crate::sim) answer_tokens: u64,
+    pub(crate) answer_tokens: u64,
 }
 
 /// One write of a streamed answer: mostly one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sim) struct Piece {
-    pub(in crate::sim) bytes: Bytes,
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
     /// Tokens that it carries, which take their time before it is sent; 0 is sent at once.
-    pub(in crate::sim) tokens: u64,
+    pub(crate) tokens: u64,
 }
 
 /// A failure that was asked for, in no provider's shape yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sim) struct Failed {
+pub(crate) struct Failed {
     /// Of the response; for a stream that has begun, the status that the error would have had.
-    pub(in crate::sim) status: u16,
-    pub(in crate::sim) message: Option<String>,
+    pub(crate) status: u16,
+    pub(crate) message: Option<String>,
     /// The provider's own word for it.
-    pub(in crate::sim) code: Option<String>,
-    pub(in crate::sim) retry_after: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) retry_after: Option<String>,
 }
 
 impl Reply {
     /// A whole JSON body.
-    pub(in crate::sim) fn json(status: u16, value: &Value) -> Self {
+    pub(crate) fn json(status: u16, value: &Value) -> Self {
         Self::whole(status, "application/json", value.to_string())
     }
 
-    pub(in crate::sim) fn whole(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn whole(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
         Self::new(status, kind, Content::Whole(body.into()))
     }
 
     /// A streamed 200 of `kind`.
-    pub(in crate::sim) fn stream(kind: &str, pieces: Vec<Piece>) -> Self {
+    pub(crate) fn stream(kind: &str, pieces: Vec<Piece>) -> Self {
         Self::new(200, kind, Content::Stream(pieces))
     }
 
@@ -133,7 +133,7 @@ impl Reply {
     }
 
     /// The same reply with a header; one that cannot be written is left out.
-    pub(in crate::sim) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             self.headers.insert(name, value);
@@ -142,7 +142,7 @@ impl Reply {
     }
 
     /// The same reply, for which a model had to work.
-    pub(in crate::sim) fn after(mut self, prompt_tokens: u64, answer_tokens: u64) -> Self {
+    pub(crate) fn after(mut self, prompt_tokens: u64, answer_tokens: u64) -> Self {
         self.work = Some(Work {
             prompt_tokens,
             answer_tokens,
@@ -152,7 +152,7 @@ impl Reply {
 }
 
 impl Piece {
-    pub(in crate::sim) fn new(bytes: impl Into<Bytes>, tokens: u64) -> Self {
+    pub(crate) fn new(bytes: impl Into<Bytes>, tokens: u64) -> Self {
         Self {
             bytes: bytes.into(),
             tokens,
@@ -160,12 +160,12 @@ impl Piece {
     }
 
     /// `data: {json}` and a blank line.
-    pub(in crate::sim) fn data(value: &Value, tokens: u64) -> Self {
+    pub(crate) fn data(value: &Value, tokens: u64) -> Self {
         Self::new(format!("data: {value}\n\n"), tokens)
     }
 
     /// `event: name`, `data: {json}` and a blank line.
-    pub(in crate::sim) fn event(name: &str, value: &Value, tokens: u64) -> Self {
+    pub(crate) fn event(name: &str, value: &Value, tokens: u64) -> Self {
         Self::new(format!("event: {name}\ndata: {value}\n\n"), tokens)
     }
 }

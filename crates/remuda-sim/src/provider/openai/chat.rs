@@ -61,40 +61,40 @@ const FIELDS: [(&str, Kind); 39] = [
 
 /// How a provider's chat differs from OpenAI's own.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::sim) struct Rules {
+pub(crate) struct Rules {
     /// Refuse fields that are not known, here and in messages.
-    pub(in crate::sim) strict: bool,
+    pub(crate) strict: bool,
     /// Hold models to what their family refuses.
-    pub(in crate::sim) families: bool,
+    pub(crate) families: bool,
 }
 
 /// A chat request, read and found good.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Chat {
-    pub(in crate::sim) prompt: Prompt,
-    pub(in crate::sim) model: String,
-    pub(in crate::sim) stream: bool,
-    pub(in crate::sim) include_usage: bool,
-    pub(in crate::sim) obfuscate: bool,
+pub(crate) struct Chat {
+    pub(crate) prompt: Prompt,
+    pub(crate) model: String,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) obfuscate: bool,
     /// How many answers are wanted.
-    pub(in crate::sim) count: u64,
+    pub(crate) count: u64,
     /// Alternatives for each token, where log probabilities are wanted at all.
-    pub(in crate::sim) logprobs: Option<u64>,
-    pub(in crate::sim) prompt_tokens: u64,
+    pub(crate) logprobs: Option<u64>,
+    pub(crate) prompt_tokens: u64,
     /// Names of tools that take text instead of JSON.
-    pub(in crate::sim) custom: Vec<String>,
+    pub(crate) custom: Vec<String>,
     /// Whether tools were given as `functions`, and are called as such.
-    pub(in crate::sim) legacy: bool,
+    pub(crate) legacy: bool,
 }
 
 /// The model of a request, if its body can be read that far.
-pub(in crate::sim) fn model_of(request: &Request) -> String {
+pub(crate) fn model_of(request: &Request) -> String {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     body["model"].as_str().unwrap_or("the model").to_owned()
 }
 
 /// Reads a request for `model`.
-pub(in crate::sim) fn read(
+pub(crate) fn read(
     map: &Map<String, Value>,
     model: &str,
     world: &World,
@@ -218,7 +218,7 @@ fn limit(map: &Map<String, Value>, family: &Family) -> Result<Option<u64>, Refus
 }
 
 /// Refuses a prompt that is longer than the model's context.
-pub(in crate::sim) fn check_context(prompt_tokens: u64, context: u64) -> Result<(), Refusal> {
+pub(crate) fn check_context(prompt_tokens: u64, context: u64) -> Result<(), Refusal> {
     if prompt_tokens <= context {
         return Ok(());
     }
@@ -265,7 +265,7 @@ fn custom_names(map: &Map<String, Value>) -> Vec<String> {
 
 impl Chat {
     /// The answers, as many as were asked for.
-    pub(in crate::sim) fn thoughts(&self) -> Vec<Thought> {
+    pub(crate) fn thoughts(&self) -> Vec<Thought> {
         let answer = |index: u64| {
             let mut prompt = self.prompt.clone();
             prompt.seed = prompt.seed.wrapping_add(index.wrapping_mul(0x9e37_79b9));

@@ -12,7 +12,7 @@ use super::fields::{
 };
 use super::models;
 use super::words::{cached, done};
-use crate::sim::{base64, embed};
+use crate::{base64, embed};
 
 const COMPLETION: [(&str, Kind); 18] = [
     ("model", Kind::Text),
@@ -80,7 +80,7 @@ fn inputs(value: Option<&Value>, param: &str) -> Result<Vec<Input>, Refusal> {
 }
 
 /// Answers `POST /v1/completions`.
-pub(in crate::sim) fn completions(
+pub(crate) fn completions(
     map: &Map<String, Value>,
     model: &str,
     request: &Request,
@@ -261,7 +261,7 @@ fn finish(thought: &Thought) -> &'static str {
 }
 
 /// Answers `POST /v1/embeddings`; `strict` is for providers that refuse unknown fields.
-pub(in crate::sim) fn embeddings(
+pub(crate) fn embeddings(
     map: &Map<String, Value>,
     model: &str,
     strict: bool,

@@ -20,42 +20,42 @@ const MAX_ECHO: usize = 400;
 
 /// A conversation, as a model sees it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::sim) struct Prompt {
-    pub(in crate::sim) model: String,
+pub(crate) struct Prompt {
+    pub(crate) model: String,
     /// All instructions, a blank line between two.
-    pub(in crate::sim) system: String,
+    pub(crate) system: String,
     /// The text of the last turn of the user that has one.
-    pub(in crate::sim) said: String,
+    pub(crate) said: String,
     /// Images in the whole conversation.
-    pub(in crate::sim) images: usize,
-    pub(in crate::sim) tools: Vec<Tool>,
-    pub(in crate::sim) choice: Choice,
+    pub(crate) images: usize,
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) choice: Choice,
     /// Whether it must not call more than one tool at once.
-    pub(in crate::sim) one_call: bool,
+    pub(crate) one_call: bool,
     /// Texts of tool results since that turn of the user, in their order.
-    pub(in crate::sim) results: Vec<String>,
-    pub(in crate::sim) form: Form,
+    pub(crate) results: Vec<String>,
+    pub(crate) form: Form,
     /// Whether it reasons before it answers.
-    pub(in crate::sim) reasons: bool,
+    pub(crate) reasons: bool,
     /// Tokens that may be made, reasoning included.
-    pub(in crate::sim) max_tokens: Option<u64>,
-    pub(in crate::sim) stop: Vec<String>,
-    pub(in crate::sim) seed: u64,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) seed: u64,
     /// Words of prose that follow the echo.
-    pub(in crate::sim) prose: Option<RangeInclusive<u32>>,
+    pub(crate) prose: Option<RangeInclusive<u32>>,
 }
 
 /// A function that the model may call.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sim) struct Tool {
-    pub(in crate::sim) name: String,
+pub(crate) struct Tool {
+    pub(crate) name: String,
     /// Its arguments' JSON Schema; null takes none.
-    pub(in crate::sim) schema: Value,
+    pub(crate) schema: Value,
 }
 
 /// Whether the model has to call a tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::sim) enum Choice {
+pub(crate) enum Choice {
     #[default]
     Auto,
     None,
@@ -67,7 +67,7 @@ pub(in crate::sim) enum Choice {
 
 /// What form an answer must have.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::sim) enum Form {
+pub(crate) enum Form {
     #[default]
     Text,
     Json,
@@ -76,24 +76,24 @@ pub(in crate::sim) enum Form {
 
 /// All that a model has to say. Lists of text are its tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::sim) struct Thought {
-    pub(in crate::sim) reasoning: Vec<String>,
+pub(crate) struct Thought {
+    pub(crate) reasoning: Vec<String>,
     /// Comes before the calls, where there are both.
-    pub(in crate::sim) text: Vec<String>,
-    pub(in crate::sim) calls: Vec<Call>,
-    pub(in crate::sim) finish: Finish,
+    pub(crate) text: Vec<String>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) finish: Finish,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::sim) struct Call {
-    pub(in crate::sim) name: String,
+pub(crate) struct Call {
+    pub(crate) name: String,
     /// The JSON text of the arguments; not whole if the limit of tokens has cut it.
-    pub(in crate::sim) arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Why a model says no more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::sim) enum Finish {
+pub(crate) enum Finish {
     #[default]
     Stop,
     /// At this stop string, which is not part of the text.
@@ -107,27 +107,27 @@ pub(in crate::sim) enum Finish {
 }
 
 impl Call {
-    pub(in crate::sim) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         self.arguments.concat()
     }
 
     /// The arguments as a value; an object with nothing in it if they were cut.
-    pub(in crate::sim) fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         serde_json::from_str(&self.json()).unwrap_or_else(|_| json!({}))
     }
 }
 
 impl Thought {
-    pub(in crate::sim) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.text.concat()
     }
 
-    pub(in crate::sim) fn reasoning(&self) -> String {
+    pub(crate) fn reasoning(&self) -> String {
         self.reasoning.concat()
     }
 
     /// All tokens that were made, reasoning included.
-    pub(in crate::sim) fn tokens(&self) -> u64 {
+    pub(crate) fn tokens(&self) -> u64 {
         let calls = self
             .calls
             .iter()
@@ -138,13 +138,13 @@ impl Thought {
 }
 
 /// About how many tokens a text has.
-pub(in crate::sim) fn tokens(text: &str) -> u64 {
+pub(crate) fn tokens(text: &str) -> u64 {
     text.len().div_ceil(4) as u64
 }
 
 impl Prompt {
     /// Adds instructions to those that there are.
-    pub(in crate::sim) fn instruct(&mut self, text: &str) {
+    pub(crate) fn instruct(&mut self, text: &str) {
         if !self.system.is_empty() && !text.is_empty() {
             self.system.push_str("\n\n");
         }
@@ -152,7 +152,7 @@ impl Prompt {
     }
 
     /// A turn of the user: what tools said before it has been answered.
-    pub(in crate::sim) fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         if !text.is_empty() {
             self.said = text.to_owned();
             self.results.clear();
@@ -160,12 +160,12 @@ impl Prompt {
     }
 
     /// Whether a provider's content filter finds fault with what the user said: with `BLOCK`.
-    pub(in crate::sim) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.said.contains("BLOCK")
     }
 
     /// What the model has to say; the same for the same conversation and seed.
-    pub(in crate::sim) fn think(&self) -> Thought {
+    pub(crate) fn think(&self) -> Thought {
         let seed = chance::hash(self.seed, self.model.as_bytes());
         let mut dice = Dice::new(chance::hash(seed, self.said.as_bytes()));
         let mut thought = Thought {
