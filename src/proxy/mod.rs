@@ -16,28 +16,26 @@ mod offload;
 mod phases;
 mod prepared;
 mod request_filter;
+mod request_ids;
 mod response_body;
 mod upstream;
 
 use std::sync::Arc;
 
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
-use pingora::server::configuration::ServerConf;
-use prometheus::IntCounter;
-
 use crate::access::Access;
 use crate::admin::Introspection;
 use crate::admission::Dispatcher;
-use crate::facts::{Facts, ModelFacts};
-use crate::fleet::{Fleet, Provider};
-use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
+use crate::facts::Facts;
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 
+use attempt::upstreams::{UpstreamParts, Upstreams};
+use dispatch::queue::SlotQueue;
 use logging::record::Record;
 use request_filter::admit::Admit;
-use request_filter::identify::RequestIds;
 use request_filter::plan::Planner;
+use request_ids::RequestIds;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -65,40 +63,14 @@ pub struct Shared {
     planner: Planner,
     record: Record,
     fleet: Arc<Fleet>,
-    dispatcher: Arc<Dispatcher>,
+    queue: SlotQueue,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
-    upstreams: Vec<ProviderSide>,
+    upstreams: Arc<Upstreams>,
     turns: Arc<offload::Turns>,
-    request_ids: RequestIds,
+    request_ids: Arc<RequestIds>,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
-    unknown_model: ModelFacts,
-    /// Ollama backends, and no names of the operator's own: a backend is sent the name that the client wrote.
-    plain_names: bool,
-}
-
-/// What all attempts at one provider share.
-struct ProviderSide {
-    connections: upstream::Connections,
-    attempts: Attempts,
-    retries_denied: IntCounter,
-    malformed: IntCounter,
-    refusals: attempt::refusals::Refusals,
-    turns: Arc<offload::Turns>,
-}
-
-/// Where the ends of attempts at one provider are counted.
-struct Attempts {
-    counters: AttemptCounters,
-    provider: Arc<Provider>,
-}
-
-impl Attempts {
-    fn count(&self, outcome: AttemptOutcome) {
-        self.counters.count(outcome);
-        self.provider.statistics.ended(outcome);
-    }
 }
 
 impl Gateway {
@@ -113,39 +85,18 @@ impl Gateway {
         introspection: Arc<Introspection>,
     ) -> Self {
         let turns = Arc::new(offload::Turns::new(settings.server.threads));
-        let upstreams = fleet
-            .providers()
-            .map(|provider| {
-                let pool = &provider.settings.pool;
-                ProviderSide {
-                    connections: upstream::Connections {
-                        connector: Arc::new(Connector::new(Some(connector_options(pool.size)))),
-                        pool: upstream::Pool::new(
-                            settings.server.threads,
-                            pool.size,
-                            pool.idle_timeout,
-                        ),
-                        connect_timeout: provider.timeouts.connect,
-                        idle_timeout: pool.idle_timeout,
-                    },
-                    attempts: Attempts {
-                        counters: metrics.attempts(&provider.name),
-                        provider: Arc::clone(provider),
-                    },
-                    retries_denied: metrics.retries_denied.with_label_values(&[&*provider.name]),
-                    malformed: metrics
-                        .malformed_events
-                        .with_label_values(&[&*provider.name]),
-                    refusals: attempt::refusals::Refusals::default(),
-                    turns: Arc::clone(&turns),
-                }
-            })
-            .collect();
-        let plain_names = settings.routing.aliases.is_empty()
-            && settings.providers.len() == 1
-            && settings.providers[0].kind.is_fleet()
-            && settings.providers[0].model_map.is_empty();
         let router = Arc::clone(&introspection.router);
+        let request_ids = Arc::new(RequestIds::new());
+        let parts = UpstreamParts {
+            facts: Arc::clone(&introspection.facts),
+            router: Arc::clone(&router),
+            dispatcher: Arc::clone(&dispatcher),
+            metrics: Arc::clone(&metrics),
+            request_ids: Arc::clone(&request_ids),
+            turns: Arc::clone(&turns),
+        };
+        let upstreams = Arc::new(Upstreams::new(&settings, &fleet, parts));
+        let queue = SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings));
         Self(Arc::new(Shared {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
@@ -153,15 +104,13 @@ impl Gateway {
             turns,
             settings,
             fleet,
-            dispatcher,
+            queue,
             metrics,
             drain,
             upstreams,
-            request_ids: RequestIds::new(),
+            request_ids,
             facts: Arc::clone(&introspection.facts),
             introspection,
-            unknown_model: ModelFacts::default(),
-            plain_names,
         }))
     }
 
@@ -169,10 +118,4 @@ impl Gateway {
     pub fn places(&self) -> &Arc<Places> {
         self.admit.places()
     }
-}
-
-fn connector_options(pool_size: usize) -> ConnectorOptions {
-    let mut options = ConnectorOptions::from_server_conf(&ServerConf::default());
-    options.keepalive_pool_size = pool_size;
-    options
 }

@@ -11,9 +11,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
+use crate::admin;
+use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
+use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::dispatch::run::{Dispatched, run};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::guarded::Watch;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::cors::Sender;
@@ -21,6 +25,7 @@ use crate::proxy::request_filter::identify;
 use crate::proxy::request_filter::prepare::Next;
 use crate::proxy::request_filter::route;
 use crate::proxy::response_body::client::Framing;
+use crate::proxy::response_body::relay::Relayed;
 
 /// How long a client that gets no place may take to be told so.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -181,8 +186,43 @@ impl Gateway {
         }
         match self.prepare(session, ctx, framing, operation).await? {
             Next::Page(page) => self.reply(session, ctx, framing, page).await,
-            Next::Dispatch(prepared) => self.dispatch(session, ctx, framing, prepared).await,
+            Next::Dispatch(prepared) => {
+                let client = &mut session.downstream_session;
+                match run(self, client, ctx, *prepared).await? {
+                    Dispatched::Begun(begun) => self.deliver(session, ctx, framing, begun).await,
+                    Dispatched::Failed(error) => self.tell(session, ctx, framing, error).await,
+                    Dispatched::Uncounted(body) => {
+                        let page = admin::estimated_tokens(&body);
+                        self.reply(session, ctx, framing, page).await
+                    }
+                }
+            }
         }
+    }
+}
+
+impl Gateway {
+    /// Relays an answer that has begun, and counts how its attempt ended.
+    ///
+    /// # Errors
+    /// Why the client did not get all of it.
+    async fn deliver(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        begun: BegunAnswer,
+    ) -> Result<(), Stop> {
+        let upstream = self.upstreams.side(begun.backend.provider.id);
+        let client = &mut session.downstream_session;
+        let relayed = self.relay(client, ctx, framing, begun).await;
+        upstream.count(match &relayed {
+            Ok(Relayed { refused: true, .. }) => AttemptOutcome::Refused,
+            Ok(Relayed { complete: true, .. }) => AttemptOutcome::Ok,
+            Err(Stop::ClientGone) => AttemptOutcome::ClientGone,
+            Ok(_) | Err(_) => AttemptOutcome::BrokenStream,
+        });
+        relayed.map(drop)
     }
 }
 

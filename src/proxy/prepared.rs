@@ -1,11 +1,10 @@
 //! What `request_filter` hands to `dispatch`: a request whose client may ask it, its body, and where it may go.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::access::ClientKey;
 use crate::dialect::ollama::Operation;
 use crate::ids::{BackendId, ModelId, ProviderId};
-use crate::ir::Usage;
 use crate::proxy::request_filter::body::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
 use crate::wire::json::Span;
@@ -19,7 +18,7 @@ pub(crate) struct Prepared {
     /// and with `stream` and OptiLLM's fields as the settings want them.
     pub(crate) body: Body,
     /// The names by which the model is asked for, and where they stand in `body`.
-    pub(crate) ask: Ask,
+    pub(crate) wanted: WantedModel,
     /// The providers that may serve the request, step by step.
     pub(crate) plan: Plan,
     /// What `plan` was made by, for another plan once providers have failed.
@@ -85,72 +84,59 @@ impl Criteria {
 }
 
 /// What every attempt at one request has in common.
-pub(crate) struct Job {
+pub(crate) struct ModelRequest {
     pub(crate) operation: Operation,
     pub(crate) body: Body,
     pub(crate) has_body: bool,
     pub(crate) streams: bool,
     /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
-    pub(crate) ask: Option<Ask>,
-    /// What the provider told of an attempt that failed.
-    pub(crate) billed: Billed,
+    pub(crate) wanted: Option<WantedModel>,
     /// A server has kept silent, so that nobody is taken to be quick any more.
     pub(crate) wary: bool,
 }
 
-/// What a provider told of the usage of a failed attempt, for whoever keeps the accounts.
-#[derive(Default)]
-pub(crate) struct Billed(Mutex<Option<Usage>>);
-
-impl Job {
-    /// What of it concerns an order, for whoever writes that elsewhere.
-    pub(crate) fn of_order(&self) -> Job {
-        Job {
+impl ModelRequest {
+    /// Returns what of it is sent upstream, for whoever writes that elsewhere.
+    pub(crate) fn to_write(&self) -> ModelRequest {
+        ModelRequest {
             operation: self.operation,
             body: Body::unshared(self.body.bytes.clone()),
             has_body: self.has_body,
             streams: self.streams,
-            ask: self.ask.clone(),
-            billed: Billed::default(),
+            wanted: self.wanted.clone(),
             wary: self.wary,
         }
     }
 
     /// The same for another candidate while one keeps silent, which knows the model by that name.
-    pub(crate) fn beside(&self, asked: &StepModel) -> Job {
-        let mut job = self.of_order();
-        job.wary = true;
-        job.ask_for(asked);
-        job
+    pub(crate) fn beside(&self, asked: &StepModel) -> ModelRequest {
+        let mut request = self.to_write();
+        request.wary = true;
+        request.ask_for(asked);
+        request
+    }
+
+    /// Returns the listed model that it wants, if it is one.
+    pub(crate) fn model(&self) -> Option<ModelId> {
+        self.wanted.as_ref()?.model
     }
 
     /// From now on it asks for the model as the providers of that step know it.
     pub(crate) fn ask_for(&mut self, asked: &StepModel) {
-        let Some(ask) = &mut self.ask else {
+        let Some(wanted) = &mut self.wanted else {
             return;
         };
         let own = asked.own();
-        ask.model = asked.listed();
-        if ask.own.as_ref() != own {
-            ask.own = own.cloned();
+        wanted.model = asked.listed();
+        if wanted.own.as_ref() != own {
+            wanted.own = own.cloned();
         }
-    }
-
-    /// What was told since this was asked last.
-    pub(crate) fn billed(&self) -> Option<Usage> {
-        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        billed.take()
-    }
-
-    pub(crate) fn bill(&self, usage: Option<Usage>) {
-        let mut billed = self.billed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *billed = usage;
     }
 }
 
 /// Which model a request wants, as far as an attempt needs to know.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct WantedModel {
     /// As the client wrote it.
     pub(crate) asked: Arc<str>,
     /// The same without its tag, if it has one.
@@ -169,17 +155,17 @@ pub(crate) struct Ask {
     pub(crate) schemas: bool,
 }
 
-impl Ask {
+impl WantedModel {
     /// The model's name as the client gave it, without a tag.
     pub(crate) fn name(&self) -> &str {
         self.untagged.as_deref().unwrap_or(&self.asked)
     }
 
     /// The same of a body that was `before` and has become longer or shorter within its texts.
-    pub(crate) fn moved(&self, before: &[u8]) -> Ask {
+    pub(crate) fn moved(&self, before: &[u8]) -> WantedModel {
         // What it has become up to a place, which is never within a character.
         let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
-        Ask {
+        WantedModel {
             span: self.span.map(|span| Span {
                 start: place(span.start),
                 end: place(span.end),

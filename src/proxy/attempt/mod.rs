@@ -1,9 +1,15 @@
-//! One backend, with what stands for Pingora's `upstream_request_filter` and `response_filter`.
+//! What stands for Pingora's `upstream_request_filter` and `response_filter`: one backend that is asked, until its first
+//! content.
 
+pub(super) mod answer;
+pub(super) mod begin;
 pub(super) mod exchange;
-pub(super) mod gathering;
-pub(super) mod lane;
-pub(super) mod passing;
+mod first_content;
+pub(super) mod gather;
+pub(super) mod judge;
+mod passing;
 pub(super) mod reader;
-pub(super) mod refusals;
+mod refusals;
+mod send;
 pub(super) mod upstream_request;
+pub(super) mod upstreams;

@@ -10,24 +10,23 @@ use crate::dialect::exchange::{Reply, Target};
 use crate::dialect::ollama::{self, Operation};
 use crate::fleet::Backend;
 use crate::ir::{Dropped, Mend};
-use crate::proxy::Gateway;
-use crate::proxy::attempt::reader::Reader;
-use crate::proxy::attempt::upstream_request::{unmendable, unsayable};
+use crate::proxy::attempt::reader::AnswerReader;
+use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
-use crate::proxy::prepared::{Ask, Job};
+use crate::proxy::failure::Failure;
+use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::settings::Fidelity;
 use crate::translate::{self, Translation};
 use crate::wire::json::{self, Object};
 
 /// A request for vectors that are encoded here if need be.
 pub(crate) struct Encoded {
-    pub(crate) reader: Reader,
+    pub(crate) reader: AnswerReader,
     /// If it is another one.
     pub(crate) body: Option<Bytes>,
 }
 
-impl Gateway {
+impl Upstreams {
     /// How vectors get to a client in the encoding that it wants from a server that may not know it: without the field
     /// that it has refused, and written anew if they do not come so.
     pub(crate) fn encoded(
@@ -35,13 +34,13 @@ impl Gateway {
         ctx: &Inbound,
         body: &[u8],
         backend: &Backend,
-        (ask, own): (&Ask, &str),
+        (wanted, own): (&WantedModel, &str),
         mend: &mut Option<Mend>,
     ) -> Option<Encoded> {
         const FIELD: &str = "encoding_format";
         let mut object = Object::read(body)?;
         let base64 = object.get(FIELD) == Some(b"\"base64\"");
-        let refusals = &self.upstreams[backend.provider.id].refusals;
+        let refusals = &self.side(backend.provider.id).refusals;
         let refused = *mend == Some(Mend::Encoding)
             || refusals.of(own, Instant::now()).contains(&Mend::Encoding);
         if refused && object.remove(FIELD) {
@@ -49,10 +48,10 @@ impl Gateway {
         }
         let reply = Reply {
             base64,
-            ..self.reply_to(ctx, &ask.asked)
+            ..self.reply_to(ctx, &wanted.asked)
         };
         Some(Encoded {
-            reader: Reader::Across(Box::new(Translation::encoded(reply, body))),
+            reader: AnswerReader::Across(Box::new(Translation::encoded(reply, body))),
             body: object.written().map(Bytes::from),
         })
     }
@@ -70,7 +69,8 @@ impl Gateway {
         let fidelity = self.settings.routing.fidelity;
         let mut dropped = Dropped::default();
         if let Some((fitted, what)) = translate::fitted(operation, &body, target, schemas) {
-            translate::faithful(fidelity, &what, target.provider.kind).map_err(unsayable)?;
+            translate::faithful(fidelity, &what, target.provider.kind)
+                .map_err(Failure::inexpressible)?;
             if fidelity == Fidelity::Lenient {
                 (body, dropped) = (fitted.into(), what);
             }
@@ -78,10 +78,10 @@ impl Gateway {
         if fidelity != Fidelity::Lenient {
             return match mend {
                 None => Ok((body, dropped)),
-                Some(_) => Err(unmendable()),
+                Some(_) => Err(Failure::unmendable()),
             };
         }
-        let refusals = &self.upstreams[backend.provider.id].refusals;
+        let refusals = &self.side(backend.provider.id).refusals;
         for spare in refusals.of(target.model, Instant::now()) {
             if let Some((without, what)) = translate::mended(operation, &body, spare) {
                 body = without.into();
@@ -90,7 +90,7 @@ impl Gateway {
         }
         if let Some(wrong) = mend {
             let (without, what) =
-                translate::mended(operation, &body, wrong).ok_or_else(unmendable)?;
+                translate::mended(operation, &body, wrong).ok_or_else(Failure::unmendable)?;
             body = without.into();
             dropped.merge(&what);
         }
@@ -99,14 +99,17 @@ impl Gateway {
 }
 
 /// The body as strict parsers take it, and where its fields are then. A form is left as it is: it holds files.
-pub(crate) fn sound<'a>(job: &Job, ask: &'a Ask) -> (Bytes, Cow<'a, Ask>) {
-    let body = &job.body.bytes;
-    if ollama::is_form(job.operation, body) {
-        return (body.clone(), Cow::Borrowed(ask));
+pub(crate) fn sound<'a>(
+    request: &ModelRequest,
+    wanted: &'a WantedModel,
+) -> (Bytes, Cow<'a, WantedModel>) {
+    let body = &request.body.bytes;
+    if ollama::is_form(request.operation, body) {
+        return (body.clone(), Cow::Borrowed(wanted));
     }
     match json::whole_characters(body) {
-        None => (body.clone(), Cow::Borrowed(ask)),
-        Some(whole) if whole.len() == body.len() => (whole.into(), Cow::Borrowed(ask)),
-        Some(whole) => (whole.into(), Cow::Owned(ask.moved(body))),
+        None => (body.clone(), Cow::Borrowed(wanted)),
+        Some(whole) if whole.len() == body.len() => (whole.into(), Cow::Borrowed(wanted)),
+        Some(whole) => (whole.into(), Cow::Owned(wanted.moved(body))),
     }
 }

@@ -14,7 +14,7 @@ use crate::translate::{self, Ending, Gathering, Passing, Translation};
 pub(crate) const LAST_END: Duration = Duration::from_millis(250);
 
 /// The reader of one answer.
-pub(crate) enum Reader {
+pub(crate) enum AnswerReader {
     /// The client's own format.
     Same(Box<Passing>),
     /// The same, streamed to the gateway alone.
@@ -22,22 +22,22 @@ pub(crate) enum Reader {
     Across(Box<Translation>),
 }
 
-impl Reader {
+impl AnswerReader {
     pub(crate) fn same(passing: Passing) -> Self {
-        Reader::Same(Box::new(passing))
+        AnswerReader::Same(Box::new(passing))
     }
 
     /// While it is elsewhere.
     pub(crate) fn absent() -> Self {
-        Reader::same(Passing::new(Operation::Root, false))
+        AnswerReader::same(Passing::new(Operation::Root, false))
     }
 
     /// The answer's head has come.
     pub(crate) fn begin(&mut self, head: &ResponseHeader) {
         let passing = match self {
-            Reader::Same(passing) => passing,
-            Reader::Gathered(gathering) => gathering.stream_mut(),
-            Reader::Across(_) => return,
+            AnswerReader::Same(passing) => passing,
+            AnswerReader::Gathered(gathering) => gathering.stream_mut(),
+            AnswerReader::Across(_) => return,
         };
         let content_type = head.headers.get(http::header::CONTENT_TYPE);
         passing.begin(
@@ -49,122 +49,122 @@ impl Reader {
     /// What reads bytes of the client's own format.
     fn passing(&self) -> Result<&Passing, &Translation> {
         match self {
-            Reader::Same(passing) => Ok(passing),
-            Reader::Gathered(gathering) => Ok(gathering.stream()),
-            Reader::Across(translation) => Err(translation),
+            AnswerReader::Same(passing) => Ok(passing),
+            AnswerReader::Gathered(gathering) => Ok(gathering.stream()),
+            AnswerReader::Across(translation) => Err(translation),
         }
     }
 
     /// What the head of an answer that passes should say of its bytes, where it says something else.
     pub(crate) fn content_type(&self) -> Option<&'static str> {
         match self {
-            Reader::Same(passing) => passing.content_type(),
+            AnswerReader::Same(passing) => passing.content_type(),
             // The gateway has written it, or has found it to be what it writes.
-            Reader::Across(translation) => Some(translation.content_type()),
-            Reader::Gathered(_) => Some(translate::WHOLE),
+            AnswerReader::Across(translation) => Some(translation.content_type()),
+            AnswerReader::Gathered(_) => Some(translate::WHOLE),
         }
     }
 
     /// Takes what was read and gives what the client gets of it.
     pub(crate) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
         match self {
-            Reader::Same(passing) => passing.feed(piece),
-            Reader::Gathered(gathering) => {
+            AnswerReader::Same(passing) => passing.feed(piece),
+            AnswerReader::Gathered(gathering) => {
                 gathering.feed(piece);
                 &[]
             }
-            Reader::Across(translation) => translation.feed(piece),
+            AnswerReader::Across(translation) => translation.feed(piece),
         }
     }
 
     /// The body has come to its end; gives what the client still gets.
     pub(crate) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
-            Reader::Same(passing) => passing.finish(),
-            Reader::Gathered(gathering) => gathering.finish(),
-            Reader::Across(translation) => translation.finish(headers),
+            AnswerReader::Same(passing) => passing.finish(),
+            AnswerReader::Gathered(gathering) => gathering.finish(),
+            AnswerReader::Across(translation) => translation.finish(headers),
         }
     }
 
     /// Whether the answer is one body rather than a stream.
     pub(crate) fn is_one_body(&self) -> bool {
         match self {
-            Reader::Same(passing) => passing.holds(),
-            Reader::Gathered(_) => false,
-            Reader::Across(translation) => translation.is_one_body(),
+            AnswerReader::Same(passing) => passing.holds(),
+            AnswerReader::Gathered(_) => false,
+            AnswerReader::Across(translation) => translation.is_one_body(),
         }
     }
 
     /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub(crate) fn nearly_over(&mut self) -> bool {
         match self {
-            Reader::Same(passing) => passing.nearly_over(),
-            Reader::Gathered(gathering) => gathering.stream_mut().nearly_over(),
-            Reader::Across(translation) => translation.nearly_over(),
+            AnswerReader::Same(passing) => passing.nearly_over(),
+            AnswerReader::Gathered(gathering) => gathering.stream_mut().nearly_over(),
+            AnswerReader::Across(translation) => translation.nearly_over(),
         }
     }
 
     /// Nothing comes any more although the body is open; gives what the client still gets if the answer is over.
     pub(crate) fn settle(&mut self) -> Option<&[u8]> {
         match self {
-            Reader::Same(passing) => passing.settle(),
-            Reader::Gathered(gathering) => gathering.settle().then_some(&[]),
-            Reader::Across(translation) => translation.settle(),
+            AnswerReader::Same(passing) => passing.settle(),
+            AnswerReader::Gathered(gathering) => gathering.settle().then_some(&[]),
+            AnswerReader::Across(translation) => translation.settle(),
         }
     }
 
     /// Ends the client's stream with an error in place of what the provider did not send.
     pub(crate) fn break_off(&mut self, text: &'static str) -> &[u8] {
         match self {
-            Reader::Same(passing) => passing.break_off(text),
-            Reader::Gathered(gathering) => gathering.stream_mut().break_off(text),
-            Reader::Across(translation) => translation.break_off(text),
+            AnswerReader::Same(passing) => passing.break_off(text),
+            AnswerReader::Gathered(gathering) => gathering.stream_mut().break_off(text),
+            AnswerReader::Across(translation) => translation.break_off(text),
         }
     }
 
     /// Bytes that are read as a whole when all have come.
     pub(crate) fn held(&self) -> usize {
         match self {
-            Reader::Same(passing) => passing.held(),
+            AnswerReader::Same(passing) => passing.held(),
             // What is put together has been read as it came.
-            Reader::Gathered(_) => 0,
-            Reader::Across(translation) => translation.held(),
+            AnswerReader::Gathered(_) => 0,
+            AnswerReader::Across(translation) => translation.held(),
         }
     }
 
     /// Takes over what one call of several gave.
     pub(crate) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         match self {
-            Reader::Same(_) | Reader::Gathered(_) => Ok(()),
-            Reader::Across(translation) => translation.part(headers),
+            AnswerReader::Same(_) | AnswerReader::Gathered(_) => Ok(()),
+            AnswerReader::Across(translation) => translation.part(headers),
         }
     }
 
     /// Whether what the client gets is written here.
     pub(crate) fn translates(&self) -> bool {
-        matches!(self, Reader::Across(_))
+        matches!(self, AnswerReader::Across(_))
     }
 
     /// Whether what the client gets is written or put together here.
     pub(crate) fn composes(&self) -> bool {
-        matches!(self, Reader::Across(_) | Reader::Gathered(_))
+        matches!(self, AnswerReader::Across(_) | AnswerReader::Gathered(_))
     }
 
     /// Whether the client gets a stream.
     pub(crate) fn streams(&self) -> bool {
         match self {
-            Reader::Same(passing) => passing.streams(),
-            Reader::Gathered(_) => false,
-            Reader::Across(translation) => translation.streams(),
+            AnswerReader::Same(passing) => passing.streams(),
+            AnswerReader::Gathered(_) => false,
+            AnswerReader::Across(translation) => translation.streams(),
         }
     }
 
     /// Whether the client gets nothing before the answer is whole.
     pub(crate) fn gathers(&self) -> bool {
         match self {
-            Reader::Same(passing) => passing.holds(),
-            Reader::Gathered(_) => true,
-            Reader::Across(translation) => !translation.streams(),
+            AnswerReader::Same(passing) => passing.holds(),
+            AnswerReader::Gathered(_) => true,
+            AnswerReader::Across(translation) => !translation.streams(),
         }
     }
 
@@ -179,9 +179,9 @@ impl Reader {
     /// Why there is no answer, or no more of it.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match self {
-            Reader::Same(passing) => passing.fault(),
-            Reader::Gathered(gathering) => gathering.fault(),
-            Reader::Across(translation) => translation.fault(),
+            AnswerReader::Same(passing) => passing.fault(),
+            AnswerReader::Gathered(gathering) => gathering.fault(),
+            AnswerReader::Across(translation) => translation.fault(),
         }
     }
 
@@ -203,7 +203,7 @@ impl Reader {
 
     /// Whether the gateway has ended it, at a stop string.
     pub(crate) fn cut(&self) -> bool {
-        matches!(self, Reader::Across(translation) if translation.cut())
+        matches!(self, AnswerReader::Across(translation) if translation.cut())
     }
 
     /// What the answer cost.

@@ -21,13 +21,13 @@ type Known = Vec<(Mend, Instant)>;
 
 /// The refusals of one provider's models.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub(crate) struct RefusedParameters {
     /// Whether there are any: usually there are none, and nobody needs to look.
     any: AtomicBool,
     models: Mutex<AHashMap<Arc<str>, Known>>,
 }
 
-impl Refusals {
+impl RefusedParameters {
     /// The model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
     pub(crate) fn note(&self, model: &str, mend: Mend, now: Instant) {
         match mend {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_known_for_a_while() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (RefusedParameters::default(), Instant::now());
         assert_eq!(refusals.of("m", now), []);
         let temperature = Mend::Parameter("temperature");
         refusals.note("m", Mend::Thinking, now);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn it_stays_bounded_and_forgets_the_old_for_the_new() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
+        let (refusals, now) = (RefusedParameters::default(), Instant::now());
         for number in 0..2 * MOST {
             refusals.note(&format!("m{number}"), Mend::Thinking, now);
         }

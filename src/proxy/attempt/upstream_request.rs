@@ -1,6 +1,5 @@
 //! What one attempt sends to its backend, and how the answer will be read.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,27 +15,27 @@ use crate::dialect::ollama::{self, Operation};
 use crate::dialect::openai::{elsewhere, unasked};
 use crate::facts::ModelFacts;
 use crate::fleet::Backend;
-use crate::ir::{Dropped, Mend, Refused, Text};
-use crate::proxy::Gateway;
+use crate::ir::{Dropped, Mend, Text};
 use crate::proxy::attempt::passing::sound;
-use crate::proxy::attempt::reader::Reader;
+use crate::proxy::attempt::reader::AnswerReader;
+use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::heads;
-use crate::proxy::prepared::{Ask, Job};
+use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::settings::{self, ProviderKind};
-use crate::translate::{self, Gathering, Passing, Question, Translating, Way};
+use crate::translate::{self, ClientForm, Form, Gathering, Passing, Question, Translating, Way};
 
 /// What a model's whole answers usually take at most to be asked for as such.
 const QUICK: Duration = Duration::from_secs(1);
 
 /// One request to one backend.
-pub(crate) struct Order {
+pub(crate) struct UpstreamRequest {
     pub(crate) head: RequestHeader,
     pub(crate) body: Bytes,
     /// Further requests whose answers belong to the same.
     pub(crate) more: Vec<(RequestHeader, Bytes)>,
-    pub(crate) reader: Reader,
+    pub(crate) reader: AnswerReader,
     pub(crate) dropped: Dropped,
     /// The client sees an answer of another format than the backend's.
     pub(crate) across: bool,
@@ -44,122 +43,166 @@ pub(crate) struct Order {
     pub(crate) streamed: bool,
 }
 
-impl Gateway {
-    /// What goes to `backend`, with the key that its provider's guard has picked, and without what `mend` says.
+/// What an upstream request is written from.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestSource<'a> {
+    /// The head that the client sent.
+    pub(crate) head: &'a RequestHeader,
+    pub(crate) inbound: &'a Inbound,
+    pub(crate) request: &'a ModelRequest,
+    pub(crate) backend: &'a Backend,
+    /// Which of the provider's keys it is sent with.
+    pub(crate) key: usize,
+}
+
+impl Upstreams {
+    /// Writes what goes to the backend, without what `mend` says.
     ///
     /// # Errors
     /// What the client is told if this backend cannot be asked for it, or if there is nothing to be left out.
-    pub(crate) fn order(
+    pub(crate) fn write(
         &self,
-        inbound: &RequestHeader,
-        ctx: &Inbound,
-        job: &Job,
-        backend: &Backend,
-        key: usize,
+        from: &RequestSource<'_>,
         mend: Option<Mend>,
-    ) -> Result<Order, Box<Failure>> {
+    ) -> Result<UpstreamRequest, Box<Failure>> {
+        let RequestSource {
+            request, backend, ..
+        } = *from;
         let kind = backend.provider.settings.kind;
-        let Some(ask) = &job.ask else {
-            return self.as_it_came(inbound, ctx, job, backend, key);
+        let Some(wanted) = &request.wanted else {
+            return self.untouched(from, request.body.bytes.clone());
         };
-        let own = self.own_name(ask, backend);
+        let own = self.own_name(wanted, backend);
         let facts = match kind {
             ProviderKind::Ollama => &self.unknown_model,
             _ => self.facts_of(backend, &own),
         };
         let question = Question {
-            operation: job.operation,
+            operation: request.operation,
             provider: backend.provider.settings.profile(),
             facts,
-            tools: ask.tools,
-            raw: ask.raw,
+            tools: wanted.tools,
+            raw: wanted.raw,
         };
-        match translate::way(&question).map_err(unsayable)? {
+        match translate::way(&question).map_err(Failure::inexpressible)? {
             // What it says of its own format is the client's to know.
-            Way::Same if kind.is_fleet() && mend.is_some() => Err(unmendable()),
-            Way::Same if kind.is_fleet() => {
-                let body = respelled(job.operation, &job.body.bytes, ask, &own);
-                let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
-                let gathering = Gathering::of(job.operation).filter(|_| self.is_gathered(job, ask));
-                let Some((gathering, body)) = gathering.and_then(|gathering| {
-                    // In another body, the same is elsewhere.
-                    Some((gathering, ollama::streamed(job.operation, &body)?))
-                }) else {
-                    return self.untouched(inbound, ctx, job, backend, key, body);
-                };
-                let order = self.untouched(inbound, ctx, job, backend, key, body)?;
-                Ok(Order {
-                    reader: Reader::Gathered(Box::new(gathering)),
-                    streamed: true,
-                    ..order
-                })
-            }
+            Way::Same if kind.is_fleet() && mend.is_some() => Err(Failure::unmendable()),
+            Way::Same if kind.is_fleet() => self.to_server(from, wanted, &own),
             Way::Same => {
-                let (body, ask) = sound(job, ask);
-                let refined = (body, &*ask, &*own, facts);
-                self.same_format(inbound, ctx, job, backend, key, refined, mend)
+                let (body, wanted) = sound(request, wanted);
+                self.same_format(from, body, (&wanted, &own, facts), mend)
             }
             Way::Across(client, form) => {
-                let refusals = &self.upstreams[backend.provider.id].refusals;
-                let spare = refusals.of(&own, Instant::now());
-                let (body, _) = sound(job, ask);
-                let translating = Translating {
-                    client,
-                    form,
-                    body: &body,
-                    streams: job.streams,
-                    gathered: kind.is_fleet() && self.is_gathered(job, ask),
-                    fidelity: self.settings.routing.fidelity,
-                    mend,
-                    spare: &spare,
-                };
-                let target = Target {
-                    model: &own,
-                    facts,
-                    provider: backend.provider.settings.profile(),
-                    stream: job.streams,
-                };
-                let reply = self.reply_to(ctx, &ask.asked);
-                let order = translate::order(&translating, target, reply).map_err(unsayable)?;
-                let written = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
-                    let head = self.provider_head(inbound, ctx, backend, key, &outgoing)?;
-                    Ok((head, Bytes::from(outgoing.body)))
-                };
-                let (head, body) = written(order.outgoing)?;
-                Ok(Order {
-                    head,
-                    body,
-                    more: order
-                        .more
-                        .into_iter()
-                        .map(written)
-                        .collect::<Result<_, _>>()?,
-                    reader: Reader::Across(order.translation),
-                    dropped: order.dropped,
-                    across: true,
-                    streamed: order.streamed || (kind.is_fleet() && !client.embeds()),
-                })
+                self.translated(from, (client, form), (wanted, &own, facts), mend)
             }
         }
     }
 
-    /// Whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
-    /// model's answers take long, as far as is known, or one of its servers has kept silent.
-    fn is_gathered(&self, job: &Job, ask: &Ask) -> bool {
-        let usual = || ask.model.and_then(|model| self.dispatcher.usual(model));
-        !job.streams && (job.wary || usual().is_none_or(|usual| usual >= QUICK))
+    /// To an Ollama server whose client speaks its format: as it came, but for the model's name, and streamed where the
+    /// answer's beginning is to be seen although its client wants it whole.
+    fn to_server(
+        &self,
+        from: &RequestSource<'_>,
+        wanted: &WantedModel,
+        own: &str,
+    ) -> Result<UpstreamRequest, Box<Failure>> {
+        let operation = from.request.operation;
+        let body = respelled(operation, &from.request.body.bytes, wanted, own);
+        let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
+        let gathering = Gathering::of(operation).filter(|_| self.is_gathered(from.request, wanted));
+        let Some((gathering, body)) = gathering.and_then(|gathering| {
+            // In another body, the same is elsewhere.
+            Some((gathering, ollama::streamed(operation, &body)?))
+        }) else {
+            return self.untouched(from, body);
+        };
+        Ok(UpstreamRequest {
+            reader: AnswerReader::Gathered(Box::new(gathering)),
+            streamed: true,
+            ..self.untouched(from, body)?
+        })
     }
 
-    /// The head of a request that this gateway has written.
+    /// To a provider of another format.
+    fn translated(
+        &self,
+        from: &RequestSource<'_>,
+        (client, form): (ClientForm, Form),
+        (wanted, own, facts): (&WantedModel, &str, &ModelFacts),
+        mend: Option<Mend>,
+    ) -> Result<UpstreamRequest, Box<Failure>> {
+        let RequestSource {
+            request, backend, ..
+        } = *from;
+        let settings = &backend.provider.settings;
+        let fleet = settings.kind.is_fleet();
+        let refusals = &self.side(backend.provider.id).refusals;
+        let spare = refusals.of(own, Instant::now());
+        let (body, _) = sound(request, wanted);
+        let translating = Translating {
+            client,
+            form,
+            body: &body,
+            streams: request.streams,
+            gathered: fleet && self.is_gathered(request, wanted),
+            fidelity: self.settings.routing.fidelity,
+            mend,
+            spare: &spare,
+        };
+        let target = Target {
+            model: own,
+            facts,
+            provider: settings.profile(),
+            stream: request.streams,
+        };
+        let reply = self.reply_to(from.inbound, &wanted.asked);
+        let written =
+            translate::order(&translating, target, reply).map_err(Failure::inexpressible)?;
+        let with_head = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
+            let head = self.provider_head(from, &outgoing)?;
+            Ok((head, Bytes::from(outgoing.body)))
+        };
+        let (head, body) = with_head(written.outgoing)?;
+        let more = written.more.into_iter().map(with_head);
+        Ok(UpstreamRequest {
+            head,
+            body,
+            more: more.collect::<Result<_, _>>()?,
+            reader: AnswerReader::Across(written.translation),
+            dropped: written.dropped,
+            across: true,
+            streamed: written.streamed || (fleet && !client.embeds()),
+        })
+    }
+
+    /// Whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
+    /// model's answers take long, as far as is known, or one of its servers has kept silent.
+    fn is_gathered(&self, request: &ModelRequest, wanted: &WantedModel) -> bool {
+        let usual = || wanted.model.and_then(|model| self.dispatcher.usual(model));
+        !request.streams && (request.wary || usual().is_none_or(|usual| usual >= QUICK))
+    }
+
+    /// Makes the head of a request that this gateway has written.
     ///
     /// # Errors
     /// If it cannot be signed.
     pub(crate) fn provider_head(
         &self,
+        from: &RequestSource<'_>,
+        outgoing: &Outgoing,
+    ) -> Result<RequestHeader, Box<Failure>> {
+        self.head_to(from.head, from.inbound, (from.backend, from.key), outgoing)
+    }
+
+    /// As [`Self::provider_head`], for what is asked besides a request.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub(crate) fn head_to(
+        &self,
         inbound: &RequestHeader,
         ctx: &Inbound,
-        backend: &Backend,
-        key: usize,
+        (backend, key): (&Backend, usize),
         outgoing: &Outgoing,
     ) -> Result<RequestHeader, Box<Failure>> {
         let path = format!("{}{}", backend.base_path(), outgoing.path);
@@ -170,9 +213,10 @@ impl Gateway {
             outgoing.body.len(),
             &ctx.request_id,
         )
-        .map_err(|_| unwritable())?;
+        .map_err(|_| Failure::unwritable())?;
         for (name, value) in &outgoing.headers {
-            head.insert_header(name, value).map_err(|_| unwritable())?;
+            head.insert_header(name, value)
+                .map_err(|_| Failure::unwritable())?;
         }
         self.authorize(&mut head, backend, key, &path, &outgoing.body)?;
         Ok(head)
@@ -189,7 +233,8 @@ impl Gateway {
         for (name, value) in backend.provider.fields_with(key) {
             // A client of the same format may need a newer version.
             if *name != heads::ANTHROPIC_VERSION || !head.headers.contains_key(name) {
-                head.insert_header(name, value).map_err(|_| unwritable())?;
+                head.insert_header(name, value)
+                    .map_err(|_| Failure::unwritable())?;
             }
         }
         let Some(signer) = backend.provider.signer() else {
@@ -222,79 +267,41 @@ impl Gateway {
                 ))
             })?;
         for (name, value) in signed {
-            head.insert_header(name, value).map_err(|_| unwritable())?;
+            head.insert_header(name, value)
+                .map_err(|_| Failure::unwritable())?;
         }
         Ok(())
     }
 
-    /// What is known of a model, by the provider's own name for it.
-    pub(crate) fn facts_of(&self, backend: &Backend, own: &str) -> &ModelFacts {
-        let settings = &backend.provider.settings;
-        let base = settings.azure.deployments.get(own);
-        self.facts
-            .find(settings.kind, base.map_or(own, |base| base))
-    }
-
-    /// The provider's own name for the wanted model.
-    pub(crate) fn own_name<'a>(&self, ask: &'a Ask, backend: &Backend) -> Cow<'a, str> {
-        let given = || Cow::Borrowed(ask.own.as_deref().unwrap_or(ask.name()));
-        if backend.provider.settings.kind.is_fleet() && self.plain_names {
-            return given();
-        }
-        match ask.model.and_then(|model| backend.own_name(model)) {
-            Some(own) => Cow::Owned(String::from(&*own)),
-            None => given(),
-        }
-    }
-
-    fn as_it_came(
-        &self,
-        inbound: &RequestHeader,
-        ctx: &Inbound,
-        job: &Job,
-        backend: &Backend,
-        key: usize,
-    ) -> Result<Order, Box<Failure>> {
-        self.untouched(inbound, ctx, job, backend, key, job.body.bytes.clone())
-    }
-
     fn untouched(
         &self,
-        inbound: &RequestHeader,
-        ctx: &Inbound,
-        job: &Job,
-        backend: &Backend,
-        key: usize,
+        from: &RequestSource<'_>,
         body: Bytes,
-    ) -> Result<Order, Box<Failure>> {
+    ) -> Result<UpstreamRequest, Box<Failure>> {
+        let request = from.request;
+        let length = request.has_body.then_some(body.len());
         let head = self
-            .upstream_head(
-                inbound,
-                ctx,
-                job.has_body.then_some(body.len()),
-                backend,
-                key,
-            )
-            .map_err(|_| unwritable())?;
-        let passing = Passing::new(job.operation, job.streams).answering(&body);
-        Ok(Order {
+            .upstream_head(from.head, from.inbound, (from.backend, from.key), length)
+            .map_err(|_| Failure::unwritable())?;
+        let passing = Passing::new(request.operation, request.streams).answering(&body);
+        Ok(UpstreamRequest {
             head,
             body,
             more: Vec::new(),
-            reader: Reader::same(passing),
+            reader: AnswerReader::same(passing),
             dropped: Dropped::default(),
             across: false,
             // What runs no model answers at once, or has failed; and so does a chat that is not gathered.
-            streamed: job.streams
-                || !job.operation.is_inference()
-                || matches!(job.operation, Operation::Chat | Operation::Generate),
+            streamed: request.streams
+                || !request.operation.is_inference()
+                || matches!(request.operation, Operation::Chat | Operation::Generate),
         })
     }
 
     /// That a body which passes is about no other models than the client's key and the operator's list allow.
     fn stays(&self, ctx: &Inbound, backend: &Backend, body: &[u8]) -> Result<(), Box<Failure>> {
         let key = ctx.key.as_ref().filter(|key| !key.any_model());
-        let filter = self.planner.router.filter();
+        let filter = self.router.filter();
         if key.is_none() && filter.is_empty() {
             return Ok(());
         }
@@ -316,47 +323,35 @@ impl Gateway {
     }
 
     /// To a provider that speaks the client's format: its own path and credentials, the model's name in its place.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
-    )]
     fn same_format(
         &self,
-        inbound: &RequestHeader,
-        ctx: &Inbound,
-        job: &Job,
-        backend: &Backend,
-        key: usize,
-        (body, ask, own, facts): (Bytes, &Ask, &str, &ModelFacts),
+        from: &RequestSource<'_>,
+        body: Bytes,
+        (wanted, own, facts): (&WantedModel, &str, &ModelFacts),
         mend: Option<Mend>,
-    ) -> Result<Order, Box<Failure>> {
+    ) -> Result<UpstreamRequest, Box<Failure>> {
+        let RequestSource {
+            head: inbound,
+            inbound: ctx,
+            request,
+            backend,
+            key,
+        } = *from;
         let settings = &backend.provider.settings;
-        if !ollama::is_form(job.operation, &body) {
+        if !ollama::is_form(request.operation, &body) {
             self.stays(ctx, backend, &body)?;
         }
         let path = match settings.kind {
-            ProviderKind::Anthropic => job.operation.name().to_owned(),
-            _ => openai_path(settings, job.operation.name(), own),
+            ProviderKind::Anthropic => request.operation.name().to_owned(),
+            _ => openai_path(settings, request.operation.name(), own),
         };
         let outgoing = Outgoing {
             path,
             ..Outgoing::default()
         };
-        let mut body = respelled(job.operation, &body, ask, own);
-        let mut passing = Passing::new(job.operation, job.streams).answering(&body);
-        if let Some(at) = ask.no_stream_options
-            && job.streams
-            && matches!(
-                job.operation,
-                Operation::OpenAiChat | Operation::OpenAiCompletions
-            )
-            // It tells them always.
-            && settings.kind != ProviderKind::OpenRouter
-        {
-            // Before the model's name, so that its place is the same in both bodies.
-            body = [&body[..at], unasked::ASK, &body[at..]].concat().into();
-            passing = passing.uncounted();
-        }
+        let body = respelled(request.operation, &body, wanted, own);
+        let passing = Passing::new(request.operation, request.streams).answering(&body);
+        let (mut body, passing) = counted(request, wanted, settings, (body, passing));
         if settings.kind != ProviderKind::Anthropic
             && let Some(without) = anthropic::without_billing(&body)
         {
@@ -366,38 +361,71 @@ impl Gateway {
             model: own,
             facts,
             provider: settings.profile(),
-            stream: job.streams,
+            stream: request.streams,
         };
         let mut mend = mend;
-        let mut reader = Reader::same(passing);
-        if job.operation == Operation::OpenAiEmbeddings
-            && let Some(encoded) = self.encoded(ctx, &body, backend, (ask, own), &mut mend)
+        let mut reader = AnswerReader::same(passing);
+        if request.operation == Operation::OpenAiEmbeddings
+            && let Some(encoded) = self.encoded(ctx, &body, backend, (wanted, own), &mut mend)
         {
             reader = encoded.reader;
             body = encoded.body.unwrap_or(body);
         }
-        if let Some(refitted) = translate::refitted(job.operation, target.provider, &body) {
+        if let Some(refitted) = translate::refitted(request.operation, target.provider, &body) {
             body = refitted.into();
         }
-        let (body, dropped) =
-            self.refined(job.operation, body, (backend, &target), ask.schemas, mend)?;
+        let (body, dropped) = self.refined(
+            request.operation,
+            body,
+            (backend, &target),
+            wanted.schemas,
+            mend,
+        )?;
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head =
             heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
-                .map_err(|_| unwritable())?;
-        heads::same_format(inbound, &mut head).map_err(|_| unwritable())?;
+                .map_err(|_| Failure::unwritable())?;
+        heads::same_format(inbound, &mut head).map_err(|_| Failure::unwritable())?;
         self.authorize(&mut head, backend, key, &path, &body)?;
-        Ok(Order {
+        Ok(UpstreamRequest {
             head,
             body,
             more: Vec::new(),
             reader,
             dropped,
             across: false,
-            streamed: job.streams,
+            streamed: request.streams,
         })
     }
 
+    /// Makes the head that goes to an Ollama server.
+    ///
+    /// # Errors
+    /// If a field cannot be written.
+    pub(crate) fn upstream_head(
+        &self,
+        inbound: &RequestHeader,
+        ctx: &Inbound,
+        (backend, key): (&Backend, usize),
+        content_length: Option<usize>,
+    ) -> pingora::Result<RequestHeader> {
+        let mut head = heads::upstream_request(
+            inbound,
+            &heads::Rewrite {
+                host: &backend.host,
+                content_length,
+                request_id: &ctx.request_id,
+                client: ctx.client,
+                forwarded: self.settings.server.forwarded,
+            },
+        )?;
+        for (name, value) in backend.provider.fields_with(key) {
+            head.insert_header(name, value)?;
+        }
+        Ok(head)
+    }
+
+    /// Returns what an answer says of itself that is written here.
     pub(crate) fn reply_to(&self, ctx: &Inbound, asked: &str) -> Reply {
         Reply {
             model: Text::plain(asked).into_owned(),
@@ -414,10 +442,38 @@ impl Gateway {
     }
 }
 
+/// The body in which a stream's usage is asked for, where the client says nothing of it and the provider does not tell it
+/// always.
+fn counted(
+    request: &ModelRequest,
+    wanted: &WantedModel,
+    settings: &settings::Provider,
+    (body, passing): (Bytes, Passing),
+) -> (Bytes, Passing) {
+    let has_option = matches!(
+        request.operation,
+        Operation::OpenAiChat | Operation::OpenAiCompletions
+    );
+    let tells_always = settings.kind == ProviderKind::OpenRouter;
+    match wanted.no_stream_options {
+        Some(at) if request.streams && has_option && !tells_always => {
+            // Before the model's name, so that its place is the same in both bodies.
+            let body = [&body[..at], unasked::ASK, &body[at..]].concat();
+            (body.into(), passing.uncounted())
+        }
+        _ => (body, passing),
+    }
+}
+
 /// The body with the provider's own name for the model.
-pub(crate) fn respelled(operation: Operation, body: &Bytes, ask: &Ask, own: &str) -> Bytes {
-    match ask.span {
-        Some(span) if *own != *ask.asked => ollama::replace_model(operation, body, span, own),
+pub(crate) fn respelled(
+    operation: Operation,
+    body: &Bytes,
+    wanted: &WantedModel,
+    own: &str,
+) -> Bytes {
+    match wanted.span {
+        Some(span) if *own != *wanted.asked => ollama::replace_model(operation, body, span, own),
         _ => body.clone(),
     }
 }
@@ -438,28 +494,35 @@ fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String 
     }
 }
 
-pub(crate) fn unsayable(refused: Refused) -> Box<Failure> {
-    Box::new(Failure {
-        param: refused.param.map(Into::into),
-        ..Failure::bad_request(refused.text)
-    })
-}
-
-fn unwritable() -> Box<Failure> {
-    Box::new(Failure::bad_request(
-        "the request's path or a header field cannot be written for the backend",
-    ))
-}
-
-/// Whoever asked for it has the provider's own error to tell.
-pub(crate) fn unmendable() -> Box<Failure> {
-    Box::new(Failure::bad_request("there is nothing to be left out"))
-}
-
 /// The value of `X-Remuda-Dropped`; `None` if nothing was.
 pub(crate) fn dropped_field(dropped: &Dropped) -> Option<HeaderValue> {
     if dropped.is_empty() {
         return None;
     }
     HeaderValue::try_from(dropped.fields().join(", ")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_has_routes_by_deployment_and_version_and_others_as_the_client_wrote_them() {
+        let mut provider = settings::Provider::named("p");
+        provider.kind = ProviderKind::OpenAi;
+        let path = |provider: &settings::Provider, route| openai_path(provider, route, "my gpt");
+        assert_eq!(path(&provider, "/v1/responses"), "/responses");
+        assert_eq!(path(&provider, "/v1/chat/completions"), "/chat/completions");
+        provider.kind = ProviderKind::Azure;
+        assert_eq!(path(&provider, "/v1/responses"), "/openai/v1/responses");
+        provider.azure.api_version = Some("2024-10-21".into());
+        assert_eq!(
+            path(&provider, "/v1/responses"),
+            "/openai/responses?api-version=2024-10-21"
+        );
+        assert_eq!(
+            path(&provider, "/v1/chat/completions"),
+            "/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21"
+        );
+    }
 }

@@ -7,7 +7,7 @@ pub(crate) const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known of the candidate that is being asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
+pub(crate) struct HedgeInput {
     /// `routing.retry.hedge_after`.
     pub(crate) setting: Option<Duration>,
     /// Its first content will be seen before its answer is whole: else silence says nothing.
@@ -19,9 +19,9 @@ pub(crate) struct View {
 }
 
 /// After how long without content another is asked too; `None`: never.
-pub(crate) fn hedge_after(view: &View) -> Option<Duration> {
-    let setting = view.setting.filter(|_| view.visible)?;
-    Some(setting.max(2 * view.usual + view.load))
+pub(crate) fn hedge_after(asked: &HedgeInput) -> Option<Duration> {
+    let setting = asked.setting.filter(|_| asked.visible)?;
+    Some(setting.max(2 * asked.usual + asked.load))
 }
 
 #[cfg(test)]
@@ -46,13 +46,13 @@ mod tests {
             (Some(10), false, 30, 40, None),
             (None, true, 0, 0, None),
         ] {
-            let view = View {
+            let asked = HedgeInput {
                 setting: setting.map(seconds),
                 visible,
                 usual: seconds(usual),
                 load: seconds(load),
             };
-            assert_eq!(hedge_after(&view), after.map(seconds), "{view:?}");
+            assert_eq!(hedge_after(&asked), after.map(seconds), "{asked:?}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What stands for Pingora's `upstream_peer`: the queue, and the attempts in their turn.
 
-pub(super) mod attempts;
-pub(super) mod concurrent;
+mod candidate;
+mod concurrent;
 pub(super) mod failover;
-pub(super) mod hedge;
-pub(super) mod places_in_queue;
+mod hedge;
+mod open_steps;
+mod places_in_queue;
 pub(super) mod progress;
 pub(super) mod queue;
-pub(super) mod start;
+pub(super) mod run;

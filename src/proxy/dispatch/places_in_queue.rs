@@ -13,12 +13,12 @@ pub(crate) type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> 
 
 /// Places in the queue for one request, of which the first slot counts. What is dropped leaves its place.
 #[derive(Default)]
-pub(crate) struct Race<'a> {
-    running: Vec<Running<'a>>,
+pub(crate) struct QueuePlaces<'a> {
+    places: Vec<QueuePlace<'a>>,
 }
 
 /// One of those places.
-pub(crate) struct Running<'a> {
+pub(crate) struct QueuePlace<'a> {
     pub(crate) step: usize,
     /// As its turn said.
     pub(crate) well: bool,
@@ -27,32 +27,32 @@ pub(crate) struct Running<'a> {
     pub(crate) slot: Slot<'a>,
 }
 
-impl<'a> Race<'a> {
-    pub(crate) fn enter(&mut self, running: Running<'a>) {
-        self.running.push(running);
+impl<'a> QueuePlaces<'a> {
+    pub(crate) fn enter(&mut self, place: QueuePlace<'a>) {
+        self.places.push(place);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.places.is_empty()
     }
 
     /// Whether any of its steps could be taken by a healthy backend.
     pub(crate) fn is_well(&self) -> bool {
-        self.running.iter().any(|running| running.well)
+        self.places.iter().any(|place| place.well)
     }
 
     pub(crate) fn holds(&self, step: usize) -> bool {
-        self.running.iter().any(|running| running.step == step)
+        self.places.iter().any(|place| place.step == step)
     }
 
     /// The first that is decided: its step, whether it had somewhere else to go, and what came of it.
     pub(crate) async fn first(&mut self) -> (usize, bool, Result<Permit, Refusal>) {
         std::future::poll_fn(|context| {
-            for index in 0..self.running.len() {
-                if let Poll::Ready(result) = self.running[index].slot.as_mut().poll(context) {
-                    let Running {
+            for index in 0..self.places.len() {
+                if let Poll::Ready(result) = self.places[index].slot.as_mut().poll(context) {
+                    let QueuePlace {
                         step, elsewhere, ..
-                    } = self.running.remove(index);
+                    } = self.places.remove(index);
                     return Poll::Ready((step, elsewhere, result));
                 }
             }
@@ -63,7 +63,7 @@ impl<'a> Race<'a> {
 }
 
 /// Whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
-pub(crate) fn moves_on(refusal: &Refusal, elsewhere: bool) -> bool {
+pub(crate) fn is_outdated(refusal: &Refusal, elsewhere: bool) -> bool {
     match refusal {
         Refusal::Closed => true,
         Refusal::NoHealthyBackend { .. } => elsewhere,
@@ -72,7 +72,7 @@ pub(crate) fn moves_on(refusal: &Refusal, elsewhere: bool) -> bool {
 }
 
 /// Until the next step has its turn, if it has one.
-pub(crate) async fn turn_of(next: Option<Instant>) {
+pub(crate) async fn until_due(next: Option<Instant>) {
     match next {
         Some(next) if next <= Instant::now() => {}
         Some(next) => sleep_until(next.into()).await,
@@ -91,5 +91,77 @@ pub(crate) fn keep_better(kept: &mut Option<Refusal>, refused: Refusal) {
     };
     if kept.as_ref().is_none_or(|kept| rank(kept) < rank(&refused)) {
         *kept = Some(refused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn of_two_refusals_the_one_is_told_that_says_what_to_wait_for() {
+        let timed_out = |healthy| Refusal::TimedOut {
+            healthy,
+            retry_after: SECOND,
+        };
+        let ranked = [
+            Refusal::UnknownModel,
+            Refusal::Exhausted,
+            Refusal::NoHealthyBackend {
+                retry_after: SECOND,
+            },
+            Refusal::QueueFull {
+                retry_after: SECOND,
+            },
+            timed_out(false),
+            timed_out(true),
+        ];
+        for (place, better) in ranked.iter().enumerate() {
+            for worse in &ranked[..=place] {
+                for (first, second) in [(worse, better), (better, worse)] {
+                    let mut kept = Some(*first);
+                    keep_better(&mut kept, *second);
+                    assert_eq!(kept.as_ref(), Some(better), "{first:?} {second:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_is_looked_at_anew_when_its_providers_are_closed_or_down() {
+        let down = Refusal::NoHealthyBackend {
+            retry_after: SECOND,
+        };
+        for (refusal, elsewhere, outdated) in [
+            (&Refusal::Closed, false, true),
+            (&Refusal::Closed, true, true),
+            (&down, true, true),
+            // There is nowhere else to go, so that a backend is waited for or the client is told.
+            (&down, false, false),
+            (&Refusal::Exhausted, true, false),
+        ] {
+            assert_eq!(is_outdated(refusal, elsewhere), outdated, "{refusal:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_place_that_is_decided_counts_and_leaves_the_others() {
+        let mut places = QueuePlaces::default();
+        let place = |step, slot: Slot<'static>| QueuePlace {
+            step,
+            well: step == 0,
+            elsewhere: step > 0,
+            slot,
+        };
+        places.enter(place(0, Box::pin(std::future::pending())));
+        places.enter(place(1, Box::pin(async { Err(Refusal::Exhausted) })));
+        let (step, elsewhere, refused) = places.first().await;
+        assert_eq!((step, elsewhere), (1, true));
+        assert!(matches!(refused, Err(Refusal::Exhausted)));
+        assert!(places.holds(0) && !places.holds(1) && places.is_well());
     }
 }

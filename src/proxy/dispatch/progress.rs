@@ -1,21 +1,23 @@
-//! What is still open of a request's plan: which step may be taken on which providers, and what was said so far.
+//! How far a request has come in its plan: which steps and providers may still be asked, what has been tried, and why that
+//! failed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::{BackendId, ProviderId};
 use crate::metrics::AttemptOutcome;
-use crate::proxy::failure::attempt::Word;
+use crate::proxy::failure::Failure;
+use crate::proxy::failure::attempt::ClientError;
+use crate::proxy::failure::deadline::{TimeLimit, WITHIN};
 use crate::proxy::failure::reasons::Reasons;
-use crate::proxy::failure::told::Failure;
-use crate::routing::{Plan, Step};
+use crate::routing::{Plan, Step, StepModel};
+use crate::settings::Routing;
 
-/// A request on its way through its plan.
-pub(crate) struct Trip<'a> {
+/// The progress of one request through its plan.
+pub(crate) struct PlanProgress {
     pub(crate) plan: Plan,
-    planner: Planner<'a>,
     /// Higher goes first; 0 is normal.
     pub(crate) priority: i32,
     /// Only this backend will do.
@@ -25,64 +27,47 @@ pub(crate) struct Trip<'a> {
     /// Backends that have failed.
     tried: Vec<BackendId>,
     /// Providers that are not asked any more.
-    shut: Vec<ProviderId>,
+    closed: Vec<ProviderId>,
+    /// Models that a provider is not asked for any more, while it may be asked for others.
+    closed_for: Vec<(StepModel, ProviderId)>,
     /// Only this provider may be asked.
-    only: Option<ProviderId>,
+    confined: Option<ProviderId>,
     /// The prompt is too long for a model with so many tokens of context.
     pub(crate) too_long_for: Option<u64>,
     /// A provider has no counter of tokens, so that an estimate is the answer.
     pub(crate) uncounted: bool,
     /// Further attempts in a row at the present provider.
-    pub(crate) again: u32,
-    /// A server has found fault with the request itself.
-    doubtful: bool,
+    pub(super) again: u32,
+    /// A server has found fault with the request itself, or could not load its model.
+    pub(super) doubted: bool,
     /// A server that has failed the request with an error of its own, until it is acquitted, and that error's digest.
-    said: Option<(Option<BackendId>, u64)>,
+    last_error: Option<(Option<BackendId>, u64)>,
     /// Further keys of the present provider that were tried.
-    keys: usize,
+    pub(super) keys: usize,
     /// What went wrong so far, for the client's eyes.
     pub(crate) reasons: Reasons,
     /// When the first attempt began.
-    pub(crate) began: Option<Instant>,
+    pub(super) began: Option<Instant>,
     /// A second candidate has been asked beside the first, which is done once.
     pub(crate) hedged: bool,
 }
 
-/// Makes a plan without some providers; `None` if there is none.
-pub(crate) type Planner<'a> = &'a (dyn Fn(&[ProviderId]) -> Option<Plan> + Send + Sync);
-
-/// A step that may be taken.
-#[derive(Clone, Debug)]
-pub(crate) struct Turn {
-    pub(crate) step: usize,
-    pub(crate) scope: Scope,
-    /// After how long a wait for those before; `None`: only when they come to nothing.
-    pub(crate) after: Option<Duration>,
-    /// A healthy backend could take it.
-    pub(crate) well: bool,
-}
-
-impl<'a> Trip<'a> {
-    pub(crate) fn new(
-        plan: Plan,
-        planner: Planner<'a>,
-        priority: i32,
-        pinned: Option<BackendId>,
-    ) -> Self {
+impl PlanProgress {
+    pub(crate) fn new(plan: Plan, priority: i32, pinned: Option<BackendId>) -> Self {
         Self {
-            planner,
             plan,
             priority,
             pinned,
             step: 0,
             tried: Vec::new(),
-            shut: Vec::new(),
-            only: None,
+            closed: Vec::new(),
+            closed_for: Vec::new(),
+            confined: None,
             too_long_for: None,
             uncounted: false,
             again: 0,
-            doubtful: false,
-            said: None,
+            doubted: false,
+            last_error: None,
             keys: 0,
             reasons: Reasons::default(),
             began: None,
@@ -90,7 +75,7 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// What is asked of the scheduler for a step.
+    /// Returns what is asked of the scheduler for a step.
     pub(crate) fn want(&self, step: usize) -> Want {
         Want {
             wanted: Wanted::from(&self.plan.steps[step].model),
@@ -99,14 +84,30 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Another plan in place of this one, without the providers that are not asked any more, if there is one.
-    pub(crate) fn replan(&mut self) {
-        if let Some(plan) = (self.planner)(&self.shut) {
+    /// Returns the providers that are not asked any more, without which another plan is made.
+    pub(crate) fn closed(&self) -> &[ProviderId] {
+        &self.closed
+    }
+
+    /// Takes another plan in place of this one, if there is one.
+    pub(crate) fn replan(&mut self, plan: Option<Plan>) {
+        if let Some(plan) = plan {
             self.plan = plan;
             self.step = 0;
         }
     }
 
+    /// Notes when an attempt began: all attempts have one time together from the first on.
+    pub(crate) fn begins(&mut self, at: Instant) {
+        self.began.get_or_insert(at);
+    }
+
+    /// Returns until when further attempts may last, once there was one.
+    pub(crate) fn within(&self, routing: &Routing) -> Option<TimeLimit> {
+        TimeLimit::after(self.began?, WITHIN, Some(routing.retry.within))
+    }
+
+    /// The backend is not asked any more.
     pub(crate) fn exclude(&mut self, backend: BackendId) {
         self.tried.push(backend);
     }
@@ -115,89 +116,110 @@ impl<'a> Trip<'a> {
         self.tried.contains(&backend)
     }
 
-    pub(crate) fn shut(&mut self, provider: ProviderId) {
+    /// Returns the backends that are not asked any more.
+    pub(crate) fn tried(&self) -> &[BackendId] {
+        &self.tried
+    }
+
+    /// The provider is not asked any more.
+    pub(crate) fn close(&mut self, provider: ProviderId) {
         self.keys = 0;
-        if !self.shut.contains(&provider) {
-            self.shut.push(provider);
+        if !self.closed.contains(&provider) {
+            self.closed.push(provider);
         }
     }
 
-    pub(crate) fn kept_to(&self) -> Option<ProviderId> {
-        self.only
-    }
-
-    /// Notes an error of a server's own. `None` if it is the first of its text; else the server that is to be acquitted
-    /// of it, if it has not been.
-    pub(crate) fn said_before(
+    /// The provider is not asked, for that reason: for what that step wants if it can be asked for other models, else not
+    /// at all.
+    pub(crate) fn pass_over(
         &mut self,
-        backend: BackendId,
-        word: &Word,
-    ) -> Option<Option<BackendId>> {
-        let mut hasher = DefaultHasher::new();
-        match word {
-            Word::Answer(answer) => answer.body.hash(&mut hasher),
-            Word::Failure(failure) => failure.said().hash(&mut hasher),
-        }
-        let digest = hasher.finish();
-        match &mut self.said {
-            Some((first, said)) if *said == digest => Some(first.take()),
-            said => {
-                *said = Some((Some(backend), digest));
-                None
+        step: usize,
+        provider: &Provider,
+        why: &Unavailable,
+        now: Instant,
+    ) {
+        let failure = Failure::unavailable(&provider.name, why, now);
+        let error = Some(ClientError::Failure(Box::new(failure)));
+        self.reasons
+            .add(provider, None, AttemptOutcome::Refused, error);
+        let Some(step) = self.plan.steps.get(step) else {
+            return self.close(provider.id);
+        };
+        match provider.guard().unavailable(None, now) {
+            Some(_) => self.close(provider.id),
+            None => {
+                self.keys = 0;
+                self.closed_for.push((step.model.clone(), provider.id));
             }
         }
     }
 
-    /// A server has found fault with the request itself: one more is asked, whose model may do better.
-    pub(crate) fn doubt(&mut self) {
-        self.doubtful = true;
+    /// Whether the provider is not asked any more for what the step wants.
+    fn is_closed(&self, step: &Step, provider: ProviderId) -> bool {
+        let for_it =
+            |(model, of): &(StepModel, ProviderId)| *of == provider && *model == step.model;
+        self.closed.contains(&provider) || self.closed_for.iter().any(for_it)
     }
 
-    /// Whether that has been done.
-    pub(crate) fn is_doubted(&self) -> bool {
-        self.doubtful
-    }
-
-    /// Whether another of its provider's `more` further keys may be tried.
-    pub(crate) fn has_key(&self, more: usize) -> bool {
-        self.keys < more
-    }
-
-    /// Another key of its provider is tried.
-    pub(crate) fn take_key(&mut self) {
-        self.keys += 1;
-    }
-
-    /// The provider is not asked, for that reason.
-    pub(crate) fn pass_over(&mut self, provider: &Provider, why: &Unavailable, now: Instant) {
-        let failure = Failure::unavailable(&provider.name, why, now);
-        let word = Some(Word::Failure(Box::new(failure)));
-        self.reasons
-            .add(provider, None, AttemptOutcome::Refused, word);
-        self.shut(provider.id);
+    /// Whether a model with that context may hold a prompt of about `estimate` tokens that was too long for another: it is
+    /// known to hold more, or nothing is known of it.
+    pub(crate) fn has_room(&self, estimate: u64, context: impl FnOnce() -> Option<u64>) -> bool {
+        let Some(too_few) = self.too_long_for else {
+            return true;
+        };
+        let needed = if too_few == 0 { estimate } else { too_few };
+        // One whose size nobody knows may be tried.
+        context().is_none_or(|context| context > needed)
     }
 
     /// From now on only this provider is asked, or any of the plan's.
-    pub(crate) fn keep_to(&mut self, provider: Option<ProviderId>) {
-        self.only = provider;
+    pub(crate) fn confine_to(&mut self, provider: Option<ProviderId>) {
+        self.confined = provider;
+    }
+
+    /// Returns the only provider that may be asked, if there is one.
+    pub(crate) fn confined_to(&self) -> Option<ProviderId> {
+        self.confined
     }
 
     /// Whether a step of the plan may be taken on that provider.
     pub(crate) fn may_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
-            && !self.shut.contains(&provider)
-            && self.only.is_none_or(|only| only == provider)
+            && !self.is_closed(step, provider)
+            && self.confined.is_none_or(|only| only == provider)
     }
 
     /// As [`Self::may_ask`], once the present provider is left.
     pub(crate) fn could_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
-            && !self.shut.contains(&provider)
+            && !self.is_closed(step, provider)
             && self.pinned.is_none()
     }
 
-    /// Where a step may be taken besides the backend that is being asked, of `count` providers of which `open` says which
-    /// may be; `None`: nowhere.
+    /// Notes an error of a server's own. `None` if it is the first of its text; else the server that is to be acquitted
+    /// of it, if it has not been.
+    pub(super) fn is_repeated(
+        &mut self,
+        backend: BackendId,
+        error: &ClientError,
+    ) -> Option<Option<BackendId>> {
+        let mut hasher = DefaultHasher::new();
+        match error {
+            ClientError::Answer(answer) => answer.body.hash(&mut hasher),
+            ClientError::Failure(failure) => failure.said().hash(&mut hasher),
+        }
+        let digest = hasher.finish();
+        match &mut self.last_error {
+            Some((first, last)) if *last == digest => Some(first.take()),
+            last => {
+                *last = Some((Some(backend), digest));
+                None
+            }
+        }
+    }
+
+    /// Returns where a step may be taken besides the backend that is being asked, of `count` providers of which `open` says
+    /// which may be; `None`: nowhere.
     pub(crate) fn scope_beside(
         &self,
         step: usize,
@@ -220,7 +242,7 @@ impl<'a> Trip<'a> {
         })
     }
 
-    /// Where a step may be taken, of `count` providers of which `open` says which may be asked; `None`: nowhere.
+    /// Returns where a step may be taken, of `count` providers of which `open` says which may be asked; `None`: nowhere.
     pub(crate) fn scope(
         &self,
         step: usize,
@@ -228,7 +250,7 @@ impl<'a> Trip<'a> {
         open: impl Fn(ProviderId) -> bool,
     ) -> Option<Scope> {
         let step = &self.plan.steps[step];
-        let free = self.shut.is_empty() && self.only.is_none();
+        let free = self.closed.is_empty() && self.closed_for.is_empty() && self.confined.is_none();
         let providers = match step.providers[..] {
             // The usual case, without a list.
             [] if free && ProviderId::first(count).all(&open) => Providers::All,
@@ -253,5 +275,85 @@ impl<'a> Trip<'a> {
             excluded: self.tried.clone(),
             ..Scope::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ModelId;
+
+    /// A plan of one step for each of these lists of providers; none in a list: any provider.
+    fn over(steps: &[&[usize]]) -> PlanProgress {
+        let step = |(place, providers): (usize, &&[usize])| Step {
+            model: StepModel::Listed(ModelId(place as u32)),
+            providers: providers.iter().copied().map(ProviderId::at).collect(),
+            equal: false,
+            reserve: false,
+            max_wait: None,
+        };
+        let plan = Plan {
+            steps: steps.iter().enumerate().map(step).collect(),
+            model: None,
+        };
+        PlanProgress::new(plan, 0, None)
+    }
+
+    /// The providers of three that a step may be taken on, if `open` may be asked; empty: nowhere.
+    fn asked(progress: &PlanProgress, step: usize, open: &[usize]) -> Vec<usize> {
+        let may = |provider: ProviderId| open.contains(&provider.position());
+        let Some(scope) = progress.scope(step, 3, may) else {
+            return Vec::new();
+        };
+        let all = ProviderId::first(3);
+        let held = all.filter(|provider| scope.providers.hold(*provider));
+        held.map(ProviderId::position).collect()
+    }
+
+    #[test]
+    fn a_step_may_be_taken_on_its_open_providers_that_were_not_closed() {
+        let mut progress = over(&[&[], &[1], &[0, 2]]);
+        let all = [0, 1, 2];
+        assert!(matches!(
+            progress.scope(0, 3, |_| true).map(|scope| scope.providers),
+            Some(Providers::All)
+        ));
+        assert_eq!(asked(&progress, 0, &[0, 2]), [0, 2]);
+        assert_eq!(asked(&progress, 1, &all), [1]);
+        assert_eq!(asked(&progress, 1, &[0, 2]), [0; 0]);
+        progress.close(ProviderId::at(2));
+        assert_eq!(asked(&progress, 0, &all), [0, 1]);
+        assert_eq!(asked(&progress, 2, &all), [0]);
+        progress.confine_to(Some(ProviderId::at(1)));
+        assert_eq!(asked(&progress, 0, &all), [1]);
+        assert_eq!(asked(&progress, 2, &all), [0; 0]);
+        progress.confine_to(None);
+        assert_eq!(asked(&progress, 2, &all), [0]);
+    }
+
+    #[test]
+    fn a_second_is_asked_beside_the_first_but_not_where_one_backend_is_named() {
+        let mut progress = over(&[&[0, 1]]);
+        progress.exclude(BackendId(7));
+        progress.confine_to(Some(ProviderId::at(0)));
+        let beside = progress.scope_beside(0, 3, BackendId(3), |_| true);
+        let beside = beside.expect("both providers may be asked");
+        assert_eq!(beside.excluded, [BackendId(7), BackendId(3)]);
+        assert!(beside.providers.hold(ProviderId::at(1)));
+        let nobody = progress.scope_beside(0, 3, BackendId(3), |_| false);
+        assert!(nobody.is_none());
+        progress.pinned = Some(BackendId(3));
+        let pinned = progress.scope_beside(0, 3, BackendId(3), |_| true);
+        assert!(pinned.is_none());
+    }
+
+    #[test]
+    fn another_plan_begins_at_its_first_step() {
+        let mut progress = over(&[&[0], &[1]]);
+        progress.step = 1;
+        progress.replan(None);
+        assert_eq!((progress.plan.steps.len(), progress.step), (2, 1));
+        progress.replan(Some(over(&[&[2]]).plan));
+        assert_eq!((progress.plan.steps.len(), progress.step), (1, 0));
     }
 }

@@ -1,69 +1,90 @@
 //! How a request comes by a slot: the steps of its plan in their order, each after the wait that it is worth.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pingora::protocols::http::ServerSession;
 use tokio::time::sleep_until;
 
-use crate::admission::{Permit, Refusal, Scope, Want};
-use crate::fleet::{ModelKey, Unavailable};
-use crate::ids::ProviderId;
-use crate::proxy::Gateway;
-use crate::proxy::dispatch::places_in_queue::{Race, Running, keep_better, moves_on, turn_of};
-use crate::proxy::dispatch::progress::{Trip, Turn};
-use crate::proxy::failure::told::{Failure, Stop, refused};
-use crate::proxy::response_body::opening::Opening;
-use crate::settings::Fallback;
+use crate::admission::{Dispatcher, Permit, Refusal, Scope, Want};
+use crate::fleet::{Fleet, ModelKey, Unavailable};
+use crate::ids::{ModelId, ProviderId};
+use crate::proxy::dispatch::failover::{FleetMember, FleetView};
+use crate::proxy::dispatch::places_in_queue::{
+    QueuePlace, QueuePlaces, is_outdated, keep_better, until_due,
+};
+use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::failure::{Failure, Stop, refused};
+use crate::proxy::response_body::downstream::Downstream;
+use crate::routing::StepModel;
+use crate::settings::{Fallback, Settings};
 
-impl Gateway {
+/// The queue for slots: the scheduler, the fleet that it knows of, and how requests are routed.
+pub(crate) struct SlotQueue {
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) settings: Arc<Settings>,
+    /// How many providers there are.
+    count: usize,
+}
+
+impl SlotQueue {
+    pub(crate) fn new(
+        dispatcher: Arc<Dispatcher>,
+        fleet: Arc<Fleet>,
+        settings: Arc<Settings>,
+    ) -> Self {
+        SlotQueue {
+            count: fleet.providers().count(),
+            dispatcher,
+            fleet,
+            settings,
+        }
+    }
+
     /// Waits until the fleet's models are known well enough to say that none has the wanted name, unless the client
     /// leaves or the process ends first.
     pub(crate) async fn await_models(
         &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
+        client: &mut Downstream<'_>,
         want: Want,
     ) -> Result<Refusal, Stop> {
         let waiting = self.hoping(async { self.dispatcher.acquire(want).await.err() });
-        let refusal = self.unless_ended(client, opening, waiting).await?;
+        let refusal = client.unless_ended(waiting).await?;
         Ok(refusal.unwrap_or(Refusal::UnknownModel))
     }
 
     /// A slot for the next attempt, unless the client leaves or the process ends first. `from` is the slot of the
     /// attempt that has just failed: the request keeps its place in the queue if its step goes on.
-    pub(crate) async fn board(
+    pub(crate) async fn wait_for_slot(
         &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        trip: &mut Trip<'_>,
+        client: &mut Downstream<'_>,
+        progress: &mut PlanProgress,
         mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
-        if trip.plan.steps.len() > 1 {
-            // Boxed: most plans have one step, and should not carry the state of a race.
-            return Box::pin(self.board_any(client, opening, trip, from)).await;
+        if progress.plan.steps.len() > 1 {
+            // Boxed: most plans have one step, and should not carry the state of several waits.
+            return Box::pin(self.wait_for_any(client, progress, from)).await;
         }
         loop {
-            let scope = match self.way(trip, 0) {
-                Way::Open(scope) => scope,
-                Way::Later(until, scope) => {
+            let scope = match self.availability(progress, 0) {
+                Availability::Now(scope) => scope,
+                Availability::From(until, scope) => {
                     let sleep = sleep_until(until.into());
-                    self.unless_ended(client, opening, sleep).await?;
+                    client.unless_ended(sleep).await?;
                     scope
                 }
-                Way::Shut => return Ok(Err(Refusal::Exhausted)),
+                Availability::Never => return Ok(Err(Refusal::Exhausted)),
             };
             let scope = Scope {
-                elsewhere: self.may_leave(trip),
+                elsewhere: self.may_leave(progress),
                 ..scope
             };
-            let slot = self.slot(trip.want(0), scope, from.take());
-            match self.unless_ended(client, opening, slot).await? {
+            let slot = self.slot(progress.want(0), scope, from.take());
+            match client.unless_ended(slot).await? {
                 // Another provider of the step may be open; if none is, it is noted why.
                 Err(Refusal::Closed) => {}
                 slot => return Ok(slot),
@@ -73,41 +94,44 @@ impl Gateway {
 
     /// A slot of any step: each is waited for from its turn on, and the first that comes is taken. Who is refused
     /// because a provider has been closed or has become unhealthy keeps its other places.
-    async fn board_any(
+    async fn wait_for_any(
         &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        trip: &mut Trip<'_>,
+        client: &mut Downstream<'_>,
+        progress: &mut PlanProgress,
         mut from: Option<Permit>,
     ) -> Result<Result<Permit, Refusal>, Stop> {
         let began = Instant::now();
-        let mut turns = VecDeque::from(self.turns(trip, began, from.is_none()));
+        let mut turns = VecDeque::from(self.open_steps(progress, began, from.is_none()));
         // A slot that is of no more use is not held meanwhile.
-        from.take_if(|_| turns.front().is_none_or(|first| first.step != trip.step));
-        let leaves = self.may_leave(trip);
-        let mut race = Race::default();
+        from.take_if(|_| {
+            turns
+                .front()
+                .is_none_or(|first| first.step != progress.step)
+        });
+        let leaves = self.may_leave(progress);
+        let mut places = QueuePlaces::default();
         let mut refusal = None;
         loop {
             let next = turns.front().and_then(|turn| Some(began + turn.after?));
             let due = next.is_some_and(|next| next <= Instant::now());
-            if (due || race.is_empty())
+            if (due || places.is_empty())
                 && let Some(turn) = turns.pop_front()
             {
-                let from = from.take_if(|_| turn.step == trip.step);
-                let others = race.is_well() || turns.iter().any(|turn| turn.well);
+                let from = from.take_if(|_| turn.step == progress.step);
+                let others = places.is_well() || turns.iter().any(|turn| turn.well);
                 let elsewhere = leaves || (turn.well && others);
                 let scope = Scope {
                     elsewhere,
                     ..turn.scope
                 };
-                race.enter(Running {
+                places.enter(QueuePlace {
                     step: turn.step,
                     well: turn.well,
                     elsewhere,
-                    slot: Box::pin(self.slot(trip.want(turn.step), scope, from)),
+                    slot: Box::pin(self.slot(progress.want(turn.step), scope, from)),
                 });
             }
-            if race.is_empty() {
+            if places.is_empty() {
                 return Ok(Err(refusal.unwrap_or(Refusal::Exhausted)));
             }
             // Whoever has entered may have a slot at once, before the next has its turn.
@@ -115,18 +139,20 @@ impl Gateway {
             let event = self.hoping(async {
                 tokio::select! {
                     biased;
-                    first = race.first() => Some(first),
-                    () = turn_of(next) => None,
+                    first = places.first() => Some(first),
+                    () = until_due(next) => None,
                 }
             });
-            match self.unless_ended(client, opening, event).await? {
+            match client.unless_ended(event).await? {
                 Some((step, _, Ok(permit))) => {
-                    trip.step = step;
+                    progress.step = step;
                     return Ok(Ok(permit));
                 }
-                Some((_, elsewhere, Err(refused))) if moves_on(&refused, elsewhere && !leaves) => {
-                    let others = self.turns(trip, began, false).into_iter();
-                    turns = others.filter(|turn| !race.holds(turn.step)).collect();
+                Some((_, elsewhere, Err(refused)))
+                    if is_outdated(&refused, elsewhere && !leaves) =>
+                {
+                    let others = self.open_steps(progress, began, false).into_iter();
+                    turns = others.filter(|turn| !places.holds(turn.step)).collect();
                 }
                 Some((_, _, Err(refused))) => keep_better(&mut refusal, refused),
                 None => {}
@@ -135,22 +161,23 @@ impl Gateway {
     }
 
     /// Whether a request that is kept to one provider is let go to another when it has no backend left.
-    fn may_leave(&self, trip: &Trip<'_>) -> bool {
-        trip.kept_to().is_some() && self.settings.routing.fallback != Fallback::None
+    fn may_leave(&self, progress: &PlanProgress) -> bool {
+        progress.confined_to().is_some() && self.settings.routing.fallback != Fallback::None
     }
 
     /// What the client is told when it gets no slot.
     pub(crate) fn turned_away(
         &self,
-        trip: &Trip<'_>,
+        progress: &PlanProgress,
         refusal: &Refusal,
         not_found: impl Fn() -> Failure,
     ) -> Failure {
         let failure = refused(refusal, not_found);
-        let steps = trip.plan.steps.iter();
-        let asked = match steps.clone().any(|step| step.providers.is_empty()) {
-            true => Vec::new(),
-            false => steps.flat_map(|step| step.providers.clone()).collect(),
+        let steps = progress.plan.steps.iter();
+        let asked = if steps.clone().any(|step| step.providers.is_empty()) {
+            Vec::new()
+        } else {
+            steps.flat_map(|step| step.providers.clone()).collect()
         };
         self.in_words_for(failure, &asked)
     }
@@ -159,7 +186,7 @@ impl Gateway {
     /// them: where no Ollama server is concerned, none is spoken of.
     pub(crate) fn in_words_for(&self, failure: Failure, asked: &[ProviderId]) -> Failure {
         let is_fleet = |provider: &ProviderId| self.settings.providers[*provider].kind.is_fleet();
-        let all: Vec<ProviderId> = ProviderId::first(self.upstreams.len()).collect();
+        let all: Vec<ProviderId> = ProviderId::first(self.count).collect();
         let asked = if asked.is_empty() { &all } else { asked };
         if asked.iter().any(is_fleet) {
             return failure;
@@ -207,74 +234,69 @@ impl Gateway {
         wait.await
     }
 
-    /// What `wait` comes to, unless the client leaves or the process ends first.
-    pub(crate) async fn unless_ended<T>(
-        &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        wait: impl Future<Output = T>,
-    ) -> Result<T, Stop> {
-        tokio::select! {
-            biased;
-            result = wait => Ok(result),
-            () = opening.attend(client) => Err(Stop::ClientGone),
-            () = self.drain.cut() => Err(Failure::shutting_down().into()),
-        }
-    }
-
     /// Where a step may be taken now, or when. What is not to be asked for too long is passed over.
-    fn way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
+    pub(super) fn availability(&self, progress: &mut PlanProgress, step: usize) -> Availability {
         // Before it is looked at who is open: what is closed after that is told by the scheduler.
         let as_of = Some(self.dispatcher.closings());
-        match self.open_way(trip, step) {
-            Way::Open(scope) => {
-                let scope = self.without_shunned(trip, step, scope);
-                Way::Open(Scope { as_of, ..scope })
+        match self.availability_now(progress, step) {
+            Availability::Now(scope) => {
+                let scope = self.without_shunned(progress, step, scope);
+                Availability::Now(Scope { as_of, ..scope })
             }
-            Way::Later(until, scope) => Way::Later(until, Scope { as_of, ..scope }),
-            Way::Shut => Way::Shut,
+            Availability::From(until, scope) => Availability::From(until, Scope { as_of, ..scope }),
+            Availability::Never => Availability::Never,
         }
     }
 
     /// Without the servers that could not load the model of late, if another has it.
-    pub(crate) fn without_shunned(&self, trip: &Trip<'_>, step: usize, scope: Scope) -> Scope {
-        let model = trip.plan.steps[step].model.listed();
+    pub(crate) fn without_shunned(
+        &self,
+        progress: &PlanProgress,
+        step: usize,
+        scope: Scope,
+    ) -> Scope {
+        let model = progress.plan.steps[step].model.listed();
         let mut shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
         // Each counts once.
         shunned.retain(|id| !scope.excluded.contains(id));
-        if shunned.is_empty() || trip.pinned.is_some() {
+        if shunned.is_empty() || progress.pinned.is_some() {
             return scope;
         }
         let narrower = Scope {
             excluded: [&*scope.excluded, &shunned].concat(),
             ..scope.clone()
         };
-        match self.is_well(trip, step, &narrower) {
-            true => narrower,
-            false => scope,
+        if self.is_well(progress, step, &narrower) {
+            narrower
+        } else {
+            scope
         }
     }
 
-    fn open_way(&self, trip: &mut Trip<'_>, step: usize) -> Way {
-        let count = self.upstreams.len();
-        let pinned = trip.pinned.and_then(|pinned| self.fleet.backend(pinned));
+    fn availability_now(&self, progress: &mut PlanProgress, step: usize) -> Availability {
+        let count = self.count;
+        let pinned = progress
+            .pinned
+            .and_then(|pinned| self.fleet.backend(pinned));
         let pinned = pinned.map(|backend| backend.provider.id);
         let meant = |provider| pinned.is_none_or(|pinned| pinned == provider);
         if !self.fleet.troubled() {
-            return match trip.scope(step, count, meant) {
-                Some(scope) => Way::Open(scope),
-                None => Way::Shut,
+            return match progress.scope(step, count, meant) {
+                Some(scope) => Availability::Now(scope),
+                None => Availability::Never,
             };
         }
         let now = Instant::now();
         let resting: Vec<Option<Unavailable>> = ProviderId::first(count)
-            .map(|provider| self.unavailable(trip, step, provider, now))
+            .map(|provider| self.unavailable(&progress.plan.steps[step].model, provider, now))
             .collect();
         let open = |provider: ProviderId| {
-            meant(provider) && resting[provider].is_none() && self.could_serve(trip, step, provider)
+            meant(provider)
+                && resting[provider].is_none()
+                && self.could_serve(progress, step, provider)
         };
-        if let Some(scope) = trip.scope(step, count, open) {
-            return Way::Open(scope);
+        if let Some(scope) = progress.scope(step, count, open) {
+            return Availability::Now(scope);
         }
         let routing = &self.settings.routing;
         let patience = match routing.fallback {
@@ -285,35 +307,34 @@ impl Gateway {
         let soon = |provider: ProviderId| {
             meant(provider)
                 && resting[provider].is_some_and(|why| why.until() <= latest)
-                && self.could_serve(trip, step, provider)
+                && self.could_serve(progress, step, provider)
         };
-        let planned = &trip.plan.steps[step];
+        let planned = &progress.plan.steps[step];
         let first = ProviderId::first(count)
-            .filter(|provider| trip.may_ask(planned, *provider) && soon(*provider))
+            .filter(|provider| progress.may_ask(planned, *provider) && soon(*provider))
             .filter_map(|provider| Some((resting[provider]?.until(), provider)))
             .min();
         if let Some((until, provider)) = first
-            && let Some(scope) = trip.scope(step, count, |other| other == provider)
+            && let Some(scope) = progress.scope(step, count, |other| other == provider)
         {
-            return Way::Later(until, scope);
+            return Availability::From(until, scope);
         }
         let asked: Vec<ProviderId> = ProviderId::first(count)
-            .filter(|provider| trip.may_ask(planned, *provider) && meant(*provider))
-            .filter(|provider| self.could_serve(trip, step, *provider))
+            .filter(|provider| progress.may_ask(planned, *provider) && meant(*provider))
+            .filter(|provider| self.could_serve(progress, step, *provider))
             .collect();
         for provider in asked {
             if let Some(why) = &resting[provider] {
-                trip.pass_over(self.fleet.provider_at(provider), why, now);
+                progress.pass_over(step, self.fleet.provider_at(provider), why, now);
             }
         }
-        Way::Shut
+        Availability::Never
     }
 
     /// Why a provider is not to be asked now for what a step wants, if so.
     pub(crate) fn unavailable(
         &self,
-        trip: &Trip<'_>,
-        step: usize,
+        wanted: &StepModel,
         provider: ProviderId,
         now: Instant,
     ) -> Option<Unavailable> {
@@ -321,23 +342,27 @@ impl Gateway {
         if !provider.guard().troubled() {
             return None;
         }
-        let asked = &trip.plan.steps[step].model;
         let listed = || {
-            let model = asked.listed()?;
+            let model = wanted.listed()?;
             let snapshot = self.fleet.snapshot();
             let mut mine = snapshot
                 .iter()
                 .filter(|backend| backend.provider.id == provider.id);
             mine.find_map(|backend| backend.own_name(model))
         };
-        let own = asked.own().map(Arc::clone).or_else(listed);
+        let own = wanted.own().map(Arc::clone).or_else(listed);
         let model = own.map(|own| ModelKey::of(&own));
         provider.guard().unavailable(model, now)
     }
 
     /// Whether a provider has what a step wants, healthy or not.
-    pub(crate) fn could_serve(&self, trip: &Trip<'_>, step: usize, provider: ProviderId) -> bool {
-        let Some(model) = trip.plan.steps[step].model.listed() else {
+    pub(crate) fn could_serve(
+        &self,
+        progress: &PlanProgress,
+        step: usize,
+        provider: ProviderId,
+    ) -> bool {
+        let Some(model) = progress.plan.steps[step].model.listed() else {
             return true;
         };
         self.fleet
@@ -346,133 +371,9 @@ impl Gateway {
             .any(|backend| backend.provider.id == provider && backend.has(model))
     }
 
-    /// The steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
-    /// that wait for a backend to be. If it is new to the queue, an overflow goes before steps that it would wait for too
-    /// long.
-    fn turns(&self, trip: &mut Trip<'_>, began: Instant, new: bool) -> Vec<Turn> {
-        let (mut turns, mut unwell): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
-        let mut due: Vec<Turn> = Vec::new();
-        let mut waited = Duration::ZERO;
-        // Where the steps begin in `turns` that are as good as the present one.
-        let mut equals = 0;
-        for step in 0..trip.plan.steps.len() {
-            let scope = match self.way(trip, step) {
-                Way::Open(scope) => scope,
-                Way::Later(until, scope) => {
-                    let after = until.saturating_duration_since(began);
-                    unwell.push(Turn {
-                        step,
-                        scope,
-                        after: Some(after),
-                        well: false,
-                    });
-                    continue;
-                }
-                Way::Shut => continue,
-            };
-            let planned = &trip.plan.steps[step];
-            if !planned.equal {
-                self.soonest_first(trip, &mut turns[equals..]);
-                equals = turns.len();
-            }
-            if !self.is_well(trip, step, &scope) {
-                let after = (!planned.reserve).then_some(Duration::ZERO);
-                unwell.push(Turn {
-                    step,
-                    scope,
-                    after,
-                    well: false,
-                });
-                continue;
-            }
-            let well = true;
-            if new && planned.max_wait.is_some() && planned.is_due(self.expected(trip, &turns)) {
-                let after = Some(Duration::ZERO);
-                due.push(Turn {
-                    step,
-                    scope,
-                    after,
-                    well,
-                });
-                continue;
-            }
-            let after = match (turns.is_empty(), planned.reserve, planned.max_wait) {
-                (true, ..) => Some(Duration::ZERO),
-                _ if equals < turns.len() => turns[equals].after,
-                (false, true, max_wait) => max_wait,
-                (false, false, max_wait) => {
-                    waited += max_wait.unwrap_or(self.settings.routing.slot_wait);
-                    Some(waited)
-                }
-            };
-            turns.push(Turn {
-                step,
-                scope,
-                after,
-                well,
-            });
-        }
-        self.soonest_first(trip, &mut turns[equals..]);
-        let mut turns = [due, turns, unwell].concat();
-        // Without a time comes last; of those with the same time, what is well is asked first.
-        turns.sort_by_key(|turn| (turn.after.is_none(), turn.after));
-        turns
-    }
-
-    /// Of steps of which any will do, those first that could start soonest, and of these the least used. One that would
-    /// load its model at once, although another should be free before the load is done, has its turn when that has been
-    /// waited for as long as the load takes: so nobody waits for more than twice the time of the better choice.
-    fn soonest_first(&self, trip: &Trip<'_>, turns: &mut [Turn]) {
-        if turns.len() < 2 {
-            return;
-        }
-        let outlook = |turn: &Turn| {
-            let want = trip.want(turn.step);
-            let start = self.dispatcher.outlook(want, turn.scope.clone());
-            start.map(|start| (start, self.share_in_use(trip, turn)))
-        };
-        let mut all: Vec<_> = turns
-            .iter()
-            .map(|turn| (outlook(turn), turn.clone()))
-            .collect();
-        all.sort_by(|(one, _), (other, _)| {
-            let known = one.is_none().cmp(&other.is_none());
-            known.then_with(|| one.partial_cmp(other).unwrap_or(Ordering::Equal))
-        });
-        for (place, (turn, (outlook, mut next))) in turns.iter_mut().zip(all).enumerate() {
-            if let Some((outlook, _)) = outlook.filter(|(outlook, _)| place > 0 && outlook.loads) {
-                next.after = next.after.map(|after| after + outlook.start);
-            }
-            *turn = next;
-        }
-    }
-
-    /// Of the slots of the step's healthy backends, the share that is in use where it is least.
-    fn share_in_use(&self, trip: &Trip<'_>, turn: &Turn) -> f64 {
-        let model = trip.plan.steps[turn.step].model.listed();
-        let snapshot = self.fleet.snapshot();
-        let able = snapshot.iter().filter(|backend| {
-            backend.healthy()
-                && turn.scope.providers.hold(backend.provider.id)
-                && model.is_none_or(|model| backend.has(model))
-        });
-        let shares = able.map(|one| f64::from(one.in_flight()) / f64::from(one.slots.max(1)));
-        shares.fold(f64::INFINITY, f64::min)
-    }
-
-    /// How long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
-    fn expected(&self, trip: &Trip<'_>, turns: &[Turn]) -> Option<Duration> {
-        let forecast = |turn: &Turn| {
-            let want = trip.want(turn.step);
-            self.dispatcher.forecast(want, turn.scope.clone())
-        };
-        let all: Option<Vec<Duration>> = turns.iter().map(forecast).collect();
-        all?.into_iter().min()
-    }
-
     /// Whether a healthy backend could take the step.
-    pub(crate) fn is_well(&self, trip: &Trip<'_>, step: usize, scope: &Scope) -> bool {
-        let model = trip.plan.steps[step].model.listed();
+    pub(crate) fn is_well(&self, progress: &PlanProgress, step: usize, scope: &Scope) -> bool {
+        let model = progress.plan.steps[step].model.listed();
         self.fleet.snapshot().iter().any(|backend| {
             backend.healthy()
                 && scope.providers.hold(backend.provider.id)
@@ -482,10 +383,25 @@ impl Gateway {
     }
 }
 
+/// The fleet as it is when an attempt has failed.
+impl FleetView for SlotQueue {
+    fn members(&self, model: Option<ModelId>) -> Vec<FleetMember> {
+        let snapshot = self.fleet.snapshot();
+        let having = snapshot
+            .iter()
+            .filter(|backend| model.is_none_or(|model| backend.has(model)));
+        having.map(|backend| FleetMember::of(backend)).collect()
+    }
+
+    fn is_open(&self, provider: ProviderId, wanted: &StepModel) -> bool {
+        self.unavailable(wanted, provider, Instant::now()).is_none()
+    }
+}
+
 /// Where a step may be taken.
-enum Way {
-    Open(Scope),
+pub(super) enum Availability {
+    Now(Scope),
     /// There from then on.
-    Later(Instant, Scope),
-    Shut,
+    From(Instant, Scope),
+    Never,
 }

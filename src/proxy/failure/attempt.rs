@@ -7,31 +7,50 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::dialect::blame::is_about_model;
 use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Fault, FaultKind, Mend};
+use crate::ir::{Class, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
-use crate::proxy::failure::deadline::Bound;
+use crate::proxy::failure::deadline::TimeLimit;
 use crate::proxy::failure::error_answer::ErrorAnswer;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::{Failure, Stop};
 
 /// Why an attempt gave no answer.
-pub(crate) enum Setback {
+pub(crate) enum AttemptError {
     /// The client left.
     ClientGone,
     /// The process ends, and no request is waited for any more.
-    Cut,
+    ShuttingDown,
     /// Another backend may do better.
-    Next {
+    Retryable {
         outcome: AttemptOutcome,
         /// What it says about the backend.
         report: Option<fleet::Outcome>,
         /// What the client gets if there is no other candidate.
-        word: Option<Word>,
+        error: Option<ClientError>,
         cause: Cause,
     },
     /// The backend's error is about the request, so no other would do better, but for what could be left out of it.
-    Final(Word, Option<Mend>),
+    Final(ClientError, Option<Mend>),
     /// The request has taken longer than it may, whoever serves it.
-    Overdue(Bound),
+    Overdue(TimeLimit),
+}
+
+/// Why an attempt gave no answer, with what its provider reported of its usage although it failed.
+pub(crate) struct Unanswered {
+    pub(crate) error: AttemptError,
+    /// Boxed: hardly any has one.
+    pub(crate) usage: Option<Box<Usage>>,
+}
+
+impl From<AttemptError> for Unanswered {
+    fn from(error: AttemptError) -> Self {
+        Unanswered { error, usage: None }
+    }
+}
+
+impl From<TimeLimit> for AttemptError {
+    fn from(limit: TimeLimit) -> Self {
+        AttemptError::Overdue(limit)
+    }
 }
 
 /// What is known of why an attempt failed, as far as it decides what follows.
@@ -84,10 +103,11 @@ impl Cause {
             retry_after: retry_after::from_headers(headers),
             ..Self::new(class, kind)
         }
-        .told(status, headers)
+        .of_answer(status, headers)
     }
 
-    pub(crate) fn told(self, status: StatusCode, headers: &HeaderMap) -> Self {
+    /// Adds what the answer said besides.
+    pub(crate) fn of_answer(self, status: StatusCode, headers: &HeaderMap) -> Self {
         let again = headers.get("x-should-retry").map(HeaderValue::as_bytes);
         Self {
             status: Some(status.as_u16()),
@@ -101,19 +121,38 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Whether the key is of no use for anything, whatever status says so. With 403 it may be of use for other models.
+    pub(crate) fn is_of_key(&self) -> bool {
+        let status = self.status.filter(|status| *status != 403);
+        status == Some(401) || (status.is_some() && self.kind == FaultKind::Credentials)
+    }
+
+    /// Whether the server was well and its own error is about the request, or about what its model made of it.
+    pub(crate) fn is_about_request(&self) -> bool {
+        let of_server = self.status.is_none_or(|status| status >= 500);
+        match (self.class, self.kind) {
+            (Class::Route, FaultKind::InvalidRequest) => true,
+            // 501, or 500 with words that mean the same; what cannot be written for a provider has no status.
+            (Class::Route, FaultKind::Unsupported) => of_server && self.status.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// What the client is told in place of an answer.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum ClientError {
     /// The backend's own answer: it speaks the client's format.
     Answer(Box<ErrorAnswer>),
     Failure(Box<Failure>),
 }
 
-impl Word {
+impl ClientError {
     /// No candidate is left.
     pub(crate) fn last(self) -> Self {
         match self {
-            Word::Failure(failure) => Word::Failure(Box::new(Failure {
+            ClientError::Failure(failure) => ClientError::Failure(Box::new(Failure {
                 final_word: true,
                 ..*failure
             })),
@@ -122,22 +161,43 @@ impl Word {
     }
 }
 
-impl Setback {
+impl AttemptError {
     pub(crate) fn next(outcome: AttemptOutcome, report: fleet::Outcome, kind: FaultKind) -> Self {
-        Setback::Next {
+        AttemptError::Retryable {
             outcome,
             report: Some(report),
-            word: None,
+            error: None,
             cause: Cause::new(Class::Transient, kind),
         }
+    }
+
+    /// Returns why the request ends with the attempt, whoever else there is; `None` if there is an answer to tell, or
+    /// somebody else to ask.
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        match self {
+            AttemptError::ClientGone => Some(Stop::ClientGone),
+            AttemptError::ShuttingDown => Some(Failure::shutting_down().into()),
+            AttemptError::Overdue(limit) => Some(limit.failure().into()),
+            AttemptError::Retryable { .. } | AttemptError::Final(..) => None,
+        }
+    }
+
+    /// Whether another candidate may still answer the request.
+    pub(crate) fn is_of_backend(&self) -> bool {
+        matches!(
+            self,
+            AttemptError::Retryable { .. } | AttemptError::Overdue(_)
+        )
     }
 
     /// Without what the same backend might take the request.
     pub(crate) fn mend(&self) -> Option<Mend> {
         match self {
-            Setback::ClientGone | Setback::Cut | Setback::Overdue(_) => None,
-            Setback::Next { cause, .. } => cause.mend,
-            Setback::Final(_, mend) => *mend,
+            AttemptError::ClientGone | AttemptError::ShuttingDown | AttemptError::Overdue(_) => {
+                None
+            }
+            AttemptError::Retryable { cause, .. } => cause.mend,
+            AttemptError::Final(_, mend) => *mend,
         }
     }
 
@@ -149,23 +209,40 @@ impl Setback {
     /// As [`Self::of_fault`], of an answer with that status.
     pub(crate) fn of_answer(fault: &Fault, backend: &Backend, status: Option<u16>) -> Self {
         let provider = &backend.provider;
-        let failure = match provider.settings.kind.is_fleet() {
-            true => Failure::of_server(fault, &provider.name, status),
-            false => Failure::of_fault(fault, &provider.name),
+        Self::of_provider(
+            fault,
+            &provider.name,
+            provider.settings.kind.is_fleet(),
+            status,
+        )
+    }
+
+    /// As [`Self::of_answer`], of a provider of that name, which is a `fleet` of Ollama servers or a service.
+    pub(crate) fn of_provider(
+        fault: &Fault,
+        provider: &str,
+        fleet: bool,
+        status: Option<u16>,
+    ) -> Self {
+        let failure = if fleet {
+            Failure::of_server(fault, provider, status)
+        } else {
+            Failure::of_fault(fault, provider)
         };
-        let word = Word::Failure(Box::new(failure));
+        let error = ClientError::Failure(Box::new(failure));
         let broken = fault.class == Class::Transient;
         let cause = Cause::of_fault(fault);
         if fault.class == Class::Permanent {
-            return Setback::Final(word, fault.mend);
+            return AttemptError::Final(error, fault.mend);
         }
-        Setback::Next {
-            outcome: match broken {
-                true => AttemptOutcome::ServerError,
-                false => AttemptOutcome::Refused,
+        AttemptError::Retryable {
+            outcome: if broken {
+                AttemptOutcome::ServerError
+            } else {
+                AttemptOutcome::Refused
             },
             report: (broken && !cause.of_model).then_some(fleet::Outcome::ServerError),
-            word: Some(word),
+            error: Some(error),
             cause,
         }
     }
@@ -188,10 +265,10 @@ impl Setback {
 
     /// The backend was found to serve nobody, which is known already.
     pub(crate) fn silence() -> Self {
-        Setback::Next {
+        AttemptError::Retryable {
             outcome: AttemptOutcome::Timeout,
             report: None,
-            word: None,
+            error: None,
             cause: Cause::new(Class::Transient, FaultKind::Timeout),
         }
     }
@@ -202,5 +279,63 @@ impl Setback {
             fleet::Outcome::TimedOut,
             FaultKind::Timeout,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::failure::deadline::TOTAL;
+
+    fn cause(class: Class, kind: FaultKind, status: Option<u16>) -> Cause {
+        Cause {
+            status,
+            ..Cause::new(class, kind)
+        }
+    }
+
+    #[test]
+    fn a_key_is_refused_by_whatever_status_but_403() {
+        use {Class::Route, FaultKind::Credentials};
+        for status in [200, 400, 401] {
+            assert!(cause(Route, Credentials, Some(status)).is_of_key());
+        }
+        for status in [None, Some(403)] {
+            assert!(!cause(Route, Credentials, status).is_of_key());
+        }
+    }
+
+    #[test]
+    fn a_server_s_own_error_is_about_the_request_and_a_client_s_mistake_is_not() {
+        use {Class::Route, FaultKind::*};
+        for (kind, status, about) in [
+            (InvalidRequest, Some(500), true),
+            (Unsupported, Some(501), true),
+            (Unsupported, Some(500), true),
+            (Unsupported, Some(400), false),
+            // What cannot be written for a provider was not sent.
+            (Unsupported, None, false),
+            (ModelNotFound, Some(404), false),
+        ] {
+            let cause = cause(Route, kind, status);
+            assert_eq!(cause.is_about_request(), about, "{cause:?}");
+        }
+        let failed = cause(Class::Transient, Server, Some(500));
+        assert!(!failed.is_about_request());
+    }
+
+    #[test]
+    fn only_an_answer_or_another_candidate_keeps_a_request_from_its_end() {
+        let now = std::time::Instant::now();
+        let limit = TimeLimit::after(now, TOTAL, Some(Duration::ZERO)).expect("it is stated");
+        for (error, ends, of_backend) in [
+            (AttemptError::ClientGone, true, false),
+            (AttemptError::ShuttingDown, true, false),
+            (AttemptError::from(limit), true, true),
+            (AttemptError::reset(), false, true),
+        ] {
+            assert_eq!(error.stop().is_some(), ends);
+            assert_eq!(error.is_of_backend(), of_backend);
+        }
     }
 }

@@ -3,18 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::settings::Timeouts;
 
 /// A limit of the request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bound {
+pub(crate) struct TimeLimit {
     pub(crate) at: Instant,
     setting: &'static str,
     value: Duration,
 }
 
-impl Bound {
+impl TimeLimit {
     /// So long after `start`, if the setting says anything.
     pub(crate) fn after(
         start: Instant,
@@ -32,8 +32,8 @@ impl Bound {
         one.into_iter().chain(other).min_by_key(|bound| bound.at)
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.at <= Instant::now()
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.at <= now
     }
 
     /// The setting and its value.
@@ -64,30 +64,30 @@ pub(crate) const WITHIN: &str = "routing.retry.within";
 
 /// Until when an attempt may be without content.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum Deadline {
     /// Then the server has failed.
     Server(Instant),
     /// Then the request has.
-    Request(Bound),
+    Request(TimeLimit),
 }
 
-impl Patience {
+impl Deadline {
     /// Of an attempt that begins now. `streamed`: its first content will be seen before it is whole. `until` bounds the
     /// request.
-    pub(crate) fn begin(timeouts: &Timeouts, streamed: bool, until: Option<Bound>) -> Self {
+    pub(crate) fn begin(timeouts: &Timeouts, streamed: bool, until: Option<TimeLimit>) -> Self {
         let now = Instant::now();
-        let silent = Bound::after(now, SILENT, Some(timeouts.silent)).filter(|_| !streamed);
+        let silent = TimeLimit::after(now, SILENT, Some(timeouts.silent)).filter(|_| !streamed);
         let server = now + timeouts.first_byte;
-        match Bound::earlier(silent, until) {
-            Some(bound) if !streamed || bound.at < server => Patience::Request(bound),
-            _ => Patience::Server(server),
+        match TimeLimit::earlier(silent, until) {
+            Some(bound) if !streamed || bound.at < server => Deadline::Request(bound),
+            _ => Deadline::Server(server),
         }
     }
 
     pub(crate) fn at(&self) -> Instant {
         match self {
-            Patience::Server(at) => *at,
-            Patience::Request(bound) => bound.at,
+            Deadline::Server(at) => *at,
+            Deadline::Request(bound) => bound.at,
         }
     }
 }
@@ -105,22 +105,22 @@ mod tests {
         };
         let total = |seconds| {
             let value = Some(Duration::from_secs(seconds));
-            Bound::after(Instant::now(), TOTAL, value)
+            TimeLimit::after(Instant::now(), TOTAL, value)
         };
-        let within = Bound::after(Instant::now(), WITHIN, Some(Duration::from_millis(1_500)));
+        let within = TimeLimit::after(Instant::now(), WITHIN, Some(Duration::from_millis(1_500)));
         for (streamed, until, setting) in [
             (true, None, None),
             (true, total(60), None),
             (true, total(20), Some(TOTAL)),
-            (true, Bound::earlier(total(20), within), Some(WITHIN)),
+            (true, TimeLimit::earlier(total(20), within), Some(WITHIN)),
             // The wait for the first byte is none of a whole answer.
             (false, None, Some(SILENT)),
             (false, total(700), Some(SILENT)),
             (false, total(60), Some(TOTAL)),
         ] {
-            let named = match Patience::begin(&timeouts, streamed, until) {
-                Patience::Server(_) => None,
-                Patience::Request(bound) => {
+            let named = match Deadline::begin(&timeouts, streamed, until) {
+                Deadline::Server(_) => None,
+                Deadline::Request(bound) => {
                     let failure = bound.failure();
                     assert_eq!(failure.status, 504);
                     assert!(failure.text.contains(bound.setting), "{}", failure.text);

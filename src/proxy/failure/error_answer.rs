@@ -9,7 +9,7 @@ use pingora::http::ResponseHeader;
 
 use crate::dialect::ollama::{ErrorStyle, Operation};
 use crate::dialect::openai;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::translate::ClientForm;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");

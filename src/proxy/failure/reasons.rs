@@ -8,9 +8,9 @@ use crate::dialect::ollama;
 use crate::fleet::Provider;
 use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
-use crate::proxy::failure::attempt::Word;
+use crate::proxy::failure::Failure;
+use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
-use crate::proxy::failure::told::Failure;
 use crate::settings::ProviderKind;
 use crate::translate;
 
@@ -22,18 +22,18 @@ const LONGEST: usize = 400;
 /// What went wrong so far.
 #[derive(Default)]
 pub(crate) struct Reasons {
-    said: Vec<Said>,
+    said: Vec<Reason>,
     /// How many there were beyond those in `said`.
     more: usize,
     /// What the client is told if nothing else works.
-    last: Option<Word>,
+    last: Option<ClientError>,
     /// The setting that allows no further attempt, and its value.
     over: Option<(&'static str, Duration)>,
 }
 
 /// What one candidate said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
+struct Reason {
     provider: ProviderId,
     kind: ProviderKind,
     /// As the client may know it: the provider's name, and the server's where the operator exposes it.
@@ -50,12 +50,12 @@ impl Reasons {
         provider: &Provider,
         server: Option<&str>,
         outcome: AttemptOutcome,
-        word: Option<Word>,
+        error: Option<ClientError>,
     ) {
         let kind = provider.settings.kind;
-        let (status, text) = match &word {
-            Some(Word::Failure(failure)) => (Some(failure.status), failure.said().into()),
-            Some(Word::Answer(answer)) => {
+        let (status, text) = match &error {
+            Some(ClientError::Failure(failure)) => (Some(failure.status), failure.said().into()),
+            Some(ClientError::Answer(answer)) => {
                 (Some(answer.head.status.as_u16()), words_of(answer, kind))
             }
             None => (None, without_answer(outcome).into()),
@@ -64,23 +64,24 @@ impl Reasons {
             Some(server) => format!("{} ({server})", provider.name).into(),
             None => Arc::clone(&provider.name),
         };
-        self.put(Said {
+        self.put(Reason {
             provider: provider.id,
             kind,
             who,
             status,
             text: shortened(text),
         });
-        self.last = worse(self.last.take(), word);
+        self.last = worse(self.last.take(), error);
     }
 
-    fn put(&mut self, said: Said) {
+    fn put(&mut self, said: Reason) {
         if self.said.contains(&said) {
             return;
         }
-        match self.said.len() < MOST {
-            true => self.said.push(said),
-            false => self.more += 1,
+        if self.said.len() < MOST {
+            self.said.push(said)
+        } else {
+            self.more += 1
         }
     }
 
@@ -94,7 +95,7 @@ impl Reasons {
     }
 
     /// What the client is told; `None` if no candidate was asked.
-    pub(crate) fn word(&mut self) -> Option<Word> {
+    pub(crate) fn client_error(&mut self) -> Option<ClientError> {
         let first = self.said.first()?;
         let same = self
             .said
@@ -109,13 +110,13 @@ impl Reasons {
         if whole && alone && !first.kind.is_fleet() {
             let text = format!("provider {} {}", first.who, first.text);
             let failure = Failure::new(502, "all_attempts_failed", text);
-            return Some(Word::Failure(Box::new(failure)).last());
+            return Some(ClientError::Failure(Box::new(failure)).last());
         }
-        Some(Word::Failure(Box::new(self.together(last, alone))).last())
+        Some(ClientError::Failure(Box::new(self.together(last, alone))).last())
     }
 
     /// What each said, with the status that they agree on or else that of the `last` word.
-    fn together(&self, last: Option<Word>, alone: bool) -> Failure {
+    fn together(&self, last: Option<ClientError>, alone: bool) -> Failure {
         let told = self.said.iter();
         let mut told: Vec<String> = told
             .map(|said| format!("{:?}", format!("{}: {}", said.who, said.text)))
@@ -144,19 +145,20 @@ impl Reasons {
 /// Several candidates were asked, and none gave an answer: what each said, with the `status` that they agree on, or else
 /// that of the `last` word. `balanced`: all were servers of one fleet.
 fn several_failed(
-    last: Option<Word>,
+    last: Option<ClientError>,
     status: Option<u16>,
     errors: &str,
     balanced: bool,
 ) -> Failure {
-    let what = match balanced {
-        true => ollama::ALL_ATTEMPTS_FAILED,
-        false => "All providers failed",
+    let what = if balanced {
+        ollama::ALL_ATTEMPTS_FAILED
+    } else {
+        "All providers failed"
     };
     let text = format!("{what}. Errors: [{errors}]");
     let base = match last {
         // By how much the last one's model was too small says nothing of the others.
-        Some(Word::Failure(failure)) => Failure {
+        Some(ClientError::Failure(failure)) => Failure {
             overflow: None,
             param: None,
             ..*failure
@@ -197,9 +199,9 @@ fn without_answer(outcome: AttemptOutcome) -> &'static str {
 }
 
 /// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
-fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
+fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<ClientError> {
     match (before, now) {
-        (Some(Word::Failure(before)), Some(Word::Failure(now))) => {
+        (Some(ClientError::Failure(before)), Some(ClientError::Failure(now))) => {
             let retry_after = match (before.retry_after, now.retry_after) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -211,7 +213,7 @@ fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
                 now
             };
             kept.retry_after = kept.retry_after.and(retry_after);
-            Some(Word::Failure(kept))
+            Some(ClientError::Failure(kept))
         }
         (before, now) => now.or(before),
     }
@@ -221,9 +223,9 @@ fn worse(before: Option<Word>, now: Option<Word>) -> Option<Word> {
 mod tests {
     use super::*;
 
-    fn failure(status: u16, text: &'static str) -> Option<Word> {
+    fn failure(status: u16, text: &'static str) -> Option<ClientError> {
         let failure = Failure::new(status, "backend_error", text);
-        Some(Word::Failure(Box::new(failure)))
+        Some(ClientError::Failure(Box::new(failure)))
     }
 
     /// The provider's position, its kind, its name and its word.
@@ -238,7 +240,7 @@ mod tests {
     fn told(of: &[Candidate]) -> Option<Failure> {
         let mut reasons = Reasons::default();
         for (provider, kind, who, word) in of {
-            reasons.put(Said {
+            reasons.put(Reason {
                 provider: ProviderId::at(*provider),
                 kind: *kind,
                 who: (*who).into(),
@@ -250,9 +252,9 @@ mod tests {
             let word = word.and_then(|(status, text)| failure(status, text));
             reasons.last = worse(reasons.last.take(), word);
         }
-        match reasons.word()? {
-            Word::Failure(failure) => Some(*failure),
-            Word::Answer(_) => None,
+        match reasons.client_error()? {
+            ClientError::Failure(failure) => Some(*failure),
+            ClientError::Answer(_) => None,
         }
     }
 
@@ -322,7 +324,7 @@ mod tests {
     fn what_is_told_is_bounded() {
         let mut reasons = Reasons::default();
         for number in 0..100 {
-            reasons.put(Said {
+            reasons.put(Reason {
                 provider: ProviderId::at(number),
                 kind: ProviderKind::OpenAi,
                 who: "p".into(),
@@ -331,7 +333,7 @@ mod tests {
             });
         }
         reasons.is_over("routing.retry.within", Duration::from_millis(2_500));
-        let Some(Word::Failure(failure)) = reasons.word() else {
+        let Some(ClientError::Failure(failure)) = reasons.client_error() else {
             panic!("nothing is told");
         };
         assert!(

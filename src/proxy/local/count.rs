@@ -11,9 +11,10 @@ use crate::dialect::exchange::Target;
 use crate::fleet::{ModelKey, Provider};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange as attempt;
+use crate::proxy::attempt::begin::ask_aside;
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::told::Stop;
+use crate::proxy::failure::Stop;
+use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::Plan;
 use crate::translate;
 
@@ -43,10 +44,14 @@ impl Gateway {
         ctx.attempt.number += 1;
         ctx.attempt.backend = Some(backend);
         ctx.attempt.provider = Some(provider.id);
-        let client = &mut session.downstream_session;
-        let answer = self.unless_ended(client, &mut ctx.opening, asking).await?;
+        let mut client = Downstream {
+            client: &mut session.downstream_session,
+            opening: &mut ctx.opening,
+            drain: &self.drain,
+        };
+        let answer = client.unless_ended(asking).await?;
         let count = answer.and_then(|answer| translate::counted(provider.settings.kind, &answer));
-        self.upstreams[provider.id].attempts.count(match count {
+        self.upstreams.side(provider.id).count(match count {
             Some(_) => AttemptOutcome::Ok,
             None => AttemptOutcome::Refused,
         });
@@ -65,7 +70,7 @@ impl Gateway {
         let backend = self.fleet.pick(Some(provider), None, &[])?;
         let target = Target {
             model: own,
-            facts: self.facts_of(&backend, own),
+            facts: self.upstreams.facts_of(&backend, own),
             provider: provider.settings.profile(),
             stream: false,
         };
@@ -76,13 +81,14 @@ impl Gateway {
             .ok()?;
         let head = session.req_header();
         let head = self
-            .provider_head(head, inbound, &backend, key, &outgoing)
+            .upstreams
+            .head_to(head, inbound, (&backend, key), &outgoing)
             .ok()?;
-        let side = &self.upstreams[provider.id];
+        let side = self.upstreams.side(provider.id);
         let name = Arc::clone(&backend.name);
         let asking = async move {
             let body = Bytes::from(outgoing.body);
-            let answer = attempt::aside(side, &backend, head, &body);
+            let answer = ask_aside(side, &backend, head, &body);
             tokio::time::timeout(PATIENCE, answer).await.ok()?
         };
         Some((name, asking))

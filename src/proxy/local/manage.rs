@@ -15,11 +15,11 @@ use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
 use crate::ids::BackendId;
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::refuses_key;
+use crate::proxy::attempt::judge::refuses_key;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Failure, Stop, credentials_refused};
+use crate::proxy::failure::{Failure, Stop, credentials_refused};
 use crate::proxy::heads;
-use crate::proxy::prepared::{Billed, Criteria, Job};
+use crate::proxy::prepared::{Criteria, ModelRequest};
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing, departed};
@@ -107,22 +107,22 @@ impl Gateway {
         }
         if targets.is_empty() {
             let failure = Failure::no_healthy_backend().retry_after(1);
-            return Err(self.in_words_for(failure, &[]).into());
+            return Err(self.queue.in_words_for(failure, &[]).into());
         }
         ctx.inbound.streams = facts.streams(operation);
         let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
         drop(facts);
         let has_body = !body.bytes.is_empty();
-        let job = Job {
+        let request = ModelRequest {
             operation,
             body,
             has_body,
             streams,
-            ask: None,
-            billed: Billed::default(),
+            wanted: None,
             wary: false,
         };
-        self.fan_out(session, ctx, framing, &job, &targets).await
+        self.fan_out(session, ctx, framing, &request, &targets)
+            .await
     }
 
     /// Checks that there is a server whose models can be changed: a service's are its own, and what is asked of it is paid for
@@ -258,26 +258,26 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
-        job: &Job,
+        request: &ModelRequest,
         targets: &[Arc<Backend>],
     ) -> Result<(), Stop> {
         let (sender, events) = mpsc::channel(PROGRESS_QUEUE);
         let mut working = JoinSet::new();
         for (index, backend) in targets.iter().enumerate() {
             let head = self
+                .upstreams
                 .upstream_head(
                     session.req_header(),
                     &ctx.inbound,
-                    job.has_body.then_some(job.body.bytes.len()),
-                    backend,
-                    0,
+                    (backend, 0),
+                    request.has_body.then_some(request.body.bytes.len()),
                 )
                 .map_err(|_| Failure::bad_request("the request's head cannot be forwarded"))?;
-            let connections = self.upstreams[backend.provider.id].connections.clone();
+            let connections = self.upstreams.side(backend.provider.id).connections.clone();
             let work = Work {
                 backend: Arc::clone(backend),
                 head,
-                body: job.body.bytes.clone(),
+                body: request.body.bytes.clone(),
             };
             working.spawn(work.run(connections, index, sender.clone()));
         }
@@ -286,7 +286,7 @@ impl Gateway {
         ctx.attempt.provider = targets.first().map(|backend| backend.provider.id);
         let client = &mut session.downstream_session;
         let names = targets.iter().map(|backend| backend.name.to_string());
-        let done = if job.streams {
+        let done = if request.streams {
             stream_progress(client, ctx, framing, ProgressMerge::new(names), events).await
         } else {
             // Dropping `working` when the client has gone ends what the backends do for it.

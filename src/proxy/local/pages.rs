@@ -1,7 +1,6 @@
 //! What the gateway answers itself, and look-ups that any backend with the model can answer without a slot.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use pingora::proxy::Session;
@@ -9,37 +8,21 @@ use pingora::proxy::Session;
 use crate::access::View;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation};
-use crate::fleet::Backend;
-use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 use crate::proxy::Gateway;
-use crate::proxy::attempt::lane::Lane;
-use crate::proxy::attempt::upstream_request::respelled;
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::attempt::Setback;
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads::{self, speaks_anthropic};
-use crate::proxy::prepared::{Ask, Billed, Criteria, Job};
-use crate::proxy::request_filter::body::Body;
+use crate::proxy::local::forward::LookUp;
+use crate::proxy::prepared::{Criteria, WantedModel};
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::preferences;
 use crate::proxy::request_filter::route::method_not_allowed;
 use crate::proxy::request_filter::scan::{self, Scan};
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
-use crate::proxy::response_body::hold::Hold;
 use crate::routing::{Plan, StepModel};
 use crate::settings::ProviderKind;
-
-/// Which server will do for a request that needs no slot.
-struct Sought {
-    /// Any, if there is none.
-    model: Option<ModelId>,
-    /// Positions of providers that are not asked.
-    barred: Vec<ProviderId>,
-    /// How the body names the model, so that each server reads its own name.
-    named: Option<Ask>,
-}
 
 impl Gateway {
     /// Answers a request that runs no model.
@@ -197,7 +180,10 @@ impl Gateway {
         let service = self.planner.service_of(plan);
         if is_vectorless {
             service?;
-            let (none, reply) = (Embeddings::default(), self.reply_to(inbound, &facts.model));
+            let (none, reply) = (
+                Embeddings::default(),
+                self.upstreams.reply_to(inbound, &facts.model),
+            );
             let mut body = Vec::new();
             match operation {
                 Operation::Embed => ollama::embed::write_embeddings(&none, &reply, &mut body),
@@ -208,7 +194,7 @@ impl Gateway {
         if loads {
             service?;
             let load = LoadOrUnload::of(facts)?;
-            let reply = self.reply_to(inbound, &facts.model);
+            let reply = self.upstreams.reply_to(inbound, &facts.model);
             let mut body = Vec::new();
             match operation {
                 Operation::Generate => ollama::generate::write_load(load, &reply, &mut body),
@@ -289,22 +275,8 @@ impl Gateway {
             let page = admin::openai_model(&self.fleet, model, &name).ok_or_else(not_found)?;
             return self.reply(session, ctx, framing, page).await;
         }
-        let sought = Sought {
-            model: Some(model),
-            barred: self.planner.unplanned_providers(&plan),
-            named: Some(Ask {
-                asked: name.as_str().into(),
-                untagged: None,
-                span: facts.model_span,
-                model: Some(model),
-                own,
-                tools: false,
-                raw: false,
-                no_stream_options: None,
-                schemas: false,
-            }),
-        };
-        if self.server_for(&sought, &[]).is_none() {
+        let progress = self.servers_of(&plan, model);
+        if self.server_for(&progress).is_none() {
             // Nobody can be asked; of a list there is what was known last.
             let known = || admin::openai_model(&self.fleet, model, &name);
             let page = (operation == Operation::OpenAiModel).then(known).flatten();
@@ -313,101 +285,25 @@ impl Gateway {
                 None => Err(not_found().into()),
             };
         }
+        let wanted = WantedModel {
+            asked: name.as_str().into(),
+            untagged: None,
+            span: facts.model_span,
+            model: Some(model),
+            own,
+            tools: false,
+            raw: false,
+            no_stream_options: None,
+            schemas: false,
+        };
         drop(facts);
-        self.forward_body(session, ctx, framing, operation, sought, body)
-            .await
-    }
-
-    /// Forwards a request that needs no slot.
-    async fn forward_body(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-        operation: Operation,
-        sought: Sought,
-        body: Body,
-    ) -> Result<(), Stop> {
-        let has_body = !body.bytes.is_empty();
-        let came = body.bytes.clone();
-        let job = Job {
+        let look_up = LookUp {
             operation,
             body,
-            has_body,
-            streams: false,
-            ask: None,
-            billed: Billed::default(),
-            wary: false,
+            wanted,
+            progress,
         };
-        let mut tried: Vec<BackendId> = Vec::new();
-        let mut refusal = None;
-        while let Some(backend) = self.server_for(&sought, &tried) {
-            if ctx.attempt.number > self.settings.routing.max_retries {
-                break;
-            }
-            ctx.attempt.number += 1;
-            ctx.attempt.backend = Some(backend.name.clone());
-            ctx.attempt.provider = Some(backend.provider.id);
-            let serving = backend.begin();
-            let mut there = job.of_order();
-            if let Some(ask) = &sought.named {
-                let own = self.own_name(ask, &backend);
-                there.body = Body::unshared(respelled(operation, &came, ask, &own));
-            }
-            let lane = Lane::new(
-                &backend,
-                Arc::new(there),
-                0,
-                None,
-                Arc::clone(&ctx.attempt.sent),
-            );
-            match self.travel_alone(session, ctx, lane).await {
-                Ok(answer) => {
-                    let client = &mut session.downstream_session;
-                    let mut hold = Hold::new(Some(serving), None, Duration::ZERO);
-                    self.relay(client, ctx, framing, answer, None, &backend, &mut hold)
-                        .await?;
-                    return Ok(());
-                }
-                Err(Setback::ClientGone) => return Err(Stop::ClientGone),
-                Err(Setback::Cut) => return Err(Failure::shutting_down().into()),
-                Err(Setback::Overdue(bound)) => return Err(bound.failure().into()),
-                Err(Setback::Final(word, _)) => {
-                    return self.tell(session, ctx, framing, word).await;
-                }
-                Err(Setback::Next {
-                    outcome,
-                    report,
-                    word,
-                    ..
-                }) => {
-                    self.upstreams[backend.provider.id].attempts.count(outcome);
-                    match report {
-                        Some(report) => self.fleet.report(backend.id, report),
-                        // It is well and refuses: its word is what the client gets if nobody does better.
-                        None => refusal = word,
-                    }
-                    tried.push(backend.id);
-                }
-            }
-        }
-        if let Some(word) = refusal {
-            return self.tell(session, ctx, framing, word.last()).await;
-        }
-        Err(match tried.is_empty() {
-            true => self.in_words_for(Failure::no_healthy_backend().retry_after(1), &[]),
-            false => Failure::all_attempts_failed(),
-        }
-        .into())
-    }
-
-    /// Returns an Ollama server for a request that needs no slot.
-    fn server_for(&self, sought: &Sought, tried: &[BackendId]) -> Option<Arc<Backend>> {
-        self.fleet
-            .providers()
-            .filter(|provider| provider.settings.kind.is_fleet())
-            .filter(|provider| !sought.barred.contains(&provider.id))
-            .find_map(|provider| self.fleet.pick(Some(provider), sought.model, tried))
+        self.forward(session, ctx, framing, look_up).await
     }
 
     /// Refuses what changes models unless the operator allows it.

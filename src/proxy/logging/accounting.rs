@@ -4,29 +4,33 @@ use std::sync::Arc;
 
 use crate::fleet::Backend;
 use crate::proxy::Gateway;
-use crate::proxy::prepared::{Ask, Job};
+use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::settings::ProviderKind;
 use crate::usage::{Account, Description, Pricing};
 
 impl Gateway {
     /// Returns what an attempt at `backend` is charged to.
-    pub(crate) fn account(&self, job: &Job, backend: &Backend) -> Option<Arc<Account>> {
+    pub(crate) fn account(
+        &self,
+        request: &ModelRequest,
+        backend: &Backend,
+    ) -> Option<Arc<Account>> {
         let ledger = self.record.ledger.as_ref()?;
-        let ask = job.ask.as_ref()?;
+        let ask = request.wanted.as_ref()?;
         let provider = backend.provider.id;
         Some(match ask.model {
             Some(model) => ledger.listed(provider, model, || self.description(ask, backend)),
             None => {
-                let name = self.own_name(ask, backend);
+                let name = self.upstreams.own_name(ask, backend);
                 ledger.unlisted(provider, &name, || self.description(ask, backend))
             }
         })
     }
 
-    fn description(&self, ask: &Ask, backend: &Backend) -> Description {
+    fn description(&self, ask: &WantedModel, backend: &Backend) -> Description {
         let provider = &backend.provider;
         let settings = &provider.settings;
-        let own = self.own_name(ask, backend);
+        let own = self.upstreams.own_name(ask, backend);
         // A client's spelling of a model that is listed is not its name.
         let listed = ask.model.and_then(|model| {
             if settings.kind.is_fleet() {

@@ -10,9 +10,9 @@ use crate::fleet::Backend;
 use crate::ir::{self, FaultKind};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Attempt, Ctx, Inbound};
+use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::Cause;
-use crate::proxy::failure::told::Failure;
-use crate::proxy::prepared::Job;
+use crate::proxy::prepared::ModelRequest;
 use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
 
 impl Gateway {
@@ -67,9 +67,9 @@ impl Gateway {
     pub(crate) fn charge_attempt(
         &self,
         ctx: &mut Ctx,
-        job: &Job,
-        backend: &Backend,
+        (request, backend): (&ModelRequest, &Backend),
         cause: Option<&Cause>,
+        reported: Option<Box<ir::Usage>>,
     ) {
         let sent = ctx.attempt.sent.swap(false, Ordering::Relaxed);
         let silent = cause.is_some_and(|cause| {
@@ -77,9 +77,11 @@ impl Gateway {
                 && matches!(cause.kind, FaultKind::Timeout | FaultKind::Incomplete)
         });
         let fleet = backend.provider.settings.kind.is_fleet();
-        let (usage, estimated) = match job.billed() {
-            Some(usage) => (usage, false),
-            None if sent && silent && !fleet && costs(job.operation) => (prompt_alone(ctx), true),
+        let (usage, estimated) = match reported {
+            Some(usage) => (*usage, false),
+            None if sent && silent && !fleet && costs(request.operation) => {
+                (prompt_alone(ctx), true)
+            }
             None => return,
         };
         let tokens = Tokens::from(&usage);

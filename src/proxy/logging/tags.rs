@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::logging::record::Record;
 use crate::usage::Tag;
 

@@ -12,7 +12,7 @@ use crate::access::{self, Access, BadCredential};
 use crate::admin::Place;
 use crate::metrics::Metrics;
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::places::{Full, Place as ConnectionPlace, Places};
 use crate::proxy::request_filter::body::{self, Body, BodyBounds, closing_with_body};
 use crate::proxy::request_filter::cors::{self, Origins, Sender};

@@ -9,9 +9,10 @@ use crate::admission::{Refusal, Want, Wanted};
 use crate::dialect::ollama::Operation;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Stop, refused};
+use crate::proxy::failure::{Stop, refused};
 use crate::proxy::prepared::Criteria;
 use crate::proxy::request_filter::preferences::Preferences;
+use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::{NoPlan, Plan};
 
 impl Gateway {
@@ -33,7 +34,11 @@ impl Gateway {
             priority: preferences.priority,
             pinned: preferences.pinned,
         };
-        let client = &mut session.downstream_session;
+        let mut client = Downstream {
+            client: &mut session.downstream_session,
+            opening: &mut ctx.opening,
+            drain: &self.drain,
+        };
         let deadline = Instant::now() + self.settings.queue.timeout;
         let unplanned = |why: &NoPlan| {
             self.planner
@@ -41,11 +46,14 @@ impl Gateway {
         };
         loop {
             let mut settling = self.fleet.settling();
-            match self.await_models(client, &mut ctx.opening, want).await? {
+            match self.queue.await_models(&mut client, want).await? {
                 Refusal::UnknownModel => {}
                 refusal => {
                     let absent = || self.planner.absent(operation, &criteria.model);
-                    return Err(self.in_words_for(refused(&refusal, absent), &[]).into());
+                    return Err(self
+                        .queue
+                        .in_words_for(refused(&refusal, absent), &[])
+                        .into());
                 }
             }
             // The backend whose first probe ended the wait may be the one that has the model.
@@ -60,7 +68,7 @@ impl Gateway {
                     () = sleep_until(deadline.into()) => false,
                 }
             };
-            if !self.unless_ended(client, &mut ctx.opening, news).await? {
+            if !client.unless_ended(news).await? {
                 return Err(unplanned(&NoPlan::Unknown).into());
             }
         }

@@ -10,7 +10,7 @@ use http::header;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::guarded::Watch;
 use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpacking};
 

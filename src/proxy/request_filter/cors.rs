@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 
 use crate::dialect::ollama::{self, Miss};
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::Stop;
+use crate::proxy::failure::Stop;
 use crate::proxy::heads::{self, X_FORWARDED_HOST};
 use crate::proxy::request_filter::body;
 use crate::proxy::response_body::client::{self, Framing};

@@ -4,7 +4,7 @@ use http::{Version, header};
 use pingora::http::RequestHeader;
 use pingora::http::authority::raw_target_authority;
 
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::settings::HostRule;
 
 /// Why a request is not let in by its host.

@@ -1,51 +1,20 @@
 //! Under which id, and from which address, a request comes, and how its answer has to be framed.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, header};
 use pingora::proxy::Session;
 
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::heads;
 use crate::proxy::listener::gate::client_address;
 use crate::proxy::listener::guarded::Watch;
+use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response_body::client::Framing;
 
 /// Characters of a client's `X-Request-Id` at most.
 const MAX_REQUEST_ID: usize = 128;
-
-/// Makes request ids: unique in the process, unlikely to repeat in others.
-pub(crate) struct RequestIds {
-    prefix: u64,
-    next: AtomicU32,
-}
-
-impl RequestIds {
-    /// Makes ids with a prefix that was drawn by lot.
-    pub(crate) fn new() -> Self {
-        Self {
-            prefix: rand::random(),
-            next: AtomicU32::new(0),
-        }
-    }
-
-    /// Makes an id for use within an answer that the gateway writes itself.
-    pub(crate) fn answer(&self) -> Arc<str> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}{number:08x}", self.prefix).into()
-    }
-
-    fn make(&self) -> HeaderValue {
-        let mut id = String::with_capacity(24);
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = write!(id, "{:016x}{number:08x}", self.prefix);
-        HeaderValue::try_from(id).expect("hexadecimal digits are a field value")
-    }
-}
 
 /// Ends the watch over a request's head, which is whole, and follows its body where that comes in chunks.
 pub(crate) fn head_is_whole(session: &mut Session) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::access::{ClientKey, Output, Refusal, Wanted};
 use crate::dialect::ollama::{Operation, RequestFacts};
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::request_filter::admit::Admit;
 
 impl Admit {

@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 use pingora_limits::rate::Rate;
 
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::listener::places::customer;
 use crate::proxy::request_filter::admit::{Admit, NO_KEY, is_open};
 use crate::proxy::request_filter::body::closing_with_body;

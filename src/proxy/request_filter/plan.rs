@@ -10,7 +10,7 @@ use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{Fleet, Provider};
 use crate::ids::{BackendId, ProviderId};
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::prepared::Criteria;
 use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::route;

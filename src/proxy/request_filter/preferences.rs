@@ -9,7 +9,7 @@ use pingora::http::RequestHeader;
 use crate::access::{self, ClientKey};
 use crate::ids::BackendId;
 use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::request_filter::plan::Planner;
 
 /// The wishes that the header fields of a request state.

@@ -11,10 +11,10 @@ use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::dialect::openai::optillm;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::logging::record::Record;
 use crate::proxy::offload::Turns;
-use crate::proxy::prepared::{Ask, Criteria, Prepared};
+use crate::proxy::prepared::{Criteria, Prepared, WantedModel};
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::plan::Planner;
 use crate::proxy::request_filter::preferences::Preferences;
@@ -101,7 +101,7 @@ impl Gateway {
         Ok(Next::Dispatch(Box::new(Prepared {
             operation,
             body,
-            ask,
+            wanted: ask,
             plan,
             criteria,
             priority: preferences.priority,
@@ -217,11 +217,11 @@ async fn moved(
     turns: &Turns,
     operation: Operation,
     body: &Bytes,
-    ask: Ask,
-) -> Result<Ask, Failure> {
+    ask: WantedModel,
+) -> Result<WantedModel, Failure> {
     let scan = Scan::of(operation, body, turns).await?;
     let there = scan.ask(&ask.asked, ask.model);
-    Ok(Ask {
+    Ok(WantedModel {
         span: there.span,
         no_stream_options: there.no_stream_options,
         ..ask

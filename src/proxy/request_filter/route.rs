@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 use crate::admin::Place;
 use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation};
 use crate::proxy::ctx::{Inbound, Written};
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::heads::{
     X_FORWARDED_HOST, X_FORWARDED_PREFIX, X_FORWARDED_PROTO, speaks_anthropic,
 };

@@ -12,9 +12,9 @@ use crate::access;
 use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::openai::optillm;
 use crate::ids::ModelId;
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 use crate::proxy::offload::{LONG, Turns};
-use crate::proxy::prepared::Ask;
+use crate::proxy::prepared::WantedModel;
 use crate::routing::Form;
 
 /// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
@@ -119,7 +119,7 @@ impl<'b> Scan<'b> {
 
     /// Returns the names by which a model is asked for that the client calls `name` once the tag is taken away, and where
     /// they stand in this body.
-    pub(crate) fn ask(&self, name: &Arc<str>, model: Option<ModelId>) -> Ask {
+    pub(crate) fn ask(&self, name: &Arc<str>, model: Option<ModelId>) -> WantedModel {
         let facts = &self.facts;
         let has_tag = name.len() < facts.model.len();
         let asked = if has_tag {
@@ -127,7 +127,7 @@ impl<'b> Scan<'b> {
         } else {
             Arc::clone(name)
         };
-        Ask {
+        WantedModel {
             asked,
             untagged: has_tag.then(|| Arc::clone(name)),
             span: facts.model_span,

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::{self, HeaderValue};
 use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
-use crate::proxy::failure::told::Failure;
+use crate::proxy::failure::Failure;
 
 /// The codings that `Accept-Encoding` names beside 415 (RFC 9110 section 15.5.16).
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, zstd");

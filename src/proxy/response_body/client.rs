@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Version};
 use pingora::protocols::http::ServerSession;
 
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::listener::guarded::Watch;
 use crate::proxy::response_body::head::Head;

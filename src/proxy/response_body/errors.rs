@@ -11,9 +11,9 @@ use pingora::proxy::Session;
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::attempt::Word;
+use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads::{self, speaks_anthropic};
 use crate::proxy::request_filter::body;
 use crate::proxy::request_filter::unpack;
@@ -35,11 +35,11 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
-        word: Word,
+        error: ClientError,
     ) -> Result<(), Stop> {
-        match word {
-            Word::Answer(answer) => self.relay_error(session, ctx, framing, *answer).await,
-            Word::Failure(failure) => Err((*failure).into()),
+        match error {
+            ClientError::Answer(answer) => self.relay_error(session, ctx, framing, *answer).await,
+            ClientError::Failure(failure) => Err((*failure).into()),
         }
     }
 

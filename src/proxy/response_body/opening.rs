@@ -13,7 +13,7 @@ use pingora::protocols::http::ServerSession;
 use crate::access::ClientKey;
 use crate::dialect::ollama::{self, ErrorStyle};
 use crate::ir::Text;
-use crate::proxy::failure::told::Stop;
+use crate::proxy::failure::Stop;
 use crate::proxy::heads;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::limits::state_limits;

@@ -17,13 +17,13 @@ use tokio::time::{Sleep, sleep_until};
 use crate::dialect::blame::is_about_request;
 use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
 use crate::dialect::rate_limits::Names;
-use crate::fleet::Backend;
+use crate::fleet::{self, Backend};
 use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::{Answer, headers_of};
-use crate::proxy::attempt::reader::{LAST_END, Reader};
+use crate::proxy::attempt::answer::{BegunAnswer, UpstreamAnswer, headers_of};
+use crate::proxy::attempt::reader::{AnswerReader, LAST_END};
 use crate::proxy::attempt::upstream_request as order;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::told::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
@@ -55,7 +55,7 @@ enum End {
 }
 
 /// In which names a client of another format than the provider's is told its rate limits, if its format has any.
-fn limit_names(answer: &Answer, ctx: &Ctx) -> Option<Names> {
+fn limit_names(answer: &UpstreamAnswer, ctx: &Ctx) -> Option<Names> {
     let operation = ctx.inbound.operation.filter(|_| answer.across)?;
     match ErrorStyle::of(operation) {
         ErrorStyle::Ollama => None,
@@ -75,7 +75,7 @@ pub(crate) struct Relayed {
 struct Rest {
     /// `None` once its server has said everything. Boxed, as a stream holds it for as long as it lasts.
     upstream: Option<Box<Upstream>>,
-    reader: Reader,
+    reader: AnswerReader,
     /// How the body ended, if its reader was told.
     ending: Option<Ending>,
     /// How reading it ended, once what was held at the server has been given back.
@@ -83,7 +83,7 @@ struct Rest {
 }
 
 impl Rest {
-    fn of(answer: Answer) -> Self {
+    fn of(answer: UpstreamAnswer) -> Self {
         Rest {
             upstream: Some(Box::new(answer.upstream)),
             reader: answer.reader,
@@ -106,20 +106,19 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Stop::ClientGone`], or [`Stop::Broken`] when an answer that is no stream broke off.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one attempt; a struct would be made once and taken apart at once"
-    )]
     pub(crate) async fn relay(
         &self,
         client: &mut ServerSession,
         ctx: &mut Ctx,
         framing: &Framing,
-        mut answer: Box<Answer>,
-        deadline: Option<Instant>,
-        backend: &Backend,
-        hold: &mut Hold,
+        begun: BegunAnswer,
     ) -> Result<Relayed, Stop> {
+        let BegunAnswer {
+            mut answer,
+            backend,
+            mut hold,
+            deadline,
+        } = begun;
         if answer.ended && answer.ending.is_none() {
             answer.conclude();
         }
@@ -144,8 +143,8 @@ impl Gateway {
         let mut rest = Rest::of(*answer);
         let mut relaying = Relaying {
             gateway: self,
-            backend,
-            hold,
+            backend: &backend,
+            hold: &mut hold,
         };
         let at_once = match ended {
             true => Some(End::Whole),
@@ -185,15 +184,35 @@ impl Gateway {
         })
     }
 
-    fn count_malformed(&self, ctx: &Ctx, reader: &Reader) {
-        if let Some(provider) = ctx.attempt.provider {
-            self.upstreams[provider]
-                .malformed
-                .inc_by(reader.malformed());
+    /// An answer that broke off is counted, and the backend is probed anew.
+    fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
+        if ctx.outcome.broken {
+            self.metrics
+                .broken_streams
+                .with_label_values(&[&*backend.provider.name])
+                .inc();
+            if !ctx.outcome.cut && !ctx.outcome.blameless {
+                self.fleet.report(backend.id, fleet::Outcome::Reset);
+                let started = ctx
+                    .outcome
+                    .first_content
+                    .and_then(|at| at.checked_sub(ttft));
+                if let (Some(started), false) = (started, backend.provider.settings.kind.is_fleet())
+                {
+                    self.fleet.broke(backend, started);
+                }
+            }
         }
     }
 
-    fn count_dropped(&self, ctx: &Ctx, answer: &Answer) {
+    fn count_malformed(&self, ctx: &Ctx, reader: &AnswerReader) {
+        if let Some(provider) = ctx.attempt.provider {
+            let side = self.upstreams.side(provider);
+            side.malformed.inc_by(reader.malformed());
+        }
+    }
+
+    fn count_dropped(&self, ctx: &Ctx, answer: &UpstreamAnswer) {
         let provider = ctx.attempt.provider;
         let provider = provider.map(|id| &self.settings.providers[id]);
         let Some(provider) = provider else { return };
@@ -213,11 +232,11 @@ impl Gateway {
     }
 
     /// `None` if the backend's head is not there yet.
-    fn answer_head(&self, answer: &Answer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
+    fn answer_head(&self, answer: &UpstreamAnswer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
         let of_backend = answer.upstream.head()?;
         let request_id = &ctx.inbound.request_id;
         let mut head = match &answer.reader {
-            Reader::Across(translation) if answer.across => heads::translated_response(
+            AnswerReader::Across(translation) if answer.across => heads::translated_response(
                 translation.content_type(),
                 framing.version,
                 &framing.method,
@@ -302,7 +321,7 @@ impl Relaying<'_> {
         deadline: Option<Instant>,
     ) -> Result<End, Stop> {
         let pause = self.backend.provider.timeouts.between_chunks;
-        let pause_of = |reader: &mut Reader| match reader.nearly_over() {
+        let pause_of = |reader: &mut AnswerReader| match reader.nearly_over() {
             true => pause.min(LAST_END),
             false => pause,
         };
@@ -471,7 +490,7 @@ fn no_stream() -> Failure {
     )
 }
 
-fn note(ctx: &mut Ctx, reader: &Reader) {
+fn note(ctx: &mut Ctx, reader: &AnswerReader) {
     ctx.outcome.usage = reader.usage();
     ctx.outcome.output_so_far = reader.output_so_far();
     ctx.outcome.content_lines = reader.content_units();
@@ -481,7 +500,7 @@ fn note(ctx: &mut Ctx, reader: &Reader) {
 }
 
 /// Whether the answer is over although its body is not, of which nothing comes any more.
-fn settled(reader: &mut Reader, outgoing: &mut Outgoing) -> bool {
+fn settled(reader: &mut AnswerReader, outgoing: &mut Outgoing) -> bool {
     let rest = reader.settle();
     rest.inspect(|rest| outgoing.push(rest)).is_some()
 }
@@ -489,7 +508,7 @@ fn settled(reader: &mut Reader, outgoing: &mut Outgoing) -> bool {
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.
 async fn gather(
     upstream: &mut Upstream,
-    reader: &mut Reader,
+    reader: &mut AnswerReader,
     outgoing: &mut Outgoing,
 ) -> Option<End> {
     while !outgoing.enough() {
@@ -522,7 +541,7 @@ async fn gather(
 }
 
 /// The end of an answer whose body may go on.
-fn early(reader: &Reader) -> Option<End> {
+fn early(reader: &AnswerReader) -> Option<End> {
     match (reader.fault(), reader.cut()) {
         (Some(_), _) => Some(End::Told { cut: false }),
         (None, true) => Some(End::Enough),

@@ -95,9 +95,10 @@ impl Line {
         };
         let here = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let all = self.all.waiting.fetch_add(bytes, Ordering::Relaxed);
-        match here >= OF_ONE || all >= self.all.max {
-            true => Err(Full),
-            false => Ok(share),
+        if here >= OF_ONE || all >= self.all.max {
+            Err(Full)
+        } else {
+            Ok(share)
         }
     }
 }

@@ -81,9 +81,10 @@ impl Connections {
     /// # Errors
     /// When none can be made.
     pub(crate) async fn open_new(&self, backend: &Backend) -> pingora::Result<Upstream> {
-        match backend.tls {
-            true => Box::pin(self.pingoras(backend)).await,
-            false => self.dial(backend).await,
+        if backend.tls {
+            Box::pin(self.pingoras(backend)).await
+        } else {
+            self.dial(backend).await
         }
     }
 

@@ -3,54 +3,45 @@
 
 use std::time::Instant;
 
-use pingora::protocols::http::ServerSession;
 use tokio::time::sleep_until;
 
 use crate::fleet::Backend;
-use crate::proxy::Gateway;
-use crate::proxy::attempt::exchange::{Answer, end_gathered};
+use crate::proxy::attempt::answer::UpstreamAnswer;
+use crate::proxy::attempt::begin::{end_gathered, unanswered};
 use crate::proxy::attempt::reader::LAST_END;
-use crate::proxy::failure::attempt::Setback;
-use crate::proxy::failure::deadline::Bound;
-use crate::proxy::prepared::Job;
-use crate::proxy::response_body::opening::Opening;
+use crate::proxy::attempt::upstreams::ProviderSide;
+use crate::proxy::failure::attempt::{AttemptError, Unanswered};
+use crate::proxy::failure::deadline::TimeLimit;
+use crate::proxy::prepared::ModelRequest;
+use crate::proxy::response_body::downstream::Downstream;
 
-impl Gateway {
-    /// Reads an answer that has begun to its end, unless the client leaves first.
-    pub(crate) async fn gather(
-        &self,
-        client: &mut ServerSession,
-        opening: &mut Opening,
-        job: &Job,
-        backend: &Backend,
-        answer: &mut Answer,
-        until: Option<Bound>,
-    ) -> Result<(), Setback> {
-        let side = &self.upstreams[backend.provider.id];
-        let result = tokio::select! {
-            biased;
-            read = read_on(answer, backend, until) => read,
-            () = Box::pin(backend.frozen()) => Err(Setback::silence()),
-            () = opening.attend(client) => Err(Setback::ClientGone),
-            () = self.drain.cut() => Err(Setback::Cut),
-        };
-        match result {
-            Ok(()) => end_gathered(answer, side, job, backend).await,
-            Err(setback) => {
-                job.bill(answer.reader.usage());
-                side.malformed.inc_by(answer.reader.malformed());
-                Err(setback)
-            }
-        }
-    }
+/// Reads an answer that has begun to its end, unless the client leaves or the process ends first.
+pub(crate) async fn gather(
+    client: &mut Downstream<'_>,
+    side: &ProviderSide,
+    (request, backend): (&ModelRequest, &Backend),
+    answer: &mut UpstreamAnswer,
+    until: Option<TimeLimit>,
+) -> Result<(), Unanswered> {
+    let read = tokio::select! {
+        biased;
+        read = read_on(answer, backend, until) => read,
+        () = Box::pin(backend.frozen()) => Err(AttemptError::silence()),
+        error = client.ends() => Err(error),
+    };
+    let read = match read {
+        Ok(()) => end_gathered(answer, side, request, backend).await,
+        Err(error) => Err(error),
+    };
+    read.map_err(|error| unanswered(error, answer, side))
 }
 
 /// Reads until the answer is over.
 async fn read_on(
-    answer: &mut Answer,
+    answer: &mut UpstreamAnswer,
     backend: &Backend,
-    until: Option<Bound>,
-) -> Result<(), Setback> {
+    until: Option<TimeLimit>,
+) -> Result<(), AttemptError> {
     let pause = backend.provider.timeouts.between_chunks;
     let due = |last: Instant, nearly: bool| {
         let end = last + if nearly { pause.min(LAST_END) } else { pause };
@@ -61,7 +52,7 @@ async fn read_on(
     let silence = sleep_until(due(last, nearly).into());
     tokio::pin!(silence);
     loop {
-        let Answer {
+        let UpstreamAnswer {
             upstream,
             begun,
             reader,
@@ -87,7 +78,7 @@ async fn read_on(
                     answer.ended = true;
                     return Ok(());
                 }
-                Err(_) => return Err(Setback::reset()),
+                Err(_) => return Err(AttemptError::reset()),
             },
             () = &mut silence => {
                 let due = due(last, nearly);
@@ -97,9 +88,9 @@ async fn read_on(
                     answer.ended = reader.fault().is_none();
                     return Ok(());
                 } else {
-                    return Err(match until.filter(Bound::is_over) {
-                        Some(bound) => Setback::Overdue(bound),
-                        None => Setback::timed_out(),
+                    return Err(match until.filter(|limit| limit.is_over(Instant::now())) {
+                        Some(limit) => AttemptError::Overdue(limit),
+                        None => AttemptError::timed_out(),
                     });
                 }
             }

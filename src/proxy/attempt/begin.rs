@@ -1,0 +1,211 @@
+//! One try of one backend: a connection, the request and the beginning of its answer, of several parts where it takes several
+//! requests.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use pingora::http::RequestHeader;
+
+use crate::dialect::rate_limits::RateLimits;
+use crate::fleet::Backend;
+use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
+use crate::proxy::attempt::first_content::first_content;
+use crate::proxy::attempt::judge::{error_body, judge_beginning};
+use crate::proxy::attempt::send::{NoHead, send};
+use crate::proxy::attempt::upstream_request::UpstreamRequest;
+use crate::proxy::attempt::upstreams::ProviderSide;
+use crate::proxy::ctx::Sending;
+use crate::proxy::failure::attempt::{AttemptError, Unanswered};
+use crate::proxy::failure::deadline::Deadline;
+use crate::proxy::offload::LONG;
+use crate::proxy::prepared::ModelRequest;
+
+/// Why one try over one connection gave no answer.
+pub(crate) enum NoAnswer {
+    /// The connection came from the pool and the backend had closed it: to be tried again.
+    Stale,
+    Failed(Unanswered),
+}
+
+impl From<AttemptError> for NoAnswer {
+    fn from(error: AttemptError) -> Self {
+        NoAnswer::Failed(error.into())
+    }
+}
+
+/// Sends the request to `backend` and waits for the first content, until the deadline. Its client is attended by whoever
+/// waits for this.
+pub(super) async fn attempt(
+    side: &ProviderSide,
+    (request, backend): (Arc<ModelRequest>, Arc<Backend>),
+    written: UpstreamRequest,
+    sending: Sending,
+    deadline: Deadline,
+) -> Result<Box<UpstreamAnswer>, NoAnswer> {
+    let trying = async {
+        let beginning = begin(side, (&request, &backend), written, sending);
+        match tokio::time::timeout_at(deadline.at().into(), beginning).await {
+            Ok(begun) => begun,
+            Err(_) => Err(match deadline {
+                Deadline::Server(_) => AttemptError::timed_out(),
+                Deadline::Request(limit) => AttemptError::Overdue(limit),
+            }
+            .into()),
+        }
+    };
+    tokio::select! {
+        biased;
+        begun = trying => begun,
+        // Boxed: hardly ever of use.
+        () = Box::pin(backend.silenced()) => Err(AttemptError::silence().into()),
+    }
+}
+
+async fn begin(
+    side: &ProviderSide,
+    (request, backend): (&ModelRequest, &Backend),
+    written: UpstreamRequest,
+    sending: Sending,
+) -> Result<Box<UpstreamAnswer>, NoAnswer> {
+    let mut upstream = side
+        .connections
+        .open(backend)
+        .await
+        .map_err(|_| AttemptError::connect_failed())?;
+    let UpstreamRequest {
+        head,
+        body,
+        more,
+        reader,
+        dropped,
+        across,
+        streamed,
+    } = written;
+    match send(&mut upstream, head, &body, Some(sending)).await {
+        Ok(()) => {
+            drop(body);
+            let mut answer = Box::new(UpstreamAnswer {
+                upstream,
+                begun: BytesMut::new(),
+                ended: false,
+                reader,
+                ending: None,
+                dropped,
+                limits: None,
+                across,
+                streamed,
+            });
+            match beginning(&mut answer, side, (request, backend), more).await {
+                Ok(()) => {
+                    if !backend.provider.settings.kind.is_fleet() {
+                        let headers = headers_of(&answer.upstream);
+                        answer.limits = RateLimits::read(&headers, SystemTime::now());
+                    }
+                    Ok(answer)
+                }
+                Err(error) => Err(NoAnswer::Failed(unanswered(error, &answer, side))),
+            }
+        }
+        Err(NoHead::Stale) => Err(NoAnswer::Stale),
+        Err(NoHead::Broken) => Err(AttemptError::reset().into()),
+    }
+}
+
+/// All of the answer that comes before the client is told anything.
+async fn beginning(
+    answer: &mut UpstreamAnswer,
+    side: &ProviderSide,
+    (request, backend): (&ModelRequest, &Backend),
+    more: Vec<(RequestHeader, Bytes)>,
+) -> Result<(), AttemptError> {
+    first_content(answer, request, backend).await?;
+    for part in more {
+        Box::pin(next_part(answer, side, (request, backend), part)).await?;
+    }
+    conclude_early(answer, side).await;
+    judge_beginning(answer, request, backend)
+}
+
+/// Judges an answer that was gathered to its end.
+pub(super) async fn end_gathered(
+    answer: &mut UpstreamAnswer,
+    side: &ProviderSide,
+    request: &ModelRequest,
+    backend: &Backend,
+) -> Result<(), AttemptError> {
+    conclude_early(answer, side).await;
+    judge_beginning(answer, request, backend)
+}
+
+/// Adds what the provider reported of an attempt that failed amid its answer, and counts what could not be read of it.
+pub(super) fn unanswered(
+    error: AttemptError,
+    answer: &UpstreamAnswer,
+    side: &ProviderSide,
+) -> Unanswered {
+    side.malformed.inc_by(answer.reader.malformed());
+    Unanswered {
+        error,
+        usage: answer.reader.usage().map(Box::new),
+    }
+}
+
+/// The next of several requests whose answers belong to the same; the one before was answered whole.
+async fn next_part(
+    answer: &mut UpstreamAnswer,
+    side: &ProviderSide,
+    (request, backend): (&ModelRequest, &Backend),
+    (head, body): (RequestHeader, Bytes),
+) -> Result<(), AttemptError> {
+    let headers = headers_of(&answer.upstream);
+    let taken = if answer.reader.held() < LONG {
+        answer.reader.part(&headers)
+    } else {
+        drop(headers);
+        answer
+            .aside(&side.turns, |reader, headers| reader.part(headers))
+            .await
+    };
+    if let Err(fault) = taken {
+        return Err(AttemptError::of_fault(&fault, backend));
+    }
+    let refused = |_| AttemptError::connect_failed();
+    let next = side.connections.open_new(backend).await.map_err(refused)?;
+    let last = std::mem::replace(&mut answer.upstream, next);
+    last.let_end().await;
+    send(&mut answer.upstream, head, &body, None)
+        .await
+        .map_err(|_| AttemptError::reset())?;
+    first_content(answer, request, backend).await
+}
+
+/// An answer whose body has come whole is ended here, so that a fault at its end still finds another backend; but not one
+/// that has begun and passes, of which the client gets what there is.
+async fn conclude_early(answer: &mut UpstreamAnswer, side: &ProviderSide) {
+    if answer.ended && (answer.reader.composes() || !answer.reader.begun()) {
+        if answer.reader.held() < LONG {
+            answer.conclude()
+        } else {
+            Box::pin(answer.conclude_aside(&side.turns)).await
+        }
+    }
+}
+
+/// The body of a short answer of status 200, to a question that no model's work is for.
+pub(crate) async fn ask_aside(
+    side: &ProviderSide,
+    backend: &Backend,
+    head: RequestHeader,
+    body: &Bytes,
+) -> Option<Bytes> {
+    let mut upstream = side.connections.open_new(backend).await.ok()?;
+    send(&mut upstream, head, body, None).await.ok()?;
+    let succeeded = upstream.head()?.status == StatusCode::OK;
+    let answer = error_body(&mut upstream).await;
+    if upstream.done() {
+        upstream.release().await;
+    }
+    succeeded.then_some(answer)
+}

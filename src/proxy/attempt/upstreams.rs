@@ -1,0 +1,176 @@
+//! What all attempts share: for each provider its connections, its counters and what its models have refused of late; and
+//! what is known of names and models where a request is written.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::server::configuration::ServerConf;
+use prometheus::IntCounter;
+
+use crate::admission::Dispatcher;
+use crate::facts::{Facts, ModelFacts};
+use crate::fleet::{Backend, Fleet, Provider};
+use crate::ids::ProviderId;
+use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
+use crate::proxy::attempt::refusals::RefusedParameters;
+use crate::proxy::offload::Turns;
+use crate::proxy::prepared::WantedModel;
+use crate::proxy::request_ids::RequestIds;
+use crate::proxy::upstream::{Connections, Pool};
+use crate::routing::Router;
+use crate::settings::Settings;
+
+/// The way to all providers.
+pub(crate) struct Upstreams {
+    sides: Vec<ProviderSide>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) router: Arc<Router>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) request_ids: Arc<RequestIds>,
+    pub(super) turns: Arc<Turns>,
+    pub(super) unknown_model: ModelFacts,
+    /// There are Ollama backends alone, and no names of the operator's own: a backend is sent the name that the client
+    /// wrote.
+    plain_names: bool,
+}
+
+/// What [`Upstreams`] is made of besides the settings and the fleet.
+pub(crate) struct UpstreamParts {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) request_ids: Arc<RequestIds>,
+    pub(crate) turns: Arc<Turns>,
+}
+
+/// What all attempts at one provider share.
+pub(crate) struct ProviderSide {
+    pub(crate) connections: Connections,
+    pub(crate) retries_denied: IntCounter,
+    pub(crate) malformed: IntCounter,
+    pub(super) refusals: RefusedParameters,
+    pub(super) turns: Arc<Turns>,
+    counters: AttemptCounters,
+    provider: Arc<Provider>,
+}
+
+impl ProviderSide {
+    fn new(
+        provider: &Arc<Provider>,
+        settings: &Settings,
+        metrics: &Metrics,
+        turns: &Arc<Turns>,
+    ) -> Self {
+        let pool = &provider.settings.pool;
+        let name = &[&*provider.name];
+        ProviderSide {
+            connections: Connections {
+                connector: Arc::new(Connector::new(Some(connector_options(pool.size)))),
+                pool: Pool::new(settings.server.threads, pool.size, pool.idle_timeout),
+                connect_timeout: provider.timeouts.connect,
+                idle_timeout: pool.idle_timeout,
+            },
+            retries_denied: metrics.retries_denied.with_label_values(name),
+            malformed: metrics.malformed_events.with_label_values(name),
+            refusals: RefusedParameters::default(),
+            turns: Arc::clone(turns),
+            counters: metrics.attempts(&provider.name),
+            provider: Arc::clone(provider),
+        }
+    }
+
+    /// Counts how an attempt at the provider ended.
+    pub(crate) fn count(&self, outcome: AttemptOutcome) {
+        self.counters.count(outcome);
+        self.provider.statistics.ended(outcome);
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn new(settings: &Arc<Settings>, fleet: &Fleet, shared: UpstreamParts) -> Self {
+        let UpstreamParts {
+            facts,
+            router,
+            dispatcher,
+            metrics,
+            request_ids,
+            turns,
+        } = shared;
+        let providers = fleet.providers();
+        let side = |provider| ProviderSide::new(provider, settings, &metrics, &turns);
+        Upstreams {
+            sides: providers.map(side).collect(),
+            plain_names: settings.routing.aliases.is_empty()
+                && settings.providers.len() == 1
+                && settings.providers[0].kind.is_fleet()
+                && settings.providers[0].model_map.is_empty(),
+            settings: Arc::clone(settings),
+            unknown_model: ModelFacts::default(),
+            facts,
+            router,
+            dispatcher,
+            metrics,
+            request_ids,
+            turns,
+        }
+    }
+
+    /// Returns how many providers there are.
+    pub(crate) fn count_providers(&self) -> usize {
+        self.sides.len()
+    }
+
+    /// Returns what attempts at that provider share.
+    pub(crate) fn side(&self, provider: ProviderId) -> &ProviderSide {
+        &self.sides[provider]
+    }
+
+    /// Counts how an attempt at the backend ended.
+    pub(crate) fn count(&self, backend: &Backend, outcome: AttemptOutcome) {
+        self.side(backend.provider.id).count(outcome);
+    }
+
+    /// Returns what is known of a model, by the provider's own name for it.
+    pub(crate) fn facts_of(&self, backend: &Backend, own: &str) -> &ModelFacts {
+        let settings = &backend.provider.settings;
+        let base = settings.azure.deployments.get(own);
+        self.facts
+            .find(settings.kind, base.map_or(own, |base| base))
+    }
+
+    /// Returns the provider's own name for the wanted model.
+    pub(crate) fn own_name<'a>(&self, wanted: &'a WantedModel, backend: &Backend) -> Cow<'a, str> {
+        let given = || Cow::Borrowed(wanted.own.as_deref().unwrap_or(wanted.name()));
+        if backend.provider.settings.kind.is_fleet() && self.plain_names {
+            return given();
+        }
+        match wanted.model.and_then(|model| backend.own_name(model)) {
+            Some(own) => Cow::Owned(String::from(&*own)),
+            None => given(),
+        }
+    }
+
+    /// Returns how many tokens the wanted model holds at the backend, if that is known.
+    pub(crate) fn context_of(&self, wanted: &WantedModel, backend: &Backend) -> Option<u64> {
+        let settings = &backend.provider.settings;
+        if let Some(num_ctx) = settings.num_ctx {
+            return Some(u64::from(num_ctx));
+        }
+        let told = wanted
+            .model
+            .and_then(|model| backend.inventory().context(model));
+        let own = self.own_name(wanted, backend);
+        told.or(self.facts_of(backend, &own).context)
+    }
+}
+
+fn connector_options(pool_size: usize) -> ConnectorOptions {
+    let mut options = ConnectorOptions::from_server_conf(&ServerConf::default());
+    options.keepalive_pool_size = pool_size;
+    options
+}

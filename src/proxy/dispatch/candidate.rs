@@ -1,0 +1,315 @@
+//! One request while it is dispatched: the candidates that it makes of slots, and what is noted of attempts that have failed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora::protocols::http::ServerSession;
+
+use crate::access::Aside;
+use crate::admission::Permit;
+use crate::dialect::ollama::Operation;
+use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey, Unavailable};
+use crate::ir::{Class, FaultKind, Usage};
+use crate::metrics::AttemptOutcome;
+use crate::proxy::Gateway;
+use crate::proxy::attempt::answer::UpstreamAnswer;
+use crate::proxy::attempt::exchange::UpstreamExchange;
+use crate::proxy::ctx::{Attempt, Ctx};
+use crate::proxy::dispatch::failover::{HealthReport, TriedBackend};
+use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::failure::attempt::{Cause, ClientError};
+use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
+use crate::proxy::prepared::{Criteria, ModelRequest};
+use crate::routing::BYTES_PER_TOKEN;
+
+/// Tokens that a request is expected to take at most before its answer says so: images are more bytes than tokens.
+const MOST_EXPECTED: u64 = 2_000;
+
+/// One request while it is dispatched.
+pub(crate) struct Dispatch<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) client: &'a mut ServerSession,
+    pub(super) ctx: &'a mut Ctx,
+    pub(super) progress: PlanProgress,
+    pub(super) criteria: Criteria,
+    pub(super) operation: Operation,
+    /// The limit of the whole request.
+    pub(super) total: Option<TimeLimit>,
+}
+
+/// A backend that has a slot for the request and is asked.
+pub(crate) struct SlotCandidate<'g> {
+    pub(crate) exchange: UpstreamExchange<'g>,
+    pub(crate) permit: Permit,
+    /// Until the request has ended there.
+    pub(crate) serving: Option<InFlight>,
+    pub(crate) key: usize,
+    pub(crate) model: ModelKey,
+    pub(crate) started: Instant,
+    /// The request had been tried before.
+    pub(crate) further: bool,
+    /// Until when the whole answer may last.
+    pub(crate) here: Option<TimeLimit>,
+    /// The step of the plan that the slot belongs to.
+    pub(crate) step: usize,
+    /// What the request's context tells of it.
+    pub(super) attempt: Attempt,
+    /// What is set aside of a budget besides.
+    pub(super) aside: Option<Aside>,
+}
+
+impl<'a> Dispatch<'a> {
+    /// Returns the key for an attempt at `backend`, and what its limits are kept under; `None` if this provider is to be
+    /// passed over, which is noted.
+    pub(super) fn key_for(
+        &mut self,
+        step: usize,
+        request: &ModelRequest,
+        backend: &Backend,
+    ) -> Option<(usize, ModelKey)> {
+        let provider = &backend.provider;
+        let guard = provider.guard();
+        let now = Instant::now();
+        if provider.settings.kind.is_fleet() && self.progress.too_long_for.is_none() {
+            let model = ModelKey::default();
+            return Some((guard.pick(model, 0, now).unwrap_or(0), model));
+        }
+        let upstreams = &self.gateway.upstreams;
+        let tokens = request.body.bytes.len() as u64 / BYTES_PER_TOKEN;
+        let wanted = request.wanted.as_ref();
+        let context = || upstreams.context_of(wanted?, backend);
+        if !self.progress.has_room(tokens, context) {
+            self.progress.close(provider.id);
+            return None;
+        }
+        if self.ctx.attempt.number > 0 && !guard.may_retry(now) {
+            upstreams.side(provider.id).retries_denied.inc();
+            self.progress.close(provider.id);
+            return None;
+        }
+        let model = match wanted {
+            Some(wanted) => ModelKey::of(&upstreams.own_name(wanted, backend)),
+            None => ModelKey::default(),
+        };
+        match guard.pick(model, tokens.clamp(1, MOST_EXPECTED), now) {
+            Ok(key) => Some((key, model)),
+            Err(resting) => {
+                let why = Unavailable::Resting(resting);
+                self.progress.pass_over(step, provider, &why, now);
+                None
+            }
+        }
+    }
+
+    /// Makes a candidate of a slot at `backend`. What `key` and `model` are: see [`Self::key_for`].
+    pub(super) fn candidate(
+        &self,
+        step: usize,
+        (request, backend): (&Arc<ModelRequest>, &Arc<Backend>),
+        permit: Permit,
+        (key, model): (usize, ModelKey),
+        attempt: Attempt,
+    ) -> SlotCandidate<'a> {
+        let gateway = self.gateway;
+        if permit.cold() {
+            gateway
+                .metrics
+                .cold_loads
+                .with_label_values(&[&*backend.provider.name])
+                .inc();
+        }
+        let started = Instant::now();
+        // Within the request's own limit, if both are set.
+        let here = TimeLimit::after(started, TOTAL, backend.provider.settings.timeouts.total);
+        let here = TimeLimit::earlier(self.total, here);
+        // The first attempt has all the time that its server may take.
+        let until = TimeLimit::earlier(here, self.progress.within(&gateway.settings.routing));
+        let sent = Arc::clone(&attempt.sent);
+        let both = (Arc::clone(request), backend);
+        SlotCandidate {
+            exchange: UpstreamExchange::new(gateway, both, key, until, sent),
+            permit,
+            serving: Some(backend.begin()),
+            key,
+            model,
+            started,
+            further: self.ctx.attempt.number > 1,
+            here,
+            step,
+            attempt,
+            aside: None,
+        }
+    }
+
+    /// Notes an attempt that failed: what that says about its backend, what it has cost, and why, for the client.
+    pub(super) fn failed(
+        &mut self,
+        at: &mut SlotCandidate<'_>,
+        outcome: AttemptOutcome,
+        (report, error): (Option<fleet::Outcome>, Option<ClientError>),
+        (cause, usage): (&Cause, Option<Box<Usage>>),
+    ) {
+        let gateway = self.gateway;
+        // What could not be written for it was not sent.
+        if cause.class != Class::Route || cause.status.is_some() {
+            gateway.tell_guard(at, verdict(cause), None);
+        }
+        at.serving = None;
+        let UpstreamExchange {
+            backend, request, ..
+        } = &at.exchange;
+        let tried = TriedBackend::of(backend);
+        if let (FaultKind::Credentials | FaultKind::Billing, Some(status)) =
+            (cause.kind, cause.status)
+            && !tried.fleet
+        {
+            let of_account = cause.kind == FaultKind::Billing;
+            gateway.fleet.refused(backend, of_account, status);
+        }
+        gateway.charge_attempt(self.ctx, (request, backend), Some(cause), usage);
+        gateway.upstreams.count(backend, outcome);
+        log::info!(
+            "{} at {}: attempt {} of request {:?}",
+            outcome.name(),
+            backend.name,
+            self.ctx.attempt.number,
+            self.ctx.inbound.request_id
+        );
+        if let (true, Some(model)) = (tried.fleet && cause.of_model, request.model()) {
+            gateway.fleet.could_not_load(backend, model);
+        }
+        match self
+            .progress
+            .report(&tried, outcome, report, error.as_ref())
+        {
+            Some(HealthReport::Failed(report)) => gateway.fleet.report(backend.id, report),
+            Some(HealthReport::Acquit(first)) => gateway.fleet.acquit(first),
+            None => {}
+        }
+        let server = gateway.exposed(backend);
+        let reasons = &mut self.progress.reasons;
+        reasons.add(&backend.provider, server, outcome, error);
+        self.progress.uncounted |= has_no_counter(request, cause);
+        if cause.kind == FaultKind::ContextLength {
+            let wanted = request.wanted.as_ref();
+            let context = wanted.and_then(|wanted| gateway.upstreams.context_of(wanted, backend));
+            self.progress.too_long_for = Some(context.unwrap_or_default());
+        }
+    }
+
+    /// Notes an attempt that a limit of the request has ended.
+    pub(super) fn overdue(
+        &mut self,
+        at: &SlotCandidate<'_>,
+        limit: TimeLimit,
+        usage: Option<Box<Usage>>,
+    ) {
+        let gateway = self.gateway;
+        let cause = Cause::new(Class::Transient, FaultKind::Timeout);
+        let outcome = AttemptOutcome::Timeout;
+        let UpstreamExchange {
+            backend, request, ..
+        } = &at.exchange;
+        gateway.charge_attempt(self.ctx, (request, backend), Some(&cause), usage);
+        gateway.upstreams.count(backend, outcome);
+        gateway.tell_guard(at, fleet::Attempt::NotItsFault, None);
+        let error = Some(ClientError::Failure(Box::new(limit.failure())));
+        let server = gateway.exposed(backend);
+        let reasons = &mut self.progress.reasons;
+        reasons.add(&backend.provider, server, outcome, error);
+    }
+
+    /// Notes an attempt whose backend says that the request is at fault.
+    pub(super) fn objected(&mut self, at: &SlotCandidate<'_>, usage: Option<Box<Usage>>) {
+        let gateway = self.gateway;
+        let UpstreamExchange {
+            backend, request, ..
+        } = &at.exchange;
+        gateway.charge_attempt(self.ctx, (request, backend), None, usage);
+        gateway.upstreams.count(backend, AttemptOutcome::Refused);
+        gateway.tell_guard(at, fleet::Attempt::NotItsFault, None);
+    }
+}
+
+impl Gateway {
+    /// Returns the name of one server of several, where clients may know it.
+    pub(crate) fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
+        let settings = &backend.provider.settings;
+        let several = settings.kind.is_fleet() || settings.backends.len() > 1;
+        (several && self.settings.server.expose_backend).then_some(&*backend.name)
+    }
+
+    /// Tells the guard of a service how an attempt went; Ollama servers have their health.
+    pub(super) fn tell_guard(
+        &self,
+        at: &SlotCandidate<'_>,
+        result: fleet::Attempt,
+        answer: Option<&UpstreamAnswer>,
+    ) {
+        let backend = &at.exchange.backend;
+        if backend.provider.settings.kind.is_fleet() {
+            return;
+        }
+        let attempted = Attempted {
+            key: at.key,
+            model: at.model,
+            started: at.started,
+            further: at.further,
+            result,
+            limits: answer.and_then(|answer| answer.limits.as_ref()),
+        };
+        self.fleet.attempted(backend, &attempted);
+    }
+
+    /// Returns what is kept of an attempt at `backend` while it lasts.
+    pub(super) fn attempt_at(
+        &self,
+        request: &ModelRequest,
+        backend: &Backend,
+        permit: &Permit,
+    ) -> Attempt {
+        Attempt {
+            number: 0,
+            backend: Some(Arc::clone(&backend.name)),
+            provider: Some(backend.provider.id),
+            cold: permit.cold(),
+            model: request.model(),
+            account: self.account(request, backend),
+            sent: Arc::default(),
+        }
+    }
+}
+
+impl SlotCandidate<'_> {
+    /// The request's context tells of this one from now on.
+    pub(crate) fn enter(&self, ctx: &mut Ctx) {
+        ctx.attempt = Attempt {
+            number: ctx.attempt.number,
+            ..self.attempt.clone()
+        };
+    }
+}
+
+/// What a failed attempt says about a service.
+fn verdict(cause: &Cause) -> fleet::Attempt {
+    use fleet::Attempt;
+    let pause = cause.retry_after;
+    match (cause.class, cause.kind) {
+        (_, FaultKind::RateLimit) => Attempt::RateLimited { pause },
+        (_, FaultKind::Overloaded) => Attempt::Overloaded { pause },
+        (_, FaultKind::Timeout) => Attempt::TimedOut,
+        (_, FaultKind::Billing) => Attempt::Spent,
+        _ if cause.is_of_key() => Attempt::Refused,
+        (_, FaultKind::Credentials) | (Class::Transient, _) => Attempt::Failed,
+        // A redirect, or an answer that is none: the address is wrong.
+        (Class::Route, FaultKind::Server | FaultKind::Garbled) => Attempt::Failed,
+        _ => Attempt::NotItsFault,
+    }
+}
+
+/// Whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
+/// format and nothing else of it.
+fn has_no_counter(request: &ModelRequest, cause: &Cause) -> bool {
+    request.operation == Operation::AnthropicCountTokens
+        && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)
+}

@@ -1,0 +1,135 @@
+//! In which order, and from when on, the steps of a plan are waited for.
+
+use std::cmp::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::admission::Scope;
+use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::dispatch::queue::{Availability, SlotQueue};
+
+/// A step that may be taken.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenStep {
+    pub(crate) step: usize,
+    pub(crate) scope: Scope,
+    /// After how long a wait for those before; `None`: only when they come to nothing.
+    pub(crate) after: Option<Duration>,
+    /// A healthy backend could take it.
+    pub(crate) well: bool,
+}
+
+impl SlotQueue {
+    /// The steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
+    /// that wait for a backend to be. If it is new to the queue, an overflow goes before steps that it would wait for too
+    /// long.
+    pub(super) fn open_steps(
+        &self,
+        progress: &mut PlanProgress,
+        began: Instant,
+        new: bool,
+    ) -> Vec<OpenStep> {
+        let open = |step, scope, after, well| OpenStep {
+            step,
+            scope,
+            after,
+            well,
+        };
+        let (mut turns, mut unwell): (Vec<OpenStep>, Vec<OpenStep>) = (Vec::new(), Vec::new());
+        let mut due: Vec<OpenStep> = Vec::new();
+        let mut waited = Duration::ZERO;
+        // Where the steps begin in `turns` that are as good as the present one.
+        let mut equals = 0;
+        for step in 0..progress.plan.steps.len() {
+            let scope = match self.availability(progress, step) {
+                Availability::Now(scope) => scope,
+                Availability::From(until, scope) => {
+                    let after = until.saturating_duration_since(began);
+                    unwell.push(open(step, scope, Some(after), false));
+                    continue;
+                }
+                Availability::Never => continue,
+            };
+            let planned = &progress.plan.steps[step];
+            if !planned.equal {
+                self.soonest_first(progress, &mut turns[equals..]);
+                equals = turns.len();
+            }
+            if !self.is_well(progress, step, &scope) {
+                let after = (!planned.reserve).then_some(Duration::ZERO);
+                unwell.push(open(step, scope, after, false));
+                continue;
+            }
+            if new && planned.max_wait.is_some() && planned.is_due(self.expected(progress, &turns))
+            {
+                due.push(open(step, scope, Some(Duration::ZERO), true));
+                continue;
+            }
+            let after = match (turns.is_empty(), planned.reserve, planned.max_wait) {
+                (true, ..) => Some(Duration::ZERO),
+                _ if equals < turns.len() => turns[equals].after,
+                (false, true, max_wait) => max_wait,
+                (false, false, max_wait) => {
+                    waited += max_wait.unwrap_or(self.settings.routing.slot_wait);
+                    Some(waited)
+                }
+            };
+            turns.push(open(step, scope, after, true));
+        }
+        self.soonest_first(progress, &mut turns[equals..]);
+        let mut turns = [due, turns, unwell].concat();
+        // Without a time comes last; of those with the same time, what is well is asked first.
+        turns.sort_by_key(|turn| (turn.after.is_none(), turn.after));
+        turns
+    }
+
+    /// Of steps of which any will do, those first that could start soonest, and of these the least used. One that would
+    /// load its model at once, although another should be free before the load is done, has its turn when that has been
+    /// waited for as long as the load takes: so nobody waits for more than twice the time of the better choice.
+    fn soonest_first(&self, progress: &PlanProgress, turns: &mut [OpenStep]) {
+        if turns.len() < 2 {
+            return;
+        }
+        let outlook = |turn: &OpenStep| {
+            let want = progress.want(turn.step);
+            let start = self.dispatcher.outlook(want, turn.scope.clone());
+            start.map(|start| (start, self.share_in_use(progress, turn)))
+        };
+        let mut all: Vec<_> = turns
+            .iter()
+            .map(|turn| (outlook(turn), turn.clone()))
+            .collect();
+        all.sort_by(|(one, _), (other, _)| {
+            let known = one.is_none().cmp(&other.is_none());
+            known.then_with(|| one.partial_cmp(other).unwrap_or(Ordering::Equal))
+        });
+        for (place, (turn, (outlook, mut next))) in turns.iter_mut().zip(all).enumerate() {
+            if let Some((outlook, _)) = outlook.filter(|(outlook, _)| place > 0 && outlook.loads) {
+                next.after = next.after.map(|after| after + outlook.start);
+            }
+            *turn = next;
+        }
+    }
+
+    /// Of the slots of the step's healthy backends, the share that is in use where it is least.
+    fn share_in_use(&self, progress: &PlanProgress, turn: &OpenStep) -> f64 {
+        let model = progress.plan.steps[turn.step].model.listed();
+        let snapshot = self.fleet.snapshot();
+        let able = snapshot.iter().filter(|backend| {
+            backend.healthy()
+                && turn.scope.providers.hold(backend.provider.id)
+                && model.is_none_or(|model| backend.has(model))
+        });
+        let shares = able.map(|one| f64::from(one.in_flight()) / f64::from(one.slots.max(1)));
+        shares.fold(f64::INFINITY, f64::min)
+    }
+
+    /// How long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
+    fn expected(&self, progress: &PlanProgress, turns: &[OpenStep]) -> Option<Duration> {
+        let forecast = |turn: &OpenStep| {
+            let want = progress.want(turn.step);
+            self.dispatcher.forecast(want, turn.scope.clone())
+        };
+        let all: Option<Vec<Duration>> = turns.iter().map(forecast).collect();
+        all?.into_iter().min()
+    }
+}

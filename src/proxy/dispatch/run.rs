@@ -1,0 +1,410 @@
+//! Dispatches a request: attempts in turn, until one begins an answer or nobody is left to ask.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
+
+use crate::admission::{Permit, Refusal};
+use crate::fleet::{self, Backend};
+use crate::ir::FaultKind;
+use crate::metrics::AttemptOutcome;
+use crate::proxy::Gateway;
+use crate::proxy::attempt::answer::{BegunAnswer, UpstreamAnswer};
+use crate::proxy::attempt::exchange::UpstreamExchange;
+use crate::proxy::attempt::gather::gather;
+use crate::proxy::ctx::{Attempt, Ctx};
+use crate::proxy::dispatch::candidate::{Dispatch, SlotCandidate};
+use crate::proxy::dispatch::failover::{Conditions, FailedAttempt, NextStep, TriedBackend};
+use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::failure::attempt::{AttemptError, ClientError, Unanswered};
+use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
+use crate::proxy::failure::{Failure, Stop, refused};
+use crate::proxy::prepared::{ModelRequest, Prepared};
+use crate::proxy::response_body::downstream::Downstream;
+use crate::proxy::response_body::hold::Hold;
+
+/// What dispatching a request came to.
+pub(crate) enum Dispatched {
+    /// An answer has begun.
+    Begun(BegunAnswer),
+    /// No candidate gave an answer, and this is what the client is told.
+    Failed(ClientError),
+    /// A provider has no counter of tokens, so that an estimate of the body is the answer.
+    Uncounted(Bytes),
+}
+
+/// What follows in the loop of attempts.
+enum Following {
+    /// A slot for the next attempt, or the same one anew.
+    Slot(Permit),
+    /// There is no further attempt.
+    End(Dispatched),
+}
+
+/// Waits for a slot, and makes attempts until one begins an answer.
+///
+/// # Errors
+/// What the client is to be told instead, or why it cannot be told anything.
+pub(crate) async fn run(
+    gateway: &Gateway,
+    client: &mut ServerSession,
+    ctx: &mut Ctx,
+    prepared: Prepared,
+) -> Result<Dispatched, Stop> {
+    let Prepared {
+        operation,
+        body,
+        wanted,
+        plan,
+        criteria,
+        priority,
+        pinned,
+    } = prepared;
+    let request = ModelRequest {
+        operation,
+        body,
+        has_body: true,
+        streams: ctx.inbound.streams,
+        wanted: Some(wanted),
+        wary: false,
+    };
+    let total = gateway.settings.timeouts.total;
+    let mut dispatch = Dispatch {
+        total: TimeLimit::after(ctx.inbound.started, TOTAL, total),
+        gateway,
+        client,
+        ctx,
+        progress: PlanProgress::new(plan, priority, pinned),
+        criteria,
+        operation,
+    };
+    let mut following = dispatch.first_slot().await?;
+    let mut request = Arc::new(request);
+    loop {
+        let permit = match following {
+            Following::Slot(permit) => permit,
+            Following::End(end) => return Ok(end),
+        };
+        following = match gateway.fleet.backend(permit.backend()) {
+            Some(backend) => dispatch.attempt(&mut request, backend, permit).await?,
+            // It left between the decision and now; that is no attempt.
+            None => dispatch.instead_of(permit).await?,
+        };
+    }
+}
+
+impl Dispatch<'_> {
+    /// Waits for the first slot.
+    async fn first_slot(&mut self) -> Result<Following, Stop> {
+        let began = Instant::now();
+        let slot = self.wait_for_slot(None).await;
+        if !matches!(slot, Ok(Ok(_))) {
+            // Of others their slot tells.
+            self.ctx.outcome.waited += began.elapsed();
+        }
+        match slot? {
+            Ok(permit) => {
+                self.ctx.outcome.waited += permit.waited();
+                Ok(Following::Slot(permit))
+            }
+            Err(Refusal::Exhausted) if !self.progress.reasons.is_empty() => {
+                Ok(Following::End(self.all_failed()))
+            }
+            // Nothing has been tried yet: there is no backend of that provider.
+            Err(Refusal::Exhausted) => Err(self.not_found().into()),
+            Err(refusal) => {
+                let queue = &self.gateway.queue;
+                let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Waits for a slot in place of one whose backend has left the fleet.
+    async fn instead_of(&mut self, permit: Permit) -> Result<Following, Stop> {
+        self.progress.exclude(permit.backend());
+        match self.wait_for_slot(Some(permit)).await? {
+            Ok(permit) => Ok(Following::Slot(permit)),
+            Err(Refusal::Exhausted) if !self.progress.reasons.is_empty() => {
+                Ok(Following::End(self.all_failed()))
+            }
+            Err(refusal) => Err(refused(&refusal, || self.not_found()).into()),
+        }
+    }
+
+    async fn wait_for_slot(
+        &mut self,
+        from: Option<Permit>,
+    ) -> Result<Result<Permit, Refusal>, Stop> {
+        let mut client = Downstream {
+            client: self.client,
+            opening: &mut self.ctx.opening,
+            drain: &self.gateway.drain,
+        };
+        let queue = &self.gateway.queue;
+        queue
+            .wait_for_slot(&mut client, &mut self.progress, from)
+            .await
+    }
+
+    fn not_found(&self) -> Failure {
+        let planner = &self.gateway.planner;
+        planner.absent(self.operation, &self.criteria.model)
+    }
+
+    /// Makes one attempt at `backend`, and a second one beside it where that keeps silent.
+    async fn attempt(
+        &mut self,
+        request: &mut Arc<ModelRequest>,
+        backend: Arc<Backend>,
+        permit: Permit,
+    ) -> Result<Following, Stop> {
+        let gateway = self.gateway;
+        let step = self.progress.step;
+        owned(request).ask_for(&self.progress.plan.steps[step].model);
+        self.ctx.attempt.model = request.model();
+        let Some(key) = self.key_for(step, request, &backend) else {
+            return self.next_slot(request, Some(permit)).await;
+        };
+        let attempt = Attempt {
+            number: self.ctx.attempt.number + 1,
+            ..gateway.attempt_at(request, &backend, &permit)
+        };
+        self.ctx.attempt = attempt.clone();
+        if self.ctx.inbound.grant.is_some() {
+            Box::pin(gateway.afford(self.ctx)).await?;
+        }
+        let first = self.candidate(step, (request, &backend), permit, key, attempt);
+        self.progress.begins(first.started);
+        let (mut candidate, mut tried) = self.ask(first).await;
+        let ttft = candidate.started.elapsed();
+        if let Ok(answer) = &mut tried {
+            candidate.permit.first_content();
+            if answer.is_to_be_gathered()
+                && let Err(failed) = self.gather(&mut candidate, answer).await
+            {
+                tried = Err(failed);
+            }
+        }
+        match tried {
+            Ok(answer) => Ok(Following::End(self.begun(candidate, answer, ttft))),
+            Err(failed) => self.after(request, candidate, failed).await,
+        }
+    }
+
+    async fn gather(
+        &mut self,
+        candidate: &mut SlotCandidate<'_>,
+        answer: &mut UpstreamAnswer,
+    ) -> Result<(), Unanswered> {
+        let mut client = Downstream {
+            client: self.client,
+            opening: &mut self.ctx.opening,
+            drain: &self.gateway.drain,
+        };
+        let UpstreamExchange {
+            backend, request, ..
+        } = &mut candidate.exchange;
+        let side = self.gateway.upstreams.side(backend.provider.id);
+        let both = (&**request, &**backend);
+        // Boxed: what is streamed should not carry the state of what is not.
+        Box::pin(gather(&mut client, side, both, answer, candidate.here)).await
+    }
+
+    /// Notes that an answer has begun.
+    fn begun(
+        &mut self,
+        candidate: SlotCandidate<'_>,
+        answer: Box<UpstreamAnswer>,
+        ttft: Duration,
+    ) -> Dispatched {
+        let fleet = &self.gateway.fleet;
+        let UpstreamExchange {
+            backend, request, ..
+        } = &candidate.exchange;
+        self.ctx.outcome.first_content = Some(candidate.started + ttft);
+        if let Some(model) = request.model() {
+            fleet.has_served(backend, model);
+        }
+        let served = fleet::Attempt::Served {
+            latency: ttft,
+            streamed: answer.streamed,
+        };
+        self.gateway.tell_guard(&candidate, served, Some(&answer));
+        let response_time = ttft;
+        fleet.report(backend.id, fleet::Outcome::Served { response_time });
+        let backend = Arc::clone(backend);
+        let SlotCandidate {
+            permit,
+            serving,
+            here,
+            ..
+        } = candidate;
+        Dispatched::Begun(BegunAnswer {
+            answer,
+            backend,
+            hold: Hold::new(serving, Some(permit), ttft),
+            deadline: here.map(|here| here.at),
+        })
+    }
+
+    /// Notes how an attempt failed, and finds out what follows.
+    async fn after(
+        &mut self,
+        request: &mut Arc<ModelRequest>,
+        mut candidate: SlotCandidate<'_>,
+        failed: Unanswered,
+    ) -> Result<Following, Stop> {
+        let gateway = self.gateway;
+        let backend = Arc::clone(&candidate.exchange.backend);
+        let Unanswered { error, usage } = failed;
+        let cause = match error {
+            AttemptError::ClientGone => {
+                gateway
+                    .upstreams
+                    .count(&backend, AttemptOutcome::ClientGone);
+                return Err(Stop::ClientGone);
+            }
+            AttemptError::ShuttingDown => {
+                gateway.upstreams.count(&backend, AttemptOutcome::Cancelled);
+                return Err(Failure::shutting_down().into());
+            }
+            AttemptError::Overdue(limit) => {
+                self.overdue(&candidate, limit, usage);
+                drop(candidate);
+                return Ok(Following::End(self.end(request)));
+            }
+            AttemptError::Final(error, _) => {
+                self.objected(&candidate, usage);
+                return Ok(Following::End(Dispatched::Failed(error)));
+            }
+            AttemptError::Retryable {
+                outcome,
+                report,
+                error,
+                cause,
+            } => {
+                self.failed(&mut candidate, outcome, (report, error), (&cause, usage));
+                cause
+            }
+        };
+        let SlotCandidate {
+            exchange,
+            permit,
+            started,
+            ..
+        } = candidate;
+        drop(exchange);
+        owned(request).wary |= cause.kind == FaultKind::Timeout;
+        let failed = FailedAttempt {
+            at: TriedBackend::of(&backend),
+            cause: &cause,
+            took: started.elapsed(),
+        };
+        let moment = Conditions {
+            now: Instant::now(),
+            total: self.total,
+            chance: rand::random(),
+        };
+        let routing = &gateway.settings.routing;
+        let next = self
+            .progress
+            .after_failure(&failed, routing, &gateway.queue, &moment);
+        self.follow(next, request, permit).await
+    }
+
+    /// Does what the machine has decided.
+    async fn follow(
+        &mut self,
+        next: NextStep,
+        request: &ModelRequest,
+        permit: Permit,
+    ) -> Result<Following, Stop> {
+        let following = match next {
+            NextStep::OtherKey => return Ok(Following::Slot(permit)),
+            NextStep::Stop => {
+                drop(permit);
+                Following::End(self.end(request))
+            }
+            NextStep::Again(pause) => {
+                // Its slot is of use to others meanwhile.
+                drop(permit);
+                let mut client = Downstream {
+                    client: self.client,
+                    opening: &mut self.ctx.opening,
+                    drain: &self.gateway.drain,
+                };
+                client.unless_ended(tokio::time::sleep(pause)).await?;
+                self.next_slot(request, None).await?
+            }
+            NextStep::OtherBackend | NextStep::AnyBackend | NextStep::NextProvider => {
+                self.next_slot(request, Some(permit)).await?
+            }
+            NextStep::Replan => {
+                drop(permit);
+                self.replan();
+                self.next_slot(request, None).await?
+            }
+        };
+        if let Following::Slot(permit) = &following {
+            self.ctx.outcome.waited += permit.waited();
+        }
+        Ok(following)
+    }
+
+    fn replan(&mut self) {
+        let planner = &self.gateway.planner;
+        let plan = planner.plan_without(&self.criteria, self.progress.closed());
+        self.progress.replan(plan);
+    }
+
+    /// Waits for a slot for the next attempt, or ends the request if there is none to be had.
+    async fn next_slot(
+        &mut self,
+        request: &ModelRequest,
+        mut from: Option<Permit>,
+    ) -> Result<Following, Stop> {
+        loop {
+            let began = Instant::now();
+            let slot = self.wait_for_slot(from.take()).await;
+            if !matches!(slot, Ok(Ok(_))) {
+                self.ctx.outcome.waited += began.elapsed();
+            }
+            let refusal = match slot? {
+                Ok(permit) => return Ok(Following::Slot(permit)),
+                Err(refusal) => refusal,
+            };
+            let fallback = self.gateway.settings.routing.fallback;
+            match self.progress.after_refusal(&refusal, fallback) {
+                NextStep::NextProvider => {}
+                NextStep::Replan => self.replan(),
+                _ => return Ok(Following::End(self.end(request))),
+            }
+        }
+    }
+
+    /// What the client is told when nothing has worked, or how many tokens there are about where nobody counts them.
+    fn end(&mut self, request: &ModelRequest) -> Dispatched {
+        if self.progress.uncounted {
+            return Dispatched::Uncounted(request.body.bytes.clone());
+        }
+        self.all_failed()
+    }
+
+    /// What the client is told when nothing has worked.
+    fn all_failed(&mut self) -> Dispatched {
+        let told = self.progress.reasons.client_error();
+        let nothing = || ClientError::Failure(Box::new(Failure::all_attempts_failed()));
+        Dispatched::Failed(told.unwrap_or_else(nothing))
+    }
+}
+
+/// Returns the request between two attempts, when nobody else has it.
+fn owned(request: &mut Arc<ModelRequest>) -> &mut ModelRequest {
+    if Arc::get_mut(request).is_none() {
+        *request = Arc::new(request.to_write());
+    }
+    Arc::get_mut(request).expect("who has just made it is the only one to have it")
+}
