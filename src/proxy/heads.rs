@@ -112,7 +112,7 @@ pub(crate) struct Rewrite<'a> {
     pub(crate) forwarded: Forwarded,
 }
 
-/// The head that goes to the backend.
+/// Returns the head that goes to the backend.
 ///
 /// # Errors
 /// When the client's path or a field cannot be written as HTTP/1.1.
@@ -149,7 +149,7 @@ pub(crate) fn upstream_request(
     Ok(head)
 }
 
-/// The head of a request to a service: what the gateway says itself, and nothing of who the client is.
+/// Returns the head of a request to a service: what the gateway says itself, and nothing of who the client is.
 ///
 /// # Errors
 /// When the path cannot be written as HTTP.
@@ -232,7 +232,7 @@ fn is_forwarding(name: &HeaderName) -> bool {
         || *name == header::FORWARDED
 }
 
-/// Whether `Connection` names the field as hop-by-hop (RFC 9110 §7.6.1).
+/// Returns whether `Connection` names the field as hop-by-hop (RFC 9110 §7.6.1).
 fn nominated(fields: &HeaderMap, name: &HeaderName) -> bool {
     fields.get_all(header::CONNECTION).iter().any(|value| {
         value.as_bytes().split(|byte| *byte == b',').any(|token| {
@@ -301,7 +301,7 @@ fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<
 /// Fields that the gateway may add to an answer's head: how its body ends, its id, the client's limits, the backend.
 const ADDED: usize = 10;
 
-/// The backend's head as the client gets it: what is for clients, and framing for the client's version. `of_service`: it is
+/// Returns the backend's head as the client gets it: what is for clients, and framing for the client's version. `of_service`: it is
 /// no server of a fleet.
 pub(crate) fn downstream_response(
     answer: &ResponseHeader,
@@ -327,7 +327,7 @@ pub(crate) fn downstream_response(
     head
 }
 
-/// The head of an answer that was translated: nothing of the provider's crosses.
+/// Returns the head of an answer that was translated: nothing of the provider's crosses.
 pub(crate) fn translated_response(
     content_type: &'static str,
     client: Version,

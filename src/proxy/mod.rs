@@ -67,7 +67,7 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     upstreams: Arc<Upstreams>,
-    turns: Arc<offload::Turns>,
+    offload: Arc<offload::Offload>,
     request_ids: Arc<RequestIds>,
     facts: Arc<Facts>,
     introspection: Arc<Introspection>,
@@ -84,7 +84,7 @@ impl Gateway {
         drain: Arc<Drain>,
         introspection: Arc<Introspection>,
     ) -> Self {
-        let turns = Arc::new(offload::Turns::new(settings.server.threads));
+        let offload = Arc::new(offload::Offload::new(settings.server.threads));
         let router = Arc::clone(&introspection.router);
         let request_ids = Arc::new(RequestIds::new());
         let parts = UpstreamParts {
@@ -93,7 +93,7 @@ impl Gateway {
             dispatcher: Arc::clone(&dispatcher),
             metrics: Arc::clone(&metrics),
             request_ids: Arc::clone(&request_ids),
-            turns: Arc::clone(&turns),
+            offload: Arc::clone(&offload),
         };
         let upstreams = Arc::new(Upstreams::new(&settings, &fleet, parts));
         let queue = SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings));
@@ -101,7 +101,7 @@ impl Gateway {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
             record: Record::new(&settings, &fleet, &metrics, introspection.ledger.clone()),
-            turns,
+            offload,
             settings,
             fleet,
             queue,

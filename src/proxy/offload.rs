@@ -9,13 +9,13 @@ use tokio::sync::Semaphore;
 /// translating them ten to twenty.
 pub(crate) const LONG: usize = 1 << 20;
 
-/// Whose turn it is to compute for long.
-pub(crate) struct Turns(Arc<Semaphore>);
+/// Threads of their own for long computation, of which few run at once.
+pub(crate) struct Offload(Arc<Semaphore>);
 
-impl Turns {
-    /// As many at once as half of the workers, and one at least.
+impl Offload {
+    /// Lets as many compute at once as half of the workers, and one at least.
     pub(crate) fn new(workers: usize) -> Self {
-        Turns(Arc::new(Semaphore::new((workers / 2).max(1))))
+        Offload(Arc::new(Semaphore::new((workers / 2).max(1))))
     }
 
     /// Does the work on another thread when its turn has come. Whoever no longer waits for it leaves it to its end, and the
@@ -46,7 +46,7 @@ mod tests {
     /// A worker goes on with what else it has to do while something is computed, and no two of those run at once.
     #[tokio::test]
     async fn others_go_on_while_one_computes() {
-        let turns = Turns::new(1);
+        let turns = Offload::new(1);
         let (running, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let served = Arc::<AtomicBool>::default();
         let long = || {
@@ -73,7 +73,7 @@ mod tests {
     /// Whoever leaves does not let another one begin before its own work has ended.
     #[tokio::test]
     async fn a_turn_lasts_as_long_as_the_work() {
-        let turns = Turns::new(1);
+        let turns = Offload::new(1);
         let ends = Arc::<AtomicBool>::default();
         let (until, ended) = (Arc::clone(&ends), Arc::<AtomicBool>::default());
         let done = Arc::clone(&ended);

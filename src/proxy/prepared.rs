@@ -108,7 +108,7 @@ impl ModelRequest {
         }
     }
 
-    /// The same for another candidate while one keeps silent, which knows the model by that name.
+    /// Returns the same for another candidate while one keeps silent, which knows the model by that name.
     pub(crate) fn beside(&self, asked: &StepModel) -> ModelRequest {
         let mut request = self.to_write();
         request.wary = true;
@@ -121,7 +121,7 @@ impl ModelRequest {
         self.wanted.as_ref()?.model
     }
 
-    /// From now on it asks for the model as the providers of that step know it.
+    /// Makes it ask for the model as the providers of that step know it.
     pub(crate) fn ask_for(&mut self, asked: &StepModel) {
         let Some(wanted) = &mut self.wanted else {
             return;
@@ -156,12 +156,12 @@ pub(crate) struct WantedModel {
 }
 
 impl WantedModel {
-    /// The model's name as the client gave it, without a tag.
+    /// Returns the model's name as the client gave it, without a tag.
     pub(crate) fn name(&self) -> &str {
         self.untagged.as_deref().unwrap_or(&self.asked)
     }
 
-    /// The same of a body that was `before` and has become longer or shorter within its texts.
+    /// Returns the same of a body that was `before` and has become longer or shorter within its texts.
     pub(crate) fn moved(&self, before: &[u8]) -> WantedModel {
         // What it has become up to a place, which is never within a character.
         let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();

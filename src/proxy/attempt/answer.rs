@@ -11,7 +11,7 @@ use crate::dialect::rate_limits::RateLimits;
 use crate::fleet::Backend;
 use crate::ir::Dropped;
 use crate::proxy::attempt::reader::AnswerReader;
-use crate::proxy::offload::Turns;
+use crate::proxy::offload::Offload;
 use crate::proxy::response_body::hold::Hold;
 use crate::proxy::upstream::Upstream;
 use crate::translate::Ending;
@@ -45,12 +45,12 @@ pub(crate) struct BegunAnswer {
 }
 
 impl UpstreamAnswer {
-    /// Whether it has begun and has to be whole before the client gets anything of it.
+    /// Returns whether it has begun and has to be whole before the client gets anything of it.
     pub(crate) fn is_to_be_gathered(&self) -> bool {
         self.streamed && self.reader.gathers() && !self.ended && self.ending.is_none()
     }
 
-    /// The body has come to its end.
+    /// Tells the reader that the body has come to its end.
     pub(crate) fn conclude(&mut self) {
         let headers = headers_of(&self.upstream);
         let (ending, last) = self.reader.finish(&headers);
@@ -58,9 +58,9 @@ impl UpstreamAnswer {
         self.ending = Some(ending);
     }
 
-    /// The same, where it takes long.
-    pub(super) async fn conclude_aside(&mut self, turns: &Turns) {
-        let finishing = self.aside(turns, |reader, headers| {
+    /// Does what [`Self::conclude`] does where that takes long.
+    pub(super) async fn conclude_aside(&mut self, offload: &Offload) {
+        let finishing = self.aside(offload, |reader, headers| {
             let (ending, last) = reader.finish(headers);
             (ending, Bytes::copy_from_slice(last))
         });
@@ -76,12 +76,12 @@ impl UpstreamAnswer {
     /// Lets the reader do something that takes long on another thread.
     pub(super) async fn aside<T: Send + 'static>(
         &mut self,
-        turns: &Turns,
+        offload: &Offload,
         work: impl FnOnce(&mut AnswerReader, &HeaderMap) -> T + Send + 'static,
     ) -> T {
         let headers = headers_of(&self.upstream).into_owned();
         let mut reader = std::mem::replace(&mut self.reader, AnswerReader::absent());
-        let (reader, done) = turns
+        let (reader, done) = offload
             .run(move || {
                 let done = work(&mut reader, &headers);
                 (reader, done)

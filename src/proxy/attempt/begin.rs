@@ -113,7 +113,7 @@ async fn begin(
     }
 }
 
-/// All of the answer that comes before the client is told anything.
+/// Reads all of the answer that comes before the client is told anything.
 async fn beginning(
     answer: &mut UpstreamAnswer,
     side: &ProviderSide,
@@ -152,7 +152,7 @@ pub(super) fn unanswered(
     }
 }
 
-/// The next of several requests whose answers belong to the same; the one before was answered whole.
+/// Returns the next of several requests whose answers belong to the same; the one before was answered whole.
 async fn next_part(
     answer: &mut UpstreamAnswer,
     side: &ProviderSide,
@@ -165,7 +165,7 @@ async fn next_part(
     } else {
         drop(headers);
         answer
-            .aside(&side.turns, |reader, headers| reader.part(headers))
+            .aside(&side.offload, |reader, headers| reader.part(headers))
             .await
     };
     if let Err(fault) = taken {
@@ -181,19 +181,19 @@ async fn next_part(
     first_content(answer, request, backend).await
 }
 
-/// An answer whose body has come whole is ended here, so that a fault at its end still finds another backend; but not one
+/// Ends an answer whose body has come whole, so that a fault at its end still finds another backend; but not one
 /// that has begun and passes, of which the client gets what there is.
 async fn conclude_early(answer: &mut UpstreamAnswer, side: &ProviderSide) {
     if answer.ended && (answer.reader.composes() || !answer.reader.begun()) {
         if answer.reader.held() < LONG {
             answer.conclude()
         } else {
-            Box::pin(answer.conclude_aside(&side.turns)).await
+            Box::pin(answer.conclude_aside(&side.offload)).await
         }
     }
 }
 
-/// The body of a short answer of status 200, to a question that no model's work is for.
+/// Returns the body of a short answer of status 200, to a question that no model's work is for.
 pub(crate) async fn ask_aside(
     side: &ProviderSide,
     backend: &Backend,

@@ -57,7 +57,7 @@ pub(crate) struct UpstreamExchange<'g> {
 }
 
 impl<'g> UpstreamExchange<'g> {
-    /// `key` is that of its provider's keys, `until` limits the request, and in `sent` it is noted that the backend has all
+    /// Makes an exchange that has not begun. `key` is that of its provider's keys, `until` limits the request, and in `sent` it is noted that the backend has all
     /// of it.
     pub(crate) fn new(
         gateway: &'g Gateway,
@@ -86,7 +86,7 @@ impl<'g> UpstreamExchange<'g> {
         &self.gateway.upstreams
     }
 
-    /// How the try ended. Dropping this future ends nothing.
+    /// Returns how the try ended. Dropping this future ends nothing.
     pub(crate) async fn came(&mut self) -> Came {
         let came = match &mut self.pending {
             Some(pending) => pending.as_mut().await,
@@ -164,7 +164,7 @@ impl<'g> UpstreamExchange<'g> {
         self.pending = Some(Box::pin(attempt(side, both, written, sending, deadline)));
     }
 
-    /// What a try came to; `None` if the request is to be sent once more.
+    /// Returns what a try came to; `None` if the request is to be sent once more.
     pub(crate) fn judge(&mut self, came: Came) -> Option<Result<Box<UpstreamAnswer>, Unanswered>> {
         match came {
             Ok(answer) => {
@@ -224,7 +224,7 @@ impl<'g> UpstreamExchange<'g> {
         let (upstreams, backend) = (Arc::clone(self.upstreams()), Arc::clone(&self.backend));
         let (head, inbound) = (client.req_header().clone(), ctx.inbound.of_order());
         let (request, key, mend) = (self.request.to_write(), self.key, self.mend);
-        let writing = self.upstreams().turns.run(move || {
+        let writing = self.upstreams().offload.run(move || {
             let from = RequestSource {
                 head: &head,
                 inbound: &inbound,
@@ -246,7 +246,7 @@ impl<'g> UpstreamExchange<'g> {
         })
     }
 
-    /// The same backend is sent the request once more, without what it has refused it for.
+    /// Notes that the same backend is sent the request once more, without what it has refused it for.
     fn note_mend(&self, ctx: &mut Ctx) {
         let Some(mend) = self.mend else { return };
         let backend = &self.backend;
@@ -266,7 +266,7 @@ impl<'g> UpstreamExchange<'g> {
     }
 }
 
-/// What the gateway itself refuses is told as it is.
+/// Returns what the gateway itself refuses is told as it is.
 fn is_final(failure: Failure) -> Unanswered {
     AttemptError::Final(ClientError::Failure(Box::new(failure)), None).into()
 }

@@ -27,7 +27,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// How long a backend may take to send the body of its error answer.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether what came is worth sending. What is not is judged alike whether it would have passed or been translated.
+/// Returns whether what came is worth sending. What is not is judged alike whether it would have passed or been translated.
 pub(super) fn judge_beginning(
     answer: &UpstreamAnswer,
     request: &ModelRequest,
@@ -50,7 +50,7 @@ pub(super) fn judge_beginning(
     })
 }
 
-/// An answer that ended before its content: a 200 without a single line is a runner that died.
+/// Judges an answer that ended before its content: a 200 without a single line is a runner that died.
 fn broke_off(answer: &UpstreamAnswer, fault: &Fault, backend: &Backend) -> AttemptError {
     match (
         AttemptError::reset(),
@@ -71,7 +71,7 @@ fn broke_off(answer: &UpstreamAnswer, fault: &Fault, backend: &Backend) -> Attem
     }
 }
 
-/// An answer of status 200 that is nothing but an error. If no other candidate does better, the client is told of it as of
+/// Judges an answer of status 200 that is nothing but an error. If no other candidate does better, the client is told of it as of
 /// an error answer: by what can be done about it, and of an Ollama server in its own words.
 fn only_an_error(
     answer: &UpstreamAnswer,
@@ -106,7 +106,7 @@ fn only_an_error(
     }
 }
 
-/// A server's own error that came under status 200, with the status that it is told with; what was translated has no
+/// Returns a server's own error that came under status 200, with the status that it is told with; what was translated has no
 /// words in the client's format but the gateway's.
 fn in_place_of_answer(
     answer: &UpstreamAnswer,
@@ -131,7 +131,7 @@ fn in_place_of_answer(
     Some(error)
 }
 
-/// A provider's error answer: sorted by what it means, told in the client's own format.
+/// Judges a provider's error answer: sorts it by what it means, and puts it into the client's own format.
 pub(super) async fn provider_refused(
     answer: &mut UpstreamAnswer,
     backend: &Backend,
@@ -173,7 +173,7 @@ pub(super) async fn provider_refused(
     }
 }
 
-/// No API answers with HTML; a login page or a portal in between does.
+/// Returns whether an answer is HTML, which no API answers with, but a login page or a portal in between does.
 pub(super) fn is_page(head: &ResponseHeader) -> bool {
     const PAGE: &[u8] = b"text/html";
     head.headers
@@ -239,7 +239,7 @@ pub(super) async fn refused(
     }
 }
 
-/// A server's answer of 401, 402 or 403: about the gateway's own key or account, so that another server may do better, or
+/// Judges a server's answer of 401, 402 or 403: it is about the gateway's own key or account, so that another server may do better, or
 /// about the request.
 fn account_refused(
     upstream: &Upstream,
@@ -267,7 +267,7 @@ fn account_refused(
     }
 }
 
-/// Whether a server of a fleet, or what stands before it, refuses the gateway's own key or account: a client has nothing to
+/// Returns whether a server of a fleet, or what stands before it, refuses the gateway's own key or account: a client has nothing to
 /// do with either. Without a key, a 403 that says nothing is what Ollama answers to a host or an origin.
 pub(crate) fn refuses_key(backend: &Backend, status: u16, body: &[u8]) -> bool {
     let settings = &backend.provider.settings;
@@ -280,7 +280,7 @@ pub(crate) fn refuses_key(backend: &Backend, status: u16, body: &[u8]) -> bool {
     }
 }
 
-/// A server's whole answer to a request that it does not take (4xx), in its own words if it has any.
+/// Returns a server's whole answer to a request that it does not take (4xx), in its own words if it has any.
 pub(super) fn objection(
     upstream: &Upstream,
     body: Bytes,
@@ -294,7 +294,7 @@ pub(super) fn objection(
     error_answer(upstream, body, operation).unwrap_or_else(|| wordless(backend, status))
 }
 
-/// What is told of a server that answers with a status and nothing else, as Ollama does to a page of a foreign origin.
+/// Returns what is told of a server that answers with a status and nothing else, as Ollama does to a page of a foreign origin.
 fn wordless(backend: &Backend, status: StatusCode) -> ClientError {
     let provider = &backend.provider.name;
     let text =
@@ -310,7 +310,7 @@ fn is_blank(body: &[u8]) -> bool {
     body.trim_ascii().is_empty()
 }
 
-/// In the form that the client reads. The body may have been cut to its bound, so its length is stated anew when it is relayed.
+/// Returns an error answer in the form that the client reads. The body may have been cut to its bound, so its length is stated anew when it is relayed.
 fn error_answer(upstream: &Upstream, body: Bytes, operation: Operation) -> Option<ClientError> {
     let mut head = upstream.head()?.clone();
     head.remove_header(&header::CONTENT_LENGTH);
@@ -318,7 +318,7 @@ fn error_answer(upstream: &Upstream, body: Bytes, operation: Operation) -> Optio
     Some(ClientError::Answer(Box::new(answer)))
 }
 
-/// What a backend says of its failure, as far as it comes in time: some say all of it and leave the body open.
+/// Returns what a backend says of its failure, as far as it comes in time: some say all of it and leave the body open.
 pub(super) async fn error_body(upstream: &mut Upstream) -> Bytes {
     let deadline = Instant::now() + ERROR_BODY_TIMEOUT;
     let mut body = BytesMut::new();

@@ -27,7 +27,7 @@ pub(crate) struct Encoded {
 }
 
 impl Upstreams {
-    /// How vectors get to a client in the encoding that it wants from a server that may not know it: without the field
+    /// Returns how vectors get to a client in the encoding that it wants from a server that may not know it: without the field
     /// that it has refused, and written anew if they do not come so.
     pub(crate) fn encoded(
         &self,
@@ -56,7 +56,7 @@ impl Upstreams {
         })
     }
 
-    /// A body that passes, without what its model refuses: what is known of it, what it has refused of late, and what it
+    /// Returns a body that passes, without what its model refuses: what is known of it, what it has refused of late, and what it
     /// refuses in this request.
     pub(crate) fn refined(
         &self,
@@ -98,7 +98,7 @@ impl Upstreams {
     }
 }
 
-/// The body as strict parsers take it, and where its fields are then. A form is left as it is: it holds files.
+/// Returns the body as strict parsers take it, and where its fields are then. A form is left as it is: it holds files.
 pub(crate) fn sound<'a>(
     request: &ModelRequest,
     wanted: &'a WantedModel,

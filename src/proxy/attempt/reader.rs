@@ -27,12 +27,12 @@ impl AnswerReader {
         AnswerReader::Same(Box::new(passing))
     }
 
-    /// While it is elsewhere.
+    /// Makes a reader that stands for one which is elsewhere.
     pub(crate) fn absent() -> Self {
         AnswerReader::same(Passing::new(Operation::Root, false))
     }
 
-    /// The answer's head has come.
+    /// Takes the answer's head.
     pub(crate) fn begin(&mut self, head: &ResponseHeader) {
         let passing = match self {
             AnswerReader::Same(passing) => passing,
@@ -46,7 +46,7 @@ impl AnswerReader {
         );
     }
 
-    /// What reads bytes of the client's own format.
+    /// Returns what reads bytes of the client's own format.
     fn passing(&self) -> Result<&Passing, &Translation> {
         match self {
             AnswerReader::Same(passing) => Ok(passing),
@@ -55,7 +55,7 @@ impl AnswerReader {
         }
     }
 
-    /// What the head of an answer that passes should say of its bytes, where it says something else.
+    /// Returns what the head of an answer that passes should say of its bytes, where it says something else.
     pub(crate) fn content_type(&self) -> Option<&'static str> {
         match self {
             AnswerReader::Same(passing) => passing.content_type(),
@@ -77,7 +77,7 @@ impl AnswerReader {
         }
     }
 
-    /// The body has come to its end; gives what the client still gets.
+    /// Returns the body has come to its end; gives what the client still gets.
     pub(crate) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
             AnswerReader::Same(passing) => passing.finish(),
@@ -86,7 +86,7 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the answer is one body rather than a stream.
+    /// Returns whether the answer is one body rather than a stream.
     pub(crate) fn is_one_body(&self) -> bool {
         match self {
             AnswerReader::Same(passing) => passing.holds(),
@@ -95,7 +95,7 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
+    /// Returns whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub(crate) fn nearly_over(&mut self) -> bool {
         match self {
             AnswerReader::Same(passing) => passing.nearly_over(),
@@ -104,7 +104,7 @@ impl AnswerReader {
         }
     }
 
-    /// Nothing comes any more although the body is open; gives what the client still gets if the answer is over.
+    /// Takes that nothing comes any more although the body is open. Returns what the client still gets if the answer is over.
     pub(crate) fn settle(&mut self) -> Option<&[u8]> {
         match self {
             AnswerReader::Same(passing) => passing.settle(),
@@ -122,7 +122,7 @@ impl AnswerReader {
         }
     }
 
-    /// Bytes that are read as a whole when all have come.
+    /// Returns bytes that are read as a whole when all have come.
     pub(crate) fn held(&self) -> usize {
         match self {
             AnswerReader::Same(passing) => passing.held(),
@@ -140,17 +140,17 @@ impl AnswerReader {
         }
     }
 
-    /// Whether what the client gets is written here.
+    /// Returns whether what the client gets is written here.
     pub(crate) fn translates(&self) -> bool {
         matches!(self, AnswerReader::Across(_))
     }
 
-    /// Whether what the client gets is written or put together here.
+    /// Returns whether what the client gets is written or put together here.
     pub(crate) fn composes(&self) -> bool {
         matches!(self, AnswerReader::Across(_) | AnswerReader::Gathered(_))
     }
 
-    /// Whether the client gets a stream.
+    /// Returns whether the client gets a stream.
     pub(crate) fn streams(&self) -> bool {
         match self {
             AnswerReader::Same(passing) => passing.streams(),
@@ -159,7 +159,7 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the client gets nothing before the answer is whole.
+    /// Returns whether the client gets nothing before the answer is whole.
     pub(crate) fn gathers(&self) -> bool {
         match self {
             AnswerReader::Same(passing) => passing.holds(),
@@ -168,7 +168,7 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the answer has begun.
+    /// Returns whether the answer has begun.
     pub(crate) fn begun(&self) -> bool {
         match self.passing() {
             Ok(passing) => passing.begun(),
@@ -176,7 +176,7 @@ impl AnswerReader {
         }
     }
 
-    /// Why there is no answer, or no more of it.
+    /// Returns why there is no answer, or no more of it.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match self {
             AnswerReader::Same(passing) => passing.fault(),
@@ -185,7 +185,7 @@ impl AnswerReader {
         }
     }
 
-    /// The provider's own words for a failure, in the client's format.
+    /// Returns the provider's own words for a failure, in the client's format.
     pub(crate) fn failing(&self) -> &[u8] {
         match self.passing() {
             Ok(passing) => passing.failing(),
@@ -193,7 +193,7 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the answer is over although the body goes on.
+    /// Returns whether the answer is over although the body goes on.
     pub(crate) fn over(&self) -> bool {
         match self.passing() {
             Ok(passing) => passing.over(),
@@ -201,12 +201,12 @@ impl AnswerReader {
         }
     }
 
-    /// Whether the gateway has ended it, at a stop string.
+    /// Returns whether the gateway has ended it, at a stop string.
     pub(crate) fn cut(&self) -> bool {
         matches!(self, AnswerReader::Across(translation) if translation.cut())
     }
 
-    /// What the answer cost.
+    /// Returns what the answer cost.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match self.passing() {
             Ok(passing) => passing.usage(),
@@ -216,7 +216,7 @@ impl AnswerReader {
         }
     }
 
-    /// About how many tokens of output have come.
+    /// Returns about how many tokens of output have come.
     pub(crate) fn output_so_far(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.output_so_far(),
@@ -224,7 +224,7 @@ impl AnswerReader {
         }
     }
 
-    /// Lines or events with content.
+    /// Returns lines or events with content.
     pub(crate) fn content_units(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.content_units(),
@@ -232,7 +232,7 @@ impl AnswerReader {
         }
     }
 
-    /// Lines or events that could not be read and were left out.
+    /// Returns lines or events that could not be read and were left out.
     pub(crate) fn malformed(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.malformed(),

@@ -28,7 +28,7 @@ pub(crate) struct RefusedParameters {
 }
 
 impl RefusedParameters {
-    /// The model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
+    /// Notes that the model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
     pub(crate) fn note(&self, model: &str, mend: Mend, now: Instant) {
         match mend {
             // That was about one conversation, about one effort, or about what stood beside it: another's next may be taken.
@@ -49,7 +49,7 @@ impl RefusedParameters {
         }
     }
 
-    /// What the model is known to refuse.
+    /// Returns what the model is known to refuse.
     pub(crate) fn of(&self, model: &str, now: Instant) -> Vec<Mend> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();

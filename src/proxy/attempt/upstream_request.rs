@@ -98,7 +98,7 @@ impl Upstreams {
         }
     }
 
-    /// To an Ollama server whose client speaks its format: as it came, but for the model's name, and streamed where the
+    /// Writes to an Ollama server whose client speaks its format: as it came, but for the model's name, and streamed where the
     /// answer's beginning is to be seen although its client wants it whole.
     fn to_server(
         &self,
@@ -123,7 +123,7 @@ impl Upstreams {
         })
     }
 
-    /// To a provider of another format.
+    /// Writes to a provider of another format.
     fn translated(
         &self,
         from: &RequestSource<'_>,
@@ -175,7 +175,7 @@ impl Upstreams {
         })
     }
 
-    /// Whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
+    /// Returns whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
     /// model's answers take long, as far as is known, or one of its servers has kept silent.
     fn is_gathered(&self, request: &ModelRequest, wanted: &WantedModel) -> bool {
         let usual = || wanted.model.and_then(|model| self.dispatcher.usual(model));
@@ -194,7 +194,7 @@ impl Upstreams {
         self.head_to(from.head, from.inbound, (from.backend, from.key), outgoing)
     }
 
-    /// As [`Self::provider_head`], for what is asked besides a request.
+    /// Makes the head of what is asked besides a request.
     ///
     /// # Errors
     /// If it cannot be signed.
@@ -298,7 +298,7 @@ impl Upstreams {
         })
     }
 
-    /// That a body which passes is about no other models than the client's key and the operator's list allow.
+    /// Checks that a body which passes is about no other models than the client's key and the operator's list allow.
     fn stays(&self, ctx: &Inbound, backend: &Backend, body: &[u8]) -> Result<(), Box<Failure>> {
         let key = ctx.key.as_ref().filter(|key| !key.any_model());
         let filter = self.router.filter();
@@ -322,7 +322,7 @@ impl Upstreams {
         }))
     }
 
-    /// To a provider that speaks the client's format: its own path and credentials, the model's name in its place.
+    /// Writes to a provider that speaks the client's format: its own path and credentials, the model's name in its place.
     fn same_format(
         &self,
         from: &RequestSource<'_>,
@@ -442,7 +442,7 @@ impl Upstreams {
     }
 }
 
-/// The body in which a stream's usage is asked for, where the client says nothing of it and the provider does not tell it
+/// Returns the body in which a stream's usage is asked for, where the client says nothing of it and the provider does not tell it
 /// always.
 fn counted(
     request: &ModelRequest,
@@ -465,7 +465,7 @@ fn counted(
     }
 }
 
-/// The body with the provider's own name for the model.
+/// Returns the body with the provider's own name for the model.
 pub(crate) fn respelled(
     operation: Operation,
     body: &Bytes,
@@ -478,7 +478,7 @@ pub(crate) fn respelled(
     }
 }
 
-/// Where a provider of OpenAI's family has `route`, after its base path.
+/// Returns where a provider of OpenAI's family has `route`, after its base path.
 fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String {
     let route = route.strip_prefix("/v1").unwrap_or(route);
     if provider.kind != ProviderKind::Azure {
@@ -494,7 +494,7 @@ fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String 
     }
 }
 
-/// The value of `X-Remuda-Dropped`; `None` if nothing was.
+/// Returns the value of `X-Remuda-Dropped`; `None` if nothing was.
 pub(crate) fn dropped_field(dropped: &Dropped) -> Option<HeaderValue> {
     if dropped.is_empty() {
         return None;

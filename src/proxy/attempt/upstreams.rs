@@ -15,7 +15,7 @@ use crate::fleet::{Backend, Fleet, Provider};
 use crate::ids::ProviderId;
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
 use crate::proxy::attempt::refusals::RefusedParameters;
-use crate::proxy::offload::Turns;
+use crate::proxy::offload::Offload;
 use crate::proxy::prepared::WantedModel;
 use crate::proxy::request_ids::RequestIds;
 use crate::proxy::upstream::{Connections, Pool};
@@ -31,7 +31,7 @@ pub(crate) struct Upstreams {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) request_ids: Arc<RequestIds>,
-    pub(super) turns: Arc<Turns>,
+    pub(super) offload: Arc<Offload>,
     pub(super) unknown_model: ModelFacts,
     /// There are Ollama backends alone, and no names of the operator's own: a backend is sent the name that the client
     /// wrote.
@@ -45,7 +45,7 @@ pub(crate) struct UpstreamParts {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) request_ids: Arc<RequestIds>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) offload: Arc<Offload>,
 }
 
 /// What all attempts at one provider share.
@@ -54,7 +54,7 @@ pub(crate) struct ProviderSide {
     pub(crate) retries_denied: IntCounter,
     pub(crate) malformed: IntCounter,
     pub(super) refusals: RefusedParameters,
-    pub(super) turns: Arc<Turns>,
+    pub(super) offload: Arc<Offload>,
     counters: AttemptCounters,
     provider: Arc<Provider>,
 }
@@ -64,7 +64,7 @@ impl ProviderSide {
         provider: &Arc<Provider>,
         settings: &Settings,
         metrics: &Metrics,
-        turns: &Arc<Turns>,
+        offload: &Arc<Offload>,
     ) -> Self {
         let pool = &provider.settings.pool;
         let name = &[&*provider.name];
@@ -78,7 +78,7 @@ impl ProviderSide {
             retries_denied: metrics.retries_denied.with_label_values(name),
             malformed: metrics.malformed_events.with_label_values(name),
             refusals: RefusedParameters::default(),
-            turns: Arc::clone(turns),
+            offload: Arc::clone(offload),
             counters: metrics.attempts(&provider.name),
             provider: Arc::clone(provider),
         }
@@ -99,10 +99,10 @@ impl Upstreams {
             dispatcher,
             metrics,
             request_ids,
-            turns,
+            offload,
         } = shared;
         let providers = fleet.providers();
-        let side = |provider| ProviderSide::new(provider, settings, &metrics, &turns);
+        let side = |provider| ProviderSide::new(provider, settings, &metrics, &offload);
         Upstreams {
             sides: providers.map(side).collect(),
             plain_names: settings.routing.aliases.is_empty()
@@ -116,7 +116,7 @@ impl Upstreams {
             dispatcher,
             metrics,
             request_ids,
-            turns,
+            offload,
         }
     }
 

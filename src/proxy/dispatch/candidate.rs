@@ -281,7 +281,7 @@ impl Gateway {
 }
 
 impl SlotCandidate<'_> {
-    /// The request's context tells of this one from now on.
+    /// Makes the request's context tell of this one from now on.
     pub(crate) fn enter(&self, ctx: &mut Ctx) {
         ctx.attempt = Attempt {
             number: ctx.attempt.number,
@@ -290,7 +290,7 @@ impl SlotCandidate<'_> {
     }
 }
 
-/// What a failed attempt says about a service.
+/// Returns what a failed attempt says about a service.
 fn verdict(cause: &Cause) -> fleet::Attempt {
     use fleet::Attempt;
     let pause = cause.retry_after;
@@ -307,7 +307,7 @@ fn verdict(cause: &Cause) -> fleet::Attempt {
     }
 }
 
-/// Whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
+/// Returns whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
 /// format and nothing else of it.
 fn has_no_counter(request: &ModelRequest, cause: &Cause) -> bool {
     request.operation == Operation::AnthropicCountTokens

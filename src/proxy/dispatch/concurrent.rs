@@ -170,7 +170,7 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    /// When another candidate is asked too, if `first` is silent until then.
+    /// Returns when another candidate is asked too, if `first` is silent until then.
     fn hedge_at(&self, first: &SlotCandidate<'_>) -> Option<Instant> {
         let gateway = self.gateway;
         let UpstreamExchange {
@@ -350,7 +350,7 @@ impl<'a> Dispatch<'a> {
         self.progress.after_loss(&tried, cause.as_ref());
     }
 
-    /// The second is the one that counts from now on.
+    /// Makes the second the one that counts from now on.
     fn take_over(&mut self, second: &mut SlotCandidate<'_>) {
         second.enter(self.ctx);
         self.progress.step = second.step;
@@ -381,7 +381,7 @@ enum Second<'g> {
     Ended(Unanswered),
 }
 
-/// How an attempt is counted beside one that ended so.
+/// Returns how an attempt is counted beside one that ended so.
 fn outcome_beside(result: &Asking) -> AttemptOutcome {
     match result {
         Err(failed) if matches!(failed.error, AttemptError::ClientGone) => {
@@ -391,7 +391,7 @@ fn outcome_beside(result: &Asking) -> AttemptOutcome {
     }
 }
 
-/// What `slot` gives without a wait.
+/// Returns what `slot` gives without a wait.
 async fn at_once<T>(slot: impl Future<Output = T>) -> Option<T> {
     let mut slot = pin!(slot);
     poll_fn(|context| {

@@ -75,7 +75,7 @@ pub(crate) trait FleetView {
     /// Returns the backends that have the model, or all if no model is named.
     fn members(&self, model: Option<ModelId>) -> Vec<FleetMember>;
 
-    /// Whether the provider can be asked now for what a step wants: its breaker is closed, and it has a key that does not rest.
+    /// Returns whether the provider can be asked now for what a step wants: its breaker is closed, and it has a key that does not rest.
     fn is_open(&self, provider: ProviderId, wanted: &StepModel) -> bool;
 }
 
@@ -242,7 +242,7 @@ impl PlanProgress {
         }
     }
 
-    /// Whether another healthy backend of the same provider has not been tried.
+    /// Returns whether another healthy backend of the same provider has not been tried.
     fn has_another(&self, at: &TriedBackend, fleet: &impl FleetView) -> bool {
         fleet.members(None).iter().any(|other| {
             other.provider == at.backend.provider
@@ -252,7 +252,7 @@ impl PlanProgress {
         })
     }
 
-    /// Whether another backend serves the same model that could be asked now, or was asked before: a second try has been
+    /// Returns whether another backend serves the same model that could be asked now, or was asked before: a second try has been
     /// had there. What a provider's addresses have in common is no way around a refusal.
     fn has_sibling(&self, at: &TriedBackend, cause: &Cause, fleet: &impl FleetView) -> bool {
         let wanted = &self.plan.steps[self.step].model;
@@ -363,7 +363,7 @@ fn pause_before_again(cause: &Cause, now: &Situation<'_>) -> Option<Duration> {
     (pause <= retry.max_wait).then_some(pause)
 }
 
-/// Whether a failure came at once and may be gone in a moment. A limit is only waited for as long as its provider says.
+/// Returns whether a failure came at once and may be gone in a moment. A limit is only waited for as long as its provider says.
 fn is_quick(cause: &Cause, now: &Situation<'_>) -> bool {
     let of_moment = match cause.kind {
         FaultKind::Timeout => false,

@@ -18,7 +18,7 @@ pub(crate) struct HedgeInput {
     pub(crate) load: Duration,
 }
 
-/// After how long without content another is asked too; `None`: never.
+/// Returns after how long without content another is asked too; `None`: never.
 pub(crate) fn hedge_after(asked: &HedgeInput) -> Option<Duration> {
     let setting = asked.setting.filter(|_| asked.visible)?;
     Some(setting.max(2 * asked.usual + asked.load))

@@ -19,7 +19,7 @@ pub(crate) struct OpenStep {
 }
 
 impl SlotQueue {
-    /// The steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
+    /// Returns the steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
     /// that wait for a backend to be. If it is new to the queue, an overflow goes before steps that it would wait for too
     /// long.
     pub(super) fn open_steps(
@@ -82,7 +82,7 @@ impl SlotQueue {
         turns
     }
 
-    /// Of steps of which any will do, those first that could start soonest, and of these the least used. One that would
+    /// Puts those first of equal steps that could start soonest, and of these the least used. One that would
     /// load its model at once, although another should be free before the load is done, has its turn when that has been
     /// waited for as long as the load takes: so nobody waits for more than twice the time of the better choice.
     fn soonest_first(&self, progress: &PlanProgress, turns: &mut [OpenStep]) {
@@ -110,7 +110,7 @@ impl SlotQueue {
         }
     }
 
-    /// Of the slots of the step's healthy backends, the share that is in use where it is least.
+    /// Returns the share of slots in use at the least used of the step's healthy backends.
     fn share_in_use(&self, progress: &PlanProgress, turn: &OpenStep) -> f64 {
         let model = progress.plan.steps[turn.step].model.listed();
         let snapshot = self.fleet.snapshot();
@@ -123,7 +123,7 @@ impl SlotQueue {
         shares.fold(f64::INFINITY, f64::min)
     }
 
-    /// How long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
+    /// Returns how long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
     fn expected(&self, progress: &PlanProgress, turns: &[OpenStep]) -> Option<Duration> {
         let forecast = |turn: &OpenStep| {
             let want = progress.want(turn.step);

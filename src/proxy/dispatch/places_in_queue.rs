@@ -36,7 +36,7 @@ impl<'a> QueuePlaces<'a> {
         self.places.is_empty()
     }
 
-    /// Whether any of its steps could be taken by a healthy backend.
+    /// Returns whether any of its steps could be taken by a healthy backend.
     pub(crate) fn is_well(&self) -> bool {
         self.places.iter().any(|place| place.well)
     }
@@ -45,7 +45,7 @@ impl<'a> QueuePlaces<'a> {
         self.places.iter().any(|place| place.step == step)
     }
 
-    /// The first that is decided: its step, whether it had somewhere else to go, and what came of it.
+    /// Returns the first that is decided: its step, whether it had somewhere else to go, and what came of it.
     pub(crate) async fn first(&mut self) -> (usize, bool, Result<Permit, Refusal>) {
         std::future::poll_fn(|context| {
             for index in 0..self.places.len() {
@@ -62,7 +62,7 @@ impl<'a> QueuePlaces<'a> {
     }
 }
 
-/// Whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
+/// Returns whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
 pub(crate) fn is_outdated(refusal: &Refusal, elsewhere: bool) -> bool {
     match refusal {
         Refusal::Closed => true,
@@ -71,7 +71,7 @@ pub(crate) fn is_outdated(refusal: &Refusal, elsewhere: bool) -> bool {
     }
 }
 
-/// Until the next step has its turn, if it has one.
+/// Waits until the next step is due, if it ever is.
 pub(crate) async fn until_due(next: Option<Instant>) {
     match next {
         Some(next) if next <= Instant::now() => {}
@@ -80,7 +80,7 @@ pub(crate) async fn until_due(next: Option<Instant>) {
     }
 }
 
-/// Of two refusals the one that says more: that there is something to wait for.
+/// Keeps of two refusals the one that says more: that there is something to wait for.
 pub(crate) fn keep_better(kept: &mut Option<Refusal>, refused: Refusal) {
     let rank = |refusal: &Refusal| match refusal {
         Refusal::UnknownModel | Refusal::UnknownBackend => 0,

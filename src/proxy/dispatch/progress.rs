@@ -107,7 +107,7 @@ impl PlanProgress {
         TimeLimit::after(self.began?, WITHIN, Some(routing.retry.within))
     }
 
-    /// The backend is not asked any more.
+    /// Notes that the backend is not asked any more.
     pub(crate) fn exclude(&mut self, backend: BackendId) {
         self.tried.push(backend);
     }
@@ -121,7 +121,7 @@ impl PlanProgress {
         &self.tried
     }
 
-    /// The provider is not asked any more.
+    /// Notes that the provider is not asked any more.
     pub(crate) fn close(&mut self, provider: ProviderId) {
         self.keys = 0;
         if !self.closed.contains(&provider) {
@@ -129,7 +129,7 @@ impl PlanProgress {
         }
     }
 
-    /// The provider is not asked, for that reason: for what that step wants if it can be asked for other models, else not
+    /// Notes that the provider is not asked, for that reason: for what that step wants if it can be asked for other models, else not
     /// at all.
     pub(crate) fn pass_over(
         &mut self,
@@ -154,14 +154,14 @@ impl PlanProgress {
         }
     }
 
-    /// Whether the provider is not asked any more for what the step wants.
+    /// Returns whether the provider is not asked any more for what the step wants.
     fn is_closed(&self, step: &Step, provider: ProviderId) -> bool {
         let for_it =
             |(model, of): &(StepModel, ProviderId)| *of == provider && *model == step.model;
         self.closed.contains(&provider) || self.closed_for.iter().any(for_it)
     }
 
-    /// Whether a model with that context may hold a prompt of about `estimate` tokens that was too long for another: it is
+    /// Returns whether a model with that context may hold a prompt of about `estimate` tokens that was too long for another: it is
     /// known to hold more, or nothing is known of it.
     pub(crate) fn has_room(&self, estimate: u64, context: impl FnOnce() -> Option<u64>) -> bool {
         let Some(too_few) = self.too_long_for else {
@@ -172,7 +172,7 @@ impl PlanProgress {
         context().is_none_or(|context| context > needed)
     }
 
-    /// From now on only this provider is asked, or any of the plan's.
+    /// Confines the request to this provider or any of the plan's.
     pub(crate) fn confine_to(&mut self, provider: Option<ProviderId>) {
         self.confined = provider;
     }
@@ -182,14 +182,14 @@ impl PlanProgress {
         self.confined
     }
 
-    /// Whether a step of the plan may be taken on that provider.
+    /// Returns whether a step of the plan may be taken on that provider.
     pub(crate) fn may_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.is_closed(step, provider)
             && self.confined.is_none_or(|only| only == provider)
     }
 
-    /// As [`Self::may_ask`], once the present provider is left.
+    /// Returns whether a step may be taken on that provider once the present one is left.
     pub(crate) fn could_ask(&self, step: &Step, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.is_closed(step, provider)
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
     use crate::ids::ModelId;
 
-    /// A plan of one step for each of these lists of providers; none in a list: any provider.
+    /// Makes a plan of one step for each of these lists of providers; none in a list: any provider.
     fn over(steps: &[&[usize]]) -> PlanProgress {
         let step = |(place, providers): (usize, &&[usize])| Step {
             model: StepModel::Listed(ModelId(place as u32)),
@@ -299,7 +299,7 @@ mod tests {
         PlanProgress::new(plan, 0, None)
     }
 
-    /// The providers of three that a step may be taken on, if `open` may be asked; empty: nowhere.
+    /// Returns the providers of three that a step may be taken on, if `open` may be asked; empty: nowhere.
     fn asked(progress: &PlanProgress, step: usize, open: &[usize]) -> Vec<usize> {
         let may = |provider: ProviderId| open.contains(&provider.position());
         let Some(scope) = progress.scope(step, 3, may) else {

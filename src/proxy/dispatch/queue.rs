@@ -57,7 +57,7 @@ impl SlotQueue {
         Ok(refusal.unwrap_or(Refusal::UnknownModel))
     }
 
-    /// A slot for the next attempt, unless the client leaves or the process ends first. `from` is the slot of the
+    /// Waits for a slot for the next attempt, unless the client leaves or the process ends first. `from` is the slot of the
     /// attempt that has just failed: the request keeps its place in the queue if its step goes on.
     pub(crate) async fn wait_for_slot(
         &self,
@@ -92,7 +92,7 @@ impl SlotQueue {
         }
     }
 
-    /// A slot of any step: each is waited for from its turn on, and the first that comes is taken. Who is refused
+    /// Waits for a slot of any step: each is waited for from its turn on, and the first that comes is taken. Who is refused
     /// because a provider has been closed or has become unhealthy keeps its other places.
     async fn wait_for_any(
         &self,
@@ -160,12 +160,12 @@ impl SlotQueue {
         }
     }
 
-    /// Whether a request that is kept to one provider is let go to another when it has no backend left.
+    /// Returns whether a request that is kept to one provider is let go to another when it has no backend left.
     fn may_leave(&self, progress: &PlanProgress) -> bool {
         progress.confined_to().is_some() && self.settings.routing.fallback != Fallback::None
     }
 
-    /// What the client is told when it gets no slot.
+    /// Returns what the client is told when it gets no slot.
     pub(crate) fn turned_away(
         &self,
         progress: &PlanProgress,
@@ -182,7 +182,7 @@ impl SlotQueue {
         self.in_words_for(failure, &asked)
     }
 
-    /// The failure of a request that these providers might have served, or any if there are none, in words that fit
+    /// Returns the failure of a request that these providers might have served, or any if there are none, in words that fit
     /// them: where no Ollama server is concerned, none is spoken of.
     pub(crate) fn in_words_for(&self, failure: Failure, asked: &[ProviderId]) -> Failure {
         let is_fleet = |provider: &ProviderId| self.settings.providers[*provider].kind.is_fleet();
@@ -220,7 +220,7 @@ impl SlotQueue {
         slot
     }
 
-    /// What `wait` comes to. While it lasts, backends that are down are looked at again and again.
+    /// Returns what `wait` comes to. While it lasts, backends that are down are looked at again and again.
     async fn hoping<T>(&self, wait: impl Future<Output = T>) -> T {
         let mut wait = pin!(wait);
         let at_once = poll_fn(|context| match wait.as_mut().poll(context) {
@@ -234,7 +234,7 @@ impl SlotQueue {
         wait.await
     }
 
-    /// Where a step may be taken now, or when. What is not to be asked for too long is passed over.
+    /// Returns where a step may be taken now, or when. What is not to be asked for too long is passed over.
     pub(super) fn availability(&self, progress: &mut PlanProgress, step: usize) -> Availability {
         // Before it is looked at who is open: what is closed after that is told by the scheduler.
         let as_of = Some(self.dispatcher.closings());
@@ -248,7 +248,7 @@ impl SlotQueue {
         }
     }
 
-    /// Without the servers that could not load the model of late, if another has it.
+    /// Returns the scope without the servers that could not load the model of late, if another has it.
     pub(crate) fn without_shunned(
         &self,
         progress: &PlanProgress,
@@ -331,7 +331,7 @@ impl SlotQueue {
         Availability::Never
     }
 
-    /// Why a provider is not to be asked now for what a step wants, if so.
+    /// Returns why a provider is not to be asked now for what a step wants, if so.
     pub(crate) fn unavailable(
         &self,
         wanted: &StepModel,
@@ -355,7 +355,7 @@ impl SlotQueue {
         provider.guard().unavailable(model, now)
     }
 
-    /// Whether a provider has what a step wants, healthy or not.
+    /// Returns whether a provider has what a step wants, healthy or not.
     pub(crate) fn could_serve(
         &self,
         progress: &PlanProgress,
@@ -371,7 +371,7 @@ impl SlotQueue {
             .any(|backend| backend.provider.id == provider && backend.has(model))
     }
 
-    /// Whether a healthy backend could take the step.
+    /// Returns whether a healthy backend could take the step.
     pub(crate) fn is_well(&self, progress: &PlanProgress, step: usize, scope: &Scope) -> bool {
         let model = progress.plan.steps[step].model.listed();
         self.fleet.snapshot().iter().any(|backend| {

@@ -385,7 +385,7 @@ impl Dispatch<'_> {
         }
     }
 
-    /// What the client is told when nothing has worked, or how many tokens there are about where nobody counts them.
+    /// Returns what the client is told when nothing has worked, or how many tokens there are about where nobody counts them.
     fn end(&mut self, request: &ModelRequest) -> Dispatched {
         if self.progress.uncounted {
             return Dispatched::Uncounted(request.body.bytes.clone());
@@ -393,7 +393,7 @@ impl Dispatch<'_> {
         self.all_failed()
     }
 
-    /// What the client is told when nothing has worked.
+    /// Returns what the client is told when nothing has worked.
     fn all_failed(&mut self) -> Dispatched {
         let told = self.progress.reasons.client_error();
         let nothing = || ClientError::Failure(Box::new(Failure::all_attempts_failed()));

@@ -122,13 +122,13 @@ impl Cause {
 }
 
 impl Cause {
-    /// Whether the key is of no use for anything, whatever status says so. With 403 it may be of use for other models.
+    /// Returns whether the key is of no use for anything, whatever status says so. With 403 it may be of use for other models.
     pub(crate) fn is_of_key(&self) -> bool {
         let status = self.status.filter(|status| *status != 403);
         status == Some(401) || (status.is_some() && self.kind == FaultKind::Credentials)
     }
 
-    /// Whether the server was well and its own error is about the request, or about what its model made of it.
+    /// Returns whether the server was well and its own error is about the request, or about what its model made of it.
     pub(crate) fn is_about_request(&self) -> bool {
         let of_server = self.status.is_none_or(|status| status >= 500);
         match (self.class, self.kind) {
@@ -149,7 +149,7 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
-    /// No candidate is left.
+    /// Returns the error as it is told when no candidate is left.
     pub(crate) fn last(self) -> Self {
         match self {
             ClientError::Failure(failure) => ClientError::Failure(Box::new(Failure {
@@ -182,7 +182,7 @@ impl AttemptError {
         }
     }
 
-    /// Whether another candidate may still answer the request.
+    /// Returns whether another candidate may still answer the request.
     pub(crate) fn is_of_backend(&self) -> bool {
         matches!(
             self,
@@ -190,7 +190,7 @@ impl AttemptError {
         )
     }
 
-    /// Without what the same backend might take the request.
+    /// Returns without what the same backend might take the request.
     pub(crate) fn mend(&self) -> Option<Mend> {
         match self {
             AttemptError::ClientGone | AttemptError::ShuttingDown | AttemptError::Overdue(_) => {
@@ -201,12 +201,12 @@ impl AttemptError {
         }
     }
 
-    /// By what can be done about a provider's error.
+    /// Judges a provider's error by what can be done about it.
     pub(crate) fn of_fault(fault: &Fault, backend: &Backend) -> Self {
         Self::of_answer(fault, backend, None)
     }
 
-    /// As [`Self::of_fault`], of an answer with that status.
+    /// Judges a provider's error in an answer with that status.
     pub(crate) fn of_answer(fault: &Fault, backend: &Backend, status: Option<u16>) -> Self {
         let provider = &backend.provider;
         Self::of_provider(
@@ -217,7 +217,7 @@ impl AttemptError {
         )
     }
 
-    /// As [`Self::of_answer`], of a provider of that name, which is a `fleet` of Ollama servers or a service.
+    /// Judges an error of a provider of that name, which is a `fleet` of Ollama servers or a service.
     pub(crate) fn of_provider(
         fault: &Fault,
         provider: &str,
@@ -263,7 +263,7 @@ impl AttemptError {
         )
     }
 
-    /// The backend was found to serve nobody, which is known already.
+    /// Returns the backend was found to serve nobody, which is known already.
     pub(crate) fn silence() -> Self {
         AttemptError::Retryable {
             outcome: AttemptOutcome::Timeout,

@@ -15,7 +15,7 @@ pub(crate) struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// So long after `start`, if the setting says anything.
+    /// Returns the limit so long after `start`, if the setting says anything.
     pub(crate) fn after(
         start: Instant,
         setting: &'static str,
@@ -36,12 +36,12 @@ impl TimeLimit {
         self.at <= now
     }
 
-    /// The setting and its value.
+    /// Returns the setting and its value.
     pub(crate) fn setting(&self) -> (&'static str, Duration) {
         (self.setting, self.value)
     }
 
-    /// What the client is told.
+    /// Returns what the client is told.
     pub(crate) fn failure(&self) -> Failure {
         let (setting, seconds) = (self.setting, self.value.as_secs_f64());
         let missing = match setting {
@@ -72,7 +72,7 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// Of an attempt that begins now. `streamed`: its first content will be seen before it is whole. `until` bounds the
+    /// Returns the deadline of an attempt that begins now. `streamed`: its first content will be seen before it is whole. `until` bounds the
     /// request.
     pub(crate) fn begin(timeouts: &Timeouts, streamed: bool, until: Option<TimeLimit>) -> Self {
         let now = Instant::now();

@@ -21,7 +21,7 @@ pub(crate) struct ErrorAnswer {
     pub(crate) body: Bytes,
 }
 
-/// The same error as a client of that operation reads it.
+/// Returns the same error as a client of that operation reads it.
 pub(crate) fn for_client(answer: ErrorAnswer, operation: Operation) -> ErrorAnswer {
     let ErrorAnswer { mut head, body } = answer;
     let style = ErrorStyle::of(operation);

@@ -94,7 +94,7 @@ impl Failure {
         Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
     }
 
-    /// What is told of Ollama servers, of these services: the queue's timeout as a balancer of cloud services tells it.
+    /// Returns what is told of Ollama servers, of these services: the queue's timeout as a balancer of cloud services tells it.
     pub(crate) fn in_words_of_services(self, names: &[&str], timeout: Duration) -> Self {
         let seconds = timeout.as_secs_f64();
         let text = match (self.code, names) {
@@ -117,17 +117,17 @@ impl Failure {
         }
     }
 
-    /// Something that is known to be down may not be called absent.
+    /// Makes the failure of something that is known to be down, which may not be called absent.
     pub(crate) fn down(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(503, "down", text).retry_after(1)
     }
 
-    /// 503 for a request that still waits when the drain is over.
+    /// Makes the failure (503) of a request that still waits when the drain is over.
     pub(crate) fn shutting_down() -> Self {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
     }
 
-    /// The balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain,
+    /// Returns the balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain,
     /// Anthropic has a status of its own for an overload, and a prompt that is too long is known by its words.
     pub(crate) fn in_words_of(self, style: ErrorStyle, embeds: bool, waited: Duration) -> Self {
         if let Some(by) = &self.overflow {
@@ -156,7 +156,7 @@ impl Failure {
         }
     }
 
-    /// What a format has a place for.
+    /// Returns what a format has a place for.
     pub(crate) fn told(&self) -> Told<'_> {
         Told {
             code: self.api_code.as_deref(),
@@ -165,7 +165,7 @@ impl Failure {
         }
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     pub(crate) fn body(&self, style: ErrorStyle, request_id: Option<&str>) -> Bytes {
         match style {
             ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
@@ -176,7 +176,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told of a provider's error: by what can be done about it, never by copying its status.
+    /// Returns what the client is told of a provider's error: by what can be done about it, never by copying its status.
     pub(crate) fn of_fault(fault: &Fault, provider: &str) -> Self {
         let text = if is_the_operators(fault) {
             credentials_refused(provider)
@@ -210,7 +210,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told of an error of an Ollama server: what its own clients are, whose errors pass as they are.
+    /// Returns what the client is told of an error of an Ollama server: what its own clients are, whose errors pass as they are.
     /// `status` is the server's, if the error is not one of a stream.
     pub(crate) fn of_server(fault: &Fault, provider: &str, status: Option<u16>) -> Self {
         let failure = Self::of_fault(fault, provider);
@@ -235,7 +235,7 @@ impl Failure {
         }
     }
 
-    /// The provider is not asked for now.
+    /// Returns the provider is not asked for now.
     pub(crate) fn unavailable(provider: &str, why: &Unavailable, now: Instant) -> Self {
         let (status, code, text) = match why {
             Unavailable::Open { cause, .. } => (
@@ -263,7 +263,7 @@ impl Failure {
         }
     }
 
-    /// What a provider said, without its name.
+    /// Returns what a provider said, without its name.
     pub(crate) fn said(&self) -> &str {
         match self.text.strip_prefix("provider ") {
             Some(rest) => rest.split_once(": ").map_or(rest, |(_, said)| said),
@@ -271,7 +271,7 @@ impl Failure {
         }
     }
 
-    /// With `Retry-After`.
+    /// Adds `Retry-After`.
     #[must_use]
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
         Self {
@@ -289,7 +289,7 @@ impl Failure {
         }
     }
 
-    /// What cannot be expressed in the provider's format.
+    /// Makes the failure of what cannot be expressed in the provider's format.
     pub(crate) fn inexpressible(refused: Refused) -> Box<Self> {
         Box::new(Self {
             param: refused.param.map(Into::into),
@@ -297,14 +297,14 @@ impl Failure {
         })
     }
 
-    /// What a head cannot hold.
+    /// Makes the failure of what a head cannot hold.
     pub(crate) fn unwritable() -> Box<Self> {
         Box::new(Self::bad_request(
             "the request's path or a header field cannot be written for the backend",
         ))
     }
 
-    /// Nothing can be left out of a request that was refused. Whoever asked for it has the provider's own error to tell.
+    /// Makes the failure of a request that was refused and of which nothing can be left out. Whoever asked for it has the provider's own error to tell.
     pub(crate) fn unmendable() -> Box<Self> {
         Box::new(Self::bad_request("there is nothing to be left out"))
     }
@@ -323,18 +323,18 @@ pub(crate) fn credentials_refused(provider: &str) -> String {
 /// Seconds after which a client is asked to come back at most.
 const MOST_RETRY_AFTER: u32 = 120;
 
-/// Whole seconds: who comes back as told is not early.
+/// Returns whole seconds: who comes back as told is not early.
 fn seconds_until(wait: Duration) -> u32 {
     let seconds = u32::try_from(wait.as_millis().div_ceil(1000));
     seconds.unwrap_or(u32::MAX).clamp(1, MOST_RETRY_AFTER)
 }
 
-/// What the client can do nothing about, and is not told in the provider's words.
+/// Returns what the client can do nothing about, and is not told in the provider's words.
 pub(crate) fn is_the_operators(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Credentials | FaultKind::Billing)
 }
 
-/// For logs.
+/// Returns the code of a fault, for logs.
 fn code_of(fault: &Fault) -> &'static str {
     match fault.kind {
         FaultKind::InvalidRequest => "provider_refused",
@@ -372,7 +372,7 @@ impl From<Failure> for Stop {
     }
 }
 
-/// What the client is told when it gets no slot.
+/// Returns what the client is told when it gets no slot.
 pub(crate) fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
     let seconds = |after: &Duration| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX);
     match refusal {

@@ -44,7 +44,7 @@ struct Reason {
 }
 
 impl Reasons {
-    /// An attempt at `provider` has failed. `server` is told if it is given.
+    /// Adds that an attempt at `provider` has failed. `server` is told if it is given.
     pub(crate) fn add(
         &mut self,
         provider: &Provider,
@@ -89,12 +89,12 @@ impl Reasons {
         self.said.is_empty()
     }
 
-    /// No further attempt may be made, because of that setting.
+    /// Notes that no further attempt may be made, because of that setting.
     pub(crate) fn is_over(&mut self, setting: &'static str, value: Duration) {
         self.over = Some((setting, value));
     }
 
-    /// What the client is told; `None` if no candidate was asked.
+    /// Returns what the client is told; `None` if no candidate was asked.
     pub(crate) fn client_error(&mut self) -> Option<ClientError> {
         let first = self.said.first()?;
         let same = self
@@ -115,7 +115,7 @@ impl Reasons {
         Some(ClientError::Failure(Box::new(self.together(last, alone))).last())
     }
 
-    /// What each said, with the status that they agree on or else that of the `last` word.
+    /// Returns what each said, with the status that they agree on or else that of the `last` word.
     fn together(&self, last: Option<ClientError>, alone: bool) -> Failure {
         let told = self.said.iter();
         let mut told: Vec<String> = told
@@ -142,7 +142,7 @@ impl Reasons {
     }
 }
 
-/// Several candidates were asked, and none gave an answer: what each said, with the `status` that they agree on, or else
+/// Returns the failure of several candidates of which none gave an answer: what each said, with the `status` that they agree on, or else
 /// that of the `last` word. `balanced`: all were servers of one fleet.
 fn several_failed(
     last: Option<ClientError>,
@@ -173,7 +173,7 @@ fn several_failed(
     }
 }
 
-/// What a backend's own answer says, without addresses and credentials.
+/// Returns what a backend's own answer says, without addresses and credentials.
 fn words_of(answer: &ErrorAnswer, kind: ProviderKind) -> String {
     let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
     let fault = translate::fault(kind, status, headers, &answer.body);
@@ -188,7 +188,7 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// Why there was no answer, in words for the client.
+/// Returns why there was no answer, in words for the client.
 fn without_answer(outcome: AttemptOutcome) -> &'static str {
     match outcome {
         AttemptOutcome::ConnectError => "could not be reached",
@@ -198,7 +198,7 @@ fn without_answer(outcome: AttemptOutcome) -> &'static str {
     }
 }
 
-/// Of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
+/// Returns of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
 fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<ClientError> {
     match (before, now) {
         (Some(ClientError::Failure(before)), Some(ClientError::Failure(now))) => {
@@ -236,7 +236,7 @@ mod tests {
         Option<(u16, &'static str)>,
     );
 
-    /// What the client is told of candidates.
+    /// Returns what the client is told of candidates.
     fn told(of: &[Candidate]) -> Option<Failure> {
         let mut reasons = Reasons::default();
         for (provider, kind, who, word) in of {

@@ -13,7 +13,7 @@ use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::logging::record::Record;
-use crate::proxy::offload::Turns;
+use crate::proxy::offload::Offload;
 use crate::proxy::prepared::{Criteria, Prepared, WantedModel};
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::plan::Planner;
@@ -52,7 +52,7 @@ impl Gateway {
         }
         let body = self.admit.body(session).await?;
         let bytes = body.bytes.clone();
-        let scan = Scan::of(operation, &bytes, &self.turns).await?;
+        let scan = Scan::of(operation, &bytes, &self.offload).await?;
         scan.check(&session.req_header().headers)?;
         let provider = preferences.provider.clone();
         let criteria = criteria(&self.record, &mut ctx.inbound, &scan, provider)?;
@@ -93,7 +93,7 @@ impl Gateway {
         let ask = scan.ask(&criteria.model, plan.model);
         let (ask, body) = match rewritten {
             Some(bytes) => (
-                moved(&self.turns, operation, &bytes, ask).await?,
+                moved(&self.offload, operation, &bytes, ask).await?,
                 body.with(bytes),
             ),
             None => (ask, body),
@@ -214,12 +214,12 @@ fn expect_stream(
 /// # Errors
 /// 400 for a body that cannot be read.
 async fn moved(
-    turns: &Turns,
+    offload: &Offload,
     operation: Operation,
     body: &Bytes,
     ask: WantedModel,
 ) -> Result<WantedModel, Failure> {
-    let scan = Scan::of(operation, body, turns).await?;
+    let scan = Scan::of(operation, body, offload).await?;
     let there = scan.ask(&ask.asked, ask.model);
     Ok(WantedModel {
         span: there.span,
@@ -234,7 +234,7 @@ mod tests {
 
     async fn sent(operation: Operation, body: &'static str, refuses: bool) -> Result<String, u16> {
         let bytes = Bytes::from_static(body.as_bytes());
-        let scan = Scan::of(operation, &bytes, &Turns::new(1)).await;
+        let scan = Scan::of(operation, &bytes, &Offload::new(1)).await;
         let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
         let sent = rewritten(&scan, refuses, false).map_err(|failure| failure.status)?;
         Ok(String::from_utf8(sent.unwrap_or(bytes.clone()).to_vec()).unwrap())
@@ -258,13 +258,13 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_found_where_they_stand_in_a_body_that_was_written_anew() {
-        let turns = Turns::new(1);
+        let offload = Offload::new(1);
         let came = Bytes::from_static(br#"{"model":"m"}"#);
-        let scan = Scan::of(Operation::Chat, &came, &turns).await;
+        let scan = Scan::of(Operation::Chat, &came, &offload).await;
         let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
         let ask = scan.ask(&"m".into(), None);
         let anew = Bytes::from_static(br#"{"stream":false,"model":"m"}"#);
-        let there = moved(&turns, Operation::Chat, &anew, ask).await;
+        let there = moved(&offload, Operation::Chat, &anew, ask).await;
         let span = there.unwrap_or_else(|failure| panic!("{failure}")).span;
         let span = span.map(|span| &anew[span.start..span.end]);
         assert_eq!(span, Some(&b"\"m\""[..]));

@@ -13,7 +13,7 @@ use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
 use crate::dialect::openai::optillm;
 use crate::ids::ModelId;
 use crate::proxy::failure::Failure;
-use crate::proxy::offload::{LONG, Turns};
+use crate::proxy::offload::{LONG, Offload};
 use crate::proxy::prepared::WantedModel;
 use crate::routing::Form;
 
@@ -35,7 +35,7 @@ impl<'b> Scan<'b> {
     pub(crate) async fn of(
         operation: Operation,
         bytes: &'b Bytes,
-        turns: &Turns,
+        offload: &Offload,
     ) -> Result<Scan<'b>, Failure> {
         let facts = if bytes.len() < LONG {
             ollama::scan_request(operation, bytes)
@@ -43,7 +43,7 @@ impl<'b> Scan<'b> {
             let body = bytes.clone();
             let scan = move || ollama::scan_request(operation, &body).map(RequestFacts::into_owned);
             // Boxed, so that a request with a small body does not carry the state of the wait.
-            Box::pin(turns.run(scan)).await
+            Box::pin(offload.run(scan)).await
         };
         let facts = facts.map_err(unreadable)?;
         Ok(Scan {
@@ -241,7 +241,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         let bytes = Bytes::from_static(body.as_bytes());
-        let scan = Scan::of(operation, &bytes, &Turns::new(1)).await;
+        let scan = Scan::of(operation, &bytes, &Offload::new(1)).await;
         let checked = scan.and_then(|scan| scan.check(&fields));
         checked.map_err(|failure| format!("{} {}", failure.status, failure.text))
     }
@@ -306,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn a_tag_is_not_asked_for() {
         let bytes = Bytes::from_static(br#"{"model":"llama3#team"}"#);
-        let scan = Scan::of(Operation::Chat, &bytes, &Turns::new(1)).await;
+        let scan = Scan::of(Operation::Chat, &bytes, &Offload::new(1)).await;
         let scan = scan.unwrap_or_else(|failure| panic!("{failure}"));
         let ask = scan.ask(&"llama3".into(), None);
         assert_eq!((&*ask.asked, ask.name()), ("llama3#team", "llama3"));

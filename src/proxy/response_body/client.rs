@@ -100,7 +100,7 @@ async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<()
     Ok(())
 }
 
-/// The connection of a client, where it is counted what waits on it.
+/// Returns the connection of a client, where it is counted what waits on it.
 pub(crate) fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
     Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
 }

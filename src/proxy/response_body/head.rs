@@ -16,7 +16,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// With room for so many fields.
+    /// Makes a head with room for so many fields.
     pub(crate) fn new(status: StatusCode, fields: usize) -> Head {
         Head {
             status,
@@ -24,7 +24,7 @@ impl Head {
         }
     }
 
-    /// 500 in place of what is no status: the gateway's own are all constants.
+    /// Makes a head of that status; 500 in place of what is none: the gateway's own are all constants.
     pub(crate) fn of_status(status: u16, fields: usize) -> Head {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Head::new(status, fields)
@@ -34,12 +34,12 @@ impl Head {
         &self.fields
     }
 
-    /// In place of all fields of that name.
+    /// Sets a field in place of all of that name.
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.fields.insert(name, value);
     }
 
-    /// After those of that name.
+    /// Adds a field after those of that name.
     pub(crate) fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.fields.append(name, value.clone());
     }

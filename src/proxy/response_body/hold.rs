@@ -24,7 +24,7 @@ impl Hold {
         }
     }
 
-    /// The server has said everything, and whether that was a whole answer.
+    /// Gives everything back, as the server has said everything. `whole`: that was a whole answer.
     pub(crate) fn give_back(&mut self, whole: bool, load: Option<Duration>) {
         self.serving = None;
         if let Some(permit) = self.permit.take() {

@@ -66,7 +66,7 @@ impl Opening {
         self.expected = Some(expected);
     }
 
-    /// Whether the head has been sent.
+    /// Returns whether the head has been sent.
     ///
     /// # Errors
     /// [`Stop::ClientGone`] if nothing more can be sent.

@@ -16,12 +16,12 @@ impl Outgoing {
         self.0.extend_from_slice(piece);
     }
 
-    /// Whether enough is gathered to be worth a write of its own.
+    /// Returns whether enough is gathered to be worth a write of its own.
     pub(crate) fn enough(&self) -> bool {
         self.0.len() >= ENOUGH
     }
 
-    /// What is to be sent.
+    /// Returns what is to be sent.
     pub(crate) fn ready(&self) -> &[u8] {
         &self.0
     }

@@ -54,7 +54,7 @@ enum End {
     Told { cut: bool },
 }
 
-/// In which names a client of another format than the provider's is told its rate limits, if its format has any.
+/// Returns in which names a client of another format than the provider's is told its rate limits, if its format has any.
 fn limit_names(answer: &UpstreamAnswer, ctx: &Ctx) -> Option<Names> {
     let operation = ctx.inbound.operation.filter(|_| answer.across)?;
     match ErrorStyle::of(operation) {
@@ -122,18 +122,10 @@ impl Gateway {
         if answer.ended && answer.ending.is_none() {
             answer.conclude();
         }
-        let mut head = self
-            .answer_head(&answer, ctx, framing)
-            .ok_or(Stop::Broken)?;
+        let head = self.framed_head(&answer, ctx, framing);
+        let head = head.ok_or(Stop::Broken)?;
         self.count_dropped(ctx, &answer);
         let streams = answer.reader.streams();
-        if answer.reader.composes() && answer.ending == Some(Ending::Complete) && !streams {
-            // Nothing is to come any more: the answer leaves in one write.
-            heads::state_length(&mut head, answer.begun.len());
-        } else if streams {
-            let known = answer.ending.map(|_| answer.begun.len());
-            heads::unstate_length(&mut head, known, framing.version, &framing.method);
-        }
         ctx.outcome.status = head.status.as_u16();
         // What is known of the usage if the client is gone already.
         note(ctx, &answer.reader);
@@ -146,9 +138,10 @@ impl Gateway {
             backend: &backend,
             hold: &mut hold,
         };
-        let at_once = match ended {
-            true => Some(End::Whole),
-            false => early(&rest.reader),
+        let at_once = if ended {
+            Some(End::Whole)
+        } else {
+            early(&rest.reader)
         };
         if let Some(end) = at_once {
             relaying.conclude(ctx, &mut rest, end, &mut outgoing).await;
@@ -184,7 +177,7 @@ impl Gateway {
         })
     }
 
-    /// An answer that broke off is counted, and the backend is probed anew.
+    /// Counts an answer that broke off, and has the backend probed anew.
     fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
         if ctx.outcome.broken {
             self.metrics
@@ -224,14 +217,28 @@ impl Gateway {
         }
     }
 
-    /// Whether the attempt is at a provider that is no fleet.
+    /// Returns whether the attempt is at a provider that is no fleet.
     pub(crate) fn is_service(&self, ctx: &Ctx) -> bool {
         let provider = ctx.attempt.provider;
         let provider = provider.map(|id| &self.settings.providers[id]);
         provider.is_some_and(|provider| !provider.kind.is_fleet())
     }
 
-    /// `None` if the backend's head is not there yet.
+    /// Makes the head of an answer with how its body is framed; `None` if the backend's head is not there yet.
+    fn framed_head(&self, answer: &UpstreamAnswer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
+        let mut head = self.answer_head(answer, ctx, framing)?;
+        let streams = answer.reader.streams();
+        if answer.reader.composes() && answer.ending == Some(Ending::Complete) && !streams {
+            // Nothing is to come any more: the answer leaves in one write.
+            heads::state_length(&mut head, answer.begun.len());
+        } else if streams {
+            let known = answer.ending.map(|_| answer.begun.len());
+            heads::unstate_length(&mut head, known, framing.version, &framing.method);
+        }
+        Some(head)
+    }
+
+    /// Makes the head of an answer; `None` if the backend's is not there yet.
     fn answer_head(&self, answer: &UpstreamAnswer, ctx: &Ctx, framing: &Framing) -> Option<Head> {
         let of_backend = answer.upstream.head()?;
         let request_id = &ctx.inbound.request_id;
@@ -278,7 +285,8 @@ impl Gateway {
 }
 
 impl Relaying<'_> {
-    /// The server has said everything: what was held there goes back, and what the client still gets is put to the rest.
+    /// Notes that the server has said everything: what was held there goes back, and what the client still gets is put to the
+    /// rest.
     async fn conclude(
         &mut self,
         ctx: &mut Ctx,
@@ -321,9 +329,12 @@ impl Relaying<'_> {
         deadline: Option<Instant>,
     ) -> Result<End, Stop> {
         let pause = self.backend.provider.timeouts.between_chunks;
-        let pause_of = |reader: &mut AnswerReader| match reader.nearly_over() {
-            true => pause.min(LAST_END),
-            false => pause,
+        let pause_of = |reader: &mut AnswerReader| {
+            if reader.nearly_over() {
+                pause.min(LAST_END)
+            } else {
+                pause
+            }
         };
         let mut patience = pause_of(&mut rest.reader);
         let bound = |last: Instant, patience: Duration| {
@@ -360,16 +371,12 @@ impl Relaying<'_> {
                     Err(_) => return Ok(End::Broken(STREAM_BROKEN)),
                 },
                 () = departed(client) => return Err(Stop::ClientGone),
-                () = &mut silence => match overdue(silence.as_mut(), bound(last, patience)) {
-                    true if settled(reader, outgoing) => {
-                        return Ok(early(reader).unwrap_or(End::Over));
+                () = &mut silence => {
+                    if overdue(silence.as_mut(), bound(last, patience)) {
+                        return Ok(silent(reader, outgoing, deadline));
                     }
-                    true if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                        return Ok(End::Cut("the answer took longer than the setting timeouts.total"));
-                    }
-                    true => return Ok(End::Broken("the backend paused for longer than the setting timeouts.between_chunks")),
-                    false => continue,
-                },
+                    continue;
+                }
                 () = &mut frozen => return Ok(End::Broken("the backend does not answer any more, neither this request nor any other")),
                 () = &mut cut => return Ok(End::Cut("the gateway is shutting down")),
             }
@@ -481,7 +488,7 @@ impl Relaying<'_> {
     }
 }
 
-/// For a client that has the head of a stream already.
+/// Makes the failure for a client that has the head of a stream already.
 fn no_stream() -> Failure {
     Failure::new(
         502,
@@ -499,10 +506,21 @@ fn note(ctx: &mut Ctx, reader: &AnswerReader) {
         .is_some_and(|fault| is_about_request(&fault.message));
 }
 
-/// Whether the answer is over although its body is not, of which nothing comes any more.
+/// Returns whether the answer is over although its body is not, of which nothing comes any more.
 fn settled(reader: &mut AnswerReader, outgoing: &mut Outgoing) -> bool {
     let rest = reader.settle();
     rest.inspect(|rest| outgoing.push(rest)).is_some()
+}
+
+/// Returns how an answer ends of which nothing has come for too long.
+fn silent(reader: &mut AnswerReader, outgoing: &mut Outgoing, deadline: Option<Instant>) -> End {
+    if settled(reader, outgoing) {
+        return early(reader).unwrap_or(End::Over);
+    }
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return End::Cut("the answer took longer than the setting timeouts.total");
+    }
+    End::Broken("the backend paused for longer than the setting timeouts.between_chunks")
 }
 
 /// Takes what has already arrived, so that a burst leaves in one write. Gives the end if it is among it.
@@ -540,7 +558,7 @@ async fn gather(
     None
 }
 
-/// The end of an answer whose body may go on.
+/// Returns the end of an answer whose body may go on.
 fn early(reader: &AnswerReader) -> Option<End> {
     match (reader.fault(), reader.cut()) {
         (Some(_), _) => Some(End::Told { cut: false }),
@@ -553,7 +571,7 @@ fn ok_status(status: u16) -> bool {
     matches!(status, 200..=299)
 }
 
-/// What the reader has to say at the end, and how the answer stands then.
+/// Returns what the reader has to say at the end, and how the answer stands then.
 fn last_words(rest: &mut Rest, end: &mut End, outgoing: &mut Outgoing) -> Ending {
     if let Some(ending) = rest.ending {
         return ending;
@@ -592,7 +610,7 @@ enum Arrived {
     End(End),
 }
 
-/// Whether `bound` has passed; otherwise the timer is set to it. The timer is not moved with every
+/// Returns whether `bound` has passed; otherwise the timer is set to it. The timer is not moved with every
 /// piece, which would cost more than the piece.
 fn overdue(timer: std::pin::Pin<&mut Sleep>, bound: Instant) -> bool {
     if bound <= Instant::now() {

@@ -46,7 +46,7 @@ impl Unsent {
         })
     }
 
-    /// Whether so much waits that whoever does not read has to go.
+    /// Returns whether so much waits that whoever does not read has to go.
     pub(crate) fn is_pressed(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) >= self.max / 2
     }
@@ -64,13 +64,13 @@ impl Line {
         self.all.is_pressed()
     }
 
-    /// Whether nothing more may wait.
+    /// Returns whether nothing more may wait.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) >= OF_ONE
             || self.all.waiting.load(Ordering::Relaxed) >= self.all.max
     }
 
-    /// Whether an answer may be read on although its client does not take it yet.
+    /// Returns whether an answer may be read on although its client does not take it yet.
     pub(crate) fn has_room_ahead(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) < OF_ONE / AHEAD
             && self.all.waiting.load(Ordering::Relaxed) < self.all.max / AHEAD
@@ -122,7 +122,7 @@ impl Drop for Share {
     }
 }
 
-/// Bytes that count as waiting until the last of them is dropped, wherever they are by then.
+/// Returns bytes that count as waiting until the last of them is dropped, wherever they are by then.
 pub(crate) fn counted(bytes: Bytes, share: Share) -> Bytes {
     struct Counted {
         bytes: Bytes,

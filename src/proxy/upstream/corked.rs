@@ -42,7 +42,7 @@ impl Corked {
         })
     }
 
-    /// Whether the backend has neither closed the connection nor sent something unasked.
+    /// Returns whether the backend has neither closed the connection nor sent something unasked.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0];
         let read = self.socket.try_read(&mut byte);

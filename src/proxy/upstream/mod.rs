@@ -165,7 +165,7 @@ impl Upstream {
             .ok_or_else(|| Error::new(ErrorType::InvalidHTTPHeader))
     }
 
-    /// The head that [`Self::read_head`] has read, as that of what [`Self::read_piece`] gives.
+    /// Returns the head that [`Self::read_head`] has read, as that of what [`Self::read_piece`] gives.
     pub(crate) fn head(&self) -> Option<&ResponseHeader> {
         match &self.packed {
             Some(packed) => Some(&packed.1),
@@ -173,14 +173,14 @@ impl Upstream {
         }
     }
 
-    /// Whether the body is packed in a way that cannot be undone.
+    /// Returns whether the body is packed in a way that cannot be undone.
     pub(crate) fn is_unreadable(&self) -> bool {
         self.packed
             .as_ref()
             .is_some_and(|packed| matches!(packed.0, Packed::Unknown))
     }
 
-    /// The next piece of the body; `None` at its proper end.
+    /// Returns the next piece of the body; `None` at its proper end.
     ///
     /// # Errors
     /// When the connection ends before the body does, or when it is not packed as its head says.
@@ -198,7 +198,7 @@ impl Upstream {
         }
     }
 
-    /// Whether the body has come to its end, known without waiting.
+    /// Returns whether the body has come to its end, known without waiting.
     pub(crate) fn done(&mut self) -> bool {
         self.packed.is_none() && self.session.response_done()
     }

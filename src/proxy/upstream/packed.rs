@@ -24,7 +24,7 @@ pub(crate) struct Unpacker {
     out: Vec<u8>,
 }
 
-/// How the answer with that head is packed, and its head as it would be if it were not; `None` if it is not.
+/// Returns how the answer with that head is packed, and its head as it would be if it were not; `None` if it is not.
 pub(crate) fn packed(head: &ResponseHeader) -> Option<(Packed, ResponseHeader)> {
     let mut codings = head
         .headers
@@ -95,12 +95,12 @@ impl Unpacker {
         }
     }
 
-    /// What the last step has unpacked.
+    /// Returns what the last step has unpacked.
     pub(crate) fn out(&self) -> &[u8] {
         &self.out
     }
 
-    /// Whether the body may end here.
+    /// Returns whether the body may end here.
     pub(crate) fn is_whole(&self) -> bool {
         !self.inside && self.at == self.rest.len()
     }

@@ -42,7 +42,7 @@ impl Pool {
         })
     }
 
-    /// The latest idle connection of this thread to `backend` that is still open.
+    /// Returns the latest idle connection of this thread to `backend` that is still open.
     pub(crate) fn take(&self, backend: BackendId) -> Option<Stream> {
         let mut shard = self.shard();
         let idle = shard.get_mut(&backend)?;
@@ -74,7 +74,7 @@ impl Pool {
         }
     }
 
-    /// The calling thread's shard.
+    /// Returns the calling thread's shard.
     fn shard(&self) -> MutexGuard<'_, Shard> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {

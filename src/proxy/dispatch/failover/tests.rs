@@ -44,7 +44,7 @@ impl FleetView for Scene {
 }
 
 impl Scene {
-    /// A backend of the first provider, and one of the second with the same model.
+    /// Makes a backend of the first provider, and one of the second with the same model.
     fn of_two() -> Scene {
         let (first, second) = providers();
         Scene {
@@ -56,7 +56,7 @@ impl Scene {
         }
     }
 
-    /// Nobody else has the model.
+    /// Makes a scene where nobody else has the model.
     fn of_one() -> Scene {
         let mut scene = Scene::of_two();
         scene.members.truncate(1);
@@ -72,7 +72,7 @@ fn member(id: u32, provider: ProviderId) -> FleetMember {
     }
 }
 
-/// A plan of two steps, each on one provider.
+/// Makes the progress of a plan of two steps, each on one provider.
 fn progress() -> PlanProgress {
     let (first, second) = providers();
     let step = |provider| Step {
@@ -89,7 +89,7 @@ fn progress() -> PlanProgress {
     PlanProgress::new(plan, 0, None)
 }
 
-/// The first provider's backend, of a fleet with further servers or of a service with one address.
+/// Returns the first provider's backend, of a fleet with further servers or of a service with one address.
 fn tried(fleet: bool) -> TriedBackend {
     TriedBackend {
         backend: member(0, providers().0),
@@ -287,7 +287,7 @@ fn each_class_of_the_page_is_followed_by_what_the_page_says() {
     }
 }
 
-/// What the fleet is told of a backend whose answer is that fault.
+/// Returns what the fleet is told of a backend whose answer is that fault.
 fn reported(fault: &Fault, fleet: bool) -> Option<fleet::Outcome> {
     match AttemptError::of_provider(fault, "p", fleet, Some(500)) {
         AttemptError::Retryable { report, .. } => report,
@@ -534,7 +534,7 @@ fn asks_for(seconds: u64) -> Cause {
     }
 }
 
-/// A service with one address and one key.
+/// Makes the situation of a service with one address and one key.
 fn service(routing: &Routing) -> Situation<'_> {
     Situation {
         routing,
