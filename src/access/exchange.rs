@@ -18,9 +18,9 @@ use super::bell::Bell;
 use super::clock::{Clock, Millis, NoTime};
 use super::key::ClientKey;
 use super::limits::Question;
-use super::meter::{Span, Unit};
 use super::pool::{Heard, Told};
 use super::purse::Statement;
+use super::rate::{RatePeriod, RateUnit};
 use super::spending::begins_anew;
 use super::window::Slice;
 use crate::settings::{Period, Shared};
@@ -326,12 +326,12 @@ impl Exchange {
     /// `acts`: others have told what they counted, so that it is known what is left.
     fn ask(&self, key: &ClientKey, question: &Question, acts: bool) -> Cmd {
         let unit = match question.unit {
-            Unit::Requests => "requests",
-            Unit::Tokens => "tokens",
+            RateUnit::Requests => "requests",
+            RateUnit::Tokens => "tokens",
         };
         let span = match question.span {
-            Span::Minute => "minute",
-            Span::Day => "day",
+            RatePeriod::Minute => "minute",
+            RatePeriod::Day => "day",
         };
         let ask = &question.ask;
         let kept = u64::try_from((ask.memory + QUIET).as_millis());

@@ -8,23 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::key::ClientKey;
-use super::meter::Unit;
+use super::limits::Taken;
 use super::purse::Cost;
+use super::rate::RateUnit;
 use super::refusal::Refusal;
-use super::window::Slice;
 
 /// Tokens of output that budgets expect at least of an answer whose length is not bounded, and how many times as long as
 /// usual it may be: an average would be exceeded by every other answer.
 const LEAST_EXPECTED: u64 = 1_024;
 const LONGER: u64 = 4;
-
-/// A part of the limits of one unit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    pub(super) amount: u64,
-    /// Of each of the unit's meters, in their order.
-    pub(super) slices: [Option<Slice>; 2],
-}
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +87,27 @@ pub struct Aside {
     cost: Cost,
 }
 
+impl ClientKey {
+    /// Counts a request before its body is read.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn begin(self: &Arc<Self>) -> Result<Grant, Refusal> {
+        self.purse().is_open()?;
+        let slot = self.slot().await?;
+        // A key without tokens left is refused before the body is read.
+        self.limits().has_tokens()?;
+        let requests = if self.limits().count(RateUnit::Requests) {
+            Some(self.limits().take(RateUnit::Requests, 1).await?)
+        } else {
+            None
+        };
+        Ok(Grant::new(Arc::clone(self), slot, requests))
+    }
+}
+
 impl Grant {
-    pub(super) fn new(
+    fn new(
         key: Arc<ClientKey>,
         slot: Option<OwnedSemaphorePermit>,
         requests: Option<Taken>,
@@ -120,14 +131,14 @@ impl Grant {
     /// Why it is refused; it does not count as a request then.
     pub async fn reserve(&mut self, wanted: Wanted) -> Result<(), Refusal> {
         self.wanted = Some(wanted);
-        if !self.key.limits().count(Unit::Tokens) {
+        if !self.key.limits().count(RateUnit::Tokens) {
             return Ok(());
         }
         let usual = self.key.usual_output();
         match self
             .key
             .limits()
-            .take(Unit::Tokens, wanted.tokens(usual))
+            .take(RateUnit::Tokens, wanted.tokens(usual))
             .await
         {
             Ok(taken) => {
@@ -167,8 +178,8 @@ impl Grant {
     /// # Errors
     /// Why it is refused.
     pub async fn count_calls(&mut self, more: u64) -> Result<(), Refusal> {
-        if more > 0 && self.key.limits().count(Unit::Requests) {
-            self.key.limits().take(Unit::Requests, more).await?;
+        if more > 0 && self.key.limits().count(RateUnit::Requests) {
+            self.key.limits().take(RateUnit::Requests, more).await?;
         }
         Ok(())
     }
@@ -210,7 +221,7 @@ impl Grant {
         if let Some(taken) = &mut self.tokens {
             let amount = wanted.prompt.saturating_add(doubled);
             if amount > taken.amount {
-                self.key.limits().correct(Unit::Tokens, taken, amount);
+                self.key.limits().correct(RateUnit::Tokens, taken, amount);
                 taken.amount = amount;
             }
         }
@@ -229,7 +240,7 @@ impl Grant {
     /// The request is not served after all, and does not count.
     fn give_back(&mut self) {
         if let Some(taken) = self.requests.take() {
-            self.key.limits().correct(Unit::Requests, &taken, 0);
+            self.key.limits().correct(RateUnit::Requests, &taken, 0);
         }
     }
 
@@ -237,7 +248,7 @@ impl Grant {
     pub fn settle(mut self, spent: Spent, whole: bool) {
         let correct = |taken: Option<Taken>, tokens| {
             if let Some(taken) = taken {
-                self.key.limits().correct(Unit::Tokens, &taken, tokens);
+                self.key.limits().correct(RateUnit::Tokens, &taken, tokens);
             }
         };
         let taken = self.tokens;
@@ -268,7 +279,7 @@ impl Drop for Grant {
         if let Some(taken) = self.tokens.take()
             && !self.sent.load(Ordering::Relaxed)
         {
-            self.key.limits().correct(Unit::Tokens, &taken, 0);
+            self.key.limits().correct(RateUnit::Tokens, &taken, 0);
         }
     }
 }

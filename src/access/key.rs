@@ -10,9 +10,7 @@ use wildmatch::WildMatch;
 
 use super::bell::Bell;
 use super::clock::Clock;
-use super::grant::Grant;
 use super::limits::Limits;
-use super::meter::Unit;
 use super::purse::Purse;
 use super::refusal::Refusal;
 use super::spending::Spending;
@@ -143,23 +141,11 @@ impl ClientKey {
         &self.providers
     }
 
-    /// Counts a request before its body is read.
+    /// Takes a place among the key's requests in flight; `None` for a key without such a limit.
     ///
     /// # Errors
-    /// Why it is refused.
-    pub async fn begin(self: &Arc<Self>) -> Result<Grant, Refusal> {
-        self.purse.is_open()?;
-        let slot = self.slot().await?;
-        // A key without tokens left is refused before the body is read.
-        self.limits.has_tokens()?;
-        let requests = match self.limits.count(Unit::Requests) {
-            true => Some(self.limits.take(Unit::Requests, 1).await?),
-            false => None,
-        };
-        Ok(Grant::new(Arc::clone(self), slot, requests))
-    }
-
-    async fn slot(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+    /// [`Refusal::Concurrency`] if none is free.
+    pub(super) async fn slot(&self) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
         let Some((limit, slots)) = &self.slots else {
             return Ok(None);
         };

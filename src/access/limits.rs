@@ -6,16 +6,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bell::Bell;
 use super::clock::{Clock, Millis};
-use super::grant::Taken;
-use super::meter::{Meter, Short, Span, Unit};
+use super::meter::{Meter, Short};
 use super::pool::{Ask, Told};
+use super::rate::{RatePeriod, RateUnit};
 use super::refusal::Refusal;
+use super::window::Slice;
 use crate::dialect::rate_limits::{Allowance, RateLimits};
 use crate::settings;
 
 /// How long a request waits to hear from the server at which gateways count together; longer than it takes to find out
 /// that the server is away.
 const HEARING: Duration = Duration::from_millis(600);
+
+/// What a request has taken of the limits of one unit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) amount: u64,
+    /// The slice of each of the unit's meters, in their order.
+    pub(super) slices: [Option<Slice>; 2],
+}
 
 /// The rates of one key.
 pub(super) struct Limits {
@@ -40,28 +49,36 @@ impl Limits {
         clock: Arc<Clock>,
     ) -> Limits {
         let meters: Vec<Meter> = [
-            (Unit::Requests, Span::Minute, limits.requests_per_minute),
-            (Unit::Requests, Span::Day, limits.requests_per_day),
-            (Unit::Tokens, Span::Minute, limits.tokens_per_minute),
-            (Unit::Tokens, Span::Day, limits.tokens_per_day),
+            (
+                RateUnit::Requests,
+                RatePeriod::Minute,
+                limits.requests_per_minute,
+            ),
+            (RateUnit::Requests, RatePeriod::Day, limits.requests_per_day),
+            (
+                RateUnit::Tokens,
+                RatePeriod::Minute,
+                limits.tokens_per_minute,
+            ),
+            (RateUnit::Tokens, RatePeriod::Day, limits.tokens_per_day),
         ]
         .into_iter()
         .filter_map(|(unit, span, limit)| Some(Meter::new(unit, span, limit?, bell.is_some())))
         .collect();
         let counts = |unit| meters.iter().any(|meter| meter.unit == unit);
         Limits {
-            counts_requests: counts(Unit::Requests),
-            counts_tokens: counts(Unit::Tokens),
+            counts_requests: counts(RateUnit::Requests),
+            counts_tokens: counts(RateUnit::Tokens),
             meters: Mutex::new(meters),
             bell,
             clock,
         }
     }
 
-    pub(super) fn count(&self, unit: Unit) -> bool {
+    pub(super) fn count(&self, unit: RateUnit) -> bool {
         match unit {
-            Unit::Requests => self.counts_requests,
-            Unit::Tokens => self.counts_tokens,
+            RateUnit::Requests => self.counts_requests,
+            RateUnit::Tokens => self.counts_tokens,
         }
     }
 
@@ -75,7 +92,7 @@ impl Limits {
         }
         let now = self.clock.now();
         let mut meters = self.meters();
-        let exhausted = of(&mut meters, Unit::Tokens).filter_map(|meter| meter.exhausted(now));
+        let exhausted = of(&mut meters, RateUnit::Tokens).filter_map(|meter| meter.exhausted(now));
         let longest = exhausted.max_by_key(|refusal| refusal.retry_after());
         longest.map_or(Ok(()), Err)
     }
@@ -84,7 +101,7 @@ impl Limits {
     ///
     /// # Errors
     /// Why it is refused.
-    pub(super) async fn take(&self, unit: Unit, amount: u64) -> Result<Taken, Refusal> {
+    pub(super) async fn take(&self, unit: RateUnit, amount: u64) -> Result<Taken, Refusal> {
         let mut waited = Duration::ZERO;
         loop {
             // From before the look, so that no answer is missed.
@@ -107,7 +124,7 @@ impl Limits {
         }
     }
 
-    fn try_take(&self, unit: Unit, amount: u64) -> Result<Taken, Short> {
+    fn try_take(&self, unit: RateUnit, amount: u64) -> Result<Taken, Short> {
         let now = self.clock.now();
         let mut meters = self.meters();
         let shorts = of(&mut meters, unit).filter_map(|meter| meter.check(now, amount).err());
@@ -122,7 +139,7 @@ impl Limits {
     }
 
     /// What was taken turned out to be another amount.
-    pub(super) fn correct(&self, unit: Unit, taken: &Taken, real: u64) {
+    pub(super) fn correct(&self, unit: RateUnit, taken: &Taken, real: u64) {
         let mut meters = self.meters();
         for (meter, slice) in of(&mut meters, unit).zip(taken.slices) {
             if let Some(slice) = slice {
@@ -144,8 +161,8 @@ impl Limits {
             tightest.map_or_else(Allowance::default, |(_, meter)| meter.left(now))
         };
         let standing = RateLimits {
-            requests: tightest(Unit::Requests),
-            tokens: tightest(Unit::Tokens),
+            requests: tightest(RateUnit::Requests),
+            tokens: tightest(RateUnit::Tokens),
             ..RateLimits::default()
         };
         Some((standing, UNIX_EPOCH + Duration::from_millis(now)))
@@ -212,12 +229,12 @@ impl Limits {
 /// What is asked of the server for one limit.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
-    pub(super) unit: Unit,
-    pub(super) span: Span,
+    pub(super) unit: RateUnit,
+    pub(super) span: RatePeriod,
     pub(super) limit: u64,
     pub(super) ask: Ask,
 }
 
-fn of(meters: &mut [Meter], unit: Unit) -> impl Iterator<Item = &mut Meter> {
+fn of(meters: &mut [Meter], unit: RateUnit) -> impl Iterator<Item = &mut Meter> {
     meters.iter_mut().filter(move |meter| meter.unit == unit)
 }

@@ -5,48 +5,10 @@ use std::time::Duration;
 
 use super::clock::Millis;
 use super::pool::Pool;
+use super::rate::{RatePeriod, RateUnit};
 use super::refusal::Refusal;
 use super::window::{Slice, Window};
 use crate::dialect::rate_limits::Allowance;
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    Requests,
-    Tokens,
-}
-
-impl Unit {
-    pub fn name(self) -> &'static str {
-        match self {
-            Unit::Requests => "requests",
-            Unit::Tokens => "tokens",
-        }
-    }
-}
-
-/// In how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
-    Minute,
-    Day,
-}
-
-impl Span {
-    pub fn name(self) -> &'static str {
-        match self {
-            Span::Minute => "minute",
-            Span::Day => "day",
-        }
-    }
-
-    pub fn length(self) -> Duration {
-        match self {
-            Span::Minute => Duration::from_secs(60),
-            Span::Day => Duration::from_secs(24 * 3600),
-        }
-    }
-}
 
 /// Why an amount cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +37,8 @@ impl Short {
 /// One limit and what counts against it.
 #[derive(Debug)]
 pub(super) struct Meter {
-    pub(super) unit: Unit,
-    pub(super) span: Span,
+    pub(super) unit: RateUnit,
+    pub(super) span: RatePeriod,
     pub(super) limit: u64,
     /// What this gateway has let through.
     pub(super) window: Window,
@@ -85,7 +47,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(unit: Unit, span: Span, limit: u64, shared: bool) -> Meter {
+    pub(super) fn new(unit: RateUnit, span: RatePeriod, limit: u64, shared: bool) -> Meter {
         // An allowance may be taken from the pool a little before it is used.
         let late = u64::from(shared);
         Meter {
@@ -105,13 +67,13 @@ impl Meter {
         let (span, limit) = (self.span, self.limit);
         if amount > limit {
             return Err(Short::Refused(match self.unit {
-                Unit::Tokens => Refusal::TooLarge {
+                RateUnit::Tokens => Refusal::TooLarge {
                     span,
                     limit,
                     wanted: amount,
                 },
                 // The request itself has been taken before.
-                Unit::Requests => Refusal::TooManyCalls {
+                RateUnit::Requests => Refusal::TooManyCalls {
                     span,
                     limit,
                     calls: amount + 1,

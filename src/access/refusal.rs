@@ -3,22 +3,26 @@
 use std::time::Duration;
 
 use super::clock::Millis;
-use super::meter::{Span, Unit};
+use super::rate::{RatePeriod, RateUnit};
 
 /// Why a request of a known key is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("rate limit reached: this key may have {limit} {} per {}; try again in {}", .unit.name(), .span.name(), seconds(.after))]
     Rate {
-        unit: Unit,
-        span: Span,
+        unit: RateUnit,
+        span: RatePeriod,
         limit: u64,
         /// Until the same request could pass.
         after: Duration,
     },
     /// No wait helps.
     #[error("request too large: it may take about {wanted} tokens, and this key may have {limit} per {}; send less, or ask for fewer tokens of output", .span.name())]
-    TooLarge { span: Span, limit: u64, wanted: u64 },
+    TooLarge {
+        span: RatePeriod,
+        limit: u64,
+        wanted: u64,
+    },
     #[error("too many requests at once: this key may have {limit} in flight; wait for one to end")]
     Concurrency { limit: usize },
     #[error("the budget of this key is used up: {}{}", dollars(*.micro_usd), ending(*.anew))]
@@ -40,7 +44,11 @@ pub enum Refusal {
         wanted: u64,
     },
     #[error("request too large: it takes {calls} calls of the provider, each of which counts, and this key may have {limit} requests per {}; send fewer inputs", .span.name())]
-    TooManyCalls { span: Span, limit: u64, calls: u64 },
+    TooManyCalls {
+        span: RatePeriod,
+        limit: u64,
+        calls: u64,
+    },
     #[error("this key may not use the model {model:?}")]
     Model { model: String },
     #[error("this key may not use a provider of the model {model:?}")]
@@ -52,11 +60,12 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::Rate {
-                unit: Unit::Requests,
+                unit: RateUnit::Requests,
                 ..
             } => "requests",
             Refusal::Rate {
-                unit: Unit::Tokens, ..
+                unit: RateUnit::Tokens,
+                ..
             }
             | Refusal::TooLarge { .. } => "tokens",
             Refusal::TooManyCalls { .. } => "requests",
@@ -133,8 +142,8 @@ mod tests {
     #[test]
     fn refusals_say_what_to_do() {
         let rate = Refusal::Rate {
-            unit: Unit::Requests,
-            span: Span::Minute,
+            unit: RateUnit::Requests,
+            span: RatePeriod::Minute,
             limit: 60,
             after: Duration::from_millis(61_001),
         };

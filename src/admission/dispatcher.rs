@@ -1,4 +1,4 @@
-//! Lets tasks wait for the scheduler: a lock held for microseconds, a channel per waiter, one timer for all.
+//! Lets tasks use the scheduler: a lock that is held for microseconds, and one timer for all who wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::permit::Permit;
 use super::scheduler::{
     Arrival, BackendSpec, Decision, Outcome, Outlook, Policy, Refusal, Residency, Scheduler, Scope,
     Snapshot, Ticket, Wanted,
@@ -32,7 +31,7 @@ impl From<&StepModel> for Wanted {
 }
 
 impl Want {
-    fn arrival(self) -> Arrival {
+    pub(super) fn arrival(self) -> Arrival {
         Arrival {
             wanted: self.wanted,
             priority: self.priority,
@@ -53,9 +52,9 @@ pub struct Dispatcher {
 }
 
 #[derive(Debug)]
-struct State {
-    scheduler: Scheduler,
-    waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, Refusal>>>,
+pub(super) struct State {
+    pub(super) scheduler: Scheduler,
+    pub(super) waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, Refusal>>>,
     /// When the timer wakes; `None` while no timer runs.
     timer: Option<Duration>,
 }
@@ -108,27 +107,6 @@ impl Dispatcher {
     /// How long loading the model on that backend is expected to take.
     pub fn load_time(&self, backend: BackendId, model: ModelId) -> Duration {
         self.lock().scheduler.expected_load(backend, model)
-    }
-
-    /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
-    /// Errors: see [`Refusal`].
-    pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
-        self.acquire_within(want, Scope::default()).await
-    }
-
-    /// As [`Self::acquire`], within `scope` only.
-    pub async fn acquire_within(
-        self: &Arc<Self>,
-        want: Want,
-        scope: Scope,
-    ) -> Result<Permit, Refusal> {
-        let now = self.now();
-        let entered = {
-            let mut state = self.lock();
-            let ticket = state.scheduler.arrive_within(now, want.arrival(), scope)?;
-            self.enter(state, now, ticket)
-        };
-        entered.answer().await
     }
 
     /// A backend has been found; nothing starts there until [`Self::observe`].
@@ -186,46 +164,6 @@ impl Dispatcher {
         self.event(|scheduler, now| scheduler.cancel(now, ticket));
     }
 
-    /// Gives the slot of a failed attempt back and waits for one elsewhere.
-    pub(super) async fn retry(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        scope: Option<Scope>,
-    ) -> Result<Permit, Refusal> {
-        let now = self.now();
-        let entered = {
-            let mut state = self.lock();
-            if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
-                state.carry_out(now, None);
-                return Err(refusal);
-            }
-            self.enter(state, now, ticket)
-        };
-        entered.answer().await
-    }
-
-    /// Carries out what the arrival of `ticket` leads to. A slot that is free at once costs no channel.
-    fn enter(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        now: Duration,
-        ticket: Ticket,
-    ) -> Entered {
-        if let Some(answer) = state.carry_out(now, Some(ticket)) {
-            return Entered::Answered(
-                answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant)),
-            );
-        }
-        let (sender, receiver) = oneshot::channel();
-        state.waiters.insert(ticket, sender);
-        self.set_timer(&mut state);
-        let place = Place {
-            dispatcher: Some(Arc::clone(self)),
-            ticket,
-        };
-        Entered::Waiting(place, receiver)
-    }
-
     fn event(&self, apply: impl FnOnce(&mut Scheduler, Duration)) {
         let now = self.now();
         let mut state = self.lock();
@@ -239,7 +177,7 @@ impl Dispatcher {
     }
 
     /// Starts the timer, or wakes it if it would wake too late. Called from tasks, since the timer is one.
-    fn set_timer(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn set_timer(self: &Arc<Self>, state: &mut State) {
         let Some(next) = state.scheduler.next_timeout() else {
             return;
         };
@@ -257,18 +195,22 @@ impl Dispatcher {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     /// Tells everyone what has been decided; what was decided about `own` is returned instead.
-    fn carry_out(&mut self, now: Duration, own: Option<Ticket>) -> Option<Result<Grant, Refusal>> {
+    pub(super) fn carry_out(
+        &mut self,
+        now: Duration,
+        own: Option<Ticket>,
+    ) -> Option<Result<Grant, Refusal>> {
         let mut answer = None;
         while let Some(decision) = self.scheduler.next_decision(now) {
             let (ticket, decided) = match decision {
@@ -295,42 +237,6 @@ impl State {
             }
         }
         answer
-    }
-}
-
-/// A ticket's hold on the queue until it becomes a permit.
-#[derive(Debug)]
-struct Place {
-    /// `None` once the ticket has been decided and the answer taken.
-    dispatcher: Option<Arc<Dispatcher>>,
-    ticket: Ticket,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(dispatcher) = &self.dispatcher {
-            dispatcher.lock().waiters.remove(&self.ticket);
-            dispatcher.cancel(self.ticket);
-        }
-    }
-}
-
-enum Entered {
-    Answered(Result<Permit, Refusal>),
-    Waiting(Place, oneshot::Receiver<Result<Grant, Refusal>>),
-}
-
-impl Entered {
-    async fn answer(self) -> Result<Permit, Refusal> {
-        let (mut place, receiver) = match self {
-            Self::Answered(answer) => return answer,
-            Self::Waiting(place, receiver) => (place, receiver),
-        };
-        let answer = receiver
-            .await
-            .expect("a waiter's sender is kept until its ticket is decided");
-        let dispatcher = place.dispatcher.take().expect("a place is answered once");
-        answer.map(|grant| Permit::new(dispatcher, place.ticket, grant))
     }
 }
 

@@ -1,11 +1,113 @@
-//! A slot on a backend for as long as a request runs there; dropping it gives the slot back.
+//! A request's way through the queue, on a channel of its own, and the slot that it holds as long as it runs; dropping
+//! either gives back what was held.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::dispatcher::{Dispatcher, Grant};
+use tokio::sync::oneshot;
+
+use super::dispatcher::{Dispatcher, Grant, State, Want};
 use super::scheduler::{Outcome, Refusal, Scope, Ticket};
 use crate::ids::BackendId;
+
+impl Dispatcher {
+    /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
+    /// Errors: see [`Refusal`].
+    pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
+        self.acquire_within(want, Scope::default()).await
+    }
+
+    /// As [`Self::acquire`], within `scope` only.
+    pub async fn acquire_within(
+        self: &Arc<Self>,
+        want: Want,
+        scope: Scope,
+    ) -> Result<Permit, Refusal> {
+        let now = self.now();
+        let entered = {
+            let mut state = self.lock();
+            let ticket = state.scheduler.arrive_within(now, want.arrival(), scope)?;
+            self.enter(state, now, ticket)
+        };
+        entered.answer().await
+    }
+
+    /// Gives the slot of a failed attempt back and waits for one elsewhere.
+    async fn retry(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        scope: Option<Scope>,
+    ) -> Result<Permit, Refusal> {
+        let now = self.now();
+        let entered = {
+            let mut state = self.lock();
+            if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
+                state.carry_out(now, None);
+                return Err(refusal);
+            }
+            self.enter(state, now, ticket)
+        };
+        entered.answer().await
+    }
+
+    /// Carries out what the arrival of `ticket` leads to. A slot that is free at once costs no channel.
+    fn enter(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        now: Duration,
+        ticket: Ticket,
+    ) -> Entered {
+        if let Some(answer) = state.carry_out(now, Some(ticket)) {
+            return Entered::Answered(
+                answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant)),
+            );
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiters.insert(ticket, sender);
+        self.set_timer(&mut state);
+        let place = Place {
+            dispatcher: Some(Arc::clone(self)),
+            ticket,
+        };
+        Entered::Waiting(place, receiver)
+    }
+}
+
+/// A ticket's hold on the queue until it becomes a permit.
+#[derive(Debug)]
+struct Place {
+    /// `None` once the ticket has been decided and the answer taken.
+    dispatcher: Option<Arc<Dispatcher>>,
+    ticket: Ticket,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.lock().waiters.remove(&self.ticket);
+            dispatcher.cancel(self.ticket);
+        }
+    }
+}
+
+enum Entered {
+    Answered(Result<Permit, Refusal>),
+    Waiting(Place, oneshot::Receiver<Result<Grant, Refusal>>),
+}
+
+impl Entered {
+    async fn answer(self) -> Result<Permit, Refusal> {
+        let (mut place, receiver) = match self {
+            Self::Answered(answer) => return answer,
+            Self::Waiting(place, receiver) => (place, receiver),
+        };
+        let answer = receiver
+            .await
+            .expect("a waiter's sender is kept until its ticket is decided");
+        let dispatcher = place.dispatcher.take().expect("a place is answered once");
+        answer.map(|grant| Permit::new(dispatcher, place.ticket, grant))
+    }
+}
 
 /// The right to have one request in flight on one backend.
 #[derive(Debug)]
@@ -19,7 +121,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(dispatcher: Arc<Dispatcher>, ticket: Ticket, grant: Grant) -> Self {
+    fn new(dispatcher: Arc<Dispatcher>, ticket: Ticket, grant: Grant) -> Self {
         Self {
             dispatcher,
             ticket,

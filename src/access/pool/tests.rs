@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::meter::{Meter, Span, Unit};
+use super::super::meter::Meter;
+use super::super::rate::{RatePeriod, RateUnit};
 use super::*;
 
 const LIMIT: u64 = 100;
@@ -153,7 +154,7 @@ impl World {
 
     fn come(&mut self) {
         self.gateways.push(Gateway {
-            meter: Meter::new(Unit::Requests, Span::Minute, LIMIT, true),
+            meter: Meter::new(RateUnit::Requests, RatePeriod::Minute, LIMIT, true),
             contact: Contact::Away,
             came: false,
             runs: true,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::learned::{Mean, Peak};
-use super::memory::{Loading, Resident};
 use super::ready::Key;
+use super::resident::{Loading, Resident};
 use super::types::{BackendSpec, Ticket};
 use crate::fleet::{Load, Selector};
 use crate::ids::{BackendId, ModelId};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::backend::{Backend, Job};
 use super::lines::{Alarm, LineKey, Place, Waiter};
-use super::memory::Loading;
 use super::placement::ColdStart;
+use super::resident::Loading;
 use super::types::{Decision, Refusal, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;

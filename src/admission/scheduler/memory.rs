@@ -3,33 +3,12 @@
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::types::{Loaded, Residency, Ticket};
+use super::resident::{Loading, Resident};
+use super::types::{Loaded, Residency};
 use crate::ids::ModelId;
 
 /// Ollama's own default, until a probe shows another.
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
-
-/// A cold load in progress.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Loading {
-    pub(super) model: ModelId,
-    pub(super) ticket: Ticket,
-    /// When it should be over.
-    pub(super) until: Duration,
-    /// Bytes of GPU memory that it should take.
-    pub(super) vram: u64,
-}
-
-/// A model in memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Resident {
-    pub(super) model: ModelId,
-    pub(super) vram: u64,
-    /// Since when it is known to be there.
-    pub(super) since: Duration,
-    pub(super) expires_at: Duration,
-    keep_alive: Duration,
-}
 
 impl Backend {
     /// Takes over what a probe found. What runs here is in memory whatever the probe says: it may have been on its way

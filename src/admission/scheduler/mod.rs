@@ -16,6 +16,7 @@ mod model;
 mod placement;
 mod ready;
 mod requests;
+mod resident;
 #[cfg(test)]
 mod tests;
 mod types;

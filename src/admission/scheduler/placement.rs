@@ -15,7 +15,7 @@ use super::Scheduler;
 use super::backend::Backend;
 use super::estimate::SAMPLE;
 use super::lines::{LineKey, Place, Waiter};
-use super::memory::Resident;
+use super::resident::Resident;
 use super::types::Decision;
 use crate::ids::{BackendId, ModelId};
 
