@@ -11,7 +11,7 @@ use remuda::settings::{Fidelity, Provider, ProviderKind, ReasoningField};
 use remuda_formats::dialect::exchange::{Reply, Target};
 use remuda_formats::facts::ModelFacts;
 use remuda_formats::ir::Text;
-use remuda_formats::translate::{ClientForm, Form, Translating, Translation, order};
+use remuda_formats::translate::{ClientForm, ProviderForm, Translating, Translation, order};
 use remuda_formats::wire::eventstream::{self, Frame};
 
 /// CPU time of this thread; shown as criterion shows time.
@@ -99,7 +99,7 @@ impl Client {
 /// A format of providers: how its streams open, and the event that says one word.
 struct Server {
     name: &'static str,
-    form: Form,
+    form: ProviderForm,
     kind: ProviderKind,
     opening: Vec<u8>,
     event: Vec<u8>,
@@ -116,42 +116,42 @@ fn servers() -> [Server; 6] {
     [
         server(
             "ollama",
-            Form::OllamaChat,
+            ProviderForm::OllamaChat,
             ProviderKind::Ollama,
             "",
             "{\"model\":\"m\",\"created_at\":\"2026-01-02T03:04:05.678901234Z\",\"message\":{\"role\":\"assistant\",\"content\":\" the\"},\"done\":false}\n",
         ),
         server(
             "openai",
-            Form::OpenAiChat,
+            ProviderForm::OpenAiChat,
             ProviderKind::OpenAi,
             "",
             "data: {\"id\":\"chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG\",\"object\":\"chat.completion.chunk\",\"created\":1767323045,\"model\":\"m\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_44709d6fcb\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" the\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null,\"obfuscation\":\"p4XjVsd\"}\n\n",
         ),
         server(
             "responses",
-            Form::OpenAiResponses,
+            ProviderForm::OpenAiResponses,
             ProviderKind::OpenAi,
             "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"object\":\"response\",\"status\":\"in_progress\",\"model\":\"m\",\"output\":[]},\"sequence_number\":0}\n\nevent: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"id\":\"msg_1\",\"type\":\"message\",\"status\":\"in_progress\",\"content\":[],\"role\":\"assistant\"},\"sequence_number\":1}\n\n",
             "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"content_index\":0,\"delta\":\" the\",\"item_id\":\"msg_67ccd3acc8d48190a77525dc6de64b4104becb25c45c1d42\",\"logprobs\":[],\"obfuscation\":\"p4XjVsd\",\"output_index\":0,\"sequence_number\":7}\n\n",
         ),
         server(
             "anthropic",
-            Form::AnthropicMessages,
+            ProviderForm::AnthropicMessages,
             ProviderKind::Anthropic,
             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
             "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" the\"}}\n\n",
         ),
         server(
             "google",
-            Form::GoogleContent,
+            ProviderForm::GoogleContent,
             ProviderKind::Google,
             "",
             "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" the\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 9,\"candidatesTokenCount\": 7,\"totalTokenCount\": 16},\"modelVersion\": \"m\",\"responseId\": \"kz1XaZ2mCtHqz7IP\"}\r\n\r\n",
         ),
         Server {
             name: "bedrock",
-            form: Form::BedrockConverse,
+            form: ProviderForm::BedrockConverse,
             kind: ProviderKind::Bedrock,
             opening: frame("messageStart", r#"{"p":"abcdefgh","role":"assistant"}"#),
             event: frame(

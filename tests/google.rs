@@ -13,12 +13,12 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use remuda::settings::{Provider, ProviderKind};
-use remuda_formats::dialect::exchange::{Outgoing, Target};
+use remuda_formats::dialect::exchange::{ProviderRequest, Target};
 use remuda_formats::dialect::{anthropic, bedrock, google, signature};
 use remuda_formats::facts::Facts;
 use remuda_formats::ir::{
-    Assembler, ChatRequest, Effort, EmbedInput, EmbedRequest, Event, Finish, Format, Image, Item,
-    Json, Message, Part, Response, Role, Sampling, Text, Thinking, Thought, Tool, ToolCall,
+    Assembler, ChatRequest, Effort, EmbedInput, EmbedRequest, Event, Finish, Format, Image, Json,
+    Message, Part, Response, ResponseItem, Role, Sampling, Text, Thinking, Thought, Tool, ToolCall,
     ToolChoice, ToolResult,
 };
 use remuda_sim::{self as sim, Dialect, Machine, Options, Running, Setup};
@@ -69,7 +69,7 @@ impl Service {
         }
     }
 
-    async fn post(&self, outgoing: &Outgoing) -> (u16, Bytes) {
+    async fn post(&self, outgoing: &ProviderRequest) -> (u16, Bytes) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -319,9 +319,9 @@ fn a_call_comes_back_with_its_signature() {
                 let mut results = Vec::new();
                 for item in answer.items {
                     turn.push(match item {
-                        Item::Thought(thought) => Part::Thought(thought),
-                        Item::Text(text) | Item::Refusal(text) => Part::Text(text),
-                        Item::Call(call) => {
+                        ResponseItem::Thought(thought) => Part::Thought(thought),
+                        ResponseItem::Text(text) | ResponseItem::Refusal(text) => Part::Text(text),
+                        ResponseItem::Call(call) => {
                             let name = call.name.decoded().into_owned();
                             assert!(names.contains(&name.as_str()), "{name}");
                             results.push(Part::ToolResult(ToolResult {

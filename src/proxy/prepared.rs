@@ -7,7 +7,7 @@ use crate::dialect::ollama::Operation;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::request_filter::body::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
-use crate::wire::json::Span;
+use crate::wire::json::ByteSpan;
 
 /// A model request that has been let in, read and planned. What is said of the client itself is in
 /// [`Inbound`](crate::proxy::ctx::Inbound).
@@ -142,7 +142,7 @@ pub(crate) struct WantedModel {
     /// The same without its tag, if it has one.
     pub(crate) untagged: Option<Arc<str>>,
     /// Where it stands in the body.
-    pub(crate) span: Option<Span>,
+    pub(crate) span: Option<ByteSpan>,
     pub(crate) model: Option<ModelId>,
     /// The name that goes to a backend that has none of its own for the model, where that is not what the client wrote.
     pub(crate) own: Option<Arc<str>>,
@@ -166,7 +166,7 @@ impl WantedModel {
         // What it has become up to a place, which is never within a character.
         let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
         WantedModel {
-            span: self.span.map(|span| Span {
+            span: self.span.map(|span| ByteSpan {
                 start: place(span.start),
                 end: place(span.end),
             }),

@@ -2,7 +2,7 @@
 
 use crate::{ODD, ask, from_hex, hex, samples};
 use proptest::prelude::*;
-use remuda_formats::dialect::bedrock::path::Call;
+use remuda_formats::dialect::bedrock::path::RuntimeOperation;
 use remuda_formats::dialect::bedrock::sign::{Signer, Unsigned};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -68,7 +68,7 @@ fn with(mut question: Value, more: Value) -> Value {
 #[test]
 fn requests_are_signed_as_botocore_signs_them() {
     let path = prop_oneof![
-        ODD.prop_map(|model| Call::ConverseStream.path(&model)),
+        ODD.prop_map(|model| RuntimeOperation::ConverseStream.path(&model)),
         // Characters that stand in a path unencoded, and lower-case escapes; no segments of dots alone,
         // which are resolved before a request is made.
         "(/([._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2}){0,3}[a-zA-Z0-9]([a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2}){0,9}){1,6}/?",
@@ -114,13 +114,13 @@ fn requests_are_signed_as_botocore_signs_them() {
 fn a_whole_call_is_made_as_botocore_makes_it() {
     let accounts = samples(&Account::any(), 3);
     let models = samples(&ODD, 200);
-    let asked: Vec<(&Account, &String, (&str, Call))> = models
+    let asked: Vec<(&Account, &String, (&str, RuntimeOperation))> = models
         .iter()
         .enumerate()
         .map(|(at, model)| {
             let calls = [
-                ("converse", Call::Converse),
-                ("converse_stream", Call::ConverseStream),
+                ("converse", RuntimeOperation::Converse),
+                ("converse_stream", RuntimeOperation::ConverseStream),
             ];
             (&accounts[at % accounts.len()], model, calls[at % 2])
         })

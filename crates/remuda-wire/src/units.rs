@@ -8,7 +8,7 @@ const KEPT_CAPACITY: usize = 16 << 10;
 
 /// What a stream is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum StreamUnit {
     /// Ends with a newline.
     Line,
     /// Ends with an empty line; line ends are those of [`super::sse`].
@@ -36,7 +36,7 @@ enum Line {
 /// Finds units in pieces that are split anywhere. A unit that lies whole within a piece is handed on in place.
 #[derive(Debug)]
 pub struct Cutter {
-    unit: Unit,
+    unit: StreamUnit,
     limit: usize,
     /// The beginning of a unit whose end has not come yet, and where its last line begins.
     held: Vec<u8>,
@@ -46,12 +46,12 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    pub fn new(unit: Unit) -> Self {
+    pub fn new(unit: StreamUnit) -> Self {
         Cutter::within(unit, MAX_LINE)
     }
 
     /// For units of at most `limit` bytes; longer ones are handed on in parts.
-    pub fn within(unit: Unit, limit: usize) -> Self {
+    pub fn within(unit: StreamUnit, limit: usize) -> Self {
         Cutter {
             unit,
             limit,
@@ -61,7 +61,7 @@ impl Cutter {
         }
     }
 
-    pub fn unit(&self) -> Unit {
+    pub fn unit(&self) -> StreamUnit {
         self.unit
     }
 
@@ -176,7 +176,7 @@ impl Cutter {
                 (Line::Empty, b"" | b"\r") | (Line::Return, b"")
             );
             at += newline + 1;
-            if blank || self.unit == Unit::Line {
+            if blank || self.unit == StreamUnit::Line {
                 return (at, None);
             }
             line = Line::Empty;
@@ -196,13 +196,13 @@ fn last_line(bytes: &[u8]) -> usize {
 
 /// Past the first unit's end in `bytes`, of which nothing before `from` has a newline that was not looked at; `line` is
 /// where the line that is looked at begins, or in the end the one that is not whole.
-fn end(unit: Unit, bytes: &[u8], line: &mut usize, mut from: usize) -> Option<usize> {
+fn end(unit: StreamUnit, bytes: &[u8], line: &mut usize, mut from: usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', &bytes[from..]) {
         let newline = from + at;
         let blank = matches!(&bytes[*line..newline], b"" | b"\r");
         from = newline + 1;
         *line = from;
-        if blank || unit == Unit::Line {
+        if blank || unit == StreamUnit::Line {
             return Some(from);
         }
     }
@@ -215,7 +215,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The units of `pieces`, and what was left; parts are joined, with a mark before each unit that came in parts.
-    fn cut(unit: Unit, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    fn cut(unit: StreamUnit, limit: usize, pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
         let mut cutter = Cutter::within(unit, limit);
         let mut units = Vec::new();
         let mut long: Option<Vec<u8>> = None;
@@ -256,12 +256,17 @@ mod tests {
         let expected_lines: [&[u8]; 3] = [b"{\"a\":1}\n", b"\n", b"{\"b\":2}\r\n"];
         for (unit, stream, expected, rest) in [
             (
-                Unit::Event,
+                StreamUnit::Event,
                 events.as_bytes(),
                 &expected[..],
                 "data: [DONE]",
             ),
-            (Unit::Line, lines.as_bytes(), &expected_lines[..], "{\"c"),
+            (
+                StreamUnit::Line,
+                lines.as_bytes(),
+                &expected_lines[..],
+                "{\"c",
+            ),
         ] {
             for first in 0..=stream.len() {
                 for second in first..=stream.len() {
@@ -279,7 +284,7 @@ mod tests {
         let stream = b"data: 1\n\ndata: 12345678901234567890\r\n\r\ndata: 2\n\n";
         for size in 1..=stream.len() {
             let pieces: Vec<&[u8]> = stream.chunks(size).collect();
-            let (units, left) = cut(Unit::Event, 12, &pieces);
+            let (units, left) = cut(StreamUnit::Event, 12, &pieces);
             assert_eq!(units.len(), 3, "{size}");
             assert!(
                 units[1].ends_with(b"data: 12345678901234567890\r\n\r\n"),
@@ -301,7 +306,7 @@ mod tests {
             event in any::<bool>(),
             limit in prop_oneof![Just(8usize), Just(1 << 20)],
         ) {
-            let unit = if event { Unit::Event } else { Unit::Line };
+            let unit = if event { StreamUnit::Event } else { StreamUnit::Line };
             let mut cutter = Cutter::within(unit, limit);
             let mut all = Vec::new();
             for piece in bytes.chunks(size) {

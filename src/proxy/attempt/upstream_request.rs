@@ -10,7 +10,7 @@ use pingora::http::RequestHeader;
 use crate::dialect::anthropic;
 use crate::dialect::bedrock::path::one_segment;
 use crate::dialect::bedrock::sign::Unsigned;
-use crate::dialect::exchange::{Outgoing, Reply, Target};
+use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::dialect::ollama::{self, Operation};
 use crate::dialect::openai::{elsewhere, unasked};
 use crate::facts::ModelFacts;
@@ -24,7 +24,9 @@ use crate::proxy::failure::Failure;
 use crate::proxy::heads;
 use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::settings::{self, ProviderKind};
-use crate::translate::{self, ClientForm, Form, Gathering, Passing, Question, Translating, Way};
+use crate::translate::{
+    self, ClientForm, Gathering, Passing, ProviderForm, Question, Translating, Way,
+};
 
 /// What a model's whole answers usually take at most to be asked for as such.
 const QUICK: Duration = Duration::from_secs(1);
@@ -127,7 +129,7 @@ impl Upstreams {
     fn translated(
         &self,
         from: &RequestSource<'_>,
-        (client, form): (ClientForm, Form),
+        (client, form): (ClientForm, ProviderForm),
         (wanted, own, facts): (&WantedModel, &str, &ModelFacts),
         mend: Option<Mend>,
     ) -> Result<UpstreamRequest, Box<Failure>> {
@@ -158,7 +160,7 @@ impl Upstreams {
         let reply = self.reply_to(from.inbound, &wanted.asked);
         let written =
             translate::order(&translating, target, reply).map_err(Failure::inexpressible)?;
-        let with_head = |outgoing: Outgoing| -> Result<_, Box<Failure>> {
+        let with_head = |outgoing: ProviderRequest| -> Result<_, Box<Failure>> {
             let head = self.provider_head(from, &outgoing)?;
             Ok((head, Bytes::from(outgoing.body)))
         };
@@ -189,7 +191,7 @@ impl Upstreams {
     pub(crate) fn provider_head(
         &self,
         from: &RequestSource<'_>,
-        outgoing: &Outgoing,
+        outgoing: &ProviderRequest,
     ) -> Result<RequestHeader, Box<Failure>> {
         self.head_to(from.head, from.inbound, (from.backend, from.key), outgoing)
     }
@@ -203,7 +205,7 @@ impl Upstreams {
         inbound: &RequestHeader,
         ctx: &Inbound,
         (backend, key): (&Backend, usize),
-        outgoing: &Outgoing,
+        outgoing: &ProviderRequest,
     ) -> Result<RequestHeader, Box<Failure>> {
         let path = format!("{}{}", backend.base_path(), outgoing.path);
         let mut head = heads::provider_request(
@@ -345,9 +347,9 @@ impl Upstreams {
             ProviderKind::Anthropic => request.operation.name().to_owned(),
             _ => openai_path(settings, request.operation.name(), own),
         };
-        let outgoing = Outgoing {
+        let outgoing = ProviderRequest {
             path,
-            ..Outgoing::default()
+            ..ProviderRequest::default()
         };
         let body = respelled(request.operation, &body, wanted, own);
         let passing = Passing::new(request.operation, request.streams).answering(&body);

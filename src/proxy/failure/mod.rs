@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::admission::Refusal;
-use crate::dialect::ollama::{self, ErrorStyle, Told};
+use crate::dialect::ollama::{self, ErrorBody, ErrorStyle};
 use crate::dialect::overflow;
 use crate::fleet::{RestCause, Resting, Unavailable};
 use crate::ir::{Class, Fault, FaultKind, Overflow, Refused};
@@ -157,11 +157,11 @@ impl Failure {
     }
 
     /// Returns what a format has a place for.
-    pub(crate) fn told(&self) -> Told<'_> {
-        Told {
+    pub(crate) fn told(&self) -> ErrorBody<'_> {
+        ErrorBody {
             code: self.api_code.as_deref(),
             param: self.param.as_deref(),
-            ..Told::new(self.status, &self.text)
+            ..ErrorBody::new(self.status, &self.text)
         }
     }
 
@@ -169,7 +169,7 @@ impl Failure {
     pub(crate) fn body(&self, style: ErrorStyle, request_id: Option<&str>) -> Bytes {
         match style {
             ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
-            _ => style.body_of(&Told {
+            _ => style.body_of(&ErrorBody {
                 request_id,
                 ..self.told()
             }),

@@ -24,7 +24,7 @@ pub struct Target<'a> {
 
 /// A request in a provider's format.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing {
+pub struct ProviderRequest {
     /// After the backend's base path, with its query; begins with a slash and is percent-encoded.
     pub path: String,
     /// JSON.

@@ -1,7 +1,7 @@
 //! What providers have in common that ask for turns in a strict order, with the system text apart: Anthropic, Google,
 //! Bedrock. What each believes of thoughts, and how it takes the words, is its own.
 
-use crate::facts::{Ask, ModelFacts, Parameter};
+use crate::facts::{ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{
     ChatRequest, Completion, Dropped, Message, Part, Refused, Role, Text, drop_blank, merge_turns,
     pair_tool_results, results_before_system, start_with_user, system_as_user,
@@ -103,7 +103,7 @@ pub(super) fn system_or_first_words<'a>(
     request: &mut ChatRequest<'a>,
     facts: &ModelFacts,
 ) -> Vec<Part<'a>> {
-    if facts.refuses(Parameter::System, Ask::Nothing)
+    if facts.refuses(Parameter::System, ReasoningSetting::Nothing)
         && let Some(first) = request.messages.first_mut()
     {
         first.parts.splice(..0, system.drain(..));

@@ -10,17 +10,19 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Deserializer, de};
 use wildmatch::WildMatch;
 
-use super::model::{Capability, ChatCompletions, Embeddings, ModelFacts, Parameter, Sampling};
+use super::model::{
+    Capability, ChatCompletions, EmbeddingFacts, ModelFacts, Parameter, SamplingRule,
+};
 use super::name;
 use super::price::Price;
-use super::reasoning::{Budget, Effort, Form, Reasoning};
+use super::reasoning::{EffortLevel, Reasoning, ReasoningControl, ThinkingBudget};
 use super::{Entry, Index};
 use crate::provider::ProviderKind;
 
 /// What is wrong with a file of facts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", line.map_or(String::new(), |line| format!("line {line}: ")))]
-pub struct Problem {
+pub struct FactsProblem {
     /// From 1; `None` where the file as a whole is meant.
     pub line: Option<usize>,
     pub message: String,
@@ -65,8 +67,8 @@ pub(super) struct Written {
     refused_while_reasoning: Option<Vec<Parameter>>,
     reasoning: Option<WrittenReasoning>,
     chat_completions: Option<ChatCompletions>,
-    sampling: Option<Sampling>,
-    embeddings: Option<Embeddings>,
+    sampling: Option<SamplingRule>,
+    embeddings: Option<EmbeddingFacts>,
     /// `null` leaves open what `like` would bring; so with `retires`.
     #[serde(default, deserialize_with = "stated")]
     price: Option<Option<Price>>,
@@ -77,13 +79,13 @@ pub(super) struct Written {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenReasoning {
-    form: Form,
+    form: ReasoningControl,
     #[serde(default)]
-    efforts: Vec<Effort>,
+    efforts: Vec<EffortLevel>,
     #[serde(default = "no_effort")]
-    default: Effort,
+    default: EffortLevel,
     off: Option<bool>,
-    budget: Option<Budget>,
+    budget: Option<ThinkingBudget>,
 }
 
 /// What a key that is there says, `null` too.
@@ -93,8 +95,8 @@ fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-fn no_effort() -> Effort {
-    Effort::None
+fn no_effort() -> EffortLevel {
+    EffortLevel::None
 }
 
 #[derive(Debug, Deserialize)]
@@ -193,7 +195,7 @@ fn aliases<'de, D: Deserializer<'de>>(
 }
 
 /// Reads a file; an empty one says nothing.
-pub(super) fn read(text: &str) -> Result<File, Problem> {
+pub(super) fn read(text: &str) -> Result<File, FactsProblem> {
     // A file of comments alone reads as null.
     let file: Option<File> = serde_yaml::from_str(text).map_err(|error| {
         let message = error.to_string();
@@ -201,7 +203,7 @@ pub(super) fn read(text: &str) -> Result<File, Problem> {
         // The reader's own words end with the place.
         let end = line.and_then(|line| message.rfind(&format!(" at line {line} ")));
         let message = message[..end.unwrap_or(message.len())].to_owned();
-        Problem { line, message }
+        FactsProblem { line, message }
     })?;
     let mut file = file.unwrap_or_else(File::empty);
     file.text = text.to_owned();
@@ -224,7 +226,7 @@ impl File {
         self,
         following: &[Index],
         prefixes: &[Box<str>],
-    ) -> Result<Index, Problem> {
+    ) -> Result<Index, FactsProblem> {
         let mut below = Index::default();
         let mut models = self.models;
         while let Some(written) = models.pop() {
@@ -273,13 +275,13 @@ impl OneOrMore {
 }
 
 /// A problem at the line that gives `value` to `key`.
-fn wrong(text: &str, key: &str, value: &str, message: String) -> Problem {
+fn wrong(text: &str, key: &str, value: &str, message: String) -> FactsProblem {
     let line = text.lines().position(|line| {
         let line = line.trim_start_matches([' ', '-']);
         line.strip_prefix(key)
             .is_some_and(|rest| rest.trim_start().starts_with(':') && rest.contains(value))
     });
-    Problem {
+    FactsProblem {
         line: line.map(|line| line + 1),
         message,
     }
@@ -287,7 +289,7 @@ fn wrong(text: &str, key: &str, value: &str, message: String) -> Problem {
 
 impl Written {
     /// The names of this entry, and its facts: its own, and those of `base` for what it leaves open.
-    fn over(self, base: ModelFacts, text: &str) -> Result<(Vec<String>, Entry), Problem> {
+    fn over(self, base: ModelFacts, text: &str) -> Result<(Vec<String>, Entry), FactsProblem> {
         let names = self.names.as_slice().to_vec();
         let first = names.first().cloned().unwrap_or_default();
         let wrong = |message: &str| wrong(text, "match", &first, format!("{first}: {message}"));
@@ -339,23 +341,26 @@ impl WrittenReasoning {
         let mut efforts = self.efforts;
         efforts.sort_unstable();
         efforts.dedup();
-        let by_level = matches!(self.form, Form::Effort | Form::Adaptive);
+        let by_level = matches!(
+            self.form,
+            ReasoningControl::Effort | ReasoningControl::Adaptive
+        );
         if by_level == efforts.is_empty() {
             return Err(
                 "reasoning: `efforts` belong to the forms effort and adaptive, and to no other",
             );
         }
-        if self.form == Form::Adaptive && efforts.contains(&Effort::None) {
+        if self.form == ReasoningControl::Adaptive && efforts.contains(&EffortLevel::None) {
             return Err("reasoning: the form adaptive is switched off by `off`, not by an effort");
         }
-        if self.form == Form::Budget && self.budget.is_none() {
+        if self.form == ReasoningControl::Budget && self.budget.is_none() {
             return Err("reasoning: the form budget needs a `budget`");
         }
         if self.budget.is_some_and(|budget| budget.min > budget.max) {
             return Err("reasoning: budget: `min` is above `max`");
         }
         let off = match self.form {
-            Form::Effort => efforts.contains(&Effort::None),
+            ReasoningControl::Effort => efforts.contains(&EffortLevel::None),
             _ => self.off.unwrap_or(true),
         };
         Ok(Reasoning {

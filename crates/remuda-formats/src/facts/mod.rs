@@ -16,10 +16,10 @@ mod reasoning;
 #[cfg(test)]
 mod tests;
 
-pub use file::Problem;
-pub use model::{Capability, ChatCompletions, Embeddings, ModelFacts, Parameter, Sampling};
+pub use file::FactsProblem;
+pub use model::{Capability, ChatCompletions, EmbeddingFacts, ModelFacts, Parameter, SamplingRule};
 pub use price::{Price, Rates, Tier, UsdPerMillion};
-pub use reasoning::{Ask, Budget, Effort, Form, Reasoning};
+pub use reasoning::{EffortLevel, Reasoning, ReasoningControl, ReasoningSetting, ThinkingBudget};
 
 use crate::provider::ProviderKind;
 
@@ -79,12 +79,12 @@ impl Facts {
     }
 
     /// The facts of `extra_yaml`, and those of `conf/models.yaml` for what it leaves open.
-    pub fn with(extra_yaml: &str) -> Result<Facts, Problem> {
+    pub fn with(extra_yaml: &str) -> Result<Facts, FactsProblem> {
         let bundled = file::read(BUNDLED).expect("the bundled file is read in a test");
         Facts::of(Some(file::read(extra_yaml)?), bundled)
     }
 
-    fn of(extra: Option<file::File>, bundled: file::File) -> Result<Facts, Problem> {
+    fn of(extra: Option<file::File>, bundled: file::File) -> Result<Facts, FactsProblem> {
         let mut facts = Facts {
             files: Vec::new(),
             aliases: AHashMap::new(),
@@ -100,7 +100,7 @@ impl Facts {
     }
 
     /// Puts the entries of `file` before all others.
-    fn put_before(&mut self, file: file::File) -> Result<(), Problem> {
+    fn put_before(&mut self, file: file::File) -> Result<(), FactsProblem> {
         for prefix in &file.prefixes {
             self.prefixes.push(prefix.to_ascii_lowercase().into());
         }

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 
 use super::price::Price;
-use super::reasoning::{Ask, Effort, Reasoning};
+use super::reasoning::{EffortLevel, Reasoning, ReasoningSetting};
 use crate::ir::Thinking;
 
 /// A field of a request, or a use of one, that a model may refuse.
@@ -109,7 +109,7 @@ pub enum ChatCompletions {
 /// Whether `temperature` and `top_p` may stand together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sampling {
+pub enum SamplingRule {
     #[default]
     Any,
     OneOfTemperatureAndTopP,
@@ -118,7 +118,7 @@ pub enum Sampling {
 /// The vectors of an embedding model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embeddings {
+pub struct EmbeddingFacts {
     /// Numbers in a vector when nothing is said.
     pub dimensions: u32,
     /// The lengths that may be asked for, where they are a few.
@@ -131,7 +131,7 @@ pub struct Embeddings {
     pub batch: Option<u32>,
 }
 
-impl Embeddings {
+impl EmbeddingFacts {
     /// Whether vectors of this length can be had.
     pub fn allows(&self, dimensions: u32) -> bool {
         dimensions == self.dimensions
@@ -155,8 +155,8 @@ pub struct ModelFacts {
     pub refused_while_reasoning: Vec<Parameter>,
     pub reasoning: Reasoning,
     pub chat_completions: ChatCompletions,
-    pub sampling: Sampling,
-    pub embeddings: Option<Embeddings>,
+    pub sampling: SamplingRule,
+    pub embeddings: Option<EmbeddingFacts>,
     pub price: Option<Price>,
     /// From this day on the provider no longer serves it.
     pub retires: Option<NaiveDate>,
@@ -173,7 +173,7 @@ impl Default for ModelFacts {
             refused_while_reasoning: Vec::new(),
             reasoning: Reasoning::default(),
             chat_completions: ChatCompletions::All,
-            sampling: Sampling::Any,
+            sampling: SamplingRule::Any,
             embeddings: None,
             price: None,
             retires: None,
@@ -195,18 +195,18 @@ impl ModelFacts {
     }
 
     /// What to say of reasoning; see [`Reasoning::ask`].
-    pub fn ask(&self, wanted: Option<Thinking>) -> Ask {
+    pub fn ask(&self, wanted: Option<Thinking>) -> ReasoningSetting {
         self.reasoning.ask(wanted)
     }
 
     /// Whether the provider answers 400 to `parameter` in a request that says `ask` of reasoning.
-    pub fn refuses(&self, parameter: Parameter, ask: Ask) -> bool {
+    pub fn refuses(&self, parameter: Parameter, ask: ReasoningSetting) -> bool {
         self.refused.contains(&parameter)
             || (self.refused_while_reasoning.contains(&parameter) && self.reasoning.is_on(ask))
     }
 
     /// Whether OpenAI or Azure serve this request by `/v1/responses` alone.
-    pub fn needs_responses(&self, has_tools: bool, ask: Ask) -> bool {
+    pub fn needs_responses(&self, has_tools: bool, ask: ReasoningSetting) -> bool {
         match self.chat_completions {
             ChatCompletions::All => false,
             ChatCompletions::NoToolsWhileReasoning => has_tools && self.reasoning.is_on(ask),
@@ -215,12 +215,12 @@ impl ModelFacts {
     }
 
     /// See [`Reasoning::effort_for`].
-    pub fn effort_for(&self, wanted: Effort) -> Option<Effort> {
+    pub fn effort_for(&self, wanted: EffortLevel) -> Option<EffortLevel> {
         self.reasoning.effort_for(wanted)
     }
 
     /// See [`Reasoning::budget_for`].
-    pub fn budget_for(&self, wanted: Effort) -> Option<u32> {
+    pub fn budget_for(&self, wanted: EffortLevel) -> Option<u32> {
         self.reasoning.budget_for(wanted)
     }
 }

@@ -8,7 +8,7 @@ use crate::ir::{self, Thinking};
 /// at all. In order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Effort {
+pub enum EffortLevel {
     None,
     Minimal,
     Low,
@@ -18,69 +18,69 @@ pub enum Effort {
     Max,
 }
 
-impl Effort {
-    pub const ALL: [Effort; 7] = [
-        Effort::None,
-        Effort::Minimal,
-        Effort::Low,
-        Effort::Medium,
-        Effort::High,
-        Effort::Xhigh,
-        Effort::Max,
+impl EffortLevel {
+    pub const ALL: [EffortLevel; 7] = [
+        EffortLevel::None,
+        EffortLevel::Minimal,
+        EffortLevel::Low,
+        EffortLevel::Medium,
+        EffortLevel::High,
+        EffortLevel::Xhigh,
+        EffortLevel::Max,
     ];
 
     /// As OpenAI, Anthropic, Gemini and OpenRouter write it.
     pub fn name(self) -> &'static str {
         match self {
-            Effort::None => "none",
-            Effort::Minimal => "minimal",
-            Effort::Low => "low",
-            Effort::Medium => "medium",
-            Effort::High => "high",
-            Effort::Xhigh => "xhigh",
-            Effort::Max => "max",
+            EffortLevel::None => "none",
+            EffortLevel::Minimal => "minimal",
+            EffortLevel::Low => "low",
+            EffortLevel::Medium => "medium",
+            EffortLevel::High => "high",
+            EffortLevel::Xhigh => "xhigh",
+            EffortLevel::Max => "max",
         }
     }
 
-    pub fn named(name: &str) -> Option<Effort> {
+    pub fn named(name: &str) -> Option<EffortLevel> {
         Self::ALL.into_iter().find(|effort| effort.name() == name)
     }
 
     /// What a budget of thinking tokens amounts to. Thresholds as LiteLLM has them: 1,024, 2,048 and 4,096 are its
     /// budgets for low, medium and high.
-    pub fn of_budget(tokens: u32) -> Effort {
+    pub fn of_budget(tokens: u32) -> EffortLevel {
         match tokens {
-            0 => Effort::None,
-            1..2048 => Effort::Low,
-            2048..4096 => Effort::Medium,
-            _ => Effort::High,
+            0 => EffortLevel::None,
+            1..2048 => EffortLevel::Low,
+            2048..4096 => EffortLevel::Medium,
+            _ => EffortLevel::High,
         }
     }
 }
 
-impl From<ir::Effort> for Effort {
-    fn from(effort: ir::Effort) -> Effort {
+impl From<ir::Effort> for EffortLevel {
+    fn from(effort: ir::Effort) -> EffortLevel {
         match effort {
-            ir::Effort::Minimal => Effort::Minimal,
-            ir::Effort::Low => Effort::Low,
-            ir::Effort::Medium => Effort::Medium,
-            ir::Effort::High => Effort::High,
-            ir::Effort::XHigh => Effort::Xhigh,
-            ir::Effort::Max => Effort::Max,
+            ir::Effort::Minimal => EffortLevel::Minimal,
+            ir::Effort::Low => EffortLevel::Low,
+            ir::Effort::Medium => EffortLevel::Medium,
+            ir::Effort::High => EffortLevel::High,
+            ir::Effort::XHigh => EffortLevel::Xhigh,
+            ir::Effort::Max => EffortLevel::Max,
         }
     }
 }
 
 /// What a request says of reasoning, in terms that its model takes; a dialect writes it in its own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum ReasoningSetting {
     /// The field is left out.
     Nothing,
     Off,
     /// Claude's adaptive thinking, or a model that is on or off; with a level where one is wanted.
-    On(Option<Effort>),
+    On(Option<EffortLevel>),
     /// A level, `none` included.
-    Effort(Effort),
+    Effort(EffortLevel),
     /// Tokens; legal for the model.
     Budget(u32),
     /// As many tokens as the model thinks fit (Gemini's −1).
@@ -90,7 +90,7 @@ pub enum Ask {
 /// The field by which a model is told how to reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum ReasoningControl {
     /// Not known: what the client asks for is sent as it is.
     Unknown,
     /// The model does not reason, and its provider refuses the field.
@@ -108,21 +108,21 @@ pub enum Form {
 /// How a model reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reasoning {
-    pub form: Form,
+    pub form: ReasoningControl,
     /// The legal levels in order; empty where the form has none.
-    pub efforts: Vec<Effort>,
+    pub efforts: Vec<EffortLevel>,
     /// What the model does when nothing is said.
-    pub default: Effort,
+    pub default: EffortLevel,
     /// Whether it can be told not to reason.
     pub off: bool,
     /// The legal budgets; also of a Claude that takes both ways.
-    pub budget: Option<Budget>,
+    pub budget: Option<ThinkingBudget>,
 }
 
 /// How many tokens a model may think for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Budget {
+pub struct ThinkingBudget {
     pub min: u32,
     pub max: u32,
     pub low: u32,
@@ -136,9 +136,9 @@ pub struct Budget {
 impl Default for Reasoning {
     fn default() -> Reasoning {
         Reasoning {
-            form: Form::Unknown,
+            form: ReasoningControl::Unknown,
             efforts: Vec::new(),
-            default: Effort::None,
+            default: EffortLevel::None,
             off: true,
             budget: None,
         }
@@ -150,18 +150,24 @@ impl Reasoning {
     /// else the lowest; `None` where the model is not told by levels.
     ///
     /// Not to reason becomes the lowest level where it cannot be switched off. A model of form
-    /// [`Adaptive`](Form::Adaptive) has no level `none`: what switches it off is another field, see
+    /// [`Adaptive`](ReasoningControl::Adaptive) has no level `none`: what switches it off is another field, see
     /// [`off`](Reasoning::off).
-    pub fn effort_for(&self, wanted: Effort) -> Option<Effort> {
+    pub fn effort_for(&self, wanted: EffortLevel) -> Option<EffortLevel> {
         match self.form {
-            Form::Unknown => return Some(wanted),
-            Form::Effort | Form::Adaptive => {}
-            Form::Never | Form::Budget | Form::Switch => return None,
+            ReasoningControl::Unknown => return Some(wanted),
+            ReasoningControl::Effort | ReasoningControl::Adaptive => {}
+            ReasoningControl::Never | ReasoningControl::Budget | ReasoningControl::Switch => {
+                return None;
+            }
         }
         if self.efforts.contains(&wanted) {
             return Some(wanted);
         }
-        let reasoning = || self.efforts.iter().filter(|effort| **effort > Effort::None);
+        let reasoning = || {
+            self.efforts
+                .iter()
+                .filter(|effort| **effort > EffortLevel::None)
+        };
         reasoning()
             .rfind(|effort| **effort < wanted)
             .or_else(|| reasoning().next())
@@ -170,85 +176,94 @@ impl Reasoning {
 
     /// The tokens to send for the effort that is wanted; 0 is off, and the least where it cannot be switched off.
     /// `None` where the model takes no budget.
-    pub fn budget_for(&self, wanted: Effort) -> Option<u32> {
+    pub fn budget_for(&self, wanted: EffortLevel) -> Option<u32> {
         let budget = self.budget?;
         let tokens = match wanted {
-            Effort::None if self.off => return Some(0),
-            Effort::None | Effort::Minimal => budget.min,
-            Effort::Low => budget.low,
-            Effort::Medium => budget.medium,
-            Effort::High => budget.high,
-            Effort::Xhigh => budget.high.saturating_mul(2),
-            Effort::Max => budget.max,
+            EffortLevel::None if self.off => return Some(0),
+            EffortLevel::None | EffortLevel::Minimal => budget.min,
+            EffortLevel::Low => budget.low,
+            EffortLevel::Medium => budget.medium,
+            EffortLevel::High => budget.high,
+            EffortLevel::Xhigh => budget.high.saturating_mul(2),
+            EffortLevel::Max => budget.max,
         };
         Some(budget.clamp(tokens))
     }
 
-    /// What to send for what the client wants: the nearest that is legal. [`Ask::Nothing`] where the client wants
+    /// What to send for what the client wants: the nearest that is legal. [`ReasoningSetting::Nothing`] where the client wants
     /// nothing, where the model does so anyway, and where it cannot be told.
-    pub fn ask(&self, wanted: Option<Thinking>) -> Ask {
+    pub fn ask(&self, wanted: Option<Thinking>) -> ReasoningSetting {
         let Some(wanted) = wanted else {
-            return Ask::Nothing;
+            return ReasoningSetting::Nothing;
         };
         match self.form {
-            Form::Never => Ask::Nothing,
-            Form::Unknown => match wanted {
-                Thinking::Off => Ask::Off,
-                Thinking::On => Ask::On(None),
-                Thinking::Effort(effort) => Ask::Effort(effort.into()),
-                Thinking::Budget(tokens) => Ask::Budget(saturated(tokens)),
+            ReasoningControl::Never => ReasoningSetting::Nothing,
+            ReasoningControl::Unknown => match wanted {
+                Thinking::Off => ReasoningSetting::Off,
+                Thinking::On => ReasoningSetting::On(None),
+                Thinking::Effort(effort) => ReasoningSetting::Effort(effort.into()),
+                Thinking::Budget(tokens) => ReasoningSetting::Budget(saturated(tokens)),
             },
-            Form::Effort => match wanted {
-                Thinking::On if self.default != Effort::None => Ask::Nothing,
+            ReasoningControl::Effort => match wanted {
+                Thinking::On if self.default != EffortLevel::None => ReasoningSetting::Nothing,
                 _ => self
                     .effort_for(effort_of(wanted))
-                    .map_or(Ask::Nothing, Ask::Effort),
+                    .map_or(ReasoningSetting::Nothing, ReasoningSetting::Effort),
             },
-            Form::Switch => match wanted {
-                Thinking::Off | Thinking::Budget(0) => Ask::Off,
-                Thinking::On => Ask::On(None),
-                _ => Ask::On(Some(effort_of(wanted))),
+            ReasoningControl::Switch => match wanted {
+                Thinking::Off | Thinking::Budget(0) => ReasoningSetting::Off,
+                Thinking::On => ReasoningSetting::On(None),
+                _ => ReasoningSetting::On(Some(effort_of(wanted))),
             },
-            Form::Adaptive => match (wanted, self.budget) {
-                (Thinking::Off | Thinking::Budget(0), _) if self.off => Ask::Off,
-                (Thinking::Off | Thinking::Budget(0), _) => Ask::Nothing,
-                (Thinking::On, _) => Ask::On(None),
+            ReasoningControl::Adaptive => match (wanted, self.budget) {
+                (Thinking::Off | Thinking::Budget(0), _) if self.off => ReasoningSetting::Off,
+                (Thinking::Off | Thinking::Budget(0), _) => ReasoningSetting::Nothing,
+                (Thinking::On, _) => ReasoningSetting::On(None),
                 (Thinking::Budget(tokens), Some(budget)) => {
-                    Ask::Budget(budget.clamp(saturated(tokens)))
+                    ReasoningSetting::Budget(budget.clamp(saturated(tokens)))
                 }
-                _ => Ask::On(self.effort_for(effort_of(wanted))),
+                _ => ReasoningSetting::On(self.effort_for(effort_of(wanted))),
             },
-            Form::Budget => self.budget.map_or(Ask::Nothing, |budget| match wanted {
-                Thinking::Off | Thinking::Budget(0) if self.off => Ask::Off,
-                Thinking::On if budget.automatic => Ask::Automatic,
-                Thinking::Budget(tokens) => Ask::Budget(budget.clamp(saturated(tokens))),
-                _ => Ask::Budget(self.budget_for(effort_of(wanted)).unwrap_or(budget.min)),
-            }),
+            ReasoningControl::Budget => {
+                self.budget
+                    .map_or(ReasoningSetting::Nothing, |budget| match wanted {
+                        Thinking::Off | Thinking::Budget(0) if self.off => ReasoningSetting::Off,
+                        Thinking::On if budget.automatic => ReasoningSetting::Automatic,
+                        Thinking::Budget(tokens) => {
+                            ReasoningSetting::Budget(budget.clamp(saturated(tokens)))
+                        }
+                        _ => ReasoningSetting::Budget(
+                            self.budget_for(effort_of(wanted)).unwrap_or(budget.min),
+                        ),
+                    })
+            }
         }
     }
 
     /// Whether the model reasons in a request that says this.
-    pub fn is_on(&self, ask: Ask) -> bool {
+    pub fn is_on(&self, ask: ReasoningSetting) -> bool {
         let effort = match ask {
-            Ask::Nothing => self.default,
-            Ask::Off | Ask::Budget(0) => Effort::None,
-            Ask::Effort(effort) => effort,
-            Ask::On(_) | Ask::Budget(_) | Ask::Automatic => Effort::Medium,
+            ReasoningSetting::Nothing => self.default,
+            ReasoningSetting::Off | ReasoningSetting::Budget(0) => EffortLevel::None,
+            ReasoningSetting::Effort(effort) => effort,
+            ReasoningSetting::On(_) | ReasoningSetting::Budget(_) | ReasoningSetting::Automatic => {
+                EffortLevel::Medium
+            }
         };
         match self.form {
-            Form::Never => false,
-            _ => effort != Effort::None || !self.off,
+            ReasoningControl::Never => false,
+            _ => effort != EffortLevel::None || !self.off,
         }
     }
 }
 
 /// The level that a wish amounts to; medium where it names none.
-fn effort_of(wanted: Thinking) -> Effort {
+fn effort_of(wanted: Thinking) -> EffortLevel {
     match wanted {
-        Thinking::Off => Effort::None,
-        Thinking::On => Effort::Medium,
+        Thinking::Off => EffortLevel::None,
+        Thinking::On => EffortLevel::Medium,
         Thinking::Effort(effort) => effort.into(),
-        Thinking::Budget(tokens) => Effort::of_budget(saturated(tokens)),
+        Thinking::Budget(tokens) => EffortLevel::of_budget(saturated(tokens)),
     }
 }
 
@@ -256,7 +271,7 @@ fn saturated(tokens: u64) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
-impl Budget {
+impl ThinkingBudget {
     /// The legal number nearest to `tokens`.
     pub fn clamp(&self, tokens: u32) -> u32 {
         tokens.clamp(self.min, self.max)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ir::{self, Thinking};
-use Effort::{High, Low, Max, Medium, Minimal, None as Off, Xhigh};
+use EffortLevel::{High, Low, Max, Medium, Minimal, None as Off, Xhigh};
 use Parameter::*;
 use ProviderKind::{
     Anthropic, Azure, Bedrock, Google, Ollama, OpenAi, OpenAiCompatible, OpenRouter, Perplexity,
@@ -11,7 +11,7 @@ use ProviderKind::{
 const SAMPLING: [Parameter; 3] = [Temperature, TopP, Logprobs];
 const PENALTIES: [Parameter; 2] = [PresencePenalty, FrequencyPenalty];
 
-fn refused(facts: &ModelFacts, parameters: &[Parameter], ask: Ask) -> bool {
+fn refused(facts: &ModelFacts, parameters: &[Parameter], ask: ReasoningSetting) -> bool {
     let refused = |parameter: &&Parameter| facts.refuses(**parameter, ask);
     let count = parameters.iter().filter(refused).count();
     assert!(count == 0 || count == parameters.len(), "{facts:?}");
@@ -63,9 +63,18 @@ fn openai_reasoning_models_refuse_what_is_written_of_them() {
         "gpt-7",
     ] {
         let found = find(name);
-        assert!(found.refuses(MaxTokens, Ask::Nothing), "{name}");
-        assert!(refused(found, &PENALTIES, Ask::Effort(Off)), "{name}");
-        assert!(refused(found, &SAMPLING, Ask::Effort(High)), "{name}");
+        assert!(
+            found.refuses(MaxTokens, ReasoningSetting::Nothing),
+            "{name}"
+        );
+        assert!(
+            refused(found, &PENALTIES, ReasoningSetting::Effort(Off)),
+            "{name}"
+        );
+        assert!(
+            refused(found, &SAMPLING, ReasoningSetting::Effort(High)),
+            "{name}"
+        );
     }
     for (name, parallel, stop) in [
         ("o1", true, false),
@@ -76,11 +85,15 @@ fn openai_reasoning_models_refuse_what_is_written_of_them() {
         ("gpt-5.4", false, true),
     ] {
         assert_eq!(
-            find(name).refuses(ParallelToolCalls, Ask::Nothing),
+            find(name).refuses(ParallelToolCalls, ReasoningSetting::Nothing),
             parallel,
             "{name}"
         );
-        assert_eq!(find(name).refuses(Stop, Ask::Nothing), stop, "{name}");
+        assert_eq!(
+            find(name).refuses(Stop, ReasoningSetting::Nothing),
+            stop,
+            "{name}"
+        );
     }
     // (name, sampling refused when nothing is said, and when told not to reason)
     for (name, by_default, off) in [
@@ -100,12 +113,12 @@ fn openai_reasoning_models_refuse_what_is_written_of_them() {
         ("gpt-4.1-mini", false, false),
     ] {
         assert_eq!(
-            refused(find(name), &SAMPLING, Ask::Nothing),
+            refused(find(name), &SAMPLING, ReasoningSetting::Nothing),
             by_default,
             "{name}"
         );
         assert_eq!(
-            refused(find(name), &SAMPLING, Ask::Effort(Off)),
+            refused(find(name), &SAMPLING, ReasoningSetting::Effort(Off)),
             off,
             "{name}"
         );
@@ -168,7 +181,7 @@ fn an_effort_becomes_the_nearest_legal_one() {
     ] {
         let found = facts.find(kind, name);
         assert_eq!(
-            Effort::ALL.map(|effort| found.effort_for(effort)),
+            EffortLevel::ALL.map(|effort| found.effort_for(effort)),
             expected.map(Some),
             "{name}"
         );
@@ -219,7 +232,7 @@ fn a_budget_stays_within_what_is_legal() {
     ] {
         let found = facts.find(kind, name);
         assert_eq!(
-            Effort::ALL.map(|effort| found.budget_for(effort)),
+            EffortLevel::ALL.map(|effort| found.budget_for(effort)),
             expected.map(Some),
             "{name}"
         );
@@ -233,7 +246,7 @@ fn a_budget_stays_within_what_is_legal() {
             .find(Anthropic, "claude-haiku-4-5")
             .budget_for(effort)
             .unwrap();
-        assert_eq!(Effort::of_budget(budget), effort);
+        assert_eq!(EffortLevel::of_budget(budget), effort);
     }
 }
 
@@ -256,18 +269,26 @@ fn tools_go_where_the_model_takes_them() {
         ("gpt-4o", false, false, false),
     ] {
         let found = facts.find(OpenAi, name);
-        assert_eq!(found.needs_responses(false, Ask::Nothing), plain, "{name}");
         assert_eq!(
-            found.needs_responses(true, Ask::Nothing),
+            found.needs_responses(false, ReasoningSetting::Nothing),
+            plain,
+            "{name}"
+        );
+        assert_eq!(
+            found.needs_responses(true, ReasoningSetting::Nothing),
             by_default,
             "{name}"
         );
-        assert_eq!(found.needs_responses(true, Ask::Effort(Off)), off, "{name}");
+        assert_eq!(
+            found.needs_responses(true, ReasoningSetting::Effort(Off)),
+            off,
+            "{name}"
+        );
     }
     assert!(
         facts
             .find(OpenAi, "gpt-5.4")
-            .needs_responses(true, Ask::Effort(High))
+            .needs_responses(true, ReasoningSetting::Effort(High))
     );
 }
 
@@ -275,7 +296,7 @@ fn tools_go_where_the_model_takes_them() {
 #[test]
 fn claude_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();
-    use Form::{Adaptive, Budget};
+    use ReasoningControl::{Adaptive, Budget};
     // (name, sampling refused, form, can be switched off, forced tool choice refused: ever, while thinking; prefill)
     for (name, sampling, form, off, forced, forced_thinking, prefill) in [
         (
@@ -361,29 +382,29 @@ fn claude_models_refuse_what_is_written_of_them() {
         ] {
             let found = facts.find(Anthropic, &written);
             assert_eq!(
-                found.refuses(Temperature, Ask::Nothing),
+                found.refuses(Temperature, ReasoningSetting::Nothing),
                 sampling,
                 "{written}"
             );
             assert_eq!(
-                found.refuses(TopK, Ask::Effort(Off)),
+                found.refuses(TopK, ReasoningSetting::Effort(Off)),
                 sampling || !off,
                 "{written}"
             );
             assert_eq!(found.reasoning.form, form, "{written}");
             assert_eq!(found.reasoning.off, off, "{written}");
             assert_eq!(
-                found.refuses(ForcedToolChoice, Ask::Nothing),
+                found.refuses(ForcedToolChoice, ReasoningSetting::Nothing),
                 forced,
                 "{written}"
             );
             assert_eq!(
-                found.refuses(ForcedToolChoice, Ask::Effort(High)),
+                found.refuses(ForcedToolChoice, ReasoningSetting::Effort(High)),
                 forced_thinking,
                 "{written}"
             );
             assert_eq!(
-                found.refuses(Prefill, Ask::Effort(Off)),
+                found.refuses(Prefill, ReasoningSetting::Effort(Off)),
                 prefill,
                 "{written}"
             );
@@ -393,14 +414,14 @@ fn claude_models_refuse_what_is_written_of_them() {
     assert!(
         facts
             .find(Anthropic, "claude-haiku-4-5")
-            .refuses(Temperature, Ask::Effort(Low))
+            .refuses(Temperature, ReasoningSetting::Effort(Low))
     );
     assert_eq!(
         facts
             .find(Anthropic, "claude-3-5-haiku-20241022")
             .reasoning
             .form,
-        Form::Never
+        ReasoningControl::Never
     );
     assert!(
         facts
@@ -415,15 +436,19 @@ fn claude_models_refuse_what_is_written_of_them() {
 fn gemini_thinks_by_budget_or_by_level_by_its_generation() {
     let facts = Facts::bundled();
     for (name, form, off) in [
-        ("gemini-2.0-flash", Form::Never, true),
-        ("gemini-2.5-pro", Form::Budget, false),
-        ("gemini-2.5-flash-preview-09-2025", Form::Budget, true),
-        ("gemini-3-pro-preview", Form::Effort, false),
-        ("gemini-3.8-flash", Form::Effort, false),
-        ("gemini-4-argon", Form::Effort, false),
-        ("models/gemini-5-flash", Form::Effort, false),
-        ("gemini-pro-latest", Form::Effort, false),
-        ("gemini-3-pro-image-preview", Form::Never, true),
+        ("gemini-2.0-flash", ReasoningControl::Never, true),
+        ("gemini-2.5-pro", ReasoningControl::Budget, false),
+        (
+            "gemini-2.5-flash-preview-09-2025",
+            ReasoningControl::Budget,
+            true,
+        ),
+        ("gemini-3-pro-preview", ReasoningControl::Effort, false),
+        ("gemini-3.8-flash", ReasoningControl::Effort, false),
+        ("gemini-4-argon", ReasoningControl::Effort, false),
+        ("models/gemini-5-flash", ReasoningControl::Effort, false),
+        ("gemini-pro-latest", ReasoningControl::Effort, false),
+        ("gemini-3-pro-image-preview", ReasoningControl::Never, true),
     ] {
         let found = facts.find(Google, name);
         assert_eq!(
@@ -577,13 +602,13 @@ fn an_unknown_model_may_do_everything() {
         let found = facts.find(kind, name);
         assert_eq!(found, &ModelFacts::default(), "{name}");
         assert!(Capability::ALL.iter().all(|can| found.can(*can)));
-        assert!(!found.refuses(Temperature, Ask::Effort(High)));
-        assert!(!found.needs_responses(true, Ask::Effort(High)));
+        assert!(!found.refuses(Temperature, ReasoningSetting::Effort(High)));
+        assert!(!found.needs_responses(true, ReasoningSetting::Effort(High)));
     }
     assert!(
         facts
             .find(Perplexity, "openai/unheard-of")
-            .refuses(Stop, Ask::Nothing)
+            .refuses(Stop, ReasoningSetting::Nothing)
     );
 }
 
@@ -604,7 +629,7 @@ models:
     assert!(
         facts
             .find(Azure, "acme.prod-x")
-            .needs_responses(true, Ask::Effort(High))
+            .needs_responses(true, ReasoningSetting::Effort(High))
     );
     assert_eq!(facts.find(OpenAi, "prod-chat"), &ModelFacts::default());
     let opus = facts.find(Bedrock, "us.anthropic.claude-opus-5-5-20260901-v1:0");
@@ -725,9 +750,9 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
         Thinking::Effort(ir::Effort::Max),
         Thinking::Budget(3000),
     ];
-    use Ask::{Automatic, Budget, Nothing};
-    let effort = Ask::Effort;
-    let on = |effort| Ask::On(Some(effort));
+    use ReasoningSetting::{Automatic, Budget, Nothing};
+    let effort = ReasoningSetting::Effort;
+    let on = |effort| ReasoningSetting::On(Some(effort));
     for (kind, name, expected) in [
         (OpenAi, "gpt-4o", [Nothing; 5]),
         (
@@ -756,7 +781,7 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             Anthropic,
             "claude-haiku-4-5",
             [
-                Ask::Off,
+                ReasoningSetting::Off,
                 Budget(2048),
                 Budget(1024),
                 Budget(63_999),
@@ -767,8 +792,8 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             Anthropic,
             "claude-opus-4-6",
             [
-                Ask::Off,
-                Ask::On(Option::None),
+                ReasoningSetting::Off,
+                ReasoningSetting::On(Option::None),
                 on(Low),
                 on(Max),
                 Budget(3000),
@@ -778,8 +803,8 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             Anthropic,
             "claude-opus-5",
             [
-                Ask::Off,
-                Ask::On(Option::None),
+                ReasoningSetting::Off,
+                ReasoningSetting::On(Option::None),
                 on(Low),
                 on(Max),
                 on(Medium),
@@ -788,7 +813,13 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
         (
             Anthropic,
             "claude-opus-5-5",
-            [Nothing, Ask::On(Option::None), on(Low), on(Max), on(Medium)],
+            [
+                Nothing,
+                ReasoningSetting::On(Option::None),
+                on(Low),
+                on(Max),
+                on(Medium),
+            ],
         ),
         (
             Google,
@@ -805,7 +836,7 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             Google,
             "gemini-2.5-flash",
             [
-                Ask::Off,
+                ReasoningSetting::Off,
                 Automatic,
                 Budget(1024),
                 Budget(24_576),
@@ -827,8 +858,8 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             OpenAiCompatible,
             "deepseek-v4-flash",
             [
-                Ask::Off,
-                Ask::On(Option::None),
+                ReasoningSetting::Off,
+                ReasoningSetting::On(Option::None),
                 on(Low),
                 on(Max),
                 on(Medium),
@@ -838,8 +869,8 @@ fn what_a_client_wants_becomes_what_its_model_takes() {
             OpenAiCompatible,
             "anything",
             [
-                Ask::Off,
-                Ask::On(Option::None),
+                ReasoningSetting::Off,
+                ReasoningSetting::On(Option::None),
                 effort(Low),
                 effort(Max),
                 Budget(3000),

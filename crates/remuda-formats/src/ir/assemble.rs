@@ -11,7 +11,7 @@ pub struct Response {
     pub tier: Option<Text<'static>>,
     pub fingerprint: Option<Text<'static>>,
     /// In the order in which they came.
-    pub items: Vec<Item>,
+    pub items: Vec<ResponseItem>,
     pub finish: Finish,
     pub stop: Option<Text<'static>>,
     pub usage: Usage,
@@ -23,7 +23,7 @@ pub struct Response {
 
 /// A piece of a whole answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub enum ResponseItem {
     Thought(Thought<'static>),
     Text(Text<'static>),
     Refusal(Text<'static>),
@@ -60,7 +60,7 @@ impl Response {
     pub fn text(&self) -> Text<'static> {
         let mut text = Text::default();
         for item in &self.items {
-            if let Item::Text(more) | Item::Refusal(more) = item {
+            if let ResponseItem::Text(more) | ResponseItem::Refusal(more) = item {
                 text.push(more);
             }
         }
@@ -71,7 +71,7 @@ impl Response {
     pub fn thinking(&self) -> Text<'static> {
         let mut text = Text::default();
         for item in &self.items {
-            if let Item::Thought(thought) = item {
+            if let ResponseItem::Thought(thought) = item {
                 text.push(&thought.text);
             }
         }
@@ -80,7 +80,7 @@ impl Response {
 
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.items.iter().filter_map(|item| match item {
-            Item::Call(call) => Some(call),
+            ResponseItem::Call(call) => Some(call),
             _ => None,
         })
     }
@@ -93,7 +93,7 @@ pub struct Assembler {
     model: Option<Text<'static>>,
     tier: Option<Text<'static>>,
     fingerprint: Option<Text<'static>>,
-    items: Vec<Item>,
+    items: Vec<ResponseItem>,
     /// Where each call stands in `items`.
     calls: Vec<usize>,
     /// Whether the last item is a thought that may still grow.
@@ -122,12 +122,12 @@ impl Assembler {
             Event::Signature { data, redacted, id } => self.sign(data, *redacted, id.as_ref()),
             Event::TextSignature(data) => self.sign_text(data),
             Event::Text(text) => match self.items.last_mut() {
-                Some(Item::Text(before)) => before.push(text),
-                _ => self.put(Item::Text(text.clone().into_owned())),
+                Some(ResponseItem::Text(before)) => before.push(text),
+                _ => self.put(ResponseItem::Text(text.clone().into_owned())),
             },
             Event::Refusal(text) => match self.items.last_mut() {
-                Some(Item::Refusal(before)) => before.push(text),
-                _ => self.put(Item::Refusal(text.clone().into_owned())),
+                Some(ResponseItem::Refusal(before)) => before.push(text),
+                _ => self.put(ResponseItem::Refusal(text.clone().into_owned())),
             },
             Event::ToolStart {
                 id,
@@ -140,7 +140,7 @@ impl Assembler {
                     .calls
                     .get(*index)
                     .and_then(|at| self.items.get_mut(*at));
-                if let Some(Item::Call(call)) = item {
+                if let Some(ResponseItem::Call(call)) = item {
                     call.text.push(fragment);
                 }
             }
@@ -198,15 +198,15 @@ impl Assembler {
         })
     }
 
-    fn put(&mut self, item: Item) {
-        self.thinking = matches!(&item, Item::Thought(thought) if !thought.redacted);
+    fn put(&mut self, item: ResponseItem) {
+        self.thinking = matches!(&item, ResponseItem::Thought(thought) if !thought.redacted);
         self.items.push(item);
     }
 
     fn think(&mut self, text: &Text<'_>) {
         match self.items.last_mut() {
-            Some(Item::Thought(thought)) if self.thinking => thought.text.push(text),
-            _ => self.put(Item::Thought(Thought {
+            Some(ResponseItem::Thought(thought)) if self.thinking => thought.text.push(text),
+            _ => self.put(ResponseItem::Thought(Thought {
                 text: text.clone().into_owned(),
                 ..Thought::default()
             })),
@@ -216,11 +216,11 @@ impl Assembler {
     fn sign(&mut self, data: &Text<'_>, redacted: bool, id: Option<&Text<'_>>) {
         let id = id.map(|id| id.clone().into_owned());
         match self.items.last_mut() {
-            Some(Item::Thought(thought)) if self.thinking && !redacted => {
+            Some(ResponseItem::Thought(thought)) if self.thinking && !redacted => {
                 thought.signature = Some(data.clone().into_owned());
                 thought.id = id;
             }
-            _ => self.put(Item::Thought(Thought {
+            _ => self.put(ResponseItem::Thought(Thought {
                 text: Text::default(),
                 signature: Some(data.clone().into_owned()),
                 redacted,
@@ -233,13 +233,15 @@ impl Assembler {
     /// Before its text, so that an answer does not end with a thought that says nothing. A text that has a signature
     /// already is whole: another one is of what comes next.
     fn sign_text(&mut self, data: &Text<'_>) {
-        let signature = Item::Thought(Thought {
+        let signature = ResponseItem::Thought(Thought {
             signature: Some(data.clone().into_owned()),
             ..Thought::default()
         });
         let place = match self.items.as_slice() {
-            [.., Item::Thought(before), Item::Text(_)] if is_lone_proof(before) => self.items.len(),
-            [.., Item::Text(_)] => self.items.len() - 1,
+            [.., ResponseItem::Thought(before), ResponseItem::Text(_)] if is_lone_proof(before) => {
+                self.items.len()
+            }
+            [.., ResponseItem::Text(_)] => self.items.len() - 1,
             _ => self.items.len(),
         };
         // Calls stand before it, whose places stay.
@@ -255,7 +257,7 @@ impl Assembler {
         signature: Option<&Text<'_>>,
     ) {
         self.calls.push(self.items.len());
-        self.put(Item::Call(Call {
+        self.put(ResponseItem::Call(Call {
             id: id.map(|id| id.clone().into_owned()),
             name: name.clone().into_owned(),
             text,
@@ -385,7 +387,7 @@ mod tests {
                 .items
         };
         let thought = |text: &'static str, signature: Option<&'static str>| {
-            Item::Thought(Thought {
+            ResponseItem::Thought(Thought {
                 text: self::text(text),
                 signature: signature.map(self::text),
                 ..Thought::default()
@@ -394,7 +396,7 @@ mod tests {
         let expected = [
             thought("t", None),
             thought("", Some("sig")),
-            Item::Text(text("xy")),
+            ResponseItem::Text(text("xy")),
         ];
         let (thinking, sign) = (
             Event::Thinking(text("t")),
@@ -411,9 +413,9 @@ mod tests {
         let second = Event::TextSignature(text("sig2"));
         let signed_each = [
             thought("", Some("sig")),
-            Item::Text(text("x")),
+            ResponseItem::Text(text("x")),
             thought("", Some("sig2")),
-            Item::Text(text("y")),
+            ResponseItem::Text(text("y")),
         ];
         let events = [&sign, &x, &second, &y];
         assert_eq!(signed(&events.map(Event::clone)), signed_each);

@@ -25,7 +25,7 @@ mod text;
 mod ttl;
 mod weave;
 
-pub use assemble::{Assembler, Call, Item, Response};
+pub use assemble::{Assembler, Call, Response, ResponseItem};
 pub use cache::{MOST_BREAKPOINTS, take_from_result};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, MOST_INPUTS, to_unit_length};
 pub use event::{Decode, Encode, Event, Finish, Usage};

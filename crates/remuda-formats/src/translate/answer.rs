@@ -5,13 +5,13 @@ use std::collections::HashSet;
 
 use http::HeaderMap;
 
-use super::forms::{self, ClientForm, Form};
+use super::forms::{self, ClientForm, ProviderForm};
 use super::halves::Halves;
 use super::inputs;
 use super::passing::has_vectors;
 use super::pending::{Pending, completion};
 use super::stops::{Passed, Stops};
-use crate::dialect::exchange::{Outgoing, Reply};
+use crate::dialect::exchange::{ProviderRequest, Reply};
 use crate::dialect::ollama::Operation;
 use crate::ir::{
     Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
@@ -34,7 +34,7 @@ pub enum Ending {
 /// The answer to one request on its way from a provider's format to a client's.
 pub struct Translation {
     client: ClientForm,
-    form: Form,
+    form: ProviderForm,
     names: ToolNames,
     reply: Reply,
     source: Source,
@@ -101,9 +101,9 @@ impl Translation {
     /// `streamed`: the provider was asked to stream; `streams`: the client was.
     pub(super) fn chat(
         client: ClientForm,
-        form: Form,
+        form: ProviderForm,
         reply: Reply,
-        outgoing: &mut Outgoing,
+        outgoing: &mut ProviderRequest,
         streamed: bool,
         streams: bool,
     ) -> Self {
@@ -139,7 +139,7 @@ impl Translation {
     /// Vectors in OpenAI's format for its clients, who asked for them with `body`: written anew if they are not encoded as
     /// the client wants them.
     pub fn encoded(reply: Reply, body: &[u8]) -> Self {
-        let (client, form) = (ClientForm::OpenAiEmbeddings, Form::OpenAiEmbeddings);
+        let (client, form) = (ClientForm::OpenAiEmbeddings, ProviderForm::OpenAiEmbeddings);
         Translation {
             passes: true,
             ..Translation::vectors(client, form, reply, body)
@@ -147,7 +147,12 @@ impl Translation {
     }
 
     /// `body` is the client's.
-    pub(super) fn vectors(client: ClientForm, form: Form, reply: Reply, body: &[u8]) -> Self {
+    pub(super) fn vectors(
+        client: ClientForm,
+        form: ProviderForm,
+        reply: Reply,
+        body: &[u8],
+    ) -> Self {
         let operation = match client {
             ClientForm::OpenAiEmbeddings => Operation::OpenAiEmbeddings,
             ClientForm::OllamaEmbeddings => Operation::Embeddings,
@@ -576,11 +581,11 @@ mod tests {
             include_usage: true,
             ..Reply::sample()
         };
-        let mut outgoing = Outgoing {
+        let mut outgoing = ProviderRequest {
             stop: stop.iter().map(|&stop| stop.to_owned()).collect(),
-            ..Outgoing::default()
+            ..ProviderRequest::default()
         };
-        let (client, form) = (ClientForm::OpenAiChat, Form::OllamaChat);
+        let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OllamaChat);
         let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
         let mut text = Vec::new();
         for line in lines {

@@ -1,13 +1,13 @@
 //! How many tokens a prompt has: as a provider of another format than Anthropic's counts them, and about.
 
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::{anthropic, bedrock, google};
 use crate::ir::{ChatRequest, Part};
 use crate::provider::ProviderKind;
 use crate::wire::json;
 
 /// The question for the provider's own counter; `None` if it has none, or the body is no request that it could read.
-pub fn counting(body: &[u8], target: &Target<'_>) -> Option<Outgoing> {
+pub fn counting(body: &[u8], target: &Target<'_>) -> Option<ProviderRequest> {
     let write = match target.provider.kind {
         ProviderKind::Google => google::write_count,
         ProviderKind::Bedrock => bedrock::write_count,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
-use crate::dialect::exchange::{Outgoing, Reply, Target};
+use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, bedrock, google, ollama, openai};
 use crate::ir::{
@@ -12,7 +12,7 @@ use crate::ir::{
     Response, ToolNames, Usage,
 };
 use crate::wire::json::tidied;
-use crate::wire::units::Unit;
+use crate::wire::units::StreamUnit;
 
 /// A format that clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ pub enum ClientForm {
 
 /// A format that providers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum ProviderForm {
     OllamaChat,
     OllamaGenerate,
     OllamaEmbed,
@@ -79,16 +79,16 @@ impl ClientForm {
     }
 }
 
-impl Form {
+impl ProviderForm {
     /// What its streams are made of, if it is lines of text.
-    pub fn unit(self) -> Option<Unit> {
+    pub fn unit(self) -> Option<StreamUnit> {
         match self {
-            Form::OllamaChat | Form::OllamaGenerate => Some(Unit::Line),
-            Form::OpenAiChat
-            | Form::OpenAiCompletions
-            | Form::OpenAiResponses
-            | Form::AnthropicMessages
-            | Form::GoogleContent => Some(Unit::Event),
+            ProviderForm::OllamaChat | ProviderForm::OllamaGenerate => Some(StreamUnit::Line),
+            ProviderForm::OpenAiChat
+            | ProviderForm::OpenAiCompletions
+            | ProviderForm::OpenAiResponses
+            | ProviderForm::AnthropicMessages
+            | ProviderForm::GoogleContent => Some(StreamUnit::Event),
             _ => None,
         }
     }
@@ -97,7 +97,7 @@ impl Form {
     pub fn is_ollamas(self) -> bool {
         matches!(
             self,
-            Form::OllamaChat | Form::OllamaGenerate | Form::OllamaEmbed
+            ProviderForm::OllamaChat | ProviderForm::OllamaGenerate | ProviderForm::OllamaEmbed
         )
     }
 }
@@ -117,48 +117,49 @@ pub(super) fn read_chat(client: ClientForm, body: &[u8]) -> Result<ChatRequest<'
 }
 
 pub(super) fn write_chat(
-    form: Form,
+    form: ProviderForm,
     request: ChatRequest<'_>,
     target: &Target<'_>,
-) -> Result<Outgoing, Refused> {
+) -> Result<ProviderRequest, Refused> {
     match form {
-        Form::OllamaChat => ollama::chat::write_chat(request, target),
-        Form::OllamaGenerate => ollama::generate::write_chat(request, target),
-        Form::OpenAiChat => openai::chat::write_chat(request, target),
-        Form::OpenAiCompletions => openai::completions::write_chat(request, target),
-        Form::OpenAiResponses => openai::responses::write_chat(request, target),
-        Form::AnthropicMessages => anthropic::write_chat(request, target),
-        Form::GoogleContent => google::write_chat(request, target),
-        Form::BedrockConverse => bedrock::write_chat(request, target),
-        Form::OllamaEmbed | Form::OpenAiEmbeddings | Form::GoogleEmbed | Form::BedrockEmbed => {
-            Err(Refused::new("embeddings are no chat"))
-        }
+        ProviderForm::OllamaChat => ollama::chat::write_chat(request, target),
+        ProviderForm::OllamaGenerate => ollama::generate::write_chat(request, target),
+        ProviderForm::OpenAiChat => openai::chat::write_chat(request, target),
+        ProviderForm::OpenAiCompletions => openai::completions::write_chat(request, target),
+        ProviderForm::OpenAiResponses => openai::responses::write_chat(request, target),
+        ProviderForm::AnthropicMessages => anthropic::write_chat(request, target),
+        ProviderForm::GoogleContent => google::write_chat(request, target),
+        ProviderForm::BedrockConverse => bedrock::write_chat(request, target),
+        ProviderForm::OllamaEmbed
+        | ProviderForm::OpenAiEmbeddings
+        | ProviderForm::GoogleEmbed
+        | ProviderForm::BedrockEmbed => Err(Refused::new("embeddings are no chat")),
     }
 }
 
 /// Reads the streamed answer of a chat.
-pub(super) fn decoder(form: Form, names: ToolNames) -> Box<dyn Decode> {
+pub(super) fn decoder(form: ProviderForm, names: ToolNames) -> Box<dyn Decode> {
     match form {
-        Form::OllamaGenerate => ollama::generate::decoder(names),
-        Form::OpenAiChat => openai::chat::decoder(names),
-        Form::OpenAiCompletions => openai::completions::decoder(names),
-        Form::OpenAiResponses => openai::responses::decoder(names),
-        Form::AnthropicMessages => anthropic::decoder(names),
-        Form::GoogleContent => google::decoder(names),
-        Form::BedrockConverse => bedrock::decoder(names),
+        ProviderForm::OllamaGenerate => ollama::generate::decoder(names),
+        ProviderForm::OpenAiChat => openai::chat::decoder(names),
+        ProviderForm::OpenAiCompletions => openai::completions::decoder(names),
+        ProviderForm::OpenAiResponses => openai::responses::decoder(names),
+        ProviderForm::AnthropicMessages => anthropic::decoder(names),
+        ProviderForm::GoogleContent => google::decoder(names),
+        ProviderForm::BedrockConverse => bedrock::decoder(names),
         // Vectors are never streamed.
-        Form::OllamaChat
-        | Form::OllamaEmbed
-        | Form::OpenAiEmbeddings
-        | Form::GoogleEmbed
-        | Form::BedrockEmbed => ollama::chat::decoder(names),
+        ProviderForm::OllamaChat
+        | ProviderForm::OllamaEmbed
+        | ProviderForm::OpenAiEmbeddings
+        | ProviderForm::GoogleEmbed
+        | ProviderForm::BedrockEmbed => ollama::chat::decoder(names),
     }
 }
 
 /// Reads the whole answer of a chat. One that cannot be read is read once more as the libraries of clients read it, which
 /// take more than is JSON.
 pub(super) fn read_whole(
-    form: Form,
+    form: ProviderForm,
     body: &[u8],
     names: &ToolNames,
     emit: &mut dyn FnMut(Event<'_>),
@@ -188,20 +189,25 @@ fn is_unreadable(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Garbled | FaultKind::Incomplete)
 }
 
-fn read_strictly(form: Form, body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
+fn read_strictly(
+    form: ProviderForm,
+    body: &[u8],
+    names: &ToolNames,
+    emit: &mut dyn FnMut(Event<'_>),
+) {
     match form {
-        Form::OllamaGenerate => ollama::generate::read_whole(body, names, emit),
-        Form::OpenAiChat => openai::chat::read_whole(body, names, emit),
-        Form::OpenAiCompletions => openai::completions::read_whole(body, names, emit),
-        Form::OpenAiResponses => openai::responses::read_whole(body, names, emit),
-        Form::AnthropicMessages => anthropic::read_whole(body, names, emit),
-        Form::GoogleContent => google::read_whole(body, names, emit),
-        Form::BedrockConverse => bedrock::read_whole(body, names, emit),
-        Form::OllamaChat
-        | Form::OllamaEmbed
-        | Form::OpenAiEmbeddings
-        | Form::GoogleEmbed
-        | Form::BedrockEmbed => ollama::chat::read_whole(body, names, emit),
+        ProviderForm::OllamaGenerate => ollama::generate::read_whole(body, names, emit),
+        ProviderForm::OpenAiChat => openai::chat::read_whole(body, names, emit),
+        ProviderForm::OpenAiCompletions => openai::completions::read_whole(body, names, emit),
+        ProviderForm::OpenAiResponses => openai::responses::read_whole(body, names, emit),
+        ProviderForm::AnthropicMessages => anthropic::read_whole(body, names, emit),
+        ProviderForm::GoogleContent => google::read_whole(body, names, emit),
+        ProviderForm::BedrockConverse => bedrock::read_whole(body, names, emit),
+        ProviderForm::OllamaChat
+        | ProviderForm::OllamaEmbed
+        | ProviderForm::OpenAiEmbeddings
+        | ProviderForm::GoogleEmbed
+        | ProviderForm::BedrockEmbed => ollama::chat::read_whole(body, names, emit),
     }
 }
 
@@ -255,20 +261,20 @@ pub(super) fn read_embed(
 }
 
 pub(super) fn write_embed(
-    form: Form,
+    form: ProviderForm,
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     match form {
-        Form::OpenAiEmbeddings => openai::embeddings::write_embed(request, target),
-        Form::GoogleEmbed => google::write_embed(request, target),
-        Form::BedrockEmbed => bedrock::write_embed(request, target),
+        ProviderForm::OpenAiEmbeddings => openai::embeddings::write_embed(request, target),
+        ProviderForm::GoogleEmbed => google::write_embed(request, target),
+        ProviderForm::BedrockEmbed => bedrock::write_embed(request, target),
         _ => ollama::embed::write_embed(request, target),
     }
 }
 
 pub(super) fn read_embeddings(
-    form: Form,
+    form: ProviderForm,
     body: &[u8],
     headers: &HeaderMap,
 ) -> Result<Embeddings, Fault> {
@@ -283,14 +289,14 @@ pub(super) fn read_embeddings(
 }
 
 fn read_embeddings_strictly(
-    form: Form,
+    form: ProviderForm,
     body: &[u8],
     headers: &HeaderMap,
 ) -> Result<Embeddings, Fault> {
     match form {
-        Form::OpenAiEmbeddings => openai::embeddings::read_embeddings(body, headers),
-        Form::GoogleEmbed => google::read_embeddings(body, headers),
-        Form::BedrockEmbed => bedrock::read_embeddings(body, headers),
+        ProviderForm::OpenAiEmbeddings => openai::embeddings::read_embeddings(body, headers),
+        ProviderForm::GoogleEmbed => google::read_embeddings(body, headers),
+        ProviderForm::BedrockEmbed => bedrock::read_embeddings(body, headers),
         _ => ollama::embed::read_embeddings(body, headers),
     }
 }
@@ -320,14 +326,14 @@ pub(super) fn write_embeddings(
 pub use crate::dialect::faults::answered as fault;
 
 /// The form of a chat's answer that passes to clients of the operation; `None` for what is no chat.
-pub(super) fn chat_of(operation: Operation) -> Option<Form> {
+pub(super) fn chat_of(operation: Operation) -> Option<ProviderForm> {
     Some(match ClientForm::of(operation)? {
-        ClientForm::OllamaChat => Form::OllamaChat,
-        ClientForm::OllamaGenerate => Form::OllamaGenerate,
-        ClientForm::OpenAiChat => Form::OpenAiChat,
-        ClientForm::OpenAiCompletions => Form::OpenAiCompletions,
-        ClientForm::OpenAiResponses => Form::OpenAiResponses,
-        ClientForm::AnthropicMessages => Form::AnthropicMessages,
+        ClientForm::OllamaChat => ProviderForm::OllamaChat,
+        ClientForm::OllamaGenerate => ProviderForm::OllamaGenerate,
+        ClientForm::OpenAiChat => ProviderForm::OpenAiChat,
+        ClientForm::OpenAiCompletions => ProviderForm::OpenAiCompletions,
+        ClientForm::OpenAiResponses => ProviderForm::OpenAiResponses,
+        ClientForm::AnthropicMessages => ProviderForm::AnthropicMessages,
         ClientForm::OllamaEmbed | ClientForm::OllamaEmbeddings | ClientForm::OpenAiEmbeddings => {
             return None;
         }

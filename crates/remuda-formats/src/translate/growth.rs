@@ -10,39 +10,47 @@ mod doors;
 
 use super::answer::Translation;
 use super::bounds;
-use super::forms::{ClientForm, Form};
-use super::order::{Order, Translating, order};
-use crate::dialect::exchange::{Outgoing, Reply, Target};
+use super::forms::{ClientForm, ProviderForm};
+use super::order::{TranslatedRequest, Translating, order};
+use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::facts::Facts;
 use crate::ir::Refused;
 use crate::preferences::Fidelity;
 use crate::provider::{ProviderKind, ProviderProfile};
 
 /// A form of a provider of some kind, and a model there.
-type To = (Form, ProviderKind, &'static str);
+type To = (ProviderForm, ProviderKind, &'static str);
 
 const CHATS: [To; 6] = [
     (
-        Form::AnthropicMessages,
+        ProviderForm::AnthropicMessages,
         ProviderKind::Anthropic,
         "claude-opus-4-5",
     ),
     (
-        Form::BedrockConverse,
+        ProviderForm::BedrockConverse,
         ProviderKind::Bedrock,
         "us.anthropic.claude-haiku-4-5-20251001-v1:0",
     ),
     (
-        Form::GoogleContent,
+        ProviderForm::GoogleContent,
         ProviderKind::Google,
         "gemini-3.5-flash",
     ),
-    (Form::OpenAiChat, ProviderKind::OpenAi, "gpt-4.1"),
-    (Form::OpenAiResponses, ProviderKind::OpenAi, "gpt-5.4"),
-    (Form::OllamaChat, ProviderKind::Ollama, "llama3.2"),
+    (ProviderForm::OpenAiChat, ProviderKind::OpenAi, "gpt-4.1"),
+    (
+        ProviderForm::OpenAiResponses,
+        ProviderKind::OpenAi,
+        "gpt-5.4",
+    ),
+    (ProviderForm::OllamaChat, ProviderKind::Ollama, "llama3.2"),
 ];
 
-fn ordered(client: ClientForm, body: &str, (form, kind, model): To) -> Result<Order, Refused> {
+fn ordered(
+    client: ClientForm,
+    body: &str,
+    (form, kind, model): To,
+) -> Result<TranslatedRequest, Refused> {
     let facts = Facts::bundled();
     let provider = ProviderProfile::of_kind("p", kind);
     let target = Target {
@@ -217,10 +225,10 @@ fn an_answer_with_many_calls() {
                         .to_owned(),
                 );
                 lines.push("data: [DONE]\n\n".to_owned());
-                let mut outgoing = Outgoing::default();
+                let mut outgoing = ProviderRequest::default();
                 let mut translation = Translation::chat(
                     client,
-                    Form::OpenAiChat,
+                    ProviderForm::OpenAiChat,
                     Reply::sample(),
                     &mut outgoing,
                     true,
@@ -282,8 +290,8 @@ fn a_response_with_many_items() {
             let output: Vec<Value> = (0..many).map(|at| call(at, 3)).collect();
             let response = json!({"id": "r", "status": "completed", "output": output});
             text += &event("completed", json!({"response": response}));
-            let mut outgoing = Outgoing::default();
-            let (client, form) = (ClientForm::OpenAiChat, Form::OpenAiResponses);
+            let mut outgoing = ProviderRequest::default();
+            let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OpenAiResponses);
             let reply = Reply::sample();
             let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
             let told = translation.feed(text.as_bytes());
@@ -297,8 +305,8 @@ fn a_response_with_many_items() {
 /// A stream that is put together ends with an error where it is larger than a whole answer may be.
 #[test]
 fn a_whole_answer_that_comes_as_a_stream_without_an_end() {
-    let mut outgoing = Outgoing::default();
-    let (client, form) = (ClientForm::AnthropicMessages, Form::OllamaChat);
+    let mut outgoing = ProviderRequest::default();
+    let (client, form) = (ClientForm::AnthropicMessages, ProviderForm::OllamaChat);
     let mut translation =
         Translation::chat(client, form, Reply::sample(), &mut outgoing, true, false);
     let text = "x".repeat(1 << 20);
@@ -316,8 +324,8 @@ fn a_whole_answer_that_comes_as_a_stream_without_an_end() {
 #[test]
 fn an_answer_with_too_many_calls() {
     assert_linear("too many calls", 5000, &|many| {
-        let mut outgoing = Outgoing::default();
-        let (client, form) = (ClientForm::AnthropicMessages, Form::OpenAiChat);
+        let mut outgoing = ProviderRequest::default();
+        let (client, form) = (ClientForm::AnthropicMessages, ProviderForm::OpenAiChat);
         let reply = Reply::sample();
         let mut translation = Translation::chat(client, form, reply, &mut outgoing, false, false);
         let calls = list(many, |at| {
@@ -339,11 +347,11 @@ fn long_stop_strings() {
     for (stop, said) in [("a", "a"), ("a", "b"), ("ab", "ab")] {
         assert_linear("stop strings", 1000, &|many| {
             let stop = format!("{}c", stop.repeat(many));
-            let mut outgoing = Outgoing {
+            let mut outgoing = ProviderRequest {
                 stop: vec![stop],
-                ..Outgoing::default()
+                ..ProviderRequest::default()
             };
-            let (client, form) = (ClientForm::OpenAiChat, Form::OllamaChat);
+            let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OllamaChat);
             let reply = Reply::sample();
             let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
             let line = format!("{}\n", json!({"message": {"content": said}, "done": false}));
@@ -389,16 +397,20 @@ fn what_is_too_much_is_refused_with_its_field() {
 #[test]
 fn inputs_of_embeddings_are_bounded() {
     let titan = (
-        Form::BedrockEmbed,
+        ProviderForm::BedrockEmbed,
         ProviderKind::Bedrock,
         "amazon.titan-embed-text-v2:0",
     );
     let gemini = (
-        Form::GoogleEmbed,
+        ProviderForm::GoogleEmbed,
         ProviderKind::Google,
         "gemini-embedding-001",
     );
-    let ollama = (Form::OllamaEmbed, ProviderKind::Ollama, "nomic-embed-text");
+    let ollama = (
+        ProviderForm::OllamaEmbed,
+        ProviderKind::Ollama,
+        "nomic-embed-text",
+    );
     for to in [titan, gemini, ollama] {
         let ask = |many: usize| {
             let body = json!({"model": "m", "input": vec!["x"; many]}).to_string();

@@ -4,7 +4,7 @@ use super::forms::ClientForm;
 use crate::dialect::exchange::Target;
 use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, openai};
-use crate::facts::{Form as Reasoning, ModelFacts, Sampling};
+use crate::facts::{ModelFacts, ReasoningControl, SamplingRule};
 use crate::ir::{ChatRequest, Dropped, Mend, Part, Refused, Text, Thinking};
 use crate::provider::ProviderKind;
 use crate::wire::json::Object;
@@ -199,8 +199,8 @@ fn takes_anything(facts: &ModelFacts) -> bool {
     facts.refused.is_empty()
         && facts.refused_while_reasoning.is_empty()
         && facts.max_output.is_none()
-        && facts.sampling == Sampling::Any
-        && matches!(facts.reasoning.form, Reasoning::Unknown)
+        && facts.sampling == SamplingRule::Any
+        && matches!(facts.reasoning.form, ReasoningControl::Unknown)
 }
 
 #[cfg(test)]

@@ -23,11 +23,11 @@ mod way;
 
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
-pub use forms::{ClientForm, Form, fault};
+pub use forms::{ClientForm, ProviderForm, fault};
 pub use gathering::{CONTENT_TYPE as WHOLE, Gathering};
 pub use ids::refitted;
 pub use mend::{fitted, mended};
-pub use order::{Order, Translating, faithful, order};
+pub use order::{TranslatedRequest, Translating, faithful, order};
 pub use passing::Passing;
 pub use pending::is_whole;
 pub use way::{Question, Way, way};

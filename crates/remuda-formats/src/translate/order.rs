@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::answer::Translation;
 use super::bounds;
 use super::count;
-use super::forms::{self, ClientForm, Form};
+use super::forms::{self, ClientForm, ProviderForm};
 use super::mend::{OLD_LIMIT, mend};
 use super::serving;
 use crate::dialect::anthropic;
-use crate::dialect::exchange::{Outgoing, Reply, Target};
-use crate::facts::{Ask, Effort, Form as Reasoning, ModelFacts, Parameter};
+use crate::dialect::exchange::{ProviderRequest, Reply, Target};
+use crate::facts::{EffortLevel, ModelFacts, Parameter, ReasoningControl, ReasoningSetting};
 use crate::ir::{
     ChatRequest, ClientTools, Dropped, Mend, Refused, Thinking, ToolChoice, name_speakers,
     place_thoughts,
@@ -26,7 +26,7 @@ const LONGEST_UNSTREAMED: u64 = 21_333;
 #[derive(Clone, Copy, Debug)]
 pub struct Translating<'a> {
     pub client: ClientForm,
-    pub form: Form,
+    pub form: ProviderForm,
     pub body: &'a [u8],
     /// Whether the client gets a stream.
     pub streams: bool,
@@ -40,10 +40,10 @@ pub struct Translating<'a> {
 }
 
 /// A request for a provider and what will read its answer.
-pub struct Order {
-    pub outgoing: Outgoing,
+pub struct TranslatedRequest {
+    pub outgoing: ProviderRequest,
     /// Further requests whose answers belong to the same, in order; embeddings beyond a provider's batch.
-    pub more: Vec<Outgoing>,
+    pub more: Vec<ProviderRequest>,
     pub translation: Box<Translation>,
     /// What the provider cannot express, for `X-Remuda-Dropped`.
     pub dropped: Dropped,
@@ -59,7 +59,7 @@ pub fn order(
     translating: &Translating<'_>,
     target: Target<'_>,
     reply: Reply,
-) -> Result<Order, Refused> {
+) -> Result<TranslatedRequest, Refused> {
     match translating.client.embeds() {
         true => embeddings(translating, target, reply),
         false => chat(translating, target, reply),
@@ -70,7 +70,7 @@ fn chat(
     translating: &Translating<'_>,
     target: Target<'_>,
     mut reply: Reply,
-) -> Result<Order, Refused> {
+) -> Result<TranslatedRequest, Refused> {
     let Translating {
         client,
         form,
@@ -136,7 +136,7 @@ fn chat(
     let own_stops = own_stops.iter().map(|text| text.decoded().into_owned());
     outgoing.stop.extend(own_stops);
     let translation = Translation::chat(client, form, reply, &mut outgoing, streamed, streams);
-    Ok(Order {
+    Ok(TranslatedRequest {
         outgoing,
         more: Vec::new(),
         translation: Box::new(translation),
@@ -147,33 +147,34 @@ fn chat(
 
 /// Whether a turn of this form is a list of thoughts, words and calls. Others would part the words, which belong together,
 /// and leave the thoughts out.
-fn keeps_thoughts_in_place(form: Form) -> bool {
+fn keeps_thoughts_in_place(form: ProviderForm) -> bool {
     matches!(
         form,
-        Form::AnthropicMessages
-            | Form::BedrockConverse
-            | Form::GoogleContent
-            | Form::OpenAiResponses
+        ProviderForm::AnthropicMessages
+            | ProviderForm::BedrockConverse
+            | ProviderForm::GoogleContent
+            | ProviderForm::OpenAiResponses
     )
 }
 
 /// Whether a wish to reason, or not to, comes to nothing: the model is told nothing of it and does otherwise by itself.
 /// Ollama's servers are told it as it is, and refuse it themselves.
-fn is_unheard(request: &ChatRequest<'_>, form: Form, facts: &ModelFacts) -> bool {
+fn is_unheard(request: &ChatRequest<'_>, form: ProviderForm, facts: &ModelFacts) -> bool {
     let wants = match request.thinking {
         None => return false,
         Some(Thinking::Off) => false,
         Some(_) => true,
     };
-    let told = facts.ask(request.thinking) != Ask::Nothing && form != Form::OpenAiCompletions;
-    !form.is_ollamas() && !told && wants != facts.reasoning.is_on(Ask::Nothing)
+    let told = facts.ask(request.thinking) != ReasoningSetting::Nothing
+        && form != ProviderForm::OpenAiCompletions;
+    !form.is_ollamas() && !told && wants != facts.reasoning.is_on(ReasoningSetting::Nothing)
 }
 
 /// Whether messages of this form have a `name`. Servers that only speak the format refuse it, or leave it to a chat
 /// template, which has no place for it.
-fn keeps_names(form: Form, kind: ProviderKind) -> bool {
+fn keeps_names(form: ProviderForm, kind: ProviderKind) -> bool {
     use ProviderKind::{Azure, OpenAi, OpenRouter};
-    form == Form::OpenAiChat && matches!(kind, OpenAi | Azure | OpenRouter)
+    form == ProviderForm::OpenAiChat && matches!(kind, OpenAi | Azure | OpenRouter)
 }
 
 /// A call that is demanded needs a tool: where all were left out, because no other provider has them or the choice forbids
@@ -196,8 +197,8 @@ fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
 fn learned(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFacts> {
     let mut known = translating.spare.iter().chain(&translating.mend);
     let renames = known.any(|mend| *mend == Mend::Parameter(OLD_LIMIT));
-    let takes_none =
-        translating.mend == Some(Mend::Reasoning) && facts.reasoning.form == Reasoning::Unknown;
+    let takes_none = translating.mend == Some(Mend::Reasoning)
+        && facts.reasoning.form == ReasoningControl::Unknown;
     if !renames && !takes_none {
         return None;
     }
@@ -206,8 +207,8 @@ fn learned(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFac
         facts.refused.push(Parameter::MaxTokens);
     }
     if takes_none {
-        facts.reasoning.form = Reasoning::Effort;
-        facts.reasoning.efforts = vec![Effort::None];
+        facts.reasoning.form = ReasoningControl::Effort;
+        facts.reasoning.efforts = vec![EffortLevel::None];
     }
     Some(facts)
 }
@@ -216,7 +217,7 @@ fn embeddings(
     translating: &Translating<'_>,
     target: Target<'_>,
     mut reply: Reply,
-) -> Result<Order, Refused> {
+) -> Result<TranslatedRequest, Refused> {
     if translating.mend.is_some() {
         return Err(Refused::new("there is nothing to be left out"));
     }
@@ -241,7 +242,7 @@ fn embeddings(
         client, form, body, ..
     } = *translating;
     let translation = Translation::vectors(client, form, reply, body);
-    Ok(Order {
+    Ok(TranslatedRequest {
         outgoing,
         more,
         translation: Box::new(translation),

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use crate::wire::json::{Kind, Scanner, SyntaxError};
 use crate::wire::ndjson::{BYTE_ORDER_MARK, unmarked};
-use crate::wire::units::{Cutter, Unit};
+use crate::wire::units::{Cutter, StreamUnit};
 
 /// How often the bytes that are held may be looked at, on average: the work stays linear in them.
 const LOOKS: usize = 64;
@@ -33,9 +33,9 @@ impl Pending {
         }
         let Some(said) = said(cutter.unit(), held) else {
             // A body that is no stream after all, or an error between events.
-            return cutter.unit() == Unit::Event && self.is_whole(held);
+            return cutter.unit() == StreamUnit::Event && self.is_whole(held);
         };
-        if cutter.unit() == Unit::Event && said == b"[DONE]" {
+        if cutter.unit() == StreamUnit::Event && said == b"[DONE]" {
             return true;
         }
         if !said.ends_with(b"}") || self.looked / LOOKS > held.len() {
@@ -89,17 +89,17 @@ fn may_be_whole(body: &[u8]) -> bool {
 }
 
 /// What completes it.
-pub(super) fn completion(unit: Unit, held: &[u8]) -> &'static [u8] {
+pub(super) fn completion(unit: StreamUnit, held: &[u8]) -> &'static [u8] {
     match unit {
-        Unit::Event if !held.ends_with(b"\n") => b"\n\n",
-        Unit::Event | Unit::Line => b"\n",
+        StreamUnit::Event if !held.ends_with(b"\n") => b"\n\n",
+        StreamUnit::Event | StreamUnit::Line => b"\n",
     }
 }
 
 /// The line, or the data of the event's last line.
-fn said(unit: Unit, held: &[u8]) -> Option<&[u8]> {
+fn said(unit: StreamUnit, held: &[u8]) -> Option<&[u8]> {
     let held = unmarked(held).trim_ascii();
-    if unit == Unit::Line {
+    if unit == StreamUnit::Line {
         return Some(held);
     }
     let line = memchr::memrchr(b'\n', held).map_or(held, |at| &held[at + 1..]);
@@ -107,7 +107,7 @@ fn said(unit: Unit, held: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether it is one whole object that says that nothing follows it.
-fn ends(unit: Unit, object: &[u8]) -> Result<bool, SyntaxError> {
+fn ends(unit: StreamUnit, object: &[u8]) -> Result<bool, SyntaxError> {
     let mut scanner = Scanner::new(object);
     scanner.begin_object()?;
     let (mut ends, mut first) = (false, true);
@@ -121,9 +121,9 @@ fn ends(unit: Unit, object: &[u8]) -> Result<bool, SyntaxError> {
                 Kind::String => value != b"\"\"",
                 _ => false,
             },
-            (Unit::Line, b"done") => value == b"true",
-            (Unit::Line, b"status") => value == b"\"success\"",
-            (Unit::Event, b"type") => is_last_type(value),
+            (StreamUnit::Line, b"done") => value == b"true",
+            (StreamUnit::Line, b"status") => value == b"\"success\"",
+            (StreamUnit::Event, b"type") => is_last_type(value),
             _ => false,
         };
     }
@@ -146,7 +146,7 @@ fn is_last_type(literal: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn is_last(unit: Unit, held: &str) -> bool {
+    fn is_last(unit: StreamUnit, held: &str) -> bool {
         let mut cutter = Cutter::new(unit);
         cutter.feed(held.as_bytes(), |_| {});
         Pending::default().is_last(&cutter)
@@ -155,40 +155,46 @@ mod tests {
     #[test]
     fn what_ends_a_stream_is_known_without_its_own_end() {
         for (unit, held) in [
-            (Unit::Event, "data: [DONE]"),
-            (Unit::Event, "data: x\n\ndata:[DONE]\n"),
-            (Unit::Event, "data: [DONE]\r\n"),
+            (StreamUnit::Event, "data: [DONE]"),
+            (StreamUnit::Event, "data: x\n\ndata:[DONE]\n"),
+            (StreamUnit::Event, "data: [DONE]\r\n"),
             (
-                Unit::Event,
+                StreamUnit::Event,
                 "event: message_stop\ndata: {\"type\":\"message_stop\"}",
             ),
             (
-                Unit::Event,
+                StreamUnit::Event,
                 "data: {\"response\":{},\"type\": \"response.completed\"}\n",
             ),
-            (Unit::Event, "data: {\"error\":{\"message\":\"no\"}}\n"),
-            (Unit::Event, "{\"choices\":[]}"),
-            (Unit::Event, "{\n \"choices\": []\n}\n"),
-            (Unit::Line, "{\"done\":true}"),
-            (Unit::Line, "\u{feff}{\"done\":true}"),
-            (Unit::Line, "{}\n{\"message\":{},\"done\" : true }\r"),
-            (Unit::Line, "{\"error\":\"no\"}"),
-            (Unit::Line, "{\"status\":\"success\"}"),
+            (
+                StreamUnit::Event,
+                "data: {\"error\":{\"message\":\"no\"}}\n",
+            ),
+            (StreamUnit::Event, "{\"choices\":[]}"),
+            (StreamUnit::Event, "{\n \"choices\": []\n}\n"),
+            (StreamUnit::Line, "{\"done\":true}"),
+            (StreamUnit::Line, "\u{feff}{\"done\":true}"),
+            (StreamUnit::Line, "{}\n{\"message\":{},\"done\" : true }\r"),
+            (StreamUnit::Line, "{\"error\":\"no\"}"),
+            (StreamUnit::Line, "{\"status\":\"success\"}"),
         ] {
             assert!(is_last(unit, held), "{held}");
         }
         for (unit, held) in [
-            (Unit::Event, ""),
-            (Unit::Event, "data: [DON"),
-            (Unit::Event, "data: {\"type\":\"message_stop\""),
-            (Unit::Event, "data: {\"type\":\"message_delta\"}\n"),
-            (Unit::Event, "data: [DONE]\n\n"),
-            (Unit::Event, "data: {\"x\":{\"type\":\"message_stop\"}}"),
-            (Unit::Event, ": [DONE]"),
-            (Unit::Event, "{\"choices\":[]"),
-            (Unit::Line, "{\"done\":false}"),
-            (Unit::Line, "{\"done\":true}}"),
-            (Unit::Line, "{\"message\":{\"done\":true}"),
+            (StreamUnit::Event, ""),
+            (StreamUnit::Event, "data: [DON"),
+            (StreamUnit::Event, "data: {\"type\":\"message_stop\""),
+            (StreamUnit::Event, "data: {\"type\":\"message_delta\"}\n"),
+            (StreamUnit::Event, "data: [DONE]\n\n"),
+            (
+                StreamUnit::Event,
+                "data: {\"x\":{\"type\":\"message_stop\"}}",
+            ),
+            (StreamUnit::Event, ": [DONE]"),
+            (StreamUnit::Event, "{\"choices\":[]"),
+            (StreamUnit::Line, "{\"done\":false}"),
+            (StreamUnit::Line, "{\"done\":true}}"),
+            (StreamUnit::Line, "{\"message\":{\"done\":true}"),
         ] {
             assert!(!is_last(unit, held), "{held}");
         }

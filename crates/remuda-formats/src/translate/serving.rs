@@ -1,7 +1,7 @@
 //! How a request is to be served and kept, as far as a form has fields for it: between two APIs of one provider nothing is
 //! lost that both have. The rest is named.
 
-use super::forms::{ClientForm, Form};
+use super::forms::{ClientForm, ProviderForm};
 use crate::dialect::exchange::Target;
 use crate::ir::{ChatRequest, Dropped, Text};
 use crate::provider::ProviderKind;
@@ -59,28 +59,28 @@ const NOTHING: Takes = Takes {
 };
 
 impl Takes {
-    fn of(form: Form, target: &Target<'_>) -> Takes {
+    fn of(form: ProviderForm, target: &Target<'_>) -> Takes {
         let provider = target.provider;
         match (form, provider.kind) {
-            (Form::OpenAiChat | Form::OpenAiResponses, ProviderKind::OpenAi) => ALL,
+            (ProviderForm::OpenAiChat | ProviderForm::OpenAiResponses, ProviderKind::OpenAi) => ALL,
             // Its dated versions refuse fields that are younger than they are.
-            (Form::OpenAiChat | Form::OpenAiResponses, ProviderKind::Azure)
+            (ProviderForm::OpenAiChat | ProviderForm::OpenAiResponses, ProviderKind::Azure)
                 if provider.api_version.is_none() =>
             {
                 ALL
             }
             // It ignores what it does not know, and gives OpenAI's models what they know.
-            (Form::OpenAiChat, ProviderKind::OpenRouter) => Takes {
+            (ProviderForm::OpenAiChat, ProviderKind::OpenRouter) => Takes {
                 keeping: false,
                 ..ALL
             },
             // Who has that API has its fields; many servers with chats refuse those that they do not know.
-            (Form::OpenAiResponses, ProviderKind::OpenAiCompatible) => ALL,
-            (Form::AnthropicMessages, _) => Takes {
+            (ProviderForm::OpenAiResponses, ProviderKind::OpenAiCompatible) => ALL,
+            (ProviderForm::AnthropicMessages, _) => Takes {
                 tiers: Some(&["auto", "default"]),
                 ..NOTHING
             },
-            (Form::BedrockConverse, _) => Takes {
+            (ProviderForm::BedrockConverse, _) => Takes {
                 tiers: Some(&["default", "flex", "priority"]),
                 ..NOTHING
             },
@@ -101,7 +101,7 @@ pub(super) fn name_of_user(client: ClientForm, request: &ChatRequest<'_>) -> &'s
 /// Leaves in the request what the target has a field for, and names the rest as the client knows it.
 pub(super) fn fit(
     request: &mut ChatRequest<'_>,
-    (client, form): (ClientForm, Form),
+    (client, form): (ClientForm, ProviderForm),
     target: &Target<'_>,
     dropped: &mut Dropped,
 ) {
@@ -168,7 +168,7 @@ mod tests {
     fn fitted(
         mut request: ChatRequest<'static>,
         client: ClientForm,
-        form: Form,
+        form: ProviderForm,
         kind: ProviderKind,
     ) -> (ChatRequest<'static>, Vec<&'static str>) {
         let (facts, provider) = (Facts::bundled(), ProviderProfile::of_kind("p", kind));
@@ -188,8 +188,8 @@ mod tests {
         use ClientForm::{OpenAiChat, OpenAiResponses};
         for kind in [ProviderKind::OpenAi, ProviderKind::Azure] {
             for (client, form) in [
-                (OpenAiChat, Form::OpenAiResponses),
-                (OpenAiResponses, Form::OpenAiChat),
+                (OpenAiChat, ProviderForm::OpenAiResponses),
+                (OpenAiResponses, ProviderForm::OpenAiChat),
             ] {
                 assert_eq!(fitted(asked(), client, form, kind), (asked(), vec![]));
             }
@@ -201,7 +201,7 @@ mod tests {
         let (fitted_request, dropped) = fitted(
             asked(),
             ClientForm::OpenAiResponses,
-            Form::GoogleContent,
+            ProviderForm::GoogleContent,
             ProviderKind::Google,
         );
         assert_eq!(fitted_request.serving, Serving::default());
@@ -229,7 +229,7 @@ mod tests {
             },
             ..ChatRequest::default()
         };
-        let (client, form) = (ClientForm::OpenAiChat, Form::OllamaChat);
+        let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OllamaChat);
         let (_, dropped) = fitted(said, client, form, ProviderKind::Ollama);
         assert_eq!(dropped, [""; 0]);
     }
@@ -237,16 +237,26 @@ mod tests {
     #[test]
     fn a_tier_goes_where_it_is_known() {
         for (form, kind, tier, stays) in [
-            (Form::BedrockConverse, ProviderKind::Bedrock, "flex", true),
-            (Form::BedrockConverse, ProviderKind::Bedrock, "scale", false),
             (
-                Form::AnthropicMessages,
+                ProviderForm::BedrockConverse,
+                ProviderKind::Bedrock,
+                "flex",
+                true,
+            ),
+            (
+                ProviderForm::BedrockConverse,
+                ProviderKind::Bedrock,
+                "scale",
+                false,
+            ),
+            (
+                ProviderForm::AnthropicMessages,
                 ProviderKind::Anthropic,
                 "default",
                 true,
             ),
             (
-                Form::AnthropicMessages,
+                ProviderForm::AnthropicMessages,
                 ProviderKind::Anthropic,
                 "flex",
                 false,

@@ -4,9 +4,9 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::answer::Translation;
-use super::forms::{ClientForm, Form};
-use super::order::{Order, Translating, order};
-use crate::dialect::exchange::{Outgoing, Reply, Target};
+use super::forms::{ClientForm, ProviderForm};
+use super::order::{TranslatedRequest, Translating, order};
+use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::facts::Facts;
 use crate::preferences::Fidelity;
 use crate::provider::{ProviderKind, ProviderProfile, SamplingFields};
@@ -17,38 +17,47 @@ mod replays;
 mod servers;
 
 /// A form of a provider of some kind, and a model there.
-type To = (Form, ProviderKind, &'static str);
+type To = (ProviderForm, ProviderKind, &'static str);
 
 const CLAUDE: To = (
-    Form::AnthropicMessages,
+    ProviderForm::AnthropicMessages,
     ProviderKind::Anthropic,
     "claude-opus-4-5",
 );
 const BEDROCK: To = (
-    Form::BedrockConverse,
+    ProviderForm::BedrockConverse,
     ProviderKind::Bedrock,
     "us.anthropic.claude-haiku-4-5-20251001-v1:0",
 );
 const OPENROUTER: To = (
-    Form::OpenAiChat,
+    ProviderForm::OpenAiChat,
     ProviderKind::OpenRouter,
     "anthropic/claude-opus-4-5",
 );
 const GEMINI: To = (
-    Form::GoogleContent,
+    ProviderForm::GoogleContent,
     ProviderKind::Google,
     "gemini-3.5-flash",
 );
-const OPENAI: To = (Form::OpenAiChat, ProviderKind::OpenAi, "gpt-4.1");
-const RESPONSES: To = (Form::OpenAiResponses, ProviderKind::OpenAi, "gpt-5.4");
+const OPENAI: To = (ProviderForm::OpenAiChat, ProviderKind::OpenAi, "gpt-4.1");
+const RESPONSES: To = (
+    ProviderForm::OpenAiResponses,
+    ProviderKind::OpenAi,
+    "gpt-5.4",
+);
 const OTHER: To = (
-    Form::OpenAiChat,
+    ProviderForm::OpenAiChat,
     ProviderKind::OpenAiCompatible,
     "some-model",
 );
-const OLLAMA: To = (Form::OllamaChat, ProviderKind::Ollama, "llama3.2");
+const OLLAMA: To = (ProviderForm::OllamaChat, ProviderKind::Ollama, "llama3.2");
 
-fn ordered(client: ClientForm, body: &Value, to: To, sampling: SamplingFields) -> Order {
+fn ordered(
+    client: ClientForm,
+    body: &Value,
+    to: To,
+    sampling: SamplingFields,
+) -> TranslatedRequest {
     let (form, kind, model) = to;
     let facts = Facts::bundled();
     let provider = ProviderProfile {
@@ -371,7 +380,7 @@ fn heard(client: ClientForm, to: To, stream: &str, streams: bool) -> String {
         prompt_estimate: 7,
         ..Reply::sample()
     };
-    let mut outgoing = Outgoing::default();
+    let mut outgoing = ProviderRequest::default();
     let mut translation = Translation::chat(client, to.0, reply, &mut outgoing, true, streams);
     let mut text = translation.feed(stream.as_bytes()).to_vec();
     text.extend_from_slice(translation.finish(&HeaderMap::new()).1);

@@ -1,6 +1,6 @@
 //! Whether a request can go to a provider as it is, and in which of the provider's formats if not.
 
-use super::forms::{ClientForm, Form};
+use super::forms::{ClientForm, ProviderForm};
 use crate::dialect::ollama::Operation;
 use crate::facts::{Capability, ChatCompletions, ModelFacts};
 use crate::ir::Refused;
@@ -12,7 +12,7 @@ pub enum Way {
     /// The provider speaks the client's format: bytes pass untouched, but for the model's name.
     Same,
     /// Through the neutral model.
-    Across(ClientForm, Form),
+    Across(ClientForm, ProviderForm),
 }
 
 /// What the choice depends on.
@@ -114,41 +114,41 @@ fn wants_responses(question: &Question<'_>) -> bool {
     }
 }
 
-fn chat_form(question: &Question<'_>, client: ClientForm) -> Option<Form> {
+fn chat_form(question: &Question<'_>, client: ClientForm) -> Option<ProviderForm> {
     let continues = question.raw || client == ClientForm::OpenAiCompletions;
     Some(match question.provider.kind {
-        ProviderKind::Ollama if continues => Form::OllamaGenerate,
-        ProviderKind::Ollama => Form::OllamaChat,
-        ProviderKind::OpenAiCompatible if question.raw => Form::OpenAiCompletions,
+        ProviderKind::Ollama if continues => ProviderForm::OllamaGenerate,
+        ProviderKind::Ollama => ProviderForm::OllamaChat,
+        ProviderKind::OpenAiCompatible if question.raw => ProviderForm::OpenAiCompletions,
         ProviderKind::OpenAi | ProviderKind::Azure if question.raw && completes(question) => {
-            Form::OpenAiCompletions
+            ProviderForm::OpenAiCompletions
         }
         ProviderKind::OpenAi | ProviderKind::Azure if wants_responses(question) => {
-            Form::OpenAiResponses
+            ProviderForm::OpenAiResponses
         }
         ProviderKind::OpenAiCompatible if question.provider.chat_api == ChatApi::Responses => {
-            Form::OpenAiResponses
+            ProviderForm::OpenAiResponses
         }
         ProviderKind::OpenAi
         | ProviderKind::Azure
         | ProviderKind::OpenAiCompatible
-        | ProviderKind::OpenRouter => Form::OpenAiChat,
-        ProviderKind::Perplexity => Form::OpenAiResponses,
-        ProviderKind::Anthropic => Form::AnthropicMessages,
-        ProviderKind::Google => Form::GoogleContent,
-        ProviderKind::Bedrock => Form::BedrockConverse,
+        | ProviderKind::OpenRouter => ProviderForm::OpenAiChat,
+        ProviderKind::Perplexity => ProviderForm::OpenAiResponses,
+        ProviderKind::Anthropic => ProviderForm::AnthropicMessages,
+        ProviderKind::Google => ProviderForm::GoogleContent,
+        ProviderKind::Bedrock => ProviderForm::BedrockConverse,
     })
 }
 
-fn embedding_form(kind: ProviderKind) -> Option<Form> {
+fn embedding_form(kind: ProviderKind) -> Option<ProviderForm> {
     match kind {
-        ProviderKind::Ollama => Some(Form::OllamaEmbed),
+        ProviderKind::Ollama => Some(ProviderForm::OllamaEmbed),
         ProviderKind::OpenAi
         | ProviderKind::Azure
         | ProviderKind::OpenAiCompatible
-        | ProviderKind::OpenRouter => Some(Form::OpenAiEmbeddings),
-        ProviderKind::Google => Some(Form::GoogleEmbed),
-        ProviderKind::Bedrock => Some(Form::BedrockEmbed),
+        | ProviderKind::OpenRouter => Some(ProviderForm::OpenAiEmbeddings),
+        ProviderKind::Google => Some(ProviderForm::GoogleEmbed),
+        ProviderKind::Bedrock => Some(ProviderForm::BedrockEmbed),
         ProviderKind::Anthropic | ProviderKind::Perplexity => None,
     }
 }
@@ -178,12 +178,21 @@ mod tests {
         use Operation::*;
         for operation in [OpenAiChat, OpenAiResponses, AnthropicMessages] {
             let way = question(operation, ProviderKind::Ollama, "llama3.2", true);
-            assert!(matches!(way, Way::Across(_, Form::OllamaChat)), "{way:?}");
+            assert!(
+                matches!(way, Way::Across(_, ProviderForm::OllamaChat)),
+                "{way:?}"
+            );
         }
         let completions = question(OpenAiCompletions, ProviderKind::Ollama, "llama3.2", false);
-        assert!(matches!(completions, Way::Across(_, Form::OllamaGenerate)));
+        assert!(matches!(
+            completions,
+            Way::Across(_, ProviderForm::OllamaGenerate)
+        ));
         let embeddings = question(OpenAiEmbeddings, ProviderKind::Ollama, "llama3.2", false);
-        assert!(matches!(embeddings, Way::Across(_, Form::OllamaEmbed)));
+        assert!(matches!(
+            embeddings,
+            Way::Across(_, ProviderForm::OllamaEmbed)
+        ));
         for operation in [Chat, Generate, Embed, Embeddings] {
             let way = question(operation, ProviderKind::Ollama, "llama3.2", true);
             assert_eq!(way, Way::Same);
@@ -205,8 +214,8 @@ mod tests {
             let chat = question(OpenAiChat, ProviderKind::OpenAi, model, tools);
             assert_eq!(chat != Way::Same, responses, "{model} {chat:?}");
             let form = match responses {
-                true => Form::OpenAiResponses,
-                false => Form::OpenAiChat,
+                true => ProviderForm::OpenAiResponses,
+                false => ProviderForm::OpenAiChat,
             };
             let messages = question(AnthropicMessages, ProviderKind::OpenAi, model, tools);
             assert_eq!(
@@ -239,7 +248,7 @@ mod tests {
                 false,
             );
             assert!(
-                matches!(way, Way::Across(_, Form::OpenAiResponses)),
+                matches!(way, Way::Across(_, ProviderForm::OpenAiResponses)),
                 "{way:?}"
             );
         }

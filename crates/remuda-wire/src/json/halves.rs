@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memmem};
 
-use super::{Scanner, Span};
+use super::{ByteSpan, Scanner};
 
 /// The key of texts that hold JSON themselves: the arguments of calls.
 const NESTED: &[u8] = b"arguments";
@@ -132,7 +132,7 @@ fn is_half(digits: &[u8]) -> Option<Half> {
 }
 
 /// The string literals that are arguments of calls, in order.
-fn nested_texts(json: &[u8]) -> Vec<Span> {
+fn nested_texts(json: &[u8]) -> Vec<ByteSpan> {
     let mut spans = Vec::new();
     let mut at = 0;
     while let Some(quote) = memchr(b'"', &json[at..]) {

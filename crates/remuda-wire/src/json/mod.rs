@@ -16,7 +16,7 @@ pub use escape::{escape_into, unescape, write_string};
 pub use first::First;
 pub use halves::{cut_half, may_have_halves, whole_characters};
 pub use object::Object;
-pub use prune::{Fate, Step, prune};
+pub use prune::{Fate, PathStep, prune};
 pub use scanner::{Kind, Literal, MAX_DEPTH, Scanner};
 pub use skim::Skim;
 pub use syntax::SyntaxError;
@@ -38,12 +38,12 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
 
 /// A half-open range of bytes within a body: `bytes[start..end]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct ByteSpan {
     pub start: usize,
     pub end: usize,
 }
 
-impl Span {
+impl ByteSpan {
     /// The bytes of `body` that this span covers.
     pub fn of(self, body: &[u8]) -> &[u8] {
         &body[self.start..self.end]

@@ -6,7 +6,7 @@ use super::{Kind, Scanner, SyntaxError};
 
 /// A step on the way from the whole to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum PathStep<'a> {
     /// The member of an object.
     Key(Cow<'a, str>),
     /// An item of an array.
@@ -28,7 +28,7 @@ pub enum Fate {
 /// If `json` is no JSON.
 pub fn prune<'a>(
     json: &'a [u8],
-    fate: &mut dyn FnMut(&[Step<'a>], &'a [u8]) -> Fate,
+    fate: &mut dyn FnMut(&[PathStep<'a>], &'a [u8]) -> Fate,
 ) -> Result<Vec<u8>, SyntaxError> {
     let mut pruned = Vec::with_capacity(json.len());
     let mut way = Vec::new();
@@ -38,8 +38,8 @@ pub fn prune<'a>(
 
 fn enter<'a>(
     value: &'a [u8],
-    way: &mut Vec<Step<'a>>,
-    fate: &mut dyn FnMut(&[Step<'a>], &'a [u8]) -> Fate,
+    way: &mut Vec<PathStep<'a>>,
+    fate: &mut dyn FnMut(&[PathStep<'a>], &'a [u8]) -> Fate,
     out: &mut Vec<u8>,
 ) -> Result<(), SyntaxError> {
     let mut scanner = Scanner::new(value);
@@ -72,8 +72,8 @@ fn enter<'a>(
         scanner.kind()?;
         let part = scanner.skip_value()?.of(value);
         way.push(match key {
-            Some(key) => Step::Key(key.text(value)),
-            None => Step::Item,
+            Some(key) => PathStep::Key(key.text(value)),
+            None => PathStep::Item,
         });
         let fate_of_part = fate(way, part);
         if fate_of_part != Fate::Drop {
@@ -102,7 +102,7 @@ mod tests {
 
     fn without(json: &str, name: &str) -> String {
         let pruned = prune(json.as_bytes(), &mut |way, _| match way.last() {
-            Some(Step::Key(key)) if key == name => Fate::Drop,
+            Some(PathStep::Key(key)) if key == name => Fate::Drop,
             _ => Fate::Enter,
         });
         String::from_utf8(pruned.unwrap()).unwrap()
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn items_are_judged_by_their_bytes() {
         let pruned = prune(br#"{"l":[1, "x" ,[2],"x"]}"#, &mut |way, part| match way {
-            [_, Step::Item] if part == b"\"x\"" => Fate::Drop,
+            [_, PathStep::Item] if part == b"\"x\"" => Fate::Drop,
             [_] => Fate::Enter,
             _ => Fate::Keep,
         });

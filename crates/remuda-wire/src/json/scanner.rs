@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::syntax::word_context;
-use super::{Span, SyntaxError, unescape};
+use super::{ByteSpan, SyntaxError, unescape};
 
 /// Arrays and objects may be nested this deep.
 pub const MAX_DEPTH: usize = 512;
@@ -37,7 +37,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Literal {
     /// From the opening quote to past the closing one.
-    pub span: Span,
+    pub span: ByteSpan,
     /// Whether the literal holds a backslash.
     pub escaped: bool,
 }
@@ -200,7 +200,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
-        let span = Span {
+        let span = ByteSpan {
             start,
             end: self.at,
         };
@@ -225,14 +225,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads one value of any kind and returns where it lay.
-    pub fn skip_value(&mut self) -> Result<Span, SyntaxError> {
+    pub fn skip_value(&mut self) -> Result<ByteSpan, SyntaxError> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
             Kind::Object | Kind::Array => self.skip_nested()?,
             _ => self.skip_scalar(kind)?,
         }
-        Ok(Span {
+        Ok(ByteSpan {
             start,
             end: self.at,
         })

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use memchr::memmem;
 
-use super::{Kind, MAX_DEPTH, Scanner, Span, SyntaxError};
+use super::{ByteSpan, Kind, MAX_DEPTH, Scanner, SyntaxError};
 
 const NO_NUMBERS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
 
@@ -60,19 +60,19 @@ fn value(
     scanner: &mut Scanner<'_>,
     text: &[u8],
     depth: usize,
-    repeated: &mut Vec<Span>,
+    repeated: &mut Vec<ByteSpan>,
 ) -> Result<(), SyntaxError> {
     match scanner.kind()? {
         Kind::Object if depth < MAX_DEPTH => {
             scanner.begin_object()?;
-            let mut members: HashMap<Cow<'_, str>, Span> = HashMap::new();
+            let mut members: HashMap<Cow<'_, str>, ByteSpan> = HashMap::new();
             let mut last: Option<(Cow<'_, str>, usize)> = None;
             loop {
                 let key = scanner.next_key(last.is_none())?;
                 // Up to the next key, so that the comma goes with it.
                 let end = key.map_or(scanner.position(), |key| key.span.start);
                 if let Some((name, start)) = last.take() {
-                    repeated.extend(members.insert(name, Span { start, end }));
+                    repeated.extend(members.insert(name, ByteSpan { start, end }));
                 }
                 let Some(key) = key else { return Ok(()) };
                 last = Some((key.text(text), key.span.start));
@@ -92,7 +92,7 @@ fn value(
     }
 }
 
-fn without(text: &[u8], mut spans: Vec<Span>) -> Vec<u8> {
+fn without(text: &[u8], mut spans: Vec<ByteSpan>) -> Vec<u8> {
     spans.sort_by_key(|span| span.start);
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;

@@ -9,7 +9,9 @@ use super::amid;
 use crate::dialect::exchange::Target;
 use crate::dialect::local;
 use crate::dialect::turns::GO_ON;
-use crate::facts::{Ask, Capability, Effort, Form, Parameter, Sampling};
+use crate::facts::{
+    Capability, EffortLevel, Parameter, ReasoningControl, ReasoningSetting, SamplingRule,
+};
 use crate::ir::{self, Dropped, Thinking};
 use crate::wire::json::{Object, Scanner};
 
@@ -34,7 +36,7 @@ struct Said<'a> {
 struct Fit<'a, 't> {
     body: Object<'a>,
     target: &'t Target<'t>,
-    ask: Ask,
+    ask: ReasoningSetting,
     dropped: Dropped,
 }
 
@@ -110,20 +112,24 @@ impl Fit<'_, '_> {
         let Some(said) = said(&self.body) else { return };
         let reasoning = &self.target.facts.reasoning;
         match (reasoning.form, &*said.kind) {
-            (Form::Adaptive, "enabled") if reasoning.budget.is_none() => {
+            (ReasoningControl::Adaptive, "enabled") if reasoning.budget.is_none() => {
                 let display = said.display.as_deref().unwrap_or("summarized");
                 let adaptive = match display.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                     true => format!(r#"{{"type":"adaptive","display":"{display}"}}"#),
                     false => r#"{"type":"adaptive"}"#.to_owned(),
                 };
                 self.body.set(THINKING, adaptive);
-                if let (Ask::On(Some(effort)), None) = (self.ask, effort_of(&self.body)) {
+                if let (ReasoningSetting::On(Some(effort)), None) =
+                    (self.ask, effort_of(&self.body))
+                {
                     self.set_effort(effort);
                 }
             }
-            (Form::Adaptive, "disabled") if !reasoning.off => self.leave_out(THINKING, true),
-            (Form::Budget, "adaptive") => self.budget(),
-            (Form::Never, kind) => {
+            (ReasoningControl::Adaptive, "disabled") if !reasoning.off => {
+                self.leave_out(THINKING, true)
+            }
+            (ReasoningControl::Budget, "adaptive") => self.budget(),
+            (ReasoningControl::Never, kind) => {
                 let says = kind != "disabled";
                 self.leave_out(THINKING, says);
             }
@@ -135,7 +141,7 @@ impl Fit<'_, '_> {
     fn budget(&mut self) {
         let limit = self.number("max_tokens").unwrap_or(f64::MAX);
         let budget = match self.ask {
-            Ask::Budget(tokens) => u64::from(tokens),
+            ReasoningSetting::Budget(tokens) => u64::from(tokens),
             _ => 0,
         };
         match budget >= LEAST_BUDGET && limit > budget as f64 {
@@ -144,7 +150,7 @@ impl Fit<'_, '_> {
                 self.body.set(THINKING, enabled);
             }
             false => {
-                self.ask = Ask::Nothing;
+                self.ask = ReasoningSetting::Nothing;
                 self.leave_out(THINKING, true);
             }
         }
@@ -153,15 +159,16 @@ impl Fit<'_, '_> {
     /// The nearest level that the model knows.
     fn effort(&mut self) {
         let reasoning = &self.target.facts.reasoning;
-        if let (Form::Adaptive, Some(wanted)) = (reasoning.form, effort_of(&self.body)) {
-            let wanted = Effort::from(wanted);
+        if let (ReasoningControl::Adaptive, Some(wanted)) = (reasoning.form, effort_of(&self.body))
+        {
+            let wanted = EffortLevel::from(wanted);
             if let Some(nearest) = reasoning.effort_for(wanted).filter(|it| *it != wanted) {
                 self.set_effort(nearest);
             }
         }
     }
 
-    fn set_effort(&mut self, effort: Effort) {
+    fn set_effort(&mut self, effort: EffortLevel) {
         let before = self.body.get(OUTPUT).unwrap_or(b"{}").to_vec();
         let Some(mut output) = Object::read(&before) else {
             return;
@@ -174,7 +181,10 @@ impl Fit<'_, '_> {
 
     /// With thinking by budget only the default temperature, no `top_k`, and a `top_p` of 0.95 or more.
     fn sampling(&mut self) {
-        let budget = matches!(self.ask, Ask::Budget(_) | Ask::Automatic);
+        let budget = matches!(
+            self.ask,
+            ReasoningSetting::Budget(_) | ReasoningSetting::Automatic
+        );
         if let Some(temperature) = self.number(TEMPERATURE)
             && temperature != 1.0
         {
@@ -186,7 +196,7 @@ impl Fit<'_, '_> {
             }
         }
         if let Some(top_p) = self.number("top_p") {
-            let alone = self.target.facts.sampling == Sampling::OneOfTemperatureAndTopP
+            let alone = self.target.facts.sampling == SamplingRule::OneOfTemperatureAndTopP
                 && self.body.get(TEMPERATURE).is_some();
             if self.refuses(Parameter::TopP) || (budget && top_p < 0.95) || alone {
                 self.leave_out("top_p", top_p < 1.0);
@@ -205,7 +215,10 @@ impl Fit<'_, '_> {
             return;
         };
         let forces = matches!(choice.get("type"), Some(b"\"any\"" | b"\"tool\""));
-        let budget = matches!(self.ask, Ask::Budget(_) | Ask::Automatic);
+        let budget = matches!(
+            self.ask,
+            ReasoningSetting::Budget(_) | ReasoningSetting::Automatic
+        );
         if forces && (self.refuses(Parameter::ForcedToolChoice) || budget) {
             choice.set("type", "\"auto\"");
             choice.remove("name");

@@ -6,8 +6,8 @@ use crate::dialect::exchange::{Reply, Target};
 use crate::dialect::turns::Amid;
 use crate::facts::Facts;
 use crate::ir::{
-    Assembler, Class, Event, FaultKind, Finish, Format, Item, Part, Response, Role, Text, Thinking,
-    ToolChoice, ToolNames,
+    Assembler, Class, Event, FaultKind, Finish, Format, Part, Response, ResponseItem, Role, Text,
+    Thinking, ToolChoice, ToolNames,
 };
 use crate::provider::{ProviderKind, ProviderProfile};
 
@@ -579,7 +579,7 @@ fn a_whole_answer_is_read_and_written() {
     });
     let response = assembler.finish().unwrap();
     assert_eq!(response.usage.prompt, Some(15));
-    assert!(matches!(response.items[0], Item::Thought(_)));
+    assert!(matches!(response.items[0], ResponseItem::Thought(_)));
     let mut out = Vec::new();
     write_whole(&response, &reply(), &mut out);
     let mut again: Value = serde_json::from_slice(&out).unwrap();

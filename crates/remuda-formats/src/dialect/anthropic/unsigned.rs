@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::wire::json::{self, Fate, Step, prune};
+use crate::wire::json::{self, Fate, PathStep, prune};
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -49,14 +49,15 @@ pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
     let last = read.messages.last()?;
     let unthinking = budget && has(last, |kind| kind.name == "tool_result");
     prune(body, &mut |way, part| match way {
-        [Step::Key(key)] if key == "thinking" && unthinking => Fate::Drop,
-        [Step::Key(key)] if key == "messages" => Fate::Enter,
-        [_, Step::Item] => match serde_json::from_slice::<Turn<'_>>(part) {
+        [PathStep::Key(key)] if key == "thinking" && unthinking => Fate::Drop,
+        [PathStep::Key(key)] if key == "messages" => Fate::Enter,
+        [_, PathStep::Item] => match serde_json::from_slice::<Turn<'_>>(part) {
             Ok(turn) if is_thought_alone(&turn) => Fate::Drop,
             _ => Fate::Enter,
         },
-        [_, Step::Item, Step::Key(key)] if key == "content" => Fate::Enter,
-        [_, Step::Item, Step::Key(_), Step::Item] => match serde_json::from_slice(part) {
+        [_, PathStep::Item, PathStep::Key(key)] if key == "content" => Fate::Enter,
+        [_, PathStep::Item, PathStep::Key(_), PathStep::Item] => match serde_json::from_slice(part)
+        {
             Ok(kind) if Kind::is_thought(&kind) => Fate::Drop,
             _ => Fate::Keep,
         },

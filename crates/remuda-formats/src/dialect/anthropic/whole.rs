@@ -5,7 +5,7 @@ use std::io::Write;
 use super::usage::{self, stop_reason};
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
-use crate::ir::{Call, Item, Response, Text, Thought};
+use crate::ir::{Call, Response, ResponseItem, Text, Thought};
 
 /// Appends `{"id":"msg_…","type":"message",…}`.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
@@ -23,9 +23,9 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
             out.push(b',');
         }
         let written = match item {
-            Item::Text(text) | Item::Refusal(text) => write_text(text, out),
-            Item::Thought(thought) => write_thought(thought, out),
-            Item::Call(call) => write_call(call, reply, &mut made, out),
+            ResponseItem::Text(text) | ResponseItem::Refusal(text) => write_text(text, out),
+            ResponseItem::Thought(thought) => write_thought(thought, out),
+            ResponseItem::Call(call) => write_call(call, reply, &mut made, out),
         };
         if !written {
             out.truncate(before);
@@ -44,21 +44,20 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
 
 /// What proves thoughts and says nothing goes before the text, or the calls, that an answer would else end before: clients
 /// take the last block for what was said. The proof of a text goes where nothing is said at all.
-fn in_order(items: &[Item]) -> impl Iterator<Item = &Item> {
-    let says_nothing =
-        |item: &Item| matches!(item, Item::Thought(thought) if thought.text.is_empty());
+fn in_order(items: &[ResponseItem]) -> impl Iterator<Item = &ResponseItem> {
+    let says_nothing = |item: &ResponseItem| matches!(item, ResponseItem::Thought(thought) if thought.text.is_empty());
     let (told, proofs) = match items.iter().rposition(|item| !says_nothing(item)) {
         Some(last) => items.split_at(last + 1),
         None => items.split_at(0),
     };
-    let is_call = |item: &Item| matches!(item, Item::Call(_));
+    let is_call = |item: &ResponseItem| matches!(item, ResponseItem::Call(_));
     let (last, ends_in_thought) = match told.last() {
-        Some(Item::Call(_)) => {
+        Some(ResponseItem::Call(_)) => {
             let before = told.iter().rposition(|item| !is_call(item));
             (before.map_or(0, |place| place + 1), false)
         }
-        Some(Item::Text(_) | Item::Refusal(_)) => (told.len() - 1, false),
-        Some(Item::Thought(_)) | None => (told.len(), true),
+        Some(ResponseItem::Text(_) | ResponseItem::Refusal(_)) => (told.len() - 1, false),
+        Some(ResponseItem::Thought(_)) | None => (told.len(), true),
     };
     let (before, said) = told.split_at(last);
     let proofs = proofs
@@ -67,8 +66,8 @@ fn in_order(items: &[Item]) -> impl Iterator<Item = &Item> {
     before.iter().chain(proofs).chain(said)
 }
 
-fn signs_text(item: &Item) -> bool {
-    matches!(item, Item::Thought(thought) if thought.signature.as_ref().is_some_and(signature::is_of_text))
+fn signs_text(item: &ResponseItem) -> bool {
+    matches!(item, ResponseItem::Thought(thought) if thought.signature.as_ref().is_some_and(signature::is_of_text))
 }
 
 fn write_text(text: &Text<'_>, out: &mut Vec<u8>) -> bool {
@@ -119,15 +118,15 @@ fn write_call(call: &Call, reply: &Reply, made: &mut usize, out: &mut Vec<u8>) -
 mod tests {
     use super::*;
 
-    fn proof(signature: &'static str) -> Item {
-        Item::Thought(Thought {
+    fn proof(signature: &'static str) -> ResponseItem {
+        ResponseItem::Thought(Thought {
             signature: Some(Text::escaped(signature)),
             ..Thought::default()
         })
     }
 
-    fn call() -> Item {
-        Item::Call(Call {
+    fn call() -> ResponseItem {
+        ResponseItem::Call(Call {
             id: None,
             name: Text::escaped("f"),
             text: Text::default(),
@@ -139,10 +138,10 @@ mod tests {
     fn an_answer_never_ends_with_the_proof_of_a_text() {
         let (own, text) = (
             || proof("gemini-text:s"),
-            || Item::Text(Text::escaped("hi")),
+            || ResponseItem::Text(Text::escaped("hi")),
         );
         let thought = || {
-            Item::Thought(Thought {
+            ResponseItem::Thought(Thought {
                 text: Text::escaped("t"),
                 ..Thought::default()
             })
@@ -156,7 +155,7 @@ mod tests {
             // A thought that is not shown is still one.
             (vec![proof("s")], vec![proof("s")]),
         ] {
-            let told: Vec<Item> = in_order(&items).cloned().collect();
+            let told: Vec<ResponseItem> = in_order(&items).cloned().collect();
             assert_eq!(told, expected);
         }
     }

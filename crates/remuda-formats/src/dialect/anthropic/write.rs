@@ -6,9 +6,9 @@ use ahash::AHashSet;
 
 use super::schema::write_closed;
 use super::turns::{self, LONGEST_NAME};
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::turns::{self as shared, Amid};
-use crate::facts::{Ask, Capability, Effort, Parameter};
+use crate::facts::{Capability, EffortLevel, Parameter, ReasoningSetting};
 use crate::ir::{
     ChatRequest, Dropped, Format, Json, Message, Part, Refused, Role, Sampling, Text, Tool,
     ToolChoice, ToolNames, hoist_prompt,
@@ -23,7 +23,10 @@ const LEAST_BUDGET: u64 = 1024;
 ///
 /// # Errors
 /// For what the provider has no way to say.
-pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     let mut dropped = Dropped::default();
     shared::only_chats(request.completion.as_ref(), "Anthropic", &mut dropped)?;
     dropped.add_if(request.limit_breakpoints(), "cache_control");
@@ -34,7 +37,8 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     };
     turns::arrange(&mut request.messages, amid);
     let ask = ask(&request, target);
-    let unheard = ask == Ask::Nothing && target.facts.ask(request.thinking) != Ask::Nothing;
+    let unheard = ask == ReasoningSetting::Nothing
+        && target.facts.ask(request.thinking) != ReasoningSetting::Nothing;
     dropped.add_if(unheard, "thinking");
     prefill(&mut request.messages, target, ask, &mut dropped);
     let limits = Limits::of(&request, target, ask);
@@ -77,13 +81,13 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     }
     body.push(b'}');
     dropped.add_if(request.logprobs.is_some(), "logprobs");
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: "/v1/messages".to_owned(),
         body,
         dropped,
         names,
         stop,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 
@@ -133,7 +137,7 @@ fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Vec<Part<'a
 
 /// What to say of thinking. Where the provider wants the thoughts of a turn that called tools back and they are not there,
 /// it cannot think in this request.
-fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> Ask {
+fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> ReasoningSetting {
     let ask = target.facts.ask(request.thinking);
     let unthought = |message: &Message<'_>| {
         let has = |kind: fn(&Part<'_>) -> bool| message.parts.iter().any(kind);
@@ -154,19 +158,31 @@ fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> Ask {
             .any(|part| matches!(part, Part::ToolResult(_)))
     });
     match ask {
-        Ask::Budget(_) | Ask::Automatic if answers_tools && last.is_some_and(unthought) => {
-            Ask::Nothing
+        ReasoningSetting::Budget(_) | ReasoningSetting::Automatic
+            if answers_tools && last.is_some_and(unthought) =>
+        {
+            ReasoningSetting::Nothing
         }
         ask => ask,
     }
 }
 
-fn thinks(ask: Ask) -> bool {
-    !matches!(ask, Ask::Nothing | Ask::Off | Ask::Effort(Effort::None))
+fn thinks(ask: ReasoningSetting) -> bool {
+    !matches!(
+        ask,
+        ReasoningSetting::Nothing
+            | ReasoningSetting::Off
+            | ReasoningSetting::Effort(EffortLevel::None)
+    )
 }
 
 /// A last turn of the assistant's is to be continued, if the model does that.
-fn prefill(messages: &mut Vec<Message<'_>>, target: &Target<'_>, ask: Ask, dropped: &mut Dropped) {
+fn prefill(
+    messages: &mut Vec<Message<'_>>,
+    target: &Target<'_>,
+    ask: ReasoningSetting,
+    dropped: &mut Dropped,
+) {
     if !shared::is_unfinished(messages) {
         return;
     }
@@ -185,7 +201,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(request: &ChatRequest<'_>, target: &Target<'_>, ask: Ask) -> Self {
+    fn of(request: &ChatRequest<'_>, target: &Target<'_>, ask: ReasoningSetting) -> Self {
         let most = target.facts.max_output;
         let within = |tokens: u64| most.map_or(tokens, |most| tokens.min(most));
         let wanted = within(
@@ -195,7 +211,7 @@ impl Limits {
                 .unwrap_or(DEFAULT_MAX_TOKENS)
                 .max(1),
         );
-        let Ask::Budget(budget) = ask else {
+        let ReasoningSetting::Budget(budget) = ask else {
             return Limits {
                 max_tokens: wanted,
                 budget: None,
@@ -218,29 +234,29 @@ impl Limits {
 fn write_thinking(
     format: &Format<'_>,
     target: &Target<'_>,
-    ask: Ask,
+    ask: ReasoningSetting,
     limits: &Limits,
     body: &mut Vec<u8>,
 ) {
     let mut effort = None;
     match ask {
-        Ask::Nothing => {}
-        Ask::Off | Ask::Effort(Effort::None) => {
+        ReasoningSetting::Nothing => {}
+        ReasoningSetting::Off | ReasoningSetting::Effort(EffortLevel::None) => {
             body.extend_from_slice(b",\"thinking\":{\"type\":\"disabled\"}");
         }
-        Ask::On(wanted) => {
+        ReasoningSetting::On(wanted) => {
             body.extend_from_slice(
                 b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
             );
             effort = wanted;
         }
-        Ask::Effort(wanted) => {
+        ReasoningSetting::Effort(wanted) => {
             body.extend_from_slice(
                 b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
             );
             effort = Some(wanted);
         }
-        Ask::Budget(_) => {
+        ReasoningSetting::Budget(_) => {
             if let Some(budget) = limits.budget {
                 let _ = write!(
                     body,
@@ -248,7 +264,7 @@ fn write_thinking(
                 );
             }
         }
-        Ask::Automatic => {
+        ReasoningSetting::Automatic => {
             body.extend_from_slice(
                 b",\"thinking\":{\"type\":\"adaptive\",\"display\":\"summarized\"}",
             );
@@ -279,7 +295,7 @@ fn write_thinking(
 fn write_sampling(
     sampling: &Sampling<'_>,
     target: &Target<'_>,
-    ask: Ask,
+    ask: ReasoningSetting,
     limits: &Limits,
     dropped: &mut Dropped,
     body: &mut Vec<u8>,
@@ -298,7 +314,7 @@ fn write_sampling(
         }
     }
     if let Some(top_p) = sampling.top_p {
-        let alone = target.facts.sampling != crate::facts::Sampling::OneOfTemperatureAndTopP
+        let alone = target.facts.sampling != crate::facts::SamplingRule::OneOfTemperatureAndTopP
             || !has_temperature;
         if refuses(Parameter::TopP) || (budget && top_p < 0.95) || !alone {
             dropped.add_if(top_p < 1.0, "top_p");
@@ -348,7 +364,7 @@ fn write_stop(stop: &[Text<'_>], body: &mut Vec<u8>) -> Vec<String> {
 fn write_tools(
     request: &ChatRequest<'_>,
     target: &Target<'_>,
-    ask: Ask,
+    ask: ReasoningSetting,
     names: &mut ToolNames,
     dropped: &mut Dropped,
     body: &mut Vec<u8>,
@@ -370,7 +386,11 @@ fn write_tools(
     }
     body.push(b']');
     let forced = target.facts.refuses(Parameter::ForcedToolChoice, ask)
-        || (thinks(ask) && matches!(ask, Ask::Budget(_) | Ask::Automatic));
+        || (thinks(ask)
+            && matches!(
+                ask,
+                ReasoningSetting::Budget(_) | ReasoningSetting::Automatic
+            ));
     let serial = request.parallel_tool_calls == Some(false);
     let choice = match &request.tool_choice {
         _ if request.tools.is_empty() => "none",

@@ -1,7 +1,7 @@
 //! `cachePoint`: where the service keeps the prompt up to a point, for the models that it does so for.
 
 use super::json::{put, separate};
-use crate::facts::{Ask, ModelFacts, Parameter};
+use crate::facts::{ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{CacheTtl, ChatRequest, Dropped, Part};
 
 /// What a breakpoint is called in `X-Remuda-Dropped`.
@@ -9,7 +9,7 @@ const FIELD: &str = "cache_control";
 
 /// Leaves of the breakpoints those that the model takes, as it takes them.
 pub(super) fn fit(request: &mut ChatRequest<'_>, facts: &ModelFacts, dropped: &mut Dropped) {
-    let refuses = |parameter| facts.refuses(parameter, Ask::Nothing);
+    let refuses = |parameter| facts.refuses(parameter, ReasoningSetting::Nothing);
     // Other makers' models are refused with a point; of one that is not known it is not known either.
     let keeps = matches!(&*facts.family, "claude" | "nova");
     if !keeps || refuses(Parameter::CachePoints) {

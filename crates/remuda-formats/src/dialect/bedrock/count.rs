@@ -3,11 +3,11 @@
 use serde::Deserialize;
 
 use super::json::put;
-use super::path::Call;
+use super::path::RuntimeOperation;
 use super::request;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{ChatRequest, Refused};
-use crate::wire::json::{Fate, Step, prune};
+use crate::wire::json::{Fate, PathStep, prune};
 
 /// What of a Converse request is counted; the rest is refused.
 const COUNTED: [&str; 4] = [
@@ -18,10 +18,13 @@ const COUNTED: [&str; 4] = [
 ];
 
 /// The request for `target`.
-pub(super) fn write(chat: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub(super) fn write(
+    chat: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     let whole = request::write(chat, target)?;
     let prompt = prune(&whole.body, &mut |way, _| match way {
-        [Step::Key(key)] if !COUNTED.contains(&&**key) => Fate::Drop,
+        [PathStep::Key(key)] if !COUNTED.contains(&&**key) => Fate::Drop,
         _ => Fate::Keep,
     });
     let prompt = prompt.expect("the writer of requests writes JSON");
@@ -29,10 +32,10 @@ pub(super) fn write(chat: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoi
     put(r#"{"input":{"converse":"#, &mut body);
     body.extend_from_slice(&prompt);
     put("}}", &mut body);
-    Ok(Outgoing {
-        path: Call::CountTokens.path(target.model),
+    Ok(ProviderRequest {
+        path: RuntimeOperation::CountTokens.path(target.model),
         body,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 

@@ -3,8 +3,8 @@
 
 use super::error;
 use super::json::{key, put, separate};
-use super::path::Call;
-use crate::dialect::exchange::{Outgoing, Target};
+use super::path::RuntimeOperation;
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Text, Usage};
 use crate::wire::json;
 use http::HeaderMap;
@@ -24,7 +24,7 @@ enum Maker {
 pub(super) fn write(
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     let facts = target.facts;
     let maker = match &*facts.family {
         "titan-embed" => Maker::Titan,
@@ -75,11 +75,11 @@ pub(super) fn write(
         maker == Maker::Titan && request.truncate == Some(true),
         "truncate",
     );
-    let calls = texts.chunks(batch.max(1)).map(|texts| Outgoing {
-        path: Call::Invoke.path(target.model),
+    let calls = texts.chunks(batch.max(1)).map(|texts| ProviderRequest {
+        path: RuntimeOperation::Invoke.path(target.model),
         body: form.body(texts),
         dropped: dropped.clone(),
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     });
     Ok(calls.collect())
 }

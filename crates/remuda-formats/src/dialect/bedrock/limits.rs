@@ -2,7 +2,9 @@
 //! tokens are chosen, how the model reasons.
 
 use super::json::{key, number, put, separate};
-use crate::facts::{Ask, Effort, Form, ModelFacts, Parameter, Sampling as Pairing};
+use crate::facts::{
+    EffortLevel, ModelFacts, Parameter, ReasoningControl, ReasoningSetting, SamplingRule,
+};
 use crate::ir::{self, ChatRequest, Dropped, Text, Thinking};
 
 /// Claude's answer where the client sets no bound; Bedrock holds what it may cost against the quota.
@@ -21,7 +23,7 @@ enum Reasoning {
     /// Claude up to 4.5: tokens.
     Budget(u64),
     /// `reasoning_effort` of OpenAI's open models.
-    Level(Effort),
+    Level(EffortLevel),
 }
 
 /// What is sent beside turns and tools.
@@ -29,9 +31,9 @@ enum Reasoning {
 pub(super) struct Limits<'a> {
     reasoning: Reasoning,
     /// `outputConfig.effort`.
-    pub(super) effort: Option<Effort>,
+    pub(super) effort: Option<EffortLevel>,
     /// What the facts are asked with: how the model is told to reason.
-    pub(super) said: Ask,
+    pub(super) said: ReasoningSetting,
     max_tokens: Option<u64>,
     temperature: Option<f64>,
     top_p: Option<f64>,
@@ -54,7 +56,7 @@ impl<'a> Limits<'a> {
         let mut limits = Limits {
             reasoning: Reasoning::Unsaid,
             effort: None,
-            said: Ask::Nothing,
+            said: ReasoningSetting::Nothing,
             max_tokens: request.max_tokens.filter(|tokens| *tokens > 0),
             temperature: None,
             top_p: None,
@@ -66,7 +68,7 @@ impl<'a> Limits<'a> {
         limits.reason(request.thinking, facts, dropped);
         if without_thought && matches!(limits.reasoning, Reasoning::Budget(_)) {
             limits.reasoning = Reasoning::Unsaid;
-            limits.said = Ask::Nothing;
+            limits.said = ReasoningSetting::Nothing;
             dropped.add("thinking");
         }
         limits.bound(facts, dropped);
@@ -83,15 +85,24 @@ impl<'a> Limits<'a> {
 
     fn reason(&mut self, wanted: Option<Thinking>, facts: &ModelFacts, dropped: &mut Dropped) {
         let ask = facts.ask(wanted);
-        let claude = matches!(facts.reasoning.form, Form::Budget | Form::Adaptive);
+        let claude = matches!(
+            facts.reasoning.form,
+            ReasoningControl::Budget | ReasoningControl::Adaptive
+        );
         self.reasoning = match ask {
-            Ask::Off if claude && facts.reasoning.is_on(Ask::Nothing) => Reasoning::Off,
-            Ask::On(effort) if claude => {
+            ReasoningSetting::Off if claude && facts.reasoning.is_on(ReasoningSetting::Nothing) => {
+                Reasoning::Off
+            }
+            ReasoningSetting::On(effort) if claude => {
                 self.effort = effort;
                 Reasoning::Adaptive
             }
-            Ask::Budget(tokens) if claude => Reasoning::Budget(u64::from(tokens).max(LEAST_BUDGET)),
-            Ask::Effort(level) if facts.reasoning.form == Form::Effort => Reasoning::Level(level),
+            ReasoningSetting::Budget(tokens) if claude => {
+                Reasoning::Budget(u64::from(tokens).max(LEAST_BUDGET))
+            }
+            ReasoningSetting::Effort(level) if facts.reasoning.form == ReasoningControl::Effort => {
+                Reasoning::Level(level)
+            }
             _ => Reasoning::Unsaid,
         };
         if self.reasoning != Reasoning::Unsaid {
@@ -100,8 +111,8 @@ impl<'a> Limits<'a> {
         }
         // The model does by itself what is wanted, or it cannot be told.
         let wants = !matches!(wanted, Some(Thinking::Off | Thinking::Budget(0)));
-        let does = facts.reasoning.is_on(Ask::Nothing);
-        let known = facts.reasoning.form != Form::Unknown;
+        let does = facts.reasoning.is_on(ReasoningSetting::Nothing);
+        let known = facts.reasoning.form != ReasoningControl::Unknown;
         dropped.add_if(wanted.is_some() && wants != (does && known), "thinking");
     }
 
@@ -147,7 +158,7 @@ impl<'a> Limits<'a> {
         };
         self.temperature = unit(sampling.temperature, Parameter::Temperature, "temperature");
         self.top_p = unit(sampling.top_p, Parameter::TopP, "top_p");
-        if facts.sampling == Pairing::OneOfTemperatureAndTopP && self.temperature.is_some() {
+        if facts.sampling == SamplingRule::OneOfTemperatureAndTopP && self.temperature.is_some() {
             dropped.add_if(self.top_p.take().is_some_and(|top_p| top_p < 1.0), "top_p");
         }
         // Zero and less is Ollama's and vLLM's word for no bound.

@@ -9,14 +9,14 @@ pub const INFERENCE_PROFILES: &str = "/inference-profiles?maxResults=1000";
 
 /// A model by the name under which it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct BedrockModel {
     pub id: String,
 }
 
 /// A page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    pub models: Vec<Listed>,
+pub struct BedrockPage {
+    pub models: Vec<BedrockModel>,
     /// Asks for the page after this one.
     pub next: Option<String>,
 }
@@ -51,7 +51,7 @@ struct Profile {
 }
 
 /// The models of either listing that answer with text or vectors. `None` if it is neither.
-pub fn read(body: &[u8]) -> Option<Page> {
+pub fn read(body: &[u8]) -> Option<BedrockPage> {
     let body: Body = serde_json::from_slice(body).ok()?;
     let models = body
         .model_summaries
@@ -63,8 +63,8 @@ pub fn read(body: &[u8]) -> Option<Page> {
     let ids = models
         .map(|model| model.model_id)
         .chain(profiles.map(|profile| profile.inference_profile_id));
-    Some(Page {
-        models: ids.map(|id| Listed { id }).collect(),
+    Some(BedrockPage {
+        models: ids.map(|id| BedrockModel { id }).collect(),
         next: body.next_token.filter(|token| !token.is_empty()),
     })
 }

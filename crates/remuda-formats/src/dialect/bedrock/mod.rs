@@ -20,7 +20,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use super::exchange::{Outgoing, Target};
+use super::exchange::{ProviderRequest, Target};
 use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
 use http::HeaderMap;
 
@@ -28,7 +28,10 @@ use http::HeaderMap;
 ///
 /// # Errors
 /// If Converse has no way to say what the client relies on.
-pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     request::write(request, target)
 }
 
@@ -36,7 +39,10 @@ pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgo
 ///
 /// # Errors
 /// As [`write_chat`].
-pub fn write_count(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_count(
+    request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     count::write(request, target)
 }
 
@@ -62,7 +68,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
 pub fn write_embed(
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     embeddings::write(request, target)
 }
 

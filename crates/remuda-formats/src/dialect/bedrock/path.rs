@@ -16,7 +16,7 @@ pub fn one_segment(name: &str) -> String {
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum RuntimeOperation {
     Converse,
     ConverseStream,
     Invoke,
@@ -24,11 +24,11 @@ pub enum Call {
     CountTokens,
 }
 
-impl Call {
+impl RuntimeOperation {
     /// The path on the wire, to be signed as it is.
     pub fn path(self, model: &str) -> String {
         let model = match self {
-            Call::CountTokens => foundation(model),
+            RuntimeOperation::CountTokens => foundation(model),
             _ => model,
         };
         let model = utf8_percent_encode(model, RESERVED);
@@ -37,10 +37,10 @@ impl Call {
 
     fn name(self) -> &'static str {
         match self {
-            Call::Converse => "converse",
-            Call::ConverseStream => "converse-stream",
-            Call::Invoke => "invoke",
-            Call::CountTokens => "count-tokens",
+            RuntimeOperation::Converse => "converse",
+            RuntimeOperation::ConverseStream => "converse-stream",
+            RuntimeOperation::Invoke => "invoke",
+            RuntimeOperation::CountTokens => "count-tokens",
         }
     }
 }
@@ -74,11 +74,14 @@ mod tests {
                 "/model/..%2Fa%3Fb%23c%252F%20%C3%A9/converse",
             ),
         ] {
-            assert_eq!(Call::Converse.path(model), path);
+            assert_eq!(RuntimeOperation::Converse.path(model), path);
         }
-        assert_eq!(Call::ConverseStream.path("a"), "/model/a/converse-stream");
-        assert_eq!(Call::Invoke.path("a"), "/model/a/invoke");
-        let count = |model| Call::CountTokens.path(model);
+        assert_eq!(
+            RuntimeOperation::ConverseStream.path("a"),
+            "/model/a/converse-stream"
+        );
+        assert_eq!(RuntimeOperation::Invoke.path("a"), "/model/a/invoke");
+        let count = |model| RuntimeOperation::CountTokens.path(model);
         assert_eq!(
             count("us.anthropic.claude-v2"),
             "/model/anthropic.claude-v2/count-tokens"

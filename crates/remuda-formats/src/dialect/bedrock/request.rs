@@ -3,9 +3,9 @@
 use super::blocks::{self, Blocks, LONGEST_NAME};
 use super::json::{key, put, separate};
 use super::limits::Limits;
-use super::path::Call;
+use super::path::RuntimeOperation;
 use super::{caching, tools, turns};
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::turns::only_chats;
 use crate::facts::{Capability, ModelFacts, Parameter};
 use crate::ir::{ChatRequest, Dropped, Format, Image, Part, Refused, Text, ToolNames};
@@ -14,7 +14,7 @@ use crate::ir::{ChatRequest, Dropped, Format, Image, Part, Refused, Text, ToolNa
 pub(super) fn write(
     mut request: ChatRequest<'_>,
     target: &Target<'_>,
-) -> Result<Outgoing, Refused> {
+) -> Result<ProviderRequest, Refused> {
     let facts = target.facts;
     let mut dropped = Dropped::default();
     only_chats(request.completion.as_ref(), "Bedrock", &mut dropped)?;
@@ -50,16 +50,16 @@ pub(super) fn write(
     body.push(b'}');
 
     let call = match target.stream {
-        true => Call::ConverseStream,
-        false => Call::Converse,
+        true => RuntimeOperation::ConverseStream,
+        false => RuntimeOperation::Converse,
     };
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: call.path(target.model),
         body,
         dropped,
         names,
         stop: limits.unsent_stop,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 

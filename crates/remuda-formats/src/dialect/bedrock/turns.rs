@@ -3,7 +3,7 @@
 
 use crate::dialect::signature::of_gemini;
 use crate::dialect::turns::{self, Amid};
-use crate::facts::{Ask, Capability, ModelFacts, Parameter};
+use crate::facts::{Capability, ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{ChatRequest, Dropped, Format, Message, Part, Text, ToolChoice, hoist_prompt};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
@@ -90,7 +90,7 @@ pub(super) fn end(
         return;
     }
     let goes_on = matches!(&*facts.family, "claude" | "nova")
-        && !facts.refuses(Parameter::Prefill, Ask::Nothing)
+        && !facts.refuses(Parameter::Prefill, ReasoningSetting::Nothing)
         && !thinks
         && !uses_tools;
     let says = |message: &Message<'_>| {

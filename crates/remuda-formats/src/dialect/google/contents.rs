@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::json::{key, put, separate};
 use crate::dialect::signature::{is_of_text, of_gemini};
-use crate::facts::{Ask, ModelFacts, Parameter};
+use crate::facts::{ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{
     ChatRequest, Document, Image, MediaType, Message, Part, Refused, Role, Text, Thought, ToolCall,
     ToolNames, ToolResult,
@@ -37,7 +37,7 @@ impl<'w> Contents<'w> {
         Contents {
             out,
             names,
-            signs: facts.refuses(Parameter::UnsignedCalls, Ask::Nothing),
+            signs: facts.refuses(Parameter::UnsignedCalls, ReasoningSetting::Nothing),
         }
     }
 

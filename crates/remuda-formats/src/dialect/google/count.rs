@@ -5,11 +5,14 @@ use serde::Deserialize;
 use super::json::put;
 use super::path::{self, Call};
 use super::request;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{ChatRequest, Refused, Text};
 
 /// The request for `target`.
-pub(super) fn write(chat: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub(super) fn write(
+    chat: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     let whole = request::write(chat, target)?;
     let mut body = Vec::with_capacity(whole.body.len() + 128);
     put(r#"{"generateContentRequest":{"model":"#, &mut body);
@@ -18,10 +21,10 @@ pub(super) fn write(chat: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoi
     // It has contents at least.
     body.extend_from_slice(&whole.body[1..]);
     body.push(b'}');
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: Call::Count.path(target.model),
         body,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 

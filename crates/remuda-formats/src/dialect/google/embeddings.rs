@@ -6,7 +6,7 @@ use super::answer::TokenUsage;
 use super::error;
 use super::json::{key, put, separate};
 use super::path::{self, Call};
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Text};
 use crate::wire::json;
 
@@ -34,7 +34,7 @@ struct Vector {
 pub(super) fn write(
     request: &EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     let EmbedInput::Texts(texts) = &request.input else {
         return Err(Refused::field(
             "input",
@@ -58,11 +58,11 @@ pub(super) fn write(
     let mut dropped = Dropped::default();
     dropped.add_if(request.truncate == Some(false), "truncate");
     dropped.add_if(request.user.is_some(), "user");
-    let outgoing = texts.chunks(batch).map(|texts| Outgoing {
+    let outgoing = texts.chunks(batch).map(|texts| ProviderRequest {
         path: Call::Embed.path(target.model),
         body: body(texts, request.dimensions, target.model),
         dropped: dropped.clone(),
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     });
     Ok(outgoing.collect())
 }

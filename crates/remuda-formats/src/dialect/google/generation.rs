@@ -2,7 +2,7 @@
 
 use super::json::{key, put, separate};
 use super::schema;
-use crate::facts::{Ask, Effort, ModelFacts, Parameter};
+use crate::facts::{EffortLevel, ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking};
 
 /// Stop strings in one request.
@@ -16,7 +16,7 @@ enum Thought {
     Unsaid,
     /// The model thinks as it does by itself, and shows it.
     Shown,
-    Level(Effort),
+    Level(EffortLevel),
     /// Tokens; 0 is not to think, −1 as many as the model thinks fit.
     Budget(i64),
 }
@@ -28,7 +28,7 @@ pub(super) struct Generation<'a> {
     /// Whether the client wants to see thoughts.
     shown: bool,
     /// What the facts are asked with.
-    said: Ask,
+    said: ReasoningSetting,
     max_tokens: Option<u64>,
     temperature: Option<f64>,
     top_p: Option<f64>,
@@ -48,7 +48,7 @@ impl<'a> Generation<'a> {
         let mut generation = Generation {
             thought: Thought::Unsaid,
             shown: false,
-            said: Ask::Nothing,
+            said: ReasoningSetting::Nothing,
             max_tokens: request.max_tokens.filter(|tokens| *tokens > 0),
             temperature: None,
             top_p: None,
@@ -83,25 +83,25 @@ impl<'a> Generation<'a> {
         let wants = !matches!(wanted, None | Some(Thinking::Off | Thinking::Budget(0)));
         let ask = facts.ask(wanted);
         self.thought = match ask {
-            Ask::Budget(tokens) => Thought::Budget(tokens.into()),
-            Ask::Automatic => Thought::Budget(-1),
-            Ask::Off if facts.reasoning.budget.is_some() => Thought::Budget(0),
-            Ask::Effort(effort) if effort != Effort::None => {
+            ReasoningSetting::Budget(tokens) => Thought::Budget(tokens.into()),
+            ReasoningSetting::Automatic => Thought::Budget(-1),
+            ReasoningSetting::Off if facts.reasoning.budget.is_some() => Thought::Budget(0),
+            ReasoningSetting::Effort(effort) if effort != EffortLevel::None => {
                 // Gemini has no higher level that every model takes.
-                Thought::Level(if effort == Effort::Max {
-                    Effort::High
+                Thought::Level(if effort == EffortLevel::Max {
+                    EffortLevel::High
                 } else {
                     effort
                 })
             }
-            Ask::On(_) => Thought::Shown,
-            Ask::Nothing if wants && facts.reasoning.is_on(ask) => Thought::Shown,
+            ReasoningSetting::On(_) => Thought::Shown,
+            ReasoningSetting::Nothing if wants && facts.reasoning.is_on(ask) => Thought::Shown,
             _ => Thought::Unsaid,
         };
         self.shown = wants && self.thought != Thought::Unsaid;
         if self.thought == Thought::Unsaid {
             // The model does by itself what is wanted, or it cannot be told.
-            let does = facts.reasoning.is_on(Ask::Nothing);
+            let does = facts.reasoning.is_on(ReasoningSetting::Nothing);
             dropped.add_if(wanted.is_some() && wants != does, "thinking");
         } else {
             self.said = ask;

@@ -10,7 +10,7 @@ pub const MODELS: &str = "/models?pageSize=1000";
 
 /// A model that answers with text or vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct GoogleModel {
     /// Without `models/`.
     pub id: String,
     /// Prompt tokens at most.
@@ -21,8 +21,8 @@ pub struct Listed {
 
 /// A page of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    pub models: Vec<Listed>,
+pub struct GooglePage {
+    pub models: Vec<GoogleModel>,
     /// Asks for the page after this one.
     pub next: Option<String>,
 }
@@ -61,10 +61,10 @@ impl Model {
 }
 
 /// A page's models. `None` if it is no list.
-pub fn read(body: &[u8]) -> Option<Page> {
+pub fn read(body: &[u8]) -> Option<GooglePage> {
     let body: Body = serde_json::from_slice(body).ok()?;
     let models = body.models?.into_iter().filter(Model::can_be_asked);
-    let models = models.map(|model| Listed {
+    let models = models.map(|model| GoogleModel {
         id: match model.name.strip_prefix("models/") {
             Some(id) => id.to_owned(),
             None => model.name,
@@ -72,7 +72,7 @@ pub fn read(body: &[u8]) -> Option<Page> {
         context: model.input_token_limit,
         max_output: model.output_token_limit,
     });
-    Some(Page {
+    Some(GooglePage {
         models: models.collect(),
         next: body.next_page_token.filter(|token| !token.is_empty()),
     })
@@ -103,7 +103,7 @@ mod tests {
         );
         assert_eq!(
             read(br#"{"models":[],"nextPageToken":""}"#),
-            Some(Page::default())
+            Some(GooglePage::default())
         );
         assert_eq!(read(br#"{"error":{}}"#), None);
     }

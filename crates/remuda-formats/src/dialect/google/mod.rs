@@ -23,14 +23,17 @@ use answer::Answer;
 use http::HeaderMap;
 
 use super::events::{self, Reads as _};
-use super::exchange::{Outgoing, Target};
+use super::exchange::{ProviderRequest, Target};
 use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
 
 /// The chat as a `generateContent` request, or a `streamGenerateContent` one.
 ///
 /// # Errors
 /// If Gemini has no way to say what the client relies on.
-pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     request::write(request, target)
 }
 
@@ -38,7 +41,10 @@ pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgo
 ///
 /// # Errors
 /// As [`write_chat`].
-pub fn write_count(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_count(
+    request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     count::write(request, target)
 }
 
@@ -64,7 +70,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
 pub fn write_embed(
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     embeddings::write(&request, target)
 }
 

@@ -5,7 +5,7 @@ use super::generation::Generation;
 use super::json::{key, put};
 use super::path::Call;
 use super::{tools, turns};
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::turns::only_chats;
 use crate::ir::{ChatRequest, Dropped, Refused, ToolNames};
 
@@ -13,7 +13,7 @@ use crate::ir::{ChatRequest, Dropped, Refused, ToolNames};
 pub(super) fn write(
     mut request: ChatRequest<'_>,
     target: &Target<'_>,
-) -> Result<Outgoing, Refused> {
+) -> Result<ProviderRequest, Refused> {
     let facts = target.facts;
     let mut dropped = Dropped::default();
     only_chats(request.completion.as_ref(), "Gemini", &mut dropped)?;
@@ -46,12 +46,12 @@ pub(super) fn write(
         true => Call::Stream,
         false => Call::Generate,
     };
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: call.path(target.model),
         body,
         dropped,
         names,
         stop: generation.unsent_stop,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }

@@ -4,7 +4,7 @@ use super::contents::LONGEST_NAME;
 use super::generation::too_large;
 use super::json::{key, put, separate};
 use super::schema;
-use crate::facts::{Ask, ModelFacts, Parameter};
+use crate::facts::{ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{ChatRequest, Dropped, Refused, Tool, ToolChoice, ToolNames};
 
 /// Appends the members, if the request has tools.
@@ -22,14 +22,14 @@ pub(super) fn write(
         return Ok(());
     }
     names.reserve_identifiers(request.tools.iter().map(|tool| &tool.name), LONGEST_NAME);
-    let subset = facts.refuses(Parameter::FullJsonSchema, Ask::Nothing);
+    let subset = facts.refuses(Parameter::FullJsonSchema, ReasoningSetting::Nothing);
     key("tools", out);
     put(r#"[{"functionDeclarations":["#, out);
     for tool in &request.tools {
         declare(tool, subset, names, out)?;
     }
     put("]}]", out);
-    let forced = !facts.refuses(Parameter::ForcedToolChoice, Ask::Nothing);
+    let forced = !facts.refuses(Parameter::ForcedToolChoice, ReasoningSetting::Nothing);
     let mode = match &request.tool_choice {
         ToolChoice::Auto => None,
         ToolChoice::None => Some(r#"{"mode":"NONE""#),

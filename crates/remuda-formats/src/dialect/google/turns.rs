@@ -3,7 +3,7 @@
 
 use crate::dialect::signature::of_gemini;
 use crate::dialect::turns::{self, Amid};
-use crate::facts::{Ask, Capability, ModelFacts, Parameter};
+use crate::facts::{Capability, ModelFacts, Parameter, ReasoningSetting};
 use crate::ir::{ChatRequest, Dropped, Format, Part, Text, hoist_prompt};
 
 /// What the user says where the conversation begins with the assistant, or with nothing at all.
@@ -47,8 +47,8 @@ fn with_format<'a>(
     facts: &ModelFacts,
     dropped: &mut Dropped,
 ) -> Vec<Part<'a>> {
-    let beside_tools =
-        !request.tools.is_empty() && facts.refuses(Parameter::FormatWithTools, Ask::Nothing);
+    let beside_tools = !request.tools.is_empty()
+        && facts.refuses(Parameter::FormatWithTools, ReasoningSetting::Nothing);
     if !beside_tools && facts.can(Capability::JsonSchema) {
         return system;
     }

@@ -131,11 +131,11 @@ impl ErrorStyle {
 
     /// The body of an answer with this status.
     pub fn body(self, status: u16, text: &str) -> Bytes {
-        self.body_of(&Told::new(status, text))
+        self.body_of(&ErrorBody::new(status, text))
     }
 
     /// As [`Self::body`], with all that the format has a place for.
-    pub fn body_of(self, told: &Told<'_>) -> Bytes {
+    pub fn body_of(self, told: &ErrorBody<'_>) -> Bytes {
         let mut body = Vec::with_capacity(told.text.len() + 128);
         self.write(told, &mut body);
         body.into()
@@ -144,11 +144,11 @@ impl ErrorStyle {
     /// What ends a stream that has begun and cannot go on; `status` is what the error would have
     /// been before. `mid_line`: the bytes sent so far stop inside a line or an event.
     pub fn stream_end(self, status: u16, text: &str, mid_line: bool) -> Bytes {
-        self.stream_end_of(&Told::new(status, text), mid_line)
+        self.stream_end_of(&ErrorBody::new(status, text), mid_line)
     }
 
     /// As [`Self::stream_end`], with all that the format has a place for.
-    pub fn stream_end_of(self, told: &Told<'_>, mid_line: bool) -> Bytes {
+    pub fn stream_end_of(self, told: &ErrorBody<'_>, mid_line: bool) -> Bytes {
         let mut end = Vec::with_capacity(told.text.len() + 128);
         let open_event: &[u8] = match self {
             ErrorStyle::Ollama => {
@@ -181,7 +181,7 @@ impl ErrorStyle {
         end.into()
     }
 
-    fn write(self, told: &Told<'_>, out: &mut Vec<u8>) {
+    fn write(self, told: &ErrorBody<'_>, out: &mut Vec<u8>) {
         match self {
             ErrorStyle::Ollama => error_object(told.text, out),
             ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => {
@@ -213,7 +213,7 @@ impl ErrorStyle {
 
 /// An error as it is to be told. The formats have places for parts of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct ErrorBody<'a> {
     pub status: u16,
     pub text: &'a str,
     /// OpenAI's.
@@ -224,9 +224,9 @@ pub struct Told<'a> {
     pub request_id: Option<&'a str>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ErrorBody<'a> {
     pub fn new(status: u16, text: &'a str) -> Self {
-        Told {
+        ErrorBody {
             status,
             text,
             code: None,

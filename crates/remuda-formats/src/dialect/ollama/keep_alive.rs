@@ -1,10 +1,10 @@
 //! Whether a `keep_alive` asks to unload at once.
 
-use crate::wire::json::{Kind, Span};
+use crate::wire::json::{ByteSpan, Kind};
 
 /// True for a value that Ollama reads as zero: seconds as a number, or a Go duration as a string
 /// (`"0"`, `"0s"`, `"0h0m"`). Fractions below a nanosecond count as zero there too.
-pub(super) fn is_zero(kind: Kind, span: Span, body: &[u8]) -> bool {
+pub(super) fn is_zero(kind: Kind, span: ByteSpan, body: &[u8]) -> bool {
     let text = span.of(body);
     match kind {
         Kind::Number => str::from_utf8(text)

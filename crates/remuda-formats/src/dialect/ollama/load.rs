@@ -1,7 +1,7 @@
 //! Requests that only load or unload a model. A hosted provider has nothing to load: the gateway answers as Ollama does.
 
 use super::RequestFacts;
-use super::answer::{Form, write_end};
+use super::answer::{Api, write_end};
 use crate::dialect::exchange::Reply;
 use crate::ir::Finish;
 
@@ -23,7 +23,7 @@ impl LoadOrUnload {
     }
 
     /// Appends the answer of `/api/generate` or `/api/chat`: one object, also where a stream was asked for.
-    pub(super) fn write(self, form: Form, reply: &Reply, out: &mut Vec<u8>) {
+    pub(super) fn write(self, form: Api, reply: &Reply, out: &mut Vec<u8>) {
         let reason = match self {
             LoadOrUnload::Load => Finish::Load,
             LoadOrUnload::Unload => Finish::Unload,

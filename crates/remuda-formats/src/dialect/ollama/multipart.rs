@@ -2,7 +2,7 @@
 
 use memchr::memmem;
 
-use crate::wire::json::Span;
+use crate::wire::json::ByteSpan;
 
 /// Longest value that is taken for a text field, in bytes.
 const MAX_VALUE: usize = 1024;
@@ -10,7 +10,7 @@ const MAX_VALUE: usize = 1024;
 /// A part of a form.
 pub(super) enum Part<'a> {
     /// A text field (RFC 7578 §4.2), and where its value stands.
-    Text(&'a str, Span),
+    Text(&'a str, ByteSpan),
     /// Anything else, a file as a rule.
     Other,
     /// Its name is written so that two readers may find different ones.
@@ -71,7 +71,7 @@ fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
     let Some((name, is_file)) = head.and_then(named) else {
         return Part::Unclear;
     };
-    let value = Span {
+    let value = ByteSpan {
         start: start + head_end + b"\r\n\r\n".len(),
         end,
     };

@@ -11,7 +11,7 @@ use memchr::memmem;
 use super::multipart::{self, Part};
 use super::{Operation, keep_alive};
 use crate::dialect::openai::optillm;
-use crate::wire::json::{Kind, Literal, Scanner, Span, SyntaxError};
+use crate::wire::json::{ByteSpan, Kind, Literal, Scanner, SyntaxError};
 
 /// What routing needs to know of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,14 +19,14 @@ pub struct RequestFacts<'a> {
     /// The wanted model as the client wrote it; empty when absent. For create it is the new name.
     pub model: Cow<'a, str>,
     /// Where `model` stands: in JSON with its quotes, in a form its text alone.
-    pub model_span: Option<Span>,
+    pub model_span: Option<ByteSpan>,
     /// What the client said; `None` leaves it to the operation.
     pub stream: Option<bool>,
     /// A field above that the body states twice and otherwise. Servers do not agree which of the two counts: Go takes the
     /// last in any case of its name, others know one case alone, and of a form some take the first.
     pub ambiguous: Option<&'static str>,
     /// Where the last value of `stream` stands (it may be `null`).
-    pub stream_span: Option<Span>,
+    pub stream_span: Option<ByteSpan>,
     /// Offset right after the body's opening brace, where a field can be put in.
     pub object_start: Option<usize>,
     /// Whether any field follows there.
@@ -374,16 +374,16 @@ impl<'a> Scan<'a> {
     }
 
     /// What is no count is for whoever answers to refuse.
-    fn most_output(&mut self, span: Span) {
+    fn most_output(&mut self, span: ByteSpan) {
         self.facts.most_output = self.facts.most_output.max(self.count(span));
     }
 
-    fn count(&self, span: Span) -> Option<u64> {
+    fn count(&self, span: ByteSpan) -> Option<u64> {
         let text = std::str::from_utf8(span.of(self.body)).ok();
         text.and_then(|text| text.parse().ok())
     }
 
-    fn options(&mut self, kind: Kind, span: Span) -> Result<(), SyntaxError> {
+    fn options(&mut self, kind: Kind, span: ByteSpan) -> Result<(), SyntaxError> {
         if kind != Kind::Object {
             return Ok(());
         }
@@ -436,7 +436,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn stream(&mut self, kind: Kind, span: Span) {
+    fn stream(&mut self, kind: Kind, span: ByteSpan) {
         self.facts.stream_span = Some(span);
         match kind {
             Kind::Bool => {
@@ -473,7 +473,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Texts of a list of them, or lists of tokens; a list of numbers is one text.
-fn prompts(span: Span, body: &[u8]) -> Result<u64, SyntaxError> {
+fn prompts(span: ByteSpan, body: &[u8]) -> Result<u64, SyntaxError> {
     let mut scanner = Scanner::starting_at(body, span.start);
     let mut count = 0;
     scanner.begin_array()?;
@@ -487,7 +487,7 @@ fn prompts(span: Span, body: &[u8]) -> Result<u64, SyntaxError> {
     Ok(count)
 }
 
-fn is_empty_array(span: Span, body: &[u8]) -> bool {
+fn is_empty_array(span: ByteSpan, body: &[u8]) -> bool {
     let mut scanner = Scanner::starting_at(body, span.start + 1);
     scanner.peek() == Some(b']')
 }

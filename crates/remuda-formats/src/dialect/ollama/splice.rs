@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::{Operation, RequestFacts, is_form, scan_request};
-use crate::wire::json::{Span, write_string};
+use crate::wire::json::{ByteSpan, write_string};
 
 /// The body with another model name in the place that [`RequestFacts::model_span`] names.
-pub fn replace_model(operation: Operation, body: &[u8], model_span: Span, name: &str) -> Bytes {
+pub fn replace_model(operation: Operation, body: &[u8], model_span: ByteSpan, name: &str) -> Bytes {
     if is_form(operation, body) {
         return replace(body, model_span, name.as_bytes());
     }
@@ -25,7 +25,7 @@ pub fn set_stream(body: &[u8], facts: &RequestFacts<'_>, stream: bool) -> Bytes 
         (None, Some(start)) => {
             let comma: &[u8] = if facts.has_fields { b"," } else { b"" };
             let field = [b"\"stream\":", value, comma].concat();
-            replace(body, Span { start, end: start }, &field)
+            replace(body, ByteSpan { start, end: start }, &field)
         }
         (None, None) => Bytes::copy_from_slice(body),
     }
@@ -37,7 +37,7 @@ pub fn streamed(operation: Operation, body: &[u8]) -> Option<Bytes> {
     Some(set_stream(body, &facts, true))
 }
 
-fn replace(body: &[u8], span: Span, with: &[u8]) -> Bytes {
+fn replace(body: &[u8], span: ByteSpan, with: &[u8]) -> Bytes {
     let mut spliced = Vec::with_capacity(body.len() - (span.end - span.start) + with.len());
     spliced.extend_from_slice(&body[..span.start]);
     spliced.extend_from_slice(with);

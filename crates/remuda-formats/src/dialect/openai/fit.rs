@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::schema::{Hop, complete};
 use crate::dialect::exchange::Target;
-use crate::facts::{Ask, Effort, Form, Parameter};
+use crate::facts::{EffortLevel, Parameter, ReasoningControl, ReasoningSetting};
 use crate::ir::{Dropped, Text};
 use crate::wire::json::Object;
 
@@ -13,7 +13,7 @@ use crate::wire::json::Object;
 pub(super) struct Fit<'a, 't> {
     pub(super) body: Object<'a>,
     pub(super) target: &'t Target<'t>,
-    pub(super) ask: Ask,
+    pub(super) ask: ReasoningSetting,
     pub(super) dropped: Dropped,
 }
 
@@ -49,7 +49,8 @@ impl<'a> Fit<'a, '_> {
             self.body.remove(NAME);
             self.dropped.add(NAME);
         }
-        let alone = self.target.facts.sampling == crate::facts::Sampling::OneOfTemperatureAndTopP;
+        let alone =
+            self.target.facts.sampling == crate::facts::SamplingRule::OneOfTemperatureAndTopP;
         if alone && self.body.get(NAME).is_some() && self.body.get("top_p").is_some() {
             self.body.remove("top_p");
             self.dropped.add("top_p");
@@ -104,8 +105,8 @@ impl<'a> Fit<'a, '_> {
         };
         let reasoning = &self.target.facts.reasoning;
         match reasoning.form {
-            Form::Never => Fate::Refused(wanted),
-            Form::Effort => match reasoning.effort_for(wanted) {
+            ReasoningControl::Never => Fate::Refused(wanted),
+            ReasoningControl::Effort => match reasoning.effort_for(wanted) {
                 Some(nearest) if nearest != wanted => Fate::Nearest(nearest),
                 _ => Fate::Kept,
             },
@@ -126,9 +127,9 @@ impl<'a> Fit<'a, '_> {
 pub(super) enum Fate {
     Kept,
     /// The model knows another one.
-    Nearest(Effort),
+    Nearest(EffortLevel),
     /// The model does not reason.
-    Refused(Effort),
+    Refused(EffortLevel),
 }
 
 pub(super) fn number(value: &[u8]) -> Option<f64> {
@@ -139,6 +140,6 @@ pub(super) fn raw(value: Option<&[u8]>) -> Option<&RawValue> {
     serde_json::from_slice(value?).ok()
 }
 
-fn effort(value: &[u8]) -> Option<Effort> {
-    Effort::named(raw(Some(value)).and_then(Text::of)?.as_escaped())
+fn effort(value: &[u8]) -> Option<EffortLevel> {
+    EffortLevel::named(raw(Some(value)).and_then(Text::of)?.as_escaped())
 }

@@ -8,7 +8,7 @@ use crate::dialect::exchange::Target;
 use crate::dialect::local;
 use crate::ir::Dropped;
 use crate::provider::ProviderKind;
-use crate::wire::json::{Fate, Object, Step, prune};
+use crate::wire::json::{Fate, Object, PathStep, prune};
 
 const MARK: &str = "cache_control";
 
@@ -65,13 +65,15 @@ fn unmark(body: &mut Object<'_>) {
 fn unmarked(list: &[u8]) -> Option<Vec<u8>> {
     let mut found = false;
     let pruned = prune(list, &mut |way, _| match way {
-        [Step::Item] => Fate::Enter,
-        [.., Step::Key(key)] if key == MARK => {
+        [PathStep::Item] => Fate::Enter,
+        [.., PathStep::Key(key)] if key == MARK => {
             found = true;
             Fate::Drop
         }
-        [Step::Item, Step::Key(key)] if key == "content" || key == "function" => Fate::Enter,
-        [Step::Item, Step::Key(key), Step::Item] if key == "content" => Fate::Enter,
+        [PathStep::Item, PathStep::Key(key)] if key == "content" || key == "function" => {
+            Fate::Enter
+        }
+        [PathStep::Item, PathStep::Key(key), PathStep::Item] if key == "content" => Fate::Enter,
         _ => Fate::Keep,
     });
     pruned.ok().filter(|_| found)

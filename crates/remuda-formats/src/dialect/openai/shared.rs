@@ -7,7 +7,7 @@ use super::object::Object;
 use super::schema;
 use crate::dialect::exchange::Target;
 use crate::dialect::turns::{go_on, is_unfinished};
-use crate::facts::{Ask, Parameter, Sampling as Together};
+use crate::facts::{Parameter, ReasoningSetting, SamplingRule};
 use crate::ir::{
     Document, Dropped, Format, Image, Json, Message, Part, Refused, Role, Sampling, Text, ToolNames,
 };
@@ -151,7 +151,7 @@ pub(super) fn mark_of(is_error: bool) -> &'static str {
 /// Writes `temperature` and `top_p` as far as the model takes them, moved into their legal ranges, and notes the rest.
 pub(super) fn write_randomness(
     wanted: &Sampling<'_>,
-    (target, ask): (&Target<'_>, Ask),
+    (target, ask): (&Target<'_>, ReasoningSetting),
     dropped: &mut Dropped,
     body: &mut Object<'_>,
 ) {
@@ -165,7 +165,7 @@ pub(super) fn write_randomness(
         }
         false => wanted.temperature,
     };
-    let alone = target.facts.sampling == Together::OneOfTemperatureAndTopP;
+    let alone = target.facts.sampling == SamplingRule::OneOfTemperatureAndTopP;
     let top_p = match refuses(Parameter::TopP) || (alone && temperature.is_some()) {
         true => {
             dropped.add_if(wanted.top_p.is_some(), "top_p");

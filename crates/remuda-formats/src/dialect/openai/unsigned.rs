@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::wire::json::{Fate, Step, SyntaxError, prune};
+use crate::wire::json::{Fate, PathStep, SyntaxError, prune};
 
 /// What only the reasoning that it goes with allows: the id of a call that came after it.
 const CALL: &str = "function_call";
@@ -22,8 +22,8 @@ pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
     // The way of a member says nothing of the item that it is in.
     let mut is_call = false;
     let pruned = prune(body, &mut |way, part| match way {
-        [Step::Key(key)] if key == "input" => Fate::Enter,
-        [Step::Key(_), Step::Item] => {
+        [PathStep::Key(key)] if key == "input" => Fate::Enter,
+        [PathStep::Key(_), PathStep::Item] => {
             let kind = serde_json::from_slice::<Kind<'_>>(part);
             let is = |name: &str| kind.as_ref().is_ok_and(|kind| kind.name == name);
             is_call = is(CALL);
@@ -36,7 +36,7 @@ pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
                 false => Fate::Keep,
             }
         }
-        [_, Step::Item, Step::Key(key)] if is_call && key == "id" => Fate::Drop,
+        [_, PathStep::Item, PathStep::Key(key)] if is_call && key == "id" => Fate::Drop,
         _ => Fate::Keep,
     });
     kept(pruned, found)
@@ -46,9 +46,9 @@ pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
 pub fn without_details(body: &[u8]) -> Option<Vec<u8>> {
     let mut found = false;
     let pruned = prune(body, &mut |way, _| match way {
-        [Step::Key(key)] if key == "messages" => Fate::Enter,
-        [Step::Key(_), Step::Item] => Fate::Enter,
-        [_, Step::Item, Step::Key(key)] if key == "reasoning_details" => {
+        [PathStep::Key(key)] if key == "messages" => Fate::Enter,
+        [PathStep::Key(_), PathStep::Item] => Fate::Enter,
+        [_, PathStep::Item, PathStep::Key(key)] if key == "reasoning_details" => {
             found = true;
             Fate::Drop
         }

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn schemas_of_many_parts() {
     let old = (
-        Form::GoogleContent,
+        ProviderForm::GoogleContent,
         ProviderKind::Google,
         "gemini-2.0-flash",
     );

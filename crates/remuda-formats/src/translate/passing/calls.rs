@@ -3,7 +3,7 @@
 
 use memchr::memmem;
 
-use crate::wire::json::{Kind, Scanner, Span, SyntaxError, write_string};
+use crate::wire::json::{ByteSpan, Kind, Scanner, SyntaxError, write_string};
 
 /// More calls than any model makes at once: what follows passes as it is.
 const MOST: usize = 4096;
@@ -31,16 +31,16 @@ struct Piece {
     /// Past the brace that opens it.
     inside: usize,
     is_empty: bool,
-    number: Option<(Span, Option<u64>)>,
+    number: Option<(ByteSpan, Option<u64>)>,
     id: Vec<u8>,
     is_named: bool,
     /// Arguments that are an object.
-    arguments: Option<Span>,
+    arguments: Option<ByteSpan>,
 }
 
 /// Something to be written in place of what lies there.
 struct Edit {
-    place: Span,
+    place: ByteSpan,
     text: Vec<u8>,
 }
 
@@ -112,7 +112,7 @@ impl Calls {
                     text: number.to_string().into_bytes(),
                 },
                 None => Edit {
-                    place: Span {
+                    place: ByteSpan {
                         start: piece.inside,
                         end: piece.inside,
                     },

@@ -1,19 +1,19 @@
 //! What an answer's head says of its bytes, where they are known to be something else: clients' libraries choose by it how
 //! they read them.
 
-use crate::wire::units::Unit;
+use crate::wire::units::StreamUnit;
 
 pub(super) const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
 /// The type that a stream of such units has, unless that is what was given.
-pub(super) fn of_stream(unit: Unit, given: Option<&[u8]>) -> Option<&'static str> {
+pub(super) fn of_stream(unit: StreamUnit, given: Option<&[u8]>) -> Option<&'static str> {
     let essence = essence(given);
     let (wanted, is_right) = match unit {
-        Unit::Event => (EVENTS, essence.eq_ignore_ascii_case(EVENTS.as_bytes())),
+        StreamUnit::Event => (EVENTS, essence.eq_ignore_ascii_case(EVENTS.as_bytes())),
         // They go by several names, and their libraries by none.
-        Unit::Line => (LINES, has_json(essence)),
+        StreamUnit::Line => (LINES, has_json(essence)),
     };
     (!is_right).then_some(wanted)
 }
@@ -58,8 +58,8 @@ mod tests {
             ("", Some(EVENTS), Some(LINES), Some(JSON)),
         ] {
             let given = Some(given.as_bytes());
-            assert_eq!(of_stream(Unit::Event, given), of_events);
-            assert_eq!(of_stream(Unit::Line, given), of_lines);
+            assert_eq!(of_stream(StreamUnit::Event, given), of_events);
+            assert_eq!(of_stream(StreamUnit::Line, given), of_lines);
             assert_eq!(of_value(given), of_one);
         }
         assert_eq!(of_value(None), Some(JSON));

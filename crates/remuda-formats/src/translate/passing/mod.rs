@@ -20,7 +20,7 @@ mod tests;
 pub(super) use shape::has_vectors;
 
 use super::answer::Ending;
-use super::forms::{self, Form};
+use super::forms::{self, ProviderForm};
 use super::inputs;
 use super::pending::{Pending, completion};
 use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
@@ -28,7 +28,7 @@ use crate::dialect::openai::unasked;
 use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
 use crate::wire::json::Skim;
 use crate::wire::ndjson::{BYTE_ORDER_MARK, unmarked};
-use crate::wire::units::{Cut, Cutter, Unit};
+use crate::wire::units::{Cut, Cutter, StreamUnit};
 use calls::Calls;
 use empty::Emptiness;
 use seen::Seen;
@@ -184,15 +184,15 @@ impl Passing {
             // Some models ignore that a stream was asked for, and say so.
             AudioTranscriptions | OpenAiImages | OpenAiImageEdits => {
                 match self.streaming && has_type(b"text/event-stream") {
-                    true => stream(Unit::Event, plain::events()),
+                    true => stream(StreamUnit::Event, plain::events()),
                     false => Shape::Whole(Vec::new()),
                 }
             }
             operation if self.streaming && operation.framing() != Framing::Whole => {
                 match (forms::chat_of(operation), operation.framing()) {
-                    (Some(form), Framing::Sse) => stream(Unit::Event, decoder(form)),
-                    (Some(form), _) => stream(Unit::Line, decoder(form)),
-                    (None, _) => stream(Unit::Line, plain::progress()),
+                    (Some(form), Framing::Sse) => stream(StreamUnit::Event, decoder(form)),
+                    (Some(form), _) => stream(StreamUnit::Line, decoder(form)),
+                    (None, _) => stream(StreamUnit::Line, plain::progress()),
                 }
             }
             _ => Shape::Whole(Vec::new()),
@@ -463,12 +463,14 @@ impl Passing {
         }
         let mut emit = |event: Event<'_>| seen.event(&event);
         match forms::chat_of(self.operation) {
-            Some(Form::OllamaChat | Form::OllamaGenerate) if plain::is_rendered(body) => {
+            Some(ProviderForm::OllamaChat | ProviderForm::OllamaGenerate)
+                if plain::is_rendered(body) =>
+            {
                 emit(Event::Foreign);
                 emit(Event::End);
             }
             // Its client asks for the answer later.
-            Some(Form::OpenAiResponses) if plain::is_in_background(body) => {
+            Some(ProviderForm::OpenAiResponses) if plain::is_in_background(body) => {
                 emit(Event::Foreign);
                 emit(Event::End);
             }
@@ -503,7 +505,7 @@ impl Passing {
             rest.drain(..BYTE_ORDER_MARK.len());
         }
         let bare = rest.len();
-        if unit == Unit::Line && plain::is_rendered(&rest) {
+        if unit == StreamUnit::Line && plain::is_rendered(&rest) {
             self.seen.accept(&Usage::default());
             self.out = rest;
             return;
@@ -527,7 +529,9 @@ impl Passing {
             torn = reading.seen.malformed > before;
             reading.seen.malformed = before;
             match fate {
-                Fate::Passes if unit == Unit::Line => self.out.extend_from_slice(&rest[..bare]),
+                Fate::Passes if unit == StreamUnit::Line => {
+                    self.out.extend_from_slice(&rest[..bare])
+                }
                 Fate::Passes => self.out.extend_from_slice(&rest),
                 Fate::Mended => self.out.extend_from_slice(&reading.mended),
                 Fate::LeftOut => {}
@@ -654,7 +658,7 @@ impl Reading<'_> {
     }
 }
 
-fn decoder(form: Form) -> Box<dyn Decode> {
+fn decoder(form: ProviderForm) -> Box<dyn Decode> {
     forms::decoder(form, ToolNames::default())
 }
 

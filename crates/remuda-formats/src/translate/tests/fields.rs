@@ -67,27 +67,27 @@ fn words_to_go_on_with_are_named_where_nobody_does() {
     let refusing = [
         GEMINI,
         (
-            Form::OpenAiChat,
+            ProviderForm::OpenAiChat,
             ProviderKind::OpenRouter,
             "anthropic/claude-opus-5",
         ),
         (
-            Form::OpenAiChat,
+            ProviderForm::OpenAiChat,
             ProviderKind::OpenAiCompatible,
             "claude-opus-5",
         ),
         (
-            Form::OpenAiResponses,
+            ProviderForm::OpenAiResponses,
             ProviderKind::OpenAiCompatible,
             "claude-opus-5",
         ),
         (
-            Form::AnthropicMessages,
+            ProviderForm::AnthropicMessages,
             ProviderKind::Anthropic,
             "claude-opus-5",
         ),
         (
-            Form::BedrockConverse,
+            ProviderForm::BedrockConverse,
             ProviderKind::Bedrock,
             "us.anthropic.claude-opus-5-v1:0",
         ),

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dialect::exchange::Outgoing;
+use crate::dialect::exchange::ProviderRequest;
 use crate::ir::Refused;
 
 const CHATS: [To; 8] = [
@@ -12,14 +12,18 @@ const CHATS: [To; 8] = [
 ];
 
 const CONTINUES: [To; 4] = [
-    (Form::OllamaGenerate, ProviderKind::Ollama, "llama3.2"),
     (
-        Form::OpenAiCompletions,
+        ProviderForm::OllamaGenerate,
+        ProviderKind::Ollama,
+        "llama3.2",
+    ),
+    (
+        ProviderForm::OpenAiCompletions,
         ProviderKind::OpenAi,
         "gpt-3.5-turbo-instruct",
     ),
     (
-        Form::OpenAiCompletions,
+        ProviderForm::OpenAiCompletions,
         ProviderKind::OpenAiCompatible,
         "some-model",
     ),
@@ -28,31 +32,35 @@ const CONTINUES: [To; 4] = [
 
 const VECTORS: [To; 6] = [
     (
-        Form::OpenAiEmbeddings,
+        ProviderForm::OpenAiEmbeddings,
         ProviderKind::OpenAi,
         "text-embedding-3-small",
     ),
     (
-        Form::OpenAiEmbeddings,
+        ProviderForm::OpenAiEmbeddings,
         ProviderKind::OpenAiCompatible,
         "some-model",
     ),
     (
-        Form::GoogleEmbed,
+        ProviderForm::GoogleEmbed,
         ProviderKind::Google,
         "gemini-embedding-001",
     ),
     (
-        Form::BedrockEmbed,
+        ProviderForm::BedrockEmbed,
         ProviderKind::Bedrock,
         "amazon.titan-embed-text-v2:0",
     ),
     (
-        Form::BedrockEmbed,
+        ProviderForm::BedrockEmbed,
         ProviderKind::Bedrock,
         "cohere.embed-multilingual-v3",
     ),
-    (Form::OllamaEmbed, ProviderKind::Ollama, "nomic-embed-text"),
+    (
+        ProviderForm::OllamaEmbed,
+        ProviderKind::Ollama,
+        "nomic-embed-text",
+    ),
 ];
 
 /// What a provider is told, and what the client is told of it.
@@ -84,8 +92,8 @@ fn outcome(client: ClientForm, body: &Value, to: To) -> Result<Outcome, Refused>
         spare: &[],
     };
     let order = order(&translating, target, Reply::sample())?;
-    let told = |outgoing: &Outgoing| {
-        let Outgoing {
+    let told = |outgoing: &ProviderRequest| {
+        let ProviderRequest {
             path, body, stop, ..
         } = outgoing;
         (path.clone(), body.clone(), stop.clone())
@@ -116,10 +124,10 @@ fn with(mut body: Value, (pointer, value): &(&str, Value)) -> Value {
 /// Responses has no field for, and a completion has no template anyway.
 fn is_kept(member: &(&str, Value), to: To) -> bool {
     match to.0 {
-        Form::OpenAiResponses => {
+        ProviderForm::OpenAiResponses => {
             matches!(member.0, "/stop" | "/stop_sequences") || member.1.get("stop").is_some()
         }
-        Form::OpenAiCompletions => member.0 == "/raw",
+        ProviderForm::OpenAiCompletions => member.0 == "/raw",
         _ => false,
     }
 }

@@ -191,7 +191,7 @@ fn a_member_that_comes_twice_and_what_is_no_number_take_nothing_with_them() {
             r#"{"output":{"message":{"role":"assistant","content":[{"text":"x","text":"A"}]}},"stopReason":"end_turn"}"#,
         ),
     ] {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = ProviderRequest::default();
         let client = ClientForm::AnthropicMessages;
         let mut translation =
             Translation::chat(client, to.0, Reply::sample(), &mut outgoing, false, false);
@@ -211,7 +211,7 @@ fn content_of(answer: &str) -> String {
 
 /// What ends a stream of a provider whose body stays open: whether all has come, and what the client still gets.
 fn settled(to: To, stream: &str) -> (bool, bool) {
-    let mut outgoing = Outgoing::default();
+    let mut outgoing = ProviderRequest::default();
     let client = ClientForm::AnthropicMessages;
     let mut translation =
         Translation::chat(client, to.0, Reply::sample(), &mut outgoing, true, true);
@@ -270,7 +270,7 @@ fn events_in_answer_to_a_whole_request_are_known_by_the_first() {
         for size in [1, 2, stream.len()] {
             let mut passing = Passing::new(Operation::OpenAiChat, false);
             passing.begin(true, None);
-            let mut outgoing = Outgoing::default();
+            let mut outgoing = ProviderRequest::default();
             let client = ClientForm::AnthropicMessages;
             let mut translation = Translation::chat(
                 client,

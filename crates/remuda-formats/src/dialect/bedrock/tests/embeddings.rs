@@ -24,7 +24,7 @@ fn request(texts: &[&'static str], dimensions: Option<u32>) -> EmbedRequest<'sta
 
 fn bodies(model: &str, request: EmbedRequest<'_>) -> Vec<Value> {
     let calls = with_target(model, false, |target| write_embed(request, target)).unwrap();
-    let path = path::Call::Invoke.path(model);
+    let path = path::RuntimeOperation::Invoke.path(model);
     assert!(calls.iter().all(|call| call.path == path));
     calls.iter().map(|call| json(&call.body)).collect()
 }
@@ -152,7 +152,7 @@ fn models_that_can_be_called_are_listed() {
         {"modelId":"a.embed-v1","outputModalities":["EMBEDDING"],"inferenceTypesSupported":["ON_DEMAND"]},
         {"modelId":"a.paint-v1","outputModalities":["IMAGE"],"inferenceTypesSupported":["ON_DEMAND"]},
         {"modelId":"a.plain"}]}"#;
-    let ids = |page: listing::Page| -> Vec<String> {
+    let ids = |page: listing::BedrockPage| -> Vec<String> {
         page.models.into_iter().map(|model| model.id).collect()
     };
     assert_eq!(

@@ -69,7 +69,7 @@ fn chat(messages: Vec<Message<'static>>) -> ChatRequest<'static> {
     }
 }
 
-fn sent(model: &str, request: ChatRequest<'_>) -> Outgoing {
+fn sent(model: &str, request: ChatRequest<'_>) -> ProviderRequest {
     with_target(model, true, |target| write_chat(request, target)).unwrap()
 }
 

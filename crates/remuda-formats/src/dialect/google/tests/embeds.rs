@@ -19,7 +19,7 @@ fn request(texts: usize, dimensions: Option<u32>) -> EmbedRequest<'static> {
     }
 }
 
-fn sent(request: EmbedRequest<'static>) -> Result<Vec<Outgoing>, Refused> {
+fn sent(request: EmbedRequest<'static>) -> Result<Vec<ProviderRequest>, Refused> {
     at(MODEL, false, |target| write_embed(request, target))
 }
 

@@ -24,7 +24,7 @@ fn at<R>(model: &str, stream: bool, test: impl FnOnce(&Target<'_>) -> R) -> R {
     })
 }
 
-fn outgoing(model: &str, request: ChatRequest<'_>) -> Outgoing {
+fn outgoing(model: &str, request: ChatRequest<'_>) -> ProviderRequest {
     at(model, false, |target| write_chat(request, target)).unwrap()
 }
 

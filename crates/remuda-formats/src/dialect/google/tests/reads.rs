@@ -397,15 +397,15 @@ fn signatures_come_back_where_they_were() {
     stream.finish(&mut |event| assembler.event(&event));
     let response = assembler.finish().unwrap();
     let parts = response.items.into_iter().filter_map(|item| match item {
-        crate::ir::Item::Thought(thought) => Some(Part::Thought(thought)),
-        crate::ir::Item::Text(text) => Some(Part::Text(text)),
-        crate::ir::Item::Call(call) => Some(Part::ToolCall(ToolCall {
+        crate::ir::ResponseItem::Thought(thought) => Some(Part::Thought(thought)),
+        crate::ir::ResponseItem::Text(text) => Some(Part::Text(text)),
+        crate::ir::ResponseItem::Call(call) => Some(Part::ToolCall(ToolCall {
             id: call.id.clone(),
             name: call.name.clone(),
             arguments: call.arguments(),
             signature: call.signature,
         })),
-        crate::ir::Item::Refusal(_) => None,
+        crate::ir::ResponseItem::Refusal(_) => None,
     });
     let request = asking(vec![user("q"), message(Role::Assistant, parts.collect())]);
     let body = written("gemini-3.8-flash", request);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Form;
+use super::Api;
 use super::unread::has_unknown_text;
 use crate::dialect::events::reframed;
 use crate::dialect::ollama::error_text::error_text;
@@ -113,7 +113,7 @@ struct Function<'a> {
 }
 
 /// Reads a streamed answer.
-pub(in crate::dialect::ollama) fn decoder(form: Form, names: ToolNames) -> Box<dyn Decode> {
+pub(in crate::dialect::ollama) fn decoder(form: Api, names: ToolNames) -> Box<dyn Decode> {
     Box::new(Decoder {
         lines: LineSplitter::default(),
         state: State::new(form),
@@ -123,7 +123,7 @@ pub(in crate::dialect::ollama) fn decoder(form: Form, names: ToolNames) -> Box<d
 
 /// Reads a whole answer.
 pub(in crate::dialect::ollama) fn read_whole(
-    form: Form,
+    form: Api,
     body: &[u8],
     names: &ToolNames,
     emit: &mut dyn FnMut(Event<'_>),
@@ -181,7 +181,7 @@ impl Decode for Decoder {
 
 /// What has been read of an answer.
 struct State {
-    form: Form,
+    form: Api,
     started: bool,
     /// Anything of the model's own has come.
     spoken: bool,
@@ -199,7 +199,7 @@ struct State {
 }
 
 impl State {
-    fn new(form: Form) -> Self {
+    fn new(form: Api) -> Self {
         State {
             form,
             started: false,
@@ -292,8 +292,8 @@ impl State {
     ) -> bool {
         let message = line.message.as_ref();
         let (own, elsewhere) = match self.form {
-            Form::Chat => (message.is_some_and(Message::has_place), line.speaks()),
-            Form::Generate => (line.has_place(), message.is_some_and(Message::speaks)),
+            Api::Chat => (message.is_some_and(Message::has_place), line.speaks()),
+            Api::Generate => (line.has_place(), message.is_some_and(Message::speaks)),
         };
         self.placed |= own;
         if elsewhere && !own {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Form;
+use super::Api;
 use super::line::{Lines, Said, one_line, write_call};
 use crate::dialect::exchange::Reply;
 use crate::dialect::ollama::error_line;
@@ -13,7 +13,7 @@ use crate::ir::{Encode, Event, Finish, Json, Response, Text, Usage};
 const LOGPROBS_HELD: usize = 16 << 10;
 
 /// A streamed answer.
-pub(in crate::dialect::ollama) fn encoder(form: Form, reply: Reply) -> Box<dyn Encode> {
+pub(in crate::dialect::ollama) fn encoder(form: Api, reply: Reply) -> Box<dyn Encode> {
     Box::new(Encoder {
         lines: Lines::new(form, &reply.model),
         reply,
@@ -212,7 +212,7 @@ impl Encoder {
 
 /// Appends a whole answer, one object.
 pub(in crate::dialect::ollama) fn write_whole(
-    form: Form,
+    form: Api,
     response: &Response,
     reply: &Reply,
     out: &mut Vec<u8>,
@@ -253,7 +253,7 @@ pub(in crate::dialect::ollama) fn write_whole(
 
 /// Appends an answer that is only an end, as those to loading and unloading.
 pub(in crate::dialect::ollama) fn write_end(
-    form: Form,
+    form: Api,
     reply: &Reply,
     reason: Finish,
     out: &mut Vec<u8>,
@@ -263,7 +263,7 @@ pub(in crate::dialect::ollama) fn write_end(
 }
 
 /// Appends a line that says nothing, for a client that waits for the first.
-pub(in crate::dialect::ollama) fn write_quiet(form: Form, model: &Text<'_>, out: &mut Vec<u8>) {
+pub(in crate::dialect::ollama) fn write_quiet(form: Api, model: &Text<'_>, out: &mut Vec<u8>) {
     Lines::new(form, model).more(Instant::now(), Said::default(), out);
 }
 

@@ -6,7 +6,7 @@
 
 use crate::wire::json::{Scanner, SyntaxError};
 
-use super::Form;
+use super::Api;
 
 /// What stands behind the probabilities in a chat's last object.
 const COUNTERS: [&[u8]; 7] = [
@@ -31,7 +31,7 @@ const LAST: [&[u8]; 5] = [
 /// Puts lines together.
 #[derive(Debug)]
 pub struct Joined {
-    form: Form,
+    form: Api,
     /// The line that has come last, or has not come whole yet.
     line: Vec<u8>,
     /// The last whole line.
@@ -52,15 +52,15 @@ struct Said {
 impl Joined {
     /// Of an answer to `/api/chat`.
     pub fn chat() -> Self {
-        Self::new(Form::Chat)
+        Self::new(Api::Chat)
     }
 
     /// Of an answer to `/api/generate`.
     pub fn generate() -> Self {
-        Self::new(Form::Generate)
+        Self::new(Api::Generate)
     }
 
-    fn new(form: Form) -> Self {
+    fn new(form: Api) -> Self {
         Joined {
             form,
             line: Vec::new(),
@@ -119,8 +119,8 @@ impl Joined {
         let mut out = Vec::with_capacity(self.size() + last.len());
         let mut members = Members::begin(&mut out);
         let mut pending: &[Part] = match self.form {
-            Form::Chat => &[Part::Logprobs],
-            Form::Generate => &[Part::Calls, Part::Logprobs],
+            Api::Chat => &[Part::Logprobs],
+            Api::Generate => &[Part::Calls, Part::Logprobs],
         };
         each(last, |key, value| {
             while let [part, rest @ ..] = pending
@@ -130,13 +130,13 @@ impl Joined {
                 pending = rest;
             }
             match (self.form, key) {
-                (Form::Chat, b"message") => self.message(value, &mut members),
-                (Form::Generate, b"response") => {
+                (Api::Chat, b"message") => self.message(value, &mut members),
+                (Api::Generate, b"response") => {
                     members.string(key, &self.said.content);
                     self.said.put(Part::Thinking, &mut members);
                     Ok(())
                 }
-                (Form::Generate, b"thinking" | b"tool_calls") | (_, b"logprobs") => Ok(()),
+                (Api::Generate, b"thinking" | b"tool_calls") | (_, b"logprobs") => Ok(()),
                 _ => {
                     members.value(key, value);
                     Ok(())
@@ -190,11 +190,11 @@ enum Part {
 
 impl Part {
     /// Whether it stands before that member of the last object.
-    fn is_before(self, form: Form, key: &[u8]) -> bool {
+    fn is_before(self, form: Api, key: &[u8]) -> bool {
         match (form, self) {
-            (Form::Chat, Part::Logprobs) => COUNTERS.contains(&key) || key == b"logprobs",
-            (Form::Generate, Part::Calls) => LAST.contains(&key),
-            (Form::Generate, Part::Logprobs) => LAST[1..].contains(&key),
+            (Api::Chat, Part::Logprobs) => COUNTERS.contains(&key) || key == b"logprobs",
+            (Api::Generate, Part::Calls) => LAST.contains(&key),
+            (Api::Generate, Part::Logprobs) => LAST[1..].contains(&key),
             _ => false,
         }
     }
@@ -202,9 +202,9 @@ impl Part {
 
 impl Said {
     /// Adds what a line says.
-    fn add(&mut self, form: Form, line: &[u8]) -> Result<(), SyntaxError> {
+    fn add(&mut self, form: Api, line: &[u8]) -> Result<(), SyntaxError> {
         each(line, |key, value| match (form, key) {
-            (Form::Chat, b"message") => each(value, |key, value| {
+            (Api::Chat, b"message") => each(value, |key, value| {
                 match key {
                     b"content" => text(value, &mut self.content),
                     b"thinking" => text(value, &mut self.thinking),
@@ -213,15 +213,15 @@ impl Said {
                 }
                 Ok(())
             }),
-            (Form::Generate, b"response") => {
+            (Api::Generate, b"response") => {
                 text(value, &mut self.content);
                 Ok(())
             }
-            (Form::Generate, b"thinking") => {
+            (Api::Generate, b"thinking") => {
                 text(value, &mut self.thinking);
                 Ok(())
             }
-            (Form::Generate, b"tool_calls") => {
+            (Api::Generate, b"tool_calls") => {
                 items(value, &mut self.calls);
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use super::Form;
+use super::Api;
 use super::clock::Clock;
 use crate::dialect::signature;
 use crate::ir::{Finish, Json, Text, Usage};
@@ -11,7 +11,7 @@ use crate::ir::{Finish, Json, Text, Usage};
 /// Writes the lines of one answer.
 #[derive(Debug)]
 pub(super) struct Lines {
-    form: Form,
+    form: Api,
     /// `{"model":"…","created_at":"`
     head: Vec<u8>,
     clock: Clock,
@@ -29,7 +29,7 @@ pub(super) struct Said<'s> {
 }
 
 impl Lines {
-    pub(super) fn new(form: Form, model: &Text<'_>) -> Self {
+    pub(super) fn new(form: Api, model: &Text<'_>) -> Self {
         let mut head = b"{\"model\":".to_vec();
         model.write(&mut head);
         head.extend_from_slice(b",\"created_at\":\"");
@@ -83,8 +83,8 @@ impl Lines {
         out.extend_from_slice(&self.head);
         self.clock.write(now, out);
         out.extend_from_slice(match self.form {
-            Form::Chat => b"\",\"message\":{\"role\":\"assistant\",\"content\":\"".as_slice(),
-            Form::Generate => b"\",\"response\":\"",
+            Api::Chat => b"\",\"message\":{\"role\":\"assistant\",\"content\":\"".as_slice(),
+            Api::Generate => b"\",\"response\":\"",
         });
         out.extend_from_slice(said.content.as_bytes());
         out.push(b'"');
@@ -93,7 +93,7 @@ impl Lines {
             out.extend_from_slice(said.thinking.as_bytes());
             out.push(b'"');
         }
-        if self.form == Form::Chat {
+        if self.form == Api::Chat {
             array("tool_calls", said.calls, out);
             out.push(b'}');
         }
@@ -101,7 +101,7 @@ impl Lines {
 
     /// From the counters on.
     fn finish(&self, said: Said<'_>, out: &mut Vec<u8>) {
-        if self.form == Form::Generate {
+        if self.form == Api::Generate {
             array("tool_calls", said.calls, out);
         }
         array("logprobs", said.logprobs, out);

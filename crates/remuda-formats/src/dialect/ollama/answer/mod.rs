@@ -15,7 +15,7 @@ pub use joined::Joined;
 
 /// Which of the two an answer is for; they differ in where the text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Api {
     /// `message`
     Chat,
     /// `response` and `thinking`

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::dialect::exchange::Reply;
 use crate::ir::{
-    Assembler, Class, Event, Fault, FaultKind, Finish, Item, Json, Response, Text, ToolNames, Usage,
+    Assembler, Class, Event, Fault, FaultKind, Finish, Json, Response, ResponseItem, Text,
+    ToolNames, Usage,
 };
 
 fn reply() -> Reply {
@@ -21,10 +22,10 @@ fn reply() -> Reply {
 }
 
 /// Which operation an answer is one of.
-fn form_of(answer: &[u8]) -> Form {
+fn form_of(answer: &[u8]) -> Api {
     match memchr::memmem::find(answer, b"\"response\"") {
-        Some(_) => Form::Generate,
-        None => Form::Chat,
+        Some(_) => Api::Generate,
+        None => Api::Chat,
     }
 }
 
@@ -33,7 +34,7 @@ fn decoded(pieces: &[&[u8]]) -> Vec<Event<'static>> {
     decoded_as(form_of(&pieces.concat()), pieces)
 }
 
-fn decoded_as(form: Form, pieces: &[&[u8]]) -> Vec<Event<'static>> {
+fn decoded_as(form: Api, pieces: &[&[u8]]) -> Vec<Event<'static>> {
     let mut decoder = decoder(form, ToolNames::default());
     let mut events = Vec::new();
     for piece in pieces {
@@ -47,7 +48,7 @@ fn whole(body: &str) -> Vec<Event<'static>> {
     whole_as(form_of(body.as_bytes()), body)
 }
 
-fn whole_as(form: Form, body: &str) -> Vec<Event<'static>> {
+fn whole_as(form: Api, body: &str) -> Vec<Event<'static>> {
     let mut events = Vec::new();
     let mut emit = |event: Event<'_>| events.push(owned(event));
     read_whole(form, body.as_bytes(), &ToolNames::default(), &mut emit);
@@ -99,7 +100,7 @@ fn assembled(events: &[Event<'_>]) -> Result<Response, Fault> {
 }
 
 /// The lines of an answer, without what differs from run to run; times are checked to be there.
-fn encoded(form: Form, events: &[Event<'_>]) -> Vec<Value> {
+fn encoded(form: Api, events: &[Event<'_>]) -> Vec<Value> {
     let mut encoder = encoder(form, reply());
     let mut out = Vec::new();
     for event in events {
@@ -241,7 +242,7 @@ fn trap_1_a_stream_without_its_last_line_is_a_failure() {
         let events = decoded(&[&lost.as_bytes()[..cut]]);
         let failed = Event::Failed(std::borrow::Cow::Owned(Fault::incomplete()));
         assert_eq!(events.last(), Some(&failed), "{cut}");
-        let lines = encoded(Form::Chat, &events);
+        let lines = encoded(Api::Chat, &events);
         let (last, before) = lines.split_last().unwrap();
         assert_eq!(*last, json!({"error": Fault::incomplete().message}));
         assert!(before.iter().all(|line| line["done"] == false));
@@ -251,7 +252,7 @@ fn trap_1_a_stream_without_its_last_line_is_a_failure() {
 #[test]
 fn trap_1_the_last_line_is_done_with_all_counters() {
     let lines = encoded(
-        Form::Chat,
+        Api::Chat,
         &[
             Event::Start {
                 id: Some(text("x")),
@@ -279,7 +280,7 @@ fn trap_1_the_last_line_is_done_with_all_counters() {
 
 #[test]
 fn a_providers_own_times_are_kept() {
-    let mut encoder = encoder(Form::Generate, reply());
+    let mut encoder = encoder(Api::Generate, reply());
     let mut out = Vec::new();
     let known = Usage {
         prompt: Some(1),
@@ -304,7 +305,7 @@ fn times_are_those_that_were_seen() {
         started: Instant::now() - Duration::from_millis(40),
         ..reply()
     };
-    let mut encoder = encoder(Form::Chat, reply);
+    let mut encoder = encoder(Api::Chat, reply);
     let mut out = Vec::new();
     encoder.event(&Event::Text(text("a")), &mut out);
     out.clear();
@@ -320,7 +321,7 @@ fn times_are_those_that_were_seen() {
 #[test]
 fn calls_come_whole_when_they_close() {
     let lines = encoded(
-        Form::Chat,
+        Api::Chat,
         &[
             start(0, Some("a"), "f"),
             start(1, None, "g"),
@@ -365,7 +366,7 @@ fn done_reason_of_tool_calls_is_stop() {
         (Finish::Load, "load"),
         (Finish::Unload, "unload"),
     ] {
-        let lines = encoded(Form::Chat, &[finish(reason), Event::End]);
+        let lines = encoded(Api::Chat, &[finish(reason), Event::End]);
         assert_eq!(lines[0]["done_reason"], word);
     }
 }
@@ -380,7 +381,7 @@ fn whole_calls_keep_their_signature_in_the_id() {
         signature: Some(text("c2ln")),
     };
     for (id, own) in [(Some(text("x")), "x"), (None, "call_r1_0")] {
-        let lines = encoded(Form::Generate, &[call(id), Event::End]);
+        let lines = encoded(Api::Generate, &[call(id), Event::End]);
         let call = &lines[0]["tool_calls"][0];
         assert_eq!(call["function"]["arguments"], json!({"a": 1}));
         let id = Text::plain(call["id"].as_str().unwrap());
@@ -392,7 +393,7 @@ fn whole_calls_keep_their_signature_in_the_id() {
 #[test]
 fn generate_has_response_in_place_of_message() {
     let lines = encoded(
-        Form::Generate,
+        Api::Generate,
         &[
             Event::Thinking(text("hm")),
             Event::Thinking(text("")),
@@ -418,7 +419,7 @@ fn logprobs_ride_on_the_next_line_and_none_is_lost() {
     let log =
         |token: &str| Event::Logprobs(Json::trusted(format!("[\n{{\"token\":\"{token}\"}}]")));
     let lines = encoded(
-        Form::Chat,
+        Api::Chat,
         &[
             log("a"),
             Event::Text(text("a")),
@@ -436,13 +437,13 @@ fn logprobs_ride_on_the_next_line_and_none_is_lost() {
     );
     // They are bounded where a model says nothing else.
     let many = vec![log("x"); 4_000];
-    let lines = encoded(Form::Chat, &many);
+    let lines = encoded(Api::Chat, &many);
     assert!(lines.len() > 1 && lines.iter().all(|line| line["done"] == false));
 }
 
 #[test]
 fn text_passes_as_it_came() {
-    let mut encoder = encoder(Form::Chat, reply());
+    let mut encoder = encoder(Api::Chat, reply());
     let mut out = Vec::new();
     encoder.event(&Event::Text(Text::plain("<é&😀>")), &mut out);
     let line = String::from_utf8(out).unwrap();
@@ -459,7 +460,7 @@ fn a_failure_is_an_error_line_and_the_last() {
     for before in [vec![], vec![start(0, None, "f")]] {
         let events = [before, vec![failed.clone(), Event::End]].concat();
         assert_eq!(
-            encoded(Form::Chat, &events),
+            encoded(Api::Chat, &events),
             [json!({"error": "busy \"<now>\""})]
         );
     }
@@ -469,7 +470,7 @@ fn a_failure_is_an_error_line_and_the_last() {
 fn whole_answers_are_one_object() {
     let response = assembled(&decoded(&[CHAT.as_bytes()])).unwrap();
     let mut out = Vec::new();
-    write_whole(Form::Chat, &response, &reply(), &mut out);
+    write_whole(Api::Chat, &response, &reply(), &mut out);
     let expected = json!({
         "model": "m:latest",
         "message": {
@@ -553,7 +554,7 @@ fn trap_5_arguments_are_objects_however_they_come() {
             r#"{{"message":{{"tool_calls":[{{"function":{{"name":"f","arguments":{arguments}}}}},{{}}]}},"done":true}}"#
         );
         let response = assembled(&whole(&line)).unwrap();
-        let Item::Call(call) = &response.items[0] else {
+        let ResponseItem::Call(call) = &response.items[0] else {
             panic!("no call")
         };
         call.arguments().as_str().to_owned()
@@ -575,7 +576,7 @@ fn names_of_tools_are_the_clients_again() {
         sent.as_escaped()
     );
     let mut events = Vec::new();
-    read_whole(Form::Chat, line.as_bytes(), &names, &mut |event| {
+    read_whole(Api::Chat, line.as_bytes(), &names, &mut |event| {
         events.push(owned(event))
     });
     let response = assembled(&events).unwrap();
@@ -644,7 +645,7 @@ fn a_line_that_cannot_be_read_is_passed_over_if_others_follow() {
 
 #[test]
 fn the_end_is_told_when_its_line_is_read() {
-    let mut decoder = decoder(Form::Chat, ToolNames::default());
+    let mut decoder = decoder(Api::Chat, ToolNames::default());
     let mut events = Vec::new();
     let stream = format!("{HI}\n{DONE}\n");
     decoder.feed(stream.as_bytes(), &mut |event| events.push(owned(event)));
@@ -710,7 +711,7 @@ fn an_end_without_an_answer_is_a_failure() {
         "{\"model\":\"m\",\"created_at\":\"t\",\"done\":false}\n",
     ] {
         let stream = format!("{bare}{{\"model\":\"m\",\"done\":true,\"done_reason\":\"stop\"}}\n");
-        for form in [Form::Chat, Form::Generate] {
+        for form in [Api::Chat, Api::Generate] {
             let events = decoded_as(form, &[stream.as_bytes()]);
             let fault = assembled(&events).unwrap_err();
             assert_eq!(fault.kind, FaultKind::Garbled, "{form:?} {stream}");
@@ -727,12 +728,12 @@ fn text_where_the_other_operation_has_it_is_no_answer() {
     let generate = "{\"response\":\"hi\",\"done\":true}\n";
     let both = "{\"response\":\"hi\",\"message\":{\"content\":\"hi\"},\"done\":true}\n";
     for (form, line, misplaced) in [
-        (Form::Chat, chat, false),
-        (Form::Chat, generate, true),
-        (Form::Chat, both, false),
-        (Form::Generate, generate, false),
-        (Form::Generate, chat, true),
-        (Form::Generate, both, false),
+        (Api::Chat, chat, false),
+        (Api::Chat, generate, true),
+        (Api::Chat, both, false),
+        (Api::Generate, generate, false),
+        (Api::Generate, chat, true),
+        (Api::Generate, both, false),
     ] {
         for events in [decoded_as(form, &[line.as_bytes()]), whole_as(form, line)] {
             match assembled(&events) {
@@ -791,7 +792,7 @@ proptest! {
         let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
         let events = decoded(&pieces);
         prop_assert!(matches!(events.last(), Some(Event::Failed(_) | Event::End)));
-        read_whole(Form::Chat, &pieces.concat(), &ToolNames::default(), &mut |_| ());
+        read_whole(Api::Chat, &pieces.concat(), &ToolNames::default(), &mut |_| ());
     }
 
     #[test]
@@ -809,7 +810,7 @@ proptest! {
     #[test]
     fn every_order_of_events_gives_lines_that_are_read_again(
         events in proptest::collection::vec(any_event(), 0..12),
-        form in prop_oneof![Just(Form::Chat), Just(Form::Generate)],
+        form in prop_oneof![Just(Api::Chat), Just(Api::Generate)],
     ) {
         let events = [events, vec![finish(Finish::Stop), Event::End]].concat();
         let mut encoder = encoder(form, reply());

@@ -11,37 +11,37 @@ mod write;
 pub use read::{load_request, read_chat};
 pub use write::write_chat;
 
-use super::answer::{self, Form};
+use super::answer::{self, Api};
 use super::load::LoadOrUnload;
 use crate::dialect::exchange::Reply;
 use crate::ir::{Decode, Encode, Event, Response, Text, ToolNames};
 
 /// Reads a streamed answer of a server.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    answer::decoder(Form::Chat, names)
+    answer::decoder(Api::Chat, names)
 }
 
 /// Reads a whole answer of a server.
 pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    answer::read_whole(Form::Chat, body, names, emit);
+    answer::read_whole(Api::Chat, body, names, emit);
 }
 
 /// Writes a streamed answer: a line for every piece, whole tool calls only, then the line with `done:true` or an error.
 pub fn encoder(reply: Reply) -> Box<dyn Encode> {
-    answer::encoder(Form::Chat, reply)
+    answer::encoder(Api::Chat, reply)
 }
 
 /// Appends a whole answer, one object.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
-    answer::write_whole(Form::Chat, response, reply, out);
+    answer::write_whole(Api::Chat, response, reply, out);
 }
 
 /// Appends the answer to a request that only loads or unloads: one object, also where a stream was asked for.
 pub fn write_load(load: LoadOrUnload, reply: &Reply, out: &mut Vec<u8>) {
-    load.write(Form::Chat, reply, out);
+    load.write(Api::Chat, reply, out);
 }
 
 /// Appends a line of the answer that says nothing, for a client that waits for the first.
 pub fn write_quiet(model: &Text<'_>, out: &mut Vec<u8>) {
-    answer::write_quiet(Form::Chat, model, out);
+    answer::write_quiet(Api::Chat, model, out);
 }

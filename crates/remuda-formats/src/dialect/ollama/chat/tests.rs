@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::ollama::LoadOrUnload;
 use crate::facts::{Capability, ModelFacts};
 use crate::ir::{
@@ -44,7 +44,7 @@ fn user(parts: Vec<Part<'_>>) -> Message<'_> {
     Message::new(Role::User, parts)
 }
 
-fn asked(request: ChatRequest<'_>) -> Result<Outgoing, Refused> {
+fn asked(request: ChatRequest<'_>) -> Result<ProviderRequest, Refused> {
     write_for(
         request,
         &ModelFacts::default(),
@@ -56,7 +56,7 @@ fn write_for(
     request: ChatRequest<'_>,
     facts: &ModelFacts,
     provider: ProviderProfile<'_>,
-) -> Result<Outgoing, Refused> {
+) -> Result<ProviderRequest, Refused> {
     let target = Target {
         model: "qwen3:8b",
         facts,
@@ -71,7 +71,7 @@ fn sent(request: ChatRequest<'_>) -> (Value, Vec<&'static str>) {
     shown(asked(request).unwrap())
 }
 
-fn shown(outgoing: Outgoing) -> (Value, Vec<&'static str>) {
+fn shown(outgoing: ProviderRequest) -> (Value, Vec<&'static str>) {
     assert_eq!(outgoing.path, "/api/chat", "Ollama is asked by its own API");
     assert!(outgoing.headers.is_empty() && outgoing.stop.is_empty());
     let body = serde_json::from_slice(&outgoing.body).unwrap();

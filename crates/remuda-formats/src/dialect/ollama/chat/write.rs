@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::turns::write_messages;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::ollama::fields::{Body, write_common};
 use crate::ir::{ChatRequest, Dropped, Image, Message, Part, Refused, Tool, ToolChoice};
 
@@ -11,7 +11,10 @@ use crate::ir::{ChatRequest, Dropped, Image, Message, Part, Refused, Tool, ToolC
 ///
 /// # Errors
 /// For what Ollama cannot be told and the client relies on: images by address, files, a tool that is not offered.
-pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     // Ollama keeps prompts by itself.
     request.take_breakpoints();
     let mut dropped = Dropped::default();
@@ -28,11 +31,11 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     let is_strict = |tool: &&Tool<'_>| tool.strict == Some(true);
     dropped.add_if(tools.iter().any(is_strict), "tools.strict");
     write_common(&request, target, &mut body, &mut dropped);
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: "/api/chat".to_owned(),
         body: body.finish(),
         dropped,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use http::HeaderMap;
 use serde::Deserialize;
 
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::ollama::fault;
 use crate::dialect::ollama::fields::Body;
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
@@ -18,7 +18,7 @@ use crate::wire::json;
 pub fn write_embed(
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     let EmbedInput::Texts(texts) = &request.input else {
         return Err(Refused::field(
             "input",
@@ -53,11 +53,11 @@ pub fn write_embed(
     dropped.add_if(request.user.is_some(), "user");
     body.load_options(&request.local, target, &mut dropped);
     body.local(&request.local);
-    Ok(vec![Outgoing {
+    Ok(vec![ProviderRequest {
         path: "/api/embed".to_owned(),
         body: body.finish(),
         dropped,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     }])
 }
 

@@ -24,7 +24,7 @@ fn reply() -> Reply {
 
 fn sent(request: EmbedRequest<'_>, provider: ProviderProfile<'_>) -> Result<Value, Refused> {
     let facts = ModelFacts {
-        embeddings: Some(facts::Embeddings {
+        embeddings: Some(facts::EmbeddingFacts {
             dimensions: 768,
             choices: Vec::new(),
             reducible: true,

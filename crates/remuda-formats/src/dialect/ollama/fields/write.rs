@@ -181,28 +181,28 @@ pub(in crate::dialect::ollama) fn write_common(
 /// Ollama answers 400 to a model that cannot think and is told to; not to think is always allowed.
 fn think(thinking: Thinking, target: &Target<'_>, body: &mut Body, dropped: &mut Dropped) {
     let word: &[u8] = match level(thinking) {
-        facts::Effort::None => b"false",
+        facts::EffortLevel::None => b"false",
         _ if !target.facts.can(Capability::Thinking) => return dropped.add("thinking"),
         _ if thinking == Thinking::On => b"true",
-        facts::Effort::Minimal | facts::Effort::Low => b"\"low\"",
-        facts::Effort::Medium => b"\"medium\"",
-        facts::Effort::High => b"\"high\"",
-        facts::Effort::Xhigh | facts::Effort::Max => b"\"max\"",
+        facts::EffortLevel::Minimal | facts::EffortLevel::Low => b"\"low\"",
+        facts::EffortLevel::Medium => b"\"medium\"",
+        facts::EffortLevel::High => b"\"high\"",
+        facts::EffortLevel::Xhigh | facts::EffortLevel::Max => b"\"max\"",
     };
     body.field("think").extend_from_slice(word);
 }
 
-fn level(thinking: Thinking) -> facts::Effort {
+fn level(thinking: Thinking) -> facts::EffortLevel {
     match thinking {
-        Thinking::Off => facts::Effort::None,
-        Thinking::On | Thinking::Effort(Effort::Medium) => facts::Effort::Medium,
-        Thinking::Effort(Effort::Minimal) => facts::Effort::Minimal,
-        Thinking::Effort(Effort::Low) => facts::Effort::Low,
-        Thinking::Effort(Effort::High) => facts::Effort::High,
-        Thinking::Effort(Effort::XHigh) => facts::Effort::Xhigh,
-        Thinking::Effort(Effort::Max) => facts::Effort::Max,
+        Thinking::Off => facts::EffortLevel::None,
+        Thinking::On | Thinking::Effort(Effort::Medium) => facts::EffortLevel::Medium,
+        Thinking::Effort(Effort::Minimal) => facts::EffortLevel::Minimal,
+        Thinking::Effort(Effort::Low) => facts::EffortLevel::Low,
+        Thinking::Effort(Effort::High) => facts::EffortLevel::High,
+        Thinking::Effort(Effort::XHigh) => facts::EffortLevel::Xhigh,
+        Thinking::Effort(Effort::Max) => facts::EffortLevel::Max,
         Thinking::Budget(tokens) => {
-            facts::Effort::of_budget(u32::try_from(tokens).unwrap_or(u32::MAX))
+            facts::EffortLevel::of_budget(u32::try_from(tokens).unwrap_or(u32::MAX))
         }
     }
 }

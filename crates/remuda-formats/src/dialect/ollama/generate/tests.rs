@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::facts::ModelFacts;
 use crate::ir::{
     ChatRequest, Completion, Image, Json, Local, MediaType, Message, Part, Role, Text, Thinking,
@@ -26,7 +26,7 @@ fn text(text: &str) -> Text<'_> {
     Text::plain(text)
 }
 
-fn asked(request: ChatRequest<'_>) -> Outgoing {
+fn asked(request: ChatRequest<'_>) -> ProviderRequest {
     let (facts, provider) = (
         ModelFacts::default(),
         ProviderProfile::of_kind("gpus", ProviderKind::Ollama),

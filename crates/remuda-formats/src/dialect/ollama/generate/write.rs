@@ -1,6 +1,6 @@
 //! Writes the continuation of a prompt for an Ollama server.
 
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::ollama::chat;
 use crate::dialect::ollama::fields::{Body, write_attachment, write_common};
 use crate::ir::{ChatRequest, Completion, Dropped, Message, Part, Refused};
@@ -9,7 +9,10 @@ use crate::ir::{ChatRequest, Completion, Dropped, Message, Part, Refused};
 ///
 /// # Errors
 /// As [`chat::write_chat`].
-pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     let Some(completion) = &request.completion else {
         return chat::write_chat(request, target);
     };
@@ -32,11 +35,11 @@ pub fn write_chat(request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgo
     dropped.add_if(completion.echo, "echo");
     dropped.add_if(!request.tools.is_empty(), "tools");
     write_common(&request, target, &mut body, &mut dropped);
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: "/api/generate".to_owned(),
         body: body.finish(),
         dropped,
-        ..Outgoing::default()
+        ..ProviderRequest::default()
     })
 }
 

@@ -7,7 +7,7 @@ use super::body::Body;
 use super::reasoning;
 use super::ways::Ways;
 use crate::dialect::exchange::Target;
-use crate::facts::{Effort, Parameter};
+use crate::facts::{EffortLevel, Parameter};
 use crate::ir::{Dropped, Thinking};
 use crate::provider::ProviderKind;
 use crate::wire::json::Object;
@@ -101,7 +101,7 @@ fn effort(fit: &mut Fit<'_, '_>) {
         Fate::Nearest(nearest) => fit.body.set(EFFORT, format!("\"{}\"", nearest.name())),
         Fate::Refused(wanted) => {
             fit.body.remove(EFFORT);
-            fit.dropped.add_if(wanted != Effort::None, EFFORT);
+            fit.dropped.add_if(wanted != EffortLevel::None, EFFORT);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::dialect::call_ids::CallIds;
 use crate::dialect::exchange::Target;
-use crate::facts::{Form, Parameter};
+use crate::facts::{Parameter, ReasoningControl};
 use crate::provider::{ProviderKind, SamplingFields};
 
 /// What one target takes.
@@ -187,10 +187,10 @@ impl Ways {
 }
 
 /// Models that reason take instructions from the developer, not from the system.
-fn openai(form: Form) -> Ways {
+fn openai(form: ReasoningControl) -> Ways {
     Ways {
         system: match form {
-            Form::Effort => "developer",
+            ReasoningControl::Effort => "developer",
             _ => OPENAI.system,
         },
         ..OPENAI
@@ -207,7 +207,7 @@ fn caching(sampling: SamplingFields, family: &str) -> Caching {
     }
 }
 
-fn compatible(sampling: SamplingFields, form: Form) -> Ways {
+fn compatible(sampling: SamplingFields, form: ReasoningControl) -> Ways {
     match (sampling, form) {
         (SamplingFields::Vllm, _) => Ways {
             stops: usize::MAX,
@@ -224,7 +224,7 @@ fn compatible(sampling: SamplingFields, form: Form) -> Ways {
             replay: Replay::OldName,
             ..COMPATIBLE
         },
-        (SamplingFields::Standard, Form::Switch) => Ways {
+        (SamplingFields::Standard, ReasoningControl::Switch) => Ways {
             reasoning: Reasoning::Switch,
             replay: Replay::Required,
             ..COMPATIBLE

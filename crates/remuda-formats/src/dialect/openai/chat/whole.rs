@@ -6,7 +6,7 @@ use super::super::{details, frame, sources, usage};
 use super::encode::{is_custom, write_call, write_reasoning};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
-use crate::ir::{Call, Item, Response, Text};
+use crate::ir::{Call, Response, ResponseItem, Text};
 
 /// Appends the answer's body.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
@@ -37,9 +37,9 @@ fn write_message(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     let (mut text, mut refusal) = (Text::default(), Text::default());
     for item in &response.items {
         match item {
-            Item::Text(more) => text.push(more),
-            Item::Refusal(more) => refusal.push(more),
-            Item::Thought(_) | Item::Call(_) => {}
+            ResponseItem::Text(more) => text.push(more),
+            ResponseItem::Refusal(more) => refusal.push(more),
+            ResponseItem::Thought(_) | ResponseItem::Call(_) => {}
         }
     }
     let has_calls = response.calls().next().is_some();
@@ -67,8 +67,7 @@ fn write_thoughts(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         out.push(b',');
         write_reasoning(reply.reasoning_field, &thinking, out);
     }
-    let is_signed =
-        |item: &Item| matches!(item, Item::Thought(thought) if thought.signature.is_some());
+    let is_signed = |item: &ResponseItem| matches!(item, ResponseItem::Thought(thought) if thought.signature.is_some());
     // Without a signature they would say the same once more.
     if response.items.iter().any(is_signed) {
         out.extend_from_slice(b",\"reasoning_details\":[");
@@ -77,21 +76,21 @@ fn write_thoughts(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     }
 }
 
-fn write_details(items: &[Item], out: &mut Vec<u8>) {
+fn write_details(items: &[ResponseItem], out: &mut Vec<u8>) {
     let mut told = Told::default();
     let mut index = 0;
     for item in items {
         match item {
-            Item::Thought(thought) => {
+            ResponseItem::Thought(thought) => {
                 if index > 0 {
                     out.push(b',');
                 }
                 details::write_placed(thought, told.thought(), index, true, out);
                 index += 1;
             }
-            Item::Text(text) => told.text(text),
-            Item::Call(_) => told.call(),
-            Item::Refusal(_) => {}
+            ResponseItem::Text(text) => told.text(text),
+            ResponseItem::Call(_) => told.call(),
+            ResponseItem::Refusal(_) => {}
         }
     }
 }

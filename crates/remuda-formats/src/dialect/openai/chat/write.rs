@@ -11,8 +11,8 @@ use super::super::shared::{
 };
 use super::history::History;
 use super::ways::{Caching, Reasoning, Ways};
-use crate::dialect::exchange::{Outgoing, Target};
-use crate::facts::{Ask, Capability, Effort, Form, Parameter};
+use crate::dialect::exchange::{ProviderRequest, Target};
+use crate::facts::{Capability, EffortLevel, Parameter, ReasoningControl, ReasoningSetting};
 use crate::ir::{
     ChatRequest, Dropped, Format, Refused, Sampling, Text, Tool, ToolChoice, ToolNames,
 };
@@ -21,7 +21,10 @@ use crate::ir::{
 ///
 /// # Errors
 /// If it asks for what the provider or its model cannot do.
-pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     refuse_the_impossible(&request, target)?;
     let mut writer = Writer::new(&mut request, target);
     let mut body = Vec::with_capacity(1024);
@@ -71,7 +74,7 @@ pub(in super::super) fn refuse_the_impossible(
 pub(in super::super) struct Writer<'t> {
     target: &'t Target<'t>,
     ways: Ways,
-    ask: Ask,
+    ask: ReasoningSetting,
     dropped: Dropped,
     names: ToolNames,
     stop: Vec<String>,
@@ -90,8 +93,8 @@ impl<'t> Writer<'t> {
         }
     }
 
-    pub(in super::super) fn outgoing(self, path: String, body: Vec<u8>) -> Outgoing {
-        Outgoing {
+    pub(in super::super) fn outgoing(self, path: String, body: Vec<u8>) -> ProviderRequest {
+        ProviderRequest {
             path,
             body,
             headers: Vec::new(),
@@ -373,7 +376,7 @@ impl<'t> Writer<'t> {
     }
 
     fn reasoning(&mut self, body: &mut Object<'_>) {
-        if self.ask == Ask::Nothing {
+        if self.ask == ReasoningSetting::Nothing {
             return;
         }
         match self.ways.reasoning {
@@ -381,24 +384,31 @@ impl<'t> Writer<'t> {
             Reasoning::Object => self.reasoning_object(body),
             Reasoning::Switch => {
                 let kind = match self.ask {
-                    Ask::Off | Ask::Effort(Effort::None) => "{\"type\":\"disabled\"}",
+                    ReasoningSetting::Off | ReasoningSetting::Effort(EffortLevel::None) => {
+                        "{\"type\":\"disabled\"}"
+                    }
                     _ => "{\"type\":\"enabled\"}",
                 };
                 body.raw("thinking", kind);
-                if let Some(effort) = effort_of(self.ask).filter(|effort| *effort > Effort::None) {
+                if let Some(effort) =
+                    effort_of(self.ask).filter(|effort| *effort > EffortLevel::None)
+                {
                     body.word(
                         "reasoning_effort",
                         match effort {
-                            Effort::Xhigh | Effort::Max => "max",
+                            EffortLevel::Xhigh | EffortLevel::Max => "max",
                             effort => three(effort),
                         },
                     );
                 }
             }
             Reasoning::Template { field } => {
-                let effort = effort_of(self.ask).filter(|effort| *effort > Effort::None);
+                let effort = effort_of(self.ask).filter(|effort| *effort > EffortLevel::None);
                 let mut arguments = Object::new(body.key("chat_template_kwargs"));
-                let off = matches!(self.ask, Ask::Off | Ask::Effort(Effort::None));
+                let off = matches!(
+                    self.ask,
+                    ReasoningSetting::Off | ReasoningSetting::Effort(EffortLevel::None)
+                );
                 arguments.flag("enable_thinking", !off);
                 if let Some(effort) = effort {
                     arguments.word("reasoning_effort", three(effort));
@@ -414,15 +424,19 @@ impl<'t> Writer<'t> {
     fn effort(&mut self, body: &mut Object<'_>) {
         let effort = match self.ask {
             // Whether the model takes `none` is not known; that it need not be told is likely.
-            Ask::Off if self.target.facts.reasoning.form == Form::Unknown => None,
-            Ask::Off => Some(Effort::None),
+            ReasoningSetting::Off
+                if self.target.facts.reasoning.form == ReasoningControl::Unknown =>
+            {
+                None
+            }
+            ReasoningSetting::Off => Some(EffortLevel::None),
             ask => effort_of(ask),
         };
         match effort {
             Some(effort) => body.word("reasoning_effort", effort.name()),
             None => {
-                let is_default = self.target.facts.reasoning.is_on(Ask::Nothing);
-                let unheard = self.ask == Ask::Off || !is_default;
+                let is_default = self.target.facts.reasoning.is_on(ReasoningSetting::Nothing);
+                let unheard = self.ask == ReasoningSetting::Off || !is_default;
                 self.dropped.add_if(unheard, "thinking");
             }
         }
@@ -431,11 +445,11 @@ impl<'t> Writer<'t> {
     fn reasoning_object(&mut self, body: &mut Object<'_>) {
         let mut reasoning = Object::new(body.key("reasoning"));
         match self.ask {
-            Ask::Off => reasoning.flag("enabled", false),
-            Ask::Budget(tokens) => reasoning.integer("max_tokens", tokens),
+            ReasoningSetting::Off => reasoning.flag("enabled", false),
+            ReasoningSetting::Budget(tokens) => reasoning.integer("max_tokens", tokens),
             ask => match effort_of(ask) {
                 // OpenRouter's own list ends there for most models.
-                Some(Effort::Max) => reasoning.word("effort", Effort::Xhigh.name()),
+                Some(EffortLevel::Max) => reasoning.word("effort", EffortLevel::Xhigh.name()),
                 Some(effort) => reasoning.word("effort", effort.name()),
                 None => reasoning.flag("enabled", true),
             },
@@ -444,21 +458,21 @@ impl<'t> Writer<'t> {
     }
 }
 
-pub(in super::super) fn effort_of(ask: Ask) -> Option<Effort> {
+pub(in super::super) fn effort_of(ask: ReasoningSetting) -> Option<EffortLevel> {
     match ask {
-        Ask::Effort(effort) => Some(effort),
-        Ask::On(effort) => effort,
-        Ask::Budget(tokens) => Some(Effort::of_budget(tokens)),
-        Ask::Nothing | Ask::Off | Ask::Automatic => None,
+        ReasoningSetting::Effort(effort) => Some(effort),
+        ReasoningSetting::On(effort) => effort,
+        ReasoningSetting::Budget(tokens) => Some(EffortLevel::of_budget(tokens)),
+        ReasoningSetting::Nothing | ReasoningSetting::Off | ReasoningSetting::Automatic => None,
     }
 }
 
 /// The three levels that open models know.
-fn three(effort: Effort) -> &'static str {
+fn three(effort: EffortLevel) -> &'static str {
     match effort {
-        Effort::None | Effort::Minimal | Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High | Effort::Xhigh | Effort::Max => "high",
+        EffortLevel::None | EffortLevel::Minimal | EffortLevel::Low => "low",
+        EffortLevel::Medium => "medium",
+        EffortLevel::High | EffortLevel::Xhigh | EffortLevel::Max => "high",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::chat::Writer;
 use super::super::object::Object;
 use super::super::path::path;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::facts::Capability;
 use crate::ir::{ChatRequest, Format, Part, Refused};
 use crate::provider::{ProviderKind, SamplingFields};
@@ -24,7 +24,10 @@ fn continues_texts(target: &Target<'_>) -> bool {
 ///
 /// # Errors
 /// If it is no completion, or asks for what `/completions` cannot do.
-pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     let Some(completion) = request.completion.take() else {
         return Err(Refused::new("a chat cannot be continued as a text"));
     };

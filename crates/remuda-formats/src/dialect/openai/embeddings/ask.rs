@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::super::object::{Object, list};
 use super::super::path::path;
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{EmbedInput, EmbedRequest, Refused, ToolNames};
 use crate::provider::{ProviderKind, SamplingFields};
 
@@ -18,7 +18,7 @@ const LARGEST_BATCH: u32 = 2048;
 pub fn write_embed(
     request: EmbedRequest<'_>,
     target: &Target<'_>,
-) -> Result<Vec<Outgoing>, Refused> {
+) -> Result<Vec<ProviderRequest>, Refused> {
     let dimensions = dimensions(request.dimensions, target)?;
     let mut dropped = request.dropped.clone();
     dropped.add_if(request.user.is_some() && !is_openais(target), "user");
@@ -30,7 +30,7 @@ pub fn write_embed(
         .as_ref()
         .and_then(|known| known.batch);
     let batch = batch.unwrap_or(LARGEST_BATCH).max(1) as usize;
-    let write = |write_input: &dyn Fn(&mut Vec<u8>)| Outgoing {
+    let write = |write_input: &dyn Fn(&mut Vec<u8>)| ProviderRequest {
         path: path(target, "embeddings"),
         body: body(&request, dimensions, target, write_input),
         headers: Vec::new(),

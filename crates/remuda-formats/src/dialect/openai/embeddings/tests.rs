@@ -47,7 +47,7 @@ fn sent(kind: ProviderKind, facts: &ModelFacts, fields: Value) -> Result<Vec<Val
 
 fn model(dimensions: u32, choices: &[u32], reducible: bool, batch: Option<u32>) -> ModelFacts {
     ModelFacts {
-        embeddings: Some(facts::Embeddings {
+        embeddings: Some(facts::EmbeddingFacts {
             dimensions,
             choices: choices.to_vec(),
             reducible,

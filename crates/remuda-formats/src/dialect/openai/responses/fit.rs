@@ -7,7 +7,7 @@ use super::super::foreign;
 use super::super::schema::Hop;
 use super::ways::Ways;
 use crate::dialect::exchange::Target;
-use crate::facts::{Effort, Form, Parameter};
+use crate::facts::{EffortLevel, Parameter, ReasoningControl};
 use crate::ir::{Dropped, Text, Thinking};
 use crate::wire::json::Object;
 
@@ -97,7 +97,7 @@ fn included(fit: &mut Fit<'_, '_>) {
 }
 
 fn never_reasons(fit: &Fit<'_, '_>) -> bool {
-    fit.target.facts.reasoning.form == Form::Never
+    fit.target.facts.reasoning.form == ReasoningControl::Never
 }
 
 fn effort(fit: &mut Fit<'_, '_>) {
@@ -123,7 +123,7 @@ fn effort(fit: &mut Fit<'_, '_>) {
         }
         Fate::Refused(wanted) => {
             fit.body.remove(REASONING);
-            fit.dropped.add_if(wanted != Effort::None, REASONING);
+            fit.dropped.add_if(wanted != EffortLevel::None, REASONING);
         }
     }
 }

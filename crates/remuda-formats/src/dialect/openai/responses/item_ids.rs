@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::ir::Text;
 use crate::provider::ProviderKind;
-use crate::wire::json::{Object, Scanner, Span};
+use crate::wire::json::{ByteSpan, Object, Scanner};
 
 /// Bytes of an id at most.
 const LONGEST: usize = 64;
@@ -55,7 +55,7 @@ fn without_ids(items: &[u8], calls_only: bool) -> Option<Vec<u8>> {
     Some(written)
 }
 
-fn spans(items: &[u8]) -> Option<Vec<Span>> {
+fn spans(items: &[u8]) -> Option<Vec<ByteSpan>> {
     let mut scanner = Scanner::new(items);
     let mut spans = Vec::new();
     scanner.begin_array().ok()?;

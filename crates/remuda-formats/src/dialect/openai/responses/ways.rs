@@ -1,7 +1,7 @@
 //! How the servers with this API differ, as values: Perplexity refuses every field that it does not know.
 
 use crate::dialect::exchange::Target;
-use crate::facts::Form;
+use crate::facts::ReasoningControl;
 use crate::provider::{ProviderKind, SamplingFields};
 
 /// What one target takes.
@@ -109,11 +109,11 @@ impl Ways {
                 ..PERPLEXITY
             },
             ProviderKind::OpenAi | ProviderKind::Azure => Ways {
-                reasoning_items: facts.reasoning.form == Form::Effort,
+                reasoning_items: facts.reasoning.form == ReasoningControl::Effort,
                 ..OPENAI
             },
             _ => Ways {
-                reasoning_items: facts.reasoning.form == Form::Effort,
+                reasoning_items: facts.reasoning.form == ReasoningControl::Effort,
                 caches: target.provider.sampling != SamplingFields::Standard,
                 ..COMPATIBLE
             },

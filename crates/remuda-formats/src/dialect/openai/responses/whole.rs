@@ -7,7 +7,7 @@ use super::encode::needs_message;
 use super::frame::{Frame, State, status};
 use super::output::{self, Said, message_id, thought_id};
 use crate::dialect::exchange::Reply;
-use crate::ir::{Item, Json, Response, Text};
+use crate::ir::{Json, Response, ResponseItem, Text};
 
 /// Appends the answer's body.
 pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
@@ -21,7 +21,7 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
 
 /// An item of the response.
 enum Piece<'a> {
-    Item(&'a Item),
+    Item(&'a ResponseItem),
     /// Text and refusals beside each other.
     Message(Vec<Said<'a>>),
 }
@@ -30,10 +30,11 @@ fn pieces(response: &Response) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     for item in &response.items {
         match item {
-            Item::Text(text) => say(text, false, &mut pieces),
-            Item::Refusal(text) => say(text, true, &mut pieces),
-            Item::Thought(thought) if thought.text.is_empty() && thought.signature.is_none() => {}
-            Item::Thought(_) | Item::Call(_) => pieces.push(Piece::Item(item)),
+            ResponseItem::Text(text) => say(text, false, &mut pieces),
+            ResponseItem::Refusal(text) => say(text, true, &mut pieces),
+            ResponseItem::Thought(thought)
+                if thought.text.is_empty() && thought.signature.is_none() => {}
+            ResponseItem::Thought(_) | ResponseItem::Call(_) => pieces.push(Piece::Item(item)),
         }
     }
     let is_message = |piece: &Piece<'_>| matches!(piece, Piece::Message(_));
@@ -93,18 +94,18 @@ fn write_items(pieces: &[Piece<'_>], response: &Response, reply: &Reply, out: &m
             Piece::Message(parts) => {
                 output::write_message(&message_id(reply, place), status, parts, out);
             }
-            Piece::Item(Item::Call(call)) => {
+            Piece::Item(ResponseItem::Call(call)) => {
                 let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
                 let called = Called::new(reply, (calls, place), id, signature, &call.name);
                 called.write(status, &called.said(call.argument_text()), out);
                 calls += 1;
             }
-            Piece::Item(Item::Thought(thought)) => {
+            Piece::Item(ResponseItem::Thought(thought)) => {
                 let id = thought_id(reply, place, thought.id.as_ref(), thought.redacted);
                 let signature = thought.signature.as_ref().map(Text::as_escaped);
                 output::write_thought(&id, thought.text.as_escaped(), signature, out);
             }
-            Piece::Item(Item::Text(_) | Item::Refusal(_)) => {}
+            Piece::Item(ResponseItem::Text(_) | ResponseItem::Refusal(_)) => {}
         }
     }
 }

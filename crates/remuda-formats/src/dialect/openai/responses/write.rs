@@ -11,8 +11,8 @@ use super::super::shared::{
 };
 use super::history::History;
 use super::ways::Ways;
-use crate::dialect::exchange::{Outgoing, Target};
-use crate::facts::{Ask, Capability, Effort, Form, Parameter};
+use crate::dialect::exchange::{ProviderRequest, Target};
+use crate::facts::{Capability, EffortLevel, Parameter, ReasoningControl, ReasoningSetting};
 use crate::ir::{
     ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking, Tool, ToolChoice, ToolNames,
 };
@@ -21,7 +21,10 @@ use crate::ir::{
 ///
 /// # Errors
 /// If it asks for what the provider or its model cannot do.
-pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<Outgoing, Refused> {
+pub fn write_chat(
+    mut request: ChatRequest<'_>,
+    target: &Target<'_>,
+) -> Result<ProviderRequest, Refused> {
     refuse_the_impossible(&request, target)?;
     let mut writer = Writer {
         target,
@@ -32,7 +35,7 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
     };
     let mut body = Vec::with_capacity(1024);
     writer.write(&mut request, &mut body)?;
-    Ok(Outgoing {
+    Ok(ProviderRequest {
         path: path(target, "responses"),
         body,
         headers: Vec::new(),
@@ -50,7 +53,7 @@ pub fn write_chat(mut request: ChatRequest<'_>, target: &Target<'_>) -> Result<O
 struct Writer<'t> {
     target: &'t Target<'t>,
     ways: Ways,
-    ask: Ask,
+    ask: ReasoningSetting,
     dropped: Dropped,
     names: ToolNames,
 }
@@ -319,19 +322,19 @@ impl Writer<'_> {
         reasoning.end();
     }
 
-    fn effort(&mut self) -> Option<Effort> {
+    fn effort(&mut self) -> Option<EffortLevel> {
         let effort = match self.ask {
-            Ask::Off => Some(Effort::None),
+            ReasoningSetting::Off => Some(EffortLevel::None),
             ask => effort_of(ask),
         };
         // Whether an unknown model takes `none` is not known; that it need not be told is likely.
-        let is_unknown = self.target.facts.reasoning.form == Form::Unknown;
+        let is_unknown = self.target.facts.reasoning.form == ReasoningControl::Unknown;
         match effort {
-            Some(Effort::None) if is_unknown || !self.ways.all_efforts => {
+            Some(EffortLevel::None) if is_unknown || !self.ways.all_efforts => {
                 self.dropped.add("thinking");
                 None
             }
-            Some(Effort::Max) if !self.ways.all_efforts => Some(Effort::Xhigh),
+            Some(EffortLevel::Max) if !self.ways.all_efforts => Some(EffortLevel::Xhigh),
             effort => effort,
         }
     }

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{read_chat, write_chat};
-use crate::dialect::exchange::{Outgoing, Target};
+use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::signature;
 use crate::facts::{
-    Capability, Effort, Facts, Form, ModelFacts, Parameter, Reasoning, Sampling as Together,
+    Capability, EffortLevel, Facts, ModelFacts, Parameter, Reasoning, ReasoningControl,
+    SamplingRule,
 };
 use crate::ir::{ChatRequest, Completion, Document, Message, Part, Refused, Role, Text, Thought};
 use crate::provider::{ProviderKind, ProviderProfile, SamplingFields};
@@ -54,7 +55,7 @@ impl To {
         self.facts(|facts| *facts = Facts::bundled().find(kind, model).clone())
     }
 
-    fn outgoing(&self, request: ChatRequest<'_>) -> Result<Outgoing, Refused> {
+    fn outgoing(&self, request: ChatRequest<'_>) -> Result<ProviderRequest, Refused> {
         let target = Target {
             model: "m",
             facts: &self.facts,
@@ -110,12 +111,12 @@ fn asking(fields: Value) -> Value {
     body
 }
 
-fn reasoner(efforts: &[Effort]) -> Reasoning {
+fn reasoner(efforts: &[EffortLevel]) -> Reasoning {
     Reasoning {
-        form: Form::Effort,
+        form: ReasoningControl::Effort,
         efforts: efforts.to_vec(),
-        default: Effort::Medium,
-        off: efforts.contains(&Effort::None),
+        default: EffortLevel::Medium,
+        off: efforts.contains(&EffortLevel::None),
         budget: None,
     }
 }
@@ -305,7 +306,7 @@ fn what_a_model_refuses_is_left_out_and_told() {
     // The only temperature that such a model takes is the one it has.
     let (_, dropped) = to.sends_and_drops(json!({"temperature": 1}));
     assert!(dropped.is_empty());
-    let one = openai().facts(|facts| facts.sampling = Together::OneOfTemperatureAndTopP);
+    let one = openai().facts(|facts| facts.sampling = SamplingRule::OneOfTemperatureAndTopP);
     assert_eq!(
         one.adds(json!({"temperature": 0.5, "top_p": 0.5})),
         json!({"temperature": 0.5})
@@ -317,7 +318,7 @@ fn what_a_model_refuses_is_left_out_and_told() {
 fn some_parameters_are_refused_only_while_the_model_reasons() {
     let to = openai().facts(|facts| {
         facts.refused_while_reasoning = vec![Parameter::Temperature];
-        facts.reasoning = reasoner(&[Effort::None, Effort::Low, Effort::High]);
+        facts.reasoning = reasoner(&[EffortLevel::None, EffortLevel::Low, EffortLevel::High]);
     });
     let ask = |effort: Value| to.adds(json!({"temperature": 0.5, "reasoning_effort": effort}));
     assert_eq!(
@@ -350,7 +351,12 @@ fn reasoning_is_asked_for_in_the_servers_way() {
         effort => to.adds(json!({"reasoning_effort": effort})),
     };
     let effort = openai().facts(|facts| {
-        facts.reasoning = reasoner(&[Effort::None, Effort::Low, Effort::Medium, Effort::Xhigh]);
+        facts.reasoning = reasoner(&[
+            EffortLevel::None,
+            EffortLevel::Low,
+            EffortLevel::Medium,
+            EffortLevel::Xhigh,
+        ]);
     });
     for (wanted, sent) in [
         ("none", json!({"reasoning_effort": "none"})),
@@ -366,7 +372,7 @@ fn reasoning_is_asked_for_in_the_servers_way() {
         wants(&openai(), "high"),
         json!({"reasoning_effort": "high"})
     );
-    let never = openai().facts(|facts| facts.reasoning.form = Form::Never);
+    let never = openai().facts(|facts| facts.reasoning.form = ReasoningControl::Never);
     assert_eq!(wants(&never, "high"), json!({}));
 
     let router = to(ProviderKind::OpenRouter);
@@ -430,7 +436,7 @@ fn instructions_stand_where_the_model_takes_them() {
         roles(openai()),
         ["system a", "user q", "assistant r", "system b", "user s"]
     );
-    let reasons = openai().facts(|facts| facts.reasoning = reasoner(&[Effort::Low]));
+    let reasons = openai().facts(|facts| facts.reasoning = reasoner(&[EffortLevel::Low]));
     assert_eq!(
         roles(reasons),
         [

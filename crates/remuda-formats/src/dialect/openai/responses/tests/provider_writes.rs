@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{read_chat, write_chat};
-use crate::dialect::exchange::{Outgoing, Target};
-use crate::facts::{Capability, Effort, Facts, Form, ModelFacts, Parameter, Reasoning};
+use crate::dialect::exchange::{ProviderRequest, Target};
+use crate::facts::{
+    Capability, EffortLevel, Facts, ModelFacts, Parameter, Reasoning, ReasoningControl,
+};
 use crate::ir::{
     ChatRequest, Completion, Json, Message, Part, Refused, Role, Sampling, Text, Thinking, Thought,
     ToolCall,
@@ -37,9 +39,9 @@ fn perplexity() -> To {
 fn reasoner() -> To {
     openai().facts(|facts| {
         facts.reasoning = Reasoning {
-            form: Form::Effort,
-            efforts: vec![Effort::Low, Effort::Medium, Effort::High],
-            default: Effort::Medium,
+            form: ReasoningControl::Effort,
+            efforts: vec![EffortLevel::Low, EffortLevel::Medium, EffortLevel::High],
+            default: EffortLevel::Medium,
             off: false,
             budget: None,
         }
@@ -58,7 +60,7 @@ impl To {
         self.facts(|facts| *facts = Facts::bundled().find(kind, model).clone())
     }
 
-    fn outgoing(&self, request: ChatRequest<'_>) -> Result<Outgoing, Refused> {
+    fn outgoing(&self, request: ChatRequest<'_>) -> Result<ProviderRequest, Refused> {
         let target = Target {
             model: "m",
             facts: &self.facts,
