@@ -572,6 +572,12 @@ async fn each_call_of_a_provider_counts() {
     };
     let first = embed(ALICE, 8).await;
     assert_eq!(first.status, 200, "{}", first.text());
+    // What all of them have used is accounted once, as the one request that it is.
+    let used = number(&first.json()["usage"], "prompt_tokens");
+    let account = row(&gateway, "alice", 1).await;
+    assert!(used >= 8, "{}", first.text());
+    let of_account = ["input_tokens", "estimated"].map(|name| number(&account, name));
+    assert_eq!(of_account, [used, 0], "{account}");
     let second = embed(ALICE, 8).await;
     assert_eq!(second.status, 200, "{}", second.text());
     // The head tells what was left when the request came.
@@ -620,4 +626,96 @@ async fn further_calls_end_with_the_client() {
     assert!(number(&row, "input_tokens") >= 4_000, "{row}");
     gateway.idle().await;
     assert_eq!((upstream.asked().len(), upstream.left().len()), (2, 1));
+}
+
+/// A provider that takes several calls for a request, which it knows by this model.
+fn in_several_calls(upstream: &Upstream, kind: &str) -> (&'static str, String) {
+    let url = format!("http://{}", upstream.address);
+    match kind {
+        "google" => {
+            let model = "gemini-embedding-001";
+            let entry = json!({"name": "it", "kind": kind, "base_url": url, "api_key": "sim-key",
+                "models": [model], "list_models": false});
+            (model, entry.to_string())
+        }
+        _ => {
+            let model = "amazon.titan-embed-text-v2:0";
+            let entry = json!({"name": "it", "kind": kind, "base_url": url, "region": "us-east-1",
+                "access_key": "AKIDEXAMPLE", "secret_key": "secret", "models": [model], "list_models": false});
+            (model, entry.to_string())
+        }
+    }
+}
+
+/// A connection of the pool that was closed meanwhile is no call, nor are those that would have followed on it.
+#[tokio::test]
+async fn calls_are_counted_once_where_a_connection_was_closed() {
+    let upstream = Upstream::start(|asked: &Asked| {
+        if asked.on_connection > 0 && asked.number < 3 {
+            return vec![Step::Reset];
+        }
+        let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        let inputs = body["requests"].as_array().unwrap().len();
+        let vectors = vec![r#"{"values":[0.5,0.5]}"#; inputs].join(",");
+        let body = format!(r#"{{"embeddings":[{vectors}]}}"#);
+        vec![Step::Send(json(200, &body))]
+    })
+    .await;
+    let (model, entry) = in_several_calls(&upstream, "google");
+    let config = Config::of([entry]).key(alice(", requests_per_day: 20"));
+    let gateway = Gateway::over(&config, 1).await;
+    let mut left = Vec::new();
+    for inputs in [1, 250, 1] {
+        let body = json!({"model": model, "input": vec!["x"; inputs]}).to_string();
+        let fields = [("x-api-key", ALICE)];
+        let address = gateway.address;
+        let path = "/v1/embeddings";
+        let reply = request(address, "POST", path, &fields, body.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let told = reply.header("x-ratelimit-remaining-requests").unwrap();
+        left.push(told.parse::<u32>().unwrap());
+        gateway.idle().await;
+    }
+    let on_connections = upstream.asked();
+    let closed = on_connections
+        .iter()
+        .filter(|asked| asked.on_connection > 0);
+    assert!(closed.count() >= 1, "no connection was used again");
+    // 1 call, then 3, then 1.
+    assert_eq!((left[0], left[2]), (19, 15), "{left:?}");
+}
+
+/// Where one of several calls is refused, those before it were made and cost what their provider says.
+#[tokio::test]
+async fn calls_before_one_that_is_refused_are_charged_once() {
+    let upstream = Upstream::start(|asked: &Asked| {
+        vec![Step::Send(match asked.number {
+            0 | 1 => json(200, r#"{"embedding":[0.5,0.5],"inputTextTokenCount":7}"#),
+            _ => json(400, r#"{"message":"the input is none"}"#),
+        })]
+    })
+    .await;
+    let (model, entry) = in_several_calls(&upstream, "bedrock");
+    let config = Config::of([entry]).key(alice(", tokens_per_day: 1000"));
+    let gateway = Gateway::over(&config, 1).await;
+    let embed = |input: Value| {
+        let body = json!({"model": model, "input": input}).to_string();
+        let address = gateway.address;
+        async move {
+            let fields = [("x-api-key", ALICE)];
+            request(address, "POST", "/v1/embeddings", &fields, body.as_bytes()).await
+        }
+    };
+    let reply = embed(json!(["x", "y", "z", "z"])).await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert_eq!(upstream.asked().len(), 3);
+    gateway.idle().await;
+    let account = row(&gateway, "alice", 1).await;
+    let of_account = ["input_tokens", "failed", "estimated"].map(|name| number(&account, name));
+    assert_eq!(of_account, [14, 1, 0], "{account}");
+    // Refused for its size, it says what is left.
+    let reply = embed(json!("word ".repeat(10_000))).await;
+    assert_eq!(reply.status, 429, "{}", reply.text());
+    let left = reply.header("x-ratelimit-remaining-tokens");
+    assert_eq!(left, Some("986"), "{:?}", reply.headers);
 }

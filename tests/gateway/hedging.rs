@@ -295,6 +295,16 @@ async fn services(
     second: &str,
     set: impl FnOnce(Config) -> Config,
 ) -> (tempfile::TempDir, [Upstream; 2], Gateway) {
+    services_within("100", scripts, second, set).await
+}
+
+/// As [`services`], with a budget of so many dollars.
+async fn services_within(
+    usd: &str,
+    scripts: [fn(&Asked) -> Vec<Step>; 2],
+    second: &str,
+    set: impl FnOnce(Config) -> Config,
+) -> (tempfile::TempDir, [Upstream; 2], Gateway) {
     let servers = [
         Upstream::start(scripts[0]).await,
         Upstream::start(scripts[1]).await,
@@ -316,14 +326,15 @@ async fn services(
     .set("routing.retry", "{ hedge_after: 300ms }")
     .set("routing.max_retries", 0)
     .key(format!(
-        "{{ name: alice, key: {KEY}, budget: {{ usd: 100, per: day }} }}"
+        "{{ name: alice, key: {KEY}, budget: {{ usd: {usd}, per: day }} }}"
     ));
     let gateway = Gateway::over(&set(config), 2).await;
     (folder, servers, gateway)
 }
 
 async fn ask_big(gateway: &Gateway) -> super::support::Reply {
-    let body = Format::Chat.ask("big", "Say something.", true, json!({}));
+    let most = json!({"max_tokens": 1000});
+    let body = Format::Chat.ask("big", "Say something.", true, most);
     let fields = [("x-api-key", KEY)];
     request(
         gateway.address,
@@ -408,6 +419,52 @@ async fn a_reserve_is_not_asked_beside_another() {
     let reply = ask_big(&gateway).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!((servers[0].asked().len(), servers[1].asked().len()), (1, 0));
+}
+
+/// Answers after [`AFTER`], but before anybody is looked for again.
+fn late_one(_: &Asked) -> Vec<Step> {
+    let pause = Step::Pause(Duration::from_millis(900));
+    [vec![pause], of_service("one")].concat()
+}
+
+/// An answer of the first costs 0.8 cents at most, and one of the second 6.0: what is set aside has to have room for both.
+#[tokio::test]
+async fn nobody_else_is_asked_where_the_budget_has_no_room_for_both() {
+    for (usd, model, asked) in [("0.066", "one", (1, 0)), ("0.07", "two", (1, 1))] {
+        let scripts: [fn(&Asked) -> Vec<Step>; 2] = [late_one, |_| of_service("two")];
+        let (_folder, servers, gateway) = services_within(usd, scripts, "", |config| config).await;
+        let reply = ask_big(&gateway).await;
+        assert_eq!(reply.status, 200, "{usd}: {}", reply.text());
+        let of = format!(r#""model":"{model}""#);
+        assert!(reply.text().contains(&of), "{usd}: {}", reply.text());
+        let counts = (servers[0].asked().len(), servers[1].asked().len());
+        assert_eq!(counts, asked, "{usd}");
+        gateway.idle().await;
+    }
+}
+
+/// A second ask is a further attempt, of which a service gets only as many as `routing.retry.budget` allows.
+#[tokio::test]
+async fn nobody_else_is_asked_beyond_the_budget_of_further_attempts() {
+    for (retry, model, asked, denied) in [
+        ("budget: 0, budget_floor: 0", "one", (1, 0), 1.0),
+        ("budget: 0, budget_floor: 1", "two", (1, 1), 0.0),
+    ] {
+        let scripts: [fn(&Asked) -> Vec<Step>; 2] = [late_one, |_| of_service("two")];
+        let retry = format!("{{ hedge_after: 300ms, {retry} }}");
+        let (_folder, servers, gateway) =
+            services(scripts, "", |config| config.set("routing.retry", &retry)).await;
+        let reply = ask_big(&gateway).await;
+        assert_eq!(reply.status, 200, "{retry}: {}", reply.text());
+        let of = format!(r#""model":"{model}""#);
+        assert!(reply.text().contains(&of), "{retry}: {}", reply.text());
+        let counts = (servers[0].asked().len(), servers[1].asked().len());
+        assert_eq!(counts, asked, "{retry}");
+        let second = [("remuda_provider", "second")];
+        let count = gateway.metric("remuda_retries_denied_total", &second).await;
+        assert_eq!(count, denied, "{retry}");
+        gateway.idle().await;
+    }
 }
 
 /// The one that is left goes on, whichever it is; if both fail, each is told with its reason.

@@ -204,9 +204,14 @@ async fn when_every_attempt_fails_the_text_has_both_keys() {
     let config = Config::over(&[upstream.address]).set("server.expose_backend", "false");
     let gateway = Gateway::over(&config, 1).await;
     let reply = post(gateway.address, "/api/chat", &chat("scripted", "hi", "")).await;
-    let text =
-        "All backend attempts failed. Errors: [\"test: broke the connection before its answer\"]";
-    assert_refused(&reply, 502, text);
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    let told = reply.json();
+    assert_eq!(
+        told["error"],
+        r#"All backend attempts failed. Errors: ["test: broke the connection before its answer"]"#
+    );
+    // What clients compare.
+    assert_eq!(told["detail"], "All backend attempts failed");
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ async fn failed_attempts_are_told_in_its_words() {
     .await;
     assert_eq!(reply.status, 502, "{}", reply.text());
     let told = reply.json();
-    assert_eq!(told["error"], told["detail"]);
+    assert_eq!(told["detail"], "All backend attempts failed");
     assert_eq!(told.as_object().unwrap().len(), 2, "{told}");
     let text = told["error"].as_str().unwrap();
     assert!(text.starts_with(FAILED) && text.contains(BROKEN), "{text}");

@@ -139,7 +139,9 @@ impl<'g> UpstreamExchange<'g> {
                 .into());
             }
         };
-        if !written.more.is_empty() {
+        // What is sent anew has been counted: its first try has come to none of the further calls.
+        let is_first = self.stale == 0 && self.mend.is_none();
+        if is_first && !written.more.is_empty() {
             let counted = Box::pin(self.gateway.count_calls(ctx, written.more.len())).await;
             counted.map_err(is_final)?;
         }

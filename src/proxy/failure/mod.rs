@@ -26,6 +26,15 @@ const NOBODY_HEALTHY: &str = "no_healthy_backend";
 /// The code of a provider without capacity.
 const OVERLOADED: &str = "provider_overloaded";
 
+/// What stands under the key `detail`, which clients of the port-range balancer compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BalancerDetail {
+    /// The text is the program's own.
+    AsTold,
+    /// The text goes on with the reasons of the attempts.
+    AllAttemptsFailed,
+}
+
 /// A request that ends with an error of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
@@ -42,8 +51,8 @@ pub(crate) struct Failure {
     pub(crate) allow: Option<&'static str>,
     /// The request's body was not read to its end, so its connection cannot serve another.
     pub(crate) close: bool,
-    /// A text of the port-range balancer, whose clients read it under the key `detail`.
-    pub(crate) detail: bool,
+    /// What clients of the port-range balancer read under the key `detail`, if the text is that program's.
+    pub(crate) detail: Option<BalancerDetail>,
     /// OpenAI's `code`, where a client may act on it.
     pub(crate) api_code: Option<Cow<'static, str>>,
     /// The request field that is wrong.
@@ -63,7 +72,7 @@ impl Failure {
             retry_after: None,
             allow: None,
             close: false,
-            detail: false,
+            detail: None,
             api_code: None,
             param: None,
             overflow: None,
@@ -73,7 +82,7 @@ impl Failure {
 
     fn in_balancers_words(status: u16, code: &'static str, text: &'static str) -> Self {
         Self {
-            detail: true,
+            detail: Some(BalancerDetail::AsTold),
             ..Self::new(status, code, text)
         }
     }
@@ -112,7 +121,7 @@ impl Failure {
         };
         Self {
             text: text.into(),
-            detail: false,
+            detail: None,
             ..self
         }
     }
@@ -167,8 +176,14 @@ impl Failure {
 
     /// Returns the body of the answer.
     pub(crate) fn body(&self, style: ErrorStyle, request_id: Option<&str>) -> Bytes {
-        match style {
-            ErrorStyle::Ollama if self.detail => ollama::error_body_with_detail(&self.text),
+        let detail = self.detail.map(|detail| match detail {
+            BalancerDetail::AsTold => &*self.text,
+            BalancerDetail::AllAttemptsFailed => ollama::ALL_ATTEMPTS_FAILED,
+        });
+        match (style, detail) {
+            (ErrorStyle::Ollama, Some(detail)) => {
+                ollama::error_body_with_detail(&self.text, detail)
+            }
             _ => style.body_of(&ErrorBody {
                 request_id,
                 ..self.told()

@@ -8,9 +8,9 @@ use crate::dialect::ollama;
 use crate::fleet::Provider;
 use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
-use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
+use crate::proxy::failure::{BalancerDetail, Failure};
 use crate::settings::ProviderKind;
 use crate::translate;
 
@@ -168,7 +168,7 @@ fn several_failed(
     Failure {
         text: text.into(),
         status: status.unwrap_or(base.status),
-        detail: balanced,
+        detail: balanced.then_some(BalancerDetail::AllAttemptsFailed),
         ..base
     }
 }
@@ -222,6 +222,7 @@ fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<Client
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::ollama::ErrorStyle;
 
     fn failure(status: u16, text: &'static str) -> Option<ClientError> {
         let failure = Failure::new(status, "backend_error", text);
@@ -316,6 +317,12 @@ mod tests {
             let failure = told(&of).unwrap();
             assert_eq!((failure.status, &*failure.text), (status, text));
             assert!(failure.final_word);
+            // The balancer's clients compare what they read.
+            let balanced = text.starts_with("All backend attempts failed");
+            let body = failure.body(ErrorStyle::Ollama, None);
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let detail = balanced.then(|| "All backend attempts failed".into());
+            assert_eq!(body.get("detail").cloned(), detail, "{text}");
         }
         assert!(told(&[]).is_none());
     }

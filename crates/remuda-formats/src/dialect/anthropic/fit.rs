@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::amid;
+use super::{amid, management};
 use crate::dialect::exchange::Target;
 use crate::dialect::local;
 use crate::dialect::turns::GO_ON;
@@ -126,15 +126,22 @@ impl Fit<'_, '_> {
                 }
             }
             (ReasoningControl::Adaptive, "disabled") if !reasoning.off => {
-                self.leave_out(THINKING, true)
+                self.leave_out_thinking(true)
             }
             (ReasoningControl::Budget, "adaptive") => self.budget(),
             (ReasoningControl::Never, kind) => {
                 let says = kind != "disabled";
-                self.leave_out(THINKING, says);
+                self.leave_out_thinking(says);
             }
             _ => {}
         }
+    }
+
+    /// With the edits of what was thought, which the provider takes only beside it.
+    fn leave_out_thinking(&mut self, says: bool) {
+        self.leave_out(THINKING, says);
+        let edited = management::leave_thoughts(&mut self.body);
+        self.dropped.add_if(edited, management::FIELD);
     }
 
     /// As many tokens as the effort amounts to, if the answer has room for more.
@@ -151,7 +158,7 @@ impl Fit<'_, '_> {
             }
             false => {
                 self.ask = ReasoningSetting::Nothing;
-                self.leave_out(THINKING, true);
+                self.leave_out_thinking(true);
             }
         }
     }
@@ -350,6 +357,31 @@ mod tests {
             r#"{"max_tokens":1000,"thinking":{"type":"adaptive"},"temperature":0.1}"#,
             r#"{"max_tokens":1000,"temperature":0.1}"#,
             &["thinking"],
+        );
+        let cleared = r#""context_management":{"edits":[{"type":"clear_thinking_20251015"}]}"#;
+        let adaptive = r#""thinking":{"type":"adaptive"}"#;
+        kept(
+            "claude-sonnet-4-5",
+            &format!(r#"{{"max_tokens":1000,{adaptive},{cleared}}}"#),
+            r#"{"max_tokens":1000}"#,
+            &["thinking", "context_management"],
+        );
+        // Where it thinks, by whatever form, its thoughts are cleared.
+        kept(
+            "claude-sonnet-4-5",
+            &format!(
+                r#"{{"max_tokens":9000,{adaptive},"output_config":{{"effort":"low"}},{cleared}}}"#
+            ),
+            &format!(
+                r#"{{"max_tokens":9000,"thinking":{{"type":"enabled","budget_tokens":1024}},"output_config":{{"effort":"low"}},{cleared}}}"#
+            ),
+            &[],
+        );
+        kept(
+            "claude-fable-5",
+            &format!(r#"{{"thinking":{{"type":"disabled"}},{cleared}}}"#),
+            "{}",
+            &["thinking", "context_management"],
         );
         let by_budget = r#"{"max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":2000}}"#;
         assert_eq!(fit("claude-sonnet-4-5", by_budget), None);

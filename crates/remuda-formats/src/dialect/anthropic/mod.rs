@@ -6,6 +6,7 @@ mod calls;
 mod encode;
 mod error;
 mod fit;
+mod management;
 mod read;
 mod schema;
 mod stream;

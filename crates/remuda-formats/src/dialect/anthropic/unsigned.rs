@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::wire::json::{self, Fate, PathStep, prune};
+use super::management::leave_thoughts;
+use crate::wire::json::{self, Fate, Object, PathStep, prune};
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -34,7 +35,7 @@ impl Kind<'_> {
 }
 
 /// The body without thoughts; `None` if it has none. Where the provider would ask for them, because the model is to think
-/// by a budget and goes on from its calls, it is told nothing of thinking either.
+/// by a budget and goes on from its calls, it is told nothing of thinking either, nor to clear what it has thought.
 pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
     let read: Body<'_> = json::parse(body).ok()?;
     let has = |turn: &Turn<'_>, wanted: fn(&Kind<'_>) -> bool| blocks(turn).iter().any(wanted);
@@ -48,7 +49,7 @@ pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
     let budget = read.thinking.is_some_and(|kind| kind.name == "enabled");
     let last = read.messages.last()?;
     let unthinking = budget && has(last, |kind| kind.name == "tool_result");
-    prune(body, &mut |way, part| match way {
+    let pruned = prune(body, &mut |way, part| match way {
         [PathStep::Key(key)] if key == "thinking" && unthinking => Fate::Drop,
         [PathStep::Key(key)] if key == "messages" => Fate::Enter,
         [_, PathStep::Item] => match serde_json::from_slice::<Turn<'_>>(part) {
@@ -62,8 +63,15 @@ pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
             _ => Fate::Keep,
         },
         _ => Fate::Keep,
-    })
-    .ok()
+    });
+    let pruned = pruned.ok()?;
+    if !unthinking {
+        return Some(pruned);
+    }
+    let mut body = Object::read(&pruned)?;
+    leave_thoughts(&mut body);
+    let written = body.written();
+    Some(written.unwrap_or(pruned))
 }
 
 /// What the content consists of; nothing for a text.
@@ -122,6 +130,29 @@ mod tests {
         let left = pruned(&conversation(&budget)).unwrap();
         assert_eq!(left.get("thinking"), None);
         assert_eq!(left["messages"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn thoughts_are_cleared_only_where_the_model_thinks() {
+        let clear = json!({"type": "clear_thinking_20251015", "keep": "all"});
+        let tools = json!({"type": "clear_tool_uses_20250919"});
+        let edited = |thinking: &Value, edits: Value| {
+            let mut body = conversation(thinking);
+            body["context_management"] = json!({ "edits": edits });
+            pruned(&body).unwrap().get("context_management").cloned()
+        };
+        let budget = json!({"type": "enabled", "budget_tokens": 1024});
+        assert_eq!(edited(&budget, json!([clear])), None);
+        let others = Some(json!({"edits": [tools]}));
+        assert_eq!(edited(&budget, json!([clear, tools])), others);
+        assert_eq!(edited(&budget, json!([tools])), others);
+        // It goes on thinking.
+        let adaptive = json!({"type": "adaptive"});
+        let both = json!([clear, tools]);
+        assert_eq!(
+            edited(&adaptive, both.clone()),
+            Some(json!({ "edits": both }))
+        );
     }
 
     #[test]

@@ -62,12 +62,12 @@ pub fn error_line(text: &str) -> Bytes {
 }
 
 /// `{"error":"…","detail":"…"}`: clients of the port-range balancer read `detail`.
-pub fn error_body_with_detail(text: &str) -> Bytes {
-    let mut body = Vec::with_capacity(2 * text.len() + 32);
+pub fn error_body_with_detail(text: &str, detail: &str) -> Bytes {
+    let mut body = Vec::with_capacity(text.len() + detail.len() + 32);
     body.extend_from_slice(b"{\"error\":");
     write_string(text, &mut body);
     body.extend_from_slice(b",\"detail\":");
-    write_string(text, &mut body);
+    write_string(detail, &mut body);
     body.push(b'}');
     body.into()
 }
@@ -281,8 +281,8 @@ mod tests {
         assert_eq!(error_body("a <b>"), r#"{"error":"a \u003cb\u003e"}"#);
         assert_eq!(error_line("a"), "{\"error\":\"a\"}\n");
         assert_eq!(
-            error_body_with_detail("a\"b"),
-            r#"{"error":"a\"b","detail":"a\"b"}"#
+            error_body_with_detail("a: \"b\"", "a\n"),
+            r#"{"error":"a: \"b\"","detail":"a\n"}"#
         );
     }
 

@@ -35,7 +35,7 @@ pub use multipart::{form_boundary, is_plain_boundary};
 pub use names::*;
 pub use operation::*;
 pub use progress::*;
-pub use refusal::fault;
+pub use refusal::{fault, fault_within};
 pub use route::*;
 pub use scan::*;
 pub use splice::*;

@@ -53,6 +53,17 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     }
 }
 
+/// What an error means that came as a body of status 200: its text decides, as in a stream, unless that says nothing.
+pub fn fault_within(body: &[u8]) -> Fault {
+    match stream_fault(&text_of(body)) {
+        Fault {
+            class: Class::Transient,
+            ..
+        } => fault(500, &HeaderMap::new(), body),
+        told => told,
+    }
+}
+
 /// What an error within a stream means: there is no status, so its text decides.
 pub(super) fn stream_fault(whole: &str) -> Fault {
     use {Class::*, FaultKind::*};
@@ -255,6 +266,36 @@ mod tests {
             let fault = stream_fault(text);
             assert_eq!((fault.class, fault.kind), (class, kind), "{text}");
             assert_eq!(fault.message, clean(text));
+        }
+    }
+
+    /// A server that is not signed in says so with status 200.
+    #[test]
+    fn errors_of_status_200_are_told_by_their_text() {
+        use {Class::*, FaultKind::*};
+        for (body, class, kind) in [
+            (
+                r#"{"error":"unauthorized","signin_url":"https://ollama.com/connect"}"#,
+                Route,
+                Credentials,
+            ),
+            (
+                r#"{"error":"server busy, please try again.  maximum pending requests exceeded"}"#,
+                Capacity,
+                Overloaded,
+            ),
+            (r#"{"error":"model 'x' not found"}"#, Route, ModelNotFound),
+            (
+                r#"{"error":"invalid format: \"xml\""}"#,
+                Permanent,
+                InvalidRequest,
+            ),
+            (r#"{"error":"EOF"}"#, Transient, Server),
+            (r#"{"error":""}"#, Transient, Server),
+        ] {
+            let fault = fault_within(body.as_bytes());
+            assert_eq!((fault.class, fault.kind), (class, kind), "{body}");
+            assert!(!fault.message.is_empty(), "{body}");
         }
     }
 

@@ -4,8 +4,6 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-
 use super::members::members;
 use super::shape;
 use crate::dialect::ollama::{self, ErrorStyle, Operation};
@@ -110,7 +108,7 @@ fn fail(fault: Fault, emit: Emit<'_>) {
 /// What an error means that came under status 200.
 fn fault_within(operation: Operation, body: &[u8]) -> Fault {
     match ErrorStyle::of(operation) {
-        ErrorStyle::Ollama => ollama::fault(500, &HeaderMap::new(), body),
+        ErrorStyle::Ollama => ollama::fault_within(body),
         ErrorStyle::Anthropic => anthropic::fault_within(body),
         ErrorStyle::OpenAi | ErrorStyle::OpenAiResponses => openai::fault_within(body),
     }
@@ -132,7 +130,7 @@ impl Decode for Progress {
                 Err(_) => emit(Event::Malformed),
                 Ok(object) if object.fails => {
                     *over = true;
-                    fail(ollama::fault(500, &HeaderMap::new(), line), emit);
+                    fail(ollama::fault_within(line), emit);
                 }
                 Ok(object) => {
                     emit(Event::Foreign);

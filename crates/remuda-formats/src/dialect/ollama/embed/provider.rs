@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::dialect::exchange::{ProviderRequest, Target};
-use crate::dialect::ollama::fault;
+use crate::dialect::ollama::fault_within;
 use crate::dialect::ollama::fields::Body;
 use crate::ir::{Dropped, EmbedInput, EmbedRequest, Embeddings, Fault, Refused, Usage};
 use crate::wire::json;
@@ -65,7 +65,7 @@ pub fn write_embed(
 ///
 /// # Errors
 /// If it is an error, or has no vectors.
-pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, Fault> {
+pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, Fault> {
     #[derive(Deserialize)]
     struct Answer {
         embeddings: Vec<Vec<f32>>,
@@ -75,7 +75,7 @@ pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, F
     }
     let answer: Answer = match json::parse(body) {
         Ok(answer) => answer,
-        Err(_) if has_error(body) => return Err(fault(500, headers, body)),
+        Err(_) if has_error(body) => return Err(fault_within(body)),
         Err(_) => return Err(garbled()),
     };
     let finite = |vector: &Vec<f32>| vector.iter().all(|number| number.is_finite());
