@@ -55,12 +55,10 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
 
 /// What an error means that came as a body of status 200: its text decides, as in a stream, unless that says nothing.
 pub fn fault_within(body: &[u8]) -> Fault {
-    match stream_fault(&text_of(body)) {
-        Fault {
-            class: Class::Transient,
-            ..
-        } => fault(500, &HeaderMap::new(), body),
-        told => told,
+    let told = stream_fault(&text_of(body));
+    match told.class == Class::Transient || is_request_fault(body) {
+        true => fault(500, &HeaderMap::new(), body),
+        false => told,
     }
 }
 
