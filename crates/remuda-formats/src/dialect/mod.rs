@@ -9,6 +9,7 @@ pub mod clean;
 mod events;
 pub mod exchange;
 pub mod faults;
+pub mod form;
 pub mod google;
 mod local;
 pub mod ollama;

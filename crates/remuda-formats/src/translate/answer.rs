@@ -5,14 +5,16 @@ use std::collections::HashSet;
 
 use http::HeaderMap;
 
-use super::forms::{self, ClientForm, ProviderForm};
+use super::forms::{self, WHOLE_TYPE};
 use super::halves::Halves;
 use super::inputs;
 use super::passing::has_vectors;
 use super::pending::{Pending, completion};
 use super::stops::{Passed, Stops};
 use crate::dialect::exchange::{ProviderRequest, Reply};
+use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
 use crate::dialect::ollama::Operation;
+use crate::dialect::openai;
 use crate::ir::{
     Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
     Usage,
@@ -33,8 +35,7 @@ pub enum Ending {
 
 /// The answer to one request on its way from a provider's format to a client's.
 pub struct Translation {
-    client: ClientForm,
-    form: ProviderForm,
+    content_type: &'static str,
     names: ToolNames,
     reply: Reply,
     source: Source,
@@ -56,13 +57,24 @@ enum Source {
         cutter: Option<Cutter>,
         pending: Pending,
     },
-    /// One body, gathered.
-    Whole { body: Vec<u8>, pending: Pending },
+    /// The one body of a chat, gathered.
+    Whole {
+        form: &'static ProviderChat,
+        body: Vec<u8>,
+        pending: Pending,
+    },
+    /// The body that holds vectors, gathered.
+    Vectors {
+        form: &'static ProviderEmbeddings,
+        body: Vec<u8>,
+        pending: Pending,
+    },
 }
 
 impl Source {
-    fn whole() -> Self {
-        Source::Whole {
+    fn vectors(form: &'static ProviderEmbeddings) -> Self {
+        Source::Vectors {
+            form,
             body: Vec::new(),
             pending: Pending::default(),
         }
@@ -71,9 +83,9 @@ impl Source {
 
 enum Sink {
     Stream(Box<dyn Encode>),
-    Whole(Box<Assembler>),
+    Whole(&'static ClientChat, Box<Assembler>),
     /// What earlier calls gave.
-    Vectors(Embeddings),
+    Vectors(&'static ClientEmbeddings, Embeddings),
 }
 
 /// What has been seen of the answer.
@@ -100,8 +112,7 @@ struct Progress {
 impl Translation {
     /// `streamed`: the provider was asked to stream; `streams`: the client was.
     pub(super) fn chat(
-        client: ClientForm,
-        form: ProviderForm,
+        (client, form): (&'static ClientChat, &'static ProviderChat),
         reply: Reply,
         outgoing: &mut ProviderRequest,
         streamed: bool,
@@ -111,22 +122,28 @@ impl Translation {
         Translation {
             source: match streamed {
                 true => Source::Stream {
-                    decoder: forms::decoder(form, names.clone()),
-                    cutter: form.unit().map(Cutter::new),
+                    decoder: (form.decoder)(names.clone()),
+                    cutter: form.unit.map(Cutter::new),
                     pending: Pending::default(),
                 },
-                false => Source::whole(),
+                false => Source::Whole {
+                    form,
+                    body: Vec::new(),
+                    pending: Pending::default(),
+                },
             },
             sink: match streams {
-                true => Sink::Stream(forms::encoder(client, reply.clone())),
-                false => Sink::Whole(Box::default()),
+                true => Sink::Stream((client.encoder)(reply.clone())),
+                false => Sink::Whole(client, Box::default()),
             },
             progress: Progress {
                 stops: Stops::new(std::mem::take(&mut outgoing.stop)),
                 ..Progress::default()
             },
-            client,
-            form,
+            content_type: match streams {
+                true => client.stream_type,
+                false => WHOLE_TYPE,
+            },
             names,
             reply,
             passes: false,
@@ -139,32 +156,25 @@ impl Translation {
     /// Vectors in OpenAI's format for its clients, who asked for them with `body`: written anew if they are not encoded as
     /// the client wants them.
     pub fn encoded(reply: Reply, body: &[u8]) -> Self {
-        let (client, form) = (ClientForm::OpenAiEmbeddings, ProviderForm::OpenAiEmbeddings);
+        let (client, form) = (&openai::embeddings::CLIENT, &openai::embeddings::PROVIDER);
         Translation {
             passes: true,
-            ..Translation::vectors(client, form, reply, body)
+            ..Translation::vectors((client, form), reply, body)
         }
     }
 
     /// `body` is the client's.
     pub(super) fn vectors(
-        client: ClientForm,
-        form: ProviderForm,
+        (client, form): (&'static ClientEmbeddings, &'static ProviderEmbeddings),
         reply: Reply,
         body: &[u8],
     ) -> Self {
-        let operation = match client {
-            ClientForm::OpenAiEmbeddings => Operation::OpenAiEmbeddings,
-            ClientForm::OllamaEmbeddings => Operation::Embeddings,
-            _ => Operation::Embed,
-        };
         Translation {
-            vectors: inputs::count(operation, body),
-            source: Source::whole(),
-            sink: Sink::Vectors(Embeddings::default()),
+            vectors: inputs::count(client.operation, body),
+            source: Source::vectors(form),
+            sink: Sink::Vectors(client, Embeddings::default()),
             progress: Progress::default(),
-            client,
-            form,
+            content_type: WHOLE_TYPE,
             names: ToolNames::default(),
             reply,
             passes: false,
@@ -180,7 +190,7 @@ impl Translation {
 
     /// The client's content type.
     pub fn content_type(&self) -> &'static str {
-        self.client.content_type(self.streams())
+        self.content_type
     }
 
     /// Takes the next bytes of the provider's answer and gives those for the client.
@@ -188,7 +198,7 @@ impl Translation {
         self.out.clear();
         match &mut self.source {
             Source::Stream { .. }
-                if matches!(self.sink, Sink::Whole(_))
+                if matches!(self.sink, Sink::Whole(..))
                     && self.gathered.saturating_add(piece.len()) > MAX_WHOLE =>
             {
                 let fault =
@@ -209,7 +219,9 @@ impl Translation {
                 let (sink, progress, out) = (&mut self.sink, &mut self.progress, &mut self.out);
                 decoder.feed(piece, &mut |event| progress.pass(event, sink, out));
             }
-            Source::Whole { body, .. } if body.len() + piece.len() > MAX_WHOLE => {
+            Source::Whole { body, .. } | Source::Vectors { body, .. }
+                if body.len() + piece.len() > MAX_WHOLE =>
+            {
                 let fault =
                     Fault::garbled("the provider's answer is larger than this gateway reads");
                 self.progress.pass(
@@ -218,7 +230,7 @@ impl Translation {
                     &mut self.out,
                 );
             }
-            Source::Whole { body, pending } => {
+            Source::Whole { body, pending, .. } | Source::Vectors { body, pending, .. } => {
                 body.extend_from_slice(piece);
                 if pending.is_events(body) {
                     // Its end may be long in coming.
@@ -241,20 +253,21 @@ impl Translation {
         let mut pass = |event: Event<'_>| progress.pass(event, sink, out);
         match &mut self.source {
             Source::Stream { decoder, .. } => decoder.finish(&mut pass),
-            Source::Whole { body, .. } => {
-                forms::read_whole(self.form, unmarked(body), &self.names, &mut pass);
+            Source::Whole { form, body, .. } => {
+                forms::read_whole(form, unmarked(body), &self.names, &mut pass);
             }
+            Source::Vectors { .. } => {}
         }
         if !progress.ended && progress.fault.is_none() {
             let fault = Fault::incomplete();
             progress.pass(Event::Failed(Cow::Owned(fault)), sink, out);
         }
-        if let Sink::Whole(assembler) = &mut self.sink
+        if let Sink::Whole(client, assembler) = &mut self.sink
             && self.progress.fault.is_none()
         {
             match std::mem::take(&mut **assembler).finish() {
                 Ok(response) => {
-                    forms::write_whole(self.client, &response, &self.reply, &mut self.out);
+                    (client.write_whole)(&response, &self.reply, &mut self.out);
                 }
                 Err(fault) => self.progress.fault = Some(fault),
             }
@@ -264,7 +277,7 @@ impl Translation {
 
     /// Whether the provider's answer is one body rather than a stream.
     pub fn is_one_body(&self) -> bool {
-        matches!(self.source, Source::Whole { .. })
+        matches!(self.source, Source::Whole { .. } | Source::Vectors { .. })
     }
 
     /// Whether the provider's answer lacks nothing but the end of its last line or event, or of its body's framing.
@@ -278,7 +291,11 @@ impl Translation {
             } if !over => {
                 pending.is_last(cutter) || (cutter.is_between() && decoder.lacks_nothing())
             }
-            Source::Whole { body, pending } if !over => pending.is_whole(body),
+            Source::Whole { body, pending, .. } | Source::Vectors { body, pending, .. }
+                if !over =>
+            {
+                pending.is_whole(body)
+            }
             _ => false,
         }
     }
@@ -333,7 +350,7 @@ impl Translation {
     /// Bytes that are read as a whole when all have come.
     pub fn held(&self) -> usize {
         match &self.source {
-            Source::Whole { body, .. } => body.len(),
+            Source::Whole { body, .. } | Source::Vectors { body, .. } => body.len(),
             Source::Stream { .. } => 0,
         }
     }
@@ -343,20 +360,19 @@ impl Translation {
     /// # Errors
     /// If that body was no answer.
     pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
-        if let (Sink::Vectors(all), Source::Whole { body, .. }) = (&mut self.sink, &mut self.source)
+        if let (Sink::Vectors(_, all), Source::Vectors { form, body, .. }) =
+            (&mut self.sink, &mut self.source)
         {
-            join(
-                all,
-                forms::read_embeddings(self.form, unmarked(body), headers)?,
-            )?;
+            join(all, forms::read_embeddings(form, unmarked(body), headers)?)?;
             self.progress.usage = all.usage;
-            self.source = Source::whole();
+            self.source = Source::vectors(form);
         }
         Ok(())
     }
 
     fn write_vectors(&mut self, headers: &HeaderMap) {
-        let (Sink::Vectors(all), Source::Whole { body, .. }) = (&mut self.sink, &self.source)
+        let (Sink::Vectors(client, all), Source::Vectors { form, body, .. }) =
+            (&mut self.sink, &self.source)
         else {
             return;
         };
@@ -366,19 +382,19 @@ impl Translation {
         let body = unmarked(body);
         if self.passes
             && has_vectors(Operation::OpenAiEmbeddings, body, self.vectors)
-            && let Some(usage) = forms::encoded_as(body, self.reply.base64)
+            && let Some(usage) = openai::embeddings::encoded_as(body, self.reply.base64)
         {
             self.progress.usage = usage;
             self.progress.ended = true;
             return self.out.extend_from_slice(body);
         }
-        let last = forms::read_embeddings(self.form, body, headers);
+        let last = forms::read_embeddings(form, body, headers);
         let joined = last.and_then(|last| join(all, last));
         match joined.and_then(|()| complete(all, self.vectors)) {
             Ok(()) => {
                 self.progress.usage = all.usage;
                 self.progress.ended = true;
-                forms::write_embeddings(self.client, all, &self.reply, &mut self.out);
+                (client.write)(all, &self.reply, &mut self.out);
             }
             Err(fault) => self.progress.fault = Some(fault),
         }
@@ -565,7 +581,7 @@ impl Sink {
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self {
             Sink::Stream(encoder) => encoder.event(event, out),
-            Sink::Whole(assembler) => assembler.event(event),
+            Sink::Whole(_, assembler) => assembler.event(event),
             Sink::Vectors(..) => {}
         }
     }
@@ -574,6 +590,7 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::ollama;
 
     /// What a client of OpenAI's reads of an Ollama server's stream, and how it ended.
     fn told(lines: &[&str], stop: &[&str]) -> (String, Ending, bool) {
@@ -585,8 +602,8 @@ mod tests {
             stop: stop.iter().map(|&stop| stop.to_owned()).collect(),
             ..ProviderRequest::default()
         };
-        let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OllamaChat);
-        let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
+        let forms = (&openai::chat::CLIENT, &ollama::chat::PROVIDER);
+        let mut translation = Translation::chat(forms, reply, &mut outgoing, true, true);
         let mut text = Vec::new();
         for line in lines {
             text.extend_from_slice(translation.feed(line.as_bytes()));

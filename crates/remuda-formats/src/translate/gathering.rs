@@ -9,9 +9,6 @@ use crate::ir::{Class, Fault, FaultKind};
 /// Bytes of an answer that is put together, as many as of one that is translated.
 const MAX_WHOLE: usize = 96 << 20;
 
-/// What the client of a whole answer is told it is.
-pub const CONTENT_TYPE: &str = "application/json; charset=utf-8";
-
 /// The reader of one such answer.
 pub struct Gathering {
     passing: Passing,

@@ -10,7 +10,7 @@ mod doors;
 
 use super::answer::Translation;
 use super::bounds;
-use super::forms::{ClientForm, ProviderForm};
+use super::forms::{ClientForm, ProviderForm, chats};
 use super::order::{TranslatedRequest, Translating, order};
 use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::facts::Facts;
@@ -227,8 +227,7 @@ fn an_answer_with_many_calls() {
                 lines.push("data: [DONE]\n\n".to_owned());
                 let mut outgoing = ProviderRequest::default();
                 let mut translation = Translation::chat(
-                    client,
-                    ProviderForm::OpenAiChat,
+                    chats(client, ProviderForm::OpenAiChat),
                     Reply::sample(),
                     &mut outgoing,
                     true,
@@ -293,7 +292,8 @@ fn a_response_with_many_items() {
             let mut outgoing = ProviderRequest::default();
             let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OpenAiResponses);
             let reply = Reply::sample();
-            let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
+            let mut translation =
+                Translation::chat(chats(client, form), reply, &mut outgoing, true, true);
             let told = translation.feed(text.as_bytes());
             let calls = memchr::memmem::find_iter(told, b"\"name\":\"f\"").count();
             assert!(translation.fault().is_none());
@@ -307,8 +307,13 @@ fn a_response_with_many_items() {
 fn a_whole_answer_that_comes_as_a_stream_without_an_end() {
     let mut outgoing = ProviderRequest::default();
     let (client, form) = (ClientForm::AnthropicMessages, ProviderForm::OllamaChat);
-    let mut translation =
-        Translation::chat(client, form, Reply::sample(), &mut outgoing, true, false);
+    let mut translation = Translation::chat(
+        chats(client, form),
+        Reply::sample(),
+        &mut outgoing,
+        true,
+        false,
+    );
     let text = "x".repeat(1 << 20);
     let line = format!("{{\"message\":{{\"content\":\"{text}\"}},\"done\":false}}\n");
     let fed = (0..200).take_while(|_| {
@@ -327,7 +332,8 @@ fn an_answer_with_too_many_calls() {
         let mut outgoing = ProviderRequest::default();
         let (client, form) = (ClientForm::AnthropicMessages, ProviderForm::OpenAiChat);
         let reply = Reply::sample();
-        let mut translation = Translation::chat(client, form, reply, &mut outgoing, false, false);
+        let mut translation =
+            Translation::chat(chats(client, form), reply, &mut outgoing, false, false);
         let calls = list(many, |at| {
             format!(r#"{{"id":"c{at}","function":{{"name":"f","arguments":"{{}}"}}}}"#)
         });
@@ -353,7 +359,8 @@ fn long_stop_strings() {
             };
             let (client, form) = (ClientForm::OpenAiChat, ProviderForm::OllamaChat);
             let reply = Reply::sample();
-            let mut translation = Translation::chat(client, form, reply, &mut outgoing, true, true);
+            let mut translation =
+                Translation::chat(chats(client, form), reply, &mut outgoing, true, true);
             let line = format!("{}\n", json!({"message": {"content": said}, "done": false}));
             for _ in 0..many {
                 translation.feed(line.as_bytes());

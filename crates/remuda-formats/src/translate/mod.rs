@@ -23,8 +23,8 @@ mod way;
 
 pub use answer::{Ending, Translation};
 pub use count::{counted, counting};
-pub use forms::{ClientForm, ProviderForm, fault};
-pub use gathering::{CONTENT_TYPE as WHOLE, Gathering};
+pub use forms::{ClientForm, ProviderForm, WHOLE_TYPE as WHOLE, fault};
+pub use gathering::Gathering;
 pub use ids::refitted;
 pub use mend::{fitted, mended};
 pub use order::{TranslatedRequest, Translating, faithful, order};

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::answer::Translation;
 use super::bounds;
 use super::count;
-use super::forms::{self, ClientForm, ProviderForm};
+use super::forms::{ClientForm, ClientFunctions, ProviderForm, ProviderFunctions};
 use super::mend::{OLD_LIMIT, mend};
 use super::serving;
 use crate::dialect::anthropic;
 use crate::dialect::exchange::{ProviderRequest, Reply, Target};
+use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
 use crate::facts::{EffortLevel, ModelFacts, Parameter, ReasoningControl, ReasoningSetting};
 use crate::ir::{
     ChatRequest, ClientTools, Dropped, Mend, Refused, Thinking, ToolChoice, name_speakers,
@@ -60,14 +61,24 @@ pub fn order(
     target: Target<'_>,
     reply: Reply,
 ) -> Result<TranslatedRequest, Refused> {
-    match translating.client.embeds() {
-        true => embeddings(translating, target, reply),
-        false => chat(translating, target, reply),
+    let functions = (translating.client.functions(), translating.form.functions());
+    match functions {
+        (ClientFunctions::Chat(client), ProviderFunctions::Chat(form)) => {
+            chat(translating, (client, form), target, reply)
+        }
+        (ClientFunctions::Embeddings(client), ProviderFunctions::Embeddings(form)) => {
+            embeddings(translating, (client, form), target, reply)
+        }
+        (ClientFunctions::Chat(_), ProviderFunctions::Embeddings(_))
+        | (ClientFunctions::Embeddings(_), ProviderFunctions::Chat(_)) => {
+            Err(Refused::new("embeddings are no chat"))
+        }
     }
 }
 
 fn chat(
     translating: &Translating<'_>,
+    (asked, answered): (&'static ClientChat, &'static ProviderChat),
     target: Target<'_>,
     mut reply: Reply,
 ) -> Result<TranslatedRequest, Refused> {
@@ -77,7 +88,7 @@ fn chat(
         streams,
         ..
     } = *translating;
-    let mut request = forms::read_chat(client, translating.body)?;
+    let mut request = (asked.read)(translating.body)?;
     bounds::check(&request)?;
     if keeps_thoughts_in_place(form) {
         place_thoughts(&mut request.messages);
@@ -125,7 +136,7 @@ fn chat(
     if !form.is_ollamas() {
         request.local.name_in(&mut dropped);
     }
-    let mut outgoing = forms::write_chat(form, request, &target)?;
+    let mut outgoing = (answered.write)(request, &target)?;
     for field in outgoing.dropped.fields() {
         dropped.add(match *field {
             "user" => user,
@@ -135,7 +146,7 @@ fn chat(
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
     let own_stops = own_stops.iter().map(|text| text.decoded().into_owned());
     outgoing.stop.extend(own_stops);
-    let translation = Translation::chat(client, form, reply, &mut outgoing, streamed, streams);
+    let translation = Translation::chat((asked, answered), reply, &mut outgoing, streamed, streams);
     Ok(TranslatedRequest {
         outgoing,
         more: Vec::new(),
@@ -215,20 +226,21 @@ fn learned(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFac
 
 fn embeddings(
     translating: &Translating<'_>,
+    (asked, answered): (&'static ClientEmbeddings, &'static ProviderEmbeddings),
     target: Target<'_>,
     mut reply: Reply,
 ) -> Result<TranslatedRequest, Refused> {
     if translating.mend.is_some() {
         return Err(Refused::new("there is nothing to be left out"));
     }
-    let (request, base64) = forms::read_embed(translating.client, translating.body)?;
+    let (request, base64) = (asked.read)(translating.body)?;
     request.bounded()?;
     reply.base64 = base64;
     let mut dropped = request.dropped.clone();
     if !translating.form.is_ollamas() {
         request.local.name_in(&mut dropped);
     }
-    let mut calls = forms::write_embed(translating.form, request, &target)?;
+    let mut calls = (answered.write)(request, &target)?;
     for call in &calls {
         dropped.merge(&call.dropped);
     }
@@ -238,10 +250,7 @@ fn embeddings(
     }
     let more = calls.split_off(1);
     let outgoing = calls.swap_remove(0);
-    let Translating {
-        client, form, body, ..
-    } = *translating;
-    let translation = Translation::vectors(client, form, reply, body);
+    let translation = Translation::vectors((asked, answered), reply, translating.body);
     Ok(TranslatedRequest {
         outgoing,
         more,

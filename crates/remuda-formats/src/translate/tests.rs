@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::answer::Translation;
-use super::forms::{ClientForm, ProviderForm};
+use super::forms::{ClientForm, ProviderForm, chats};
 use super::order::{TranslatedRequest, Translating, order};
 use crate::dialect::exchange::{ProviderRequest, Reply, Target};
 use crate::facts::Facts;
@@ -381,7 +381,8 @@ fn heard(client: ClientForm, to: To, stream: &str, streams: bool) -> String {
         ..Reply::sample()
     };
     let mut outgoing = ProviderRequest::default();
-    let mut translation = Translation::chat(client, to.0, reply, &mut outgoing, true, streams);
+    let mut translation =
+        Translation::chat(chats(client, to.0), reply, &mut outgoing, true, streams);
     let mut text = translation.feed(stream.as_bytes()).to_vec();
     text.extend_from_slice(translation.finish(&HeaderMap::new()).1);
     String::from_utf8(text).unwrap()

@@ -19,6 +19,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use crate::dialect::form::{ClientChat, ProviderChat};
+use crate::wire::units::StreamUnit;
 pub use billing::{leave_out_billing, without_billing};
 pub use encode::encoder;
 pub use error::{fault, fault_within};
@@ -28,3 +30,20 @@ pub use stream::{decoder, read_whole};
 pub use unsigned::without_thoughts;
 pub use whole::write_whole;
 pub use write::write_chat;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientChat = ClientChat {
+    read: read_chat,
+    encoder,
+    write_whole,
+    stream_type: "text/event-stream",
+    passing: &PROVIDER,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Event),
+};

@@ -21,8 +21,23 @@ mod turns;
 mod tests;
 
 use super::exchange::{ProviderRequest, Target};
+use super::form::{ProviderChat, ProviderEmbeddings};
 use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
 use http::HeaderMap;
+
+/// The form of chats.
+pub static CHAT: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: None,
+};
+
+/// The form of embeddings.
+pub static EMBEDDINGS: ProviderEmbeddings = ProviderEmbeddings {
+    write: write_embed,
+    read: read_embeddings,
+};
 
 /// The chat as a Converse request, or ConverseStream's.
 ///

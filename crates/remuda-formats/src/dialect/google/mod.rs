@@ -24,7 +24,23 @@ use http::HeaderMap;
 
 use super::events::{self, Reads as _};
 use super::exchange::{ProviderRequest, Target};
+use super::form::{ProviderChat, ProviderEmbeddings};
 use crate::ir::{ChatRequest, Decode, EmbedRequest, Embeddings, Event, Fault, Refused, ToolNames};
+use crate::wire::units::StreamUnit;
+
+/// The form of chats.
+pub static CHAT: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Event),
+};
+
+/// The form of embeddings.
+pub static EMBEDDINGS: ProviderEmbeddings = ProviderEmbeddings {
+    write: write_embed,
+    read: read_embeddings,
+};
 
 /// The chat as a `generateContent` request, or a `streamGenerateContent` one.
 ///

@@ -20,9 +20,10 @@ mod tests;
 pub(super) use shape::has_vectors;
 
 use super::answer::Ending;
-use super::forms::{self, ProviderForm};
+use super::forms;
 use super::inputs;
 use super::pending::{Pending, completion};
+use crate::dialect::form::ProviderChat;
 use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
 use crate::dialect::openai::unasked;
 use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
@@ -190,8 +191,8 @@ impl Passing {
             }
             operation if self.streaming && operation.framing() != Framing::Whole => {
                 match (forms::chat_of(operation), operation.framing()) {
-                    (Some(form), Framing::Sse) => stream(StreamUnit::Event, decoder(form)),
-                    (Some(form), _) => stream(StreamUnit::Line, decoder(form)),
+                    (Some(chat), Framing::Sse) => stream(StreamUnit::Event, decoder(chat)),
+                    (Some(chat), _) => stream(StreamUnit::Line, decoder(chat)),
                     (None, _) => stream(StreamUnit::Line, plain::progress()),
                 }
             }
@@ -463,18 +464,22 @@ impl Passing {
         }
         let mut emit = |event: Event<'_>| seen.event(&event);
         match forms::chat_of(self.operation) {
-            Some(ProviderForm::OllamaChat | ProviderForm::OllamaGenerate)
-                if plain::is_rendered(body) =>
+            Some(_)
+                if matches!(self.operation, Operation::Chat | Operation::Generate)
+                    && plain::is_rendered(body) =>
             {
                 emit(Event::Foreign);
                 emit(Event::End);
             }
             // Its client asks for the answer later.
-            Some(ProviderForm::OpenAiResponses) if plain::is_in_background(body) => {
+            Some(_)
+                if self.operation == Operation::OpenAiResponses
+                    && plain::is_in_background(body) =>
+            {
                 emit(Event::Foreign);
                 emit(Event::End);
             }
-            Some(form) => forms::read_whole(form, body, &ToolNames::default(), &mut emit),
+            Some(chat) => forms::read_whole(chat, body, &ToolNames::default(), &mut emit),
             None => plain::read_whole(self.operation, body, self.plain, self.vectors, &mut emit),
         }
         seen.end_unit();
@@ -658,8 +663,8 @@ impl Reading<'_> {
     }
 }
 
-fn decoder(form: ProviderForm) -> Box<dyn Decode> {
-    forms::decoder(form, ToolNames::default())
+fn decoder(chat: &ProviderChat) -> Box<dyn Decode> {
+    (chat.decoder)(ToolNames::default())
 }
 
 /// What ends a stream, where it says nothing that has not been said before.

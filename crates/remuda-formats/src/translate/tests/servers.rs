@@ -193,8 +193,13 @@ fn a_member_that_comes_twice_and_what_is_no_number_take_nothing_with_them() {
     ] {
         let mut outgoing = ProviderRequest::default();
         let client = ClientForm::AnthropicMessages;
-        let mut translation =
-            Translation::chat(client, to.0, Reply::sample(), &mut outgoing, false, false);
+        let mut translation = Translation::chat(
+            chats(client, to.0),
+            Reply::sample(),
+            &mut outgoing,
+            false,
+            false,
+        );
         translation.feed(body.as_bytes());
         let (ending, text) = translation.finish(&HeaderMap::new());
         assert_eq!(ending, Ending::Complete, "{body}");
@@ -213,8 +218,13 @@ fn content_of(answer: &str) -> String {
 fn settled(to: To, stream: &str) -> (bool, bool) {
     let mut outgoing = ProviderRequest::default();
     let client = ClientForm::AnthropicMessages;
-    let mut translation =
-        Translation::chat(client, to.0, Reply::sample(), &mut outgoing, true, true);
+    let mut translation = Translation::chat(
+        chats(client, to.0),
+        Reply::sample(),
+        &mut outgoing,
+        true,
+        true,
+    );
     translation.feed(stream.as_bytes());
     let nearly = translation.nearly_over();
     (nearly, translation.settle().is_some())
@@ -273,8 +283,7 @@ fn events_in_answer_to_a_whole_request_are_known_by_the_first() {
             let mut outgoing = ProviderRequest::default();
             let client = ClientForm::AnthropicMessages;
             let mut translation = Translation::chat(
-                client,
-                OTHER.0,
+                chats(client, OTHER.0),
                 Reply::sample(),
                 &mut outgoing,
                 false,

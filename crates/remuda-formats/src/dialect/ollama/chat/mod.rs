@@ -14,7 +14,26 @@ pub use write::write_chat;
 use super::answer::{self, Api};
 use super::load::LoadOrUnload;
 use crate::dialect::exchange::Reply;
+use crate::dialect::form::{ClientChat, ProviderChat};
 use crate::ir::{Decode, Encode, Event, Response, Text, ToolNames};
+use crate::wire::units::StreamUnit;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientChat = ClientChat {
+    read: read_chat,
+    encoder,
+    write_whole,
+    stream_type: "application/x-ndjson",
+    passing: &PROVIDER,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Line),
+};
 
 /// Reads a streamed answer of a server.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {

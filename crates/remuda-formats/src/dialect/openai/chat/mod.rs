@@ -25,7 +25,26 @@ pub(super) use write::{Writer, effort_of, refuse_the_impossible};
 pub use super::fault;
 
 use super::answer::Api;
+use crate::dialect::form::{ClientChat, ProviderChat};
 use crate::ir::{Decode, Event, Finish, ToolNames};
+use crate::wire::units::StreamUnit;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientChat = ClientChat {
+    read: read_chat,
+    encoder,
+    write_whole,
+    stream_type: "text/event-stream",
+    passing: &PROVIDER,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Event),
+};
 
 /// Reads a streamed answer of a provider.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {

@@ -13,7 +13,26 @@ pub use provider::write_chat;
 pub use super::fault;
 
 use super::answer::{self, Api};
+use crate::dialect::form::{ClientChat, ProviderChat};
 use crate::ir::{Decode, Event, ToolNames};
+use crate::wire::units::StreamUnit;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientChat = ClientChat {
+    read: read_chat,
+    encoder,
+    write_whole,
+    stream_type: "text/event-stream",
+    passing: &PROVIDER,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Event),
+};
 
 /// Reads a streamed answer of a provider.
 pub fn decoder(names: ToolNames) -> Box<dyn Decode> {

@@ -11,3 +11,19 @@ pub use ask::write_embed;
 pub use client::{read_embed, write_embeddings};
 
 pub use super::fault;
+
+use crate::dialect::form::{ClientEmbeddings, ProviderEmbeddings};
+use crate::dialect::ollama::Operation;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientEmbeddings = ClientEmbeddings {
+    read: read_embed,
+    write: write_embeddings,
+    operation: Operation::OpenAiEmbeddings,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderEmbeddings = ProviderEmbeddings {
+    write: write_embed,
+    read: read_embeddings,
+};

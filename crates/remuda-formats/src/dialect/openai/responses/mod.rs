@@ -35,7 +35,26 @@ pub use write::write_chat;
 use answer::Reader;
 
 use crate::dialect::events::{self, Reads as _};
+use crate::dialect::form::{ClientChat, ProviderChat};
 use crate::ir::{Decode, Event, ToolNames};
+use crate::wire::units::StreamUnit;
+
+/// The form as clients speak it.
+pub static CLIENT: ClientChat = ClientChat {
+    read: read_chat,
+    encoder,
+    write_whole,
+    stream_type: "text/event-stream",
+    passing: &PROVIDER,
+};
+
+/// The form as providers speak it.
+pub static PROVIDER: ProviderChat = ProviderChat {
+    write: write_chat,
+    decoder,
+    read_whole,
+    unit: Some(StreamUnit::Event),
+};
 
 /// Ids of reasoning items that this gateway has made: the provider has none, or told it too late. What is signed under
 /// such an id goes back only to providers that need no id.
