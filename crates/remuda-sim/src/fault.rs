@@ -1,15 +1,6 @@
-//! Faults: what can be made to go wrong, how it is written down, and which requests it hits.
-//!
-//! As text (`--fault`): `kind:key=value,flag`, for instance `status:status=503,times=2,route=/api/chat`, or JSON.
-//! As JSON (`POST /sim/fault`): `{"kind":"status","status":503,"times":2,"route":"/api/chat"}`.
+//! Faults: what can be made to go wrong, and which requests it hits.
 
-use std::str::FromStr;
 use std::time::Duration;
-
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-
-use super::fault_form::Written;
 
 /// One fault and whom it hits.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,132 +129,12 @@ const INFERENCE_ENDS: [&str; 15] = [
     "/rerank",
 ];
 
-impl FromStr for Fault {
-    type Err = BadFault;
-
-    fn from_str(text: &str) -> Result<Self, BadFault> {
-        if text.trim_start().starts_with('{') {
-            return Ok(serde_json::from_str(text)?);
-        }
-        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-        let mut fields = serde_json::Map::new();
-        match kind.trim().parse::<u16>() {
-            Ok(status) => {
-                fields.insert("kind".into(), "status".into());
-                fields.insert("status".into(), status.into());
-            }
-            Err(_) => {
-                fields.insert("kind".into(), kind.trim().into());
-            }
-        }
-        for pair in rest.split(',').filter(|pair| !pair.trim().is_empty()) {
-            let (key, value) = match pair.split_once('=') {
-                Some((key, value)) => (key, scalar(value)),
-                None => (pair, Value::Bool(true)),
-            };
-            fields.insert(key.trim().into(), value);
-        }
-        Ok(serde_json::from_value(Value::Object(fields))?)
-    }
-}
-
-/// A number or a flag where it looks like one, else text.
-fn scalar(text: &str) -> Value {
-    match serde_json::from_str(text) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
-        _ => text.into(),
-    }
-}
-
-/// A fault that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BadFault {
-    #[error("{0}")]
-    Syntax(#[from] serde_json::Error),
-}
-
-impl<'de> Deserialize<'de> for Fault {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Written::deserialize(deserializer)?
-            .fault()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn fault(text: &str) -> Fault {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn text_and_json_mean_the_same() {
-        let json = r#"{"kind":"status","status":503,"times":2,"route":"/api/chat","port":24000}"#;
-        let text = "503:times=2,route=/api/chat,port=24000";
-        assert_eq!(fault(json), fault(text));
-        assert_eq!(fault(text).ports, [24000]);
-    }
-
-    #[test]
-    fn places_in_a_response() {
-        let at = |text| match fault(text).harm {
-            Harm::Cut { at, .. } | Harm::Stall { at, .. } => at,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(at("cut:bytes=512,reset"), At::Bytes(512));
-        assert_eq!(at("cut:tokens=3"), At::Tokens(3));
-        assert_eq!(at("cut:events=2"), At::Events(2));
-        assert_eq!(at("cut:at=last"), At::Last);
-        assert_eq!(at("stall:seconds=2"), At::Head);
-        assert_eq!(at("stall:seconds=300ms,at=body"), At::Body);
-    }
-
-    #[test]
-    fn an_error_may_have_words_of_its_own() {
-        let Harm::Status {
-            status, failure, ..
-        } = fault("429:code=insufficient_quota").harm
-        else {
-            panic!("not a status");
-        };
-        assert_eq!(status, 429);
-        assert_eq!(failure.code.as_deref(), Some("insufficient_quota"));
-        // A number is a status, whichever of the two keys has it.
-        assert_eq!(fault("status:code=529"), fault("529"));
-        assert_eq!(
-            fault("error:events=1,message=no").harm,
-            Harm::Error {
-                at: At::Events(1),
-                failure: Failure {
-                    message: Some("no".into()),
-                    code: None
-                }
-            }
-        );
-    }
-
-    #[test]
-    fn times_may_have_units() {
-        let Harm::Die { after, back_after } = fault("die:after=1m 30s,back_after=2").harm else {
-            panic!("not a die");
-        };
-        assert_eq!(after.as_secs(), 90);
-        assert_eq!(back_after, Some(Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn mistakes_are_refused() {
-        for bad in [
-            "explode",
-            "cut:byte=5",
-            "stall",
-            "status:status=9000",
-            "silent:chance=2",
-        ] {
-            assert!(bad.parse::<Fault>().is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
-//! The written form of a fault: the keys of every kind, and their defaults.
+//! The written forms of a fault: the keys of every kind, and their defaults.
+//!
+//! As text (`--fault`): `kind:key=value,flag`, for instance `status:status=503,times=2,route=/api/chat`, or JSON.
+//! As JSON (`POST /sim/fault`): `{"kind":"status","status":503,"times":2,"route":"/api/chat"}`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -7,10 +11,62 @@ use serde_json::Value;
 
 use super::fault::{At, Failure, Fault, Harm};
 
+impl FromStr for Fault {
+    type Err = BadFault;
+
+    fn from_str(text: &str) -> Result<Self, BadFault> {
+        if text.trim_start().starts_with('{') {
+            return Ok(serde_json::from_str(text)?);
+        }
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        let mut fields = serde_json::Map::new();
+        match kind.trim().parse::<u16>() {
+            Ok(status) => {
+                fields.insert("kind".into(), "status".into());
+                fields.insert("status".into(), status.into());
+            }
+            Err(_) => {
+                fields.insert("kind".into(), kind.trim().into());
+            }
+        }
+        for pair in rest.split(',').filter(|pair| !pair.trim().is_empty()) {
+            let (key, value) = match pair.split_once('=') {
+                Some((key, value)) => (key, scalar(value)),
+                None => (pair, Value::Bool(true)),
+            };
+            fields.insert(key.trim().into(), value);
+        }
+        Ok(serde_json::from_value(Value::Object(fields))?)
+    }
+}
+
+/// A number or a flag where it looks like one, else text.
+fn scalar(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+        _ => text.into(),
+    }
+}
+
+/// A fault that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadFault {
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+}
+
+impl<'de> Deserialize<'de> for Fault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Written::deserialize(deserializer)?
+            .fault()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
 /// A fault as people write it: every key of every kind, checked by `fault`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+struct Written {
     kind: Kind,
     times: Option<u64>,
     chance: Option<f64>,
@@ -59,7 +115,7 @@ enum Place {
 
 impl Written {
     /// The fault, if its keys make one; the error says what is missing.
-    pub(super) fn fault(self) -> Result<Fault, &'static str> {
+    fn fault(self) -> Result<Fault, &'static str> {
         if self
             .chance
             .is_some_and(|chance| !(0.0..=1.0).contains(&chance))
@@ -169,5 +225,82 @@ impl<'de> Deserialize<'de> for Seconds {
         };
         time.map(Self)
             .ok_or_else(|| serde::de::Error::custom("not a time: expected seconds or `300ms`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Fault {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_and_json_mean_the_same() {
+        let json = r#"{"kind":"status","status":503,"times":2,"route":"/api/chat","port":24000}"#;
+        let text = "503:times=2,route=/api/chat,port=24000";
+        assert_eq!(fault(json), fault(text));
+        assert_eq!(fault(text).ports, [24000]);
+    }
+
+    #[test]
+    fn places_in_a_response() {
+        let at = |text| match fault(text).harm {
+            Harm::Cut { at, .. } | Harm::Stall { at, .. } => at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("cut:bytes=512,reset"), At::Bytes(512));
+        assert_eq!(at("cut:tokens=3"), At::Tokens(3));
+        assert_eq!(at("cut:events=2"), At::Events(2));
+        assert_eq!(at("cut:at=last"), At::Last);
+        assert_eq!(at("stall:seconds=2"), At::Head);
+        assert_eq!(at("stall:seconds=300ms,at=body"), At::Body);
+    }
+
+    #[test]
+    fn an_error_may_have_words_of_its_own() {
+        let Harm::Status {
+            status, failure, ..
+        } = fault("429:code=insufficient_quota").harm
+        else {
+            panic!("not a status");
+        };
+        assert_eq!(status, 429);
+        assert_eq!(failure.code.as_deref(), Some("insufficient_quota"));
+        // A number is a status, whichever of the two keys has it.
+        assert_eq!(fault("status:code=529"), fault("529"));
+        assert_eq!(
+            fault("error:events=1,message=no").harm,
+            Harm::Error {
+                at: At::Events(1),
+                failure: Failure {
+                    message: Some("no".into()),
+                    code: None
+                }
+            }
+        );
+    }
+
+    #[test]
+    fn times_may_have_units() {
+        let Harm::Die { after, back_after } = fault("die:after=1m 30s,back_after=2").harm else {
+            panic!("not a die");
+        };
+        assert_eq!(after.as_secs(), 90);
+        assert_eq!(back_after, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for bad in [
+            "explode",
+            "cut:byte=5",
+            "stall",
+            "status:status=9000",
+            "silent:chance=2",
+        ] {
+            assert!(bad.parse::<Fault>().is_err(), "{bad}");
+        }
     }
 }

@@ -44,7 +44,8 @@ use std::sync::Arc;
 
 pub use catalogue::{BadModel, Model};
 pub use duration::KeepAlive;
-pub use fault::{At, BadFault, Failure, Fault, Harm};
+pub use fault::{At, Failure, Fault, Harm};
+pub use fault_form::BadFault;
 pub use options::{LoadTime, Machine, Options};
 pub use provider::{Dialect, Setup};
 pub use stats::{LastRequest, Stats};
