@@ -1,4 +1,4 @@
-//! Response bodies: whole, or lines made while the connection reads them.
+//! Bodies: of responses, whole or as lines made while the connection reads them; and of requests, read to their end.
 //!
 //! A flowing body owns the work that makes its lines, so dropping it (the client is gone) ends the work at once.
 
@@ -8,8 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
+
+/// The largest body that is read: Ollama has no bound, but this process is one of many.
+const MAX_BODY: usize = 1 << 30;
 
 /// Where the work of a flowing body puts its lines.
 pub(super) type Lines = mpsc::Sender<Bytes>;
@@ -88,10 +92,15 @@ impl hyper::body::Body for Body {
     }
 }
 
+/// Reads a whole body; `None` if it breaks off or is too large.
+pub(super) async fn collect(body: Incoming) -> Option<Bytes> {
+    let collected = Limited::new(body, MAX_BODY).collect().await;
+    collected.ok().map(|body| body.to_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt;
     use std::sync::Arc;
 
     #[tokio::test]

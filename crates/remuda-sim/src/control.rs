@@ -14,33 +14,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::body::collect;
 use super::fault::Fault;
+use super::fleet::Fleet;
 use super::reply::{Refusal, Reply, ok, text};
-use super::routes::collect;
 use super::server::Server;
-
-/// All servers of one simulation.
-pub(super) struct Fleet {
-    pub(super) servers: Vec<Arc<Server>>,
-}
-
-impl Fleet {
-    fn chosen(&self, ports: &[u16]) -> Vec<&Arc<Server>> {
-        self.servers
-            .iter()
-            .filter(|server| ports.is_empty() || ports.contains(&server.address.port()))
-            .collect()
-    }
-
-    /// Makes a fault happen on the servers that it is for.
-    pub(super) fn inject(&self, fault: &Fault) {
-        for server in &self.servers {
-            if fault.is_for_port(server.address.port()) {
-                server.inject(fault.clone());
-            }
-        }
-    }
-}
 
 /// Serves the control routes until the task is dropped.
 pub(super) async fn listen(

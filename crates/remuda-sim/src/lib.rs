@@ -11,10 +11,12 @@ mod body;
 mod catalogue;
 mod chance;
 mod control;
+mod digest;
 mod duration;
 mod embed;
 mod fault;
 mod fault_form;
+mod fleet;
 mod generation;
 mod gojson;
 mod link;
@@ -25,11 +27,13 @@ mod native;
 mod openai;
 mod openai_voice;
 mod options;
+mod percent;
 mod prose;
 mod provider;
 mod reply;
 mod routes;
 mod runner;
+mod sabotage;
 mod schema;
 mod server;
 mod speech;
@@ -50,33 +54,24 @@ pub use options::{LoadTime, Machine, Options};
 pub use provider::{Dialect, Setup};
 pub use stats::{LastRequest, Stats};
 
-use control::Fleet;
-use server::Server;
+use fleet::Fleet;
+use server::{Front, Server};
 
 /// Starts all servers of a simulation on the current tokio runtime; they listen when this returns.
 ///
 /// Fails if an address cannot be had.
 pub async fn start(options: Options) -> io::Result<Running> {
-    let mut servers = Vec::with_capacity(options.ports.len());
-    for (index, port) in options.ports.iter().enumerate() {
-        let address = SocketAddr::new(options.host, *port);
-        let models = match options.models.len() {
-            0 => &[],
-            lists => options.models[index % lists].as_slice(),
-        };
-        let provider = options.provider.as_ref();
-        let provider = provider.and_then(|setup| setup.build(&options.machine));
-        let server = Server::start(address, models, options.machine.clone(), provider)?;
-        for name in &options.loaded {
-            if let Some(name) = names::Name::parse(name) {
-                server.preload(&name);
-            }
-        }
-        servers.push(server);
-    }
-    let fleet = Arc::new(Fleet { servers });
-    for server in &fleet.servers {
-        server.join(&fleet);
+    let mut failed = None;
+    let fleet = Arc::new_cyclic(|fleet| {
+        let started = start_servers(&options, &routes::front(fleet.clone()));
+        let servers = started.unwrap_or_else(|error| {
+            failed = Some(error);
+            Vec::new()
+        });
+        Fleet { servers }
+    });
+    if let Some(error) = failed {
+        return Err(error);
     }
     for fault in &options.faults {
         fleet.inject(fault);
@@ -86,6 +81,29 @@ pub async fn start(options: Options) -> io::Result<Running> {
         None => None,
     };
     Ok(Running { fleet, control })
+}
+
+/// Starts a server for every port, with its models; `front` answers at all of them.
+fn start_servers(options: &Options, front: &Front) -> io::Result<Vec<Arc<Server>>> {
+    let mut servers = Vec::with_capacity(options.ports.len());
+    for (index, port) in options.ports.iter().enumerate() {
+        let address = SocketAddr::new(options.host, *port);
+        let models = match options.models.len() {
+            0 => &[],
+            lists => options.models[index % lists].as_slice(),
+        };
+        let provider = options.provider.as_ref();
+        let provider = provider.and_then(|setup| setup.build(&options.machine));
+        let machine = options.machine.clone();
+        let server = Server::start(address, models, machine, provider, front.clone())?;
+        for name in &options.loaded {
+            if let Some(name) = names::Name::parse(name) {
+                server.preload(&name);
+            }
+        }
+        servers.push(server);
+    }
+    Ok(servers)
 }
 
 /// A simulation that runs; its servers die when this is dropped.
@@ -162,14 +180,4 @@ impl Drop for Running {
             server.end();
         }
     }
-}
-
-/// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

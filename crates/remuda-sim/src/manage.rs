@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::catalogue::Model;
+use super::digest::sha256;
 use super::gojson::{Fields, object};
 use super::names::Name;
 use super::options::Machine;
@@ -164,7 +165,7 @@ pub(super) fn put_blob(server: &Server, digest: &str, body: &[u8]) -> Result<Rep
     if lock(&server.blobs).contains(digest) {
         return Ok(empty(StatusCode::OK));
     }
-    let found = super::sha256(body);
+    let found = sha256(body);
     if found != hexadecimal.to_ascii_lowercase() {
         return Err(Refusal::bad(format!(
             "digest mismatch, expected {digest:?}, got \"sha256:{found}\""

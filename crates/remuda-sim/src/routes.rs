@@ -1,32 +1,36 @@
 //! From a request to its route, through the faults that hit it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 
-use super::body::Body;
+use super::body::{Body, collect};
 use super::fault::At;
+use super::fleet::Fleet;
 use super::generation::Visitor;
 use super::link::Wire;
+use super::percent::decoded;
 use super::reply::{Refusal, Reply, method_not_allowed, ok, text};
-use super::server::Server;
-use super::strike::{Status, Strike};
+use super::sabotage::{go_wrong, hold_back};
+use super::server::{Front, Server};
+use super::strike::Status;
 use super::{control, embed, listing, manage, native, openai, provider};
-
-/// The largest body that is read: Ollama has no bound, but this process is one of many.
-const MAX_BODY: usize = 1 << 30;
 
 /// The version that the wire format is that of.
 const VERSION: &str = "0.33.0";
 
+/// Returns what answers at every server of `fleet`: its own routes, and the control routes of the whole fleet.
+pub(super) fn front(fleet: Weak<Fleet>) -> Front {
+    Arc::new(move |server, wire, request| Box::pin(answer(fleet.clone(), server, wire, request)))
+}
+
 /// Answers one request to a simulated server.
-pub(super) async fn answer(
+async fn answer(
+    fleet: Weak<Fleet>,
     server: Arc<Server>,
     wire: Wire,
     request: Request<Incoming>,
@@ -43,7 +47,7 @@ pub(super) async fn answer(
     }
     if path.starts_with("/sim/") {
         let port = server.address.port();
-        return Ok(match server.fleet() {
+        return Ok(match fleet.upgrade() {
             Some(fleet) => control::answer(&fleet, Some(port), &method, head.uri, &body).await,
             None => not_found(),
         });
@@ -72,12 +76,6 @@ pub(super) async fn answer(
             hold_back(reply, pause.unwrap_or_default(), cut)
         }
     })
-}
-
-/// Reads a whole body; `None` if it breaks off or is too large.
-pub(super) async fn collect(body: Incoming) -> Option<Bytes> {
-    let collected = Limited::new(body, MAX_BODY).collect().await;
-    collected.ok().map(|body| body.to_bytes())
 }
 
 /// The name that a request is counted by: paths that Ollama does not have are all one.
@@ -115,28 +113,6 @@ const PATHS: [&str; 18] = [
     "/v1/models",
 ];
 
-/// What goes wrong on the connection before the request is looked at.
-pub(super) async fn go_wrong(wire: &Wire, strike: &Strike) {
-    if let Some(pause) = strike.one_byte {
-        wire.one_byte(pause);
-    }
-    for (at, time) in &strike.stalls {
-        match at {
-            At::Head => tokio::time::sleep(*time).await,
-            At::Bytes(bytes) => wire.stall_after(*bytes, *time),
-            At::Body | At::Tokens(_) | At::Events(_) | At::Last => {}
-        }
-    }
-    match strike.cut {
-        Some((At::Bytes(bytes), reset)) => wire.cut_after(bytes, reset),
-        Some((At::Head, reset)) => wire.cut_after(0, reset),
-        _ => {}
-    }
-    if strike.silent {
-        std::future::pending::<()>().await;
-    }
-}
-
 fn error_status(status: &Status) -> Reply {
     let code = StatusCode::from_u16(status.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
@@ -153,28 +129,6 @@ fn error_status(status: &Status) -> Reply {
         reply.headers_mut().insert(RETRY_AFTER, value);
     }
     reply
-}
-
-/// Sends the head now and the body after `pause`, or never; streams of tokens see to it themselves.
-pub(super) fn hold_back(reply: Reply, pause: Duration, cut: Option<(Wire, bool)>) -> Reply {
-    let (mut head, body) = reply.into_parts();
-    let body = match body {
-        Body::Whole(Some(bytes)) => {
-            head.headers.insert(CONTENT_LENGTH, bytes.len().into());
-            Body::flow(move |lines| async move {
-                tokio::time::sleep(pause).await;
-                if let Some((wire, reset)) = cut {
-                    wire.flushed().await;
-                    wire.cut_after(0, reset);
-                    std::future::pending::<()>().await;
-                }
-                // No receiver, no client: there is nobody to tell.
-                let _ = lines.send(bytes).await;
-            })
-        }
-        other => other,
-    };
-    Reply::from_parts(head, body)
 }
 
 async fn dispatch(visitor: Visitor, method: &Method, path: &str, body: &Bytes) -> Reply {
@@ -248,40 +202,9 @@ fn not_found() -> Reply {
     text(StatusCode::NOT_FOUND, "404 page not found")
 }
 
-/// Percent-decoding, for model names in paths (`qwen3%3A8b`).
-pub(super) fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = (*first == b'%')
-            .then(|| after.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match code {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_decoded() {
-        assert_eq!(decoded("qwen3%3A8b"), "qwen3:8b");
-        assert_eq!(decoded("100%"), "100%");
-        assert_eq!(decoded("%zz"), "%zz");
-    }
 
     #[test]
     fn unknown_paths_count_as_one() {

@@ -3,11 +3,15 @@
 //! It can go down and come up again at the same address; the port stays its own meanwhile.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,16 +20,24 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::catalogue::Model;
-use super::control::Fleet;
 use super::fault::{Fault, Harm};
 use super::link::{Link, Wire};
 use super::names::Name;
 use super::options::Machine;
 use super::provider::Provider;
-use super::routes;
+use super::reply::Reply;
 use super::runner::{Runners, Want};
 use super::stats::{Counters, Stats};
 use super::strike::Faults;
+
+/// Answers each request that comes to a server.
+///
+/// It is handed to the server at its start: the routes use the server, so the server must not use the routes.
+pub(super) type Front =
+    Arc<dyn Fn(Arc<Server>, Wire, Request<Incoming>) -> Answering + Send + Sync>;
+
+/// The response while it is being made.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
 
 /// A model on a server's disk.
 #[derive(Clone)]
@@ -51,8 +63,7 @@ pub(super) struct Server {
     epoch: watch::Sender<u64>,
     /// Timers of `refuse` and `die`, ended by a reset.
     timers: Mutex<Vec<JoinHandle<()>>>,
-    /// The simulation that it is part of, for control routes that come to its port.
-    fleet: OnceLock<Weak<Fleet>>,
+    front: Front,
     /// Holds the port while the listener is closed, so that nobody else is given it.
     _placeholder: Option<TcpSocket>,
 }
@@ -64,6 +75,7 @@ impl Server {
         models: &[Model],
         machine: Machine,
         provider: Option<Arc<dyn Provider>>,
+        front: Front,
     ) -> io::Result<Arc<Self>> {
         let (address, placeholder) = reserve(address)?;
         let now = chrono::Local::now();
@@ -84,7 +96,7 @@ impl Server {
             listener: Mutex::default(),
             epoch: watch::channel(0).0,
             timers: Mutex::default(),
-            fleet: OnceLock::new(),
+            front,
             _placeholder: placeholder,
             machine,
             provider,
@@ -133,16 +145,6 @@ impl Server {
         for timer in lock(&self.timers).drain(..) {
             timer.abort();
         }
-    }
-
-    /// Tells the server which simulation it is part of.
-    pub(super) fn join(&self, fleet: &Arc<Fleet>) {
-        // A server is started for one simulation, so this is the first and only time.
-        let _ = self.fleet.set(Arc::downgrade(fleet));
-    }
-
-    pub(super) fn fleet(&self) -> Option<Arc<Fleet>> {
-        self.fleet.get().and_then(Weak::upgrade)
     }
 
     /// Makes a fault happen: at once, at its time, or to the requests that it is for.
@@ -271,7 +273,7 @@ impl Server {
         let server = self.clone();
         let in_request = wire.clone();
         let service =
-            service_fn(move |request| routes::answer(server.clone(), in_request.clone(), request));
+            service_fn(move |request| (server.front)(server.clone(), in_request.clone(), request));
         let connection = http1::Builder::new()
             // Ollama lets idle connections and slow clients be.
             .header_read_timeout(None)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hyper::HeaderMap;
 use serde::{Deserialize, Serialize};
 
+use super::digest::sha256;
 use super::fault::runs_a_model;
 
 /// Counters of one server since its start or the last reset, and gauges of now.
@@ -191,7 +192,7 @@ impl Last {
             target: self.target.to_string(),
             headers: headers.collect(),
             body_bytes: self.body.len() as u64,
-            body_sha256: super::sha256(&self.body),
+            body_sha256: sha256(&self.body),
             body: (self.body.len() <= MAX_SHOWN)
                 .then(|| String::from_utf8(self.body.to_vec()).ok())
                 .flatten(),

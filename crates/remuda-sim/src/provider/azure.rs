@@ -11,8 +11,9 @@ use super::exchange::{Failed, Piece, Reply, Request};
 use super::openai::chat::{self, Rules};
 use super::openai::error::Refusal;
 use super::openai::fields::object;
+use super::openai::models::{MODELS, model};
+use super::openai::text;
 use super::openai::words::{Chunk, Words, done};
-use super::openai::{MODELS, model, text};
 use super::responses::Responses;
 use super::{Provider, World};
 

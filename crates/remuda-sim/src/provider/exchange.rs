@@ -6,7 +6,7 @@ use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
 use super::super::chance::{self, Dice};
-use super::super::routes::decoded;
+use super::super::percent::decoded;
 
 /// One request, read to its end.
 #[derive(Clone, Debug)]

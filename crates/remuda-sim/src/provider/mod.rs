@@ -12,11 +12,12 @@
 //!   stream, `fail_whole` for an answer that is not streamed. What they leave unsaid (`message`, `code`) is for the
 //!   dialect to fill in.
 //!
-//! To add one: a file here, a variant of [`Dialect`], and its lines in `Setup::build` and `Dialect::models`.
+//! To add one: a file here, a variant of [`Dialect`], and its lines in `build.rs`.
 
 mod anthropic;
 mod azure;
 mod bedrock;
+mod build;
 mod exchange;
 mod google;
 mod ledger;
@@ -31,11 +32,8 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::options::Machine;
 use exchange::{Failed, Reply, Request};
 
 /// What a simulation speaks.
@@ -59,21 +57,6 @@ pub enum Dialect {
     Openrouter,
     /// Perplexity's Agent API
     Perplexity,
-}
-
-impl Dialect {
-    /// What such a provider lists if nothing else is said.
-    fn models(self) -> &'static [&'static str] {
-        match self {
-            Self::Ollama => &[],
-            Self::Anthropic => &anthropic::Anthropic::MODELS,
-            Self::Bedrock => &bedrock::Bedrock::MODELS,
-            Self::Google => &google::Google::MODELS,
-            Self::Openai | Self::Responses | Self::Azure => &openai::MODELS,
-            Self::Openrouter => &openrouter::MODELS,
-            Self::Perplexity => &perplexity::MODELS,
-        }
-    }
 }
 
 /// Which provider is simulated, and what it expects of those who call it.
@@ -104,31 +87,6 @@ impl Setup {
             session_token: None,
             region: "us-east-1".into(),
         }
-    }
-
-    /// The provider of one server; `None` is Ollama, which is not one of these.
-    pub(super) fn build(&self, machine: &Machine) -> Option<Arc<dyn Provider>> {
-        let mut setup = self.clone();
-        if setup.models.is_empty() {
-            let usual = setup.dialect.models().iter();
-            setup.models = usual.map(|model| (*model).to_owned()).collect();
-        }
-        let world = World {
-            setup,
-            answer_tokens: machine.answer_tokens.clone(),
-            seed: machine.seed,
-        };
-        Some(match self.dialect {
-            Dialect::Ollama => return None,
-            Dialect::Anthropic => Arc::new(anthropic::Anthropic::new(world)),
-            Dialect::Bedrock => Arc::new(bedrock::Bedrock::new(world)),
-            Dialect::Google => Arc::new(google::Google::new(world)),
-            Dialect::Openai => Arc::new(openai::OpenAi::new(world, false)),
-            Dialect::Responses => Arc::new(openai::OpenAi::new(world, true)),
-            Dialect::Azure => Arc::new(azure::Azure::new(world)),
-            Dialect::Openrouter => Arc::new(openrouter::OpenRouter::new(world)),
-            Dialect::Perplexity => Arc::new(perplexity::Perplexity::new(world)),
-        })
     }
 }
 

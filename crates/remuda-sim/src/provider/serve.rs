@@ -11,7 +11,7 @@ use super::super::body::{Body, Lines};
 use super::super::fault::At;
 use super::super::link::Wire;
 use super::super::reply;
-use super::super::routes::{go_wrong, hold_back};
+use super::super::sabotage::{go_wrong, hold_back};
 use super::super::server::Server;
 use super::super::stats::{End, Visit};
 use super::super::strike::{Status, Strike};

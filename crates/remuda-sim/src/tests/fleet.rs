@@ -114,7 +114,7 @@ async fn stats_tell_what_came_in() {
     );
     assert!(last.headers.contains(&("host".into(), "sim".into())));
     assert_eq!(last.body_bytes, CHAT.len() as u64);
-    assert_eq!(last.body_sha256, crate::sha256(CHAT.as_bytes()));
+    assert_eq!(last.body_sha256, crate::digest::sha256(CHAT.as_bytes()));
     assert!(stats[0].tokens > 0 && stats[0].connections_accepted == 3);
 }
 

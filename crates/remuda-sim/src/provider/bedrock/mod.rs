@@ -24,7 +24,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::super::routes::decoded;
+use super::super::percent::decoded;
 use super::exchange::{Failed, Reply, Request};
 use super::ledger::{Cache, Input};
 use super::picture;

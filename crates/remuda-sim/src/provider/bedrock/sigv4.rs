@@ -6,7 +6,7 @@
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
-use super::super::super::routes::decoded;
+use super::super::super::percent::decoded;
 use super::super::Setup;
 use super::super::exchange::Request;
 use super::refused::Refused;

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::super::base64;
 use super::super::super::chance::{self, Dice};
 use super::super::exchange::{Piece, Request};
 use super::super::mind::{self, Finish, Thought};
-use super::super::picture;
 use super::super::signature;
 use super::check::Checked;
+use super::continuation;
 use super::models::Model;
 
 /// The word that makes the model break off in the middle, to be continued.
@@ -100,7 +99,7 @@ impl<'a> Answer<'a> {
             self.text.truncate(half);
             self.finish = "CONTINUATION";
             self.signature = None;
-            self.continuation = Some(token(half));
+            self.continuation = Some(continuation::token(half));
         }
     }
 
@@ -280,16 +279,4 @@ fn logprobs(tokens: &[String], alternatives: i64) -> (Value, f64) {
         result["topCandidates"] = top.into();
     }
     (result, sum / tokens.len().max(1) as f64)
-}
-
-/// What stands for an answer that is to be continued after so many tokens.
-fn token(said: usize) -> String {
-    base64::encode(format!("said:{said}").as_bytes())
-}
-
-/// The tokens that were said when `token` was given out.
-pub(super) fn read_token(token: &str) -> Option<usize> {
-    let bytes = picture::decode(&token.replace('-', "+").replace('_', "/"))?;
-    let text = String::from_utf8(bytes).ok()?;
-    text.strip_prefix("said:")?.parse().ok()
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::config::{self, Config};
 use super::contents::{self, Turn};
+use super::continuation;
 use super::fields::Fields;
 use super::models::Model;
 use super::refused::Refused;
@@ -101,7 +102,7 @@ fn continues_at(fields: &Fields) -> Result<Option<usize>, Refused> {
     let Some(token) = fields.bytes("continuationToken")? else {
         return Ok(None);
     };
-    match super::answer::read_token(token) {
+    match continuation::read_token(token) {
         Some(said) => Ok(Some(said)),
         None => Err(Refused::invalid("Invalid continuation token.")),
     }

@@ -7,6 +7,7 @@ mod answer;
 mod check;
 mod config;
 mod contents;
+mod continuation;
 mod embed;
 mod failure;
 mod fields;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::super::routes::decoded;
+use super::super::percent::decoded;
 use super::exchange::{Failed, Piece, Reply, Request};
 use super::mind;
 use super::{Provider, World};

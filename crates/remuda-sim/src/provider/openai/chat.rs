@@ -164,11 +164,11 @@ pub(crate) fn read(
 
 fn check_kind(family: &Family) -> Result<(), Refusal> {
     let message = match family.kind {
-        models::Kind::Chat => return Ok(()),
-        models::Kind::Pro => {
+        models::ModelKind::Chat => return Ok(()),
+        models::ModelKind::Pro => {
             "This model is only supported in v1/responses and not in v1/chat/completions."
         }
-        models::Kind::Text | models::Kind::Embedding(_) => {
+        models::ModelKind::Text | models::ModelKind::Embedding(_) => {
             "This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you mean to use v1/completions?"
         }
     };

@@ -18,10 +18,9 @@ use super::responses::Responses;
 use super::{Provider, World};
 use chat::{Rules, model_of};
 use error::Refusal;
-use fields::{given, object, type_name, wrong_type};
+use fields::object;
+use models::model;
 use words::{Words, done};
-
-pub(crate) use models::MODELS;
 
 const STREAM: &str = "text/event-stream; charset=utf-8";
 
@@ -125,19 +124,6 @@ impl OpenAi {
             }
         };
         Ok(reply.after(chat.prompt_tokens, words.answer_tokens()))
-    }
-}
-
-/// The model that a body names, if it is listed.
-pub(crate) fn model(
-    map: &serde_json::Map<String, Value>,
-    world: &World,
-) -> Result<String, Refusal> {
-    match given(map, "model") {
-        None => Err(Refusal::bad("you must provide a model parameter")),
-        Some(Value::String(model)) if world.lists(model) => Ok(model.clone()),
-        Some(Value::String(model)) => Err(Refusal::unknown_model(model)),
-        Some(other) => Err(wrong_type("model", "a string", type_name(other))),
     }
 }
 

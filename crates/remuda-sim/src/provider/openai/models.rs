@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value};
 
+use super::super::World;
 use super::error::{Refusal, listed};
-use super::fields::given;
+use super::fields::{given, type_name, wrong_type};
 
 /// What a family of models can do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ModelKind,
     /// Efforts that it knows; none of them makes it a model that does not reason.
     pub(crate) efforts: &'static [&'static str],
     default_effort: &'static str,
@@ -23,7 +24,7 @@ pub(crate) struct Family {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ModelKind {
     Chat,
     /// Responses only.
     Pro,
@@ -35,7 +36,7 @@ pub(crate) enum Kind {
 
 const PLAIN: Family = Family {
     name: "",
-    kind: Kind::Chat,
+    kind: ModelKind::Chat,
     efforts: &[],
     default_effort: "",
     stop: true,
@@ -102,7 +103,7 @@ const ALWAYS_REASONS: Family = Family {
 };
 
 const PRO: Family = Family {
-    kind: Kind::Pro,
+    kind: ModelKind::Pro,
     efforts: &["medium", "high", "xhigh"],
     ..GPT_5_5
 };
@@ -168,38 +169,38 @@ const FAMILIES: [Family; 24] = [
     },
     Family {
         name: "gpt-3.5-turbo-instruct",
-        kind: Kind::Text,
+        kind: ModelKind::Text,
         context: 4_096,
         output: 4_096,
         ..PLAIN
     },
     Family {
         name: "davinci-002",
-        kind: Kind::Text,
+        kind: ModelKind::Text,
         context: 16_384,
         ..PLAIN
     },
     Family {
         name: "babbage-002",
-        kind: Kind::Text,
+        kind: ModelKind::Text,
         context: 16_384,
         ..PLAIN
     },
     Family {
         name: "text-embedding-3-small",
-        kind: Kind::Embedding(1_536),
+        kind: ModelKind::Embedding(1_536),
         context: 8_191,
         ..PLAIN
     },
     Family {
         name: "text-embedding-3-large",
-        kind: Kind::Embedding(3_072),
+        kind: ModelKind::Embedding(3_072),
         context: 8_191,
         ..PLAIN
     },
     Family {
         name: "text-embedding-ada-002",
-        kind: Kind::Embedding(1_536),
+        kind: ModelKind::Embedding(1_536),
         context: 8_191,
         ..PLAIN
     },
@@ -218,7 +219,7 @@ pub(crate) fn family(model: &str) -> Family {
         },
         Some(family) => *family,
         None if model.contains("embed") => Family {
-            kind: Kind::Embedding(768),
+            kind: ModelKind::Embedding(768),
             ..PLAIN
         },
         None => Family {
@@ -364,6 +365,16 @@ fn refuse_any(map: &Map<String, Value>, names: &[&str]) -> Result<(), Refusal> {
     }
 }
 
+/// Returns the model that a body names; refuses a body that names none or one that is not listed.
+pub(crate) fn model(map: &Map<String, Value>, world: &World) -> Result<String, Refusal> {
+    match given(map, "model") {
+        None => Err(Refusal::bad("you must provide a model parameter")),
+        Some(Value::String(model)) if world.lists(model) => Ok(model.clone()),
+        Some(Value::String(model)) => Err(Refusal::unknown_model(model)),
+        Some(other) => Err(wrong_type("model", "a string", type_name(other))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,11 +444,11 @@ mod tests {
 
     #[test]
     fn pro_models_and_dated_names_are_recognised() {
-        assert_eq!(family("gpt-5.5-pro").kind, Kind::Pro);
+        assert_eq!(family("gpt-5.5-pro").kind, ModelKind::Pro);
         assert_eq!(family("gpt-5.1-2025-11-13").name, "gpt-5.1");
         assert_eq!(
             family("text-embedding-3-large").kind,
-            Kind::Embedding(3_072)
+            ModelKind::Embedding(3_072)
         );
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn completions(
     known(map, &COMPLETION, "")?;
     typed(map, &COMPLETION, "")?;
     let family = models::family(model);
-    let takes_text = family.kind == models::Kind::Text || family.context == u64::MAX;
+    let takes_text = family.kind == models::ModelKind::Text || family.context == u64::MAX;
     if !takes_text {
         return Err(Refusal::bad("This is a chat model and not supported in the v1/completions endpoint. Did you mean to use v1/chat/completions?")
             .status(404)
@@ -271,7 +271,7 @@ pub(crate) fn embeddings(
     }
     typed(map, &EMBEDDING, "")?;
     let full = match models::family(model).kind {
-        models::Kind::Embedding(length) => length,
+        models::ModelKind::Embedding(length) => length,
         _ => {
             return Err(Refusal::bad(format!(
                 "You are not allowed to generate embeddings from this model: {model}"

@@ -3,6 +3,7 @@
 //! The older chat completions are gone, and say so. A run that fails (`--fault error`) is a 200 whose status is
 //! `failed`, streamed or not; with a `code` of its own a stream ends by a bare `error`.
 
+mod asked;
 mod fields;
 mod words;
 
@@ -18,6 +19,7 @@ use super::openai::tools;
 use super::responses::items::{self, Known};
 use super::responses::words::Manner;
 use super::{Provider, World};
+use asked::Asked;
 use words::Answer;
 
 pub(super) const MODELS: [&str; 5] = [
@@ -42,17 +44,6 @@ const PRESETS: [&str; 5] = ["fast", "low", "medium", "high", "xhigh"];
 
 pub(super) struct Perplexity {
     world: World,
-}
-
-/// A request, read and found good.
-struct Asked {
-    prompt: Prompt,
-    manner: Manner,
-    stream: bool,
-    /// Whether the run searches, and with which query.
-    search: Option<String>,
-    /// Whether the reasoning is told of.
-    reasons: bool,
 }
 
 /// Nothing is kept: items come back whole.

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::super::exchange::Request;
-use super::super::responses::words::{Event, Words};
-use super::Asked;
+use super::super::responses::words::{Event, ResponseWords};
+use super::asked::Asked;
 
 /// One run's answer.
 pub(super) struct Answer<'a> {
     asked: &'a Asked,
-    pub(super) words: Words<'a>,
+    pub(super) words: ResponseWords<'a>,
 }
 
 impl<'a> Answer<'a> {
@@ -24,7 +24,7 @@ impl<'a> Answer<'a> {
                 json!({"type": "search_results", "queries": [query], "results": results(query)}),
             );
         }
-        let words = Words {
+        let words = ResponseWords {
             request,
             manner: &asked.manner,
             thought,

@@ -20,12 +20,11 @@ use super::mind::{Prompt, tokens};
 use super::openai::chat::{check_context, model_of};
 use super::openai::error::Refusal;
 use super::openai::fields::{given, known, object, type_name, typed, wrong_type};
-use super::openai::model;
-use super::openai::models;
+use super::openai::models::{self, model};
 use super::openai::tools;
 use fields::{FIELDS, flat_tools, form, manner, offered, reasoning_effort};
 use items::Known;
-use words::{Manner, Words, encrypted};
+use words::{Manner, ResponseWords, encrypted};
 
 /// Responses that are kept; older ones are forgotten.
 const MAX_STORED: usize = 256;
@@ -85,7 +84,7 @@ impl Responses {
             return Err(Refusal::bad("Invalid prompt: your prompt was flagged as potentially violating our usage policy. Please try again with a different prompt.")
                 .code("invalid_prompt"));
         }
-        let words = Words {
+        let words = ResponseWords {
             request,
             manner: &asked.manner,
             thought: asked.prompt.think(),
@@ -143,7 +142,10 @@ impl Responses {
         typed(map, &FIELDS, "")?;
         let model = model(map, &self.world)?;
         let family = models::family(&model);
-        if matches!(family.kind, models::Kind::Text | models::Kind::Embedding(_)) {
+        if matches!(
+            family.kind,
+            models::ModelKind::Text | models::ModelKind::Embedding(_)
+        ) {
             return Err(Refusal::bad(format!(
                 "The requested model '{model}' cannot be used with the Responses API."
             ))

@@ -39,7 +39,7 @@ pub(crate) fn encrypted(id: &str) -> String {
 }
 
 /// Words one response.
-pub(crate) struct Words<'a> {
+pub(crate) struct ResponseWords<'a> {
     pub(crate) request: &'a Request,
     pub(crate) manner: &'a Manner,
     pub(crate) thought: Thought,
@@ -47,7 +47,7 @@ pub(crate) struct Words<'a> {
     pub(crate) first: Vec<Value>,
 }
 
-impl Words<'_> {
+impl ResponseWords<'_> {
     pub(crate) fn id(&self) -> String {
         self.request.id("resp_", 0, 48)
     }
