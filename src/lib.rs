@@ -7,6 +7,7 @@ pub mod admin;
 pub mod admission;
 pub mod cli;
 pub mod clock;
+pub mod coding;
 pub mod config;
 pub mod fleet;
 pub mod ids;

@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("settings", 0),
     ("metrics", 0),
     ("clock", 0),
+    ("coding", 0),
     ("ids", 0),
     ("nearest", 0),
 ];

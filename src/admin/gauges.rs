@@ -21,6 +21,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         &metrics.backend_vram,
         &metrics.models_loaded,
         &metrics.breaker_state,
+        &metrics.model_breaker_state,
     ] {
         // Backends and models that are gone must not be reported for ever.
         vector.reset();
@@ -50,6 +51,12 @@ fn guard_gauges(metrics: &Metrics, provider: &Provider, backends: &[&Backend]) {
         .breaker_state
         .with_label_values(&[name, ""])
         .set(state(status.breaker));
+    for model in provider.guard().models(now) {
+        metrics
+            .model_breaker_state
+            .with_label_values(&[name, &*model.name])
+            .set(state(model.breaker));
+    }
     for backend in backends {
         metrics
             .breaker_state

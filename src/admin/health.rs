@@ -71,7 +71,13 @@ pub(super) struct Troubles {
     /// Names of its configuration that cannot be resolved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unresolved: Vec<String>,
+    /// What backends do instead of their part, although they answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    complaints: Vec<String>,
 }
+
+/// Complaints that are told at most.
+const MOST_COMPLAINTS: usize = 20;
 
 impl Troubles {
     /// That it refuses the key goes before a backend that is down, and that before a name that leads nowhere.
@@ -81,8 +87,13 @@ impl Troubles {
             .refusal()
             .or_else(|| backends.iter().find_map(|backend| backend.trouble()))
             .or_else(|| unresolved.first().map(|name| name.trouble.clone()));
+        let complaints = backends.iter().flat_map(|backend| {
+            let all = provider.complaints(&backend.name).into_iter();
+            all.map(|why| format!("{}: {why}", backend.name))
+        });
         Troubles {
             down: trouble.into(),
+            complaints: complaints.take(MOST_COMPLAINTS).collect(),
             unresolved: unresolved.into_iter().map(|name| name.name).collect(),
         }
     }
@@ -160,7 +171,7 @@ pub(super) fn providers(from: &Introspection, view: View<'_>) -> Page {
 /// `GET /health/providers/{provider}`.
 pub(super) fn provider(from: &Introspection, name: &str, view: View<'_>) -> Page {
     match providers::find(&from.fleet, name, view) {
-        Ok(provider) => Page::json(200, &of(from, provider)),
+        Ok(provider) => Page::json(200, &of(from, provider, view)),
         Err(unknown @ Unknown::NotConfigured(_)) => {
             #[derive(Serialize)]
             struct Absent {
@@ -224,12 +235,12 @@ fn all(from: &Introspection, view: View<'_>) -> ByName<ProviderHealth> {
     let providers = providers.filter(|provider| view.asks(&provider.name));
     ByName(
         providers
-            .map(|provider| (provider.name.to_string(), of(from, provider)))
+            .map(|provider| (provider.name.to_string(), of(from, provider, view)))
             .collect(),
     )
 }
 
-fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
+fn of(from: &Introspection, provider: &Provider, view: View<'_>) -> ProviderHealth {
     let snapshot = from.fleet.snapshot();
     let mine: Vec<&Backend> = snapshot
         .iter()
@@ -256,7 +267,7 @@ fn of(from: &Introspection, provider: &Provider) -> ProviderHealth {
         request_count: counts.attempts,
         error_count: counts.failed,
         error_rate: percent(counts.failed, counts.attempts),
-        circuit_breaker: Breaker::of(&provider.guard().status(now), now),
+        circuit_breaker: Breaker::of(provider, view, now),
         error: match status {
             State::Open => Some("its circuit breaker is open"),
             State::Error => Some("no backend is healthy"),

@@ -10,7 +10,7 @@ use super::health::{self, ByName, Counts, State, Troubles, millis, percent};
 use super::introspection::{Introspection, unix};
 use super::{Page, pages};
 use crate::access::View;
-use crate::fleet::{Backend, Fleet, Provider, Recent, Status};
+use crate::fleet::{Backend, Fleet, ModelStatus, Provider, Recent};
 use crate::metrics::About;
 use crate::routing::Unresolved;
 use crate::settings::{ProviderKind, Strategy};
@@ -138,18 +138,55 @@ pub(super) struct Breaker {
     /// Seconds until it lets a few requests try.
     #[serde(skip_serializing_if = "Option::is_none")]
     open_for: Option<f64>,
+    /// It is not closed for one of `models` alone, and the provider's others are asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    one_model_only: bool,
+    /// The models whose own breakers are not closed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<ModelBreaker>,
+}
+
+#[derive(Serialize)]
+struct ModelBreaker {
+    model: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_for: Option<f64>,
+}
+
+impl ModelBreaker {
+    fn of(model: &ModelStatus, now: Instant) -> Self {
+        ModelBreaker {
+            model: model.name.to_string(),
+            state: model.breaker.name(),
+            cause: model.open.map(|(_, cause)| cause.to_string()),
+            open_for: model.open.map(|(until, _)| seconds_until(until, now)),
+        }
+    }
+}
+
+fn seconds_until(until: Instant, now: Instant) -> f64 {
+    until.saturating_duration_since(now).as_secs_f64()
 }
 
 impl Breaker {
-    pub(super) fn of(status: &Status, now: Instant) -> Self {
+    /// Of a provider, with those of its models that may be seen.
+    pub(super) fn of(provider: &Provider, view: View<'_>, now: Instant) -> Self {
+        let status = provider.guard().status(now);
+        let models = provider.guard().models(now);
+        let seen = models
+            .iter()
+            .filter(|model| view.shows(&provider.name, &[&model.name]));
         Breaker {
             state: status.breaker.name(),
             request_count: status.requests,
             failure_count: status.failures,
             cause: status.open.map(|(_, cause)| cause.to_string()),
-            open_for: status
-                .open
-                .map(|(until, _)| until.saturating_duration_since(now).as_secs_f64()),
+            open_for: status.open.map(|(until, _)| seconds_until(until, now)),
+            one_model_only: status.sole,
+            models: seen.map(|model| ModelBreaker::of(model, now)).collect(),
         }
     }
 }
@@ -171,7 +208,7 @@ pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
     let seen = providers.filter(|provider| view.asks(&provider.name));
     let summaries = seen.map(|provider| {
         let name = provider.name.to_string();
-        (name, Summary::of(provider, &backends(from, provider)))
+        (name, Summary::of(provider, &backends(from, provider), view))
     });
     let listing = Listing {
         providers: ByName(summaries.collect()),
@@ -184,7 +221,7 @@ pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
 }
 
 impl Summary {
-    fn of(provider: &Provider, backends: &[Arc<Backend>]) -> Self {
+    fn of(provider: &Provider, backends: &[Arc<Backend>], view: View<'_>) -> Self {
         let plain: Vec<&Backend> = backends.iter().map(|backend| &**backend).collect();
         let now = Instant::now();
         let status = health::state(provider, &plain, now);
@@ -208,7 +245,7 @@ impl Summary {
             healthy_backends: healthy().count(),
             backends: plain.len(),
             models: models.len(),
-            circuit_breaker: Breaker::of(&guard, now),
+            circuit_breaker: Breaker::of(provider, view, now),
             concurrency_limit: guard.limit,
             keys: guard.keys,
             keys_set_aside: guard.keys_set_aside,
@@ -306,7 +343,7 @@ impl<'a> Stats<'a> {
         let history = provider.statistics.history().into_iter();
         Stats {
             provider: &provider.name,
-            summary: Summary::of(provider, &backends(from, provider)),
+            summary: Summary::of(provider, &backends(from, provider), view),
             request_count: counts.attempts,
             error_count: counts.failed,
             error_rate,

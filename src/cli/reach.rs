@@ -190,7 +190,8 @@ fn key(provider: &Provider, answers: bool) -> Option<String> {
 fn unlisted(backend: &Backend) -> Option<String> {
     let provider = &backend.provider;
     let untold = backend.inventory().is_untold() && provider.refusal().is_none();
-    untold.then(|| provider.complaint(&backend.name)).flatten()
+    let complaints = || provider.complaints(&backend.name).into_iter();
+    untold.then(|| complaints().next()).flatten()
 }
 
 fn found(backend: &Backend) -> String {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, ErrorType};
 
 use super::{Endpoint, Miss};
+use crate::coding;
 
 /// Bytes of an answer: some ten thousand models.
 pub(super) const MOST: usize = 8 << 20;
@@ -83,6 +84,7 @@ impl Caller<'_> {
             body.extend_from_slice(&piece);
         }
         self.answered.store(true, Ordering::Release);
+        let body = plain(path, session.response_header(), body)?;
         Ok(Answer {
             status,
             body,
@@ -111,13 +113,39 @@ impl Caller<'_> {
         let mut head = RequestHeader::build("GET", path.as_bytes(), Some(8))?;
         head.insert_header(header::HOST, &self.endpoint.host)?;
         head.insert_header(header::ACCEPT, &JSON)?;
-        // A server that is told nothing may compress its answers.
+        // A server that is told nothing may compress its answers, and some do in any case.
         head.insert_header(header::ACCEPT_ENCODING, "identity")?;
         head.insert_header(header::USER_AGENT, &AGENT)?;
         for (name, value) in fields {
             head.insert_header(name, value)?;
         }
         Ok(head)
+    }
+}
+
+/// The body of an answer as it was before it was packed: some servers compress theirs although nobody asked for it.
+fn plain(path: &str, head: Option<&ResponseHeader>, body: Vec<u8>) -> Result<Vec<u8>, Miss> {
+    let fields = head.map(|head| head.headers.get_all(header::CONTENT_ENCODING));
+    let mut codings = fields
+        .iter()
+        .flatten()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let Some(first) = codings.next().filter(|_| !body.is_empty()) else {
+        return Ok(body);
+    };
+    let path = path.to_owned();
+    let Some(coding) = coding::named(first).filter(|_| codings.next().is_none()) else {
+        return Err(Miss::Packed { path });
+    };
+    match coding::unpacked(coding, &body, MOST) {
+        Ok(Some(plain)) => Ok(plain),
+        Ok(None) => Err(Miss::TooLong(path)),
+        Err(what) => Err(Miss::Garbled {
+            path,
+            cause: format!("its {} {what}", coding.name()),
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use super::ask::{Answer, Caller, MOST};
 use super::catalogue::{self, Model};
+use super::complaints::Topic;
 use super::context::Elsewhere;
 use super::control;
 use super::offers::Offers;
@@ -73,7 +74,7 @@ pub(super) fn judge(
     match miss {
         // Nothing at all is answered: requests will not be either.
         Miss::TimedOut(_) => Err(miss),
-        Miss::Stuck { .. } | Miss::Garbled { .. } | Miss::TooLong(_) => {
+        Miss::Stuck { .. } | Miss::Garbled { .. } | Miss::Packed { .. } | Miss::TooLong(_) => {
             let why = match miss {
                 Miss::Stuck { within, .. } => {
                     format!("no answer to the question for its list of models within {within:?}")
@@ -167,21 +168,19 @@ fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {
     let now = Instant::now();
     let name = &question.endpoint.name;
     if let Told::Models(_) | Told::Nothing = told {
-        provider.complaints.settle(name);
+        provider.complaints.settle(name, Topic::List);
         provider.settle_refusal(Asked::List);
     }
     let listed = match told {
         Told::Models(models) => models,
         Told::Nothing => Vec::new(),
         Told::Refused(why, status) => {
-            provider.complaints.settle(name);
+            provider.complaints.settle(name, Topic::List);
             provider.note_refusal(Asked::List, why, status);
             return known_or_stated(prober, question);
         }
         Told::Unclear(why) => {
-            if provider.complaints.is_new(name, &why) {
-                log::warn!("{} {name}: {why}", provider.name);
-            }
+            question.complain(Topic::List, &why);
             return known_or_stated(prober, question);
         }
     };

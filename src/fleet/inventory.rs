@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::ids::ModelId;
 
 use super::Models;
+use super::churn::Churn;
 use super::offers::{Offer, Offers};
 use crate::dialect::ollama::{LoadedEntry, ModelEntry};
 
@@ -25,6 +26,8 @@ pub struct Inventory {
     heard: bool,
     /// Whether a service was asked for its models and has never told them.
     untold: bool,
+    /// How steady the list of its models has been.
+    churn: Churn,
 }
 
 /// A model in a backend's memory.
@@ -45,6 +48,7 @@ impl Inventory {
             offers: Arc::default(),
             heard: false,
             untold: false,
+            churn: Churn::default(),
         }
     }
 
@@ -86,6 +90,14 @@ impl Inventory {
     /// Of a probe that was answered, or not.
     pub(super) fn heard(self, heard: bool) -> Self {
         Self { heard, ..self }
+    }
+
+    pub(super) fn churn(&self) -> Churn {
+        self.churn
+    }
+
+    pub(super) fn with_churn(self, churn: Churn) -> Self {
+        Self { churn, ..self }
     }
 
     /// Of a service that would not list its models.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Provider;
-use super::guard::{Attempt, Attempted, Change};
+use super::guard::{Attempt, Attempted, Change, ModelStatus};
 use super::members::Members;
 use super::refusal::Asked;
 
@@ -42,16 +42,16 @@ impl Keeper {
         }
         let guard = self.provider.guard();
         let limit = guard.note(attempted, in_flight, random, now, |change| {
-            self.log(change, now)
+            self.changed(change, now);
         });
         self.settle(limit);
     }
 
     /// Takes note of an answer that broke off.
-    pub(super) fn broke(&self, started: Instant) {
+    pub(super) fn broke(&self, model: Option<&str>, started: Instant) {
         let now = Instant::now();
         let guard = self.provider.guard();
-        let limit = guard.broke(started, now, |change| self.log(change, now));
+        let limit = guard.broke(model, started, now, |change| self.changed(change, now));
         self.settle(limit);
     }
 
@@ -91,13 +91,38 @@ impl Keeper {
         }
     }
 
+    /// Logs a change that a request has made, and has its end awaited: a breaker that opens for one model changes no limit.
+    fn changed(&self, change: Change, now: Instant) {
+        if matches!(change, Change::Opened { .. }) {
+            self.provider.stirred.notify_one();
+        }
+        self.log(change, now);
+    }
+
     fn log(&self, change: Change, now: Instant) {
         let name = &self.provider.name;
         match change {
-            Change::Opened { cause, until } => {
+            Change::Opened { cause, until, sole } => {
                 let rest = until.saturating_duration_since(now);
-                log::warn!("provider {name} is left alone for {rest:.0?}: {cause}");
+                match sole {
+                    None => log::warn!("provider {name} is left alone for {rest:.0?}: {cause}"),
+                    Some(model) => log::warn!(
+                        "provider {name} is left alone for {rest:.0?}: {cause}, all for model {model:?}; its other \
+                         models are still asked"
+                    ),
+                }
             }
+            Change::Model(ModelStatus {
+                name: model, open, ..
+            }) => match open {
+                Some((until, cause)) => {
+                    let rest = until.saturating_duration_since(now);
+                    log::warn!(
+                        "model {model:?} of provider {name} is left alone for {rest:.0?}: {cause}"
+                    );
+                }
+                None => log::info!("model {model:?} of provider {name} is well again"),
+            },
             Change::HalfOpen => log::info!("provider {name} is tried again"),
             Change::Closed => log::info!("provider {name} is well again"),
             Change::KeyRests { key, pause, cause } => {

@@ -173,6 +173,7 @@ impl Members {
             }
         }
         backend.go();
+        backend.provider.complaints.forget(&backend.name);
         self.change(|backends| backends.retain(|member| member.id != backend.id));
         self.tell(|observer| observer.left(backend.id));
         self.note_health(&backend.provider);

@@ -8,6 +8,7 @@ mod authorities;
 mod backend;
 mod catalogue;
 mod census;
+mod churn;
 mod complaints;
 mod context;
 mod control;
@@ -59,8 +60,8 @@ use crate::settings::{self, Routing, Timeouts};
 
 pub use self::backend::{Backend, Endpoint, InFlight};
 pub use self::guard::{
-    Attempt, Attempted, BreakerState, Cause, Guard, ModelKey, RestCause, Resting, Status,
-    Unavailable, backoff,
+    Attempt, Attempted, BreakerState, Cause, Guard, ModelKey, ModelStatus, RestCause, Resting,
+    Status, Unavailable, backoff,
 };
 pub use self::inventory::{Inventory, Loaded};
 pub use self::members::Snapshot;
@@ -351,9 +352,11 @@ impl Fleet {
         }
     }
 
-    /// The answer to an attempt at a service, begun at `started`, broke off after its first content.
-    pub fn broke(&self, backend: &Backend, started: Instant) {
-        self.lines[backend.provider.id].keeper.broke(started);
+    /// The answer to an attempt at a service, begun at `started`, broke off after its first content. `model` is the
+    /// service's own name for the model, if that is known.
+    pub fn broke(&self, backend: &Backend, model: Option<&str>, started: Instant) {
+        let line = &self.lines[backend.provider.id];
+        line.keeper.broke(model, started);
     }
 
     /// Whether any provider may not be [`Fleet::available`].

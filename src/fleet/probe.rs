@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use pingora::connectors::http::Connector;
 
-use crate::dialect::ollama::{Malformed, parse_ps, parse_tags};
+use crate::dialect::ollama::{LoadedEntry, Malformed, parse_ps, parse_tags};
 
 use super::ask::{Answer, Caller};
+use super::churn::Told;
+use super::complaints::Topic;
 use super::{Endpoint, Inventory, Models, Provider, census, selection};
 
 /// Why a probe found no healthy backend.
@@ -28,6 +30,8 @@ pub(super) enum Miss {
     Closed { path: String, cause: String },
     #[error("{path} was answered with something else than HTTP: {cause}")]
     Garbled { path: String, cause: String },
+    #[error("{path} was answered with a body that is compressed in a way that is not known here")]
+    Packed { path: String },
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// It answers other questions.
@@ -103,6 +107,37 @@ impl<'a> Question<'a> {
             doubted: false,
         }
     }
+
+    /// Says what the backend does instead of its part, once until it does it.
+    pub(super) fn complain(&self, what: Topic, why: &str) {
+        let (provider, name) = (self.provider, &self.endpoint.name);
+        if provider.complaints.is_new(name, what, why) {
+            log::warn!("{} {name}: {why}", provider.name);
+        }
+    }
+
+    /// Takes note of what a good probe has found.
+    fn found(&self, inventory: Inventory) -> Inventory {
+        let Some(known) = self.known else {
+            return inventory;
+        };
+        let churn = known.churn().after(known, &inventory);
+        match churn.told() {
+            Some(Told::Changing { came, gone }) => self.complain(
+                Topic::Churn,
+                &format!(
+                    "its list of models is another at each probe: of the last, {came} were not there before and {gone} \
+                     are gone; it may not be what it is taken for"
+                ),
+            ),
+            Some(Told::Steady) => self
+                .provider
+                .complaints
+                .settle(&self.endpoint.name, Topic::Churn),
+            None => {}
+        }
+        inventory.with_churn(churn)
+    }
 }
 
 impl Prober {
@@ -134,7 +169,8 @@ impl Prober {
         let is_fleet = question.provider.settings.kind.is_fleet();
         let missed = match tokio::time::timeout(timeout, asked).await {
             Ok(Ok(inventory)) => {
-                return Ok(inventory.heard(answered.load(Ordering::Acquire)));
+                let found = question.found(inventory);
+                return Ok(found.heard(answered.load(Ordering::Acquire)));
             }
             Ok(Err(miss)) => miss,
             // A service that is slow to list its models answers other questions.
@@ -174,15 +210,7 @@ impl Prober {
         let listed = parse_tags(&tags.body).map_err(body("/api/tags"))?;
         caller.keep(tags).await;
         let ps = caller.get("/api/ps", fields).await?;
-        let loaded = match ps.status {
-            // An older server, or one that stands in for one and may have a page of its own for every path: nothing is
-            // known of what it has loaded.
-            status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => {
-                Vec::new()
-            }
-            StatusCode::OK => parse_ps(&ps.body).unwrap_or_default(),
-            status => return Err(bad(status, "/api/ps")),
-        };
+        let loaded = loaded(question, &ps);
         let version = match question.version {
             Some(version) => version.to_owned(),
             None => {
@@ -194,27 +222,56 @@ impl Prober {
         let offered = selection::offered(settings, listed);
         let most = selection::most(settings, question.endpoint);
         let (offered, loaded) = (
-            within(offered, most, question),
-            within(loaded, most, question),
+            within(offered, most, question, Topic::Many),
+            within(loaded, most, question, Topic::ManyLoaded),
         );
         let now = Instant::now();
         Ok(Inventory::new(&self.models, offered, loaded, version, now))
     }
 }
 
+/// What a server has in memory. It lists its models, so it is there: where it does not tell this, nothing is known to be
+/// loaded, and requests show whether it is well.
+fn loaded(question: &Question<'_>, ps: &Answer) -> Vec<LoadedEntry> {
+    let (what, status) = (Topic::Loaded, ps.status.as_u16());
+    let (loaded, why) = match (ps.status, parse_ps(&ps.body)) {
+        (StatusCode::OK, Ok(loaded)) => (loaded, None),
+        (StatusCode::OK, Err(_)) => (Vec::new(), Some("with something else".to_owned())),
+        // An older server, or one that stands in for one: it has no such list.
+        (
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED,
+            _,
+        ) => (Vec::new(), None),
+        _ => (Vec::new(), Some(format!("with status {status}"))),
+    };
+    match why {
+        None => question
+            .provider
+            .complaints
+            .settle(&question.endpoint.name, what),
+        Some(why) => question.complain(
+            what,
+            &format!("/api/ps is answered {why}, so what it has in memory is not known"),
+        ),
+    }
+    loaded
+}
+
 /// As many of what a server says as it may say.
-fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>) -> Vec<T> {
-    if all.len() > most {
-        let name = &question.endpoint.name;
-        let provider = question.provider;
-        let why = format!(
-            "it lists {} models, of which only the first {most} count",
-            all.len()
-        );
-        if provider.complaints.is_new(name, &why) {
-            log::warn!("{} {name}: {why}", provider.name);
+fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>, what: Topic) -> Vec<T> {
+    match all.len() > most {
+        true => {
+            let why = format!(
+                "it lists {} models, of which only the first {most} count",
+                all.len()
+            );
+            question.complain(what, &why);
+            all.truncate(most);
         }
-        all.truncate(most);
+        false => question
+            .provider
+            .complaints
+            .settle(&question.endpoint.name, what),
     }
     all
 }

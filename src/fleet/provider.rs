@@ -155,8 +155,8 @@ impl Provider {
         self.refusals.repel()
     }
 
-    /// What it did instead of its part when its backend of that name was asked last, if it did.
-    pub fn complaint(&self, backend: &str) -> Option<String> {
+    /// What its backend of that name does instead of its part, although it answers.
+    pub fn complaints(&self, backend: &str) -> Vec<String> {
         self.complaints.present(backend)
     }
 

@@ -91,6 +91,7 @@ pub struct Metrics {
     /// Requests that were sent once more without what they were refused for, by that.
     pub mended: IntCounterVec,
     pub breaker_state: IntGaugeVec,
+    pub model_breaker_state: IntGaugeVec,
     pub concurrency_limit: IntGaugeVec,
     pub keys_set_aside: IntGaugeVec,
     pub rejected_connections: IntCounter,
@@ -227,6 +228,12 @@ impl Metrics {
                 "remuda_breaker_state",
                 "0 while the breaker is closed, 1 half-open, 2 open; without a backend, the provider's own",
                 &["remuda_provider", "backend"],
+            ),
+            model_breaker_state: gauges(
+                &registry,
+                "remuda_model_breaker_state",
+                "1 while the breaker of a service's model is half-open, 2 while it is open; absent while it is closed",
+                &["remuda_provider", "gen_ai_request_model"],
             ),
             concurrency_limit: gauges(
                 &registry,

@@ -72,6 +72,8 @@ pub struct Attempt {
     pub cold: bool,
     /// The listed model that it was asked for.
     pub model: Option<ModelId>,
+    /// The backend's own name for the model, once an answer has begun.
+    pub called: Option<Arc<str>>,
     /// The account that it is charged to.
     pub account: Option<Arc<Account>>,
     /// The backend has all of the request, and how that ended is not known.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::access::ClientKey;
 use crate::dialect::ollama::Operation;
+use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::request_filter::body::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
@@ -159,6 +160,13 @@ impl WantedModel {
     /// Returns the model's name as the client gave it, without a tag.
     pub(crate) fn name(&self) -> &str {
         self.untagged.as_deref().unwrap_or(&self.asked)
+    }
+
+    /// Returns what a service calls the model.
+    pub(crate) fn called(&self, backend: &Backend) -> Arc<str> {
+        let listed = self.model.and_then(|model| backend.own_name(model));
+        let given = self.own.as_ref().or(self.untagged.as_ref());
+        listed.unwrap_or_else(|| Arc::clone(given.unwrap_or(&self.asked)))
     }
 
     /// Returns the same of a body that was `before` and has become longer or shorter within its texts.

@@ -27,6 +27,7 @@ pub use changes::Changes;
 pub use explain::{Explanation, Verdict};
 pub use filter::Filter;
 pub use plan::{Plan, Step, StepModel};
+pub(crate) use resolve::names;
 pub use router::{Front, Router, RouterError, Service};
 pub use unresolved::Unresolved;
 pub use view::{Having, Standing, View};

@@ -20,14 +20,26 @@ use crate::facts::Facts;
 use crate::ids::{ModelId, ProviderId};
 use crate::settings::{ModelRouting, Provider, ProviderKind, Settings};
 
-/// Other names by which older proxies put a service before its models, as in `gemini-gemini-2.5-flash`.
-const ALSO: [(&str, ProviderKind); 5] = [
+/// Other names of kinds, by which other proxies put a service before its models, as in `gemini/gemini-2.5-flash` and
+/// `gemini-gemini-2.5-flash`.
+const ALSO: [(&str, ProviderKind); 9] = [
     ("gemini", ProviderKind::Google),
     ("claude", ProviderKind::Anthropic),
     ("pplx", ProviderKind::Perplexity),
     ("azure_openai", ProviderKind::Azure),
+    ("azure-openai", ProviderKind::Azure),
     ("aws_bedrock", ProviderKind::Bedrock),
+    ("aws-bedrock", ProviderKind::Bedrock),
+    ("ollama_chat", ProviderKind::Ollama),
+    ("hosted_vllm", ProviderKind::OpenAiCompatible),
 ];
+
+/// The kind of that name.
+fn kind_called(name: &str) -> Option<ProviderKind> {
+    let mut names = ProviderKind::NAMES.iter().chain(&ALSO);
+    let found = names.find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, kind)| *kind)
+}
 
 /// Hosts of an Azure resource, after its name: the same deployments are at each.
 const OF_AZURE: [&str; 3] = [
@@ -203,13 +215,10 @@ impl Resolver<'_> {
         if let Some(provider) = self.provider(name) {
             return vec![provider];
         }
-        let kind = ProviderKind::NAMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        let Some((_, kind)) = kind else {
+        let Some(kind) = kind_called(name) else {
             return Vec::new();
         };
-        let of_kind = |provider: &ProviderId| self.settings.providers[*provider].kind == *kind;
+        let of_kind = |provider: &ProviderId| self.settings.providers[*provider].kind == kind;
         self.indices().filter(of_kind).collect()
     }
 
@@ -311,6 +320,7 @@ impl Resolver<'_> {
             return Ok(found.unwrap_or_else(|| self.listed(name, &having, trace)));
         }
         if having.is_empty()
+            && self.after_kind(name.means).is_none()
             && let Some(candidate) = self.after_dash(name, trace)?
         {
             return Ok(self.only(Some(candidate)));
@@ -408,6 +418,13 @@ impl Resolver<'_> {
         (!own.is_empty()).then_some((provider, own))
     }
 
+    /// The kind that stands before a name, its providers, and what stands after it; `None` if there are none.
+    fn after_kind<'n>(&self, name: &'n str) -> Option<(&'n str, Vec<ProviderId>, &'n str)> {
+        let (kind, own) = name.split_once('/').filter(|(_, own)| !own.is_empty())?;
+        let providers = self.called(kind);
+        (!providers.is_empty()).then_some((kind, providers, own))
+    }
+
     fn only(&self, candidate: Option<Candidate>) -> Resolution {
         Resolution {
             tiers: [candidate.into_iter().collect(), Vec::new()],
@@ -441,7 +458,10 @@ impl Resolver<'_> {
             };
             let by_name = after(&settings.name).and_then(|own| {
                 let known = self.is_known_at(provider, own);
-                let whole = || self.facts.knows(settings.kind, name.means);
+                let whole = || {
+                    self.facts.knows(settings.kind, name.means)
+                        || (self.is_usual(name.means) && !self.is_usual(own))
+                };
                 (known || !whole()).then_some((known, own))
             });
             let is_name = by_name.is_some();
@@ -461,6 +481,14 @@ impl Resolver<'_> {
         Ok(self.pinned(provider, Name { means: own, ..name }, trace))
     }
 
+    /// Whether models are usually called like that, by a bundled rule: `gemini-9-flash` is one, and no `9-flash` of a
+    /// provider that is called gemini.
+    fn is_usual(&self, name: &str) -> bool {
+        let plain = folded(name);
+        let mut bundled = self.rules.iter().filter(|rule| rule.is_bundled);
+        bundled.any(|rule| rule.pattern.matches(&plain))
+    }
+
     /// Whether a service is known to have a model of that name, or an alias of it.
     fn is_known_at(&self, provider: ProviderId, name: &str) -> bool {
         let settings = &self.settings.providers[provider];
@@ -478,10 +506,12 @@ impl Resolver<'_> {
         trace: &mut Trace,
     ) -> Result<Option<Resolution>, NoPlan> {
         let plain = folded(name.means);
+        // The name of a kind is no part of a model's: `gemini/…` is not what a bundled rule for `gemini*` means.
+        let of_kind = having.is_empty() && self.after_kind(name.means).is_some();
         for rule in self
             .rules
             .iter()
-            .filter(|rule| rule.pattern.matches(&plain))
+            .filter(|rule| !(rule.is_bundled && of_kind) && rule.pattern.matches(&plain))
         {
             let targets = match rule.at_resource {
                 true => self.at_resource(&rule.provider, &plain, !having.is_empty())?,
@@ -579,14 +609,13 @@ impl Resolver<'_> {
                 ..Resolution::default()
             };
         }
-        if let Some((kind, own)) = name.means.split_once('/') {
+        if let Some((kind, of_kind, own)) = self.after_kind(name.means) {
             let named = Name { means: own, ..name };
-            let of_kind: Vec<_> = self
-                .called(kind)
+            let of_kind: Vec<_> = of_kind
                 .into_iter()
                 .filter_map(|index| self.at(index, named, true, trace))
                 .collect();
-            if !of_kind.is_empty() && !own.is_empty() {
+            if !of_kind.is_empty() {
                 trace.decided(|| format!("prefix: {own} of providers of kind {kind}"));
                 return Resolution {
                     tiers: [of_kind, Vec::new()],
@@ -865,7 +894,7 @@ fn without_latest(name: &str) -> &str {
 }
 
 /// Whether the configuration names such a model of the provider.
-pub(super) fn names(provider: &Provider, name: &str) -> bool {
+pub(crate) fn names(provider: &Provider, name: &str) -> bool {
     let name = folded(name);
     let deployments = &provider.azure.deployments;
     let mut known = provider

@@ -539,6 +539,63 @@ async fn while_the_only_provider_is_left_alone_clients_are_told_when_to_come_bac
     assert_eq!(asked(&simulation).await[0].0, 5);
 }
 
+/// The only model that was asked for fails: it is left alone, and the others are asked all the same.
+#[tokio::test]
+async fn failures_of_one_model_take_no_untried_one_with_it() {
+    let server = Upstream::start(move |asked| {
+        let failing = String::from_utf8_lossy(&asked.body).contains("\"bad\"");
+        vec![Step::Send(match failing {
+            true => support::json(500, r#"{"error":{"message":"oops"}}"#),
+            false => support::json(
+                200,
+                r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+            ),
+        })]
+    })
+    .await;
+    let entry = json!({"name": "first", "kind": "openai", "base_url": format!("http://{}/v1", server.address),
+        "api_key": KEY, "list_models": false, "models": ["good", "bad"]})
+    .to_string();
+    let config = Config::of([entry])
+        .set("routing.fallback", "none")
+        .set("routing.breaker", "{ open: 60s }");
+    let gateway = Gateway::over(&config, 1).await;
+    let ask = async |model: &str| {
+        let body = Format::Chat.ask(model, "hi", false, json!({}));
+        post(gateway.address, Format::Chat.path(), &body).await
+    };
+    for _ in 0..5 {
+        assert_eq!(ask("bad").await.status, 502);
+    }
+    let page = get(gateway.admin, "/api/providers").await.json();
+    let breaker = &page["providers"]["first"]["circuit_breaker"];
+    assert_eq!(breaker["state"], "open", "{page}");
+    assert_eq!(breaker["one_model_only"], true, "{page}");
+    assert_eq!(breaker["models"][0]["model"], "bad", "{page}");
+    assert_eq!(breaker["models"][0]["state"], "open", "{page}");
+    let labels = [
+        ("remuda_provider", "first"),
+        ("gen_ai_request_model", "bad"),
+    ];
+    gateway
+        .metric_is("remuda_model_breaker_state", &labels, 2.0)
+        .await;
+    let refused = ask("bad").await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(ask("good").await.status, 200);
+    assert_eq!(ask("bad").await.status, 503);
+    let state = [("remuda_provider", "first"), ("backend", "")];
+    gateway.metric_is("remuda_breaker_state", &state, 0.0).await;
+    gateway
+        .metric_is("remuda_model_breaker_state", &labels, 2.0)
+        .await;
+    let output = gateway.process.output().join("\n");
+    let told =
+        "provider first is left alone for 60s: 5 requests in a row failed, all for model \"bad\"";
+    assert!(output.contains(told), "{output}");
+}
+
 /// A model that fails is left alone while the provider's others are well, and its requests go to the next provider.
 #[tokio::test]
 async fn a_model_that_keeps_failing_takes_no_other_with_it() {

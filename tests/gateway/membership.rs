@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::support::{
-    Config, Connection, Ending, Gateway, STREAM_HEAD, Simulation, Step, Upstream, chat, chunk,
-    eventually, get, is_done, json, lines, post, private_host, request,
+    Asked, Config, Connection, Ending, Gateway, STREAM_HEAD, Simulation, Step, Upstream, chat,
+    chunk, eventually, get, is_done, json, lines, post, private_host, request,
 };
 
 /// The ports of `/__proxy/backends`, with their health.
@@ -284,7 +284,7 @@ async fn a_request_that_waits_is_served_soon_after_its_server_is_back() {
 #[tokio::test]
 async fn a_server_without_a_list_of_loaded_models_is_a_server() {
     let sim = Simulation::start(1, &["--loaded", "llama3.2"]);
-    for status in [200, 400, 403, 404, 405, 410, 501] {
+    for status in [200, 400, 403, 404, 405, 410, 500, 501, 502, 503] {
         sim.fault(
             0,
             &format!(r#"{{"kind":"status","status":{status},"body":"404 page not found","route":"/api/ps"}}"#),
@@ -293,7 +293,145 @@ async fn a_server_without_a_list_of_loaded_models_is_a_server() {
         let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
         let reply = post(gateway.address, "/api/chat", &chat("llama3.2", "hi", "")).await;
         assert!(is_done(&reply.lines()), "{status}: {}", reply.text());
+        // Only one that has such a list, and yet does not tell, is worth a word.
+        let page = get(gateway.admin, "/api/providers").await.json();
+        let told = &page["providers"]["test"]["complaints"];
+        match status {
+            404 | 405 | 501 => assert!(told.is_null(), "{status}: {told}"),
+            _ => {
+                let told = told[0].as_str().unwrap();
+                assert!(told.contains("/api/ps is answered with"), "{told}");
+            }
+        }
         sim.no_faults().await;
+    }
+}
+
+/// A service that accepts requests and says nothing of any, while its list of models is answered.
+#[tokio::test]
+async fn a_service_that_is_frozen_but_for_its_list_is_left_by_new_requests() {
+    let is_list = |asked: &Asked| asked.head.starts_with("GET ");
+    let list = || vec![Step::Send(json(200, r#"{"data":[{"id":"m"}]}"#))];
+    let stuck = Upstream::start(move |asked| match is_list(asked) {
+        true => list(),
+        false => vec![Step::Hold],
+    })
+    .await;
+    let answer = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
+    let event = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
+    let events = format!("data: {event}\n\ndata: [DONE]\n\n");
+    let stream = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{events}",
+        events.len()
+    );
+    let well = Upstream::start(move |asked| {
+        let streams = String::from_utf8_lossy(&asked.body).contains(r#""stream":true"#);
+        match (is_list(asked), streams) {
+            (true, _) => list(),
+            (false, true) => vec![Step::Send(stream.clone().into_bytes())],
+            (false, false) => vec![Step::Send(json(200, answer))],
+        }
+    })
+    .await;
+    let entries = [("stuck", &stuck), ("well", &well)].map(|(name, server)| {
+        format!(
+            "{{ name: {name}, kind: openai_compatible, interval: 300ms, base_url: \"http://{}/v1\" }}",
+            server.address
+        )
+    });
+    let config = Config::of(entries)
+        .set("routing.strategy", "failover")
+        .set("routing.retry", "{ hedge_after: off }")
+        .set("routing.breaker", "{ open: 60s }")
+        .set("timeouts.first_byte", "1s")
+        .set("timeouts.silent", "1s");
+    let gateway = Gateway::over(&config, 2).await;
+    let chats = |asked: &[Asked]| asked.iter().filter(|one| !is_list(one)).count();
+    for number in 0..8 {
+        let body = chat("m", "hi", r#","stream":true"#);
+        let reply = post(gateway.address, "/v1/chat/completions", &body).await;
+        assert!(
+            matches!(reply.status, 200 | 504),
+            "{number}: {}",
+            reply.text()
+        );
+    }
+    let (tried, lists) = (chats(&stuck.asked()), stuck.asked().len());
+    assert!((1..=5).contains(&tried), "{tried}");
+    // However long its list is answered well.
+    eventually("more lists", || async {
+        let more = stuck.asked().len();
+        if more > lists + 3 { Ok(()) } else { Err(more) }
+    })
+    .await;
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let body = chat("m", "hi", r#","stream":false"#);
+        let reply = post(gateway.address, "/v1/chat/completions", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+    gateway.idle().await;
+}
+
+/// What nobody knows of a service is said alike by all that only look.
+#[tokio::test]
+async fn what_a_service_does_not_tell_is_unknown_on_every_page() {
+    let cloud = Upstream::start(|_| vec![Step::Send(json(500, "{}"))]).await;
+    let config = Config::of([format!(
+        "{{ name: c, kind: openai_compatible, base_url: \"http://{}/v1\" }}",
+        cloud.address
+    )]);
+    let gateway = Gateway::over(&config, 1).await;
+    for name in ["c/gg", "gg"] {
+        look_at(&gateway, name, 503).await;
+    }
+}
+
+/// What a service's list lacks is absent for all that only look, unless the configuration names it.
+#[tokio::test]
+async fn what_a_list_lacks_is_absent_on_every_page() {
+    let list = r#"{"data":[{"id":"listed"},{"id":"stated"}]}"#;
+    let cloud = Upstream::start(|_| vec![Step::Send(json(200, list))]).await;
+    let config = Config::of([format!(
+        "{{ name: c, kind: openai_compatible, model_map: {{ mine: hidden }}, base_url: \"http://{}/v1\" }}",
+        cloud.address
+    )]);
+    let gateway = Gateway::over(&config, 1).await;
+    for (name, status) in [
+        ("c/listed", 200),
+        ("listed", 200),
+        ("c/mine", 200),
+        ("mine", 200),
+        ("c/lacking", 404),
+        ("lacking", 404),
+    ] {
+        look_at(&gateway, name, status).await;
+    }
+}
+
+/// Each page that tells of one model answers with that status.
+async fn look_at(gateway: &Gateway, name: &str, status: u16) {
+    let show = format!(r#"{{"model":"{name}"}}"#);
+    for (method, path, body, fields) in [
+        ("POST", "/api/show".to_owned(), &*show, None),
+        ("GET", format!("/v1/models/{name}"), "", None),
+        (
+            "GET",
+            format!("/v1/models/{name}"),
+            "",
+            Some(("anthropic-version", "2023-06-01")),
+        ),
+    ] {
+        let fields: Vec<_> = fields.into_iter().collect();
+        let reply = request(gateway.address, method, &path, &fields, body.as_bytes()).await;
+        assert_eq!(reply.status, status, "{path} {fields:?}: {}", reply.text());
+        let returns = reply.header("retry-after").is_some();
+        assert_eq!(returns, status == 503, "{path} {fields:?}");
     }
 }
 

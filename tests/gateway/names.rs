@@ -479,3 +479,154 @@ async fn a_prompt_that_is_too_long_for_one_goes_to_one_whose_size_nobody_knows()
     };
     assert_eq!((chats(&small), chats(&smaller), chats(&unknown)), (1, 0, 1));
 }
+
+/// A server that compresses what it lists although nobody asked for it.
+#[tokio::test]
+async fn a_packed_list_is_a_list() {
+    use std::io::Write as _;
+    let list = br#"{"object":"list","data":[{"id":"packed-model"}]}"#;
+    for coding in ["gzip", "deflate", "zstd"] {
+        let body = match coding {
+            "gzip" => {
+                let mut into = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+                into.write_all(list).unwrap();
+                into.finish().unwrap()
+            }
+            "deflate" => {
+                let mut into = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
+                into.write_all(list).unwrap();
+                into.finish().unwrap()
+            }
+            _ => zstd::encode_all(&list[..], 3).unwrap(),
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let answer = [head.as_bytes(), &body].concat();
+        let server = Upstream::start(move |_| vec![Step::Send(answer.clone())]).await;
+        let config = Config::of([service_entry("one", &server, json!({}))]);
+        let gateway = Gateway::over(&config, 1).await;
+        let names = listed(gateway.address, "/v1/models", "").await;
+        assert_eq!(names, ["packed-model"], "{coding}");
+    }
+}
+
+fn service_entry(name: &str, server: &Upstream, more: Value) -> String {
+    let mut entry = json!({"name": name, "kind": "openai_compatible", "interval": "200ms",
+        "base_url": format!("http://{}/v1", server.address)});
+    let fields = entry.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    entry.to_string()
+}
+
+/// A server that lists other names at each probe is told of once, and what it listed before is gone.
+#[tokio::test]
+async fn a_list_that_is_another_each_time_is_told_of_once() {
+    let server = Upstream::start(|asked| {
+        let names = (0..3_000).map(|name| format!(r#"{{"id":"r{}-{name}"}}"#, asked.number));
+        let list = names.collect::<Vec<_>>().join(",");
+        vec![Step::Send(json(200, &format!(r#"{{"data":[{list}]}}"#)))]
+    })
+    .await;
+    let config = Config::of([service_entry("rogue", &server, json!({}))]);
+    let gateway = Gateway::over(&config, 1).await;
+    let told = eventually("a complaint", || async {
+        let page = get(gateway.admin, "/api/providers").await.json();
+        let told = page["providers"]["rogue"]["complaints"][0].as_str();
+        told.map(str::to_owned).ok_or(page.to_string())
+    })
+    .await;
+    let name = server.address.to_string();
+    assert!(told.starts_with(&name), "{told}");
+    assert!(
+        told.contains("its list of models is another at each probe"),
+        "{told}"
+    );
+    server.asked_for(server.asked().len() + 4).await;
+    let output = gateway.process.output();
+    let warned = output
+        .iter()
+        .filter(|line| line.contains("is another at each probe"));
+    let warned: Vec<_> = warned.collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0].contains("WARN") && warned[0].contains(&name),
+        "{warned:?}"
+    );
+    assert!(listed(gateway.address, "/v1/models", "").await.len() <= 6_000);
+    let metrics = get(gateway.admin, "/metrics").await;
+    assert!(metrics.text().len() < 1 << 20, "{}", metrics.text().len());
+}
+
+/// The answer names the candidate's model, whether it passes or is written here, streamed or whole.
+#[tokio::test]
+async fn an_answer_names_the_model_that_gave_it() {
+    let server = Simulation::start(
+        1,
+        &[
+            "--dialect",
+            "openai",
+            "--models",
+            "gpt-4.1,text-embedding-3-small",
+        ],
+    );
+    let entry = json!({"name": "cloud", "kind": "openai", "api_key": "sim-key",
+        "model_map": {"big": "gpt-4.1", "vectors": "text-embedding-3-small"},
+        "base_url": format!("http://{}/v1", server.servers[0])});
+    let config =
+        Config::of([entry.to_string()]).set("routing.aliases", "{ mine: [gpt-4.1], same: big }");
+    let gateway = Gateway::over(&config, 1).await;
+    for name in ["big", "mine", "same", "cloud/gpt-4.1"] {
+        for path in [
+            "/api/chat",
+            "/api/generate",
+            "/v1/chat/completions",
+            "/v1/messages",
+            "/v1/responses",
+        ] {
+            for stream in [false, true] {
+                let mut body = json!({"model": name, "stream": stream, "max_tokens": 16, "prompt": "hi",
+                    "messages": [{"role": "user", "content": "hi"}], "input": "hi"});
+                let fields = body.as_object_mut().unwrap();
+                let wanted: &[&str] = match path {
+                    "/api/generate" => &["prompt"],
+                    "/v1/responses" => &["input"],
+                    "/v1/messages" => &["messages", "max_tokens"],
+                    _ => &["messages"],
+                };
+                fields.retain(|field, _| {
+                    ["model", "stream"].contains(&&**field) || wanted.contains(&&**field)
+                });
+                let reply = post(gateway.address, path, &body.to_string()).await;
+                assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+                let text = reply.text().replace(": ", ":");
+                assert!(
+                    text.contains(r#""model":"gpt-4.1"#),
+                    "{name} {path} {stream}: {text}"
+                );
+                let public = format!(r#""model":"{name}"#);
+                assert!(!text.contains(&public), "{name} {path} {stream}: {text}");
+            }
+        }
+    }
+    for (path, field) in [
+        ("/api/embed", "input"),
+        ("/api/embeddings", "prompt"),
+        ("/v1/embeddings", "input"),
+    ] {
+        let reply = post(
+            gateway.address,
+            path,
+            &json!({"model": "vectors", field: "hi"}).to_string(),
+        )
+        .await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        if path != "/api/embeddings" {
+            assert_eq!(reply.json()["model"], "text-embedding-3-small", "{path}");
+        }
+    }
+    // What agrees but for its spelling is as the client wrote it.
+    let reply = chat_with(gateway.address, "gpt-4.1:latest", "").await;
+    assert_eq!(reply.json()["model"], "gpt-4.1:latest");
+}

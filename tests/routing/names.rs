@@ -275,3 +275,92 @@ fn what_a_server_tells_of_its_context_counts_more_than_what_is_usual() {
     // Where none can, all may say so.
     assert_eq!(ask(3000), "openai+vllm");
 }
+
+/// What stands before `/` and `-` for each kind, whatever its provider is called, as users of LiteLLM write it.
+#[test]
+fn the_name_of_a_kind_before_a_model_is_not_the_models() {
+    for (kind, more, prefixes, models) in [
+        (
+            "google",
+            "",
+            &["google", "gemini"][..],
+            &["gemini-2.5-flash", "gemini-9-flash"][..],
+        ),
+        (
+            "anthropic",
+            "",
+            &["anthropic", "claude"],
+            &["claude-opus-4-5", "claude-opus-99"],
+        ),
+        ("openai", "", &["openai"], &["gpt-4.1", "gpt-99", "o3"]),
+        (
+            "openrouter",
+            "",
+            &["openrouter"],
+            &["google/gemini-2.5-flash", "qwen/qwen3-32b"],
+        ),
+        (
+            "perplexity",
+            "",
+            &["perplexity", "pplx"],
+            &["sonar-pro", "sonar-99"],
+        ),
+        (
+            "openai_compatible",
+            "",
+            &["openai_compatible", "hosted_vllm"],
+            &["qwen3", "a/b"],
+        ),
+        (
+            "azure",
+            "",
+            &["azure", "azure_openai", "azure-openai"],
+            &["my-deployment", "gpt-4.1"],
+        ),
+        (
+            "bedrock",
+            ", region: us-east-1, api_key: k",
+            &["bedrock", "aws_bedrock", "aws-bedrock"],
+            &[
+                "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                "amazon.nova-pro-v1:0",
+            ],
+        ),
+    ] {
+        for name in ["work", kind, prefixes[prefixes.len() - 1]] {
+            let base = match kind {
+                "bedrock" => "",
+                "azure" => ", base_url: 'https://r.openai.azure.com', api_key: k",
+                _ => ", base_url: 'http://c/v1', api_key: k",
+            };
+            let provider = format!("\n  - {{ name: {name}, kind: {kind}{base}{more} }}\n");
+            let world = World::new(&provider, "");
+            for prefix in prefixes {
+                for model in models {
+                    let expected = format!("{name}='{model}'");
+                    check(&world, &[(&*format!("{prefix}/{model}"), &*expected)]);
+                }
+            }
+        }
+    }
+    // A server's model is a fleet's whatever the fleet is called.
+    let fleet =
+        World::new("\n  - { name: gpus, backends: [gpu1] }\n", "").has("gpus", &["llama3.2"]);
+    for name in ["ollama/llama3.2", "ollama_chat/llama3.2"] {
+        check(&fleet, &[(name, "gpus=llama3.2 as 'llama3.2'")]);
+    }
+    for (name, asked, own) in [
+        ("google", "gemini-gemini-2.5-flash", "gemini-2.5-flash"),
+        ("google", "gemini-2.5-flash", "gemini-2.5-flash"),
+        ("google", "google-gemini-9-flash", "gemini-9-flash"),
+        ("gemini", "google-gemini-2.5-flash", "gemini-2.5-flash"),
+        ("gemini", "gemini-gemini-9-flash", "gemini-9-flash"),
+        // A model that is newer than what is known here, and no `9-flash` of a provider called gemini.
+        ("gemini", "gemini-9-flash", "gemini-9-flash"),
+    ] {
+        let provider =
+            format!("\n  - {{ name: {name}, kind: google, base_url: 'http://c', api_key: k }}\n");
+        let expected = format!("{name}='{own}'");
+        check(&World::new(&provider, ""), &[(asked, &*expected)]);
+    }
+}

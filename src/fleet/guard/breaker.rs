@@ -124,12 +124,23 @@ impl Breaker {
 
     /// A request that began at `started` has ended. Whether the state has changed.
     pub(super) fn record(&mut self, went: Went, started: Instant, now: Instant) -> bool {
+        self.record_if(went, started, now, |_| true)
+    }
+
+    /// As [`Self::record`], but that it stays closed where `may_open` says no to the cause for which it would open.
+    pub(super) fn record_if(
+        &mut self,
+        went: Went,
+        started: Instant,
+        now: Instant,
+        may_open: impl FnOnce(Cause) -> bool,
+    ) -> bool {
         if !self.policy.enabled {
             return false;
         }
         self.tick(now);
         match self.phase {
-            Phase::Closed { .. } => self.count(went, now),
+            Phase::Closed { .. } => self.count(went, now, may_open),
             // It was sent before.
             Phase::Open { .. } => false,
             Phase::HalfOpen { since, .. } if started < since => false,
@@ -174,7 +185,21 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, went: Went, now: Instant) -> bool {
+    /// While it is not closed: what it stands for is well after all. It is closed, and lets everything through.
+    pub(super) fn acquit(&mut self) {
+        self.window.clear();
+        self.in_a_row = 0;
+        self.reopened = 0;
+        self.phase = Phase::Closed { ramp: None };
+    }
+
+    /// Opens anew from now on, for so many failures in a row.
+    pub(super) fn open_again(&mut self, now: Instant) {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.open_for(Cause::InARow(self.in_a_row), now);
+    }
+
+    fn count(&mut self, went: Went, now: Instant, may_open: impl FnOnce(Cause) -> bool) -> bool {
         let counts = self.window.now(now);
         counts.all = counts.all.saturating_add(1);
         match went {
@@ -195,7 +220,7 @@ impl Breaker {
                 self.failed_at = now;
             }
         }
-        match self.too_much(now) {
+        match self.too_much(now).filter(|cause| may_open(*cause)) {
             Some(cause) => {
                 self.open_for(cause, now);
                 true

@@ -4,6 +4,7 @@
 mod adaptive;
 mod allowance;
 mod backoff;
+mod blame;
 mod breaker;
 mod budget;
 mod keys;
@@ -13,10 +14,11 @@ mod window;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::adaptive::Adaptive;
+use self::blame::Blame;
 use self::breaker::{Breaker, Went};
 use self::budget::Budget;
 use self::keys::Keys;
@@ -28,6 +30,7 @@ pub use self::backoff::backoff;
 pub(super) use self::breaker::TRIALS;
 pub use self::breaker::{BreakerState, Cause};
 pub use self::keys::{RestCause, Resting};
+pub use self::models::ModelStatus;
 pub(super) use self::ramp::Ramp;
 
 /// A model of a provider's, by the provider's own name: limits are kept for each.
@@ -48,6 +51,8 @@ pub struct Attempted<'a> {
     /// As [`Guard::pick`] gave it.
     pub key: usize,
     pub model: ModelKey,
+    /// What the provider calls the model; may be empty of an attempt that went well.
+    pub name: &'a str,
     pub started: Instant,
     /// Whether the request had been tried before, at this provider or another.
     pub further: bool,
@@ -78,14 +83,18 @@ pub enum Attempt {
 }
 
 /// What has changed, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened {
         cause: Cause,
         until: Instant,
+        /// It is the fault of this model alone, so that the others are still asked.
+        sole: Option<Arc<str>>,
     },
     HalfOpen,
     Closed,
+    /// A model's breaker, while the provider's is not for that model alone.
+    Model(ModelStatus),
     KeyRests {
         key: usize,
         pause: Duration,
@@ -100,7 +109,12 @@ pub(super) enum Change {
 /// Why a provider is not asked for now, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    Open { cause: Cause, until: Instant },
+    Open {
+        cause: Cause,
+        until: Instant,
+        /// The breaker is the wanted model's, and others of the provider are asked.
+        of_model: bool,
+    },
     Resting(Resting),
 }
 
@@ -119,6 +133,8 @@ pub struct Status {
     pub breaker: BreakerState,
     /// While the breaker is open: why, and until when.
     pub open: Option<(Instant, Cause)>,
+    /// Whether the breaker is not closed for one model alone, so that the others are still asked.
+    pub sole: bool,
     /// Requests of the breaker's window, and how many of them failed.
     pub requests: u32,
     pub failures: u32,
@@ -145,6 +161,9 @@ pub struct Guard {
 #[derive(Debug)]
 struct State {
     breaker: Breaker,
+    blame: Blame,
+    /// The breaker is not closed, and that is the fault of this model alone.
+    sole: Option<ModelKey>,
     models: ModelBreakers,
     keys: Keys,
     adaptive: Adaptive,
@@ -166,6 +185,8 @@ impl Guard {
             slow_call: routing.breaker.slow_call,
             state: Mutex::new(State {
                 breaker: Breaker::new(&routing.breaker, now),
+                blame: Blame::new(&routing.breaker),
+                sole: None,
                 models: ModelBreakers::new(&routing.breaker),
                 keys: Keys::new(keys, &routing.retry),
                 adaptive: Adaptive::new(&routing.adaptive, full),
@@ -177,12 +198,17 @@ impl Guard {
     /// The key for a request of about `tokens` to `model`; see [`super::Provider::key`].
     ///
     /// # Errors
-    /// When the first key may be used again.
-    pub fn pick(&self, model: ModelKey, tokens: u64, now: Instant) -> Result<usize, Resting> {
+    /// When the first key may be used again, or the model may be tried again: its breaker may have opened while the
+    /// request waited for a slot.
+    pub fn pick(&self, model: ModelKey, tokens: u64, now: Instant) -> Result<usize, Unavailable> {
         match self.chooses {
             true => {
                 let mut state = self.lock();
-                let key = state.keys.pick(model, tokens, now)?;
+                if let Some(open) = state.open_for(model, now) {
+                    return Err(open);
+                }
+                let key = state.keys.pick(model, tokens, now);
+                let key = key.map_err(Unavailable::Resting)?;
                 state.models.begin(model, now);
                 Ok(key)
             }
@@ -209,11 +235,16 @@ impl Guard {
             return None;
         }
         let state = self.lock();
-        if let Some((until, cause)) = state.breaker.open(now) {
-            return Some(Unavailable::Open { cause, until });
+        if let Some((until, cause)) = state.breaker.open(now).filter(|_| state.sole.is_none()) {
+            let of_model = false;
+            return Some(Unavailable::Open {
+                cause,
+                until,
+                of_model,
+            });
         }
-        if let Some((until, cause)) = model.and_then(|model| state.models.open(model, now)) {
-            return Some(Unavailable::Open { cause, until });
+        if let Some(open) = model.and_then(|model| state.open_for(model, now)) {
+            return Some(open);
         }
         state.keys.resting(model, now).map(Unavailable::Resting)
     }
@@ -229,12 +260,21 @@ impl Guard {
         Status {
             breaker: state.breaker.state(now),
             open: state.breaker.open(now),
+            sole: state.sole.is_some(),
             requests: counts.all,
             failures: counts.failed,
             limit: self.limit_of(&state, now),
             keys: state.keys.count(),
             keys_set_aside: state.keys.set_aside(now),
         }
+    }
+
+    /// The models whose breakers are not closed, by name.
+    pub fn models(&self, now: Instant) -> Vec<ModelStatus> {
+        if !self.troubled() {
+            return Vec::new();
+        }
+        self.lock().models.not_closed(now)
     }
 
     /// Takes note of an attempt, while `in_flight` requests were on their way; `random` is from 0 to 1. What
@@ -260,32 +300,33 @@ impl Guard {
             told(change);
         }
         state.adapt(attempted.result, in_flight, now);
-        if let Some(went) = self.went(attempted.result)
-            && !matches!(attempted.result, Attempt::Refused | Attempt::Spent)
-        {
-            let Attempted { model, started, .. } = *attempted;
-            state.models.record(model, went, started, now);
-        }
-        if let Some(went) = self.went(attempted.result)
-            && state.breaker.record(went, attempted.started, now)
-        {
-            told(state.breaker_change(now));
+        let Attempted { model, started, .. } = *attempted;
+        match self.went(attempted.result) {
+            Some(went) => {
+                // A key is refused whatever it is used for.
+                let of_key = matches!(attempted.result, Attempt::Refused | Attempt::Spent);
+                let of_model = !of_key && model != ModelKey::default();
+                let model = of_model.then_some((model, attempted.name));
+                state.judge(went, model, started, now, told);
+            }
+            None => state.models.end(model, started),
         }
         self.publish(&state, now);
         self.limit_of(&state, now)
     }
 
-    /// An answer broke off after it had begun. As [`Self::note`].
+    /// An answer of the model that the provider calls `name`, if it is known which, broke off after it had begun. As
+    /// [`Self::note`].
     pub(super) fn broke(
         &self,
+        name: Option<&str>,
         started: Instant,
         now: Instant,
-        mut told: impl FnMut(Change),
+        told: impl FnMut(Change),
     ) -> Option<usize> {
         let mut state = self.lock();
-        if state.breaker.record(Went::Wrong, started, now) {
-            told(state.breaker_change(now));
-        }
+        let model = name.map(|name| (ModelKey::of(name), name));
+        state.judge(Went::Wrong, model, started, now, told);
         self.publish(&state, now);
         self.limit_of(&state, now)
     }
@@ -306,7 +347,11 @@ impl Guard {
     }
 
     fn limit_of(&self, state: &State, now: Instant) -> Option<usize> {
-        let breaker = state.breaker.limit(self.full, now);
+        let breaker = match state.sole {
+            // Its own breaker keeps requests from that model, and the others have all slots.
+            Some(_) => None,
+            None => state.breaker.limit(self.full, now),
+        };
         let adaptive = state.adaptive.limit(self.full);
         breaker.into_iter().chain(adaptive).min()
     }
@@ -378,9 +423,81 @@ impl State {
         }
     }
 
+    /// Why the model is not asked for now, by its own breaker.
+    fn open_for(&self, model: ModelKey, now: Instant) -> Option<Unavailable> {
+        let (until, cause) = self.models.open(model, now)?;
+        let of_model = true;
+        Some(Unavailable::Open {
+            cause,
+            until,
+            of_model,
+        })
+    }
+
+    /// How a request for `model` went means something for the model, and for the provider: its breaker opens for all
+    /// models only if not one of them alone is to blame. `None` if it says nothing about a model.
+    fn judge(
+        &mut self,
+        went: Went,
+        model: Option<(ModelKey, &str)>,
+        started: Instant,
+        now: Instant,
+        mut told: impl FnMut(Change),
+    ) {
+        let of_model = model.and_then(|model| self.models.record(model, went, started, now));
+        let model = model.map(|(model, _)| model);
+        self.blame.note(went, model, now);
+        let change = match self.sole.filter(|sole| model != Some(*sole)) {
+            Some(_) => self.judge_beside(went, now),
+            None => self.judge_provider(went, started, now),
+        };
+        let told_with = self.sole.is_some() && self.sole == model && change.is_some();
+        if let Some(of_model) = of_model.filter(|_| !told_with) {
+            told(Change::Model(of_model));
+        }
+        if let Some(change) = change {
+            told(change);
+        }
+    }
+
+    fn judge_provider(&mut self, went: Went, started: Instant, now: Instant) -> Option<Change> {
+        let (blame, models) = (&self.blame, &self.models);
+        let mut opened = None;
+        let changed = self.breaker.record_if(went, started, now, |cause| {
+            let sole = blame.sole(cause, now);
+            opened = Some(sole);
+            // A model is left alone by its own breaker first.
+            sole.is_none_or(|sole| models.open(sole, now).is_some())
+        });
+        if !changed {
+            return None;
+        }
+        match self.breaker.state(now) {
+            BreakerState::Closed => self.sole = None,
+            // One that failed its trial is open for whom it was.
+            _ => self.sole = opened.unwrap_or(self.sole),
+        }
+        Some(self.breaker_change(now))
+    }
+
+    /// The breaker is not closed for one model alone, and a request for another has ended.
+    fn judge_beside(&mut self, went: Went, now: Instant) -> Option<Change> {
+        match went {
+            Went::Wrong if !self.blame.is_spread() => return None,
+            Went::Wrong => self.breaker.open_again(now),
+            Went::Well | Went::Slowly => self.breaker.acquit(),
+        }
+        self.sole = None;
+        Some(self.breaker_change(now))
+    }
+
     fn breaker_change(&self, now: Instant) -> Change {
         match self.breaker.open(now) {
-            Some((until, cause)) => Change::Opened { cause, until },
+            Some((until, cause)) => Change::Opened {
+                cause,
+                until,
+                sole: self.sole.and_then(|sole| self.models.name(sole)),
+            },
             None if self.breaker.state(now) == BreakerState::HalfOpen => Change::HalfOpen,
             None => Change::Closed,
         }

@@ -1,6 +1,7 @@
 //! A breaker for each model of a provider, beside the provider's own: one that fails takes no other with it, and is left
 //! alone although the others are well.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
@@ -11,6 +12,8 @@ use crate::settings;
 
 /// Models that are remembered; of more nothing is learned until others are forgotten.
 const MOST_MODELS: usize = 256;
+/// Characters of a model's name that are kept: where a provider lists nothing, clients may write what they like.
+const MOST_OF_A_NAME: usize = 128;
 /// A trial that nothing is heard of for so long keeps no other request from trying.
 const LONGEST_TRIAL: Duration = Duration::from_secs(10);
 
@@ -22,9 +25,20 @@ pub(super) struct ModelBreakers {
 
 #[derive(Debug)]
 struct Model {
+    /// The provider's own, for pages and the log.
+    name: Arc<str>,
     breaker: Breaker,
     /// When the request began that tries it out.
     trial: Option<Instant>,
+}
+
+/// A model whose breaker is not closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelStatus {
+    pub name: Arc<str>,
+    pub breaker: BreakerState,
+    /// While it is open: until when, and why.
+    pub open: Option<(Instant, Cause)>,
 }
 
 impl ModelBreakers {
@@ -35,23 +49,54 @@ impl ModelBreakers {
         }
     }
 
-    /// A request for the model that began at `started` has ended.
-    pub(super) fn record(&mut self, model: ModelKey, went: Went, started: Instant, now: Instant) {
+    /// A request for the model, which the provider calls `name`, began at `started` and has ended. The model's state, if
+    /// that has changed.
+    pub(super) fn record(
+        &mut self,
+        (model, name): (ModelKey, &str),
+        went: Went,
+        started: Instant,
+        now: Instant,
+    ) -> Option<ModelStatus> {
         if !self.policy.enabled || model == ModelKey::default() {
-            return;
+            return None;
         }
         if !self.models.contains_key(&model) {
             // Nothing is known of one that does well.
             if went == Went::Well || !self.has_room(now) {
-                return;
+                return None;
             }
         }
         let model = self.models.entry(model).or_insert_with(|| Model {
+            name: name.chars().take(MOST_OF_A_NAME).collect::<String>().into(),
             breaker: Breaker::new(&self.policy, now),
             trial: None,
         });
         model.trial.take_if(|trial| *trial <= started);
-        model.breaker.record(went, started, now);
+        let changed = model.breaker.record(went, started, now);
+        changed.then(|| model.status(now))
+    }
+
+    /// A request for the model that began at `started` has ended, and says nothing about the model.
+    pub(super) fn end(&mut self, model: ModelKey, started: Instant) {
+        if let Some(model) = self.models.get_mut(&model) {
+            model.trial.take_if(|trial| *trial <= started);
+        }
+    }
+
+    /// What the provider calls the model, where that is remembered.
+    pub(super) fn name(&self, model: ModelKey) -> Option<Arc<str>> {
+        self.models.get(&model).map(|model| Arc::clone(&model.name))
+    }
+
+    /// Those that are not closed, by name.
+    pub(super) fn not_closed(&self, now: Instant) -> Vec<ModelStatus> {
+        let all = self.models.values().map(|model| model.status(now));
+        let mut all: Vec<_> = all
+            .filter(|model| model.breaker != BreakerState::Closed)
+            .collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     fn has_room(&mut self, now: Instant) -> bool {
@@ -90,6 +135,16 @@ impl ModelBreakers {
     }
 }
 
+impl Model {
+    fn status(&self, now: Instant) -> ModelStatus {
+        ModelStatus {
+            name: Arc::clone(&self.name),
+            breaker: self.breaker.state(now),
+            open: self.breaker.open(now),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,8 +158,8 @@ mod tests {
         let mut models = ModelBreakers::new(&settings::Breaker::default());
         for _ in 0..5 {
             assert_eq!(models.open(BAD, now), None);
-            models.record(BAD, Went::Wrong, now, now);
-            models.record(GOOD, Went::Well, now, now);
+            models.record((BAD, "bad"), Went::Wrong, now, now);
+            models.record((GOOD, "good"), Went::Well, now, now);
         }
         let (until, _) = models.open(BAD, now).unwrap();
         assert!(models.troubled(now));
@@ -115,7 +170,7 @@ mod tests {
             models.begin(BAD, now);
             let (later, cause) = models.open(BAD, now).unwrap();
             assert_eq!((later, cause), (now + LONGEST_TRIAL, Cause::OnTrial));
-            models.record(BAD, Went::Well, now, now);
+            models.record((BAD, "bad"), Went::Well, now, now);
         }
         assert!(!models.troubled(now));
         assert_eq!(models.open(BAD, now), None);
@@ -126,11 +181,11 @@ mod tests {
         let now = Instant::now();
         let mut models = ModelBreakers::new(&settings::Breaker::default());
         for model in 1..1_000 {
-            models.record(ModelKey(model), Went::Wrong, now, now);
+            models.record((ModelKey(model), "m"), Went::Wrong, now, now);
         }
         assert_eq!(models.models.len(), MOST_MODELS);
         let later = now + Duration::from_secs(120);
-        models.record(ModelKey(5_000), Went::Wrong, later, later);
+        models.record((ModelKey(5_000), "m"), Went::Wrong, later, later);
         assert_eq!(models.models.len(), 1);
     }
 }

@@ -37,6 +37,7 @@ impl World {
         let attempted = Attempted {
             key,
             model,
+            name: if model == A { "a" } else { "b" },
             started: self.now,
             further: false,
             result,
@@ -75,8 +76,8 @@ fn served() -> Attempt {
 #[test]
 fn failures_close_a_provider_and_trials_open_it_again() {
     let mut world = World::new(1);
-    for _ in 0..10 {
-        world.note(0, A, Attempt::Failed);
+    for failure in 0..10 {
+        world.note(0, [A, B][failure % 2], Attempt::Failed);
     }
     assert_eq!(world.unavailable(A), Some(5));
     assert_eq!(
@@ -99,17 +100,110 @@ fn failures_close_a_provider_and_trials_open_it_again() {
     assert_eq!(world.guard.limit(world.now), Some(3));
     world.pass(30);
     assert_eq!(world.guard.limit(world.now), None);
+    world
+        .changes
+        .retain(|change| !matches!(change, Change::Model(_)));
     assert!(matches!(
         world.changes[..],
         [
             Change::Opened {
                 cause: Cause::InARow(5),
+                sole: None,
                 ..
             },
             Change::HalfOpen,
             Change::Closed
         ]
     ));
+}
+
+#[test]
+fn failures_of_one_model_leave_the_others_asked() {
+    let name = |change: &Change| match change {
+        Change::Opened { sole, .. } => sole.as_deref().map(str::to_owned),
+        _ => None,
+    };
+    let mut world = World::new(1);
+    for _ in 0..10 {
+        world.note(0, A, Attempt::TimedOut);
+    }
+    // It is shown as open, as nothing else has been tried, and yet another model is.
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Open);
+    assert!(world.guard.status(world.now).sole);
+    assert_eq!(
+        world.changes.iter().map(name).collect::<Vec<_>>(),
+        [Some("a".into())]
+    );
+    assert_eq!(
+        (world.unavailable(A), world.unavailable(B)),
+        (Some(5), None)
+    );
+    assert!(world.guard.unavailable(None, world.now).is_none());
+    assert_eq!(world.guard.limit(world.now), None);
+    // A request that has waited for a slot meanwhile is not sent either.
+    assert!(matches!(
+        world.guard.pick(A, 1, world.now),
+        Err(Unavailable::Open { of_model: true, .. })
+    ));
+    assert_eq!(world.guard.pick(B, 1, world.now), Ok(0));
+    let models = world.guard.models(world.now);
+    assert_eq!((models.len(), &*models[0].name), (1, "a"));
+    // One failure of another is not yet the provider's, and an answer shows that it is not.
+    world.note(0, B, Attempt::Failed);
+    assert_eq!(world.unavailable(B), None);
+    world.note(0, B, served());
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Closed);
+    assert_eq!(
+        (world.unavailable(A), world.unavailable(B)),
+        (Some(5), None)
+    );
+    assert_eq!(world.changes.last(), Some(&Change::Closed));
+}
+
+#[test]
+fn a_provider_with_one_model_in_use_is_left_alone_and_comes_back() {
+    let mut world = World::new(1);
+    for _ in 0..5 {
+        world.note(0, A, Attempt::Failed);
+    }
+    for pause in [5, 10, 20, 20] {
+        assert_eq!(world.unavailable(A), Some(pause));
+        world.pass(pause);
+        assert_eq!(world.guard.pick(A, 1, world.now), Ok(0));
+        assert!(world.guard.pick(A, 1, world.now).is_err(), "one at a time");
+        world.note(0, A, Attempt::Failed);
+    }
+    world.pass(20);
+    for _ in 0..3 {
+        assert_eq!(world.guard.pick(A, 1, world.now), Ok(0));
+        world.note(0, A, served());
+    }
+    assert_eq!(world.guard.status(world.now).breaker, BreakerState::Closed);
+    assert_eq!(world.guard.limit(world.now), Some(3), "it is not overrun");
+    assert!(world.guard.models(world.now).is_empty());
+}
+
+#[test]
+fn what_fails_for_several_models_is_the_providers() {
+    let mut world = World::new(1);
+    for _ in 0..5 {
+        world.note(0, A, Attempt::Failed);
+    }
+    for _ in 0..2 {
+        assert_eq!(world.unavailable(B), None);
+        world.note(0, B, Attempt::Failed);
+    }
+    assert_eq!(world.guard.limit(world.now), Some(0));
+    assert_eq!(
+        (world.unavailable(A), world.unavailable(B)),
+        (Some(5), Some(5))
+    );
+    // A refused key is no model's fault.
+    let mut world = World::new(1);
+    for _ in 0..5 {
+        world.note(0, A, Attempt::Refused);
+    }
+    assert_eq!(world.unavailable(B), Some(5));
 }
 
 #[test]
@@ -159,7 +253,7 @@ fn what_is_used_up_is_not_asked_for() {
     world.told(0, A, served(), Some(&limits));
     assert!(world.guard.unavailable(Some(A), world.now).is_some());
     let resting = world.guard.pick(A, 2_000, world.now).unwrap_err();
-    assert_eq!(resting.until, world.now + Duration::from_secs(2));
+    assert_eq!(resting.until(), world.now + Duration::from_secs(2));
     world.pass(2);
     assert_eq!(world.guard.pick(A, 2_000, world.now), Ok(0));
 }
@@ -205,10 +299,10 @@ proptest! {
     /// can be asked again.
     #[test]
     fn nothing_is_shut_out_for_ever(
-        events in proptest::collection::vec((0usize..3, 0u8..7, 0u64..20, 0u64..10), 1..150),
+        events in proptest::collection::vec((0usize..3, 0u8..7, 0u64..20, 0u64..10, any::<bool>()), 1..150),
     ) {
         let mut world = World::new(3);
-        for (key, event, pause, pass) in events {
+        for (key, event, pause, pass, other) in events {
             world.pass(pass);
             let pause = Some(Duration::from_secs(pause)).filter(|pause| pause.as_secs() > 2);
             let result = match event {
@@ -219,19 +313,31 @@ proptest! {
                 5 => Attempt::Refused,
                 _ => Attempt::TimedOut,
             };
-            world.note(key, A, result);
-            prop_assert_eq!(world.guard.limit(world.now) == Some(0), world.guard.status(world.now).open.is_some());
+            world.note(key, if other { B } else { A }, result);
+            let status = world.guard.status(world.now);
+            prop_assert_eq!(world.guard.limit(world.now) == Some(0), status.open.is_some() && !status.sole);
+            // What is open for one model alone keeps no other from being asked.
+            if status.sole {
+                prop_assert!(status.breaker != BreakerState::Closed);
+                let open = [A, B].map(|model| matches!(
+                    world.guard.unavailable(Some(model), world.now),
+                    Some(Unavailable::Open { of_model: false, .. })
+                ));
+                prop_assert_eq!(open, [false, false]);
+            }
         }
-        let mut waits = 0;
-        while let Some(unavailable) = world.guard.unavailable(Some(A), world.now) {
-            prop_assert!(unavailable.until() > world.now);
-            world.now = unavailable.until();
-            let changes = &mut world.changes;
-            world.guard.tick(world.now, |change| changes.push(change));
-            waits += 1;
-            prop_assert!(waits < 10);
+        for model in [A, B] {
+            let mut waits = 0;
+            while let Some(unavailable) = world.guard.unavailable(Some(model), world.now) {
+                prop_assert!(unavailable.until() > world.now);
+                world.now = unavailable.until();
+                let changes = &mut world.changes;
+                world.guard.tick(world.now, |change| changes.push(change));
+                waits += 1;
+                prop_assert!(waits < 10);
+            }
+            prop_assert!(world.guard.pick(model, 1, world.now).is_ok());
         }
-        prop_assert!(world.guard.pick(A, 1, world.now).is_ok());
         prop_assert_ne!(world.guard.limit(world.now), Some(0));
     }
 }

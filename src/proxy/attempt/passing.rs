@@ -11,6 +11,7 @@ use crate::dialect::ollama::{self, Operation};
 use crate::fleet::Backend;
 use crate::ir::{Dropped, Mend};
 use crate::proxy::attempt::reader::AnswerReader;
+use crate::proxy::attempt::upstream_request::answering;
 use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
@@ -48,7 +49,7 @@ impl Upstreams {
         }
         let reply = Reply {
             base64,
-            ..self.reply_to(ctx, &wanted.asked)
+            ..self.reply_to(ctx, answering(&wanted.asked, own))
         };
         Some(Encoded {
             reader: AnswerReader::Across(Box::new(Translation::encoded(reply, body))),

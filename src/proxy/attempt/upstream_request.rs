@@ -157,7 +157,7 @@ impl Upstreams {
             provider: settings.profile(),
             stream: request.streams,
         };
-        let reply = self.reply_to(from.inbound, &wanted.asked);
+        let reply = self.reply_to(from.inbound, answering(&wanted.asked, own));
         let written =
             translate::order(&translating, target, reply).map_err(Failure::inexpressible)?;
         let with_head = |outgoing: ProviderRequest| -> Result<_, Box<Failure>> {
@@ -428,9 +428,9 @@ impl Upstreams {
     }
 
     /// Returns what an answer says of itself that is written here.
-    pub(crate) fn reply_to(&self, ctx: &Inbound, asked: &str) -> Reply {
+    pub(crate) fn reply_to(&self, ctx: &Inbound, model: &str) -> Reply {
         Reply {
-            model: Text::plain(asked).into_owned(),
+            model: Text::plain(model).into_owned(),
             id: self.request_ids.answer(),
             created: SystemTime::now(),
             started: ctx.started,
@@ -464,6 +464,19 @@ fn counted(
             (body.into(), passing.uncounted())
         }
         _ => (body, passing),
+    }
+}
+
+/// Returns what an answer that is written here calls the model, as the provider's own would: the name that the provider was
+/// asked for, in the client's spelling where that is the same.
+pub(crate) fn answering<'a>(asked: &'a str, own: &'a str) -> &'a str {
+    fn untagged(name: &str) -> &str {
+        name.strip_suffix(":latest").unwrap_or(name)
+    }
+    if untagged(asked).eq_ignore_ascii_case(untagged(own)) {
+        asked
+    } else {
+        own
     }
 }
 

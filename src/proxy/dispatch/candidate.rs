@@ -8,7 +8,7 @@ use pingora::protocols::http::ServerSession;
 use crate::access::Aside;
 use crate::admission::Permit;
 use crate::dialect::ollama::Operation;
-use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey, Unavailable};
+use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey};
 use crate::ir::{Class, FaultKind, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
@@ -93,8 +93,7 @@ impl<'a> Dispatch<'a> {
         };
         match guard.pick(model, tokens.clamp(1, MOST_EXPECTED), now) {
             Ok(key) => Some((key, model)),
-            Err(resting) => {
-                let why = Unavailable::Resting(resting);
+            Err(why) => {
                 self.progress.pass_over(step, provider, &why, now);
                 None
             }
@@ -250,9 +249,16 @@ impl Gateway {
         if backend.provider.settings.kind.is_fleet() {
             return;
         }
+        // Only of what fails it matters how it is called.
+        let wanted = match result {
+            fleet::Attempt::Served { .. } => None,
+            _ => at.exchange.request.wanted.as_ref(),
+        };
+        let name = wanted.map(|wanted| self.upstreams.own_name(wanted, backend));
         let attempted = Attempted {
             key: at.key,
             model: at.model,
+            name: name.as_deref().unwrap_or_default(),
             started: at.started,
             further: at.further,
             result,
@@ -274,6 +280,7 @@ impl Gateway {
             provider: Some(backend.provider.id),
             cold: permit.cold(),
             model: request.model(),
+            called: None,
             account: self.account(request, backend),
             sent: Arc::default(),
         }

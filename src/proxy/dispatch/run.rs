@@ -235,6 +235,8 @@ impl Dispatch<'_> {
         self.gateway.tell_guard(&candidate, served, Some(&answer));
         let response_time = ttft;
         fleet.report(backend.id, fleet::Outcome::Served { response_time });
+        let wanted = request.wanted.as_ref();
+        self.ctx.attempt.called = wanted.map(|wanted| wanted.called(backend));
         let backend = Arc::clone(backend);
         let SlotCandidate {
             permit,

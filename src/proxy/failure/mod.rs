@@ -253,10 +253,18 @@ impl Failure {
     /// Returns the provider is not asked for now.
     pub(crate) fn unavailable(provider: &str, why: &Unavailable, now: Instant) -> Self {
         let (status, code, text) = match why {
-            Unavailable::Open { cause, .. } => (
+            Unavailable::Open {
+                cause, of_model, ..
+            } => (
                 503,
                 "breaker_open",
-                format!("provider {provider}: is left alone for a while, as {cause}"),
+                if *of_model {
+                    format!(
+                        "provider {provider}: is not asked for this model for a while, as {cause}"
+                    )
+                } else {
+                    format!("provider {provider}: is left alone for a while, as {cause}")
+                },
             ),
             Unavailable::Resting(Resting { cause, .. }) => match cause {
                 RestCause::RateLimited | RestCause::UsedUp => (

@@ -8,8 +8,10 @@ use pingora::proxy::Session;
 use crate::access::View;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation};
+use crate::fleet::Provider;
 use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 use crate::proxy::Gateway;
+use crate::proxy::attempt::upstream_request::answering;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads::{self, speaks_anthropic};
@@ -21,7 +23,7 @@ use crate::proxy::request_filter::route::method_not_allowed;
 use crate::proxy::request_filter::scan::{self, Scan};
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
-use crate::routing::{Plan, StepModel};
+use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
 
 impl Gateway {
@@ -179,11 +181,10 @@ impl Gateway {
         }
         let service = self.planner.service_of(plan);
         if is_vectorless {
-            service?;
-            let (none, reply) = (
-                Embeddings::default(),
-                self.upstreams.reply_to(inbound, &facts.model),
-            );
+            let (_, own) = service?;
+            let none = Embeddings::default();
+            let model = answering(&facts.model, &own);
+            let reply = self.upstreams.reply_to(inbound, model);
             let mut body = Vec::new();
             match operation {
                 Operation::Embed => ollama::embed::write_embeddings(&none, &reply, &mut body),
@@ -192,9 +193,10 @@ impl Gateway {
             return Some(Page::raw_json(body.into()));
         }
         if loads {
-            service?;
+            let (_, own) = service?;
             let load = LoadOrUnload::of(facts)?;
-            let reply = self.upstreams.reply_to(inbound, &facts.model);
+            let model = answering(&facts.model, &own);
+            let reply = self.upstreams.reply_to(inbound, model);
             let mut body = Vec::new();
             match operation {
                 Operation::Generate => ollama::generate::write_load(load, &reply, &mut body),
@@ -205,6 +207,13 @@ impl Gateway {
         let counted =
             service.is_some_and(|(provider, _)| provider.settings.kind == ProviderKind::Anthropic);
         (!counted).then(|| admin::estimated_tokens(body))
+    }
+
+    /// Returns whether the provider is known to have any model.
+    fn lists_models(&self, provider: &Provider) -> bool {
+        let snapshot = self.fleet.snapshot();
+        let mut mine = snapshot.iter().filter(|one| one.provider.id == provider.id);
+        mine.any(|one| one.inventory().sizes().next().is_some())
     }
 
     /// Answers `/api/show` and `/v1/models/:model`: from what is known of a service's model, else by any server that has it.
@@ -239,6 +248,17 @@ impl Gateway {
         ctx.inbound.model = plan.model;
         if let Some((provider, own)) = self.planner.service_of(&plan) {
             let facts = self.facts.find(provider.settings.kind, &own);
+            let view = View::of(key).within(self.planner.router.filter());
+            let stated = || admin::openai_alias(self.sources(), &name, view);
+            // Whoever asks in whichever format: a service whose list lacks the model does not have it, and one that has
+            // never told its models may have it or not.
+            if plan.model.is_none()
+                && (self.fleet.is_unknown(&provider) || self.lists_models(&provider))
+                && !routing::names(&provider.settings, &own)
+                && stated().is_none()
+            {
+                return Err(not_found().into());
+            }
             let page = match operation {
                 Operation::OpenAiModel if speaks_anthropic(session.req_header()) => {
                     admin::anthropic_model(&name)
@@ -247,8 +267,6 @@ impl Gateway {
                     let known = plan
                         .model
                         .and_then(|model| admin::openai_model(&self.fleet, model, &name));
-                    let view = View::of(key).within(self.planner.router.filter());
-                    let stated = || admin::openai_alias(self.sources(), &name, view);
                     known.or_else(stated).ok_or_else(not_found)?
                 }
                 _ => {

@@ -197,12 +197,12 @@ async fn unpacked(
     share: &mut Share,
 ) -> Result<Bytes, Failure> {
     let mut unpacking =
-        Unpacking::new(coding, packed).map_err(|garbled| coding.failure(garbled))?;
+        Unpacking::new(coding, packed).map_err(|garbled| unpack::failure(coding, garbled))?;
     let mut room = vec![0; STEP];
     let mut whole = Vec::new();
     for steps in 1_u64.. {
         let stepped = unpacking.step(&mut room);
-        let count = match stepped.map_err(|garbled| coding.failure(garbled))? {
+        let count = match stepped.map_err(|garbled| unpack::failure(coding, garbled))? {
             Stepped::Wrote(count) => count,
             Stepped::End => break,
         };

@@ -192,7 +192,8 @@ impl Gateway {
                     .and_then(|at| at.checked_sub(ttft));
                 if let (Some(started), false) = (started, backend.provider.settings.kind.is_fleet())
                 {
-                    self.fleet.broke(backend, started);
+                    let called = ctx.attempt.called.as_deref();
+                    self.fleet.broke(backend, called, started);
                 }
             }
         }

@@ -4,7 +4,7 @@
 use http::header;
 use pingora::http::ResponseHeader;
 
-use crate::proxy::request_filter::unpack::{AnyDecoder, Coding, Garbled, STEP, named};
+use crate::coding::{AnyDecoder, Coding, Garbled, STEP, named};
 
 /// How an answer was packed.
 pub(crate) enum Packed {

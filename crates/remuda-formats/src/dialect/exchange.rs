@@ -42,7 +42,7 @@ pub struct ProviderRequest {
 /// What an answer in a client's format needs to know about its request.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The model as the client named it; answers repeat it.
+    /// The model that answers, as its provider was asked for it.
     pub model: Text<'static>,
     /// Unique among this process's answers: letters and digits, for ids such as `chatcmpl-…`.
     pub id: Arc<str>,
