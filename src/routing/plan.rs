@@ -58,6 +58,14 @@ impl StepModel {
         }
     }
 
+    /// Whether both are the same model, by whichever names.
+    pub fn is_same(&self, other: &StepModel) -> bool {
+        match (self.listed(), other.listed()) {
+            (None, None) => self.own() == other.own(),
+            (one, other) => one == other,
+        }
+    }
+
     /// The name that it is asked for by, where that is not what each provider lists.
     pub fn own(&self) -> Option<&Arc<str>> {
         match self {

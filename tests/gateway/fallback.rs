@@ -596,6 +596,83 @@ async fn failures_of_one_model_take_no_untried_one_with_it() {
     assert!(output.contains(told), "{output}");
 }
 
+/// What one model of an alias's list fails with does not keep the next of the list from being asked at the same provider.
+#[tokio::test]
+async fn the_next_model_of_a_list_is_asked_where_the_one_before_has_failed() {
+    const ERRORS: [(u16, &str); 7] = [
+        (500, r#"{"error":{"message":"oops"}}"#),
+        (503, r#"{"error":{"message":"The model is overloaded."}}"#),
+        (504, r#"{"error":{"message":"The model took too long."}}"#),
+        (
+            429,
+            r#"{"error":{"message":"Rate limit reached.","code":"rate_limit_exceeded"}}"#,
+        ),
+        (
+            403,
+            r#"{"error":{"message":"Your project has no access to this model."}}"#,
+        ),
+        (
+            404,
+            r#"{"error":{"message":"There is no such model.","code":"model_not_found"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#,
+        ),
+    ];
+    const REFUSED: (u16, &str) = (
+        401,
+        r#"{"error":{"message":"Incorrect API key provided."}}"#,
+    );
+    let server = Upstream::start(move |asked| {
+        let body = String::from_utf8_lossy(&asked.body);
+        let mut errors = ERRORS.iter().chain([&REFUSED]);
+        let failing = errors.find(|(status, _)| body.contains(&format!("\"bad-{status}\"")));
+        vec![Step::Send(match failing {
+            Some((status, error)) => support::json(*status, error),
+            None => support::json(
+                200,
+                r#"{"id":"1","object":"chat.completion","created":1,"model":"good","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
+            ),
+        })]
+    })
+    .await;
+    let statuses = ERRORS.iter().chain([&REFUSED]).map(|(status, _)| status);
+    let bad = statuses.clone().map(|status| format!("bad-{status}"));
+    let models: Vec<_> = bad.chain(["good".to_owned()]).collect();
+    let aliases: Vec<_> = statuses
+        .map(|status| format!("list-{status}: [bad-{status}, good]"))
+        .collect();
+    let entry = json!({"name": "first", "kind": "openai", "base_url": format!("http://{}/v1", server.address),
+        "api_key": KEY, "list_models": false, "models": models})
+    .to_string();
+    let config = Config::of([entry])
+        .set("routing.strategy", "failover")
+        .set("routing.breaker", "{ enabled: false }")
+        .set("routing.aliases", format!("{{ {} }}", aliases.join(", ")));
+    let gateway = Gateway::over(&config, 1).await;
+    let ask = async |status: u16, format: Format| {
+        let body = format.ask(&format!("list-{status}"), "hi", false, json!({}));
+        post(gateway.address, format.path(), &body).await
+    };
+    for (status, _) in ERRORS {
+        for format in [Format::Chat, Format::Ollama] {
+            let before = server.asked().len();
+            let reply = ask(status, format).await;
+            assert_eq!(reply.status, 200, "{status}: {}", reply.text());
+            assert_eq!(reply.json()["model"], "good", "{status}");
+            let first = String::from_utf8_lossy(&server.asked()[before].body).into_owned();
+            let rests = status == 429 && format == Format::Ollama;
+            assert_eq!(first.contains("bad-"), !rests, "{status}: {first}");
+        }
+    }
+    // A key that is refused is refused for every model.
+    let before = server.asked().len();
+    let reply = ask(REFUSED.0, Format::Chat).await;
+    assert_ne!(reply.status, 200, "{}", reply.text());
+    assert_eq!(server.asked().len(), before + 1);
+}
+
 /// A model that fails is left alone while the provider's others are well, and its requests go to the next provider.
 #[tokio::test]
 async fn a_model_that_keeps_failing_takes_no_other_with_it() {

@@ -79,7 +79,7 @@ impl<'a> Dispatch<'a> {
         let wanted = request.wanted.as_ref();
         let context = || upstreams.context_of(wanted?, backend);
         if !self.progress.has_room(tokens, context) {
-            self.progress.close(provider.id);
+            self.progress.leave(step, provider.id, true);
             return None;
         }
         if self.ctx.attempt.number > 0 && !guard.may_retry(now) {

@@ -347,7 +347,7 @@ impl<'a> Dispatch<'a> {
         };
         at.aside = None;
         let tried = TriedBackend::of(&at.exchange.backend);
-        self.progress.after_loss(&tried, cause.as_ref());
+        self.progress.after_loss(at.step, &tried, cause.as_ref());
     }
 
     /// Makes the second the one that counts from now on.

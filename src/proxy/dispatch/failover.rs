@@ -137,6 +137,7 @@ impl PlanProgress {
             &self.situation(failed, routing, fleet, moment),
         );
         self.doubted |= failed.cause.is_about_request() || failed.cause.of_model;
+        let of_model = failed.cause.is_of_model(failed.at.fleet);
         let TriedBackend { backend, .. } = failed.at;
         match next {
             NextStep::OtherKey => {
@@ -162,11 +163,11 @@ impl PlanProgress {
             }
             NextStep::NextProvider | NextStep::Replan | NextStep::Stop => {
                 self.again = 0;
-                self.close(backend.provider);
+                self.leave(self.step, backend.provider, of_model);
                 self.confine_to(None);
             }
         }
-        self.exclude(backend.id);
+        self.exclude_after(self.step, backend.id, of_model);
         next
     }
 
@@ -192,12 +193,13 @@ impl PlanProgress {
 
     /// Notes that one of two candidates that were asked at the same time has failed, and is not asked again. `cause` is
     /// `None` where it says nothing of the other one's chances.
-    pub(crate) fn after_loss(&mut self, at: &TriedBackend, cause: Option<&Cause>) {
+    pub(crate) fn after_loss(&mut self, step: usize, at: &TriedBackend, cause: Option<&Cause>) {
         let common = cause.is_some_and(|cause| cause.class != Class::Transient);
+        let of_model = cause.is_some_and(|cause| cause.is_of_model(at.fleet));
         if !at.fleet && (common || !at.addresses) {
-            self.close(at.backend.provider);
+            self.leave(step, at.backend.provider, of_model);
         }
-        self.exclude(at.backend.id);
+        self.exclude_after(step, at.backend.id, of_model);
         self.doubted |= cause.is_some_and(|cause| cause.is_about_request() || cause.of_model);
     }
 
@@ -244,11 +246,12 @@ impl PlanProgress {
 
     /// Returns whether another healthy backend of the same provider has not been tried.
     fn has_another(&self, at: &TriedBackend, fleet: &impl FleetView) -> bool {
+        let step = &self.plan.steps[self.step];
         fleet.members(None).iter().any(|other| {
             other.provider == at.backend.provider
                 && other.healthy
                 && other.id != at.backend.id
-                && !self.has_tried(other.id)
+                && !self.has_tried(step, other.id)
         })
     }
 
@@ -258,10 +261,7 @@ impl PlanProgress {
         let wanted = &self.plan.steps[self.step].model;
         let common = cause.class != Class::Transient && !at.fleet;
         self.plan.steps.iter().any(|step| {
-            let same = match (wanted.listed(), step.model.listed()) {
-                (None, None) => wanted.own() == step.model.own(),
-                (wanted, listed) => wanted == listed,
-            };
+            let same = wanted.is_same(&step.model);
             let could_serve = |other: &FleetMember| {
                 let open = || {
                     other.healthy
@@ -269,7 +269,7 @@ impl PlanProgress {
                         && self.could_ask(step, other.provider)
                         && fleet.is_open(other.provider, &step.model)
                 };
-                other.id != at.backend.id && (self.has_tried(other.id) || open())
+                other.id != at.backend.id && (self.has_tried(step, other.id) || open())
             };
             same && fleet.members(step.model.listed()).iter().any(could_serve)
         })

@@ -24,8 +24,8 @@ pub(crate) struct PlanProgress {
     pub(crate) pinned: Option<BackendId>,
     /// The step that the present slot belongs to.
     pub(crate) step: usize,
-    /// Backends that have failed.
-    tried: Vec<BackendId>,
+    /// Backends that have failed; with the model, if it was that model's failure alone.
+    tried: Vec<(BackendId, Option<StepModel>)>,
     /// Providers that are not asked any more.
     closed: Vec<ProviderId>,
     /// Models that a provider is not asked for any more, while it may be asked for others.
@@ -107,18 +107,35 @@ impl PlanProgress {
         TimeLimit::after(self.began?, WITHIN, Some(routing.retry.within))
     }
 
-    /// Notes that the backend is not asked any more.
+    /// Notes that the backend is not asked any more, whichever model is wanted.
     pub(crate) fn exclude(&mut self, backend: BackendId) {
-        self.tried.push(backend);
+        self.tried.push((backend, None));
     }
 
-    pub(crate) fn has_tried(&self, backend: BackendId) -> bool {
-        self.tried.contains(&backend)
+    /// Notes that the backend has failed at that step, and is not asked any more: for the step's model if the failure is that
+    /// model's alone, else for any.
+    pub(super) fn exclude_after(&mut self, step: usize, backend: BackendId, of_model: bool) {
+        let model = of_model.then(|| self.plan.steps[step].model.clone());
+        self.tried.push((backend, model));
     }
 
-    /// Returns the backends that are not asked any more.
-    pub(crate) fn tried(&self) -> &[BackendId] {
-        &self.tried
+    /// Returns whether the backend is not asked any more for what the step wants.
+    pub(crate) fn has_tried(&self, step: &Step, backend: BackendId) -> bool {
+        self.excluded(step).any(|tried| tried == backend)
+    }
+
+    /// Returns the backends that are not asked any more for what the step wants.
+    pub(crate) fn tried(&self, step: &Step) -> Vec<BackendId> {
+        self.excluded(step).collect()
+    }
+
+    fn excluded(&self, step: &Step) -> impl Iterator<Item = BackendId> {
+        let tried = self.tried.iter();
+        let excluded = tried.filter(|(_, model)| {
+            let mut model = model.iter();
+            model.all(|model| model.is_same(&step.model))
+        });
+        excluded.map(|(backend, _)| *backend)
     }
 
     /// Notes that the provider is not asked any more.
@@ -126,6 +143,21 @@ impl PlanProgress {
         self.keys = 0;
         if !self.closed.contains(&provider) {
             self.closed.push(provider);
+        }
+    }
+
+    /// Notes that the provider has failed at that step. If the failure is that of the step's model alone, and the plan has
+    /// another model for the provider, only the one model is not asked for any more; else the provider is not asked at all.
+    pub(super) fn leave(&mut self, step: usize, provider: ProviderId, of_model: bool) {
+        let model = &self.plan.steps[step].model;
+        let mut steps = self.plan.steps.iter();
+        let has_other =
+            steps.any(|step| !step.model.is_same(model) && self.could_ask(step, provider));
+        if of_model && has_other {
+            self.keys = 0;
+            self.closed_for.push((model.clone(), provider));
+        } else {
+            self.close(provider);
         }
     }
 
@@ -157,7 +189,7 @@ impl PlanProgress {
     /// Returns whether the provider is not asked any more for what the step wants.
     fn is_closed(&self, step: &Step, provider: ProviderId) -> bool {
         let for_it =
-            |(model, of): &(StepModel, ProviderId)| *of == provider && *model == step.model;
+            |(model, of): &(StepModel, ProviderId)| *of == provider && model.is_same(&step.model);
         self.closed.contains(&provider) || self.closed_for.iter().any(for_it)
     }
 
@@ -233,7 +265,7 @@ impl PlanProgress {
         if asked.is_empty() {
             return None;
         }
-        let mut excluded = self.tried.clone();
+        let mut excluded = self.tried(step);
         excluded.push(present);
         Some(Scope {
             providers: Providers::of(&asked),
@@ -272,7 +304,7 @@ impl PlanProgress {
         };
         Some(Scope {
             providers,
-            excluded: self.tried.clone(),
+            excluded: self.tried(step),
             ..Scope::default()
         })
     }

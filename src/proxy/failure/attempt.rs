@@ -128,6 +128,24 @@ impl Cause {
         status == Some(401) || (status.is_some() && self.kind == FaultKind::Credentials)
     }
 
+    /// Returns whether a failure says something of the model that was asked for, and nothing of the provider's others.
+    /// `fleet`: the provider is a fleet of Ollama servers, whose own errors are the server's if they do not say otherwise.
+    pub(crate) fn is_of_model(&self, fleet: bool) -> bool {
+        use FaultKind::{
+            ContextLength, Credentials, ModelNotFound, Overloaded, RateLimit, Server, Timeout,
+            Unsupported,
+        };
+        // Who was silent or could not be reached is not well, whatever is asked for.
+        let answered = self.status.is_some();
+        let said = match self.kind {
+            ModelNotFound | ContextLength | Unsupported => true,
+            RateLimit | Overloaded | Server | Timeout => !fleet,
+            Credentials => !fleet && !self.is_of_key(),
+            _ => false,
+        };
+        self.of_model || (answered && said)
+    }
+
     /// Returns whether the server was well and its own error is about the request, or about what its model made of it.
     pub(crate) fn is_about_request(&self) -> bool {
         let of_server = self.status.is_none_or(|status| status >= 500);
@@ -292,6 +310,36 @@ mod tests {
             status,
             ..Cause::new(class, kind)
         }
+    }
+
+    #[test]
+    fn a_failure_is_the_models_the_servers_or_the_providers() {
+        use {Class::*, FaultKind::*};
+        for (cause, of_service, of_fleet) in [
+            (cause(Transient, Server, Some(500)), true, false),
+            (cause(Transient, Timeout, Some(504)), true, false),
+            (cause(Capacity, Overloaded, Some(503)), true, false),
+            (cause(Capacity, RateLimit, Some(429)), true, false),
+            (cause(Route, ModelNotFound, Some(404)), true, true),
+            (cause(Route, ContextLength, Some(400)), true, true),
+            (cause(Route, Unsupported, Some(400)), true, true),
+            (cause(Route, Credentials, Some(403)), true, false),
+            (cause(Route, Credentials, Some(401)), false, false),
+            (cause(Route, Billing, Some(402)), false, false),
+            (cause(Route, InvalidRequest, Some(500)), false, false),
+            (cause(Transient, Garbled, Some(200)), false, false),
+            // Nothing was heard.
+            (cause(Transient, Timeout, None), false, false),
+            (cause(Transient, Server, None), false, false),
+        ] {
+            let said = [false, true].map(|fleet| cause.is_of_model(fleet));
+            assert_eq!(said, [of_service, of_fleet], "{cause:?}");
+        }
+        let unloadable = Cause {
+            of_model: true,
+            ..cause(Transient, Server, Some(500))
+        };
+        assert!(unloadable.is_of_model(true));
     }
 
     #[test]

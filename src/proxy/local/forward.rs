@@ -68,7 +68,8 @@ impl Gateway {
             .filter(|provider| progress.may_ask(step, provider.id))
             .find_map(|provider| {
                 let model = step.model.listed();
-                self.fleet.pick(Some(provider), model, progress.tried())
+                self.fleet
+                    .pick(Some(provider), model, &progress.tried(step))
             })
     }
 

@@ -484,13 +484,68 @@ fn of_two_that_are_asked_together_the_one_that_fails_is_not_asked_again() {
             addresses,
             ..tried(fleet)
         };
-        progress.after_loss(&at, cause);
+        progress.after_loss(0, &at, cause);
         assert_eq!(
             progress.closed().contains(&first),
             is_closed,
             "{at:?} {cause:?}"
         );
-        assert!(progress.has_tried(at.backend.id));
+        let step = progress.plan.steps[0].clone();
+        assert!(progress.has_tried(&step, at.backend.id));
+    }
+}
+
+#[test]
+fn a_failure_of_one_model_leaves_the_plans_other_models_at_its_provider() {
+    let (first, _) = providers();
+    let routing = Routing::default();
+    for (cause, leaves) in [
+        (
+            cause(Class::Route, FaultKind::ModelNotFound, Some(404)),
+            true,
+        ),
+        (cause(Class::Transient, FaultKind::Timeout, Some(504)), true),
+        (
+            cause(Class::Capacity, FaultKind::RateLimit, Some(429)),
+            true,
+        ),
+        (cause(Class::Transient, FaultKind::Timeout, None), false),
+        (
+            cause(Class::Route, FaultKind::Credentials, Some(401)),
+            false,
+        ),
+    ] {
+        let mut progress = progress();
+        let [one, other] = [1, 2].map(|model| Step {
+            model: StepModel::Listed(ModelId(model)),
+            ..progress.plan.steps[0].clone()
+        });
+        progress.plan.steps = vec![one.clone(), other.clone()];
+        let next = follows(
+            &mut progress,
+            tried(false),
+            &cause,
+            &routing,
+            &Scene::of_one(),
+        );
+        assert_eq!(next, NextProvider, "{cause:?}");
+        assert!(!progress.may_ask(&one, first), "{cause:?}");
+        assert_eq!(progress.may_ask(&other, first), leaves, "{cause:?}");
+        assert_eq!(
+            progress.has_tried(&other, BackendId(0)),
+            !leaves,
+            "{cause:?}"
+        );
+        // The last model is the provider's last.
+        progress.step = 1;
+        follows(
+            &mut progress,
+            tried(false),
+            &cause,
+            &routing,
+            &Scene::of_one(),
+        );
+        assert!(progress.closed().contains(&first), "{cause:?}");
     }
 }
 
