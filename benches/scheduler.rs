@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
 use remuda::admission::{
-    BackendSpec, Dispatcher, Loaded, Outcome, Policy, Residency, Want, Wanted,
+    BackendSpec, Dispatcher, LoadedModel, Policy, Residency, RunOutcome, Want, Wanted,
 };
 use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
@@ -108,7 +108,7 @@ impl Fleet {
     fn join(&mut self, backend: u32, placement: Placement) {
         let spec = spec(backend, placement);
         let on_disk: Vec<_> = (0..MODELS).map(|model| (ModelId(model), 8 * GIB)).collect();
-        let loaded = [backend, backend + 1].map(|model| Loaded {
+        let loaded = [backend, backend + 1].map(|model| LoadedModel {
             model: ModelId(model % self.models),
             vram: 10 * GIB,
             expires_in: Duration::from_secs(300),
@@ -152,7 +152,7 @@ impl Fleet {
         }
         let index = self.rng.r#gen_range(0..self.running.len());
         let ticket = self.running.swap_remove(index);
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             ok: true,
             load: None,
             ttft: Some(Duration::from_millis(300)),
@@ -223,7 +223,7 @@ fn free_slot(criterion: &mut Criterion) {
     let dispatcher = Dispatcher::new(policy());
     for backend in 0..16 {
         dispatcher.join(BackendId(backend), spec(backend, Placement::WarmOrWait));
-        let loaded = Loaded {
+        let loaded = LoadedModel {
             model: ModelId(0),
             vram: 10 * GIB,
             expires_in: Duration::from_secs(300),
@@ -244,7 +244,7 @@ fn free_slot(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let mut permit = dispatcher.acquire(want).await.expect("a slot is free");
                 permit.first_content();
-                permit.finish(Outcome {
+                permit.finish(RunOutcome {
                     ok: true,
                     load: None,
                     ttft: Some(Duration::from_millis(300)),

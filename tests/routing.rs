@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use remuda::config::from_sources;
 use remuda::ids::{ModelId, ProviderId};
 use remuda::routing::{
-    Ask, Having, Needs, NoPlan, Permission, Router, Standing, Step, StepModel, View,
+    Having, Needs, NoPlan, Permission, PlanRequest, PlanStep, ProviderStanding, Router, StepModel,
+    View,
 };
 use remuda::settings::{Settings, Strategy};
 use remuda_formats::dialect::ollama::Operation;
@@ -31,7 +32,7 @@ fn folded(name: &str) -> String {
 struct Herd {
     /// Name → model, and who has it by which name.
     models: Vec<(Vec<String>, Vec<Having>)>,
-    standings: Vec<Standing>,
+    standings: Vec<ProviderStanding>,
     silent: Vec<usize>,
     settling: Vec<usize>,
     unavailable: Vec<usize>,
@@ -68,7 +69,7 @@ impl View for Shared {
             .contains(&provider.position())
     }
 
-    fn standings(&self, _: Option<ModelId>, _: Instant) -> Vec<Standing> {
+    fn standings(&self, _: Option<ModelId>, _: Instant) -> Vec<ProviderStanding> {
         self.0.lock().unwrap().standings.clone()
     }
 
@@ -110,10 +111,10 @@ impl World {
                 .settings,
         );
         let herd = Shared::default();
-        let healthy = Standing {
+        let healthy = ProviderStanding {
             healthy: true,
             slots: 10,
-            ..Standing::ABSENT
+            ..ProviderStanding::ABSENT
         };
         herd.0.lock().unwrap().standings = vec![healthy; settings.providers.len()];
         let router = Router::new(
@@ -180,13 +181,13 @@ impl World {
     }
 
     fn plan(&self, model: &str) -> Result<String, NoPlan> {
-        self.ask(Ask::of(model))
+        self.ask(PlanRequest::of(model))
     }
 
     /// `provider+provider=name, …`, with `*` for all that have it, `!` before reserves, and `~` before a step that is as
     /// good as the one before it. What is explained must be
     /// what is planned.
-    fn ask(&self, ask: Ask<'_>) -> Result<String, NoPlan> {
+    fn ask(&self, ask: PlanRequest<'_>) -> Result<String, NoPlan> {
         let now = Instant::now();
         let turning = |strategy| !matches!(strategy, Strategy::RoundRobin | Strategy::Weighted);
         let explained = self.router.explain(&ask, now, |_| None);
@@ -214,7 +215,7 @@ impl World {
         Ok(steps.collect::<Vec<_>>().join(", "))
     }
 
-    fn shown(&self, step: &Step) -> String {
+    fn shown(&self, step: &PlanStep) -> String {
         let names = step.providers.iter();
         let names: Vec<_> = names
             .map(|index| &*self.settings.providers[*index].name)
@@ -320,9 +321,9 @@ fn aliases_go_before_all() {
 fn a_preferred_provider_goes_first() {
     let world = World::usual("");
     let ask = |model, provider| {
-        world.ask(Ask {
+        world.ask(PlanRequest {
             provider: Some(provider),
-            ..Ask::of(model)
+            ..PlanRequest::of(model)
         })
     };
     let plan = |model, provider| ask(model, provider).unwrap();
@@ -455,9 +456,9 @@ fn the_operators_rules_go_before_the_bundled_ones() {
             ("openai/gpt-4.1", "openai=openai/gpt-4.1"),
         ],
     );
-    let preferred = Ask {
+    let preferred = PlanRequest {
         provider: Some("openai"),
-        ..Ask::of("gpt-4.1")
+        ..PlanRequest::of("gpt-4.1")
     };
     assert_eq!(
         world.ask(preferred).as_deref(),
@@ -561,7 +562,7 @@ fn what_is_filtered_is_not_there() {
     assert!(!filter.admits("openrouter", &["gpt-5.4"]));
     let explained = world
         .router
-        .explain(&Ask::of("gpt-4.1"), Instant::now(), |_| None);
+        .explain(&PlanRequest::of("gpt-4.1"), Instant::now(), |_| None);
     let verdict = &explained.providers[world.index("openrouter")];
     assert_eq!(verdict.why, ["routing.models_filter leaves the model out"]);
     assert_eq!(verdict.step, None);
@@ -578,9 +579,9 @@ fn those_that_cannot_are_out_unless_none_can() {
     };
     let ask = |model, needs| {
         world
-            .ask(Ask {
+            .ask(PlanRequest {
                 needs,
-                ..Ask::of(model)
+                ..PlanRequest::of(model)
             })
             .unwrap()
     };
@@ -603,9 +604,9 @@ fn those_that_cannot_are_out_unless_none_can() {
         .has("anthropic", &["multi"]);
     let ask = |needs| {
         world
-            .ask(Ask {
+            .ask(PlanRequest {
                 needs,
-                ..Ask::of("multi")
+                ..PlanRequest::of("multi")
             })
             .unwrap()
     };
@@ -660,14 +661,14 @@ fn a_model_may_overflow() {
     );
     let plan = world
         .router
-        .plan(&Ask::of("qwen3:8b"), Instant::now())
+        .plan(&PlanRequest::of("qwen3:8b"), Instant::now())
         .unwrap();
     let waits: Vec<_> = plan.steps.iter().map(|step| step.max_wait).collect();
     let ten = Some(Duration::from_secs(10));
     assert_eq!(waits, [None, ten, ten]);
     let due = |seconds| {
-        let expected = |step: &Step| (!step.reserve).then_some(Duration::from_secs(seconds));
-        let ask = Ask::of("qwen3:8b");
+        let expected = |step: &PlanStep| (!step.reserve).then_some(Duration::from_secs(seconds));
+        let ask = PlanRequest::of("qwen3:8b");
         let steps = world.router.explain(&ask, Instant::now(), expected).steps;
         let due = steps.iter().map(|step| step.due);
         due.collect::<Vec<_>>()
@@ -696,9 +697,9 @@ fn manual_takes_none_but_who_is_named() {
         panic!("somebody was chosen");
     };
     assert_eq!(names, ["gpus", "vllm"].map(std::sync::Arc::<str>::from));
-    let named = Ask {
+    let named = PlanRequest {
         provider: Some("vllm"),
-        ..Ask::of("llama3.2")
+        ..PlanRequest::of("llama3.2")
     };
     assert_eq!(world.ask(named).as_deref(), Ok("vllm=llama3.2"));
 }
@@ -721,10 +722,10 @@ fn a_key_narrows_and_chooses() {
     let world = World::usual("bundled_rules: false");
     let ask = |model, providers, models| {
         let key = Key { providers, models };
-        world.ask(Ask {
+        world.ask(PlanRequest {
             permission: Some(&key),
             strategy: Some(Strategy::Failover),
-            ..Ask::of(model)
+            ..PlanRequest::of(model)
         })
     };
     assert_eq!(
@@ -750,9 +751,9 @@ fn a_key_narrows_and_chooses() {
     assert_eq!(ask("nobody", &["vllm"], &[]), Err(NoPlan::Unknown));
     let without = |providers: &[usize]| {
         let without: Vec<_> = providers.iter().copied().map(ProviderId::at).collect();
-        let ask = Ask {
+        let ask = PlanRequest {
             without: &without,
-            ..Ask::of("llama3.2")
+            ..PlanRequest::of("llama3.2")
         };
         world.ask(ask)
     };
@@ -778,9 +779,9 @@ fn approaches_go_to_an_optillm_server() {
             ("proxy-listed", "*=proxy-listed"),
         ],
     );
-    let approach = Ask {
+    let approach = PlanRequest {
         approach: Some("bon"),
-        ..Ask::of("gpt-4")
+        ..PlanRequest::of("gpt-4")
     };
     assert_eq!(world.ask(approach).as_deref(), Ok("vllm='gpt-4'"));
     let world = World::usual("");
@@ -802,7 +803,7 @@ fn turns_are_taken_for_each_model() {
         for _ in 0..6 {
             let plan = world
                 .router
-                .plan(&Ask::of("llama3.2"), Instant::now())
+                .plan(&PlanRequest::of("llama3.2"), Instant::now())
                 .unwrap();
             firsts[plan.steps[0].providers[0]] += 1;
         }
@@ -830,7 +831,10 @@ fn one_fleet_and_no_more_is_looked_up_as_it_is() {
 fn a_service_is_told_from_a_fleet() {
     let world = World::usual("");
     let service = |model: &str| {
-        let plan = world.router.plan(&Ask::of(model), Instant::now()).unwrap();
+        let plan = world
+            .router
+            .plan(&PlanRequest::of(model), Instant::now())
+            .unwrap();
         let service = world.router.service(&plan)?;
         let name = &world.settings.providers[service.provider].name;
         Some(format!("{name} {}", service.own))
@@ -855,12 +859,12 @@ fn what_was_found_is_kept_until_the_fleet_changes() {
     // Nobody has told that anything changed.
     let plan = world
         .router
-        .plan(&Ask::of("gpt-5.4"), Instant::now())
+        .plan(&PlanRequest::of("gpt-5.4"), Instant::now())
         .unwrap();
     assert_eq!(plan.steps.len(), 1);
     let explained = world
         .router
-        .explain(&Ask::of("gpt-5.4"), Instant::now(), |_| None);
+        .explain(&PlanRequest::of("gpt-5.4"), Instant::now(), |_| None);
     assert_eq!(explained.steps.len(), 2);
 }
 
@@ -874,7 +878,7 @@ fn an_explanation_tells_what_decided() {
     });
     let explained = world
         .router
-        .explain(&Ask::of("swift"), Instant::now(), |_| None);
+        .explain(&PlanRequest::of("swift"), Instant::now(), |_| None);
     assert_eq!(
         explained.decided_by,
         [

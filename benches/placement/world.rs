@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
-use remuda::admission::{BackendSpec, Loaded, Outcome, Policy, Residency, Wanted};
+use remuda::admission::{BackendSpec, LoadedModel, Policy, Residency, RunOutcome, Wanted};
 use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
 
@@ -286,7 +286,7 @@ impl World {
                     .remove(&ticket)
                     .expect("a running request is kept until it is done");
                 let load = request.load.unwrap_or(0.05);
-                let outcome = Outcome {
+                let outcome = RunOutcome {
                     ok: true,
                     load: Some(Duration::from_secs_f64(load)),
                     ttft: Some(Duration::from_secs_f64(load + PROMPT)),
@@ -338,7 +338,7 @@ impl World {
         let loaded: Vec<_> = self.servers[server]
             .resident
             .iter()
-            .map(|&(model, used)| Loaded {
+            .map(|&(model, used)| LoadedModel {
                 model: ModelId(model as u32),
                 vram: 10 * GIB,
                 expires_in: Duration::from_secs_f64(KEEP_ALIVE + used - self.now),

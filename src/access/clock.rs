@@ -12,7 +12,7 @@ const TOLERANCE: Millis = 200;
 
 /// What a server's clock may be set by while gateways count; a greater leap would end every window, or make it last.
 const STEP: Millis = 10 * 60 * 1000;
-/// From 2000 to 2100.
+/// The times from 2000 to 2100, in milliseconds since 1970.
 const POSSIBLE: RangeInclusive<Millis> = 946_684_800_000..=4_102_444_800_000;
 
 /// Set by the system's clock once, or by that of the server at which gateways count together, and then going at the

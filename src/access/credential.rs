@@ -15,7 +15,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// As Anthropic's clients send it.
+/// The field in which Anthropic's clients send their key.
 const X_API_KEY: &str = "x-api-key";
 /// RFC 6750 section 2.1; the scheme is case-insensitive (RFC 9110 section 11.1).
 const BEARER: &[u8] = b"bearer ";

@@ -91,7 +91,7 @@ struct Seen {
     gathered: bool,
     /// A limit gave less than was asked for.
     short: bool,
-    /// Of each key with a budget, what was last told.
+    /// What was last told of each key with a budget.
     budgets: AHashMap<usize, Spent>,
     /// Keys that others have used lately.
     busy: AHashSet<usize>,
@@ -434,9 +434,10 @@ impl Exchange {
                 };
                 let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
                 let granted = *granted == 1;
-                let aside_here = match granted {
-                    true => told.aside.max(told.claim),
-                    false => told.aside,
+                let aside_here = if granted {
+                    told.aside.max(told.claim)
+                } else {
+                    told.aside
                 };
                 let told = Statement {
                     aside: aside_here,
@@ -528,7 +529,7 @@ impl Exchange {
     }
 }
 
-/// As `exchange.lua` replies.
+/// Reads what `exchange.lua` replies.
 fn told(reply: &[u64]) -> Told {
     let number = |place: usize| reply.get(place).copied().unwrap_or(0);
     let others = reply.get(7..).unwrap_or_default().chunks_exact(2);
@@ -557,7 +558,7 @@ fn wall_clock() -> Millis {
     since.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// Of seconds and microseconds, as the server tells the time.
+/// Converts seconds and microseconds, in which the server tells the time.
 fn millis((seconds, micros): (u64, u64)) -> Millis {
     seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }

@@ -20,7 +20,7 @@ const LONGER: u64 = 4;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Demand {
     /// Tokens of its prompt, by estimate.
     pub prompt: u64,
     pub output: Output,
@@ -35,7 +35,7 @@ pub enum Output {
     Texts { answers: u64, most: Option<u64> },
 }
 
-impl Wanted {
+impl Demand {
     /// All tokens, where an answer that is not bounded has so many.
     fn tokens(&self, usual: u64) -> u64 {
         self.prompt.saturating_add(self.output(usual))
@@ -51,7 +51,7 @@ impl Wanted {
 
 /// What a request turned out to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
+pub enum Consumption {
     /// It was refused, or no provider answered it.
     Nothing,
     Tokens {
@@ -72,7 +72,7 @@ pub struct Grant {
     /// Set aside of the budget, in billionths of a dollar.
     held: u64,
     cost: Cost,
-    wanted: Option<Wanted>,
+    wanted: Option<Demand>,
     /// Tokens of output from which on more is set aside; never, where nothing is.
     outgrown_at: u64,
     /// A provider has all of the request.
@@ -129,7 +129,7 @@ impl Grant {
     ///
     /// # Errors
     /// Why it is refused; it does not count as a request then.
-    pub async fn reserve(&mut self, wanted: Wanted) -> Result<(), Refusal> {
+    pub async fn reserve(&mut self, wanted: Demand) -> Result<(), Refusal> {
         self.wanted = Some(wanted);
         if !self.key.limits().count(RateUnit::Tokens) {
             return Ok(());
@@ -245,7 +245,7 @@ impl Grant {
     }
 
     /// The request is over, and was accounted. `whole`: its answer came to its end, and its provider has counted it.
-    pub fn settle(mut self, spent: Spent, whole: bool) {
+    pub fn settle(mut self, spent: Consumption, whole: bool) {
         let correct = |taken: Option<Taken>, tokens| {
             if let Some(taken) = taken {
                 self.key.limits().correct(RateUnit::Tokens, &taken, tokens);
@@ -253,15 +253,15 @@ impl Grant {
         };
         let taken = self.tokens;
         match spent {
-            Spent::Nothing => correct(taken, 0),
-            Spent::Tokens { input, output } => {
+            Consumption::Nothing => correct(taken, 0),
+            Consumption::Tokens { input, output } => {
                 correct(taken, input.saturating_add(output));
                 // What was cut short says nothing of how long answers are.
                 if whole {
                     self.key.learn_output(output);
                 }
             }
-            Spent::Unknown => {}
+            Consumption::Unknown => {}
         }
         self.tokens = None;
     }

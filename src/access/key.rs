@@ -31,7 +31,7 @@ pub const HIGH: i32 = 10;
 /// A key, shared by all requests that show it.
 pub struct ClientKey {
     pub id: KeyId,
-    /// As it appears in logs and metrics.
+    /// The name that appears in logs and metrics.
     pub name: Arc<str>,
     /// The tag that usage is accounted under where a request has none.
     pub tag: Option<Arc<str>>,

@@ -132,9 +132,10 @@ impl Meter {
 
     /// What was taken in `slice` turned out to be another amount.
     pub(super) fn correct(&mut self, slice: Slice, taken: u64, real: u64) {
-        match real >= taken {
-            true => self.window.add_to(slice, real - taken),
-            false => self.window.give_back(slice, taken - real),
+        if real >= taken {
+            self.window.add_to(slice, real - taken)
+        } else {
+            self.window.give_back(slice, taken - real)
         }
         if let Some(pool) = &mut self.pool {
             pool.changed(slice);
@@ -167,7 +168,7 @@ impl Meter {
         self.window.used(now).saturating_add(others)
     }
 
-    /// Until no more than `amount` counts.
+    /// Returns the time until no more than `amount` counts.
     fn until(&mut self, now: Millis, amount: u64) -> Duration {
         let Some(pool) = &self.pool else {
             return self.window.until(now, amount);

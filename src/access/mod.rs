@@ -33,7 +33,7 @@ use self::bell::Bell;
 pub use self::clock::{Clock, Millis};
 pub use self::credential::{BadCredential, presented};
 pub use self::exchange::Exchange;
-pub use self::grant::{Aside, Grant, Output, Spent, Wanted};
+pub use self::grant::{Aside, Consumption, Demand, Grant, Output};
 pub use self::key::{ClientKey, HIGH, unentitled};
 pub use self::keyring::Keyring;
 pub use self::purse::Cost;
@@ -41,7 +41,7 @@ pub use self::rate::{RatePeriod, RateUnit};
 pub use self::refusal::Refusal;
 pub use self::spending::{Nothing, Spending, begins_anew};
 pub use self::stated::{input as tokens_of_body, of_form as tokens_of_form};
-pub use self::view::View;
+pub use self::view::Visibility;
 
 /// An address that is none of a Redis or Valkey server.
 #[derive(Debug, thiserror::Error)]

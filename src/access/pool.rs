@@ -89,7 +89,7 @@ pub(super) struct Heard {
 /// What a gateway tells the server of one limit, and asks of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
-    /// In units of the limit.
+    /// The amount that is asked for, in units of the limit.
     pub(super) want: u64,
     /// The lease.
     pub(super) held: u64,
@@ -238,9 +238,10 @@ impl Pool {
         self.lease = held;
         // Half a slice is left of the one by which a lease may be used late, for clocks that differ.
         self.lease_ends = own.end(current) + own.end(Slice(0)) / 2;
-        let want = match acts {
-            true => next.max(self.unmet) - self.lease,
-            false => 0,
+        let want = if acts {
+            next.max(self.unmet) - self.lease
+        } else {
+            0
         };
         let first = self.untold.max(own.oldest());
         let amounts = first.to(current).map(|slice| (slice, own.amount(slice)));

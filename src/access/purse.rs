@@ -28,9 +28,9 @@ const UNHEARD: u64 = 3;
 /// What a request may cost, in billionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Of its prompt.
+    /// The cost of its prompt.
     pub surely: u64,
-    /// With the longest answer that is to be expected.
+    /// The cost with the longest answer that is to be expected.
     pub at_most: u64,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Statement {
 /// What is set aside at this gateway.
 #[derive(Debug, Default)]
 struct Aside {
-    /// In billionths of a dollar.
+    /// The sum in billionths of a dollar.
     sum: u64,
     claim: Claim,
     /// Requests that wait, and may have made the claim.
@@ -150,9 +150,10 @@ impl Purse {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(());
         };
-        match self.spent_in(per) < micro_usd {
-            true => Ok(()),
-            false => Err(self.used_up(micro_usd, per)),
+        if self.spent_in(per) < micro_usd {
+            Ok(())
+        } else {
+            Err(self.used_up(micro_usd, per))
         }
     }
 
@@ -179,7 +180,7 @@ impl Purse {
         }
     }
 
-    /// As [`Self::set_aside`], without a wait.
+    /// Does what [`Self::set_aside`] does, without a wait.
     pub(super) fn try_set_aside(&self, held: u64, cost: Cost) -> Result<u64, Refusal> {
         self.take(held, cost, false)
     }
@@ -315,9 +316,10 @@ impl Purse {
         let Claim::Made(amount) = aside.claim else {
             return;
         };
-        aside.claim = match granted {
-            true => Claim::Granted(amount),
-            false => Claim::None,
+        aside.claim = if granted {
+            Claim::Granted(amount)
+        } else {
+            Claim::None
         };
         drop(aside);
         self.freed.notify_waiters();

@@ -13,7 +13,7 @@ pub enum Refusal {
         unit: RateUnit,
         span: RatePeriod,
         limit: u64,
-        /// Until the same request could pass.
+        /// The time until the same request could pass.
         after: Duration,
     },
     /// No wait helps.
@@ -56,7 +56,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// For metrics.
+    /// Returns the reason's name in metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::Rate {
@@ -76,7 +76,7 @@ impl Refusal {
         }
     }
 
-    /// Until asking again makes sense; `None` where it does not.
+    /// Returns the time until it makes sense to ask again; `None` where it never does.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Refusal::Rate { after, .. } => Some(*after),
@@ -118,9 +118,10 @@ fn seconds(time: &Duration) -> String {
 
 fn dollars(micro_usd: u64) -> String {
     let (whole, part) = (micro_usd / 1_000_000, micro_usd % 1_000_000);
-    match part.is_multiple_of(10_000) {
-        true => format!("{whole}.{:02} US dollars", part / 10_000),
-        false => format!("{whole}.{part:06} US dollars"),
+    if part.is_multiple_of(10_000) {
+        format!("{whole}.{:02} US dollars", part / 10_000)
+    } else {
+        format!("{whole}.{part:06} US dollars")
     }
 }
 

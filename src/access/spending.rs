@@ -52,11 +52,12 @@ impl Together {
         }
     }
 
-    /// Of the period that holds at `now`, in millionths of a US dollar.
+    /// Returns what was spent in the period that holds at `now`, in millionths of a US dollar.
     pub(super) fn at(&self, now: Millis) -> u64 {
-        match now < self.ends.load(Ordering::Relaxed) {
-            true => self.micro_usd.load(Ordering::Relaxed),
-            false => 0,
+        if now < self.ends.load(Ordering::Relaxed) {
+            self.micro_usd.load(Ordering::Relaxed)
+        } else {
+            0
         }
     }
 }

@@ -124,9 +124,10 @@ mod tests {
         for length in [BLOB - 1, BLOB, BLOB + 1] {
             for before in [0, 1, 100, BLOB - 1, BLOB] {
                 let text = format!("{}\"{}\" ", " ".repeat(before), base64(length));
-                let expected = match length < BLOB {
-                    true => (text.len() as u64).div_ceil(BYTES),
-                    false => ((before + 3) as u64).div_ceil(BYTES) + TOKENS_OF_BLOB,
+                let expected = if length < BLOB {
+                    (text.len() as u64).div_ceil(BYTES)
+                } else {
+                    ((before + 3) as u64).div_ceil(BYTES) + TOKENS_OF_BLOB
                 };
                 assert_eq!(input(text.as_bytes()), expected, "{length} after {before}");
             }

@@ -5,34 +5,34 @@ use crate::routing::{Filter, Permission};
 
 /// What one client may see.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct View<'a> {
+pub struct Visibility<'a> {
     key: Option<&'a ClientKey>,
     filter: Option<&'a Filter>,
 }
 
-impl<'a> View<'a> {
+impl<'a> Visibility<'a> {
     /// Everything.
-    pub const ALL: View<'static> = View {
+    pub const ALL: Visibility<'static> = Visibility {
         key: None,
         filter: None,
     };
 
     /// What this key may use; without a key, everything.
-    pub fn of(key: Option<&'a ClientKey>) -> View<'a> {
-        View { key, filter: None }
+    pub fn of(key: Option<&'a ClientKey>) -> Visibility<'a> {
+        Visibility { key, filter: None }
     }
 
-    /// Of what the operator's list lets through.
-    pub fn within(self, filter: &'a Filter) -> View<'a> {
-        View {
+    /// Returns what of it the operator's list lets through.
+    pub fn within(self, filter: &'a Filter) -> Visibility<'a> {
+        Visibility {
             filter: Some(filter),
             ..self
         }
     }
 
-    /// Of all that there is, whatever the operator's list lets through.
-    pub fn unfiltered(self) -> View<'a> {
-        View {
+    /// Returns what the key may use, whatever the operator's list lets through.
+    pub fn unfiltered(self) -> Visibility<'a> {
+        Visibility {
             filter: None,
             ..self
         }

@@ -21,7 +21,7 @@ pub(super) struct Window {
     slice: Millis,
     /// How many are counted.
     counted: u64,
-    /// By slice number modulo their count.
+    /// The amounts by slice number modulo their count.
     amounts: Box<[u64]>,
     /// The slice of the last call.
     newest: u64,
@@ -33,7 +33,7 @@ pub(super) struct Window {
 pub(super) struct Slice(pub(super) u64);
 
 impl Slice {
-    /// From this one to `last`.
+    /// Returns the slices from this one to `last`.
     pub(super) fn to(self, last: Slice) -> impl Iterator<Item = Slice> {
         (self.0..=last.0).map(Slice)
     }
@@ -102,7 +102,7 @@ impl Window {
         }
     }
 
-    /// Until no more than `amount` counts, if nothing is added meanwhile.
+    /// Returns the time until no more than `amount` counts, if nothing is added meanwhile.
     pub(super) fn until(&mut self, now: Millis, amount: u64) -> Duration {
         self.advance(now);
         if self.total <= amount {
@@ -146,9 +146,10 @@ impl Window {
 
     /// What was taken in `slice`.
     pub(super) fn amount(&self, slice: Slice) -> u64 {
-        match self.holds(slice) {
-            true => self.amounts[self.place(slice.0)],
-            false => 0,
+        if self.holds(slice) {
+            self.amounts[self.place(slice.0)]
+        } else {
+            0
         }
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::hosted;
-use super::listing::{self, Listed, bare};
-use crate::access::View;
+use super::listing::{self, ListedModel, bare};
+use crate::access::Visibility;
 use crate::dialect::ollama::ModelEntry;
 use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Inventory};
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 
 /// A name and whose model it stands for.
 pub(super) struct Alias {
-    /// As it is written in the configuration.
+    /// The name that is written in the configuration.
     pub(super) name: String,
     front: Front,
 }
@@ -30,7 +30,7 @@ pub struct Sources<'a> {
 }
 
 /// Every name that stands for a model that is there, as far as `view` goes; the bundled ones only if they are `wanted`.
-pub(super) fn all(from: Sources<'_>, view: View<'_>, bundled: bool) -> Vec<Alias> {
+pub(super) fn all(from: Sources<'_>, view: Visibility<'_>, bundled: bool) -> Vec<Alias> {
     let routing = &from.settings.routing;
     let fleets = from.settings.providers.iter();
     let mapped = fleets
@@ -82,7 +82,7 @@ pub(super) fn rows(from: Sources<'_>, aliases: &[Alias]) -> Vec<ModelEntry> {
 }
 
 /// The models that they stand for, under their names.
-pub(super) fn models(from: Sources<'_>, aliases: &[Alias]) -> Vec<Listed> {
+pub(super) fn models(from: Sources<'_>, aliases: &[Alias]) -> Vec<ListedModel> {
     let known = listing::known(from.fleet);
     let all = aliases.iter();
     all.filter_map(|alias| listed(from, &known, alias))
@@ -99,12 +99,12 @@ fn on_server<'k>(known: &'k [Known], front: &Front) -> Option<&'k Known> {
     })
 }
 
-fn listed(from: Sources<'_>, known: &[Known], alias: &Alias) -> Option<Listed> {
+fn listed(from: Sources<'_>, known: &[Known], alias: &Alias) -> Option<ListedModel> {
     let front = &alias.front;
     let name = alias.name.clone();
     if let Some((backend, inventory)) = on_server(known, front) {
         let entry = inventory.model(front.model?)?;
-        return Some(Listed {
+        return Some(ListedModel {
             id: name,
             ..listing::on_server(entry, backend)
         });

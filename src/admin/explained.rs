@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Introspection, listing};
-use crate::access::View;
+use crate::access::Visibility;
 use crate::ids::ProviderId;
 use crate::nearest;
 use crate::routing::Explanation;
@@ -34,9 +34,9 @@ pub(super) fn complete(it: &Introspection, explained: &mut Explanation, now: Ins
     }
 }
 
-/// Of the models that are listed, their names without a provider's, and the operator's aliases.
+/// Returns names that are like `name`: of listed models, without their provider's, and of the operator's aliases.
 fn similar(it: &Introspection, name: &str) -> Vec<String> {
-    let listed = listing::models(&it.fleet, View::ALL);
+    let listed = listing::models(&it.fleet, Visibility::ALL);
     // As people write it.
     let listed = listed
         .iter()

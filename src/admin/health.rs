@@ -1,44 +1,18 @@
 //! `/health` and the pages beneath it: how the gateway, its providers and their requests are.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::introspection::{Introspection, unix};
-use super::pages::Down;
-use super::providers::{self, Breaker, Unknown};
-use super::{Page, pages};
-use crate::access::View;
-use crate::fleet::{Backend, BreakerState, Provider};
+use super::figures::{ByName, Counts, millis, percent};
+use super::introspection::Introspection;
+use super::named::{self, Unknown};
+use super::page::{Page, unix};
+use super::state::{self, Breaker, State, Troubles};
+use crate::access::Visibility;
+use crate::fleet::{Backend, Provider};
 use crate::routing::Unresolved;
 use crate::settings::HealthStatus;
-
-/// A provider is degraded if this share of its attempts of the last minutes failed,
-const DEGRADED: f64 = 0.5;
-/// and there were so many.
-const ENOUGH: u64 = 10;
-
-/// How much of a provider there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum State {
-    /// All of its backends are healthy.
-    Operational,
-    /// Some are not or cannot be found, many of its attempts fail, it is being tried again, or it refuses the key.
-    Degraded,
-    /// No backend is known yet.
-    Waiting,
-    /// Its circuit breaker is open: it is left alone for a while.
-    Open,
-    /// None of its backends is healthy.
-    Error,
-}
-
-impl State {
-    pub(super) fn is_healthy(self) -> bool {
-        matches!(self, State::Operational | State::Degraded)
-    }
-}
 
 #[derive(Serialize)]
 struct ProviderHealth {
@@ -61,42 +35,6 @@ struct ProviderHealth {
     error: Option<&'static str>,
     #[serde(flatten)]
     trouble: Troubles,
-}
-
-/// What is wrong with a provider, and since when.
-#[derive(Serialize)]
-pub(super) struct Troubles {
-    #[serde(flatten)]
-    down: Down,
-    /// Names of its configuration that cannot be resolved.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unresolved: Vec<String>,
-    /// What backends do instead of their part, although they answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    complaints: Vec<String>,
-}
-
-/// Complaints that are told at most.
-const MOST_COMPLAINTS: usize = 20;
-
-impl Troubles {
-    /// That it refuses the key goes before a backend that is down, and that before a name that leads nowhere.
-    pub(super) fn of(provider: &Provider, backends: &[&Backend]) -> Self {
-        let unresolved = provider.unresolved();
-        let trouble = provider
-            .refusal()
-            .or_else(|| backends.iter().find_map(|backend| backend.trouble()))
-            .or_else(|| unresolved.first().map(|name| name.trouble.clone()));
-        let complaints = backends.iter().flat_map(|backend| {
-            let all = provider.complaints(&backend.name).into_iter();
-            all.map(|why| format!("{}: {why}", backend.name))
-        });
-        Troubles {
-            down: trouble.into(),
-            complaints: complaints.take(MOST_COMPLAINTS).collect(),
-            unresolved: unresolved.into_iter().map(|name| name.name).collect(),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -131,18 +69,9 @@ struct Totals {
     uptime: f64,
 }
 
-/// A mapping by the names of providers, in the order of the configuration.
-pub(super) struct ByName<T>(pub(super) Vec<(String, T)>);
-
-impl<T: Serialize> Serialize for ByName<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
-
 /// `GET /health`: 503 where no provider is healthy. Where [`HealthStatus::Ok`] is set, it tells that the process serves,
 /// as it does in the program that clients of that word come from.
-pub(super) fn overall(from: &Introspection, terse: bool, view: View<'_>) -> Page {
+pub(super) fn overall(from: &Introspection, terse: bool, view: Visibility<'_>) -> Page {
     let health = health(from, terse, view);
     match from.settings.server.health_status {
         HealthStatus::Ok => Page::json(
@@ -159,18 +88,18 @@ pub(super) fn overall(from: &Introspection, terse: bool, view: View<'_>) -> Page
 }
 
 /// `GET /health/detailed`: the same, always with 200.
-pub(super) fn detailed(from: &Introspection, view: View<'_>) -> Page {
+pub(super) fn detailed(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &health(from, false, view))
 }
 
 /// `GET /health/providers`.
-pub(super) fn providers(from: &Introspection, view: View<'_>) -> Page {
+pub(super) fn providers(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &all(from, view))
 }
 
 /// `GET /health/providers/{provider}`.
-pub(super) fn provider(from: &Introspection, name: &str, view: View<'_>) -> Page {
-    match providers::find(&from.fleet, name, view) {
+pub(super) fn provider(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
+    match named::find(&from.fleet, name, view) {
         Ok(provider) => Page::json(200, &of(from, provider, view)),
         Err(unknown @ Unknown::NotConfigured(_)) => {
             #[derive(Serialize)]
@@ -194,7 +123,7 @@ pub(super) fn provider(from: &Introspection, name: &str, view: View<'_>) -> Page
 }
 
 /// `GET /health/metrics`.
-pub(super) fn totals(from: &Introspection, view: View<'_>) -> Page {
+pub(super) fn totals(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &sums(from, view))
 }
 
@@ -202,9 +131,9 @@ const HEALTHY: &str = "healthy";
 const IMPAIRED: &str = "degraded";
 const UNHEALTHY: &str = "unhealthy";
 
-fn health(from: &Introspection, terse: bool, view: View<'_>) -> Health {
+fn health(from: &Introspection, terse: bool, view: Visibility<'_>) -> Health {
     // How things are is told of all; which they are, of those that may be seen.
-    let all_of_them = all(from, View::ALL);
+    let all_of_them = all(from, Visibility::ALL);
     let states = || all_of_them.0.iter().map(|(_, health)| health.status);
     let status = match () {
         () if !states().any(State::is_healthy) => UNHEALTHY,
@@ -225,12 +154,12 @@ fn health(from: &Introspection, terse: bool, view: View<'_>) -> Health {
                     .collect(),
             ),
             metrics: sums(from, view),
-            unresolved_names: pages::unresolved_names(&from.router, view),
+            unresolved_names: state::unresolved_names(&from.router, view),
         }),
     }
 }
 
-fn all(from: &Introspection, view: View<'_>) -> ByName<ProviderHealth> {
+fn all(from: &Introspection, view: Visibility<'_>) -> ByName<ProviderHealth> {
     let providers = from.fleet.providers();
     let providers = providers.filter(|provider| view.asks(&provider.name));
     ByName(
@@ -240,7 +169,7 @@ fn all(from: &Introspection, view: View<'_>) -> ByName<ProviderHealth> {
     )
 }
 
-fn of(from: &Introspection, provider: &Provider, view: View<'_>) -> ProviderHealth {
+fn of(from: &Introspection, provider: &Provider, view: Visibility<'_>) -> ProviderHealth {
     let snapshot = from.fleet.snapshot();
     let mine: Vec<&Backend> = snapshot
         .iter()
@@ -248,7 +177,7 @@ fn of(from: &Introspection, provider: &Provider, view: View<'_>) -> ProviderHeal
         .filter(|backend| backend.provider.id == provider.id)
         .collect();
     let now = Instant::now();
-    let status = state(provider, &mine, now);
+    let status = state::of(provider, &mine, now);
     let healthy = || mine.iter().filter(|backend| backend.healthy());
     let soonest = healthy()
         .map(|backend| backend.response_time(now))
@@ -279,30 +208,7 @@ fn of(from: &Introspection, provider: &Provider, view: View<'_>) -> ProviderHeal
     }
 }
 
-/// How much of the provider there is, of which these are all backends.
-pub(super) fn state(provider: &Provider, backends: &[&Backend], now: Instant) -> State {
-    let healthy = backends.iter().filter(|backend| backend.healthy()).count();
-    let recent = provider.statistics.recent(now);
-    let failing =
-        recent.attempts >= ENOUGH && recent.failed as f64 >= recent.attempts as f64 * DEGRADED;
-    match (healthy, provider.guard().status(now).breaker) {
-        (0, _) if backends.is_empty() => State::Waiting,
-        (0, _) => State::Error,
-        (_, BreakerState::Open) => State::Open,
-        (_, BreakerState::HalfOpen) => State::Degraded,
-        (_, BreakerState::Closed)
-            if healthy < backends.len()
-                || failing
-                || provider.refusal().is_some()
-                || !provider.unresolved().is_empty() =>
-        {
-            State::Degraded
-        }
-        (_, BreakerState::Closed) => State::Operational,
-    }
-}
-
-fn sums(from: &Introspection, view: View<'_>) -> Totals {
+fn sums(from: &Introspection, view: Visibility<'_>) -> Totals {
     let providers = from.fleet.providers();
     let providers = providers.filter(|provider| view.asks(&provider.name));
     let (mut attempts, mut failed) = (0, 0);
@@ -316,45 +222,9 @@ fn sums(from: &Introspection, view: View<'_>) -> Totals {
         total_errors: failed,
         error_rate: percent(failed, attempts),
         active_providers: from.fleet.providers().count(),
-        healthy_backends: pages::healthy_backends(&from.fleet),
+        healthy_backends: state::healthy_backends(&from.fleet),
         requests_in_flight: from.metrics.in_flight.get(),
         requests_waiting: from.dispatcher.snapshot().waiting,
         uptime: from.started.elapsed().as_secs_f64(),
     }
-}
-
-/// Attempts at one provider since the start.
-pub(super) struct Counts {
-    pub(super) attempts: u64,
-    pub(super) failed: u64,
-    pub(super) by_outcome: Vec<(&'static str, u64)>,
-}
-
-impl Counts {
-    pub(super) fn of(from: &Introspection, provider: &Provider) -> Self {
-        let counters = from.metrics.attempts(&provider.name);
-        let mut counts = Counts {
-            attempts: 0,
-            failed: 0,
-            by_outcome: Vec::new(),
-        };
-        for (outcome, count) in counters.counts() {
-            counts.attempts += count;
-            counts.failed += if outcome.failed() { count } else { 0 };
-            counts.by_outcome.push((outcome.name(), count));
-        }
-        counts
-    }
-}
-
-/// What share `part` is of `whole`, in percent; 0 of nothing.
-pub(super) fn percent(part: u64, whole: u64) -> f64 {
-    match whole {
-        0 => 0.0,
-        _ => part as f64 * 100.0 / whole as f64,
-    }
-}
-
-pub(super) fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }

@@ -7,13 +7,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::listing::Listed;
+use super::listing::ListedModel;
 use super::services::capabilities;
 use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::facts::Facts;
 use crate::settings::ModelNames;
 
-/// Of a model whose provider does not tell when it was made; clients show how long ago that was.
+/// The age of a model whose provider does not tell when it was made; clients show how long ago that was.
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
 
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ struct Details<'a> {
 }
 
 /// The row of a model that a service offers, under `name`.
-pub(super) fn row(name: &str, model: &Listed, facts: &Facts) -> ModelEntry {
+pub(super) fn row(name: &str, model: &ListedModel, facts: &Facts) -> ModelEntry {
     let name = tagged(name);
     let facts = facts.find(model.kind, &model.runs);
     let family = match &*facts.family {
@@ -96,12 +96,13 @@ fn entry(
     }
 }
 
-/// With a tag, as names that Ollama shows always have one.
+/// Returns the name with a tag, as names that Ollama shows always have one.
 fn tagged(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
-    match last.contains(':') {
-        true => name.to_owned(),
-        false => format!("{name}:latest"),
+    if last.contains(':') {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
     }
 }
 
@@ -120,7 +121,7 @@ fn digest(name: &str) -> String {
 }
 
 /// The rows of all models that services offer, each with its provider's name.
-pub(super) fn rows(models: &[Listed], facts: &Facts, names: ModelNames) -> Vec<ModelEntry> {
+pub(super) fn rows(models: &[ListedModel], facts: &Facts, names: ModelNames) -> Vec<ModelEntry> {
     let named = models.iter().filter(|model| model.is_full);
     named
         .flat_map(|model| {
@@ -147,9 +148,9 @@ mod tests {
     use crate::dialect::ollama::{merge_tags, parse_tags};
     use crate::settings::ProviderKind;
 
-    fn listed(id: &str, created: u64) -> Listed {
+    fn listed(id: &str, created: u64) -> ListedModel {
         let own: std::sync::Arc<str> = id.rsplit('/').next().unwrap().into();
-        Listed {
+        ListedModel {
             id: id.to_owned(),
             is_full: id.starts_with("openai/"),
             provider: "openai".into(),

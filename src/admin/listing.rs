@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ahash::AHashSet;
 
-use crate::access::View;
+use crate::access::Visibility;
 use crate::dialect::ollama::ModelEntry;
 use crate::fleet::{Backend, Fleet, Inventory, Offer};
 use crate::routing::Router;
@@ -13,7 +13,7 @@ use crate::settings::{self, ProviderKind};
 
 /// A model under one of the names by which clients may ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedModel {
     /// `llama3.2:latest`, `gpt-5.4`, `openai/gpt-5.4`.
     pub id: String,
     /// Whether `id` begins with the provider's name.
@@ -35,7 +35,7 @@ pub struct Listed {
 
 /// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
 /// and without the provider's name before them; of all those that `view` shows.
-pub(super) fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
+pub(super) fn models(fleet: &Fleet, view: Visibility<'_>) -> Vec<ListedModel> {
     let mut listed = at_providers(fleet, view);
     listed.retain(|one| view.shows(&one.provider, &one.names()));
     listed
@@ -43,14 +43,18 @@ pub(super) fn models(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
 
 /// Those of `models` that a request may name: what is listed may mean something else by the operator's words, or begin
 /// like another provider's name.
-pub(super) fn askable(models: Vec<Listed>, router: &Router, view: View<'_>) -> Vec<Listed> {
+pub(super) fn askable(
+    models: Vec<ListedModel>,
+    router: &Router,
+    view: Visibility<'_>,
+) -> Vec<ListedModel> {
     let mut models = models;
     models.retain(|one| router.leads_somewhere(&one.id, &one.provider, view.permission()));
     models
 }
 
 /// The same, of all models of the providers that `view` asks.
-pub(super) fn at_providers(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
+pub(super) fn at_providers(fleet: &Fleet, view: Visibility<'_>) -> Vec<ListedModel> {
     let mut backends = known(fleet);
     backends.retain(|(backend, _)| view.asks(&backend.provider.name));
     let mut listed = on_servers(&backends);
@@ -78,7 +82,7 @@ pub(super) fn at_providers(fleet: &Fleet, view: View<'_>) -> Vec<Listed> {
     listed
 }
 
-impl Listed {
+impl ListedModel {
     /// Every name that it goes by.
     pub(super) fn names(&self) -> [&str; 3] {
         [&self.id, &self.own, &self.runs]
@@ -96,7 +100,7 @@ pub(super) fn known(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
         .collect()
 }
 
-/// For how long some of what [`known`] has may be out of date: since a backend that is down was last seen.
+/// Returns how long some of what [`known`] has may be out of date: since a backend that is down was last seen.
 pub(super) fn age(fleet: &Fleet) -> Option<Duration> {
     let known = fleet.known();
     let down = known.iter().filter(|backend| !backend.healthy());
@@ -114,7 +118,7 @@ pub(super) fn healthy(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
         .collect()
 }
 
-fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<Listed> {
+fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<ListedModel> {
     let mut entries: Vec<_> = backends
         .iter()
         .flat_map(|(backend, inventory)| {
@@ -132,9 +136,9 @@ fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<Listed> {
 }
 
 /// A model of an Ollama server.
-pub(super) fn on_server(entry: &ModelEntry, backend: &Backend) -> Listed {
+pub(super) fn on_server(entry: &ModelEntry, backend: &Backend) -> ListedModel {
     let own: Arc<str> = entry.name.as_str().into();
-    Listed {
+    ListedModel {
         id: entry.name.clone(),
         is_full: false,
         provider: Arc::clone(&backend.provider.name),
@@ -154,9 +158,9 @@ pub(super) fn hosted(
     provider: &settings::Provider,
     own: &Arc<str>,
     offer: Option<&Offer>,
-) -> Listed {
+) -> ListedModel {
     let runs = provider.azure.deployments.get(own);
-    Listed {
+    ListedModel {
         id,
         is_full,
         provider: Arc::clone(&provider.name),
@@ -171,9 +175,9 @@ pub(super) fn hosted(
 
 /// Each model once: by its name alone where that means it, else with its provider's before it. An alias goes before a
 /// model of the same name.
-pub(super) fn once(models: Vec<Listed>, aliases: Vec<Listed>) -> Vec<Listed> {
+pub(super) fn once(models: Vec<ListedModel>, aliases: Vec<ListedModel>) -> Vec<ListedModel> {
     let aliased: AHashSet<String> = aliases.iter().map(|one| bare(&one.id)).collect();
-    let mut kept: Vec<Listed> = models;
+    let mut kept: Vec<ListedModel> = models;
     kept.retain(|one| !aliased.contains(&bare(&one.id)));
     let alone: AHashSet<(Arc<str>, Arc<str>)> = kept
         .iter()
@@ -187,7 +191,7 @@ pub(super) fn once(models: Vec<Listed>, aliases: Vec<Listed>) -> Vec<Listed> {
     kept
 }
 
-/// As clients compare names: in lower case and without `:latest`.
+/// Returns the name as clients compare it: in lower case and without `:latest`.
 pub(super) fn bare(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     match name.strip_suffix(":latest") {

@@ -2,25 +2,33 @@
 //! fleet as a whole. Pure functions of snapshots; `service` puts them on the admin listener.
 
 mod aliases;
+mod backends;
 mod explained;
+mod figures;
 mod gauges;
 mod health;
 mod hosted;
 mod introspection;
 mod listing;
+mod named;
+mod page;
 mod pages;
+mod paths;
 mod providers;
 mod route;
 mod service;
 mod services;
+mod state;
 mod usage;
 mod workers;
 
 pub use aliases::Sources;
 pub use gauges::refresh;
-pub use introspection::{Introspection, Lifecycle, Place, Stage};
-pub use listing::Listed;
-pub use pages::{Page, models, openai_alias, openai_model, openai_models, ps, root, tags, version};
+pub use introspection::{Introspection, Lifecycle, Stage};
+pub use listing::ListedModel;
+pub use page::Page;
+pub use pages::{models, openai_alias, openai_model, openai_models, ps, root, tags, version};
+pub use paths::PagePath;
 pub use service::AdminService;
 pub use services::{
     anthropic_model, anthropic_models, counted_tokens, estimated_tokens, pulled, show,

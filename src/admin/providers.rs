@@ -6,100 +6,17 @@ use std::time::Instant;
 use ahash::AHashSet;
 use serde::Serialize;
 
-use super::health::{self, ByName, Counts, State, Troubles, millis, percent};
-use super::introspection::{Introspection, unix};
-use super::{Page, pages};
-use crate::access::View;
-use crate::fleet::{Backend, Fleet, ModelStatus, Provider, Recent};
+use super::figures::{ByName, Counts, millis, percent};
+use super::introspection::Introspection;
+use super::named::find;
+use super::page::{Page, unix};
+use super::pages;
+use super::state::{self, Breaker, State, Troubles};
+use crate::access::Visibility;
+use crate::fleet::{Backend, Provider, Recent};
 use crate::metrics::About;
 use crate::routing::Unresolved;
 use crate::settings::{ProviderKind, Strategy};
-
-/// Further names of kinds, and services that are known by their name though they have no kind of their own: a client
-/// that asks for one of these asks for a provider that could be there.
-const KNOWN: &[(&str, Option<ProviderKind>)] = &[
-    ("aws_bedrock", Some(ProviderKind::Bedrock)),
-    ("aws-bedrock", Some(ProviderKind::Bedrock)),
-    ("azure_openai", Some(ProviderKind::Azure)),
-    ("azure-openai", Some(ProviderKind::Azure)),
-    ("claude", Some(ProviderKind::Anthropic)),
-    ("gemini", Some(ProviderKind::Google)),
-    ("groq", None),
-    ("deepseek", None),
-    ("mistral", None),
-    ("xai", None),
-    ("together", None),
-    ("fireworks", None),
-    ("cerebras", None),
-    ("deepinfra", None),
-    ("cohere", None),
-    ("huggingface", None),
-];
-
-/// Why a name stands for no provider.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unknown {
-    #[error("Invalid provider type: {name}; the providers here are {}", there.join(", "))]
-    NoSuchType { name: String, there: Vec<String> },
-    #[error("Provider {0} not configured")]
-    NotConfigured(String),
-}
-
-impl Unknown {
-    /// 400 or 404, with the text under both keys that clients read.
-    pub(super) fn page(&self) -> Page {
-        #[derive(Serialize)]
-        struct Body {
-            error: String,
-            detail: String,
-        }
-        let text = self.to_string();
-        let body = Body {
-            error: text.clone(),
-            detail: text,
-        };
-        match self {
-            Unknown::NoSuchType { .. } => Page::json(400, &body),
-            Unknown::NotConfigured(_) => Page::json(404, &body),
-        }
-    }
-}
-
-/// The provider of that name in any case, else the first of that kind, of those that may be seen.
-pub(super) fn find<'a>(
-    fleet: &'a Fleet,
-    name: &str,
-    view: View<'_>,
-) -> Result<&'a Arc<Provider>, Unknown> {
-    let seen = || {
-        let providers = fleet.providers();
-        providers.filter(|provider| view.asks(&provider.name))
-    };
-    let is = |other: &str| other.eq_ignore_ascii_case(name);
-    if let Some(provider) = seen().find(|provider| is(&provider.name)) {
-        return Ok(provider);
-    }
-    let kinds = ProviderKind::NAMES
-        .iter()
-        .map(|(name, kind)| (*name, Some(*kind)));
-    let known = kinds
-        .chain(KNOWN.iter().copied())
-        .find(|(known, _)| is(known));
-    // What was not understood is shown, but not all of it.
-    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-    let Some((_, kind)) = known else {
-        let there = seen().map(|provider| provider.name.to_string());
-        return Err(Unknown::NoSuchType {
-            name,
-            there: there.collect(),
-        });
-    };
-    let of_kind = kind.and_then(|kind| {
-        let mut providers = seen();
-        providers.find(|provider| provider.settings.kind == kind)
-    });
-    of_kind.ok_or(Unknown::NotConfigured(name))
-}
 
 /// One provider in short.
 #[derive(Serialize)]
@@ -127,72 +44,8 @@ struct Summary {
     trouble: Troubles,
 }
 
-#[derive(Serialize)]
-pub(super) struct Breaker {
-    state: &'static str,
-    /// Of the breaker's window.
-    request_count: u32,
-    failure_count: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
-    /// Seconds until it lets a few requests try.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open_for: Option<f64>,
-    /// It is not closed for one of `models` alone, and the provider's others are asked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    one_model_only: bool,
-    /// The models whose own breakers are not closed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    models: Vec<ModelBreaker>,
-}
-
-#[derive(Serialize)]
-struct ModelBreaker {
-    model: String,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open_for: Option<f64>,
-}
-
-impl ModelBreaker {
-    fn of(model: &ModelStatus, now: Instant) -> Self {
-        ModelBreaker {
-            model: model.name.to_string(),
-            state: model.breaker.name(),
-            cause: model.open.map(|(_, cause)| cause.to_string()),
-            open_for: model.open.map(|(until, _)| seconds_until(until, now)),
-        }
-    }
-}
-
-fn seconds_until(until: Instant, now: Instant) -> f64 {
-    until.saturating_duration_since(now).as_secs_f64()
-}
-
-impl Breaker {
-    /// Of a provider, with those of its models that may be seen.
-    pub(super) fn of(provider: &Provider, view: View<'_>, now: Instant) -> Self {
-        let status = provider.guard().status(now);
-        let models = provider.guard().models(now);
-        let seen = models
-            .iter()
-            .filter(|model| view.shows(&provider.name, &[&model.name]));
-        Breaker {
-            state: status.breaker.name(),
-            request_count: status.requests,
-            failure_count: status.failures,
-            cause: status.open.map(|(_, cause)| cause.to_string()),
-            open_for: status.open.map(|(until, _)| seconds_until(until, now)),
-            one_model_only: status.sole,
-            models: seen.map(|model| ModelBreaker::of(model, now)).collect(),
-        }
-    }
-}
-
 /// `GET /api/providers`.
-pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
+pub(super) fn all(from: &Introspection, view: Visibility<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
         providers: ByName<Summary>,
@@ -215,16 +68,16 @@ pub(super) fn all(from: &Introspection, view: View<'_>) -> Page {
         routing_strategy: routing.strategy.name(),
         fallback_strategy: routing.fallback.name(),
         load_balancing_enabled: !matches!(routing.strategy, Strategy::Failover | Strategy::Manual),
-        unresolved_names: pages::unresolved_names(&from.router, view),
+        unresolved_names: state::unresolved_names(&from.router, view),
     };
     Page::json(200, &listing)
 }
 
 impl Summary {
-    fn of(provider: &Provider, backends: &[Arc<Backend>], view: View<'_>) -> Self {
+    fn of(provider: &Provider, backends: &[Arc<Backend>], view: Visibility<'_>) -> Self {
         let plain: Vec<&Backend> = backends.iter().map(|backend| &**backend).collect();
         let now = Instant::now();
-        let status = health::state(provider, &plain, now);
+        let status = state::of(provider, &plain, now);
         let guard = provider.guard().status(now);
         let healthy = || plain.iter().filter(|backend| backend.healthy());
         let last_used = provider.statistics.last_used();
@@ -328,7 +181,7 @@ struct Entry {
 }
 
 /// `GET /api/providers/{provider}/stats`.
-pub(super) fn stats(from: &Introspection, name: &str, view: View<'_>) -> Page {
+pub(super) fn stats(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
     match find(&from.fleet, name, view) {
         Ok(provider) => Page::json(200, &Stats::of(from, provider, view)),
         Err(unknown) => unknown.page(),
@@ -336,7 +189,7 @@ pub(super) fn stats(from: &Introspection, name: &str, view: View<'_>) -> Page {
 }
 
 impl<'a> Stats<'a> {
-    fn of(from: &Introspection, provider: &'a Provider, view: View<'_>) -> Self {
+    fn of(from: &Introspection, provider: &'a Provider, view: Visibility<'_>) -> Self {
         let counts = Counts::of(from, provider);
         let error_rate = percent(counts.failed, counts.attempts);
         let (model_usage, token_usage) = usage(from, provider, view);
@@ -400,7 +253,11 @@ impl Times {
 }
 
 /// Requests and tokens by model, the busiest first, and all tokens together; of the models that may be seen.
-fn usage(from: &Introspection, provider: &Provider, view: View<'_>) -> (ByName<Used>, Tokens) {
+fn usage(
+    from: &Introspection,
+    provider: &Provider,
+    view: Visibility<'_>,
+) -> (ByName<Used>, Tokens) {
     let mut models = from.metrics.model_usage(provider.id);
     models.sort_by_key(|usage| (std::cmp::Reverse(usage.requests), usage.model));
     let mut all = Tokens::default();
@@ -457,7 +314,7 @@ fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
 }
 
 /// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
-pub(super) fn tags(from: &Introspection, name: &str, view: View<'_>) -> Page {
+pub(super) fn tags(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
     match find(&from.fleet, name, view) {
         Ok(provider) => {
             let names = from.settings.server.model_names;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Introspection, Page, explained};
 use crate::admission::{Dispatcher, Providers, Scope, Want, Wanted};
-use crate::routing::{Ask, Needs, Step};
+use crate::routing::{Needs, PlanRequest, PlanStep};
 use crate::settings::Strategy;
 use crate::usage::Tag;
 
@@ -32,13 +32,13 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
     let is_listed = |name: &str| introspection.fleet.models().lookup(name).is_some();
     // As a request does, it may have a tag behind the name.
     let (model, _) = Tag::behind(&question.model, &introspection.settings, is_listed);
-    let ask = Ask {
+    let ask = PlanRequest {
         provider: question.provider.as_deref(),
         strategy: question.strategy,
         needs: question.needs,
-        ..Ask::of(model)
+        ..PlanRequest::of(model)
     };
-    let expected = |step: &Step| expected(&introspection.dispatcher, step);
+    let expected = |step: &PlanStep| expected(&introspection.dispatcher, step);
     let now = Instant::now();
     let mut explained = introspection.router.explain(&ask, now, expected);
     explained::complete(introspection, &mut explained, now);
@@ -46,7 +46,7 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
 }
 
 /// How long a request of normal priority that came now would wait for a slot of the step.
-fn expected(dispatcher: &Dispatcher, step: &Step) -> Option<Duration> {
+fn expected(dispatcher: &Dispatcher, step: &PlanStep) -> Option<Duration> {
     let want = Want {
         wanted: Wanted::from(&step.model),
         priority: 0,
@@ -82,9 +82,10 @@ impl Question {
                 _ => return Err(format!("unknown parameter; there are {PARAMETERS}")),
             }
         }
-        match question.model.trim().is_empty() {
-            true => Err(format!("model is missing; there are {PARAMETERS}")),
-            false => Ok(question),
+        if question.model.trim().is_empty() {
+            Err(format!("model is missing; there are {PARAMETERS}"))
+        } else {
+            Ok(question)
         }
     }
 }

@@ -9,11 +9,11 @@ use http::{Method, Response, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
-use super::pages::Page;
+use super::page::Page;
 use super::route;
 use super::usage;
-use super::{Introspection, Place};
-use crate::access::View;
+use super::{Introspection, PagePath};
+use crate::access::Visibility;
 use crate::settings::HostRule;
 
 /// Answers the admin listener's requests.
@@ -28,10 +28,10 @@ impl AdminService {
     }
 
     fn page(&self, path: &str) -> Page {
-        match Place::find(path) {
-            Some(place) => self
+        match PagePath::find(path) {
+            Some(path) => self
                 .0
-                .page(place, false, View::ALL.within(self.0.router.filter())),
+                .page(path, false, Visibility::ALL.within(self.0.router.filter())),
             None => Page::error(
                 404,
                 "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /api/route, /__proxy/health and /__proxy/backends",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Page;
+use super::page::Page;
 use crate::dialect::ollama::ErrorStyle;
 use crate::facts::{Capability, ModelFacts};
 use crate::fleet::Fleet;
@@ -102,9 +102,10 @@ pub fn pulled(name: &str, streams: bool) -> Page {
     if streams {
         lines.push(b'\n');
     }
-    let content_type = match streams {
-        true => "application/x-ndjson",
-        false => "application/json; charset=utf-8",
+    let content_type = if streams {
+        "application/x-ndjson"
+    } else {
+        "application/json; charset=utf-8"
     };
     Page::new(200, content_type, lines.into())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::pages::Page;
+use super::page::Page;
 use crate::usage::{By, Ledger, Moment, Since, numbers};
 
 const ROOT: &str = "/api/usage";

@@ -8,8 +8,8 @@ use ahash::AHashMap;
 use tokio::sync::{Notify, oneshot};
 
 use super::scheduler::{
-    Arrival, BackendSpec, Decision, Outcome, Outlook, Policy, Refusal, Residency, Scheduler, Scope,
-    Snapshot, Ticket, Wanted,
+    Arrival, BackendSpec, Decision, NoSlot, Outlook, Policy, QueueSnapshot, Residency, RunOutcome,
+    Scheduler, Scope, Ticket, Wanted,
 };
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::routing::StepModel;
@@ -45,7 +45,7 @@ impl Want {
 pub struct Dispatcher {
     epoch: Instant,
     state: Mutex<State>,
-    /// As the scheduler counts them.
+    /// How often a provider has been closed, as the scheduler counts it.
     closings: AtomicU64,
     /// The timer has to look at the time again.
     earlier: Notify,
@@ -54,7 +54,7 @@ pub struct Dispatcher {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
-    pub(super) waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, Refusal>>>,
+    pub(super) waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, NoSlot>>>,
     /// When the timer wakes; `None` while no timer runs.
     timer: Option<Duration>,
 }
@@ -148,7 +148,7 @@ impl Dispatcher {
     }
 
     /// The queue and the slots right now.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> QueueSnapshot {
         self.lock().scheduler.snapshot()
     }
 
@@ -156,7 +156,7 @@ impl Dispatcher {
         self.event(|scheduler, now| scheduler.loaded(now, ticket));
     }
 
-    pub(super) fn complete(&self, ticket: Ticket, outcome: Outcome) {
+    pub(super) fn complete(&self, ticket: Ticket, outcome: RunOutcome) {
         self.event(|scheduler, now| scheduler.complete(now, ticket, outcome));
     }
 
@@ -210,7 +210,7 @@ impl State {
         &mut self,
         now: Duration,
         own: Option<Ticket>,
-    ) -> Option<Result<Grant, Refusal>> {
+    ) -> Option<Result<Grant, NoSlot>> {
         let mut answer = None;
         while let Some(decision) = self.scheduler.next_decision(now) {
             let (ticket, decided) = match decision {

@@ -13,5 +13,6 @@ pub use dispatcher::{Dispatcher, Want};
 pub use observer::FleetEvents;
 pub use permit::Permit;
 pub use scheduler::{
-    BackendSpec, Loaded, Outcome, Policy, Providers, Refusal, Residency, Scope, Snapshot, Wanted,
+    BackendSpec, LoadedModel, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome,
+    Scope, Wanted,
 };

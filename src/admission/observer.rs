@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{BackendSpec, Dispatcher, Loaded, Residency};
+use super::{BackendSpec, Dispatcher, LoadedModel, Residency};
 use crate::fleet::{Backend, Inventory, Observer};
 use crate::ids::{BackendId, ModelId, ProviderId};
 
@@ -35,27 +35,28 @@ impl Observer for FleetEvents {
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
         let now = SystemTime::now();
         let on_disk: Vec<_> = inventory.sizes().collect();
-        let loaded: Vec<_> = match backend.provider.settings.kind.is_fleet() {
-            true => inventory
+        let loaded: Vec<_> = if backend.provider.settings.kind.is_fleet() {
+            inventory
                 .loaded
                 .iter()
-                .map(|loaded| Loaded {
+                .map(|loaded| LoadedModel {
                     model: loaded.model,
                     vram: loaded.entry.size_vram,
                     expires_in: loaded.entry.expires_at.map_or(Duration::MAX, |at| {
                         at.duration_since(now).unwrap_or_default()
                     }),
                 })
-                .collect(),
+                .collect()
+        } else {
             // A service has all that it lists at hand: nothing there is ever a cold load.
-            false => on_disk
+            on_disk
                 .iter()
-                .map(|(model, _)| Loaded {
+                .map(|(model, _)| LoadedModel {
                     model: *model,
                     vram: 0,
                     expires_in: Duration::MAX,
                 })
-                .collect(),
+                .collect()
         };
         self.0.observe(
             backend.id,

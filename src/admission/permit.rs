@@ -7,22 +7,22 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::dispatcher::{Dispatcher, Grant, State, Want};
-use super::scheduler::{Outcome, Refusal, Scope, Ticket};
+use super::scheduler::{NoSlot, RunOutcome, Scope, Ticket};
 use crate::ids::BackendId;
 
 impl Dispatcher {
     /// Waits for a slot on a backend that can serve the request. Dropping the future leaves the queue at once.
-    /// Errors: see [`Refusal`].
-    pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, Refusal> {
+    /// Errors: see [`NoSlot`].
+    pub async fn acquire(self: &Arc<Self>, want: Want) -> Result<Permit, NoSlot> {
         self.acquire_within(want, Scope::default()).await
     }
 
-    /// As [`Self::acquire`], within `scope` only.
+    /// Does what [`Self::acquire`] does, within `scope` only.
     pub async fn acquire_within(
         self: &Arc<Self>,
         want: Want,
         scope: Scope,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Permit, NoSlot> {
         let now = self.now();
         let entered = {
             let mut state = self.lock();
@@ -37,7 +37,7 @@ impl Dispatcher {
         self: &Arc<Self>,
         ticket: Ticket,
         scope: Option<Scope>,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Permit, NoSlot> {
         let now = self.now();
         let entered = {
             let mut state = self.lock();
@@ -91,12 +91,12 @@ impl Drop for Place {
 }
 
 enum Entered {
-    Answered(Result<Permit, Refusal>),
-    Waiting(Place, oneshot::Receiver<Result<Grant, Refusal>>),
+    Answered(Result<Permit, NoSlot>),
+    Waiting(Place, oneshot::Receiver<Result<Grant, NoSlot>>),
 }
 
 impl Entered {
-    async fn answer(self) -> Result<Permit, Refusal> {
+    async fn answer(self) -> Result<Permit, NoSlot> {
         let (mut place, receiver) = match self {
             Self::Answered(answer) => return answer,
             Self::Waiting(place, receiver) => (place, receiver),
@@ -156,19 +156,19 @@ impl Permit {
     }
 
     /// The request has ended. A permit that is dropped instead counts as cancelled and teaches nothing.
-    pub fn finish(mut self, outcome: Outcome) {
+    pub fn finish(mut self, outcome: RunOutcome) {
         self.held = false;
         self.dispatcher.complete(self.ticket, outcome);
     }
 
     /// The attempt has failed: gives the slot back, excludes this backend for this request, and waits for a slot
-    /// elsewhere in the request's old place. Errors: [`Refusal::Exhausted`] when every backend has been tried.
-    pub async fn retry(self) -> Result<Self, Refusal> {
+    /// elsewhere in the request's old place. Errors: [`NoSlot::Exhausted`] when every backend has been tried.
+    pub async fn retry(self) -> Result<Self, NoSlot> {
         self.retry_within(None).await
     }
 
-    /// As [`Self::retry`], from now on within `scope`, if one is given.
-    pub async fn retry_within(mut self, scope: Option<Scope>) -> Result<Self, Refusal> {
+    /// Does what [`Self::retry`] does, from now on within `scope`, if one is given.
+    pub async fn retry_within(mut self, scope: Option<Scope>) -> Result<Self, NoSlot> {
         self.held = false;
         let dispatcher = Arc::clone(&self.dispatcher);
         dispatcher.retry(self.ticket, scope).await

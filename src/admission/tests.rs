@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{BackendSpec, Dispatcher, Loaded, Outcome, Policy, Refusal, Residency, Want, Wanted};
+use super::{
+    BackendSpec, Dispatcher, LoadedModel, NoSlot, Policy, Residency, RunOutcome, Want, Wanted,
+};
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{Placement, SelectorKind, WhenUnhealthy};
 
@@ -53,7 +55,7 @@ fn join(dispatcher: &Arc<Dispatcher>, order: u32, slots: u32) {
         placement: Placement::WarmOrWait,
         provider_limit: None,
     };
-    let loaded = Loaded {
+    let loaded = LoadedModel {
         model: MODEL,
         vram: 1,
         expires_in: Duration::from_secs(300),
@@ -106,9 +108,9 @@ fn a_waiter_is_woken_by_the_slot() {
         while dispatcher.snapshot().waiting == 0 {
             tokio::task::yield_now().await;
         }
-        first.finish(Outcome {
+        first.finish(RunOutcome {
             ok: true,
-            ..Outcome::default()
+            ..RunOutcome::default()
         });
         let second = waiting.await.unwrap().unwrap();
         assert_eq!(second.backend(), BackendId(0));
@@ -174,11 +176,11 @@ fn waiting_ends_with_the_timeout() {
         let _running = dispatcher.acquire(want()).await.unwrap();
         let (first, second) = tokio::join!(dispatcher.acquire(want()), dispatcher.acquire(want()));
         for refusal in [first.unwrap_err(), second.unwrap_err()] {
-            assert!(matches!(refusal, Refusal::TimedOut { healthy: true, .. }));
+            assert!(matches!(refusal, NoSlot::TimedOut { healthy: true, .. }));
         }
         // The timer has ended with the last waiter and starts again with the next.
         let again = dispatcher.acquire(want()).await.unwrap_err();
-        assert!(matches!(again, Refusal::TimedOut { healthy: true, .. }));
+        assert!(matches!(again, NoSlot::TimedOut { healthy: true, .. }));
     });
 }
 
@@ -200,7 +202,7 @@ fn the_timer_outlives_the_runtime_that_it_was_started_on() {
     drop(other);
     assert_eq!(dispatcher.snapshot().waiting, 0);
     let refusal = runtime().block_on(dispatcher.acquire(want())).unwrap_err();
-    assert!(matches!(refusal, Refusal::TimedOut { .. }));
+    assert!(matches!(refusal, NoSlot::TimedOut { .. }));
     drop(running);
 }
 
@@ -212,7 +214,7 @@ fn a_retry_goes_elsewhere_until_all_are_tried() {
         assert_eq!(first.backend(), BackendId(0));
         let second = first.retry().await.unwrap();
         assert_eq!(second.backend(), BackendId(1));
-        assert_eq!(second.retry().await.unwrap_err(), Refusal::Exhausted);
+        assert_eq!(second.retry().await.unwrap_err(), NoSlot::Exhausted);
         assert_eq!(dispatcher.snapshot().in_flight, 0);
     });
 }
@@ -236,7 +238,7 @@ fn an_unknown_model_is_refused_at_once() {
                 .acquire(Want { wanted, ..want() })
                 .await
                 .unwrap_err();
-            assert_eq!(refusal, Refusal::UnknownModel);
+            assert_eq!(refusal, NoSlot::UnknownModel);
         }
     });
 }
@@ -269,9 +271,9 @@ fn slots_hold_under_many_threads_and_nothing_is_lost() {
                     permit = permit.retry().await.unwrap();
                 }
                 if number % 2 == 0 {
-                    permit.finish(Outcome {
+                    permit.finish(RunOutcome {
                         ok: true,
-                        ..Outcome::default()
+                        ..RunOutcome::default()
                     });
                 }
             })

@@ -99,25 +99,27 @@ fn print(loaded: &Loaded, args: &CheckArgs) -> io::Result<bool> {
         }
         well = reached.well;
         let sum = sum(settings);
-        match well {
-            true => writeln!(
+        if well {
+            writeln!(
                 out,
                 "{mark}\n{mark}OK: {source} is a good configuration, {sum}, and all of the above answers as it should."
-            )?,
-            false => writeln!(
+            )?
+        } else {
+            writeln!(
                 out,
                 "{mark}\n{mark}FAILED: {source} is a good configuration, {sum}, but not all of the above answers as it should."
-            )?,
+            )?
         }
     } else if !args.print {
         let differences = config::differences(settings);
-        match differences.is_empty() {
-            true => writeln!(out, "\nEverything is as by default.")?,
-            false => writeln!(
+        if differences.is_empty() {
+            writeln!(out, "\nEverything is as by default.")?
+        } else {
+            writeln!(
                 out,
                 "\nWhat differs from the defaults (--print shows the rest too):\n\n{}",
                 differences.trim_end()
-            )?,
+            )?
         }
     }
     out.flush()?;

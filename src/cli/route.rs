@@ -114,9 +114,10 @@ fn show(args: &RouteArgs) -> Result<bool, RouteError> {
         return Err(RouteError::Senseless(target));
     };
     let mut out = io::stdout().lock();
-    match args.json {
-        true => out.write_all(&body).and_then(|()| out.write_all(b"\n"))?,
-        false => out.write_all(shown(&told).as_bytes())?,
+    if args.json {
+        out.write_all(&body).and_then(|()| out.write_all(b"\n"))?
+    } else {
+        out.write_all(shown(&told).as_bytes())?
     }
     Ok(told.error.is_none())
 }
@@ -165,11 +166,12 @@ fn shown(told: &Told) -> String {
     for (number, step) in (1..).zip(&told.steps) {
         let reserve = if step.reserve { ", in reserve" } else { "" };
         let wait = step.max_wait_seconds;
-        let wait = wait.map(|wait| match step.due {
-            true => {
+        let wait = wait.map(|wait| {
+            if step.due {
                 format!(", taken at once, as a slot of those before takes longer than {wait} s")
+            } else {
+                format!(", after a wait of {wait} s")
             }
-            false => format!(", after a wait of {wait} s"),
         });
         let expected = step.expected_wait_seconds.filter(|wait| *wait > 0.0);
         let expected = expected.map(|wait| format!(", a slot in about {wait:.1} s"));

@@ -111,9 +111,10 @@ pub(super) fn run(
         .transpose()?;
     let settings = Arc::new(settings);
     let metrics = Metrics::new();
-    let ledger = match settings.usage.enabled {
-        true => Some(open_ledger(&settings, &metrics)?),
-        false => None,
+    let ledger = if settings.usage.enabled {
+        Some(open_ledger(&settings, &metrics)?)
+    } else {
+        None
     };
     let (access, exchange) = Access::new(
         &settings.access,
@@ -197,10 +198,14 @@ pub(super) fn run(
 
 fn lifecycle(listening: &Arc<AtomicBool>, drain: &Arc<Drain>) -> Lifecycle {
     let (listening, drain) = (Arc::clone(listening), Arc::clone(drain));
-    Arc::new(move || match listening.load(Ordering::Acquire) {
-        false => Stage::Starting,
-        true if drain.draining() => Stage::Draining,
-        true => Stage::Serving,
+    Arc::new(move || {
+        if !listening.load(Ordering::Acquire) {
+            Stage::Starting
+        } else if drain.draining() {
+            Stage::Draining
+        } else {
+            Stage::Serving
+        }
     })
 }
 

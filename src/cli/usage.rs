@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::target::{AskError, Pages, Target, TargetArgs, refusal};
 use crate::config;
-use crate::usage::{By, Moment, Reader, Since, StoreError, Table, numbers};
+use crate::usage::{By, Moment, Since, StoreError, StoreReader, Table, numbers};
 
 /// Where a systemd service keeps it; see `conf/remuda.service`.
 const OF_THE_SERVICE: &str = "/var/lib/remuda/usage.db";
@@ -108,7 +108,7 @@ fn show(args: &UsageArgs) -> Result<(), UsageError> {
     };
     let (table, shown) = match file(args)? {
         Some(file) => {
-            let table = Reader::open(&file)?.table(args.by.into(), since)?;
+            let table = StoreReader::open(&file)?.table(args.by.into(), since)?;
             let shown = object(&table, since);
             (table, shown)
         }

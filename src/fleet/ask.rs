@@ -12,7 +12,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, ErrorType};
 
-use super::{Endpoint, Miss};
+use super::endpoint::Endpoint;
+use super::miss::Miss;
 use crate::coding;
 
 /// Bytes of an answer: some ten thousand models.
@@ -149,7 +150,8 @@ fn plain(path: &str, head: Option<&ResponseHeader>, body: Vec<u8>) -> Result<Vec
     }
 }
 
-/// In the words of rustls, such as `invalid peer certificate: UnknownIssuer`. Pingora passes them on as text only.
+/// Says it in the words of rustls, such as `invalid peer certificate: UnknownIssuer`. Pingora passes them on as text
+/// only.
 fn handshake(error: &Error) -> String {
     let context = error
         .context

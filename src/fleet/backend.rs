@@ -1,45 +1,32 @@
 //! One backend: an address of a provider, what it has, how it is, and what it is doing.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
-use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
 use crate::ids::{BackendId, ModelId};
 
+use super::endpoint::{Endpoint, EndpointOrigin};
+use super::guard::BreakerState;
+use super::inventory::Inventory;
 use super::peak_ewma::PeakEwma;
+use super::provider::Provider;
 use super::pulse::Pulse;
+use super::selector::Load;
+use super::trouble::Trouble;
 use super::vigil::{Due, SUSPICIOUS, Signs, Vigil};
-use super::vitals::{Trouble, Vitals};
-use super::{BreakerState, Inventory, Load, Origin, Provider};
-
-/// How to reach a server.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// As shown to people and in metrics: `127.0.0.1:24001`, `gpu1:11434`.
-    pub name: Arc<str>,
-    pub addr: SocketAddr,
-    pub tls: bool,
-    /// The `Host` of requests to it.
-    pub host: HeaderValue,
-    /// What stands before every path of its API, such as `/v1`; empty for Ollama.
-    pub path: Arc<str>,
-    /// Ready for use: timeouts of connecting and idling, SNI, ALPN and verification are set.
-    pub peer: Arc<HttpPeer>,
-}
+use super::vitals::Vitals;
 
 /// A member of the fleet. Its identity is (provider, address).
 pub struct Backend {
     pub id: BackendId,
     pub provider: Arc<Provider>,
     pub endpoint: Endpoint,
-    pub origin: Origin,
+    pub origin: EndpointOrigin,
     pub weight: u32,
     /// Relative price of a request.
     pub cost: f64,
@@ -87,13 +74,13 @@ impl Backend {
         id: BackendId,
         provider: Arc<Provider>,
         endpoint: Endpoint,
-        origin: Origin,
+        origin: EndpointOrigin,
         now: Instant,
     ) -> Self {
         let settings = &provider.settings;
         let entry = match origin {
-            Origin::Listed(position) => settings.backends.get(position),
-            Origin::Discovered => None,
+            EndpointOrigin::Listed(position) => settings.backends.get(position),
+            EndpointOrigin::Discovered => None,
         };
         Self {
             id,
@@ -161,13 +148,13 @@ impl Backend {
     }
 
     /// Counts a request until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
+    pub fn begin(self: &Arc<Self>) -> InFlightRequest {
         let idle = self.in_flight.fetch_add(1, Ordering::AcqRel) == 0;
         if idle && !self.forsaken.load(Ordering::Acquire) {
             // Nobody has listened until now.
             self.pulse.beat();
         }
-        InFlight {
+        InFlightRequest {
             backend: Arc::clone(self),
         }
     }
@@ -183,7 +170,7 @@ impl Backend {
         self.forsaken.store(false, Ordering::Release);
     }
 
-    /// To be told of every byte that comes from it.
+    /// Returns what is to be told of every byte that comes from it.
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
     }
@@ -331,18 +318,18 @@ impl Backend {
 
 /// One request that a backend is serving; ends when dropped.
 #[derive(Debug)]
-pub struct InFlight {
+pub struct InFlightRequest {
     backend: Arc<Backend>,
 }
 
-impl InFlight {
+impl InFlightRequest {
     /// The backend that is serving it.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.backend.in_flight.fetch_sub(1, Ordering::AcqRel);
     }

@@ -1,27 +1,16 @@
 //! How each kind of service is asked for its models, and how its answer is read.
 
-use std::sync::Arc;
-
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::context::Told;
+use super::list_entry::ListEntry;
+use super::listed_model::Model;
 use crate::dialect::google::listing as google;
 use crate::settings::{Provider, ProviderKind};
 
 /// Longer than any ARN.
 const MAX_NAME: usize = 2048;
-
-/// A model as a service lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Model {
-    pub(super) name: Arc<str>,
-    /// Seconds since 1970.
-    pub(super) created: Option<u64>,
-    /// Tokens that it holds, prompt and answer together.
-    pub(super) context: Option<u64>,
-}
 
 /// Models, and what asks for those after them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -110,7 +99,7 @@ pub(super) fn read(kind: ProviderKind, body: &[u8]) -> Option<Page> {
 }
 
 fn model(entry: &RawValue) -> Option<Model> {
-    let context = Told::read(entry).tokens();
+    let context = ListEntry::read(entry).tokens();
     let entry: Entry = serde_json::from_str(entry.get()).ok()?;
     let created = entry.created.filter(|seconds| *seconds > 0.0);
     let created = created.map(|seconds| seconds as u64);

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use http::StatusCode;
 
-use super::ask::{Answer, Caller, MOST};
-use super::catalogue::{self, Model};
+use super::ask::{Caller, MOST};
 use super::complaints::Topic;
 use super::context::Elsewhere;
-use super::control;
+use super::inventory::Inventory;
+use super::list_answer::{Told, not_a_list, without_models};
+use super::listed_model::Model;
+use super::miss::Miss;
 use super::offers::Offers;
-use super::probe::{Prober, Question};
-use super::refusal::{Asked, Why};
-use super::{Inventory, Miss};
-use crate::dialect::faults;
-use crate::ir::Class;
+use super::question::{Prober, Question};
+use super::refusal::Asked;
+use super::{catalogue, control};
 use crate::settings::ProviderKind;
 
 /// Pages of a list at most.
@@ -26,17 +26,6 @@ const MAX_PAGES: usize = 20;
 
 /// What is told besides the list may take this part of the time that a probe has.
 const PATIENCE: u32 = 4;
-
-/// What a service told.
-pub(super) enum Told {
-    Models(Vec<Model>),
-    /// It lists none.
-    Nothing,
-    /// It refuses the key, or to say it, with that status.
-    Refused(Why, u16),
-    /// It does not say, and why.
-    Unclear(String),
-}
 
 /// Asks a service for its models.
 pub(super) async fn ask(
@@ -133,34 +122,6 @@ async fn ask_further(
     {
         further.enter(&answer.body, models);
     }
-}
-
-/// What an answer in place of a list of models means; `None` if it may be one.
-pub(super) fn without_models(kind: ProviderKind, answer: &Answer) -> Option<Told> {
-    let status = answer.status;
-    let code = status.as_u16();
-    let fault = match status {
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            return Some(Told::Nothing);
-        }
-        status if status.is_success() => faults::within(kind, &answer.body)?,
-        _ => faults::answered(kind, code, answer.headers(), &answer.body),
-    };
-    let by_fault = match code {
-        401 | 403 => Some(Why::Key),
-        _ => Why::of(&fault),
-    };
-    // Another address than the API's, or an error that no waiting mends.
-    let lasting = matches!(fault.class, Class::Route | Class::Permanent) || status.is_success();
-    let otherwise = (code < 400 && lasting).then_some(Why::Error);
-    Some(match by_fault.or(otherwise) {
-        Some(why) => Told::Refused(why, code),
-        None => Told::Unclear(format!("it answered its list of models with status {code}")),
-    })
-}
-
-pub(super) fn not_a_list() -> Told {
-    Told::Unclear("what it answered is not a list of models".to_owned())
 }
 
 fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {

@@ -8,28 +8,10 @@ use ahash::AHashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::catalogue::Model;
-
-/// What an entry of a list says of its model's context.
-#[derive(Default, Deserialize)]
-pub(super) struct Told<'a> {
-    #[serde(borrow)]
-    meta: Option<&'a RawValue>,
-    owned_by: Option<&'a RawValue>,
-    max_model_len: Option<&'a RawValue>,
-    loaded_context_length: Option<&'a RawValue>,
-    context_length: Option<&'a RawValue>,
-    context_window: Option<&'a RawValue>,
-    max_context_length: Option<&'a RawValue>,
-}
-
-/// What llama.cpp says of a model in its list.
-#[derive(Default, Deserialize)]
-struct Meta<'a> {
-    #[serde(borrow)]
-    n_ctx: Option<&'a RawValue>,
-    n_ctx_train: Option<&'a RawValue>,
-}
+use super::catalogue;
+use super::list_entry::{ListEntry, number};
+use super::listed_model::Model;
+use crate::settings::ProviderKind;
 
 /// Where else a server tells its context, if its list does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +24,7 @@ pub(super) enum Elsewhere {
     Info,
 }
 
-impl Told<'_> {
-    pub(super) fn read(entry: &RawValue) -> Told<'_> {
-        serde_json::from_str(entry.get()).unwrap_or_default()
-    }
-
-    /// Tokens, prompt and answer together.
-    pub(super) fn tokens(&self) -> Option<u64> {
-        let meta = self.meta();
-        let stated = [
-            meta.n_ctx,
-            self.max_model_len,
-            self.loaded_context_length,
-            self.context_length,
-            self.context_window,
-            self.max_context_length,
-            meta.n_ctx_train,
-        ];
-        stated.into_iter().find_map(number)
-    }
-
+impl ListEntry<'_> {
     /// Where the server of the model `name` tells more than this.
     fn elsewhere(&self, name: &str) -> Option<Elsewhere> {
         let owner: String = self
@@ -79,16 +42,6 @@ impl Told<'_> {
             _ => None,
         }
     }
-
-    fn meta(&self) -> Meta<'_> {
-        let read = self.meta.map(|meta| serde_json::from_str(meta.get()));
-        read.and_then(Result::ok).unwrap_or_default()
-    }
-}
-
-fn number(value: Option<&RawValue>) -> Option<u64> {
-    let tokens: f64 = serde_json::from_str(value?.get()).ok()?;
-    (1.0..=1e12).contains(&tokens).then_some(tokens as u64)
 }
 
 impl Elsewhere {
@@ -100,7 +53,7 @@ impl Elsewhere {
             data: Vec<&'a RawValue>,
         }
         let list: List<'_> = serde_json::from_slice(body).ok()?;
-        let first = Told::read(list.data.first()?);
+        let first = ListEntry::read(list.data.first()?);
         let found = first.elsewhere(&models.first()?.name)?;
         // What is told of one model says nothing of several.
         (found == Elsewhere::Listing || list.data.len() == 1).then_some(found)
@@ -121,9 +74,7 @@ impl Elsewhere {
     pub(super) fn enter(self, body: &[u8], models: &mut [Model]) {
         match self {
             Elsewhere::Listing => {
-                let Some(page) =
-                    super::catalogue::read(crate::settings::ProviderKind::OpenAiCompatible, body)
-                else {
+                let Some(page) = catalogue::read(ProviderKind::OpenAiCompatible, body) else {
                     return;
                 };
                 let told: AHashMap<_, _> = page
@@ -181,8 +132,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fleet::catalogue;
-    use crate::settings::ProviderKind;
 
     fn read(list: &str) -> (Vec<Model>, Option<Elsewhere>) {
         let page = catalogue::read(ProviderKind::OpenAiCompatible, list.as_bytes()).unwrap();

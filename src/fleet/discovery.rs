@@ -19,18 +19,23 @@ use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::backend::Backend;
+use super::endpoint::{Endpoint, EndpointOrigin};
 use super::health::AT_ONCE;
+use super::inventory::Inventory;
 use super::members::Members;
-use super::probe::{Prober, Question};
+use super::miss::Miss;
+use super::provider::{Provider, UnresolvedHost};
+use super::question::{Prober, Question};
 use super::resolve::{Resolver, refresh, with_port};
 use super::settling::Settling;
-use super::{Backend, Endpoint, Inventory, Miss, Origin, Provider, Trouble, Unresolved};
+use super::trouble::Trouble;
 
 pub(super) struct Discovery {
     provider: Arc<Provider>,
     members: Arc<Members>,
     prober: Arc<Prober>,
-    /// Of `backends` in their order, then of `discover`.
+    /// The hosts of `backends` in their order, then those of `discover`.
     pub(super) hosts: Mutex<Vec<Resolver>>,
 }
 
@@ -61,7 +66,7 @@ impl Discovery {
         refresh(&mut hosts, settings.probe_timeout).await;
         self.note_unresolved(&hosts);
         for (position, host) in hosts.iter_mut().enumerate() {
-            if self.is_hopeless(Origin::Listed(position)) {
+            if self.is_hopeless(EndpointOrigin::Listed(position)) {
                 host.turn();
             }
         }
@@ -85,7 +90,7 @@ impl Discovery {
     }
 
     /// Whether nobody answers at the addresses of one name, and has not for a while.
-    fn is_hopeless(&self, origin: Origin) -> bool {
+    fn is_hopeless(&self, origin: EndpointOrigin) -> bool {
         let members = self.members.of(&self.provider);
         let mut mine = members
             .iter()
@@ -102,7 +107,7 @@ impl Discovery {
                 Some(entry) => format!("{}:{}", host.host(), entry.port),
                 None => host.host().to_owned(),
             };
-            Some(Unresolved { name, trouble })
+            Some(UnresolvedHost { name, trouble })
         });
         let several = |host: &Resolver| host.all().len() > 1;
         let several = hosts.iter().any(several);
@@ -118,8 +123,8 @@ impl Discovery {
 
     fn stays(&self, places: &Places, backend: &Backend) -> bool {
         match (backend.origin, places.listed.get(&backend.addr)) {
-            (Origin::Listed(was), Some((is, _))) => was == *is,
-            (Origin::Discovered, None) => {
+            (EndpointOrigin::Listed(was), Some((is, _))) => was == *is,
+            (EndpointOrigin::Discovered, None) => {
                 let limit = self.provider.settings.misses;
                 let busy = backend.in_flight() > 0;
                 self.in_range(places, backend.addr)
@@ -170,7 +175,7 @@ impl Discovery {
             self.members.join(
                 &self.provider,
                 endpoint,
-                Origin::Discovered,
+                EndpointOrigin::Discovered,
                 Some(inventory),
             );
         }
@@ -191,9 +196,10 @@ async fn meet(
 #[async_trait]
 impl ServiceDiscovery for Discovery {
     async fn discover(&self) -> Result<(BTreeSet<Target>, HashMap<u64, bool>)> {
-        match self.provider.settings.kind.is_fleet() {
-            true => self.gather().await,
-            false => self.settle().await,
+        if self.provider.settings.kind.is_fleet() {
+            self.gather().await
+        } else {
+            self.settle().await
         }
         if !self.provider.discovered.swap(true, Ordering::AcqRel) {
             self.members.note_settling();
@@ -219,8 +225,12 @@ impl Discovery {
             if !taken.contains(addr) {
                 let entry = &self.provider.settings.backends[*position];
                 let endpoint = self.provider.listed(entry, *addr, *alone);
-                self.members
-                    .join(&self.provider, endpoint, Origin::Listed(*position), None);
+                self.members.join(
+                    &self.provider,
+                    endpoint,
+                    EndpointOrigin::Listed(*position),
+                    None,
+                );
             }
         }
         self.scan(&places, &taken).await;
@@ -267,7 +277,7 @@ fn target(backend: Arc<Backend>) -> Target {
 /// is written into the flow label, which an address that nobody connects to has no use for.
 fn identity(backend: &Backend) -> SocketAddr {
     match (backend.addr.ip(), backend.origin) {
-        (ip, Origin::Listed(position)) if !backend.provider.settings.kind.is_fleet() => {
+        (ip, EndpointOrigin::Listed(position)) if !backend.provider.settings.kind.is_fleet() => {
             let ip = match ip {
                 IpAddr::V4(ip) => ip.to_ipv6_mapped(),
                 IpAddr::V6(ip) => ip,

@@ -13,9 +13,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::backend::Backend;
 use super::members::Members;
-use super::probe::{Prober, Question};
-use super::{Backend, Miss, Provider, Ranked};
+use super::miss::Miss;
+use super::provider::Provider;
+use super::question::{Prober, Question};
+use super::ranked::Ranked;
 
 /// Probes of one provider at once: enough that a range of 200 dead ports takes one time limit, few
 /// enough for the usual limit of 1,024 file descriptors.
@@ -70,9 +73,10 @@ impl Checkup {
             provider: &backend.provider,
             known: Some(&*known).filter(|_| was_known),
             version,
-            timeout: match patience.is_zero() {
-                true => backend.provider.settings.probe_timeout,
-                false => patience,
+            timeout: if patience.is_zero() {
+                backend.provider.settings.probe_timeout
+            } else {
+                patience
             },
             doubted: silent || !patience.is_zero(),
         };

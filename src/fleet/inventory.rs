@@ -14,11 +14,11 @@ use crate::dialect::ollama::{LoadedEntry, ModelEntry};
 /// The answer of one good probe.
 #[derive(Clone, Debug)]
 pub struct Inventory {
-    /// From `/api/tags`, by id.
+    /// The models of `/api/tags`, by id.
     pub models: Vec<(ModelId, ModelEntry)>,
-    /// From `/api/ps`, by id.
+    /// The models of `/api/ps`, by id.
     pub loaded: Vec<Loaded>,
-    /// From `/api/version`; empty if the server does not tell.
+    /// The version of `/api/version`; empty if the server does not tell.
     pub version: String,
     pub probed_at: Instant,
     offers: Arc<Offers>,
@@ -87,7 +87,7 @@ impl Inventory {
         }
     }
 
-    /// Of a probe that was answered, or not.
+    /// Notes whether the probe was answered.
     pub(super) fn heard(self, heard: bool) -> Self {
         Self { heard, ..self }
     }
@@ -100,7 +100,7 @@ impl Inventory {
         Self { churn, ..self }
     }
 
-    /// Of a service that would not list its models.
+    /// Notes that the service would not list its models.
     pub(super) fn untold(self) -> Self {
         Self {
             untold: true,

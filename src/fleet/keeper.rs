@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::Provider;
-use super::guard::{Attempt, Attempted, Change, ModelStatus};
+use super::guard::{AttemptResult, Attempted, Change, ModelStatus};
 use super::members::Members;
+use super::provider::Provider;
 use super::refusal::Asked;
 
 /// Stands for no limit.
@@ -37,7 +37,7 @@ impl Keeper {
     pub(super) fn note(&self, attempted: &Attempted<'_>, in_flight: usize) {
         let now = Instant::now();
         let random = rand::random();
-        if let Attempt::Served { .. } = attempted.result {
+        if let AttemptResult::Served { .. } = attempted.result {
             self.provider.settle_refusal(Asked::Request);
         }
         let guard = self.provider.guard();

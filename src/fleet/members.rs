@@ -13,9 +13,15 @@ use tokio::sync::watch;
 
 use crate::ids::BackendId;
 
+use super::backend::Backend;
+use super::endpoint::{Endpoint, EndpointOrigin};
+use super::inventory::Inventory;
+use super::miss::Miss;
+use super::models::Models;
+use super::observer::{Observer, RequestOutcome};
+use super::provider::Provider;
 use super::vitals::Vitals;
 use super::waiting::Waiting;
-use super::{Backend, Endpoint, Inventory, Miss, Models, Observer, Origin, Outcome, Provider};
 
 /// All members at one moment, by provider, then port, then address.
 #[derive(Default)]
@@ -64,7 +70,7 @@ pub(super) struct Members {
     departed: Mutex<VecDeque<(Arc<Backend>, Instant)>>,
 }
 
-/// For how long it is remembered what one had that has left for being down: it may be starting anew.
+/// How long it is remembered what a backend had that has left for being down: it may be starting anew.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// Such servers at most.
 const MOST_DEPARTED: usize = 256;
@@ -137,7 +143,7 @@ impl Members {
         &self,
         provider: &Arc<Provider>,
         endpoint: Endpoint,
-        origin: Origin,
+        origin: EndpointOrigin,
         inventory: Option<Inventory>,
     ) {
         let id = BackendId(self.next.fetch_add(1, Ordering::Relaxed));
@@ -199,7 +205,8 @@ impl Members {
             self.departed().retain(|(old, _)| {
                 old.provider.id != backend.provider.id
                     || old.addr != backend.addr
-                        && (old.origin != backend.origin || old.origin == Origin::Discovered)
+                        && (old.origin != backend.origin
+                            || old.origin == EndpointOrigin::Discovered)
             });
             self.note_health(&backend.provider);
             log::info!(
@@ -257,8 +264,8 @@ impl Members {
     }
 
     /// What a request tells. If it ends the backend's health: how many have failed in a row.
-    pub(super) fn report(&self, backend: &Backend, outcome: Outcome) -> Option<u32> {
-        if let Outcome::Served { response_time } = outcome {
+    pub(super) fn report(&self, backend: &Backend, outcome: RequestOutcome) -> Option<u32> {
+        if let RequestOutcome::Served { response_time } = outcome {
             let now = Instant::now();
             if backend.observe(response_time, now) {
                 let started = now.checked_sub(response_time).unwrap_or(now);
@@ -278,13 +285,12 @@ impl Members {
         let mut vitals = backend.vitals();
         // One request that a service fails says nothing about the millions that it serves.
         let telling =
-            backend.provider.settings.kind.is_fleet() || outcome == Outcome::ConnectFailed;
-        let mut ejected = match telling {
-            true => vitals.failed(&outcome.to_string()),
-            false => {
-                vitals.stumbled();
-                None
-            }
+            backend.provider.settings.kind.is_fleet() || outcome == RequestOutcome::ConnectFailed;
+        let mut ejected = if telling {
+            vitals.failed(&outcome.to_string())
+        } else {
+            vitals.stumbled();
+            None
         };
         // The last one is not left out: without it nothing works.
         let now = Instant::now();

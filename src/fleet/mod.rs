@@ -12,14 +12,21 @@ mod churn;
 mod complaints;
 mod context;
 mod control;
+mod control_plane;
 mod credentials;
 mod discovery;
+mod endpoint;
+mod error;
 mod guard;
 mod health;
 mod inventory;
 mod keeper;
 mod key;
+mod list_answer;
+mod list_entry;
+mod listed_model;
 mod members;
+mod miss;
 mod models;
 mod observer;
 mod offers;
@@ -27,6 +34,8 @@ mod peak_ewma;
 mod probe;
 mod provider;
 mod pulse;
+mod question;
+mod ramp;
 mod ranked;
 mod refusal;
 mod resolve;
@@ -35,6 +44,7 @@ mod selector;
 mod settling;
 mod shunned;
 mod statistics;
+mod trouble;
 mod vigil;
 mod vitals;
 mod waiting;
@@ -42,7 +52,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -58,54 +68,34 @@ use tokio::task::JoinSet;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{self, Routing, Timeouts};
 
-pub use self::backend::{Backend, Endpoint, InFlight};
+pub use self::backend::{Backend, InFlightRequest};
+pub use self::endpoint::{Endpoint, EndpointOrigin};
+pub use self::error::FleetError;
 pub use self::guard::{
-    Attempt, Attempted, BreakerState, Cause, Guard, ModelKey, ModelStatus, RestCause, Resting,
-    Status, Unavailable, backoff,
+    AttemptResult, Attempted, BreakerState, Guard, ModelKey, ModelStatus, OpenCause, RestCause,
+    Resting, Status, Unavailable, backoff,
 };
 pub use self::inventory::{Inventory, Loaded};
 pub use self::members::Snapshot;
 pub use self::models::Models;
-pub use self::observer::{Observer, Outcome};
+pub use self::observer::{Observer, RequestOutcome};
 pub use self::offers::Offer;
 pub use self::peak_ewma::PeakEwma;
-pub use self::provider::{Origin, Provider, Unresolved};
+pub use self::provider::{Provider, UnresolvedHost};
 pub use self::pulse::Pulse;
 pub use self::selector::{Load, SELECTORS, Selector, Standing};
 pub use self::statistics::{Change, Recent, ResponseTimes, Statistics};
-pub use self::vitals::Trouble;
+pub use self::trouble::Trouble;
 pub use self::waiting::Hope;
 
 use self::discovery::Discovery;
 use self::health::{Checkup, MemberCheck, Recovery};
 use self::keeper::Keeper;
 use self::members::Members;
-use self::probe::{Miss, Prober};
+use self::question::Prober;
 use self::ranked::Ranked;
 use self::refusal::{Asked, Why};
 use self::shunned::Shunned;
-
-/// Why a fleet cannot be made of a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    #[error(
-        "provider {provider}: the certificate of https://{host} cannot be checked against a bare \
-         address; use the server's name, or set pool.verify to false"
-    )]
-    BareAddress { provider: Arc<str>, host: String },
-    #[error(
-        "provider {provider}: api_key or headers hold a character that no header field can carry"
-    )]
-    BadKey { provider: Arc<str> },
-    #[error("provider {provider}: pool.ca_file {}: {cause}", path.display())]
-    BadAuthorities {
-        provider: Arc<str>,
-        path: PathBuf,
-        cause: String,
-    },
-    #[error("provider {provider}: {host:?} is no host name")]
-    BadHost { provider: Arc<str>, host: String },
-}
 
 /// All providers and all their backends.
 pub struct Fleet {
@@ -124,7 +114,7 @@ struct Line {
 }
 
 impl Fleet {
-    /// As [`Fleet::guarded`], with guards as they are by default.
+    /// Makes a fleet as [`Fleet::guarded`] does, with guards as they are by default.
     ///
     /// # Errors
     /// If a provider's backends cannot be addressed safely.
@@ -202,13 +192,14 @@ impl Fleet {
             .collect()
     }
 
-    /// Of what is down, whatever is known to have the model; it is not healthy anywhere.
+    /// Returns a backend that is down and is known to have the model, if no healthy one has it.
     pub fn down_with(&self, model: ModelId) -> Option<Arc<Backend>> {
         let known = self.known();
         let having: Vec<_> = known.iter().filter(|one| one.has(model)).collect();
-        match having.iter().any(|one| one.healthy()) {
-            true => None,
-            false => having.first().map(|one| Arc::clone(one)),
+        if having.iter().any(|one| one.healthy()) {
+            None
+        } else {
+            having.first().map(|one| Arc::clone(one))
         }
     }
 
@@ -229,7 +220,7 @@ impl Fleet {
         // A name that cannot be resolved and never could.
         let entries = 0..provider.settings.backends.len();
         let nowhere = entries
-            .map(Origin::Listed)
+            .map(EndpointOrigin::Listed)
             .any(|entry| mine.iter().all(|one| one.origin != entry));
         !provider.repels()
             && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.id))
@@ -289,7 +280,7 @@ impl Fleet {
     }
 
     /// How a request to a backend ended: failures make it unhealthy at once.
-    pub fn report(&self, id: BackendId, outcome: Outcome) {
+    pub fn report(&self, id: BackendId, outcome: RequestOutcome) {
         let Some(backend) = self.members.get(id) else {
             return;
         };
@@ -341,10 +332,7 @@ impl Fleet {
 
     /// A service has refused the only key that is left for it, with that status, or that key's account.
     pub fn refused(&self, backend: &Backend, of_account: bool, status: u16) {
-        let why = match of_account {
-            true => Why::Account,
-            false => Why::Key,
-        };
+        let why = if of_account { Why::Account } else { Why::Key };
         let provider = &backend.provider;
         let guard = provider.guard().status(Instant::now());
         if guard.keys <= guard.keys_set_aside + 1 {
@@ -448,44 +436,47 @@ impl Line {
         background_service(&format!("fleet {}", self.provider.name), upkeep)
     }
 
+    /// The best member that fits, in the order of [`Ranked`].
     fn pick(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
         let all = self.balancer.backends().get_backend().len();
+        let takes_turns = self.provider.selector.takes_turns();
+        // The best comes first. The others are wanted only where every member that fits earns a part of a turn.
+        let fitting = RefCell::new(Vec::new());
         // Pingora's own view of health is that of the last regular check; ours is newer.
         let accept = |target: &pingora::lb::Backend, _ready: bool| {
-            target
-                .ext
-                .get::<Arc<Backend>>()
-                .is_some_and(|backend| fits(backend))
+            let backend = target.ext.get::<Arc<Backend>>();
+            let Some(backend) = backend.filter(|backend| fits(backend)) else {
+                return false;
+            };
+            fitting.borrow_mut().push(Arc::clone(backend));
+            !takes_turns
         };
-        let selected = self.balancer.select_with(b"", all, accept);
-        let selected = selected.and_then(|target| target.ext.get::<Arc<Backend>>().cloned());
-        let snapshot = members.snapshot();
-        let mut candidates = snapshot
-            .iter()
-            .filter(|backend| backend.provider.id == self.provider.id && fits(backend));
-        let Some(chosen) = selected else {
-            // Pingora takes over new members at the end of a scan; one of them may fit already.
-            return candidates.next().cloned();
+        let _ = self.balancer.select_with(b"", all, accept);
+        let fitting = fitting.into_inner();
+        let Some(best) = fitting.first() else {
+            return self.newcomer(members, fits);
         };
-        if self.provider.selector.takes_turns() {
-            self.take_turns(&candidates.collect::<Vec<_>>(), &chosen);
+        if takes_turns {
+            self.take_turns(&fitting);
         }
-        Some(chosen)
+        Some(Arc::clone(best))
     }
 
-    fn take_turns(&self, candidates: &[&Arc<Backend>], chosen: &Backend) {
+    /// A member that fits and that Pingora does not know yet, as it takes over new members at the end of a scan.
+    fn newcomer(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
+        let snapshot = members.snapshot();
+        let mut mine = snapshot
+            .iter()
+            .filter(|backend| backend.provider.id == self.provider.id);
+        mine.find(|backend| fits(backend)).map(Arc::clone)
+    }
+
+    /// The first of these is taken: each earns its part of a turn, and the first pays for it.
+    fn take_turns(&self, fitting: &[Arc<Backend>]) {
         let now = Instant::now();
-        let loads: Vec<_> = candidates
-            .iter()
-            .map(|backend| backend.load(0, now))
-            .collect();
-        if let Some(index) = candidates
-            .iter()
-            .position(|backend| backend.id == chosen.id)
-        {
-            let pay = |index: usize, change| candidates[index].pay(change);
-            self.provider.selector.take_turns(&loads, index, pay);
-        }
+        let loads: Vec<_> = fitting.iter().map(|one| one.load(0, now)).collect();
+        let pay = |index: usize, change| fitting[index].pay(change);
+        self.provider.selector.take_turns(&loads, 0, pay);
     }
 }
 

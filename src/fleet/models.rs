@@ -170,10 +170,11 @@ impl Models {
         for id in &freed {
             table.idle.remove(id);
         }
-        sweeping.at = match table.idle.is_empty() {
+        sweeping.at = if table.idle.is_empty() {
             // What is left is there to stay.
-            true => (table.names.len() * 2).clamp(MANY, MOST / 2),
-            false => MANY,
+            (table.names.len() * 2).clamp(MANY, MOST / 2)
+        } else {
+            MANY
         };
         self.table.store(Arc::new(table));
         freed
@@ -197,9 +198,10 @@ impl Table {
         let id = ModelId(self.next);
         self.next = self.next.checked_add(1)?;
         let key: Arc<str> = key.into();
-        let shown = match *key == *shown {
-            true => Arc::clone(&key),
-            false => shown.into(),
+        let shown = if *key == *shown {
+            Arc::clone(&key)
+        } else {
+            shown.into()
         };
         self.ids.insert(Arc::clone(&key), id);
         self.names.insert(id, Name { key, shown });

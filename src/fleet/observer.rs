@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::ids::{BackendId, ModelId, ProviderId};
 
-use super::{Backend, Inventory};
+use super::backend::Backend;
+use super::inventory::Inventory;
 
 /// Learns of changes in the fleet as they happen.
 ///
@@ -33,7 +34,7 @@ pub trait Observer: Send + Sync {
 ///
 /// A client's own mistake (4xx) or departure says nothing and is not reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Answered; from the request's start to the first content of the answer.
     Served { response_time: Duration },
     /// No connection: refused, timed out, TLS failure.
@@ -46,7 +47,7 @@ pub enum Outcome {
     ServerError,
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for RequestOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Served { .. } => "a request was served",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::{AHashMap, AHashSet};
 
 use super::Models;
-use super::catalogue::Model;
+use super::listed_model::Model;
 use crate::ids::ModelId;
 use crate::settings;
 
@@ -16,17 +16,17 @@ const MOST: usize = 10_000;
 /// One model of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// As clients are shown it: the provider's own name, or one of `model_map`.
+    /// The name that clients are shown: the provider's own, or one of `model_map`.
     pub name: Arc<str>,
-    /// As the provider calls it in requests.
+    /// The name by which the provider calls it in requests.
     pub own: Arc<str>,
     /// Seconds since 1970, where the provider tells.
     pub created: Option<u64>,
     /// Tokens that it holds, where the provider tells.
     pub context: Option<u64>,
-    /// Of `provider/name`; `None` if there are more names than can be kept.
+    /// The id of `provider/name`; `None` if there are more names than can be kept.
     pub full: Option<ModelId>,
-    /// Of `name` alone; `None` also if it would mean another provider's model.
+    /// The id of `name` alone; `None` also if it would mean another provider's model.
     pub bare: Option<ModelId>,
 }
 
@@ -53,9 +53,10 @@ impl Offers {
                 let (name, provider) = (&offer.name, &provider.name);
                 [
                     format!("{provider}/{name}"),
-                    match means_another(name, provider, names) {
-                        true => String::new(),
-                        false => name.to_string(),
+                    if means_another(name, provider, names) {
+                        String::new()
+                    } else {
+                        name.to_string()
                     },
                 ]
             })

@@ -3,152 +3,24 @@
 //! An Ollama server is asked for `/api/tags` and `/api/ps` (and `/api/version` when asked) over one connection, and an
 //! answer counts only if its body is what Ollama sends. Of a service see `census.rs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use pingora::connectors::http::Connector;
 
 use crate::dialect::ollama::{LoadedEntry, Malformed, parse_ps, parse_tags};
 
 use super::ask::{Answer, Caller};
-use super::churn::Told;
 use super::complaints::Topic;
-use super::{Endpoint, Inventory, Models, Provider, census, selection};
-
-/// Why a probe found no healthy backend.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Miss {
-    #[error("this process has no file descriptor left for a probe")]
-    NoSocket,
-    #[error("no connection: {0}")]
-    NoConnection(String),
-    #[error("no connection within {0:?}")]
-    ConnectTimedOut(Duration),
-    #[error("the connection was closed before {path} was answered: {cause}")]
-    Closed { path: String, cause: String },
-    #[error("{path} was answered with something else than HTTP: {cause}")]
-    Garbled { path: String, cause: String },
-    #[error("{path} was answered with a body that is compressed in a way that is not known here")]
-    Packed { path: String },
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
-    /// It answers other questions.
-    #[error("no answer to {path} within {within:?}")]
-    Stuck {
-        path: &'static str,
-        within: Duration,
-    },
-    #[error("{path} was answered with status {status}")]
-    Status { path: &'static str, status: u16 },
-    #[error("the answer to {0} is over 8 MiB")]
-    TooLong(String),
-    #[error("{path}: {cause}")]
-    Body {
-        path: &'static str,
-        cause: Malformed,
-    },
-}
-
-impl Miss {
-    /// Whether there was no server to be reached, as opposed to one that did not answer well. A
-    /// tunnel whose far end is gone accepts connections and closes them.
-    pub(super) fn unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::NoConnection(_) | Self::ConnectTimedOut(_) | Self::Closed { .. }
-        )
-    }
-
-    /// Whether nothing at all came, so that it is for a request to wait as well.
-    pub(super) fn is_silence(&self) -> bool {
-        matches!(
-            self,
-            Self::TimedOut(_) | Self::ConnectTimedOut(_) | Self::Stuck { .. }
-        )
-    }
-}
-
-/// Probes backends over Pingora's own connector, so that TLS and HTTP/2 behave as for requests.
-pub(super) struct Prober {
-    connector: Connector,
-    pub(super) models: Arc<Models>,
-    /// Names of all providers.
-    pub(super) names: Vec<Arc<str>>,
-}
+use super::inventory::Inventory;
+use super::miss::Miss;
+use super::question::{Prober, Question};
+use super::{census, selection};
 
 /// How long a service has to answer anything whose list of models did not come in time.
 const ROUSED_WITHIN: Duration = Duration::from_secs(2);
 
-/// What to ask of a backend.
-pub(super) struct Question<'a> {
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) provider: &'a Provider,
-    /// What the last good probe found, if there was one.
-    pub(super) known: Option<&'a Inventory>,
-    /// The version if it is known already.
-    pub(super) version: Option<&'a str>,
-    /// How long the answer may take.
-    pub(super) timeout: Duration,
-    /// It is in doubt whether it answers at all: that it accepts a connection is not enough.
-    pub(super) doubted: bool,
-}
-
-impl<'a> Question<'a> {
-    /// Of one that was never probed.
-    pub(super) fn first(endpoint: &'a Endpoint, provider: &'a Provider) -> Self {
-        Self {
-            endpoint,
-            provider,
-            known: None,
-            version: None,
-            timeout: provider.settings.probe_timeout,
-            doubted: false,
-        }
-    }
-
-    /// Says what the backend does instead of its part, once until it does it.
-    pub(super) fn complain(&self, what: Topic, why: &str) {
-        let (provider, name) = (self.provider, &self.endpoint.name);
-        if provider.complaints.is_new(name, what, why) {
-            log::warn!("{} {name}: {why}", provider.name);
-        }
-    }
-
-    /// Takes note of what a good probe has found.
-    fn found(&self, inventory: Inventory) -> Inventory {
-        let Some(known) = self.known else {
-            return inventory;
-        };
-        let churn = known.churn().after(known, &inventory);
-        match churn.told() {
-            Some(Told::Changing { came, gone }) => self.complain(
-                Topic::Churn,
-                &format!(
-                    "its list of models is another at each probe: of the last, {came} were not there before and {gone} \
-                     are gone; it may not be what it is taken for"
-                ),
-            ),
-            Some(Told::Steady) => self
-                .provider
-                .complaints
-                .settle(&self.endpoint.name, Topic::Churn),
-            None => {}
-        }
-        inventory.with_churn(churn)
-    }
-}
-
 impl Prober {
-    pub(super) fn new(models: Arc<Models>, names: Vec<Arc<str>>) -> Self {
-        Self {
-            connector: Connector::new(None),
-            models,
-            names,
-        }
-    }
-
     /// Asks, and returns what the backend has.
     pub(super) async fn probe(&self, question: &Question<'_>) -> Result<Inventory, Miss> {
         let (connected, answered) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -161,9 +33,10 @@ impl Prober {
             answered: &answered,
         };
         let asked = async {
-            match question.provider.settings.kind.is_fleet() {
-                true => self.ask_server(question, &caller).await,
-                false => census::ask(self, question, &caller).await,
+            if question.provider.settings.kind.is_fleet() {
+                self.ask_server(question, &caller).await
+            } else {
+                census::ask(self, question, &caller).await
             }
         };
         let is_fleet = question.provider.settings.kind.is_fleet();
@@ -177,12 +50,13 @@ impl Prober {
             Err(_) if !is_fleet && !question.doubted && connected.load(Ordering::Acquire) => {
                 let roused = tokio::time::timeout(timeout.min(ROUSED_WITHIN), caller.rouse()).await;
                 let answers = matches!(roused, Ok(Ok(()))) || answered.load(Ordering::Acquire);
-                match answers {
-                    true => Miss::Stuck {
+                if answers {
+                    Miss::Stuck {
                         path: "its list of models",
                         within: timeout,
-                    },
-                    false => Miss::TimedOut(timeout),
+                    }
+                } else {
+                    Miss::TimedOut(timeout)
                 }
             }
             // The lists of an Ollama server are asked for in this order.

@@ -17,10 +17,14 @@ use crate::ids::ProviderId;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
 
 use super::complaints::Complaints;
+use super::endpoint::Endpoint;
+use super::error::FleetError;
+use super::guard::Guard;
 use super::refusal::{Asked, Refusals, Why};
-use super::{
-    Endpoint, FleetError, Guard, Selector, Statistics, Trouble, authorities, control, credentials,
-};
+use super::selector::Selector;
+use super::statistics::Statistics;
+use super::trouble::Trouble;
+use super::{authorities, control_plane, credentials};
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: usize = 100;
@@ -39,14 +43,14 @@ pub struct Provider {
     pub(super) complaints: Complaints,
     refusals: Refusals,
     /// Names of its configuration that cannot be resolved.
-    unresolved: Mutex<Vec<Unresolved>>,
+    unresolved: Mutex<Vec<UnresolvedHost>>,
     /// Whether its backends have been looked for once, to the end.
     pub(super) discovered: AtomicBool,
     /// Whether any of its names has several addresses, so that there is another to go to.
     pub(super) several: AtomicBool,
     /// What holds for requests to it.
     pub timeouts: Timeouts,
-    /// For each key; one without a key has one as well.
+    /// The fields for each key; a provider without a key has one set as well.
     fields: Vec<HeaderMap>,
     guard: Guard,
     /// Its limits, or those of its backends, are to change by themselves at another time than before.
@@ -58,19 +62,10 @@ pub struct Provider {
 
 /// A name of the configuration that cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unresolved {
-    /// With its port, as a backend would be called.
+pub struct UnresolvedHost {
+    /// The name with its port, as a backend would be called.
     pub name: String,
     pub trouble: Trouble,
-}
-
-/// Where an endpoint comes from, and what the operator said about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Position in `backends`.
-    Listed(usize),
-    /// Found by scanning.
-    Discovered,
 }
 
 impl Provider {
@@ -81,12 +76,12 @@ impl Provider {
         routing: &Routing,
     ) -> Result<Self, FleetError> {
         let provider = || Arc::clone(&settings.name);
-        let control = control::place(settings);
+        let control = control_plane::place(settings);
         for place in settings.backends.iter().chain(&control) {
             let StaticBackend {
                 tls, host, port, ..
             } = place;
-            if control::is_bare(place) && settings.pool.verify {
+            if control_plane::is_bare(place) && settings.pool.verify {
                 return Err(FleetError::BareAddress {
                     provider: provider(),
                     host: host.clone(),
@@ -111,7 +106,7 @@ impl Provider {
             selector: Selector::of(settings.selector),
             settings: settings.clone(),
             control: control.filter(|_| settings.kind == ProviderKind::Bedrock),
-            signer: control::signer(settings),
+            signer: control_plane::signer(settings),
             statistics: Statistics::new(Instant::now()),
             complaints: Complaints::default(),
             refusals: Refusals::default(),
@@ -135,17 +130,17 @@ impl Provider {
         self.fields_with(self.guard.accepted_key(Instant::now()))
     }
 
-    /// As [`Self::fields`], with the key that [`Guard::pick`] has chosen.
+    /// Returns the fields as [`Self::fields`] does, with the key that [`Guard::pick`] has chosen.
     pub fn fields_with(&self, key: usize) -> &HeaderMap {
         self.fields.get(key).unwrap_or(&self.fields[0])
     }
 
-    /// That it refuses the gateway's key, if it does.
+    /// Returns why and since when it refuses the gateway's key, if it does.
     pub fn refusal(&self) -> Option<Trouble> {
         self.refusals.present().map(|(_, trouble)| trouble)
     }
 
-    /// As [`Self::refusal`], in a few words.
+    /// Says in a few words what [`Self::refusal`] says.
     pub fn refusal_in_short(&self) -> Option<&'static str> {
         self.refusals.present().map(|(why, _)| why.text())
     }
@@ -185,15 +180,15 @@ impl Provider {
     }
 
     /// Names of its configuration that cannot be resolved at the moment.
-    pub fn unresolved(&self) -> Vec<Unresolved> {
+    pub fn unresolved(&self) -> Vec<UnresolvedHost> {
         self.names().clone()
     }
 
-    pub(super) fn set_unresolved(&self, unresolved: Vec<Unresolved>) {
+    pub(super) fn set_unresolved(&self, unresolved: Vec<UnresolvedHost>) {
         *self.names() = unresolved;
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, Vec<Unresolved>> {
+    fn names(&self) -> std::sync::MutexGuard<'_, Vec<UnresolvedHost>> {
         self.unresolved
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -9,8 +9,8 @@ use pingora::lb::selection::{BackendIter, BackendSelection};
 
 use crate::settings::SelectorKind;
 
-use super::selector::Standing;
-use super::{Backend, Load, Selector};
+use super::backend::Backend;
+use super::selector::{Load, Selector, Standing};
 
 /// The members of one provider, to be gone through from the best to the worst.
 pub(super) struct Ranked {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::Trouble;
+use super::trouble::Trouble;
 use crate::ir::{Fault, FaultKind};
 
 /// Its list of models, and requests: a list that anybody may see says nothing of the key.
@@ -38,7 +38,7 @@ impl Why {
         }
     }
 
-    /// For people.
+    /// Says it for people.
     pub(super) fn text(self) -> &'static str {
         match self {
             Why::Key => "it refuses the gateway's key",

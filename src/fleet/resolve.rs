@@ -8,7 +8,7 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::Trouble;
+use super::trouble::Trouble;
 
 /// One host name or address.
 pub(super) struct Resolver {
@@ -37,7 +37,7 @@ impl Resolver {
         }
     }
 
-    /// As after an answer.
+    /// Returns the state after an answer.
     #[cfg(test)]
     pub(super) fn known(host: &str, last: IpAddr, other: IpAddr) -> Self {
         Self {
@@ -49,9 +49,10 @@ impl Resolver {
 
     /// The last answer: addresses of one family, sorted.
     pub(super) fn addresses(&self) -> &[IpAddr] {
-        match self.turned && !self.others.is_empty() {
-            true => &self.others,
-            false => &self.last,
+        if self.turned && !self.others.is_empty() {
+            &self.others
+        } else {
+            &self.last
         }
     }
 
@@ -65,7 +66,7 @@ impl Resolver {
         self.turned = !self.turned && !self.others.is_empty();
     }
 
-    /// As it is written in the configuration.
+    /// Returns the host as it is written in the configuration.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -144,9 +145,10 @@ fn families(mut addresses: Vec<IpAddr>) -> [Vec<IpAddr>; 2] {
     addresses.sort_unstable();
     addresses.dedup();
     let (first, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv4);
-    match first.is_empty() {
-        true => [others, first],
-        false => [first, others],
+    if first.is_empty() {
+        [others, first]
+    } else {
+        [first, others]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ahash::AHashSet;
 
-use super::Endpoint;
+use super::endpoint::Endpoint;
 use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::settings::Provider;
 

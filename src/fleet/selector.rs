@@ -28,7 +28,7 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Selector {
     pub kind: SelectorKind,
-    /// As written in the configuration.
+    /// The name that is written in the configuration.
     pub name: &'static str,
     /// The lowest rank wins; ties go to the least used share of slots, then to the lowest order.
     pub rank: fn(&Load) -> f64,

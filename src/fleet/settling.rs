@@ -4,9 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::backend::Backend;
+use super::endpoint::{Endpoint, EndpointOrigin};
+use super::inventory::Inventory;
 use super::members::Members;
-use super::probe::{Prober, Question};
-use super::{Backend, Endpoint, Inventory, Origin, Provider};
+use super::provider::Provider;
+use super::question::{Prober, Question};
 
 /// One entry of a provider's `backends`.
 pub(super) struct Settling<'a> {
@@ -65,7 +68,7 @@ impl Settling<'_> {
         let members = self.members.of(self.provider);
         members
             .into_iter()
-            .find(|backend| backend.origin == Origin::Listed(self.position))
+            .find(|backend| backend.origin == EndpointOrigin::Listed(self.position))
     }
 
     fn endpoint(&self, ip: IpAddr) -> Endpoint {
@@ -75,7 +78,7 @@ impl Settling<'_> {
     }
 
     fn join(&self, endpoint: Endpoint, inventory: Option<Inventory>) {
-        let origin = Origin::Listed(self.position);
+        let origin = EndpointOrigin::Listed(self.position);
         self.members
             .join(self.provider, endpoint, origin, inventory);
     }

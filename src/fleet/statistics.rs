@@ -162,9 +162,10 @@ impl Window {
         let number = self.number(now);
         let update = |word| {
             let (at, attempts, failures) = unpack(word);
-            let (attempts, failures) = match at == number {
-                true => (attempts, failures),
-                false => (0, 0),
+            let (attempts, failures) = if at == number {
+                (attempts, failures)
+            } else {
+                (0, 0)
             };
             let attempts = (attempts + 1).min(Self::MOST);
             let failures = (failures + u64::from(failed)).min(Self::MOST);

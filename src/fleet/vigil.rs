@@ -28,9 +28,9 @@ pub(super) struct Signs {
     pub(super) held: bool,
     /// It has requests in flight.
     pub(super) busy: bool,
-    /// Since it was last heard.
+    /// The time since it was last heard.
     pub(super) unheard: Duration,
-    /// Since it was last heard or seen well.
+    /// The time since it was last heard or seen well.
     pub(super) quiet: Duration,
     /// It is a server of the operator's, and may be asked often.
     pub(super) fleet: bool,
@@ -119,9 +119,10 @@ impl Vigil {
         }
         let passed = now.saturating_duration_since(self.since);
         if !signs.healthy {
-            let pause = match signs.wanted {
-                true => self.pause.min(WHILE_DOWN),
-                false => self.pause,
+            let pause = if signs.wanted {
+                self.pause.min(WHILE_DOWN)
+            } else {
+                self.pause
             };
             let patience = Duration::ZERO;
             return (passed >= pause.min(signs.interval)).then_some(Due { patience });

@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::guard::{Ramp, TRIALS};
-use super::{BreakerState, Miss};
+use super::guard::BreakerState;
+use super::miss::Miss;
+use super::ramp::{Ramp, TRIALS};
+use super::trouble::Trouble;
 use crate::settings::Breaker;
 
 /// An address that answers, but not as an Ollama server, is no member any more after this. (One
@@ -22,14 +24,6 @@ pub(super) const SILENT: Duration = Duration::from_secs(10);
 /// An Ollama server that answers `/api/tags` and not `/api/ps` is evicting a model (up to 5 s) or has a runner that hangs
 /// (10 s until it is killed). After this nobody is served there.
 pub(super) const STUCK: Duration = Duration::from_secs(15);
-
-/// Why a backend takes no requests, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// Holds no address, prompt or credential.
-    pub text: String,
-    pub since: SystemTime,
-}
 
 #[derive(Debug)]
 pub(super) struct Vitals {
@@ -96,7 +90,7 @@ impl Vitals {
         !self.known && self.misses == 1
     }
 
-    /// To be handed back with what a probe found that begins now.
+    /// Returns the count that is to be handed back with what a probe found that begins now.
     pub(super) fn failures(&self) -> u64 {
         self.failures
     }
@@ -159,7 +153,7 @@ impl Vitals {
         self.trouble.as_ref().filter(|_| !self.healthy)
     }
 
-    /// Since when no probe was good.
+    /// Returns the time since when no probe was good.
     pub(super) fn good_at(&self) -> Instant {
         self.good_at
     }
@@ -214,7 +208,7 @@ impl Vitals {
         held
     }
 
-    /// Until when it is left out.
+    /// Returns the time until when it is left out.
     pub(super) fn held(&self, now: Instant) -> Option<Instant> {
         self.held_until.filter(|until| now < *until)
     }

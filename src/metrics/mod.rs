@@ -70,7 +70,7 @@ pub struct Metrics {
     pub dropped_fields: IntCounterVec,
     /// Requests refused by the rules for clients, by reason and by name of the key.
     pub rejected_requests: IntCounterVec,
-    /// By provider, model and sort.
+    /// The tokens by provider, model and sort.
     pub tokens: IntCounterVec,
     /// US dollars, by provider and model.
     pub cost: CounterVec,

@@ -60,23 +60,26 @@ impl Criteria {
     }
 
     /// Returns the question for a first plan.
-    pub(crate) fn ask(&self) -> routing::Ask<'_> {
+    pub(crate) fn ask(&self) -> routing::PlanRequest<'_> {
         let key = self.key.as_deref();
         let bound = key.filter(|key| !(key.any_model() && key.any_provider()));
-        routing::Ask {
+        routing::PlanRequest {
             provider: self.provider.as_deref(),
             approach: self.approach.as_deref(),
             needs: self.needs,
             strategy: key.and_then(|key| key.strategy),
             permission: bound.map(|key| key as &dyn Permission),
             looks_only: self.looks_only,
-            ..routing::Ask::of(&self.model)
+            ..routing::PlanRequest::of(&self.model)
         }
     }
 
     /// Returns the question for another plan, without providers that have failed. It takes no provider's turn.
-    pub(crate) fn ask_without<'a>(&'a self, providers: &'a [ProviderId]) -> routing::Ask<'a> {
-        routing::Ask {
+    pub(crate) fn ask_without<'a>(
+        &'a self,
+        providers: &'a [ProviderId],
+    ) -> routing::PlanRequest<'a> {
+        routing::PlanRequest {
             without: providers,
             looks_only: true,
             ..self.ask()

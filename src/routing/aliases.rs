@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::explain::Trace;
+use super::lookup::{Resolver, names};
 use super::pattern::folded;
-use super::resolve::{Resolver, names};
 
 /// Aliases of aliases that are followed.
 const DEEPEST: usize = 4;
@@ -25,9 +25,10 @@ pub(super) fn meanings<'n>(
         let mut changed = false;
         for means in meanings {
             let is_model = depth > 0 && is_model(resolver, &means);
-            let targets = match is_model {
-                true => None,
-                false => targets(resolver, &means),
+            let targets = if is_model {
+                None
+            } else {
+                targets(resolver, &means)
             };
             let fresh = |target: &&str| depth == 0 || !seen.contains(&folded(target));
             let targets: Vec<&str> = targets.iter().flatten().copied().filter(fresh).collect();
@@ -102,9 +103,12 @@ fn at_depth(
 ) -> Option<Arc<str>> {
     let depth = depth.checked_sub(1)?;
     let settings = &resolver.settings.providers[provider];
-    let is_here = |target: &str| match settings.kind.is_fleet() {
-        true => resolver.on_servers(provider, target).is_some(),
-        false => names(settings, target) || resolver.listed_at(provider, target).is_some(),
+    let is_here = |target: &str| {
+        if settings.kind.is_fleet() {
+            resolver.on_servers(provider, target).is_some()
+        } else {
+            names(settings, target) || resolver.listed_at(provider, target).is_some()
+        }
     };
     let meant = |target: &str| -> Option<Arc<str>> {
         if let Some((first, own)) = target.split_once('/')

@@ -41,19 +41,19 @@ const PASSING: [&str; 2] = ["proxy", "none"];
 
 /// A model's name taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form<'a> {
+pub struct PrefixedName<'a> {
     /// The approaches that are named, `&` and `|` between them, without what only passes on; `None`: an ordinary request.
     pub approach: Option<&'a str>,
     /// What is left of the name.
     pub model: &'a str,
 }
 
-impl<'a> Form<'a> {
+impl<'a> PrefixedName<'a> {
     /// `None` if the name has no such prefix.
-    pub fn of(name: &'a str) -> Option<Form<'a>> {
+    pub fn of(name: &'a str) -> Option<PrefixedName<'a>> {
         let (prefix, model) = split(name)?;
-        let approach = Form::named(prefix);
-        Some(Form { approach, model })
+        let approach = PrefixedName::named(prefix);
+        Some(PrefixedName { approach, model })
     }
 
     /// The first approach in `text` (`bon`, `bon&proxy`, `proxy`) that does more than pass the request on.
@@ -109,11 +109,11 @@ mod tests {
             ("&-x", None),
             ("llama3.2", None),
         ] {
-            let form = form.map(|(approach, model)| Form { approach, model });
-            assert_eq!(Form::of(name), form, "{name}");
+            let form = form.map(|(approach, model)| PrefixedName { approach, model });
+            assert_eq!(PrefixedName::of(name), form, "{name}");
         }
-        assert_eq!(Form::named("proxy"), None);
-        assert_eq!(Form::named("none"), None);
-        assert_eq!(Form::named(" moa "), Some("moa"));
+        assert_eq!(PrefixedName::named("proxy"), None);
+        assert_eq!(PrefixedName::named("none"), None);
+        assert_eq!(PrefixedName::named(" moa "), Some("moa"));
     }
 }

@@ -8,7 +8,7 @@ use crate::settings::Strategy;
 
 /// One request, as far as it matters where it goes.
 #[derive(Clone, Copy, Default)]
-pub struct Ask<'a> {
+pub struct PlanRequest<'a> {
     /// The model as the client wrote it, without the tag for accounting.
     pub model: &'a str,
     /// `X-Provider`.
@@ -26,12 +26,12 @@ pub struct Ask<'a> {
     pub looks_only: bool,
 }
 
-impl<'a> Ask<'a> {
-    /// For a model, and nothing else said.
-    pub fn of(model: &'a str) -> Ask<'a> {
-        Ask {
+impl<'a> PlanRequest<'a> {
+    /// Returns a request for a model that says nothing else.
+    pub fn of(model: &'a str) -> PlanRequest<'a> {
+        PlanRequest {
             model,
-            ..Ask::default()
+            ..PlanRequest::default()
         }
     }
 
@@ -68,7 +68,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Of a request whose body has `bytes` bytes.
+    /// Returns what a request needs whose body has `bytes` bytes.
     pub fn of(operation: Operation, facts: &RequestFacts<'_>, bytes: usize) -> Needs {
         use Operation::{Embed, Embeddings, OpenAiEmbeddings};
         Needs {
@@ -79,9 +79,10 @@ impl Needs {
             embeddings: matches!(operation, Embed | Embeddings | OpenAiEmbeddings),
             raw: facts.raw,
             // An image's bytes say nothing of its tokens.
-            tokens: match facts.images {
-                true => 0,
-                false => bytes as u64 / BYTES_PER_TOKEN,
+            tokens: if facts.images {
+                0
+            } else {
+                bytes as u64 / BYTES_PER_TOKEN
             },
         }
     }
@@ -112,7 +113,7 @@ pub enum NoPlan {
     NoApproach { approach: String },
     #[error("the model's name asks for {host}, and no Azure provider has its base_url there")]
     NoResource { host: String },
-    /// All that have it are among [`Ask::without`].
+    /// All that have it are among [`PlanRequest::without`].
     #[error("every provider that has the model has failed")]
     Exhausted,
     /// The client's key may use none of those that have it.

@@ -2,7 +2,7 @@
 //! within their maker; of several rules for one name, the first whose provider is there holds.
 
 use super::pattern::Pattern;
-use super::rules::Rule;
+use super::rule::Rule;
 use crate::settings::Matching;
 
 /// Provider (a name or a kind), and the patterns of the models that are its own.
@@ -142,7 +142,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("groq", &["llama-*-versatile", "llama-*-instant"]),
 ];
 
-/// In their order.
+/// Returns the bundled rules in their order.
 pub(super) fn rules() -> Vec<Rule> {
     // The deployment's name stands before the address of the resource.
     let text = r"([^@]+)@[^@]+\.openai\.azure\.com";

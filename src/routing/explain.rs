@@ -49,7 +49,7 @@ impl Trace {
 /// A plan and its reasons, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
-    /// As asked.
+    /// The model that was asked for.
     pub model: String,
     /// What decided, in order.
     pub decided_by: Vec<String>,
@@ -69,7 +69,7 @@ pub struct Explanation {
 /// One step of the plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ExplainedStep {
-    /// As the step's providers are asked for it.
+    /// The name by which the step's providers are asked for it.
     pub model: String,
     pub providers: Vec<String>,
     pub reserve: bool,

@@ -10,7 +10,7 @@ use super::resolve::Resolution;
 const MOST: usize = 4096;
 const LONGEST: usize = 512;
 
-/// By `X-Provider` (empty if there was none), then by name.
+/// What names were found to mean, by `X-Provider` (empty if there was none), then by name.
 type Found = AHashMap<Box<str>, AHashMap<Box<str>, Arc<Resolution>>>;
 
 #[derive(Debug, Default)]

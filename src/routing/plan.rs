@@ -9,18 +9,18 @@ use crate::ids::{ModelId, ProviderId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Never empty. Most plans have one.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     /// For metrics and accounting: the model as the first step's provider lists it, if it does.
     pub model: Option<ModelId>,
 }
 
 /// Providers that are as good as each other for a request: the scheduler takes whichever has a slot first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct PlanStep {
     pub model: StepModel,
     /// Positions of the providers in the configuration, without repetition; empty: any provider that has the model.
     pub providers: Vec<ProviderId>,
-    /// As good as the step before it: whichever of them can start soonest serves the request.
+    /// Whether it is as good as the step before it: whichever of them can start soonest serves the request.
     pub equal: bool,
     /// Not to be taken while an earlier step may serve: `fallback_only` providers and overflow.
     pub reserve: bool,
@@ -29,7 +29,7 @@ pub struct Step {
     pub max_wait: Option<Duration>,
 }
 
-impl Step {
+impl PlanStep {
     /// Whether it is taken at once although a step before it is well: `expected` is how long those would be waited for,
     /// if there is a saying.
     pub fn is_due(&self, expected: Option<Duration>) -> bool {

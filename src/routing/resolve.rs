@@ -4,49 +4,18 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use super::aliases;
-use super::approach::Form;
+use super::approach::PrefixedName;
 use super::ask::NoPlan;
+use super::at_provider::Name;
 use super::candidate::Candidate;
 use super::explain::Trace;
-use super::filter::Filter;
+use super::lookup::{ALSO, Held, Resolver, names, without_latest};
 use super::pattern::folded;
 use super::plan::StepModel;
-use super::rules::Rule;
-use super::view::{Having, View};
-use crate::facts::Facts;
 use crate::ids::{ModelId, ProviderId};
-use crate::settings::{ModelRouting, Provider, ProviderKind, Settings};
-
-/// Other names of kinds, by which other proxies put a service before its models, as in `gemini/gemini-2.5-flash` and
-/// `gemini-gemini-2.5-flash`.
-const ALSO: [(&str, ProviderKind); 9] = [
-    ("gemini", ProviderKind::Google),
-    ("claude", ProviderKind::Anthropic),
-    ("pplx", ProviderKind::Perplexity),
-    ("azure_openai", ProviderKind::Azure),
-    ("azure-openai", ProviderKind::Azure),
-    ("aws_bedrock", ProviderKind::Bedrock),
-    ("aws-bedrock", ProviderKind::Bedrock),
-    ("ollama_chat", ProviderKind::Ollama),
-    ("hosted_vllm", ProviderKind::OpenAiCompatible),
-];
-
-/// The kind of that name.
-fn kind_called(name: &str) -> Option<ProviderKind> {
-    let mut names = ProviderKind::NAMES.iter().chain(&ALSO);
-    let found = names.find(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.map(|(_, kind)| *kind)
-}
-
-/// Hosts of an Azure resource, after its name: the same deployments are at each.
-const OF_AZURE: [&str; 3] = [
-    ".openai.azure.com",
-    ".services.ai.azure.com",
-    ".cognitiveservices.azure.com",
-];
+use crate::settings::{ModelRouting, ProviderKind};
 
 /// What a name was found to mean.
 #[derive(Debug, Default)]
@@ -78,42 +47,6 @@ pub(super) enum By {
     List,
 }
 
-/// What names are looked up in.
-pub(super) struct Resolver<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) view: &'a dyn View,
-    pub(super) facts: &'a Facts,
-    pub(super) rules: &'a [Rule],
-    pub(super) filter: &'a Filter,
-}
-
-/// A listed model at a provider that has it.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) model: ModelId,
-    pub(super) having: Having,
-    /// By the operator's `model_map`, so that its servers know it by another name than the client's.
-    is_mapped: bool,
-}
-
-impl Held {
-    fn step(&self, name: Name<'_>) -> StepModel {
-        match &self.having.own {
-            Some(own) if self.is_mapped => StepModel::ListedAs(self.model, Arc::clone(own)),
-            _ => listed_as(self.model, name),
-        }
-    }
-}
-
-/// A name on its way.
-#[derive(Clone, Copy)]
-struct Name<'a> {
-    /// As the client wrote it.
-    asked: &'a str,
-    /// What it stands for.
-    means: &'a str,
-}
-
 impl Resolver<'_> {
     /// # Errors
     /// [`NoPlan::Contradiction`], [`NoPlan::NoApproach`], and [`NoPlan::Unknown`] if nobody has such a model.
@@ -124,9 +57,9 @@ impl Resolver<'_> {
         trace: &mut Trace,
     ) -> Result<Resolution, NoPlan> {
         let asked = asked.trim();
-        let form = Form::of(asked).filter(|_| self.is_free(asked));
+        let form = PrefixedName::of(asked).filter(|_| self.is_free(asked));
         let plain = match form {
-            Some(Form {
+            Some(PrefixedName {
                 approach: Some(approach),
                 model,
             }) => return self.approached(asked, model, approach, preferred, trace),
@@ -197,70 +130,17 @@ impl Resolver<'_> {
                 self.candidate(provider, named, plain, None, trace)
             })
             .collect();
-        match first.is_empty() {
-            true => Err(NoPlan::NoApproach {
+        if first.is_empty() {
+            Err(NoPlan::NoApproach {
                 approach: approach.to_owned(),
-            }),
-            false => Ok(Resolution {
+            })
+        } else {
+            Ok(Resolution {
                 tiers: [first, Vec::new()],
                 by: By::Preference,
                 ..Resolution::default()
-            }),
+            })
         }
-    }
-
-    /// Providers of that name, or else of that kind.
-    pub(super) fn called(&self, name: &str) -> Vec<ProviderId> {
-        let name = name.trim();
-        if let Some(provider) = self.provider(name) {
-            return vec![provider];
-        }
-        let Some(kind) = kind_called(name) else {
-            return Vec::new();
-        };
-        let of_kind = |provider: &ProviderId| self.settings.providers[*provider].kind == kind;
-        self.indices().filter(of_kind).collect()
-    }
-
-    /// Of the providers of that name or kind, those at the Azure resource that stands after the name's `@`.
-    ///
-    /// # Errors
-    /// [`NoPlan::NoResource`] if there are such providers, none of them is there, and the model is not listed as it is.
-    fn at_resource(
-        &self,
-        provider: &str,
-        name: &str,
-        is_listed: bool,
-    ) -> Result<Vec<ProviderId>, NoPlan> {
-        let host = name.rsplit_once('@').map_or(name, |(_, host)| host);
-        let all = self.called(provider);
-        let there = |provider: &&ProviderId| {
-            let mut backends = self.settings.providers[**provider].backends.iter();
-            backends.any(|backend| resource(&backend.host) == resource(host))
-        };
-        let found: Vec<ProviderId> = all.iter().filter(there).copied().collect();
-        match found.is_empty() && !all.is_empty() && !is_listed {
-            true => Err(NoPlan::NoResource {
-                host: host.to_owned(),
-            }),
-            false => Ok(found),
-        }
-    }
-
-    fn indices(&self) -> impl Iterator<Item = ProviderId> + Clone + use<> {
-        ProviderId::first(self.settings.providers.len())
-    }
-
-    pub(super) fn provider(&self, name: &str) -> Option<ProviderId> {
-        let mut providers = self.settings.providers.iter();
-        let position = providers.position(|provider| provider.name.eq_ignore_ascii_case(name));
-        position.map(ProviderId::at)
-    }
-
-    /// Whether the name is one of an approach of OptiLLM's before a model.
-    pub(super) fn names_approach(&self, name: &str) -> bool {
-        let form = Form::of(name.trim());
-        form.is_some_and(|form| form.approach.is_some()) && self.is_free(name.trim())
     }
 
     /// See [`super::Router::spellings`].
@@ -282,16 +162,6 @@ impl Resolver<'_> {
         let prefix = self.prefix(name).map(|(index, _)| index);
         let other = prefix.filter(|index| *self.settings.providers[*index].name != *provider);
         other.is_some() || aliases::is_stated(self, name) || self.names_approach(name)
-    }
-
-    /// Whether no model and no provider claims what looks like OptiLLM's prefix.
-    fn is_free(&self, name: &str) -> bool {
-        let prefix = name.split('-').next().unwrap_or_default();
-        self.provider(prefix).is_none()
-            && self
-                .view
-                .lookup(name)
-                .is_none_or(|model| self.view.having(model).is_empty())
     }
 
     fn named(
@@ -339,54 +209,6 @@ impl Resolver<'_> {
         Ok(self.unlisted(name, trace))
     }
 
-    /// The providers that list the name, or list what their `model_map` says that it stands for.
-    pub(super) fn having(&self, name: &str) -> Vec<Held> {
-        let listed = self.view.lookup(name).into_iter().flat_map(|model| {
-            let having = self.view.having(model).into_iter();
-            having.map(move |having| Held {
-                model,
-                having,
-                is_mapped: false,
-            })
-        });
-        let mut held: Vec<Held> = listed
-            .filter(|one| self.mapped(one.having.provider, name).is_none())
-            .collect();
-        held.extend(self.indices().filter_map(|index| {
-            let own = self.mapped(index, name)?;
-            self.held_by(index, own).map(|held| Held {
-                is_mapped: true,
-                ..held
-            })
-        }));
-        held.sort_by_key(|one| one.having.provider);
-        held
-    }
-
-    /// What the operator says that a fleet's servers call the model of that name. A service lists such names itself.
-    fn mapped(&self, provider: ProviderId, name: &str) -> Option<&str> {
-        let settings = &self.settings.providers[provider];
-        if !settings.kind.is_fleet() || settings.model_map.is_empty() {
-            return None;
-        }
-        let plain = folded(name);
-        let mut map = settings.model_map.iter();
-        let (_, own) = map.find(|(known, _)| folded(known) == plain)?;
-        Some(own)
-    }
-
-    /// A listed model at one provider, by the very name that is listed.
-    pub(super) fn held_by(&self, provider: ProviderId, name: &str) -> Option<Held> {
-        let model = self.view.lookup(name)?;
-        let having = self.view.having(model).into_iter();
-        let mut here = having.filter(|one| one.provider == provider);
-        here.next().map(|having| Held {
-            model,
-            having,
-            is_mapped: false,
-        })
-    }
-
     /// What the client's `X-Provider` comes to. Unless it is `insisted`, those count that list the model.
     fn preferred(
         &self,
@@ -410,19 +232,6 @@ impl Resolver<'_> {
             by: By::Preference,
             ..Resolution::default()
         })
-    }
-
-    fn prefix<'n>(&self, name: &'n str) -> Option<(ProviderId, &'n str)> {
-        let (provider, own) = name.split_once('/')?;
-        let provider = self.provider(provider)?;
-        (!own.is_empty()).then_some((provider, own))
-    }
-
-    /// The kind that stands before a name, its providers, and what stands after it; `None` if there are none.
-    fn after_kind<'n>(&self, name: &'n str) -> Option<(&'n str, Vec<ProviderId>, &'n str)> {
-        let (kind, own) = name.split_once('/').filter(|(_, own)| !own.is_empty())?;
-        let providers = self.called(kind);
-        (!providers.is_empty()).then_some((kind, providers, own))
     }
 
     fn only(&self, candidate: Option<Candidate>) -> Resolution {
@@ -481,23 +290,6 @@ impl Resolver<'_> {
         Ok(self.pinned(provider, Name { means: own, ..name }, trace))
     }
 
-    /// Whether models are usually called like that, by a bundled rule: `gemini-9-flash` is one, and no `9-flash` of a
-    /// provider that is called gemini.
-    fn is_usual(&self, name: &str) -> bool {
-        let plain = folded(name);
-        let mut bundled = self.rules.iter().filter(|rule| rule.is_bundled);
-        bundled.any(|rule| rule.pattern.matches(&plain))
-    }
-
-    /// Whether a service is known to have a model of that name, or an alias of it.
-    fn is_known_at(&self, provider: ProviderId, name: &str) -> bool {
-        let settings = &self.settings.providers[provider];
-        names(settings, name)
-            || self.facts.knows(settings.kind, name)
-            || self.held_by(provider, &full(settings, name)).is_some()
-            || aliases::at(self, provider, name).is_some()
-    }
-
     /// What the first rule says that applies.
     fn ruled(
         &self,
@@ -513,9 +305,10 @@ impl Resolver<'_> {
             .iter()
             .filter(|rule| !(rule.is_bundled && of_kind) && rule.pattern.matches(&plain))
         {
-            let targets = match rule.at_resource {
-                true => self.at_resource(&rule.provider, &plain, !having.is_empty())?,
-                false => self.called(&rule.provider),
+            let targets = if rule.at_resource {
+                self.at_resource(&rule.provider, &plain, !having.is_empty())?
+            } else {
+                self.called(&rule.provider)
             };
             let own = rule.own(without_latest(name.means));
             let means = own.as_deref().unwrap_or(name.means);
@@ -543,13 +336,15 @@ impl Resolver<'_> {
             };
             return Ok(Some(Resolution {
                 tiers,
-                by: match rule.is_bundled {
-                    true => By::BundledRule,
-                    false => By::Preference,
+                by: if rule.is_bundled {
+                    By::BundledRule
+                } else {
+                    By::Preference
                 },
-                silent: match rule.is_bundled && !having.is_empty() {
-                    true => self.silent(name, trace),
-                    false => Vec::new(),
+                silent: if rule.is_bundled && !having.is_empty() {
+                    self.silent(name, trace)
+                } else {
+                    Vec::new()
                 },
                 whole,
                 ..Resolution::default()
@@ -656,192 +451,14 @@ impl Resolver<'_> {
         trace.decided(|| format!("routing.default_model: {default}"));
         let meanings = aliases::meanings(self, default, trace);
         let found = self.meant(asked, &meanings, None, trace)?;
-        match found.is_empty() {
-            true => Err(NoPlan::Unknown),
-            false => Ok(Resolution {
+        if found.is_empty() {
+            Err(NoPlan::Unknown)
+        } else {
+            Ok(Resolution {
                 by_default: true,
                 ..found
-            }),
+            })
         }
-    }
-
-    fn is_fleet(&self, provider: ProviderId) -> bool {
-        self.settings.providers[provider].kind.is_fleet()
-    }
-
-    /// A model at the provider that a prefix names: that is where it goes, listed or not, unless it is a fleet.
-    fn pinned(&self, provider: ProviderId, name: Name<'_>, trace: &mut Trace) -> Option<Candidate> {
-        let settings = &self.settings.providers[provider];
-        if settings.kind.is_fleet() {
-            return self.at_fleet(provider, name, trace);
-        }
-        match self.held_by(provider, &full(settings, name.means)) {
-            Some(held) => {
-                let step = StepModel::Listed(held.model);
-                self.candidate(provider, step, name.means, Some(&held.having), trace)
-            }
-            None => self.unlisted_at(provider, name, trace),
-        }
-    }
-
-    /// A model at a provider that is meant: listed there, or, of a service and if that is `insisted` on, by its name.
-    fn at(
-        &self,
-        provider: ProviderId,
-        name: Name<'_>,
-        insisted: bool,
-        trace: &mut Trace,
-    ) -> Option<Candidate> {
-        if self.is_fleet(provider) {
-            return self.at_fleet(provider, name, trace);
-        }
-        match self.listed_at(provider, name.means) {
-            Some(held) => {
-                let step = held.step(name);
-                self.candidate(provider, step, name.means, Some(&held.having), trace)
-            }
-            None if insisted => self.unlisted_at(provider, name, trace),
-            None => {
-                trace.out(provider, || "it does not list the model".to_owned());
-                None
-            }
-        }
-    }
-
-    /// A model that a service lists, with its name before it or without.
-    pub(super) fn listed_at(&self, provider: ProviderId, name: &str) -> Option<Held> {
-        let full = full(&self.settings.providers[provider], name);
-        let spellings = [name, &*full].into_iter();
-        let mut held = spellings.filter_map(|spelling| self.held_by(provider, spelling));
-        held.next()
-    }
-
-    fn at_fleet(
-        &self,
-        provider: ProviderId,
-        name: Name<'_>,
-        trace: &mut Trace,
-    ) -> Option<Candidate> {
-        if let Some(held) = self.on_servers(provider, name.means) {
-            let step = held.step(name);
-            return self.candidate(provider, step, name.means, Some(&held.having), trace);
-        }
-        let alias = aliases::at(self, provider, name.means);
-        if let Some(held) = alias.and_then(|own| self.on_servers(provider, &own)) {
-            let own: Arc<str> = held.having.own.clone()?;
-            let step = StepModel::ListedAs(held.model, Arc::clone(&own));
-            let found = self.candidate(provider, step, &own, Some(&held.having), trace);
-            return found.map(|one| one.also_called(name.means));
-        }
-        trace.out(provider, || "none of its servers has the model".to_owned());
-        None
-    }
-
-    /// What a fleet's servers have under a name, as its `model_map` has it.
-    pub(super) fn on_servers(&self, provider: ProviderId, name: &str) -> Option<Held> {
-        match self.mapped(provider, name) {
-            Some(own) => self.held_by(provider, own).map(|held| Held {
-                is_mapped: true,
-                ..held
-            }),
-            None => self.held_by(provider, name),
-        }
-    }
-
-    /// A service that does not list the model is asked for it as the configuration says, by what an alias stands for
-    /// there, or by the name as it is.
-    fn unlisted_at(
-        &self,
-        provider: ProviderId,
-        name: Name<'_>,
-        trace: &mut Trace,
-    ) -> Option<Candidate> {
-        let settings = &self.settings.providers[provider];
-        let alias = match names(settings, name.means) {
-            true => None,
-            false => aliases::at(self, provider, name.means),
-        };
-        let Some(means) = alias else {
-            let own = own_name(settings, name.means);
-            let step = StepModel::Named(Arc::clone(&own));
-            return self.asked_as(provider, step, name.means, own, trace);
-        };
-        trace.decided(|| format!("alias: {} stands for {means} there", name.means));
-        let found = match self.held_by(provider, &full(settings, &means)) {
-            Some(held) => {
-                let step = StepModel::Listed(held.model);
-                self.candidate(provider, step, &means, Some(&held.having), trace)
-            }
-            None => {
-                let own = own_name(settings, &means);
-                let step = StepModel::Named(Arc::clone(&own));
-                self.asked_as(provider, step, &means, own, trace)
-            }
-        };
-        found.map(|one| one.also_called(name.means))
-    }
-
-    /// A candidate that is asked for a model by a name that nobody lists.
-    fn asked_as(
-        &self,
-        provider: ProviderId,
-        step: StepModel,
-        name: &str,
-        own: Arc<str>,
-        trace: &mut Trace,
-    ) -> Option<Candidate> {
-        let having = Having {
-            provider,
-            own: Some(own),
-            context: None,
-        };
-        self.candidate(provider, step, name, Some(&having), trace)
-    }
-
-    /// `None` if the operator's list leaves it out.
-    fn candidate(
-        &self,
-        provider: ProviderId,
-        model: StepModel,
-        name: &str,
-        having: Option<&Having>,
-        trace: &mut Trace,
-    ) -> Option<Candidate> {
-        let settings = &self.settings.providers[provider];
-        let own = having.and_then(|having| having.own.as_deref());
-        let own = own.unwrap_or(name);
-        let runs = settings.azure.deployments.get(own);
-        let runs = runs.map_or(own, |runs| &**runs);
-        let mut names = vec![name.to_owned()];
-        for other in [own, runs] {
-            if names.iter().all(|known| known != other) {
-                names.push(other.to_owned());
-            }
-        }
-        let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
-        if !self.filter.admits(&settings.name, &borrowed) {
-            trace.out(provider, || {
-                "routing.models_filter leaves the model out".to_owned()
-            });
-            return None;
-        }
-        let facts = self.facts.find(settings.kind, runs);
-        let context = having.and_then(|having| having.context);
-        Some(Candidate::new(provider, model, names, facts).with_context(context))
-    }
-
-    /// What the configuration says of the first of these names of which it says anything.
-    fn settings_of<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> Option<ModelRouting> {
-        let models = &self.settings.routing.models;
-        if models.is_empty() {
-            return None;
-        }
-        names.find_map(|name| {
-            let name = folded(name);
-            let mut models = models.iter();
-            let found = models.find(|(model, _)| folded(model) == name);
-            found.map(|(_, settings)| settings.clone())
-        })
     }
 }
 
@@ -864,60 +481,9 @@ impl Resolution {
     }
 }
 
-/// The name of an Azure resource, or another host as it is.
-fn resource(host: &str) -> &str {
-    let mut names = OF_AZURE.iter().filter_map(|end| host.strip_suffix(end));
-    names.next().unwrap_or(host)
-}
-
 /// The listed model, if `first` are all that have it.
 fn whole(having: &[Held], first: &[Candidate]) -> Option<ModelId> {
     let model = having.first()?.model;
     let is_it = |one: &Held| one.model == model && !one.is_mapped;
     (having.len() == first.len() && having.iter().all(is_it)).then_some(model)
-}
-
-/// Backends know their own names for a listed model; one that was written otherwise is given along.
-fn listed_as(model: ModelId, name: Name<'_>) -> StepModel {
-    match name.asked == name.means {
-        true => StepModel::Listed(model),
-        false => StepModel::ListedAs(model, name.means.into()),
-    }
-}
-
-fn full(provider: &Provider, name: &str) -> String {
-    format!("{}/{name}", provider.name)
-}
-
-fn without_latest(name: &str) -> &str {
-    name.strip_suffix(":latest").unwrap_or(name)
-}
-
-/// Whether the configuration names such a model of the provider.
-pub(crate) fn names(provider: &Provider, name: &str) -> bool {
-    let name = folded(name);
-    let deployments = &provider.azure.deployments;
-    let mut known = provider
-        .models
-        .iter()
-        .chain(provider.model_map.keys())
-        .chain(deployments.keys())
-        .chain(deployments.values());
-    known.any(|known| folded(known) == name)
-}
-
-/// What a service calls a model that it does not list: as the configuration says, else as it is.
-fn own_name(provider: &Provider, name: &str) -> Arc<str> {
-    let plain = folded(name);
-    let mut mapped = provider.model_map.iter();
-    if let Some((_, own)) = mapped.find(|(known, _)| folded(known) == plain) {
-        return Arc::clone(own);
-    }
-    let mut deployments = provider.azure.deployments.iter();
-    if let Some((own, _)) =
-        deployments.find(|(own, model)| folded(own) == plain || folded(model) == plain)
-    {
-        return Arc::clone(own);
-    }
-    without_latest(name).into()
 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ask::{Ask, NoPlan, Permission};
+use super::ask::{NoPlan, Permission, PlanRequest};
 use super::candidate::Candidate;
 use super::changes::Changes;
 use super::explain::{ExplainedStep, Explanation, Trace, Verdict};
 use super::filter::Filter;
+use super::lookup::Resolver;
 use super::memory::Memory;
-use super::plan::{Plan, Step, StepModel};
-use super::resolve::{By, Resolution, Resolver};
-use super::rules::{self, Rule};
+use super::plan::{Plan, PlanStep, StepModel};
+use super::resolve::{By, Resolution};
+use super::rule::Rule;
+use super::rules;
 use super::steps::Steps;
 use super::strategy::{self, Groups, Situation};
 use super::view::View;
@@ -59,7 +61,7 @@ struct Order<'a> {
     /// Positions of providers that take no requests now.
     unavailable: Vec<ProviderId>,
     providers: &'a [Provider],
-    standings: Vec<super::Standing>,
+    standings: Vec<super::ProviderStanding>,
     turn: u64,
     tokens: u64,
 }
@@ -79,12 +81,13 @@ impl Order<'_> {
         };
         tiers
             .filter(|tier| !tier.is_empty())
-            .flat_map(
-                |tier| match self.standings.is_empty() && strategy::looks(self.strategy) {
-                    true => vec![tier],
-                    false => strategy::arrange(self.strategy, tier, &situation),
-                },
-            )
+            .flat_map(|tier| {
+                if self.standings.is_empty() && strategy::looks(self.strategy) {
+                    vec![tier]
+                } else {
+                    strategy::arrange(self.strategy, tier, &situation)
+                }
+            })
             .collect()
     }
 }
@@ -150,14 +153,14 @@ impl Router {
     ///
     /// # Errors
     /// Why it can go nowhere.
-    pub fn plan(&self, ask: &Ask<'_>, now: Instant) -> Result<Plan, NoPlan> {
+    pub fn plan(&self, ask: &PlanRequest<'_>, now: Instant) -> Result<Plan, NoPlan> {
         if self.plain
             && ask.is_plain()
             && self.plainly_permitted(ask)
             && let Some(model) = self.view.lookup(ask.model)
         {
             return Ok(Plan {
-                steps: vec![Step {
+                steps: vec![PlanStep {
                     model: StepModel::Listed(model),
                     providers: Vec::new(),
                     equal: false,
@@ -172,7 +175,7 @@ impl Router {
 
     /// Whether the key may use the only provider, and the model as it is written. Its other names are looked at where that
     /// is not so.
-    fn plainly_permitted(&self, ask: &Ask<'_>) -> bool {
+    fn plainly_permitted(&self, ask: &PlanRequest<'_>) -> bool {
         ask.permission.is_none_or(|key| {
             key.may_ask(&self.settings.providers[0].name) && key.may_use(&[ask.model])
         })
@@ -218,10 +221,10 @@ impl Router {
 
     /// Who would serve a name first, for lists; `None` if nobody does, or another model that stands in for it.
     pub fn front(&self, name: &str, permission: Option<&dyn Permission>) -> Option<Front> {
-        let ask = Ask {
+        let ask = PlanRequest {
             permission,
             looks_only: true,
-            ..Ask::of(name)
+            ..PlanRequest::of(name)
         };
         let found = self.resolution(&ask, &mut Trace::default()).ok()?;
         if found.by_default {
@@ -259,10 +262,10 @@ impl Router {
         if !self.resolver().means_another(name, provider) {
             return true;
         }
-        let ask = Ask {
+        let ask = PlanRequest {
             permission,
             looks_only: true,
-            ..Ask::of(name)
+            ..PlanRequest::of(name)
         };
         match self.made(&ask, Instant::now(), &mut Trace::default()) {
             // Another provider's name stands before it, who does not list it.
@@ -275,12 +278,12 @@ impl Router {
     /// there is a saying.
     pub fn explain(
         &self,
-        ask: &Ask<'_>,
+        ask: &PlanRequest<'_>,
         now: Instant,
-        expected: impl Fn(&Step) -> Option<Duration>,
+        expected: impl Fn(&PlanStep) -> Option<Duration>,
     ) -> Explanation {
         let mut trace = Trace::on();
-        let ask = &Ask {
+        let ask = &PlanRequest {
             looks_only: true,
             ..*ask
         };
@@ -292,9 +295,12 @@ impl Router {
         let standings = self.view.standings(model, now);
         let all = self.view.standings(None, now);
         let having = model.map_or_else(Vec::new, |model| self.view.having(model));
-        let serves = |step: &Step, provider: ProviderId| match step.providers.is_empty() {
-            true => having.iter().any(|one| one.provider == provider),
-            false => step.providers.contains(&provider),
+        let serves = |step: &PlanStep, provider: ProviderId| {
+            if step.providers.is_empty() {
+                having.iter().any(|one| one.provider == provider)
+            } else {
+                step.providers.contains(&provider)
+            }
         };
         let providers = self.settings.providers.iter().enumerate();
         let verdicts = providers.map(|(position, provider)| {
@@ -343,9 +349,9 @@ impl Router {
 
     fn explained(
         &self,
-        steps: &[Step],
-        expected: impl Fn(&Step) -> Option<Duration>,
-        serves: impl Fn(&Step, ProviderId) -> bool,
+        steps: &[PlanStep],
+        expected: impl Fn(&PlanStep) -> Option<Duration>,
+        serves: impl Fn(&PlanStep, ProviderId) -> bool,
     ) -> Vec<ExplainedStep> {
         // Of the steps before, those that a slot can be waited for.
         let mut before: Option<Duration> = None;
@@ -368,14 +374,19 @@ impl Router {
     }
 
     /// Who serves a step, and by which name.
-    fn named(&self, step: &Step, serves: &dyn Fn(&Step, ProviderId) -> bool) -> ExplainedStep {
+    fn named(
+        &self,
+        step: &PlanStep,
+        serves: &dyn Fn(&PlanStep, ProviderId) -> bool,
+    ) -> ExplainedStep {
         let name = |index: ProviderId| self.settings.providers[index].name.to_string();
-        let providers = match step.providers.is_empty() {
-            true => ProviderId::first(self.settings.providers.len())
+        let providers = if step.providers.is_empty() {
+            ProviderId::first(self.settings.providers.len())
                 .filter(|index| serves(step, *index))
                 .map(name)
-                .collect(),
-            false => step.providers.iter().map(|index| name(*index)).collect(),
+                .collect()
+        } else {
+            step.providers.iter().map(|index| name(*index)).collect()
         };
         let having = |id: ModelId| self.view.having(id).into_iter();
         let model = match &step.model {
@@ -392,19 +403,19 @@ impl Router {
         }
     }
 
-    fn strategy_of(&self, ask: &Ask<'_>) -> Strategy {
+    fn strategy_of(&self, ask: &PlanRequest<'_>) -> Strategy {
         let found = self.resolution(ask, &mut Trace::default());
         self.chosen(ask, found.ok().as_deref())
     }
 
-    fn chosen(&self, ask: &Ask<'_>, found: Option<&Resolution>) -> Strategy {
+    fn chosen(&self, ask: &PlanRequest<'_>, found: Option<&Resolution>) -> Strategy {
         let of_model = found.and_then(|found| found.settings.as_ref()?.strategy);
         ask.strategy
             .or(of_model)
             .unwrap_or(self.settings.routing.strategy)
     }
 
-    fn made(&self, ask: &Ask<'_>, now: Instant, trace: &mut Trace) -> Result<Plan, NoPlan> {
+    fn made(&self, ask: &PlanRequest<'_>, now: Instant, trace: &mut Trace) -> Result<Plan, NoPlan> {
         let found = self.resolution(ask, trace)?;
         let strategy = self.chosen(ask, Some(&found));
         let mut tiers = self.tiers(ask, &found, strategy, trace)?;
@@ -455,7 +466,11 @@ impl Router {
     }
 
     /// What the name means; remembered unless it is to be explained.
-    fn resolution(&self, ask: &Ask<'_>, trace: &mut Trace) -> Result<Arc<Resolution>, NoPlan> {
+    fn resolution(
+        &self,
+        ask: &PlanRequest<'_>,
+        trace: &mut Trace,
+    ) -> Result<Arc<Resolution>, NoPlan> {
         let changes = self.changes.count();
         let header = ask.provider.unwrap_or_default();
         let remembers = ask.approach.is_none() && !trace.is_on();
@@ -499,7 +514,7 @@ impl Router {
     /// Who takes part under the strategy, those that are meant first.
     fn tiers<'f>(
         &self,
-        ask: &Ask<'_>,
+        ask: &PlanRequest<'_>,
         found: &'f Resolution,
         strategy: Strategy,
         trace: &mut Trace,
@@ -542,7 +557,7 @@ impl Router {
     /// Leaves out what the client's key may not use, whose model is `called` that, and what has failed already.
     fn permitted(
         &self,
-        ask: &Ask<'_>,
+        ask: &PlanRequest<'_>,
         called: &str,
         tiers: &mut [Vec<&Candidate>; 2],
         trace: &mut Trace,
@@ -576,15 +591,17 @@ impl Router {
                 may && !failed
             });
         }
-        match tiers.iter().all(Vec::is_empty) {
-            true if forbidden => Err(NoPlan::Forbidden),
-            true => Err(NoPlan::Exhausted),
-            false => Ok(()),
+        if !tiers.iter().all(Vec::is_empty) {
+            Ok(())
+        } else if forbidden {
+            Err(NoPlan::Forbidden)
+        } else {
+            Err(NoPlan::Exhausted)
         }
     }
 
     /// Leaves out those whose model cannot do what is needed, unless none can.
-    fn able(&self, ask: &Ask<'_>, tiers: &mut [Vec<&Candidate>; 2], trace: &mut Trace) {
+    fn able(&self, ask: &PlanRequest<'_>, tiers: &mut [Vec<&Candidate>; 2], trace: &mut Trace) {
         if tiers.iter().map(Vec::len).sum::<usize>() < 2 {
             return;
         }
@@ -604,10 +621,10 @@ impl Router {
         }
     }
 
-    /// By what candidates are ordered now.
+    /// Returns what candidates are ordered by now.
     fn order(
         &self,
-        ask: &Ask<'_>,
+        ask: &PlanRequest<'_>,
         tiers: &[Vec<&Candidate>; 2],
         strategy: Strategy,
         now: Instant,
@@ -615,17 +632,17 @@ impl Router {
         let several = tiers.iter().map(Vec::len).sum::<usize>() > 1;
         let looks = several && strategy::looks(strategy);
         let id = tiers.iter().flatten().find_map(|one| one.model.listed());
-        let standings = match looks {
-            true => self.standings(tiers, id, now),
-            false => Vec::new(),
+        let standings = if looks {
+            self.standings(tiers, id, now)
+        } else {
+            Vec::new()
         };
-        let turn = match looks {
-            true => {
-                let counter = &self.turns[id.map_or(0, |id| id.0 as usize) % COUNTERS];
-                // Who only looks takes nobody's turn.
-                counter.fetch_add(u64::from(!ask.looks_only), Ordering::Relaxed)
-            }
-            false => 0,
+        let turn = if looks {
+            let counter = &self.turns[id.map_or(0, |id| id.0 as usize) % COUNTERS];
+            // Who only looks takes nobody's turn.
+            counter.fetch_add(u64::from(!ask.looks_only), Ordering::Relaxed)
+        } else {
+            0
         };
         let providers = tiers.iter().flatten().map(|one| one.provider);
         let unavailable = providers.filter(|index| !self.view.available(*index, now));
@@ -646,7 +663,7 @@ impl Router {
         tiers: &[Vec<&Candidate>; 2],
         id: Option<ModelId>,
         now: Instant,
-    ) -> Vec<super::Standing> {
+    ) -> Vec<super::ProviderStanding> {
         let mut standings = self.view.standings(id, now);
         let mut seen = vec![id];
         for model in tiers.iter().flatten().map(|one| one.model.listed()) {
@@ -677,9 +694,9 @@ impl Router {
         };
         let mut found_there = Vec::new();
         for name in &settings.overflow {
-            let there = Ask {
+            let there = PlanRequest {
                 model: name,
-                ..Ask::default()
+                ..PlanRequest::default()
             };
             match self.resolution(&there, &mut Trace::default()) {
                 Ok(resolution) => {

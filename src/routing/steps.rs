@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::candidate::Candidate;
-use super::plan::{Plan, Step, StepModel};
+use super::plan::{Plan, PlanStep, StepModel};
 use super::strategy::Groups;
 use crate::ids::ModelId;
 
 /// Collects steps, each provider once under each name.
 #[derive(Default)]
 pub(super) struct Steps {
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
 }
 
 impl Steps {
@@ -25,14 +25,15 @@ impl Steps {
     }
 
     fn place(&mut self, one: &Candidate, begin: usize, reserve: bool, max_wait: Option<Duration>) {
-        let known = |step: &Step| step.model == one.model && step.providers.contains(&one.provider);
+        let known =
+            |step: &PlanStep| step.model == one.model && step.providers.contains(&one.provider);
         if self.steps.iter().any(known) {
             return;
         }
         let mut equals = self.steps[begin..].iter_mut();
         match equals.find(|step| step.model == one.model) {
             Some(step) => step.providers.push(one.provider),
-            None => self.steps.push(Step {
+            None => self.steps.push(PlanStep {
                 model: one.model.clone(),
                 providers: vec![one.provider],
                 equal: self.steps.len() > begin,
@@ -70,7 +71,7 @@ mod tests {
         Candidate::new(provider, model, Vec::new(), &ModelFacts::default())
     }
 
-    fn positions(step: &Step) -> Vec<usize> {
+    fn positions(step: &PlanStep) -> Vec<usize> {
         step.providers.iter().map(|one| one.position()).collect()
     }
 

@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 
 use super::candidate::Candidate;
-use super::view::Standing;
+use super::view::ProviderStanding;
 use crate::settings::{Provider, Strategy};
 
 /// What a strategy may look at besides the candidates.
 pub(super) struct Situation<'a> {
     pub(super) providers: &'a [Provider],
-    /// By provider; empty for a strategy that does not look.
-    pub(super) standings: &'a [Standing],
+    /// How each provider is doing; empty for a strategy that does not look.
+    pub(super) standings: &'a [ProviderStanding],
     /// Counts the requests for the model.
     pub(super) turn: u64,
     /// Prompt tokens.
@@ -88,7 +88,7 @@ fn order(strategy: Strategy, candidates: &mut [&Candidate], situation: &Situatio
 }
 
 /// The turn is that of the healthy alone, so that nobody has the turns of one that is away.
-fn take_turns(candidates: &mut [&Candidate], standings: &[Standing], turn: u64) {
+fn take_turns(candidates: &mut [&Candidate], standings: &[ProviderStanding], turn: u64) {
     candidates.sort_by_key(|one| !standings[one.provider].healthy);
     let healthy = candidates.partition_point(|one| standings[one.provider].healthy);
     let rotate = |some: &mut [&Candidate]| {
@@ -103,8 +103,8 @@ fn take_turns(candidates: &mut [&Candidate], standings: &[Standing], turn: u64) 
 
 /// By response time. One of which nothing is known goes first, until it is serving a request that will tell; then it
 /// waits for the outcome behind the others.
-fn quicker(one: &Standing, other: &Standing) -> Ordering {
-    let rank = |standing: &Standing| match standing.response {
+fn quicker(one: &ProviderStanding, other: &ProviderStanding) -> Ordering {
+    let rank = |standing: &ProviderStanding| match standing.response {
         unknown if unknown == 0.0 && standing.in_flight > 0 => f64::INFINITY,
         known => known,
     };
@@ -114,9 +114,12 @@ fn quicker(one: &Standing, other: &Standing) -> Ordering {
 /// Drawn one after the other, each with the chance of its weight among those that are left (the unhealthy have none
 /// while there are others).
 fn by_weight(candidates: &mut [&Candidate], situation: &Situation<'_>) {
-    let weight = |one: &Candidate| match situation.standings[one.provider].healthy {
-        true => u64::from(situation.providers[one.provider].weight.max(1)),
-        false => 0,
+    let weight = |one: &Candidate| {
+        if situation.standings[one.provider].healthy {
+            u64::from(situation.providers[one.provider].weight.max(1))
+        } else {
+            0
+        }
     };
     let mut draw = even(situation.turn);
     for start in 0..candidates.len() {
@@ -161,7 +164,7 @@ mod tests {
     struct Herd {
         providers: Vec<Provider>,
         candidates: Vec<Candidate>,
-        standings: Vec<Standing>,
+        standings: Vec<ProviderStanding>,
     }
 
     impl Herd {
@@ -176,10 +179,10 @@ mod tests {
                     &ModelFacts::default(),
                 )
             };
-            let healthy = Standing {
+            let healthy = ProviderStanding {
                 healthy: true,
                 slots: 10,
-                ..Standing::ABSENT
+                ..ProviderStanding::ABSENT
             };
             Herd {
                 providers: (0..count).map(provider).collect(),

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::ask::NoPlan;
 use super::candidate::Candidate;
 use super::explain::Trace;
+use super::lookup::{Resolver, names};
 use super::plan::StepModel;
-use super::resolve::{Resolver, names};
 use super::router::Router;
 
 /// One such name.

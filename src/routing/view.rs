@@ -8,7 +8,7 @@ use crate::ids::{ModelId, ProviderId};
 
 /// How one provider is doing, over its backends that have a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct ProviderStanding {
     /// Whether any of them is healthy.
     pub healthy: bool,
     /// Requests in flight on the healthy ones.
@@ -19,9 +19,9 @@ pub struct Standing {
     pub response: f64,
 }
 
-impl Standing {
-    /// Of a provider without a backend.
-    pub const ABSENT: Standing = Standing {
+impl ProviderStanding {
+    /// The standing of a provider without a backend.
+    pub const ABSENT: ProviderStanding = ProviderStanding {
         healthy: false,
         in_flight: 0,
         slots: 0,
@@ -69,8 +69,8 @@ pub trait View: Send + Sync {
     /// Whether the provider's first probes have not ended, so that its models are about to come to light.
     fn is_settling(&self, provider: ProviderId) -> bool;
 
-    /// Of every provider, over its backends that have the model, or all of them.
-    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<Standing>;
+    /// Returns how every provider is doing, over its backends that have the model, or over all of them.
+    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<ProviderStanding>;
 
     /// Whether it takes requests now: its breaker is closed, and it is not cooling down.
     fn available(&self, provider: ProviderId, now: Instant) -> bool;
@@ -94,11 +94,12 @@ impl View for Fleet {
                     last.context = last.context.zip(context).map(|(a, b)| a.max(b));
                 }
                 _ => {
-                    let own = match backend.provider.settings.kind.is_fleet() {
-                        true => inventory
+                    let own = if backend.provider.settings.kind.is_fleet() {
+                        inventory
                             .model(model)
-                            .map(|entry| entry.name.as_str().into()),
-                        false => backend.own_name(model),
+                            .map(|entry| entry.name.as_str().into())
+                    } else {
+                        backend.own_name(model)
                     };
                     having.push(Having {
                         provider,
@@ -135,8 +136,8 @@ impl View for Fleet {
         self.is_provider_settling(provider)
     }
 
-    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<Standing> {
-        let mut standings = vec![Standing::ABSENT; self.providers().count()];
+    fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<ProviderStanding> {
+        let mut standings = vec![ProviderStanding::ABSENT; self.providers().count()];
         let snapshot = self.snapshot();
         let able = snapshot
             .iter()
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_quickest_backend_speaks_for_its_provider() {
-        let mut standing = Standing::ABSENT;
+        let mut standing = ProviderStanding::ABSENT;
         assert_eq!(standing.load(), 0.0);
         standing.add(1, 2, 0.0);
         assert_eq!((standing.healthy, standing.response), (true, 0.0));

@@ -33,7 +33,7 @@ pub enum Pricing {
 #[derive(Clone, Debug)]
 pub struct Description {
     pub provider: Arc<str>,
-    /// By the provider's own name.
+    /// The provider's own name for the model.
     pub model: Arc<str>,
     pub pricing: Pricing,
 }
@@ -127,9 +127,9 @@ type ByName = AHashMap<Arc<str>, Arc<Account>>;
 /// All accounts.
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// By provider and model as the fleet numbers them.
+    /// The accounts of listed models, by provider and model as the fleet numbers them.
     listed: RwLock<AHashMap<(ProviderId, ModelId), Arc<Account>>>,
-    /// By provider and the name that a client gave.
+    /// The accounts of unlisted models, by provider and the name that a client gave.
     unlisted: RwLock<AHashMap<ProviderId, ByName>>,
     made: AtomicU32,
     /// Those of them whose models have label values of their own.
@@ -210,10 +210,7 @@ impl Accounts {
         let id = self.made.fetch_add(1, Ordering::Relaxed);
         // What no provider lists may be any client's text, which no label is made of.
         let own = listed && self.labelled.fetch_add(1, Ordering::Relaxed) < MOST_LABELS;
-        let model = match own {
-            true => &*description.model,
-            false => OTHER,
-        };
+        let model = if own { &*description.model } else { OTHER };
         let labels = [&*description.provider, model];
         Arc::new(Account {
             id,

@@ -180,9 +180,10 @@ impl Ledger {
     pub fn record(&self, charge: &Charge<'_>, now: Moment) -> Option<Usd> {
         let tokens = charge.usage.map(Tokens::from).unwrap_or_default();
         let answered = !charge.failed || !tokens.is_zero();
-        let cost = match answered {
-            true => charge.account.cost(charge.usage, &tokens),
-            false => Some(Usd::ZERO),
+        let cost = if answered {
+            charge.account.cost(charge.usage, &tokens)
+        } else {
+            Some(Usd::ZERO)
         };
         let counts = Counts {
             requests: u64::from(charge.request),

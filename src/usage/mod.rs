@@ -26,6 +26,6 @@ pub use money::Usd;
 pub use party::Party;
 pub use report::{By, Row, Since, Table, numbers};
 pub use spent::Spent;
-pub use store::{Reader, StoreError};
+pub use store::{StoreError, StoreReader};
 pub use tag::{Tag, TagError};
 pub use tokens::Tokens;

@@ -14,7 +14,7 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 impl Moment {
-    /// By the system's clock, but for its jumps.
+    /// Returns the time of the system's clock, without its jumps.
     pub fn now() -> Moment {
         Moment::from(clock::now())
     }

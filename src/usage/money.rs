@@ -26,12 +26,12 @@ impl Usd {
         self.0
     }
 
-    /// In millionths of a dollar, to the nearest.
+    /// Returns the amount in millionths of a dollar, rounded to the nearest.
     pub fn micros(self) -> u64 {
         self.0 / 1000 + u64::from(self.0 % 1000 >= 500)
     }
 
-    /// For metrics and JSON, whose numbers are floats.
+    /// Returns the amount in dollars, for metrics and JSON, whose numbers are floats.
     pub fn dollars(self) -> f64 {
         self.0 as f64 / Self::DOLLAR as f64
     }

@@ -47,7 +47,7 @@ fn label(name: &str) -> &str {
 /// All parties. Keys are the operator's and tags are bounded, so these are too.
 #[derive(Default)]
 pub(super) struct Parties {
-    /// By key, then by tag.
+    /// The parties by key, then by tag.
     known: RwLock<Known>,
     spent: Mutex<AHashMap<Arc<str>, Arc<Spent>>>,
 }
@@ -59,7 +59,7 @@ struct Known {
 }
 
 impl Parties {
-    /// With what each key had spent when the process began.
+    /// Returns the parties with what each key had spent when the process began.
     pub(super) fn starting(spent: Vec<(String, Sums)>) -> Parties {
         let spent = spent.into_iter();
         let spent = spent.map(|(key, sums)| (key.into(), Arc::new(Spent::starting(sums))));

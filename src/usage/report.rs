@@ -28,7 +28,7 @@ impl By {
         }
     }
 
-    /// From `keys`, `tags` and so on.
+    /// Reads `keys`, `tags` and the other plural names.
     pub fn of_plural(text: &str) -> Option<By> {
         By::ALL
             .into_iter()
@@ -46,12 +46,12 @@ impl By {
     }
 }
 
-/// From which hour on.
+/// The hour from which on a report counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(Option<i64>);
 
 impl Since {
-    /// As far back as there is anything.
+    /// Goes back as far as there is anything.
     pub const EVER: Since = Since(None);
 
     /// The whole of the hour that `moment` is in, and all after it: sums are kept by the hour.
@@ -85,7 +85,7 @@ impl Since {
 /// One name, or two, and its sums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// In the order of the columns; an empty one stands for requests without a key or a tag.
+    /// The names in the order of the columns; an empty one stands for requests without a key or a tag.
     pub names: Vec<String>,
     pub counts: Counts,
 }
@@ -99,9 +99,9 @@ pub struct Table {
 
 /// A column of numbers.
 struct Number {
-    /// In JSON and CSV.
+    /// The column's name in JSON and CSV.
     name: &'static str,
-    /// For people.
+    /// The column's title in the table for people.
     title: &'static str,
     of: fn(&Counts) -> u64,
 }
@@ -268,9 +268,10 @@ fn quoted(name: &str) -> String {
     } else {
         name.to_owned()
     };
-    match name.contains([',', '"', '\r', '\n']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
-        false => name,
+    if name.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name
     }
 }
 

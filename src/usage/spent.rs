@@ -9,7 +9,7 @@ use crate::settings::Period;
 #[derive(Debug, Default)]
 pub struct Spent(Mutex<Sums>);
 
-/// Of a day and the month around it; those that are over have no sums.
+/// The sums of a day and of the month around it; periods that are over have no sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) day: (i64, Usd),
@@ -51,7 +51,7 @@ impl Spent {
         sums.total += cost;
     }
 
-    /// Since the period began; answers that have ended are in it.
+    /// Returns what was spent since the period began; it includes every answer that has ended.
     pub fn of(&self, period: Period, now: Moment) -> Usd {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sums.turn(now);

@@ -88,9 +88,10 @@ impl Tags {
         if let Some(known) = known.get(tag) {
             return Arc::clone(known);
         }
-        let tag: Arc<str> = match known.len() < MOST {
-            true => tag.into(),
-            false => "other".into(),
+        let tag: Arc<str> = if known.len() < MOST {
+            tag.into()
+        } else {
+            "other".into()
         };
         known.insert(Arc::clone(&tag));
         tag

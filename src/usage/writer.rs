@@ -61,7 +61,7 @@ pub(super) struct Writer {
 /// Sums that are not written yet.
 #[derive(Default)]
 pub(super) struct Held {
-    /// By hour, party and account.
+    /// The counts by hour, party and account.
     rows: AHashMap<(i64, u32, u32), Item>,
 }
 
@@ -82,7 +82,7 @@ impl Held {
 }
 
 impl Writer {
-    /// Until the ledger is gone.
+    /// Writes what the ledger sends until the ledger is gone.
     pub(super) fn run(mut self, mut channel: Receiver<Message>) {
         self.tidy();
         while let Some(first) = self.next(&mut channel) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use remuda::admin::Place;
+use remuda::admin::PagePath;
 use remuda_formats::dialect::ollama::ROUTES;
 use serde_yaml::Value;
 
@@ -111,7 +111,7 @@ fn every_route_has_a_row() {
 }
 
 fn places() -> BTreeSet<String> {
-    let routes = Place::ROUTES.iter();
+    let routes = PagePath::ROUTES.iter();
     routes.map(|route| format!("GET {route}")).collect()
 }
 
@@ -131,7 +131,7 @@ fn every_page_about_the_gateway_has_a_row() {
     assert_eq!(routes, places());
     for (route, group) in listed {
         let path = route.trim_start_matches("GET ").replace("{provider}", "x");
-        let place = Place::find(&path).unwrap();
+        let place = PagePath::find(&path).unwrap();
         assert_eq!(format!("{:?}", place.group()).to_lowercase(), group);
     }
 }

@@ -37,9 +37,9 @@ fn each_provider_resolves_a_mapped_name_for_itself() {
         ],
     );
     let world = mapped("");
-    let preferred = Ask {
+    let preferred = PlanRequest {
         provider: Some("small"),
-        ..Ask::of("large")
+        ..PlanRequest::of("large")
     };
     let plan = world.ask(preferred).unwrap();
     assert_eq!(plan, format!("{SMALL}, {BIG}, ~cloud+native=large"));
@@ -114,9 +114,9 @@ fn a_key_for_the_alias_may_use_all_that_it_stands_for() {
     let world = World::usual("aliases: { any: ['qwen3:8b', gpt-5.4] }");
     let ask = |model, models| {
         let key = Key(models);
-        let ask = Ask {
+        let ask = PlanRequest {
             permission: Some(&key),
-            ..Ask::of(model)
+            ..PlanRequest::of(model)
         };
         world.ask(ask)
     };
@@ -255,10 +255,10 @@ fn what_a_server_tells_of_its_context_counts_more_than_what_is_usual() {
             tokens,
             ..Needs::default()
         };
-        let ask = Ask {
+        let ask = PlanRequest {
             needs,
             approach: None,
-            ..Ask::of("shared")
+            ..PlanRequest::of("shared")
         };
         // Explained anew each time, as what was found is remembered until the fleet changes.
         let explained = world.router.explain(&ask, Instant::now(), |_| None);

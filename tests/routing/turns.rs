@@ -26,7 +26,10 @@ fn trio(strategy: &str, reserve: bool) -> World {
 fn firsts(world: &World, requests: usize) -> [usize; 3] {
     let mut firsts = [0; 3];
     for _ in 0..requests {
-        let plan = world.router.plan(&Ask::of("m"), Instant::now()).unwrap();
+        let plan = world
+            .router
+            .plan(&PlanRequest::of("m"), Instant::now())
+            .unwrap();
         firsts[plan.steps[0].providers[0]] += 1;
     }
     firsts
@@ -38,7 +41,10 @@ fn a_reserve_takes_no_turn_from_the_others() {
         let world = trio(strategy, true);
         assert_eq!(firsts(&world, 600), [300, 0, 300], "{strategy}");
         // The reserve comes last whoever is first.
-        let plan = world.router.plan(&Ask::of("m"), Instant::now()).unwrap();
+        let plan = world
+            .router
+            .plan(&PlanRequest::of("m"), Instant::now())
+            .unwrap();
         assert_eq!(plan.steps[2].providers, [ProviderId::at(1)], "{strategy}");
         assert!(plan.steps[2].reserve, "{strategy}");
     }
@@ -73,15 +79,18 @@ fn all_that_are_equal_have_their_share_although_some_only_look() {
     let world = trio("round_robin", true);
     let mut firsts = [0; 3];
     for _ in 0..300 {
-        let looks = Ask {
+        let looks = PlanRequest {
             looks_only: true,
-            ..Ask::of("m")
+            ..PlanRequest::of("m")
         };
         world.router.plan(&looks, Instant::now()).unwrap();
         world
             .router
-            .explain(&Ask::of("m"), Instant::now(), |_| None);
-        let plan = world.router.plan(&Ask::of("m"), Instant::now()).unwrap();
+            .explain(&PlanRequest::of("m"), Instant::now(), |_| None);
+        let plan = world
+            .router
+            .plan(&PlanRequest::of("m"), Instant::now())
+            .unwrap();
         firsts[plan.steps[0].providers[0]] += 1;
     }
     assert_eq!(firsts, [150, 0, 150]);
@@ -107,7 +116,10 @@ fn an_overflow_follows_the_strategy_too() {
         .has("b", &["o"]);
     let mut seconds = [0; 3];
     for _ in 0..10 {
-        let plan = world.router.plan(&Ask::of("m"), Instant::now()).unwrap();
+        let plan = world
+            .router
+            .plan(&PlanRequest::of("m"), Instant::now())
+            .unwrap();
         assert!(plan.steps[0].providers.is_empty());
         seconds[plan.steps[1].providers[0]] += 1;
     }

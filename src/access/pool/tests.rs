@@ -234,9 +234,10 @@ impl World {
             return false;
         }
         let slice = gateway.meter.take(now, amount);
-        match gives_back {
-            true => gateway.meter.correct(slice, amount, 0),
-            false => self.taken.push((now, amount, who)),
+        if gives_back {
+            gateway.meter.correct(slice, amount, 0)
+        } else {
+            self.taken.push((now, amount, who))
         }
         true
     }

@@ -6,7 +6,7 @@ use super::backend::{Backend, Job};
 use super::lines::{Alarm, LineKey, Place, Waiter};
 use super::placement::ColdStart;
 use super::resident::Loading;
-use super::types::{Decision, Refusal, Ticket, Wanted};
+use super::types::{Decision, NoSlot, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
 
@@ -25,7 +25,7 @@ impl Scheduler {
                 }
                 Alarm::Expired(waiter) => {
                     let healthy = self.served_by_healthy(&waiter);
-                    let refusal = Refusal::TimedOut {
+                    let refusal = NoSlot::TimedOut {
                         healthy,
                         retry_after: self.retry_after(),
                     };

@@ -37,7 +37,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// As if there were so many times as many backends.
+    /// Returns the estimate for so many times as many backends.
     pub(super) fn scaled(self, times: f64) -> Self {
         Self {
             freed: self.freed * times,

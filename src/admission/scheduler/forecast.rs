@@ -86,9 +86,10 @@ impl Scheduler {
         };
         let is_there = |one: &&Backend| !one.placed() || holds_or_loads(one, model);
         let at_hand = serving.iter().any(is_there);
-        let berth = match self.spare.is_empty() || self.at_limit() {
-            true => None,
-            false => self.best_berth(now, model, &waiter, &mut usize::MAX.clone()),
+        let berth = if self.spare.is_empty() || self.at_limit() {
+            None
+        } else {
+            self.best_berth(now, model, &waiter, &mut usize::MAX.clone())
         };
         let load = |backend: &&Backend| self.load_time(backend, model);
         Some(match (berth, at_hand) {
@@ -115,9 +116,10 @@ impl Scheduler {
                 let able = || model.on_disk.iter().filter_map(find).filter(usable);
                 let ready = |one: &&Backend| !one.placed() || holds_or_loads(one, model_id);
                 let at_hand: Vec<_> = able().filter(ready).collect();
-                match at_hand.is_empty() {
-                    true => able().collect(),
-                    false => at_hand,
+                if at_hand.is_empty() {
+                    able().collect()
+                } else {
+                    at_hand
                 }
             }
         }

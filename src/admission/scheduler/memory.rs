@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::resident::{Loading, Resident};
-use super::types::{Loaded, Residency};
+use super::types::{LoadedModel, Residency};
 use crate::ids::ModelId;
 
 /// Ollama's own default, until a probe shows another.
@@ -48,7 +48,7 @@ impl Backend {
     }
 
     /// Learns how much fits: a load is seen to push another model out, or not to.
-    fn learn_memory(&mut self, now: Duration, before: &[Resident], loaded: &[Loaded]) {
+    fn learn_memory(&mut self, now: Duration, before: &[Resident], loaded: &[LoadedModel]) {
         let sum = |sum: u64, vram: u64| sum.saturating_add(vram);
         self.fits = self
             .fits

@@ -35,8 +35,8 @@ use crate::ids::{BackendId, ModelId, ProviderId};
 
 pub use self::forecast::Outlook;
 pub use self::types::{
-    Arrival, BackendSnapshot, BackendSpec, Decision, Loaded, Outcome, Policy, Providers, Refusal,
-    Residency, Scope, Snapshot, Ticket, Wanted,
+    Arrival, BackendSnapshot, BackendSpec, Decision, LoadedModel, NoSlot, Policy, Providers,
+    QueueSnapshot, Residency, RunOutcome, Scope, Ticket, Wanted,
 };
 
 /// Decides which waiting request starts on which backend.
@@ -91,7 +91,7 @@ pub struct Scheduler {
 /// What the backends of one provider share.
 #[derive(Debug)]
 struct Provider {
-    /// As configured.
+    /// The limit that is configured.
     limit: Option<usize>,
     in_flight: usize,
     backends: usize,
@@ -155,10 +155,10 @@ impl Scheduler {
     }
 
     /// The queue and the slots right now. Costs a sort of the backends: for metrics, not for requests.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> QueueSnapshot {
         let mut backends: Vec<_> = self.backends.values().collect();
         backends.sort_by_key(|backend| (backend.spec.provider, backend.spec.order, backend.id));
-        Snapshot {
+        QueueSnapshot {
             waiting: self.lines.len(),
             in_flight: self.running.len(),
             warm_starts: self.warm_starts,

@@ -151,7 +151,7 @@ impl Scheduler {
         Some(self.start(now, waiter, best.backend, Some(best.cold)))
     }
 
-    /// For whom a load would be begun, and how many seconds it would wait otherwise.
+    /// Returns the request for which a load would be begun, and how many seconds it would wait otherwise.
     fn rider(&self, now: Duration, model: ModelId, budget: &mut usize) -> Option<(&Waiter, f64)> {
         let copies = &self.models.get(&model)?.copies;
         let waiters = || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
 use super::model::Model;
-use super::types::{Arrival, Decision, Outcome, Providers, Refusal, Scope, Ticket, Wanted};
+use super::types::{Arrival, Decision, NoSlot, Providers, RunOutcome, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
 use crate::settings::WhenUnhealthy;
@@ -19,17 +19,17 @@ const MOST_RETRY: f64 = 60.0;
 
 impl Scheduler {
     /// A request asks for a slot. Errors: it cannot or may not wait.
-    pub fn arrive(&mut self, now: Duration, arrival: Arrival) -> Result<Ticket, Refusal> {
+    pub fn arrive(&mut self, now: Duration, arrival: Arrival) -> Result<Ticket, NoSlot> {
         self.arrive_within(now, arrival, Scope::default())
     }
 
-    /// As [`Self::arrive`], for a request that may run within `scope` only.
+    /// Does what [`Self::arrive`] does, for a request that may run within `scope` only.
     pub fn arrive_within(
         &mut self,
         now: Duration,
         arrival: Arrival,
         scope: Scope,
-    ) -> Result<Ticket, Refusal> {
+    ) -> Result<Ticket, NoSlot> {
         if let Wanted::Model(model) = arrival.wanted
             && let Some(model) = self.models.get_mut(&model)
         {
@@ -48,7 +48,7 @@ impl Scheduler {
             let reserve = (size * self.policy.aged_share).ceil() as usize;
             let displaced = self.lines.displaced_by(priority, reserve);
             self.lines.remove(displaced.unwrap_or(ticket));
-            let refusal = Refusal::QueueFull {
+            let refusal = NoSlot::QueueFull {
                 retry_after: self.retry_after(),
             };
             let Some(displaced) = displaced else {
@@ -87,9 +87,9 @@ impl Scheduler {
         now: Duration,
         ticket: Ticket,
         scope: Option<Scope>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NoSlot> {
         let Some((running, _)) = self.release(now, ticket) else {
-            return Err(Refusal::Exhausted);
+            return Err(NoSlot::Exhausted);
         };
         let mut waiter = running.waiter;
         waiter.retried = true;
@@ -141,7 +141,7 @@ impl Scheduler {
     }
 
     /// The running request has ended.
-    pub fn complete(&mut self, now: Duration, ticket: Ticket, outcome: Outcome) {
+    pub fn complete(&mut self, now: Duration, ticket: Ticket, outcome: RunOutcome) {
         if outcome.ok {
             self.loaded(now, ticket);
         }
@@ -204,7 +204,7 @@ impl Scheduler {
     }
 
     /// Learns from a request that was answered to its end.
-    fn learn(&mut self, now: Duration, running: &Running, job: Job, outcome: Outcome) {
+    fn learn(&mut self, now: Duration, running: &Running, job: Job, outcome: RunOutcome) {
         let load = outcome.load.filter(|load| *load >= SHORTEST_LOAD);
         let warm = |time: Duration| time.saturating_sub(load.unwrap_or_default());
         let id = running.backend;
@@ -244,29 +244,29 @@ impl Scheduler {
     }
 
     /// Why it makes no sense to let this request wait, if so.
-    pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
+    pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<NoSlot> {
         if self.is_closed(waiter) {
-            return Some(Refusal::Closed);
+            return Some(NoSlot::Closed);
         }
         let leaves = self.policy.when_unhealthy == WhenUnhealthy::Refuse || waiter.scope.elsewhere;
         let unhealthy = || {
-            leaves.then(|| Refusal::NoHealthyBackend {
+            leaves.then(|| NoSlot::NoHealthyBackend {
                 retry_after: self.retry_after(),
             })
         };
         match waiter.line() {
             LineKey::Pinned(id) => {
                 let Some(backend) = self.backends.get(&id).filter(|backend| !backend.gone) else {
-                    return Some(Refusal::UnknownBackend);
+                    return Some(NoSlot::UnknownBackend);
                 };
                 if !waiter.may_use(backend.spec.provider, id) {
-                    return Some(Refusal::Exhausted);
+                    return Some(NoSlot::Exhausted);
                 }
                 match waiter.arrival.wanted {
                     Wanted::Model(model) if backend.known && !backend.has(model) => {
-                        Some(Refusal::UnknownModel)
+                        Some(NoSlot::UnknownModel)
                     }
-                    Wanted::Unlisted if backend.known => Some(Refusal::UnknownModel),
+                    Wanted::Unlisted if backend.known => Some(NoSlot::UnknownModel),
                     _ if !backend.healthy => unhealthy(),
                     _ => None,
                 }
@@ -280,7 +280,7 @@ impl Scheduler {
                     there.filter(|backend| waiter.may_use(backend.spec.provider, backend.id));
                 match open.next() {
                     None if waiter.scope.excluded.is_empty() => unhealthy(),
-                    None => Some(Refusal::Exhausted),
+                    None => Some(NoSlot::Exhausted),
                     Some(first) if first.healthy || open.any(|backend| backend.healthy) => None,
                     Some(_) => unhealthy(),
                 }
@@ -299,7 +299,7 @@ impl Scheduler {
                     _ => None,
                 }
             }
-            LineKey::Unlisted if self.known > 0 => Some(Refusal::UnknownModel),
+            LineKey::Unlisted if self.known > 0 => Some(NoSlot::UnknownModel),
             LineKey::Unlisted => unhealthy(),
         }
     }
@@ -332,9 +332,9 @@ impl Scheduler {
     }
 
     /// Why no backend will do that is there; `None` while one could still turn out to have the model.
-    fn nowhere(&self, waiter: &Waiter) -> Option<Refusal> {
+    fn nowhere(&self, waiter: &Waiter) -> Option<NoSlot> {
         if !waiter.scope.excluded.is_empty() {
-            return Some(Refusal::Exhausted);
+            return Some(NoSlot::Exhausted);
         }
         let known = match &waiter.scope.providers {
             Providers::All => self.known > 0,
@@ -343,7 +343,7 @@ impl Scheduler {
                 there.any(|backend| backend.known && some.hold(backend.spec.provider))
             }
         };
-        known.then_some(Refusal::UnknownModel)
+        known.then_some(NoSlot::UnknownModel)
     }
 
     /// Backends with the model on disk that this request may still run on, and how many of those are healthy.

@@ -21,7 +21,7 @@ pub(super) struct Loading {
 pub(super) struct Resident {
     pub(super) model: ModelId,
     pub(super) vram: u64,
-    /// Since when it is known to be there.
+    /// The time since when it is known to be there.
     pub(super) since: Duration,
     pub(super) expires_at: Duration,
     /// How long it stays after its last use.

@@ -68,16 +68,16 @@ pub struct Residency<'a> {
     /// Models on disk with their size in bytes (`/api/tags`).
     pub on_disk: &'a [(ModelId, u64)],
     /// Models in memory (`/api/ps`).
-    pub loaded: &'a [Loaded],
+    pub loaded: &'a [LoadedModel],
 }
 
 /// One model in a backend's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedModel {
     pub model: ModelId,
     /// Bytes of GPU memory that it takes.
     pub vram: u64,
-    /// Until the backend unloads it if nobody asks for it again.
+    /// The time until the backend unloads it if nobody asks for it again.
     pub expires_in: Duration,
 }
 
@@ -88,7 +88,7 @@ pub enum Wanted {
     Any,
     /// A backend that has this model on disk.
     Model(ModelId),
-    /// A model that no backend has listed so far. Refused with [`Refusal::UnknownModel`] as soon as any backend has
+    /// A model that no backend has listed so far. Refused with [`NoSlot::UnknownModel`] as soon as any backend has
     /// answered a probe; then look the name up once more, since that very backend may have brought it.
     Unlisted,
 }
@@ -100,7 +100,7 @@ pub struct Scope {
     /// Backends that it must not run on.
     pub excluded: Vec<BackendId>,
     /// As [`super::Scheduler::closings`] was when the providers were chosen: if none of them may be sent anything since,
-    /// it is refused with [`Refusal::Closed`]. `None`: it waits until one may.
+    /// it is refused with [`NoSlot::Closed`]. `None`: it waits until one may.
     pub as_of: Option<u64>,
     /// There is somewhere else to go, so it does not wait for a backend to become healthy.
     pub elsewhere: bool,
@@ -146,18 +146,18 @@ pub struct Arrival {
 
 /// What a running request showed when it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// It was answered to its end.
     pub ok: bool,
     /// `load_duration` of the answer.
     pub load: Option<Duration>,
-    /// From the start of the attempt to its first content.
+    /// The time from the start of the attempt to its first content.
     pub ttft: Option<Duration>,
 }
 
 /// Why a request gets no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum NoSlot {
     /// No backend has the model on disk.
     #[error("no backend has the model")]
     UnknownModel,
@@ -194,16 +194,16 @@ pub enum Decision {
         backend: BackendId,
         /// The model has to be loaded first.
         cold: bool,
-        /// Since its arrival, or since its last attempt was given up.
+        /// How long it has waited since its arrival, or since its last attempt was given up.
         waited: Duration,
     },
     /// The request has left the queue without a slot.
-    Refuse { ticket: Ticket, refusal: Refusal },
+    Refuse { ticket: Ticket, refusal: NoSlot },
 }
 
 /// The scheduler at one moment, for metrics and the admin pages.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct QueueSnapshot {
     pub waiting: usize,
     pub in_flight: usize,
     /// Starts since the process began, on a backend that had the model loaded.

@@ -72,9 +72,10 @@ impl Adaptive {
         if !self.enabled {
             return;
         }
-        let means = match streamed {
-            true => &mut self.streamed,
-            false => &mut self.whole,
+        let means = if streamed {
+            &mut self.streamed
+        } else {
+            &mut self.whole
         };
         means.add(latency.as_secs_f64());
         let gradient = means.gradient();
@@ -122,9 +123,10 @@ impl Latency {
 
     /// How many times the usual the recent answers took.
     fn gradient(&self) -> f64 {
-        match self.answers >= ENOUGH && self.usual > 0.0 {
-            true => self.recent / self.usual,
-            false => 1.0,
+        if self.answers >= ENOUGH && self.usual > 0.0 {
+            self.recent / self.usual
+        } else {
+            1.0
         }
     }
 }
@@ -211,10 +213,7 @@ mod tests {
             let mut now = Instant::now();
             for (overload, millis, in_flight) in events {
                 now += Duration::from_millis(millis);
-                match overload {
-                    true => adaptive.overloaded(in_flight, now),
-                    false => adaptive.answered(Duration::from_millis(millis), true, in_flight, now),
-                }
+                if overload { adaptive.overloaded(in_flight, now) } else { adaptive.answered(Duration::from_millis(millis), true, in_flight, now) }
                 let limit = adaptive.limit(100).unwrap_or(100);
                 prop_assert!(limit >= 4 && limit <= max.unwrap_or(100).min(100) as usize, "{limit}");
             }

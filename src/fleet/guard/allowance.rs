@@ -55,9 +55,10 @@ impl Meter {
         let missing = (units as f64).min(known.limit) - known.left(now);
         let wait = Duration::try_from_secs_f64(missing / known.refill).unwrap_or_default();
         // Times are kept in nanoseconds, and what has come back in floating point.
-        match wait < Duration::from_micros(1) {
-            true => Duration::ZERO,
-            false => wait.min(LONGEST),
+        if wait < Duration::from_micros(1) {
+            Duration::ZERO
+        } else {
+            wait.min(LONGEST)
         }
     }
 }

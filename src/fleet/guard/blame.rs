@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::ModelKey;
-use super::breaker::{Cause, Went};
+use super::breaker::{OpenCause, Went};
 use crate::settings;
 
 /// Models that are told apart; failures of more count as the provider's.
@@ -74,9 +74,9 @@ impl Blame {
     }
 
     /// The model whose fault it is, where a breaker would open for that cause; `None` if it is the provider's.
-    pub(super) fn sole(&self, cause: Cause, now: Instant) -> Option<ModelKey> {
+    pub(super) fn sole(&self, cause: OpenCause, now: Instant) -> Option<ModelKey> {
         match cause {
-            Cause::Rate { .. } | Cause::Slow { .. } => match self.models[..] {
+            OpenCause::Rate { .. } | OpenCause::Slow { .. } => match self.models[..] {
                 [ref one] if !self.whole.is_recent(self.window, now) => Some(one.model),
                 _ => None,
             },
@@ -118,11 +118,11 @@ impl Blame {
 mod tests {
     use super::*;
 
-    const IN_A_ROW: Cause = Cause::InARow(5);
-    const RATE: Cause = Cause::Rate { failed: 5, all: 10 };
+    const IN_A_ROW: OpenCause = OpenCause::InARow(5);
+    const RATE: OpenCause = OpenCause::Rate { failed: 5, all: 10 };
 
     /// Who is to blame after these requests: of a model, or of none in particular if it is 0, and whether they failed.
-    fn blamed(requests: &[(u64, bool)], cause: Cause) -> Option<u64> {
+    fn blamed(requests: &[(u64, bool)], cause: OpenCause) -> Option<u64> {
         let now = Instant::now();
         let mut blame = Blame::new(&settings::Breaker::default());
         for (model, failed) in requests {

@@ -4,17 +4,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::ramp::Ramp;
 use super::window::{Counts, Window};
+use crate::fleet::ramp::{Ramp, TRIALS};
 use crate::settings;
 
 /// Between two trials at most, unless the first pause is longer: so that what is well again is back within half a minute,
 /// however long it was not.
 const LONGEST: Duration = Duration::from_secs(20);
-/// Requests at once that try out what has failed.
-pub(in crate::fleet) const TRIALS: usize = 1;
 
-/// As metrics and pages show it.
+/// A breaker's state as metrics and pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     /// Requests go through.
@@ -45,7 +43,7 @@ pub(super) enum Went {
 
 /// Why a breaker has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum OpenCause {
     /// So many failures in a row.
     InARow(u32),
     /// Failures among all requests of the window.
@@ -58,7 +56,7 @@ pub enum Cause {
     OnTrial,
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for OpenCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InARow(count) => write!(f, "{count} requests in a row failed"),
@@ -73,7 +71,7 @@ impl fmt::Display for Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Closed { ramp: Option<Ramp> },
-    Open { until: Instant, cause: Cause },
+    Open { until: Instant, cause: OpenCause },
     HalfOpen { since: Instant, good: u32 },
 }
 
@@ -111,7 +109,7 @@ impl Breaker {
     }
 
     /// While it is open: until when, and why.
-    pub(super) fn open(&self, now: Instant) -> Option<(Instant, Cause)> {
+    pub(super) fn open(&self, now: Instant) -> Option<(Instant, OpenCause)> {
         match self.phase {
             Phase::Open { until, cause } if now < until => Some((until, cause)),
             _ => None,
@@ -133,7 +131,7 @@ impl Breaker {
         went: Went,
         started: Instant,
         now: Instant,
-        may_open: impl FnOnce(Cause) -> bool,
+        may_open: impl FnOnce(OpenCause) -> bool,
     ) -> bool {
         if !self.policy.enabled {
             return false;
@@ -196,10 +194,15 @@ impl Breaker {
     /// Opens anew from now on, for so many failures in a row.
     pub(super) fn open_again(&mut self, now: Instant) {
         self.in_a_row = self.in_a_row.saturating_add(1);
-        self.open_for(Cause::InARow(self.in_a_row), now);
+        self.open_for(OpenCause::InARow(self.in_a_row), now);
     }
 
-    fn count(&mut self, went: Went, now: Instant, may_open: impl FnOnce(Cause) -> bool) -> bool {
+    fn count(
+        &mut self,
+        went: Went,
+        now: Instant,
+        may_open: impl FnOnce(OpenCause) -> bool,
+    ) -> bool {
         let counts = self.window.now(now);
         counts.all = counts.all.saturating_add(1);
         match went {
@@ -230,10 +233,10 @@ impl Breaker {
     }
 
     /// What a few failures among very many requests are not: a count in a row, or a share of all.
-    fn too_much(&mut self, now: Instant) -> Option<Cause> {
+    fn too_much(&mut self, now: Instant) -> Option<OpenCause> {
         let policy = &self.policy;
         if self.in_a_row >= policy.failures {
-            return Some(Cause::InARow(self.in_a_row));
+            return Some(OpenCause::InARow(self.in_a_row));
         }
         let Counts { all, failed, slow } = self.window.sum(now);
         if all < policy.min_requests {
@@ -241,9 +244,9 @@ impl Breaker {
         }
         let share = |part: u32| f64::from(part) / f64::from(all);
         if failed > 0 && share(failed) >= policy.error_rate {
-            Some(Cause::Rate { failed, all })
+            Some(OpenCause::Rate { failed, all })
         } else if slow > 0 && share(slow) >= policy.slow_rate {
-            Some(Cause::Slow { slow, all })
+            Some(OpenCause::Slow { slow, all })
         } else {
             None
         }
@@ -252,7 +255,7 @@ impl Breaker {
     fn tried(&mut self, went: Went, since: Instant, good: u32, now: Instant) -> bool {
         if went != Went::Well {
             self.reopened = self.reopened.saturating_add(1);
-            self.open_for(Cause::Trial, now);
+            self.open_for(OpenCause::Trial, now);
         } else if good >= self.policy.successes {
             self.window.clear();
             self.in_a_row = 0;
@@ -267,7 +270,7 @@ impl Breaker {
         true
     }
 
-    fn open_for(&mut self, cause: Cause, now: Instant) {
+    fn open_for(&mut self, cause: OpenCause, now: Instant) {
         self.window.clear();
         let open = self.policy.open;
         let pause = open.saturating_mul(1 << self.reopened.min(16));
@@ -457,7 +460,10 @@ mod tests {
         breaker.record(Well, 2);
         breaker.record(Wrong, 1);
         assert_eq!(breaker.state(), Open);
-        assert_eq!(breaker.breaker.open(breaker.now).unwrap().1, Cause::Trial);
+        assert_eq!(
+            breaker.breaker.open(breaker.now).unwrap().1,
+            OpenCause::Trial
+        );
         breaker.record(Well, 50);
         assert_eq!(breaker.state(), Open);
     }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use super::ModelKey;
 use super::allowance::Meter;
 use super::backoff::backoff;
+use super::model_key::ModelKey;
 use crate::dialect::rate_limits::RateLimits;
 use crate::settings::Retry;
 

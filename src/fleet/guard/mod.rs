@@ -8,11 +8,10 @@ mod blame;
 mod breaker;
 mod budget;
 mod keys;
+mod model_key;
 mod models;
-mod ramp;
 mod window;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,28 +26,15 @@ use crate::dialect::rate_limits::RateLimits;
 use crate::settings::{self, Routing};
 
 pub use self::backoff::backoff;
-pub(super) use self::breaker::TRIALS;
-pub use self::breaker::{BreakerState, Cause};
+pub use self::breaker::{BreakerState, OpenCause};
 pub use self::keys::{RestCause, Resting};
+pub use self::model_key::ModelKey;
 pub use self::models::ModelStatus;
-pub(super) use self::ramp::Ramp;
-
-/// A model of a provider's, by the provider's own name: limits are kept for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ModelKey(u64);
-
-impl ModelKey {
-    pub fn of(own_name: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        own_name.hash(&mut hasher);
-        Self(hasher.finish())
-    }
-}
 
 /// One attempt at a provider, as it ended or began to be answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempted<'a> {
-    /// As [`Guard::pick`] gave it.
+    /// The key that [`Guard::pick`] gave.
     pub key: usize,
     pub model: ModelKey,
     /// What the provider calls the model; may be empty of an attempt that went well.
@@ -56,14 +42,14 @@ pub struct Attempted<'a> {
     pub started: Instant,
     /// Whether the request had been tried before, at this provider or another.
     pub further: bool,
-    pub result: Attempt,
+    pub result: AttemptResult,
     /// What the answer's head said.
     pub limits: Option<&'a RateLimits>,
 }
 
 /// How an attempt ended, by what it says about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum AttemptResult {
     /// Its answer began after so long.
     Served { latency: Duration, streamed: bool },
     /// The request was wrong, or this provider's model is not for it.
@@ -86,7 +72,7 @@ pub enum Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened {
-        cause: Cause,
+        cause: OpenCause,
         until: Instant,
         /// It is the fault of this model alone, so that the others are still asked.
         sole: Option<Arc<str>>,
@@ -110,7 +96,7 @@ pub(super) enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     Open {
-        cause: Cause,
+        cause: OpenCause,
         until: Instant,
         /// The breaker is the wanted model's, and others of the provider are asked.
         of_model: bool,
@@ -127,12 +113,12 @@ impl Unavailable {
     }
 }
 
-/// For pages and metrics.
+/// What pages and metrics say of a guard.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     pub breaker: BreakerState,
     /// While the breaker is open: why, and until when.
-    pub open: Option<(Instant, Cause)>,
+    pub open: Option<(Instant, OpenCause)>,
     /// Whether the breaker is not closed for one model alone, so that the others are still asked.
     pub sole: bool,
     /// Requests of the breaker's window, and how many of them failed.
@@ -201,26 +187,26 @@ impl Guard {
     /// When the first key may be used again, or the model may be tried again: its breaker may have opened while the
     /// request waited for a slot.
     pub fn pick(&self, model: ModelKey, tokens: u64, now: Instant) -> Result<usize, Unavailable> {
-        match self.chooses {
-            true => {
-                let mut state = self.lock();
-                if let Some(open) = state.open_for(model, now) {
-                    return Err(open);
-                }
-                let key = state.keys.pick(model, tokens, now);
-                let key = key.map_err(Unavailable::Resting)?;
-                state.models.begin(model, now);
-                Ok(key)
+        if self.chooses {
+            let mut state = self.lock();
+            if let Some(open) = state.open_for(model, now) {
+                return Err(open);
             }
-            false => Ok(0),
+            let key = state.keys.pick(model, tokens, now);
+            let key = key.map_err(Unavailable::Resting)?;
+            state.models.begin(model, now);
+            Ok(key)
+        } else {
+            Ok(0)
         }
     }
 
     /// A key that is not set aside, or the first.
     pub(super) fn accepted_key(&self, now: Instant) -> usize {
-        match self.chooses {
-            true => self.lock().keys.accepted(now),
-            false => 0,
+        if self.chooses {
+            self.lock().keys.accepted(now)
+        } else {
+            0
         }
     }
 
@@ -293,7 +279,7 @@ impl Guard {
         }
         let failed = !matches!(
             attempted.result,
-            Attempt::Served { .. } | Attempt::NotItsFault
+            AttemptResult::Served { .. } | AttemptResult::NotItsFault
         );
         state.budget.spend(attempted.further, failed, now);
         if let Some(change) = state.tire(attempted, random, now) {
@@ -304,7 +290,10 @@ impl Guard {
         match self.went(attempted.result) {
             Some(went) => {
                 // A key is refused whatever it is used for.
-                let of_key = matches!(attempted.result, Attempt::Refused | Attempt::Spent);
+                let of_key = matches!(
+                    attempted.result,
+                    AttemptResult::Refused | AttemptResult::Spent
+                );
                 let of_model = !of_key && model != ModelKey::default();
                 let model = of_model.then_some((model, attempted.name));
                 state.judge(went, model, started, now, told);
@@ -356,20 +345,20 @@ impl Guard {
         breaker.into_iter().chain(adaptive).min()
     }
 
-    fn went(&self, result: Attempt) -> Option<Went> {
+    fn went(&self, result: AttemptResult) -> Option<Went> {
         match result {
-            Attempt::Served { latency, .. } => {
+            AttemptResult::Served { latency, .. } => {
                 let slow = self.slow_call.is_some_and(|most| latency > most);
                 Some(if slow { Went::Slowly } else { Went::Well })
             }
-            Attempt::NotItsFault => Some(Went::Well),
+            AttemptResult::NotItsFault => Some(Went::Well),
             // Its limits are no fault of its own, and have rests of their own.
-            Attempt::RateLimited { .. } => None,
-            Attempt::Failed
-            | Attempt::TimedOut
-            | Attempt::Overloaded { .. }
-            | Attempt::Refused
-            | Attempt::Spent => Some(Went::Wrong),
+            AttemptResult::RateLimited { .. } => None,
+            AttemptResult::Failed
+            | AttemptResult::TimedOut
+            | AttemptResult::Overloaded { .. }
+            | AttemptResult::Refused
+            | AttemptResult::Spent => Some(Went::Wrong),
         }
     }
 
@@ -391,15 +380,17 @@ impl State {
     fn tire(&mut self, attempted: &Attempted<'_>, random: f64, now: Instant) -> Option<Change> {
         let Attempted { key, model, .. } = *attempted;
         let (pause, cause) = match attempted.result {
-            Attempt::Served { .. } => {
+            AttemptResult::Served { .. } => {
                 self.keys.served(key, model);
                 return None;
             }
-            Attempt::RateLimited { pause } => (pause, RestCause::RateLimited),
+            AttemptResult::RateLimited { pause } => (pause, RestCause::RateLimited),
             // Only the provider knows how long that lasts; without a word the next request may do better.
-            Attempt::Overloaded { pause: Some(pause) } => (Some(pause), RestCause::Overloaded),
-            Attempt::Refused => return self.set_aside(key, RestCause::Refused, now),
-            Attempt::Spent => return self.set_aside(key, RestCause::Spent, now),
+            AttemptResult::Overloaded { pause: Some(pause) } => {
+                (Some(pause), RestCause::Overloaded)
+            }
+            AttemptResult::Refused => return self.set_aside(key, RestCause::Refused, now),
+            AttemptResult::Spent => return self.set_aside(key, RestCause::Spent, now),
             _ => return None,
         };
         let pause = self.keys.tire(key, model, cause, pause, random, now)?;
@@ -411,12 +402,12 @@ impl State {
         news.then_some(Change::KeySetAside { key, cause })
     }
 
-    fn adapt(&mut self, result: Attempt, in_flight: usize, now: Instant) {
+    fn adapt(&mut self, result: AttemptResult, in_flight: usize, now: Instant) {
         match result {
-            Attempt::Served { latency, streamed } => {
+            AttemptResult::Served { latency, streamed } => {
                 self.adaptive.answered(latency, streamed, in_flight, now);
             }
-            Attempt::Overloaded { .. } | Attempt::TimedOut => {
+            AttemptResult::Overloaded { .. } | AttemptResult::TimedOut => {
                 self.adaptive.overloaded(in_flight, now);
             }
             _ => {}

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use super::ModelKey;
-use super::breaker::{Breaker, BreakerState, Cause, Went};
+use super::breaker::{Breaker, BreakerState, OpenCause, Went};
+use super::model_key::ModelKey;
 use crate::settings;
 
 /// Models that are remembered; of more nothing is learned until others are forgotten.
@@ -38,7 +38,7 @@ pub struct ModelStatus {
     pub name: Arc<str>,
     pub breaker: BreakerState,
     /// While it is open: until when, and why.
-    pub open: Option<(Instant, Cause)>,
+    pub open: Option<(Instant, OpenCause)>,
 }
 
 impl ModelBreakers {
@@ -116,14 +116,14 @@ impl ModelBreakers {
     }
 
     /// Why the model is not asked for now, and until when.
-    pub(super) fn open(&self, model: ModelKey, now: Instant) -> Option<(Instant, Cause)> {
+    pub(super) fn open(&self, model: ModelKey, now: Instant) -> Option<(Instant, OpenCause)> {
         let model = self.models.get(&model)?;
         if let Some(open) = model.breaker.open(now) {
             return Some(open);
         }
         let on_trial = |trial: Instant| {
             let until = trial + LONGEST_TRIAL;
-            (now < until).then_some((until, Cause::OnTrial))
+            (now < until).then_some((until, OpenCause::OnTrial))
         };
         model.trial.and_then(on_trial)
     }
@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(models.open(BAD, now), None);
             models.begin(BAD, now);
             let (later, cause) = models.open(BAD, now).unwrap();
-            assert_eq!((later, cause), (now + LONGEST_TRIAL, Cause::OnTrial));
+            assert_eq!((later, cause), (now + LONGEST_TRIAL, OpenCause::OnTrial));
             models.record((BAD, "bad"), Went::Well, now, now);
         }
         assert!(!models.troubled(now));

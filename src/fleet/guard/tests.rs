@@ -29,11 +29,17 @@ impl World {
         }
     }
 
-    fn note(&mut self, key: usize, model: ModelKey, result: Attempt) {
+    fn note(&mut self, key: usize, model: ModelKey, result: AttemptResult) {
         self.told(key, model, result, None);
     }
 
-    fn told(&mut self, key: usize, model: ModelKey, result: Attempt, limits: Option<&RateLimits>) {
+    fn told(
+        &mut self,
+        key: usize,
+        model: ModelKey,
+        result: AttemptResult,
+        limits: Option<&RateLimits>,
+    ) {
         let attempted = Attempted {
             key,
             model,
@@ -60,14 +66,14 @@ impl World {
     }
 }
 
-fn limited(seconds: u64) -> Attempt {
-    Attempt::RateLimited {
+fn limited(seconds: u64) -> AttemptResult {
+    AttemptResult::RateLimited {
         pause: Some(Duration::from_secs(seconds)),
     }
 }
 
-fn served() -> Attempt {
-    Attempt::Served {
+fn served() -> AttemptResult {
+    AttemptResult::Served {
         latency: Duration::from_millis(300),
         streamed: true,
     }
@@ -77,7 +83,7 @@ fn served() -> Attempt {
 fn failures_close_a_provider_and_trials_open_it_again() {
     let mut world = World::new(1);
     for failure in 0..10 {
-        world.note(0, [A, B][failure % 2], Attempt::Failed);
+        world.note(0, [A, B][failure % 2], AttemptResult::Failed);
     }
     assert_eq!(world.unavailable(A), Some(5));
     assert_eq!(
@@ -107,7 +113,7 @@ fn failures_close_a_provider_and_trials_open_it_again() {
         world.changes[..],
         [
             Change::Opened {
-                cause: Cause::InARow(5),
+                cause: OpenCause::InARow(5),
                 sole: None,
                 ..
             },
@@ -125,7 +131,7 @@ fn failures_of_one_model_leave_the_others_asked() {
     };
     let mut world = World::new(1);
     for _ in 0..10 {
-        world.note(0, A, Attempt::TimedOut);
+        world.note(0, A, AttemptResult::TimedOut);
     }
     // It is shown as open, as nothing else has been tried, and yet another model is.
     assert_eq!(world.guard.status(world.now).breaker, BreakerState::Open);
@@ -149,7 +155,7 @@ fn failures_of_one_model_leave_the_others_asked() {
     let models = world.guard.models(world.now);
     assert_eq!((models.len(), &*models[0].name), (1, "a"));
     // One failure of another is not yet the provider's, and an answer shows that it is not.
-    world.note(0, B, Attempt::Failed);
+    world.note(0, B, AttemptResult::Failed);
     assert_eq!(world.unavailable(B), None);
     world.note(0, B, served());
     assert_eq!(world.guard.status(world.now).breaker, BreakerState::Closed);
@@ -164,14 +170,14 @@ fn failures_of_one_model_leave_the_others_asked() {
 fn a_provider_with_one_model_in_use_is_left_alone_and_comes_back() {
     let mut world = World::new(1);
     for _ in 0..5 {
-        world.note(0, A, Attempt::Failed);
+        world.note(0, A, AttemptResult::Failed);
     }
     for pause in [5, 10, 20, 20] {
         assert_eq!(world.unavailable(A), Some(pause));
         world.pass(pause);
         assert_eq!(world.guard.pick(A, 1, world.now), Ok(0));
         assert!(world.guard.pick(A, 1, world.now).is_err(), "one at a time");
-        world.note(0, A, Attempt::Failed);
+        world.note(0, A, AttemptResult::Failed);
     }
     world.pass(20);
     for _ in 0..3 {
@@ -187,11 +193,11 @@ fn a_provider_with_one_model_in_use_is_left_alone_and_comes_back() {
 fn what_fails_for_several_models_is_the_providers() {
     let mut world = World::new(1);
     for _ in 0..5 {
-        world.note(0, A, Attempt::Failed);
+        world.note(0, A, AttemptResult::Failed);
     }
     for _ in 0..2 {
         assert_eq!(world.unavailable(B), None);
-        world.note(0, B, Attempt::Failed);
+        world.note(0, B, AttemptResult::Failed);
     }
     assert_eq!(world.guard.limit(world.now), Some(0));
     assert_eq!(
@@ -201,7 +207,7 @@ fn what_fails_for_several_models_is_the_providers() {
     // A refused key is no model's fault.
     let mut world = World::new(1);
     for _ in 0..5 {
-        world.note(0, A, Attempt::Refused);
+        world.note(0, A, AttemptResult::Refused);
     }
     assert_eq!(world.unavailable(B), Some(5));
 }
@@ -227,15 +233,15 @@ fn a_rate_limit_is_its_models_and_no_failure() {
 fn with_several_keys_the_others_go_on() {
     let mut world = World::new(3);
     world.note(0, A, limited(7));
-    world.note(1, A, Attempt::Refused);
+    world.note(1, A, AttemptResult::Refused);
     assert_eq!(world.unavailable(A), None);
     let picked: Vec<_> = (0..3).map(|_| world.guard.pick(A, 1, world.now)).collect();
     assert_eq!(picked, [Ok(2); 3]);
     let status = world.guard.status(world.now);
     assert_eq!((status.keys, status.keys_set_aside), (3, 1));
     // The last that works is kept, whatever it says.
-    world.note(2, B, Attempt::Spent);
-    world.note(0, B, Attempt::Refused);
+    world.note(2, B, AttemptResult::Spent);
+    world.note(0, B, AttemptResult::Refused);
     assert!(world.guard.pick(B, 1, world.now).is_ok());
 }
 
@@ -261,10 +267,10 @@ fn what_is_used_up_is_not_asked_for() {
 #[test]
 fn an_overload_rests_only_as_long_as_the_provider_says() {
     let mut world = World::new(1);
-    world.note(0, A, Attempt::Overloaded { pause: None });
+    world.note(0, A, AttemptResult::Overloaded { pause: None });
     assert_eq!(world.unavailable(A), None);
     let pause = Some(Duration::from_secs(3));
-    world.note(0, A, Attempt::Overloaded { pause });
+    world.note(0, A, AttemptResult::Overloaded { pause });
     assert_eq!(world.unavailable(A), Some(3));
 }
 
@@ -273,7 +279,7 @@ fn a_model_that_fails_beside_others_is_the_only_one_that_is_left_alone() {
     let mut world = World::new(1);
     for _ in 0..5 {
         assert_eq!(world.unavailable(A), None);
-        world.note(0, A, Attempt::Failed);
+        world.note(0, A, AttemptResult::Failed);
         world.note(0, B, served());
     }
     assert_eq!(
@@ -307,11 +313,11 @@ proptest! {
             let pause = Some(Duration::from_secs(pause)).filter(|pause| pause.as_secs() > 2);
             let result = match event {
                 0 | 1 => served(),
-                2 => Attempt::Failed,
-                3 => Attempt::RateLimited { pause },
-                4 => Attempt::Overloaded { pause },
-                5 => Attempt::Refused,
-                _ => Attempt::TimedOut,
+                2 => AttemptResult::Failed,
+                3 => AttemptResult::RateLimited { pause },
+                4 => AttemptResult::Overloaded { pause },
+                5 => AttemptResult::Refused,
+                _ => AttemptResult::TimedOut,
             };
             world.note(key, if other { B } else { A }, result);
             let status = world.guard.status(world.now);

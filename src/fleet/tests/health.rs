@@ -61,10 +61,10 @@ async fn a_server_that_says_nothing_is_unhealthy_but_stays() {
 #[tokio::test]
 async fn a_failed_request_ejects_at_once_and_an_early_probe_brings_back() {
     let failures = [
-        Outcome::ConnectFailed,
-        Outcome::Reset,
-        Outcome::TimedOut,
-        Outcome::ServerError,
+        RequestOutcome::ConnectFailed,
+        RequestOutcome::Reset,
+        RequestOutcome::TimedOut,
+        RequestOutcome::ServerError,
     ];
     for failure in failures {
         let server = Fake::start(Mood::Has(&["llama3.2"])).await;
@@ -97,7 +97,9 @@ async fn early_probes_go_on_until_one_is_good() {
     let mut running = Running::start(&[provider]);
     let backend = running.healthy(server.addr).await;
     server.set(Mood::Says(503, "busy".to_owned()));
-    running.fleet.report(backend.id, Outcome::ServerError);
+    running
+        .fleet
+        .report(backend.id, RequestOutcome::ServerError);
     running.probes(&server, 2).await;
     assert!(!backend.healthy());
     server.set(Mood::Has(&["llama3.2"]));
@@ -115,7 +117,7 @@ async fn answers_are_measured_and_change_no_health() {
     let response_time = Duration::from_millis(1500);
     running
         .fleet
-        .report(backend.id, Outcome::Served { response_time });
+        .report(backend.id, RequestOutcome::Served { response_time });
     let measured = backend.response_time(std::time::Instant::now());
     assert!(
         measured <= response_time && measured > response_time / 2,
@@ -123,7 +125,7 @@ async fn answers_are_measured_and_change_no_health() {
     );
     assert!(backend.healthy());
     // An id that is unknown is let pass.
-    running.fleet.report(BackendId(77), Outcome::Reset);
+    running.fleet.report(BackendId(77), RequestOutcome::Reset);
     assert!(backend.healthy());
 }
 
@@ -166,14 +168,14 @@ async fn observers_agree_with_the_fleet_when_requests_and_probes_race() {
                     while !backend.healthy() {
                         std::thread::yield_now();
                     }
-                    fleet.report(backend.id, Outcome::Reset);
+                    fleet.report(backend.id, RequestOutcome::Reset);
                 }
             })
         })
         .collect();
     let joined = tokio::task::spawn_blocking(|| reporters.into_iter().try_for_each(|r| r.join()));
     joined.await.unwrap().unwrap();
-    running.fleet.report(backend.id, Outcome::Reset);
+    running.fleet.report(backend.id, RequestOutcome::Reset);
 
     let (mut healthy, mut losses) = (true, 0);
     while !(healthy && running.events.is_empty() && backend.healthy()) {

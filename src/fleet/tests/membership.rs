@@ -147,7 +147,7 @@ async fn providers_that_share_an_address_have_a_backend_each() {
         .iter()
         .find(|b| b.addr == shared.addr && b.provider.id == ProviderId::at(1))
         .unwrap();
-    running.fleet.report(listed.id, Outcome::ServerError);
+    running.fleet.report(listed.id, RequestOutcome::ServerError);
     assert!(!listed.healthy() && members[0].healthy());
     let fleet = &running.fleet;
     let list = fleet.provider("list").unwrap();
@@ -193,7 +193,7 @@ async fn a_name_of_both_families_is_tried_at_the_second() {
     fleet.probe(&second).await;
     assert!(second.healthy());
     // It is starting anew.
-    fleet.report(second.id, Outcome::ConnectFailed);
+    fleet.report(second.id, RequestOutcome::ConnectFailed);
     discovery.gather().await;
     assert!(!second.gone());
     let names: Vec<String> = fleet.lines[0]

@@ -234,11 +234,17 @@ async fn a_failed_request_says_nothing_about_a_service_unless_it_could_not_conne
     provider.interval = Duration::from_secs(600);
     let mut running = Running::start(&[provider]);
     let backend = running.healthy(server.addr).await;
-    for outcome in [Outcome::ServerError, Outcome::Reset, Outcome::TimedOut] {
+    for outcome in [
+        RequestOutcome::ServerError,
+        RequestOutcome::Reset,
+        RequestOutcome::TimedOut,
+    ] {
         running.fleet.report(backend.id, outcome);
         assert!(backend.healthy(), "{outcome}");
     }
-    running.fleet.report(backend.id, Outcome::ConnectFailed);
+    running
+        .fleet
+        .report(backend.id, RequestOutcome::ConnectFailed);
     assert!(!backend.healthy());
     // An early probe finds it again.
     assert_eq!(running.next().await, Event::Unhealthy(backend.id));
@@ -433,7 +439,7 @@ async fn a_service_moves_without_a_moment_of_absence() {
     assert!(first.gone() && second.healthy());
     // Where it is no more, the next address is as good as any.
     let addr = other.stop().await;
-    fleet.report(second.id, Outcome::ConnectFailed);
+    fleet.report(second.id, RequestOutcome::ConnectFailed);
     place.settle(&[addr.ip(), one.addr.ip()]).await;
     assert_eq!(fleet.snapshot()[0].addr, one.addr);
 

@@ -226,7 +226,7 @@ pub(super) async fn refused(
         Some(error) if request_fault => Some(AttemptError::Final(error, None)),
         error if status.is_server_error() && !blameless => Some(AttemptError::Retryable {
             outcome: AttemptOutcome::ServerError,
-            report: (!cause.of_model).then_some(fleet::Outcome::ServerError),
+            report: (!cause.of_model).then_some(fleet::RequestOutcome::ServerError),
             error,
             cause,
         }),

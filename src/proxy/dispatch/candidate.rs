@@ -8,7 +8,7 @@ use pingora::protocols::http::ServerSession;
 use crate::access::Aside;
 use crate::admission::Permit;
 use crate::dialect::ollama::Operation;
-use crate::fleet::{self, Attempted, Backend, InFlight, ModelKey};
+use crate::fleet::{self, Attempted, Backend, InFlightRequest, ModelKey};
 use crate::ir::{Class, FaultKind, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
@@ -42,7 +42,7 @@ pub(crate) struct SlotCandidate<'g> {
     pub(crate) exchange: UpstreamExchange<'g>,
     pub(crate) permit: Permit,
     /// Until the request has ended there.
-    pub(crate) serving: Option<InFlight>,
+    pub(crate) serving: Option<InFlightRequest>,
     pub(crate) key: usize,
     pub(crate) model: ModelKey,
     pub(crate) started: Instant,
@@ -145,7 +145,7 @@ impl<'a> Dispatch<'a> {
         &mut self,
         at: &mut SlotCandidate<'_>,
         outcome: AttemptOutcome,
-        (report, error): (Option<fleet::Outcome>, Option<ClientError>),
+        (report, error): (Option<fleet::RequestOutcome>, Option<ClientError>),
         (cause, usage): (&Cause, Option<Box<Usage>>),
     ) {
         let gateway = self.gateway;
@@ -211,7 +211,7 @@ impl<'a> Dispatch<'a> {
         } = &at.exchange;
         gateway.charge_attempt(self.ctx, (request, backend), Some(&cause), usage);
         gateway.upstreams.count(backend, outcome);
-        gateway.tell_guard(at, fleet::Attempt::NotItsFault, None);
+        gateway.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
         let error = Some(ClientError::Failure(Box::new(limit.failure())));
         let server = gateway.exposed(backend);
         let reasons = &mut self.progress.reasons;
@@ -226,7 +226,7 @@ impl<'a> Dispatch<'a> {
         } = &at.exchange;
         gateway.charge_attempt(self.ctx, (request, backend), None, usage);
         gateway.upstreams.count(backend, AttemptOutcome::Refused);
-        gateway.tell_guard(at, fleet::Attempt::NotItsFault, None);
+        gateway.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
     }
 }
 
@@ -242,7 +242,7 @@ impl Gateway {
     pub(super) fn tell_guard(
         &self,
         at: &SlotCandidate<'_>,
-        result: fleet::Attempt,
+        result: fleet::AttemptResult,
         answer: Option<&UpstreamAnswer>,
     ) {
         let backend = &at.exchange.backend;
@@ -251,7 +251,7 @@ impl Gateway {
         }
         // Only of what fails it matters how it is called.
         let wanted = match result {
-            fleet::Attempt::Served { .. } => None,
+            fleet::AttemptResult::Served { .. } => None,
             _ => at.exchange.request.wanted.as_ref(),
         };
         let name = wanted.map(|wanted| self.upstreams.own_name(wanted, backend));
@@ -298,19 +298,19 @@ impl SlotCandidate<'_> {
 }
 
 /// Returns what a failed attempt says about a service.
-fn verdict(cause: &Cause) -> fleet::Attempt {
-    use fleet::Attempt;
+fn verdict(cause: &Cause) -> fleet::AttemptResult {
+    use fleet::AttemptResult;
     let pause = cause.retry_after;
     match (cause.class, cause.kind) {
-        (_, FaultKind::RateLimit) => Attempt::RateLimited { pause },
-        (_, FaultKind::Overloaded) => Attempt::Overloaded { pause },
-        (_, FaultKind::Timeout) => Attempt::TimedOut,
-        (_, FaultKind::Billing) => Attempt::Spent,
-        _ if cause.is_of_key() => Attempt::Refused,
-        (_, FaultKind::Credentials) | (Class::Transient, _) => Attempt::Failed,
+        (_, FaultKind::RateLimit) => AttemptResult::RateLimited { pause },
+        (_, FaultKind::Overloaded) => AttemptResult::Overloaded { pause },
+        (_, FaultKind::Timeout) => AttemptResult::TimedOut,
+        (_, FaultKind::Billing) => AttemptResult::Spent,
+        _ if cause.is_of_key() => AttemptResult::Refused,
+        (_, FaultKind::Credentials) | (Class::Transient, _) => AttemptResult::Failed,
         // A redirect, or an answer that is none: the address is wrong.
-        (Class::Route, FaultKind::Server | FaultKind::Garbled) => Attempt::Failed,
-        _ => Attempt::NotItsFault,
+        (Class::Route, FaultKind::Server | FaultKind::Garbled) => AttemptResult::Failed,
+        _ => AttemptResult::NotItsFault,
     }
 }
 

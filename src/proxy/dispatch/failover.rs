@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::admission::Refusal;
+use crate::admission::NoSlot;
 use crate::fleet::{self, Backend, backoff};
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::ir::{Class, FaultKind};
@@ -111,7 +111,7 @@ pub(crate) enum NextStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HealthReport {
     /// The backend has failed.
-    Failed(fleet::Outcome),
+    Failed(fleet::RequestOutcome),
     /// Another backend has failed in the same way, so that neither is at fault.
     Acquit(BackendId),
 }
@@ -172,11 +172,8 @@ impl PlanProgress {
     }
 
     /// Decides what follows when no slot could be had: whether a request that was confined to one provider is let go.
-    pub(crate) fn after_refusal(&mut self, refusal: &Refusal, fallback: Fallback) -> NextStep {
-        let nobody_left = matches!(
-            refusal,
-            Refusal::Exhausted | Refusal::NoHealthyBackend { .. }
-        );
+    pub(crate) fn after_refusal(&mut self, refusal: &NoSlot, fallback: Fallback) -> NextStep {
+        let nobody_left = matches!(refusal, NoSlot::Exhausted | NoSlot::NoHealthyBackend { .. });
         let (Some(provider), true) = (self.confined_to(), nobody_left) else {
             return NextStep::Stop;
         };
@@ -209,7 +206,7 @@ impl PlanProgress {
         &mut self,
         at: &TriedBackend,
         outcome: AttemptOutcome,
-        report: Option<fleet::Outcome>,
+        report: Option<fleet::RequestOutcome>,
         error: Option<&ClientError>,
     ) -> Option<HealthReport> {
         let own_error = at.fleet && outcome == AttemptOutcome::ServerError;

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use tokio::time::sleep_until;
 
-use crate::admission::{Permit, Refusal};
+use crate::admission::{NoSlot, Permit};
 
-pub(crate) type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, Refusal>> + Send + 'a>>;
+pub(crate) type Slot<'a> = Pin<Box<dyn Future<Output = Result<Permit, NoSlot>> + Send + 'a>>;
 
 /// Places in the queue for one request, of which the first slot counts. What is dropped leaves its place.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl<'a> QueuePlaces<'a> {
     }
 
     /// Returns the first that is decided: its step, whether it had somewhere else to go, and what came of it.
-    pub(crate) async fn first(&mut self) -> (usize, bool, Result<Permit, Refusal>) {
+    pub(crate) async fn first(&mut self) -> (usize, bool, Result<Permit, NoSlot>) {
         std::future::poll_fn(|context| {
             for index in 0..self.places.len() {
                 if let Poll::Ready(result) = self.places[index].slot.as_mut().poll(context) {
@@ -63,10 +63,10 @@ impl<'a> QueuePlaces<'a> {
 }
 
 /// Returns whether the plan has to be looked at anew: its providers are closed, or down while there is somewhere `elsewhere`.
-pub(crate) fn is_outdated(refusal: &Refusal, elsewhere: bool) -> bool {
+pub(crate) fn is_outdated(refusal: &NoSlot, elsewhere: bool) -> bool {
     match refusal {
-        Refusal::Closed => true,
-        Refusal::NoHealthyBackend { .. } => elsewhere,
+        NoSlot::Closed => true,
+        NoSlot::NoHealthyBackend { .. } => elsewhere,
         _ => false,
     }
 }
@@ -81,13 +81,13 @@ pub(crate) async fn until_due(next: Option<Instant>) {
 }
 
 /// Keeps of two refusals the one that says more: that there is something to wait for.
-pub(crate) fn keep_better(kept: &mut Option<Refusal>, refused: Refusal) {
-    let rank = |refusal: &Refusal| match refusal {
-        Refusal::UnknownModel | Refusal::UnknownBackend => 0,
-        Refusal::Closed | Refusal::Exhausted => 1,
-        Refusal::NoHealthyBackend { .. } => 2,
-        Refusal::QueueFull { .. } => 3,
-        Refusal::TimedOut { healthy, .. } => 4 + u8::from(*healthy),
+pub(crate) fn keep_better(kept: &mut Option<NoSlot>, refused: NoSlot) {
+    let rank = |refusal: &NoSlot| match refusal {
+        NoSlot::UnknownModel | NoSlot::UnknownBackend => 0,
+        NoSlot::Closed | NoSlot::Exhausted => 1,
+        NoSlot::NoHealthyBackend { .. } => 2,
+        NoSlot::QueueFull { .. } => 3,
+        NoSlot::TimedOut { healthy, .. } => 4 + u8::from(*healthy),
     };
     if kept.as_ref().is_none_or(|kept| rank(kept) < rank(&refused)) {
         *kept = Some(refused);
@@ -104,17 +104,17 @@ mod tests {
 
     #[test]
     fn of_two_refusals_the_one_is_told_that_says_what_to_wait_for() {
-        let timed_out = |healthy| Refusal::TimedOut {
+        let timed_out = |healthy| NoSlot::TimedOut {
             healthy,
             retry_after: SECOND,
         };
         let ranked = [
-            Refusal::UnknownModel,
-            Refusal::Exhausted,
-            Refusal::NoHealthyBackend {
+            NoSlot::UnknownModel,
+            NoSlot::Exhausted,
+            NoSlot::NoHealthyBackend {
                 retry_after: SECOND,
             },
-            Refusal::QueueFull {
+            NoSlot::QueueFull {
                 retry_after: SECOND,
             },
             timed_out(false),
@@ -133,16 +133,16 @@ mod tests {
 
     #[test]
     fn a_plan_is_looked_at_anew_when_its_providers_are_closed_or_down() {
-        let down = Refusal::NoHealthyBackend {
+        let down = NoSlot::NoHealthyBackend {
             retry_after: SECOND,
         };
         for (refusal, elsewhere, outdated) in [
-            (&Refusal::Closed, false, true),
-            (&Refusal::Closed, true, true),
+            (&NoSlot::Closed, false, true),
+            (&NoSlot::Closed, true, true),
             (&down, true, true),
             // There is nowhere else to go, so that a backend is waited for or the client is told.
             (&down, false, false),
-            (&Refusal::Exhausted, true, false),
+            (&NoSlot::Exhausted, true, false),
         ] {
             assert_eq!(is_outdated(refusal, elsewhere), outdated, "{refusal:?}");
         }
@@ -158,10 +158,10 @@ mod tests {
             slot,
         };
         places.enter(place(0, Box::pin(std::future::pending())));
-        places.enter(place(1, Box::pin(async { Err(Refusal::Exhausted) })));
+        places.enter(place(1, Box::pin(async { Err(NoSlot::Exhausted) })));
         let (step, elsewhere, refused) = places.first().await;
         assert_eq!((step, elsewhere), (1, true));
-        assert!(matches!(refused, Err(Refusal::Exhausted)));
+        assert!(matches!(refused, Err(NoSlot::Exhausted)));
         assert!(places.holds(0) && !places.holds(1) && places.is_well());
     }
 }

@@ -12,7 +12,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::deadline::{TimeLimit, WITHIN};
 use crate::proxy::failure::reasons::Reasons;
-use crate::routing::{Plan, Step, StepModel};
+use crate::routing::{Plan, PlanStep, StepModel};
 use crate::settings::Routing;
 
 /// The progress of one request through its plan.
@@ -120,16 +120,16 @@ impl PlanProgress {
     }
 
     /// Returns whether the backend is not asked any more for what the step wants.
-    pub(crate) fn has_tried(&self, step: &Step, backend: BackendId) -> bool {
+    pub(crate) fn has_tried(&self, step: &PlanStep, backend: BackendId) -> bool {
         self.excluded(step).any(|tried| tried == backend)
     }
 
     /// Returns the backends that are not asked any more for what the step wants.
-    pub(crate) fn tried(&self, step: &Step) -> Vec<BackendId> {
+    pub(crate) fn tried(&self, step: &PlanStep) -> Vec<BackendId> {
         self.excluded(step).collect()
     }
 
-    fn excluded(&self, step: &Step) -> impl Iterator<Item = BackendId> {
+    fn excluded(&self, step: &PlanStep) -> impl Iterator<Item = BackendId> {
         let tried = self.tried.iter();
         let excluded = tried.filter(|(_, model)| {
             let mut model = model.iter();
@@ -187,7 +187,7 @@ impl PlanProgress {
     }
 
     /// Returns whether the provider is not asked any more for what the step wants.
-    fn is_closed(&self, step: &Step, provider: ProviderId) -> bool {
+    fn is_closed(&self, step: &PlanStep, provider: ProviderId) -> bool {
         let for_it =
             |(model, of): &(StepModel, ProviderId)| *of == provider && model.is_same(&step.model);
         self.closed.contains(&provider) || self.closed_for.iter().any(for_it)
@@ -215,14 +215,14 @@ impl PlanProgress {
     }
 
     /// Returns whether a step of the plan may be taken on that provider.
-    pub(crate) fn may_ask(&self, step: &Step, provider: ProviderId) -> bool {
+    pub(crate) fn may_ask(&self, step: &PlanStep, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.is_closed(step, provider)
             && self.confined.is_none_or(|only| only == provider)
     }
 
     /// Returns whether a step may be taken on that provider once the present one is left.
-    pub(crate) fn could_ask(&self, step: &Step, provider: ProviderId) -> bool {
+    pub(crate) fn could_ask(&self, step: &PlanStep, provider: ProviderId) -> bool {
         (step.providers.is_empty() || step.providers.contains(&provider))
             && !self.is_closed(step, provider)
             && self.pinned.is_none()
@@ -317,7 +317,7 @@ mod tests {
 
     /// Makes a plan of one step for each of these lists of providers; none in a list: any provider.
     fn over(steps: &[&[usize]]) -> PlanProgress {
-        let step = |(place, providers): (usize, &&[usize])| Step {
+        let step = |(place, providers): (usize, &&[usize])| PlanStep {
             model: StepModel::Listed(ModelId(place as u32)),
             providers: providers.iter().copied().map(ProviderId::at).collect(),
             equal: false,

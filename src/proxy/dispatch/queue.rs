@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::time::sleep_until;
 
-use crate::admission::{Dispatcher, Permit, Refusal, Scope, Want};
+use crate::admission::{Dispatcher, NoSlot, Permit, Scope, Want};
 use crate::fleet::{Fleet, ModelKey, Unavailable};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::dispatch::failover::{FleetMember, FleetView};
@@ -51,10 +51,10 @@ impl SlotQueue {
         &self,
         client: &mut Downstream<'_>,
         want: Want,
-    ) -> Result<Refusal, Stop> {
+    ) -> Result<NoSlot, Stop> {
         let waiting = self.hoping(async { self.dispatcher.acquire(want).await.err() });
         let refusal = client.unless_ended(waiting).await?;
-        Ok(refusal.unwrap_or(Refusal::UnknownModel))
+        Ok(refusal.unwrap_or(NoSlot::UnknownModel))
     }
 
     /// Waits for a slot for the next attempt, unless the client leaves or the process ends first. `from` is the slot of the
@@ -64,7 +64,7 @@ impl SlotQueue {
         client: &mut Downstream<'_>,
         progress: &mut PlanProgress,
         mut from: Option<Permit>,
-    ) -> Result<Result<Permit, Refusal>, Stop> {
+    ) -> Result<Result<Permit, NoSlot>, Stop> {
         if progress.plan.steps.len() > 1 {
             // Boxed: most plans have one step, and should not carry the state of several waits.
             return Box::pin(self.wait_for_any(client, progress, from)).await;
@@ -77,7 +77,7 @@ impl SlotQueue {
                     client.unless_ended(sleep).await?;
                     scope
                 }
-                Availability::Never => return Ok(Err(Refusal::Exhausted)),
+                Availability::Never => return Ok(Err(NoSlot::Exhausted)),
             };
             let scope = Scope {
                 elsewhere: self.may_leave(progress),
@@ -86,7 +86,7 @@ impl SlotQueue {
             let slot = self.slot(progress.want(0), scope, from.take());
             match client.unless_ended(slot).await? {
                 // Another provider of the step may be open; if none is, it is noted why.
-                Err(Refusal::Closed) => {}
+                Err(NoSlot::Closed) => {}
                 slot => return Ok(slot),
             }
         }
@@ -99,7 +99,7 @@ impl SlotQueue {
         client: &mut Downstream<'_>,
         progress: &mut PlanProgress,
         mut from: Option<Permit>,
-    ) -> Result<Result<Permit, Refusal>, Stop> {
+    ) -> Result<Result<Permit, NoSlot>, Stop> {
         let began = Instant::now();
         let mut turns = VecDeque::from(self.open_steps(progress, began, from.is_none()));
         // A slot that is of no more use is not held meanwhile.
@@ -132,7 +132,7 @@ impl SlotQueue {
                 });
             }
             if places.is_empty() {
-                return Ok(Err(refusal.unwrap_or(Refusal::Exhausted)));
+                return Ok(Err(refusal.unwrap_or(NoSlot::Exhausted)));
             }
             // Whoever has entered may have a slot at once, before the next has its turn.
             let next = turns.front().and_then(|turn| Some(began + turn.after?));
@@ -169,7 +169,7 @@ impl SlotQueue {
     pub(crate) fn turned_away(
         &self,
         progress: &PlanProgress,
-        refusal: &Refusal,
+        refusal: &NoSlot,
         not_found: impl Fn() -> Failure,
     ) -> Failure {
         let failure = refused(refusal, not_found);
@@ -201,12 +201,7 @@ impl SlotQueue {
         failure.in_words_of_services(&names, self.settings.queue.timeout)
     }
 
-    async fn slot(
-        &self,
-        want: Want,
-        scope: Scope,
-        from: Option<Permit>,
-    ) -> Result<Permit, Refusal> {
+    async fn slot(&self, want: Want, scope: Scope, from: Option<Permit>) -> Result<Permit, NoSlot> {
         let slot = match from {
             Some(permit) => self.hoping(permit.retry_within(Some(scope))).await,
             None => {
@@ -214,7 +209,7 @@ impl SlotQueue {
                     .await
             }
         };
-        if matches!(slot, Err(Refusal::NoHealthyBackend { .. })) {
+        if matches!(slot, Err(NoSlot::NoHealthyBackend { .. })) {
             self.fleet.missed_by_a_request();
         }
         slot

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 
-use crate::admission::{Permit, Refusal};
+use crate::admission::{NoSlot, Permit};
 use crate::fleet::{self, Backend};
 use crate::ir::FaultKind;
 use crate::metrics::AttemptOutcome;
@@ -109,11 +109,11 @@ impl Dispatch<'_> {
                 self.ctx.outcome.waited += permit.waited();
                 Ok(Following::Slot(permit))
             }
-            Err(Refusal::Exhausted) if !self.progress.reasons.is_empty() => {
+            Err(NoSlot::Exhausted) if !self.progress.reasons.is_empty() => {
                 Ok(Following::End(self.all_failed()))
             }
             // Nothing has been tried yet: there is no backend of that provider.
-            Err(Refusal::Exhausted) => Err(self.not_found().into()),
+            Err(NoSlot::Exhausted) => Err(self.not_found().into()),
             Err(refusal) => {
                 let queue = &self.gateway.queue;
                 let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
@@ -127,7 +127,7 @@ impl Dispatch<'_> {
         self.progress.exclude(permit.backend());
         match self.wait_for_slot(Some(permit)).await? {
             Ok(permit) => Ok(Following::Slot(permit)),
-            Err(Refusal::Exhausted) if !self.progress.reasons.is_empty() => {
+            Err(NoSlot::Exhausted) if !self.progress.reasons.is_empty() => {
                 Ok(Following::End(self.all_failed()))
             }
             Err(refusal) => Err(refused(&refusal, || self.not_found()).into()),
@@ -137,7 +137,7 @@ impl Dispatch<'_> {
     async fn wait_for_slot(
         &mut self,
         from: Option<Permit>,
-    ) -> Result<Result<Permit, Refusal>, Stop> {
+    ) -> Result<Result<Permit, NoSlot>, Stop> {
         let mut client = Downstream {
             client: self.client,
             opening: &mut self.ctx.opening,
@@ -228,13 +228,13 @@ impl Dispatch<'_> {
         if let Some(model) = request.model() {
             fleet.has_served(backend, model);
         }
-        let served = fleet::Attempt::Served {
+        let served = fleet::AttemptResult::Served {
             latency: ttft,
             streamed: answer.streamed,
         };
         self.gateway.tell_guard(&candidate, served, Some(&answer));
         let response_time = ttft;
-        fleet.report(backend.id, fleet::Outcome::Served { response_time });
+        fleet.report(backend.id, fleet::RequestOutcome::Served { response_time });
         let wanted = request.wanted.as_ref();
         self.ctx.attempt.called = wanted.map(|wanted| wanted.called(backend));
         let backend = Arc::clone(backend);

@@ -23,7 +23,7 @@ pub(crate) enum AttemptError {
     Retryable {
         outcome: AttemptOutcome,
         /// What it says about the backend.
-        report: Option<fleet::Outcome>,
+        report: Option<fleet::RequestOutcome>,
         /// What the client gets if there is no other candidate.
         error: Option<ClientError>,
         cause: Cause,
@@ -180,7 +180,11 @@ impl ClientError {
 }
 
 impl AttemptError {
-    pub(crate) fn next(outcome: AttemptOutcome, report: fleet::Outcome, kind: FaultKind) -> Self {
+    pub(crate) fn next(
+        outcome: AttemptOutcome,
+        report: fleet::RequestOutcome,
+        kind: FaultKind,
+    ) -> Self {
         AttemptError::Retryable {
             outcome,
             report: Some(report),
@@ -259,7 +263,7 @@ impl AttemptError {
             } else {
                 AttemptOutcome::Refused
             },
-            report: (broken && !cause.of_model).then_some(fleet::Outcome::ServerError),
+            report: (broken && !cause.of_model).then_some(fleet::RequestOutcome::ServerError),
             error: Some(error),
             cause,
         }
@@ -268,7 +272,7 @@ impl AttemptError {
     pub(crate) fn connect_failed() -> Self {
         Self::next(
             AttemptOutcome::ConnectError,
-            fleet::Outcome::ConnectFailed,
+            fleet::RequestOutcome::ConnectFailed,
             FaultKind::Server,
         )
     }
@@ -276,7 +280,7 @@ impl AttemptError {
     pub(crate) fn reset() -> Self {
         Self::next(
             AttemptOutcome::Reset,
-            fleet::Outcome::Reset,
+            fleet::RequestOutcome::Reset,
             FaultKind::Incomplete,
         )
     }
@@ -294,7 +298,7 @@ impl AttemptError {
     pub(crate) fn timed_out() -> Self {
         Self::next(
             AttemptOutcome::Timeout,
-            fleet::Outcome::TimedOut,
+            fleet::RequestOutcome::TimedOut,
             FaultKind::Timeout,
         )
     }

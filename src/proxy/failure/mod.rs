@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::admission::Refusal;
+use crate::admission::NoSlot;
 use crate::dialect::ollama::{self, ErrorBody, ErrorStyle};
 use crate::dialect::overflow;
 use crate::fleet::{RestCause, Resting, Unavailable};
@@ -396,28 +396,28 @@ impl From<Failure> for Stop {
 }
 
 /// Returns what the client is told when it gets no slot.
-pub(crate) fn refused(refusal: &Refusal, not_found: impl Fn() -> Failure) -> Failure {
+pub(crate) fn refused(refusal: &NoSlot, not_found: impl Fn() -> Failure) -> Failure {
     let seconds = |after: &Duration| u32::try_from(after.as_secs().max(1)).unwrap_or(u32::MAX);
     match refusal {
-        Refusal::UnknownModel => not_found(),
-        Refusal::UnknownBackend => Failure::bad_request(
+        NoSlot::UnknownModel => not_found(),
+        NoSlot::UnknownBackend => Failure::bad_request(
             "X-Backend names no known backend; GET /__proxy/backends lists them",
         ),
-        Refusal::QueueFull { retry_after } => {
+        NoSlot::QueueFull { retry_after } => {
             Failure::new(503, "queue_full", ollama::SERVER_BUSY).retry_after(seconds(retry_after))
         }
-        Refusal::TimedOut {
+        NoSlot::TimedOut {
             healthy: true,
             retry_after,
         } => Failure::queue_timeout().retry_after(seconds(retry_after)),
-        Refusal::TimedOut {
+        NoSlot::TimedOut {
             healthy: false,
             retry_after,
         }
-        | Refusal::NoHealthyBackend { retry_after } => {
+        | NoSlot::NoHealthyBackend { retry_after } => {
             Failure::no_healthy_backend().retry_after(seconds(retry_after))
         }
         // Who is told of it looks for another way; there is none left.
-        Refusal::Closed | Refusal::Exhausted => Failure::all_attempts_failed(),
+        NoSlot::Closed | NoSlot::Exhausted => Failure::all_attempts_failed(),
     }
 }

@@ -24,7 +24,7 @@ use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::proxy::request_filter::body::Body;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::hold::Hold;
-use crate::routing::{Plan, Step, StepModel};
+use crate::routing::{Plan, PlanStep, StepModel};
 
 /// A look-up that a server answers.
 pub(super) struct LookUp {
@@ -45,7 +45,7 @@ impl Gateway {
             .providers()
             .filter(|provider| provider.settings.kind.is_fleet() && !barred.contains(&provider.id));
         let providers: Vec<_> = fleets.map(|provider| provider.id).collect();
-        let step = Step {
+        let step = PlanStep {
             model: StepModel::Listed(model),
             providers,
             equal: false,

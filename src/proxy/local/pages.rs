@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 use pingora::proxy::Session;
 
-use crate::access::View;
+use crate::access::Visibility;
 use crate::admin::{self, Page};
 use crate::dialect::ollama::{self, LoadOrUnload, Operation};
 use crate::fleet::Provider;
@@ -73,7 +73,7 @@ impl Gateway {
                 let page = self.introspection.page(
                     place,
                     terse,
-                    View::of(key).within(self.planner.router.filter()),
+                    Visibility::of(key).within(self.planner.router.filter()),
                 );
                 Ok(Some((place.route(), page)))
             }
@@ -83,7 +83,7 @@ impl Gateway {
 
     /// Returns what is answered from the fleet's state, without asking a backend.
     fn local_answer(&self, session: &Session, ctx: &Ctx, operation: Operation) -> Option<Page> {
-        let view = View::of(ctx.inbound.key.as_deref()).within(self.planner.router.filter());
+        let view = Visibility::of(ctx.inbound.key.as_deref()).within(self.planner.router.filter());
         match operation {
             Operation::OpenAiModels if speaks_anthropic(session.req_header()) => {
                 let models = admin::models(self.sources(), view);
@@ -248,7 +248,7 @@ impl Gateway {
         ctx.inbound.model = plan.model;
         if let Some((provider, own)) = self.planner.service_of(&plan) {
             let facts = self.facts.find(provider.settings.kind, &own);
-            let view = View::of(key).within(self.planner.router.filter());
+            let view = Visibility::of(key).within(self.planner.router.filter());
             let stated = || admin::openai_alias(self.sources(), &name, view);
             // Whoever asks in whichever format: a service whose list lacks the model does not have it, and one that has
             // never told its models may have it or not.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::access::{Aside, Cost, Spent};
+use crate::access::{Aside, Consumption, Cost};
 use crate::dialect::ollama::{Framing, Operation};
 use crate::fleet::Backend;
 use crate::ir::{self, FaultKind};
@@ -148,17 +148,17 @@ fn charge(ledger: &Ledger, ctx: &Ctx, usage: Option<&ir::Usage>, estimated: bool
 }
 
 /// Returns what the limits of the key are told.
-fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Spent {
+fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Consumption {
     let (input, output) = ctx.outcome.lost;
     let told = usage.filter(|usage| usage.total() > 0).map(Tokens::from);
     match told {
-        Some(tokens) => Spent::Tokens {
+        Some(tokens) => Consumption::Tokens {
             input: tokens.input.saturating_add(input),
             output: tokens.output.saturating_add(output),
         },
-        None if input > 0 || output > 0 => Spent::Tokens { input, output },
-        None if ctx.answered() && ctx.inbound.operation.is_some_and(costs) => Spent::Unknown,
-        None => Spent::Nothing,
+        None if input > 0 || output > 0 => Consumption::Tokens { input, output },
+        None if ctx.answered() && ctx.inbound.operation.is_some_and(costs) => Consumption::Unknown,
+        None => Consumption::Nothing,
     }
 }
 

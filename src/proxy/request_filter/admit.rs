@@ -9,7 +9,7 @@ use pingora_limits::inflight::{Guard, Inflight};
 use prometheus::IntCounterVec;
 
 use crate::access::{self, Access, BadCredential};
-use crate::admin::Place;
+use crate::admin::PagePath;
 use crate::metrics::Metrics;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
@@ -222,5 +222,5 @@ pub(super) fn is_open(session: &Session) -> bool {
     let head = session.req_header();
     let path = head.uri.path();
     matches!(head.method, Method::GET | Method::HEAD)
-        && (path == "/" || Place::find(path).is_some_and(Place::is_open))
+        && (path == "/" || PagePath::find(path).is_some_and(PagePath::is_open))
 }

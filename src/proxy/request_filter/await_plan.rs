@@ -5,7 +5,7 @@ use std::time::Instant;
 use pingora::proxy::Session;
 use tokio::time::sleep_until;
 
-use crate::admission::{Refusal, Want, Wanted};
+use crate::admission::{NoSlot, Want, Wanted};
 use crate::dialect::ollama::Operation;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
@@ -47,7 +47,7 @@ impl Gateway {
         loop {
             let mut settling = self.fleet.settling();
             match self.queue.await_models(&mut client, want).await? {
-                Refusal::UnknownModel => {}
+                NoSlot::UnknownModel => {}
                 refusal => {
                     let absent = || self.planner.absent(operation, &criteria.model);
                     return Err(self

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::{ClientKey, Output, Refusal, Wanted};
+use crate::access::{ClientKey, Demand, Output, Refusal};
 use crate::dialect::ollama::{Operation, RequestFacts};
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
@@ -39,7 +39,7 @@ impl Admit {
         if operation == Operation::AnthropicCountTokens {
             return Ok(());
         }
-        let reserved = grant.reserve(Wanted {
+        let reserved = grant.reserve(Demand {
             prompt: inbound.prompt_tokens,
             output: output(operation, facts),
         });

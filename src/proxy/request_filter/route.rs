@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::admin::Place;
+use crate::admin::PagePath;
 use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation};
 use crate::proxy::ctx::{Inbound, Written};
 use crate::proxy::failure::Failure;
@@ -176,13 +176,13 @@ fn behind<'a>(base: &str, path: &'a str) -> Option<&'a str> {
 
 /// Returns the route that is served for a path, where it is another.
 fn served(path: &str) -> Option<String> {
-    if Place::find(path).is_some() {
+    if PagePath::find(path).is_some() {
         return None;
     }
     // A page about the gateway is found by its own path, or with one slash more.
     match path
         .strip_suffix('/')
-        .filter(|path| Place::find(path).is_some())
+        .filter(|path| PagePath::find(path).is_some())
     {
         Some(page) => Some(page.to_owned()),
         None => ollama::meant(path),

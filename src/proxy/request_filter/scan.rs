@@ -15,7 +15,7 @@ use crate::ids::ModelId;
 use crate::proxy::failure::Failure;
 use crate::proxy::offload::{LONG, Offload};
 use crate::proxy::prepared::WantedModel;
-use crate::routing::Form;
+use crate::routing::PrefixedName;
 
 /// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;
@@ -113,7 +113,7 @@ impl<'b> Scan<'b> {
             return Ok(None);
         }
         let texts = optillm::approaches(self.bytes).map_err(unreadable)?;
-        let mut named = texts.iter().filter_map(|text| Form::named(text));
+        let mut named = texts.iter().filter_map(|text| PrefixedName::named(text));
         Ok(named.next().map(str::to_owned))
     }
 

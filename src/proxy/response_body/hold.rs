@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
-use crate::admission::{Outcome, Permit};
-use crate::fleet::InFlight;
+use crate::admission::{Permit, RunOutcome};
+use crate::fleet::InFlightRequest;
 
 /// Both, until they are given back or dropped.
 pub(crate) struct Hold {
     // Before the slot: whoever is given that finds the backend idle.
-    serving: Option<InFlight>,
+    serving: Option<InFlightRequest>,
     permit: Option<Permit>,
     /// How long the first content took.
     pub(crate) ttft: Duration,
 }
 
 impl Hold {
-    pub(crate) fn new(serving: Option<InFlight>, permit: Option<Permit>, ttft: Duration) -> Self {
+    pub(crate) fn new(
+        serving: Option<InFlightRequest>,
+        permit: Option<Permit>,
+        ttft: Duration,
+    ) -> Self {
         Hold {
             serving,
             permit,
@@ -28,7 +32,7 @@ impl Hold {
     pub(crate) fn give_back(&mut self, whole: bool, load: Option<Duration>) {
         self.serving = None;
         if let Some(permit) = self.permit.take() {
-            permit.finish(Outcome {
+            permit.finish(RunOutcome {
                 ok: whole,
                 load,
                 ttft: Some(self.ttft),

@@ -185,7 +185,7 @@ impl Gateway {
                 .with_label_values(&[&*backend.provider.name])
                 .inc();
             if !ctx.outcome.cut && !ctx.outcome.blameless {
-                self.fleet.report(backend.id, fleet::Outcome::Reset);
+                self.fleet.report(backend.id, fleet::RequestOutcome::Reset);
                 let started = ctx
                     .outcome
                     .first_content

@@ -19,7 +19,7 @@ use super::report::By;
 use super::spent::Sums;
 use super::{Counts, Moment, Since, Table, Usd};
 
-pub use read::Reader;
+pub use read::StoreReader;
 
 /// How long a reader's or another writer's lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

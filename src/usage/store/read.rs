@@ -10,32 +10,35 @@ use crate::usage::{Counts, Tokens, Usd};
 
 /// A file that is only read.
 #[derive(Debug)]
-pub struct Reader {
+pub struct StoreReader {
     connection: Connection,
 }
 
-impl Reader {
+impl StoreReader {
     /// # Errors
     /// If there is no such file, or it is none of Remuda's.
-    pub fn open(path: &Path) -> Result<Reader, StoreError> {
+    pub fn open(path: &Path) -> Result<StoreReader, StoreError> {
         let told = |objection| schema::told(objection, path);
         // SQLite's own words do not tell that there is no such file.
-        let found = std::fs::metadata(path).and_then(|found| match found.is_dir() {
-            true => Err(std::io::ErrorKind::IsADirectory.into()),
-            false => Ok(()),
+        let found = std::fs::metadata(path).and_then(|found| {
+            if found.is_dir() {
+                Err(std::io::ErrorKind::IsADirectory.into())
+            } else {
+                Ok(())
+            }
         });
         found.map_err(|source| StoreError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
-        let reader = Reader::with(path, "").map_err(|source| told(source.into()))?;
+        let reader = StoreReader::with(path, "").map_err(|source| told(source.into()))?;
         match schema::check(&reader.connection) {
             Ok(_) => Ok(reader),
             // Nobody has it open, and this user may not write beside it, which the log ahead of it would need. Then
             // nobody changes it either.
             Err(schema::Objection::Sql(_)) if !beside(path, "-wal").exists() => {
-                let reader =
-                    Reader::with(path, "?immutable=1").map_err(|source| told(source.into()))?;
+                let reader = StoreReader::with(path, "?immutable=1")
+                    .map_err(|source| told(source.into()))?;
                 schema::check(&reader.connection).map_err(told)?;
                 Ok(reader)
             }
@@ -43,7 +46,7 @@ impl Reader {
         }
     }
 
-    fn with(path: &Path, parameters: &str) -> rusqlite::Result<Reader> {
+    fn with(path: &Path, parameters: &str) -> rusqlite::Result<StoreReader> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -53,7 +56,7 @@ impl Reader {
         );
         let connection = Connection::open_with_flags(format!("file:{path}{parameters}"), flags)?;
         connection.busy_timeout(PATIENCE)?;
-        Ok(Reader { connection })
+        Ok(StoreReader { connection })
     }
 
     /// # Errors

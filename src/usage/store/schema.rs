@@ -8,7 +8,7 @@ use super::StoreError;
 
 /// In the file's head, so that no other program's database is taken for one of ours: `Rmda`.
 pub(super) const APPLICATION: i64 = 0x526D_6461;
-/// Of the tables below.
+/// The version of the tables below.
 pub(super) const VERSION: i64 = 2;
 
 /// `cost` is in billionths of a US dollar; `hour` in hours since 1970. An absent key or tag is empty.
@@ -81,7 +81,7 @@ impl From<rusqlite::Error> for Objection {
     }
 }
 
-/// With the file's name.
+/// Adds the file's name to an objection.
 pub(super) fn told(objection: Objection, path: &Path) -> StoreError {
     let path = path.to_owned();
     match objection {

@@ -121,7 +121,7 @@ fn a_file_is_read_while_it_is_written_and_when_nobody_writes() {
     let (_folder, path) = folder();
     let mut store = Store::open(&path).unwrap();
     add(&mut store, &[(names(1, "a", "m"), counts(1, 1))]);
-    let reader = Reader::open(&path).unwrap();
+    let reader = StoreReader::open(&path).unwrap();
     add(&mut store, &[(names(1, "a", "m"), counts(1, 1))]);
     assert_eq!(
         rows(&reader.table(By::Key, Since::EVER).unwrap()),
@@ -129,7 +129,7 @@ fn a_file_is_read_while_it_is_written_and_when_nobody_writes() {
     );
     drop((reader, store));
     assert!(!read::beside(&path, "-wal").exists());
-    let reader = Reader::open(&path).unwrap();
+    let reader = StoreReader::open(&path).unwrap();
     assert_eq!(
         rows(&reader.table(By::Key, Since::EVER).unwrap()),
         [("a".into(), 2, 2)]
@@ -149,7 +149,7 @@ fn only_a_file_of_its_own_is_written_to() {
         Err(StoreError::Foreign { .. })
     ));
     assert!(matches!(
-        Reader::open(&path),
+        StoreReader::open(&path),
         Err(StoreError::Foreign { .. })
     ));
     std::fs::remove_file(&path).unwrap();
@@ -214,7 +214,7 @@ fn a_place_that_cannot_be_written_is_named() {
     let missing = folder.path().join("missing/usage.db");
     let error = Store::open(&missing).unwrap_err().to_string();
     assert!(error.contains("missing/usage.db"), "{error}");
-    assert!(Reader::open(&missing).is_err());
+    assert!(StoreReader::open(&missing).is_err());
     assert!(!missing.exists());
     let error = Store::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains(&*folder.path().to_string_lossy()), "{error}");

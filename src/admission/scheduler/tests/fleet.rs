@@ -150,7 +150,7 @@ fn fastest_response_prefers_the_fast_and_forgets_the_slow() {
     for (slow, ttft) in [(id(0), 2.0), (id(1), 0.2)] {
         let ticket = fleet.arrive(request(A));
         assert_eq!(fleet.started(), [(ticket, slow, false)]);
-        let outcome = Outcome {
+        let outcome = RunOutcome {
             ok: true,
             load: None,
             ttft: Some(secs(ttft)),
@@ -164,7 +164,7 @@ fn fastest_response_prefers_the_fast_and_forgets_the_slow() {
     fleet.scheduler.complete(
         fleet.now,
         ticket,
-        Outcome {
+        RunOutcome {
             ok: true,
             load: None,
             ttft: Some(secs(1.0)),

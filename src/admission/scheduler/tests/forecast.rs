@@ -142,7 +142,7 @@ fn what_was_learned_of_a_model_is_forgotten_when_it_is_nowhere() {
     fleet.scheduler.forget_models(&[A, C]);
     assert!(fleet.scheduler.models.contains_key(&A));
     assert!(!fleet.scheduler.models.contains_key(&C));
-    assert_eq!(fleet.refused(request(C)), Refusal::UnknownModel);
+    assert_eq!(fleet.refused(request(C)), NoSlot::UnknownModel);
     let ticket = fleet.arrive(request(A));
     fleet.complete(ticket);
 }

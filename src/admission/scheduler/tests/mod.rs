@@ -56,8 +56,8 @@ fn request(model: ModelId) -> Arrival {
     }
 }
 
-fn answered(load: f64) -> Outcome {
-    Outcome {
+fn answered(load: f64) -> RunOutcome {
+    RunOutcome {
         ok: true,
         load: Some(secs(load)),
         ttft: Some(secs(load + 0.3)),
@@ -72,7 +72,7 @@ struct Fleet {
     scheduler: Scheduler,
     now: Duration,
     starts: Vec<Start>,
-    refusals: Vec<(Ticket, Refusal)>,
+    refusals: Vec<(Ticket, NoSlot)>,
 }
 
 impl Fleet {
@@ -106,7 +106,7 @@ impl Fleet {
         let on_disk: Vec<_> = on_disk.iter().map(|model| (*model, 8 * GIB)).collect();
         let loaded: Vec<_> = (0..)
             .zip(loaded)
-            .map(|(age, model)| Loaded {
+            .map(|(age, model)| LoadedModel {
                 model: *model,
                 vram: 10 * GIB,
                 expires_in: secs(300.0 + f64::from(age)),
@@ -126,7 +126,7 @@ impl Fleet {
         ticket
     }
 
-    fn refused(&mut self, arrival: Arrival) -> Refusal {
+    fn refused(&mut self, arrival: Arrival) -> NoSlot {
         let refusal = self.scheduler.arrive(self.now, arrival).unwrap_err();
         self.settle();
         refusal
@@ -137,7 +137,7 @@ impl Fleet {
         self.settle();
     }
 
-    fn retry(&mut self, ticket: Ticket) -> Result<(), Refusal> {
+    fn retry(&mut self, ticket: Ticket) -> Result<(), NoSlot> {
         let result = self.scheduler.retry(self.now, ticket, None);
         self.settle();
         result
@@ -176,7 +176,7 @@ impl Fleet {
     }
 
     /// What has been refused since the last call.
-    fn refusals(&mut self) -> Vec<(Ticket, Refusal)> {
+    fn refusals(&mut self) -> Vec<(Ticket, NoSlot)> {
         std::mem::take(&mut self.refusals)
     }
 

@@ -191,7 +191,7 @@ impl Witness {
                     .collect();
                 let expires_in = secs(60.0);
                 let loaded: Vec<_> = chosen(loaded)
-                    .map(|model| Loaded {
+                    .map(|model| LoadedModel {
                         model: ModelId(model),
                         vram: 10 * GIB,
                         expires_in,
@@ -256,7 +256,7 @@ impl Witness {
                         self.retried.insert(ticket);
                         self.waiting.insert(ticket, (arrival, tried, now));
                     }
-                    Err(Refusal::NoHealthyBackend { .. }) => {
+                    Err(NoSlot::NoHealthyBackend { .. }) => {
                         assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse);
                     }
                     Err(_) => assert!(!hopeful),
@@ -296,15 +296,15 @@ impl Witness {
                 self.waiting
                     .insert(ticket, (arrival, BTreeSet::new(), self.now));
             }
-            Err(Refusal::QueueFull { .. }) => assert!(self.waiting.len() >= self.policy.queue_size),
-            Err(Refusal::UnknownModel) => {
+            Err(NoSlot::QueueFull { .. }) => assert!(self.waiting.len() >= self.policy.queue_size),
+            Err(NoSlot::UnknownModel) => {
                 assert!(
                     model.is_some()
                         && candidates == 0
                         && self.backends.values().any(|truth| truth.known)
                 );
             }
-            Err(Refusal::NoHealthyBackend { .. }) => {
+            Err(NoSlot::NoHealthyBackend { .. }) => {
                 assert!(!healthy && self.policy.when_unhealthy == WhenUnhealthy::Refuse);
             }
             Err(refusal) => panic!("{refusal:?}"),
@@ -385,7 +385,7 @@ impl Witness {
         self.running.insert(ticket, (arrival, tried, backend));
     }
 
-    fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+    fn refuse(&mut self, ticket: Ticket, refusal: NoSlot) {
         let (arrival, tried, since) = self
             .waiting
             .remove(&ticket)
@@ -395,17 +395,17 @@ impl Witness {
             .filter(|(id, _)| !tried.contains(id))
             .count();
         match refusal {
-            Refusal::TimedOut { healthy, .. } => {
+            NoSlot::TimedOut { healthy, .. } => {
                 assert!(self.now >= since + self.policy.timeout);
                 let any = self
                     .candidates(&arrival)
                     .any(|(id, truth)| truth.healthy && !tried.contains(&id));
                 assert_eq!(healthy, any);
             }
-            Refusal::NoHealthyBackend { .. } => {
+            NoSlot::NoHealthyBackend { .. } => {
                 assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse)
             }
-            Refusal::QueueFull { .. } => {
+            NoSlot::QueueFull { .. } => {
                 assert!(self.waiting.len() >= self.policy.queue_size);
                 let mut others = self.waiting.values();
                 assert!(others.any(|(other, ..)| other.priority != arrival.priority));

@@ -107,8 +107,8 @@ fn displaced(fleet: &mut Fleet, priority: i32) -> Option<Ticket> {
     let arrived = fleet.scheduler.arrive(fleet.now, arrival);
     fleet.settle();
     match (arrived, &fleet.refusals()[..]) {
-        (Ok(_), [(ticket, Refusal::QueueFull { .. })]) => Some(*ticket),
-        (Err(Refusal::QueueFull { .. }), []) => None,
+        (Ok(_), [(ticket, NoSlot::QueueFull { .. })]) => Some(*ticket),
+        (Err(NoSlot::QueueFull { .. }), []) => None,
         other => panic!("{other:?}"),
     }
 }
@@ -176,7 +176,7 @@ fn the_queue_is_bounded_but_a_free_slot_needs_no_place_in_it() {
     fleet.observe(0, &[A, B], &[A]);
     let cold = fleet.arrive(request(B));
     assert_eq!(fleet.started(), [(cold, id(0), true)]);
-    let Refusal::QueueFull { retry_after } = fleet.refused(request(A)) else {
+    let NoSlot::QueueFull { retry_after } = fleet.refused(request(A)) else {
         panic!("not full")
     };
     assert!(retry_after >= secs(1.0) && retry_after <= secs(60.0));
@@ -199,7 +199,7 @@ fn a_longer_queue_asks_for_more_patience() {
         fleet.arrive(request(A));
     }
     // Eleven (the ten and the one that asks) times four seconds on one slot, and the refused one was not counted.
-    let Refusal::QueueFull { retry_after } = fleet.refused(request(A)) else {
+    let NoSlot::QueueFull { retry_after } = fleet.refused(request(A)) else {
         panic!("not full")
     };
     assert!(
@@ -223,14 +223,14 @@ fn a_timeout_says_whether_a_backend_was_healthy() {
     fleet.pass(0.1);
     let refusals = fleet.refusals();
     assert!(
-        matches!(refusals[..], [(ticket, Refusal::TimedOut { healthy: true, .. })] if ticket == late)
+        matches!(refusals[..], [(ticket, NoSlot::TimedOut { healthy: true, .. })] if ticket == late)
     );
     let later = fleet.arrive(request(A));
     fleet.scheduler.unhealthy(fleet.now, id(0));
     fleet.pass(60.0);
     let refusals = fleet.refusals();
     assert!(
-        matches!(refusals[..], [(ticket, Refusal::TimedOut { healthy: false, .. })] if ticket == later)
+        matches!(refusals[..], [(ticket, NoSlot::TimedOut { healthy: false, .. })] if ticket == later)
     );
 }
 
@@ -352,13 +352,10 @@ fn a_model_that_nobody_has_is_unknown_once_somebody_has_answered() {
     fleet.observe(0, &[A], &[]);
     let mut refusals = fleet.refusals();
     refusals.sort_by_key(|(ticket, _)| *ticket);
-    assert_eq!(
-        refusals,
-        early.map(|ticket| (ticket, Refusal::UnknownModel))
-    );
+    assert_eq!(refusals, early.map(|ticket| (ticket, NoSlot::UnknownModel)));
     assert_eq!(fleet.started(), [(any, id(0), false)]);
-    assert_eq!(fleet.refused(request(C)), Refusal::UnknownModel);
-    assert_eq!(fleet.refused(unlisted), Refusal::UnknownModel);
+    assert_eq!(fleet.refused(request(C)), NoSlot::UnknownModel);
+    assert_eq!(fleet.refused(unlisted), NoSlot::UnknownModel);
 }
 
 #[test]
@@ -367,7 +364,7 @@ fn a_model_that_vanishes_is_unknown_to_those_who_wait_for_it() {
     fleet.arrive(request(A));
     let waiting = fleet.arrive(request(A));
     fleet.observe(0, &[B], &[B]);
-    assert_eq!(fleet.refusals(), [(waiting, Refusal::UnknownModel)]);
+    assert_eq!(fleet.refusals(), [(waiting, NoSlot::UnknownModel)]);
 }
 
 #[test]
@@ -387,7 +384,7 @@ fn without_a_healthy_backend_the_setting_may_refuse() {
         when_unhealthy: WhenUnhealthy::Refuse,
         ..policy()
     });
-    let refused = |refusal| matches!(refusal, Refusal::NoHealthyBackend { .. });
+    let refused = |refusal| matches!(refusal, NoSlot::NoHealthyBackend { .. });
     assert!(refused(fleet.refused(request(A))));
     assert!(refused(fleet.refused(Arrival {
         wanted: Wanted::Any,
@@ -423,7 +420,7 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
     let fourth = fleet.arrive(request(A));
     fleet.complete(second);
     assert_eq!(fleet.started(), [(first, id(1), false)]);
-    assert_eq!(fleet.retry(first), Err(Refusal::Exhausted));
+    assert_eq!(fleet.retry(first), Err(NoSlot::Exhausted));
     assert_eq!(fleet.started(), [(fourth, id(1), false)]);
 }
 
@@ -435,7 +432,7 @@ fn a_retry_is_exhausted_when_the_last_other_backend_leaves() {
     assert_eq!(fleet.retry(first), Ok(()));
     fleet.scheduler.leave(fleet.now, id(1));
     fleet.settle();
-    assert_eq!(fleet.refusals(), [(first, Refusal::Exhausted)]);
+    assert_eq!(fleet.refusals(), [(first, NoSlot::Exhausted)]);
 }
 
 #[test]
@@ -477,14 +474,14 @@ fn a_pinned_request_waits_for_its_backend_alone() {
     assert_eq!(fleet.started(), [(running, id(1), true)]);
     fleet.complete(running);
     assert_eq!(fleet.started(), [(waiting, id(1), false)]);
-    assert_eq!(fleet.retry(waiting), Err(Refusal::Exhausted));
-    assert_eq!(fleet.refused(pinned(7)), Refusal::UnknownBackend);
+    assert_eq!(fleet.retry(waiting), Err(NoSlot::Exhausted));
+    assert_eq!(fleet.refused(pinned(7)), NoSlot::UnknownBackend);
     let lost = fleet.arrive(pinned(1));
     fleet.started();
     let queued = fleet.arrive(pinned(1));
     fleet.scheduler.leave(fleet.now, id(1));
     fleet.settle();
-    assert_eq!(fleet.refusals(), [(queued, Refusal::UnknownBackend)]);
+    assert_eq!(fleet.refusals(), [(queued, NoSlot::UnknownBackend)]);
     fleet.complete(lost);
     assert_eq!(fleet.scheduler.snapshot().backends.len(), 1);
 }

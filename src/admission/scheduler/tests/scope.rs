@@ -21,7 +21,7 @@ fn providers() -> Fleet {
     fleet
 }
 
-fn arrive(fleet: &mut Fleet, providers: &[usize], excluded: &[u32]) -> Result<Ticket, Refusal> {
+fn arrive(fleet: &mut Fleet, providers: &[usize], excluded: &[u32]) -> Result<Ticket, NoSlot> {
     let scope = Scope {
         excluded: excluded.iter().copied().map(BackendId).collect(),
         ..among(providers)
@@ -29,7 +29,7 @@ fn arrive(fleet: &mut Fleet, providers: &[usize], excluded: &[u32]) -> Result<Ti
     arrive_within(fleet, scope)
 }
 
-fn arrive_within(fleet: &mut Fleet, scope: Scope) -> Result<Ticket, Refusal> {
+fn arrive_within(fleet: &mut Fleet, scope: Scope) -> Result<Ticket, NoSlot> {
     let ticket = fleet.scheduler.arrive_within(fleet.now, request(A), scope);
     fleet.settle();
     ticket
@@ -95,7 +95,7 @@ fn a_retry_may_go_elsewhere_than_the_request_before() {
     assert_eq!(fleet.started(), [(ticket, id(1), false)]);
     assert_eq!(
         fleet.scheduler.retry(now, ticket, Some(scope)),
-        Err(Refusal::Exhausted)
+        Err(NoSlot::Exhausted)
     );
     fleet.settle();
 }
@@ -104,8 +104,8 @@ fn a_retry_may_go_elsewhere_than_the_request_before() {
 fn what_no_provider_of_its_has_is_refused() {
     let mut fleet = providers();
     fleet.observe(1, &[B], &[]);
-    assert_eq!(arrive(&mut fleet, &[1], &[]), Err(Refusal::UnknownModel));
-    assert_eq!(arrive(&mut fleet, &[0], &[0]), Err(Refusal::Exhausted));
+    assert_eq!(arrive(&mut fleet, &[1], &[]), Err(NoSlot::UnknownModel));
+    assert_eq!(arrive(&mut fleet, &[0], &[0]), Err(NoSlot::Exhausted));
     // A provider that nobody has heard of yet may turn out to have it.
     fleet.join(BackendSpec {
         provider: ProviderId::at(7),
@@ -198,11 +198,11 @@ fn who_waits_for_closed_providers_alone_is_refused() {
     close(&mut fleet, ProviderId::at(2), Some(1));
     assert_eq!(fleet.refusals(), [], "it still takes one");
     close(&mut fleet, ProviderId::at(2), Some(0));
-    assert_eq!(fleet.refusals(), [(bound, Refusal::Closed)]);
+    assert_eq!(fleet.refusals(), [(bound, NoSlot::Closed)]);
     // It was closed after they had looked; from now on they know.
     assert_eq!(
         arrive_within(&mut fleet, knowing(&[2])),
-        Err(Refusal::Closed)
+        Err(NoSlot::Closed)
     );
     let known = Scope {
         as_of: Some(fleet.scheduler.closings()),
@@ -212,7 +212,7 @@ fn who_waits_for_closed_providers_alone_is_refused() {
     close(&mut fleet, ProviderId::at(0), Some(0));
     assert_eq!(
         fleet.refusals(),
-        [(both, Refusal::Closed), (known, Refusal::Closed)]
+        [(both, NoSlot::Closed), (known, NoSlot::Closed)]
     );
     fleet.complete(busy[1]);
     assert_eq!(fleet.started(), []);
@@ -237,7 +237,7 @@ fn who_has_somewhere_else_to_go_does_not_wait_for_health() {
     let told = |fleet: &mut Fleet| {
         let refusals = fleet.refusals().into_iter();
         let unhealthy = refusals.map(|(ticket, refusal)| {
-            assert!(matches!(refusal, Refusal::NoHealthyBackend { .. }));
+            assert!(matches!(refusal, NoSlot::NoHealthyBackend { .. }));
             ticket
         });
         unhealthy.collect::<Vec<_>>()
@@ -250,7 +250,7 @@ fn who_has_somewhere_else_to_go_does_not_wait_for_health() {
     fleet.settle();
     assert_eq!(told(&mut fleet), [two]);
     let late = arrive_within(&mut fleet, leaving(&[0]));
-    assert!(matches!(late, Err(Refusal::NoHealthyBackend { .. })));
+    assert!(matches!(late, Err(NoSlot::NoHealthyBackend { .. })));
     assert_eq!(fleet.scheduler.snapshot().waiting, 1);
     fleet.scheduler.cancel(fleet.now, patient);
 }

@@ -5,7 +5,7 @@ use crate::ids::ModelId;
 use crate::ir::Fault;
 use crate::proxy::failure::attempt::AttemptError;
 use crate::proxy::failure::deadline::TOTAL;
-use crate::routing::{Plan, Step};
+use crate::routing::{Plan, PlanStep};
 use NextStep::*;
 
 const PAGE: &str = include_str!("../../../../docs/failures.md");
@@ -75,7 +75,7 @@ fn member(id: u32, provider: ProviderId) -> FleetMember {
 /// Makes the progress of a plan of two steps, each on one provider.
 fn progress() -> PlanProgress {
     let (first, second) = providers();
-    let step = |provider| Step {
+    let step = |provider| PlanStep {
         model: StepModel::Listed(ModelId(1)),
         providers: vec![provider],
         equal: false,
@@ -288,7 +288,7 @@ fn each_class_of_the_page_is_followed_by_what_the_page_says() {
 }
 
 /// Returns what the fleet is told of a backend whose answer is that fault.
-fn reported(fault: &Fault, fleet: bool) -> Option<fleet::Outcome> {
+fn reported(fault: &Fault, fleet: bool) -> Option<fleet::RequestOutcome> {
     match AttemptError::of_provider(fault, "p", fleet, Some(500)) {
         AttemptError::Retryable { report, .. } => report,
         _ => None,
@@ -430,7 +430,7 @@ fn every_key_is_tried_once_and_the_next_provider_has_its_own() {
 
 #[test]
 fn who_is_confined_to_a_provider_without_a_slot_is_let_go() {
-    let nobody = Refusal::Exhausted;
+    let nobody = NoSlot::Exhausted;
     let (first, _) = providers();
     for (fallback, next) in [
         (Fallback::None, Stop),
@@ -442,7 +442,7 @@ fn who_is_confined_to_a_provider_without_a_slot_is_let_go() {
         assert_eq!(free.after_refusal(&nobody, fallback), Stop, "{fallback:?}");
         let mut confined = progress();
         confined.confine_to(Some(first));
-        let full = Refusal::QueueFull {
+        let full = NoSlot::QueueFull {
             retry_after: SECOND,
         };
         assert_eq!(
@@ -516,7 +516,7 @@ fn a_failure_of_one_model_leaves_the_plans_other_models_at_its_provider() {
         ),
     ] {
         let mut progress = progress();
-        let [one, other] = [1, 2].map(|model| Step {
+        let [one, other] = [1, 2].map(|model| PlanStep {
             model: StepModel::Listed(ModelId(model)),
             ..progress.plan.steps[0].clone()
         });
@@ -560,7 +560,7 @@ fn two_servers_that_say_the_same_are_both_acquitted() {
         backend: member(id, providers().0),
         ..tried(true)
     };
-    let failed = Some(fleet::Outcome::ServerError);
+    let failed = Some(fleet::RequestOutcome::ServerError);
     let outcome = AttemptOutcome::ServerError;
     let mut progress = progress();
     let mut report = |id, error| progress.report(&server(id), outcome, failed, Some(error));

@@ -5,32 +5,35 @@ use std::time::{Duration, Instant};
 /// Steps in which it rises.
 const STEPS: u32 = 10;
 
+/// Requests at once that try out what has failed.
+pub(super) const TRIALS: usize = 1;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fleet) struct Ramp {
+pub(super) struct Ramp {
     from: Instant,
     over: Duration,
 }
 
 impl Ramp {
     /// Begins now; `None` if it takes no time.
-    pub(in crate::fleet) fn begin(over: Duration, now: Instant) -> Option<Self> {
+    pub(super) fn begin(over: Duration, now: Instant) -> Option<Self> {
         (!over.is_zero()).then_some(Self { from: now, over })
     }
 
     /// Requests at once, of `full` that there could be, from `least` on; `None` when it is over.
-    pub(in crate::fleet) fn limit(&self, full: usize, least: usize, now: Instant) -> Option<usize> {
+    pub(super) fn limit(&self, full: usize, least: usize, now: Instant) -> Option<usize> {
         let step = self.step(now);
         let risen = full * step as usize / STEPS as usize;
         (step < STEPS).then_some(risen.max(least))
     }
 
     /// When the limit will be another.
-    pub(in crate::fleet) fn next_change(&self, now: Instant) -> Instant {
+    pub(super) fn next_change(&self, now: Instant) -> Instant {
         let next = self.step(now).saturating_add(1);
         self.from + self.over * next.min(STEPS) / STEPS
     }
 
-    pub(in crate::fleet) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         self.step(now) >= STEPS
     }
 

@@ -1,0 +1,133 @@
+//! `/__proxy/backends`: every backend, what it has, and what is wrong with it.
+
+use serde::Serialize;
+
+use super::page::Page;
+use super::state::{Down, unresolved_names};
+use crate::access::Visibility;
+use crate::dialect::ollama;
+use crate::fleet::{Backend, Fleet};
+use crate::routing::{Router, Unresolved};
+
+/// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
+/// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
+pub(super) fn page(fleet: &Fleet, router: &Router, view: Visibility<'_>) -> Page {
+    #[derive(Serialize)]
+    struct Listing {
+        backends: Vec<Row>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unresolved: Vec<UnresolvedRow>,
+        /// Names of the configuration that come to nothing.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unresolved_names: Vec<Unresolved>,
+    }
+    let snapshot = fleet.snapshot();
+    let view = view.unfiltered();
+    let seen = snapshot
+        .iter()
+        .filter(|backend| view.asks(&backend.provider.name));
+    let mut backends: Vec<Row> = seen.map(|backend| Row::of(backend, view)).collect();
+    backends.sort_by_key(|row| row.port);
+    let providers = fleet.providers();
+    let seen = providers.filter(|provider| view.asks(&provider.name));
+    let unresolved = seen.flat_map(|provider| {
+        let names = provider.unresolved().into_iter();
+        names.map(|one| UnresolvedRow {
+            name: one.name,
+            provider: provider.name.to_string(),
+            trouble: Some(one.trouble).into(),
+        })
+    });
+    let unresolved = unresolved.collect();
+    let listing = Listing {
+        backends,
+        unresolved,
+        unresolved_names: unresolved_names(router, view),
+    };
+    Page::json(200, &listing)
+}
+
+/// A name of the configuration that is no backend, as it cannot be resolved.
+#[derive(Serialize)]
+struct UnresolvedRow {
+    name: String,
+    provider: String,
+    #[serde(flatten)]
+    trouble: Down,
+}
+
+#[derive(Serialize)]
+struct Row {
+    port: u16,
+    healthy: bool,
+    in_flight: u32,
+    name: String,
+    provider: String,
+    slots: u32,
+    models: Vec<String>,
+    loaded: Vec<LoadedRow>,
+    version: String,
+    response_time_ms: u64,
+    /// While it is not healthy.
+    #[serde(flatten)]
+    trouble: Down,
+}
+
+#[derive(Serialize)]
+struct LoadedRow {
+    name: String,
+    size_vram: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+impl Row {
+    fn of(backend: &Backend, view: Visibility<'_>) -> Self {
+        let inventory = backend.inventory();
+        let shows = |name: &str| view.shows(&backend.provider.name, &[name]);
+        Row {
+            port: backend.port(),
+            healthy: backend.healthy(),
+            in_flight: backend.in_flight(),
+            name: backend.name.to_string(),
+            provider: backend.provider.name.to_string(),
+            slots: backend.slots,
+            models: inventory
+                .models
+                .iter()
+                .map(|(_, entry)| entry.name.clone())
+                .chain(
+                    inventory
+                        .offers()
+                        .iter()
+                        .map(|offer| offer.name.to_string()),
+                )
+                .filter(|name| shows(name))
+                .collect(),
+            loaded: inventory
+                .loaded
+                .iter()
+                .filter(|loaded| shows(&loaded.entry.name))
+                .map(|loaded| LoadedRow::of(&loaded.entry))
+                .collect(),
+            version: inventory.version.clone(),
+            response_time_ms: u64::try_from(
+                backend.response_time(std::time::Instant::now()).as_millis(),
+            )
+            .unwrap_or(u64::MAX),
+            trouble: backend.trouble().into(),
+        }
+    }
+}
+
+impl LoadedRow {
+    fn of(entry: &ollama::LoadedEntry) -> Self {
+        LoadedRow {
+            name: entry.name.clone(),
+            size_vram: entry.size_vram,
+            expires_at: entry
+                .expires_at
+                .map(|at| chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339()),
+        }
+    }
+}
