@@ -1,8 +1,6 @@
 //! Whether a backend lists other models at each probe. Whoever adds and removes a few is no such backend; one that lists
 //! new names again and again is not what it is taken for, and costs a place in every table.
 
-use super::Inventory;
-
 /// Models that come, and as many that go, from one probe to the next: fewer are somebody at work.
 const LEAST: usize = 16;
 /// Of a long list, at least this part of it.
@@ -29,15 +27,9 @@ pub(super) enum Told {
 }
 
 impl Churn {
-    /// After a probe that found `now` where `before` was.
-    pub(super) fn after(self, before: &Inventory, now: &Inventory) -> Self {
-        let lacks = |one: &Inventory, other: &Inventory| {
-            let missing = one.sizes().filter(|(model, _)| !other.has(*model));
-            missing.count()
-        };
-        let (came, gone) = (lacks(now, before), lacks(before, now));
-        let most = now.sizes().count();
-        let is_another = came.min(gone) >= LEAST.max(most / PART);
+    /// Takes note of a probe that found `all` models, of which `came` were not there before, while `gone` are there no more.
+    pub(super) fn after(self, came: usize, gone: usize, all: usize) -> Self {
+        let is_another = came.min(gone) >= LEAST.max(all / PART);
         self.then(is_another, came, gone)
     }
 

@@ -92,12 +92,15 @@ impl Inventory {
         Self { heard, ..self }
     }
 
-    pub(super) fn churn(&self) -> Churn {
+    /// Takes note of what the probe before has found, and returns how steady the list has been of late.
+    pub(super) fn follow(&mut self, before: &Inventory) -> Churn {
+        let lacks = |one: &Inventory, other: &Inventory| {
+            let missing = one.sizes().filter(|(model, _)| !other.has(*model));
+            missing.count()
+        };
+        let (came, gone) = (lacks(self, before), lacks(before, self));
+        self.churn = before.churn.after(came, gone, self.sizes().count());
         self.churn
-    }
-
-    pub(super) fn with_churn(self, churn: Churn) -> Self {
-        Self { churn, ..self }
     }
 
     /// Notes that the service would not list its models.

@@ -66,12 +66,11 @@ impl<'a> Question<'a> {
     }
 
     /// Takes note of what a good probe has found.
-    pub(super) fn found(&self, inventory: Inventory) -> Inventory {
+    pub(super) fn found(&self, mut inventory: Inventory) -> Inventory {
         let Some(known) = self.known else {
             return inventory;
         };
-        let churn = known.churn().after(known, &inventory);
-        match churn.told() {
+        match inventory.follow(known).told() {
             Some(Told::Changing { came, gone }) => self.complain(
                 Topic::Churn,
                 &format!(
@@ -85,6 +84,6 @@ impl<'a> Question<'a> {
                 .settle(&self.endpoint.name, Topic::Churn),
             None => {}
         }
-        inventory.with_churn(churn)
+        inventory
     }
 }

@@ -186,3 +186,16 @@ impl WantedModel {
         }
     }
 }
+
+/// Returns what an answer that is written here calls the model, as the provider's own would: the name that the provider was
+/// asked for, in the client's spelling where that is the same.
+pub(crate) fn answering<'a>(asked: &'a str, own: &'a str) -> &'a str {
+    fn untagged(name: &str) -> &str {
+        name.strip_suffix(":latest").unwrap_or(name)
+    }
+    if untagged(asked).eq_ignore_ascii_case(untagged(own)) {
+        asked
+    } else {
+        own
+    }
+}

@@ -22,7 +22,7 @@ use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::heads;
-use crate::proxy::prepared::{ModelRequest, WantedModel};
+use crate::proxy::prepared::{ModelRequest, WantedModel, answering};
 use crate::settings::{self, ProviderKind};
 use crate::translate::{
     self, ClientForm, Gathering, Passing, ProviderForm, Question, Translating, Way,
@@ -464,19 +464,6 @@ fn counted(
             (body.into(), passing.uncounted())
         }
         _ => (body, passing),
-    }
-}
-
-/// Returns what an answer that is written here calls the model, as the provider's own would: the name that the provider was
-/// asked for, in the client's spelling where that is the same.
-pub(crate) fn answering<'a>(asked: &'a str, own: &'a str) -> &'a str {
-    fn untagged(name: &str) -> &str {
-        name.strip_suffix(":latest").unwrap_or(name)
-    }
-    if untagged(asked).eq_ignore_ascii_case(untagged(own)) {
-        asked
-    } else {
-        own
     }
 }
 
