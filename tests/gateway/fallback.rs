@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::metrics;
 use crate::support::{self, *};
 
 /// What simulated providers expect.
@@ -580,6 +581,13 @@ async fn failures_of_one_model_take_no_untried_one_with_it() {
     gateway
         .metric_is("remuda_model_breaker_state", &labels, 2.0)
         .await;
+    let page = get(gateway.admin, "/metrics").await;
+    let is_meant = |name: &str| name == metrics::MODEL_BREAKER;
+    let mut there = metrics::scraped(page.text());
+    let mut listed = metrics::documented();
+    there.retain(|(name, ..)| is_meant(name));
+    listed.retain(|(name, ..)| is_meant(name));
+    assert_eq!((there.len(), there), (1, listed));
     let refused = ask("bad").await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.header("retry-after").is_some());

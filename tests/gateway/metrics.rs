@@ -164,20 +164,34 @@ async fn names_types_and_labels_are_those_of_the_page() {
     let (sim, gateway) = gateway(&[], |config| config).await;
     all_kinds(&sim, &gateway).await;
     let reply = get(gateway.admin, "/metrics").await;
-    let mut scraped: Vec<(String, String, Vec<String>)> = reply
-        .text()
+    let mut documented = documented();
+    // There only while a breaker is not closed, and looked at where one is opened.
+    documented.retain(|(name, ..)| name != MODEL_BREAKER);
+    assert_eq!(scraped(reply.text()), documented);
+}
+
+pub(crate) const MODEL_BREAKER: &str = "remuda_model_breaker_state";
+
+/// A metric's name, type and labels.
+type Family = (String, String, Vec<String>);
+
+/// The metrics of a page of them.
+pub(crate) fn scraped(text: &str) -> Vec<Family> {
+    let mut scraped: Vec<Family> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .map(|line| {
             let (name, kind) = line.split_once(' ').unwrap();
-            (
-                name.to_owned(),
-                kind.to_owned(),
-                labels_of(reply.text(), name),
-            )
+            (name.to_owned(), kind.to_owned(), labels_of(text, name))
         })
         .collect();
-    let mut documented: Vec<(String, String, Vec<String>)> = include_str!("../../docs/metrics.md")
+    scraped.sort();
+    scraped
+}
+
+/// The metrics that `docs/metrics.md` lists.
+pub(crate) fn documented() -> Vec<Family> {
+    let mut documented: Vec<Family> = include_str!("../../docs/metrics.md")
         .lines()
         .filter_map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -196,9 +210,8 @@ async fn names_types_and_labels_are_those_of_the_page() {
             Some((name.trim_matches('`').to_owned(), kind.to_owned(), labels))
         })
         .collect();
-    scraped.sort();
     documented.sort();
-    assert_eq!(scraped, documented);
+    documented
 }
 
 /// The labels of a metric's series, `le` of a histogram apart.
