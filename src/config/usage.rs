@@ -48,7 +48,12 @@ impl Scalar for Days {
     fn read(value: &Value) -> Result<Days, String> {
         let days = text(value).and_then(|text| match &*text {
             "0" => Some(0),
-            text => Some(humantime::parse_duration(text).ok()?.as_secs() / DAY),
+            text => {
+                let retention = humantime::parse_duration(text).ok()?;
+                let days = retention.as_secs() / DAY;
+                // Less than a day is a mistake, and none of "for ever".
+                (days > 0 || retention.is_zero()).then_some(days)
+            }
         });
         days.and_then(|days| u32::try_from(days).ok())
             .filter(|days| *days == 0 || (LEAST..=MOST).contains(days))
@@ -169,6 +174,21 @@ mod tests {
         let stated = "usage: { path: /srv/usage.db }";
         assert_eq!(path(stated, state), Some("/srv/usage.db".into()));
         assert_eq!(path("", Some("relative")), None);
+    }
+
+    #[test]
+    fn only_nothing_is_for_ever() {
+        let kept = |text: &str| {
+            let yaml = format!("usage: {{ retention: {text} }}");
+            used(&yaml, None).map(|usage| usage.retention)
+        };
+        assert_eq!(kept("0"), Ok(None));
+        assert_eq!(kept("0d"), Ok(None));
+        assert_eq!(kept("31d"), Ok(Some(Duration::from_secs(31 * DAY))));
+        for text in ["1s", "23h", "1d", "30d"] {
+            let refused = kept(text).unwrap_err();
+            assert!(refused.contains("at least 31"), "{text}: {refused}");
+        }
     }
 
     #[test]
