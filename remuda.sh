@@ -1,14 +1,15 @@
 #!/bin/sh
 # Builds Remuda if its sources are newer than the binary, and runs it: ./remuda.sh demo
+# `serve` builds the optimised binary; whatever else is asked for is content with one that is built in half the time.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-binary=${CARGO_TARGET_DIR:-$root/target}/release/remuda
+target=${CARGO_TARGET_DIR:-$root/target}
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 
 fresh() {
-    [ -x "$binary" ] && [ -z "$(
-        find "$root/src" "$root/crates" "$root/Cargo.toml" "$root/Cargo.lock" -newer "$binary" -print -quit
+    [ -x "$1" ] && [ -z "$(
+        find "$root/src" "$root/crates" "$root/Cargo.toml" "$root/Cargo.lock" -newer "$1" -print -quit
     )" ]
 }
 
@@ -28,13 +29,28 @@ require_rust() {
     fi
 }
 
-if ! fresh; then
+build() {
     require_rust
     # zlib-ng is built with cmake, and the rest is linked with the C compiler.
     "$root/tools/need" cmake=cmake cc=build-essential
-    if [ ! -x "$binary" ]; then
-        echo "building Remuda; the first time takes some minutes" >&2
-    fi
-    cargo build --quiet --release --locked --bin remuda --manifest-path "$root/Cargo.toml"
+    cargo build --profile "$1" --locked --bin remuda --manifest-path "$root/Cargo.toml"
+}
+
+# What serves for years is optimised across crates, which takes long to build; what is tried out is not.
+binary=$target/release/remuda
+if ! fresh "$binary"; then
+    case ${1:-} in
+        serve)
+            echo "Building Remuda with all optimisations, which takes minutes the first time." >&2
+            build release
+            ;;
+        *)
+            binary=$target/trial/remuda
+            if ! fresh "$binary"; then
+                echo "Building Remuda to try it out, which takes minutes the first time; \`serve\` builds it with all optimisations." >&2
+                build trial
+            fi
+            ;;
+    esac
 fi
 exec "$binary" "$@"

@@ -627,23 +627,25 @@ fn a_stale_binary_is_built_anew() {
     machine.script("bin/cmake", "exit 70");
     machine.script("bin/cc", "exit 70");
     machine.script("bin/rustc", "echo 'rustc 1.99.0 (0 2027-01-01)'");
-    machine.script("target/release/remuda", "echo old");
-    let binary = machine.path("target/release/remuda");
     let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    fs::File::options()
-        .append(true)
-        .open(&binary)
-        .unwrap()
-        .set_modified(long_ago)
-        .unwrap();
+    for built in ["release", "trial"] {
+        let binary = format!("target/{built}/remuda");
+        machine.script(&binary, "echo old");
+        let binary = fs::File::options().append(true).open(machine.path(&binary));
+        binary.unwrap().set_modified(long_ago).unwrap();
+    }
+    // `cargo build --profile PROFILE …`
     machine.script(
         "bin/cargo",
-        r#"printf '#!/bin/sh\necho new\n' > "$CARGO_TARGET_DIR/release/remuda""#,
+        r#"printf '#!/bin/sh\necho new "%s"\n' "$3" > "$CARGO_TARGET_DIR/$3/remuda""#,
     );
-    let output = machine.run(&["demo"]);
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "new\n",
-        "{output:?}"
-    );
+    // What is only tried out is built in less time than what serves.
+    for (command, built) in [
+        ("demo", "new trial\n"),
+        ("serve", "new release\n"),
+        ("demo", "new release\n"),
+    ] {
+        let output = machine.run(&[command]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), built, "{output:?}");
+    }
 }
