@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::reach;
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, LoadedSettings, Problem};
 use crate::settings::Settings;
 
 /// Validate the configuration, and print what of it differs from the defaults, with secrets masked
@@ -70,7 +70,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 }
 
 /// Whether all is well.
-fn print(loaded: &Loaded, args: &CheckArgs) -> io::Result<bool> {
+fn print(loaded: &LoadedSettings, args: &CheckArgs) -> io::Result<bool> {
     let (source, settings) = (&loaded.source, &loaded.settings);
     let mut out = io::stdout().lock();
     let mut well = true;

@@ -84,7 +84,7 @@ const MAX_FILE: u64 = 4 << 20;
 
 /// A configuration that can be used, and what a reader of it should know.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedSettings {
     pub settings: Settings,
     pub source: Source,
     /// What was taken in a way that may not have been meant.
@@ -149,7 +149,7 @@ impl fmt::Display for Source {
 ///
 /// # Errors
 /// All that is wrong, in the order of its lines, or the first thing that cannot be read at all.
-pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
+pub fn load(path: Option<&Path>) -> Result<LoadedSettings, Report> {
     load_with(path, Overrides::default())
 }
 
@@ -157,7 +157,7 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, Report> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(path: Option<&Path>, overrides: Overrides) -> Result<Loaded, Report> {
+pub fn load_with(path: Option<&Path>, overrides: Overrides) -> Result<LoadedSettings, Report> {
     let variables = environment::variables(Path::new(".env"))?;
     let home = variables.get("HOME").map(Path::new);
     let Some((path, text)) = find(path, home)? else {
@@ -246,7 +246,7 @@ fn read(path: &Path) -> io::Result<String> {
 pub fn from_sources(
     yaml: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
-) -> Result<Loaded, Report> {
+) -> Result<LoadedSettings, Report> {
     loaded(yaml, environment, Overrides::default())
 }
 
@@ -254,9 +254,9 @@ fn loaded(
     yaml: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
     overrides: Overrides,
-) -> Result<Loaded, Report> {
+) -> Result<LoadedSettings, Report> {
     let (settings, reader) = read_settings(yaml, environment, overrides)?;
-    Ok(Loaded {
+    Ok(LoadedSettings {
         settings,
         source: yaml.map_or(Source::Environment, |(name, _)| Source::File(name.into())),
         warnings: reader.finish()?,

@@ -25,7 +25,7 @@ fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn read_with(yaml: &str, pairs: &[(&str, &str)]) -> Result<Loaded, Report> {
+fn read_with(yaml: &str, pairs: &[(&str, &str)]) -> Result<LoadedSettings, Report> {
     from_sources(Some(("remuda.yaml", yaml)), &environment(pairs))
 }
 

@@ -46,18 +46,18 @@ pub use response_body::unsent::Unsent;
 
 /// Joins the stages of a request's way over what they share.
 #[derive(Clone)]
-pub struct Gateway(Arc<Shared>);
+pub struct Gateway(Arc<GatewayParts>);
 
 impl std::ops::Deref for Gateway {
-    type Target = Shared;
+    type Target = GatewayParts;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &GatewayParts {
         &self.0
     }
 }
 
 /// The parts of the gateway's state, which all requests share.
-pub struct Shared {
+pub struct GatewayParts {
     settings: Arc<Settings>,
     admit: Admit,
     planner: Planner,
@@ -97,7 +97,7 @@ impl Gateway {
         };
         let upstreams = Arc::new(Upstreams::new(&settings, &fleet, parts));
         let queue = SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings));
-        Self(Arc::new(Shared {
+        Self(Arc::new(GatewayParts {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
             record: Record::new(&settings, &fleet, &metrics, introspection.ledger.clone()),

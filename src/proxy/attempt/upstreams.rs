@@ -18,7 +18,7 @@ use crate::proxy::attempt::refusals::RefusedParameters;
 use crate::proxy::offload::Offload;
 use crate::proxy::prepared::WantedModel;
 use crate::proxy::request_ids::RequestIds;
-use crate::proxy::upstream::{Connections, Pool};
+use crate::proxy::upstream::{ConnectionPool, Connections};
 use crate::routing::Router;
 use crate::settings::Settings;
 
@@ -71,7 +71,7 @@ impl ProviderSide {
         ProviderSide {
             connections: Connections {
                 connector: Arc::new(Connector::new(Some(connector_options(pool.size)))),
-                pool: Pool::new(settings.server.threads, pool.size, pool.idle_timeout),
+                pool: ConnectionPool::new(settings.server.threads, pool.size, pool.idle_timeout),
                 connect_timeout: provider.timeouts.connect,
                 idle_timeout: pool.idle_timeout,
             },

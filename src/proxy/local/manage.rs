@@ -110,7 +110,7 @@ impl Gateway {
             return Err(self.queue.in_words_for(failure, &[]).into());
         }
         ctx.inbound.streams = facts.streams(operation);
-        let streams = ctx.inbound.streams && operation.framing() == ollama::Framing::Ndjson;
+        let streams = ctx.inbound.streams && operation.framing() == ollama::AnswerFraming::Ndjson;
         drop(facts);
         let has_body = !body.bytes.is_empty();
         let request = ModelRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::access::{Aside, Consumption, Cost};
-use crate::dialect::ollama::{Framing, Operation};
+use crate::dialect::ollama::{AnswerFraming, Operation};
 use crate::fleet::Backend;
 use crate::ir::{self, FaultKind};
 use crate::proxy::Gateway;
@@ -215,7 +215,7 @@ fn completed(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
         Operation::Embed | Operation::Embeddings | Operation::OpenAiEmbeddings
     );
     let talks = !embeds
-        && operation.framing() != Framing::Whole
+        && operation.framing() != AnswerFraming::Whole
         && operation != Operation::AudioTranscriptions;
     let mut estimated = false;
     let told_all = ctx.outcome.said && !ctx.outcome.stopped;

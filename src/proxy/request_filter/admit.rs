@@ -17,12 +17,12 @@ use crate::proxy::listener::places::{Full, Place as ConnectionPlace, Places};
 use crate::proxy::request_filter::body::{self, Body, BodyBounds, closing_with_body};
 use crate::proxy::request_filter::cors::{self, Origins, Sender};
 use crate::proxy::request_filter::hosts::{self, Objection};
-use crate::proxy::request_filter::pace::Pace;
+use crate::proxy::request_filter::pace::{Pace, seconds};
 use crate::proxy::response_body::client::Framing;
 use crate::settings::{Forwarded, HostRule, Settings};
 
 /// The label of requests without a known key.
-pub(super) const NO_KEY: &str = "none";
+const NO_KEY: &str = "none";
 
 /// Decides who may ask, and how much at a time.
 pub(crate) struct Admit {
@@ -34,8 +34,8 @@ pub(crate) struct Admit {
     /// The requests in flight of each client's address.
     in_flight: Inflight,
     /// The rate of requests of each client's address, where it has a limit.
-    pub(super) pace: Option<Pace>,
-    bodies: Arc<body::Budget>,
+    pace: Option<Pace>,
+    bodies: Arc<body::BodyBudget>,
     rejected: IntCounterVec,
 }
 
@@ -56,7 +56,7 @@ impl Admit {
             places: Places::new(server.max_connections, server.max_connections_per_address),
             in_flight: Inflight::new(),
             pace: server.max_requests_per_address.map(Pace::new),
-            bodies: body::Budget::new(server.max_buffered),
+            bodies: body::BodyBudget::new(server.max_buffered),
             rejected: metrics.rejected_requests.clone(),
             settings: Arc::clone(settings),
         }
@@ -115,6 +115,36 @@ impl Admit {
         let text = "requests from this address are not served; see the setting server.allow";
         let failure = Failure::new(403, "address_refused", text);
         Err(closing_with_body(session, failure))
+    }
+
+    /// Counts a request against the rate of its client's address. What needs no key is not counted: a balancer's probes
+    /// may come from the address of its clients.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) fn rate(&self, session: &mut Session, inbound: &Inbound) -> Result<(), Failure> {
+        let (Some(pace), Some(client)) = (&self.pace, inbound.client) else {
+            return Ok(());
+        };
+        if is_open(session) {
+            return Ok(());
+        }
+        let Err(wait) = pace.count(client) else {
+            return Ok(());
+        };
+        self.count_rejected("address_rate", NO_KEY);
+        let text = format!(
+            "more than {} requests from this address; the limit is the setting server.max_requests_per_address",
+            pace.limit
+        );
+        let failure = Failure {
+            api_code: Some("rate_limit_exceeded".into()),
+            ..Failure::new(429, "too_many_requests", text)
+        };
+        Err(closing_with_body(
+            session,
+            failure.retry_after(seconds(wait)),
+        ))
     }
 
     /// Finds out whose web page sends a request, and notes the origin that may read its answer.
@@ -218,7 +248,7 @@ impl Admit {
 }
 
 /// Returns whether a request needs no key: what probes ask for.
-pub(super) fn is_open(session: &Session) -> bool {
+fn is_open(session: &Session) -> bool {
     let head = session.req_header();
     let path = head.uri.path();
     matches!(head.method, Method::GET | Method::HEAD)

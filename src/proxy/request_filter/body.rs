@@ -45,12 +45,12 @@ const LINGER_PAUSE: Duration = Duration::from_millis(250);
 
 /// Holds all large bodies together to a number of bytes.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct BodyBudget {
     used: AtomicUsize,
     max: usize,
 }
 
-impl Budget {
+impl BodyBudget {
     pub(crate) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicUsize::new(0),
@@ -62,12 +62,12 @@ impl Budget {
 /// A body's share of the budget, given back when dropped.
 #[derive(Debug)]
 struct Share {
-    budget: Arc<Budget>,
+    budget: Arc<BodyBudget>,
     bytes: usize,
 }
 
 impl Share {
-    fn none(budget: &Arc<Budget>) -> Self {
+    fn none(budget: &Arc<BodyBudget>) -> Self {
         Self {
             budget: Arc::clone(budget),
             bytes: 0,
@@ -137,7 +137,7 @@ impl Body {
 pub(crate) async fn read(
     session: &mut ServerSession,
     bounds: BodyBounds,
-    budget: &Arc<Budget>,
+    budget: &Arc<BodyBudget>,
 ) -> Result<Body, Stop> {
     let head = session.req_header();
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
@@ -425,7 +425,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_unpacked_within_its_bound_and_counted() {
-        let budget = Budget::new(3 << 20);
+        let budget = BodyBudget::new(3 << 20);
         let text = vec![b' '; 1 << 20];
         let packed = zstd::encode_all(&*text, 1).unwrap();
         let mut share = Share::none(&budget);
@@ -447,7 +447,7 @@ mod tests {
 
     #[test]
     fn large_bodies_share_a_budget_and_give_it_back() {
-        let budget = Budget::new(300 * 1024);
+        let budget = BodyBudget::new(300 * 1024);
         let mut first = Share::none(&budget);
         let mut second = Share::none(&budget);
         first.grow(200 * 1024).unwrap();

@@ -1,12 +1,11 @@
 //! What a client's key allows a request: its rates and tokens, its budget, and the models that it may change.
 
-use std::time::Duration;
-
 use crate::access::{ClientKey, Demand, Output, Refusal};
 use crate::dialect::ollama::{Operation, RequestFacts};
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::request_filter::admit::Admit;
+use crate::proxy::request_filter::pace::seconds;
 
 impl Admit {
     /// Counts a request against its key's limits, before its body is read.
@@ -99,13 +98,6 @@ fn failure(refusal: &Refusal) -> Failure {
     }
 }
 
-/// Returns whole seconds, so that whoever waits as told is not early.
-pub(super) fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis().div_ceil(1000))
-        .unwrap_or(u32::MAX)
-        .max(1)
-}
-
 /// Returns what a request may be answered with, as far as its key's limits are concerned.
 fn output(operation: Operation, facts: &RequestFacts<'_>) -> Output {
     use Operation::{Embed, Embeddings, OpenAiEmbeddings};
@@ -124,6 +116,8 @@ fn output(operation: Operation, facts: &RequestFacts<'_>) -> Output {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -3,15 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use pingora::proxy::Session;
 use pingora_limits::rate::Rate;
 
-use crate::proxy::ctx::Inbound;
-use crate::proxy::failure::Failure;
 use crate::proxy::listener::places::customer;
-use crate::proxy::request_filter::admit::{Admit, NO_KEY, is_open};
-use crate::proxy::request_filter::body::closing_with_body;
-use crate::proxy::request_filter::limits::seconds;
 use crate::settings::RequestRate;
 
 /// Rows of counters. An address is counted once in each, and the least of its counters holds.
@@ -22,7 +16,7 @@ const COUNTERS: usize = 8192;
 
 /// Counts requests by client address, in bounded memory.
 pub(crate) struct Pace {
-    limit: RequestRate,
+    pub(super) limit: RequestRate,
     rate: Rate,
 }
 
@@ -38,7 +32,7 @@ impl Pace {
     ///
     /// # Errors
     /// How long it takes until there is room for one.
-    fn count(&self, client: IpAddr) -> Result<(), Duration> {
+    pub(super) fn count(&self, client: IpAddr) -> Result<(), Duration> {
         let client = customer(client);
         self.rate.observe(&client, 1);
         let wait = self.rate.rate_with(&client, |seen| {
@@ -80,36 +74,11 @@ fn room_in(most: f64, before: f64, now: f64, elapsed: f64) -> Option<f64> {
     Some(wait.max(0.0))
 }
 
-impl Admit {
-    /// Counts a request against the rate of its client's address. What needs no key is not counted: a balancer's probes
-    /// may come from the address of its clients.
-    ///
-    /// # Errors
-    /// 429.
-    pub(crate) fn rate(&self, session: &mut Session, inbound: &Inbound) -> Result<(), Failure> {
-        let (Some(pace), Some(client)) = (&self.pace, inbound.client) else {
-            return Ok(());
-        };
-        if is_open(session) {
-            return Ok(());
-        }
-        let Err(wait) = pace.count(client) else {
-            return Ok(());
-        };
-        self.count_rejected("address_rate", NO_KEY);
-        let text = format!(
-            "more than {} requests from this address; the limit is the setting server.max_requests_per_address",
-            pace.limit
-        );
-        let failure = Failure {
-            api_code: Some("rate_limit_exceeded".into()),
-            ..Failure::new(429, "too_many_requests", text)
-        };
-        Err(closing_with_body(
-            session,
-            failure.retry_after(seconds(wait)),
-        ))
-    }
+/// Returns whole seconds, so that whoever waits as told is not early.
+pub(super) fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000))
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub(crate) async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Res
         ServerSession::H1(http1) => {
             let line = line.as_ref();
             let _share = line.map(|line| line.take(piece.len())).transpose();
-            let _share = _share.map_err(|unsent::Full| Stop::ClientGone)?;
+            let _share = _share.map_err(|unsent::TooMuchUnsent| Stop::ClientGone)?;
             for part in piece.chunks(PART) {
                 patiently(http1.write_body(part), line).await?;
             }
@@ -90,7 +90,10 @@ async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<()
     if let Some(line) = &line {
         // What has been handed over waits within the connection, until it is sent or its stream is reset.
         let share = line.take(piece.len());
-        piece = unsent::counted(piece, share.map_err(|unsent::Full| Stop::ClientGone)?);
+        piece = unsent::counted(
+            piece,
+            share.map_err(|unsent::TooMuchUnsent| Stop::ClientGone)?,
+        );
     }
     while !piece.is_empty() {
         let part = piece.split_to(piece.len().min(PART));

@@ -36,7 +36,7 @@ pub(crate) struct Share {
 
 /// Nothing more may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct TooMuchUnsent;
 
 impl Unsent {
     pub fn new(max: usize) -> Arc<Unsent> {
@@ -87,8 +87,8 @@ impl Line {
     /// Takes a share, of any size as long as the bound is not reached: an answer that is larger than it is sent too.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Share, Full> {
+    /// [`TooMuchUnsent`].
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Share, TooMuchUnsent> {
         let share = Share {
             line: Arc::clone(self),
             bytes,
@@ -96,7 +96,7 @@ impl Line {
         let here = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let all = self.all.waiting.fetch_add(bytes, Ordering::Relaxed);
         if here >= OF_ONE || all >= self.all.max {
-            Err(Full)
+            Err(TooMuchUnsent)
         } else {
             Ok(share)
         }
@@ -152,8 +152,8 @@ mod tests {
         let mut bytes = counted(Bytes::from(vec![1; 60]), share);
         // What goes over the bound in one piece is sent; after it nothing is.
         let large = other.take(1000).unwrap();
-        assert_eq!(one.take(1).err(), Some(Full));
-        assert_eq!(other.take(1).err(), Some(Full));
+        assert_eq!(one.take(1).err(), Some(TooMuchUnsent));
+        assert_eq!(other.take(1).err(), Some(TooMuchUnsent));
         drop(large);
         let part = bytes.split_to(10);
         drop(bytes);
@@ -184,7 +184,7 @@ mod tests {
         let all = Unsent::new(usize::MAX);
         let (one, other) = (Line::new(&all), Line::new(&all));
         let held = one.take(OF_ONE).unwrap();
-        assert_eq!(one.take(1).err(), Some(Full));
+        assert_eq!(one.take(1).err(), Some(TooMuchUnsent));
         assert!(other.take(1).is_ok());
         drop(held);
         assert!(one.take(1).is_ok());

@@ -23,7 +23,7 @@ use pingora::{Error, ErrorType, OrErr};
 
 use self::corked::Corked;
 use self::packed::{Packed, packed};
-pub(crate) use self::pool::Pool;
+pub(crate) use self::pool::ConnectionPool;
 use crate::fleet::{Backend, Pulse};
 use crate::ids::BackendId;
 
@@ -36,7 +36,7 @@ const MOST_AFTER_THE_END: usize = 16 << 10;
 #[derive(Clone)]
 pub(crate) struct Connections {
     pub(crate) connector: Arc<Connector>,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<ConnectionPool>,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Upstream {
 
 /// Where a connection goes back to.
 enum Home {
-    Ours(Arc<Pool>, BackendId),
+    Ours(Arc<ConnectionPool>, BackendId),
     Pingoras(Arc<Connector>, Arc<HttpPeer>, Duration),
 }
 

@@ -13,7 +13,7 @@ use crate::ids::BackendId;
 
 /// Idle connections, bounded in number and age.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct ConnectionPool {
     shards: Box<[Mutex<Shard>]>,
     /// Connections kept at most, over all backends of the provider.
     size: usize,
@@ -31,7 +31,7 @@ struct Idle {
     since: Instant,
 }
 
-impl Pool {
+impl ConnectionPool {
     pub(crate) fn new(threads: usize, size: usize, idle_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
@@ -102,7 +102,7 @@ impl Pool {
 }
 
 /// Expires idle connections while there are any.
-async fn sweep(pool: Weak<Pool>, every: Duration) {
+async fn sweep(pool: Weak<ConnectionPool>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(pool) = pool.upgrade() else { return };
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn gives_back_the_latest_that_is_open() {
-        let pool = Pool::new(1, 8, Duration::from_secs(60));
+        let pool = ConnectionPool::new(1, 8, Duration::from_secs(60));
         let (first, _first_end) = connection().await;
         let (second, second_end) = connection().await;
         let first_id = first.id();
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_no_more_than_its_size() {
-        let pool = Pool::new(1, 1, Duration::from_secs(60));
+        let pool = ConnectionPool::new(1, 1, Duration::from_secs(60));
         let (first, _first_end) = connection().await;
         let (second, mut second_end) = connection().await;
         pool.put(BACKEND, first);
@@ -168,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn closes_what_has_been_idle_for_too_long() {
-        let pool = Pool::new(1, 8, Duration::from_millis(20));
+        let pool = ConnectionPool::new(1, 8, Duration::from_millis(20));
         let (one, mut end) = connection().await;
         pool.put(BACKEND, one);
         assert_eq!(end.read(&mut [0]).await.unwrap(), 0);

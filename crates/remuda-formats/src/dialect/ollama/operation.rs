@@ -34,7 +34,7 @@ pub enum Operation {
 
 /// How the answer to an operation is framed when it streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum AnswerFraming {
     /// One JSON object a line, `application/x-ndjson`.
     Ndjson,
     /// Server-sent events, `text/event-stream`.
@@ -91,13 +91,13 @@ impl Operation {
     }
 
     /// How the answer is framed when it streams.
-    pub fn framing(self) -> Framing {
+    pub fn framing(self) -> AnswerFraming {
         use Operation::*;
         match self {
-            Generate | Chat | Pull | Push | Create => Framing::Ndjson,
+            Generate | Chat | Pull | Push | Create => AnswerFraming::Ndjson,
             OpenAiChat | OpenAiCompletions | OpenAiResponses | AudioTranscriptions
-            | AnthropicMessages => Framing::Sse,
-            _ => Framing::Whole,
+            | AnthropicMessages => AnswerFraming::Sse,
+            _ => AnswerFraming::Whole,
         }
     }
 

@@ -24,7 +24,7 @@ use super::forms;
 use super::inputs;
 use super::pending::{Pending, completion};
 use crate::dialect::form::ProviderChat;
-use crate::dialect::ollama::{ErrorStyle, Framing, Operation, STREAM_BROKEN};
+use crate::dialect::ollama::{AnswerFraming, ErrorStyle, Operation, STREAM_BROKEN};
 use crate::dialect::openai::unasked;
 use crate::ir::{Class, Decode, Event, Fault, FaultKind, ToolNames, Usage};
 use crate::wire::json::Skim;
@@ -189,9 +189,9 @@ impl Passing {
                     false => Shape::Whole(Vec::new()),
                 }
             }
-            operation if self.streaming && operation.framing() != Framing::Whole => {
+            operation if self.streaming && operation.framing() != AnswerFraming::Whole => {
                 match (forms::chat_of(operation), operation.framing()) {
-                    (Some(chat), Framing::Sse) => stream(StreamUnit::Event, decoder(chat)),
+                    (Some(chat), AnswerFraming::Sse) => stream(StreamUnit::Event, decoder(chat)),
                     (Some(chat), _) => stream(StreamUnit::Line, decoder(chat)),
                     (None, _) => stream(StreamUnit::Line, plain::progress()),
                 }
