@@ -17,6 +17,3 @@ pub mod proxy;
 pub mod routing;
 pub mod settings;
 pub mod usage;
-
-// The modules of the formats, which the gateway uses on every floor, keep their short names.
-pub(crate) use remuda_formats::{dialect, facts, ir, translate, wire};

@@ -14,10 +14,10 @@ use super::limits::Limits;
 use super::purse::Purse;
 use super::refusal::Refusal;
 use super::spending::Spending;
-use crate::dialect::rate_limits::RateLimits;
 use crate::ids::KeyId;
 use crate::routing::Permission;
 use crate::settings::{self, Strategy};
+use remuda_formats::dialect::rate_limits::RateLimits;
 
 /// How long a request waits for one of its key's to end. A client that sends its next request when it has read the last
 /// byte of an answer may be faster than the gateway, which still has that answer's end to note.

@@ -11,8 +11,8 @@ use super::pool::{Ask, Told};
 use super::rate::{RatePeriod, RateUnit};
 use super::refusal::Refusal;
 use super::window::Slice;
-use crate::dialect::rate_limits::{Allowance, RateLimits};
 use crate::settings;
+use remuda_formats::dialect::rate_limits::{Allowance, RateLimits};
 
 /// How long a request waits to hear from the server at which gateways count together; longer than it takes to find out
 /// that the server is away.

@@ -8,7 +8,7 @@ use super::pool::Pool;
 use super::rate::{RatePeriod, RateUnit};
 use super::refusal::Refusal;
 use super::window::{Slice, Window};
-use crate::dialect::rate_limits::Allowance;
+use remuda_formats::dialect::rate_limits::Allowance;
 
 /// Why an amount cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::hosted;
 use super::listing::{self, ListedModel, bare};
 use crate::access::Visibility;
-use crate::dialect::ollama::ModelEntry;
-use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Inventory};
 use crate::routing::{Front, Router, View as _};
 use crate::settings::Settings;
+use remuda_formats::dialect::ollama::ModelEntry;
+use remuda_formats::facts::Facts;
 
 /// A name and whose model it stands for.
 pub(super) struct Alias {

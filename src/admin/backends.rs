@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::page::Page;
 use super::state::{Down, unresolved_names};
 use crate::access::Visibility;
-use crate::dialect::ollama;
 use crate::fleet::{Backend, Fleet};
 use crate::routing::{Router, Unresolved};
+use remuda_formats::dialect::ollama;
 
 /// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read. A key sees what it may ask, and of it the models that it may use.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use super::listing::ListedModel;
 use super::services::capabilities;
-use crate::dialect::ollama::{ModelEntry, canonical};
-use crate::facts::Facts;
 use crate::settings::ModelNames;
+use remuda_formats::dialect::ollama::{ModelEntry, canonical};
+use remuda_formats::facts::Facts;
 
 /// The age of a model whose provider does not tell when it was made; clients show how long ago that was.
 static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
@@ -145,8 +145,8 @@ pub(super) fn renamed(name: &str, model: &ModelEntry) -> Option<ModelEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::ollama::{merge_tags, parse_tags};
     use crate::settings::ProviderKind;
+    use remuda_formats::dialect::ollama::{merge_tags, parse_tags};
 
     fn listed(id: &str, created: u64) -> ListedModel {
         let own: std::sync::Arc<str> = id.rsplit('/').next().unwrap().into();

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::workers::Workers;
 use crate::admission::Dispatcher;
-use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::routing::Router;
 use crate::settings::Settings;
 use crate::usage::Ledger;
+use remuda_formats::facts::Facts;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

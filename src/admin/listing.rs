@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ahash::AHashSet;
 
 use crate::access::Visibility;
-use crate::dialect::ollama::ModelEntry;
 use crate::fleet::{Backend, Fleet, Inventory, Offer};
 use crate::routing::Router;
 use crate::settings::{self, ProviderKind};
+use remuda_formats::dialect::ollama::ModelEntry;
 
 /// A model under one of the names by which clients may ask for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::listing;
-use crate::dialect::ollama::{self, ErrorStyle};
 use crate::fleet::Fleet;
+use remuda_formats::dialect::ollama::{self, ErrorStyle};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";

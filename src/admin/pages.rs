@@ -8,11 +8,11 @@ use super::hosted;
 use super::listing::{self, ListedModel, bare};
 use super::page::Page;
 use crate::access::Visibility;
-use crate::dialect::ollama::{self, ErrorStyle};
-use crate::facts::Facts;
 use crate::fleet::{Fleet, Provider};
 use crate::ids::ModelId;
 use crate::settings::ModelNames;
+use remuda_formats::dialect::ollama::{self, ErrorStyle};
+use remuda_formats::facts::Facts;
 
 /// The version of Ollama's API that this gateway speaks where no Ollama server tells its own. Clients refuse one that
 /// is too old, and such as are no plain numbers.

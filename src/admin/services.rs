@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::page::Page;
-use crate::dialect::ollama::ErrorStyle;
-use crate::facts::{Capability, ModelFacts};
 use crate::fleet::Fleet;
+use remuda_formats::dialect::ollama::ErrorStyle;
+use remuda_formats::facts::{Capability, ModelFacts};
 
 /// A context that is safe to assume of a model of which nothing is known.
 const SMALLEST_CONTEXT: u64 = 8192;

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::facts::Facts;
 use crate::fleet::{Backend, Fleet, Provider};
 use crate::routing::{Changes, Router};
 use crate::settings::{ProviderKind, Settings};
+use remuda_formats::facts::Facts;
 
 /// Servers of one provider that are shown; a range may hold a hundred.
 const SHOWN: usize = 20;

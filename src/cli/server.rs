@@ -26,13 +26,13 @@ use super::workers::Watched;
 use crate::access::Access;
 use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
-use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::proxy::{Bounds, Drain, Gate, Gateway, Unsent};
 use crate::routing::{Changes, Router};
 use crate::settings::Settings;
 use crate::usage::{Ledger, Moment};
+use remuda_formats::facts::Facts;
 
 /// Read buffer of a client connection, bytes: none, as Pingora reads heads and bodies into buffers of
 /// their own.

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::list_entry::ListEntry;
 use super::listed_model::Model;
-use crate::dialect::google::listing as google;
 use crate::settings::{Provider, ProviderKind};
+use remuda_formats::dialect::google::listing as google;
 
 /// Longer than any ARN.
 const MAX_NAME: usize = 2048;

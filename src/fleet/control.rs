@@ -14,9 +14,9 @@ use super::list_answer::{Told, not_a_list, without_models};
 use super::listed_model::Model;
 use super::miss::Miss;
 use super::question::Question;
-use crate::dialect::bedrock::listing;
-use crate::dialect::bedrock::sign::{SignError, Unsigned};
 use crate::settings::{ProviderKind, StaticBackend};
+use remuda_formats::dialect::bedrock::listing;
+use remuda_formats::dialect::bedrock::sign::{SignError, Unsigned};
 
 /// Pages of the two lists together, at most.
 const MAX_PAGES: usize = 20;

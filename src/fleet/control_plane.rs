@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use crate::dialect::bedrock::sign::Signer;
 use crate::settings::{Provider, ProviderKind, Secret, StaticBackend};
+use remuda_formats::dialect::bedrock::sign::Signer;
 
 /// Where a Bedrock provider's models are listed, if that is not where they are served.
 pub(super) fn place(provider: &Provider) -> Option<StaticBackend> {

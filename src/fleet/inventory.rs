@@ -9,7 +9,7 @@ use crate::ids::ModelId;
 use super::Models;
 use super::churn::Churn;
 use super::offers::{Offer, Offers};
-use crate::dialect::ollama::{LoadedEntry, ModelEntry};
+use remuda_formats::dialect::ollama::{LoadedEntry, ModelEntry};
 
 /// The answer of one good probe.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Providers have names that Ollama has not: ARNs, `accounts/fireworks/models/…`.
 
-use crate::dialect::ollama::CanonicalKey;
+use remuda_formats::dialect::ollama::CanonicalKey;
 
 /// A provider's name, a slash, and an ARN of 2,048 characters.
 const MOST: usize = 64 + 1 + 2048;

@@ -5,9 +5,9 @@ use http::StatusCode;
 use super::ask::Answer;
 use super::listed_model::Model;
 use super::refusal::Why;
-use crate::dialect::faults;
-use crate::ir::Class;
 use crate::settings::ProviderKind;
+use remuda_formats::dialect::faults;
+use remuda_formats::ir::Class;
 
 /// What a service told.
 pub(super) enum Told {

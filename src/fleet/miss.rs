@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::dialect::ollama::Malformed;
+use remuda_formats::dialect::ollama::Malformed;
 
 /// Why a probe found no healthy backend.
 #[derive(Debug, thiserror::Error)]

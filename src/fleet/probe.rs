@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::dialect::ollama::{LoadedEntry, Malformed, parse_ps, parse_tags};
+use remuda_formats::dialect::ollama::{LoadedEntry, Malformed, parse_ps, parse_tags};
 
 use super::ask::{Answer, Caller};
 use super::complaints::Topic;

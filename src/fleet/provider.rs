@@ -12,9 +12,9 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 
-use crate::dialect::bedrock::sign::Signer;
 use crate::ids::ProviderId;
 use crate::settings::{self, ProviderKind, Routing, StaticBackend, Timeouts};
+use remuda_formats::dialect::bedrock::sign::Signer;
 
 use super::complaints::Complaints;
 use super::endpoint::Endpoint;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::trouble::Trouble;
-use crate::ir::{Fault, FaultKind};
+use remuda_formats::ir::{Fault, FaultKind};
 
 /// Its list of models, and requests: a list that anybody may see says nothing of the key.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use ahash::AHashSet;
 
 use super::endpoint::Endpoint;
-use crate::dialect::ollama::{ModelEntry, canonical};
 use crate::settings::Provider;
+use remuda_formats::dialect::ollama::{ModelEntry, canonical};
 
 /// Models of a server that the operator names.
 const MOST: usize = 10_000;
@@ -45,7 +45,7 @@ pub(super) fn offered(provider: &Provider, listed: Vec<ModelEntry>) -> Vec<Model
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::ollama::parse_tags;
+    use remuda_formats::dialect::ollama::parse_tags;
 
     fn names(entries: &[ModelEntry]) -> Vec<&str> {
         entries.iter().map(|entry| entry.name.as_str()).collect()

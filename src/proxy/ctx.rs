@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use crate::access::{ClientKey, Grant};
-use crate::dialect::ollama::Operation;
 use crate::ids::{ModelId, ProviderId};
-use crate::ir::Usage;
 use crate::proxy::response_body::opening::Opening;
 use crate::usage::{Account, Ledger, Usd};
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::ir::Usage;
 
 /// The context that Pingora carries through the phases of one request.
 #[derive(Debug, Default)]

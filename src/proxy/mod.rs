@@ -25,10 +25,10 @@ use std::sync::Arc;
 use crate::access::Access;
 use crate::admin::Introspection;
 use crate::admission::Dispatcher;
-use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use remuda_formats::facts::Facts;
 
 use attempt::upstreams::{UpstreamParts, Upstreams};
 use dispatch::queue::SlotQueue;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::dialect::ollama::{Operation, RequestFacts};
 use crate::ids::ProviderId;
 use crate::settings::Strategy;
+use remuda_formats::dialect::ollama::{Operation, RequestFacts};
 
 /// One request, as far as it matters where it goes.
 #[derive(Clone, Copy, Default)]

@@ -2,11 +2,11 @@
 
 use super::ask::Needs;
 use super::plan::StepModel;
-use crate::dialect::ollama::Operation;
-use crate::facts::{Capability, ModelFacts, Price};
 use crate::ids::ProviderId;
 use crate::settings::{Provider, ProviderKind};
-use crate::translate::{self, Question};
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::facts::{Capability, ModelFacts, Price};
+use remuda_formats::translate::{self, Question};
 
 /// Tokens of an answer, where prices are compared.
 const TYPICAL_ANSWER: u64 = 500;
@@ -116,7 +116,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Facts;
+    use remuda_formats::facts::Facts;
 
     fn candidate(facts: &Facts, kind: ProviderKind, model: &str) -> Candidate {
         let named = StepModel::Named(model.into());

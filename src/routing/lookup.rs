@@ -8,9 +8,9 @@ use super::filter::Filter;
 use super::pattern::folded;
 use super::rule::Rule;
 use super::view::{Having, View};
-use crate::facts::Facts;
 use crate::ids::{ModelId, ProviderId};
 use crate::settings::{ModelRouting, Provider, ProviderKind, Settings};
+use remuda_formats::facts::Facts;
 
 /// Other names of kinds, by which other proxies put a service before its models, as in `gemini/gemini-2.5-flash` and
 /// `gemini-gemini-2.5-flash`.

@@ -19,9 +19,9 @@ use super::rules;
 use super::steps::Steps;
 use super::strategy::{self, Groups, Situation};
 use super::view::View;
-use crate::facts::Facts;
 use crate::ids::{ModelId, ProviderId};
 use crate::settings::{Provider, Settings, Strategy};
+use remuda_formats::facts::Facts;
 
 /// Counters for turns; models share one if their numbers meet.
 const COUNTERS: usize = 64;

@@ -64,8 +64,8 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::ModelFacts;
     use crate::ids::ProviderId;
+    use remuda_formats::facts::ModelFacts;
 
     fn candidate(provider: ProviderId, model: StepModel) -> Candidate {
         Candidate::new(provider, model, Vec::new(), &ModelFacts::default())

@@ -155,10 +155,10 @@ fn mixed(draw: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, ModelFacts};
     use crate::ids::ProviderId;
     use crate::routing::StepModel;
     use crate::settings::ProviderKind;
+    use remuda_formats::facts::{Facts, ModelFacts};
 
     /// Providers with their candidates and standings, all healthy and idle.
     struct Herd {

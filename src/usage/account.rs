@@ -8,10 +8,10 @@ use ahash::{AHashMap, AHashSet};
 use prometheus::{Counter, IntCounter};
 
 use super::{Counts, Tokens, Usd};
-use crate::facts::Price;
 use crate::ids::{ModelId, ProviderId};
-use crate::ir;
 use crate::metrics::{Metrics, TokenType};
+use remuda_formats::facts::Price;
+use remuda_formats::ir;
 
 /// Models that no provider lists and that are kept apart all the same, of one provider; their names are clients' texts.
 const MOST_UNLISTED: usize = 1000;

@@ -20,9 +20,9 @@ use super::{
     Usd,
 };
 use crate::ids::{ModelId, ProviderId};
-use crate::ir;
 use crate::metrics::Metrics;
 use crate::settings;
+use remuda_formats::ir;
 
 /// Requests that may wait to be added up; the thread takes them four times a second.
 const WAITING: usize = 1 << 16;

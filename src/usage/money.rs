@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::ops::AddAssign;
 
 use super::Tokens;
-use crate::facts::Price;
+use remuda_formats::facts::Price;
 
 /// US dollars in whole billionths: one token of the cheapest models costs some of them, so that requests of a
 /// few tokens are not rounded to nothing. Sums are exact; only a request's own cost is rounded, to the nearest.
@@ -91,8 +91,8 @@ impl fmt::Display for Usd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Rates, Tier, UsdPerMillion};
     use proptest::prelude::*;
+    use remuda_formats::facts::{Rates, Tier, UsdPerMillion};
 
     fn rate(text: &str) -> UsdPerMillion {
         UsdPerMillion::parse(text).unwrap()

@@ -1,6 +1,6 @@
 //! The tokens of one request, made consistent: whatever a provider tells, parts are no more than their whole.
 
-use crate::ir;
+use remuda_formats::ir;
 
 /// Tokens of one request or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::dialect::rate_limits::Allowance;
+use remuda_formats::dialect::rate_limits::Allowance;
 
 /// The most that is waited for on the word of a header field, so that a mistake of a provider's does not shut it out.
 const LONGEST: Duration = Duration::from_secs(120);

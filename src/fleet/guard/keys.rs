@@ -11,8 +11,8 @@ use ahash::AHashMap;
 use super::allowance::Meter;
 use super::backoff::backoff;
 use super::model_key::ModelKey;
-use crate::dialect::rate_limits::RateLimits;
 use crate::settings::Retry;
+use remuda_formats::dialect::rate_limits::RateLimits;
 
 /// Models that are remembered for each key; of more nothing is learned until others are forgotten.
 const MOST_MODELS: usize = 256;
@@ -270,7 +270,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dialect::rate_limits::Allowance;
+    use remuda_formats::dialect::rate_limits::Allowance;
 
     const A: ModelKey = ModelKey(1);
     const B: ModelKey = ModelKey(2);

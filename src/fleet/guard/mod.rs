@@ -22,8 +22,8 @@ use self::breaker::{Breaker, Went};
 use self::budget::Budget;
 use self::keys::Keys;
 use self::models::ModelBreakers;
-use crate::dialect::rate_limits::RateLimits;
 use crate::settings::{self, Routing};
+use remuda_formats::dialect::rate_limits::RateLimits;
 
 pub use self::backoff::backoff;
 pub use self::breaker::{BreakerState, OpenCause};

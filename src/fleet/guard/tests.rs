@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dialect::rate_limits::Allowance;
 use crate::settings::{Provider, ProviderKind, Secret};
+use remuda_formats::dialect::rate_limits::Allowance;
 
 const A: ModelKey = ModelKey(1);
 const B: ModelKey = ModelKey(2);

@@ -7,14 +7,14 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::dialect::rate_limits::RateLimits;
 use crate::fleet::Backend;
-use crate::ir::Dropped;
 use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::offload::Offload;
 use crate::proxy::response_body::hold::Hold;
 use crate::proxy::upstream::Upstream;
-use crate::translate::Ending;
+use remuda_formats::dialect::rate_limits::RateLimits;
+use remuda_formats::ir::Dropped;
+use remuda_formats::translate::Ending;
 
 /// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
 pub(crate) struct UpstreamAnswer {

@@ -8,7 +8,6 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use pingora::http::RequestHeader;
 
-use crate::dialect::rate_limits::RateLimits;
 use crate::fleet::Backend;
 use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
 use crate::proxy::attempt::first_content::first_content;
@@ -21,6 +20,7 @@ use crate::proxy::failure::attempt::{AttemptError, Unanswered};
 use crate::proxy::failure::deadline::Deadline;
 use crate::proxy::offload::LONG;
 use crate::proxy::prepared::ModelRequest;
+use remuda_formats::dialect::rate_limits::RateLimits;
 
 /// Why one try over one connection gave no answer.
 pub(crate) enum NoAnswer {

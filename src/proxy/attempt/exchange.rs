@@ -11,7 +11,6 @@ use std::time::Instant;
 use pingora::protocols::http::ServerSession;
 
 use crate::fleet::Backend;
-use crate::ir::{Class, FaultKind, Mend};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::UpstreamAnswer;
@@ -25,6 +24,7 @@ use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::offload::LONG;
 use crate::proxy::prepared::ModelRequest;
 use crate::proxy::response_body::downstream::Downstream;
+use remuda_formats::ir::{Class, FaultKind, Mend};
 
 /// Pooled connections that may turn out to be closed before an attempt counts as failed.
 const STALE_CONNECTIONS: u32 = 3;

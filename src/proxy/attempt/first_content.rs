@@ -3,14 +3,14 @@
 
 use tokio::time::timeout;
 
-use crate::dialect::ollama::Operation;
 use crate::fleet::Backend;
-use crate::ir::{Class, Fault, FaultKind};
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::judge::{error_body, is_page, objection, provider_refused, refused};
 use crate::proxy::attempt::reader::LAST_END;
 use crate::proxy::failure::attempt::AttemptError;
 use crate::proxy::prepared::ModelRequest;
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::ir::{Class, Fault, FaultKind};
 
 /// Bytes of an answer that may come without content: what Ollama's own client accepts as a line.
 const MAX_BEGINNING: usize = 8 * 1024 * 1024;

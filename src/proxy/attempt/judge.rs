@@ -7,10 +7,7 @@ use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 use tokio::time::timeout_at;
 
-use crate::dialect::blame::is_about_model;
-use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Fault, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
 use crate::proxy::attempt::reader::LAST_END;
@@ -19,8 +16,11 @@ use crate::proxy::failure::error_answer::{self, ErrorAnswer};
 use crate::proxy::failure::{Failure, is_the_operators};
 use crate::proxy::prepared::ModelRequest;
 use crate::proxy::upstream::Upstream;
-use crate::translate;
-use crate::wire::ndjson::BYTE_ORDER_MARK;
+use remuda_formats::dialect::blame::is_about_model;
+use remuda_formats::dialect::ollama::{self, Operation};
+use remuda_formats::ir::{Class, Fault, FaultKind};
+use remuda_formats::translate;
+use remuda_formats::wire::ndjson::BYTE_ORDER_MARK;
 
 /// Bytes of a backend's error answer that are kept to be relayed.
 const MAX_ERROR_BODY: usize = 64 * 1024;

@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::dialect::exchange::{Reply, Target};
-use crate::dialect::ollama::{self, Operation};
 use crate::fleet::Backend;
-use crate::ir::{Dropped, Mend};
 use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::prepared::{ModelRequest, WantedModel, answering};
 use crate::settings::Fidelity;
-use crate::translate::{self, Translation};
-use crate::wire::json::{self, Object};
+use remuda_formats::dialect::exchange::{Reply, Target};
+use remuda_formats::dialect::ollama::{self, Operation};
+use remuda_formats::ir::{Dropped, Mend};
+use remuda_formats::translate::{self, Translation};
+use remuda_formats::wire::json::{self, Object};
 
 /// A request for vectors that are encoded here if need be.
 pub(crate) struct Encoded {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
-use crate::dialect::ollama::Operation;
-use crate::ir::{Fault, Usage};
-use crate::translate::{self, Ending, Gathering, Passing, Translation};
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::ir::{Fault, Usage};
+use remuda_formats::translate::{self, Ending, Gathering, Passing, Translation};
 
 /// How long the end of a line or an event is waited for that says itself that it is the last.
 pub(crate) const LAST_END: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ahash::AHashMap;
 
-use crate::ir::Mend;
+use remuda_formats::ir::Mend;
 
 /// A model may have been replaced by one that takes it.
 const KEPT: Duration = Duration::from_secs(600);

@@ -7,15 +7,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
-use crate::dialect::anthropic;
-use crate::dialect::bedrock::path::one_segment;
-use crate::dialect::bedrock::sign::Unsigned;
-use crate::dialect::exchange::{ProviderRequest, Reply, Target};
-use crate::dialect::ollama::{self, Operation};
-use crate::dialect::openai::{elsewhere, unasked};
-use crate::facts::ModelFacts;
 use crate::fleet::Backend;
-use crate::ir::{Dropped, Mend, Text};
 use crate::proxy::attempt::passing::sound;
 use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::attempt::upstreams::Upstreams;
@@ -24,7 +16,15 @@ use crate::proxy::failure::Failure;
 use crate::proxy::heads;
 use crate::proxy::prepared::{ModelRequest, WantedModel, answering};
 use crate::settings::{self, ProviderKind};
-use crate::translate::{
+use remuda_formats::dialect::anthropic;
+use remuda_formats::dialect::bedrock::path::one_segment;
+use remuda_formats::dialect::bedrock::sign::Unsigned;
+use remuda_formats::dialect::exchange::{ProviderRequest, Reply, Target};
+use remuda_formats::dialect::ollama::{self, Operation};
+use remuda_formats::dialect::openai::{elsewhere, unasked};
+use remuda_formats::facts::ModelFacts;
+use remuda_formats::ir::{Dropped, Mend, Text};
+use remuda_formats::translate::{
     self, ClientForm, Gathering, Passing, ProviderForm, Question, Translating, Way,
 };
 

@@ -10,7 +10,6 @@ use pingora::server::configuration::ServerConf;
 use prometheus::IntCounter;
 
 use crate::admission::Dispatcher;
-use crate::facts::{Facts, ModelFacts};
 use crate::fleet::{Backend, Fleet, Provider};
 use crate::ids::ProviderId;
 use crate::metrics::{AttemptCounters, AttemptOutcome, Metrics};
@@ -21,6 +20,7 @@ use crate::proxy::request_ids::RequestIds;
 use crate::proxy::upstream::{ConnectionPool, Connections};
 use crate::routing::Router;
 use crate::settings::Settings;
+use remuda_formats::facts::{Facts, ModelFacts};
 
 /// The way to all providers.
 pub(crate) struct Upstreams {

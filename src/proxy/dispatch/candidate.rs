@@ -7,9 +7,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::access::Aside;
 use crate::admission::Permit;
-use crate::dialect::ollama::Operation;
 use crate::fleet::{self, Attempted, Backend, InFlightRequest, ModelKey};
-use crate::ir::{Class, FaultKind, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::UpstreamAnswer;
@@ -21,6 +19,8 @@ use crate::proxy::failure::attempt::{Cause, ClientError};
 use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
 use crate::proxy::prepared::{Criteria, ModelRequest};
 use crate::routing::BYTES_PER_TOKEN;
+use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::ir::{Class, FaultKind, Usage};
 
 /// Tokens that a request is expected to take at most before its answer says so: images are more bytes than tokens.
 const MOST_EXPECTED: u64 = 2_000;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use crate::admission::Scope;
 use crate::fleet::Backend;
 use crate::ids::ProviderId;
-use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::exchange::{Came, UpstreamExchange};
@@ -21,6 +20,7 @@ use crate::proxy::dispatch::places_in_queue::until_due;
 use crate::proxy::failure::attempt::{AttemptError, Cause, Unanswered};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::settings::Fallback;
+use remuda_formats::ir::{Class, FaultKind};
 
 /// How asking came out: an answer that has begun, or why there is none.
 type Asking = Result<Box<UpstreamAnswer>, Unanswered>;

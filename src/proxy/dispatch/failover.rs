@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::admission::NoSlot;
 use crate::fleet::{self, Backend, backoff};
 use crate::ids::{BackendId, ModelId, ProviderId};
-use crate::ir::{Class, FaultKind};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::failure::attempt::{Cause, ClientError};
 use crate::proxy::failure::deadline::TimeLimit;
 use crate::routing::StepModel;
 use crate::settings::{Fallback, Routing};
+use remuda_formats::ir::{Class, FaultKind};
 
 /// A failure that came within this time is worth another try at the same place; one that took longer has cost the client
 /// as much as an answer.

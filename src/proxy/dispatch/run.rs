@@ -8,7 +8,6 @@ use pingora::protocols::http::ServerSession;
 
 use crate::admission::{NoSlot, Permit};
 use crate::fleet::{self, Backend};
-use crate::ir::FaultKind;
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::{BegunAnswer, UpstreamAnswer};
@@ -24,6 +23,7 @@ use crate::proxy::failure::{Failure, Stop, refused};
 use crate::proxy::prepared::{ModelRequest, Prepared};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::proxy::response_body::hold::Hold;
+use remuda_formats::ir::FaultKind;
 
 /// What dispatching a request came to.
 pub(crate) enum Dispatched {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::dialect::blame::is_about_model;
-use crate::dialect::retry_after;
 use crate::fleet::{self, Backend};
-use crate::ir::{Class, Fault, FaultKind, Mend, Usage};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::failure::deadline::TimeLimit;
 use crate::proxy::failure::error_answer::ErrorAnswer;
 use crate::proxy::failure::{Failure, Stop};
+use remuda_formats::dialect::blame::is_about_model;
+use remuda_formats::dialect::retry_after;
+use remuda_formats::ir::{Class, Fault, FaultKind, Mend, Usage};
 
 /// Why an attempt gave no answer.
 pub(crate) enum AttemptError {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use pingora::http::ResponseHeader;
 
-use crate::dialect::ollama::{ErrorStyle, Operation};
-use crate::dialect::openai;
 use crate::proxy::failure::Failure;
-use crate::translate::ClientForm;
+use remuda_formats::dialect::ollama::{ErrorStyle, Operation};
+use remuda_formats::dialect::openai;
+use remuda_formats::translate::ClientForm;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 

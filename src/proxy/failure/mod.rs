@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::admission::NoSlot;
-use crate::dialect::ollama::{self, ErrorBody, ErrorStyle};
-use crate::dialect::overflow;
 use crate::fleet::{RestCause, Resting, Unavailable};
-use crate::ir::{Class, Fault, FaultKind, Overflow, Refused};
+use remuda_formats::dialect::ollama::{self, ErrorBody, ErrorStyle};
+use remuda_formats::dialect::overflow;
+use remuda_formats::ir::{Class, Fault, FaultKind, Overflow, Refused};
 
 /// The code of a wait in vain.
 const QUEUE_TIMEOUT: &str = "queue_timeout";

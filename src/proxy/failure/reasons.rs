@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dialect::ollama;
 use crate::fleet::Provider;
 use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
@@ -12,7 +11,8 @@ use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
 use crate::proxy::failure::{BalancerDetail, Failure};
 use crate::settings::ProviderKind;
-use crate::translate;
+use remuda_formats::dialect::ollama;
+use remuda_formats::translate;
 
 /// Candidates whose words are told.
 const MOST: usize = 8;
@@ -222,7 +222,7 @@ fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<Client
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::ollama::ErrorStyle;
+    use remuda_formats::dialect::ollama::ErrorStyle;
 
     fn failure(status: u16, text: &'static str) -> Option<ClientError> {
         let failure = Failure::new(status, "backend_error", text);

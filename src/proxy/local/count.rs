@@ -7,7 +7,6 @@ use bytes::Bytes;
 use pingora::proxy::Session;
 
 use crate::admin::{self, Page};
-use crate::dialect::exchange::Target;
 use crate::fleet::{ModelKey, Provider};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
@@ -16,7 +15,8 @@ use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::Stop;
 use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::Plan;
-use crate::translate;
+use remuda_formats::dialect::exchange::Target;
+use remuda_formats::translate;
 
 /// A counter that takes longer is not waited for, as an estimate is had at once.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use pingora::proxy::Session;
 
-use crate::dialect::ollama::Operation;
 use crate::fleet::Backend;
 use crate::ids::ModelId;
 use crate::proxy::Gateway;
@@ -25,6 +24,7 @@ use crate::proxy::request_filter::body::Body;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::hold::Hold;
 use crate::routing::{Plan, PlanStep, StepModel};
+use remuda_formats::dialect::ollama::Operation;
 
 /// A look-up that a server answers.
 pub(super) struct LookUp {

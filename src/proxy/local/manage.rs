@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Page};
-use crate::dialect::ollama::{self, Operation, ProgressMerge};
 use crate::fleet::Backend;
 use crate::ids::BackendId;
 use crate::proxy::Gateway;
@@ -26,6 +25,7 @@ use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::upstream::{Connections, Upstream};
 use crate::routing::Plan;
+use remuda_formats::dialect::ollama::{self, Operation, ProgressMerge};
 
 /// How many bytes of a whole answer are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;

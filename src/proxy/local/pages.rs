@@ -7,9 +7,7 @@ use pingora::proxy::Session;
 
 use crate::access::Visibility;
 use crate::admin::{self, Page};
-use crate::dialect::ollama::{self, LoadOrUnload, Operation};
 use crate::fleet::Provider;
-use crate::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
@@ -24,6 +22,8 @@ use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
+use remuda_formats::dialect::ollama::{self, LoadOrUnload, Operation};
+use remuda_formats::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 
 impl Gateway {
     /// Answers a request that runs no model.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::access::{Aside, Consumption, Cost};
-use crate::dialect::ollama::{AnswerFraming, Operation};
 use crate::fleet::Backend;
-use crate::ir::{self, FaultKind};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Attempt, Ctx, Inbound};
 use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::Cause;
 use crate::proxy::prepared::ModelRequest;
 use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
+use remuda_formats::dialect::ollama::{AnswerFraming, Operation};
+use remuda_formats::ir::{self, FaultKind};
 
 impl Gateway {
     /// Sets aside what the request may cost at the backend that it is about to be sent to.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use pingora::proxy::Session;
 use prometheus::IntGauge;
 
-use crate::dialect::ollama::Operation;
 use crate::fleet::Fleet;
 use crate::ids::ModelId;
 use crate::metrics::{Measured, Metrics, Series, SeriesKey};
@@ -15,6 +14,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::request_filter::route::{shown, written_path};
 use crate::settings::{LogFormat, Settings};
 use crate::usage::{Ledger, Usd};
+use remuda_formats::dialect::ollama::Operation;
 
 /// The access log's target, so that operators can filter it.
 const ACCESS: &str = "access";

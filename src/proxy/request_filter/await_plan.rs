@@ -6,7 +6,6 @@ use pingora::proxy::Session;
 use tokio::time::sleep_until;
 
 use crate::admission::{NoSlot, Want, Wanted};
-use crate::dialect::ollama::Operation;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::{Stop, refused};
@@ -14,6 +13,7 @@ use crate::proxy::prepared::Criteria;
 use crate::proxy::request_filter::preferences::Preferences;
 use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::{NoPlan, Plan};
+use remuda_formats::dialect::ollama::Operation;
 
 impl Gateway {
     /// Makes the plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot,

@@ -6,7 +6,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
 use pingora::proxy::Session;
 
-use crate::dialect::ollama::{self, Miss};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Stop;
 use crate::proxy::heads::{self, X_FORWARDED_HOST};
@@ -14,6 +13,7 @@ use crate::proxy::request_filter::body;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::settings::Origin;
+use remuda_formats::dialect::ollama::{self, Miss};
 
 /// The origins that Ollama allows by itself (`envconfig.AllowedOrigins`): pages of the reader's own machine, and
 /// applications.

@@ -1,11 +1,11 @@
 //! What a client's key allows a request: its rates and tokens, its budget, and the models that it may change.
 
 use crate::access::{ClientKey, Demand, Output, Refusal};
-use crate::dialect::ollama::{Operation, RequestFacts};
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::pace::seconds;
+use remuda_formats::dialect::ollama::{Operation, RequestFacts};
 
 impl Admit {
     /// Counts a request against its key's limits, before its body is read.

@@ -6,7 +6,6 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::access;
-use crate::dialect::ollama::{self, Operation};
 use crate::fleet::{Fleet, Provider};
 use crate::ids::{BackendId, ProviderId};
 use crate::proxy::ctx::Inbound;
@@ -16,6 +15,7 @@ use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::route;
 use crate::routing::{NoPlan, Plan, Router};
 use crate::settings::Settings;
+use remuda_formats::dialect::ollama::{self, Operation};
 
 /// Finds out where requests may go.
 pub(crate) struct Planner {

@@ -7,8 +7,6 @@ use bytes::Bytes;
 use pingora::proxy::Session;
 
 use crate::admin::Page;
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
-use crate::dialect::openai::optillm;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
@@ -22,7 +20,9 @@ use crate::proxy::request_filter::scan::{Scan, unreadable};
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::opening::Expected;
 use crate::routing::Needs;
-use crate::translate::ClientForm;
+use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation};
+use remuda_formats::dialect::openai::optillm;
+use remuda_formats::translate::ClientForm;
 
 /// Tells what becomes of a model request that may be served.
 pub(crate) enum Next {

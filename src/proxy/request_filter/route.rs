@@ -10,7 +10,6 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::admin::PagePath;
-use crate::dialect::ollama::{self, ErrorStyle, Miss, Operation};
 use crate::proxy::ctx::{Inbound, Written};
 use crate::proxy::failure::Failure;
 use crate::proxy::heads::{
@@ -18,6 +17,7 @@ use crate::proxy::heads::{
 };
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::settings::{Forwarded, Server};
+use remuda_formats::dialect::ollama::{self, ErrorStyle, Miss, Operation};
 
 /// An error or a log line repeats at most so many characters of a client's text.
 const MAX_SHOWN: usize = 200;

@@ -9,13 +9,13 @@ use http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 
 use crate::access;
-use crate::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
-use crate::dialect::openai::optillm;
 use crate::ids::ModelId;
 use crate::proxy::failure::Failure;
 use crate::proxy::offload::{LONG, Offload};
 use crate::proxy::prepared::WantedModel;
 use crate::routing::PrefixedName;
+use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
+use remuda_formats::dialect::openai::optillm;
 
 /// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;

@@ -8,7 +8,6 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::attempt::ClientError;
@@ -20,7 +19,8 @@ use crate::proxy::request_filter::unpack;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::limits::state_limits;
-use crate::translate::{self, ClientForm};
+use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation};
+use remuda_formats::translate::{self, ClientForm};
 
 /// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
 const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::access::ClientKey;
-use crate::dialect::ollama::ErrorStyle;
-use crate::dialect::rate_limits::{Names, is_of_limits};
 use crate::proxy::response_body::head::Head;
+use remuda_formats::dialect::ollama::ErrorStyle;
+use remuda_formats::dialect::rate_limits::{Names, is_of_limits};
 
 /// Tells a client how much of its key's limits is left, in place of what a provider says of its own limits.
 pub(crate) fn state_limits(key: Option<&Arc<ClientKey>>, style: ErrorStyle, head: &mut Head) {

@@ -11,13 +11,13 @@ use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
 use crate::access::ClientKey;
-use crate::dialect::ollama::{self, ErrorStyle};
-use crate::ir::Text;
 use crate::proxy::failure::Stop;
 use crate::proxy::heads;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::limits::state_limits;
-use crate::translate::ClientForm;
+use remuda_formats::dialect::ollama::{self, ErrorStyle};
+use remuda_formats::ir::Text;
+use remuda_formats::translate::ClientForm;
 
 /// An event that clients skip (server-sent events, section 9.2.6 of the HTML standard).
 const COMMENT: &[u8] = b": waiting\n\n";

@@ -14,9 +14,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Sleep, sleep_until};
 
-use crate::dialect::blame::is_about_request;
-use crate::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
-use crate::dialect::rate_limits::Names;
 use crate::fleet::{self, Backend};
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::{BegunAnswer, UpstreamAnswer, headers_of};
@@ -32,7 +29,10 @@ use crate::proxy::response_body::limits::state_limits;
 use crate::proxy::response_body::outgoing::Outgoing;
 use crate::proxy::response_body::unsent::Line;
 use crate::proxy::upstream::Upstream;
-use crate::translate::Ending;
+use remuda_formats::dialect::blame::is_about_request;
+use remuda_formats::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
+use remuda_formats::dialect::rate_limits::Names;
+use remuda_formats::translate::Ending;
 
 /// How long a client that does not read may still begin to once the process ends.
 const LAST_WORD: Duration = Duration::from_millis(500);

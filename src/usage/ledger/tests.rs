@@ -3,9 +3,9 @@
 use std::sync::Barrier;
 
 use super::*;
-use crate::facts::{Price, UsdPerMillion};
 use crate::settings::Period;
 use crate::usage::Pricing;
+use remuda_formats::facts::{Price, UsdPerMillion};
 
 fn settings(path: Option<&std::path::Path>) -> settings::Usage {
     settings::Usage {

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::ids::ModelId;
-use crate::ir::Fault;
 use crate::proxy::failure::attempt::AttemptError;
 use crate::proxy::failure::deadline::TOTAL;
 use crate::routing::{Plan, PlanStep};
 use NextStep::*;
+use remuda_formats::ir::Fault;
 
 const PAGE: &str = include_str!("../../../../docs/failures.md");
 
