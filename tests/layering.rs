@@ -387,6 +387,18 @@ fn the_formats_open_no_socket() {
     }
 }
 
+/// The crate of YAML is archived, and its name stands for a fork: taking another is a change of one file.
+#[test]
+fn the_yaml_library_is_named_in_one_file() {
+    let named = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        lines(&text).any(|line| names(line, "serde_yaml"))
+    };
+    let mut found = files(&repository("src"));
+    found.retain(named);
+    assert_eq!(found, [repository("src/config/yaml.rs")]);
+}
+
 #[test]
 fn the_floors_hold() {
     for (user, used) in [

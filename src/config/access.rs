@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::environment::read_secret;
 use super::field::Field;
 use super::reader::{Reader, Section};
 use super::scalar::{Choice, Count, Scalar, Whole, text};
+use super::yaml::Value;
 use crate::settings::{self, KeyDigest, Limits, Network, Period, Secret, Strategy};
 
 /// The key of a provider balancer's clients, and what it is called here.

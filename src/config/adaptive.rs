@@ -1,12 +1,12 @@
 //! `routing.adaptive:` and `routing.health_check:`, limits that follow how a service fares, and how it is watched.
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::duration::Positive;
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Count, Scalar, Whole};
+use super::yaml::Value;
 use crate::settings;
 
 #[derive(Default, Deserialize, Serialize)]

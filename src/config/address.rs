@@ -5,9 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 
-use serde_yaml::Value;
-
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 
 /// Where a server listens: `0.0.0.0:11434`, `[::]:11434`, `localhost:11434`, or at all addresses `:11434` or `11434`.
 impl Scalar for SocketAddr {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::address::BackendUrl;
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 use crate::settings::{self, Secret, StaticBackend};
 
 /// Where a region is not stated anywhere.

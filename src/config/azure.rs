@@ -1,12 +1,12 @@
 //! What only Azure OpenAI needs: the form of its addresses, and its deployments.
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::entries::{Entries, ModelName};
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 use crate::settings;
 
 #[derive(Default, Deserialize, Serialize)]

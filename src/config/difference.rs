@@ -1,8 +1,7 @@
 //! What of a configuration differs from the defaults, for readers who know these or do not care.
 
-use serde_yaml::{Mapping, Value};
-
 use super::file::File;
+use super::yaml::{self, Mapping, Value};
 use crate::settings::{Access, ClientKey, KeyDigest, PortRange, Provider, Settings};
 
 /// What names an entry of a list, and is shown whatever the default is.
@@ -39,7 +38,7 @@ pub fn differences(settings: &Settings) -> String {
     compare_items(&mut kept, "keys", keys);
     match kept.is_empty() {
         true => String::new(),
-        false => serde_yaml::to_string(&kept).expect("what was YAML is YAML"),
+        false => yaml::to_string(&kept).expect("what was YAML is YAML"),
     }
 }
 
@@ -56,7 +55,7 @@ fn bare(provider: &Provider) -> Provider {
 }
 
 fn written(settings: &Settings) -> Value {
-    serde_yaml::to_value(File::from(settings)).expect("fields and sections are plain values")
+    yaml::to_value(File::from(settings)).expect("fields and sections are plain values")
 }
 
 /// Each item of the list at `key` against the only one of the same list in its own `plain`.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use serde_yaml::Value;
-
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 
 /// Longer is a mistake, and could overflow a point in time.
 const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -54,9 +53,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::yaml;
 
     fn read(yaml: &str) -> Option<Duration> {
-        Duration::read(&serde_yaml::from_str(yaml).unwrap()).ok()
+        Duration::read(&yaml::from_str(yaml).unwrap()).ok()
     }
 
     #[test]

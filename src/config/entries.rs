@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::Scalar;
+use super::yaml;
 
 /// Stands for every key in the list of known ones.
 pub(super) const ANY_KEY: &str = "<name>";
@@ -109,7 +110,7 @@ pub(super) struct ModelName(pub(super) Arc<str>);
 const MAX_MODEL: usize = 2048;
 
 impl Scalar for ModelName {
-    fn read(value: &serde_yaml::Value) -> Result<ModelName, String> {
+    fn read(value: &yaml::Value) -> Result<ModelName, String> {
         super::scalar::text(value)
             .filter(|name| (1..=MAX_MODEL).contains(&name.len()))
             .filter(|name| !name.contains(|c: char| c.is_control() || c.is_whitespace()))
@@ -117,7 +118,7 @@ impl Scalar for ModelName {
             .ok_or_else(|| "expected a model's name, without spaces".into())
     }
 
-    fn write(&self) -> serde_yaml::Value {
+    fn write(&self) -> yaml::Value {
         (*self.0).into()
     }
 }
@@ -127,11 +128,11 @@ impl Scalar for ModelName {
 pub(super) struct AnyOf(Vec<Arc<str>>);
 
 impl Scalar for AnyOf {
-    fn read(value: &serde_yaml::Value) -> Result<AnyOf, String> {
+    fn read(value: &yaml::Value) -> Result<AnyOf, String> {
         let expected = || "expected a model's name, or a list of such names, without spaces".into();
         let read = |value| ModelName::read(value).map(|model| model.0);
         let models = match value {
-            serde_yaml::Value::Sequence(list) => list.iter().map(read).collect(),
+            yaml::Value::Sequence(list) => list.iter().map(read).collect(),
             one => read(one).map(|model| vec![model]),
         };
         models
@@ -141,7 +142,7 @@ impl Scalar for AnyOf {
             .ok_or_else(expected)
     }
 
-    fn write(&self) -> serde_yaml::Value {
+    fn write(&self) -> yaml::Value {
         match &self.0[..] {
             [one] => (**one).into(),
             several => several.iter().map(|model| (**model).to_owned()).collect(),

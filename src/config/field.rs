@@ -1,9 +1,9 @@
 //! A key as written: absent, stated, or stated wrongly; wrong ones wait until their path is known.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_yaml::Value;
 
 use super::scalar::Scalar;
+use super::yaml::Value;
 
 /// The value of one key. Reading never fails, so that one bad value does not hide the next.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,7 +1,6 @@
 //! The configuration as written: every section, each key absent, stated or wrong.
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::access::{self, Key, Shared};
 use super::discover::{self, LOCAL};
@@ -14,6 +13,7 @@ use super::routing::Routing;
 use super::server::Server;
 use super::timeouts::Timeouts;
 use super::usage::Usage;
+use super::yaml::{self, Value};
 use crate::settings::{self, HealthStatus, ModelNames, Settings};
 
 #[derive(Default, Deserialize, Serialize)]
@@ -39,7 +39,7 @@ pub(super) fn template() -> Value {
         routing: Routing::template(),
         ..File::default()
     };
-    serde_yaml::to_value(file).expect("fields and sections are plain values")
+    yaml::to_value(file).expect("fields and sections are plain values")
 }
 
 impl File {

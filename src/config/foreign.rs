@@ -1,9 +1,8 @@
 //! Keys of a provider balancer's files that are taken and do nothing here, so that such a file starts as it is.
 
-use serde_yaml::{Mapping, Value};
-
 use super::problem::KeyPath;
 use super::reader::Reader;
+use super::yaml::{Mapping, Value};
 
 /// Section, key, and what stands in its place.
 pub(super) const KEYS: [(&str, &str, &str); 2] = [

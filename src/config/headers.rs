@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use serde_yaml::Value;
 
 use super::entries::Entries;
 use super::reader::Section;
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 
 /// Written by the gateway for each request.
 const OWN: [&str; 9] = [

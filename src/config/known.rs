@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_yaml::{Mapping, Value};
-
 use super::entries::ANY_KEY;
 use super::problem::KeyPath;
+use super::yaml::{Mapping, Value};
 use crate::nearest::nearest;
 
 /// Keys of one name that are told of.
@@ -182,14 +181,15 @@ pub(super) fn keys(template: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::yaml;
 
     const TEMPLATE: &str =
         "{ server: { listen: ~, admin: ~ }, list: [ { url: ~, weight: ~ } ], map: { <name>: ~ } }";
 
     fn found(yaml: &str) -> (Value, Vec<String>) {
-        let mut value = serde_yaml::from_str(yaml).unwrap();
+        let mut value = yaml::from_str(yaml).unwrap();
         let mut problems = Vec::new();
-        let template = serde_yaml::from_str(TEMPLATE).unwrap();
+        let template = yaml::from_str(TEMPLATE).unwrap();
         check(&mut value, &template, &mut |path, what| {
             problems.push(format!("{path}: {what}"))
         });
@@ -202,7 +202,7 @@ mod tests {
             found("{ server: { listen: 1, admin: ~ }, list: [ a, { url: b } ] }");
         assert_eq!(problems, [""; 0]);
         let expected = "{ server: { listen: 1 }, list: [ { url: a }, { url: b } ] }";
-        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+        assert_eq!(value, yaml::from_str::<Value>(expected).unwrap());
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
             ]
         );
         let expected = "map: { a: 1, '7': b, 'true': c }";
-        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+        assert_eq!(value, yaml::from_str::<Value>(expected).unwrap());
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
             ]
         );
         let expected = "{ server: {}, list: [ ~, { url: b }, ~ ] }";
-        assert_eq!(value, serde_yaml::from_str::<Value>(expected).unwrap());
+        assert_eq!(value, yaml::from_str::<Value>(expected).unwrap());
         assert_eq!(found("list: 5").1, ["list: expected a list"]);
         assert_eq!(
             found("map: [ a ]").1,

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::problem::{KeyPath, Step};
+use super::yaml;
 
 /// The line (from 1) of the key or list item at `path`, or of the nearest parent that the text has.
 pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
@@ -18,9 +19,7 @@ pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
 
 fn exact_line(text: &str, steps: &[Step]) -> Option<usize> {
     let walk = Walk { steps };
-    let error = walk
-        .deserialize(serde_yaml::Deserializer::from_str(text))
-        .err()?;
+    let error = walk.deserialize(yaml::Deserializer::from_str(text)).err()?;
     // The message begins with the parser's own idea of the path.
     let reached = error.to_string().contains(REACHED);
     error

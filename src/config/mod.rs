@@ -10,8 +10,6 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde_yaml::Value;
-
 mod access;
 mod adaptive;
 mod address;
@@ -60,11 +58,13 @@ mod targets;
 mod tests;
 mod timeouts;
 mod usage;
+mod yaml;
 
 use environment::Environment;
 use interpolate::interpolate;
 use problem::KeyPath;
 use reader::{OPTILLM, Reader};
+use yaml::Value;
 
 pub use address::{AdminAddress, admin_address, host_address, listen_address, local_address};
 pub use difference::differences;
@@ -279,7 +279,7 @@ fn read_settings<'a>(
     });
     let as_written: file::File = match value {
         Value::Null => file::File::default(),
-        value => serde_yaml::from_value(value).unwrap_or_else(|error| {
+        value => yaml::from_value(value).unwrap_or_else(|error| {
             reader.problem(&KeyPath::default(), error.to_string());
             file::File::default()
         }),
@@ -293,7 +293,7 @@ fn read_settings<'a>(
 }
 
 fn parse(file: reader::Source<'_>) -> Result<Value, Report> {
-    let merged = serde_yaml::from_str(file.text).and_then(|mut value: Value| {
+    let merged = yaml::from_str(file.text).and_then(|mut value: Value| {
         value.apply_merge()?;
         Ok(value)
     });
@@ -336,6 +336,5 @@ fn fill_in(value: &mut Value, path: &KeyPath, reader: &mut Reader<'_>) {
 
 /// The configuration as YAML that [`from_sources`] takes back, with secrets masked.
 pub fn to_yaml(settings: &Settings) -> String {
-    serde_yaml::to_string(&file::File::from(settings))
-        .expect("fields and sections are plain values")
+    yaml::to_string(&file::File::from(settings)).expect("fields and sections are plain values")
 }

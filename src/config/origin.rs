@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use serde_yaml::Value;
-
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 use crate::settings::{HostName, Origin};
 
 const EXPECTED_ORIGIN: &str =

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::address::BackendUrl;
 use super::aws::Aws;
@@ -21,6 +20,7 @@ use super::requests::Requests;
 use super::scalar::{Scalar, text};
 use super::service::Service;
 use super::timeouts::ProviderTimeouts;
+use super::yaml::Value;
 use crate::settings::{self, ProviderKind, Secret};
 
 #[derive(Default, Deserialize, Serialize)]

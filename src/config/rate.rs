@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use serde_yaml::Value;
-
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 use crate::settings::RequestRate;
 
 /// Units by the letter that stands for them.

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
-use serde_yaml::Value;
-
 use super::environment::Environment;
 use super::field::Field;
 use super::locate::line_of;
 use super::problem::{KeyPath, MAX_PROBLEMS, Problem, Report, Step};
 use super::scalar::Scalar;
+use super::yaml::Value;
 use crate::settings::{HealthCheck, Secret};
 
 /// What OptiLLM's proxy plugin calls its file.

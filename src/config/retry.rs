@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::duration::Positive;
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Count, Scalar, Whole};
+use super::yaml::Value;
 use crate::settings::{self, Fallback};
 
 #[derive(Default, Deserialize, Serialize)]

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use serde_yaml::Value;
-
+use super::yaml::Value;
 use crate::nearest::nearest;
 use crate::settings::Secret;
 
@@ -188,10 +187,11 @@ impl<T: Choice> Scalar for T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::yaml;
     use crate::settings::{SelectorKind, WhenUnhealthy};
 
     fn read<T: Scalar>(yaml: &str) -> Result<T, String> {
-        T::read(&serde_yaml::from_str(yaml).unwrap())
+        T::read(&yaml::from_str(yaml).unwrap())
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::foreign;
 use super::keys::{self, Key, Takes};
+use super::yaml;
 
 /// The dialect that the schema is written in.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -116,7 +117,7 @@ fn describe(key: &Key) -> Map<String, Value> {
     schema.insert("description".into(), key.description().into());
     let default = key
         .default_value()
-        .map(|text| serde_yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
+        .map(|text| yaml::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
     if let Some(default) = default {
         schema.insert("default".into(), default);
     }

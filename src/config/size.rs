@@ -1,9 +1,9 @@
 //! Sizes: `64MiB`, `1.5 GB`, or a bare number of bytes.
 
 use bytesize::ByteSize;
-use serde_yaml::Value;
 
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 
 /// Bytes; at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

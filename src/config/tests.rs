@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use serde_yaml::Value;
 
+use super::yaml::{self, Value};
 use super::*;
 use crate::settings::{
     HealthStatus, ModelNames, PortRange, Provider, Queue, Server, Strategy, Timeouts,
@@ -79,7 +79,7 @@ fn the_documented_file_states_the_defaults() {
 
 #[test]
 fn the_documented_file_has_every_known_key_and_no_other() {
-    let documented: Value = serde_yaml::from_str(&uncommented()).unwrap();
+    let documented: Value = yaml::from_str(&uncommented()).unwrap();
     let mut documented = known::keys(&documented);
     let known = known::keys(&file::template());
     let free: Vec<&str> = known

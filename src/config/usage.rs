@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::field::Field;
 use super::reader::{Reader, Section};
 use super::scalar::{Scalar, text};
+use super::yaml::Value;
 use crate::settings::{self, Settings};
 use crate::usage::Tag;
 

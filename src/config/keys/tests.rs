@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde_json::Value as Json;
-use serde_yaml::Value as Yaml;
 
 use super::super::{file, from_sources, known, schema};
 use super::*;
+use crate::config::yaml::{self, Value as Yaml};
 
 /// What is tried as the value of every key.
 const SAMPLES: &[&str] = &[
@@ -81,10 +81,10 @@ fn root() -> &'static Path {
 }
 
 fn json(yaml: &str) -> Json {
-    let mut value: Yaml = serde_yaml::from_str(yaml).unwrap();
+    let mut value: Yaml = yaml::from_str(yaml).unwrap();
     value.apply_merge().unwrap();
     // JSON has neither.
-    match serde_yaml::from_value(value) {
+    match yaml::from_value(value) {
         Ok(value) => value,
         Err(error) => panic!("{yaml}: {error}"),
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::provider::Provider as Written;
+use crate::config::yaml;
 use crate::settings::ProviderKind::{self, *};
 
 /// What each key is stated as, where that is not its default for any kind.
@@ -114,7 +115,7 @@ fn every_key_is_used_by_a_kind_or_named_as_idle() {
     let key_file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key_file.path(), "from-a-file").unwrap();
     let path = key_file.path().display().to_string();
-    let template = serde_yaml::to_value(Written::template()).unwrap();
+    let template = yaml::to_value(Written::template()).unwrap();
     let known = template.as_mapping().unwrap().keys();
     for key in known.filter_map(Value::as_str) {
         if matches!(key, "name" | "kind") {
