@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use remuda_formats::dialect::ollama::{CanonicalKey, Operation, route, scan_request};
+use remuda_formats::client::{Operation, route, scan_request};
+use remuda_formats::dialect::ollama::CanonicalKey;
 use remuda_formats::translate::Passing;
 use remuda_formats::wire::ndjson::LineSplitter;
 

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("fleet", 2),
     ("translate", 1),
     ("dialect", 0),
+    ("client", 0),
     ("ir", 0),
     ("wire", 0),
     ("facts", 0),
@@ -35,9 +36,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("nearest", 0),
 ];
 
-/// What may be used from the same floor: dialects are made of frames, and say what the neutral model says;
-/// and series are told apart by the ids of what they count.
+/// What may be used from the same floor: dialects are made of frames, and say what the neutral model says to what clients
+/// ask; and series are told apart by the ids of what they count.
 const SAME_FLOOR: &[(&str, &str)] = &[
+    ("client", "ir"),
+    ("client", "wire"),
+    ("dialect", "client"),
     ("dialect", "wire"),
     ("dialect", "ir"),
     ("dialect", "facts"),

@@ -13,7 +13,7 @@ use remuda::routing::{
     View,
 };
 use remuda::settings::{Settings, Strategy};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::facts::Facts;
 
 #[path = "routing/names.rs"]

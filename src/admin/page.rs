@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::listing;
 use crate::fleet::Fleet;
-use remuda_formats::dialect::ollama::{self, ErrorStyle};
+use remuda_formats::client::ErrorStyle;
+use remuda_formats::dialect::ollama;
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";

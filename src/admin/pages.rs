@@ -11,7 +11,8 @@ use crate::access::Visibility;
 use crate::fleet::{Fleet, Provider};
 use crate::ids::ModelId;
 use crate::settings::ModelNames;
-use remuda_formats::dialect::ollama::{self, ErrorStyle};
+use remuda_formats::client::ErrorStyle;
+use remuda_formats::dialect::ollama;
 use remuda_formats::facts::Facts;
 
 /// The version of Ollama's API that this gateway speaks where no Ollama server tells its own. Clients refuse one that

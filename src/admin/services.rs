@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::page::Page;
 use crate::fleet::Fleet;
-use remuda_formats::dialect::ollama::ErrorStyle;
+use remuda_formats::client::ErrorStyle;
 use remuda_formats::facts::{Capability, ModelFacts};
 
 /// A context that is safe to assume of a model of which nothing is known.

@@ -11,7 +11,7 @@ use crate::access::{ClientKey, Grant};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::response_body::opening::Opening;
 use crate::usage::{Account, Ledger, Usd};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::ir::Usage;
 
 /// The context that Pingora carries through the phases of one request.

@@ -7,7 +7,7 @@ use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::request_filter::body::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::wire::json::ByteSpan;
 
 /// A model request that has been let in, read and planned. What is said of the client itself is in

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ids::ProviderId;
 use crate::settings::Strategy;
-use remuda_formats::dialect::ollama::{Operation, RequestFacts};
+use remuda_formats::client::{Operation, RequestFacts};
 
 /// One request, as far as it matters where it goes.
 #[derive(Clone, Copy, Default)]

@@ -4,7 +4,7 @@ use super::ask::Needs;
 use super::plan::StepModel;
 use crate::ids::ProviderId;
 use crate::settings::{Provider, ProviderKind};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::facts::{Capability, ModelFacts, Price};
 use remuda_formats::translate::{self, Question};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use remuda::admin::PagePath;
-use remuda_formats::dialect::ollama::ROUTES;
+use remuda_formats::client::ROUTES;
 use serde_yaml::Value;
 
 use crate::demo::{Demo, remuda, succeed};

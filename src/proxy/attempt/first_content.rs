@@ -9,7 +9,7 @@ use crate::proxy::attempt::judge::{error_body, is_page, objection, provider_refu
 use crate::proxy::attempt::reader::LAST_END;
 use crate::proxy::failure::attempt::AttemptError;
 use crate::proxy::prepared::ModelRequest;
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::ir::{Class, Fault, FaultKind};
 
 /// Bytes of an answer that may come without content: what Ollama's own client accepts as a line.

@@ -13,8 +13,8 @@ use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::prepared::{ModelRequest, WantedModel, answering};
 use crate::settings::Fidelity;
+use remuda_formats::client::{self, Operation};
 use remuda_formats::dialect::exchange::{Reply, Target};
-use remuda_formats::dialect::ollama::{self, Operation};
 use remuda_formats::ir::{Dropped, Mend};
 use remuda_formats::translate::{self, Translation};
 use remuda_formats::wire::json::{self, Object};
@@ -104,7 +104,7 @@ pub(crate) fn sound<'a>(
     wanted: &'a WantedModel,
 ) -> (Bytes, Cow<'a, WantedModel>) {
     let body = &request.body.bytes;
-    if ollama::is_form(request.operation, body) {
+    if client::is_form(request.operation, body) {
         return (body.clone(), Cow::Borrowed(wanted));
     }
     match json::whole_characters(body) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use pingora::http::ResponseHeader;
 
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::ir::{Fault, Usage};
 use remuda_formats::translate::{self, Ending, Gathering, Passing, Translation};
 

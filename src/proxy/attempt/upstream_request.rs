@@ -16,11 +16,11 @@ use crate::proxy::failure::Failure;
 use crate::proxy::heads;
 use crate::proxy::prepared::{ModelRequest, WantedModel, answering};
 use crate::settings::{self, ProviderKind};
+use remuda_formats::client::{self, Operation};
 use remuda_formats::dialect::anthropic;
 use remuda_formats::dialect::bedrock::path::one_segment;
 use remuda_formats::dialect::bedrock::sign::Unsigned;
 use remuda_formats::dialect::exchange::{ProviderRequest, Reply, Target};
-use remuda_formats::dialect::ollama::{self, Operation};
 use remuda_formats::dialect::openai::{elsewhere, unasked};
 use remuda_formats::facts::ModelFacts;
 use remuda_formats::ir::{Dropped, Mend, Text};
@@ -114,7 +114,7 @@ impl Upstreams {
         let gathering = Gathering::of(operation).filter(|_| self.is_gathered(from.request, wanted));
         let Some((gathering, body)) = gathering.and_then(|gathering| {
             // In another body, the same is elsewhere.
-            Some((gathering, ollama::streamed(operation, &body)?))
+            Some((gathering, client::streamed(operation, &body)?))
         }) else {
             return self.untouched(from, body);
         };
@@ -340,7 +340,7 @@ impl Upstreams {
             key,
         } = *from;
         let settings = &backend.provider.settings;
-        if !ollama::is_form(request.operation, &body) {
+        if !client::is_form(request.operation, &body) {
             self.stays(ctx, backend, &body)?;
         }
         let path = match settings.kind {
@@ -475,7 +475,7 @@ pub(crate) fn respelled(
     own: &str,
 ) -> Bytes {
     match wanted.span {
-        Some(span) if *own != *wanted.asked => ollama::replace_model(operation, body, span, own),
+        Some(span) if *own != *wanted.asked => client::replace_model(operation, body, span, own),
         _ => body.clone(),
     }
 }

@@ -19,7 +19,7 @@ use crate::proxy::failure::attempt::{Cause, ClientError};
 use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
 use crate::proxy::prepared::{Criteria, ModelRequest};
 use crate::routing::BYTES_PER_TOKEN;
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 use remuda_formats::ir::{Class, FaultKind, Usage};
 
 /// Tokens that a request is expected to take at most before its answer says so: images are more bytes than tokens.

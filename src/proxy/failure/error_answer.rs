@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use pingora::http::ResponseHeader;
 
 use crate::proxy::failure::Failure;
-use remuda_formats::dialect::ollama::{ErrorStyle, Operation};
+use remuda_formats::client::{ErrorStyle, Operation};
 use remuda_formats::dialect::openai;
 use remuda_formats::translate::ClientForm;
 

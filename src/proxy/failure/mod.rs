@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use crate::admission::NoSlot;
 use crate::fleet::{RestCause, Resting, Unavailable};
-use remuda_formats::dialect::ollama::{self, ErrorBody, ErrorStyle};
+use remuda_formats::client::{ErrorBody, ErrorStyle};
+use remuda_formats::dialect::ollama;
 use remuda_formats::dialect::overflow;
 use remuda_formats::ir::{Class, Fault, FaultKind, Overflow, Refused};
 

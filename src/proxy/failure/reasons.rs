@@ -222,7 +222,7 @@ fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<Client
 #[cfg(test)]
 mod tests {
     use super::*;
-    use remuda_formats::dialect::ollama::ErrorStyle;
+    use remuda_formats::client::ErrorStyle;
 
     fn failure(status: u16, text: &'static str) -> Option<ClientError> {
         let failure = Failure::new(status, "backend_error", text);

@@ -24,7 +24,7 @@ use crate::proxy::request_filter::body::Body;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::hold::Hold;
 use crate::routing::{Plan, PlanStep, StepModel};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 
 /// A look-up that a server answers.
 pub(super) struct LookUp {

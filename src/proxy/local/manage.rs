@@ -25,7 +25,8 @@ use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::upstream::{Connections, Upstream};
 use crate::routing::Plan;
-use remuda_formats::dialect::ollama::{self, Operation, ProgressMerge};
+use remuda_formats::client::{AnswerFraming, Operation, is_digest};
+use remuda_formats::dialect::ollama::ProgressMerge;
 
 /// How many bytes of a whole answer are kept, per backend.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -110,7 +111,7 @@ impl Gateway {
             return Err(self.queue.in_words_for(failure, &[]).into());
         }
         ctx.inbound.streams = facts.streams(operation);
-        let streams = ctx.inbound.streams && operation.framing() == ollama::AnswerFraming::Ndjson;
+        let streams = ctx.inbound.streams && operation.framing() == AnswerFraming::Ndjson;
         drop(facts);
         let has_body = !body.bytes.is_empty();
         let request = ModelRequest {
@@ -137,7 +138,7 @@ impl Gateway {
         pinned: Option<BackendId>,
     ) -> Result<(), Failure> {
         let is_blob = matches!(operation, Operation::BlobHead | Operation::BlobPost);
-        if is_blob && !operation.argument(path).is_some_and(ollama::is_digest) {
+        if is_blob && !operation.argument(path).is_some_and(is_digest) {
             return Err(Failure::bad_request("invalid digest format"));
         }
         let backend = pinned.and_then(|id| self.fleet.backend(id));

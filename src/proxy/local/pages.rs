@@ -22,7 +22,8 @@ use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::routing::{self, Plan, StepModel};
 use crate::settings::ProviderKind;
-use remuda_formats::dialect::ollama::{self, LoadOrUnload, Operation};
+use remuda_formats::client::Operation;
+use remuda_formats::dialect::ollama::{self, LoadOrUnload};
 use remuda_formats::ir::{EmbedInput, EmbedRequest, Embeddings, Refused};
 
 impl Gateway {

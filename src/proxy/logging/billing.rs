@@ -12,7 +12,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::Cause;
 use crate::proxy::prepared::ModelRequest;
 use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
-use remuda_formats::dialect::ollama::{AnswerFraming, Operation};
+use remuda_formats::client::{AnswerFraming, Operation};
 use remuda_formats::ir::{self, FaultKind};
 
 impl Gateway {

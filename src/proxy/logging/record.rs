@@ -14,7 +14,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::request_filter::route::{shown, written_path};
 use crate::settings::{LogFormat, Settings};
 use crate::usage::{Ledger, Usd};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 
 /// The access log's target, so that operators can filter it.
 const ACCESS: &str = "access";

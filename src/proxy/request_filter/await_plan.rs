@@ -13,7 +13,7 @@ use crate::proxy::prepared::Criteria;
 use crate::proxy::request_filter::preferences::Preferences;
 use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::{NoPlan, Plan};
-use remuda_formats::dialect::ollama::Operation;
+use remuda_formats::client::Operation;
 
 impl Gateway {
     /// Makes the plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot,

@@ -13,7 +13,7 @@ use crate::proxy::request_filter::body;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::settings::Origin;
-use remuda_formats::dialect::ollama::{self, Miss};
+use remuda_formats::client::{Miss, route};
 
 /// The origins that Ollama allows by itself (`envconfig.AllowedOrigins`): pages of the reader's own machine, and
 /// applications.
@@ -196,7 +196,7 @@ pub(crate) async fn answer(
     };
     let path = session.req_header().uri.path();
     if framing.method == Method::OPTIONS
-        && let Err(Miss::MethodNotAllowed { allow }) = ollama::route(&framing.method, path)
+        && let Err(Miss::MethodNotAllowed { allow }) = route(&framing.method, path)
     {
         head.set(header::ALLOW, HeaderValue::from_static(allow));
     }

@@ -5,7 +5,7 @@ use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::pace::seconds;
-use remuda_formats::dialect::ollama::{Operation, RequestFacts};
+use remuda_formats::client::{Operation, RequestFacts};
 
 impl Admit {
     /// Counts a request against its key's limits, before its body is read.

@@ -15,7 +15,8 @@ use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::route;
 use crate::routing::{NoPlan, Plan, Router};
 use crate::settings::Settings;
-use remuda_formats::dialect::ollama::{self, Operation};
+use remuda_formats::client::Operation;
+use remuda_formats::dialect::ollama;
 
 /// Finds out where requests may go.
 pub(crate) struct Planner {

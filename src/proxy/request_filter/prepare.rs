@@ -20,8 +20,8 @@ use crate::proxy::request_filter::scan::{Scan, unreadable};
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::opening::Expected;
 use crate::routing::Needs;
-use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation};
-use remuda_formats::dialect::openai::optillm;
+use remuda_formats::client::optillm;
+use remuda_formats::client::{self, ErrorStyle, Operation};
 use remuda_formats::translate::ClientForm;
 
 /// Tells what becomes of a model request that may be served.
@@ -174,7 +174,7 @@ fn rewritten(
         match scan.facts.stream {
             Some(true) => return Err(Failure::streaming_refused()),
             None if scan.operation.streams_by_default() => {
-                rewritten = Some(ollama::set_stream(scan.bytes, &scan.facts, false));
+                rewritten = Some(client::set_stream(scan.bytes, &scan.facts, false));
             }
             Some(false) | None => {}
         }

@@ -17,7 +17,7 @@ use crate::proxy::heads::{
 };
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::settings::{Forwarded, Server};
-use remuda_formats::dialect::ollama::{self, ErrorStyle, Miss, Operation};
+use remuda_formats::client::{self, ErrorStyle, Miss, Operation};
 
 /// An error or a log line repeats at most so many characters of a client's text.
 const MAX_SHOWN: usize = 200;
@@ -46,7 +46,7 @@ pub(crate) fn route(
         session.req_header_mut().set_uri(meant);
     }
     let head = session.req_header();
-    let operation = ollama::route(&head.method, head.uri.path());
+    let operation = client::route(&head.method, head.uri.path());
     inbound.operation = operation.as_ref().ok().copied();
     operation
 }
@@ -185,7 +185,7 @@ fn served(path: &str) -> Option<String> {
         .filter(|path| PagePath::find(path).is_some())
     {
         Some(page) => Some(page.to_owned()),
-        None => ollama::meant(path),
+        None => client::meant(path),
     }
 }
 

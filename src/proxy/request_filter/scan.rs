@@ -14,8 +14,9 @@ use crate::proxy::failure::Failure;
 use crate::proxy::offload::{LONG, Offload};
 use crate::proxy::prepared::WantedModel;
 use crate::routing::PrefixedName;
-use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation, RequestFacts};
-use remuda_formats::dialect::openai::optillm;
+use remuda_formats::client::optillm;
+use remuda_formats::client::{self, ErrorStyle, Operation, RequestFacts};
+use remuda_formats::dialect::ollama;
 
 /// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;
@@ -38,10 +39,10 @@ impl<'b> Scan<'b> {
         offload: &Offload,
     ) -> Result<Scan<'b>, Failure> {
         let facts = if bytes.len() < LONG {
-            ollama::scan_request(operation, bytes)
+            client::scan_request(operation, bytes)
         } else {
             let body = bytes.clone();
-            let scan = move || ollama::scan_request(operation, &body).map(RequestFacts::into_owned);
+            let scan = move || client::scan_request(operation, &body).map(RequestFacts::into_owned);
             // Boxed, so that a request with a small body does not carry the state of the wait.
             Box::pin(offload.run(scan)).await
         };
@@ -72,9 +73,9 @@ impl<'b> Scan<'b> {
                 ..Failure::bad_request(text)
             });
         }
-        let is_form = ollama::is_form(self.operation, self.bytes);
+        let is_form = client::is_form(self.operation, self.bytes);
         if is_form
-            && let Some(boundary) = ollama::form_boundary(self.bytes)
+            && let Some(boundary) = client::form_boundary(self.bytes)
             && stated_boundary(fields) != Some(boundary)
         {
             let text = "the form does not begin with the boundary that Content-Type names";
@@ -92,7 +93,7 @@ impl<'b> Scan<'b> {
 
     /// Returns how many tokens the prompt has, by an estimate that grows with the body.
     pub(crate) fn prompt_tokens(&self) -> u64 {
-        if ollama::is_form(self.operation, self.bytes) {
+        if client::is_form(self.operation, self.bytes) {
             access::tokens_of_form(self.bytes)
         } else {
             access::tokens_of_body(self.bytes)
@@ -148,7 +149,7 @@ impl<'b> Scan<'b> {
 /// # Errors
 /// 400 for a body that cannot be read.
 pub(crate) fn read_small(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_>, Failure> {
-    ollama::scan_request(operation, body).map_err(unreadable)
+    client::scan_request(operation, body).map_err(unreadable)
 }
 
 /// Returns what the client is told of a body that cannot be read.
@@ -208,7 +209,7 @@ fn stated_boundary(fields: &HeaderMap) -> Option<&[u8]> {
     let bare = value
         .strip_prefix('"')
         .map_or(Some(value), |value| value.strip_suffix('"'))?;
-    (name.len() == "boundary".len() && ollama::is_plain_boundary(bare.as_bytes()))
+    (name.len() == "boundary".len() && client::is_plain_boundary(bare.as_bytes()))
         .then_some(bare.as_bytes())
 }
 

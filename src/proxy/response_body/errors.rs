@@ -19,7 +19,8 @@ use crate::proxy::request_filter::unpack;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::limits::state_limits;
-use remuda_formats::dialect::ollama::{self, ErrorStyle, Operation};
+use remuda_formats::client::{ErrorStyle, Operation, named_early};
+use remuda_formats::dialect::ollama;
 use remuda_formats::translate::{self, ClientForm};
 
 /// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
@@ -123,7 +124,7 @@ impl Gateway {
         if failure.close {
             let beginning = body::linger(client).await;
             if ctx.inbound.asked.is_none() && matches!(failure.status, 401 | 404 | 405) {
-                let asked = ollama::named_early(&beginning);
+                let asked = named_early(&beginning);
                 ctx.inbound.asked = asked.map(|name| name.as_ref().into());
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::access::ClientKey;
 use crate::proxy::response_body::head::Head;
-use remuda_formats::dialect::ollama::ErrorStyle;
+use remuda_formats::client::ErrorStyle;
 use remuda_formats::dialect::rate_limits::{Names, is_of_limits};
 
 /// Tells a client how much of its key's limits is left, in place of what a provider says of its own limits.

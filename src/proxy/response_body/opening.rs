@@ -15,7 +15,8 @@ use crate::proxy::failure::Stop;
 use crate::proxy::heads;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::limits::state_limits;
-use remuda_formats::dialect::ollama::{self, ErrorStyle};
+use remuda_formats::client::ErrorStyle;
+use remuda_formats::dialect::ollama;
 use remuda_formats::ir::Text;
 use remuda_formats::translate::ClientForm;
 

@@ -29,8 +29,9 @@ use crate::proxy::response_body::limits::state_limits;
 use crate::proxy::response_body::outgoing::Outgoing;
 use crate::proxy::response_body::unsent::Line;
 use crate::proxy::upstream::Upstream;
+use remuda_formats::client::ErrorStyle;
 use remuda_formats::dialect::blame::is_about_request;
-use remuda_formats::dialect::ollama::{ErrorStyle, STREAM_BROKEN};
+use remuda_formats::dialect::ollama::STREAM_BROKEN;
 use remuda_formats::dialect::rate_limits::Names;
 use remuda_formats::translate::Ending;
 

@@ -5,7 +5,7 @@
 use http::HeaderMap;
 
 use super::exchange::{ProviderRequest, Reply, Target};
-use super::ollama::Operation;
+use crate::client::Operation;
 use crate::ir::{
     ChatRequest, Decode, EmbedRequest, Embeddings, Encode, Event, Fault, Refused, Response,
     ToolNames,

@@ -11,9 +11,9 @@ use super::inputs;
 use super::passing::has_vectors;
 use super::pending::{Pending, completion};
 use super::stops::{Passed, Stops};
+use crate::client::Operation;
 use crate::dialect::exchange::{ProviderRequest, Reply};
 use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
-use crate::dialect::ollama::Operation;
 use crate::dialect::openai;
 use crate::ir::{
     Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 
+use crate::client::Operation;
 use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
-use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, bedrock, google, ollama, openai};
 use crate::ir::{Embeddings, Event, Fault, FaultKind, ToolNames};
 use crate::wire::json::tidied;

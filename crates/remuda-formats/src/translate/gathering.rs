@@ -3,7 +3,8 @@
 
 use super::answer::Ending;
 use super::passing::Passing;
-use crate::dialect::ollama::{Joined, Operation};
+use crate::client::Operation;
+use crate::dialect::ollama::Joined;
 use crate::ir::{Class, Fault, FaultKind};
 
 /// Bytes of an answer that is put together, as many as of one that is translated.

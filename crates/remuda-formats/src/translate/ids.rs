@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::client::Operation;
 use crate::dialect::call_ids::CallIds;
-use crate::dialect::ollama::Operation;
 use crate::dialect::openai;
 use crate::ir::Text;
 use crate::provider::{ProviderKind, ProviderProfile};

@@ -1,6 +1,6 @@
 //! How many vectors a request asks for, which its answer is held against.
 
-use crate::dialect::ollama::Operation;
+use crate::client::Operation;
 use crate::wire::json::{Kind, Scanner, SyntaxError};
 
 /// `None` if it is no request for vectors, or none that can be read.

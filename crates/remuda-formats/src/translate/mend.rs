@@ -1,8 +1,8 @@
 //! What is left out of a request when it is sent once more to a provider that has refused it for that alone.
 
 use super::forms::ClientForm;
+use crate::client::Operation;
 use crate::dialect::exchange::Target;
-use crate::dialect::ollama::Operation;
 use crate::dialect::{anthropic, openai};
 use crate::facts::{ModelFacts, ReasoningControl, SamplingRule};
 use crate::ir::{ChatRequest, Dropped, Mend, Part, Refused, Text, Thinking};

@@ -1,7 +1,7 @@
 //! Whether a request can go to a provider as it is, and in which of the provider's formats if not.
 
 use super::forms::{ClientForm, ProviderForm};
-use crate::dialect::ollama::Operation;
+use crate::client::Operation;
 use crate::facts::{Capability, ChatCompletions, ModelFacts};
 use crate::ir::Refused;
 use crate::provider::{ChatApi, ProviderKind, ProviderProfile};

@@ -1,7 +1,7 @@
 //! Requests that only load or unload a model. A hosted provider has nothing to load: the gateway answers as Ollama does.
 
-use super::RequestFacts;
 use super::answer::{Api, write_end};
+use crate::client::RequestFacts;
 use crate::dialect::exchange::Reply;
 use crate::ir::Finish;
 

@@ -17,7 +17,6 @@ mod frame;
 mod input;
 mod logprobs;
 mod object;
-pub mod optillm;
 mod others;
 mod path;
 mod place;

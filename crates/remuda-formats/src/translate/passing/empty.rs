@@ -4,7 +4,7 @@
 
 use super::members::members;
 use super::shape;
-use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::client::{ErrorStyle, Operation};
 use crate::wire::json::{Kind, Scanner};
 
 /// What is to be said of a line or event.

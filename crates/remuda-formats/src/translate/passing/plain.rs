@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use super::members::members;
 use super::shape;
-use crate::dialect::ollama::{self, ErrorStyle, Operation};
+use crate::client::{ErrorStyle, Operation};
+use crate::dialect::ollama;
 use crate::dialect::{anthropic, openai};
 use crate::ir::{Decode, Event, Fault, Usage};
 use crate::wire::json::{Kind, Scanner, SyntaxError};

@@ -1,6 +1,6 @@
 //! What has been seen of an answer that passes, of all of it and of the line or event that is being read.
 
-use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::client::{ErrorStyle, Operation};
 use crate::ir::{Event, Fault, FaultKind, Usage};
 
 #[derive(Default)]

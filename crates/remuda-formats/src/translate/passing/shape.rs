@@ -1,7 +1,7 @@
 //! Whether a whole answer has the shape that the libraries of its form read: lists that hold what they are lists of.
 
 use super::members::members;
-use crate::dialect::ollama::Operation;
+use crate::client::Operation;
 use crate::wire::json::{Scanner, SyntaxError};
 
 /// Members of a message that the decoder of chats reads, or of which nothing is to be read.

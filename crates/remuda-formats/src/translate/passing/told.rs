@@ -1,7 +1,7 @@
 //! Whether a provider's error within a stream is one to the libraries that clients read the stream with. One that is not
 //! would pass for the end of an answer, or for nothing.
 
-use crate::dialect::ollama::{ErrorStyle, Operation};
+use crate::client::{ErrorStyle, Operation};
 use crate::wire::json::{Kind, Scanner};
 use crate::wire::sse::{EventSplitter, Item};
 

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 
 use super::*;
-use crate::dialect::ollama::Operation;
+use crate::client::Operation;
 use crate::translate::{Ending, Passing};
 
 /// What passes of a stream, how often something was left out, and how it ended.

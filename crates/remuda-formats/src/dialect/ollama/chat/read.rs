@@ -1,10 +1,10 @@
 //! Reads a client's chat as Ollama would, and refuses what Ollama would refuse, in its words.
 
 use super::{message, tool};
+use crate::client::{Operation, scan_request};
 use crate::dialect::ollama::fields::Common;
 use crate::dialect::ollama::go::{Field, read_struct};
 use crate::dialect::ollama::load::LoadOrUnload;
-use crate::dialect::ollama::{Operation, scan_request};
 use crate::ir::{ChatRequest, Refused};
 
 /// Reads a request. One without messages asks to load or unload: see [`load_request`].

@@ -8,7 +8,7 @@ mod tests;
 pub use client::{read_embed, read_embed_legacy, write_embeddings, write_embeddings_legacy};
 pub use provider::{read_embeddings, write_embed};
 
-use super::Operation;
+use crate::client::Operation;
 use crate::dialect::form::{ClientEmbeddings, ProviderEmbeddings};
 
 /// The form of `/api/embed` as clients speak it.

@@ -1,9 +1,9 @@
 //! Reads a client's request to continue a prompt, and says it as a chat too, for providers that know only chats.
 
+use crate::client::{Operation, scan_request};
 use crate::dialect::ollama::fields::{Common, read_attachments};
 use crate::dialect::ollama::go::{Field, Reader, read_struct};
 use crate::dialect::ollama::load::LoadOrUnload;
-use crate::dialect::ollama::{Operation, scan_request};
 use crate::ir::{ChatRequest, Completion, Message, Part, Refused, Role, Text};
 use crate::wire::json::{Kind, Scanner};
 

@@ -12,8 +12,8 @@ pub use client::{read_embed, write_embeddings};
 
 pub use super::fault;
 
+use crate::client::Operation;
 use crate::dialect::form::{ClientEmbeddings, ProviderEmbeddings};
-use crate::dialect::ollama::Operation;
 
 /// The form as clients speak it.
 pub static CLIENT: ClientEmbeddings = ClientEmbeddings {

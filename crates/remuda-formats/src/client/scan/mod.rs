@@ -9,8 +9,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::multipart::{self, Part};
-use super::{Operation, keep_alive};
-use crate::dialect::openai::optillm;
+use super::{Operation, keep_alive, optillm};
 use crate::wire::json::{ByteSpan, Kind, Literal, Scanner, SyntaxError};
 
 /// What routing needs to know of a request.

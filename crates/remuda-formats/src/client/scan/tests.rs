@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::dialect::ollama::{replace_model, set_stream};
+use crate::client::{replace_model, set_stream};
 use Operation::*;
 
 const JSON_OPERATIONS: [Operation; 17] = [
