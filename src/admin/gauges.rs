@@ -1,27 +1,29 @@
 //! Brings the gauges up to date when they are scraped, so that nothing pays for them meanwhile.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ahash::{AHashMap, AHashSet};
 
 use crate::admission::Dispatcher;
-use crate::fleet::{Backend, BreakerState, Fleet, Provider};
-use crate::metrics::Metrics;
+use crate::fleet::{Backend, BreakerState, Fleet, Inventory, Provider};
+use crate::ids::ModelId;
+use crate::metrics::{FleetMetrics, GuardMetrics, Metrics};
 
 /// Sets every gauge that is read from the fleet and the queue.
 pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
     let queue = dispatcher.snapshot();
-    metrics.queue_depth.set(as_gauge(queue.waiting as u64));
+    let waiting = as_gauge(queue.waiting as u64);
+    metrics.downstream.queue_depth.set(waiting);
     if let Some(bytes) = resident_memory() {
-        metrics.resident_memory.set(as_gauge(bytes));
+        metrics.process.resident_memory.set(as_gauge(bytes));
     }
     for vector in [
-        &metrics.backend_healthy,
-        &metrics.backend_in_flight,
-        &metrics.backend_vram,
-        &metrics.models_loaded,
-        &metrics.breaker_state,
-        &metrics.model_breaker_state,
+        &metrics.fleet.backend_healthy,
+        &metrics.fleet.backend_in_flight,
+        &metrics.fleet.backend_vram,
+        &metrics.fleet.models_loaded,
+        &metrics.guards.breaker_state,
+        &metrics.guards.model_breaker_state,
     ] {
         // Backends and models that are gone must not be reported for ever.
         vector.reset();
@@ -33,12 +35,13 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
             .map(|backend| &**backend)
             .filter(|backend| backend.provider.id == provider.id)
             .collect();
-        provider_gauges(metrics, fleet, &provider.name, &mine);
-        guard_gauges(metrics, provider, &mine);
+        backend_gauges(&metrics.fleet, &provider.name, &mine);
+        provider_gauges(&metrics.fleet, fleet, &provider.name, &mine);
+        guard_gauges(&metrics.guards, provider, &mine);
     }
 }
 
-fn guard_gauges(metrics: &Metrics, provider: &Provider, backends: &[&Backend]) {
+fn guard_gauges(gauges: &GuardMetrics, provider: &Provider, backends: &[&Backend]) {
     let now = Instant::now();
     let status = provider.guard().status(now);
     let name = &*provider.name;
@@ -47,100 +50,96 @@ fn guard_gauges(metrics: &Metrics, provider: &Provider, backends: &[&Backend]) {
         BreakerState::HalfOpen => 1,
         BreakerState::Open => 2,
     };
-    metrics
-        .breaker_state
-        .with_label_values(&[name, ""])
-        .set(state(status.breaker));
+    let breaker = |backend| gauges.breaker_state.with_label_values(&[name, backend]);
+    breaker("").set(state(status.breaker));
+    for backend in backends {
+        breaker(&backend.name).set(state(backend.breaker(now)));
+    }
     for model in provider.guard().models(now) {
-        metrics
+        gauges
             .model_breaker_state
             .with_label_values(&[name, &*model.name])
             .set(state(model.breaker));
     }
-    for backend in backends {
-        metrics
-            .breaker_state
-            .with_label_values(&[name, &*backend.name])
-            .set(state(backend.breaker(now)));
-    }
     let limit = status.limit.map_or(-1, |limit| as_gauge(limit as u64));
-    metrics
+    gauges
         .concurrency_limit
         .with_label_values(&[name])
         .set(limit);
-    metrics
+    gauges
         .keys_set_aside
         .with_label_values(&[name])
         .set(as_gauge(status.keys_set_aside as u64));
 }
 
-fn provider_gauges(metrics: &Metrics, fleet: &Fleet, provider: &str, backends: &[&Backend]) {
+/// What is told of each backend by itself.
+fn backend_gauges(gauges: &FleetMetrics, provider: &str, backends: &[&Backend]) {
+    for backend in backends {
+        let labels = [provider, &*backend.name];
+        let inventory = backend.inventory();
+        let loaded = inventory.loaded.iter();
+        let vram: u64 = loaded.map(|loaded| loaded.entry.size_vram).sum();
+        gauges
+            .backend_healthy
+            .with_label_values(&labels)
+            .set(i64::from(backend.healthy()));
+        gauges
+            .backend_in_flight
+            .with_label_values(&labels)
+            .set(i64::from(backend.in_flight()));
+        gauges
+            .backend_vram
+            .with_label_values(&labels)
+            .set(as_gauge(vram));
+    }
+}
+
+/// What a provider's healthy backends have together.
+fn provider_gauges(gauges: &FleetMetrics, fleet: &Fleet, provider: &str, backends: &[&Backend]) {
     let mut slots = 0;
     let mut used = 0;
     let mut healthy = 0;
     let mut on_disk = AHashSet::new();
-    let mut loaded: AHashMap<_, i64> = AHashMap::new();
-    for backend in backends {
-        let labels = [provider, &*backend.name];
+    let mut loaded: AHashMap<ModelId, i64> = AHashMap::new();
+    for backend in backends.iter().filter(|backend| backend.healthy()) {
         let inventory = backend.inventory();
-        let vram: u64 = inventory
-            .loaded
-            .iter()
-            .map(|loaded| loaded.entry.size_vram)
-            .sum();
-        metrics
-            .backend_healthy
-            .with_label_values(&labels)
-            .set(i64::from(backend.healthy()));
-        metrics
-            .backend_in_flight
-            .with_label_values(&labels)
-            .set(i64::from(backend.in_flight()));
-        metrics
-            .backend_vram
-            .with_label_values(&labels)
-            .set(as_gauge(vram));
-        if !backend.healthy() {
-            continue;
-        }
         healthy += 1;
         slots += i64::from(backend.slots);
         used += i64::from(backend.in_flight().min(backend.slots));
         on_disk.extend(inventory.models.iter().map(|(model, _)| *model));
         on_disk.extend(inventory.offers().iter().filter_map(|offer| offer.full));
-        for one in &inventory.loaded {
-            if one
-                .entry
-                .expires_at
-                .is_none_or(|at| at > std::time::SystemTime::now())
-            {
-                *loaded.entry(one.model).or_default() += 1;
-            }
+        for model in in_memory(&inventory) {
+            *loaded.entry(model).or_default() += 1;
         }
     }
-    metrics.slots.with_label_values(&[provider]).set(slots);
-    metrics.slots_used.with_label_values(&[provider]).set(used);
-    metrics
-        .backends
-        .with_label_values(&[provider, "healthy"])
-        .set(healthy);
     let unhealthy = i64::try_from(backends.len()).unwrap_or(i64::MAX) - healthy;
-    metrics
-        .backends
-        .with_label_values(&[provider, "unhealthy"])
-        .set(unhealthy);
-    metrics
-        .models_available
-        .with_label_values(&[provider])
-        .set(as_gauge(on_disk.len() as u64));
+    let on_disk = as_gauge(on_disk.len() as u64);
+    for (vector, labels, value) in [
+        (&gauges.slots, &[provider][..], slots),
+        (&gauges.slots_used, &[provider], used),
+        (&gauges.backends, &[provider, "healthy"], healthy),
+        (&gauges.backends, &[provider, "unhealthy"], unhealthy),
+        (&gauges.models_available, &[provider], on_disk),
+    ] {
+        vector.with_label_values(labels).set(value);
+    }
     for (model, copies) in loaded {
         if let Some(name) = fleet.models().name(model) {
-            metrics
+            gauges
                 .models_loaded
                 .with_label_values(&[provider, &*name])
                 .set(copies);
         }
     }
+}
+
+/// The models that a backend has in memory and is not about to unload.
+fn in_memory(inventory: &Inventory) -> impl Iterator<Item = ModelId> {
+    let now = SystemTime::now();
+    let lasts = move |until: Option<SystemTime>| until.is_none_or(|at| at > now);
+    let loaded = inventory.loaded.iter();
+    let loaded = loaded.filter(move |one| lasts(one.entry.expires_at));
+    loaded.map(|one| one.model)
 }
 
 fn as_gauge(value: u64) -> i64 {

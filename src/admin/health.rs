@@ -223,7 +223,7 @@ fn sums(from: &Introspection, view: Visibility<'_>) -> Totals {
         error_rate: percent(failed, attempts),
         active_providers: from.fleet.providers().count(),
         healthy_backends: state::healthy_backends(&from.fleet),
-        requests_in_flight: from.metrics.in_flight.get(),
+        requests_in_flight: from.metrics.downstream.in_flight.get(),
         requests_waiting: from.dispatcher.snapshot().waiting,
         uptime: from.started.elapsed().as_secs_f64(),
     }

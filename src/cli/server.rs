@@ -119,7 +119,7 @@ pub(super) fn run(
     let (access, exchange) = Access::new(
         &settings.access,
         spending(&settings.access, ledger.as_deref()),
-        &metrics.shared_limits_away,
+        &metrics.downstream.shared_limits_away,
     )?;
     let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
     let fleet = Fleet::guarded(

@@ -6,23 +6,31 @@
 //! the models that the fleet has: never from a client's text.
 
 mod attempts;
+mod downstream;
+mod fleet;
+mod guards;
 mod instruments;
+mod process;
 mod series;
+mod upstream;
+mod usage;
 
-use crate::ids::ProviderId;
 use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::{Encoder, Registry, TextEncoder};
 
-use self::instruments::{amounts, counter, counters, gauge, gauges, register};
 use self::series::Requests;
+use crate::ids::ProviderId;
 
 pub use self::attempts::{AttemptCounters, AttemptOutcome};
+pub use self::downstream::DownstreamMetrics;
+pub use self::fleet::FleetMetrics;
+pub use self::guards::GuardMetrics;
+pub use self::process::ProcessMetrics;
 pub use self::series::{About, Measured, ModelUsage, OfModel, OfText, Series, SeriesKey};
+pub use self::upstream::UpstreamMetrics;
+pub use self::usage::UsageMetrics;
 
 /// A sort of tokens, as counted for accounting. Cached and cache-write tokens are part of the input's, reasoning tokens of
 /// the output's.
@@ -61,53 +69,12 @@ impl TokenType {
 pub struct Metrics {
     registry: Registry,
     requests: Requests,
-    attempts: IntCounterVec,
-    pub cold_loads: IntCounterVec,
-    pub broken_streams: IntCounterVec,
-    /// Events and lines of streams that could not be read and were left out.
-    pub malformed_events: IntCounterVec,
-    /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
-    pub dropped_fields: IntCounterVec,
-    /// Requests refused by the rules for clients, by reason and by name of the key.
-    pub rejected_requests: IntCounterVec,
-    /// The tokens by provider, model and sort.
-    pub tokens: IntCounterVec,
-    /// US dollars, by provider and model.
-    pub cost: CounterVec,
-    /// By provider and model.
-    pub unpriced: IntCounterVec,
-    /// By key and tag.
-    pub key_requests: IntCounterVec,
-    /// By key, tag and sort.
-    pub key_tokens: IntCounterVec,
-    /// US dollars, by key and tag.
-    pub key_cost: CounterVec,
-    pub usage_lost: IntCounter,
-    pub usage_write_errors: IntCounter,
-    /// 1 while the server is away at which gateways count together.
-    pub shared_limits_away: IntGauge,
-    /// Further attempts that the retry budget has not allowed.
-    pub retries_denied: IntCounterVec,
-    /// Requests that were sent once more without what they were refused for, by that.
-    pub mended: IntCounterVec,
-    pub breaker_state: IntGaugeVec,
-    pub model_breaker_state: IntGaugeVec,
-    pub concurrency_limit: IntGaugeVec,
-    pub keys_set_aside: IntGaugeVec,
-    pub rejected_connections: IntCounter,
-    pub in_flight: IntGauge,
-    pub connections: IntGauge,
-    pub queue_depth: IntGauge,
-    pub slots: IntGaugeVec,
-    pub slots_used: IntGaugeVec,
-    pub backend_healthy: IntGaugeVec,
-    pub backend_in_flight: IntGaugeVec,
-    pub backend_vram: IntGaugeVec,
-    pub backends: IntGaugeVec,
-    pub models_loaded: IntGaugeVec,
-    pub models_available: IntGaugeVec,
-    pub start_time: Gauge,
-    pub resident_memory: IntGauge,
+    pub downstream: DownstreamMetrics,
+    pub upstream: UpstreamMetrics,
+    pub usage: UsageMetrics,
+    pub fleet: FleetMetrics,
+    pub guards: GuardMetrics,
+    pub process: ProcessMetrics,
 }
 
 impl Metrics {
@@ -118,224 +85,16 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
-        let metrics = Metrics {
+        Arc::new(Metrics {
             requests: Requests::register(&registry),
-            attempts: counters(
-                &registry,
-                "remuda_attempts_total",
-                "Attempts at a backend, by how they ended",
-                &["remuda_provider", "outcome"],
-            ),
-            cold_loads: counters(
-                &registry,
-                "remuda_cold_loads_total",
-                "Requests that were sent to a backend that had to load the model first",
-                &["remuda_provider"],
-            ),
-            broken_streams: counters(
-                &registry,
-                "remuda_broken_streams_total",
-                "Answers that broke after their first content",
-                &["remuda_provider"],
-            ),
-            malformed_events: counters(
-                &registry,
-                "remuda_malformed_events_total",
-                "Events and lines of streams that could not be read and were left out",
-                &["remuda_provider"],
-            ),
-            dropped_fields: counters(
-                &registry,
-                "remuda_dropped_fields_total",
-                "Request fields that were left out because the provider cannot express them",
-                &["remuda_provider", "remuda_field"],
-            ),
-            rejected_requests: counters(
-                &registry,
-                "remuda_rejected_requests_total",
-                "Requests refused by the rules for clients: their addresses, keys, limits and budgets",
-                &["reason", "remuda_key"],
-            ),
-            tokens: counters(
-                &registry,
-                "remuda_tokens_total",
-                "Tokens of all answers; cached and cache_write are part of input, reasoning of output",
-                &[
-                    "remuda_provider",
-                    "gen_ai_request_model",
-                    "gen_ai_token_type",
-                ],
-            ),
-            cost: amounts(
-                &registry,
-                "remuda_cost_usd_total",
-                "Cost of all answers whose price is known, US dollars",
-                &["remuda_provider", "gen_ai_request_model"],
-            ),
-            unpriced: counters(
-                &registry,
-                "remuda_unpriced_requests_total",
-                "Answers whose price is not known",
-                &["remuda_provider", "gen_ai_request_model"],
-            ),
-            key_requests: counters(
-                &registry,
-                "remuda_key_requests_total",
-                "Requests that reached a provider, by client key and tag",
-                &["remuda_key", "remuda_tag"],
-            ),
-            key_tokens: counters(
-                &registry,
-                "remuda_key_tokens_total",
-                "Tokens of all answers, by client key and tag",
-                &["remuda_key", "remuda_tag", "gen_ai_token_type"],
-            ),
-            key_cost: amounts(
-                &registry,
-                "remuda_key_cost_usd_total",
-                "Cost of all answers whose price is known, US dollars, by client key and tag",
-                &["remuda_key", "remuda_tag"],
-            ),
-            usage_lost: counter(
-                &registry,
-                "remuda_usage_lost_requests_total",
-                "Requests that usage.path misses because they came faster than it could be written",
-            ),
-            usage_write_errors: counter(
-                &registry,
-                "remuda_usage_write_errors_total",
-                "Failed attempts to write usage.path",
-            ),
-            shared_limits_away: gauge(
-                &registry,
-                "remuda_shared_limits_away",
-                "1 while the server of `shared` is away and this gateway goes on with its share",
-            ),
-            retries_denied: counters(
-                &registry,
-                "remuda_retries_denied_total",
-                "Further attempts that were not made because too many had failed",
-                &["remuda_provider"],
-            ),
-            mended: counters(
-                &registry,
-                "remuda_mended_requests_total",
-                "Requests that were sent to the same provider once more, without what it had refused them for",
-                &["remuda_provider", "without"],
-            ),
-            breaker_state: gauges(
-                &registry,
-                "remuda_breaker_state",
-                "0 while the breaker is closed, 1 half-open, 2 open; without a backend, the provider's own",
-                &["remuda_provider", "backend"],
-            ),
-            model_breaker_state: gauges(
-                &registry,
-                "remuda_model_breaker_state",
-                "1 while the breaker of a service's model is half-open, 2 while it is open; absent while it is closed",
-                &["remuda_provider", "gen_ai_request_model"],
-            ),
-            concurrency_limit: gauges(
-                &registry,
-                "remuda_concurrency_limit",
-                "Requests that the provider is sent at once at the moment; -1 is all that it has slots for",
-                &["remuda_provider"],
-            ),
-            keys_set_aside: gauges(
-                &registry,
-                "remuda_keys_set_aside",
-                "Keys that the provider has refused or whose quota is spent",
-                &["remuda_provider"],
-            ),
-            rejected_connections: register(
-                &registry,
-                IntCounter::new(
-                    "remuda_rejected_connections_total",
-                    "Client connections refused because max_connections were open",
-                ),
-            ),
-            in_flight: gauge(
-                &registry,
-                "remuda_requests_in_flight",
-                "Requests being served or waiting",
-            ),
-            connections: gauge(&registry, "remuda_connections", "Open client connections"),
-            queue_depth: gauge(
-                &registry,
-                "remuda_queue_depth",
-                "Requests waiting for a slot",
-            ),
-            slots: gauges(
-                &registry,
-                "remuda_slots",
-                "Slots of healthy backends",
-                &["remuda_provider"],
-            ),
-            slots_used: gauges(
-                &registry,
-                "remuda_slots_used",
-                "Slots in use",
-                &["remuda_provider"],
-            ),
-            backend_healthy: gauges(
-                &registry,
-                "remuda_backend_healthy",
-                "1 while the backend is healthy",
-                &["remuda_provider", "backend"],
-            ),
-            backend_in_flight: gauges(
-                &registry,
-                "remuda_backend_in_flight",
-                "Requests in flight at the backend",
-                &["remuda_provider", "backend"],
-            ),
-            backend_vram: gauges(
-                &registry,
-                "remuda_backend_vram_bytes",
-                "GPU memory that the backend's loaded models take",
-                &["remuda_provider", "backend"],
-            ),
-            backends: gauges(
-                &registry,
-                "remuda_backends",
-                "Known backends by health",
-                &["remuda_provider", "health"],
-            ),
-            models_loaded: gauges(
-                &registry,
-                "remuda_models_loaded",
-                "Healthy backends that have the model loaded",
-                &["remuda_provider", "gen_ai_request_model"],
-            ),
-            models_available: gauges(
-                &registry,
-                "remuda_models_available",
-                "Distinct models on the disks of healthy backends",
-                &["remuda_provider"],
-            ),
-            start_time: register(
-                &registry,
-                Gauge::new(
-                    "process_start_time_seconds",
-                    "Start of the process, Unix time",
-                ),
-            ),
-            resident_memory: gauge(
-                &registry,
-                "process_resident_memory_bytes",
-                "Resident memory",
-            ),
+            downstream: DownstreamMetrics::register(&registry),
+            upstream: UpstreamMetrics::register(&registry),
+            usage: UsageMetrics::register(&registry),
+            fleet: FleetMetrics::register(&registry),
+            guards: GuardMetrics::register(&registry),
+            process: ProcessMetrics::register(&registry),
             registry,
-        };
-        let build = GaugeVec::new(
-            Opts::new("remuda_build_info", "1, with the version as a label"),
-            &["version"],
-        );
-        register(&metrics.registry, build)
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
-        metrics.start_time.set(unix_now());
-        Arc::new(metrics)
+        })
     }
 
     /// The instruments of one model, provider and route, used at `now`; resolved once, then looked up.
@@ -360,7 +119,7 @@ impl Metrics {
     /// Resolved attempt counters of one provider, by outcome.
     #[must_use]
     pub fn attempts(&self, provider: &str) -> AttemptCounters {
-        AttemptCounters::of(provider, &self.attempts)
+        AttemptCounters::of(provider, &self.upstream.attempts)
     }
 
     /// The text format of everything registered.
@@ -403,10 +162,4 @@ impl Labels<'_> {
             .find(|label| label.name() == name)
             .map(|label| label.value())
     }
-}
-
-fn unix_now() -> f64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }

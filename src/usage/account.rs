@@ -217,11 +217,12 @@ impl Accounts {
             usual: AtomicU64::new(0),
             tokens: TokenType::ALL.map(|kind| {
                 metrics
+                    .usage
                     .tokens
                     .with_label_values(&[labels[0], labels[1], kind.name()])
             }),
-            cost: metrics.cost.with_label_values(&labels),
-            unpriced: metrics.unpriced.with_label_values(&labels),
+            cost: metrics.usage.cost.with_label_values(&labels),
+            unpriced: metrics.usage.unpriced.with_label_values(&labels),
             provider: description.provider,
             model: description.model,
             pricing: description.pricing,

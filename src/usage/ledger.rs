@@ -218,7 +218,7 @@ impl Ledger {
     }
 
     fn lost(&self, now: Moment) {
-        self.metrics.usage_lost.inc();
+        self.metrics.usage.lost.inc();
         let (now, last) = (now.as_seconds(), self.warned.load(Ordering::Relaxed));
         let due = now.saturating_sub(last) >= SILENCE;
         let exchange = |last| {

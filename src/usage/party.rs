@@ -94,13 +94,14 @@ impl Parties {
             key: key.into(),
             tag: tag.into(),
             spent,
-            requests: metrics.key_requests.with_label_values(&labels),
+            requests: metrics.usage.key_requests.with_label_values(&labels),
             tokens: TokenType::ALL.map(|kind| {
                 metrics
+                    .usage
                     .key_tokens
                     .with_label_values(&[labels[0], labels[1], kind.name()])
             }),
-            cost: metrics.key_cost.with_label_values(&labels),
+            cost: metrics.usage.key_cost.with_label_values(&labels),
         });
         tags.insert(Arc::clone(&party.tag), Arc::clone(&party));
         known.made += 1;

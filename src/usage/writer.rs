@@ -138,7 +138,7 @@ impl Writer {
         match message {
             Message::Add(item) => {
                 if !self.held.add(item) {
-                    self.metrics.usage_lost.inc();
+                    self.metrics.usage.lost.inc();
                 }
             }
             // Who asked may have given up.
@@ -176,7 +176,7 @@ impl Writer {
     }
 
     fn complain(&mut self, error: &StoreError) {
-        self.metrics.usage_write_errors.inc();
+        self.metrics.usage.write_errors.inc();
         if self.complained.is_some_and(|last| last.elapsed() < SILENCE) {
             return;
         }

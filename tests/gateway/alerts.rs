@@ -1,6 +1,7 @@
 //! The alerts ask for metrics that there are, with labels and values that they have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_yaml::Value;
 
@@ -92,10 +93,13 @@ struct Source(String);
 
 impl Source {
     fn read() -> Self {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
-        let files = ["metrics/mod.rs", "access/refusal.rs"];
-        let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
-        Self(files.map(read).concat())
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = vec![root.join("access/refusal.rs")];
+        let metrics = std::fs::read_dir(root.join("metrics")).unwrap();
+        files.extend(metrics.map(|entry| entry.unwrap().path()));
+        files.retain(|file| file.is_file());
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+        Self(texts.collect())
     }
 
     /// Whether it is one of its constants.

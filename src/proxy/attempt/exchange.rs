@@ -256,6 +256,7 @@ impl<'g> UpstreamExchange<'g> {
         self.upstreams().count(backend, AttemptOutcome::Refused);
         self.upstreams()
             .metrics
+            .upstream
             .mended
             .with_label_values(&[&*backend.provider.name, mend.name()])
             .inc();

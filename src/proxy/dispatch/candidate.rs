@@ -113,6 +113,7 @@ impl<'a> Dispatch<'a> {
         if permit.cold() {
             gateway
                 .metrics
+                .upstream
                 .cold_loads
                 .with_label_values(&[&*backend.provider.name])
                 .inc();

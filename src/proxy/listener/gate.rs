@@ -65,7 +65,7 @@ struct Open {
 impl Open {
     fn enter<A>(gate: &Gate<A>, client: Option<IpAddr>) -> Result<Self, Full> {
         let place = gate.places.take(client)?;
-        gate.metrics.connections.inc();
+        gate.metrics.downstream.connections.inc();
         Ok(Open {
             metrics: Arc::clone(&gate.metrics),
             _place: place,
@@ -75,7 +75,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.metrics.connections.dec();
+        self.metrics.downstream.connections.dec();
     }
 }
 
@@ -91,7 +91,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Gate<A> {
         let _open = match Open::enter(self, client) {
             Ok(open) => open,
             Err(full) => {
-                self.metrics.rejected_connections.inc();
+                self.metrics.downstream.rejected_connections.inc();
                 let told = tokio::time::timeout(FAREWELL, farewell(&mut stream, full));
                 // The client may be gone already; there is nobody to tell.
                 let _ = told.await;

@@ -63,7 +63,7 @@ impl Record {
 
     /// Counts a request as in flight for as long as the guard lives.
     pub(crate) fn in_flight(&self) -> GaugeGuard<'_> {
-        GaugeGuard::new(&self.metrics.in_flight)
+        GaugeGuard::new(&self.metrics.downstream.in_flight)
     }
 
     /// Records a request that has ended.

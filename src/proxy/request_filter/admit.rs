@@ -46,6 +46,7 @@ impl Admit {
         // Series that every gateway has, so that they can be watched from the start.
         for reason in ["address", "address_rate", "credential", "host", "origin"] {
             metrics
+                .downstream
                 .rejected_requests
                 .with_label_values(&[reason, NO_KEY]);
         }
@@ -57,7 +58,7 @@ impl Admit {
             in_flight: Inflight::new(),
             pace: server.max_requests_per_address.map(Pace::new),
             bodies: body::BodyBudget::new(server.max_buffered),
-            rejected: metrics.rejected_requests.clone(),
+            rejected: metrics.downstream.rejected_requests.clone(),
             settings: Arc::clone(settings),
         }
     }

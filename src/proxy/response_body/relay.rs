@@ -182,6 +182,7 @@ impl Gateway {
     fn note_broken(&self, ctx: &Ctx, backend: &Backend, ttft: Duration) {
         if ctx.outcome.broken {
             self.metrics
+                .upstream
                 .broken_streams
                 .with_label_values(&[&*backend.provider.name])
                 .inc();
@@ -213,6 +214,7 @@ impl Gateway {
         let Some(provider) = provider else { return };
         for field in answer.dropped.fields() {
             self.metrics
+                .upstream
                 .dropped_fields
                 .with_label_values(&[&*provider.name, field])
                 .inc();

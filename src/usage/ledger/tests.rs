@@ -266,7 +266,7 @@ fn a_thread_that_does_not_keep_up_costs_the_store_and_nobody_else() {
     for _ in 0..10 {
         ledger.record(&charge(&account, Some(&usage)), now);
     }
-    assert_eq!(metrics.usage_lost.get(), 7);
+    assert_eq!(metrics.usage.lost.get(), 7);
     // Budgets miss nothing.
     let spent = ledger.spent_by("alice").of(Period::Total, now);
     assert_eq!(spent, Usd::nanos(100_000_000));
@@ -288,13 +288,13 @@ fn what_cannot_be_written_is_held_and_written_later() {
         ledger.record(&charge(&account, Some(&usage)), now);
     }
     assert!(ledger.table(By::Key, Since::EVER).is_err());
-    assert!(metrics.usage_write_errors.get() > 0);
+    assert!(metrics.usage.write_errors.get() > 0);
     other
         .execute_batch("ALTER TABLE away RENAME TO usage")
         .unwrap();
     let total = ledger.table(By::Key, Since::EVER).unwrap().total();
     assert_eq!((total.requests, total.tokens.output), (3, 3));
-    assert_eq!(metrics.usage_lost.get(), 0);
+    assert_eq!(metrics.usage.lost.get(), 0);
 }
 
 #[test]
