@@ -186,7 +186,7 @@ mod tests {
         let piece = b"one\ntwo\n";
         splitter
             .feed(piece, |line| {
-                assert!(piece.as_ptr_range().contains(&line.as_ptr()))
+                assert!(piece.as_ptr_range().contains(&line.as_ptr()));
             })
             .unwrap();
         assert_eq!(splitter.partial.capacity(), 0);

@@ -75,12 +75,16 @@ fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
         start: start + head_end + b"\r\n\r\n".len(),
         end,
     };
-    match is_file || value.end - value.start > MAX_VALUE {
-        // A file to some readers is a text to others.
-        true if is_decisive(name) => Part::Unclear,
-        true => Part::Other,
-        false if name != DECISIVE && is_decisive(name) => Part::Unclear,
-        false => Part::Text(name, value),
+    let is_text = !is_file && value.end - value.start <= MAX_VALUE;
+    if is_text && name == DECISIVE {
+        Part::Text(name, value)
+    } else if is_decisive(name) {
+        // A file to some readers is a text to others, and they differ in how names are written.
+        Part::Unclear
+    } else if is_text {
+        Part::Text(name, value)
+    } else {
+        Part::Other
     }
 }
 

@@ -45,12 +45,13 @@ pub fn approaches(body: &[u8]) -> Result<Vec<String>, SyntaxError> {
     };
     members(body, &mut |name, _, value| {
         note(name, value);
-        match name == EXTRA {
-            true => members(value, &mut |name, _, value| {
+        if name == EXTRA {
+            members(value, &mut |name, _, value| {
                 note(name, value);
                 Ok(())
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     })?;
     found.sort_by_key(|(place, _)| *place);
@@ -63,9 +64,12 @@ pub fn approaches(body: &[u8]) -> Result<Vec<String>, SyntaxError> {
 /// # Errors
 /// If the body is no JSON.
 pub fn without(body: &[u8]) -> Result<Vec<u8>, SyntaxError> {
-    object_without(body, &mut |name, value| match name == EXTRA {
-        true => extra_without(value),
-        false => Ok(Some(Cow::Borrowed(value))),
+    object_without(body, &mut |name, value| {
+        if name == EXTRA {
+            extra_without(value)
+        } else {
+            Ok(Some(Cow::Borrowed(value)))
+        }
     })
 }
 

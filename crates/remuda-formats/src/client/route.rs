@@ -164,15 +164,12 @@ mod tests {
             let path = sample(row);
             assert_eq!(route(&row.method, &path), Ok(row.operation), "{path}");
             let label = row.operation.name();
-            match row.segment {
-                true => {
-                    assert!(label.starts_with(row.path) && label.contains(':'));
-                    assert_eq!(row.operation.argument(&path), Some("x:y"));
-                }
-                false => {
-                    assert_eq!(label, row.path);
-                    assert_eq!(row.operation.argument(&path), None);
-                }
+            if row.segment {
+                assert!(label.starts_with(row.path) && label.contains(':'));
+                assert_eq!(row.operation.argument(&path), Some("x:y"));
+            } else {
+                assert_eq!(label, row.path);
+                assert_eq!(row.operation.argument(&path), None);
             }
         }
     }

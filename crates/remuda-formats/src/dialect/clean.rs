@@ -43,9 +43,10 @@ fn shown(word: &str, after_bearer: bool) -> Cow<'_, str> {
         .rsplit([':', '=', '\'', '"', '`'])
         .next()
         .unwrap_or(bare);
-    match after_bearer || [bare, value].into_iter().any(is_private) {
-        true => Cow::Owned(word.replacen(bare, HIDDEN, 1)),
-        false => Cow::Borrowed(word),
+    if after_bearer || [bare, value].into_iter().any(is_private) {
+        Cow::Owned(word.replacen(bare, HIDDEN, 1))
+    } else {
+        Cow::Borrowed(word)
     }
 }
 

@@ -190,9 +190,10 @@ pub fn counted(fault: Fault) -> Fault {
 /// provider's.
 pub fn in_words_of_anthropic(overflow: &Overflow, message: &str) -> String {
     let Some((used, most)) = overflow.excess() else {
-        return match message.to_ascii_lowercase().contains("prompt is too long") {
-            true => message.to_owned(),
-            false => format!("prompt is too long: {message}"),
+        return if message.to_ascii_lowercase().contains("prompt is too long") {
+            message.to_owned()
+        } else {
+            format!("prompt is too long: {message}")
         };
     };
     let told = format!("prompt is too long: {used} tokens > {most} maximum");
@@ -238,9 +239,10 @@ fn read(message: &str) -> Option<Overflow> {
 fn find(text: &str, template: &str) -> Option<Overflow> {
     let begins = template.find('{').unwrap_or(template.len());
     // A template that begins with a number is found by what follows it.
-    let (lead, rest) = match template[..begins].is_empty() {
-        false => (&template[..begins], &template[begins..]),
-        true => return find_after_number(text, template),
+    let (lead, rest) = if template[..begins].is_empty() {
+        return find_after_number(text, template);
+    } else {
+        (&template[..begins], &template[begins..])
     };
     memmem::find_iter(text.as_bytes(), lead).find_map(|at| matched(&text[at + lead.len()..], rest))
 }

@@ -48,9 +48,10 @@ impl Call {
 
     /// The text of the arguments as it stands in JSON, `{}` for none.
     pub fn argument_text(&self) -> &str {
-        match self.text.is_empty() {
-            true => "{}",
-            false => self.text.as_escaped(),
+        if self.text.is_empty() {
+            "{}"
+        } else {
+            self.text.as_escaped()
         }
     }
 }

@@ -33,14 +33,15 @@ impl EmbedRequest<'_> {
                 serde_json::from_str::<Vec<IgnoredAny>>(tokens.as_str()).map_or(0, |all| all.len())
             }
         };
-        match count <= MOST_INPUTS {
-            true => Ok(()),
-            false => Err(Refused::field(
+        if count <= MOST_INPUTS {
+            Ok(())
+        } else {
+            Err(Refused::field(
                 "input",
                 format!(
                     "`input` has {count} entries; this model's provider can be sent {MOST_INPUTS} at most, so send them in several requests"
                 ),
-            )),
+            ))
         }
     }
 }

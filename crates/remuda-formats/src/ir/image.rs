@@ -121,9 +121,10 @@ impl<'a> Image<'a> {
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
         {
             // JSON allows `\/`, which some clients write.
-            let text = match escaped.contains('\\') {
-                true => Cow::Owned(url.decoded().into_owned()),
-                false => url.into_inner(),
+            let text = if escaped.contains('\\') {
+                Cow::Owned(url.decoded().into_owned())
+            } else {
+                url.into_inner()
             };
             let Image::Base64 {
                 media_type, data, ..
@@ -144,9 +145,10 @@ impl<'a> Image<'a> {
                 .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         });
         drop(decoded);
-        match is_web {
-            true => Ok(Image::Url { url, detail }),
-            false => Err(BadImage::NotUrl),
+        if is_web {
+            Ok(Image::Url { url, detail })
+        } else {
+            Err(BadImage::NotUrl)
         }
     }
 

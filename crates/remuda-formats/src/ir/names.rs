@@ -86,9 +86,10 @@ impl ToolNames {
 
     /// As [`Self::sent`]; what does not begin with a letter or `_` gets a `_` before it (Gemini).
     pub fn sent_as_identifier<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
-        let start = match name.is_empty() || begins_with_letter(name) {
-            true => "",
-            false => "_",
+        let start = if name.is_empty() || begins_with_letter(name) {
+            ""
+        } else {
+            "_"
         };
         self.sent_after(start, name, longest)
     }

@@ -75,9 +75,10 @@ pub(super) fn split_results<'a>(
         if !part.is_breakpoint() {
             of_result = matches!(&part, Part::ToolResult(result) if wanted(result));
         }
-        match of_result {
-            true => results.push(part),
-            false => parts.push(part),
+        if of_result {
+            results.push(part);
+        } else {
+            parts.push(part);
         }
     }
     results

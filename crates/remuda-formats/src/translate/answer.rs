@@ -120,29 +120,32 @@ impl Translation {
     ) -> Self {
         let names = std::mem::take(&mut outgoing.names);
         Translation {
-            source: match streamed {
-                true => Source::Stream {
+            source: if streamed {
+                Source::Stream {
                     decoder: (form.decoder)(names.clone()),
                     cutter: form.unit.map(Cutter::new),
                     pending: Pending::default(),
-                },
-                false => Source::Whole {
+                }
+            } else {
+                Source::Whole {
                     form,
                     body: Vec::new(),
                     pending: Pending::default(),
-                },
+                }
             },
-            sink: match streams {
-                true => Sink::Stream((client.encoder)(reply.clone())),
-                false => Sink::Whole(client, Box::default()),
+            sink: if streams {
+                Sink::Stream((client.encoder)(reply.clone()))
+            } else {
+                Sink::Whole(client, Box::default())
             },
             progress: Progress {
                 stops: Stops::new(std::mem::take(&mut outgoing.stop)),
                 ..Progress::default()
             },
-            content_type: match streams {
-                true => client.stream_type,
-                false => WHOLE_TYPE,
+            content_type: if streams {
+                client.stream_type
+            } else {
+                WHOLE_TYPE
             },
             names,
             reply,
@@ -451,11 +454,12 @@ impl Translation {
 /// Whether there is a vector for each input.
 fn complete(all: &Embeddings, wanted: Option<usize>) -> Result<(), Fault> {
     let is_short = wanted.is_some_and(|wanted| all.vectors.len() != wanted);
-    match is_short || all.vectors.iter().any(Vec::is_empty) {
-        true => Err(Fault::garbled(
+    if is_short || all.vectors.iter().any(Vec::is_empty) {
+        Err(Fault::garbled(
             "the provider's answer has not one vector for each input",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

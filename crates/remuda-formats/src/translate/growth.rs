@@ -171,12 +171,13 @@ fn called(many: usize, together: bool, name: fn(usize) -> String) -> String {
         |number: usize| format!(r#"{{"role":"tool","tool_call_id":"c{number}","content":"r"}}"#);
     let turn = |calls: String| format!(r#"{{"role":"assistant","tool_calls":{calls}}}"#);
     let mut messages = vec![r#"{"role":"user","content":"q"}"#.to_owned()];
-    match together {
-        true => messages.push(turn(list(many, call))),
-        false => messages.extend((0..many).flat_map(|number| {
+    if together {
+        messages.push(turn(list(many, call)));
+    } else {
+        messages.extend((0..many).flat_map(|number| {
             let system = r#"{"role":"system","content":"s"}"#.to_owned();
             [turn(format!("[{}]", call(number))), system]
-        })),
+        }));
     }
     messages.extend((0..many).rev().map(result));
     format!(r#"{{"model":"m","messages":[{}]}}"#, messages.join(","))

@@ -46,10 +46,11 @@ pub(super) fn mend<'a>(
         Mend::Parameter(OLD_LIMIT) if request.max_tokens.is_some() => return Ok(own_stops),
         Mend::Parameter("stop") => {
             own_stops = std::mem::take(&mut request.stop);
-            match own_stops.is_empty() {
-                true => None,
+            if own_stops.is_empty() {
+                None
+            } else {
                 // Nothing is lost.
-                false => return Ok(own_stops),
+                return Ok(own_stops);
             }
         }
         Mend::Parameter(name) => refine_less(request, name),

@@ -48,9 +48,10 @@ pub fn way(question: &Question<'_>) -> Result<Way, Refused> {
             provider.kind.name()
         )));
     };
-    let form = match client.embeds() {
-        true => embedding_form(provider.kind),
-        false => chat_form(question, client),
+    let form = if client.embeds() {
+        embedding_form(provider.kind)
+    } else {
+        chat_form(question, client)
     };
     form.map(|form| Way::Across(client, form)).ok_or_else(|| {
         Refused::new(format!(
@@ -213,9 +214,10 @@ mod tests {
         ] {
             let chat = question(OpenAiChat, ProviderKind::OpenAi, model, tools);
             assert_eq!(chat != Way::Same, responses, "{model} {chat:?}");
-            let form = match responses {
-                true => ProviderForm::OpenAiResponses,
-                false => ProviderForm::OpenAiChat,
+            let form = if responses {
+                ProviderForm::OpenAiResponses
+            } else {
+                ProviderForm::OpenAiChat
             };
             let messages = question(AnthropicMessages, ProviderKind::OpenAi, model, tools);
             assert_eq!(

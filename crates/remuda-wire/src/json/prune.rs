@@ -55,18 +55,21 @@ fn enter<'a>(
     out.push(if is_object { b'{' } else { b'[' });
     let empty = out.len();
     let mut first = true;
-    match is_object {
-        true => scanner.begin_object()?,
-        false => scanner.begin_array()?,
+    if is_object {
+        scanner.begin_object()?;
+    } else {
+        scanner.begin_array()?;
     }
     loop {
-        let key = match is_object {
-            true => match scanner.next_key(first)? {
-                Some(key) => Some(key),
-                None => break,
-            },
-            false if scanner.next_item(first)? => None,
-            false => break,
+        let key = if is_object {
+            let Some(key) = scanner.next_key(first)? else {
+                break;
+            };
+            Some(key)
+        } else if scanner.next_item(first)? {
+            None
+        } else {
+            break;
         };
         first = false;
         scanner.kind()?;

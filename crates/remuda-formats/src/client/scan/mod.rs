@@ -345,19 +345,19 @@ impl<'a> Scan<'a> {
             }
             Field::Input => {
                 self.facts.empty_input |=
-                    matches!(self.operation, Operation::Embed | Operation::Chat)
+                    matches!(self.operation, Operation::Embed | Operation::Chat);
             }
             Field::KeepAlive => {
-                self.facts.keep_alive_zero = keep_alive::is_zero(kind, span, self.body)
+                self.facts.keep_alive_zero = keep_alive::is_zero(kind, span, self.body);
             }
             Field::Tools => {
-                self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body)
+                self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body);
             }
             Field::Functions => {
-                self.facts.tools |= kind == Kind::Array && !is_empty_array(span, self.body)
+                self.facts.tools |= kind == Kind::Array && !is_empty_array(span, self.body);
             }
             Field::Images => {
-                self.facts.images = kind == Kind::Array && !is_empty_array(span, self.body)
+                self.facts.images = kind == Kind::Array && !is_empty_array(span, self.body);
             }
             Field::Format => self.facts.format = some,
             Field::Think => self.facts.think = some && span.of(self.body) != b"false",

@@ -416,12 +416,12 @@ fn body() -> impl Strategy<Value = (String, Vec<(String, Value)>)> {
     let pair = (key(), value(), "[ \n]{0,2}", any::<bool>());
     prop::collection::vec(pair, 0..8).prop_map(|fields| {
         let write = |(key, value, space, escape): &(String, Value, String, bool)| {
-            let key = match escape {
-                true => key
-                    .chars()
+            let key = if *escape {
+                key.chars()
                     .map(|letter| format!("\\u{:04X}", letter as u32))
-                    .collect(),
-                false => key.clone(),
+                    .collect()
+            } else {
+                key.clone()
             };
             format!("{space}\"{key}\"{space}:{space}{value}{space}")
         };
@@ -444,9 +444,10 @@ fn last<'v>(
         .iter()
         .filter(|(key, value)| key == name && !value.is_null());
     let values: Vec<_> = stated.map(|(_, value)| value).collect();
-    match values.iter().all(|value| right(value)) {
-        true => Ok(values.last().copied()),
-        false => Err(()),
+    if values.iter().all(|value| right(value)) {
+        Ok(values.last().copied())
+    } else {
+        Err(())
     }
 }
 

@@ -31,9 +31,10 @@ impl Turn<'_> {
 
     fn calls(&self) -> bool {
         let content = self.content.map_or("", RawValue::get);
-        let blocks = match content.starts_with('[') {
-            true => serde_json::from_str::<Vec<Block<'_>>>(content).unwrap_or_default(),
-            false => Vec::new(),
+        let blocks = if content.starts_with('[') {
+            serde_json::from_str::<Vec<Block<'_>>>(content).unwrap_or_default()
+        } else {
+            Vec::new()
         };
         self.is("assistant") && blocks.iter().any(|block| block.kind == "tool_use")
     }
@@ -51,9 +52,10 @@ pub(super) fn as_user(messages: &[u8]) -> Option<Vec<u8>> {
         if turn.is("system") {
             found = true;
             let said = Cow::Owned(said_by_user(text)?);
-            match after_calls {
-                true => waiting.push(said),
-                false => written.push(said),
+            if after_calls {
+                waiting.push(said);
+            } else {
+                written.push(said);
             }
         } else if after_calls && turn.is("user") {
             written.push(Cow::Borrowed(text));

@@ -40,13 +40,12 @@ pub fn leave_out_billing(request: &mut ChatRequest<'_>) {
     let Some(rest) = rest_of(text).filter(|_| first.role == Role::System) else {
         return;
     };
-    match rest.is_blank() {
-        false => *text = rest,
-        true => {
-            let after = first.parts.iter().skip(1);
-            let breakpoints = after.take_while(|part| part.is_breakpoint()).count();
-            first.parts.drain(..=breakpoints);
-        }
+    if rest.is_blank() {
+        let after = first.parts.iter().skip(1);
+        let breakpoints = after.take_while(|part| part.is_breakpoint()).count();
+        first.parts.drain(..=breakpoints);
+    } else {
+        *text = rest;
     }
     if first.parts.is_empty() {
         request.messages.remove(0);

@@ -114,9 +114,10 @@ impl Fit<'_, '_> {
         match (reasoning.form, &*said.kind) {
             (ReasoningControl::Adaptive, "enabled") if reasoning.budget.is_none() => {
                 let display = said.display.as_deref().unwrap_or("summarized");
-                let adaptive = match display.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                    true => format!(r#"{{"type":"adaptive","display":"{display}"}}"#),
-                    false => r#"{"type":"adaptive"}"#.to_owned(),
+                let adaptive = if display.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                    format!(r#"{{"type":"adaptive","display":"{display}"}}"#)
+                } else {
+                    r#"{"type":"adaptive"}"#.to_owned()
                 };
                 self.body.set(THINKING, adaptive);
                 if let (ReasoningSetting::On(Some(effort)), None) =
@@ -126,7 +127,7 @@ impl Fit<'_, '_> {
                 }
             }
             (ReasoningControl::Adaptive, "disabled") if !reasoning.off => {
-                self.leave_out_thinking(true)
+                self.leave_out_thinking(true);
             }
             (ReasoningControl::Budget, "adaptive") => self.budget(),
             (ReasoningControl::Never, kind) => {
@@ -151,15 +152,12 @@ impl Fit<'_, '_> {
             ReasoningSetting::Budget(tokens) => u64::from(tokens),
             _ => 0,
         };
-        match budget >= LEAST_BUDGET && limit > budget as f64 {
-            true => {
-                let enabled = format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#);
-                self.body.set(THINKING, enabled);
-            }
-            false => {
-                self.ask = ReasoningSetting::Nothing;
-                self.leave_out_thinking(true);
-            }
+        if budget >= LEAST_BUDGET && limit > budget as f64 {
+            let enabled = format!(r#"{{"type":"enabled","budget_tokens":{budget}}}"#);
+            self.body.set(THINKING, enabled);
+        } else {
+            self.ask = ReasoningSetting::Nothing;
+            self.leave_out_thinking(true);
         }
     }
 

@@ -494,9 +494,10 @@ fn headed<'a>(text: Text<'a>, title: Option<Text<'a>>, context: Option<Text<'a>>
 
 /// Base64 needs no escape; some writers escape its slashes all the same.
 fn plain(text: Text<'_>) -> Cow<'_, str> {
-    match text.as_escaped().contains('\\') {
-        true => Cow::Owned(text.decoded().into_owned()),
-        false => text.into_inner(),
+    if text.as_escaped().contains('\\') {
+        Cow::Owned(text.decoded().into_owned())
+    } else {
+        text.into_inner()
     }
 }
 

@@ -93,16 +93,17 @@ pub(super) fn write_parts(
             Part::Document(document) => write_document(document, out)?,
             Part::Thought(thought) => {
                 let data = thought.signature.as_ref().map_or("", Text::as_escaped);
-                match thought.redacted {
-                    true => field_texts(&[("type", "redacted_thinking"), ("data", data)], out),
-                    false => field_texts(
+                if thought.redacted {
+                    field_texts(&[("type", "redacted_thinking"), ("data", data)], out);
+                } else {
+                    field_texts(
                         &[
                             ("type", "thinking"),
                             ("thinking", thought.text.as_escaped()),
                             ("signature", data),
                         ],
                         out,
-                    ),
+                    );
                 }
             }
             Part::ToolCall(call) => {

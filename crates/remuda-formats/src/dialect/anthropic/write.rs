@@ -31,9 +31,10 @@ pub fn write_chat(
     shared::only_chats(request.completion.as_ref(), "Anthropic", &mut dropped)?;
     dropped.add_if(request.limit_breakpoints(), "cache_control");
     let system = system(&mut request, target);
-    let amid = match target.facts.surely_can(Capability::SystemTurns) {
-        true => Amid::System,
-        false => Amid::User,
+    let amid = if target.facts.surely_can(Capability::SystemTurns) {
+        Amid::System
+    } else {
+        Amid::User
     };
     turns::arrange(&mut request.messages, amid);
     let ask = ask(&request, target);
@@ -370,9 +371,10 @@ fn write_tools(
     body: &mut Vec<u8>,
 ) {
     let called = called_before(request);
-    let tools = match request.tools.is_empty() {
-        true => &called,
-        false => &request.tools,
+    let tools = if request.tools.is_empty() {
+        &called
+    } else {
+        &request.tools
     };
     if tools.is_empty() {
         return;

@@ -273,9 +273,10 @@ fn document_name(name: Option<&Text<'_>>, number: usize) -> String {
         })
         .collect();
     let words: Vec<&str> = kept.split_ascii_whitespace().collect();
-    let mut name = match words.is_empty() {
-        true => "document".to_owned(),
-        false => words.join(" "),
+    let mut name = if words.is_empty() {
+        "document".to_owned()
+    } else {
+        words.join(" ")
     };
     if number > 1 {
         let end = format!(" {number}");

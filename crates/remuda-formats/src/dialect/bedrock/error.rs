@@ -191,9 +191,10 @@ fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
         sort,
         FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Server
     );
-    let (class, sort) = match is_vague && overflow::may_be(of_answer) && overflow::says(message) {
-        true => (Class::Route, FaultKind::ContextLength),
-        false => (class, sort),
+    let (class, sort) = if is_vague && overflow::may_be(of_answer) && overflow::says(message) {
+        (Class::Route, FaultKind::ContextLength)
+    } else {
+        (class, sort)
     };
     let retry_after = match sort {
         _ if is("ModelNotReadyException") => Some(MODEL_START),

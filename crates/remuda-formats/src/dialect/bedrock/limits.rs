@@ -164,9 +164,10 @@ impl<'a> Limits<'a> {
         // Zero and less is Ollama's and vLLM's word for no bound.
         if let Some(top_k) = sampling.top_k.filter(|top_k| *top_k > 0) {
             let has_place = matches!(&*facts.family, "claude" | "nova");
-            match has_place && !facts.refuses(Parameter::TopK, said) {
-                true => self.top_k = Some(top_k),
-                false => dropped.add("top_k"),
+            if has_place && !facts.refuses(Parameter::TopK, said) {
+                self.top_k = Some(top_k);
+            } else {
+                dropped.add("top_k");
             }
         }
         dropped.add_if(sampling.min_p.is_some_and(|value| value > 0.0), "min_p");
@@ -195,9 +196,10 @@ impl<'a> Limits<'a> {
     fn end_at(&mut self, stop: &[Text<'a>], facts: &ModelFacts) {
         for text in stop.iter().filter(|text| !text.is_empty()) {
             let refused = facts.refuses(Parameter::Stop, self.said) || text.is_blank();
-            match refused {
-                true => self.unsent_stop.push(text.decoded().into_owned()),
-                false => self.stop.push(text.clone()),
+            if refused {
+                self.unsent_stop.push(text.decoded().into_owned());
+            } else {
+                self.stop.push(text.clone());
             }
         }
     }

@@ -49,9 +49,10 @@ pub(super) fn write(
     }
     body.push(b'}');
 
-    let call = match target.stream {
-        true => RuntimeOperation::ConverseStream,
-        false => RuntimeOperation::Converse,
+    let call = if target.stream {
+        RuntimeOperation::ConverseStream
+    } else {
+        RuntimeOperation::Converse
     };
     Ok(ProviderRequest {
         path: call.path(target.model),

@@ -87,16 +87,15 @@ fn write_schema(schema: Option<&Json<'_>>, out: &mut Vec<u8>) {
     let Some(schema) = schema.filter(|schema| schema.is_object()) else {
         return put(r#"{"type":"object","properties":{}}"#, out);
     };
-    match has_type(schema) {
-        true => schema.write(out),
-        false => {
-            put(r#"{"type":"object""#, out);
-            let rest = schema.as_str()[1..].trim_ascii_start();
-            if !rest.starts_with('}') {
-                out.push(b',');
-            }
-            put(rest, out);
+    if has_type(schema) {
+        schema.write(out);
+    } else {
+        put(r#"{"type":"object""#, out);
+        let rest = schema.as_str()[1..].trim_ascii_start();
+        if !rest.starts_with('}') {
+            out.push(b',');
         }
+        put(rest, out);
     }
 }
 

@@ -100,11 +100,10 @@ pub(super) fn end(
             Some(Part::Text(_))
         )
     };
-    match goes_on && messages.last().is_some_and(says) {
-        true => turns::trim_last(messages),
-        false => {
-            dropped.add("prefill");
-            messages.push(turns::go_on());
-        }
+    if goes_on && messages.last().is_some_and(says) {
+        turns::trim_last(messages);
+    } else {
+        dropped.add("prefill");
+        messages.push(turns::go_on());
     }
 }

@@ -176,9 +176,10 @@ impl<'w> Contents<'w> {
         self.name(result.name.as_ref().unwrap_or(&Text::default()));
         key("response", self.out);
         put(
-            match result.is_error {
-                true => r#"{"error":""#,
-                false => r#"{"output":""#,
+            if result.is_error {
+                r#"{"error":""#
+            } else {
+                r#"{"output":""#
             },
             self.out,
         );

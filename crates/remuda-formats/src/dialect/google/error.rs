@@ -136,9 +136,10 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
         FaultKind::InvalidRequest | FaultKind::TooLarge | FaultKind::Server
     );
     let of_answer = Some(status).filter(|status| *status != 0);
-    let (class, kind) = match is_vague && overflow::may_be(of_answer) && overflow::says(message) {
-        true => (Class::Route, FaultKind::ContextLength),
-        false => (class, kind),
+    let (class, kind) = if is_vague && overflow::may_be(of_answer) && overflow::says(message) {
+        (Class::Route, FaultKind::ContextLength)
+    } else {
+        (class, kind)
     };
     let retry_after = match kind {
         FaultKind::RateLimit | FaultKind::Overloaded => come_back(&details, now),
@@ -197,16 +198,18 @@ fn come_back(details: &[Detail<'_>], now: DateTime<Utc>) -> Option<Duration> {
 
 /// The message without what belongs to the operator alone.
 fn said(message: &str) -> Cow<'static, str> {
-    let words = message
-        .split_whitespace()
-        .map(|word| match is_project(word) {
-            true => "(a project)",
-            false => word,
-        });
+    let words = message.split_whitespace().map(|word| {
+        if is_project(word) {
+            "(a project)"
+        } else {
+            word
+        }
+    });
     let message = clean(&words.collect::<Vec<_>>().join(" "));
-    match message.is_empty() {
-        true => Cow::Borrowed("the provider gave no reason"),
-        false => Cow::Owned(message),
+    if message.is_empty() {
+        Cow::Borrowed("the provider gave no reason")
+    } else {
+        Cow::Owned(message)
     }
 }
 

@@ -145,15 +145,17 @@ impl<'a> Generation<'a> {
         );
         // Zero and less is Ollama's and vLLM's word for no bound.
         let top_k = sampling.top_k.filter(|top_k| *top_k > 0);
-        match facts.refuses(Parameter::TopK, said) {
-            true => dropped.add_if(top_k.is_some(), "top_k"),
-            false => self.top_k = top_k.map(|top_k| top_k.min(i64::from(i32::MAX))),
+        if facts.refuses(Parameter::TopK, said) {
+            dropped.add_if(top_k.is_some(), "top_k");
+        } else {
+            self.top_k = top_k.map(|top_k| top_k.min(i64::from(i32::MAX)));
         }
         let seed = sampling.seed.filter(|seed| *seed >= 0);
-        match facts.refuses(Parameter::Seed, said) {
-            true => dropped.add_if(seed.is_some(), "seed"),
+        if facts.refuses(Parameter::Seed, said) {
+            dropped.add_if(seed.is_some(), "seed");
+        } else {
             // The field has 31 bits; what matters is that the same seed stays the same.
-            false => self.seed = seed.map(|seed| seed & i64::from(i32::MAX)),
+            self.seed = seed.map(|seed| seed & i64::from(i32::MAX));
         }
         let differs = |value: Option<f64>, from: f64| value.is_some_and(|value| value != from);
         dropped.add_if(differs(sampling.min_p, 0.0), "min_p");
@@ -167,9 +169,10 @@ impl<'a> Generation<'a> {
     fn end_at(&mut self, stop: &[Text<'a>], facts: &ModelFacts) {
         let refused = facts.refuses(Parameter::Stop, self.said);
         for text in stop.iter().filter(|text| !text.is_empty()) {
-            match refused || self.stop.len() == MAX_STOPS {
-                true => self.unsent_stop.push(text.decoded().into_owned()),
-                false => self.stop.push(text.clone()),
+            if refused || self.stop.len() == MAX_STOPS {
+                self.unsent_stop.push(text.decoded().into_owned());
+            } else {
+                self.stop.push(text.clone());
             }
         }
     }
@@ -223,9 +226,10 @@ impl<'a> Generation<'a> {
         }
         self.write_format(facts, out)?;
         self.write_thought(out);
-        match out.len() > empty {
-            true => out.push(b'}'),
-            false => out.truncate(before),
+        if out.len() > empty {
+            out.push(b'}');
+        } else {
+            out.truncate(before);
         }
         Ok(())
     }
@@ -238,15 +242,12 @@ impl<'a> Generation<'a> {
         let Format::Schema { schema, .. } = &self.format else {
             return Ok(());
         };
-        match facts.refuses(Parameter::FullJsonSchema, self.said) {
-            true => {
-                key("responseSchema", out);
-                schema::write_subset(schema, out);
-            }
-            false => {
-                key("responseJsonSchema", out);
-                schema::write_any(schema, out).map_err(|_| too_large("response_format"))?;
-            }
+        if facts.refuses(Parameter::FullJsonSchema, self.said) {
+            key("responseSchema", out);
+            schema::write_subset(schema, out);
+        } else {
+            key("responseJsonSchema", out);
+            schema::write_any(schema, out).map_err(|_| too_large("response_format"))?;
         }
         Ok(())
     }

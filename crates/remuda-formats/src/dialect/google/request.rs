@@ -42,9 +42,10 @@ pub(super) fn write(
     generation.write(facts, &mut body)?;
     body.push(b'}');
 
-    let call = match target.stream {
-        true => Call::Stream,
-        false => Call::Generate,
+    let call = if target.stream {
+        Call::Stream
+    } else {
+        Call::Generate
     };
     Ok(ProviderRequest {
         path: call.path(target.model),

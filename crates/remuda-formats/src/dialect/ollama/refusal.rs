@@ -56,9 +56,10 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
 /// What an error means that came as a body of status 200: its text decides, as in a stream, unless that says nothing.
 pub fn fault_within(body: &[u8]) -> Fault {
     let told = stream_fault(&text_of(body));
-    match told.class == Class::Transient || is_request_fault(body) {
-        true => fault(500, &HeaderMap::new(), body),
-        false => told,
+    if told.class == Class::Transient || is_request_fault(body) {
+        fault(500, &HeaderMap::new(), body)
+    } else {
+        told
     }
 }
 
@@ -147,9 +148,10 @@ fn inner(text: &str) -> Cow<'_, str> {
 }
 
 fn shown(status: u16, text: &str) -> String {
-    match text.trim().is_empty() {
-        true => format!("the provider answered with status {status}"),
-        false => clean(text),
+    if text.trim().is_empty() {
+        format!("the provider answered with status {status}")
+    } else {
+        clean(text)
     }
 }
 

@@ -186,18 +186,20 @@ pub(super) fn write_placed(
     out: &mut Vec<u8>,
 ) {
     let encrypted = thought.redacted;
-    out.extend_from_slice(match encrypted {
-        true => b"{\"type\":\"reasoning.encrypted\"".as_slice(),
-        false => b"{\"type\":\"reasoning.text\"".as_slice(),
+    out.extend_from_slice(if encrypted {
+        b"{\"type\":\"reasoning.encrypted\"".as_slice()
+    } else {
+        b"{\"type\":\"reasoning.text\"".as_slice()
     });
     if with_text && !encrypted {
         out.extend_from_slice(b",\"text\":");
         thought.text.write(out);
     }
     if let Some(signature) = &thought.signature {
-        out.extend_from_slice(match encrypted {
-            true => b",\"data\":".as_slice(),
-            false => b",\"signature\":".as_slice(),
+        out.extend_from_slice(if encrypted {
+            b",\"data\":".as_slice()
+        } else {
+            b",\"signature\":".as_slice()
         });
         signature.write(out);
     }

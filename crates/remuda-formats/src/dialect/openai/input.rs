@@ -66,14 +66,11 @@ impl Input {
     fn within(&mut self) -> Text<'static> {
         let mut text = String::with_capacity(self.held.len());
         let (read, over) = read_string(&self.held, &mut text);
-        match over {
-            true => {
-                self.state = State::After;
-                self.held = String::new();
-            }
-            false => {
-                self.held.drain(..read);
-            }
+        if over {
+            self.state = State::After;
+            self.held = String::new();
+        } else {
+            self.held.drain(..read);
         }
         Text::escaped(text)
     }

@@ -119,7 +119,7 @@ pub(super) fn write_parallel(array: &Json<'_>, length: &mut usize, out: &mut Vec
     };
     let mut parallel = Object::new(out);
     list(&entries, parallel.key("tokens"), |entry, out| {
-        entry.token.write(out)
+        entry.token.write(out);
     });
     list(&entries, parallel.key("token_logprobs"), value);
     list(&entries, parallel.key("top_logprobs"), |entry, out| {

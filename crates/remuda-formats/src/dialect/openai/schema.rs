@@ -87,9 +87,10 @@ fn missing(json: &[u8], way: &[Hop], typed: bool) -> Vec<Missing> {
         scanner: Scanner::new(json),
         missing: Vec::new(),
     };
-    let walked = match typed {
-        true => walk.object(0, true),
-        false => walk.follow(way),
+    let walked = if typed {
+        walk.object(0, true)
+    } else {
+        walk.follow(way)
     };
     match walked {
         Ok(()) => walk.missing,
@@ -148,9 +149,12 @@ impl Walk<'_> {
         };
         match (hop, self.scanner.kind()?) {
             (Hop::Item, Kind::Array) => self.items(|walk| walk.follow(rest)),
-            (Hop::Key(name), Kind::Object) => self.members(|walk, key| match key == *name {
-                true => walk.follow(rest),
-                false => walk.skip(),
+            (Hop::Key(name), Kind::Object) => self.members(|walk, key| {
+                if key == *name {
+                    walk.follow(rest)
+                } else {
+                    walk.skip()
+                }
             }),
             _ => self.skip(),
         }

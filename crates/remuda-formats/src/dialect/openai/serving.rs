@@ -35,9 +35,10 @@ pub(super) fn read<'a>(
 /// An object; an empty one says nothing.
 fn metadata(field: Field<'_>) -> Result<Option<Json<'_>>, Refused> {
     let metadata = field.map(Json::of);
-    match metadata.as_ref().is_none_or(Json::is_object) {
-        true => Ok(metadata.filter(|json| json.as_str()[1..].trim_ascii_start() != "}")),
-        false => Err(Refused::field("metadata", "`metadata` must be an object")),
+    if metadata.as_ref().is_none_or(Json::is_object) {
+        Ok(metadata.filter(|json| json.as_str()[1..].trim_ascii_start() != "}"))
+    } else {
+        Err(Refused::field("metadata", "`metadata` must be an object"))
     }
 }
 

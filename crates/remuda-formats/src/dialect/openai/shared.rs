@@ -157,21 +157,19 @@ pub(super) fn write_randomness(
 ) {
     let refuses = |parameter| target.facts.refuses(parameter, ask);
     // What a model refuses is any temperature but 1, which it has by itself.
-    let temperature = match refuses(Parameter::Temperature) {
-        true => {
-            let other = wanted.temperature.is_some_and(|value| value != 1.0);
-            dropped.add_if(other, "temperature");
-            None
-        }
-        false => wanted.temperature,
+    let temperature = if refuses(Parameter::Temperature) {
+        let other = wanted.temperature.is_some_and(|value| value != 1.0);
+        dropped.add_if(other, "temperature");
+        None
+    } else {
+        wanted.temperature
     };
     let alone = target.facts.sampling == SamplingRule::OneOfTemperatureAndTopP;
-    let top_p = match refuses(Parameter::TopP) || (alone && temperature.is_some()) {
-        true => {
-            dropped.add_if(wanted.top_p.is_some(), "top_p");
-            None
-        }
-        false => wanted.top_p,
+    let top_p = if refuses(Parameter::TopP) || (alone && temperature.is_some()) {
+        dropped.add_if(wanted.top_p.is_some(), "top_p");
+        None
+    } else {
+        wanted.top_p
     };
     write_within("temperature", temperature, 0.0..=2.0, dropped, body);
     write_within("top_p", top_p, 0.0..=1.0, dropped, body);

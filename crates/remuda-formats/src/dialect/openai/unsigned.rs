@@ -31,10 +31,7 @@ pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
                 found = true;
                 return Fate::Drop;
             }
-            match is_call {
-                true => Fate::Enter,
-                false => Fate::Keep,
-            }
+            if is_call { Fate::Enter } else { Fate::Keep }
         }
         [_, PathStep::Item, PathStep::Key(key)] if is_call && key == "id" => Fate::Drop,
         _ => Fate::Keep,

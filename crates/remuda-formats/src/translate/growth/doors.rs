@@ -148,15 +148,16 @@ fn names_behind_other_doors() {
                 let _ = ordered(ClientForm::AnthropicMessages, &anthropic, to);
                 let items = list(2 * many, |at| {
                     let (at, is_call) = (at % many, at < many);
-                    match is_call {
-                        true => format!(
+                    if is_call {
+                        format!(
                             r#"{{"type":"function_call","call_id":"c{at}","name":"{}","arguments":"{{}}"}}"#,
                             name(at)
-                        ),
-                        false => format!(
+                        )
+                    } else {
+                        format!(
                             r#"{{"type":"function_call_output","call_id":"c{}","output":"r"}}"#,
                             many - 1 - at
-                        ),
+                        )
                     }
                 });
                 let responses = format!(r#"{{"model":"m","input":{items}}}"#);

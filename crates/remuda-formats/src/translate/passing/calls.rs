@@ -48,9 +48,10 @@ impl Calls {
     /// The event as its client's library wants it; `None` if it is.
     pub(super) fn mended(&mut self, unit: &[u8]) -> Option<Vec<u8>> {
         memmem::find(unit, b"\"tool_calls\"")?;
-        let line = match unit.starts_with(b"data:") {
-            true => 0,
-            false => memmem::find(unit, b"\ndata:")? + 1,
+        let line = if unit.starts_with(b"data:") {
+            0
+        } else {
+            memmem::find(unit, b"\ndata:")? + 1
         };
         let mut edits = Vec::new();
         let mut scanner = Scanner::starting_at(unit, line + b"data:".len());
@@ -116,9 +117,10 @@ impl Calls {
                         start: piece.inside,
                         end: piece.inside,
                     },
-                    text: match piece.is_empty {
-                        true => format!("\"index\":{number}"),
-                        false => format!("\"index\":{number},"),
+                    text: if piece.is_empty {
+                        format!("\"index\":{number}")
+                    } else {
+                        format!("\"index\":{number},")
                     }
                     .into_bytes(),
                 },

@@ -35,9 +35,10 @@ pub(super) fn emptiness(operation: Operation, unit: &[u8]) -> Emptiness {
         Operation::OpenAiResponses => data.starts_with(b"{\"type\":\"") || has_type(data),
         _ => true,
     };
-    match has_form {
-        true => Emptiness::Speaks,
-        false => Emptiness::Formless,
+    if has_form {
+        Emptiness::Speaks
+    } else {
+        Emptiness::Formless
     }
 }
 
@@ -56,9 +57,10 @@ fn line(operation: Operation, line: &[u8]) -> Emptiness {
         // A prompt that is only rendered has no answer.
         has_form |= (key == place && kind == of_kind) || key == b"_debug_info";
     });
-    match read.is_ok() && !has_form {
-        true => Emptiness::Formless,
-        false => Emptiness::Speaks,
+    if read.is_ok() && !has_form {
+        Emptiness::Formless
+    } else {
+        Emptiness::Speaks
     }
 }
 

@@ -185,9 +185,10 @@ impl Passing {
             | OpenAiModel => Shape::Unread,
             // Some models ignore that a stream was asked for, and say so.
             AudioTranscriptions | OpenAiImages | OpenAiImageEdits => {
-                match self.streaming && has_type(b"text/event-stream") {
-                    true => stream(StreamUnit::Event, plain::events()),
-                    false => Shape::Whole(Vec::new()),
+                if self.streaming && has_type(b"text/event-stream") {
+                    stream(StreamUnit::Event, plain::events())
+                } else {
+                    Shape::Whole(Vec::new())
                 }
             }
             operation if self.streaming && operation.framing() != AnswerFraming::Whole => {
@@ -337,9 +338,10 @@ impl Passing {
             }
             let (fate, bytes) = match cut {
                 Cut::Whole { bytes, end } => {
-                    let unit = match std::mem::replace(begun, true) {
-                        true => bytes,
-                        false => unmarked(bytes),
+                    let unit = if std::mem::replace(begun, true) {
+                        bytes
+                    } else {
+                        unmarked(bytes)
                     };
                     match reading.unit(unit) {
                         Fate::Passes if in_place && unit.len() == bytes.len() => {
@@ -362,9 +364,10 @@ impl Passing {
                 Fate::Untold => out.extend_from_slice(&reading.complaint()),
             }
         });
-        match in_place {
-            true => &piece[..passed],
-            false => &self.out,
+        if in_place {
+            &piece[..passed]
+        } else {
+            &self.out
         }
     }
 
@@ -536,7 +539,7 @@ impl Passing {
             reading.seen.malformed = before;
             match fate {
                 Fate::Passes if unit == StreamUnit::Line => {
-                    self.out.extend_from_slice(&rest[..bare])
+                    self.out.extend_from_slice(&rest[..bare]);
                 }
                 Fate::Passes => self.out.extend_from_slice(&rest),
                 Fate::Mended => self.out.extend_from_slice(&reading.mended),
@@ -547,14 +550,16 @@ impl Passing {
         if reading.seen.over() {
             return;
         }
-        match torn {
-            true => reading.seen.conclude(),
-            false => reading.end(),
+        if torn {
+            reading.seen.conclude();
+        } else {
+            reading.end();
         }
         if reading.seen.fault.is_some() {
-            let end = match inside {
-                true => ErrorStyle::of(self.operation).stream_end(502, STREAM_BROKEN, true),
-                false => reading.complaint().into(),
+            let end = if inside {
+                ErrorStyle::of(self.operation).stream_end(502, STREAM_BROKEN, true)
+            } else {
+                reading.complaint().into()
             };
             self.out.extend_from_slice(&end);
         } else {
@@ -604,9 +609,10 @@ impl Reading<'_> {
             let text = String::from_utf8_lossy(bytes);
             self.read(text.as_bytes());
         }
-        let emptiness = match self.seen.told_nothing() && !self.seen.over() {
-            true => empty::emptiness(self.operation, bytes),
-            false => Emptiness::Speaks,
+        let emptiness = if self.seen.told_nothing() && !self.seen.over() {
+            empty::emptiness(self.operation, bytes)
+        } else {
+            Emptiness::Speaks
         };
         if emptiness == Emptiness::Formless {
             self.seen.event(&Event::Malformed);
@@ -617,10 +623,7 @@ impl Reading<'_> {
         if self.seen.failed_by_its_own_words() {
             let told = told::is_told(self.operation, bytes);
             *self.failing = self.seen.words(self.operation, told, bytes);
-            return match told {
-                true => Fate::Passes,
-                false => Fate::Untold,
-            };
+            return if told { Fate::Passes } else { Fate::Untold };
         }
         let left_out =
             unreadable || (self.uncounted && told_usage && unasked::tells_usage_alone(bytes));

@@ -58,9 +58,10 @@ fn written(unit: &[u8], name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(unit.len() + name.len() + 9);
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name);
-    out.extend_from_slice(match unit.ends_with(b"\r\n") {
-        true => b"\r\n",
-        false => b"\n",
+    out.extend_from_slice(if unit.ends_with(b"\r\n") {
+        b"\r\n"
+    } else {
+        b"\n"
     });
     for line in unit.split_inclusive(|byte| *byte == b'\n') {
         if field(line) != b"event" {

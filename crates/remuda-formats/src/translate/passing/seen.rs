@@ -57,9 +57,10 @@ impl Seen {
             other => self.unit.content |= other.is_content(),
         }
         if event.is_content() {
-            match self.reframed {
-                true => self.misframed(),
-                false => self.begun = true,
+            if self.reframed {
+                self.misframed();
+            } else {
+                self.begun = true;
             }
         }
     }

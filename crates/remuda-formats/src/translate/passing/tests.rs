@@ -626,9 +626,10 @@ fn what_is_not_of_the_form_that_was_asked_for_is_no_answer() {
                 && !wrong.starts_with('{')
                 && !wrong.trim().is_empty();
             let verdict = watch_with(begun(operation, false, "text/plain"), [wrong.as_bytes()]);
-            let expected = match is_text {
-                true => Ending::Complete,
-                false => Ending::Failed,
+            let expected = if is_text {
+                Ending::Complete
+            } else {
+                Ending::Failed
             };
             assert_eq!(verdict.ending, expected, "{operation:?} {wrong}");
         }

@@ -162,13 +162,13 @@ fn what_opens_an_answer_is_no_content() {
     let mut decoder = decoder(ToolNames::default());
     let mut has_begun = false;
     decoder.feed(&stream(&opening), &mut |event| {
-        has_begun |= event.is_content()
+        has_begun |= event.is_content();
     });
     assert!(!has_begun);
     let search = json!({"type": "content_block_start", "index": 1, "content_block":
         {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}});
     decoder.feed(&stream(&[search]), &mut |event| {
-        has_begun |= event.is_content()
+        has_begun |= event.is_content();
     });
     assert!(has_begun);
 }

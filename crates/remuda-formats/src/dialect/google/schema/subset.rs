@@ -151,9 +151,10 @@ impl<'a> Writer<'a> {
                 for alternative in list(value) {
                     let mut read = Schema::default();
                     self.read(alternative, depth + 1, &mut read);
-                    match read.is_null() {
-                        true => into.nullable = true,
-                        false => into.alternatives.push(alternative),
+                    if read.is_null() {
+                        into.nullable = true;
+                    } else {
+                        into.alternatives.push(alternative);
                     }
                 }
             }

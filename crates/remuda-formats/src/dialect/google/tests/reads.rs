@@ -392,7 +392,7 @@ fn signatures_come_back_where_they_were() {
     }
     let signed = TEXT.trim_end().rsplit_once("\n\n").unwrap().1;
     stream.feed(format!("{signed}\n\n").as_bytes(), &mut |event| {
-        assembler.event(&event)
+        assembler.event(&event);
     });
     stream.finish(&mut |event| assembler.event(&event));
     let response = assembler.finish().unwrap();

@@ -399,9 +399,10 @@ impl State {
 
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         self.fail(
-            match self.torn && !self.started {
-                true => Fault::garbled("no line of the provider's answer is one of Ollama's"),
-                false => Fault::incomplete(),
+            if self.torn && !self.started {
+                Fault::garbled("no line of the provider's answer is one of Ollama's")
+            } else {
+                Fault::incomplete()
             },
             emit,
         );
@@ -418,9 +419,10 @@ impl State {
 /// A line, or a whole answer.
 fn read(json: &[u8]) -> Option<Line<'_>> {
     // An array would be taken for the struct's fields in their order.
-    match json.trim_ascii_start().starts_with(b"{") {
-        true => json::parse(json).ok(),
-        false => None,
+    if json.trim_ascii_start().starts_with(b"{") {
+        json::parse(json).ok()
+    } else {
+        None
     }
 }
 

@@ -145,9 +145,10 @@ pub(super) fn write_call(
         .expect("writing to a vector cannot fail");
     name.write(out);
     out.extend_from_slice(b",\"arguments\":");
-    match arguments.is_object() {
-        true => one_line(arguments.as_str(), out),
-        false => one_line(Json::arguments(arguments.as_str().into()).0.as_str(), out),
+    if arguments.is_object() {
+        one_line(arguments.as_str(), out);
+    } else {
+        one_line(Json::arguments(arguments.as_str().into()).0.as_str(), out);
     }
     out.extend_from_slice(b"}}");
 }

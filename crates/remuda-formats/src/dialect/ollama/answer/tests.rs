@@ -577,7 +577,7 @@ fn names_of_tools_are_the_clients_again() {
     );
     let mut events = Vec::new();
     read_whole(Api::Chat, line.as_bytes(), &names, &mut |event| {
-        events.push(owned(event))
+        events.push(owned(event));
     });
     let response = assembled(&events).unwrap();
     assert_eq!(response.calls().next().unwrap().name, text("my.tool"));

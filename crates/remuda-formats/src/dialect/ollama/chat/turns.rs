@@ -157,11 +157,12 @@ impl<'m> Turns<'_, 'm> {
         self.put(b"\"function\":{\"name\":");
         call.name.write(self.out);
         self.put(b",\"arguments\":");
-        match call.arguments.is_object() {
-            true => call.arguments.write(self.out),
-            false => Json::arguments(Cow::Borrowed(call.arguments.as_str()))
+        if call.arguments.is_object() {
+            call.arguments.write(self.out);
+        } else {
+            Json::arguments(Cow::Borrowed(call.arguments.as_str()))
                 .0
-                .write(self.out),
+                .write(self.out);
         }
         self.put(b"}}");
     }

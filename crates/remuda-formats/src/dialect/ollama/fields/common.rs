@@ -210,9 +210,10 @@ impl<'a> Common<'a> {
     }
 
     fn keep(&mut self, name: Text<'a>, value: Json<'a>) {
-        match self.local.options.len() < MOST_OPTIONS {
-            true => self.local.option(name, value),
-            false => self.more_options = true,
+        if self.local.options.len() < MOST_OPTIONS {
+            self.local.option(name, value);
+        } else {
+            self.more_options = true;
         }
     }
 }

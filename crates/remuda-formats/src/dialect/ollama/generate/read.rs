@@ -31,9 +31,10 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     let mut common = Common::default();
     let mut written = Written::default();
     read_struct(body, PATH, |reader, key| {
-        match written.field(reader, key)? {
-            true => Ok(()),
-            false => common.field(reader, PATH, key),
+        if written.field(reader, key)? {
+            Ok(())
+        } else {
+            common.field(reader, PATH, key)
         }
     })?;
     common.into_request(&mut request)?;

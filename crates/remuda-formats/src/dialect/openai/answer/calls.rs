@@ -352,10 +352,7 @@ fn tell(
         signature: None,
     });
     let early = std::mem::take(&mut call.early);
-    let before = match call.custom {
-        true => plain_input::BEFORE,
-        false => "",
-    };
+    let before = if call.custom { plain_input::BEFORE } else { "" };
     for fragment in [Text::escaped(before), Text::escaped(early)] {
         if !fragment.is_empty() {
             emit(Event::ToolArguments { index, fragment });

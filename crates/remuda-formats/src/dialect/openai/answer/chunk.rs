@@ -68,9 +68,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Choices<'de>, A::Error> {
                 let mut choices = Choices::default();
                 while let Some(choice) = items.next_element::<Choice<'de>>()? {
-                    match choices.answer.is_none() && choice.number() == 0 {
-                        true => choices.answer = Some(choice),
-                        false => choices.others.push(choice),
+                    if choices.answer.is_none() && choice.number() == 0 {
+                        choices.answer = Some(choice);
+                    } else {
+                        choices.others.push(choice);
                     }
                 }
                 Ok(choices)

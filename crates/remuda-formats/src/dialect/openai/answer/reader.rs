@@ -88,9 +88,10 @@ impl Reader {
 
     /// `[DONE]`: the server says that this was all, be it without a reason.
     fn done(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
-        match self.finish.is_stated() || self.said {
-            true => self.complete(emit),
-            false => self.fail(Fault::incomplete(), emit),
+        if self.finish.is_stated() || self.said {
+            self.complete(emit);
+        } else {
+            self.fail(Fault::incomplete(), emit);
         }
     }
 
@@ -405,9 +406,10 @@ impl Reads for Reader {
         if self.over {
             return;
         }
-        match self.finish.is_stated() && self.others.begun == self.others.ended {
-            true => self.complete(emit),
-            false => self.fail(Fault::incomplete(), emit),
+        if self.finish.is_stated() && self.others.begun == self.others.ended {
+            self.complete(emit);
+        } else {
+            self.fail(Fault::incomplete(), emit);
         }
     }
 
@@ -469,9 +471,10 @@ fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Unreadable> {
     let Some(calls) = delta.and_then(|delta| delta.tool_calls) else {
         return Ok(Vec::new());
     };
-    match calls.get().starts_with('{') {
-        true => serde_json::from_str(calls.get()).map(|call| vec![call]),
-        false => serde_json::from_str(calls.get()),
+    if calls.get().starts_with('{') {
+        serde_json::from_str(calls.get()).map(|call| vec![call])
+    } else {
+        serde_json::from_str(calls.get())
     }
     .map_err(|_| Unreadable)
 }

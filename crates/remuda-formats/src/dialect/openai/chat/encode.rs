@@ -48,7 +48,7 @@ impl Encode for Encoder {
         match event {
             Event::Start { .. } => self.begin(out),
             Event::Served { tier, fingerprint } => {
-                self.served.note(tier, fingerprint, &mut self.head)
+                self.served.note(tier, fingerprint, &mut self.head);
             }
             Event::Thinking(text) => self.thinking(text, out),
             Event::Signature { data, redacted, id } => {
@@ -211,9 +211,10 @@ impl Encoder {
         }
         self.told.call();
         self.begin(out);
-        let mut begun = match is_custom(&self.reply, name) {
-            true => Begun::Custom(Input::default()),
-            false => Begun::Function(whole.as_ref().is_some_and(|text| !text.is_empty())),
+        let mut begun = if is_custom(&self.reply, name) {
+            Begun::Custom(Input::default())
+        } else {
+            Begun::Function(whole.as_ref().is_some_and(|text| !text.is_empty()))
         };
         let mut said = whole.unwrap_or_default();
         if let Begun::Custom(input) = &mut begun {
@@ -369,9 +370,10 @@ pub(super) fn write_call(
     };
     out.extend_from_slice(b"\"id\":");
     signature::pack(id, signature).write(out);
-    let (kind, said) = match is_custom(reply, name) {
-        true => ("custom", "input"),
-        false => ("function", "arguments"),
+    let (kind, said) = if is_custom(reply, name) {
+        ("custom", "input")
+    } else {
+        ("function", "arguments")
     };
     write!(out, ",\"type\":\"{kind}\",\"{kind}\":{{\"name\":").expect(CANNOT_FAIL);
     name.write(out);

@@ -83,12 +83,11 @@ fn limit(fit: &mut Fit<'_, '_>) {
     };
     let (refused, taken) = known;
     if refused != taken && fit.body.get(refused).is_some() {
-        match fit.body.get(taken).is_some() {
+        if fit.body.get(taken).is_some() {
             // The other says it.
-            true => {
-                fit.body.remove(refused);
-            }
-            false => fit.body.rename(refused, taken),
+            fit.body.remove(refused);
+        } else {
+            fit.body.rename(refused, taken);
         }
     }
     fit.limit(OLD_LIMIT);

@@ -51,10 +51,10 @@ impl History<'_> {
         }
         pair_tool_results(&mut messages);
         never_empty(&mut messages);
-        match system.is_empty() {
-            true => {}
-            false if refuses_system => before_the_first_words(&mut messages, system),
-            false => messages.insert(0, Message::new(Role::System, system)),
+        if refuses_system && !system.is_empty() {
+            before_the_first_words(&mut messages, system);
+        } else if !system.is_empty() {
+            messages.insert(0, Message::new(Role::System, system));
         }
         let_go_on(&mut messages, self.target, dropped);
         messages
@@ -195,9 +195,10 @@ impl Turns<'_> {
             }
         }
         let only_results = !message.parts.is_empty() && rest.is_empty();
-        match only_results {
-            true => Ok(()),
-            false => self.plain("user", message, &rest),
+        if only_results {
+            Ok(())
+        } else {
+            self.plain("user", message, &rest)
         }
     }
 
@@ -247,15 +248,14 @@ impl Turns<'_> {
         if let Some(name) = &message.name {
             object.text("name", name);
         }
-        match says {
-            true => {
-                let said = message
-                    .parts
-                    .iter()
-                    .filter(|part| is_said(part) || part.is_breakpoint());
-                write_content(self.history, said, object.key("content"))?;
-            }
-            false => object.raw("content", self.history.ways.no_content),
+        if says {
+            let said = message
+                .parts
+                .iter()
+                .filter(|part| is_said(part) || part.is_breakpoint());
+            write_content(self.history, said, object.key("content"))?;
+        } else {
+            object.raw("content", self.history.ways.no_content);
         }
         write_thoughts(self.history, &message.parts, &mut object);
         if !calls.is_empty() {
@@ -379,7 +379,7 @@ fn write_content<'p>(
             Part::Document(document) => history.document(document, out)?,
             // Written elsewhere; see `Turns`.
             Part::Thought(_) | Part::ToolCall(_) | Part::ToolResult(_) | Part::Breakpoint(_) => {
-                write_text(&Text::default(), None, out)
+                write_text(&Text::default(), None, out);
             }
         }
     }

@@ -88,12 +88,13 @@ fn common<'a>(body: &Body<'a>) -> Result<ChatRequest<'a>, Refused> {
 fn refuse_the_unsayable(body: &Body<'_>) -> Result<(), Refused> {
     let modalities: Vec<Text<'_>> =
         field::read(body.modalities, "modalities", "an array of strings")?.unwrap_or_default();
-    match modalities.iter().all(|name| name.as_escaped() == "text") {
-        true => Ok(()),
-        false => Err(Refused::field(
+    if modalities.iter().all(|name| name.as_escaped() == "text") {
+        Ok(())
+    } else {
+        Err(Refused::field(
             "modalities",
             "`modalities` must be [\"text\"]: this model's provider answers in text alone",
-        )),
+        ))
     }
 }
 
@@ -141,13 +142,14 @@ fn sampling<'a>(body: &Body<'a>) -> Result<Sampling<'a>, Refused> {
 
 fn logit_bias(field: Field<'_>) -> Result<Option<Json<'_>>, Refused> {
     let bias = field.map(Json::of);
-    match bias.as_ref().is_none_or(Json::is_object) {
+    if bias.as_ref().is_none_or(Json::is_object) {
         // An empty one says nothing.
-        true => Ok(bias.filter(|bias| bias.as_str()[1..].trim_ascii_start() != "}")),
-        false => Err(Refused::field(
+        Ok(bias.filter(|bias| bias.as_str()[1..].trim_ascii_start() != "}"))
+    } else {
+        Err(Refused::field(
             "logit_bias",
             "`logit_bias` must be an object",
-        )),
+        ))
     }
 }
 

@@ -88,8 +88,5 @@ fn of_template(field: Field<'_>) -> Result<Option<bool>, Refused> {
 }
 
 fn on_or_off(enabled: bool) -> Thinking {
-    match enabled {
-        true => Thinking::On,
-        false => Thinking::Off,
-    }
+    if enabled { Thinking::On } else { Thinking::Off }
 }

@@ -251,12 +251,13 @@ fn choice<'a>(
         }
         (None | Some("function" | "custom"), _) => {
             let named = choice.into_name().ok_or_else(refused)?;
-            match tools.iter().any(|tool| tool.name == named) {
-                true => Ok(ToolChoice::Named(named)),
-                false => Err(Refused::field(
+            if tools.iter().any(|tool| tool.name == named) {
+                Ok(ToolChoice::Named(named))
+            } else {
+                Err(Refused::field(
                     name,
                     format!("`{name}` names a function that is not offered"),
-                )),
+                ))
             }
         }
         _ => Err(refused()),

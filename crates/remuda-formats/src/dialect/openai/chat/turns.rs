@@ -256,9 +256,10 @@ fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
         return Ok(Vec::new());
     };
     if let Some(text) = Text::of(field) {
-        return Ok(match text.is_empty() {
-            true => Vec::new(),
-            false => vec![Part::Text(text)],
+        return Ok(if text.is_empty() {
+            Vec::new()
+        } else {
+            vec![Part::Text(text)]
         });
     }
     let pieces: Vec<Piece<'_>> = serde_json::from_str(field.get())

@@ -173,13 +173,15 @@ impl Ways {
             },
         };
         Ways {
-            limit: match target.facts.refused.contains(&Parameter::MaxTokens) {
-                true => OPENAI.limit,
-                false => ways.limit,
+            limit: if target.facts.refused.contains(&Parameter::MaxTokens) {
+                OPENAI.limit
+            } else {
+                ways.limit
             },
-            ids: match provider.is_mistral {
-                true => CallIds::Nine,
-                false => ways.ids,
+            ids: if provider.is_mistral {
+                CallIds::Nine
+            } else {
+                ways.ids
             },
             ..ways
         }

@@ -44,14 +44,16 @@ fn write_message(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
     }
     let has_calls = response.calls().next().is_some();
     out.extend_from_slice(b",\"content\":");
-    match text.is_empty() && (has_calls || !refusal.is_empty()) {
-        true => out.extend_from_slice(b"null"),
-        false => text.write(out),
+    if text.is_empty() && (has_calls || !refusal.is_empty()) {
+        out.extend_from_slice(b"null");
+    } else {
+        text.write(out);
     }
     out.extend_from_slice(b",\"refusal\":");
-    match refusal.is_empty() {
-        true => out.extend_from_slice(b"null"),
-        false => refusal.write(out),
+    if refusal.is_empty() {
+        out.extend_from_slice(b"null");
+    } else {
+        refusal.write(out);
     }
     write_thoughts(response, reply, out);
     match response.calls().next() {
@@ -114,9 +116,10 @@ fn write_calls(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
         let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
         write_call(reply, index, id, signature, &call.name, out);
         let arguments = Text::escaped(call.argument_text());
-        match is_custom(reply, &call.name) {
-            true => Input::of(&arguments).write(out),
-            false => arguments.write(out),
+        if is_custom(reply, &call.name) {
+            Input::of(&arguments).write(out);
+        } else {
+            arguments.write(out);
         }
         out.extend_from_slice(b"}}");
     }

@@ -64,9 +64,10 @@ pub(in super::super) fn refuse_the_impossible(
     if completion.template.is_some() {
         return refused("template", "takes chats only, by its provider's template");
     }
-    match completion.echo {
-        true => refused("echo", "does not repeat its prompt"),
-        false => Ok(()),
+    if completion.echo {
+        refused("echo", "does not repeat its prompt")
+    } else {
+        Ok(())
     }
 }
 
@@ -127,9 +128,10 @@ impl<'t> Writer<'t> {
         let mut body = Object::new(out);
         body.string("model", self.target.model);
         let special = std::mem::take(&mut request.special);
-        let customs = match self.ways.customs {
-            true => Customs::of(&special),
-            false => Customs::default(),
+        let customs = if self.ways.customs {
+            Customs::of(&special)
+        } else {
+            Customs::default()
         };
         let tools = request.tools.iter().map(|tool| &tool.name);
         self.names.reserve(tools, LONGEST_NAME);
@@ -270,9 +272,10 @@ impl<'t> Writer<'t> {
     }
 
     fn stop(&mut self, wanted: &[Text<'_>], body: &mut Object<'_>) {
-        let most = match self.refuses(Parameter::Stop) {
-            true => 0,
-            false => self.ways.stops,
+        let most = if self.refuses(Parameter::Stop) {
+            0
+        } else {
+            self.ways.stops
         };
         let (sent, own) = wanted.split_at(wanted.len().min(most));
         self.stop = own.iter().map(|text| text.decoded().into_owned()).collect();

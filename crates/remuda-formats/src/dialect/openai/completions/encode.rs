@@ -68,7 +68,7 @@ impl Encode for Encoder {
             Event::Usage(usage) => self.usage.update(usage),
             // This API has no tiers.
             Event::Served { fingerprint, .. } => {
-                self.served.note(&None, fingerprint, &mut self.head)
+                self.served.note(&None, fingerprint, &mut self.head);
             }
             Event::Finish { reason, .. } => {
                 self.chunk(

@@ -286,7 +286,7 @@ fn answers_of_completions_are_read() {
         "logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
     let mut assembler = Assembler::default();
     read_whole(body.as_bytes(), &ToolNames::default(), &mut |event| {
-        assembler.event(&event)
+        assembler.event(&event);
     });
     let response = assembler.finish().unwrap();
     assert_eq!(

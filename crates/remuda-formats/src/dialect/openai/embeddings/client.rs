@@ -78,9 +78,10 @@ fn input(field: Field<'_>) -> Result<EmbedInput<'_>, Refused> {
         return Ok(EmbedInput::Texts(vec![text]));
     }
     if let Ok(texts) = serde_json::from_str::<Vec<Text<'_>>>(raw.get()) {
-        return match texts.is_empty() {
-            true => Err(refused("`input` must not be empty")),
-            false => Ok(EmbedInput::Texts(texts)),
+        return if texts.is_empty() {
+            Err(refused("`input` must not be empty"))
+        } else {
+            Ok(EmbedInput::Texts(texts))
         };
     }
     if serde_json::from_str::<Vec<u32>>(raw.get()).is_ok() {
@@ -107,11 +108,10 @@ pub fn write_embeddings(embeddings: &Embeddings, reply: &Reply, out: &mut Vec<u8
         out.extend_from_slice(b"{\"object\":\"embedding\",\"index\":");
         out.extend_from_slice(index.to_string().as_bytes());
         out.extend_from_slice(b",\"embedding\":");
-        match reply.base64 {
-            true => write_base64(vector, out),
-            false => {
-                serde_json::to_writer(&mut *out, vector).expect("writing to a vector cannot fail");
-            }
+        if reply.base64 {
+            write_base64(vector, out);
+        } else {
+            serde_json::to_writer(&mut *out, vector).expect("writing to a vector cannot fail");
         }
         out.push(b'}');
     }

@@ -155,9 +155,10 @@ impl Found<'_> {
             FaultKind::InvalidRequest | FaultKind::Unsupported if self.refuses_effort() => {
                 // A model that reasons when it is told nothing has to be told.
                 let has_to_be_told = self.message.contains("reasoning_effort to 'none'");
-                Some(match has_to_be_told {
-                    true => Mend::Reasoning,
-                    false => Mend::Parameter(EFFORT),
+                Some(if has_to_be_told {
+                    Mend::Reasoning
+                } else {
+                    Mend::Parameter(EFFORT)
                 })
             }
             FaultKind::InvalidRequest => signature::blamed(&self.message),

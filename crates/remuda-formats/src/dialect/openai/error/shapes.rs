@@ -81,12 +81,13 @@ pub(super) fn read(body: &[u8]) -> Option<Found<'_>> {
 
 /// The only element of a list, or the value itself.
 fn first(raw: &RawValue) -> &RawValue {
-    match raw.get().starts_with('[') {
-        true => serde_json::from_str::<Vec<&RawValue>>(raw.get())
+    if raw.get().starts_with('[') {
+        serde_json::from_str::<Vec<&RawValue>>(raw.get())
             .ok()
             .and_then(|list| list.into_iter().next())
-            .unwrap_or(raw),
-        false => raw,
+            .unwrap_or(raw)
+    } else {
+        raw
     }
 }
 

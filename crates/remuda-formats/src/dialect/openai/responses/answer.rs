@@ -209,9 +209,10 @@ impl Reader {
         let summary = Part::Summary(number(happened.summary_index));
         match kind {
             "response.output_text.done" | "response.refusal.done" => {
-                let (text, refused) = match kind == "response.refusal.done" {
-                    true => (None, happened.refusal),
-                    false => (happened.text, None),
+                let (text, refused) = if kind == "response.refusal.done" {
+                    (None, happened.refusal)
+                } else {
+                    (happened.text, None)
                 };
                 let piece = Piece {
                     text,
@@ -355,14 +356,10 @@ impl Reader {
         let id = full(item.id).map(Text::into_inner);
         let key = id.or_else(|| Some(place?.to_string().into()));
         let key = key.unwrap_or_default();
-        match is_named {
-            true => {
-                self.nameless.remove(&*key);
-            }
-            false if self.nameless.len() < MOST_NAMELESS => {
-                self.nameless.insert(key.into());
-            }
-            false => {}
+        if is_named {
+            self.nameless.remove(&*key);
+        } else if self.nameless.len() < MOST_NAMELESS {
+            self.nameless.insert(key.into());
         }
     }
 
@@ -380,13 +377,15 @@ impl Reader {
     fn reasoning(&mut self, item: &Item<'_>, found: usize, emit: &mut dyn FnMut(Event<'_>)) {
         let entry = &mut self.told.entries[found];
         // The words themselves, or what they come to; both if both were told.
-        let has_words = match entry.has_told() {
-            true => entry.has_told_part(Part::Content(None)),
-            false => filled(item.content).is_some(),
+        let has_words = if entry.has_told() {
+            entry.has_told_part(Part::Content(None))
+        } else {
+            filled(item.content).is_some()
         };
-        let has_summary = match entry.has_told() {
-            true => entry.has_told_part(Part::Summary(None)),
-            false => !has_words,
+        let has_summary = if entry.has_told() {
+            entry.has_told_part(Part::Summary(None))
+        } else {
+            !has_words
         };
         for (part, words, is_told) in [
             (Part::Content as fn(_) -> _, item.content, has_words),
@@ -417,9 +416,12 @@ impl Reader {
         emit: &mut dyn FnMut(Event<'_>),
     ) {
         self.start(&response, emit);
-        let status = full(response.status).unwrap_or_else(|| match is_short {
-            true => Text::escaped("incomplete"),
-            false => Text::default(),
+        let status = full(response.status).unwrap_or_else(|| {
+            if is_short {
+                Text::escaped("incomplete")
+            } else {
+                Text::default()
+            }
         });
         let error = response.error.filter(|error| error.get() != "{}");
         match (error, status.as_escaped()) {
@@ -503,9 +505,10 @@ impl Reader {
                 nth = seen[kind as usize];
                 seen[kind as usize] += 1;
             }
-            let is_new = match is(&item, "search_results") {
-                true => unfound,
-                false => kind.is_some() || !self.said,
+            let is_new = if is(&item, "search_results") {
+                unfound
+            } else {
+                kind.is_some() || !self.said
             };
             if is_new {
                 self.item(&item, Some(place), Some(nth), emit);
@@ -534,9 +537,10 @@ impl Reads for Reader {
             return Ok(());
         }
         let is_error = name == b"error";
-        let happened = match data.starts_with(b"{") {
-            true => json::parse::<Happened<'_>>(data).ok(),
-            false => None,
+        let happened = if data.starts_with(b"{") {
+            json::parse::<Happened<'_>>(data).ok()
+        } else {
+            None
         };
         if happened.as_ref().is_some_and(is_untidy) {
             return Err(Unreadable);

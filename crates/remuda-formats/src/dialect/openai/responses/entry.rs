@@ -125,9 +125,12 @@ impl Entry {
         let sort = key / KEYS;
         let unnumbered = sort * KEYS + KEYS - 1;
         let known = |wanted: u8| self.parts.iter().position(|(key, _)| *key == wanted);
-        known(key).or_else(|| match key == unnumbered {
-            true => self.parts.iter().rposition(|(key, _)| key / KEYS == sort),
-            false => known(unnumbered),
+        known(key).or_else(|| {
+            if key == unnumbered {
+                self.parts.iter().rposition(|(key, _)| key / KEYS == sort)
+            } else {
+                known(unnumbered)
+            }
         })
     }
 }

@@ -218,9 +218,10 @@ impl<'h> Items<'h> {
             .filter(|_| signed)
             .map(|name| self.names.sent(name, LONGEST_NAME));
         let signature = self.signatures.get(id.as_escaped()).cloned();
-        let kind = match self.customs.contains(id.as_escaped()) {
-            true => "custom_tool_call_output",
-            false => "function_call_output",
+        let kind = if self.customs.contains(id.as_escaped()) {
+            "custom_tool_call_output"
+        } else {
+            "function_call_output"
         };
         let mut item = self.item(kind);
         item.text("call_id", &id);

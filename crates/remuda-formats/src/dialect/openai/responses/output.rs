@@ -24,9 +24,10 @@ pub(super) struct Said<'a> {
 impl Said<'_> {
     /// What sort of part it is, and where its text stands in it.
     pub(super) fn kind(&self) -> (&'static str, &'static str) {
-        match self.refusal {
-            true => ("refusal", "refusal"),
-            false => ("output_text", "text"),
+        if self.refusal {
+            ("refusal", "refusal")
+        } else {
+            ("output_text", "text")
         }
     }
 

@@ -136,9 +136,10 @@ impl Message {
         part.text.to_mut().push_str(text.as_escaped());
         let refusal = part.refusal;
         self.of_part(
-            match refusal {
-                true => "response.refusal.delta",
-                false => "response.output_text.delta",
+            if refusal {
+                "response.refusal.delta"
+            } else {
+                "response.output_text.delta"
             },
             events,
             out,
@@ -183,9 +184,10 @@ impl Message {
             out.extend_from_slice(citation);
             close(out);
         }
-        let (kind, name) = match part.refusal {
-            true => ("response.refusal.done", "refusal"),
-            false => ("response.output_text.done", "text"),
+        let (kind, name) = if part.refusal {
+            ("response.refusal.done", "refusal")
+        } else {
+            ("response.output_text.done", "text")
         };
         self.of_part(kind, events, out);
         field(name, &part.text, out);

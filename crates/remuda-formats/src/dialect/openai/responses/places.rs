@@ -35,11 +35,10 @@ impl Places {
     pub(super) fn note(&mut self, at: usize, entry: &Entry) {
         self.all.push(at);
         self.open.push(at);
-        match entry.id.is_empty() {
-            true => self.open_without_id.push(at),
-            false => {
-                self.by_id.insert(entry.id.clone(), at);
-            }
+        if entry.id.is_empty() {
+            self.open_without_id.push(at);
+        } else {
+            self.by_id.insert(entry.id.clone(), at);
         }
         if let Some(place) = entry.place {
             self.by_place.entry(place).or_default().push(at);

@@ -87,9 +87,10 @@ impl Told {
             if place.is_some() && entry.place.is_some() {
                 return true;
             }
-            return match id.is_empty() || entry.id.is_empty() {
-                true => !entry.done,
-                false => entry.id == id.as_escaped(),
+            return if id.is_empty() || entry.id.is_empty() {
+                !entry.done
+            } else {
+                entry.id == id.as_escaped()
             };
         }
         places

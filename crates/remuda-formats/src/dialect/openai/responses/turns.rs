@@ -89,9 +89,10 @@ impl<'a> Input<'a> {
         }
         let items: Vec<Item<'a>> = serde_json::from_str(field.get())
             .map_err(|_| refused("`input` must be a string or an array of items"))?;
-        match items.is_empty() {
-            true => Err(refused("`input` must hold an item")),
-            false => Ok(Input::Items(items)),
+        if items.is_empty() {
+            Err(refused("`input` must hold an item"))
+        } else {
+            Ok(Input::Items(items))
         }
     }
 

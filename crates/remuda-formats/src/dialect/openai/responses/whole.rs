@@ -86,9 +86,10 @@ fn write_items(pieces: &[Piece<'_>], response: &Response, reply: &Reply, out: &m
             out.push(b',');
         }
         // What an answer that was cut short breaks off in is its last item.
-        let status = match place + 1 == pieces.len() {
-            true => status(response.finish),
-            false => "completed",
+        let status = if place + 1 == pieces.len() {
+            status(response.finish)
+        } else {
+            "completed"
         };
         match piece {
             Piece::Message(parts) => {

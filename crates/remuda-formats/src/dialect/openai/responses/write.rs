@@ -70,9 +70,10 @@ impl Writer<'_> {
         let mut body = Object::new(out);
         Text::plain(self.target.model).write(body.key("model"));
         let special = std::mem::take(&mut request.special);
-        let customs = match self.ways.customs {
-            true => Customs::of(&special),
-            false => Customs::default(),
+        let customs = if self.ways.customs {
+            Customs::of(&special)
+        } else {
+            Customs::default()
         };
         let tools = request.tools.iter().map(|tool| &tool.name);
         self.names.reserve(tools, LONGEST_NAME);
@@ -273,10 +274,11 @@ impl Writer<'_> {
         let Some(parallel) = request.parallel_tool_calls else {
             return;
         };
-        match self.ways.parallel_tool_calls && !self.refuses(Parameter::ParallelToolCalls) {
-            true => body.flag("parallel_tool_calls", parallel),
+        if self.ways.parallel_tool_calls && !self.refuses(Parameter::ParallelToolCalls) {
+            body.flag("parallel_tool_calls", parallel);
+        } else {
             // Several calls at once are what it does by itself.
-            false => self.dropped.add_if(!parallel, "parallel_tool_calls"),
+            self.dropped.add_if(!parallel, "parallel_tool_calls");
         }
     }
 

@@ -391,7 +391,7 @@ fn reasoning_is_asked_for_in_many_ways() {
         ),
     ] {
         with(asking(fields.clone()), |request| {
-            assert_eq!(request.thinking, expected, "{fields}")
+            assert_eq!(request.thinking, expected, "{fields}");
         });
     }
 }

@@ -136,7 +136,7 @@ fn taken_in(stream: &[u8]) -> Value {
                 add(&mut item["summary"][at]["text"], &event["delta"]);
             }
             "response.function_call_arguments.delta" => {
-                add(&mut item["arguments"], &event["delta"])
+                add(&mut item["arguments"], &event["delta"]);
             }
             "response.output_text.annotation.added" => {
                 let at = part(item, "content", "content_index");
