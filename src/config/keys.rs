@@ -103,6 +103,12 @@ pub(super) enum Takes {
     Days,
     /// A size, or a number of bytes.
     Size,
+    /// A number of tokens, with `k` for 1024 of them.
+    Tokens,
+    /// One such number, or a list of them.
+    Contexts,
+    /// `auto`, or a whole number above zero.
+    CountOrAuto,
     /// Requests in a second, a minute or an hour.
     Rate,
     /// An address with a port, or a port alone.

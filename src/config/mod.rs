@@ -19,6 +19,7 @@ mod backend;
 mod balance;
 mod breaker;
 mod checks;
+mod copies;
 mod credentials;
 mod difference;
 mod discover;

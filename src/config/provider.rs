@@ -9,6 +9,7 @@ use super::aws::Aws;
 use super::azure::Azure;
 use super::backend::{Addresses, Backend};
 use super::balance::Balance;
+use super::copies::Copies;
 use super::credentials::{self, Written};
 use super::discover::{Discover, LOCAL};
 use super::field::Field;
@@ -45,6 +46,8 @@ pub(super) struct Provider {
     probes: Probes,
     #[serde(flatten)]
     balance: Balance,
+    #[serde(flatten)]
+    copies: Copies,
     pool: Pool,
     timeouts: ProviderTimeouts,
 }
@@ -95,6 +98,7 @@ impl Provider {
             api_keys: vec![Field::Absent],
             requests: Requests::template(),
             azure: Azure::template(),
+            copies: Copies::template(),
             ..Provider::default()
         }
     }
@@ -157,6 +161,7 @@ impl Provider {
         };
         credentials::used(&mut at, key, self.aws, of_kind, &mut used);
         self.balance.used(&mut at, of_kind, &mut used);
+        self.copies.used(&mut at, &mut used);
         used
     }
 
@@ -190,6 +195,7 @@ impl Provider {
     fn warn_of_idle_keys(&self, at: &mut Section<'_, '_>, kind: ProviderKind) {
         let mut idle: Vec<&str> = self.requests.idle_keys(kind).collect();
         idle.extend(self.balance.idle_keys(kind));
+        idle.extend(self.copies.idle_keys(kind));
         if kind != ProviderKind::Azure {
             idle.extend(self.azure.stated_keys());
         }
@@ -227,6 +233,7 @@ impl From<&settings::Provider> for Provider {
             aws: (&used.aws).into(),
             probes,
             balance: used.into(),
+            copies: used.into(),
             pool: (&used.pool).into(),
             timeouts: (&used.timeouts).into(),
         }

@@ -13,7 +13,7 @@ use super::reader::Section;
 use super::retry::Retry;
 use super::route::Route;
 use super::scalar::{Choice, Whole};
-use crate::settings::{self, Fallback, Fidelity, ReasoningField, Strategy};
+use crate::settings::{self, Fallback, Fidelity, ReasoningField, Strategy, Truncate};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -32,6 +32,7 @@ pub(super) struct Routing {
     bundled_aliases: Field<bool>,
     models_file: Field<PathBuf>,
     reasoning_field: Field<ReasoningField>,
+    truncate: Field<Truncate>,
 }
 
 impl Choice for Fidelity {
@@ -44,6 +45,13 @@ impl Choice for ReasoningField {
         ("both", ReasoningField::Both),
         ("reasoning", ReasoningField::Reasoning),
         ("reasoning_content", ReasoningField::ReasoningContent),
+    ];
+}
+
+impl Choice for Truncate {
+    const NAMES: &'static [(&'static str, Truncate)] = &[
+        ("never", Truncate::Never),
+        ("as_client", Truncate::AsClient),
     ];
 }
 
@@ -101,6 +109,7 @@ impl Routing {
             reasoning_field: at
                 .stated("reasoning_field", self.reasoning_field)
                 .unwrap_or(default.reasoning_field),
+            truncate: at.stated("truncate", self.truncate).or(default.truncate),
             ..default
         }
     }
@@ -122,6 +131,7 @@ impl From<&settings::Routing> for Routing {
             bundled_aliases: used.bundled_aliases.into(),
             models_file: used.models_file.clone().into(),
             reasoning_field: used.reasoning_field.into(),
+            truncate: used.truncate.into(),
         }
     }
 }

@@ -200,6 +200,26 @@ fn value(takes: &Takes) -> Value {
             "minimum": 1,
             "maximum": LARGEST,
         }),
+        Takes::Tokens => json!({
+            "type": ["string", "integer", "null"],
+            "pattern": text(r"\+?[0-9]+\s*[kK]?"),
+            "minimum": 1,
+            "maximum": 1 << 30,
+        }),
+        Takes::Contexts => json!({
+            "type": ["string", "integer", "array", "null"],
+            "pattern": text(r"\+?[0-9]+\s*[kK]?"),
+            "minimum": 1,
+            "maximum": 1 << 30,
+            "minItems": 1,
+            "items": value(&Takes::Tokens),
+        }),
+        Takes::CountOrAuto => json!({
+            "type": ["string", "integer", "null"],
+            "pattern": text(&format!(r"{}|\+?[0-9]+", any_case(&["auto"]))),
+            "minimum": 1,
+            "maximum": 1024,
+        }),
         Takes::Rate => json!({
             "type": ["string", "integer", "null"],
             "pattern": text("0|off|[0-9]+r?/[smh]"),

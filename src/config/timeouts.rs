@@ -18,6 +18,7 @@ pub(super) struct Timeouts {
     first_byte: Field<Positive>,
     silent: Field<Positive>,
     between_chunks: Field<Positive>,
+    load: Field<Positive>,
     keep_alive: Field<Duration>,
     total: Field<Duration>,
 }
@@ -47,6 +48,9 @@ impl Timeouts {
             between_chunks: at
                 .stated_or("between_chunks", self.between_chunks, read)
                 .map_or(default.between_chunks, |timeout| timeout.0),
+            load: at
+                .stated("load", self.load)
+                .map_or(default.load, |timeout| timeout.0),
             keep_alive: at
                 .stated("keep_alive", self.keep_alive)
                 .map_or(default.keep_alive, unless_zero),
@@ -113,6 +117,7 @@ impl From<&settings::Timeouts> for Timeouts {
             first_byte: Positive(used.first_byte).into(),
             silent: Positive(used.silent).into(),
             between_chunks: Positive(used.between_chunks).into(),
+            load: Positive(used.load).into(),
             keep_alive: used.keep_alive.unwrap_or_default().into(),
             total: used.total.into(),
         }

@@ -5,6 +5,7 @@
 mod access;
 mod adaptive;
 mod breaker;
+mod copies;
 mod hosts;
 mod monitoring;
 mod origin;
@@ -19,6 +20,7 @@ mod usage;
 pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period, Shared};
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
+pub use self::copies::{Copies, DigestChoice, Elsewhere, Parallel, PlaceRule, RunnerOptions};
 pub use self::hosts::{HostName, HostRule};
 pub use self::monitoring::{LogFormat, Monitoring};
 pub use self::origin::Origin;
@@ -27,7 +29,7 @@ pub use self::provider::{
 };
 pub use self::queue::{Queue, WhenUnhealthy};
 pub use self::retry::{Fallback, Retry};
-pub use self::routing::{Matching, ModelRouting, Routing, Rule, Strategy};
+pub use self::routing::{Matching, ModelRouting, Routing, Rule, Strategy, Truncate};
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, RequestRate, Server};
 pub use self::timeouts::{ProviderTimeouts, Timeouts};
 pub use self::usage::Usage;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use remuda_formats::provider::{ChatApi, ProviderKind, ProviderProfile, SamplingFields};
 
-use super::ProviderTimeouts;
+use super::{Copies, ProviderTimeouts};
 
 /// One entry of `providers`: a wire format and the backends that speak it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,8 @@ pub struct Provider {
     /// Context that Ollama backends are asked to load models with (`num_ctx`) when a request comes from another
     /// format; always the same, since every change loads the model anew. `None` leaves it to the server.
     pub num_ctx: Option<u32>,
+    /// For [`ProviderKind::Ollama`].
+    pub copies: Copies,
 }
 
 impl Provider {
@@ -131,6 +133,7 @@ impl Provider {
             azure: Azure::default(),
             aws: Aws::default(),
             num_ctx: None,
+            copies: Copies::default(),
             discover: None,
             backends: Vec::new(),
             interval: Duration::from_secs(5),

@@ -44,6 +44,18 @@ pub struct Routing {
     pub models_file: Option<PathBuf>,
     /// Under which name clients of OpenAI's chat API get reasoning text.
     pub reasoning_field: ReasoningField,
+    /// What becomes of prompts that fit no context. `None`: [`Truncate::AsClient`] for clients of Ollama's API, and
+    /// [`Truncate::Never`] for those of the others.
+    pub truncate: Option<Truncate>,
+}
+
+/// What becomes of a prompt that is longer than the context of every server that could serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truncate {
+    /// It is refused.
+    Never,
+    /// The server shortens it, unless the client forbids that.
+    AsClient,
 }
 
 /// How the providers that have a model are ordered for a request.
@@ -141,6 +153,7 @@ impl Default for Routing {
             bundled_aliases: true,
             models_file: None,
             reasoning_field: ReasoningField::Both,
+            truncate: None,
         }
     }
 }

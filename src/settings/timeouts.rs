@@ -14,6 +14,8 @@ pub struct Timeouts {
     pub silent: Duration,
     /// Between two pieces of an answer (default 60 s).
     pub between_chunks: Duration,
+    /// For a server to load a model (default 600 s).
+    pub load: Duration,
     /// A client that waits for a stream hears from the gateway after so long, and again and again (default 15 s);
     /// `None` leaves it waiting.
     pub keep_alive: Option<Duration>,
@@ -28,6 +30,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_secs(300),
             silent: Duration::from_secs(600),
             between_chunks: Duration::from_secs(60),
+            load: Duration::from_secs(600),
             keep_alive: Some(Duration::from_secs(15)),
             total: None,
         }
@@ -56,6 +59,7 @@ impl ProviderTimeouts {
                 .silent
                 .unwrap_or(all.silent.max(self.first_byte.unwrap_or_default())),
             between_chunks: self.between_chunks.unwrap_or(all.between_chunks),
+            load: all.load,
             keep_alive: all.keep_alive,
             total: all.total,
         }

@@ -1,7 +1,10 @@
 //! The keys of `providers:`.
 
 use super::{Key, MAX, Takes, names};
-use crate::settings::{ChatApi, Placement, ProviderKind, SamplingFields, SelectorKind};
+use crate::settings::{
+    ChatApi, DigestChoice, Elsewhere, Placement, ProviderKind, RunnerOptions, SamplingFields,
+    SelectorKind,
+};
 
 pub(super) static KEYS: &[Key] = &[
     Key::new(
@@ -271,6 +274,60 @@ pub(super) static KEYS: &[Key] = &[
         Takes::Size,
         "learned",
         "GPU memory of each server",
+    ),
+    Key::new(
+        "providers[].contexts",
+        Takes::List(&Takes::Tokens),
+        "learned",
+        "For `ollama`: the contexts with which models are loaded, such as `[8k, 32k]`; each request goes to the smallest that holds it. Without them, contexts are powers of two that the model's prompts have needed",
+    ),
+    Key::new(
+        "providers[].model_contexts",
+        Takes::Names(&Takes::Contexts),
+        "–",
+        "The same for single models, by their names at the servers: `{ llama3.3: [32k] }`",
+    ),
+    Key::new(
+        "providers[].options",
+        Takes::OneOf(names::<RunnerOptions>),
+        "`pin`",
+        "For `ollama`: what becomes of a client's `num_batch`, `num_gpu`, `main_gpu`, `use_mmap`, `num_thread` and `shift`, which make a server load the model anew: `pin` leaves them out, `pass` sends them",
+    ),
+    Key::new(
+        "providers[].digest",
+        Takes::OneOf(names::<DigestChoice>),
+        "`any`",
+        "For `ollama`: which servers serve a model whose weights differ from server to server under the same name: `any`, `same` (those with the weights that most have) or `newest`",
+    ),
+    Key::new(
+        "providers[].parallel",
+        Takes::CountOrAuto,
+        "`auto`",
+        "For `ollama`: how many requests a loaded model of a server serves at once, its `OLLAMA_NUM_PARALLEL`; `auto` learns it from how long requests wait inside the server",
+    ),
+    Key::new(
+        "providers[].place",
+        Takes::Sections,
+        "–",
+        "For `ollama`: on which servers models are loaded. The first entry that is about a model holds; a model without one is loaded anywhere",
+    ),
+    Key::new(
+        "providers[].place[].models",
+        Takes::Text,
+        "required",
+        "Names of models, with `*` and `?`",
+    ),
+    Key::new(
+        "providers[].place[].on",
+        Takes::List(&Takes::Text),
+        "required",
+        "Servers by host, or by host and port",
+    ),
+    Key::new(
+        "providers[].place[].else",
+        Takes::OneOf(names::<Elsewhere>),
+        "`never`",
+        "Whether other servers may load them: `never`, `overflow` (while none of the named can take the request) or `any` (the named are only preferred)",
     ),
     Key::new(
         "providers[].pool.size",

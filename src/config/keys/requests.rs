@@ -11,6 +11,7 @@ pub(super) static KEYS: &[Key] = &[
     Key::new("timeouts.first_byte", Takes::TimeAboveZero, "`300s`", "Time until the first content of an answer that comes as a stream; a cold load can take minutes").from("`BACKEND_READ_TIMEOUT_SECONDS`"),
     Key::new("timeouts.silent", Takes::TimeAboveZero, "`600s`, or `first_byte` if that is longer", "Time for an answer of which nothing can be seen before it is complete: embeddings, rerankings, transcripts, and answers that a cloud service is not asked to stream. After it, the request is answered 504; it is not run again, and no server is marked"),
     Key::new("timeouts.between_chunks", Takes::TimeAboveZero, "`60s`", "Time between two pieces of an answer").from("`BACKEND_READ_TIMEOUT_SECONDS`"),
+    Key::new("timeouts.load", Takes::TimeAboveZero, "`600s`", "Time for an Ollama server to load a model, apart from `first_byte`"),
     Key::new("timeouts.keep_alive", Takes::Time, "`15s`", "A client that waits for a stream gets an empty piece at this interval, so that no proxy in between gives up; from the first such piece on, errors are sent in the stream. `0` disables it"),
     Key::new("timeouts.total", Takes::Time, "no bound", "Time for the whole answer"),
     Key::new("queue.max_concurrent", Takes::Whole(0, MAX), "`1000`", "Requests in flight over all providers; 0 means no limit").from("`MAX_CONCURRENT_REQUESTS`"),

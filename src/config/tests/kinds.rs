@@ -40,6 +40,12 @@ const STATED: &[(&str, &str)] = &[
     ("approaches", "true"),
     ("cost", "7.5"),
     ("vram", "7GiB"),
+    ("contexts", "[7k]"),
+    ("model_contexts", "{ m: [7k] }"),
+    ("options", "pass"),
+    ("digest", "same"),
+    ("parallel", "7"),
+    ("place", "[{ models: m, on: [a] }]"),
     ("pool", "{ size: 7 }"),
     ("timeouts", "{ connect: 7s }"),
 ];
@@ -57,7 +63,8 @@ fn kinds(key: &str) -> &'static [ProviderKind] {
         Perplexity,
     ];
     match key {
-        "discover" | "num_ctx" | "placement" | "vram" => &[Ollama],
+        "discover" | "num_ctx" | "placement" | "vram" | "contexts" | "model_contexts"
+        | "options" | "digest" | "parallel" | "place" => &[Ollama],
         "approaches" | "list_models" => SERVICES,
         "chat_api" => &[OpenAi, OpenAiCompatible, Azure, OpenRouter],
         "sampling_fields" => &[OpenAiCompatible],
