@@ -1,12 +1,12 @@
 //! How a fleet's servers hold copies of models: contexts, options, requests at once, and where models are loaded.
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
 use super::entries::Entries;
 use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Scalar, text};
+use super::yaml::Value;
 use crate::settings::{self, DigestChoice, Elsewhere, Parallel, ProviderKind, RunnerOptions};
 
 /// More tokens than any model's context has.
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn lists_of_lengths_ascend_and_repeat_nothing() {
-        let read = |yaml: &str| Contexts::read(&serde_yaml::from_str(yaml).unwrap());
+        let read = |yaml: &str| Contexts::read(&crate::config::yaml::from_str(yaml).unwrap());
         assert_eq!(read("[32k, 8k, 8192]"), Ok(Contexts(vec![8192, 32768])));
         assert_eq!(read("4096"), Ok(Contexts(vec![4096])));
         assert!(read("[]").is_err());

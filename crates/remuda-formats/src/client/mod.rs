@@ -1,6 +1,7 @@
 //! What clients speak, whichever API it is of: the routes and the operations behind them, what routing needs of a body,
 //! changes of single fields, and the form of an error.
 
+mod copy;
 mod error;
 mod keep_alive;
 mod mistyped;
@@ -11,6 +12,7 @@ mod route;
 mod scan;
 mod splice;
 
+pub use copy::{CopyEdits, CopyFacts, OptionsPlace, Splice, Tuning};
 pub(crate) use error::write_ollama_error;
 pub use error::{ErrorBody, ErrorStyle};
 pub use mistyped::meant;

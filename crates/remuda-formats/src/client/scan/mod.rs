@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
+use super::copy::CopyFacts;
 use super::multipart::{self, Part};
 use super::{Operation, keep_alive, optillm};
 use crate::wire::json::{ByteSpan, Kind, Literal, Scanner, SyntaxError};
@@ -56,6 +57,8 @@ pub struct RequestFacts<'a> {
     pub answers: Option<u64>,
     /// Texts that are to be continued each by itself (OpenAI's `prompt`, which may be a list); 0 of other requests.
     pub prompts: u64,
+    /// What it says of the copy of the model that is to serve it.
+    pub copy: CopyFacts,
     /// Of a copy, and what a model is created from.
     pub source: Option<Cow<'a, str>>,
     /// Of a copy.
@@ -194,6 +197,8 @@ enum Field {
     MostOutput,
     Answers,
     Options,
+    Shift,
+    Truncate,
     Private,
     Source,
     Destination,
@@ -214,6 +219,7 @@ impl Field {
             }
             5 if is("model") => Some(Field::Model),
             5 if is("tools") => Some(Field::Tools),
+            5 if is("shift") && matches!(operation, Generate | Chat) => Some(Field::Shift),
             5 if is("think") && matches!(operation, Generate | Chat) => Some(Field::Think),
             5 if is("input") && matches!(operation, Embed | OpenAiEmbeddings | OpenAiResponses) => {
                 Some(Field::Input)
@@ -229,11 +235,16 @@ impl Field {
             6 if is("format") && matches!(operation, Generate | Chat) => Some(Field::Format),
             6 if is("source") && operation == Copy => Some(Field::Source),
             7 if is("best_of") && operation == OpenAiCompletions => Some(Field::Answers),
-            7 if is("options") && matches!(operation, Generate | Chat) => Some(Field::Options),
+            7 if is("options") && matches!(operation, Generate | Chat | Embed | Embeddings) => {
+                Some(Field::Options)
+            }
             8 if is("messages") && matches!(operation, Chat | OpenAiChat | AnthropicMessages) => {
                 Some(Field::Input)
             }
             8 if is("template") && operation == Generate => Some(Field::Raw),
+            8 if is("truncate") && matches!(operation, Generate | Chat | Embed) => {
+                Some(Field::Truncate)
+            }
             // The tools of 2023.
             9 if is("functions") && operation == OpenAiChat => Some(Field::Functions),
             8 if is("thinking") && operation == AnthropicMessages => Some(Field::Think),
@@ -340,7 +351,12 @@ impl<'a> Scan<'a> {
                     self.facts.prompts = prompts(span, self.body)?;
                 }
                 if !self.facts.empty_input && self.operation != Operation::Generate {
-                    self.facts.images |= speaks_of_images(self.operation, span.of(self.body));
+                    let speaks = speaks_of_images(self.operation, span.of(self.body));
+                    self.facts.images |= speaks;
+                    if speaks {
+                        let copy = &mut self.facts.copy;
+                        copy.note_images_amid(self.operation, span, self.body);
+                    }
                 }
             }
             Field::Input => {
@@ -349,6 +365,7 @@ impl<'a> Scan<'a> {
             }
             Field::KeepAlive => {
                 self.facts.keep_alive_zero = keep_alive::is_zero(kind, span, self.body);
+                self.facts.copy.keep_alive = some.then_some(span);
             }
             Field::Tools => {
                 self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body);
@@ -358,7 +375,12 @@ impl<'a> Scan<'a> {
             }
             Field::Images => {
                 self.facts.images = kind == Kind::Array && !is_empty_array(span, self.body);
+                if self.facts.images {
+                    self.facts.copy.note_images(span, self.body)?;
+                }
             }
+            Field::Shift => self.facts.copy.note_shift(kind, span),
+            Field::Truncate => self.facts.copy.note_truncate(kind, span, self.body),
             Field::Format => self.facts.format = some,
             Field::Think => self.facts.think = some && span.of(self.body) != b"false",
             Field::Raw => self.facts.raw |= span.of(self.body) == b"true",
@@ -383,20 +405,11 @@ impl<'a> Scan<'a> {
     }
 
     fn options(&mut self, kind: Kind, span: ByteSpan) -> Result<(), SyntaxError> {
-        if kind != Kind::Object {
-            return Ok(());
-        }
-        let mut scanner = Scanner::starting_at(self.body, span.start);
-        scanner.begin_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.next_key(first)? {
-            first = false;
-            let value = scanner.skip_value()?;
-            if key.inside(self.body) == b"num_predict" {
-                self.most_output(value);
-            }
-        }
-        Ok(())
+        let (mut copy, body) = (std::mem::take(&mut self.facts.copy), self.body);
+        let bound = |value| self.most_output(value);
+        let noted = copy.note_options(kind, span, body, bound);
+        self.facts.copy = copy;
+        noted
     }
 
     fn string(&mut self, field: Field, literal: Literal) {
@@ -420,6 +433,7 @@ impl<'a> Scan<'a> {
             Field::KeepAlive => {
                 self.facts.keep_alive_zero =
                     keep_alive::is_zero(Kind::String, literal.span, self.body);
+                self.facts.copy.keep_alive = Some(literal.span);
             }
             Field::Format => self.facts.format = full,
             Field::Think => self.facts.think = full,
@@ -431,7 +445,9 @@ impl<'a> Scan<'a> {
             | Field::Images
             | Field::MostOutput
             | Field::Answers
-            | Field::Options => {}
+            | Field::Options
+            | Field::Shift
+            | Field::Truncate => {}
         }
     }
 
