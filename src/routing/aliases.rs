@@ -4,9 +4,9 @@ use crate::ids::ProviderId;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::explain::Trace;
 use super::lookup::{Resolver, names};
 use super::pattern::folded;
+use super::trace::Trace;
 
 /// Aliases of aliases that are followed.
 const DEEPEST: usize = 4;

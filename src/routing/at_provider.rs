@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::aliases;
 use super::candidate::Candidate;
-use super::explain::Trace;
 use super::lookup::{Held, Resolver, full, names, own_name};
 use super::plan::StepModel;
+use super::trace::Trace;
 use super::view::Having;
 use crate::ids::{ModelId, ProviderId};
 

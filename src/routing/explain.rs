@@ -1,50 +1,16 @@
-//! Why a request goes where it goes: what the planner says about its decisions when it is asked to.
+//! Why a request goes where it goes: a plan with its reasons, and a verdict on every provider.
 
-use crate::ids::ProviderId;
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
-/// What the planner notes; nothing unless somebody asked.
-#[derive(Debug, Default)]
-pub(super) struct Trace(Option<Record>);
-
-#[derive(Debug, Default)]
-struct Record {
-    decided: Vec<String>,
-    out: Vec<(ProviderId, String)>,
-}
-
-impl Trace {
-    pub(super) fn on() -> Trace {
-        Trace(Some(Record::default()))
-    }
-
-    pub(super) fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// What has decided.
-    pub(super) fn decided(&mut self, what: impl FnOnce() -> String) {
-        if let Some(record) = &mut self.0 {
-            record.decided.push(what());
-        }
-    }
-
-    /// Why a provider does not serve the request, or not before others.
-    pub(super) fn out(&mut self, provider: ProviderId, why: impl FnOnce() -> String) {
-        if let Some(record) = &mut self.0 {
-            let why = why();
-            if !record.out.contains(&(provider, why.clone())) {
-                record.out.push((provider, why));
-            }
-        }
-    }
-
-    /// All that has decided, in order, and what was said of each provider.
-    pub(super) fn taken(self) -> (Vec<String>, Vec<(ProviderId, String)>) {
-        let record = self.0.unwrap_or_default();
-        (record.decided, record.out)
-    }
-}
+use super::ask::{NoPlan, PlanRequest};
+use super::plan::{PlanStep, StepModel};
+use super::router::Router;
+use super::trace::Trace;
+use super::view::ProviderStanding;
+use crate::ids::{ModelId, ProviderId};
+use crate::settings::Strategy;
 
 /// A plan and its reasons, for people.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -101,26 +67,157 @@ pub struct Verdict {
     pub why: Vec<String>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A plan, and what its providers are like while it is explained.
+struct Situation<'a> {
+    steps: &'a [PlanStep],
+    /// Those that have the plan's model.
+    having: Vec<ProviderId>,
+    /// How every provider is doing, over its backends that have the plan's model.
+    standings: Vec<ProviderStanding>,
+    /// How every provider is doing, over all of its backends.
+    all: Vec<ProviderStanding>,
+    now: Instant,
+}
 
-    #[test]
-    fn nothing_is_noted_unless_asked() {
-        let mut off = Trace::default();
-        off.decided(|| unreachable!("nobody asked"));
-        off.out(ProviderId::at(0), || unreachable!("nobody asked"));
-        assert_eq!(off.taken(), Default::default());
-
-        let mut on = Trace::on();
-        on.decided(|| "alias".to_owned());
-        for _ in 0..2 {
-            on.out(ProviderId::at(1), || "filter".to_owned());
+impl Situation<'_> {
+    fn serves(&self, step: &PlanStep, provider: ProviderId) -> bool {
+        if step.providers.is_empty() {
+            self.having.contains(&provider)
+        } else {
+            step.providers.contains(&provider)
         }
-        let expected = (
-            vec!["alias".to_owned()],
-            vec![(ProviderId::at(1), "filter".to_owned())],
-        );
-        assert_eq!(on.taken(), expected);
+    }
+}
+
+impl Router {
+    /// Explains the plan of a request that comes now. `expected` tells how long it would wait for a slot of a step, if
+    /// that is known.
+    pub fn explain(
+        &self,
+        ask: &PlanRequest<'_>,
+        now: Instant,
+        expected: impl Fn(&PlanStep) -> Option<Duration>,
+    ) -> Explanation {
+        let mut trace = Trace::on();
+        let ask = &PlanRequest {
+            looks_only: true,
+            ..*ask
+        };
+        let plan = self.made(ask, now, &mut trace);
+        let (decided_by, out) = trace.taken();
+        let steps = plan.as_ref().map_or(&[][..], |plan| &plan.steps);
+        let model = plan.as_ref().ok().and_then(|plan| plan.model);
+        let having = model.map_or_else(Vec::new, |model| self.view.having(model));
+        let having = having.into_iter().map(|one| one.provider).collect();
+        let situation = Situation {
+            steps,
+            having,
+            standings: self.view.standings(model, now),
+            all: self.view.standings(None, now),
+            now,
+        };
+        let verdicts = ProviderId::first(self.settings.providers.len()).map(|id| {
+            let said = out.iter().filter(|(about, _)| *about == id);
+            let why = said.map(|(_, why)| why.clone()).collect();
+            self.verdict(id, why, &situation)
+        });
+        Explanation {
+            model: ask.model.to_owned(),
+            providers: verdicts.collect(),
+            steps: self.explained(&situation, expected),
+            error: plan.as_ref().err().map(NoPlan::to_string),
+            similar: Vec::new(),
+            decided_by,
+            strategy: self.strategy_of(ask).name(),
+        }
+    }
+
+    /// Returns the verdict on one provider, of which `why` was noted while the plan was made.
+    fn verdict(&self, id: ProviderId, mut why: Vec<String>, at: &Situation<'_>) -> Verdict {
+        let provider = &self.settings.providers[id];
+        let step = at.steps.iter().position(|step| at.serves(step, id));
+        let standing = match step {
+            Some(_) if at.having.contains(&id) => at.standings[id],
+            _ => at.all[id],
+        };
+        let available = self.view.available(id, at.now);
+        if step.is_none() && why.is_empty() {
+            why.push("it does not have the model".to_owned());
+        }
+        if self.view.is_settling(id) {
+            why.push("it has not answered its first probe".to_owned());
+        } else if !standing.healthy {
+            why.push("no healthy backend".to_owned());
+        }
+        if !available {
+            why.push("it is out for a while: its breaker is open, or it cools down".to_owned());
+        }
+        Verdict {
+            provider: provider.name.to_string(),
+            kind: provider.kind.name(),
+            step: step.map(|step| step + 1),
+            healthy: standing.healthy,
+            available,
+            in_flight: standing.in_flight,
+            slots: standing.slots,
+            facts: Vec::new(),
+            why,
+        }
+    }
+
+    fn explained(
+        &self,
+        at: &Situation<'_>,
+        expected: impl Fn(&PlanStep) -> Option<Duration>,
+    ) -> Vec<ExplainedStep> {
+        // Of the steps before, those that a slot can be waited for.
+        let mut before: Option<Duration> = None;
+        let explained = at.steps.iter().map(|step| {
+            let wait = expected(step);
+            let due = step.is_due(before);
+            if !due {
+                before = before.into_iter().chain(wait).min();
+            }
+            let seconds = |wait: Duration| wait.as_secs_f64();
+            ExplainedStep {
+                reserve: step.reserve,
+                max_wait_seconds: step.max_wait.map(seconds),
+                expected_wait_seconds: wait.map(seconds),
+                due,
+                ..self.named(step, at)
+            }
+        });
+        explained.collect()
+    }
+
+    /// Who serves a step, and by which name.
+    fn named(&self, step: &PlanStep, at: &Situation<'_>) -> ExplainedStep {
+        let name = |index: ProviderId| self.settings.providers[index].name.to_string();
+        let providers = if step.providers.is_empty() {
+            ProviderId::first(self.settings.providers.len())
+                .filter(|index| at.serves(step, *index))
+                .map(name)
+                .collect()
+        } else {
+            step.providers.iter().map(|index| name(*index)).collect()
+        };
+        let having = |id: ModelId| self.view.having(id).into_iter();
+        let model = match &step.model {
+            StepModel::Named(own) | StepModel::ListedAs(_, own) => own.to_string(),
+            StepModel::Listed(id) => having(*id)
+                .filter(|one| step.providers.is_empty() || step.providers.contains(&one.provider))
+                .find_map(|one| one.own)
+                .map_or_else(String::new, |own| own.to_string()),
+        };
+        ExplainedStep {
+            model,
+            providers,
+            ..ExplainedStep::default()
+        }
+    }
+
+    fn strategy_of(&self, ask: &PlanRequest<'_>) -> Strategy {
+        let found = self.resolution(ask, &mut Trace::default());
+        self.chosen(ask, found.ok().as_deref())
     }
 }

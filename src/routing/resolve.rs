@@ -10,10 +10,10 @@ use super::approach::PrefixedName;
 use super::ask::NoPlan;
 use super::at_provider::Name;
 use super::candidate::Candidate;
-use super::explain::Trace;
 use super::lookup::{ALSO, Held, Resolver, names, without_latest};
 use super::pattern::folded;
 use super::plan::StepModel;
+use super::trace::Trace;
 use crate::ids::{ModelId, ProviderId};
 use crate::settings::{ModelRouting, ProviderKind};
 

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::ask::NoPlan;
 use super::candidate::Candidate;
-use super::explain::Trace;
 use super::lookup::{Resolver, names};
 use super::plan::StepModel;
 use super::router::Router;
+use super::trace::Trace;
 
 /// One such name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

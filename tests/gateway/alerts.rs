@@ -98,7 +98,9 @@ impl Source {
         let metrics = std::fs::read_dir(root.join("metrics")).unwrap();
         files.extend(metrics.map(|entry| entry.unwrap().path()));
         files.retain(|file| file.is_file());
-        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
+        let texts = files
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap());
         Self(texts.collect())
     }
 
