@@ -28,7 +28,7 @@ use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::proxy::{Bounds, Drain, Gate, Gateway, Unsent};
+use crate::proxy::{Bounds, Drain, Gate, Gateway, GatewayBase, Unsent};
 use crate::routing::{Changes, Router};
 use crate::settings::Settings;
 use crate::usage::{Ledger, Moment};
@@ -157,15 +157,15 @@ pub(super) fn run(
         workers: Arc::clone(&workers),
         started: Instant::now(),
     });
-    let gateway = Gateway::new(
-        Arc::clone(&settings),
+    let gateway = Gateway::new(GatewayBase {
+        settings: Arc::clone(&settings),
         access,
-        Arc::clone(&fleet),
+        fleet: Arc::clone(&fleet),
         dispatcher,
-        Arc::clone(&metrics),
-        Arc::clone(&drain),
-        Arc::clone(&introspection),
-    );
+        metrics: Arc::clone(&metrics),
+        drain: Arc::clone(&drain),
+        introspection: Arc::clone(&introspection),
+    });
     server.add_service(Watched {
         inner: client_service(&server, gateway, &settings, &clients, &metrics),
         workers,

@@ -28,14 +28,15 @@ use crate::admission::Dispatcher;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use remuda_formats::facts::Facts;
 
 use attempt::upstreams::{UpstreamParts, Upstreams};
 use dispatch::queue::SlotQueue;
+use local::pages::Pages;
 use logging::record::Record;
 use request_filter::admit::Admit;
 use request_filter::plan::Planner;
 use request_ids::RequestIds;
+use response_body::responder::Responder;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -59,36 +60,60 @@ impl std::ops::Deref for Gateway {
 /// The parts of the gateway's state, which all requests share.
 pub struct GatewayParts {
     settings: Arc<Settings>,
-    admit: Admit,
-    planner: Planner,
-    record: Record,
     fleet: Arc<Fleet>,
-    queue: SlotQueue,
-    metrics: Arc<Metrics>,
     drain: Arc<Drain>,
-    upstreams: Arc<Upstreams>,
     offload: Arc<offload::Offload>,
     request_ids: Arc<RequestIds>,
-    facts: Arc<Facts>,
-    introspection: Arc<Introspection>,
+    /// Who may ask.
+    admit: Admit,
+    /// Where a request may go.
+    planner: Planner,
+    /// What is answered without a backend.
+    pages: Pages,
+    /// Who has a slot next.
+    queue: SlotQueue,
+    /// The way to all providers.
+    upstreams: Arc<Upstreams>,
+    /// How clients are answered.
+    responder: Responder,
+    /// What is recorded of a request.
+    record: Record,
+}
+
+/// What a gateway is made over.
+pub struct GatewayBase {
+    pub settings: Arc<Settings>,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    pub fleet: Arc<Fleet>,
+    /// The scheduler, which already observes the events of `fleet`.
+    pub dispatcher: Arc<Dispatcher>,
+    pub metrics: Arc<Metrics>,
+    /// How the process ends.
+    pub drain: Arc<Drain>,
+    /// What pages about the gateway are made from.
+    pub introspection: Arc<Introspection>,
 }
 
 impl Gateway {
-    /// Makes a gateway over `fleet`, whose events `dispatcher` already observes.
-    pub fn new(
-        settings: Arc<Settings>,
-        access: Arc<Access>,
-        fleet: Arc<Fleet>,
-        dispatcher: Arc<Dispatcher>,
-        metrics: Arc<Metrics>,
-        drain: Arc<Drain>,
-        introspection: Arc<Introspection>,
-    ) -> Self {
+    /// Makes a gateway.
+    pub fn new(base: GatewayBase) -> Self {
+        let GatewayBase {
+            settings,
+            access,
+            fleet,
+            dispatcher,
+            metrics,
+            drain,
+            introspection,
+        } = base;
         let offload = Arc::new(offload::Offload::new(settings.server.threads));
         let router = Arc::clone(&introspection.router);
+        let facts = Arc::clone(&introspection.facts);
+        let ledger = introspection.ledger.clone();
         let request_ids = Arc::new(RequestIds::new());
         let parts = UpstreamParts {
-            facts: Arc::clone(&introspection.facts),
+            facts: Arc::clone(&facts),
             router: Arc::clone(&router),
             dispatcher: Arc::clone(&dispatcher),
             metrics: Arc::clone(&metrics),
@@ -96,21 +121,19 @@ impl Gateway {
             offload: Arc::clone(&offload),
         };
         let upstreams = Arc::new(Upstreams::new(&settings, &fleet, parts));
-        let queue = SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings));
         Self(Arc::new(GatewayParts {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
-            record: Record::new(&settings, &fleet, &metrics, introspection.ledger.clone()),
-            offload,
-            settings,
-            fleet,
-            queue,
-            metrics,
-            drain,
+            pages: Pages::new(&settings, &fleet, introspection),
+            queue: SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings)),
+            responder: Responder::new(&settings, &fleet, &metrics, &upstreams, &drain),
+            record: Record::new(&settings, &fleet, &facts, &metrics, ledger),
             upstreams,
+            offload,
             request_ids,
-            facts: Arc::clone(&introspection.facts),
-            introspection,
+            drain,
+            fleet,
+            settings,
         }))
     }
 

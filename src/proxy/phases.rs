@@ -18,14 +18,17 @@ use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::dispatch::run::{Dispatched, run};
 use crate::proxy::failure::{Failure, Stop};
-use crate::proxy::listener::guarded::Watch;
+use crate::proxy::listener::watch::Watch;
+use crate::proxy::local::look_up::look_up;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::cors::Sender;
 use crate::proxy::request_filter::identify;
 use crate::proxy::request_filter::prepare::Next;
 use crate::proxy::request_filter::route;
-use crate::proxy::response_body::client::Framing;
+use crate::proxy::response_body::client::{self, Framing};
+use crate::proxy::response_body::page::send_page;
 use crate::proxy::response_body::relay::Relayed;
+use remuda_formats::client::Operation;
 
 /// How long a client that gets no place may take to be told so.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -81,7 +84,7 @@ impl ProxyHttp for Gateway {
         };
         match stop {
             Stop::Failure(failure) => {
-                let told = self.explain(session, ctx, &framing, failure);
+                let told = self.responder.explain(session, ctx, &framing, failure);
                 let told = if refused {
                     // Who has no place does not keep one by not reading that there is none.
                     let told = tokio::time::timeout(FAREWELL, told).await;
@@ -170,12 +173,14 @@ impl Gateway {
         self.admit.rate(session, &ctx.inbound)?;
         self.admit.key(session, &mut ctx.inbound)?;
         let _share = self.admit.share(&ctx.inbound)?;
+        let asks_for_keys = self.admit.asks_for_keys();
         let place = self
-            .place(session, ctx)
+            .pages
+            .about_itself(session, &ctx.inbound, asks_for_keys)
             .map_err(|failure| closing_with_body(session, failure))?;
         if let Some((route, page)) = place {
             ctx.inbound.route = route;
-            return self.reply(session, ctx, framing, page).await;
+            return send_page(session, ctx, framing, page).await;
         }
         let operation =
             operation.map_err(|miss| route::missed(server, session, &ctx.inbound, miss))?;
@@ -185,23 +190,50 @@ impl Gateway {
             return Box::pin(self.answer_here(session, ctx, framing, operation)).await;
         }
         match self.prepare(session, ctx, framing, operation).await? {
-            Next::Page(page) => self.reply(session, ctx, framing, page).await,
+            Next::Page(page) => send_page(session, ctx, framing, page).await,
             Next::Dispatch(prepared) => {
                 let client = &mut session.downstream_session;
                 match run(self, client, ctx, *prepared).await? {
                     Dispatched::Begun(begun) => self.deliver(session, ctx, framing, begun).await,
-                    Dispatched::Failed(error) => self.tell(session, ctx, framing, error).await,
+                    Dispatched::Failed(error) => {
+                        self.responder.tell(session, ctx, framing, error).await
+                    }
                     Dispatched::Uncounted(body) => {
                         let page = admin::estimated_tokens(&body);
-                        self.reply(session, ctx, framing, page).await
+                        send_page(session, ctx, framing, page).await
                     }
                 }
             }
         }
     }
-}
 
-impl Gateway {
+    /// Answers a request that runs no model.
+    ///
+    /// # Errors
+    /// The failure that the client is to be told instead, or why it cannot be told anything.
+    async fn answer_here(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        operation: Operation,
+    ) -> Result<(), Stop> {
+        if operation.is_management() {
+            return self.manage(session, ctx, framing, operation).await;
+        }
+        if matches!(
+            operation,
+            Operation::Tags | Operation::OpenAiModels | Operation::Ps
+        ) {
+            client::has_room(&session.downstream_session)?;
+        }
+        let head = session.req_header();
+        match self.pages.of_fleet(head, &ctx.inbound, operation) {
+            Some(page) => send_page(session, ctx, framing, page).await,
+            None => look_up(self, session, ctx, framing, operation).await,
+        }
+    }
+
     /// Relays an answer that has begun, and counts how its attempt ended.
     ///
     /// # Errors
@@ -215,7 +247,7 @@ impl Gateway {
     ) -> Result<(), Stop> {
         let upstream = self.upstreams.side(begun.backend.provider.id);
         let client = &mut session.downstream_session;
-        let relayed = self.relay(client, ctx, framing, begun).await;
+        let relayed = self.responder.relay(client, ctx, framing, begun).await;
         upstream.count(match &relayed {
             Ok(Relayed { refused: true, .. }) => AttemptOutcome::Refused,
             Ok(Relayed { complete: true, .. }) => AttemptOutcome::Ok,

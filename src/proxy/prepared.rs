@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::access::ClientKey;
 use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId, ProviderId};
-use crate::proxy::request_filter::body::Body;
+use crate::proxy::request_filter::body_budget::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
 use remuda_formats::client::Operation;
 use remuda_formats::wire::json::ByteSpan;

@@ -142,7 +142,7 @@ impl<'g> UpstreamExchange<'g> {
         // What is sent anew has been counted: its first try has come to none of the further calls.
         let is_first = self.stale == 0 && self.mend.is_none();
         if is_first && !written.more.is_empty() {
-            let counted = Box::pin(self.gateway.count_calls(ctx, written.more.len())).await;
+            let counted = Box::pin(self.gateway.admit.count_calls(ctx, written.more.len())).await;
             counted.map_err(is_final)?;
         }
         self.send(ctx, written);

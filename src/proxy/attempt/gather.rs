@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use crate::fleet::Backend;
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::begin::{end_gathered, unanswered};
-use crate::proxy::attempt::reader::LAST_END;
+use crate::proxy::attempt::patience::Patience;
 use crate::proxy::attempt::upstreams::ProviderSide;
 use crate::proxy::failure::attempt::{AttemptError, Unanswered};
 use crate::proxy::failure::deadline::TimeLimit;
@@ -43,13 +43,10 @@ async fn read_on(
     until: Option<TimeLimit>,
 ) -> Result<(), AttemptError> {
     let pause = backend.provider.timeouts.between_chunks;
-    let due = |last: Instant, nearly: bool| {
-        let end = last + if nearly { pause.min(LAST_END) } else { pause };
-        until.map_or(end, |until| until.at.min(end))
-    };
-    let mut last = Instant::now();
-    let mut nearly = answer.reader.nearly_over();
-    let silence = sleep_until(due(last, nearly).into());
+    let limit = until.map(|until| until.at);
+    let nearly = answer.reader.nearly_over();
+    let mut patience = Patience::new(pause, limit, nearly, Instant::now());
+    let silence = sleep_until(patience.due().into());
     tokio::pin!(silence);
     loop {
         let UpstreamAnswer {
@@ -63,15 +60,14 @@ async fn read_on(
             piece = upstream.read_piece() => match piece {
                 Ok(Some(piece)) => {
                     begun.extend_from_slice(reader.feed(piece));
-                    last = Instant::now();
+                    patience.heard(Instant::now());
                     if reader.over() || reader.cut() {
                         answer.ended = reader.fault().is_none();
                         return Ok(());
                     }
                     // The timer is not moved with every piece, but where the end is near.
-                    if reader.nearly_over() != nearly {
-                        nearly = !nearly;
-                        silence.as_mut().reset(due(last, nearly).into());
+                    if patience.nears(reader.nearly_over()) {
+                        silence.as_mut().reset(patience.due().into());
                     }
                 }
                 Ok(None) => {
@@ -81,14 +77,14 @@ async fn read_on(
                 Err(_) => return Err(AttemptError::reset()),
             },
             () = &mut silence => {
-                let due = due(last, nearly);
-                if due > Instant::now() {
-                    silence.as_mut().reset(due.into());
+                let now = Instant::now();
+                if patience.due() > now {
+                    silence.as_mut().reset(patience.due().into());
                 } else if reader.settle().is_some() {
                     answer.ended = reader.fault().is_none();
                     return Ok(());
                 } else {
-                    return Err(match until.filter(|limit| limit.is_over(Instant::now())) {
+                    return Err(match until.filter(|limit| limit.is_over(now)) {
                         Some(limit) => AttemptError::Overdue(limit),
                         None => AttemptError::timed_out(),
                     });

@@ -8,6 +8,7 @@ mod first_content;
 pub(super) mod gather;
 pub(super) mod judge;
 mod passing;
+pub(super) mod patience;
 pub(super) mod reader;
 mod refusals;
 mod send;

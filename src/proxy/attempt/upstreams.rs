@@ -135,6 +135,23 @@ impl Upstreams {
         self.side(backend.provider.id).count(outcome);
     }
 
+    /// Counts a request that makes the backend load its model.
+    pub(crate) fn count_cold_load(&self, backend: &Backend) {
+        let name = &*backend.provider.name;
+        self.metrics
+            .upstream
+            .cold_loads
+            .with_label_values(&[name])
+            .inc();
+    }
+
+    /// Returns the name of one server of several, where clients may know it.
+    pub(crate) fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
+        let settings = &backend.provider.settings;
+        let several = settings.kind.is_fleet() || settings.backends.len() > 1;
+        (several && self.settings.server.expose_backend).then_some(&*backend.name)
+    }
+
     /// Returns what is known of a model, by the provider's own name for it.
     pub(crate) fn facts_of(&self, backend: &Backend, own: &str) -> &ModelFacts {
         let settings = &backend.provider.settings;

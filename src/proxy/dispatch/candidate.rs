@@ -111,12 +111,7 @@ impl<'a> Dispatch<'a> {
     ) -> SlotCandidate<'a> {
         let gateway = self.gateway;
         if permit.cold() {
-            gateway
-                .metrics
-                .upstream
-                .cold_loads
-                .with_label_values(&[&*backend.provider.name])
-                .inc();
+            gateway.upstreams.count_cold_load(backend);
         }
         let started = Instant::now();
         // Within the request's own limit, if both are set.
@@ -152,7 +147,7 @@ impl<'a> Dispatch<'a> {
         let gateway = self.gateway;
         // What could not be written for it was not sent.
         if cause.class != Class::Route || cause.status.is_some() {
-            gateway.tell_guard(at, verdict(cause), None);
+            self.tell_guard(at, verdict(cause), None);
         }
         at.serving = None;
         let UpstreamExchange {
@@ -166,7 +161,9 @@ impl<'a> Dispatch<'a> {
             let of_account = cause.kind == FaultKind::Billing;
             gateway.fleet.refused(backend, of_account, status);
         }
-        gateway.charge_attempt(self.ctx, (request, backend), Some(cause), usage);
+        gateway
+            .record
+            .charge_attempt(self.ctx, (request, backend), Some(cause), usage);
         gateway.upstreams.count(backend, outcome);
         log::info!(
             "{} at {}: attempt {} of request {:?}",
@@ -186,7 +183,7 @@ impl<'a> Dispatch<'a> {
             Some(HealthReport::Acquit(first)) => gateway.fleet.acquit(first),
             None => {}
         }
-        let server = gateway.exposed(backend);
+        let server = gateway.upstreams.exposed(backend);
         let reasons = &mut self.progress.reasons;
         reasons.add(&backend.provider, server, outcome, error);
         self.progress.uncounted |= has_no_counter(request, cause);
@@ -210,11 +207,13 @@ impl<'a> Dispatch<'a> {
         let UpstreamExchange {
             backend, request, ..
         } = &at.exchange;
-        gateway.charge_attempt(self.ctx, (request, backend), Some(&cause), usage);
+        gateway
+            .record
+            .charge_attempt(self.ctx, (request, backend), Some(&cause), usage);
         gateway.upstreams.count(backend, outcome);
-        gateway.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
+        self.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
         let error = Some(ClientError::Failure(Box::new(limit.failure())));
-        let server = gateway.exposed(backend);
+        let server = gateway.upstreams.exposed(backend);
         let reasons = &mut self.progress.reasons;
         reasons.add(&backend.provider, server, outcome, error);
     }
@@ -225,18 +224,11 @@ impl<'a> Dispatch<'a> {
         let UpstreamExchange {
             backend, request, ..
         } = &at.exchange;
-        gateway.charge_attempt(self.ctx, (request, backend), None, usage);
+        gateway
+            .record
+            .charge_attempt(self.ctx, (request, backend), None, usage);
         gateway.upstreams.count(backend, AttemptOutcome::Refused);
-        gateway.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
-    }
-}
-
-impl Gateway {
-    /// Returns the name of one server of several, where clients may know it.
-    pub(crate) fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
-        let settings = &backend.provider.settings;
-        let several = settings.kind.is_fleet() || settings.backends.len() > 1;
-        (several && self.settings.server.expose_backend).then_some(&*backend.name)
+        self.tell_guard(at, fleet::AttemptResult::NotItsFault, None);
     }
 
     /// Tells the guard of a service how an attempt went; Ollama servers have their health.
@@ -255,7 +247,8 @@ impl Gateway {
             fleet::AttemptResult::Served { .. } => None,
             _ => at.exchange.request.wanted.as_ref(),
         };
-        let name = wanted.map(|wanted| self.upstreams.own_name(wanted, backend));
+        let upstreams = &self.gateway.upstreams;
+        let name = wanted.map(|wanted| upstreams.own_name(wanted, backend));
         let attempted = Attempted {
             key: at.key,
             model: at.model,
@@ -265,7 +258,7 @@ impl Gateway {
             result,
             limits: answer.and_then(|answer| answer.limits.as_ref()),
         };
-        self.fleet.attempted(backend, &attempted);
+        self.gateway.fleet.attempted(backend, &attempted);
     }
 
     /// Returns what is kept of an attempt at `backend` while it lasts.
@@ -275,6 +268,7 @@ impl Gateway {
         backend: &Backend,
         permit: &Permit,
     ) -> Attempt {
+        let (record, upstreams) = (&self.gateway.record, &self.gateway.upstreams);
         Attempt {
             number: 0,
             backend: Some(Arc::clone(&backend.name)),
@@ -282,7 +276,7 @@ impl Gateway {
             cold: permit.cold(),
             model: request.model(),
             called: None,
-            account: self.account(request, backend),
+            account: record.account(upstreams, request, backend),
             sent: Arc::default(),
         }
     }

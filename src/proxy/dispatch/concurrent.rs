@@ -54,19 +54,15 @@ impl<'a> Dispatch<'a> {
                     let Some(result) = self.judge(&mut first, came).await else {
                         continue;
                     };
-                    let Some(other) = second.take() else {
-                        return (first, result);
-                    };
-                    match result {
+                    match (result, second.take()) {
                         // The second goes on, and is the next attempt.
-                        Err(failed) if failed.error.is_of_backend() => {
+                        (Err(failed), Some(other)) if failed.error.is_of_backend() => {
                             self.lost(&mut first, failed);
                             first = *other;
                             self.take_over(&mut first);
                         }
-                        result => {
-                            self.cancel(*other, outcome_beside(&result));
-                            first.enter(self.ctx);
+                        (result, second) => {
+                            self.leave(&first, second, &result);
                             return (first, result);
                         }
                     }
@@ -88,10 +84,7 @@ impl<'a> Dispatch<'a> {
                 }
                 Event::Left(error) => {
                     let result = Err(error.into());
-                    if let Some(other) = second.take() {
-                        self.cancel(*other, outcome_beside(&result));
-                        first.enter(self.ctx);
-                    }
+                    self.leave(&first, second, &result);
                     return (first, result);
                 }
                 Event::Due => {
@@ -104,6 +97,19 @@ impl<'a> Dispatch<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends the second, if there is one, beside a first whose asking came out like that.
+    fn leave(
+        &mut self,
+        first: &SlotCandidate<'a>,
+        second: Option<Box<SlotCandidate<'a>>>,
+        result: &Asking,
+    ) {
+        if let Some(second) = second {
+            self.cancel(*second, outcome_beside(result));
+            first.enter(self.ctx);
         }
     }
 
@@ -255,9 +261,9 @@ impl<'a> Dispatch<'a> {
                 let Some(key) = self.key_for(step, &request, &backend) else {
                     continue;
                 };
-                let attempt = gateway.attempt_at(&request, &backend, &permit);
+                let attempt = self.attempt_at(&request, &backend, &permit);
                 let account = attempt.account.as_ref();
-                let aside = gateway.afford_too(&self.ctx.inbound, account)?;
+                let aside = self.ctx.inbound.afford_too(account)?;
                 self.ctx.attempt.number += 1;
                 let both = (&request, &backend);
                 let other = self.candidate(step, both, permit, key, attempt);
@@ -306,7 +312,9 @@ impl<'a> Dispatch<'a> {
             backend, request, ..
         } = &loser.exchange;
         let gateway = self.gateway;
-        gateway.charge_attempt(self.ctx, (request, backend), Some(&silence), None);
+        gateway
+            .record
+            .charge_attempt(self.ctx, (request, backend), Some(&silence), None);
         gateway.upstreams.count(backend, outcome);
         log::info!(
             "{} at {}: request {:?} after {:.1} s",
@@ -337,7 +345,7 @@ impl<'a> Dispatch<'a> {
             AttemptError::Final(error, _) => {
                 self.objected(at, usage);
                 let backend = &at.exchange.backend;
-                let server = self.gateway.exposed(backend);
+                let server = self.gateway.upstreams.exposed(backend);
                 let reasons = &mut self.progress.reasons;
                 let outcome = AttemptOutcome::Refused;
                 reasons.add(&backend.provider, server, outcome, Some(error));

@@ -170,11 +170,11 @@ impl Dispatch<'_> {
         };
         let attempt = Attempt {
             number: self.ctx.attempt.number + 1,
-            ..gateway.attempt_at(request, &backend, &permit)
+            ..self.attempt_at(request, &backend, &permit)
         };
         self.ctx.attempt = attempt.clone();
         if self.ctx.inbound.grant.is_some() {
-            Box::pin(gateway.afford(self.ctx)).await?;
+            Box::pin(gateway.admit.afford(self.ctx)).await?;
         }
         let first = self.candidate(step, (request, &backend), permit, key, attempt);
         self.progress.begins(first.started);
@@ -232,7 +232,7 @@ impl Dispatch<'_> {
             latency: ttft,
             streamed: answer.streamed,
         };
-        self.gateway.tell_guard(&candidate, served, Some(&answer));
+        self.tell_guard(&candidate, served, Some(&answer));
         let response_time = ttft;
         fleet.report(backend.id, fleet::RequestOutcome::Served { response_time });
         let wanted = request.wanted.as_ref();

@@ -4,8 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,30 +12,16 @@ use async_trait::async_trait;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
-    ALPN, Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest,
-    Ssl, Stream, TimingDigest, UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::proxy::listener::chunks::Tail;
+use crate::proxy::listener::early_answers::{HEAD_TOO_LARGE, HEAD_TOO_SLOW, in_place_of};
 use crate::proxy::listener::half_closed::HalfClosed;
-use crate::proxy::response_body::unsent::{Line, Unsent};
-
-const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
-    Content-Type: application/json; charset=utf-8\r\nContent-Length: 78\r\nConnection: close\r\n\r\n\
-    {\"error\":\"request head too large; the limit is the setting server.max_header\"}";
-const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
-    Content-Type: application/json; charset=utf-8\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
-    {\"error\":\"request head too slow; the limit is the setting server.header_timeout\"}";
-
-/// Pingora parses at most 256 fields and refuses more as it refuses what is no HTTP.
-const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    Content-Type: application/json; charset=utf-8\r\nContent-Length: 82\r\nConnection: close\r\n\r\n\
-    {\"error\":\"the request head is not valid HTTP, or has more than 256 header fields\"}";
-const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
-    Content-Type: application/json; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
-    {\"error\":\"Method CONNECT not allowed; this gateway is no forward proxy\"}";
+use crate::proxy::listener::watch::{Stage, Watch};
+use crate::proxy::response_body::unsent::Unsent;
 
 /// An HTTP/2 connection begins with these bytes (RFC 9113 section 3.4).
 const HTTP2_PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,93 +35,6 @@ pub struct Bounds {
     pub header_timeout: Duration,
     /// The longest time until the first byte of a connection; later pauses are Pingora's to bound.
     pub idle_timeout: Duration,
-}
-
-/// The part of a request that a connection by HTTP/1 is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Stage {
-    /// A head is awaited, or coming.
-    Head,
-    /// The head is whole; what comes is its body.
-    Body,
-    /// The body is whole; the client waits for the answer.
-    Answer,
-}
-
-/// Knows where a connection is; its stream and the request's phases share it.
-///
-/// Travels as the user data of the stream's [`ProxyDigest`], the one channel that Pingora offers.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    stage: AtomicU8,
-    /// The number of heads that were awaited, so that the stream knows a new one also where it read nothing between two.
-    heads: AtomicU32,
-    /// The body comes in chunks, and whether they are written as they must not be.
-    chunked: AtomicBool,
-    garbled: AtomicBool,
-    tail: Mutex<Tail>,
-    /// Counts what of its answers waits to be read.
-    line: Arc<Line>,
-}
-
-impl Watch {
-    fn new(unsent: &Arc<Unsent>) -> Arc<Watch> {
-        Arc::new(Watch {
-            stage: AtomicU8::new(Stage::Head as u8),
-            heads: AtomicU32::new(0),
-            chunked: AtomicBool::new(false),
-            garbled: AtomicBool::new(false),
-            tail: Mutex::default(),
-            line: Line::new(unsent),
-        })
-    }
-
-    /// Returns the watch of the connection that `digest` belongs to.
-    pub(crate) fn of(digest: Option<&Digest>) -> Option<&Watch> {
-        let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
-        data.downcast_ref::<Arc<Watch>>().map(Arc::as_ref)
-    }
-
-    /// Notes that the head, of so many bytes, is whole: its bounds no longer apply. Returns whether a body in chunks is
-    /// followed.
-    pub(crate) fn head_is_whole(&self, length: usize, chunked: bool) -> bool {
-        self.stage.store(Stage::Body as u8, Ordering::Relaxed);
-        let good = self.tail().begin(length, chunked);
-        self.chunked.store(good.is_some(), Ordering::Relaxed);
-        self.garbled.store(good == Some(false), Ordering::Relaxed);
-        good.is_some()
-    }
-
-    /// Returns whether the chunks of the body could be read in two ways.
-    pub(crate) fn is_garbled(&self) -> bool {
-        self.garbled.load(Ordering::Relaxed)
-    }
-
-    fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that the request is whole: the client has nothing more to say.
-    pub(crate) fn request_is_whole(&self) {
-        self.stage.store(Stage::Answer as u8, Ordering::Relaxed);
-    }
-
-    /// Notes that the answer is written: the next bytes belong to a new head.
-    pub(crate) fn expect_head(&self) {
-        self.heads.fetch_add(1, Ordering::Relaxed);
-        self.tail().reset();
-        self.stage.store(Stage::Head as u8, Ordering::Relaxed);
-    }
-
-    /// Returns what counts the bytes of answers that wait on the connection.
-    pub(crate) fn line(&self) -> &Arc<Line> {
-        &self.line
-    }
-
-    fn is_at(&self, stage: Stage) -> bool {
-        self.stage.load(Ordering::Relaxed) == stage as u8
-    }
 }
 
 /// A client connection that ends when a request head is too large or too slow.
@@ -192,12 +90,7 @@ impl Guarded {
         if self.http2 || !self.watch.is_at(Stage::Head) {
             return None;
         }
-        let status = bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
-        match status {
-            b"400" => Some(BAD_HEAD),
-            b"405" => Some(NO_TUNNELS),
-            _ => None,
-        }
+        in_place_of(bytes)
     }
 
     /// Reads while the client waits for its answer: what comes is the next request, or the end.
@@ -246,10 +139,7 @@ impl AsyncRead for Guarded {
         if this.watch.is_at(Stage::Body) {
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-            if this.watch.chunked.load(Ordering::Relaxed)
-                && !this.watch.tail().feed(&buffer.filled()[before..])
-            {
-                this.watch.garbled.store(true, Ordering::Relaxed);
+            if !this.watch.follows(&buffer.filled()[before..]) {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             return Poll::Ready(Ok(()));
@@ -257,7 +147,7 @@ impl AsyncRead for Guarded {
         if this.watch.is_at(Stage::Answer) {
             return this.poll_departure(context, buffer);
         }
-        let head = this.watch.heads.load(Ordering::Relaxed);
+        let head = this.watch.heads();
         if this.head != head {
             // Each head counts for itself.
             this.head = head;
@@ -275,7 +165,7 @@ impl AsyncRead for Guarded {
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(result) => {
                 this.head_bytes += buffer.filled().len() - before;
-                this.watch.tail().note(&buffer.filled()[before..]);
+                this.watch.note_head(&buffer.filled()[before..]);
                 Poll::Ready(result)
             }
             Poll::Pending if this.head_bytes > 0 => {
@@ -423,18 +313,6 @@ mod tests {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
     };
-
-    #[test]
-    fn refusals_state_their_length() {
-        for answer in [HEAD_TOO_LARGE, HEAD_TOO_SLOW, BAD_HEAD, NO_TUNNELS] {
-            let text = std::str::from_utf8(answer).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(
-                head.contains(&format!("Content-Length: {}\r\n", body.len())),
-                "{text}"
-            );
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_head_is_answered_408() {

@@ -21,76 +21,73 @@ use remuda_formats::translate;
 /// A counter that takes longer is not waited for, as an estimate is had at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Gateway {
-    /// Returns what the provider's own counter says of the body; `None` if it has none, or gives no number.
-    ///
-    /// # Errors
-    /// If the client leaves meanwhile.
-    pub(crate) async fn counted(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        plan: &Plan,
-        body: &[u8],
-    ) -> Result<Option<Page>, Stop> {
-        let Some((provider, own)) = self.planner.service_of(plan) else {
-            return Ok(None);
-        };
-        let inbound = &ctx.inbound;
-        let asking = self.ask_counter(session, inbound, &provider, &own, body);
-        let Some((backend, asking)) = asking else {
-            return Ok(None);
-        };
-        ctx.attempt.number += 1;
-        ctx.attempt.backend = Some(backend);
-        ctx.attempt.provider = Some(provider.id);
-        let mut client = Downstream {
-            client: &mut session.downstream_session,
-            opening: &mut ctx.opening,
-            drain: &self.drain,
-        };
-        let answer = client.unless_ended(asking).await?;
-        let count = answer.and_then(|answer| translate::counted(provider.settings.kind, &answer));
-        self.upstreams.side(provider.id).count(match count {
-            Some(_) => AttemptOutcome::Ok,
-            None => AttemptOutcome::Refused,
-        });
-        Ok(count.map(admin::counted_tokens))
-    }
+/// Returns what the provider's own counter says of the body; `None` if it has none, or gives no number.
+///
+/// # Errors
+/// If the client leaves meanwhile.
+pub(crate) async fn counted(
+    gateway: &Gateway,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    plan: &Plan,
+    body: &[u8],
+) -> Result<Option<Page>, Stop> {
+    let Some((provider, own)) = gateway.planner.service_of(plan) else {
+        return Ok(None);
+    };
+    let inbound = &ctx.inbound;
+    let asking = ask_counter(gateway, session, inbound, (&provider, &own), body);
+    let Some((backend, asking)) = asking else {
+        return Ok(None);
+    };
+    ctx.attempt.number += 1;
+    ctx.attempt.backend = Some(backend);
+    ctx.attempt.provider = Some(provider.id);
+    let mut client = Downstream {
+        client: &mut session.downstream_session,
+        opening: &mut ctx.opening,
+        drain: &gateway.drain,
+    };
+    let answer = client.unless_ended(asking).await?;
+    let count = answer.and_then(|answer| translate::counted(provider.settings.kind, &answer));
+    gateway.upstreams.side(provider.id).count(match count {
+        Some(_) => AttemptOutcome::Ok,
+        None => AttemptOutcome::Refused,
+    });
+    Ok(count.map(admin::counted_tokens))
+}
 
-    /// Returns the name of the backend that is asked, and the answer to come.
-    fn ask_counter<'g>(
-        &'g self,
-        session: &Session,
-        inbound: &Inbound,
-        provider: &'g Provider,
-        own: &str,
-        body: &[u8],
-    ) -> Option<(Arc<str>, impl Future<Output = Option<Bytes>> + use<'g>)> {
-        let backend = self.fleet.pick(Some(provider), None, &[])?;
-        let target = Target {
-            model: own,
-            facts: self.upstreams.facts_of(&backend, own),
-            provider: provider.settings.profile(),
-            stream: false,
-        };
-        let outgoing = translate::counting(body, &target)?;
-        let key = provider
-            .guard()
-            .pick(ModelKey::of(own), 1, Instant::now())
-            .ok()?;
-        let head = session.req_header();
-        let head = self
-            .upstreams
-            .head_to(head, inbound, (&backend, key), &outgoing)
-            .ok()?;
-        let side = self.upstreams.side(provider.id);
-        let name = Arc::clone(&backend.name);
-        let asking = async move {
-            let body = Bytes::from(outgoing.body);
-            let answer = ask_aside(side, &backend, head, &body);
-            tokio::time::timeout(PATIENCE, answer).await.ok()?
-        };
-        Some((name, asking))
-    }
+/// Returns the name of the backend that is asked, and the answer to come; `None` if nobody can be asked.
+fn ask_counter<'g>(
+    gateway: &'g Gateway,
+    session: &Session,
+    inbound: &Inbound,
+    (provider, own): (&'g Provider, &str),
+    body: &[u8],
+) -> Option<(Arc<str>, impl Future<Output = Option<Bytes>> + use<'g>)> {
+    let backend = gateway.fleet.pick(Some(provider), None, &[])?;
+    let target = Target {
+        model: own,
+        facts: gateway.upstreams.facts_of(&backend, own),
+        provider: provider.settings.profile(),
+        stream: false,
+    };
+    let outgoing = translate::counting(body, &target)?;
+    let key = provider
+        .guard()
+        .pick(ModelKey::of(own), 1, Instant::now())
+        .ok()?;
+    let head = session.req_header();
+    let head = gateway
+        .upstreams
+        .head_to(head, inbound, (&backend, key), &outgoing)
+        .ok()?;
+    let side = gateway.upstreams.side(provider.id);
+    let name = Arc::clone(&backend.name);
+    let asking = async move {
+        let body = Bytes::from(outgoing.body);
+        let answer = ask_aside(side, &backend, head, &body);
+        tokio::time::timeout(PATIENCE, answer).await.ok()?
+    };
+    Some((name, asking))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use pingora::proxy::Session;
 
 use crate::fleet::Backend;
-use crate::ids::ModelId;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::attempt::exchange::UpstreamExchange;
@@ -20,91 +19,76 @@ use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::failure::attempt::{AttemptError, ClientError};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::prepared::{ModelRequest, WantedModel};
-use crate::proxy::request_filter::body::Body;
+use crate::proxy::request_filter::body_budget::Body;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::hold::Hold;
-use crate::routing::{Plan, PlanStep, StepModel};
+use crate::routing::Plan;
 use remuda_formats::client::Operation;
 
 /// A look-up that a server answers.
-pub(super) struct LookUp {
-    pub(super) operation: Operation,
-    pub(super) body: Body,
+pub(super) struct LookUp<'g> {
+    gateway: &'g Gateway,
+    operation: Operation,
+    body: Body,
     /// How the body names the model, so that each server reads its own name.
-    pub(super) wanted: WantedModel,
+    wanted: WantedModel,
     /// Which servers may be asked.
-    pub(super) progress: PlanProgress,
+    progress: PlanProgress,
 }
 
-impl Gateway {
-    /// Returns the progress of a look-up that has not begun: it may be asked of the plan's Ollama servers with the model.
-    pub(super) fn servers_of(&self, plan: &Plan, model: ModelId) -> PlanProgress {
-        let barred = self.planner.unplanned_providers(plan);
-        let fleets = self
-            .fleet
-            .providers()
-            .filter(|provider| provider.settings.kind.is_fleet() && !barred.contains(&provider.id));
-        let providers: Vec<_> = fleets.map(|provider| provider.id).collect();
-        let step = PlanStep {
-            model: StepModel::Listed(model),
-            providers,
-            equal: false,
-            reserve: false,
-            max_wait: None,
-        };
-        let steps = Some(step).filter(|step| !step.providers.is_empty());
-        let plan = Plan {
-            steps: steps.into_iter().collect(),
-            model: Some(model),
-        };
-        PlanProgress::new(plan, 0, None)
-    }
-
-    /// Returns the server that is asked next; `None` if all have been tried, or are down.
-    pub(super) fn server_for(&self, progress: &PlanProgress) -> Option<Arc<Backend>> {
-        let step = progress.plan.steps.first()?;
-        self.fleet
-            .providers()
-            .filter(|provider| progress.may_ask(step, provider.id))
-            .find_map(|provider| {
-                let model = step.model.listed();
-                self.fleet
-                    .pick(Some(provider), model, &progress.tried(step))
-            })
-    }
-
-    /// Forwards a look-up until a server answers it.
-    pub(super) async fn forward(
-        &self,
-        session: &mut Session,
-        ctx: &mut Ctx,
-        framing: &Framing,
-        look_up: LookUp,
-    ) -> Result<(), Stop> {
-        let LookUp {
+impl<'g> LookUp<'g> {
+    /// Makes a look-up that has not begun. It may be asked of the Ollama servers that `servers` names.
+    pub(super) fn new(
+        gateway: &'g Gateway,
+        operation: Operation,
+        body: Body,
+        wanted: WantedModel,
+        servers: Plan,
+    ) -> Self {
+        LookUp {
+            gateway,
             operation,
             body,
             wanted,
-            mut progress,
-        } = look_up;
+            progress: PlanProgress::new(servers, 0, None),
+        }
+    }
+
+    /// Returns the server that is asked next; `None` if all have been tried, or are down.
+    pub(super) fn next_server(&self) -> Option<Arc<Backend>> {
+        let step = self.progress.plan.steps.first()?;
+        let fleet = &self.gateway.fleet;
+        fleet
+            .providers()
+            .filter(|provider| self.progress.may_ask(step, provider.id))
+            .find_map(|provider| {
+                let model = step.model.listed();
+                fleet.pick(Some(provider), model, &self.progress.tried(step))
+            })
+    }
+
+    /// Forwards the look-up until a server answers it.
+    ///
+    /// # Errors
+    /// The failure that the client is to be told instead, or why it cannot be told anything.
+    pub(super) async fn run(
+        mut self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        framing: &Framing,
+    ) -> Result<(), Stop> {
+        let responder = &self.gateway.responder;
         let client = &mut session.downstream_session;
-        while let Some(backend) = self.server_for(&progress) {
+        while let Some(backend) = self.next_server() {
             ctx.attempt.number += 1;
             ctx.attempt.backend = Some(Arc::clone(&backend.name));
             ctx.attempt.provider = Some(backend.provider.id);
             let began = Instant::now();
             let serving = backend.begin();
-            let own = self.upstreams.own_name(&wanted, &backend);
-            let request = Arc::new(ModelRequest {
-                operation,
-                has_body: !body.bytes.is_empty(),
-                body: Body::unshared(respelled(operation, &body.bytes, &wanted, &own)),
-                streams: false,
-                wanted: None,
-                wary: false,
-            });
+            let request = Arc::new(self.request_to(&backend));
             let sent = Arc::clone(&ctx.attempt.sent);
-            let mut exchange = UpstreamExchange::new(self, (request, &backend), 0, None, sent);
+            let mut exchange =
+                UpstreamExchange::new(self.gateway, (request, &backend), 0, None, sent);
             let failed = match exchange.run(client, ctx).await {
                 Ok(answer) => {
                     let begun = BegunAnswer {
@@ -113,7 +97,8 @@ impl Gateway {
                         hold: Hold::new(Some(serving), None, Duration::ZERO),
                         deadline: None,
                     };
-                    return self.relay(client, ctx, framing, begun).await.map(drop);
+                    let relayed = responder.relay(client, ctx, framing, begun).await;
+                    return relayed.map(drop);
                 }
                 Err(failed) => failed,
             };
@@ -122,28 +107,40 @@ impl Gateway {
                 return Err(stop);
             }
             if let AttemptError::Final(error, _) = failed.error {
-                return self.tell(session, ctx, framing, error).await;
+                return responder.tell(session, ctx, framing, error).await;
             }
-            let next = self.after_look_up(&mut progress, &backend, failed.error, began);
-            if next == NextStep::Stop {
+            if self.after_failure(&backend, failed.error, began) == NextStep::Stop {
                 break;
             }
         }
-        if progress.reasons.is_empty() {
+        if self.progress.reasons.is_empty() {
             let nobody = Failure::no_healthy_backend().retry_after(1);
-            return Err(self.queue.in_words_for(nobody, &[]).into());
+            return Err(self.gateway.queue.in_words_for(nobody, &[]).into());
         }
-        let error = progress.reasons.client_error();
+        let error = self.progress.reasons.client_error();
         let nothing = || ClientError::Failure(Box::new(Failure::all_attempts_failed()));
-        self.tell(session, ctx, framing, error.unwrap_or_else(nothing))
-            .await
+        let error = error.unwrap_or_else(nothing);
+        responder.tell(session, ctx, framing, error).await
     }
 
-    /// Notes a look-up that has failed, and decides what follows. Servers of a fleet have no keys to try and are not asked again, and of
-    /// a look-up there is no other plan: the next is asked, or nobody.
-    fn after_look_up(
-        &self,
-        progress: &mut PlanProgress,
+    /// Returns the look-up as the server knows the model.
+    fn request_to(&self, backend: &Backend) -> ModelRequest {
+        let own = self.gateway.upstreams.own_name(&self.wanted, backend);
+        let bytes = &self.body.bytes;
+        ModelRequest {
+            operation: self.operation,
+            has_body: !bytes.is_empty(),
+            body: Body::unshared(respelled(self.operation, bytes, &self.wanted, &own)),
+            streams: false,
+            wanted: None,
+            wary: false,
+        }
+    }
+
+    /// Notes a look-up that has failed, and decides what follows. Servers of a fleet have no keys to try and are not asked
+    /// again, and of a look-up there is no other plan: the next is asked, or nobody.
+    fn after_failure(
+        &mut self,
         backend: &Backend,
         error: AttemptError,
         began: Instant,
@@ -157,18 +154,19 @@ impl Gateway {
         else {
             return NextStep::Stop;
         };
-        self.upstreams.count(backend, outcome);
+        let (gateway, progress) = (self.gateway, &mut self.progress);
+        gateway.upstreams.count(backend, outcome);
         let tried = TriedBackend::of(backend);
         match progress.report(&tried, outcome, report, error.as_ref()) {
-            Some(HealthReport::Failed(report)) => self.fleet.report(backend.id, report),
-            Some(HealthReport::Acquit(first)) => self.fleet.acquit(first),
+            Some(HealthReport::Failed(report)) => gateway.fleet.report(backend.id, report),
+            Some(HealthReport::Acquit(first)) => gateway.fleet.acquit(first),
             None => {}
         }
-        let server = self.exposed(backend);
+        let server = gateway.upstreams.exposed(backend);
         let reasons = &mut progress.reasons;
         reasons.add(&backend.provider, server, outcome, error);
         let failed = FailedAttempt {
-            at: TriedBackend::of(backend),
+            at: tried,
             cause: &cause,
             took: began.elapsed(),
         };
@@ -177,6 +175,6 @@ impl Gateway {
             total: None,
             chance: 0.0,
         };
-        progress.after_failure(&failed, &self.settings.routing, &self.queue, &moment)
+        progress.after_failure(&failed, &gateway.settings.routing, &gateway.queue, &moment)
     }
 }

@@ -23,6 +23,7 @@ use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing, departed};
 use crate::proxy::response_body::head::Head;
+use crate::proxy::response_body::page::send_page;
 use crate::proxy::upstream::{Connections, Upstream};
 use crate::routing::Plan;
 use remuda_formats::client::{AnswerFraming, Operation, is_digest};
@@ -45,7 +46,7 @@ enum Event {
 
 impl Gateway {
     /// Answers a request that changes models, or uploads what one is made of.
-    pub(super) async fn manage(
+    pub(crate) async fn manage(
         &self,
         session: &mut Session,
         ctx: &mut Ctx,
@@ -62,7 +63,7 @@ impl Gateway {
             && pinned.is_none()
             && providers.any(|provider| !provider.settings.kind.is_fleet());
         if !may_be_service {
-            self.may_manage(session)?;
+            self.admit.may_manage(session)?;
         }
         self.manageable(session.req_header().uri.path(), operation, pinned)
             .map_err(|failure| closing_with_body(session, failure))?;
@@ -82,9 +83,9 @@ impl Gateway {
             let plan = self.planner.plan(&Criteria::look(model.into(), None));
             if plan.is_ok_and(|plan| self.is_a_service_s(&plan, model)) {
                 let page = admin::pulled(model, facts.streams(operation));
-                return self.reply(session, ctx, framing, page).await;
+                return send_page(session, ctx, framing, page).await;
             }
-            self.may_manage(session)?;
+            self.admit.may_manage(session)?;
             if !self.has_fleet() {
                 return Err(Failure::bad_request(NO_FLEET).into());
             }
@@ -302,7 +303,7 @@ impl Gateway {
             self.fleet.probe(backend).await;
         }
         match page {
-            Some(page) => self.reply(session, ctx, framing, page).await,
+            Some(page) => send_page(session, ctx, framing, page).await,
             None => client::finish(&mut session.downstream_session).await,
         }
     }

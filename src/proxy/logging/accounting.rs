@@ -3,45 +3,49 @@
 use std::sync::Arc;
 
 use crate::fleet::Backend;
-use crate::proxy::Gateway;
+use crate::proxy::attempt::upstreams::Upstreams;
+use crate::proxy::logging::record::Record;
 use crate::proxy::prepared::{ModelRequest, WantedModel};
 use crate::settings::ProviderKind;
 use crate::usage::{Account, Description, Pricing};
 
-impl Gateway {
+impl Record {
     /// Returns what an attempt at `backend` is charged to.
     pub(crate) fn account(
         &self,
+        upstreams: &Upstreams,
         request: &ModelRequest,
         backend: &Backend,
     ) -> Option<Arc<Account>> {
-        let ledger = self.record.ledger.as_ref()?;
-        let ask = request.wanted.as_ref()?;
+        let ledger = self.ledger.as_ref()?;
+        let wanted = request.wanted.as_ref()?;
         let provider = backend.provider.id;
-        Some(match ask.model {
-            Some(model) => ledger.listed(provider, model, || self.description(ask, backend)),
+        let description =
+            || self.description(wanted, &upstreams.own_name(wanted, backend), backend);
+        Some(match wanted.model {
+            Some(model) => ledger.listed(provider, model, description),
             None => {
-                let name = self.upstreams.own_name(ask, backend);
-                ledger.unlisted(provider, &name, || self.description(ask, backend))
+                let name = upstreams.own_name(wanted, backend);
+                ledger.unlisted(provider, &name, description)
             }
         })
     }
 
-    fn description(&self, ask: &WantedModel, backend: &Backend) -> Description {
+    /// Returns what an account is called, and what is paid there. `own` is the provider's own name for the model.
+    fn description(&self, wanted: &WantedModel, own: &str, backend: &Backend) -> Description {
         let provider = &backend.provider;
         let settings = &provider.settings;
-        let own = self.upstreams.own_name(ask, backend);
         // A client's spelling of a model that is listed is not its name.
-        let listed = ask.model.and_then(|model| {
+        let listed = wanted.model.and_then(|model| {
             if settings.kind.is_fleet() {
                 self.fleet.models().name(model)
             } else {
                 backend.own_name(model)
             }
         });
-        let model = listed.unwrap_or_else(|| (&*own).into());
+        let model = listed.unwrap_or_else(|| own.into());
         // A deployment of Azure's costs what its model does.
-        let base = settings.azure.deployments.get(&*own);
+        let base = settings.azure.deployments.get(own);
         let priced = base.map_or(&*model, |base| base);
         let price = self.facts.find(settings.kind, priced).price.clone();
         Description {

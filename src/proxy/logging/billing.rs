@@ -6,62 +6,15 @@ use std::sync::atomic::Ordering;
 
 use crate::access::{Aside, Consumption, Cost};
 use crate::fleet::Backend;
-use crate::proxy::Gateway;
 use crate::proxy::ctx::{Attempt, Ctx, Inbound};
-use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::Cause;
+use crate::proxy::logging::record::Record;
 use crate::proxy::prepared::ModelRequest;
 use crate::usage::{Account, Charge, Ledger, Moment, Tokens, Usd};
 use remuda_formats::client::{AnswerFraming, Operation};
 use remuda_formats::ir::{self, FaultKind};
 
-impl Gateway {
-    /// Sets aside what the request may cost at the backend that it is about to be sent to.
-    ///
-    /// # Errors
-    /// 429.
-    pub(crate) async fn afford(&self, ctx: &mut Ctx) -> Result<(), Failure> {
-        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
-            return Ok(());
-        };
-        let (Some(expected), Some(account)) = (grant.expected(), &ctx.attempt.account) else {
-            return Ok(());
-        };
-        let cost = cost_of(ctx.inbound.operation, expected, account);
-        let afforded = grant.afford(cost).await;
-        afforded.map_err(|refusal| self.admit.refused(key, &refusal))
-    }
-
-    /// Sets aside what the request may cost at a second backend that is asked at the same time, where there is a budget.
-    /// `None`: the budget has no room for both.
-    pub(crate) fn afford_too(
-        &self,
-        inbound: &Inbound,
-        account: Option<&Arc<Account>>,
-    ) -> Option<Option<Aside>> {
-        let Some(grant) = &inbound.grant else {
-            return Some(None);
-        };
-        let (Some(expected), Some(account)) = (grant.expected(), account) else {
-            return Some(None);
-        };
-        let cost = cost_of(inbound.operation, expected, account);
-        grant.afford_too(cost).map(Some)
-    }
-
-    /// Counts the further calls of its provider that a request takes against its key's limits.
-    ///
-    /// # Errors
-    /// 429.
-    pub(crate) async fn count_calls(&self, ctx: &mut Ctx, more: usize) -> Result<(), Failure> {
-        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
-            return Ok(());
-        };
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
-        let counted = grant.count_calls(more).await;
-        counted.map_err(|refusal| self.admit.refused(key, &refusal))
-    }
-
+impl Record {
     /// Charges an attempt whose answer did not reach the client; another attempt may follow. That is what its provider told
     /// of it, or its prompt where a provider that charges for it has it and did not say what became of it.
     pub(crate) fn charge_attempt(
@@ -88,7 +41,7 @@ impl Gateway {
         let (input, output) = &mut ctx.outcome.lost;
         *input = input.saturating_add(tokens.input);
         *output = output.saturating_add(tokens.output);
-        if let (Some(ledger), Some(account)) = (&self.record.ledger, &ctx.attempt.account) {
+        if let (Some(ledger), Some(account)) = (&self.ledger, &ctx.attempt.account) {
             let charge = Charge {
                 account,
                 key: ctx.inbound.key.as_ref().map(|key| &*key.name),
@@ -100,6 +53,21 @@ impl Gateway {
             };
             ledger.record(&charge, Moment::now());
         }
+    }
+}
+
+impl Inbound {
+    /// Sets aside what the request may cost at a second backend that is asked at the same time, where there is a budget.
+    /// `None`: the budget has no room for both.
+    pub(crate) fn afford_too(&self, account: Option<&Arc<Account>>) -> Option<Option<Aside>> {
+        let Some(grant) = &self.grant else {
+            return Some(None);
+        };
+        let (Some(expected), Some(account)) = (grant.expected(), account) else {
+            return Some(None);
+        };
+        let cost = cost_of(self.operation, expected, account);
+        grant.afford_too(cost).map(Some)
     }
 }
 
@@ -163,7 +131,11 @@ fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Consumption {
 }
 
 /// Returns what a request of so many tokens in and out may cost.
-fn cost_of(operation: Option<Operation>, (input, output): (u64, u64), account: &Account) -> Cost {
+pub(crate) fn cost_of(
+    operation: Option<Operation>,
+    (input, output): (u64, u64),
+    account: &Account,
+) -> Cost {
     let price = |input, output| {
         let tokens = Tokens {
             input,
@@ -196,13 +168,13 @@ fn prompt_alone(ctx: &Ctx) -> ir::Usage {
 /// Returns what a request has used, with estimates where its provider told nothing, and whether there are any.
 fn used(ctx: &Ctx, operation: Operation) -> (Option<ir::Usage>, bool) {
     let Attempt { sent, .. } = &ctx.attempt;
-    match ctx.answered() {
-        true => completed(ctx, operation),
+    if ctx.answered() {
+        completed(ctx, operation)
+    } else if sent.load(Ordering::Relaxed) && costs(operation) {
         // The client has left before the answer, and the backend has the request.
-        false if sent.load(Ordering::Relaxed) && costs(operation) => {
-            (Some(prompt_alone(ctx)), true)
-        }
-        false => (ctx.outcome.usage, false),
+        (Some(prompt_alone(ctx)), true)
+    } else {
+        (ctx.outcome.usage, false)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::proxy::request_filter::route::{shown, written_path};
 use crate::settings::{LogFormat, Settings};
 use crate::usage::{Ledger, Usd};
 use remuda_formats::client::Operation;
+use remuda_formats::facts::Facts;
 
 /// The access log's target, so that operators can filter it.
 const ACCESS: &str = "access";
@@ -41,6 +42,7 @@ impl Drop for GaugeGuard<'_> {
 pub(crate) struct Record {
     pub(super) settings: Arc<Settings>,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) facts: Arc<Facts>,
     metrics: Arc<Metrics>,
     /// The accounts of what requests cost; `None` where usage is not counted.
     pub(crate) ledger: Option<Arc<Ledger>>,
@@ -50,12 +52,14 @@ impl Record {
     pub(crate) fn new(
         settings: &Arc<Settings>,
         fleet: &Arc<Fleet>,
+        facts: &Arc<Facts>,
         metrics: &Arc<Metrics>,
         ledger: Option<Arc<Ledger>>,
     ) -> Record {
         Record {
             settings: Arc::clone(settings),
             fleet: Arc::clone(fleet),
+            facts: Arc::clone(facts),
             metrics: Arc::clone(metrics),
             ledger,
         }

@@ -14,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::places::{Full, Place as ConnectionPlace, Places};
-use crate::proxy::request_filter::body::{self, Body, BodyBounds, closing_with_body};
+use crate::proxy::request_filter::body::{self, BodyBounds, closing_with_body};
+use crate::proxy::request_filter::body_budget::{Body, BodyBudget};
 use crate::proxy::request_filter::cors::{self, Origins, Sender};
 use crate::proxy::request_filter::hosts::{self, Objection};
 use crate::proxy::request_filter::pace::{Pace, seconds};
@@ -35,7 +36,7 @@ pub(crate) struct Admit {
     in_flight: Inflight,
     /// The rate of requests of each client's address, where it has a limit.
     pace: Option<Pace>,
-    bodies: Arc<body::BodyBudget>,
+    bodies: Arc<BodyBudget>,
     rejected: IntCounterVec,
 }
 
@@ -57,7 +58,7 @@ impl Admit {
             places: Places::new(server.max_connections, server.max_connections_per_address),
             in_flight: Inflight::new(),
             pace: server.max_requests_per_address.map(Pace::new),
-            bodies: body::BodyBudget::new(server.max_buffered),
+            bodies: BodyBudget::new(server.max_buffered),
             rejected: metrics.downstream.rejected_requests.clone(),
             settings: Arc::clone(settings),
         }
@@ -71,6 +72,11 @@ impl Admit {
     /// Returns whether clients need a key.
     pub(crate) fn asks_for_keys(&self) -> bool {
         self.access.closed()
+    }
+
+    /// Returns whether clients may change which models there are.
+    pub(super) fn allows_changes(&self) -> bool {
+        self.settings.server.manage
     }
 
     /// Takes a place for a stream of HTTP/2, as a connection does: there may be many on one.

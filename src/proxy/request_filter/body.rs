@@ -2,7 +2,6 @@
 //! held once, and all bodies together within `max_buffered`, as far as they have come.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +10,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use crate::proxy::failure::{Failure, Stop};
-use crate::proxy::listener::guarded::Watch;
+use crate::proxy::listener::watch::Watch;
+use crate::proxy::request_filter::body_budget::{Body, BodyBudget, Share};
 use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpacking};
 
 /// Bounds on a request body.
@@ -27,9 +27,6 @@ pub(crate) struct BodyBounds {
     pub(crate) rate: usize,
 }
 
-/// Bodies of up to this many bytes are not counted: as many of them fit as there are connections.
-const SMALL: usize = 64 * 1024;
-
 /// Room that is made for a body at once; more comes with its bytes, as a client may state a length and send nothing.
 const ROOM: usize = 256 * 1024;
 
@@ -42,92 +39,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const BEGINNING: usize = 64 * 1024;
 /// How long the next piece of such a body is waited for.
 const LINGER_PAUSE: Duration = Duration::from_millis(250);
-
-/// Holds all large bodies together to a number of bytes.
-#[derive(Debug)]
-pub(crate) struct BodyBudget {
-    used: AtomicUsize,
-    max: usize,
-}
-
-impl BodyBudget {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            max,
-        })
-    }
-}
-
-/// A body's share of the budget, given back when dropped.
-#[derive(Debug)]
-struct Share {
-    budget: Arc<BodyBudget>,
-    bytes: usize,
-}
-
-impl Share {
-    fn none(budget: &Arc<BodyBudget>) -> Self {
-        Self {
-            budget: Arc::clone(budget),
-            bytes: 0,
-        }
-    }
-
-    /// Makes room for a body of `length` bytes.
-    fn grow(&mut self, length: usize) -> Result<(), Failure> {
-        if length <= SMALL || length <= self.bytes {
-            return Ok(());
-        }
-        let more = length - self.bytes;
-        let used = self.budget.used.fetch_add(more, Ordering::AcqRel) + more;
-        self.bytes = length;
-        if used > self.budget.max {
-            let text = "too many large request bodies at once; the limit is the setting server.max_buffered";
-            return Err(Failure::new(503, "bodies_too_large", text)
-                .retry_after(1)
-                .closing());
-        }
-        Ok(())
-    }
-}
-
-impl Share {
-    /// Gives back what a body of `length` bytes does not need.
-    fn shrink(&mut self, length: usize) {
-        let less = self.bytes.saturating_sub(length);
-        self.budget.used.fetch_sub(less, Ordering::AcqRel);
-        self.bytes -= less;
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-/// A request's body, counted against the budget while it is held.
-#[derive(Debug)]
-pub(crate) struct Body {
-    pub(crate) bytes: Bytes,
-    _share: Option<Share>,
-}
-
-impl Body {
-    /// Makes a body of bytes that are counted elsewhere.
-    pub(crate) fn unshared(bytes: Bytes) -> Self {
-        Self {
-            bytes,
-            _share: None,
-        }
-    }
-
-    /// Exchanges the bytes for others of about the same length.
-    pub(crate) fn with(self, bytes: Bytes) -> Self {
-        Self { bytes, ..self }
-    }
-}
 
 /// Reads the whole body and unpacks it; it is empty when the request has none.
 ///
@@ -183,10 +94,7 @@ pub(crate) async fn read(
         bytes = Box::pin(unpacked(&bytes, coding, bounds.max, &mut share)).await?;
         share.shrink(bytes.len());
     }
-    Ok(Body {
-        bytes,
-        _share: Some(share),
-    })
+    Ok(Body::counted(bytes, share))
 }
 
 /// Unpacks what was packed by `coding`. Meanwhile `share` counts all that is held.
@@ -431,33 +339,18 @@ mod tests {
         let mut share = Share::none(&budget);
         let whole = unpacked(&packed, Coding::Zstd, 1 << 20, &mut share).await;
         assert!(whole.is_ok_and(|whole| whole == text));
-        assert!(budget.used.load(Ordering::Acquire) > 2 * text.len());
+        assert!(budget.used() > 2 * text.len());
         share.shrink(text.len());
-        assert_eq!(budget.used.load(Ordering::Acquire), text.len());
+        assert_eq!(budget.used(), text.len());
         // There is no room for a second one.
         let mut second = Share::none(&budget);
         let refused = unpacked(&packed, Coding::Zstd, 1 << 20, &mut second).await;
         assert_eq!(refused.unwrap_err().status, 503);
         drop((share, second));
-        assert_eq!(budget.used.load(Ordering::Acquire), 0);
+        assert_eq!(budget.used(), 0);
         let mut share = Share::none(&budget);
         let large = unpacked(&packed, Coding::Zstd, (1 << 20) - 1, &mut share).await;
         assert_eq!(large.unwrap_err().status, 413);
-    }
-
-    #[test]
-    fn large_bodies_share_a_budget_and_give_it_back() {
-        let budget = BodyBudget::new(300 * 1024);
-        let mut first = Share::none(&budget);
-        let mut second = Share::none(&budget);
-        first.grow(200 * 1024).unwrap();
-        assert_eq!(second.grow(200 * 1024).unwrap_err().status, 503);
-        drop(second);
-        let mut small = Share::none(&budget);
-        small.grow(SMALL).unwrap();
-        assert_eq!(budget.used.load(Ordering::Acquire), 200 * 1024);
-        drop(first);
-        assert_eq!(budget.used.load(Ordering::Acquire), 0);
     }
 
     const BOUNDS: BodyBounds = BodyBounds {

@@ -9,7 +9,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
 use crate::proxy::heads;
 use crate::proxy::listener::gate::client_address;
-use crate::proxy::listener::guarded::Watch;
+use crate::proxy::listener::watch::Watch;
 use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response_body::client::Framing;
 

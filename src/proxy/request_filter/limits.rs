@@ -1,11 +1,16 @@
 //! What a client's key allows a request: its rates and tokens, its budget, and the models that it may change.
 
+use pingora::proxy::Session;
+
 use crate::access::{ClientKey, Demand, Output, Refusal};
-use crate::proxy::ctx::Inbound;
+use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::Failure;
+use crate::proxy::logging::billing::cost_of;
 use crate::proxy::request_filter::admit::Admit;
+use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::pace::seconds;
 use remuda_formats::client::{Operation, RequestFacts};
+use remuda_formats::dialect::ollama;
 
 impl Admit {
     /// Counts a request against its key's limits, before its body is read.
@@ -45,6 +50,47 @@ impl Admit {
         reserved
             .await
             .map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// Sets aside what the request may cost at the backend that it is about to be sent to.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) async fn afford(&self, ctx: &mut Ctx) -> Result<(), Failure> {
+        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
+            return Ok(());
+        };
+        let (Some(expected), Some(account)) = (grant.expected(), &ctx.attempt.account) else {
+            return Ok(());
+        };
+        let cost = cost_of(ctx.inbound.operation, expected, account);
+        let afforded = grant.afford(cost).await;
+        afforded.map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// Counts the further calls of its provider that a request takes against its key's limits.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) async fn count_calls(&self, ctx: &mut Ctx, more: usize) -> Result<(), Failure> {
+        let (Some(key), Some(grant)) = (&ctx.inbound.key, &mut ctx.inbound.grant) else {
+            return Ok(());
+        };
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        let counted = grant.count_calls(more).await;
+        counted.map_err(|refusal| self.refused(key, &refusal))
+    }
+
+    /// Checks whether the operator allows that models are changed.
+    ///
+    /// # Errors
+    /// 403.
+    pub(crate) fn may_manage(&self, session: &mut Session) -> Result<(), Failure> {
+        if self.allows_changes() {
+            return Ok(());
+        }
+        let failure = Failure::new(403, "management_off", ollama::MANAGE_REFUSED);
+        Err(closing_with_body(session, failure))
     }
 
     /// Checks whether a key may change these models on servers.

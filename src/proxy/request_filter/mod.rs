@@ -3,6 +3,7 @@
 pub(super) mod admit;
 pub(super) mod await_plan;
 pub(super) mod body;
+pub(super) mod body_budget;
 pub(super) mod cors;
 pub(super) mod hosts;
 pub(super) mod identify;

@@ -7,13 +7,13 @@ use http::HeaderMap;
 
 use crate::access;
 use crate::fleet::{Fleet, Provider};
-use crate::ids::{BackendId, ProviderId};
+use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::ctx::Inbound;
 use crate::proxy::failure::Failure;
 use crate::proxy::prepared::Criteria;
 use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::route;
-use crate::routing::{NoPlan, Plan, Router};
+use crate::routing::{NoPlan, Plan, PlanStep, Router, StepModel};
 use crate::settings::Settings;
 use remuda_formats::client::Operation;
 use remuda_formats::dialect::ollama;
@@ -107,15 +107,25 @@ impl Planner {
         Some((Arc::clone(provider), service.own))
     }
 
-    /// Returns the providers that no step of the plan names.
-    pub(crate) fn unplanned_providers(&self, plan: &Plan) -> Vec<ProviderId> {
-        if plan.steps.iter().any(|step| step.providers.is_empty()) {
-            return Vec::new();
-        }
+    /// Returns the plan of a look-up: the Ollama servers of the providers that `plan` names may be asked for `model`.
+    pub(crate) fn servers_of(&self, plan: &Plan, model: ModelId) -> Plan {
+        let anybody = plan.steps.iter().any(|step| step.providers.is_empty());
         let planned = |id: &ProviderId| plan.steps.iter().any(|step| step.providers.contains(id));
-        ProviderId::first(self.fleet.providers().count())
-            .filter(|id| !planned(id))
-            .collect()
+        let fleets = self.fleet.providers().filter(|provider| {
+            provider.settings.kind.is_fleet() && (anybody || planned(&provider.id))
+        });
+        let step = PlanStep {
+            model: StepModel::Listed(model),
+            providers: fleets.map(|provider| provider.id).collect(),
+            equal: false,
+            reserve: false,
+            max_wait: None,
+        };
+        let steps = Some(step).filter(|step| !step.providers.is_empty());
+        Plan {
+            steps: steps.into_iter().collect(),
+            model: Some(model),
+        }
     }
 
     /// Returns the backend that `X-Backend` names.

@@ -10,9 +10,11 @@ use crate::admin::Page;
 use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::{Failure, Stop};
+use crate::proxy::local::without_model::answered;
 use crate::proxy::logging::record::Record;
 use crate::proxy::offload::Offload;
 use crate::proxy::prepared::{Criteria, Prepared, WantedModel};
+use crate::proxy::request_filter::await_plan::await_plan;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::plan::Planner;
 use crate::proxy::request_filter::preferences::Preferences;
@@ -59,7 +61,7 @@ impl Gateway {
         let planned = self.planner.known(&self.admit, operation, &criteria)?;
         if let Some(plan) = &planned {
             ctx.inbound.model = plan.model;
-            if let Some(page) = self.answered(session, ctx, &scan, plan).await? {
+            if let Some(page) = answered(self, session, ctx, &scan, plan).await? {
                 return Ok(Next::Page(page));
             }
         }
@@ -83,7 +85,7 @@ impl Gateway {
             None => {
                 let began = Instant::now();
                 // Boxed, so that others do not carry the state of a wait that hardly ever is.
-                let plan = self.await_plan(session, ctx, operation, &criteria, &preferences);
+                let plan = await_plan(self, session, ctx, operation, &criteria, &preferences);
                 let plan = Box::pin(plan).await;
                 ctx.outcome.waited += began.elapsed();
                 plan?

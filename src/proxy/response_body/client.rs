@@ -10,7 +10,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads;
-use crate::proxy::listener::guarded::Watch;
+use crate::proxy::listener::watch::Watch;
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::unsent::{self, Line};
 
@@ -108,19 +108,16 @@ pub(crate) fn line_of(client: &ServerSession) -> Option<Arc<Line>> {
     Watch::of(client.digest()).map(|watch| Arc::clone(watch.line()))
 }
 
-/// That a page of some size can be sent, before it is made.
+/// Checks that a page of some size can be sent, before it is made.
 ///
 /// # Errors
 /// 503 when too much waits for clients to read it, on this connection or on all.
 pub(crate) fn has_room(client: &ServerSession) -> Result<(), Failure> {
-    match line_of(client).is_some_and(|line| line.is_full()) {
-        true => {
-            let text =
-                "too much waits for clients to read it; the limit is the setting server.max_unsent";
-            Err(Failure::new(503, "unread", text).retry_after(1))
-        }
-        false => Ok(()),
+    if !line_of(client).is_some_and(|line| line.is_full()) {
+        return Ok(());
     }
+    let text = "too much waits for clients to read it; the limit is the setting server.max_unsent";
+    Err(Failure::new(503, "unread", text).retry_after(1))
 }
 
 /// Waits for a part to be written: for as long as Pingora does, and only for a moment while too much waits.

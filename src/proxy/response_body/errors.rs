@@ -8,7 +8,6 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
-use crate::proxy::Gateway;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
@@ -19,6 +18,7 @@ use crate::proxy::request_filter::unpack;
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::limits::state_limits;
+use crate::proxy::response_body::responder::Responder;
 use remuda_formats::client::{ErrorStyle, Operation, named_early};
 use remuda_formats::dialect::ollama;
 use remuda_formats::translate::{self, ClientForm};
@@ -26,7 +26,7 @@ use remuda_formats::translate::{self, ClientForm};
 /// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
 const BASIC: &str = "Basic realm=\"remuda\", charset=\"UTF-8\"";
 
-impl Gateway {
+impl Responder {
     /// Tells the client why there is no answer.
     ///
     /// # Errors
@@ -80,9 +80,7 @@ impl Gateway {
     /// Returns a backend's own error as a failure of the gateway's, for a client whose answer has begun.
     fn as_failure(&self, ctx: &Ctx, answer: &ErrorAnswer) -> Failure {
         let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
-        let provider = ctx.attempt.provider;
-        let provider = provider.map(|id| &self.settings.providers[id]);
-        let Some(provider) = provider else {
+        let Some(provider) = self.provider_of(ctx) else {
             return Failure::new(status, "backend_error", ollama::ALL_ATTEMPTS_FAILED);
         };
         let fault = translate::fault(provider.kind, status, headers, &answer.body);
