@@ -9,7 +9,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
 use remuda::admission::{
-    BackendSpec, Dispatcher, LoadedModel, Policy, Residency, RunOutcome, Want, Wanted,
+    BackendSpec, Dispatcher, LoadedModel, Need, Policy, Residency, RunOutcome, StoredModel, Want,
+    Wanted,
 };
 use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
@@ -72,7 +73,8 @@ fn spec(order: u32, placement: Placement) -> BackendSpec {
         order,
         weight: 1,
         cost: 1.0,
-        slots: 1,
+        slots: Some(1),
+        parallel: Some(u32::MAX),
         vram: Some(20 * GIB),
         selector: SelectorKind::LeastInFlight,
         placement,
@@ -107,9 +109,13 @@ impl Fleet {
 
     fn join(&mut self, backend: u32, placement: Placement) {
         let spec = spec(backend, placement);
-        let on_disk: Vec<_> = (0..MODELS).map(|model| (ModelId(model), 8 * GIB)).collect();
+        let on_disk: Vec<_> = (0..MODELS)
+            .map(|model| StoredModel::new(ModelId(model), 8 * GIB))
+            .collect();
         let loaded = [backend, backend + 1].map(|model| LoadedModel {
             model: ModelId(model % self.models),
+            context: None,
+            size: 10 * GIB,
             vram: 10 * GIB,
             expires_in: Duration::from_secs(300),
         });
@@ -139,6 +145,7 @@ impl Fleet {
             wanted: Wanted::Model(model),
             priority: 0,
             pinned: None,
+            need: Need::default(),
         };
         self.scheduler
             .arrive(self.now, arrival)
@@ -156,6 +163,7 @@ impl Fleet {
             ok: true,
             load: None,
             ttft: Some(Duration::from_millis(300)),
+            ..RunOutcome::default()
         };
         self.scheduler.complete(self.now, ticket, outcome);
         self.drain();
@@ -225,11 +233,13 @@ fn free_slot(criterion: &mut Criterion) {
         dispatcher.join(BackendId(backend), spec(backend, Placement::WarmOrWait));
         let loaded = LoadedModel {
             model: ModelId(0),
+            context: None,
+            size: 10 * GIB,
             vram: 10 * GIB,
             expires_in: Duration::from_secs(300),
         };
         let residency = Residency {
-            on_disk: &[(ModelId(0), 8 * GIB)],
+            on_disk: &[StoredModel::new(ModelId(0), 8 * GIB)],
             loaded: &[loaded],
         };
         dispatcher.observe(BackendId(backend), residency);
@@ -238,16 +248,22 @@ fn free_slot(criterion: &mut Criterion) {
         wanted: Wanted::Model(ModelId(0)),
         priority: 0,
         pinned: None,
+        need: Need::default(),
+        recipe: None,
     };
     criterion.bench_function("dispatcher/free slot of 16", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async {
-                let mut permit = dispatcher.acquire(want).await.expect("a slot is free");
+                let mut permit = dispatcher
+                    .acquire(want.clone())
+                    .await
+                    .expect("a slot is free");
                 permit.first_content();
                 permit.finish(RunOutcome {
                     ok: true,
                     load: None,
                     ttft: Some(Duration::from_millis(300)),
+                    ..RunOutcome::default()
                 });
             });
         });

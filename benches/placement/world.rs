@@ -8,7 +8,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use remuda::admission::scheduler::{Arrival, Decision, Scheduler, Ticket};
-use remuda::admission::{BackendSpec, LoadedModel, Policy, Residency, RunOutcome, Wanted};
+use remuda::admission::{
+    BackendSpec, LoadedModel, Need, Policy, Residency, RunOutcome, StoredModel, Wanted,
+};
 use remuda::ids::{BackendId, ModelId, ProviderId};
 use remuda::settings::{Placement, SelectorKind, WhenUnhealthy};
 
@@ -114,7 +116,7 @@ struct World {
     sequence: u64,
     scheduler: Scheduler,
     servers: Vec<Server>,
-    on_disk: Vec<Vec<(ModelId, u64)>>,
+    on_disk: Vec<Vec<StoredModel>>,
     requests: ahash::AHashMap<Ticket, Request>,
     popularity: Vec<f64>,
     load_times: Vec<f64>,
@@ -153,7 +155,7 @@ impl World {
             .collect();
         load_times.shuffle(&mut rng);
         let all: Vec<_> = (0..MODELS)
-            .map(|model| (ModelId(model as u32), 10 * GIB))
+            .map(|model| StoredModel::new(ModelId(model as u32), 10 * GIB))
             .collect();
         let popularity = popularity();
         let plan = super::planned::assign(&popularity);
@@ -170,7 +172,10 @@ impl World {
         let on_disk = (0..SERVERS)
             .map(|server| {
                 if planned {
-                    plan[server].iter().map(|&model| all[model]).collect()
+                    plan[server]
+                        .iter()
+                        .map(|&model| all[model].clone())
+                        .collect()
                 } else {
                     all.clone()
                 }
@@ -215,7 +220,8 @@ impl World {
                 order: server as u32,
                 weight: 1,
                 cost: 1.0,
-                slots: 1,
+                slots: Some(1),
+                parallel: Some(u32::MAX),
                 vram: None,
                 selector,
                 placement,
@@ -253,6 +259,7 @@ impl World {
                     wanted: Wanted::Model(ModelId(model as u32)),
                     priority: 0,
                     pinned: None,
+                    need: Need::default(),
                 };
                 let service = self.exponential(SERVICE - PROMPT);
                 let ticket = self
@@ -290,6 +297,7 @@ impl World {
                     ok: true,
                     load: Some(Duration::from_secs_f64(load)),
                     ttft: Some(Duration::from_secs_f64(load + PROMPT)),
+                    ..RunOutcome::default()
                 };
                 self.scheduler.complete(self.time(), ticket, outcome);
             }
@@ -340,6 +348,8 @@ impl World {
             .iter()
             .map(|&(model, used)| LoadedModel {
                 model: ModelId(model as u32),
+                context: None,
+                size: 10 * GIB,
                 vram: 10 * GIB,
                 expires_in: Duration::from_secs_f64(KEEP_ALIVE + used - self.now),
             })

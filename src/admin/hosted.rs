@@ -90,6 +90,7 @@ fn entry(
         canonical: canonical(&name).into_owned(),
         raw: serde_json::value::to_raw_value(row).expect("a row is a plain struct"),
         size: 0,
+        context: None,
         modified_at,
         digest,
         name,

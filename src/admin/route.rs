@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use percent_encoding::percent_decode_str;
 
 use super::{Introspection, Page, explained};
-use crate::admission::{Dispatcher, Providers, Scope, Want, Wanted};
+use crate::admission::{Dispatcher, Need, Providers, Scope, Want, Wanted};
 use crate::routing::{Needs, PlanRequest, PlanStep};
 use crate::settings::Strategy;
 use crate::usage::Tag;
@@ -51,12 +51,14 @@ fn expected(dispatcher: &Dispatcher, step: &PlanStep) -> Option<Duration> {
         wanted: Wanted::from(&step.model),
         priority: 0,
         pinned: None,
+        need: Need::default(),
+        recipe: None,
     };
     let scope = Scope {
         providers: Providers::of(&step.providers),
         ..Scope::default()
     };
-    dispatcher.forecast(want, scope)
+    dispatcher.forecast(&want, scope)
 }
 
 impl Question {

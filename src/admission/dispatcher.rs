@@ -7,21 +7,25 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use tokio::sync::{Notify, oneshot};
 
+use super::loads::{Faults, LoadOrder, LoadRecipe, LoadTicket, Loader};
 use super::scheduler::{
-    Arrival, BackendSpec, Decision, NoSlot, Outlook, Policy, QueueSnapshot, Residency, RunOutcome,
-    Scheduler, Scope, Ticket, Wanted,
+    Arrival, BackendSpec, Decision, ExpectedStart, Need, NoSlot, Outlook, Policy, QueueSnapshot,
+    Residency, RunOutcome, Scheduler, Scope, Ticket, Wanted,
 };
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::routing::StepModel;
 
 /// What a request asks a slot for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Want {
     pub wanted: Wanted,
     /// Higher goes first; 0 is normal.
     pub priority: i32,
     /// Only this backend will do.
     pub pinned: Option<BackendId>,
+    pub need: Need,
+    /// How its model is to be loaded, where loads are the gateway's own; without it, such a load fails.
+    pub recipe: Option<Arc<LoadRecipe>>,
 }
 
 impl From<&StepModel> for Wanted {
@@ -31,11 +35,12 @@ impl From<&StepModel> for Wanted {
 }
 
 impl Want {
-    pub(super) fn arrival(self) -> Arrival {
+    pub(super) fn arrival(&self) -> Arrival {
         Arrival {
             wanted: self.wanted,
             priority: self.priority,
             pinned: self.pinned,
+            need: self.need,
         }
     }
 }
@@ -51,12 +56,41 @@ pub struct Dispatcher {
     earlier: Notify,
 }
 
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
-    pub(super) waiters: AHashMap<Ticket, oneshot::Sender<Result<Grant, NoSlot>>>,
+    pub(super) waiters: AHashMap<Ticket, Seat>,
+    pub(super) loader: Option<Arc<dyn Loader>>,
+    /// Loads that are to be ordered as soon as the lock is released.
+    orders: Vec<Ordered>,
+    pub(super) faults: Faults,
     /// When the timer wakes; `None` while no timer runs.
     timer: Option<Duration>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("scheduler", &self.scheduler)
+            .field("waiters", &self.waiters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A task that waits for its ticket to be decided.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) sender: oneshot::Sender<Result<Grant, NoSlot>>,
+    pub(super) recipe: Option<Arc<LoadRecipe>>,
+}
+
+/// A load that the scheduler has begun.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    load: Ticket,
+    backend: BackendId,
+    model: ModelId,
+    context: Option<u32>,
+    recipe: Option<Arc<LoadRecipe>>,
 }
 
 /// A slot that has been taken for a ticket.
@@ -65,6 +99,8 @@ pub(super) struct Grant {
     pub(super) backend: BackendId,
     pub(super) cold: bool,
     pub(super) waited: Duration,
+    pub(super) context: Option<u32>,
+    pub(super) expected: ExpectedStart,
 }
 
 impl Dispatcher {
@@ -74,6 +110,9 @@ impl Dispatcher {
             state: Mutex::new(State {
                 scheduler: Scheduler::new(policy),
                 waiters: AHashMap::new(),
+                loader: None,
+                orders: Vec::new(),
+                faults: Faults::default(),
                 timer: None,
             }),
             closings: AtomicU64::new(0),
@@ -88,13 +127,13 @@ impl Dispatcher {
 
     /// How long a request that arrives now would wait for its slot, as far as that can be told: see
     /// [`Scheduler::forecast`].
-    pub fn forecast(&self, want: Want, scope: Scope) -> Option<Duration> {
+    pub fn forecast(&self, want: &Want, scope: Scope) -> Option<Duration> {
         let now = self.now();
         self.lock().scheduler.forecast(now, want.arrival(), scope)
     }
 
     /// When a request that arrived now could be at work: see [`Scheduler::outlook`].
-    pub fn outlook(&self, want: Want, scope: Scope) -> Option<Outlook> {
+    pub fn outlook(&self, want: &Want, scope: Scope) -> Option<Outlook> {
         let now = self.now();
         self.lock().scheduler.outlook(now, want.arrival(), scope)
     }
@@ -111,40 +150,44 @@ impl Dispatcher {
 
     /// A backend has been found; nothing starts there until [`Self::observe`].
     pub fn join(self: &Arc<Self>, id: BackendId, spec: BackendSpec) {
-        self.event(|scheduler, now| scheduler.join(now, id, spec));
+        self.event(|state, now| state.scheduler.join(now, id, spec));
     }
 
     /// A backend has vanished.
     pub fn leave(self: &Arc<Self>, id: BackendId) {
-        self.event(|scheduler, now| scheduler.leave(now, id));
+        self.event(|state, now| state.scheduler.leave(now, id));
     }
 
     /// A probe was answered well.
     pub fn observe(self: &Arc<Self>, id: BackendId, residency: Residency<'_>) {
-        self.event(|scheduler, now| scheduler.observe(now, id, residency));
+        self.event(|state, now| state.scheduler.observe(now, id, residency));
     }
 
     /// A request or enough probes have failed.
     pub fn unhealthy(self: &Arc<Self>, id: BackendId) {
-        self.event(|scheduler, now| scheduler.unhealthy(now, id));
+        self.event(|state, now| state.scheduler.unhealthy(now, id));
     }
 
     /// These models are nowhere any more, and their numbers never come back.
-    pub fn forget_models(&self, models: &[ModelId]) {
-        self.event(|scheduler, _| scheduler.forget_models(models));
+    pub fn forget_models(self: &Arc<Self>, models: &[ModelId]) {
+        self.event(|state, _| {
+            state.faults.clear(models);
+            state.scheduler.forget_models(models);
+        });
     }
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit.
-    pub fn limit_provider(&self, provider: ProviderId, limit: Option<usize>) {
-        self.event(|scheduler, now| {
-            scheduler.limit_provider(now, provider, limit);
-            self.closings.store(scheduler.closings(), Ordering::Release);
+    pub fn limit_provider(self: &Arc<Self>, provider: ProviderId, limit: Option<usize>) {
+        self.event(|state, now| {
+            state.scheduler.limit_provider(now, provider, limit);
+            let closings = state.scheduler.closings();
+            self.closings.store(closings, Ordering::Release);
         });
     }
 
     /// From now on at most so many requests run on the backend at once, besides its slots.
-    pub fn limit_backend(&self, id: BackendId, limit: Option<u32>) {
-        self.event(|scheduler, now| scheduler.limit_backend(now, id, limit));
+    pub fn limit_backend(self: &Arc<Self>, id: BackendId, limit: Option<u32>) {
+        self.event(|state, now| state.scheduler.limit_backend(now, id, limit));
     }
 
     /// The queue and the slots right now.
@@ -152,27 +195,50 @@ impl Dispatcher {
         self.lock().scheduler.snapshot()
     }
 
-    pub(super) fn loaded(&self, ticket: Ticket) {
-        self.event(|scheduler, now| scheduler.loaded(now, ticket));
+    pub(super) fn loaded(self: &Arc<Self>, ticket: Ticket) {
+        self.event(|state, now| state.scheduler.loaded(now, ticket));
     }
 
-    pub(super) fn complete(&self, ticket: Ticket, outcome: RunOutcome) {
-        self.event(|scheduler, now| scheduler.complete(now, ticket, outcome));
+    pub(super) fn complete(self: &Arc<Self>, ticket: Ticket, outcome: RunOutcome) {
+        self.event(|state, now| state.scheduler.complete(now, ticket, outcome));
     }
 
-    pub(super) fn cancel(&self, ticket: Ticket) {
-        self.event(|scheduler, now| scheduler.cancel(now, ticket));
+    pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
+        self.event(|state, now| state.scheduler.cancel(now, ticket));
     }
 
-    fn event(&self, apply: impl FnOnce(&mut Scheduler, Duration)) {
+    pub(super) fn event(self: &Arc<Self>, apply: impl FnOnce(&mut State, Duration)) {
         let now = self.now();
         let mut state = self.lock();
-        apply(&mut state.scheduler, now);
+        apply(&mut state, now);
         state.carry_out(now, None);
         if let (Some(timer), Some(next)) = (state.timer, state.scheduler.next_timeout())
             && next < timer
         {
             self.earlier.notify_one();
+        }
+        self.release(state);
+    }
+
+    /// Gives the lock back and orders what has to be loaded.
+    pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.orders.is_empty() {
+            return;
+        }
+        let orders = std::mem::take(&mut state.orders);
+        let loader = state.loader.clone();
+        drop(state);
+        for ordered in orders {
+            let ticket = LoadTicket::new(self.clone(), ordered.load, ordered.model);
+            if let (Some(loader), Some(recipe)) = (&loader, ordered.recipe) {
+                loader.load(LoadOrder {
+                    backend: ordered.backend,
+                    model: ordered.model,
+                    context: ordered.context,
+                    recipe,
+                    ticket,
+                });
+            }
         }
     }
 
@@ -209,7 +275,7 @@ impl State {
     pub(super) fn carry_out(
         &mut self,
         now: Duration,
-        own: Option<Ticket>,
+        own: Option<(Ticket, &Option<Arc<LoadRecipe>>)>,
     ) -> Option<Result<Grant, NoSlot>> {
         let mut answer = None;
         while let Some(decision) = self.scheduler.next_decision(now) {
@@ -219,21 +285,43 @@ impl State {
                     backend,
                     cold,
                     waited,
+                    context,
+                    expected,
                 } => (
                     ticket,
                     Ok(Grant {
                         backend,
                         cold,
                         waited,
+                        context,
+                        expected,
                     }),
                 ),
+                Decision::Load {
+                    load,
+                    rider,
+                    backend,
+                    model,
+                    context,
+                } => {
+                    let of_own = own.filter(|(ticket, _)| *ticket == rider);
+                    let of_seat = || self.waiters.get(&rider)?.recipe.clone();
+                    self.orders.push(Ordered {
+                        load,
+                        backend,
+                        model,
+                        context,
+                        recipe: of_own.map_or_else(of_seat, |(_, recipe)| recipe.clone()),
+                    });
+                    continue;
+                }
                 Decision::Refuse { ticket, refusal } => (ticket, Err(refusal)),
             };
-            if own == Some(ticket) {
+            if own.is_some_and(|(own, _)| own == ticket) {
                 answer = Some(decided);
-            } else if let Some(sender) = self.waiters.remove(&ticket) {
+            } else if let Some(seat) = self.waiters.remove(&ticket) {
                 // A receiver that is gone has a `Place` that cancels the ticket as soon as it gets the lock.
-                let _ = sender.send(decided);
+                let _ = seat.sender.send(decided);
             }
         }
         answer
@@ -263,7 +351,9 @@ async fn run_timer(mut timer: Timer) {
             let mut state = dispatcher.lock();
             state.carry_out(now, None);
             state.timer = state.scheduler.next_timeout();
-            state.timer
+            let next = state.timer;
+            dispatcher.release(state);
+            next
         };
         let Some(next) = next else {
             timer.running = false;

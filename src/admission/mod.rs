@@ -3,16 +3,19 @@
 //! [`scheduler`] decides and knows nothing of sockets, tasks or clocks; [`Dispatcher`] lets tasks wait for it.
 
 mod dispatcher;
+mod loads;
 mod observer;
+mod own_loads;
 mod permit;
 pub mod scheduler;
 #[cfg(test)]
 mod tests;
 
 pub use dispatcher::{Dispatcher, Want};
+pub use loads::{LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
 pub use observer::FleetEvents;
 pub use permit::Permit;
 pub use scheduler::{
-    BackendSpec, LoadedModel, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome,
-    Scope, Wanted,
+    BackendSpec, BerthRule, ExpectedStart, LoadView, LoadedModel, Need, NoSlot, Policy, Providers,
+    QueueSnapshot, Residency, RunOutcome, Scope, StoredModel, Wanted,
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{BackendSpec, Dispatcher, LoadedModel, Residency};
+use super::{BackendSpec, Dispatcher, LoadedModel, Residency, StoredModel};
 use crate::fleet::{Backend, Inventory, Observer};
 use crate::ids::{BackendId, ModelId, ProviderId};
 
@@ -19,7 +19,8 @@ impl Observer for FleetEvents {
             order: u32::from(backend.port()),
             weight: backend.weight,
             cost: backend.cost,
-            slots: backend.slots,
+            slots: Some(backend.slots),
+            parallel: Some(u32::MAX),
             vram: backend.vram,
             selector: settings.selector,
             placement: settings.placement,
@@ -34,13 +35,19 @@ impl Observer for FleetEvents {
 
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
         let now = SystemTime::now();
-        let on_disk: Vec<_> = inventory.sizes().collect();
+        let stored = |(model, size)| StoredModel {
+            trained: inventory.model(model).and_then(|entry| entry.context),
+            ..StoredModel::new(model, size)
+        };
+        let on_disk: Vec<_> = inventory.sizes().map(stored).collect();
         let loaded: Vec<_> = if backend.provider.settings.kind.is_fleet() {
             inventory
                 .loaded
                 .iter()
                 .map(|loaded| LoadedModel {
                     model: loaded.model,
+                    context: loaded.entry.context,
+                    size: loaded.entry.size,
                     vram: loaded.entry.size_vram,
                     expires_in: loaded.entry.expires_at.map_or(Duration::MAX, |at| {
                         at.duration_since(now).unwrap_or_default()
@@ -51,8 +58,10 @@ impl Observer for FleetEvents {
             // A service has all that it lists at hand: nothing there is ever a cold load.
             on_disk
                 .iter()
-                .map(|(model, _)| LoadedModel {
-                    model: *model,
+                .map(|stored| LoadedModel {
+                    model: stored.model,
+                    context: None,
+                    size: 0,
                     vram: 0,
                     expires_in: Duration::MAX,
                 })

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::dispatcher::{Dispatcher, Grant, State, Want};
-use super::scheduler::{NoSlot, RunOutcome, Scope, Ticket};
+use super::dispatcher::{Dispatcher, Grant, Seat, State, Want};
+use super::loads::LoadRecipe;
+use super::scheduler::{ExpectedStart, NoSlot, RunOutcome, Scope, Ticket};
 use crate::ids::BackendId;
 
 impl Dispatcher {
@@ -27,7 +28,7 @@ impl Dispatcher {
         let entered = {
             let mut state = self.lock();
             let ticket = state.scheduler.arrive_within(now, want.arrival(), scope)?;
-            self.enter(state, now, ticket)
+            self.enter(state, now, ticket, want.recipe)
         };
         entered.answer().await
     }
@@ -36,6 +37,7 @@ impl Dispatcher {
     async fn retry(
         self: &Arc<Self>,
         ticket: Ticket,
+        recipe: Option<Arc<LoadRecipe>>,
         scope: Option<Scope>,
     ) -> Result<Permit, NoSlot> {
         let now = self.now();
@@ -43,9 +45,10 @@ impl Dispatcher {
             let mut state = self.lock();
             if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
                 state.carry_out(now, None);
+                self.release(state);
                 return Err(refusal);
             }
-            self.enter(state, now, ticket)
+            self.enter(state, now, ticket, recipe)
         };
         entered.answer().await
     }
@@ -56,18 +59,26 @@ impl Dispatcher {
         mut state: MutexGuard<'_, State>,
         now: Duration,
         ticket: Ticket,
+        recipe: Option<Arc<LoadRecipe>>,
     ) -> Entered {
-        if let Some(answer) = state.carry_out(now, Some(ticket)) {
+        if let Some(answer) = state.carry_out(now, Some((ticket, &recipe))) {
+            self.release(state);
             return Entered::Answered(
-                answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant)),
+                answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant, recipe)),
             );
         }
         let (sender, receiver) = oneshot::channel();
-        state.waiters.insert(ticket, sender);
+        let seat = Seat {
+            sender,
+            recipe: recipe.clone(),
+        };
+        state.waiters.insert(ticket, seat);
         self.set_timer(&mut state);
+        self.release(state);
         let place = Place {
             dispatcher: Some(Arc::clone(self)),
             ticket,
+            recipe,
         };
         Entered::Waiting(place, receiver)
     }
@@ -79,6 +90,7 @@ struct Place {
     /// `None` once the ticket has been decided and the answer taken.
     dispatcher: Option<Arc<Dispatcher>>,
     ticket: Ticket,
+    recipe: Option<Arc<LoadRecipe>>,
 }
 
 impl Drop for Place {
@@ -105,7 +117,8 @@ impl Entered {
             .await
             .expect("a waiter's sender is kept until its ticket is decided");
         let dispatcher = place.dispatcher.take().expect("a place is answered once");
-        answer.map(|grant| Permit::new(dispatcher, place.ticket, grant))
+        let recipe = place.recipe.take();
+        answer.map(|grant| Permit::new(dispatcher, place.ticket, grant, recipe))
     }
 }
 
@@ -116,16 +129,24 @@ pub struct Permit {
     dispatcher: Arc<Dispatcher>,
     ticket: Ticket,
     grant: Grant,
+    /// For the wait after a failed attempt.
+    recipe: Option<Arc<LoadRecipe>>,
     content_seen: bool,
     held: bool,
 }
 
 impl Permit {
-    fn new(dispatcher: Arc<Dispatcher>, ticket: Ticket, grant: Grant) -> Self {
+    fn new(
+        dispatcher: Arc<Dispatcher>,
+        ticket: Ticket,
+        grant: Grant,
+        recipe: Option<Arc<LoadRecipe>>,
+    ) -> Self {
         Self {
             dispatcher,
             ticket,
             grant,
+            recipe,
             content_seen: false,
             held: true,
         }
@@ -138,6 +159,16 @@ impl Permit {
     /// Whether the backend has to load the model first.
     pub fn cold(&self) -> bool {
         self.grant.cold
+    }
+
+    /// The context in tokens to state to the backend, which is that of its copy; `None`: none is to be stated.
+    pub fn context(&self) -> Option<u32> {
+        self.grant.context
+    }
+
+    /// How long the copy is expected to need until the first content.
+    pub fn expected(&self) -> ExpectedStart {
+        self.grant.expected
     }
 
     /// How long the request waited for this slot.
@@ -171,7 +202,8 @@ impl Permit {
     pub async fn retry_within(mut self, scope: Option<Scope>) -> Result<Self, NoSlot> {
         self.held = false;
         let dispatcher = Arc::clone(&self.dispatcher);
-        dispatcher.retry(self.ticket, scope).await
+        let recipe = self.recipe.take();
+        dispatcher.retry(self.ticket, recipe, scope).await
     }
 }
 

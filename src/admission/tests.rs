@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    BackendSpec, Dispatcher, LoadedModel, NoSlot, Policy, Residency, RunOutcome, Want, Wanted,
+    BackendSpec, Dispatcher, LoadFault, LoadOrder, LoadRecipe, LoadedModel, Loader, Need, NoSlot,
+    Policy, Residency, RunOutcome, StoredModel, Want, Wanted,
 };
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{Placement, SelectorKind, WhenUnhealthy};
@@ -22,6 +23,8 @@ fn want() -> Want {
         wanted: Wanted::Model(MODEL),
         priority: 0,
         pinned: None,
+        need: Need::default(),
+        recipe: None,
     }
 }
 
@@ -49,7 +52,8 @@ fn join(dispatcher: &Arc<Dispatcher>, order: u32, slots: u32) {
         order,
         weight: 1,
         cost: 1.0,
-        slots,
+        slots: Some(slots),
+        parallel: Some(u32::MAX),
         vram: None,
         selector: SelectorKind::LeastInFlight,
         placement: Placement::WarmOrWait,
@@ -57,12 +61,14 @@ fn join(dispatcher: &Arc<Dispatcher>, order: u32, slots: u32) {
     };
     let loaded = LoadedModel {
         model: MODEL,
+        context: None,
+        size: 1,
         vram: 1,
         expires_in: Duration::from_secs(300),
     };
     dispatcher.join(BackendId(order), spec);
     let residency = Residency {
-        on_disk: &[(MODEL, 1)],
+        on_disk: &[StoredModel::new(MODEL, 1)],
         loaded: &[loaded],
     };
     dispatcher.observe(BackendId(order), residency);
@@ -287,4 +293,78 @@ fn slots_hold_under_many_threads_and_nothing_is_lost() {
     let snapshot = dispatcher.snapshot();
     assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
     assert!(snapshot.warm_starts >= 2_000);
+}
+
+/// Keeps what it is asked for.
+#[derive(Default)]
+struct Orders(std::sync::Mutex<Vec<LoadOrder>>);
+
+impl Loader for Orders {
+    fn load(&self, order: LoadOrder) {
+        self.0.lock().unwrap().push(order);
+    }
+}
+
+#[test]
+fn a_loader_is_asked_with_the_recipe_of_who_waits_and_tells_the_end() {
+    runtime().block_on(async {
+        let dispatcher = empty_handed();
+        let orders = Arc::new(Orders::default());
+        dispatcher.set_loader(orders.clone());
+        let recipe = Arc::new(LoadRecipe {
+            model: "llama3".into(),
+            ..LoadRecipe::default()
+        });
+        let want = || Want {
+            recipe: Some(Arc::clone(&recipe)),
+            ..want()
+        };
+        let mut waiting = pin!(dispatcher.acquire(want()));
+        assert!(polled(waiting.as_mut()).is_pending());
+        let order = orders.0.lock().unwrap().pop().unwrap();
+        assert_eq!((order.backend, order.model), (BackendId(0), MODEL));
+        assert_eq!(order.recipe, recipe);
+        assert_eq!(dispatcher.loads().len(), 1);
+        order.ticket.done();
+        let permit = waiting.await.unwrap();
+        assert!(!permit.cold());
+        drop(permit);
+        assert_eq!(dispatcher.loads(), []);
+    });
+}
+
+#[test]
+fn a_load_that_is_given_up_is_a_failure_whose_cause_is_kept() {
+    runtime().block_on(async {
+        let dispatcher = empty_handed();
+        let orders = Arc::new(Orders::default());
+        dispatcher.set_loader(orders.clone());
+        let want = Want {
+            recipe: Some(Arc::default()),
+            ..want()
+        };
+        let mut waiting = pin!(dispatcher.acquire(want.clone()));
+        assert!(polled(waiting.as_mut()).is_pending());
+        let order = orders.0.lock().unwrap().pop().unwrap();
+        let fault = LoadFault {
+            status: Some(500),
+            text: "error loading model".into(),
+        };
+        order.ticket.failed(fault.clone());
+        assert!(matches!(waiting.await, Err(NoSlot::CannotLoad { .. })));
+        assert_eq!(dispatcher.load_fault(MODEL), Some(fault));
+        let refusal = dispatcher.acquire(want).await.unwrap_err();
+        assert!(matches!(refusal, NoSlot::CannotLoad { .. }));
+    });
+}
+
+/// A dispatcher with one backend that has the model on disk and nothing in memory.
+fn empty_handed() -> Arc<Dispatcher> {
+    let dispatcher = dispatcher(1, 1, LONG);
+    let residency = Residency {
+        on_disk: &[StoredModel::new(MODEL, 1)],
+        loaded: &[],
+    };
+    dispatcher.observe(BackendId(0), residency);
+    dispatcher
 }

@@ -6,8 +6,8 @@ use ahash::AHashMap;
 
 use super::learned::{Mean, Peak};
 use super::ready::Key;
-use super::resident::{Loading, Resident};
-use super::types::{BackendSpec, Ticket};
+use super::resident::{Failure, Loading, Resident};
+use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
 use crate::fleet::{Load, Selector};
 use crate::ids::{BackendId, ModelId};
 use crate::settings::Placement;
@@ -25,11 +25,16 @@ pub(super) struct Backend {
     /// Less than all of its slots may be used for the moment.
     pub(super) limit: Option<u32>,
     pub(super) loading: Option<Loading>,
-    /// Bytes on disk per model.
-    pub(super) on_disk: AHashMap<ModelId, u64>,
+    /// Loads are the gateway's own.
+    pub(super) own_loads: bool,
+    pub(super) on_disk: AHashMap<ModelId, StoredModel>,
+    /// Loads that have failed here of late.
+    pub(super) failed: AHashMap<ModelId, Failure>,
     pub(super) resident: Vec<Resident>,
     /// Its key in the indices of free backends while it is in them.
     pub(super) key: Option<Key>,
+    /// What the sum of the healthy backends' slots has of it.
+    pub(super) counted: usize,
     /// Seconds that loads have taken here.
     pub(super) load_times: AHashMap<ModelId, Mean>,
     /// Bytes per second at which loads have gone here.
@@ -78,9 +83,12 @@ impl Backend {
             jobs: Vec::new(),
             limit: None,
             loading: None,
+            own_loads: false,
+            failed: AHashMap::new(),
             on_disk: AHashMap::new(),
             resident: Vec::new(),
             key: None,
+            counted: 0,
             load_times: AHashMap::new(),
             bandwidth: Mean::default(),
             turns: Turns::default(),
@@ -96,20 +104,83 @@ impl Backend {
         self.spec.placement == Placement::WarmOrWait
     }
 
-    /// Requests that may run here at once, for the moment.
+    /// Requests that may run here at once, for the moment, over all models.
     pub(super) fn slots(&self) -> u32 {
         let limit = self.limit.unwrap_or(u32::MAX);
-        self.spec.slots.min(limit)
+        self.spec.slots.unwrap_or(u32::MAX).min(limit)
     }
 
-    /// A request may start here now.
+    /// Requests for one model that may run here at once, within the slots of the whole backend.
+    pub(super) fn lane(&self, _model: ModelId) -> u32 {
+        if self.placed() {
+            self.spec.parallel.unwrap_or(1)
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// Requests that may run here at once for the model; for `None`, for any.
+    pub(super) fn places(&self, model: Option<ModelId>) -> u32 {
+        model.map_or(self.slots(), |model| self.slots().min(self.lane(model)))
+    }
+
+    /// How many of those places are free.
+    pub(super) fn open(&self, model: Option<ModelId>) -> u32 {
+        let of_all = self.slots().saturating_sub(self.in_flight());
+        let running = |model| u32::try_from(self.running(model)).unwrap_or(u32::MAX);
+        model.map_or(of_all, |model| {
+            of_all.min(self.lane(model).saturating_sub(running(model)))
+        })
+    }
+
+    /// Whether its models compete for the slots of the whole.
+    pub(super) fn is_shared(&self) -> bool {
+        let lanes = self.held().map(|model| self.lane(model));
+        self.slots() < lanes.fold(0, u32::saturating_add)
+    }
+
+    /// Requests that may run here at once: the bound of the whole, or else what its copies take together.
+    pub(super) fn capacity(&self) -> u32 {
+        let copies = || {
+            let lanes = self.resident.iter().map(|copy| self.lane(copy.model));
+            lanes.fold(0, u32::saturating_add).max(1)
+        };
+        self.spec.slots.unwrap_or_else(copies)
+    }
+
+    /// A request may start here now, as far as the whole backend is concerned.
     pub(super) fn free(&self) -> bool {
         self.healthy && !self.gone && self.jobs.len() < self.slots() as usize
     }
 
-    /// A cold load may start here now. One at a time: Ollama loads one after the other.
+    /// A request for the model may start here now.
+    pub(super) fn free_for(&self, model: ModelId) -> bool {
+        self.free() && self.running(model) < self.lane(model) as usize
+    }
+
+    /// The request may start here now, whatever has to be loaded for it.
+    pub(super) fn takes(&self, arrival: &Arrival) -> bool {
+        match arrival.wanted {
+            Wanted::Model(model) => self.free_for(model),
+            Wanted::Any | Wanted::Unlisted => self.free(),
+        }
+    }
+
+    /// A load may start here now. One at a time: Ollama loads one after the other. One of the gateway's own takes no slot.
     pub(super) fn spare(&self) -> bool {
-        self.free() && self.placed() && self.loading.is_none()
+        let open = self.free() || (self.own_loads && self.slots() > 0);
+        open && self.healthy && !self.gone && self.placed() && self.loading.is_none()
+    }
+
+    /// Whether loading the model has failed here of late, so that it is not tried again for now.
+    pub(super) fn pauses(&self, now: Duration, model: ModelId) -> bool {
+        let failure = self.failed.get(&model);
+        failure.is_some_and(|failure| now < failure.until)
+    }
+
+    /// Bytes of the model on disk.
+    pub(super) fn bytes(&self, model: ModelId) -> u64 {
+        self.on_disk.get(&model).map_or(0, |stored| stored.size)
     }
 
     pub(super) fn has(&self, model: ModelId) -> bool {
@@ -137,7 +208,7 @@ impl Backend {
     pub(super) fn key(&self, now: Duration) -> Key {
         let mut load = Load {
             in_flight: self.in_flight(),
-            slots: self.spec.slots,
+            slots: self.capacity(),
             weight: self.spec.weight,
             cost: self.spec.cost,
             latency_us: self.response.micros(now),
@@ -171,6 +242,16 @@ impl Backend {
         self.jobs.iter().any(|job| job.model == Some(model))
     }
 
+    /// How many requests for the model run here.
+    pub(super) fn running(&self, model: ModelId) -> usize {
+        let of_model = self.jobs.iter().filter(|job| job.model == Some(model));
+        of_model.count()
+    }
+
+    pub(super) fn resident(&self, model: ModelId) -> Option<&Resident> {
+        self.resident.iter().find(|copy| copy.model == model)
+    }
+
     pub(super) fn start(&mut self, job: Job) {
         self.jobs.push(job);
         if let Some(model) = job.model {
@@ -181,7 +262,8 @@ impl Backend {
     /// Removes the request; a load that it began and that has not come to its end has come to nothing.
     pub(super) fn end(&mut self, now: Duration, ticket: Ticket) -> Option<Job> {
         let index = self.jobs.iter().position(|job| job.ticket == ticket)?;
-        self.loading.take_if(|loading| loading.ticket == ticket);
+        self.loading
+            .take_if(|loading| loading.ticket == ticket && !loading.own);
         let job = self.jobs.swap_remove(index);
         if let Some(model) = job.model {
             self.touch(now, model);

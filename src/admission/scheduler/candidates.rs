@@ -50,7 +50,7 @@ impl Scheduler {
             LineKey::Unlisted => None,
             LineKey::Pinned(id) => {
                 let backend = self.backends.get(&id)?;
-                (backend.free() && open(&backend.spec.provider)).then_some(id)
+                (backend.takes(&waiter.arrival) && open(&backend.spec.provider)).then_some(id)
             }
             LineKey::Any => self.lightest(
                 self.free
@@ -101,7 +101,7 @@ impl Scheduler {
         let load = |id: &BackendId| {
             let backend = &self.backends[id];
             (
-                backend.jobs.len() as f64 / f64::from(backend.spec.slots),
+                backend.jobs.len() as f64 / f64::from(backend.capacity()),
                 backend.spec.provider,
             )
         };

@@ -10,6 +10,9 @@ use super::types::{Decision, NoSlot, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
 
+/// How long somebody who waits for a load goes on waiting before it is looked whether that still runs.
+const RIDE: Duration = Duration::from_secs(5);
+
 impl Scheduler {
     /// The next thing to do, until there is none.
     pub fn next_decision(&mut self, now: Duration) -> Option<Decision> {
@@ -22,6 +25,11 @@ impl Scheduler {
                 Alarm::Aged(line) => {
                     self.stranded.insert(line);
                     self.to_weigh.push(line);
+                }
+                Alarm::Expired(mut waiter) if self.rides(&waiter) => {
+                    // Its load has a budget of its own.
+                    waiter.deadline = now.saturating_add(RIDE);
+                    self.lines.insert(now, waiter);
                 }
                 Alarm::Expired(waiter) => {
                     let healthy = self.served_by_healthy(&waiter);
@@ -72,13 +80,16 @@ impl Scheduler {
         let provider = backend.spec.provider;
         let first = |line| {
             let mut waiters = self.lines.waiters(line);
-            let (place, waiter) = waiters.find(|(_, waiter)| waiter.may_use(provider, id))?;
+            let fits =
+                |waiter: &Waiter| waiter.may_use(provider, id) && backend.takes(&waiter.arrival);
+            let (place, waiter) = waiters.find(|(_, waiter)| fits(waiter))?;
             Some((*place, waiter.ticket))
         };
         let unbound = if backend.placed() {
             let held = backend
                 .resident
                 .iter()
+                .filter(|resident| backend.free_for(resident.model))
                 .filter_map(|resident| first(LineKey::Model(resident.model)));
             held.chain(first(LineKey::Any)).min()
         } else {
@@ -192,6 +203,7 @@ impl Scheduler {
             .get(&provider)
             .map_or(0, |provider| provider.pass);
         let turn = backend.turns.pass;
+        let started = self.expected_start(now, id, model, cold_start.as_ref());
         let begin = |backend: &mut Backend| {
             backend.start(Job {
                 ticket,
@@ -205,20 +217,21 @@ impl Scheduler {
                 model,
                 takes,
                 vram,
+                context,
                 victims,
             }) => {
-                let until = now.saturating_add(Duration::from_secs_f64(takes));
+                let loading = Loading {
+                    model,
+                    ticket,
+                    own: false,
+                    until: now.saturating_add(Duration::from_secs_f64(takes)),
+                    vram,
+                    context,
+                    replaces: None,
+                };
                 self.update(now, id, |backend| {
                     begin(backend);
-                    backend.start_load(
-                        Loading {
-                            model,
-                            ticket,
-                            until,
-                            vram,
-                        },
-                        &victims,
-                    );
+                    backend.start_load(loading, &victims);
                 });
             }
             None => {
@@ -244,11 +257,14 @@ impl Scheduler {
                 cold,
             },
         );
+        let (context, expected) = started;
         Decision::Start {
             ticket,
             backend: id,
             cold,
             waited,
+            context,
+            expected,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Scheduler;
-use super::backend::Backend;
+use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
 use crate::ids::{BackendId, ModelId};
 
@@ -77,11 +77,15 @@ impl Scheduler {
             if !last.may_use(backend.spec.provider, *id) {
                 continue;
             }
-            let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
-            let share = self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE);
-            let rate = f64::from(backend.slots()) / service;
-            pool.freed += 1.0 / self.free_in(now, backend).max(AT_ONCE);
-            pool.open += f64::from(backend.slots()) - backend.jobs.len() as f64;
+            let share = if backend.is_shared() {
+                let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
+                self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE)
+            } else {
+                1.0
+            };
+            let rate = f64::from(backend.places(Some(model_id))) / service;
+            pool.freed += 1.0 / self.free_in(now, backend, Some(model_id)).max(AT_ONCE);
+            pool.open += f64::from(backend.open(Some(model_id)));
             pool.served += rate;
             pool.shared += rate * share;
         }
@@ -96,18 +100,28 @@ impl Scheduler {
         self.lines.count(LineKey::Model(model)) as f64 / copies as f64
     }
 
-    /// Seconds until somebody can start in a slot of the backend: its free slots wait for what it loads. What runs is
-    /// taken to be memoryless, up to a point: one that has run for `LONG` times the usual will go on for as long as it
-    /// has exceeded that.
-    pub(super) fn free_in(&self, now: Duration, backend: &Backend) -> f64 {
-        if backend.jobs.len() < backend.slots() as usize {
-            return backend.loading.map_or(0.0, |loading| {
-                loading.until.saturating_sub(now).as_secs_f64()
+    /// Seconds until a request for the model, or any, can start in a slot of the backend. What runs is taken to be memoryless, up to a
+    /// point: one that has run for `LONG` times the usual will go on for as long as it has exceeded that. So will a load that
+    /// takes longer than expected.
+    pub(super) fn free_in(&self, now: Duration, backend: &Backend, model: Option<ModelId>) -> f64 {
+        let loading = |model| backend.loading.filter(|_| !backend.holds(model));
+        let awaited = match model {
+            Some(model) => loading(model),
+            None => None,
+        };
+        if backend.open(model) > 0 {
+            return awaited.map_or(0.0, |loading| {
+                let overdue = now.saturating_sub(loading.until);
+                let left = loading.until.saturating_sub(now);
+                (left + overdue).as_secs_f64()
             });
         }
+        let full = backend.open(None) == 0;
+        let blocks = |job: &&Job| full || job.model == model;
         let rate: f64 = backend
             .jobs
             .iter()
+            .filter(blocks)
             .map(|job| {
                 let service = self.service(job.model);
                 let loading = backend
@@ -164,7 +178,7 @@ impl Scheduler {
                 .and_then(|model| model.load_time.get())
         };
         let by_size = || {
-            let size = backend.on_disk.get(&model).copied().unwrap_or(0) as f64;
+            let size = backend.bytes(model) as f64;
             size / backend.bandwidth.get().unwrap_or(BANDWIDTH)
         };
         here.or_else(anywhere)
@@ -176,7 +190,7 @@ impl Scheduler {
     pub(super) fn vram(&self, backend: &Backend, model: ModelId) -> u64 {
         let seen = self.models.get(&model).and_then(|model| model.vram);
         seen.unwrap_or_else(|| {
-            let size = backend.on_disk.get(&model).copied().unwrap_or(0);
+            let size = backend.bytes(model);
             size.saturating_add(size / 5)
         })
     }

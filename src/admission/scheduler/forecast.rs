@@ -143,12 +143,12 @@ impl Scheduler {
                 bounds.len() - 1
             });
             let Bound { part, full, .. } = bounds[bound];
-            let rate = f64::from(backend.slots()) / service * part;
+            let rate = f64::from(backend.places(model)) / service * part;
             pool.served += rate;
             pool.shared += rate * mine / (mine + self.others_at(backend, line));
             if !full {
-                pool.freed += 1.0 / self.free_in(now, backend).max(AT_ONCE);
-                pool.open += f64::from(backend.slots()) - backend.jobs.len() as f64;
+                pool.freed += 1.0 / self.free_in(now, backend, model).max(AT_ONCE);
+                pool.open += f64::from(backend.open(model));
             }
         }
         let seen = serving.len().min(SAMPLE) as f64;
@@ -191,7 +191,9 @@ impl Scheduler {
     /// What the limit on a provider leaves of those of its backends.
     fn bound(&self, provider: ProviderId, serving: &[&Backend]) -> Bound {
         let mine = serving.iter().filter(|one| one.spec.provider == provider);
-        let slots: u32 = mine.map(|backend| backend.slots()).sum();
+        let slots = mine.fold(0, |sum: u32, one| {
+            sum.saturating_add(one.slots().min(one.capacity()))
+        });
         let limit = self.provider_limit(provider);
         Bound {
             provider,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::Backend;
 use super::lines::LineKey;
+use super::resident::Resident;
 use crate::ids::BackendId;
 
 impl Scheduler {
@@ -40,11 +41,11 @@ impl Scheduler {
         let Some(backend) = self.backends.get_mut(&id) else {
             return;
         };
+        self.spare.remove(&(backend.resident.len(), id));
         let Some(key) = backend.key.take() else {
             return;
         };
         self.free.remove(backend.spec.provider, &key);
-        self.spare.remove(&(backend.resident.len(), id));
         if backend.placed() {
             for resident in &backend.resident {
                 if let Some(model) = self.models.get_mut(&resident.model) {
@@ -58,17 +59,26 @@ impl Scheduler {
         let Some(backend) = self.backends.get_mut(&id) else {
             return;
         };
+        let before = std::mem::replace(&mut backend.counted, 0);
+        backend.counted = if backend.healthy {
+            backend.capacity() as usize
+        } else {
+            0
+        };
+        self.slots = self.slots + backend.counted - before;
+        if backend.spare() {
+            self.spare.insert((backend.resident.len(), id));
+        }
         if !backend.free() {
             return;
         }
         let key = backend.key(now);
         backend.key = Some(key);
         self.free.insert(backend.spec.provider, key);
-        if backend.spare() {
-            self.spare.insert((backend.resident.len(), id));
-        }
         if backend.placed() {
-            for resident in &backend.resident {
+            let backend = &*backend;
+            let ready = |copy: &&Resident| backend.free_for(copy.model);
+            for resident in backend.resident.iter().filter(ready) {
                 if let Some(model) = self.models.get_mut(&resident.model) {
                     model.ready.insert(backend.spec.provider, key);
                 }

@@ -7,7 +7,7 @@ use ahash::AHashSet;
 use super::backend::Backend;
 use super::lines::LineKey;
 use super::model::Model;
-use super::types::{BackendSpec, Decision, Residency};
+use super::types::{BackendSpec, Decision, Residency, StoredModel};
 use super::{Provider, Scheduler};
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::Placement;
@@ -29,7 +29,9 @@ impl Scheduler {
                 pass: 0,
             });
         provider.backends += 1;
-        self.backends.insert(id, Backend::new(id, spec));
+        let mut backend = Backend::new(id, spec);
+        backend.own_loads = self.own_loads;
+        self.backends.insert(id, backend);
     }
 
     /// A backend has vanished. What runs there still has to be completed.
@@ -50,8 +52,8 @@ impl Scheduler {
         if idle {
             self.forget(id);
         }
-        self.refuse_hopeless(on_disk.into_keys().map(LineKey::Model));
-        self.refuse_hopeless([LineKey::Any, LineKey::Pinned(id)]);
+        self.refuse_hopeless(now, on_disk.into_keys().map(LineKey::Model));
+        self.refuse_hopeless(now, [LineKey::Any, LineKey::Pinned(id)]);
         self.reweigh();
     }
 
@@ -68,10 +70,7 @@ impl Scheduler {
                 .iter()
                 .any(|loaded| !backend.holds(loaded.model));
         self.known += usize::from(first);
-        if !backend.healthy {
-            self.healthy += 1;
-            self.slots += backend.spec.slots as usize;
-        }
+        self.healthy += usize::from(!backend.healthy);
         for loaded in residency.loaded {
             let model = self
                 .models
@@ -82,13 +81,14 @@ impl Scheduler {
         let lost = self.list(now, id, residency.on_disk);
         self.update(now, id, |backend| backend.observe(now, residency));
         self.refuse_hopeless(
+            now,
             lost.into_iter()
                 .map(LineKey::Model)
                 .chain([LineKey::Pinned(id)]),
         );
         if first {
             // Until now a model that nobody had listed could still turn up; from now on it is unknown.
-            self.refuse_hopeless_everywhere();
+            self.refuse_hopeless_everywhere(now);
         }
         self.note_freed(id);
         if changed {
@@ -107,26 +107,25 @@ impl Scheduler {
             }
         }
         self.healthy -= 1;
-        self.slots -= backend.spec.slots as usize;
         self.update(now, id, |backend| {
             backend.healthy = false;
             backend.resident.clear();
         });
-        self.refuse_hopeless_everywhere();
+        self.refuse_hopeless_everywhere(now);
         self.reweigh();
     }
 
     /// From now on at most so many requests run on the provider at once, besides the configured limit; `None` takes
     /// that back. What runs beyond it goes on. A limit of none closes the provider: those who wait for closed providers
     /// alone are refused, if they say as of when they have chosen them.
-    pub fn limit_provider(&mut self, _now: Duration, provider: ProviderId, limit: Option<usize>) {
+    pub fn limit_provider(&mut self, now: Duration, provider: ProviderId, limit: Option<usize>) {
         let before = match limit {
             Some(limit) => self.caps.insert(provider, limit),
             None => self.caps.remove(&provider),
         };
         if limit == Some(0) && before != limit {
             self.closings += 1;
-            self.refuse_hopeless_everywhere();
+            self.refuse_hopeless_everywhere(now);
         }
         let raised = match (before, limit) {
             (Some(before), Some(limit)) => limit > before,
@@ -187,17 +186,17 @@ impl Scheduler {
 
     /// Enters in the models' lists that this backend has these on disk and is healthy. Returns those that it had before
     /// and has no more.
-    fn list(&mut self, now: Duration, id: BackendId, on_disk: &[(ModelId, u64)]) -> Vec<ModelId> {
+    fn list(&mut self, now: Duration, id: BackendId, on_disk: &[StoredModel]) -> Vec<ModelId> {
         let Some(backend) = self.backends.get(&id) else {
             return Vec::new();
         };
         if backend.healthy
             && backend.on_disk.len() == on_disk.len()
-            && on_disk.iter().all(|(model, _)| backend.has(*model))
+            && on_disk.iter().all(|stored| backend.has(stored.model))
         {
             return Vec::new();
         }
-        let kept = |model: &ModelId| on_disk.iter().any(|(kept, _)| kept == model);
+        let kept = |model: &ModelId| on_disk.iter().any(|kept| kept.model == *model);
         let lost: Vec<_> = backend
             .on_disk
             .keys()
@@ -215,25 +214,32 @@ impl Scheduler {
                 model.healthy -= usize::from(backend.healthy);
             }
         }
-        for (model, _) in on_disk {
-            let model = self.models.entry(*model).or_insert_with(|| Model::new(now));
+        for stored in on_disk {
+            let model = self
+                .models
+                .entry(stored.model)
+                .or_insert_with(|| Model::new(now));
             model.healthy += usize::from(model.on_disk.insert(id));
         }
         lost
     }
 
-    fn refuse_hopeless_everywhere(&mut self) {
+    fn refuse_hopeless_everywhere(&mut self, now: Duration) {
         let lines: Vec<_> = self.lines.keys().collect();
-        self.refuse_hopeless(lines);
+        self.refuse_hopeless(now, lines);
     }
 
     /// Refuses those in these lines for whom it makes no sense any more to wait.
-    fn refuse_hopeless(&mut self, lines: impl IntoIterator<Item = LineKey>) {
+    pub(super) fn refuse_hopeless(
+        &mut self,
+        now: Duration,
+        lines: impl IntoIterator<Item = LineKey>,
+    ) {
         for line in lines {
             let hopeless: Vec<_> = self
                 .lines
                 .waiters(line)
-                .filter_map(|(_, waiter)| Some((waiter.ticket, self.hopeless(waiter)?)))
+                .filter_map(|(_, waiter)| Some((waiter.ticket, self.hopeless(now, waiter)?)))
                 .collect();
             for (ticket, refusal) in hopeless {
                 self.lines.remove(ticket);

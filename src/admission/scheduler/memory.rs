@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ahash::AHashMap;
+
 use super::backend::Backend;
 use super::resident::{Loading, Resident};
-use super::types::{LoadedModel, Residency};
+use super::types::{LoadedModel, Residency, StoredModel};
 use crate::ids::ModelId;
 
 /// Ollama's own default, until a probe shows another.
@@ -16,11 +18,8 @@ impl Backend {
     pub(super) fn observe(&mut self, now: Duration, residency: Residency<'_>) {
         self.healthy = true;
         self.known = true;
-        self.on_disk.clear();
-        self.on_disk.extend(residency.on_disk.iter().copied());
-        let on_disk = &self.on_disk;
-        self.loading
-            .take_if(|loading| !on_disk.contains_key(&loading.model));
+        self.store(residency.on_disk);
+        self.notice_load(now, residency.loaded);
         let before = std::mem::take(&mut self.resident);
         for loaded in residency.loaded {
             if self.on_disk.contains_key(&loaded.model) && !self.loads(loaded.model) {
@@ -29,12 +28,12 @@ impl Backend {
                     .find(|resident| resident.model == loaded.model);
                 self.resident.push(Resident {
                     model: loaded.model,
+                    context: loaded.context,
                     vram: loaded.vram,
                     since: known.map_or(now, |known| known.since),
                     expires_at: now.saturating_add(loaded.expires_in),
-                    keep_alive: known.map_or(loaded.expires_in, |known| {
-                        known.keep_alive.max(loaded.expires_in)
-                    }),
+                    used: known.and_then(|known| known.used),
+                    keep_alive: self.keep_alive(now, known, loaded),
                 });
             }
         }
@@ -45,6 +44,51 @@ impl Backend {
         let in_use = |model| self.has(model) && self.runs(model) && !self.loads(model);
         let used: Vec<_> = unseen.filter(|resident| in_use(resident.model)).collect();
         self.resident.extend(used);
+    }
+
+    /// How long the model stays after its last use. The clock of the backend stands still while a request runs.
+    fn keep_alive(
+        &self,
+        now: Duration,
+        known: Option<&Resident>,
+        loaded: &LoadedModel,
+    ) -> Duration {
+        let Some(known) = known else {
+            return loaded.expires_in;
+        };
+        match known.used {
+            Some(used) if !self.runs(loaded.model) => {
+                loaded.expires_in.saturating_add(now.saturating_sub(used))
+            }
+            _ => known.keep_alive.max(loaded.expires_in),
+        }
+    }
+
+    /// Takes over what is on disk.
+    fn store(&mut self, on_disk: &[StoredModel]) {
+        let before = std::mem::take(&mut self.on_disk);
+        let stored = on_disk.iter().map(|stored| (stored.model, stored.clone()));
+        self.on_disk.extend(stored);
+        let on_disk = &self.on_disk;
+        // Another file may load where the one before it did not.
+        self.failed.retain(|model, _| {
+            let size =
+                |all: &AHashMap<ModelId, StoredModel>| all.get(model).map(|stored| stored.size);
+            on_disk.contains_key(model) && size(on_disk) == size(&before)
+        });
+        self.loading
+            .take_if(|loading| !on_disk.contains_key(&loading.model));
+    }
+
+    /// A load of the gateway's own is over as soon as a probe finds the copy. The one that it replaces may still be there.
+    fn notice_load(&mut self, now: Duration, loaded: &[LoadedModel]) {
+        let Some(loading) = self.loading.filter(|loading| loading.own) else {
+            return;
+        };
+        let mut found = loaded.iter().filter(|copy| copy.model == loading.model);
+        if found.any(|copy| loading.replaces != Some(copy.context)) {
+            self.end_load(now);
+        }
     }
 
     /// Learns how much fits: a load is seen to push another model out, or not to.
@@ -76,8 +120,8 @@ impl Backend {
         self.overflows.take_if(|overflows| *overflows <= self.fits);
     }
 
-    /// The models that Ollama would push out to load one of `vram` bytes: those that expire first, among those that
-    /// nobody uses. `None` when even that makes no room.
+    /// The models that Ollama would push out to load one of `vram` bytes: those with the shortest keep-alive, among those
+    /// that nobody uses. `None` when even that makes no room.
     pub(super) fn victims(&self, vram: u64) -> Option<Vec<&Resident>> {
         let mut used = self
             .resident
@@ -88,7 +132,7 @@ impl Backend {
             .iter()
             .filter(|resident| !self.runs(resident.model))
             .collect();
-        idle.sort_by_key(|resident| (resident.expires_at, resident.model));
+        idle.sort_by_key(|resident| (resident.keep_alive, resident.model));
         let mut count = 0;
         while !self.has_room(used, vram) {
             used = used.saturating_sub(idle.get(count)?.vram);
@@ -118,18 +162,20 @@ impl Backend {
     /// The load has come to its end: the model is in memory.
     pub(super) fn end_load(&mut self, now: Duration) {
         if let Some(loading) = self.loading.take() {
-            self.hold(now, loading.model, loading.vram);
+            self.hold(now, loading.model, loading.vram, loading.context);
         }
     }
 
-    pub(super) fn hold(&mut self, now: Duration, model: ModelId, vram: u64) {
+    pub(super) fn hold(&mut self, now: Duration, model: ModelId, vram: u64, context: Option<u32>) {
         if self.has(model) && !self.holds(model) {
             let expires_at = now.saturating_add(KEEP_ALIVE);
             self.resident.push(Resident {
                 model,
+                context,
                 vram,
                 since: now,
                 expires_at,
+                used: None,
                 keep_alive: KEEP_ALIVE,
             });
         }
@@ -143,6 +189,7 @@ impl Backend {
             .find(|resident| resident.model == model)
         {
             resident.expires_at = now.saturating_add(resident.keep_alive);
+            resident.used = Some(now);
         }
     }
 }

@@ -10,6 +10,7 @@ mod forecast;
 mod index;
 mod learned;
 mod lines;
+mod loads;
 mod members;
 mod memory;
 mod model;
@@ -31,12 +32,14 @@ use self::learned::Mean;
 use self::lines::{LineKey, Lines, Place, Waiter};
 use self::model::Model;
 use self::ready::Ready;
+use self::resident::OwnLoad;
 use crate::ids::{BackendId, ModelId, ProviderId};
 
 pub use self::forecast::Outlook;
 pub use self::types::{
-    Arrival, BackendSnapshot, BackendSpec, Decision, LoadedModel, NoSlot, Policy, Providers,
-    QueueSnapshot, Residency, RunOutcome, Scope, Ticket, Wanted,
+    Arrival, BackendSnapshot, BackendSpec, BerthRule, Decision, ExpectedStart, LoadView,
+    LoadedModel, Need, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope,
+    StoredModel, Ticket, Wanted,
 };
 
 /// Decides which waiting request starts on which backend.
@@ -50,6 +53,10 @@ pub struct Scheduler {
     providers: AHashMap<ProviderId, Provider>,
     lines: Lines,
     running: AHashMap<Ticket, Running>,
+    /// Loads are begun for nobody in particular, see [`Decision::Load`].
+    own_loads: bool,
+    /// Those that are under way.
+    loads: AHashMap<Ticket, OwnLoad>,
     /// Every backend with a free slot.
     free: Ready,
     /// Backends that could begin a cold load, by how many models they have in memory.
@@ -117,6 +124,8 @@ impl Scheduler {
             providers: AHashMap::new(),
             lines: Lines::new(policy.ageing, policy.aged_share),
             running: AHashMap::new(),
+            own_loads: false,
+            loads: AHashMap::new(),
             free: Ready::default(),
             spare: BTreeSet::new(),
             decided: VecDeque::new(),
@@ -169,7 +178,7 @@ impl Scheduler {
                     id: backend.id,
                     healthy: backend.healthy,
                     in_flight: backend.jobs.len() as u32,
-                    slots: backend.spec.slots,
+                    slots: backend.capacity(),
                     loading: backend.loading.map(|loading| loading.model),
                 })
                 .collect(),

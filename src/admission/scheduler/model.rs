@@ -11,7 +11,9 @@ use crate::ids::BackendId;
 pub(super) struct Model {
     /// Backends that have it on disk, healthy or not.
     pub(super) on_disk: BTreeSet<BackendId>,
-    /// How many of those are healthy.
+    /// Backends on which loading it has failed of late.
+    pub(super) failed: BTreeSet<BackendId>,
+    /// How many of those that have it on disk are healthy.
     pub(super) healthy: usize,
     /// Healthy backends that have it in memory or load it, where placement is on.
     pub(super) copies: BTreeSet<BackendId>,
@@ -30,6 +32,7 @@ impl Model {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             on_disk: BTreeSet::new(),
+            failed: BTreeSet::new(),
             healthy: 0,
             copies: BTreeSet::new(),
             ready: Ready::default(),

@@ -27,6 +27,9 @@ const DWELL: f64 = 4.0;
 const RECONSIDER: Duration = Duration::from_secs(1);
 /// How soon the weighing goes on that was cut off.
 const CONTINUE: Duration = Duration::from_millis(1);
+/// While a load of the model runs that all wait for, another has to be worth so many times what it costs: it would take
+/// memory for the sake of a few who have been served by then.
+const SECOND: f64 = 2.0;
 /// Copies and backends that are looked at before one decision is cut off.
 const BUDGET: usize = 64;
 
@@ -36,18 +39,19 @@ pub(super) struct ColdStart {
     pub(super) model: ModelId,
     /// Seconds that it should take.
     pub(super) takes: f64,
-    /// Bytes of GPU memory that it should take.
+    /// Bytes of memory that it should take.
     pub(super) vram: u64,
+    pub(super) context: Option<u32>,
     /// What it should push out.
     pub(super) victims: Vec<ModelId>,
 }
 
 /// Where a model could be loaded.
 pub(super) struct Berth {
-    backend: BackendId,
+    pub(super) backend: BackendId,
     /// Load and harm, in seconds.
     pub(super) cost: f64,
-    cold: ColdStart,
+    pub(super) cold: ColdStart,
 }
 
 impl Berth {
@@ -141,8 +145,13 @@ impl Scheduler {
     fn load(&mut self, now: Duration, model: ModelId, budget: &mut usize) -> Option<Decision> {
         let (rider, wait) = self.rider(now, model, budget)?;
         let best = self.best_berth(now, model, rider, budget)?;
-        if wait <= best.cost {
+        let second = self.loads.values().any(|own| own.model == model);
+        if wait <= best.cost * if second { SECOND } else { 1.0 } {
             return None;
+        }
+        if self.own_loads {
+            let rider = rider.ticket;
+            return Some(self.begin_load(now, rider, best));
         }
         let waiter = self
             .lines
@@ -188,6 +197,7 @@ impl Scheduler {
             backend.spare()
                 && backend.has(model_id)
                 && !backend.holds(model_id)
+                && !backend.pauses(now, model_id)
                 && rider.may_use(backend.spec.provider, backend.id)
                 && !self.provider_at_limit(backend.spec.provider)
         };
@@ -231,6 +241,7 @@ impl Scheduler {
             model,
             takes,
             vram,
+            context: None,
             victims,
         };
         Some(Berth {
@@ -257,6 +268,7 @@ impl Scheduler {
             model,
             takes: self.load_time(backend, model),
             vram,
+            context: None,
             victims,
         }
     }

@@ -37,7 +37,7 @@ impl Scheduler {
         }
         let waiter = self.newcomer(now, arrival, scope);
         let (ticket, priority) = (waiter.ticket, waiter.arrival.priority);
-        if let Some(refusal) = self.hopeless(&waiter) {
+        if let Some(refusal) = self.hopeless(now, &waiter) {
             return Err(refusal);
         }
         self.next_ticket += 1;
@@ -101,7 +101,7 @@ impl Scheduler {
         }
         waiter.since = now;
         waiter.deadline = now.saturating_add(self.policy.timeout);
-        if let Some(refusal) = self.hopeless(&waiter) {
+        if let Some(refusal) = self.hopeless(now, &waiter) {
             return Err(refusal);
         }
         self.enqueue(now, waiter);
@@ -113,14 +113,14 @@ impl Scheduler {
         if self.lines.remove(ticket).is_none() {
             self.release(now, ticket);
         }
-        self.decided.retain(|decision| {
-            let (Decision::Start {
+        self.decided.retain(|decision| match decision {
+            Decision::Start {
                 ticket: decided, ..
             }
             | Decision::Refuse {
                 ticket: decided, ..
-            }) = decision;
-            *decided != ticket
+            } => *decided != ticket,
+            Decision::Load { .. } => true,
         });
     }
 
@@ -218,8 +218,10 @@ impl Scheduler {
             let seconds = load.as_secs_f64();
             backend.load_times.entry(model_id).or_default().add(seconds);
             model.load_time.add(seconds);
-            if let Some(size) = backend.on_disk.get(&model_id) {
-                backend.bandwidth.add(*size as f64 / seconds);
+            if backend.has(model_id) {
+                backend
+                    .bandwidth
+                    .add(backend.bytes(model_id) as f64 / seconds);
             }
         }
         let held = warm(now.saturating_sub(job.started)).as_secs_f64();
@@ -233,7 +235,7 @@ impl Scheduler {
                 backend.response.add(now, response);
             }
             if came_to_stay {
-                backend.hold(now, model_id, vram);
+                backend.hold(now, model_id, vram, None);
             }
         };
         if came_to_stay {
@@ -244,7 +246,7 @@ impl Scheduler {
     }
 
     /// Why it makes no sense to let this request wait, if so.
-    pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<NoSlot> {
+    pub(super) fn hopeless(&self, now: Duration, waiter: &Waiter) -> Option<NoSlot> {
         if self.is_closed(waiter) {
             return Some(NoSlot::Closed);
         }
@@ -285,10 +287,10 @@ impl Scheduler {
                     Some(_) => unhealthy(),
                 }
             }
-            LineKey::Model(model) => {
+            LineKey::Model(model_id) => {
                 let model = self
                     .models
-                    .get(&model)
+                    .get(&model_id)
                     .filter(|model| !model.on_disk.is_empty());
                 let Some(model) = model else {
                     return self.nowhere(waiter).or_else(unhealthy);
@@ -296,7 +298,7 @@ impl Scheduler {
                 match self.open_copies(model, waiter) {
                     (0, _) => self.nowhere(waiter).or_else(unhealthy),
                     (_, 0) => unhealthy(),
-                    _ => None,
+                    _ => self.cannot_load(now, model_id, model, waiter),
                 }
             }
             LineKey::Unlisted if self.known > 0 => Some(NoSlot::UnknownModel),

@@ -3,27 +3,70 @@
 use std::time::Duration;
 
 use super::types::Ticket;
-use crate::ids::ModelId;
+use crate::ids::{BackendId, ModelId};
 
 /// A cold load in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Loading {
     pub(super) model: ModelId,
+    /// The request that has caused it, or the load's own ticket.
     pub(super) ticket: Ticket,
+    /// It is the gateway's own, and holds no request.
+    pub(super) own: bool,
     /// When it should be over.
     pub(super) until: Duration,
-    /// Bytes of GPU memory that it should take.
+    /// Bytes of memory that it should take.
     pub(super) vram: u64,
+    /// The context that is asked for.
+    pub(super) context: Option<u32>,
+    /// The context of the copy in whose place it comes, if there is one.
+    pub(super) replaces: Option<Option<u32>>,
 }
 
 /// A model in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resident {
     pub(super) model: ModelId,
+    /// The context of each of its requests, where that is known.
+    pub(super) context: Option<u32>,
+    /// Bytes of GPU memory.
     pub(super) vram: u64,
     /// The time since when it is known to be there.
     pub(super) since: Duration,
     pub(super) expires_at: Duration,
+    /// When it was last used, as far as is known.
+    pub(super) used: Option<Duration>,
     /// How long it stays after its last use.
     pub(super) keep_alive: Duration,
+}
+
+/// A load that has been ordered and of which no end has been told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnLoad {
+    pub(super) backend: BackendId,
+    pub(super) model: ModelId,
+    pub(super) since: Duration,
+    pub(super) expected: Duration,
+    pub(super) context: Option<u32>,
+}
+
+/// A load that has failed, as often in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Failure {
+    count: u32,
+    /// Until then it is not tried again.
+    pub(super) until: Duration,
+}
+
+impl Failure {
+    /// The pause after the first failure; each further one doubles it.
+    const FIRST: Duration = Duration::from_secs(30);
+    const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+    pub(super) fn add(&mut self, now: Duration) {
+        let times = 1_u32 << self.count.min(10);
+        self.count = self.count.saturating_add(1);
+        let pause = Self::FIRST.saturating_mul(times).min(Self::LONGEST);
+        self.until = now.saturating_add(pause);
+    }
 }

@@ -52,8 +52,11 @@ pub struct BackendSpec {
     pub weight: u32,
     /// Relative price of a request.
     pub cost: f64,
-    /// Requests in flight at most.
-    pub slots: u32,
+    /// Requests in flight at most, over all of its models; `None` is no bound.
+    pub slots: Option<u32>,
+    /// Requests in flight at most for each model that it has in memory; `None`: it is learned. Without placement only
+    /// `slots` counts.
+    pub parallel: Option<u32>,
     /// Bytes of GPU memory where the operator stated them; otherwise they are learned.
     pub vram: Option<u64>,
     pub selector: SelectorKind,
@@ -65,17 +68,58 @@ pub struct BackendSpec {
 /// What a good probe found on a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Residency<'a> {
-    /// Models on disk with their size in bytes (`/api/tags`).
-    pub on_disk: &'a [(ModelId, u64)],
+    /// Models on disk (`/api/tags`).
+    pub on_disk: &'a [StoredModel],
     /// Models in memory (`/api/ps`).
     pub loaded: &'a [LoadedModel],
+}
+
+/// One model on a backend's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredModel {
+    pub model: ModelId,
+    /// Bytes on disk.
+    pub size: u64,
+    /// The context in tokens for which it was trained, where the backend tells that: no copy has a larger one.
+    pub trained: Option<u32>,
+    /// The contexts in tokens with which it is loaded, in ascending order; empty: they are learned.
+    pub contexts: Arc<[u32]>,
+    pub berth: BerthRule,
+}
+
+impl StoredModel {
+    /// Returns a model of which nothing but its size is known, and which may be loaded.
+    pub fn new(model: ModelId, size: u64) -> Self {
+        Self {
+            model,
+            size,
+            trained: None,
+            contexts: Arc::default(),
+            berth: BerthRule::default(),
+        }
+    }
+}
+
+/// Whether a model may be loaded on a backend that has it on disk. A copy that is there is used whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BerthRule {
+    /// It may (default).
+    #[default]
+    Allowed,
+    /// Only while it can be loaded on none of those where it may be anyway.
+    Overflow,
+    Never,
 }
 
 /// One model in a backend's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadedModel {
     pub model: ModelId,
-    /// Bytes of GPU memory that it takes.
+    /// The context in tokens that each of its requests has; `None` where the backend does not tell.
+    pub context: Option<u32>,
+    /// Bytes of all memory that it takes.
+    pub size: u64,
+    /// Bytes of GPU memory that it takes; fewer than `size`: a part of it runs on the CPU.
     pub vram: u64,
     /// The time until the backend unloads it if nobody asks for it again.
     pub expires_in: Duration,
@@ -142,6 +186,51 @@ pub struct Arrival {
     pub priority: i32,
     /// Only this backend will do.
     pub pinned: Option<BackendId>,
+    pub need: Need,
+}
+
+/// What a request needs of the copy of its model that serves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Tokens that its context has to hold: the prompt, and what may be generated. 0: not known, any copy will do.
+    pub tokens: u32,
+    /// The context in tokens that the client has stated. It decides the size of a load where none is planned or learned,
+    /// and nothing else.
+    pub stated: Option<u32>,
+    /// It computes embeddings.
+    pub embeds: bool,
+}
+
+/// How long a copy is expected to need until the first content of a request that starts on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedStart {
+    /// The time until the backend turns to it.
+    pub queue: Duration,
+    /// The time until the model is loaded.
+    pub load: Duration,
+    /// The time that its prompt takes.
+    pub prefill: Duration,
+}
+
+impl ExpectedStart {
+    /// Returns the time until the first content.
+    pub fn total(&self) -> Duration {
+        let before = self.queue.saturating_add(self.load);
+        before.saturating_add(self.prefill)
+    }
+}
+
+/// A load of the gateway's own that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadView {
+    pub backend: BackendId,
+    pub model: ModelId,
+    /// How long it has been under way.
+    pub elapsed: Duration,
+    /// How long it is expected to take in all.
+    pub expected: Duration,
+    /// The context in tokens that is asked for; `None` leaves it to the backend.
+    pub context: Option<u32>,
 }
 
 /// What a running request showed when it ended.
@@ -153,6 +242,13 @@ pub struct RunOutcome {
     pub load: Option<Duration>,
     /// The time from the start of the attempt to its first content.
     pub ttft: Option<Duration>,
+    /// How long the backend has let it wait for a slot of the copy: `total_duration` less what loading, the prompt and the
+    /// answer took.
+    pub inside: Option<Duration>,
+    /// Tokens of the prompt that were computed, as opposed to remembered, and the time that took.
+    pub prompt: Option<(u32, Duration)>,
+    /// Tokens of the answer, and the time that they took.
+    pub output: Option<(u32, Duration)>,
 }
 
 /// Why a request gets no slot.
@@ -183,6 +279,18 @@ pub enum NoSlot {
     /// Every backend that could serve it has been tried.
     #[error("every backend has been tried")]
     Exhausted,
+    /// No copy that it may run on has a context that holds it, and none can be loaded.
+    #[error("it is longer than the context of the model")]
+    TooLong {
+        /// The largest context in tokens that there is or could be loaded.
+        largest: u32,
+    },
+    /// The model is in no memory, and loading it has failed of late on every backend that could.
+    #[error("the model cannot be loaded")]
+    CannotLoad {
+        /// The time until loading it is tried again.
+        retry_after: Duration,
+    },
 }
 
 /// What the caller is to do.
@@ -196,6 +304,21 @@ pub enum Decision {
         cold: bool,
         /// How long it has waited since its arrival, or since its last attempt was given up.
         waited: Duration,
+        /// The context in tokens of the copy, to be stated to the backend so that it need not load the model anew; `None`
+        /// where it is not known, and nothing is to be stated.
+        context: Option<u32>,
+        expected: ExpectedStart,
+    },
+    /// Load the model on the backend, for nobody in particular, and say how that ended by
+    /// [`super::Scheduler::load_done`] or [`super::Scheduler::load_failed`].
+    Load {
+        load: Ticket,
+        /// The waiting request for which it was begun, and which it outlives.
+        rider: Ticket,
+        backend: BackendId,
+        model: ModelId,
+        /// The context in tokens to ask for; `None` leaves it to the backend.
+        context: Option<u32>,
     },
     /// The request has left the queue without a slot.
     Refuse { ticket: Ticket, refusal: NoSlot },
@@ -220,6 +343,7 @@ pub struct BackendSnapshot {
     pub id: BackendId,
     pub healthy: bool,
     pub in_flight: u32,
+    /// Requests that it may serve at once: its bound, or else what its models in memory take together.
     pub slots: u32,
     /// The model that it loads right now.
     pub loading: Option<ModelId>,

@@ -91,7 +91,7 @@ impl SlotQueue {
         }
         let outlook = |turn: &OpenStep| {
             let want = progress.want(turn.step);
-            let start = self.dispatcher.outlook(want, turn.scope.clone());
+            let start = self.dispatcher.outlook(&want, turn.scope.clone());
             start.map(|start| (start, self.share_in_use(progress, turn)))
         };
         let mut all: Vec<_> = turns
@@ -127,7 +127,7 @@ impl SlotQueue {
     fn expected(&self, progress: &PlanProgress, turns: &[OpenStep]) -> Option<Duration> {
         let forecast = |turn: &OpenStep| {
             let want = progress.want(turn.step);
-            self.dispatcher.forecast(want, turn.scope.clone())
+            self.dispatcher.forecast(&want, turn.scope.clone())
         };
         let all: Option<Vec<Duration>> = turns.iter().map(forecast).collect();
         all?.into_iter().min()

@@ -85,7 +85,7 @@ pub(crate) fn keep_better(kept: &mut Option<NoSlot>, refused: NoSlot) {
     let rank = |refusal: &NoSlot| match refusal {
         NoSlot::UnknownModel | NoSlot::UnknownBackend => 0,
         NoSlot::Closed | NoSlot::Exhausted => 1,
-        NoSlot::NoHealthyBackend { .. } => 2,
+        NoSlot::TooLong { .. } | NoSlot::CannotLoad { .. } | NoSlot::NoHealthyBackend { .. } => 2,
         NoSlot::QueueFull { .. } => 3,
         NoSlot::TimedOut { healthy, .. } => 4 + u8::from(*healthy),
     };

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use crate::admission::{Providers, Scope, Want, Wanted};
+use crate::admission::{Need, Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::{BackendId, ProviderId};
 use crate::metrics::AttemptOutcome;
@@ -81,6 +81,8 @@ impl PlanProgress {
             wanted: Wanted::from(&self.plan.steps[step].model),
             priority: self.priority,
             pinned: self.pinned,
+            need: Need::default(),
+            recipe: None,
         }
     }
 

@@ -415,9 +415,13 @@ pub(crate) fn refused(refusal: &NoSlot, not_found: impl Fn() -> Failure) -> Fail
             healthy: false,
             retry_after,
         }
-        | NoSlot::NoHealthyBackend { retry_after } => {
+        | NoSlot::NoHealthyBackend { retry_after }
+        | NoSlot::CannotLoad { retry_after } => {
             Failure::no_healthy_backend().retry_after(seconds(retry_after))
         }
+        NoSlot::TooLong { largest } => Failure::bad_request(format!(
+            "the prompt is longer than the context of the model: {largest} tokens at most"
+        )),
         // Who is told of it looks for another way; there is none left.
         NoSlot::Closed | NoSlot::Exhausted => Failure::all_attempts_failed(),
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use pingora::proxy::Session;
 use tokio::time::sleep_until;
 
-use crate::admission::{NoSlot, Want, Wanted};
+use crate::admission::{Need, NoSlot, Want, Wanted};
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::{Stop, refused};
@@ -32,6 +32,8 @@ pub(crate) async fn await_plan(
         wanted: Wanted::Unlisted,
         priority: preferences.priority,
         pinned: preferences.pinned,
+        need: Need::default(),
+        recipe: None,
     };
     let mut client = Downstream {
         client: &mut session.downstream_session,
@@ -46,7 +48,7 @@ pub(crate) async fn await_plan(
     };
     loop {
         let mut settling = gateway.fleet.settling();
-        match gateway.queue.await_models(&mut client, want).await? {
+        match gateway.queue.await_models(&mut client, want.clone()).await? {
             NoSlot::UnknownModel => {}
             refusal => {
                 let absent = || gateway.planner.absent(operation, &criteria.model);

@@ -36,6 +36,7 @@ impl Hold {
                 ok: whole,
                 load,
                 ttft: Some(self.ttft),
+                ..RunOutcome::default()
             });
         }
     }

@@ -36,14 +36,14 @@ pub(super) fn check(scheduler: &Scheduler) {
             .clone()
             .filter(|b| b.held().any(|held| held == *model_id));
         assert_eq!(model.copies, copies.map(|b| b.id).collect());
-        let ready = placed.filter(|b| b.free() && b.holds(*model_id));
+        let ready = placed.filter(|b| b.free_for(*model_id) && b.holds(*model_id));
         assert_eq!(listed(&model.ready), ready.map(|b| b.id).collect());
     }
     let healthy: Vec<_> = backends.clone().filter(|b| b.healthy).collect();
     assert_eq!(scheduler.healthy, healthy.len());
     assert_eq!(
         scheduler.slots,
-        healthy.iter().map(|b| b.spec.slots as usize).sum::<usize>()
+        healthy.iter().map(|b| b.capacity() as usize).sum::<usize>()
     );
     assert_eq!(
         scheduler.known,

@@ -63,7 +63,7 @@ fn shares(selector: SelectorKind, weights: [u32; 3], count: usize) -> [usize; 3]
             selector,
             weight,
             cost,
-            slots: 1000,
+            slots: Some(1000),
             ..spec(order)
         });
         fleet.observe(order, &[A], &[A]);
@@ -115,7 +115,7 @@ fn who_was_away_does_not_catch_up() {
     let mut fleet = Fleet::new(policy());
     let with = |order| BackendSpec {
         selector: SelectorKind::Weighted,
-        slots: 1000,
+        slots: Some(1000),
         ..spec(order)
     };
     fleet.join(with(0));
@@ -154,6 +154,7 @@ fn fastest_response_prefers_the_fast_and_forgets_the_slow() {
             ok: true,
             load: None,
             ttft: Some(secs(ttft)),
+            ..RunOutcome::default()
         };
         fleet.scheduler.complete(fleet.now, ticket, outcome);
         fleet.settle();
@@ -168,6 +169,7 @@ fn fastest_response_prefers_the_fast_and_forgets_the_slow() {
             ok: true,
             load: None,
             ttft: Some(secs(1.0)),
+            ..RunOutcome::default()
         },
     );
     fleet.observe(0, &[A], &[A]);
@@ -207,7 +209,7 @@ fn between_providers_the_least_used_goes_first() {
         let provider = ProviderId::at(order as usize);
         fleet.join(BackendSpec {
             provider,
-            slots,
+            slots: Some(slots),
             ..spec(order)
         });
         fleet.observe(order, &[A], &[A]);

@@ -151,7 +151,7 @@ fn what_was_learned_of_a_model_is_forgotten_when_it_is_nowhere() {
 fn limits_count_for_what_they_leave() {
     let mut fleet = Fleet::new(policy());
     fleet.join(BackendSpec {
-        slots: 4,
+        slots: Some(4),
         placement: Placement::Off,
         ..spec(0)
     });

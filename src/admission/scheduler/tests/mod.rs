@@ -3,6 +3,7 @@
 mod consistency;
 mod fleet;
 mod forecast;
+mod loads;
 mod properties;
 mod queue;
 mod scope;
@@ -40,7 +41,8 @@ fn spec(order: u32) -> BackendSpec {
         order,
         weight: 1,
         cost: 1.0,
-        slots: 1,
+        slots: Some(1),
+        parallel: Some(u32::MAX),
         vram: Some(20 * GIB),
         selector: SelectorKind::LeastInFlight,
         placement: Placement::WarmOrWait,
@@ -53,6 +55,7 @@ fn request(model: ModelId) -> Arrival {
         wanted: Wanted::Model(model),
         priority: 0,
         pinned: None,
+        need: Need::default(),
     }
 }
 
@@ -61,11 +64,15 @@ fn answered(load: f64) -> RunOutcome {
         ok: true,
         load: Some(secs(load)),
         ttft: Some(secs(load + 0.3)),
+        ..RunOutcome::default()
     }
 }
 
 /// A started request: where, and whether it has to load.
 type Start = (Ticket, BackendId, bool);
+
+/// A load of the gateway's own: its ticket, where, of what, and with which context.
+type Load = (Ticket, BackendId, ModelId, Option<u32>);
 
 /// A scheduler with a clock that the test turns. Every model is 10 GiB, so two fit into each of its backends.
 struct Fleet {
@@ -73,6 +80,7 @@ struct Fleet {
     now: Duration,
     starts: Vec<Start>,
     refusals: Vec<(Ticket, NoSlot)>,
+    loads: Vec<Load>,
 }
 
 impl Fleet {
@@ -82,6 +90,7 @@ impl Fleet {
             now: secs(1000.0),
             starts: Vec::new(),
             refusals: Vec::new(),
+            loads: Vec::new(),
         }
     }
 
@@ -103,11 +112,16 @@ impl Fleet {
     }
 
     fn observe(&mut self, id: u32, on_disk: &[ModelId], loaded: &[ModelId]) {
-        let on_disk: Vec<_> = on_disk.iter().map(|model| (*model, 8 * GIB)).collect();
+        let on_disk: Vec<_> = on_disk
+            .iter()
+            .map(|model| StoredModel::new(*model, 8 * GIB))
+            .collect();
         let loaded: Vec<_> = (0..)
             .zip(loaded)
             .map(|(age, model)| LoadedModel {
                 model: *model,
+                context: None,
+                size: 10 * GIB,
                 vram: 10 * GIB,
                 expires_in: secs(300.0 + f64::from(age)),
             })
@@ -165,6 +179,13 @@ impl Fleet {
                     ..
                 } => self.starts.push((ticket, backend, cold)),
                 Decision::Refuse { ticket, refusal } => self.refusals.push((ticket, refusal)),
+                Decision::Load {
+                    load,
+                    backend,
+                    model,
+                    context,
+                    ..
+                } => self.loads.push((load, backend, model, context)),
             }
         }
         consistency::check(&self.scheduler);

@@ -148,7 +148,7 @@ impl Witness {
                 };
                 let spec = BackendSpec {
                     provider: ProviderId::at(usize::from(provider)),
-                    slots,
+                    slots: Some(slots),
                     vram,
                     placement,
                     selector: SELECTORS[selector],
@@ -187,12 +187,14 @@ impl Witness {
                 truth.known = true;
                 truth.on_disk = chosen(on_disk).collect();
                 let on_disk: Vec<_> = chosen(on_disk)
-                    .map(|model| (ModelId(model), 8 * GIB))
+                    .map(|model| StoredModel::new(ModelId(model), 8 * GIB))
                     .collect();
                 let expires_in = secs(60.0);
                 let loaded: Vec<_> = chosen(loaded)
                     .map(|model| LoadedModel {
                         model: ModelId(model),
+                        context: None,
+                        size: 10 * GIB,
                         vram: 10 * GIB,
                         expires_in,
                     })
@@ -288,6 +290,7 @@ impl Witness {
             wanted,
             priority,
             pinned,
+            need: Need::default(),
         };
         let candidates = self.candidates(&arrival).count();
         let healthy = self.candidates(&arrival).any(|(_, truth)| truth.healthy);
@@ -347,6 +350,7 @@ impl Witness {
                     ticket, backend, ..
                 } => self.start(ticket, backend),
                 Decision::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
+                Decision::Load { .. } => panic!("loads are not the gateway's own"),
             }
         }
         consistency::check(&self.scheduler);

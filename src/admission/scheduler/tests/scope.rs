@@ -8,7 +8,7 @@ fn providers() -> Fleet {
     for provider in 0..3_u8 {
         fleet.join(BackendSpec {
             provider: ProviderId::at(provider.into()),
-            slots: if provider == 2 { 4 } else { 1 },
+            slots: Some(if provider == 2 { 4 } else { 1 }),
             placement: if provider == 2 {
                 Placement::Off
             } else {

@@ -61,7 +61,7 @@ fn a_load_in_progress_is_shared() {
 fn a_load_ends_with_the_first_content_for_the_other_slots() {
     let mut fleet = Fleet::new(policy());
     fleet.join(BackendSpec {
-        slots: 4,
+        slots: Some(4),
         ..spec(0)
     });
     fleet.observe(0, &[A, B], &[]);
@@ -86,7 +86,7 @@ fn those_who_find_a_slot_at_a_load_in_progress_wait_for_it() {
     let mut fleet = Fleet::new(policy());
     for order in 0..2 {
         fleet.join(BackendSpec {
-            slots: 4,
+            slots: Some(4),
             ..spec(order)
         });
         fleet.observe(order, &[A], &[]);

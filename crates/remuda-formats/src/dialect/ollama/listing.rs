@@ -30,6 +30,8 @@ pub struct ModelEntry {
     /// Hex, without `sha256:`.
     pub digest: String,
     pub modified_at: Option<SystemTime>,
+    /// The context in tokens for which it was trained, where the server tells that.
+    pub context: Option<u32>,
     /// The whole entry as the server wrote it.
     pub raw: Box<RawValue>,
 }
@@ -44,6 +46,8 @@ pub struct LoadedEntry {
     /// Bytes in GPU memory; 0 runs on the CPU.
     pub size_vram: u64,
     pub digest: String,
+    /// The context in tokens that each of its requests has, where the server tells that.
+    pub context: Option<u32>,
     /// When the server will unload it; centuries ahead for "never".
     pub expires_at: Option<SystemTime>,
     pub raw: Box<RawValue>,
@@ -72,6 +76,28 @@ struct Fields<'a> {
     modified_at: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     expires_at: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, default)]
+    context_length: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    details: Option<&'a RawValue>,
+}
+
+/// The part of `details` that newer servers have.
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    context_length: Option<u64>,
+}
+
+/// A context in tokens; 0 and what is no number say nothing.
+fn context(tokens: Option<u64>) -> Option<u32> {
+    let tokens = tokens.filter(|tokens| *tokens > 0)?;
+    Some(u32::try_from(tokens).unwrap_or(u32::MAX))
+}
+
+/// Reads a value that says nothing if it is of another type: servers may change what no listing depends on.
+fn lenient<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
 impl Fields<'_> {
@@ -109,6 +135,9 @@ pub fn parse_tags(body: &[u8]) -> Result<Vec<ModelEntry>, Malformed> {
             canonical: canonical(&name).into_owned(),
             size: fields.size,
             modified_at: time(fields.modified_at.as_deref()),
+            context: context(
+                lenient(fields.details).and_then(|details: Details| details.context_length),
+            ),
             digest: fields.digest,
             name,
             raw,
@@ -126,6 +155,7 @@ pub fn parse_ps(body: &[u8]) -> Result<Vec<LoadedEntry>, Malformed> {
             size: fields.size,
             size_vram: fields.size_vram,
             expires_at: time(fields.expires_at.as_deref()),
+            context: context(lenient(fields.context_length)),
             digest: fields.digest,
             name,
             raw,
@@ -277,6 +307,26 @@ mod tests {
             tags(json!([{"name": "a", "modified_at": "yesterday"}]))[0].modified_at,
             None
         );
+    }
+
+    #[test]
+    fn contexts_are_read_where_they_are_told() {
+        let listed = tags(json!([
+            {"name": "a:1", "details": {"context_length": 32768}},
+            {"name": "b:1", "details": {"context_length": "much"}},
+            {"name": "c:1", "details": null},
+        ]));
+        let trained: Vec<_> = listed.iter().map(|entry| entry.context).collect();
+        assert_eq!(trained, [Some(32_768), None, None]);
+        let body = json!({"models": [
+            {"name": "a:1", "context_length": 4096},
+            {"name": "b:1", "context_length": 0},
+            {"name": "c:1", "context_length": []},
+            {"name": "d:1"},
+        ]});
+        let loaded = parse_ps(body.to_string().as_bytes()).unwrap();
+        let contexts: Vec<_> = loaded.iter().map(|entry| entry.context).collect();
+        assert_eq!(contexts, [Some(4096), None, None, None]);
     }
 
     #[test]

@@ -1,0 +1,53 @@
+//! The dispatcher's side of the gateway's own loads: who is asked for them, which are under way, and how they end.
+
+use std::sync::Arc;
+
+use super::dispatcher::Dispatcher;
+use super::loads::{LoadEnds, LoadFault, Loader};
+use super::scheduler::{LoadView, Ticket};
+use crate::ids::ModelId;
+
+impl Dispatcher {
+    /// From now on loads are the gateway's own: `loader` is asked for them, and they outlive the requests that wait for
+    /// them. Without one, the request that finds its model nowhere in memory makes its backend load it.
+    pub fn set_loader(self: &Arc<Self>, loader: Arc<dyn Loader>) {
+        self.event(|state, now| {
+            state.loader = Some(loader);
+            state.scheduler.own_loads(now);
+        });
+    }
+
+    /// The load of the model that will end first, if one is under way.
+    pub fn load_of(&self, model: ModelId) -> Option<LoadView> {
+        let now = self.now();
+        self.lock().scheduler.load_of(now, model)
+    }
+
+    /// All loads of the gateway's own that are under way, by model and backend.
+    pub fn loads(&self) -> Vec<LoadView> {
+        let now = self.now();
+        let mut loads: Vec<_> = self.lock().scheduler.loads(now).collect();
+        loads.sort_by_key(|load| (load.model, load.backend));
+        loads
+    }
+
+    /// Why the model could not be loaded when that was tried last, if it has not been loaded since.
+    pub fn load_fault(&self, model: ModelId) -> Option<LoadFault> {
+        self.lock().faults.of(model).cloned()
+    }
+}
+
+impl LoadEnds for Dispatcher {
+    fn ended(self: Arc<Self>, load: Ticket, model: ModelId, end: Result<(), LoadFault>) {
+        self.event(|state, now| match end {
+            Ok(()) => {
+                state.faults.clear(&[model]);
+                state.scheduler.load_done(now, load);
+            }
+            Err(fault) => {
+                state.faults.note(model, fault);
+                state.scheduler.load_failed(now, load);
+            }
+        });
+    }
+}

@@ -1,0 +1,215 @@
+//! Loads of the gateway's own: they hold no request, whoever waits for the copy stays in line, and what fails is left alone
+//! for a while.
+
+use std::time::Duration;
+
+use super::Scheduler;
+use super::lines::{LineKey, Waiter};
+use super::model::Model;
+use super::placement::{Berth, ColdStart};
+use super::resident::{Loading, OwnLoad};
+use super::types::{Decision, ExpectedStart, LoadView, NoSlot, Ticket};
+use crate::ids::{BackendId, ModelId};
+
+impl Scheduler {
+    /// From now on loads are begun for nobody in particular: see [`Decision::Load`].
+    pub fn own_loads(&mut self, now: Duration) {
+        self.own_loads = true;
+        let backends: Vec<_> = self.backends.keys().copied().collect();
+        for id in backends {
+            self.update(now, id, |backend| backend.own_loads = true);
+        }
+    }
+
+    /// The load has ended well: the model is in memory. Tickets of loads that are not known are ignored.
+    pub fn load_done(&mut self, now: Duration, load: Ticket) {
+        let Some(own) = self.loads.remove(&load) else {
+            return;
+        };
+        let seconds = now.saturating_sub(own.since).as_secs_f64();
+        let id = own.backend;
+        if let Some(model) = self.models.get_mut(&own.model) {
+            model.load_time.add(seconds);
+            model.failed.remove(&id);
+        }
+        self.update(now, id, |backend| {
+            backend.failed.remove(&own.model);
+            backend
+                .load_times
+                .entry(own.model)
+                .or_default()
+                .add(seconds);
+            if backend.has(own.model) && seconds > 0.0 {
+                backend
+                    .bandwidth
+                    .add(backend.bytes(own.model) as f64 / seconds);
+            }
+            if backend
+                .loading
+                .is_some_and(|loading| loading.ticket == load)
+            {
+                backend.end_load(now);
+            }
+        });
+        self.note_freed(id);
+        self.reweigh();
+    }
+
+    /// The load has come to nothing. It is not tried again on that backend for a while, which doubles each time. Tickets of
+    /// loads that are not known are ignored.
+    pub fn load_failed(&mut self, now: Duration, load: Ticket) {
+        let Some(own) = self.loads.remove(&load) else {
+            return;
+        };
+        let id = own.backend;
+        let noted = self.update(now, id, |backend| {
+            backend.loading.take_if(|loading| loading.ticket == load);
+            if backend.has(own.model) {
+                backend.failed.entry(own.model).or_default().add(now);
+            }
+            backend.has(own.model)
+        });
+        if noted == Some(true)
+            && let Some(model) = self.models.get_mut(&own.model)
+        {
+            model.failed.insert(id);
+        }
+        self.refuse_hopeless(now, [LineKey::Model(own.model)]);
+        self.note_freed(id);
+        self.reweigh();
+    }
+
+    /// The load of the model that will end first, of those that are under way.
+    pub fn load_of(&self, now: Duration, model: ModelId) -> Option<LoadView> {
+        let of_model = self.loads(now).filter(|load| load.model == model);
+        of_model.min_by_key(|load| (load.expected.saturating_sub(load.elapsed), load.backend))
+    }
+
+    /// The gateway's own loads that are under way, in no particular order.
+    pub fn loads(&self, now: Duration) -> impl Iterator<Item = LoadView> {
+        let running = self.loads.iter().filter(|(load, own)| {
+            let backend = self.backends.get(&own.backend);
+            let loading = backend.and_then(|backend| backend.loading);
+            loading.is_some_and(|loading| loading.ticket == **load)
+        });
+        running.map(move |(_, own)| LoadView {
+            backend: own.backend,
+            model: own.model,
+            elapsed: now.saturating_sub(own.since),
+            expected: own.expected,
+            context: own.context,
+        })
+    }
+
+    /// Begins a load. Whoever waits for it stays in line.
+    pub(super) fn begin_load(&mut self, now: Duration, rider: Ticket, berth: Berth) -> Decision {
+        let load = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let ColdStart {
+            model,
+            takes,
+            vram,
+            context,
+            victims,
+        } = berth.cold;
+        let id = berth.backend;
+        let expected = Duration::from_secs_f64(takes);
+        self.update(now, id, |backend| {
+            let replaces = backend.resident(model).map(|copy| copy.context);
+            let loading = Loading {
+                model,
+                ticket: load,
+                own: true,
+                until: now.saturating_add(expected),
+                vram,
+                context,
+                replaces,
+            };
+            backend.start_load(loading, &victims);
+        });
+        let own = OwnLoad {
+            backend: id,
+            model,
+            since: now,
+            expected,
+            context,
+        };
+        self.loads.insert(load, own);
+        self.cold_starts += 1;
+        Decision::Load {
+            load,
+            rider,
+            backend: id,
+            model,
+            context,
+        }
+    }
+
+    /// Whether a load is under way that the request waits for.
+    pub(super) fn rides(&self, waiter: &Waiter) -> bool {
+        let LineKey::Model(model) = waiter.line() else {
+            return false;
+        };
+        self.loads.values().any(|own| {
+            let backend = self.backends.get(&own.backend);
+            own.model == model
+                && backend.is_some_and(|backend| {
+                    backend.loads(model) && waiter.may_use(backend.spec.provider, backend.id)
+                })
+        })
+    }
+
+    /// Why it makes no sense to wait for a copy, if there is none and loading it has failed of late wherever it could be.
+    pub(super) fn cannot_load(
+        &self,
+        now: Duration,
+        model_id: ModelId,
+        model: &Model,
+        waiter: &Waiter,
+    ) -> Option<NoSlot> {
+        if model.failed.is_empty() {
+            return None;
+        }
+        let there = model.on_disk.iter().filter_map(|id| self.backends.get(id));
+        let mut able = there
+            .filter(|backend| backend.healthy && waiter.may_use(backend.spec.provider, backend.id))
+            .peekable();
+        able.peek()?;
+        let mut soonest = Duration::MAX;
+        for backend in able {
+            let at_hand = !backend.placed() || backend.held().any(|held| held == model_id);
+            if at_hand || !backend.pauses(now, model_id) {
+                return None;
+            }
+            soonest = soonest.min(backend.failed[&model_id].until);
+        }
+        Some(NoSlot::CannotLoad {
+            retry_after: soonest.saturating_sub(now),
+        })
+    }
+
+    /// The context of the copy that a request starts on, and how long that is expected to need until its first content.
+    pub(super) fn expected_start(
+        &self,
+        _now: Duration,
+        id: BackendId,
+        model: Option<ModelId>,
+        cold: Option<&ColdStart>,
+    ) -> (Option<u32>, ExpectedStart) {
+        let backend = &self.backends[&id];
+        let load = cold.map_or(Duration::ZERO, |cold| Duration::from_secs_f64(cold.takes));
+        let loading = |model| backend.loading.filter(|loading| loading.model == model);
+        let context = match cold {
+            Some(cold) => cold.context,
+            None => model.and_then(|model| match backend.resident(model) {
+                Some(copy) => copy.context,
+                None => loading(model)?.context,
+            }),
+        };
+        let expected = ExpectedStart {
+            load,
+            ..ExpectedStart::default()
+        };
+        (context, expected)
+    }
+}
