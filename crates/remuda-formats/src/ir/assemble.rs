@@ -1,6 +1,6 @@
 //! From the steps of an answer to the whole of it, for clients that asked for no stream.
 
-use super::{Event, Fault, Finish, Json, Text, Thought, Usage};
+use super::{CallHead, Event, Fault, Finish, Json, Text, Thought, Usage};
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// Returns what is told of the call besides its arguments, as the one with this number.
+    pub fn head(&self, index: usize) -> CallHead<'_> {
+        CallHead {
+            index,
+            id: self.id.as_ref(),
+            name: &self.name,
+            signature: self.signature.as_ref(),
+        }
+    }
+
     /// The arguments as an object; what is none stands under `_raw`.
     pub fn arguments(&self) -> Json<'static> {
         Json::arguments(self.text.decoded()).0.into_owned()

@@ -90,7 +90,43 @@ pub enum Event<'a> {
     Reframed,
 }
 
+/// What an event tells of a call besides its arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct CallHead<'e> {
+    pub index: usize,
+    /// `None` where the format gives none; the encoder makes one.
+    pub id: Option<&'e Text<'e>>,
+    pub name: &'e Text<'e>,
+    /// Gemini's `thoughtSignature` of this call.
+    pub signature: Option<&'e Text<'e>>,
+}
+
 impl Event<'_> {
+    /// Returns the head of the call that begins with this event or is told by it as a whole.
+    pub fn call_head(&self) -> Option<CallHead<'_>> {
+        match self {
+            Event::ToolStart {
+                index,
+                id,
+                name,
+                signature,
+            }
+            | Event::ToolCall {
+                index,
+                id,
+                name,
+                signature,
+                ..
+            } => Some(CallHead {
+                index: *index,
+                id: id.as_ref(),
+                name,
+                signature: signature.as_ref(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether the client's answer has begun with it: until then another backend may be tried.
     pub fn is_content(&self) -> bool {
         match self {

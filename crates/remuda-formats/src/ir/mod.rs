@@ -28,7 +28,7 @@ mod weave;
 pub use assemble::{Assembler, Call, Response, ResponseItem};
 pub use cache::{MOST_BREAKPOINTS, take_from_result};
 pub use embed::{EmbedInput, EmbedRequest, Embeddings, MOST_INPUTS, to_unit_length};
-pub use event::{Decode, Encode, Event, Finish, Usage};
+pub use event::{CallHead, Decode, Encode, Event, Finish, Usage};
 pub use fault::{Class, Fault, FaultKind, Mend, Overflow};
 pub use held::HeldFinish;
 pub use image::{BadImage, Image, MediaType, clean_base64};

@@ -88,22 +88,7 @@ fn chat(
         streams,
         ..
     } = *translating;
-    let mut request = (asked.read)(translating.body)?;
-    bounds::check(&request)?;
-    if keeps_thoughts_in_place(form) {
-        place_thoughts(&mut request.messages);
-    }
-    if target.provider.kind != ProviderKind::Anthropic {
-        anthropic::leave_out_billing(&mut request);
-    }
-    choosable(&request)?;
-    let mut own_stops = match translating.mend {
-        Some(wrong) => mend(&mut request, client, wrong)?,
-        None => Vec::new(),
-    };
-    for known in translating.spare {
-        own_stops.extend(mend(&mut request, client, *known).unwrap_or_default());
-    }
+    let (mut request, own_stops) = read(translating, asked, target.provider.kind)?;
     request.stream = streams;
     reply.include_usage = request.include_usage;
     reply.functions = request.functions;
@@ -144,7 +129,6 @@ fn chat(
         });
     }
     faithful(translating.fidelity, &dropped, target.provider.kind)?;
-    let own_stops = own_stops.iter().map(|text| text.decoded().into_owned());
     outgoing.stop.extend(own_stops);
     let translation = Translation::chat((asked, answered), reply, &mut outgoing, streamed, streams);
     Ok(TranslatedRequest {
@@ -154,6 +138,34 @@ fn chat(
         dropped,
         streamed,
     })
+}
+
+/// Reads the client's request and leaves out of it what the provider has refused. Returns it with the stop strings that are
+/// left to the gateway.
+fn read<'a>(
+    translating: &Translating<'a>,
+    asked: &'static ClientChat,
+    kind: ProviderKind,
+) -> Result<(ChatRequest<'a>, Vec<String>), Refused> {
+    let mut request = (asked.read)(translating.body)?;
+    bounds::check(&request)?;
+    if keeps_thoughts_in_place(translating.form) {
+        place_thoughts(&mut request.messages);
+    }
+    if kind != ProviderKind::Anthropic {
+        anthropic::leave_out_billing(&mut request);
+    }
+    choosable(&request)?;
+    let client = translating.client;
+    let mut stops = match translating.mend {
+        Some(wrong) => mend(&mut request, client, wrong)?,
+        None => Vec::new(),
+    };
+    for known in translating.spare {
+        stops.extend(mend(&mut request, client, *known).unwrap_or_default());
+    }
+    let stops = stops.iter().map(|text| text.decoded().into_owned());
+    Ok((request, stops.collect()))
 }
 
 /// Whether a turn of this form is a list of thoughts, words and calls. Others would part the words, which belong together,

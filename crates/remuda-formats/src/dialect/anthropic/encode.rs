@@ -9,7 +9,7 @@ use super::error;
 use super::usage::{self, stop_reason};
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
-use crate::ir::{Encode, Event, Finish, Text, Usage};
+use crate::ir::{CallHead, Encode, Event, Finish, Text, Usage};
 
 /// Writes a streamed answer.
 pub fn encoder(reply: Reply) -> Box<dyn Encode> {
@@ -93,22 +93,9 @@ impl Encode for Encoder {
                 self.prove_text(data);
             }
             Event::ToolArguments { index, fragment } => self.arguments(*index, fragment, out),
-            Event::ToolStart {
-                index,
-                id,
-                name,
-                signature,
-            } => self.call(*index, id.as_ref(), name, signature.as_ref(), None, out),
-            Event::ToolCall {
-                index,
-                id,
-                name,
-                arguments,
-                signature,
-            } => {
-                let arguments = arguments.to_text();
-                let whole = Some(&arguments);
-                self.call(*index, id.as_ref(), name, signature.as_ref(), whole, out);
+            Event::ToolStart { .. } => self.call(event.call_head(), None, out),
+            Event::ToolCall { arguments, .. } => {
+                self.call(event.call_head(), Some(&arguments.to_text()), out);
             }
             Event::ToolEnd { index } => self.call_end(*index, out),
             Event::Usage(usage) => self.usage.update(usage),
@@ -288,15 +275,16 @@ impl Encoder {
         self.close(out);
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        id: Option<&Text<'_>>,
-        name: &Text<'_>,
-        signed: Option<&Text<'_>>,
-        whole: Option<&Text<'_>>,
-        out: &mut Vec<u8>,
-    ) {
+    fn call(&mut self, head: Option<CallHead<'_>>, whole: Option<&Text<'_>>, out: &mut Vec<u8>) {
+        let Some(CallHead {
+            index,
+            id,
+            name,
+            signature,
+        }) = head
+        else {
+            return;
+        };
         let id = match id {
             Some(id) => id.clone(),
             None => {
@@ -304,7 +292,7 @@ impl Encoder {
                 Text::escaped(format!("toolu_{}{:02}", self.reply.id, self.calls))
             }
         };
-        let id = signature::pack(id, signed);
+        let id = signature::pack(id, signature);
         if matches!(self.open, Open::Call(_)) {
             let place = self.released + self.waiting.len();
             self.waiting_calls.insert(index, place);

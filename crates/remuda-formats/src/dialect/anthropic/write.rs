@@ -69,17 +69,7 @@ pub fn write_chat(
     if let Some(ttl) = request.cache {
         turns::write_breakpoint(ttl, &mut body);
     }
-    if let Some(user) = &request.user {
-        body.extend_from_slice(b",\"metadata\":{\"user_id\":");
-        user.write(&mut body);
-        body.push(b'}');
-    }
-    if let Some(tier) = &request.serving.tier {
-        body.extend_from_slice(match tier.as_escaped() {
-            "default" => br#","service_tier":"standard_only""#.as_slice(),
-            _ => br#","service_tier":"auto""#,
-        });
-    }
+    write_account(&request, &mut body);
     body.push(b'}');
     dropped.add_if(request.logprobs.is_some(), "logprobs");
     Ok(ProviderRequest {
@@ -90,6 +80,21 @@ pub fn write_chat(
         stop,
         ..ProviderRequest::default()
     })
+}
+
+/// Writes for whom the request is made, and how soon it is to be served.
+fn write_account(request: &ChatRequest<'_>, body: &mut Vec<u8>) {
+    if let Some(user) = &request.user {
+        body.extend_from_slice(b",\"metadata\":{\"user_id\":");
+        user.write(body);
+        body.push(b'}');
+    }
+    if let Some(tier) = &request.serving.tier {
+        body.extend_from_slice(match tier.as_escaped() {
+            "default" => br#","service_tier":"standard_only""#.as_slice(),
+            _ => br#","service_tier":"auto""#,
+        });
+    }
 }
 
 /// The system prompt, as one string unless some of it is to be kept.

@@ -324,35 +324,7 @@ impl Answer {
         }
         let signature = part.thought_signature.filter(|text| !text.is_empty());
         if let Some(call) = part.function_call {
-            let Some(name) = call.name.filter(|name| !name.is_blank()) else {
-                emit(Event::Malformed);
-                return self.fail(Fault::nameless_call(), emit);
-            };
-            let index = self.calls;
-            self.calls += 1;
-            self.finish.go_on();
-            let id = call.id.filter(|id| !id.is_empty());
-            let name = self.names.original(name);
-            let arguments = call.args.filter(Json::is_object);
-            let arguments = arguments.unwrap_or_else(Json::empty_object);
-            match signature {
-                Some(_) => emit(Event::ToolCall {
-                    index,
-                    id,
-                    name,
-                    arguments,
-                    signature,
-                }),
-                None => {
-                    self.unsigned = Some(Unsigned {
-                        index,
-                        id: id.map(Text::into_owned),
-                        name: name.into_owned(),
-                        arguments: arguments.into_owned(),
-                    });
-                }
-            }
-            return;
+            return self.call(call, signature, emit);
         }
         let text = part.text.filter(|text| !text.is_empty());
         if part.thought == Some(true) {
@@ -376,6 +348,42 @@ impl Answer {
         if let Some(text) = text {
             self.finish.go_on();
             emit(Event::Text(text));
+        }
+    }
+
+    /// A call that has no signature waits for the next part, which may be one.
+    fn call(
+        &mut self,
+        call: FunctionCall<'_>,
+        signature: Option<Text<'_>>,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let Some(name) = call.name.filter(|name| !name.is_blank()) else {
+            emit(Event::Malformed);
+            return self.fail(Fault::nameless_call(), emit);
+        };
+        let index = self.calls;
+        self.calls += 1;
+        self.finish.go_on();
+        let id = call.id.filter(|id| !id.is_empty());
+        let name = self.names.original(name);
+        let arguments = call.args.filter(Json::is_object);
+        let arguments = arguments.unwrap_or_else(Json::empty_object);
+        if signature.is_some() {
+            emit(Event::ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+                signature,
+            });
+        } else {
+            self.unsigned = Some(Unsigned {
+                index,
+                id: id.map(Text::into_owned),
+                name: name.into_owned(),
+                arguments: arguments.into_owned(),
+            });
         }
     }
 

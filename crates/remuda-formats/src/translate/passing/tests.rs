@@ -3,7 +3,11 @@
 use memchr::memmem;
 use proptest::prelude::*;
 
+use super::super::answer::Ending;
 use super::*;
+use crate::client::ErrorStyle;
+use crate::dialect::ollama::STREAM_BROKEN;
+use crate::ir::{Class, FaultKind};
 
 const CHAT: &[u8] = include_bytes!("../../dialect/ollama/fixtures/chat.ndjson");
 const GENERATE: &[u8] = include_bytes!("../../dialect/ollama/fixtures/generate.ndjson");

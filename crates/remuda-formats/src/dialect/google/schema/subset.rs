@@ -56,6 +56,35 @@ struct Schema<'a> {
     plain: Members<'a>,
 }
 
+impl<'a> Schema<'a> {
+    /// Takes the types that `type` names, be it one or a list.
+    fn set_types(&mut self, value: &'a RawValue) {
+        let one = Text::of(value).map(|name| vec![name]);
+        let names = one
+            .or_else(|| serde_json::from_str(value.get()).ok())
+            .unwrap_or_default();
+        self.types.clear();
+        for name in names {
+            let name = name.decoded().to_ascii_lowercase();
+            match name.as_str() {
+                "null" => self.nullable = true,
+                // A list of them has each once, and there are seven.
+                _ if self.types.iter().any(|known| **known == *name) => {}
+                _ if self.types.len() >= MAX_TYPES => {}
+                _ => self.types.push(name.into()),
+            }
+        }
+    }
+
+    /// Takes the values of an enumeration, of which the subset has texts and null.
+    fn set_values(&mut self, values: Vec<&'a RawValue>) {
+        self.nullable |= values.iter().any(|value| value.get() == "null");
+        let texts = values.into_iter();
+        let texts = texts.filter(|value| value.get().starts_with('"'));
+        self.values = texts.collect();
+    }
+}
+
 struct Writer<'a> {
     pointers: Pointers<'a>,
     left: usize,
@@ -118,35 +147,10 @@ impl<'a> Writer<'a> {
     ) {
         let json = value.get();
         match name.as_escaped() {
-            "type" => {
-                let one = Text::of(value).map(|name| vec![name]);
-                let names = one
-                    .or_else(|| serde_json::from_str(json).ok())
-                    .unwrap_or_default();
-                into.types.clear();
-                for name in names {
-                    let name = name.decoded().to_ascii_lowercase();
-                    match name.as_str() {
-                        "null" => into.nullable = true,
-                        // A list of them has each once, and there are seven.
-                        _ if into.types.iter().any(|known| **known == *name) => {}
-                        _ if into.types.len() >= MAX_TYPES => {}
-                        _ => into.types.push(name.into()),
-                    }
-                }
-            }
+            "type" => into.set_types(value),
             "nullable" => into.nullable |= json == "true",
-            "enum" | "const" => {
-                let values = match name.as_escaped() {
-                    "enum" => list(value),
-                    _ => vec![value],
-                };
-                into.nullable |= values.iter().any(|value| value.get() == "null");
-                into.values = values
-                    .into_iter()
-                    .filter(|value| value.get().starts_with('"'))
-                    .collect();
-            }
+            "enum" => into.set_values(list(value)),
+            "const" => into.set_values(vec![value]),
             "anyOf" | "oneOf" => {
                 for alternative in list(value) {
                     let mut read = Schema::default();

@@ -7,7 +7,7 @@ use super::Api;
 use super::line::{Lines, Said, one_line, write_call};
 use crate::dialect::exchange::Reply;
 use crate::dialect::ollama::error_line;
-use crate::ir::{Encode, Event, Finish, Json, Response, Text, Usage};
+use crate::ir::{CallHead, Encode, Event, Finish, Json, Response, Text, Usage};
 
 /// Log probabilities wait for the next line, unless they have become this long.
 const LOGPROBS_HELD: usize = 16 << 10;
@@ -65,25 +65,7 @@ impl Encode for Encoder {
             Event::Text(text) | Event::Refusal(text) if !text.is_empty() => {
                 self.say(text.as_escaped(), "", out);
             }
-            Event::ToolStart {
-                index,
-                id,
-                name,
-                signature,
-            } => {
-                self.spoken();
-                let call = Call {
-                    index: *index,
-                    id: id.clone().map(Text::into_owned),
-                    name: name.clone().into_owned(),
-                    signature: signature.clone().map(Text::into_owned),
-                    arguments: Text::default(),
-                };
-                // A number that comes twice is another call's.
-                if let Some(before) = self.open.insert(*index, call) {
-                    self.close(&before, out);
-                }
-            }
+            Event::ToolStart { .. } => self.begin(event.call_head(), out),
             Event::ToolArguments { index, fragment } => {
                 self.spoken();
                 if let Some(call) = self.open.get_mut(index) {
@@ -95,20 +77,11 @@ impl Encode for Encoder {
                     self.close(&call, out);
                 }
             }
-            Event::ToolCall {
-                index,
-                id,
-                name,
-                arguments,
-                signature,
-            } => self.call(
-                *index,
-                id.as_ref(),
-                signature.as_ref(),
-                name,
-                arguments,
-                out,
-            ),
+            Event::ToolCall { arguments, .. } => {
+                if let Some(head) = event.call_head() {
+                    self.call(head, arguments, out);
+                }
+            }
             Event::Logprobs(array) => {
                 push_logprobs(array, &mut self.logprobs);
                 if self.logprobs.len() > LOGPROBS_HELD {
@@ -162,19 +135,27 @@ impl Encoder {
         self.logprobs.clear();
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        id: Option<&Text<'_>>,
-        signature: Option<&Text<'_>>,
-        name: &Text<'_>,
-        arguments: &Json<'_>,
-        out: &mut Vec<u8>,
-    ) {
+    fn begin(&mut self, head: Option<CallHead<'_>>, out: &mut Vec<u8>) {
+        let Some(head) = head else { return };
+        self.spoken();
+        let call = Call {
+            index: head.index,
+            id: head.id.cloned().map(Text::into_owned),
+            name: head.name.clone().into_owned(),
+            signature: head.signature.cloned().map(Text::into_owned),
+            arguments: Text::default(),
+        };
+        // A number that comes twice is another call's.
+        if let Some(before) = self.open.insert(head.index, call) {
+            self.close(&before, out);
+        }
+    }
+
+    fn call(&mut self, head: CallHead<'_>, arguments: &Json<'_>, out: &mut Vec<u8>) {
         let now = self.spoken();
-        let id = id_or_made(id, index, &self.reply);
+        let id = id_or_made(head.id, head.index, &self.reply);
         self.call.clear();
-        write_call(index, id, signature, name, arguments, &mut self.call);
+        write_call(id, head, arguments, &mut self.call);
         let said = Said {
             calls: &self.call,
             logprobs: &self.logprobs,
@@ -186,8 +167,13 @@ impl Encoder {
 
     fn close(&mut self, call: &Call, out: &mut Vec<u8>) {
         let (arguments, _) = Json::arguments(call.arguments.decoded());
-        let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
-        self.call(call.index, id, signature, &call.name, &arguments, out);
+        let head = CallHead {
+            index: call.index,
+            id: call.id.as_ref(),
+            name: &call.name,
+            signature: call.signature.as_ref(),
+        };
+        self.call(head, &arguments, out);
     }
 
     fn close_all(&mut self, out: &mut Vec<u8>) {
@@ -222,16 +208,9 @@ pub(in crate::dialect::ollama) fn write_whole(
         if index > 0 {
             calls.push(b',');
         }
-        let id = id_or_made(call.id.as_ref(), index, reply);
-        let arguments = call.arguments();
-        write_call(
-            index,
-            id,
-            call.signature.as_ref(),
-            &call.name,
-            &arguments,
-            &mut calls,
-        );
+        let head = call.head(index);
+        let id = id_or_made(head.id, index, reply);
+        write_call(id, head, &call.arguments(), &mut calls);
     }
     let mut logprobs = Vec::new();
     if let Some(array) = &response.logprobs {

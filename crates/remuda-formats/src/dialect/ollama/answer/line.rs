@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Api;
 use super::clock::Clock;
 use crate::dialect::signature;
-use crate::ir::{Finish, Json, Text, Usage};
+use crate::ir::{CallHead, Finish, Json, Text, Usage};
 
 /// Writes the lines of one answer.
 #[derive(Debug)]
@@ -132,13 +132,17 @@ fn done_reason(reason: Finish) -> &'static str {
 
 /// Appends a call: `{"id","function":{"index","name","arguments"}}`.
 pub(super) fn write_call(
-    index: usize,
     id: Text<'_>,
-    signature: Option<&Text<'_>>,
-    name: &Text<'_>,
+    head: CallHead<'_>,
     arguments: &Json<'_>,
     out: &mut Vec<u8>,
 ) {
+    let CallHead {
+        index,
+        name,
+        signature,
+        ..
+    } = head;
     out.extend_from_slice(b"{\"id\":");
     signature::pack(id, signature).write(out);
     write!(out, ",\"function\":{{\"index\":{index},\"name\":")

@@ -9,7 +9,7 @@ use super::super::{details, error, sources, usage};
 use super::finish_reason;
 use crate::dialect::exchange::Reply;
 use crate::dialect::signature;
-use crate::ir::{Encode, Event, Finish, Json, Special, Text, Thought, Usage};
+use crate::ir::{CallHead, Encode, Event, Finish, Json, Special, Text, Thought, Usage};
 use crate::preferences::ReasoningField;
 
 /// Writes the stream of one answer.
@@ -64,21 +64,9 @@ impl Encode for Encoder {
                 self.text(b"{\"content\":", text, out);
             }
             Event::Refusal(text) => self.text(b"{\"refusal\":", text, out),
-            Event::ToolStart {
-                index,
-                id,
-                name,
-                signature,
-            } => self.call(*index, id.as_ref(), name, signature.as_ref(), None, out),
-            Event::ToolCall {
-                index,
-                id,
-                name,
-                arguments,
-                signature,
-            } => {
-                let whole = Some(arguments.to_text());
-                self.call(*index, id.as_ref(), name, signature.as_ref(), whole, out);
+            Event::ToolStart { .. } => self.call(event.call_head(), None, out),
+            Event::ToolCall { arguments, .. } => {
+                self.call(event.call_head(), Some(arguments.to_text()), out);
             }
             Event::ToolArguments { index, fragment } => self.arguments(*index, fragment, out),
             Event::ToolEnd { index } => self.close(*index, out),
@@ -196,15 +184,9 @@ impl Encoder {
         self.shut(b"null", out);
     }
 
-    fn call(
-        &mut self,
-        index: usize,
-        id: Option<&Text<'_>>,
-        name: &Text<'_>,
-        signature: Option<&Text<'_>>,
-        whole: Option<Text<'_>>,
-        out: &mut Vec<u8>,
-    ) {
+    fn call(&mut self, head: Option<CallHead<'_>>, whole: Option<Text<'_>>, out: &mut Vec<u8>) {
+        let Some(head) = head else { return };
+        let CallHead { index, name, .. } = head;
         if self.reply.functions && index > 0 {
             // There is room for one.
             return;
@@ -233,7 +215,7 @@ impl Encoder {
             out.extend_from_slice(b"}}");
         } else {
             write!(out, "{{\"tool_calls\":[{{\"index\":{index},").expect(CANNOT_FAIL);
-            write_call(&self.reply, index, id, signature, name, out);
+            write_call(&self.reply, head, out);
             said.write(out);
             out.extend_from_slice(b"}}]}");
         }
@@ -356,14 +338,13 @@ pub(super) fn is_custom(reply: &Reply, name: &Text<'_>) -> bool {
 
 /// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none, or
 /// the same of a custom tool and its `input`.
-pub(super) fn write_call(
-    reply: &Reply,
-    index: usize,
-    id: Option<&Text<'_>>,
-    signature: Option<&Text<'_>>,
-    name: &Text<'_>,
-    out: &mut Vec<u8>,
-) {
+pub(super) fn write_call(reply: &Reply, head: CallHead<'_>, out: &mut Vec<u8>) {
+    let CallHead {
+        index,
+        id,
+        name,
+        signature,
+    } = head;
     let id = match id.filter(|id| !id.is_empty()) {
         Some(id) => id.borrow(),
         None => Text::escaped(format!("call_{}_{index}", reply.id)),

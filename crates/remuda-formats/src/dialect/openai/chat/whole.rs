@@ -113,8 +113,7 @@ fn write_calls(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
             out.push(b',');
         }
         out.push(b'{');
-        let (id, signature) = (call.id.as_ref(), call.signature.as_ref());
-        write_call(reply, index, id, signature, &call.name, out);
+        write_call(reply, call.head(index), out);
         let arguments = Text::escaped(call.argument_text());
         if is_custom(reply, &call.name) {
             Input::of(&arguments).write(out);

@@ -14,7 +14,7 @@ use super::item::{Happened, Item, Piece, Responded, filled, full, misshapen, pie
 use super::sources::Sources;
 use super::told::{At, Told};
 use crate::dialect::events::{Reads, Unreadable};
-use crate::ir::{Event, Fault, Finish, Json, Text, ToolNames};
+use crate::ir::{Event, Fault, Finish, Json, Text, ToolNames, Usage};
 use crate::wire::json::{self, tidied};
 
 /// So many tokens without anything that can be read are no empty answer, but one in an unknown form.
@@ -27,7 +27,6 @@ const MOST_NAMELESS: usize = 4096;
 type Place = Option<u64>;
 
 pub(super) struct Reader {
-    names: ToolNames,
     started: bool,
     over: bool,
     /// It is one body rather than a stream.
@@ -46,7 +45,6 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(names: ToolNames) -> Self {
         Reader {
-            names,
             started: false,
             over: false,
             whole: false,
@@ -54,7 +52,7 @@ impl Reader {
             thought_breaks: false,
             sources: Sources::default(),
             told: Told::default(),
-            calls: Calls::default(),
+            calls: Calls::new(names),
             nameless: HashSet::new(),
         }
     }
@@ -286,9 +284,7 @@ impl Reader {
             Some(kind @ (Kind::Call | Kind::CustomCall))
                 if !self.told.knows(kind, &item, place) =>
             {
-                let begun = self
-                    .calls
-                    .begin(&mut self.told, &item, kind, place, &self.names, emit);
+                let begun = self.calls.begin(&mut self.told, &item, kind, place, emit);
                 self.said |= begun.is_some();
                 self.named(&item, place, begun.is_some());
             }
@@ -337,10 +333,8 @@ impl Reader {
                 self.told.entries[found].done = true;
             }
             Kind::Call | Kind::CustomCall => {
-                let found = found.or_else(|| {
-                    self.calls
-                        .begin(&mut self.told, item, kind, place, &self.names, emit)
-                });
+                let found =
+                    found.or_else(|| self.calls.begin(&mut self.told, item, kind, place, emit));
                 self.named(item, place, found.is_some());
                 if let Some(found) = found {
                     self.said = true;
@@ -439,10 +433,8 @@ impl Reader {
             });
         }
         let usage = response.usage.map(|counts| counts.usage());
-        let states_output = response.output.is_some();
-        let output = response.output.unwrap_or_default();
-        let has_output = !output.is_empty();
-        if let Some(what) = misshapen(&output).filter(|_| !self.said) {
+        let output = response.output.as_deref().unwrap_or_default();
+        if let Some(what) = misshapen(output).filter(|_| !self.said) {
             return self.fail(Fault::garbled(what), emit);
         }
         self.repeated(output, emit);
@@ -454,26 +446,14 @@ impl Reader {
             let fault = Fault::garbled("the provider's answer has too many items");
             return self.fail(fault, emit);
         }
-        let words = usage.and_then(|usage| {
-            let output = usage.output?;
-            Some(output - usage.reasoning.unwrap_or(0).min(output))
-        });
         let finish = finish(
             &status,
             response.incomplete_details.and_then(|why| why.reason),
         );
-        let is_plain = finish == Finish::Stop;
-        // A body that calls itself completed, with an empty list, is an empty answer, as a chat may have one: nobody else would
-        // serve the request better, and a client of this API is shown it too. A stream may have said something in events that
-        // are not known here.
-        let is_empty = !self.said && !has_output && self.sources.is_empty();
-        let is_stated = self.whole && states_output && status.as_escaped() == "completed";
-        if is_empty && is_plain && !is_stated {
-            return self.fail(Fault::garbled("the provider's answer has no output"), emit);
-        }
-        if !self.said && is_plain && words.is_some_and(|words| words > TOO_MANY_EMPTY) {
-            let fault = Fault::garbled("the provider's answer has no text that could be read");
-            return self.fail(fault, emit);
+        if finish == Finish::Stop
+            && let Some(what) = self.lacks(response.output.as_deref(), &status, usage)
+        {
+            return self.fail(Fault::garbled(what), emit);
         }
         if let Err(Contradicted) = Calls::end_all(&mut self.told, emit) {
             emit(Event::Malformed);
@@ -493,8 +473,36 @@ impl Reader {
 }
 
 impl Reader {
+    /// Returns what an answer that ended by itself lacks: any output, or a text that could be read.
+    ///
+    /// A body that calls itself completed, with an empty list, is an empty answer, as a chat may have one: nobody else
+    /// would serve the request better, and a client of this API is shown it too. A stream may have said something in
+    /// events that are not known here.
+    fn lacks(
+        &self,
+        output: Option<&[&RawValue]>,
+        status: &Text<'_>,
+        usage: Option<Usage>,
+    ) -> Option<&'static str> {
+        if self.said {
+            return None;
+        }
+        let has_output = output.is_some_and(|output| !output.is_empty());
+        let is_stated = self.whole && output.is_some() && status.as_escaped() == "completed";
+        if !has_output && self.sources.is_empty() && !is_stated {
+            return Some("the provider's answer has no output");
+        }
+        let words = usage.and_then(|usage| {
+            let output = usage.output?;
+            Some(output - usage.reasoning.unwrap_or(0).min(output))
+        });
+        words
+            .is_some_and(|words| words > TOO_MANY_EMPTY)
+            .then_some("the provider's answer has no text that could be read")
+    }
+
     /// What was told item by item comes once more in the whole response.
-    fn repeated(&mut self, output: Vec<&RawValue>, emit: &mut dyn FnMut(Event<'_>)) {
+    fn repeated(&mut self, output: &[&RawValue], emit: &mut dyn FnMut(Event<'_>)) {
         let unfound = self.sources.is_empty();
         let mut seen = [0; 4];
         for (place, raw) in (0..).zip(output) {

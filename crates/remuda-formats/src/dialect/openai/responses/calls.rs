@@ -9,12 +9,17 @@ use super::told::{At, Told};
 use crate::ir::{Event, Text, ToolNames};
 
 /// The calls of one answer.
-#[derive(Default)]
 pub(super) struct Calls {
+    /// What the client calls the tools.
+    names: ToolNames,
     begun: usize,
 }
 
 impl Calls {
+    pub(super) fn new(names: ToolNames) -> Self {
+        Calls { names, begun: 0 }
+    }
+
     /// An item that is or becomes a call; its place in `told`, unless it cannot be told yet.
     pub(super) fn begin(
         &mut self,
@@ -22,7 +27,6 @@ impl Calls {
         item: &Item<'_>,
         kind: Kind,
         place: Option<u64>,
-        names: &ToolNames,
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Option<usize> {
         // Without a name it is no call yet; the whole item will have one.
@@ -37,7 +41,7 @@ impl Calls {
         emit(Event::ToolStart {
             index: entry.call,
             id,
-            name: names.original(name),
+            name: self.names.original(name),
             signature: full(item.thought_signature),
         });
         entry.early = written(item, kind).into_inner().into_owned();
