@@ -6,9 +6,13 @@ use std::time::{Instant, SystemTime};
 use http::HeaderValue;
 use http::header::HeaderName;
 
+#[cfg(test)]
+use crate::facts::Facts;
 use crate::facts::ModelFacts;
 use crate::ir::{ClientTools, Dropped, Text, ToolNames};
 use crate::preferences::ReasoningField;
+#[cfg(test)]
+use crate::provider::ProviderKind;
 use crate::provider::ProviderProfile;
 
 /// Where a translated request goes.
@@ -79,4 +83,23 @@ impl Reply {
             tools: Arc::default(),
         }
     }
+}
+
+/// Puts a body right with `fitted` for a model of the bundled facts. Returns it with the names of what was left out.
+#[cfg(test)]
+pub(in crate::dialect) fn fitted_for(
+    kind: ProviderKind,
+    model: &str,
+    body: &str,
+    fitted: fn(&[u8], &Target<'_>) -> Option<(Vec<u8>, Dropped)>,
+) -> Option<(String, Vec<&'static str>)> {
+    let facts = Facts::bundled();
+    let target = Target {
+        model,
+        facts: facts.find(kind, model),
+        provider: ProviderProfile::of_kind("p", kind),
+        stream: false,
+    };
+    let (body, dropped) = fitted(body.as_bytes(), &target)?;
+    Some((String::from_utf8(body).unwrap(), dropped.fields().to_vec()))
 }

@@ -281,20 +281,11 @@ fn last_role(messages: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Facts;
-    use crate::provider::{ProviderKind, ProviderProfile};
+    use crate::dialect::exchange::fitted_for;
+    use crate::provider::ProviderKind;
 
     fn fit(model: &str, body: &str) -> Option<(String, Vec<&'static str>)> {
-        let facts = Facts::bundled();
-        let provider = ProviderProfile::of_kind("p", ProviderKind::Anthropic);
-        let target = Target {
-            model,
-            facts: facts.find(ProviderKind::Anthropic, model),
-            provider,
-            stream: false,
-        };
-        let (body, dropped) = fitted(body.as_bytes(), &target)?;
-        Some((String::from_utf8(body).unwrap(), dropped.fields().to_vec()))
+        fitted_for(ProviderKind::Anthropic, model, body, fitted)
     }
 
     fn kept(model: &str, body: &str, expected: &str, named: &[&str]) {

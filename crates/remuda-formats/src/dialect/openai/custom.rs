@@ -4,6 +4,7 @@ use ahash::AHashMap;
 
 use super::input::{INPUT, Input};
 use super::object::Object;
+use super::tool_shape::ToolShape;
 use crate::ir::{Grammar, Json, Special, SpecialTool, Text, Tool, ToolCall};
 
 /// The function that stands for a custom tool.
@@ -64,7 +65,16 @@ pub(super) struct Custom<'t> {
 }
 
 impl<'t> Customs<'t> {
-    pub(super) fn of(special: &'t [SpecialTool<'_>]) -> Self {
+    /// Returns the custom tools of a request, or none for a target that has no such tools.
+    pub(super) fn of_those_taken(special: &'t [SpecialTool<'_>], taken: bool) -> Self {
+        if taken {
+            Customs::of(special)
+        } else {
+            Customs::default()
+        }
+    }
+
+    fn of(special: &'t [SpecialTool<'_>]) -> Self {
         let customs = special.iter().filter_map(|tool| match &tool.kind {
             Special::Custom {
                 description,
@@ -93,15 +103,15 @@ impl<'t> Customs<'t> {
 }
 
 impl Custom<'_> {
-    /// Writes what it is, besides its name; `flat`: as the Responses API has it.
-    pub(super) fn write(self, flat: bool, tool: &mut Object<'_>) {
+    /// Writes what the tool is, besides its name.
+    pub(super) fn write(self, shape: ToolShape, tool: &mut Object<'_>) {
         if let Some(description) = self.description {
             tool.text("description", description);
         }
         let Some(grammar) = self.grammar else { return };
         let mut format = Object::new(tool.key("format"));
         format.word("type", "grammar");
-        if flat {
+        if shape == ToolShape::Flat {
             grammar_into(grammar, &mut format);
         } else {
             let mut rules = Object::new(format.key("grammar"));

@@ -12,14 +12,14 @@ use super::answer::{self, Api};
 use super::load::LoadOrUnload;
 use crate::dialect::exchange::Reply;
 use crate::dialect::form::{ClientChat, ProviderChat};
-use crate::ir::{Decode, Encode, Event, Response, Text, ToolNames};
+use crate::ir::Text;
 use crate::wire::units::StreamUnit;
 
 /// The form as clients speak it.
 pub static CLIENT: ClientChat = ClientChat {
     read: read_chat,
-    encoder,
-    write_whole,
+    encoder: |reply| answer::encoder(Api::Generate, reply),
+    write_whole: |response, reply, out| answer::write_whole(Api::Generate, response, reply, out),
     stream_type: "application/x-ndjson",
     passing: &PROVIDER,
 };
@@ -27,30 +27,10 @@ pub static CLIENT: ClientChat = ClientChat {
 /// The form as providers speak it.
 pub static PROVIDER: ProviderChat = ProviderChat {
     write: write_chat,
-    decoder,
-    read_whole,
+    decoder: |names| answer::decoder(Api::Generate, names),
+    read_whole: |body, names, emit| answer::read_whole(Api::Generate, body, names, emit),
     unit: Some(StreamUnit::Line),
 };
-
-/// Reads a streamed answer of a server.
-pub fn decoder(names: ToolNames) -> Box<dyn Decode> {
-    answer::decoder(Api::Generate, names)
-}
-
-/// Reads a whole answer of a server.
-pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
-    answer::read_whole(Api::Generate, body, names, emit);
-}
-
-/// Writes a streamed answer: a line for every piece, whole tool calls only, then the line with `done:true` or an error.
-pub fn encoder(reply: Reply) -> Box<dyn Encode> {
-    answer::encoder(Api::Generate, reply)
-}
-
-/// Appends a whole answer, one object.
-pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
-    answer::write_whole(Api::Generate, response, reply, out);
-}
 
 /// Appends the answer to a request that only loads or unloads: one object, also where a stream was asked for.
 pub fn write_load(load: LoadOrUnload, reply: &Reply, out: &mut Vec<u8>) {

@@ -20,7 +20,7 @@ pub use write::write_chat;
 
 pub(super) use read::completion;
 pub(super) use turns::data_uri;
-pub(super) use write::{Writer, effort_of, refuse_the_impossible};
+pub(super) use write::Writer;
 
 pub use super::fault;
 

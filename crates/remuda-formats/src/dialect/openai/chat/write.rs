@@ -2,20 +2,19 @@
 
 use super::super::caching;
 use super::super::custom::Customs;
+use super::super::draft::{Draft, ToolOffer, effort_of, refuse_the_impossible};
 use super::super::object::{Object, list};
 use super::super::path::path;
-use super::super::schema::write_parameters;
 use super::super::serving;
 use super::super::shared::{
-    LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
+    schema_in_words, speaks_of_json, write_randomness, write_schema, write_within,
 };
+use super::super::tool_shape::ToolShape;
 use super::history::History;
 use super::ways::{Caching, Reasoning, Ways};
 use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::facts::{Capability, EffortLevel, Parameter, ReasoningControl, ReasoningSetting};
-use crate::ir::{
-    ChatRequest, Dropped, Format, Refused, Sampling, Text, Tool, ToolChoice, ToolNames,
-};
+use crate::ir::{ChatRequest, Format, Refused, Sampling, Text};
 
 /// Writes the request for `/chat/completions`.
 ///
@@ -32,52 +31,10 @@ pub fn write_chat(
     Ok(writer.outgoing(path(target, "chat/completions"), body))
 }
 
-pub(in super::super) fn refuse_the_impossible(
-    request: &ChatRequest<'_>,
-    target: &Target<'_>,
-) -> Result<(), Refused> {
-    let refused = |field, what: &str| {
-        Err(Refused::field(
-            field,
-            format!("the model {} {what}", target.model),
-        ))
-    };
-    if !request.tools.is_empty() && !target.facts.can(Capability::Tools) {
-        return refused("tools", "does not support tools");
-    }
-    let Some(completion) = &request.completion else {
-        return Ok(());
-    };
-    if completion
-        .suffix
-        .as_ref()
-        .is_some_and(|text| !text.is_empty())
-    {
-        return refused("suffix", "does not support insert");
-    }
-    if completion.raw {
-        return refused(
-            "raw",
-            "takes chats only, which its provider puts into a template",
-        );
-    }
-    if completion.template.is_some() {
-        return refused("template", "takes chats only, by its provider's template");
-    }
-    if completion.echo {
-        refused("echo", "does not repeat its prompt")
-    } else {
-        Ok(())
-    }
-}
-
 /// Writes what depends on the target, and notes what it does not take.
 pub(in super::super) struct Writer<'t> {
-    target: &'t Target<'t>,
+    draft: Draft<'t>,
     ways: Ways,
-    ask: ReasoningSetting,
-    dropped: Dropped,
-    names: ToolNames,
     stop: Vec<String>,
 }
 
@@ -85,11 +42,8 @@ impl<'t> Writer<'t> {
     /// Takes over what the request has left out already.
     pub(in super::super) fn new(request: &mut ChatRequest<'_>, target: &'t Target<'t>) -> Self {
         Writer {
-            target,
+            draft: Draft::of(request, target),
             ways: Ways::of(target),
-            ask: target.facts.ask(request.thinking),
-            dropped: std::mem::take(&mut request.dropped),
-            names: ToolNames::default(),
             stop: Vec::new(),
         }
     }
@@ -99,53 +53,44 @@ impl<'t> Writer<'t> {
             path,
             body,
             headers: Vec::new(),
-            dropped: self.dropped,
-            names: self.names,
+            dropped: self.draft.dropped,
+            names: self.draft.names,
             stop: self.stop,
         }
     }
 
     /// The fields that chats and completions share.
     pub(in super::super) fn common(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
-        body.flag("stream", self.target.stream);
-        if self.target.stream && self.ways.usage_option {
+        body.flag("stream", self.draft.target.stream);
+        if self.draft.target.stream && self.ways.usage_option {
             // Also where the client does not want it: the gateway accounts for it.
             body.raw("stream_options", "{\"include_usage\":true}");
         }
         self.sampling(&request.sampling, body);
         self.stop(&request.stop, body);
         self.format(&request.format, body);
-        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
-            body.text("user", user);
-        } else {
-            self.dropped.add_if(request.user.is_some(), "user");
-        }
+        self.draft.user(request, self.ways.user, body);
     }
 
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         self.breakpoints(request);
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
-        body.string("model", self.target.model);
+        body.string("model", self.draft.target.model);
         let special = std::mem::take(&mut request.special);
-        let customs = if self.ways.customs {
-            Customs::of(&special)
-        } else {
-            Customs::default()
-        };
-        let tools = request.tools.iter().map(|tool| &tool.name);
-        self.names.reserve(tools, LONGEST_NAME);
+        let customs = Customs::of_those_taken(&special, self.ways.customs);
+        self.draft.reserve_names(&request.tools);
         let history = History {
-            target: self.target,
+            target: self.draft.target,
             ways: &self.ways,
-            reasons: self.target.facts.reasoning.is_on(self.ask),
+            reasons: self.draft.target.facts.reasoning.is_on(self.draft.setting),
             customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
-        let mut messages = history.prepare(messages, instruction, &mut self.dropped);
+        let mut messages = history.prepare(messages, instruction, &mut self.draft.dropped);
         let lost = caching::settle(&mut messages);
-        self.dropped.add_if(lost, "cache_control");
-        history.write(messages, &mut self.names, body.key("messages"))?;
+        self.draft.dropped.add_if(lost, "cache_control");
+        history.write(messages, &mut self.draft.names, body.key("messages"))?;
         self.common(request, &mut body);
         self.serving(request, &mut body);
         self.limit(request.max_tokens, &mut body);
@@ -167,7 +112,7 @@ impl<'t> Writer<'t> {
             }
             Caching::Unknown => request.take_breakpoints(),
         };
-        self.dropped.add_if(lost, "cache_control");
+        self.draft.dropped.add_if(lost, "cache_control");
     }
 
     fn serving(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
@@ -181,19 +126,20 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn refuses(&self, parameter: Parameter) -> bool {
-        self.target.facts.refuses(parameter, self.ask)
-    }
-
     fn limit(&mut self, wanted: Option<u64>, body: &mut Object<'_>) {
         let Some(wanted) = wanted else { return };
-        let most = self.target.facts.max_output.unwrap_or(u64::MAX);
-        self.dropped.add_if(wanted > most, "max_tokens");
+        let most = self.draft.target.facts.max_output.unwrap_or(u64::MAX);
+        self.draft.dropped.add_if(wanted > most, "max_tokens");
         body.integer(self.ways.limit, wanted.min(most));
     }
 
     fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
-        write_randomness(wanted, (self.target, self.ask), &mut self.dropped, body);
+        write_randomness(
+            wanted,
+            (self.draft.target, self.draft.setting),
+            &mut self.draft.dropped,
+            body,
+        );
         for (name, value, parameter) in [
             (
                 "presence_penalty",
@@ -206,15 +152,15 @@ impl<'t> Writer<'t> {
                 Parameter::FrequencyPenalty,
             ),
         ] {
-            let value = self.taken(value, parameter, name);
-            write_within(name, value, -2.0..=2.0, &mut self.dropped, body);
+            let value = self.draft.taken(value, parameter, name);
+            write_within(name, value, -2.0..=2.0, &mut self.draft.dropped, body);
         }
         // A negative seed is Ollama's word for none.
         let seed = wanted.seed.filter(|seed| *seed >= 0);
-        if let Some(seed) = self.taken(seed, Parameter::Seed, "seed") {
+        if let Some(seed) = self.draft.taken(seed, Parameter::Seed, "seed") {
             body.integer("seed", seed);
         }
-        if let Some(bias) = self.taken(
+        if let Some(bias) = self.draft.taken(
             wanted.logit_bias.as_ref(),
             Parameter::LogitBias,
             "logit_bias",
@@ -227,11 +173,12 @@ impl<'t> Writer<'t> {
     fn extras(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
         let extras = self.ways.extras;
         match (
-            self.taken(wanted.top_k, Parameter::TopK, "top_k"),
+            self.draft.taken(wanted.top_k, Parameter::TopK, "top_k"),
             extras.top_k_off,
         ) {
             (Some(top_k), Some(off)) => body.integer("top_k", if top_k > 0 { top_k } else { off }),
             (top_k, _) => self
+                .draft
                 .dropped
                 .add_if(top_k.is_some_and(|top_k| top_k > 0), "top_k"),
         }
@@ -248,31 +195,17 @@ impl<'t> Writer<'t> {
         ] {
             match (value, field) {
                 (Some(value), Some(field)) => body.number(field, value),
-                (value, _) => self.dropped.add_if(value.is_some(), name),
+                (value, _) => self.draft.dropped.add_if(value.is_some(), name),
             }
         }
         match (wanted.repeat_last_n, extras.repeat_last_n) {
             (Some(tokens), true) => body.integer("repeat_last_n", tokens),
-            (tokens, _) => self.dropped.add_if(tokens.is_some(), "repeat_last_n"),
+            (tokens, _) => self.draft.dropped.add_if(tokens.is_some(), "repeat_last_n"),
         }
-    }
-
-    /// A value, unless the model refuses the parameter.
-    fn taken<T>(
-        &mut self,
-        value: Option<T>,
-        parameter: Parameter,
-        name: &'static str,
-    ) -> Option<T> {
-        if value.is_some() && self.refuses(parameter) {
-            self.dropped.add(name);
-            return None;
-        }
-        value
     }
 
     fn stop(&mut self, wanted: &[Text<'_>], body: &mut Object<'_>) {
-        let most = if self.refuses(Parameter::Stop) {
+        let most = if self.draft.refuses(Parameter::Stop) {
             0
         } else {
             self.ways.stops
@@ -285,10 +218,10 @@ impl<'t> Writer<'t> {
     }
 
     fn logprobs(&mut self, wanted: Option<u8>, body: &mut Object<'_>) {
-        if let Some(top) = self.taken(wanted, Parameter::Logprobs, "logprobs") {
+        if let Some(top) = self.draft.taken(wanted, Parameter::Logprobs, "logprobs") {
             body.flag("logprobs", true);
             if top > 0 {
-                self.dropped.add_if(top > 20, "top_logprobs");
+                self.draft.dropped.add_if(top > 20, "top_logprobs");
                 body.integer("top_logprobs", top.min(20));
             }
         }
@@ -298,7 +231,9 @@ impl<'t> Writer<'t> {
     /// shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the messages.
     fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
         match &request.format {
-            Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
+            Format::Schema { schema, .. }
+                if !self.draft.target.facts.can(Capability::JsonSchema) =>
+            {
                 let text = schema_in_words(schema);
                 request.format = Format::Json;
                 Some(text)
@@ -329,21 +264,15 @@ impl<'t> Writer<'t> {
         if request.tools.is_empty() {
             return;
         }
-        let names = &mut self.names;
-        list(&request.tools, body.key("tools"), |tool, out| {
-            write_tool(tool, customs, names, out);
-        });
-        let forced = matches!(
-            request.tool_choice,
-            ToolChoice::Required | ToolChoice::Named(_)
-        );
-        if forced && self.refuses(Parameter::ForcedToolChoice) {
-            self.dropped.add("tool_choice");
-        } else {
-            self.tool_choice(&request.tool_choice, customs, body);
-        }
+        let offer = ToolOffer {
+            shape: ToolShape::Nested,
+            strict: None,
+            customs,
+        };
+        self.draft.tools(&request.tools, offer, body.key("tools"));
+        self.draft.tool_choice(&request.tool_choice, offer, body);
         let parallel = request.parallel_tool_calls;
-        if let Some(parallel) = self.taken(
+        if let Some(parallel) = self.draft.taken(
             parallel,
             Parameter::ParallelToolCalls,
             "parallel_tool_calls",
@@ -352,41 +281,15 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn tool_choice(
-        &mut self,
-        choice: &ToolChoice<'_>,
-        customs: &Customs<'_>,
-        body: &mut Object<'_>,
-    ) {
-        match choice {
-            ToolChoice::Auto => {}
-            ToolChoice::None => body.word("tool_choice", "none"),
-            ToolChoice::Required => body.word("tool_choice", "required"),
-            ToolChoice::Named(name) => {
-                let kind = match customs.find(name) {
-                    Some(_) => "custom",
-                    None => "function",
-                };
-                let name = self.names.sent(name, LONGEST_NAME);
-                let mut choice = Object::new(body.key("tool_choice"));
-                choice.word("type", kind);
-                let mut tool = Object::new(choice.key(kind));
-                tool.text("name", &name);
-                tool.end();
-                choice.end();
-            }
-        }
-    }
-
     fn reasoning(&mut self, body: &mut Object<'_>) {
-        if self.ask == ReasoningSetting::Nothing {
+        if self.draft.setting == ReasoningSetting::Nothing {
             return;
         }
         match self.ways.reasoning {
             Reasoning::Effort => self.effort(body),
             Reasoning::Object => self.reasoning_object(body),
             Reasoning::Switch => {
-                let kind = match self.ask {
+                let kind = match self.draft.setting {
                     ReasoningSetting::Off | ReasoningSetting::Effort(EffortLevel::None) => {
                         "{\"type\":\"disabled\"}"
                     }
@@ -394,7 +297,7 @@ impl<'t> Writer<'t> {
                 };
                 body.raw("thinking", kind);
                 if let Some(effort) =
-                    effort_of(self.ask).filter(|effort| *effort > EffortLevel::None)
+                    effort_of(self.draft.setting).filter(|effort| *effort > EffortLevel::None)
                 {
                     body.word(
                         "reasoning_effort",
@@ -406,10 +309,11 @@ impl<'t> Writer<'t> {
                 }
             }
             Reasoning::Template { field } => {
-                let effort = effort_of(self.ask).filter(|effort| *effort > EffortLevel::None);
+                let effort =
+                    effort_of(self.draft.setting).filter(|effort| *effort > EffortLevel::None);
                 let mut arguments = Object::new(body.key("chat_template_kwargs"));
                 let off = matches!(
-                    self.ask,
+                    self.draft.setting,
                     ReasoningSetting::Off | ReasoningSetting::Effort(EffortLevel::None)
                 );
                 arguments.flag("enable_thinking", !off);
@@ -425,10 +329,10 @@ impl<'t> Writer<'t> {
     }
 
     fn effort(&mut self, body: &mut Object<'_>) {
-        let effort = match self.ask {
+        let effort = match self.draft.setting {
             // Whether the model takes `none` is not known; that it need not be told is likely.
             ReasoningSetting::Off
-                if self.target.facts.reasoning.form == ReasoningControl::Unknown =>
+                if self.draft.target.facts.reasoning.form == ReasoningControl::Unknown =>
             {
                 None
             }
@@ -438,16 +342,21 @@ impl<'t> Writer<'t> {
         match effort {
             Some(effort) => body.word("reasoning_effort", effort.name()),
             None => {
-                let is_default = self.target.facts.reasoning.is_on(ReasoningSetting::Nothing);
-                let unheard = self.ask == ReasoningSetting::Off || !is_default;
-                self.dropped.add_if(unheard, "thinking");
+                let is_default = self
+                    .draft
+                    .target
+                    .facts
+                    .reasoning
+                    .is_on(ReasoningSetting::Nothing);
+                let unheard = self.draft.setting == ReasoningSetting::Off || !is_default;
+                self.draft.dropped.add_if(unheard, "thinking");
             }
         }
     }
 
     fn reasoning_object(&mut self, body: &mut Object<'_>) {
         let mut reasoning = Object::new(body.key("reasoning"));
-        match self.ask {
+        match self.draft.setting {
             ReasoningSetting::Off => reasoning.flag("enabled", false),
             ReasoningSetting::Budget(tokens) => reasoning.integer("max_tokens", tokens),
             ask => match effort_of(ask) {
@@ -461,15 +370,6 @@ impl<'t> Writer<'t> {
     }
 }
 
-pub(in super::super) fn effort_of(ask: ReasoningSetting) -> Option<EffortLevel> {
-    match ask {
-        ReasoningSetting::Effort(effort) => Some(effort),
-        ReasoningSetting::On(effort) => effort,
-        ReasoningSetting::Budget(tokens) => Some(EffortLevel::of_budget(tokens)),
-        ReasoningSetting::Nothing | ReasoningSetting::Off | ReasoningSetting::Automatic => None,
-    }
-}
-
 /// The three levels that open models know.
 fn three(effort: EffortLevel) -> &'static str {
     match effort {
@@ -477,29 +377,4 @@ fn three(effort: EffortLevel) -> &'static str {
         EffortLevel::Medium => "medium",
         EffortLevel::High | EffortLevel::Xhigh | EffortLevel::Max => "high",
     }
-}
-
-fn write_tool(tool: &Tool<'_>, customs: &Customs<'_>, names: &mut ToolNames, out: &mut Vec<u8>) {
-    let mut offered = Object::new(out);
-    if let Some(custom) = customs.find(&tool.name) {
-        offered.word("type", "custom");
-        let mut object = Object::new(offered.key("custom"));
-        object.text("name", &names.sent(&tool.name, LONGEST_NAME));
-        custom.write(false, &mut object);
-        object.end();
-        return offered.end();
-    }
-    offered.word("type", "function");
-    let mut function = Object::new(offered.key("function"));
-    function.text("name", &names.sent(&tool.name, LONGEST_NAME));
-    if let Some(description) = &tool.description {
-        function.text("description", description);
-    }
-    write_parameters("parameters", tool.parameters.as_ref(), &mut function);
-    if let Some(strict) = tool.strict {
-        function.flag("strict", strict);
-    }
-    function.end();
-    caching::write(tool.cache, &mut offered);
-    offered.end();
 }

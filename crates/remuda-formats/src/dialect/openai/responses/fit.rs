@@ -131,20 +131,11 @@ fn effort(fit: &mut Fit<'_, '_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Facts;
-    use crate::provider::{ProviderKind, ProviderProfile};
+    use crate::dialect::exchange::fitted_for;
+    use crate::provider::ProviderKind;
 
     fn fit(model: &str, body: &str) -> Option<(String, Vec<&'static str>)> {
-        let facts = Facts::bundled();
-        let provider = ProviderProfile::of_kind("p", ProviderKind::OpenAi);
-        let target = Target {
-            model,
-            facts: facts.find(ProviderKind::OpenAi, model),
-            provider,
-            stream: false,
-        };
-        let (body, dropped) = fitted(body.as_bytes(), &target)?;
-        Some((String::from_utf8(body).unwrap(), dropped.fields().to_vec()))
+        fitted_for(ProviderKind::OpenAi, model, body, fitted)
     }
 
     #[test]

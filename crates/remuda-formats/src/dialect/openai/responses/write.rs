@@ -1,21 +1,17 @@
 //! A request to a provider: every field but the input.
 
-use super::super::chat::{effort_of, refuse_the_impossible};
 use super::super::custom::Customs;
+use super::super::draft::{Draft, ToolOffer, effort_of, refuse_the_impossible};
 use super::super::object::{Object, list};
 use super::super::path::path;
-use super::super::schema::write_parameters;
 use super::super::serving;
-use super::super::shared::{
-    LONGEST_NAME, schema_in_words, speaks_of_json, write_randomness, write_schema,
-};
+use super::super::shared::{schema_in_words, speaks_of_json, write_randomness, write_schema};
+use super::super::tool_shape::ToolShape;
 use super::history::History;
 use super::ways::Ways;
 use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::facts::{Capability, EffortLevel, Parameter, ReasoningControl, ReasoningSetting};
-use crate::ir::{
-    ChatRequest, Dropped, Format, Refused, Sampling, Text, Thinking, Tool, ToolChoice, ToolNames,
-};
+use crate::ir::{ChatRequest, Format, Refused, Sampling, Text, Thinking, Tool};
 
 /// Writes the request for `/responses`.
 ///
@@ -27,11 +23,8 @@ pub fn write_chat(
 ) -> Result<ProviderRequest, Refused> {
     refuse_the_impossible(&request, target)?;
     let mut writer = Writer {
-        target,
+        draft: Draft::of(&mut request, target),
         ways: Ways::of(target),
-        ask: target.facts.ask(request.thinking),
-        dropped: std::mem::take(&mut request.dropped),
-        names: ToolNames::default(),
     };
     let mut body = Vec::with_capacity(1024);
     writer.write(&mut request, &mut body)?;
@@ -39,8 +32,8 @@ pub fn write_chat(
         path: path(target, "responses"),
         body,
         headers: Vec::new(),
-        dropped: writer.dropped,
-        names: writer.names,
+        dropped: writer.draft.dropped,
+        names: writer.draft.names,
         // This API has no stop strings.
         stop: request
             .stop
@@ -51,50 +44,43 @@ pub fn write_chat(
 }
 
 struct Writer<'t> {
-    target: &'t Target<'t>,
+    draft: Draft<'t>,
     ways: Ways,
-    ask: ReasoningSetting,
-    dropped: Dropped,
-    names: ToolNames,
 }
 
 impl Writer<'_> {
     fn write(&mut self, request: &mut ChatRequest<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
         self.refuse_built_in(&request.tools)?;
         let marked = request.take_breakpoints();
-        self.dropped
+        self.draft
+            .dropped
             .add_if(marked && !self.ways.caches, "cache_control");
         // The marks of sources that a search puts into the text would spoil JSON.
         self.ways.search &= request.format == Format::Text;
         let instruction = self.instruction(request);
         let mut body = Object::new(out);
-        Text::plain(self.target.model).write(body.key("model"));
+        Text::plain(self.draft.target.model).write(body.key("model"));
         let special = std::mem::take(&mut request.special);
-        let customs = if self.ways.customs {
-            Customs::of(&special)
-        } else {
-            Customs::default()
-        };
-        let tools = request.tools.iter().map(|tool| &tool.name);
-        self.names.reserve(tools, LONGEST_NAME);
+        let customs = Customs::of_those_taken(&special, self.ways.customs);
+        self.draft.reserve_names(&request.tools);
         let history = History {
-            target: self.target,
+            target: self.draft.target,
             ways: &self.ways,
             customs: &customs,
         };
         let messages = std::mem::take(&mut request.messages);
-        let (instructions, messages) = history.prepare(messages, &mut self.dropped);
+        let (instructions, messages) = history.prepare(messages, &mut self.draft.dropped);
         if let Some(instructions) = instructions {
             body.text("instructions", &instructions);
         }
         history.write(
             &messages,
             instruction.as_ref(),
-            &mut self.names,
-            &mut self.dropped,
+            &mut self.draft.names,
+            &mut self.draft.dropped,
             body.key("input"),
         )?;
-        body.flag("stream", self.target.stream);
+        body.flag("stream", self.draft.target.stream);
         body.flag("store", request.serving.store.unwrap_or(false));
         serving::write(&request.serving, &mut body);
         self.limit(request.max_tokens, &mut body);
@@ -103,11 +89,7 @@ impl Writer<'_> {
         self.text(request, &mut body);
         self.tools(request, &customs, &mut body);
         self.reasoning(request.thinking, &mut body);
-        if let Some(user) = request.user.as_ref().filter(|_| self.ways.user) {
-            body.text("user", user);
-        } else {
-            self.dropped.add_if(request.user.is_some(), "user");
-        }
+        self.draft.user(request, self.ways.user, &mut body);
         body.end();
         Ok(())
     }
@@ -126,12 +108,8 @@ impl Writer<'_> {
         }
     }
 
-    fn refuses(&self, parameter: Parameter) -> bool {
-        self.target.facts.refuses(parameter, self.ask)
-    }
-
     fn limit(&mut self, wanted: Option<u64>, body: &mut Object<'_>) {
-        let most = self.target.facts.max_output.unwrap_or(u64::MAX);
+        let most = self.draft.target.facts.max_output.unwrap_or(u64::MAX);
         let limit = match wanted {
             Some(wanted) => wanted.max(self.ways.least_limit).min(most),
             None => match self.ways.limit {
@@ -139,13 +117,19 @@ impl Writer<'_> {
                 None => return,
             },
         };
-        self.dropped
+        self.draft
+            .dropped
             .add_if(wanted.is_some_and(|wanted| wanted != limit), "max_tokens");
         body.integer("max_output_tokens", limit);
     }
 
     fn sampling(&mut self, wanted: &Sampling<'_>, body: &mut Object<'_>) {
-        write_randomness(wanted, (self.target, self.ask), &mut self.dropped, body);
+        write_randomness(
+            wanted,
+            (self.draft.target, self.draft.setting),
+            &mut self.draft.dropped,
+            body,
+        );
         for (has, name) in [
             (wanted.top_k.is_some_and(|top_k| top_k > 0), "top_k"),
             (wanted.min_p.is_some(), "min_p"),
@@ -158,18 +142,19 @@ impl Writer<'_> {
             (wanted.seed.is_some_and(|seed| seed >= 0), "seed"),
             (wanted.logit_bias.is_some(), "logit_bias"),
         ] {
-            self.dropped.add_if(has, name);
+            self.draft.dropped.add_if(has, name);
         }
     }
 
     /// Reasoning in a form that can be sent back, and log probabilities.
     fn include(&mut self, logprobs: Option<u8>, body: &mut Object<'_>) {
-        let refused = !self.ways.logprobs || self.refuses(Parameter::Logprobs);
-        self.dropped
+        let refused = !self.ways.logprobs || self.draft.refuses(Parameter::Logprobs);
+        self.draft
+            .dropped
             .add_if(logprobs.is_some() && refused, "logprobs");
         let logprobs = logprobs.filter(|_| !refused);
         if let Some(top) = logprobs {
-            self.dropped.add_if(top > 20, "top_logprobs");
+            self.draft.dropped.add_if(top > 20, "top_logprobs");
             body.integer("top_logprobs", top.min(20));
         }
         let wanted = [
@@ -197,7 +182,9 @@ impl Writer<'_> {
             Format::Text
         };
         match &request.format {
-            Format::Schema { schema, .. } if !self.target.facts.can(Capability::JsonSchema) => {
+            Format::Schema { schema, .. }
+                if !self.draft.target.facts.can(Capability::JsonSchema) =>
+            {
                 let text = schema_in_words(schema);
                 request.format = json;
                 Some(text)
@@ -254,63 +241,34 @@ impl Writer<'_> {
             }
             return;
         }
-        let (names, strict) = (&mut self.names, self.ways.strict);
+        let offer = ToolOffer {
+            shape: ToolShape::Flat,
+            strict: self.ways.strict,
+            customs,
+        };
         let tools = body.key("tools");
-        list(&request.tools, tools, |tool, out| {
-            write_tool(tool, strict, customs, names, out);
-        });
+        self.draft.tools(&request.tools, offer, tools);
         if self.ways.search && tools.pop() == Some(b']') {
             tools.extend_from_slice(b",{\"type\":\"web_search\"}]");
         }
-        let forced = matches!(
-            request.tool_choice,
-            ToolChoice::Required | ToolChoice::Named(_)
-        );
-        if forced && self.refuses(Parameter::ForcedToolChoice) {
-            self.dropped.add("tool_choice");
-        } else {
-            self.tool_choice(&request.tool_choice, customs, body);
-        }
+        self.draft.tool_choice(&request.tool_choice, offer, body);
         let Some(parallel) = request.parallel_tool_calls else {
             return;
         };
-        if self.ways.parallel_tool_calls && !self.refuses(Parameter::ParallelToolCalls) {
+        if self.ways.parallel_tool_calls && !self.draft.refuses(Parameter::ParallelToolCalls) {
             body.flag("parallel_tool_calls", parallel);
         } else {
             // Several calls at once are what it does by itself.
-            self.dropped.add_if(!parallel, "parallel_tool_calls");
-        }
-    }
-
-    fn tool_choice(
-        &mut self,
-        choice: &ToolChoice<'_>,
-        customs: &Customs<'_>,
-        body: &mut Object<'_>,
-    ) {
-        match choice {
-            ToolChoice::Auto => {}
-            ToolChoice::None => body.word("tool_choice", "none"),
-            ToolChoice::Required => body.word("tool_choice", "required"),
-            ToolChoice::Named(name) => {
-                let kind = match customs.find(name) {
-                    Some(_) => "custom",
-                    None => "function",
-                };
-                let name = self.names.sent(name, LONGEST_NAME);
-                let mut choice = Object::new(body.key("tool_choice"));
-                choice.word("type", kind);
-                choice.text("name", &name);
-                choice.end();
-            }
+            self.draft.dropped.add_if(!parallel, "parallel_tool_calls");
         }
     }
 
     fn reasoning(&mut self, wanted: Option<Thinking>, body: &mut Object<'_>) {
         let effort = self.effort();
         let is_wanted = wanted.is_some_and(|wanted| wanted != Thinking::Off);
-        let summary =
-            is_wanted && self.ways.reasoning_items && self.target.facts.reasoning.is_on(self.ask);
+        let summary = is_wanted
+            && self.ways.reasoning_items
+            && self.draft.target.facts.reasoning.is_on(self.draft.setting);
         if effort.is_none() && !summary {
             return;
         }
@@ -325,46 +283,19 @@ impl Writer<'_> {
     }
 
     fn effort(&mut self) -> Option<EffortLevel> {
-        let effort = match self.ask {
+        let effort = match self.draft.setting {
             ReasoningSetting::Off => Some(EffortLevel::None),
             ask => effort_of(ask),
         };
         // Whether an unknown model takes `none` is not known; that it need not be told is likely.
-        let is_unknown = self.target.facts.reasoning.form == ReasoningControl::Unknown;
+        let is_unknown = self.draft.target.facts.reasoning.form == ReasoningControl::Unknown;
         match effort {
             Some(EffortLevel::None) if is_unknown || !self.ways.all_efforts => {
-                self.dropped.add("thinking");
+                self.draft.dropped.add("thinking");
                 None
             }
             Some(EffortLevel::Max) if !self.ways.all_efforts => Some(EffortLevel::Xhigh),
             effort => effort,
         }
     }
-}
-
-/// The fields of a schema, which stand flat or in an object of their own.
-fn write_tool(
-    tool: &Tool<'_>,
-    strict: Option<bool>,
-    customs: &Customs<'_>,
-    names: &mut ToolNames,
-    out: &mut Vec<u8>,
-) {
-    let mut function = Object::new(out);
-    if let Some(custom) = customs.find(&tool.name) {
-        function.word("type", "custom");
-        function.text("name", &names.sent(&tool.name, LONGEST_NAME));
-        custom.write(true, &mut function);
-        return function.end();
-    }
-    function.word("type", "function");
-    function.text("name", &names.sent(&tool.name, LONGEST_NAME));
-    if let Some(description) = &tool.description {
-        function.text("description", description);
-    }
-    write_parameters("parameters", tool.parameters.as_ref(), &mut function);
-    if let Some(strict) = tool.strict.or(strict) {
-        function.flag("strict", strict);
-    }
-    function.end();
 }
