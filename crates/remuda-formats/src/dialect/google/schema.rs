@@ -1,6 +1,7 @@
 //! Schemas. The API takes JSON Schema as it is; older models take a subset of OpenAPI's.
 
 mod members;
+mod pointers;
 mod references;
 mod subset;
 

@@ -4,7 +4,9 @@ mod api;
 pub(super) mod balance;
 mod calls;
 mod chunk;
+mod judge;
 mod reader;
+mod say;
 mod sources;
 #[cfg(test)]
 mod tests;

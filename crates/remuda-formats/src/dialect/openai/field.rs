@@ -9,6 +9,11 @@ use crate::wire::json;
 /// A field as it was written; null is absent.
 pub(super) type Field<'a> = Option<&'a RawValue>;
 
+/// Reads a string that is not empty.
+pub(super) fn full(field: Field<'_>) -> Option<Text<'_>> {
+    field.and_then(Text::of).filter(|text| !text.is_empty())
+}
+
 /// The whole body.
 pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
     if body.trim_ascii_start().starts_with(b"[") {

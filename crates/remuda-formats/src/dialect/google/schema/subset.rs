@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::super::json::{key, put, separate};
 use super::members::Members;
-use super::references::{Pointers, allowance};
+use super::pointers::Pointers;
+use super::references::allowance;
 use crate::ir::{Json, Text};
 
 /// Deeper than this nothing is written: a reference may lead to itself.

@@ -2,39 +2,17 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::super::details::Detail;
-use super::super::error::{fault_in, fault_in_body, fault_in_words, fault_of_text};
-use super::super::field::Field;
+use super::super::error::{fault_in_body, fault_in_words};
+use super::super::field::{Field, full};
 use super::super::logprobs;
 use super::api::Api;
 use super::calls::{Calls, Untellable};
-use super::chunk::{CallDelta, Choice, Choices, Chunk, Delta, Piece, Timings};
+use super::chunk::{CallDelta, Choice, Choices, Chunk, Delta, Timings};
+use super::judge::{calls_of, failure, finish_of, is_error, misshapen, read, says_nothing};
+use super::say::{say, thoughts};
 use super::sources::Sources;
 use crate::dialect::events::{Reads, Unreadable};
 use crate::ir::{Event, Fault, Finish, HeldFinish, Text, ToolNames, Usage};
-use crate::wire::json::{self, First};
-
-/// What `finish_reason` means; what is not listed is [`Finish::Stop`].
-const FINISHES: &[(&str, Finish)] = &[
-    ("length", Finish::Length),
-    ("max_tokens", Finish::Length),
-    // Mistral's, where the context is full.
-    ("model_length", Finish::ContextFull),
-    ("tool_calls", Finish::ToolCalls),
-    ("function_call", Finish::ToolCalls),
-    ("tool_use", Finish::ToolCalls),
-    ("content_filter", Finish::Filtered),
-    ("refusal", Finish::Filtered),
-    ("safety", Finish::Filtered),
-    ("SAFETY", Finish::Filtered),
-];
-
-/// Endings that are failures: OpenRouter's, vLLM's and SGLang's where the engine gave up, and DeepSeek's when it is short
-/// of machines.
-const FAILURES: &[&str] = &["error", "abort", "insufficient_system_resource"];
 
 /// So many chunks, or tokens, without anything that can be read are no empty answer, but one in an unknown form.
 const TOO_MANY_EMPTY: u64 = 16;
@@ -228,12 +206,8 @@ impl Reader {
             self.open |= spoke && !self.finish.is_stated();
             return !spoke;
         };
-        let known = FINISHES
-            .iter()
-            .find(|(name, _)| *name == reason.as_escaped());
-        let finish = known.map_or(Finish::Stop, |(_, finish)| *finish);
-        self.finish
-            .state(finish, choice.stop_reason.and_then(Text::of));
+        let stop = choice.stop_reason.and_then(Text::of);
+        self.finish.state(finish_of(&reason), stop);
         false
     }
 
@@ -423,159 +397,6 @@ impl Reads for Reader {
 
 fn unreadable() -> Fault {
     Fault::garbled("the provider's answer has no text that could be read")
-}
-
-/// What is wrong with the choice of a whole answer; one that was filtered has no message.
-fn misshapen(choice: &Choice<'_>) -> Option<&'static str> {
-    let Some(message) = &choice.message else {
-        let is_filtered = full(choice.finish_reason)
-            .is_some_and(|reason| FINISHES.contains(&(reason.as_escaped(), Finish::Filtered)));
-        let is_bare = choice.text.is_none() && choice.error.is_none() && !is_filtered;
-        return is_bare.then_some("the choice of the provider's answer has no message");
-    };
-    let is_content = |content: &RawValue| content.get().starts_with(['"', '[', '{']);
-    let is_other = message.content.is_some_and(|content| !is_content(content));
-    is_other.then_some("the content of the provider's answer is no text")
-}
-
-/// The error that a choice has, or ends with.
-fn failure(choice: &Choice<'_>) -> Option<Fault> {
-    if let Some(error) = choice.error.filter(|error| !says_nothing(error)) {
-        return Some(fault_in(error));
-    }
-    let reason = full(choice.finish_reason)?;
-    let is = |known: &&str| known.eq_ignore_ascii_case(reason.as_escaped());
-    FAILURES.iter().any(is).then(|| fault_of_text(""))
-}
-
-/// A string that is not empty.
-fn full(field: Field<'_>) -> Option<Text<'_>> {
-    field.and_then(Text::of).filter(|text| !text.is_empty())
-}
-
-/// A chunk, or a whole answer. Google's compatible form has errors in a list.
-fn read(json: &[u8]) -> Option<Chunk<'_>> {
-    match json.trim_ascii_start().first()? {
-        b'{' => json::parse(json).ok(),
-        b'[' => json::parse::<First<Chunk<'_>>>(json)
-            .ok()?
-            .0
-            .filter(is_error),
-        _ => None,
-    }
-}
-
-/// The tool calls of a choice: a list, or from some servers the only one.
-fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Unreadable> {
-    let delta = choice.delta.as_ref().or(choice.message.as_ref());
-    let Some(calls) = delta.and_then(|delta| delta.tool_calls) else {
-        return Ok(Vec::new());
-    };
-    if calls.get().starts_with('{') {
-        serde_json::from_str(calls.get()).map(|call| vec![call])
-    } else {
-        serde_json::from_str(calls.get())
-    }
-    .map_err(|_| Unreadable)
-}
-
-/// Whether a value stands where another could: servers write empty ones for "none".
-fn says_nothing(value: &RawValue) -> bool {
-    let bare = value
-        .get()
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace());
-    ["false", "0", "\"\"", "{}", "[]"]
-        .iter()
-        .any(|nothing| bare.clone().eq(nothing.bytes()))
-}
-
-/// Whether a chunk is an error, or has one.
-fn is_error(chunk: &Chunk<'_>) -> bool {
-    if chunk.error.is_some_and(|error| !says_nothing(error)) {
-        return true;
-    }
-    let is = |field, word| full(field).is_some_and(|text: Text<'_>| text.as_escaped() == word);
-    if is(chunk.object, "error") || is(chunk.kind, "error") {
-        return true;
-    }
-    // A server's framework speaks in words of its own.
-    let words = || {
-        let of_error = full(chunk.kind)
-            .is_none_or(|kind| kind.as_escaped().to_ascii_lowercase().contains("error"));
-        of_error && full(chunk.message).is_some()
-    };
-    let errors = || chunk.errors.is_some_and(|errors| !says_nothing(errors));
-    chunk.choices.is_none() && (chunk.detail.is_some() || errors() || words())
-}
-
-/// A text, or a list of parts. Whether it said anything.
-fn say(content: &RawValue, emit: &mut dyn FnMut(Event<'_>)) -> bool {
-    if let Some(text) = Text::of(content) {
-        if text.is_empty() {
-            return false;
-        }
-        emit(Event::Text(text));
-        return true;
-    }
-    let pieces: Vec<Piece<'_>> = serde_json::from_str(content.get()).unwrap_or_default();
-    let mut spoke = false;
-    for piece in pieces {
-        if let Some(text) = full(piece.text) {
-            spoke = true;
-            emit(Event::Text(text));
-        }
-        if let Some(thinking) = piece.thinking {
-            spoke |= think(thinking, emit);
-        }
-    }
-    spoke
-}
-
-fn think(thinking: &RawValue, emit: &mut dyn FnMut(Event<'_>)) -> bool {
-    if let Some(text) = full(Some(thinking)) {
-        emit(Event::Thinking(text));
-        return true;
-    }
-    let pieces: Vec<Piece<'_>> = serde_json::from_str(thinking.get()).unwrap_or_default();
-    let mut spoke = false;
-    for text in pieces.into_iter().filter_map(|piece| full(piece.text)) {
-        spoke = true;
-        emit(Event::Thinking(text));
-    }
-    spoke
-}
-
-/// OpenRouter's details: their texts unless they were `told` already, and their proofs.
-fn thoughts(array: &RawValue, told: bool, emit: &mut dyn FnMut(Event<'_>)) -> bool {
-    #[derive(Deserialize)]
-    struct Details<'a>(#[serde(borrow)] Vec<Detail<'a>>);
-
-    let Ok(Details(details)) = serde_json::from_str(array.get()) else {
-        return false;
-    };
-    let mut spoke = false;
-    for mut detail in details {
-        let (id, _) = detail.own_id();
-        let is_full = |text: &Text<'_>| !text.is_empty();
-        let text = detail
-            .text
-            .filter(is_full)
-            .or(detail.summary.filter(is_full));
-        if let Some(text) = text.filter(|_| !told) {
-            spoke = true;
-            emit(Event::Thinking(text));
-        }
-        let (data, redacted) = match detail.data.filter(is_full) {
-            Some(data) => (Some(data), id.is_none()),
-            None => (detail.signature.filter(is_full), false),
-        };
-        if let Some(data) = data {
-            spoke = true;
-            emit(Event::Signature { data, redacted, id });
-        }
-    }
-    spoke
 }
 
 fn usage_of(counts: Option<Usage>, timings: Option<Timings>) -> Usage {

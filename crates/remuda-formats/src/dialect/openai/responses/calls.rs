@@ -1,9 +1,9 @@
 //! Tool calls of a response, piece by piece or whole.
 
-use super::super::field::{self, Field};
+use super::super::field::{self, Field, full};
 use super::super::plain_input;
 use super::entry::{Entry, Kind};
-use super::item::{Item, full};
+use super::item::Item;
 use super::saying::Pieces;
 use super::told::{At, Told};
 use crate::ir::{Event, Text, ToolNames};

@@ -1,6 +1,7 @@
 //! One item of a response as far as it has been told.
 
-use super::item::{Item, full};
+use super::super::field::full;
+use super::item::Item;
 use super::saying::Pieces;
 use crate::dialect::openai::answer::balance::Balance;
 use crate::ir::Text;

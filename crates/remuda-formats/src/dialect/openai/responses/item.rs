@@ -4,9 +4,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::field::Field;
+use super::super::field::{Field, full};
 use super::usage::Counts;
-use crate::ir::Text;
 
 /// An event's data.
 #[derive(Default, Deserialize)]
@@ -115,11 +114,6 @@ pub(super) struct Piece<'a> {
     pub(super) text: Field<'a>,
     pub(super) refusal: Field<'a>,
     pub(super) logprobs: Field<'a>,
-}
-
-/// A string that is not empty.
-pub(super) fn full(field: Field<'_>) -> Option<Text<'_>> {
-    field.and_then(Text::of).filter(|text| !text.is_empty())
 }
 
 /// What a field that is a list holds; nothing where it is none.

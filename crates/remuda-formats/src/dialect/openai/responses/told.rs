@@ -1,9 +1,9 @@
 //! What has been told of each item of a response. Servers tell an item up to four times: in pieces, as a part that is done,
 //! as an item that is done, and in the whole response; of these they may leave out all but one.
 
-use super::super::field::Field;
+use super::super::field::{Field, full};
 use super::entry::{Entry, Kind};
-use super::item::{Item, full};
+use super::item::Item;
 use super::places::Places;
 use super::saying::Pieces;
 use crate::dialect::openai::answer::balance::Balance;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::super::caching;
 use super::super::chat::data_uri;
 use super::super::custom;
-use super::super::field::Field;
+use super::super::field::{Field, full};
 use super::tools::Offer;
 use super::{OWN_HIDDEN_THOUGHT, OWN_THOUGHT};
 use crate::dialect::signature;
@@ -363,11 +363,6 @@ fn thought<'a>(item: &Item<'a>) -> Option<Thought<'a>> {
         redacted,
         id: id.filter(|_| !own),
     })
-}
-
-/// A string that is not empty.
-fn full(field: Field<'_>) -> Option<Text<'_>> {
-    field.and_then(Text::of).filter(|text| !text.is_empty())
 }
 
 /// A string, or a list of parts.

@@ -1,26 +1,23 @@
 //! A provider's answer in the client's format, as it comes: whole or streamed on either side.
 
+mod progress;
+mod vectors;
+
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use http::HeaderMap;
 
 use super::forms::{self, WHOLE_TYPE};
-use super::halves::Halves;
 use super::inputs;
-use super::passing::has_vectors;
 use super::pending::{Pending, completion};
-use super::stops::{Passed, Stops};
-use crate::client::Operation;
+use super::stops::Stops;
 use crate::dialect::exchange::{ProviderRequest, Reply};
 use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
 use crate::dialect::openai;
-use crate::ir::{
-    Assembler, Class, Decode, Embeddings, Encode, Event, Fault, FaultKind, Finish, Text, ToolNames,
-    Usage,
-};
+use crate::ir::{Class, Decode, Embeddings, Event, Fault, FaultKind, ToolNames, Usage};
 use crate::wire::ndjson::unmarked;
 use crate::wire::units::Cutter;
+use progress::{Progress, Sink};
 
 /// Bytes of a whole answer: 2,048 vectors of 3,072 numbers fit.
 const MAX_WHOLE: usize = 96 << 20;
@@ -79,34 +76,6 @@ impl Source {
             pending: Pending::default(),
         }
     }
-}
-
-enum Sink {
-    Stream(Box<dyn Encode>),
-    Whole(&'static ClientChat, Box<Assembler>),
-    /// What earlier calls gave.
-    Vectors(&'static ClientEmbeddings, Embeddings),
-}
-
-/// What has been seen of the answer.
-#[derive(Default)]
-struct Progress {
-    halves: Halves,
-    stops: Option<Stops>,
-    usage: Usage,
-    content_events: u64,
-    /// Bytes of text, reasoning and arguments.
-    said: u64,
-    calls: bool,
-    /// Of the calls so far, as they stand in JSON.
-    ids: HashSet<Box<str>>,
-    finished: bool,
-    ended: bool,
-    fault: Option<Fault>,
-    /// Events of the provider's that could not be read and were passed over.
-    malformed: u64,
-    /// The gateway has ended the answer itself; nothing more of the provider's is wanted.
-    cut: bool,
 }
 
 impl Translation {
@@ -358,51 +327,6 @@ impl Translation {
         }
     }
 
-    /// Takes over what one call of several gave, when its body has come whole and another call follows.
-    ///
-    /// # Errors
-    /// If that body was no answer.
-    pub fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
-        if let (Sink::Vectors(_, all), Source::Vectors { form, body, .. }) =
-            (&mut self.sink, &mut self.source)
-        {
-            join(all, forms::read_embeddings(form, unmarked(body), headers)?)?;
-            self.progress.usage = all.usage;
-            self.source = Source::vectors(form);
-        }
-        Ok(())
-    }
-
-    fn write_vectors(&mut self, headers: &HeaderMap) {
-        let (Sink::Vectors(client, all), Source::Vectors { form, body, .. }) =
-            (&mut self.sink, &self.source)
-        else {
-            return;
-        };
-        if self.progress.fault.is_some() {
-            return;
-        }
-        let body = unmarked(body);
-        if self.passes
-            && has_vectors(Operation::OpenAiEmbeddings, body, self.vectors)
-            && let Some(usage) = openai::embeddings::encoded_as(body, self.reply.base64)
-        {
-            self.progress.usage = usage;
-            self.progress.ended = true;
-            return self.out.extend_from_slice(body);
-        }
-        let last = forms::read_embeddings(form, body, headers);
-        let joined = last.and_then(|last| join(all, last));
-        match joined.and_then(|()| complete(all, self.vectors)) {
-            Ok(()) => {
-                self.progress.usage = all.usage;
-                self.progress.ended = true;
-                (client.write)(all, &self.reply, &mut self.out);
-            }
-            Err(fault) => self.progress.fault = Some(fault),
-        }
-    }
-
     /// Whether the client's answer has begun: until then another backend may be tried. A whole answer begins when it
     /// is whole.
     pub fn begun(&self) -> bool {
@@ -447,146 +371,6 @@ impl Translation {
         match self.progress.fault {
             Some(_) => Ending::Failed,
             None => Ending::Complete,
-        }
-    }
-}
-
-/// Whether there is a vector for each input.
-fn complete(all: &Embeddings, wanted: Option<usize>) -> Result<(), Fault> {
-    let is_short = wanted.is_some_and(|wanted| all.vectors.len() != wanted);
-    if is_short || all.vectors.iter().any(Vec::is_empty) {
-        Err(Fault::garbled(
-            "the provider's answer has not one vector for each input",
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-fn join(all: &mut Embeddings, more: Embeddings) -> Result<(), Fault> {
-    all.extend(more.vectors)?;
-    let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
-        (None, None) => None,
-        (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
-    };
-    let usage = Usage {
-        prompt: sum(all.usage.prompt, more.usage.prompt),
-        total_duration: sum(all.usage.total_duration, more.usage.total_duration),
-        load_duration: sum(all.usage.load_duration, more.usage.load_duration),
-        ..more.usage
-    };
-    all.usage = usage;
-    Ok(())
-}
-
-impl Progress {
-    /// Passes an event on, in whole characters.
-    fn pass(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
-        let mut halves = std::mem::take(&mut self.halves);
-        halves.pass(event, &mut |event| self.pass_whole(event, sink, out));
-        self.halves = halves;
-    }
-
-    /// Passes an event on, put right where providers differ in what they mean.
-    fn pass_whole(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
-        if self.ended || self.fault.is_some() {
-            return;
-        }
-        if let Event::Text(text)
-        | Event::Thinking(text)
-        | Event::Refusal(text)
-        | Event::ToolArguments { fragment: text, .. } = &event
-        {
-            self.said += text.as_escaped().len() as u64;
-        }
-        let event = self.identified(event);
-        match event {
-            // Nothing reaches the client of it, so its answer has not begun.
-            Event::Foreign | Event::Reframed => {}
-            Event::Malformed => self.malformed += 1,
-            Event::Text(text) if self.stops.is_some() => self.pass_text(&text, sink, out),
-            Event::Finish { reason, stop } => {
-                self.release_held(sink, out);
-                let reason = match reason {
-                    // Ollama and Gemini say `stop` after a call as well.
-                    Finish::Stop if self.calls => Finish::ToolCalls,
-                    other => other,
-                };
-                self.finished = true;
-                sink.event(&Event::Finish { reason, stop }, out);
-            }
-            event => {
-                match &event {
-                    Event::ToolStart { .. } | Event::ToolCall { .. } => {
-                        self.release_held(sink, out);
-                        self.calls = true;
-                    }
-                    Event::Usage(usage) => self.usage.update(usage),
-                    Event::End => self.ended = true,
-                    Event::Failed(fault) => self.fault = Some(fault.clone().into_owned()),
-                    _ => {}
-                }
-                self.content_events += u64::from(event.is_content() && !self.ended);
-                sink.event(&event, out);
-            }
-        }
-    }
-
-    /// A call whose id another has had gets one of its own, which whoever writes it makes.
-    fn identified<'e>(&mut self, mut event: Event<'e>) -> Event<'e> {
-        if let Event::ToolStart { id, .. } | Event::ToolCall { id, .. } = &mut event
-            && let Some(given) = id
-            && !self.ids.insert(given.as_escaped().into())
-        {
-            *id = None;
-        }
-        event
-    }
-
-    fn pass_text(&mut self, text: &Text<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
-        let Some(stops) = &mut self.stops else {
-            return;
-        };
-        let (passed, met) = match stops.feed(text) {
-            Passed::Text(passed) => (passed, None),
-            Passed::Stopped(passed, index) => (passed, Some(index)),
-        };
-        let met = met.map(|index| Text::plain(stops.string(index)).into_owned());
-        if !passed.is_empty() {
-            self.content_events += 1;
-            sink.event(&Event::Text(Text::plain(&passed)), out);
-        }
-        if let Some(stop) = met {
-            self.finished = true;
-            self.ended = true;
-            self.cut = true;
-            let reason = Finish::Stop;
-            sink.event(
-                &Event::Finish {
-                    reason,
-                    stop: Some(stop),
-                },
-                out,
-            );
-            sink.event(&Event::Usage(self.usage), out);
-            sink.event(&Event::End, out);
-        }
-    }
-
-    fn release_held(&mut self, sink: &mut Sink, out: &mut Vec<u8>) {
-        let held = self.stops.as_mut().map(Stops::finish).unwrap_or_default();
-        if !held.is_empty() {
-            sink.event(&Event::Text(Text::plain(&held)), out);
-        }
-    }
-}
-
-impl Sink {
-    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
-        match self {
-            Sink::Stream(encoder) => encoder.event(event, out),
-            Sink::Whole(_, assembler) => assembler.event(event),
-            Sink::Vectors(..) => {}
         }
     }
 }
