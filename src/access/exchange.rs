@@ -12,22 +12,16 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use prometheus::IntGauge;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, Script, Value};
+use redis::{AsyncConnectionConfig, Client, RedisError, Value};
 
 use super::bell::Bell;
 use super::clock::{Clock, Millis, NoTime};
 use super::key::ClientKey;
-use super::limits::Question;
-use super::pool::{Heard, Told};
+use super::protocol::{Protocol, Round, Spent, Topic, absurd, millis, told};
 use super::purse::Statement;
-use super::rate::{RatePeriod, RateUnit};
 use super::spending::begins_anew;
-use super::window::Slice;
-use crate::settings::{Period, Shared};
+use crate::settings::Shared;
 
-/// How limits are counted, and what budgets' periods have cost, at the server.
-const COUNTS: &str = include_str!("exchange.lua");
-const BUDGETS: &str = include_str!("spent.lua");
 /// Between two exchanges, if there is anything to say.
 const EVERY: Duration = Duration::from_millis(25);
 /// Between two looks at what others do, where they do nothing.
@@ -36,21 +30,12 @@ const LOOK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long those are waited for that were there before the server went away.
 const GATHER: Duration = Duration::from_secs(2);
-/// A gateway that was not heard of for so long is gone. Until then, the others get no more than it may go without
-/// knowing of.
-const GONE: Millis = 2_000;
-/// How long it is known which keys others have used lately.
-const BUSY: Millis = 10_000;
 /// Milliseconds by which the clocks of gateways may differ.
 const SPARE: Millis = 500;
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_millis(300);
 /// How long a connection may take, and between two tries.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How long the sum of a budget is kept that no longer grows: longer than any month.
-const KEEP: u64 = 40 * 24 * 3600;
-/// How long what was counted is kept, beyond the time for which it counts, as a gateway is known by it.
-const QUIET: Duration = Duration::from_secs(24 * 3600);
 /// Meanwhile all is told again.
 const REFRESH: Duration = Duration::from_secs(3600);
 
@@ -60,13 +45,7 @@ const MOST_SPENT: u64 = 1_000_000_000_000_000;
 /// The task that exchanges counts.
 pub struct Exchange {
     client: Client,
-    prefix: Arc<str>,
-    /// This gateway, among those that count together.
-    me: String,
-    /// The books of this gateway.
-    books: String,
-    counts: Script,
-    budgets: Script,
+    server: Protocol,
     keys: Vec<Arc<ClientKey>>,
     bell: Arc<Bell>,
     clock: Arc<Clock>,
@@ -97,39 +76,11 @@ struct Seen {
     busy: AHashSet<usize>,
 }
 
-/// What a budget's period has cost, as this gateway's books have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spent {
-    period: Period,
-    /// When the period ends; the end of time for one that does not.
-    ends: Millis,
-    statement: Statement,
-}
-
 /// The gateways that counted together when the server went away, and when that was.
 #[derive(Default)]
 struct Before {
     gateways: usize,
     lost: Millis,
-}
-
-/// What the answers of a round are to.
-enum Topic {
-    Limit {
-        key: usize,
-        place: usize,
-        want: u64,
-        acts: bool,
-    },
-    Budget {
-        key: usize,
-        ends: Millis,
-        told: Statement,
-    },
-    Nothing,
-    Time,
-    Gateways,
-    Busy,
 }
 
 impl Exchange {
@@ -143,11 +94,7 @@ impl Exchange {
     ) -> Result<Exchange, RedisError> {
         Ok(Exchange {
             client: Client::open(shared.url.expose())?,
-            prefix: Arc::clone(&shared.prefix),
-            me: format!("{:016x}", rand::random::<u64>()),
-            books: format!("{books:016x}"),
-            counts: Script::new(COUNTS),
-            budgets: Script::new(BUDGETS),
+            server: Protocol::new(Arc::clone(&shared.prefix), books),
             keys,
             bell,
             clock,
@@ -176,18 +123,7 @@ impl Exchange {
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        for (script, text) in [(&self.counts, COUNTS), (&self.budgets, BUDGETS)] {
-            // Not by the library, which panics where the server names another hash than its own.
-            let mut load = redis::cmd("SCRIPT");
-            let hash: String = load
-                .arg("LOAD")
-                .arg(text)
-                .query_async(&mut connection)
-                .await?;
-            if hash != script.get_hash() {
-                return Err(absurd("it names a script otherwise than it is"));
-            }
-        }
+        self.server.load(&mut connection).await?;
         // Slices are numbered by the server's clock, so it has to be known before the first is told.
         let time: (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         self.keep_time(time)?;
@@ -234,127 +170,68 @@ impl Exchange {
         }
     }
 
-    /// One round trip, if there is anything to say.
+    /// Makes one round trip, if there is anything to say.
     async fn round(
         &self,
         connection: &mut MultiplexedConnection,
         seen: &mut Seen,
         lost: Millis,
     ) -> Result<(), RedisError> {
-        // As a whole: who tells of its limits is known as a gateway in the same moment.
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic();
-        let mut topics = Vec::new();
+        let mut round = Round::new();
         let now = self.clock.now();
-        let mut news = false;
         let due = |last: Option<Instant>, every| last.is_none_or(|last| last.elapsed() >= every);
         // Others get more only when this gateway has heard of what they got.
         let looks = !seen.gathered || !seen.busy.is_empty() || due(seen.looked, LOOK);
         if looks {
             seen.looked = Some(Instant::now());
-            self.look(&mut pipeline, &mut topics, now, seen.until);
-            news = true;
+            self.server.look(&mut round, now, seen.until);
         }
         if !seen.gathered || due(seen.refreshed, REFRESH) {
             seen.refreshed = Some(Instant::now());
             self.keys.iter().for_each(|key| key.limits().stir());
         }
-        for (index, key) in self.keys.iter().enumerate() {
-            if seen.busy.contains(&index) {
-                key.limits().stir();
-            }
-            let asks = key.limits().asks(now, looks, seen.gathered);
-            let (spent, is_new) = self.spent(index, seen);
-            news |= !asks.is_empty() || spent.is_some();
-            if is_new || asks.iter().any(|(_, question)| question.ask.used) {
-                let busy = pipeline.cmd("ZADD").arg(self.name("busy"));
-                busy.arg(now).arg(&*key.name);
-                topics.push(Topic::Nothing);
-            }
-            for (place, question) in asks {
-                pipeline.add_command(self.ask(key, &question, seen.gathered));
-                topics.push(Topic::Limit {
-                    key: index,
-                    place,
-                    want: question.ask.want,
-                    acts: seen.gathered,
-                });
-            }
-            if let Some(spent) = spent {
-                pipeline.add_command(self.tell_spent(key, spent));
-                topics.push(Topic::Budget {
-                    key: index,
-                    ends: spent.ends,
-                    told: spent.statement,
-                });
-            }
+        for index in 0..self.keys.len() {
+            self.tell(index, now, &mut round, seen, looks);
         }
         seen.busy.clear();
-        if !news {
+        if round.is_empty() {
             return Ok(());
         }
-        pipeline
-            .cmd("ZADD")
-            .arg(self.name("gateways"))
-            .arg(now)
-            .arg(&self.me);
-        topics.push(Topic::Nothing);
-        let answers: Vec<Value> = pipeline.query_async(connection).await?;
-        for (topic, answer) in topics.into_iter().zip(answers) {
+        self.server.sign(&mut round, now);
+        for (topic, answer) in round.trip(connection).await? {
             self.take_in(topic, answer, seen, lost)?;
         }
         Ok(())
     }
 
-    /// Asks for the time and which keys others use, and forgets who is gone.
-    fn look(&self, pipeline: &mut Pipeline, topics: &mut Vec<Topic>, now: Millis, until: Millis) {
-        let remove = |pipeline: &mut Pipeline, name: String, before: Millis| {
-            let command = pipeline.cmd("ZREMRANGEBYSCORE");
-            command.arg(name).arg("-inf").arg(before);
-        };
-        pipeline.cmd("TIME");
-        remove(pipeline, self.name("gateways"), now.saturating_sub(GONE));
-        remove(pipeline, self.name("busy"), now.saturating_sub(BUSY));
-        let gateways = pipeline.cmd("ZRANGE").arg(self.name("gateways"));
-        gateways.arg(0).arg(-1).arg("WITHSCORES");
-        let busy = pipeline.cmd("ZRANGEBYSCORE").arg(self.name("busy"));
-        busy.arg(until).arg("+inf");
-        topics.extend([Topic::Time, Topic::Nothing, Topic::Nothing]);
-        topics.extend([Topic::Gateways, Topic::Busy]);
-    }
-
-    /// `acts`: others have told what they counted, so that it is known what is left.
-    fn ask(&self, key: &ClientKey, question: &Question, acts: bool) -> Cmd {
-        let unit = match question.unit {
-            RateUnit::Requests => "requests",
-            RateUnit::Tokens => "tokens",
-        };
-        let span = match question.span {
-            RatePeriod::Minute => "minute",
-            RatePeriod::Day => "day",
-        };
-        let ask = &question.ask;
-        let kept = u64::try_from((ask.memory + QUIET).as_millis());
-        let mut command = redis::cmd("EVALSHA");
-        command
-            .arg(self.counts.get_hash())
-            .arg(2)
-            .arg(self.name(&format!("{}:{unit}:{span}", key.name)))
-            .arg(self.name("gateways"))
-            .arg(&self.me)
-            .arg(ask.current.0)
-            .arg(ask.oldest.0)
-            .arg(question.limit)
-            .arg(ask.want)
-            .arg(kept.unwrap_or(u64::MAX))
-            .arg(u8::from(acts))
-            .arg(ask.held)
-            .arg(ask.heard.joined)
-            .arg(ask.heard.given);
-        for (slice, amount) in &ask.amounts {
-            command.arg(slice.0).arg(*amount);
+    /// Tells what one key has used, and asks for what its requests wait for.
+    fn tell(&self, index: usize, now: Millis, round: &mut Round, seen: &mut Seen, looks: bool) {
+        let key = &self.keys[index];
+        if seen.busy.contains(&index) {
+            key.limits().stir();
         }
-        command
+        let asks = key.limits().asks(now, looks, seen.gathered);
+        let (spent, is_new) = self.spent(index, seen);
+        if is_new || asks.iter().any(|(_, question)| question.ask.used) {
+            self.server.name_busy(round, now, key);
+        }
+        for (place, question) in asks {
+            let topic = Topic::Limit {
+                key: index,
+                place,
+                want: question.ask.want,
+                acts: seen.gathered,
+            };
+            round.say(self.server.ask(key, &question, seen.gathered), topic);
+        }
+        if let Some(spent) = spent {
+            let topic = Topic::Budget {
+                key: index,
+                ends: spent.ends,
+                told: spent.statement,
+            };
+            round.say(self.server.tell_spent(key, spent), topic);
+        }
     }
 
     /// What a key's budget has cost here, if that is news or others may have news; and whether it is news.
@@ -383,28 +260,6 @@ impl Exchange {
         (Some(spent), is_new)
     }
 
-    fn tell_spent(&self, key: &ClientKey, spent: Spent) -> Cmd {
-        let (name, kept) = match spent.period {
-            Period::Total => ("ever".to_owned(), 0),
-            Period::Day | Period::Month => (spent.ends.to_string(), KEEP),
-        };
-        let mut command = redis::cmd("EVALSHA");
-        command
-            .arg(self.budgets.get_hash())
-            .arg(3)
-            .arg(self.name(&format!("{}:budget:{name}", key.name)))
-            .arg(self.name(&format!("{}:aside", key.name)))
-            .arg(self.name("gateways"))
-            .arg(&self.books)
-            .arg(spent.statement.spent)
-            .arg(kept)
-            .arg(&self.me)
-            .arg(spent.statement.aside)
-            .arg(QUIET.as_secs())
-            .arg(spent.statement.claim);
-        command
-    }
-
     fn take_in(
         &self,
         topic: Topic,
@@ -426,28 +281,7 @@ impl Exchange {
             }
             Topic::Budget { key, ends, told } => {
                 let sums: Vec<u64> = redis::from_redis_value(answer)?;
-                if sums.iter().any(|sum| *sum > MOST_SPENT) {
-                    return Err(absurd("it tells of sums that nobody can have spent"));
-                }
-                let [aside, granted, sums @ ..] = &sums[..] else {
-                    return Err(absurd("it does not tell what is set aside of a budget"));
-                };
-                let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
-                let granted = *granted == 1;
-                let aside_here = if granted {
-                    told.aside.max(told.claim)
-                } else {
-                    told.aside
-                };
-                let told = Statement {
-                    aside: aside_here,
-                    ..told
-                };
-                let purse = self.keys[key].purse();
-                purse.learn(ends, together, *aside, told);
-                if told.claim > 0 {
-                    purse.answer_claim(granted);
-                }
+                self.learn_spent(&self.keys[key], ends, told, &sums)?;
             }
             Topic::Time => {
                 self.keep_time(redis::from_redis_value(answer)?)?;
@@ -461,6 +295,38 @@ impl Exchange {
                 // With some time to spare, as several clocks are concerned.
                 seen.until = self.clock.now().saturating_sub(SPARE);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes in what a budget's period has cost everywhere, in answer to what was told of it here.
+    fn learn_spent(
+        &self,
+        key: &ClientKey,
+        ends: Millis,
+        told: Statement,
+        sums: &[u64],
+    ) -> Result<(), RedisError> {
+        if sums.iter().any(|sum| *sum > MOST_SPENT) {
+            return Err(absurd("it tells of sums that nobody can have spent"));
+        }
+        let [aside, granted, sums @ ..] = sums else {
+            return Err(absurd("it does not tell what is set aside of a budget"));
+        };
+        let together = sums.iter().fold(0_u64, |sum, one| sum.saturating_add(*one));
+        let granted = *granted == 1;
+        let aside_here = if granted {
+            told.aside.max(told.claim)
+        } else {
+            told.aside
+        };
+        let told = Statement {
+            aside: aside_here,
+            ..told
+        };
+        key.purse().learn(ends, together, *aside, told);
+        if told.claim > 0 {
+            key.purse().answer_claim(granted);
         }
         Ok(())
     }
@@ -485,11 +351,11 @@ impl Exchange {
     /// The gateways that are there, and when each was heard of.
     fn meet(&self, gateways: Vec<(String, Millis)>, seen: &mut Seen, lost: Millis) {
         let back = gateways.iter().filter(|(_, heard)| *heard >= lost);
-        let others = back.filter(|(name, _)| *name != self.me).count();
+        let others = back.filter(|(name, _)| *name != *self.server.me()).count();
         seen.back = others + 1;
         let mut names: Vec<String> = gateways.into_iter().map(|(name, _)| name).collect();
-        if !names.contains(&self.me) {
-            names.push(self.me.clone());
+        if names.iter().all(|name| name != self.server.me()) {
+            names.push(self.server.me().to_owned());
         }
         names.sort_unstable();
         if names != seen.gateways {
@@ -505,9 +371,7 @@ impl Exchange {
     /// Says that this gateway goes, so that no other one waits for it.
     async fn leave(&self) -> Result<(), RedisError> {
         let mut connection = self.connect().await?;
-        let mut command = redis::cmd("ZREM");
-        command.arg(self.name("gateways")).arg(&self.me);
-        command.query_async(&mut connection).await
+        self.server.leaves().query_async(&mut connection).await
     }
 
     fn lost(&self, error: &RedisError) {
@@ -523,44 +387,12 @@ impl Exchange {
         }
         self.bell.answer();
     }
-
-    fn name(&self, rest: &str) -> String {
-        format!("{}:{rest}", self.prefix)
-    }
-}
-
-/// Reads what `exchange.lua` replies.
-fn told(reply: &[u64]) -> Told {
-    let number = |place: usize| reply.get(place).copied().unwrap_or(0);
-    let others = reply.get(7..).unwrap_or_default().chunks_exact(2);
-    Told {
-        granted: number(0),
-        gateways: number(1),
-        known: number(2) == 1,
-        joins: number(3) == 1,
-        held: number(4),
-        heard: Heard {
-            joined: number(5),
-            given: number(6),
-        },
-        others: others.map(|pair| (Slice(pair[0]), pair[1])).collect(),
-    }
-}
-
-/// A server that says what cannot be is no better than one that is away.
-fn absurd(what: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::UnexpectedReturnType, what))
 }
 
 /// The time that accounts are kept in.
 fn wall_clock() -> Millis {
     let since = crate::clock::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(0))
-}
-
-/// Converts seconds and microseconds, in which the server tells the time.
-fn millis((seconds, micros): (u64, u64)) -> Millis {
-    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 #[async_trait]

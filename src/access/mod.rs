@@ -14,6 +14,7 @@ mod keyring;
 mod limits;
 mod meter;
 mod pool;
+mod protocol;
 mod purse;
 mod rate;
 mod refusal;

@@ -10,11 +10,13 @@ mod check;
 mod demo;
 mod health;
 mod key;
+mod listener;
 mod log;
 mod reach;
 mod route;
 mod serve;
 mod server;
+mod signals;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod spending;

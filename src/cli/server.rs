@@ -6,55 +6,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use log::{error, info, warn};
-use pingora::apps::HttpServerOptions;
-use pingora::listeners::{ListenerConfig, TcpSocketOptions};
-use pingora::protocols::http::v2::server::default_h2_options;
-use pingora::protocols::l4::stream::L4BufferSettings;
-use pingora::proxy::HttpProxy;
+use log::{info, warn};
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
-use tokio::net::TcpSocket;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::admin;
+use super::listener::{ListenError, Listener, client_service, failed};
+use super::signals::{Signals, watch_hangups};
 use super::spending::spending;
 use super::workers::Watched;
-use crate::access::Access;
+use crate::access::{Access, Exchange};
 use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::proxy::{Bounds, Drain, Gate, Gateway, GatewayBase, Unsent};
+use crate::proxy::{Drain, Gateway, GatewayBase};
 use crate::routing::{Changes, Router};
 use crate::settings::Settings;
 use crate::usage::{Ledger, Moment};
 use remuda_formats::facts::Facts;
 
-/// Read buffer of a client connection, bytes: none, as Pingora reads heads and bodies into buffers of
-/// their own.
-const READ_BUFFER: usize = 0;
 /// Timeouts up to so many seconds are Pingora's, which are cheap to set and cannot be taken back.
 const FAST_TIMEOUTS: u64 = 5;
-/// Write buffer of a client connection, bytes: a head and a small body in one write.
-const WRITE_BUFFER: usize = 1024;
-
-/// Bytes of an HTTP/2 stream that wait within its connection.
-const STREAM_BUFFER: usize = 64 * 1024;
-
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    #[error("cannot listen on {address} ({setting}): {source}{remedy}")]
-    Listen {
-        address: SocketAddr,
-        setting: &'static str,
-        remedy: &'static str,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Shared(#[from] crate::access::AddressError),
     #[error(transparent)]
@@ -92,89 +71,124 @@ fn open_ledger(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Arc<Ledger
     Ok(ledger)
 }
 
-/// Runs the gateway until it is told to stop.
+/// All that stands below the server, put together.
+struct Floors {
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    /// `None` where usage is not kept.
+    ledger: Option<Arc<Ledger>>,
+    access: Arc<Access>,
+    /// Counts together with other gateways, where there are some.
+    exchange: Option<Exchange>,
+    dispatcher: Arc<Dispatcher>,
+    fleet: Arc<Fleet>,
+    facts: Arc<Facts>,
+    router: Arc<Router>,
+}
+
+impl Floors {
+    /// # Errors
+    /// If a file cannot be read, or a provider or the server of shared limits cannot be addressed.
+    fn build(settings: Settings) -> Result<Floors, StartError> {
+        let settings = Arc::new(settings);
+        let metrics = Metrics::new();
+        let ledger = if settings.usage.enabled {
+            Some(open_ledger(&settings, &metrics)?)
+        } else {
+            None
+        };
+        let (access, exchange) = Access::new(
+            &settings.access,
+            spending(&settings.access, ledger.as_deref()),
+            &metrics.downstream.shared_limits_away,
+        )?;
+        let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
+        let fleet = Fleet::guarded(
+            &settings.providers,
+            &settings.timeouts,
+            &settings.routing,
+            vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
+        )?;
+        let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
+        let changes = Arc::new(Changes::default());
+        fleet.observe(Arc::clone(&changes) as _);
+        if let Some(ledger) = &ledger {
+            fleet.observe(Arc::clone(ledger) as _);
+        }
+        let router = Arc::new(Router::new(
+            Arc::clone(&settings),
+            Arc::clone(&facts),
+            Arc::clone(&fleet) as _,
+            changes,
+        )?);
+        Ok(Floors {
+            settings,
+            metrics,
+            ledger,
+            access,
+            exchange,
+            dispatcher,
+            fleet,
+            facts,
+            router,
+        })
+    }
+
+    fn introspection(&self, lifecycle: Lifecycle, workers: &Arc<Workers>) -> Arc<Introspection> {
+        Arc::new(Introspection {
+            settings: Arc::clone(&self.settings),
+            fleet: Arc::clone(&self.fleet),
+            dispatcher: Arc::clone(&self.dispatcher),
+            metrics: Arc::clone(&self.metrics),
+            facts: Arc::clone(&self.facts),
+            ledger: self.ledger.clone(),
+            router: Arc::clone(&self.router),
+            lifecycle,
+            workers: Arc::clone(workers),
+            started: Instant::now(),
+        })
+    }
+}
+
+/// Runs the gateway until it is told to stop. `announce` is told the clients' address and the admin listener's.
 ///
 /// # Errors
-/// When an address cannot be listened on, or a provider cannot be addressed.
+/// If an address cannot be listened on, or the floors cannot be put together.
 pub(super) fn run(
     settings: Settings,
     announce: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), StartError> {
     watch_hangups();
     let clients = Listener::claim(settings.server.listen, "server.listen")?;
-    let admin = settings
-        .server
-        .admin
-        .map(|address| {
-            admin::listen(address).map_err(|source| failed(address, "server.admin", source))
-        })
-        .transpose()?;
-    let settings = Arc::new(settings);
-    let metrics = Metrics::new();
-    let ledger = if settings.usage.enabled {
-        Some(open_ledger(&settings, &metrics)?)
-    } else {
-        None
-    };
-    let (access, exchange) = Access::new(
-        &settings.access,
-        spending(&settings.access, ledger.as_deref()),
-        &metrics.downstream.shared_limits_away,
-    )?;
-    let dispatcher = Dispatcher::new(Policy::from(&settings.queue));
-    let fleet = Fleet::guarded(
-        &settings.providers,
-        &settings.timeouts,
-        &settings.routing,
-        vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
-    )?;
-    let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
-    let changes = Arc::new(Changes::default());
-    fleet.observe(Arc::clone(&changes) as _);
-    if let Some(ledger) = &ledger {
-        fleet.observe(Arc::clone(ledger) as _);
-    }
-    let router = Arc::new(Router::new(
-        Arc::clone(&settings),
-        Arc::clone(&facts),
-        Arc::clone(&fleet) as _,
-        changes,
-    )?);
+    let listen =
+        |address| admin::listen(address).map_err(|source| failed(address, "server.admin", source));
+    let admin = settings.server.admin.map(listen).transpose()?;
+    let floors = Floors::build(settings)?;
+    let settings = Arc::clone(&floors.settings);
     let drain = Arc::new(Drain::default());
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     let listening = Arc::new(AtomicBool::new(false));
     let workers = Arc::<Workers>::default();
-    let introspection = Arc::new(Introspection {
-        settings: Arc::clone(&settings),
-        fleet: Arc::clone(&fleet),
-        dispatcher: Arc::clone(&dispatcher),
-        metrics: Arc::clone(&metrics),
-        facts,
-        ledger: ledger.clone(),
-        router,
-        lifecycle: lifecycle(&listening, &drain),
-        workers: Arc::clone(&workers),
-        started: Instant::now(),
-    });
+    let introspection = floors.introspection(lifecycle(&listening, &drain), &workers);
     let gateway = Gateway::new(GatewayBase {
         settings: Arc::clone(&settings),
-        access,
-        fleet: Arc::clone(&fleet),
-        dispatcher,
-        metrics: Arc::clone(&metrics),
+        access: floors.access,
+        fleet: Arc::clone(&floors.fleet),
+        dispatcher: floors.dispatcher,
+        metrics: Arc::clone(&floors.metrics),
         drain: Arc::clone(&drain),
         introspection: Arc::clone(&introspection),
     });
     server.add_service(Watched {
-        inner: client_service(&server, gateway, &settings, &clients, &metrics),
+        inner: client_service(&server, gateway, &settings, &clients, &floors.metrics),
         workers,
         threads: settings.server.threads,
     });
-    if let Some(exchange) = exchange {
+    if let Some(exchange) = floors.exchange {
         server.add_service(background_service("shared limits", exchange));
     }
-    for service in fleet.services() {
+    for service in floors.fleet.services() {
         server.add_service(service);
     }
     let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok());
@@ -186,7 +200,7 @@ pub(super) fn run(
     std::thread::spawn(move || notify_when_listening(address, &listening));
     let signals = Signals {
         drain,
-        ledger,
+        ledger: floors.ledger,
         limit: settings.server.drain_timeout,
     };
     server.run(RunArgs {
@@ -223,104 +237,6 @@ fn server_conf(settings: &Settings) -> ServerConf {
     }
 }
 
-fn client_service(
-    server: &Server,
-    gateway: Gateway,
-    settings: &Settings,
-    listener: &Listener,
-    metrics: &Arc<Metrics>,
-) -> Service<Gate<HttpProxy<Gateway>>> {
-    let places = Arc::clone(gateway.places());
-    let unsent = Unsent::new(settings.server.max_unsent);
-    let mut proxy = HttpProxy::new(gateway, Arc::clone(&server.configuration));
-    proxy.handle_init_modules();
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(settings.server.keepalive_timeout);
-    proxy.server_options = Some(options);
-    let mut http2 = default_h2_options();
-    http2.max_header_list_size(u32::try_from(settings.server.max_header).unwrap_or(u32::MAX));
-    http2.max_concurrent_streams(settings.server.max_streams);
-    http2.max_send_buffer_size(STREAM_BUFFER);
-    proxy.h2_options = Some(http2);
-    let bounds = Bounds {
-        max_header: settings.server.max_header,
-        header_timeout: settings.server.header_timeout,
-        idle_timeout: settings.server.keepalive_timeout,
-    };
-    let mut service = Service::new(
-        "clients".to_owned(),
-        Gate::new(proxy, bounds, places, unsent, Arc::clone(metrics)),
-    );
-    service.add_listener(listener.config());
-    service
-}
-
-fn failed(address: SocketAddr, setting: &'static str, source: std::io::Error) -> StartError {
-    let remedy = match source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "; another program (an Ollama server?) has it: stop that, or choose another port"
-        }
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "",
-    };
-    StartError::Listen {
-        address,
-        setting,
-        remedy,
-        source,
-    }
-}
-
-/// An address that is known to be free, and stays claimed until Pingora listens on it.
-struct Listener {
-    address: SocketAddr,
-    /// With port 0 the system chose the port: this socket keeps it until Pingora, which can only be
-    /// told an address, has bound it too.
-    claim: Option<TcpSocket>,
-}
-
-impl Listener {
-    fn claim(wanted: SocketAddr, setting: &'static str) -> Result<Self, StartError> {
-        let failed = |source| failed(wanted, setting, source);
-        let any = wanted.port() == 0;
-        let socket = if wanted.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }
-        .map_err(failed)?;
-        socket.set_reuseaddr(true).map_err(failed)?;
-        socket.set_reuseport(any).map_err(failed)?;
-        socket.bind(wanted).map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        if !any {
-            // Two sockets may bind one address while none listens: listening tells.
-            drop(socket);
-            drop(std::net::TcpListener::bind(wanted).map_err(failed)?);
-            return Ok(Self {
-                address,
-                claim: None,
-            });
-        }
-        Ok(Self {
-            address,
-            claim: Some(socket),
-        })
-    }
-
-    fn config(&self) -> ListenerConfig {
-        let config = ListenerConfig::tcp(self.address.to_string())
-            .l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
-        if self.claim.is_none() {
-            return config;
-        }
-        let mut options = TcpSocketOptions::default();
-        options.so_reuseport = Some(true);
-        config.tcp_socket_options(options)
-    }
-}
-
 /// Tells the admin listener and systemd once clients are answered.
 fn notify_when_listening(address: SocketAddr, listening: &AtomicBool) {
     let ip = match address.ip() {
@@ -337,89 +253,4 @@ fn notify_when_listening(address: SocketAddr, listening: &AtomicBool) {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!("systemd was not told that the service is ready: {error}");
     }
-}
-
-/// SIGTERM drains, SIGINT ends at once, SIGHUP does nothing.
-struct Signals {
-    drain: Arc<Drain>,
-    ledger: Option<Arc<Ledger>>,
-    limit: Duration,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
-            error!("signals cannot be watched; stop the process with SIGKILL");
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {
-                info!("SIGINT: ending at once");
-                self.drain.cut_off().await;
-                end(self.ledger.as_deref())
-            }
-            _ = terminate.recv() => {}
-        }
-        info!(
-            "draining: {} requests in flight, at most {:?}",
-            self.drain.in_flight(),
-            self.limit
-        );
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let (drain, ledger, limit) = (Arc::clone(&self.drain), self.ledger.clone(), self.limit);
-        tokio::spawn(async move {
-            tokio::select! {
-                cut = drain.run(limit) => {
-                    info!("drained; {cut} requests cut");
-                    end(ledger.as_deref())
-                }
-                _ = terminate.recv() => warn!("a second SIGTERM: ending at once"),
-                _ = interrupt.recv() => warn!("SIGINT: ending at once"),
-            }
-            drain.cut_off().await;
-            end(ledger.as_deref())
-        });
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-/// SIGHUP ends a process that does not watch it: when its terminal closes, and when an operator means it to read its
-/// configuration again. It is watched before anything else, on a thread of its own, as Pingora's runtimes come later.
-fn watch_hangups() {
-    if let Err(error) = try_watch_hangups() {
-        warn!("SIGHUP cannot be watched, and ends the process: {error}");
-    }
-}
-
-fn try_watch_hangups() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let mut hangup = {
-        let _entered = runtime.enter();
-        signal(SignalKind::hangup())?
-    };
-    let noting = async move {
-        while hangup.recv().await.is_some() {
-            info!(
-                "SIGHUP: nothing is done; to apply changes of the configuration, restart the gateway"
-            );
-        }
-    };
-    let thread = std::thread::Builder::new().name("hangups".to_owned());
-    thread.spawn(move || runtime.block_on(noting)).map(drop)
-}
-
-/// Ends the process. Pingora would sleep through its whole grace period, or, without one, accept
-/// connections on a runtime that is gone.
-fn end(ledger: Option<&Ledger>) -> ! {
-    if let Some(ledger) = ledger {
-        ledger.close();
-    }
-    log::logger().flush();
-    std::process::exit(0)
 }

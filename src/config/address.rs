@@ -95,6 +95,12 @@ fn listen_host(host: &str) -> Option<IpAddr> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listener(pub(super) Option<SocketAddr>);
 
+impl From<Listener> for Option<SocketAddr> {
+    fn from(Listener(address): Listener) -> Option<SocketAddr> {
+        address
+    }
+}
+
 impl Scalar for Listener {
     fn read(value: &Value) -> Result<Listener, String> {
         match text(value).as_deref() {

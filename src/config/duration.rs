@@ -28,6 +28,12 @@ impl Scalar for Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Positive(pub(super) Duration);
 
+impl From<Positive> for Duration {
+    fn from(Positive(duration): Positive) -> Duration {
+        duration
+    }
+}
+
 impl Scalar for Positive {
     fn read(value: &Value) -> Result<Positive, String> {
         match Duration::read(value)? {

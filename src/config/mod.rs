@@ -51,6 +51,7 @@ mod route;
 mod routing;
 mod scalar;
 mod schema;
+mod schema_value;
 mod server;
 mod service;
 mod size;

@@ -65,6 +65,12 @@ const MAX_BASE_PATH: usize = 200;
 /// What the gateway's own routes begin with.
 const OWN: [&str; 5] = ["api", "v1", "health", "metrics", "__proxy"];
 
+impl From<BasePath> for Option<Arc<str>> {
+    fn from(BasePath(path): BasePath) -> Option<Arc<str>> {
+        path
+    }
+}
+
 impl Scalar for BasePath {
     fn read(value: &Value) -> Result<BasePath, String> {
         let text = text(value).unwrap_or_default();

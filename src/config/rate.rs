@@ -15,6 +15,12 @@ const MOST: u32 = 100_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MaybeRate(pub(super) Option<RequestRate>);
 
+impl From<MaybeRate> for Option<RequestRate> {
+    fn from(MaybeRate(rate): MaybeRate) -> Option<RequestRate> {
+        rate
+    }
+}
+
 impl Scalar for MaybeRate {
     fn read(value: &Value) -> Result<MaybeRate, String> {
         let text = text(value).unwrap_or_default();

@@ -273,6 +273,35 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
+    /// Sets `to` to what the file states, and leaves it as it is where it states nothing.
+    pub(super) fn set<T: Scalar + Into<U>, U>(&mut self, key: &str, field: Field<T>, to: &mut U) {
+        if let Some(value) = self.stated(key, field) {
+            *to = value.into();
+        }
+    }
+
+    /// Sets `to` to what the file states, else the environment, and else leaves it as it is.
+    pub(super) fn set_or<T: Scalar + Into<U>, U>(
+        &mut self,
+        key: &str,
+        field: Field<T>,
+        name: &str,
+        to: &mut U,
+    ) {
+        if let Some(value) = self.stated_or(key, field, name) {
+            *to = value.into();
+        }
+    }
+
+    /// Returns the plain values of the list at `key`, without those that could not be read.
+    pub(super) fn stated_list<T: Scalar>(&mut self, key: &str, list: Vec<Field<T>>) -> Vec<T> {
+        let mut at = self.section(key);
+        let items = list.into_iter().enumerate();
+        items
+            .filter_map(|(index, item)| at.stated_item(index, item))
+            .collect()
+    }
+
     /// One item of a list of plain values.
     pub(super) fn stated_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
         self.read_at(&self.path.item(index), field, true)

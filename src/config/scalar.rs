@@ -59,6 +59,18 @@ impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
     }
 }
 
+impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for u32 {
+    fn from(Whole(number): Whole<MIN, MAX>) -> u32 {
+        number
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> From<Whole<MIN, MAX>> for usize {
+    fn from(number: Whole<MIN, MAX>) -> usize {
+        number.size()
+    }
+}
+
 impl<const MIN: u32, const MAX: u32> Scalar for Whole<MIN, MAX> {
     fn read(value: &Value) -> Result<Self, String> {
         text(value)

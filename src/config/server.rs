@@ -103,127 +103,85 @@ impl Server {
         mut at: Section<'_, '_>,
         default: settings::Server,
     ) -> settings::Server {
-        let public = self.public.map(|pages| {
-            let mut list = at.section("public");
-            let pages = pages.into_iter().enumerate();
-            let pages = pages.filter_map(|(index, page)| list.stated_item(index, page));
-            pages.collect()
-        });
-        let listen = match self.listen {
-            Field::Absent => listen_from_environment(&mut at, default.listen),
-            field => at.stated("listen", field).unwrap_or(default.listen),
-        };
-        let max_header = at
-            .stated("max_header", self.max_header)
-            .map_or(default.max_header, Size::bytes);
-        if !(MIN_HEADER..=MAX_HEADER).contains(&max_header) {
-            at.problem(
-                "max_header",
-                format!("expected {MIN_HEADER} to {MAX_HEADER} bytes"),
-            );
+        let mut used = default;
+        if let Some(pages) = self.public {
+            used.public = at.stated_list("public", pages);
         }
-        let mut list = at.section("allow");
-        let allow = self.allow.into_iter().enumerate();
-        let allow = allow.filter_map(|(index, one)| list.stated_item(index, one));
-        let allow = allow.map(|network| network.0).collect();
-        let mut list = at.section("hosts");
-        let hosts = self.hosts.into_iter().enumerate();
-        let hosts = hosts.filter_map(|(index, one)| list.stated_item(index, one));
-        let hosts = hosts.collect();
-        let allowed_origins = match self.allowed_origins.is_empty() {
-            true => origins_from_environment(&mut at),
-            false => {
-                let mut list = at.section("allowed_origins");
-                let origins = self.allowed_origins.into_iter().enumerate();
-                let origins = origins.filter_map(|(index, one)| list.stated_item(index, one));
-                origins.collect()
-            }
-        };
-        settings::Server {
-            listen,
-            allow,
-            hosts,
-            allowed_origins,
-            base_path: at
-                .stated("base_path", self.base_path)
-                .map_or(default.base_path, |path| path.0),
-            admin: at
-                .stated_or("admin", self.admin, "PROXY_ADMIN")
-                .map_or(default.admin, |admin| admin.0),
-            max_body: at
-                .stated("max_body", self.max_body)
-                .map_or(default.max_body, Size::bytes),
-            max_buffered: at
-                .stated("max_buffered", self.max_buffered)
-                .map_or(default.max_buffered, Size::bytes),
-            max_unsent: at
-                .stated("max_unsent", self.max_unsent)
-                .map_or(default.max_unsent, Size::bytes),
-            max_header,
-            header_timeout: at
-                .stated("header_timeout", self.header_timeout)
-                .map_or(default.header_timeout, |timeout| timeout.0),
-            body_timeout: at
-                .stated("body_timeout", self.body_timeout)
-                .map_or(default.body_timeout, |timeout| timeout.0),
-            max_body_time: at
-                .stated("max_body_time", self.max_body_time)
-                .map_or(default.max_body_time, |timeout| timeout.0),
-            min_body_rate: at
-                .stated("min_body_rate", self.min_body_rate)
-                .map_or(default.min_body_rate, Size::bytes),
-            keepalive_timeout: at
-                .stated("keepalive_timeout", self.keepalive_timeout)
-                .map_or(default.keepalive_timeout, |timeout| timeout.0),
-            max_connections: at
-                .stated("max_connections", self.max_connections)
-                .map_or(default.max_connections, Whole::size),
-            max_connections_per_address: at
-                .stated(
-                    "max_connections_per_address",
-                    self.max_connections_per_address,
-                )
-                .map_or(default.max_connections_per_address, Whole::size),
-            max_streams: at
-                .stated("max_streams", self.max_streams)
-                .map_or(default.max_streams, |streams| streams.0),
-            max_requests_per_address: at
-                .stated("max_requests_per_address", self.max_requests_per_address)
-                .map_or(default.max_requests_per_address, |rate| rate.0),
-            max_in_flight_per_client: at
-                .stated("max_in_flight_per_client", self.max_in_flight_per_client)
-                .map_or(default.max_in_flight_per_client, Whole::size),
-            threads: at
-                .stated("threads", self.threads)
-                .map_or(default.threads, Whole::size),
-            work_stealing: at
-                .stated("work_stealing", self.work_stealing)
-                .unwrap_or(default.work_stealing),
-            drain_timeout: at
-                .stated("drain_timeout", self.drain_timeout)
-                .unwrap_or(default.drain_timeout),
-            expose_backend: at
-                .stated("expose_backend", self.expose_backend)
-                .unwrap_or(default.expose_backend),
-            reject_streaming: at
-                .stated_or(
-                    "reject_streaming",
-                    self.reject_streaming,
-                    "REJECT_STREAMING",
-                )
-                .unwrap_or(default.reject_streaming),
-            manage: at.stated("manage", self.manage).unwrap_or(default.manage),
-            forwarded: at
-                .stated("forwarded", self.forwarded)
-                .unwrap_or(default.forwarded),
-            public: public.unwrap_or(default.public),
-            health_status: at
-                .stated("health_status", self.health_status)
-                .unwrap_or(default.health_status),
-            model_names: at
-                .stated("model_names", self.model_names)
-                .unwrap_or(default.model_names),
+        match self.listen {
+            Field::Absent => used.listen = listen_from_environment(&mut at, used.listen),
+            field => at.set("listen", field, &mut used.listen),
         }
+        at.set("max_header", self.max_header, &mut used.max_header);
+        if !(MIN_HEADER..=MAX_HEADER).contains(&used.max_header) {
+            let expected = format!("expected {MIN_HEADER} to {MAX_HEADER} bytes");
+            at.problem("max_header", expected);
+        }
+        let allow = at.stated_list("allow", self.allow).into_iter();
+        used.allow = allow.map(|network| network.0).collect();
+        used.hosts = at.stated_list("hosts", self.hosts);
+        used.allowed_origins = if self.allowed_origins.is_empty() {
+            origins_from_environment(&mut at)
+        } else {
+            at.stated_list("allowed_origins", self.allowed_origins)
+        };
+        at.set("base_path", self.base_path, &mut used.base_path);
+        at.set_or("admin", self.admin, "PROXY_ADMIN", &mut used.admin);
+        at.set("max_body", self.max_body, &mut used.max_body);
+        at.set("max_buffered", self.max_buffered, &mut used.max_buffered);
+        at.set("max_unsent", self.max_unsent, &mut used.max_unsent);
+        at.set(
+            "header_timeout",
+            self.header_timeout,
+            &mut used.header_timeout,
+        );
+        at.set("body_timeout", self.body_timeout, &mut used.body_timeout);
+        at.set("max_body_time", self.max_body_time, &mut used.max_body_time);
+        at.set("min_body_rate", self.min_body_rate, &mut used.min_body_rate);
+        at.set(
+            "keepalive_timeout",
+            self.keepalive_timeout,
+            &mut used.keepalive_timeout,
+        );
+        at.set(
+            "max_connections",
+            self.max_connections,
+            &mut used.max_connections,
+        );
+        at.set(
+            "max_connections_per_address",
+            self.max_connections_per_address,
+            &mut used.max_connections_per_address,
+        );
+        at.set("max_streams", self.max_streams, &mut used.max_streams);
+        at.set(
+            "max_requests_per_address",
+            self.max_requests_per_address,
+            &mut used.max_requests_per_address,
+        );
+        at.set(
+            "max_in_flight_per_client",
+            self.max_in_flight_per_client,
+            &mut used.max_in_flight_per_client,
+        );
+        at.set("threads", self.threads, &mut used.threads);
+        at.set("work_stealing", self.work_stealing, &mut used.work_stealing);
+        at.set("drain_timeout", self.drain_timeout, &mut used.drain_timeout);
+        at.set(
+            "expose_backend",
+            self.expose_backend,
+            &mut used.expose_backend,
+        );
+        at.set_or(
+            "reject_streaming",
+            self.reject_streaming,
+            "REJECT_STREAMING",
+            &mut used.reject_streaming,
+        );
+        at.set("manage", self.manage, &mut used.manage);
+        at.set("forwarded", self.forwarded, &mut used.forwarded);
+        at.set("health_status", self.health_status, &mut used.health_status);
+        at.set("model_names", self.model_names, &mut used.model_names);
+        used
     }
 }
 

@@ -24,6 +24,12 @@ impl From<usize> for Size {
     }
 }
 
+impl From<Size> for usize {
+    fn from(size: Size) -> usize {
+        size.bytes()
+    }
+}
+
 impl Scalar for Size {
     fn read(value: &Value) -> Result<Size, String> {
         text(value)

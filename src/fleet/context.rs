@@ -139,79 +139,82 @@ mod tests {
         (page.models, elsewhere)
     }
 
+    /// What servers list, which context that tells, and where else to ask for it.
+    const SERVERS: &[(&str, &str, Option<u64>, Option<Elsewhere>)] = &[
+        (
+            "llama.cpp, newer",
+            r#"{"data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx":2048,"n_ctx_train":131072}}]}"#,
+            Some(2048),
+            None,
+        ),
+        (
+            "llama.cpp, older",
+            r#"{"models":[{"name":"m"}],"data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx_train":131072}}]}"#,
+            Some(131_072),
+            Some(Elsewhere::Props),
+        ),
+        (
+            "llama.cpp, before its model is loaded",
+            r#"{"data":[{"id":"m","owned_by":"llamacpp","meta":null}]}"#,
+            None,
+            Some(Elsewhere::Props),
+        ),
+        (
+            "llama.cpp with several models",
+            r#"{"data":[{"id":"m","owned_by":"llamacpp"},{"id":"n","owned_by":"llamacpp"}]}"#,
+            None,
+            None,
+        ),
+        (
+            "vLLM",
+            r#"{"data":[{"id":"m","owned_by":"vllm","max_model_len":4096,"permission":[]}]}"#,
+            Some(4096),
+            None,
+        ),
+        (
+            "SGLang",
+            r#"{"data":[{"id":"m","owned_by":"sglang","root":"m","max_model_len":40960}]}"#,
+            Some(40_960),
+            None,
+        ),
+        (
+            "LM Studio",
+            r#"{"data":[{"id":"m","owned_by":"organization_owner"},{"id":"n","owned_by":"organization_owner"}]}"#,
+            None,
+            Some(Elsewhere::Listing),
+        ),
+        (
+            "text-generation-inference",
+            r#"{"data":[{"id":"org/m","created":0,"owned_by":"org/m"}]}"#,
+            None,
+            Some(Elsewhere::Info),
+        ),
+        (
+            "Groq",
+            r#"{"data":[{"id":"m","owned_by":"Meta","context_window":131072}]}"#,
+            Some(131_072),
+            None,
+        ),
+        (
+            "OpenRouter",
+            r#"{"data":[{"id":"m","context_length":1048576}]}"#,
+            Some(1_048_576),
+            None,
+        ),
+        (
+            "one that tells nonsense",
+            r#"{"data":[{"id":"m","owned_by":7,"meta":"x","max_model_len":"many","context_length":-1}]}"#,
+            None,
+            None,
+        ),
+    ];
+
     #[test]
     fn every_server_tells_in_its_own_words() {
-        for (server, list, context, elsewhere) in [
-            (
-                "llama.cpp, newer",
-                r#"{"data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx":2048,"n_ctx_train":131072}}]}"#,
-                Some(2048),
-                None,
-            ),
-            (
-                "llama.cpp, older",
-                r#"{"models":[{"name":"m"}],"data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx_train":131072}}]}"#,
-                Some(131_072),
-                Some(Elsewhere::Props),
-            ),
-            (
-                "llama.cpp, before its model is loaded",
-                r#"{"data":[{"id":"m","owned_by":"llamacpp","meta":null}]}"#,
-                None,
-                Some(Elsewhere::Props),
-            ),
-            (
-                "llama.cpp with several models",
-                r#"{"data":[{"id":"m","owned_by":"llamacpp"},{"id":"n","owned_by":"llamacpp"}]}"#,
-                None,
-                None,
-            ),
-            (
-                "vLLM",
-                r#"{"data":[{"id":"m","owned_by":"vllm","max_model_len":4096,"permission":[]}]}"#,
-                Some(4096),
-                None,
-            ),
-            (
-                "SGLang",
-                r#"{"data":[{"id":"m","owned_by":"sglang","root":"m","max_model_len":40960}]}"#,
-                Some(40_960),
-                None,
-            ),
-            (
-                "LM Studio",
-                r#"{"data":[{"id":"m","owned_by":"organization_owner"},{"id":"n","owned_by":"organization_owner"}]}"#,
-                None,
-                Some(Elsewhere::Listing),
-            ),
-            (
-                "text-generation-inference",
-                r#"{"data":[{"id":"org/m","created":0,"owned_by":"org/m"}]}"#,
-                None,
-                Some(Elsewhere::Info),
-            ),
-            (
-                "Groq",
-                r#"{"data":[{"id":"m","owned_by":"Meta","context_window":131072}]}"#,
-                Some(131_072),
-                None,
-            ),
-            (
-                "OpenRouter",
-                r#"{"data":[{"id":"m","context_length":1048576}]}"#,
-                Some(1_048_576),
-                None,
-            ),
-            (
-                "one that tells nonsense",
-                r#"{"data":[{"id":"m","owned_by":7,"meta":"x","max_model_len":"many","context_length":-1}]}"#,
-                None,
-                None,
-            ),
-        ] {
+        for (server, list, context, elsewhere) in SERVERS {
             let (models, further) = read(list);
-            assert_eq!(models[0].context, context, "{server}");
-            assert_eq!(further, elsewhere, "{server}");
+            assert_eq!(models[0].context, *context, "{server}");
+            assert_eq!(further, *elsewhere, "{server}");
         }
     }
 

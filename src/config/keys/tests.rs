@@ -92,93 +92,85 @@ fn json(yaml: &str) -> Json {
 
 /// Says why `value` does not fit, or nothing. It knows what the schema of this program is made of, and nothing else.
 fn refusal(schema: &Json, value: &Json, path: &str) -> Option<String> {
-    let no = |why: &str| Some(format!("{path}: {why}: {value}"));
-    for (word, rule) in schema.as_object().unwrap() {
-        match word.as_str() {
-            "$schema" | "title" | "description" | "default" | "deprecated" => {}
-            "type" => {
-                let is = |name: &Json| match name.as_str().unwrap() {
-                    "object" => value.is_object(),
-                    "array" => value.is_array(),
-                    "string" => value.is_string(),
-                    "boolean" => value.is_boolean(),
-                    "null" => value.is_null(),
-                    "number" => value.is_number(),
-                    "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
-                    other => panic!("{other}"),
-                };
-                let fits = rule
-                    .as_array()
-                    .map_or_else(|| is(rule), |all| all.iter().any(is));
-                if !fits {
-                    return no("is of another type");
-                }
-            }
-            "enum" if !rule.as_array().unwrap().contains(value) => return no("is not listed"),
-            "anyOf" => {
-                let mut all = rule.as_array().unwrap().iter();
-                if all.all(|one| refusal(one, value, path).is_some()) {
-                    return no("fits nothing");
-                }
-            }
-            "enum" => {}
-            "not" if refusal(rule, value, path).is_none() => return no("is excluded"),
-            "not" => {}
-            "const" if value != rule => return no("is something else"),
-            "const" => {}
-            "pattern" => {
-                let pattern = Regex::new(rule.as_str().unwrap()).unwrap();
-                if value.as_str().is_some_and(|text| !pattern.is_match(text)) {
-                    return no("does not look so");
-                }
-            }
-            "minLength" => {
-                if value.as_str().is_some_and(str::is_empty) {
-                    return no("is empty");
-                }
-            }
-            "minItems" => {
-                if value.as_array().is_some_and(Vec::is_empty) {
-                    return no("has no items");
-                }
-            }
-            "minimum" | "maximum" | "exclusiveMinimum" => {
-                let bound = rule.as_f64().unwrap();
-                let beyond = |number: f64| match word.as_str() {
-                    "minimum" => number < bound,
-                    "maximum" => number > bound,
-                    _ => number <= bound,
-                };
-                if value.as_f64().is_some_and(beyond) {
-                    return no("is out of bounds");
-                }
-            }
-            "items" => {
-                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    let found = refusal(rule, item, &format!("{path}[{index}]"));
-                    if found.is_some() {
-                        return found;
-                    }
-                }
-            }
-            "properties" => {}
-            "additionalProperties" => {
-                for (name, value) in value.as_object().into_iter().flatten() {
-                    let known = schema.get("properties").and_then(|all| all.get(name));
-                    let path = format!("{path}.{name}");
-                    let found = match (known, rule) {
-                        (None, Json::Bool(false)) => Some(format!("{path}: is unknown")),
-                        (known, rule) => refusal(known.unwrap_or(rule), value, &path),
-                    };
-                    if found.is_some() {
-                        return found;
-                    }
-                }
-            }
-            other => panic!("the schema has come to say {other}"),
+    let mut words = schema.as_object().unwrap().iter();
+    words.find_map(|(word, rule)| match word.as_str() {
+        "$schema" | "title" | "description" | "default" | "deprecated" | "properties" => None,
+        "items" => {
+            let mut items = value.as_array().into_iter().flatten().enumerate();
+            items.find_map(|(index, item)| refusal(rule, item, &format!("{path}[{index}]")))
         }
+        "additionalProperties" => refused_member(schema, rule, value, path),
+        "minimum" | "maximum" | "exclusiveMinimum" => {
+            let bound = rule.as_f64().unwrap();
+            let beyond = |number: f64| match word.as_str() {
+                "minimum" => number < bound,
+                "maximum" => number > bound,
+                _ => number <= bound,
+            };
+            let is_beyond = value.as_f64().is_some_and(beyond);
+            is_beyond.then(|| format!("{path}: is out of bounds: {value}"))
+        }
+        word => refused_by(word, rule, value, path).map(|why| format!("{path}: {why}: {value}")),
+    })
+}
+
+/// Why a value does not fit one rule about it as a whole, if so.
+fn refused_by(word: &str, rule: &Json, value: &Json, path: &str) -> Option<&'static str> {
+    let (fits, why) = match word {
+        "type" => {
+            let types = rule.as_array();
+            let is = |name: &Json| is_of_type(name.as_str().unwrap(), value);
+            let fits = types.map_or_else(|| is(rule), |all| all.iter().any(is));
+            (fits, "is of another type")
+        }
+        "enum" => (rule.as_array().unwrap().contains(value), "is not listed"),
+        "anyOf" => {
+            let mut all = rule.as_array().unwrap().iter();
+            let fits = all.any(|one| refusal(one, value, path).is_none());
+            (fits, "fits nothing")
+        }
+        "not" => (refusal(rule, value, path).is_some(), "is excluded"),
+        "const" => (value == rule, "is something else"),
+        "pattern" => {
+            let pattern = Regex::new(rule.as_str().unwrap()).unwrap();
+            let fits = value.as_str().is_none_or(|text| pattern.is_match(text));
+            (fits, "does not look so")
+        }
+        "minLength" => (value.as_str() != Some(""), "is empty"),
+        "minItems" => (
+            value.as_array().is_none_or(|items| !items.is_empty()),
+            "has no items",
+        ),
+        other => panic!("the schema has come to say {other}"),
+    };
+    (!fits).then_some(why)
+}
+
+fn is_of_type(name: &str, value: &Json) -> bool {
+    match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "number" => value.is_number(),
+        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        other => panic!("{other}"),
     }
-    None
+}
+
+/// Why a member of a mapping does not fit, or is not known; `others` says what members may be that the schema does not
+/// list.
+fn refused_member(schema: &Json, others: &Json, value: &Json, path: &str) -> Option<String> {
+    let mut members = value.as_object().into_iter().flatten();
+    members.find_map(|(name, value)| {
+        let known = schema.get("properties").and_then(|all| all.get(name));
+        let path = format!("{path}.{name}");
+        match (known, others) {
+            (None, Json::Bool(false)) => Some(format!("{path}: is unknown")),
+            (known, others) => refusal(known.unwrap_or(others), value, &path),
+        }
+    })
 }
 
 /// A configuration that has nothing but this value of this key.

@@ -95,9 +95,8 @@ fn a_cloud_service_has_defaults_of_its_own() {
     assert_eq!(openai.probe_timeout, Duration::from_secs(10));
 }
 
-#[test]
-fn every_key_of_a_cloud_service_is_read() {
-    let yaml = "
+/// Providers that state every key of cloud services.
+const CLOUD_SERVICES: &str = "
 providers:
   - name: mine
     kind: openai-compatible
@@ -128,7 +127,10 @@ routing:
   bundled_aliases: no
   reasoning_field: reasoning_content
 ";
-    let loaded = read_with(yaml, &[]).unwrap();
+
+#[test]
+fn every_key_of_a_cloud_service_is_read() {
+    let loaded = read_with(CLOUD_SERVICES, &[]).unwrap();
     assert_eq!(loaded.warnings, []);
     let settings = loaded.settings;
     let [mine, az, aws, gpus] = settings.providers.as_slice() else {
@@ -391,9 +393,8 @@ providers:
     );
 }
 
-#[test]
-fn a_provider_balancer_s_file_starts_as_it_is() {
-    let yaml = "
+/// A file of a balancer of providers, as its documentation has it.
+const BALANCER: &str = "
 providers:
   - name: primary
     base_url: https://api.openai.com/v1
@@ -422,7 +423,10 @@ timeouts: { request: 30, connect: 5 }
 queue: { max_concurrent: 100, timeout: 60 }
 monitoring: { log_level: INFO, track_latency: true, track_errors: false }
 ";
-    let loaded = read_with(yaml, &[("OPENAI_API_KEY", "k")]).unwrap();
+
+#[test]
+fn a_provider_balancer_s_file_starts_as_it_is() {
+    let loaded = read_with(BALANCER, &[("OPENAI_API_KEY", "k")]).unwrap();
     let kinds: Vec<_> = loaded
         .settings
         .providers

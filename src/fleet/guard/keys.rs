@@ -76,6 +76,15 @@ struct Model {
     tokens: Meter,
 }
 
+/// A rest that a key is to take.
+pub(super) struct Rest {
+    pub(super) cause: RestCause,
+    /// How long the provider has asked for; longer each time where it has not.
+    pub(super) asked: Option<Duration>,
+    /// Spreads the rests that the provider has not asked for: from 0 to 1.
+    pub(super) random: f64,
+}
+
 impl Keys {
     /// A provider without a key has one as well: it has limits all the same.
     pub(super) fn new(count: usize, retry: &Retry) -> Self {
@@ -156,17 +165,17 @@ impl Keys {
         &mut self,
         index: usize,
         model: ModelKey,
-        cause: RestCause,
-        asked: Option<Duration>,
-        random: f64,
+        rest: Rest,
         now: Instant,
     ) -> Option<Duration> {
         let (base, longest) = (self.base, self.longest);
         let model = self.keys.get_mut(index)?.model(model, now)?;
-        let pause = asked.unwrap_or_else(|| backoff(base, longest, model.in_a_row, random));
+        let by_itself = || backoff(base, longest, model.in_a_row, rest.random);
+        let pause = rest.asked.unwrap_or_else(by_itself);
         model.in_a_row = model.in_a_row.saturating_add(1);
         let until = now + pause;
         if model.rest.is_none_or(|rest| rest.until < until) {
+            let cause = rest.cause;
             model.rest = Some(Resting { until, cause });
         }
         Some(pause)
@@ -283,10 +292,17 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn rate_limited(asked: Option<Duration>, random: f64) -> Rest {
+        Rest {
+            cause: RestCause::RateLimited,
+            asked,
+            random,
+        }
+    }
+
     fn tire(keys: &mut Keys, index: usize, asked: Option<u64>, now: Instant) -> Duration {
         let asked = asked.map(seconds);
-        keys.tire(index, A, RestCause::RateLimited, asked, 1.0, now)
-            .unwrap()
+        keys.tire(index, A, rate_limited(asked, 1.0), now).unwrap()
     }
 
     #[test]
@@ -395,7 +411,7 @@ mod tests {
         fn what_is_remembered_is_bounded(models in proptest::collection::vec(any::<u64>(), 0..600)) {
             let (mut keys, now) = keys(1);
             for model in models {
-                keys.tire(0, ModelKey(model), RestCause::RateLimited, None, 0.5, now);
+                keys.tire(0, ModelKey(model), rate_limited(None, 0.5), now);
             }
             prop_assert!(keys.keys[0].models.len() <= MOST_MODELS);
         }

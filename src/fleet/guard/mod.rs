@@ -20,7 +20,7 @@ use self::adaptive::Adaptive;
 use self::blame::Blame;
 use self::breaker::{Breaker, Went};
 use self::budget::Budget;
-use self::keys::Keys;
+use self::keys::{Keys, Rest};
 use self::models::ModelBreakers;
 use crate::settings::{self, Routing};
 use remuda_formats::dialect::rate_limits::RateLimits;
@@ -393,7 +393,12 @@ impl State {
             AttemptResult::Spent => return self.set_aside(key, RestCause::Spent, now),
             _ => return None,
         };
-        let pause = self.keys.tire(key, model, cause, pause, random, now)?;
+        let rest = Rest {
+            cause,
+            asked: pause,
+            random,
+        };
+        let pause = self.keys.tire(key, model, rest, now)?;
         Some(Change::KeyRests { key, pause, cause })
     }
 

@@ -48,7 +48,11 @@ pub(crate) async fn await_plan(
     };
     loop {
         let mut settling = gateway.fleet.settling();
-        match gateway.queue.await_models(&mut client, want.clone()).await? {
+        match gateway
+            .queue
+            .await_models(&mut client, want.clone())
+            .await?
+        {
             NoSlot::UnknownModel => {}
             refusal => {
                 let absent = || gateway.planner.absent(operation, &criteria.model);
