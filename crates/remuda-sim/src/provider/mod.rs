@@ -20,6 +20,8 @@ mod bedrock;
 mod build;
 mod exchange;
 mod google;
+#[cfg(test)]
+mod harness;
 mod ledger;
 mod mind;
 mod openai;

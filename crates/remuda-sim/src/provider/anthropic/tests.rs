@@ -2,57 +2,26 @@ use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::super::exchange::{Content, Failed, Reply, Request};
-use super::super::{Dialect, Provider, Setup, World};
+use super::super::exchange::{Failed, Reply, Request};
+use super::super::harness::{self, JPEG, PNG, bytes, failed, headers, value, with, world};
+use super::super::{Dialect, Provider};
 use super::Anthropic;
 
-/// The first bytes of a PNG and of a JPEG, which is as far as anybody looks.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
-const JPEG: &str = "/9j/4AAQSkZJRg==";
-
 fn api() -> Anthropic {
-    let mut setup = Setup::new(Dialect::Anthropic);
-    setup.models = Anthropic::MODELS.map(String::from).into();
-    Anthropic::new(World {
-        setup,
-        answer_tokens: 3..=3,
-        seed: 0,
-    })
+    Anthropic::new(world(Dialect::Anthropic, Anthropic::MODELS))
 }
 
-fn request(method: Method, target: &str, body: Vec<u8>) -> Request {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut headers = HeaderMap::new();
-    headers.insert("x-api-key", HeaderValue::from_static("sim-key"));
-    headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
-    Request {
-        method,
-        path: path.into(),
-        query: query.into(),
-        headers,
-        body: body.into(),
-        number: 7,
-        now: 1_790_000_000,
-    }
+fn request(method: Method, target: &str, body: impl Into<Vec<u8>>) -> Request {
+    let headers = headers(&[
+        ("x-api-key", "sim-key"),
+        ("anthropic-version", "2023-06-01"),
+        ("content-type", "application/json"),
+    ]);
+    harness::request(method, target, headers, body)
 }
 
 fn post(body: &Value) -> Request {
-    request(Method::POST, "/v1/messages", body.to_string().into())
-}
-
-fn bytes(reply: &Reply) -> Vec<u8> {
-    match &reply.content {
-        Content::Whole(bytes) => bytes.to_vec(),
-        Content::Stream(pieces) => pieces
-            .iter()
-            .flat_map(|piece| piece.bytes.to_vec())
-            .collect(),
-    }
-}
-
-fn value(reply: &Reply) -> Value {
-    serde_json::from_slice(&bytes(reply)).unwrap()
+    request(Method::POST, "/v1/messages", body.to_string())
 }
 
 /// The events of a stream, each checked to be named by its type.
@@ -69,15 +38,12 @@ fn events(reply: &Reply) -> Vec<Value> {
 
 /// A plain request, with what `patch` adds or replaces.
 fn ask(patch: Value) -> Value {
-    let mut body = json!({
+    let body = json!({
         "model": "claude-sonnet-4-5",
         "max_tokens": 2_000,
         "messages": [{"role": "user", "content": "hi there"}],
     });
-    body.as_object_mut()
-        .unwrap()
-        .extend(patch.as_object().unwrap().clone());
-    body
+    with(&body, patch)
 }
 
 #[track_caller]
@@ -423,16 +389,15 @@ fn tools_are_called_by_name() {
     );
 }
 
+/// A request for a model, with what `patch` says.
+fn on(model: &str, patch: Value) -> Value {
+    with(&patch, json!({"model": model}))
+}
+
 #[test]
-fn what_each_generation_refuses() {
-    let on = |model: &str, patch: Value| {
-        let mut body = patch;
-        body["model"] = model.into();
-        body
-    };
+fn what_older_generations_refuse() {
     let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 1_024}});
     let adaptive = json!({"thinking": {"type": "adaptive"}});
-    let off = json!({"thinking": {"type": "disabled"}});
     for model in ["claude-haiku-4-5", "claude-opus-4-6"] {
         taken(on(model, budget.clone()));
         taken(on(model, json!({"temperature": 0.3, "top_k": 4})));
@@ -449,10 +414,35 @@ fn what_each_generation_refuses() {
         );
     }
     refused(
-        on("claude-haiku-4-5", adaptive.clone()),
+        on("claude-haiku-4-5", adaptive),
         400,
         "adaptive thinking is not supported",
     );
+    refused(
+        json!({"thinking": {"type": "enabled", "budget_tokens": 1_000}}),
+        400,
+        "greater than or equal to 1024",
+    );
+    refused(
+        json!({"thinking": {"type": "enabled", "budget_tokens": 2_000}}),
+        400,
+        "must be greater than `thinking.budget_tokens`",
+    );
+    refused(
+        on(
+            "claude-opus-4-6",
+            json!({"output_config": {"effort": "xhigh"}}),
+        ),
+        400,
+        "Supported levels: low, medium, high, max",
+    );
+}
+
+#[test]
+fn what_newer_generations_refuse() {
+    let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 1_024}});
+    let adaptive = json!({"thinking": {"type": "adaptive"}});
+    let off = json!({"thinking": {"type": "disabled"}});
     for model in [
         "claude-opus-4-7",
         "claude-sonnet-5",
@@ -484,24 +474,6 @@ fn what_each_generation_refuses() {
         on("claude-sonnet-5-5", off),
         400,
         "\"thinking.type.disabled\" is not supported",
-    );
-    refused(
-        json!({"thinking": {"type": "enabled", "budget_tokens": 1_000}}),
-        400,
-        "greater than or equal to 1024",
-    );
-    refused(
-        json!({"thinking": {"type": "enabled", "budget_tokens": 2_000}}),
-        400,
-        "must be greater than `thinking.budget_tokens`",
-    );
-    refused(
-        on(
-            "claude-opus-4-6",
-            json!({"output_config": {"effort": "xhigh"}}),
-        ),
-        400,
-        "Supported levels: low, medium, high, max",
     );
 }
 
@@ -760,7 +732,7 @@ fn counting_needs_no_limit_and_takes_none() {
         api().answer(&request(
             Method::POST,
             "/v1/messages/count_tokens",
-            body.to_string().into(),
+            body.to_string(),
         ))
     };
     let mut body = ask(json!({}));
@@ -800,24 +772,18 @@ fn the_list_of_models_has_pages() {
 
 #[test]
 fn failures_have_their_own_words() {
-    let failed = |status: u16| Failed {
-        status,
-        message: None,
-        code: None,
-        retry_after: None,
-    };
     let request = post(&ask(json!({})));
-    let reply = api().refuse(&request, &failed(529));
+    let reply = api().refuse(&request, &failed(529, None));
     assert_eq!(
         (reply.status.as_u16(), &value(&reply)["error"]["type"]),
         (529, &json!("overloaded_error"))
     );
-    let reply = api().refuse(&request, &failed(429));
+    let reply = api().refuse(&request, &failed(429, None));
     assert_eq!(reply.headers["retry-after"], "1");
     assert_eq!(reply.headers["anthropic-ratelimit-tokens-remaining"], "0");
     let spent = Failed {
         code: Some("enforced_spend_limit_reached".into()),
-        ..failed(429)
+        ..failed(429, None)
     };
     let error = value(&api().refuse(&request, &spent));
     assert_eq!(error["error"]["type"], "rate_limit_error");
@@ -825,7 +791,7 @@ fn failures_have_their_own_words() {
         error["error"]["details"]["error_code"],
         "enforced_spend_limit_reached"
     );
-    let event = api().break_off(&request, &failed(500), 3);
+    let event = api().break_off(&request, &failed(500, None), 3);
     let text = String::from_utf8(event.to_vec()).unwrap();
     assert!(
         text.starts_with("event: error\ndata: {") && text.ends_with("\n\n"),

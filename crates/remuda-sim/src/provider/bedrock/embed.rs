@@ -129,6 +129,15 @@ fn titan_v2(fields: &Fields, model: &Model) -> Result<Reply, Refused> {
     Ok(answered(&answer, tokens))
 }
 
+/// What Cohere's models take vectors for.
+const PURPOSES: [&str; 5] = [
+    "search_document",
+    "search_query",
+    "classification",
+    "clustering",
+    "image",
+];
+
 fn cohere(fields: &Fields, model: &Model, lengths: &[usize]) -> Result<Reply, Refused> {
     let mut known = vec![
         "texts",
@@ -141,25 +150,9 @@ fn cohere(fields: &Fields, model: &Model, lengths: &[usize]) -> Result<Reply, Re
         known.extend(["output_dimension", "inputs", "max_tokens"]);
     }
     only(fields, &known)?;
-    let purposes = [
-        "search_document",
-        "search_query",
-        "classification",
-        "clustering",
-        "image",
-    ];
-    let purpose = text(fields, "input_type")?;
-    if !purposes.contains(&purpose) {
-        return Err(malformed(&format!(
-            "#/input_type: {purpose} is not a valid enum value"
-        )));
-    }
+    one_of("input_type", text(fields, "input_type")?, &PURPOSES)?;
     let cut = fields.string("truncate")?.unwrap_or("NONE");
-    if !["NONE", "START", "END", "LEFT", "RIGHT"].contains(&cut) {
-        return Err(malformed(&format!(
-            "#/truncate: {cut} is not a valid enum value"
-        )));
-    }
+    one_of("truncate", cut, &["NONE", "START", "END", "LEFT", "RIGHT"])?;
     let length = match lengths.len() {
         1 => lengths[0],
         _ => length(fields, "output_dimension", lengths)?,
@@ -186,19 +179,35 @@ fn cohere(fields: &Fields, model: &Model, lengths: &[usize]) -> Result<Reply, Re
     });
     if !types.is_empty() {
         answer["response_type"] = "embeddings_by_type".into();
-        answer["embeddings"] = types
-            .iter()
-            .map(|kind| match *kind {
-                "float" => Ok((kind.to_string(), json!(vectors))),
-                "int8" => Ok((kind.to_string(), json!(whole_numbers(&vectors)))),
-                other => Err(malformed(&format!(
-                    "#/embedding_types: {other} is not a valid enum value"
-                ))),
-            })
-            .collect::<Result<serde_json::Map<_, _>, _>>()?
-            .into();
+        answer["embeddings"] = by_type(&types, &vectors)?;
     }
     Ok(answered(&answer, tokens))
+}
+
+/// Refuses a value that is none of those that the member may have.
+fn one_of(member: &str, value: &str, values: &[&str]) -> Result<(), Refused> {
+    if values.contains(&value) {
+        return Ok(());
+    }
+    let words = format!("#/{member}: {value} is not a valid enum value");
+    Err(malformed(&words))
+}
+
+/// Returns the vectors in each of the types that were asked for.
+fn by_type(types: &[&str], vectors: &[Vec<f32>]) -> Result<Value, Refused> {
+    let mut all = serde_json::Map::new();
+    for kind in types {
+        let vectors = match *kind {
+            "float" => json!(vectors),
+            "int8" => json!(whole_numbers(vectors)),
+            other => {
+                let words = format!("#/embedding_types: {other} is not a valid enum value");
+                return Err(malformed(&words));
+            }
+        };
+        all.insert((*kind).to_owned(), vectors);
+    }
+    Ok(all.into())
 }
 
 fn whole_numbers(vectors: &[Vec<f32>]) -> Vec<Vec<i8>> {

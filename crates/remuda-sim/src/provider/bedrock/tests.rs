@@ -1,71 +1,35 @@
+use hyper::Method;
 use hyper::header::HeaderValue;
-use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::super::exchange::{Content, Failed, Reply, Request};
-use super::super::{Dialect, Provider, Setup, World};
+use super::super::exchange::Request;
+use super::super::harness::{self, JPEG, PNG, bytes, failed, headers, value, with, world};
+use super::super::{Dialect, Provider};
 use super::Bedrock;
 
 const HAIKU: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const OPUS: &str = "us.anthropic.claude-opus-5-5";
 const NOVA: &str = "amazon.nova-lite-v1:0";
 
-/// The first bytes of a PNG and of a JPEG, which is as far as anybody looks.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
-const JPEG: &str = "/9j/4AAQSkZJRg==";
-
 fn api() -> Bedrock {
-    let mut setup = Setup::new(Dialect::Bedrock);
-    setup.models = Bedrock::MODELS.map(String::from).into();
-    Bedrock::new(World {
-        setup,
-        answer_tokens: 3..=3,
-        seed: 0,
-    })
+    Bedrock::new(world(Dialect::Bedrock, Bedrock::MODELS))
 }
 
-fn request(method: Method, target: &str, body: Vec<u8>) -> Request {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", HeaderValue::from_static("Bearer sim-key"));
-    Request {
-        method,
-        path: path.into(),
-        query: query.into(),
-        headers,
-        body: body.into(),
-        number: 7,
-        now: 0,
-    }
+fn request(method: Method, target: &str, body: impl Into<Vec<u8>>) -> Request {
+    let headers = headers(&[("authorization", "Bearer sim-key")]);
+    harness::request(method, target, headers, body)
 }
 
 fn post(model: &str, operation: &str, body: &Value) -> Request {
     let model = model.replace(':', "%3A").replace('/', "%2F");
     let target = format!("/model/{model}/{operation}");
-    request(Method::POST, &target, body.to_string().into())
-}
-
-fn bytes(reply: &Reply) -> Vec<u8> {
-    match &reply.content {
-        Content::Whole(bytes) => bytes.to_vec(),
-        Content::Stream(pieces) => pieces
-            .iter()
-            .flat_map(|piece| piece.bytes.to_vec())
-            .collect(),
-    }
-}
-
-fn value(reply: &Reply) -> Value {
-    serde_json::from_slice(&bytes(reply)).unwrap()
+    request(Method::POST, &target, body.to_string())
 }
 
 /// A plain request, with what `patch` adds or replaces.
 fn ask(patch: Value) -> Value {
-    let mut body = json!({"messages": [{"role": "user", "content": [{"text": "hi there"}]}]});
-    body.as_object_mut()
-        .unwrap()
-        .extend(patch.as_object().unwrap().clone());
-    body
+    let body = json!({"messages": [{"role": "user", "content": [{"text": "hi there"}]}]});
+    with(&body, patch)
 }
 
 #[track_caller]
@@ -235,6 +199,14 @@ fn members_and_their_values() {
             json!({"messages": [{"role": "system", "content": [{"text": "x"}]}]}),
             "enum value set: [user, assistant]",
         ),
+    ] {
+        refused(HAIKU, patch, words);
+    }
+}
+
+#[test]
+fn tools_formats_and_extra_fields() {
+    for (patch, words) in [
         (
             json!({"toolConfig": {"tools": []}}),
             "length greater than or equal to 1",
@@ -267,6 +239,10 @@ fn members_and_their_values() {
     ] {
         refused(HAIKU, patch, words);
     }
+}
+
+#[test]
+fn the_choice_of_a_tool() {
     let choice = |choice: Value| {
         let mut config = tools(&["f"]);
         config["toolChoice"] = choice;
@@ -828,12 +804,6 @@ fn counting_and_listing() {
 
 #[test]
 fn failures_have_their_own_shapes() {
-    let failed = |status: u16, code: Option<&str>| Failed {
-        status,
-        message: None,
-        code: code.map(String::from),
-        retry_after: None,
-    };
     let asked = post(HAIKU, "converse-stream", &ask(json!({})));
     let refuse = |status: u16, code: Option<&str>| {
         let reply = api().refuse(&asked, &failed(status, code));

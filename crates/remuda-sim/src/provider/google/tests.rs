@@ -1,63 +1,30 @@
+use hyper::Method;
 use hyper::header::HeaderValue;
-use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::super::exchange::{Content, Failed, Reply, Request};
-use super::super::{Dialect, Provider, Setup, World};
+use super::super::exchange::Request;
+use super::super::harness::{self, failed, headers, text, value, with, world};
+use super::super::{Dialect, Provider};
 use super::Google;
 
 fn api() -> Google {
-    let mut setup = Setup::new(Dialect::Google);
-    setup.models = Google::MODELS.map(String::from).into();
-    Google::new(World {
-        setup,
-        answer_tokens: 3..=3,
-        seed: 0,
-    })
+    Google::new(world(Dialect::Google, Google::MODELS))
 }
 
-fn request(method: Method, target: &str, body: Vec<u8>) -> Request {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut headers = HeaderMap::new();
-    headers.insert("x-goog-api-key", HeaderValue::from_static("sim-key"));
-    Request {
-        method,
-        path: path.into(),
-        query: query.into(),
-        headers,
-        body: body.into(),
-        number: 7,
-        now: 0,
-    }
+fn request(method: Method, target: &str, body: impl Into<Vec<u8>>) -> Request {
+    let headers = headers(&[("x-goog-api-key", "sim-key")]);
+    harness::request(method, target, headers, body)
 }
 
 fn post(model: &str, method: &str, body: &Value) -> Request {
     let target = format!("/v1beta/models/{model}:{method}");
-    request(Method::POST, &target, body.to_string().into())
-}
-
-fn text(reply: &Reply) -> String {
-    let bytes = match &reply.content {
-        Content::Whole(bytes) => bytes.to_vec(),
-        Content::Stream(pieces) => pieces
-            .iter()
-            .flat_map(|piece| piece.bytes.to_vec())
-            .collect(),
-    };
-    String::from_utf8(bytes).unwrap()
-}
-
-fn value(reply: &Reply) -> Value {
-    serde_json::from_str(&text(reply)).unwrap()
+    request(Method::POST, &target, body.to_string())
 }
 
 /// A plain request, with what `patch` adds or replaces.
 fn ask(patch: Value) -> Value {
-    let mut body = json!({"contents": [{"role": "user", "parts": [{"text": "hi there"}]}]});
-    body.as_object_mut()
-        .unwrap()
-        .extend(patch.as_object().unwrap().clone());
-    body
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "hi there"}]}]});
+    with(&body, patch)
 }
 
 #[track_caller]
@@ -146,8 +113,7 @@ fn keys_models_and_paths() {
 }
 
 #[test]
-fn names_and_values() {
-    let config = |config: Value| json!({"generationConfig": config});
+fn names_and_contents() {
     for (patch, words) in [
         (
             json!({"messages": []}),
@@ -174,6 +140,19 @@ fn names_and_values() {
             json!({"contents": [{"parts": [{"text": 5}]}]}),
             "Invalid value at 'contents[0].parts[0].text' (TYPE_STRING), 5",
         ),
+        (
+            json!({"safetySettings": [{"category": "HARM_CATEGORY_FUN", "threshold": "OFF"}]}),
+            "TYPE_ENUM",
+        ),
+    ] {
+        refused(NEW, patch, words);
+    }
+}
+
+#[test]
+fn values_of_the_configuration() {
+    let config = |config: Value| json!({"generationConfig": config});
+    for (patch, words) in [
         (
             config(json!({"temperature": 2.5})),
             "temperature must be in the range [0.0, 2.0]",
@@ -211,10 +190,6 @@ fn names_and_values() {
             config(json!({"responseMimeType": "json"})),
             "allowed mimetypes are",
         ),
-        (
-            json!({"safetySettings": [{"category": "HARM_CATEGORY_FUN", "threshold": "OFF"}]}),
-            "TYPE_ENUM",
-        ),
     ] {
         refused(NEW, patch, words);
     }
@@ -224,9 +199,12 @@ fn names_and_values() {
     );
 }
 
+fn thinking(config: Value) -> Value {
+    json!({"generationConfig": {"thinkingConfig": config}})
+}
+
 #[test]
-fn how_models_think() {
-    let thinking = |config: Value| json!({"generationConfig": {"thinkingConfig": config}});
+fn thinking_that_a_model_refuses() {
     for (model, config, words) in [
         (
             NEW,
@@ -271,6 +249,10 @@ fn how_models_think() {
     ] {
         refused(model, thinking(config), words);
     }
+}
+
+#[test]
+fn how_models_think() {
     let shown = taken(
         NEW,
         thinking(json!({"thinkingLevel": "LOW", "includeThoughts": true})),
@@ -300,7 +282,7 @@ fn how_models_think() {
 }
 
 #[test]
-fn declarations_and_modes() {
+fn declarations() {
     let declare = |declaration: Value| json!({"tools": [{"functionDeclarations": [declaration]}]});
     let object = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     refused(NEW, declare(json!({"name": "1f"})), "Invalid function name");
@@ -342,6 +324,10 @@ fn declarations_and_modes() {
         declare(json!({"name": "a.b:c-d", "parameters": object})),
     );
     taken(NEW, declare(json!({"name": "no_arguments"})));
+}
+
+#[test]
+fn modes_of_calling() {
     let mode = |mode: Value| json!({"tools": tools(&["f", "g"]), "toolConfig": {"functionCallingConfig": mode}});
     refused(
         NEW,
@@ -677,12 +663,6 @@ fn counting_and_listing() {
 
 #[test]
 fn failures_have_their_own_shapes() {
-    let failed = |status: u16, code: Option<&str>| Failed {
-        status,
-        message: None,
-        code: code.map(String::from),
-        retry_after: None,
-    };
     let mut asked = post(NEW, "streamGenerateContent", &ask(json!({})));
     let array = value(&api().refuse(&asked, &failed(503, None)));
     assert_eq!(array[0]["error"]["status"], "UNAVAILABLE");

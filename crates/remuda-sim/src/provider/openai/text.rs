@@ -79,6 +79,19 @@ fn inputs(value: Option<&Value>, param: &str) -> Result<Vec<Input>, Refusal> {
     }
 }
 
+/// Returns what a request says of one of its prompts.
+fn prompt(map: &Map<String, Value>, model: &str, said: &str) -> Prompt {
+    let suffix = map.get("suffix").and_then(Value::as_str);
+    let max_tokens = map.get("max_tokens").and_then(Value::as_u64);
+    Prompt {
+        model: model.to_owned(),
+        said: said.to_owned(),
+        system: suffix.unwrap_or_default().to_owned(),
+        max_tokens: Some(max_tokens.unwrap_or(16)),
+        ..Prompt::default()
+    }
+}
+
 /// Answers `POST /v1/completions`.
 pub(crate) fn completions(
     map: &Map<String, Value>,
@@ -113,18 +126,10 @@ pub(crate) fn completions(
     for input in &inputs {
         for number in 0..count {
             let prompt = Prompt {
-                model: model.to_owned(),
-                said: input.text.clone(),
-                system: map
-                    .get("suffix")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
-                max_tokens: Some(map.get("max_tokens").and_then(Value::as_u64).unwrap_or(16)),
                 stop: stop.clone(),
                 prose: Some(world.answer_tokens.clone()),
                 seed: seed.wrapping_add(number),
-                ..Prompt::default()
+                ..prompt(map, model, &input.text)
             };
             answers.push((input.text.as_str(), prompt.think()));
         }
@@ -142,11 +147,12 @@ pub(crate) fn completions(
         answers,
     };
     let made = written.made();
-    Ok(match stream {
-        true => Reply::stream("text/event-stream; charset=utf-8", written.pieces()),
-        false => Reply::json(200, &written.whole()),
-    }
-    .after(prompt_tokens, made))
+    let reply = if stream {
+        Reply::stream("text/event-stream; charset=utf-8", written.pieces())
+    } else {
+        Reply::json(200, &written.whole())
+    };
+    Ok(reply.after(prompt_tokens, made))
 }
 
 struct Written<'a> {
