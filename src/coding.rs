@@ -37,6 +37,16 @@ pub enum Garbled {
     Pieces,
 }
 
+/// Returns the names that the fields of `Content-Encoding` list, without `identity`, which changes nothing; the coding that
+/// was put on last comes last.
+pub fn listed<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    let names = fields
+        .into_iter()
+        .flat_map(|field| field.split(|byte| *byte == b','));
+    let names = names.map(<[u8]>::trim_ascii);
+    names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"))
+}
+
 /// Returns the coding of that name.
 pub fn named(name: &[u8]) -> Option<Coding> {
     const NAMES: [(&[u8], Coding); 4] = [

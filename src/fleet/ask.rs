@@ -127,12 +127,8 @@ impl Caller<'_> {
 /// The body of an answer as it was before it was packed: some servers compress theirs although nobody asked for it.
 fn plain(path: &str, head: Option<&ResponseHeader>, body: Vec<u8>) -> Result<Vec<u8>, Miss> {
     let fields = head.map(|head| head.headers.get_all(header::CONTENT_ENCODING));
-    let mut codings = fields
-        .iter()
-        .flatten()
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let fields = fields.iter().flatten();
+    let mut codings = coding::listed(fields.map(HeaderValue::as_bytes));
     let Some(first) = codings.next().filter(|_| !body.is_empty()) else {
         return Ok(body);
     };

@@ -9,10 +9,11 @@ use http::header;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
+use crate::coding::{Coding, STEP, Stepped, Unpacking};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::watch::Watch;
 use crate::proxy::request_filter::body_budget::{Body, BodyBudget, Share};
-use crate::proxy::request_filter::unpack::{self, Coding, STEP, Stepped, Unpacking};
+use crate::proxy::request_filter::unpack;
 
 /// Bounds on a request body.
 #[derive(Clone, Copy, Debug)]

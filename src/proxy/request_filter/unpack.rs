@@ -3,10 +3,8 @@
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
 
-use crate::coding::named;
+use crate::coding::{Coding, Garbled, listed, named};
 use crate::proxy::failure::Failure;
-
-pub(crate) use crate::coding::{Coding, Garbled, STEP, Stepped, Unpacking};
 
 /// The codings that `Accept-Encoding` names beside 415 (RFC 9110 section 15.5.16).
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, zstd");
@@ -19,16 +17,11 @@ const MAX_CODINGS: usize = 3;
 /// # Errors
 /// 415.
 pub(crate) fn codings(fields: &HeaderMap) -> Result<Vec<Coding>, Failure> {
+    let fields = fields.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = Vec::new();
-    for field in fields.get_all(header::CONTENT_ENCODING) {
-        for name in field.as_bytes().split(|byte| *byte == b',') {
-            let name = name.trim_ascii();
-            if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
-                continue;
-            }
-            let coding = named(name).filter(|_| codings.len() < MAX_CODINGS);
-            codings.push(coding.ok_or_else(unknown)?);
-        }
+    for name in listed(fields.map(HeaderValue::as_bytes)) {
+        let coding = named(name).filter(|_| codings.len() < MAX_CODINGS);
+        codings.push(coding.ok_or_else(unknown)?);
     }
     Ok(codings)
 }

@@ -1,10 +1,10 @@
 //! Answers that come compressed although nobody asked for it (`Content-Encoding`): unpacked as they come, so that they are
 //! read and watched as any other.
 
-use http::header;
+use http::header::{self, HeaderValue};
 use pingora::http::ResponseHeader;
 
-use crate::coding::{AnyDecoder, Coding, Garbled, STEP, named};
+use crate::coding::{AnyDecoder, Coding, Garbled, STEP, listed, named};
 
 /// How an answer was packed.
 pub(crate) enum Packed {
@@ -26,13 +26,8 @@ pub(crate) struct Unpacker {
 
 /// Returns how the answer with that head is packed, and its head as it would be if it were not; `None` if it is not.
 pub(crate) fn packed(head: &ResponseHeader) -> Option<(Packed, ResponseHeader)> {
-    let mut codings = head
-        .headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let fields = head.headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = listed(fields.map(HeaderValue::as_bytes));
     let first = codings.next()?;
     let known = named(first).filter(|_| codings.next().is_none());
     let packed = match known.and_then(|coding| Unpacker::new(coding).ok()) {
