@@ -273,10 +273,13 @@ async fn request(address: SocketAddr, body: &str, answer: &str, leaves: Option<u
     let lines = lines(&body);
     let said: String = lines.iter().filter_map(content).collect();
     match lines.last() {
-        Some(last) if is_done(&lines) => match said == answer && last["eval_count"] == 24 {
-            true => End::Complete,
-            false => End::Wrong(format!("it looks complete: {}", shown())),
-        },
+        Some(last) if is_done(&lines) => {
+            if said == answer && last["eval_count"] == 24 {
+                End::Complete
+            } else {
+                End::Wrong(format!("it looks complete: {}", shown()))
+            }
+        }
         Some(last)
             if last["error"].is_string() && !said.is_empty() && answer.starts_with(&said) =>
         {
@@ -364,9 +367,10 @@ async fn nothing_is_kept(gateway: &Gateway, sim: &Simulation, files: usize, memo
     // What probes hold comes and goes, and a timer may have to run out.
     let now = eventually("memory is back to where it was", || async {
         let now = gateway.process.anonymous_memory();
-        match now <= memory + MEMORY_MARGIN {
-            true => Ok(now),
-            false => Err(format!("{:.2} MiB, was {:.2}", mib(now), mib(memory))),
+        if now <= memory + MEMORY_MARGIN {
+            Ok(now)
+        } else {
+            Err(format!("{:.2} MiB, was {:.2}", mib(now), mib(memory)))
         }
     })
     .await;
@@ -383,12 +387,13 @@ async fn at_rest(gateway: &Gateway, sim: &Simulation, files: usize) {
     gateway.healthy(SERVERS).await;
     eventually("the servers are idle", || async {
         let stats = sim.stats().await;
-        match stats
+        if stats
             .iter()
             .all(|server| server.active + server.waiting == 0)
         {
-            true => Ok(()),
-            false => Err(stats),
+            Ok(())
+        } else {
+            Err(stats)
         }
     })
     .await;

@@ -179,9 +179,10 @@ fn a_file_is_named_or_found() {
     );
 
     let system_wide = Path::new("/etc/remuda/remuda.yaml");
-    let source = match system_wide.exists() {
-        true => "/etc/remuda/remuda.yaml",
-        false => "the environment alone",
+    let source = if system_wide.exists() {
+        "/etc/remuda/remuda.yaml"
+    } else {
+        "the environment alone"
     };
     let output = Place::new().check(&[]);
     assert!(

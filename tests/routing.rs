@@ -220,9 +220,10 @@ impl World {
         let names: Vec<_> = names
             .map(|index| &*self.settings.providers[*index].name)
             .collect();
-        let providers = match names.is_empty() {
-            true => "*".to_owned(),
-            false => names.join("+"),
+        let providers = if names.is_empty() {
+            "*".to_owned()
+        } else {
+            names.join("+")
         };
         let herd = self.herd.0.lock().unwrap();
         let model = match &step.model {

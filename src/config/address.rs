@@ -137,9 +137,10 @@ impl Scalar for Ports {
     }
 
     fn write(&self) -> Value {
-        match self.0.start() == self.0.end() {
-            true => (*self.0.start()).into(),
-            false => format!("{}-{}", self.0.start(), self.0.end()).into(),
+        if self.0.start() == self.0.end() {
+            (*self.0.start()).into()
+        } else {
+            format!("{}-{}", self.0.start(), self.0.end()).into()
         }
     }
 }
@@ -265,18 +266,20 @@ fn parse_path(path: &str) -> Result<&str, String> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&b))
     };
-    match path.split('/').skip(1).all(plain) {
-        true => Ok(path),
-        false => Err(format!("{URL_EXPECTED}; its path holds what no path can")),
+    if path.split('/').skip(1).all(plain) {
+        Ok(path)
+    } else {
+        Err(format!("{URL_EXPECTED}; its path holds what no path can"))
     }
 }
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path),
-            false => write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path),
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
+        } else {
+            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
         }
     }
 }

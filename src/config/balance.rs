@@ -65,9 +65,10 @@ impl Balance {
         let limit = at.stated_or_first("max_concurrent", self.max_concurrent, &of_service);
         used.max_concurrent = limit.map(Whole::size).filter(|limit| *limit > 0);
         // The variable is that of a balancer of GPU servers.
-        let each: &[&str] = match used.kind.is_fleet() {
-            true => &["MAX_CONCURRENT_PER_BACKEND"],
-            false => &[],
+        let each: &[&str] = if used.kind.is_fleet() {
+            &["MAX_CONCURRENT_PER_BACKEND"]
+        } else {
+            &[]
         };
         let key = "max_concurrent_per_backend";
         if let Some(limit) = at.stated_or_first(key, self.max_concurrent_per_backend, each) {

@@ -75,9 +75,10 @@ impl Scalar for Tokens {
     }
 
     fn write(&self) -> Value {
-        match self.0.is_multiple_of(1024) {
-            true => format!("{}k", self.0 / 1024).into(),
-            false => self.0.into(),
+        if self.0.is_multiple_of(1024) {
+            format!("{}k", self.0 / 1024).into()
+        } else {
+            self.0.into()
         }
     }
 }

@@ -29,17 +29,19 @@ pub(super) fn used(
     used: &mut Provider,
 ) {
     let signs = aws.signs();
-    let variables = match signs {
-        true => Vec::new(),
-        false => variables(service, used),
+    let variables = if signs {
+        Vec::new()
+    } else {
+        variables(service, used)
     };
     let stated = written.key.is_stated() || written.file.is_stated() || !written.more.is_empty();
     let environment = &at.reader.environment;
     // A key that is there and wrong is reported once.
     let given = stated || variables.iter().any(|name| environment.has_secret(name));
-    used.api_key = match stated {
-        true => listed(at, written, used),
-        false => at.reader.secret_variable(&variables),
+    used.api_key = if stated {
+        listed(at, written, used)
+    } else {
+        at.reader.secret_variable(&variables)
     };
     let aws = aws.stated(at);
     if used.kind == ProviderKind::Bedrock {
@@ -62,9 +64,10 @@ fn variables(service: Option<&Service>, used: &Provider) -> Vec<String> {
     };
     // A server of the operator's own that merely bears the name of a service does not get its key.
     let own = [ProviderKind::Ollama, ProviderKind::OpenAiCompatible].contains(&used.kind);
-    match own && !used.backends.iter().all(|entry| service.is_at(&entry.host)) {
-        true => Vec::new(),
-        false => service.key_variables(),
+    if own && !used.backends.iter().all(|entry| service.is_at(&entry.host)) {
+        Vec::new()
+    } else {
+        service.key_variables()
     }
 }
 

@@ -36,9 +36,10 @@ pub fn differences(settings: &Settings) -> String {
         ..plain.clone()
     });
     compare_items(&mut kept, "keys", keys);
-    match kept.is_empty() {
-        true => String::new(),
-        false => yaml::to_string(&kept).expect("what was YAML is YAML"),
+    if kept.is_empty() {
+        String::new()
+    } else {
+        yaml::to_string(&kept).expect("what was YAML is YAML")
     }
 }
 

@@ -43,15 +43,16 @@ impl Discover {
     /// The environment fills what is open in the provider that it describes, and in no other.
     pub(super) fn used(self, at: &mut Section<'_, '_>, from_environment: bool) -> PortRange {
         let default = PortRange::default();
-        let (host, ports) = match from_environment {
-            true => (
+        let (host, ports) = if from_environment {
+            (
                 at.stated_or("host", self.host, "BACKEND_HOST"),
                 match self.ports {
                     Field::Absent => range_from_environment(at.reader),
                     field => at.stated("ports", field),
                 },
-            ),
-            false => (at.stated("host", self.host), at.stated("ports", self.ports)),
+            )
+        } else {
+            (at.stated("host", self.host), at.stated("ports", self.ports))
         };
         PortRange {
             host: host.map_or(default.host, |host| host.0),

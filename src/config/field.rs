@@ -37,6 +37,11 @@ impl<T> Field<T> {
         }
     }
 
+    /// Returns the field, and leaves one that is absent.
+    pub(super) fn take(&mut self) -> Field<T> {
+        std::mem::replace(self, Field::Absent)
+    }
+
     /// Whether anything was written, good or bad.
     pub(super) fn is_stated(&self) -> bool {
         !matches!(self, Field::Absent)

@@ -52,22 +52,26 @@ impl File {
         }
         // The bounds of a proxy that knows nothing but one range of ports are those of the
         // balancer whose environment it takes over.
-        let (queue, timeouts) = match self.providers.is_empty() {
-            true => (range_queue(), range_timeouts()),
-            false if reader.is_optillm() => (optillm_queue(), optillm_timeouts()),
-            false => Default::default(),
+        let (queue, timeouts) = if self.providers.is_empty() {
+            (range_queue(), range_timeouts())
+        } else if reader.is_optillm() {
+            (optillm_queue(), optillm_timeouts())
+        } else {
+            Default::default()
         };
         reader.health_check = self.routing.health_check();
-        let server = match reader.is_optillm() {
-            true => optillm_server(),
-            false => settings::Server {
-                model_names: match listed || self.providers.is_empty() {
-                    true => ModelNames::Slash,
+        let server = if reader.is_optillm() {
+            optillm_server()
+        } else {
+            settings::Server {
+                model_names: if listed || self.providers.is_empty() {
+                    ModelNames::Slash
+                } else {
                     // As of the proxies that have no other configuration.
-                    false => ModelNames::Both,
+                    ModelNames::Both
                 },
                 ..Default::default()
-            },
+            }
         };
         let server = self.server.used(reader.section("server"), server);
         let providers = used_providers(self.providers, listed, reader.section("providers"), range);

@@ -68,9 +68,10 @@ pub(super) fn used(
 pub(super) fn written(fields: &[(Arc<str>, Arc<str>)]) -> Entries<FieldValue> {
     let masked = |(name, value): &(Arc<str>, Arc<str>)| {
         let lower = name.to_ascii_lowercase();
-        let value = match SECRET.iter().any(|word| lower.contains(word)) {
-            true => "***".into(),
-            false => Arc::clone(value),
+        let value = if SECRET.iter().any(|word| lower.contains(word)) {
+            "***".into()
+        } else {
+            Arc::clone(value)
         };
         (name.to_string(), FieldValue(value))
     };

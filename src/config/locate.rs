@@ -127,10 +127,11 @@ struct Key<'a> {
 
 impl Key<'_> {
     fn compare<E: Error>(self, found: &str) -> Result<bool, E> {
-        match found == self.name {
-            true if self.last => Err(E::custom(REACHED)),
-            same => Ok(same),
+        let is_same = found == self.name;
+        if is_same && self.last {
+            return Err(E::custom(REACHED));
         }
+        Ok(is_same)
     }
 }
 

@@ -20,9 +20,10 @@ impl Probes {
     /// `self` stands in the provider at `at`, `inner` under its `discover`. Fills in `used`, which has the kind's
     /// defaults.
     pub(super) fn used(self, inner: Probes, at: &mut Section<'_, '_>, used: &mut Provider) {
-        let (interval, timeout) = match used.kind.is_fleet() {
-            true => (Some("SCAN_INTERVAL_SECONDS"), Some("PROBE_TIMEOUT_SECONDS")),
-            false => (Some("HEALTH_CHECK_INTERVAL"), None),
+        let (interval, timeout) = if used.kind.is_fleet() {
+            (Some("SCAN_INTERVAL_SECONDS"), Some("PROBE_TIMEOUT_SECONDS"))
+        } else {
+            (Some("HEALTH_CHECK_INTERVAL"), None)
         };
         let common = Some(at.reader.health_check).filter(|_| !used.kind.is_fleet());
         let common = common.unwrap_or_default();

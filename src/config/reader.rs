@@ -273,22 +273,22 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// Sets `to` to what the file states, and leaves it as it is where it states nothing.
-    pub(super) fn set<T: Scalar + Into<U>, U>(&mut self, key: &str, field: Field<T>, to: &mut U) {
-        if let Some(value) = self.stated(key, field) {
+    /// Sets `to` to what the file states, and leaves it as it is where it states nothing. The field is taken.
+    pub(super) fn set<T, U>(&mut self, key: &str, field: &mut Field<T>, to: &mut U)
+    where
+        T: Scalar + Into<U>,
+    {
+        if let Some(value) = self.stated(key, field.take()) {
             *to = value.into();
         }
     }
 
-    /// Sets `to` to what the file states, else the environment, and else leaves it as it is.
-    pub(super) fn set_or<T: Scalar + Into<U>, U>(
-        &mut self,
-        key: &str,
-        field: Field<T>,
-        name: &str,
-        to: &mut U,
-    ) {
-        if let Some(value) = self.stated_or(key, field, name) {
+    /// As [`Section::set`], where the environment may state what the file does not.
+    pub(super) fn set_or<T, U>(&mut self, key: &str, field: &mut Field<T>, name: &str, to: &mut U)
+    where
+        T: Scalar + Into<U>,
+    {
+        if let Some(value) = self.stated_or(key, field.take(), name) {
             *to = value.into();
         }
     }

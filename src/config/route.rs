@@ -94,9 +94,10 @@ impl Route {
             && let Err(error) = std::fs::read_to_string(path)
         {
             let what = format!("cannot read {}: {error}", path.display());
-            match is_stated {
-                true => at.problem("models_filter", what),
-                false => at.reader.variable_problem(FILTER, what),
+            if is_stated {
+                at.problem("models_filter", what)
+            } else {
+                at.reader.variable_problem(FILTER, what)
             }
         }
         used.models_filter = filter;

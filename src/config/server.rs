@@ -1,5 +1,6 @@
 //! `server:`, the listeners and what a client may send through them.
 
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -99,89 +100,137 @@ impl Server {
     }
 
     pub(super) fn used(
-        self,
+        mut self,
         mut at: Section<'_, '_>,
         default: settings::Server,
     ) -> settings::Server {
         let mut used = default;
-        if let Some(pages) = self.public {
-            used.public = at.stated_list("public", pages);
-        }
-        match self.listen {
-            Field::Absent => used.listen = listen_from_environment(&mut at, used.listen),
+        self.set_clients(&mut at, &mut used);
+        self.set_requests(&mut at, &mut used);
+        self.set_connections(&mut at, &mut used);
+        self.set_pages(&mut at, &mut used);
+        used
+    }
+
+    /// Sets where clients and operators ask, and which clients may.
+    fn set_clients(&mut self, at: &mut Section<'_, '_>, used: &mut settings::Server) {
+        match &mut self.listen {
+            Field::Absent => used.listen = listen_from_environment(at, used.listen),
             field => at.set("listen", field, &mut used.listen),
         }
-        at.set("max_header", self.max_header, &mut used.max_header);
+        let allow = at.stated_list("allow", take(&mut self.allow)).into_iter();
+        used.allow = allow.map(|network| network.0).collect();
+        used.hosts = at.stated_list("hosts", take(&mut self.hosts));
+        used.allowed_origins = if self.allowed_origins.is_empty() {
+            origins_from_environment(at)
+        } else {
+            at.stated_list("allowed_origins", take(&mut self.allowed_origins))
+        };
+        at.set("base_path", &mut self.base_path, &mut used.base_path);
+        at.set_or("admin", &mut self.admin, "PROXY_ADMIN", &mut used.admin);
+        at.set("forwarded", &mut self.forwarded, &mut used.forwarded);
+    }
+
+    /// Sets the bounds on heads and bodies.
+    fn set_requests(&mut self, at: &mut Section<'_, '_>, used: &mut settings::Server) {
+        at.set("max_header", &mut self.max_header, &mut used.max_header);
         if !(MIN_HEADER..=MAX_HEADER).contains(&used.max_header) {
             let expected = format!("expected {MIN_HEADER} to {MAX_HEADER} bytes");
             at.problem("max_header", expected);
         }
-        let allow = at.stated_list("allow", self.allow).into_iter();
-        used.allow = allow.map(|network| network.0).collect();
-        used.hosts = at.stated_list("hosts", self.hosts);
-        used.allowed_origins = if self.allowed_origins.is_empty() {
-            origins_from_environment(&mut at)
-        } else {
-            at.stated_list("allowed_origins", self.allowed_origins)
-        };
-        at.set("base_path", self.base_path, &mut used.base_path);
-        at.set_or("admin", self.admin, "PROXY_ADMIN", &mut used.admin);
-        at.set("max_body", self.max_body, &mut used.max_body);
-        at.set("max_buffered", self.max_buffered, &mut used.max_buffered);
-        at.set("max_unsent", self.max_unsent, &mut used.max_unsent);
+        at.set("max_body", &mut self.max_body, &mut used.max_body);
+        at.set(
+            "max_buffered",
+            &mut self.max_buffered,
+            &mut used.max_buffered,
+        );
+        at.set("max_unsent", &mut self.max_unsent, &mut used.max_unsent);
         at.set(
             "header_timeout",
-            self.header_timeout,
+            &mut self.header_timeout,
             &mut used.header_timeout,
         );
-        at.set("body_timeout", self.body_timeout, &mut used.body_timeout);
-        at.set("max_body_time", self.max_body_time, &mut used.max_body_time);
-        at.set("min_body_rate", self.min_body_rate, &mut used.min_body_rate);
+        at.set(
+            "body_timeout",
+            &mut self.body_timeout,
+            &mut used.body_timeout,
+        );
+        at.set(
+            "max_body_time",
+            &mut self.max_body_time,
+            &mut used.max_body_time,
+        );
+        at.set(
+            "min_body_rate",
+            &mut self.min_body_rate,
+            &mut used.min_body_rate,
+        );
+        at.set_or(
+            "reject_streaming",
+            &mut self.reject_streaming,
+            "REJECT_STREAMING",
+            &mut used.reject_streaming,
+        );
+    }
+
+    /// Sets the bounds on connections and on what one client may have, and who serves them.
+    fn set_connections(&mut self, at: &mut Section<'_, '_>, used: &mut settings::Server) {
         at.set(
             "keepalive_timeout",
-            self.keepalive_timeout,
+            &mut self.keepalive_timeout,
             &mut used.keepalive_timeout,
         );
         at.set(
             "max_connections",
-            self.max_connections,
+            &mut self.max_connections,
             &mut used.max_connections,
         );
         at.set(
             "max_connections_per_address",
-            self.max_connections_per_address,
+            &mut self.max_connections_per_address,
             &mut used.max_connections_per_address,
         );
-        at.set("max_streams", self.max_streams, &mut used.max_streams);
+        at.set("max_streams", &mut self.max_streams, &mut used.max_streams);
         at.set(
             "max_requests_per_address",
-            self.max_requests_per_address,
+            &mut self.max_requests_per_address,
             &mut used.max_requests_per_address,
         );
         at.set(
             "max_in_flight_per_client",
-            self.max_in_flight_per_client,
+            &mut self.max_in_flight_per_client,
             &mut used.max_in_flight_per_client,
         );
-        at.set("threads", self.threads, &mut used.threads);
-        at.set("work_stealing", self.work_stealing, &mut used.work_stealing);
-        at.set("drain_timeout", self.drain_timeout, &mut used.drain_timeout);
+        at.set("threads", &mut self.threads, &mut used.threads);
+        at.set(
+            "work_stealing",
+            &mut self.work_stealing,
+            &mut used.work_stealing,
+        );
+        at.set(
+            "drain_timeout",
+            &mut self.drain_timeout,
+            &mut used.drain_timeout,
+        );
+    }
+
+    /// Sets what the gateway says of itself and its backends.
+    fn set_pages(&mut self, at: &mut Section<'_, '_>, used: &mut settings::Server) {
+        if let Some(pages) = self.public.take() {
+            used.public = at.stated_list("public", pages);
+        }
         at.set(
             "expose_backend",
-            self.expose_backend,
+            &mut self.expose_backend,
             &mut used.expose_backend,
         );
-        at.set_or(
-            "reject_streaming",
-            self.reject_streaming,
-            "REJECT_STREAMING",
-            &mut used.reject_streaming,
+        at.set("manage", &mut self.manage, &mut used.manage);
+        at.set(
+            "health_status",
+            &mut self.health_status,
+            &mut used.health_status,
         );
-        at.set("manage", self.manage, &mut used.manage);
-        at.set("forwarded", self.forwarded, &mut used.forwarded);
-        at.set("health_status", self.health_status, &mut used.health_status);
-        at.set("model_names", self.model_names, &mut used.model_names);
-        used
+        at.set("model_names", &mut self.model_names, &mut used.model_names);
     }
 }
 

@@ -86,15 +86,14 @@ fn loops(settings: &Settings, reader: &mut Reader<'_>) {
         if has_others || !told.is_disjoint(&BTreeSet::from_iter(way.iter().cloned())) {
             continue;
         }
-        let what = match is_itself {
-            true => {
-                "stands for itself, which changes nothing; remove it, or name what it stands for"
-                    .to_owned()
-            }
-            false => format!(
+        let what = if is_itself {
+            "stands for itself, which changes nothing; remove it, or name what it stands for"
+                .to_owned()
+        } else {
+            format!(
                 "leads back to itself ({} > {start}); unless a provider lists one of these models, requests for them are 404",
                 way.join(" > ")
-            ),
+            )
         };
         told.extend(way);
         let mut at = reader.section("routing");

@@ -40,14 +40,16 @@ impl Churn {
             (false, true) => self.count - 1,
             (false, false) => 0,
         };
-        let is_told = match self.is_told {
-            true => count > 0,
-            false => count >= OFTEN,
+        let is_told = if self.is_told {
+            count > 0
+        } else {
+            count >= OFTEN
         };
         Self {
-            count: match is_told && !self.is_told {
-                true => LONG,
-                false => count,
+            count: if is_told && !self.is_told {
+                LONG
+            } else {
+                count
             },
             is_told,
             came,

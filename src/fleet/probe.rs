@@ -133,19 +133,18 @@ fn loaded(question: &Question<'_>, ps: &Answer) -> Vec<LoadedEntry> {
 
 /// As many of what a server says as it may say.
 fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>, what: Topic) -> Vec<T> {
-    match all.len() > most {
-        true => {
-            let why = format!(
-                "it lists {} models, of which only the first {most} count",
-                all.len()
-            );
-            question.complain(what, &why);
-            all.truncate(most);
-        }
-        false => question
+    if all.len() > most {
+        let why = format!(
+            "it lists {} models, of which only the first {most} count",
+            all.len()
+        );
+        question.complain(what, &why);
+        all.truncate(most);
+    } else {
+        question
             .provider
             .complaints
-            .settle(&question.endpoint.name, what),
+            .settle(&question.endpoint.name, what)
     }
     all
 }

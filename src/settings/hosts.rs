@@ -84,9 +84,10 @@ impl HostRule {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let name = name.strip_suffix('.').unwrap_or(name);
         let last = name.rsplit('.').next().unwrap_or(name);
-        let is_private = match name.contains('.') {
-            true => PRIVATE.iter().any(|top| last.eq_ignore_ascii_case(top)),
-            false => name.is_empty() || name.eq_ignore_ascii_case(PRIVATE[0]),
+        let is_private = if name.contains('.') {
+            PRIVATE.iter().any(|top| last.eq_ignore_ascii_case(top))
+        } else {
+            name.is_empty() || name.eq_ignore_ascii_case(PRIVATE[0])
         };
         is_private || named.iter().any(|own| own.holds(name))
     }

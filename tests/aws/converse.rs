@@ -101,9 +101,10 @@ fn call() -> impl Strategy<Value = Part<'static>> {
 fn thought() -> impl Strategy<Value = Part<'static>> {
     (text(), id(), any::<bool>()).prop_map(|(text, signature, redacted)| {
         // Redacted ones are data.
-        let signature = match redacted {
-            true => Some(Text::plain("cmVk")),
-            false => signature,
+        let signature = if redacted {
+            Some(Text::plain("cmVk"))
+        } else {
+            signature
         };
         let text = if redacted { Text::default() } else { text };
         Part::Thought(Thought {

@@ -265,9 +265,10 @@ async fn what_breaks_off_has_used_the_whole_prompt() {
     ]
     .concat();
     let upstream = Upstream::start(move |asked: &Asked| {
-        let begun = match asked.body.ends_with(b"true}") {
-            true => stream.clone(),
-            false => whole.clone(),
+        let begun = if asked.body.ends_with(b"true}") {
+            stream.clone()
+        } else {
+            whole.clone()
         };
         vec![Step::Send(begun), Step::Close]
     })

@@ -375,9 +375,10 @@ async fn a_client_that_leaves_ends_the_providers_work() {
         let left = Instant::now();
         eventually(&format!("{format:?}: {} stops", kind.name), || async {
             let now = simulation.stats().await.remove(0);
-            match now.active == 0 && now.aborted == before.aborted + 1 {
-                true => Ok(()),
-                false => Err(now),
+            if now.active == 0 && now.aborted == before.aborted + 1 {
+                Ok(())
+            } else {
+                Err(now)
             }
         })
         .await;

@@ -29,9 +29,10 @@ fn events(reply: &Reply) -> Vec<Value> {
 
 /// The output of a response, streamed or whole.
 fn output(reply: &Reply, stream: bool) -> Vec<Value> {
-    let response = match stream {
-        true => events(reply).pop().unwrap()["response"].take(),
-        false => reply.json(),
+    let response = if stream {
+        events(reply).pop().unwrap()["response"].take()
+    } else {
+        reply.json()
     };
     response["output"].as_array().unwrap().clone()
 }
@@ -264,21 +265,20 @@ async fn a_tool_of_a_chat_that_takes_text_reaches_every_provider() {
                 reply
             };
             let reply = ask(&messages, stream).await;
-            let call = match stream {
-                false => reply.json()["choices"][0]["message"]["tool_calls"][0].clone(),
-                true => {
-                    let (mut call, mut input) = (Value::Null, String::new());
-                    for event in events(&reply) {
-                        let piece = &event["choices"][0]["delta"]["tool_calls"][0];
-                        if piece["id"].is_string() {
-                            call = piece.clone();
-                        }
-                        input += piece["custom"]["input"].as_str().unwrap_or_default();
+            let call = if stream {
+                let (mut call, mut input) = (Value::Null, String::new());
+                for event in events(&reply) {
+                    let piece = &event["choices"][0]["delta"]["tool_calls"][0];
+                    if piece["id"].is_string() {
+                        call = piece.clone();
                     }
-                    call.as_object_mut().unwrap().remove("index");
-                    call["custom"]["input"] = input.into();
-                    call
+                    input += piece["custom"]["input"].as_str().unwrap_or_default();
                 }
+                call.as_object_mut().unwrap().remove("index");
+                call["custom"]["input"] = input.into();
+                call
+            } else {
+                reply.json()["choices"][0]["message"]["tool_calls"][0].clone()
             };
             assert_eq!(
                 (&call["type"], &call["custom"]["name"]),

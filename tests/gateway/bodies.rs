@@ -62,12 +62,11 @@ async fn a_whole_body_is_over_with_its_value_though_its_framing_stays_open() {
 async fn an_error_answer_is_told_though_its_framing_stays_open() {
     for case in [CHAT, MESSAGES, OLLAMA_CHAT, ACROSS[0], ACROSS[1]] {
         let script = move |_: usize| {
-            let body = match case.is_fleet() {
-                true => json!({"error": "the words of it"}),
-                false => {
-                    json!({"type": "error", "error":
+            let body = if case.is_fleet() {
+                json!({"error": "the words of it"})
+            } else {
+                json!({"type": "error", "error":
                     {"type": "invalid_request_error", "message": "the words of it", "param": null, "code": null}})
-                }
             };
             let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
             let body = chunk(body.to_string().as_bytes());

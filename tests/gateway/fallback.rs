@@ -277,12 +277,11 @@ fn check(
     );
     if goes_on {
         assert_eq!(reply.status, 200, "{what}: {text}");
-        match streamed {
-            true => {
-                let said = Format::Chat.read(&reply.body);
-                assert!(said.success && said.errors.is_empty(), "{what}: {text}");
-            }
-            false => assert!(!Format::Chat.text(reply).is_empty(), "{what}: {text}"),
+        if streamed {
+            let said = Format::Chat.read(&reply.body);
+            assert!(said.success && said.errors.is_empty(), "{what}: {text}");
+        } else {
+            assert!(!Format::Chat.text(reply).is_empty(), "{what}: {text}")
         }
         return;
     }
@@ -545,13 +544,14 @@ async fn while_the_only_provider_is_left_alone_clients_are_told_when_to_come_bac
 async fn failures_of_one_model_take_no_untried_one_with_it() {
     let server = Upstream::start(move |asked| {
         let failing = String::from_utf8_lossy(&asked.body).contains("\"bad\"");
-        vec![Step::Send(match failing {
-            true => support::json(500, r#"{"error":{"message":"oops"}}"#),
-            false => support::json(
+        vec![Step::Send(if failing {
+support::json(500, r#"{"error":{"message":"oops"}}"#)
+} else {
+support::json(
                 200,
                 r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
-            ),
-        })]
+            )
+})]
     })
     .await;
     let entry = json!({"name": "first", "kind": "openai", "base_url": format!("http://{}/v1", server.address),
@@ -687,12 +687,13 @@ async fn a_model_that_keeps_failing_takes_no_other_with_it() {
     let upstream = |bad: bool| {
         Upstream::start(move |asked| {
             let failing = bad && String::from_utf8_lossy(&asked.body).contains("\"bad\"");
-            vec![Step::Send(match failing {
-                true => support::json(500, r#"{"error":{"message":"oops"}}"#),
-                false => support::json(
+            vec![Step::Send(if failing {
+                support::json(500, r#"{"error":{"message":"oops"}}"#)
+            } else {
+                support::json(
                     200,
                     r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#,
-                ),
+                )
             })]
         })
     };

@@ -45,13 +45,15 @@ fn streams(asked: &Asked) -> bool {
 /// A server that streams if it is asked to, with a pause before each line, and answers whole if not.
 async fn server(pause: Duration) -> Upstream {
     Upstream::start(move |asked| {
-        let (lines, whole): (&[&str], _) = match asked.head.starts_with("POST /api/chat") {
-            true => (&CHAT, CHAT_WHOLE),
-            false => (&GENERATE, GENERATE_WHOLE),
+        let (lines, whole): (&[&str], _) = if asked.head.starts_with("POST /api/chat") {
+            (&CHAT, CHAT_WHOLE)
+        } else {
+            (&GENERATE, GENERATE_WHOLE)
         };
-        match streams(asked) {
-            true => stream(lines, pause),
-            false => vec![Step::Send(answer(200, whole))],
+        if streams(asked) {
+            stream(lines, pause)
+        } else {
+            vec![Step::Send(answer(200, whole))]
         }
     })
     .await

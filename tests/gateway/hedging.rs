@@ -167,12 +167,13 @@ async fn the_first_may_still_be_the_one_to_answer() {
 async fn nobody_else_is_asked_where_that_is_of_no_use() {
     let late: fn(&Asked) -> Vec<Step> = |asked| {
         let pause = Step::Pause(Duration::from_millis(900));
-        match asked.head.starts_with("POST /api/embed ") {
-            true => vec![
+        if asked.head.starts_with("POST /api/embed ") {
+            vec![
                 pause,
                 Step::Send(answer(200, r#"{"model":"scripted","embeddings":[[1.0]]}"#)),
-            ],
-            false => [vec![pause], of_fleet(asked)].concat(),
+            ]
+        } else {
+            [vec![pause], of_fleet(asked)].concat()
         }
     };
     let asked = |servers: &[Upstream; 2]| -> usize {

@@ -467,13 +467,14 @@ async fn fields_cannot_be_injected() {
 /// A server that answers the requests that say `x-bad` with `bytes` and then `end`, and the others well.
 async fn bad_server(bytes: Vec<u8>, end: Step) -> (Upstream, Gateway) {
     let server = Upstream::start(move |asked: &Asked| {
-        match asked.head.to_ascii_lowercase().contains("x-bad: ") {
-            true => vec![
+        if asked.head.to_ascii_lowercase().contains("x-bad: ") {
+            vec![
                 Step::Send(bytes.clone()),
                 Step::Pause(Duration::from_millis(20)),
                 end.clone(),
-            ],
-            false => vec![Step::Send(json(200, ANSWER))],
+            ]
+        } else {
+            vec![Step::Send(json(200, ANSWER))]
         }
     })
     .await;
@@ -583,16 +584,17 @@ async fn informational_heads_are_passed_over_and_bounded() {
 
     let storm = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000).to_vec();
     let server = Upstream::start(move |asked: &Asked| {
-        match asked.head.to_ascii_lowercase().contains("x-bad: ") {
-            true => (0..2000)
+        if asked.head.to_ascii_lowercase().contains("x-bad: ") {
+            (0..2000)
                 .flat_map(|_| {
                     [
                         Step::Send(storm.clone()),
                         Step::Pause(Duration::from_millis(1)),
                     ]
                 })
-                .collect(),
-            false => vec![Step::Send(json(200, ANSWER))],
+                .collect()
+        } else {
+            vec![Step::Send(json(200, ANSWER))]
         }
     })
     .await;
@@ -615,12 +617,13 @@ async fn an_endless_beginning_is_bounded() {
     for filling in [b' ', b'\n'] {
         let piece = chunk(&vec![filling; 1 << 20]);
         let server = Upstream::start(move |asked: &Asked| {
-            match asked.head.to_ascii_lowercase().contains("x-bad: ") {
-                true => std::iter::once(Step::Send(STREAM_HEAD.to_vec()))
+            if asked.head.to_ascii_lowercase().contains("x-bad: ") {
+                std::iter::once(Step::Send(STREAM_HEAD.to_vec()))
                     .chain(std::iter::repeat_n(Step::Send(piece.clone()), 256))
                     .chain([Step::Hold])
-                    .collect(),
-                false => vec![Step::Send(json(200, ANSWER))],
+                    .collect()
+            } else {
+                vec![Step::Send(json(200, ANSWER))]
             }
         })
         .await;

@@ -61,9 +61,10 @@ impl Stage {
     async fn status(&self, wanted: &str) -> Value {
         eventually(wanted, || async {
             let health = self.page("/health/detailed").await;
-            match health["status"] == wanted {
-                true => Ok(health),
-                false => Err(health),
+            if health["status"] == wanted {
+                Ok(health)
+            } else {
+                Err(health)
             }
         })
         .await
@@ -208,9 +209,10 @@ async fn load_is_that_of_the_moment() {
         let stage = &stage;
         eventually("the load", move || async move {
             let all = stage.page("/api/providers").await;
-            match all["providers"]["openai"]["current_load"] == wanted {
-                true => Ok(()),
-                false => Err(all),
+            if all["providers"]["openai"]["current_load"] == wanted {
+                Ok(())
+            } else {
+                Err(all)
             }
         })
     };

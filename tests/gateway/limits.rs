@@ -14,12 +14,13 @@ const ANSWER: &str =
 
 /// A server that answers at once, or never where a request says `x-hold`.
 async fn holding() -> Upstream {
-    Upstream::start(
-        |asked: &Asked| match asked.head.to_ascii_lowercase().contains("x-hold: ") {
-            true => vec![Step::Hold],
-            false => vec![Step::Send(json(200, ANSWER))],
-        },
-    )
+    Upstream::start(|asked: &Asked| {
+        if asked.head.to_ascii_lowercase().contains("x-hold: ") {
+            vec![Step::Hold]
+        } else {
+            vec![Step::Send(json(200, ANSWER))]
+        }
+    })
     .await
 }
 
@@ -155,17 +156,14 @@ async fn large_bodies_together_stay_within_max_buffered() {
     .await;
     for chunked in [false, true] {
         let mut second = Connection::open(gateway.address).await;
-        match chunked {
-            false => {
-                second
-                    .request("POST", "/api/chat", &[], body.as_bytes())
-                    .await
-            }
-            true => {
-                second
-                    .request_chunked("/api/chat", &[], body.as_bytes(), 8192)
-                    .await
-            }
+        if chunked {
+            second
+                .request_chunked("/api/chat", &[], body.as_bytes(), 8192)
+                .await
+        } else {
+            second
+                .request("POST", "/api/chat", &[], body.as_bytes())
+                .await
         }
         let reply = second.reply().await;
         assert_refused(&reply, 503, "server.max_buffered");

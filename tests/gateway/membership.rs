@@ -312,9 +312,12 @@ async fn a_server_without_a_list_of_loaded_models_is_a_server() {
 async fn a_service_that_is_frozen_but_for_its_list_is_left_by_new_requests() {
     let is_list = |asked: &Asked| asked.head.starts_with("GET ");
     let list = || vec![Step::Send(json(200, r#"{"data":[{"id":"m"}]}"#))];
-    let stuck = Upstream::start(move |asked| match is_list(asked) {
-        true => list(),
-        false => vec![Step::Hold],
+    let stuck = Upstream::start(move |asked| {
+        if is_list(asked) {
+            list()
+        } else {
+            vec![Step::Hold]
+        }
     })
     .await;
     let answer = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#;
@@ -441,9 +444,12 @@ async fn a_service_that_says_nothing_is_left_and_found_again() {
     let other = Simulation::start(1, &["--loaded", "llama3.2", "--keep-alive", "-1"]);
     for list in [true, false] {
         // One that is asked for its list has to answer once to be healthy.
-        let quiet = Upstream::start(move |asked| match list && asked.number == 0 {
-            true => vec![Step::Send(json(200, r#"{"data":[{"id":"llama3.2"}]}"#))],
-            false => vec![Step::Hold],
+        let quiet = Upstream::start(move |asked| {
+            if list && asked.number == 0 {
+                vec![Step::Send(json(200, r#"{"data":[{"id":"llama3.2"}]}"#))]
+            } else {
+                vec![Step::Hold]
+            }
         })
         .await;
         let config = Config::of([

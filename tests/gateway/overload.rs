@@ -91,9 +91,10 @@ impl Overload {
         eventually("all are placed", || async {
             let waiting = self.waiting().await;
             let placed = waiting + self.starts().count() + self.refused.load(Ordering::Relaxed);
-            match placed == self.sent.len() {
-                true => Ok(()),
-                false => Err((placed, self.sent.len())),
+            if placed == self.sent.len() {
+                Ok(())
+            } else {
+                Err((placed, self.sent.len()))
             }
         })
         .await;

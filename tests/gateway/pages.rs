@@ -51,10 +51,11 @@ async fn server() -> Upstream {
             (false, true) => DONE.replace(r#""content":"""#, r#""content":"ok""#),
             (false, false) => format!("{LINE}\n{DONE}\n"),
         };
-        let kind = match fails || whole {
-            true => "application/json; charset=utf-8",
-            false => "application/x-ndjson",
-        };
+        let kind = if fails || whole {
+"application/json; charset=utf-8"
+} else {
+"application/x-ndjson"
+};
         vec![Step::Send(
             format!(
                 "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{fields}Content-Length: {}\r\n\r\n{body}",

@@ -41,9 +41,10 @@ async fn services(configure: impl FnOnce(Config) -> Config) -> (Upstream, Simula
     // Clients may not get to know it.
     eventually("two healthy backends", || async {
         let health = get(gateway.admin, "/__proxy/health").await.json();
-        match health["healthy_backends"] == 2 {
-            true => Ok(()),
-            false => Err(health),
+        if health["healthy_backends"] == 2 {
+            Ok(())
+        } else {
+            Err(health)
         }
     })
     .await;

@@ -230,12 +230,11 @@ async fn http_2_with_prior_knowledge_serves_requests_at_the_same_time() {
     });
     for (stream, (status, body)) in super::support::join_all(asking).await {
         assert_eq!(status, 200);
-        match stream {
-            true => assert_eq!(lines(&body).len(), 21),
-            false => {
-                let one: serde_json::Value = serde_json::from_slice(&body).unwrap();
-                assert_eq!(one["done"], true);
-            }
+        if stream {
+            assert_eq!(lines(&body).len(), 21)
+        } else {
+            let one: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(one["done"], true);
         }
     }
     let mut client = client;

@@ -226,9 +226,10 @@ pub(crate) fn events(case: &Case, body: &str) -> Vec<u8> {
 }
 
 pub(crate) fn stream_type(case: &Case) -> &'static str {
-    match case.is_fleet() {
-        true => "application/x-ndjson",
-        false => "text/event-stream",
+    if case.is_fleet() {
+        "application/x-ndjson"
+    } else {
+        "text/event-stream"
     }
 }
 
@@ -245,13 +246,15 @@ pub(crate) async fn pair(
         let (tried, bad) = (tried.clone(), bad.clone());
         let script = move |asked: &Asked| {
             let number = number(asked);
-            let good = match stream {
-                true => events(&case, &case.stream()),
-                false => json(200, case.whole),
+            let good = if stream {
+                events(&case, &case.stream())
+            } else {
+                json(200, case.whole)
             };
-            match tried.lock().unwrap().insert(number) {
-                true => bad(number),
-                false => vec![Step::Send(good)],
+            if tried.lock().unwrap().insert(number) {
+                bad(number)
+            } else {
+                vec![Step::Send(good)]
             }
         };
         servers.push(Upstream::start(script).await);
@@ -543,9 +546,10 @@ async fn a_stream_is_over_with_its_terminator_though_its_body_stays_open() {
 #[tokio::test]
 async fn a_stream_is_over_with_a_terminator_that_has_no_end_of_its_own() {
     for case in PASSING.into_iter().chain(ACROSS) {
-        let missing = match case.is_fleet() {
-            true => &["\n"][..],
-            false => &["\n", "\n\n"],
+        let missing = if case.is_fleet() {
+            &["\n"][..]
+        } else {
+            &["\n", "\n\n"]
         };
         let script = move |number: usize| {
             let text = case.stream();
@@ -611,9 +615,10 @@ async fn a_connection_whose_body_ends_later_is_used_again() {
             ask(&gateway, &case, 0, true).await;
             ended.add_permits(1);
             let asked = server.asked();
-            match asked.iter().any(|asked| asked.on_connection > 0) {
-                true => Ok(()),
-                false => Err(asked.len()),
+            if asked.iter().any(|asked| asked.on_connection > 0) {
+                Ok(())
+            } else {
+                Err(asked.len())
             }
         })
         .await;
@@ -641,9 +646,10 @@ async fn what_follows_a_reason_to_end_is_read_on() {
 #[tokio::test]
 async fn a_malformed_event_is_left_out_and_counted_while_the_stream_goes_on() {
     for case in PASSING.into_iter().chain(ACROSS) {
-        let bad = match case.is_fleet() {
-            true => "{\"half\":\n",
-            false => "data: {\"half\":\n\n",
+        let bad = if case.is_fleet() {
+            "{\"half\":\n"
+        } else {
+            "data: {\"half\":\n\n"
         };
         let script = move |number: usize| {
             let Case {

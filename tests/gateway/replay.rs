@@ -219,9 +219,10 @@ impl Transcript {
         let mut steps = vec![Step::Send(head.into_bytes())];
         let chunked = self.header("transfer-encoding").is_some();
         for piece in &self.pieces {
-            steps.push(Step::Send(match chunked {
-                true => chunk(piece.as_bytes()),
-                false => piece.clone().into_bytes(),
+            steps.push(Step::Send(if chunked {
+                chunk(piece.as_bytes())
+            } else {
+                piece.clone().into_bytes()
             }));
         }
         if chunked {
@@ -317,12 +318,11 @@ fn string(value: &Value) -> String {
 /// The lines or events of a body, each parsed; what is no JSON is a string.
 fn events(text: &str) -> Vec<Value> {
     let parsed = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| text.into());
-    match text.contains("data: ") {
-        true => {
-            let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            data.map(parsed).collect()
-        }
-        false => text.lines().map(parsed).collect(),
+    if text.contains("data: ") {
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(parsed).collect()
+    } else {
+        text.lines().map(parsed).collect()
     }
 }
 
@@ -388,9 +388,10 @@ fn differences(transcript: &Transcript, reply: &Reply) -> BTreeSet<String> {
     let each = server
         .iter()
         .zip(&gateway)
-        .take(match server.len() == gateway.len() {
-            true => server.len(),
-            false => 1,
+        .take(if server.len() == gateway.len() {
+            server.len()
+        } else {
+            1
         });
     for (server, gateway) in each.chain(ends) {
         compare("", server, gateway, &mut found);
@@ -427,12 +428,11 @@ impl Replay {
             let transcript =
                 present.unwrap_or_else(|| panic!("nothing is to be asked: {}", asked.head));
             let path = asked.head.split(' ').nth(1).unwrap();
-            match path == transcript.path {
-                true => transcript.steps(),
-                false => {
-                    let body: Value = serde_json::from_slice(&asked.body).unwrap();
-                    transcript.native(body["stream"] != false)
-                }
+            if path == transcript.path {
+                transcript.steps()
+            } else {
+                let body: Value = serde_json::from_slice(&asked.body).unwrap();
+                transcript.native(body["stream"] != false)
             }
         })
         .await;
@@ -466,9 +466,10 @@ impl Replay {
         self.upstream.asked_for(asked).await;
         drop(client);
         eventually("that the server sees its client leave", || async {
-            match self.upstream.left().len() > before {
-                true => Ok(()),
-                false => Err(before),
+            if self.upstream.left().len() > before {
+                Ok(())
+            } else {
+                Err(before)
             }
         })
         .await;
@@ -517,9 +518,10 @@ async fn what_a_real_server_said_comes_out_as_it_was_said() {
             .unwrap_or_default();
         let expected = expected(name, &transcript.path);
         // Not every answer that is translated has all that such answers may have.
-        let listed = match transcript.path.starts_with("/v1/") {
-            true => found.is_subset(&expected),
-            false => found == expected,
+        let listed = if transcript.path.starts_with("/v1/") {
+            found.is_subset(&expected)
+        } else {
+            found == expected
         };
         if reply.is_some() && !listed {
             let reply = reply.map(|reply| reply.text().to_owned());

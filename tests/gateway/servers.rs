@@ -38,9 +38,12 @@ async fn server(content_type: &'static str, bodies: Vec<String>) -> Upstream {
 
 /// A stream of events, given by their data or as they are.
 fn events(all: &[&str]) -> String {
-    let written = |event: &&str| match event.starts_with("event:") {
-        true => format!("{event}\n\n"),
-        false => format!("data:{event}\n\n"),
+    let written = |event: &&str| {
+        if event.starts_with("event:") {
+            format!("{event}\n\n")
+        } else {
+            format!("data:{event}\n\n")
+        }
     };
     all.iter().map(written).collect()
 }
@@ -162,16 +165,13 @@ async fn an_answer_that_is_none_is_given_by_the_next_candidate() {
     for (kind, clients) in WAYS {
         let (stream, body) = well(kind);
         for streams in [true, false] {
-            let (content_type, bad, good) = match streams {
-                true => {
-                    let failing = failing_streams(kind);
-                    let bodies: Vec<_> = failing.iter().map(|data| events(data)).collect();
-                    ("text/event-stream", bodies, stream.clone())
-                }
-                false => {
-                    let bodies = NO_ANSWERS.map(str::to_owned).to_vec();
-                    ("application/json", bodies, body.clone())
-                }
+            let (content_type, bad, good) = if streams {
+                let failing = failing_streams(kind);
+                let bodies: Vec<_> = failing.iter().map(|data| events(data)).collect();
+                ("text/event-stream", bodies, stream.clone())
+            } else {
+                let bodies = NO_ANSWERS.map(str::to_owned).to_vec();
+                ("application/json", bodies, body.clone())
             };
             let count = bad.len();
             let first = server(content_type, bad).await;
@@ -190,9 +190,10 @@ async fn an_answer_that_is_none_is_given_by_the_next_candidate() {
                     let reply = post(gateway.address, client.path(), &ask).await;
                     let what = format!("{kind} {client:?} {streams}: {}", reply.text());
                     assert_eq!(reply.status, 200, "{what}");
-                    let text = match streams {
-                        true => client.read(&reply.body).words,
-                        false => client.text(&reply),
+                    let text = if streams {
+                        client.read(&reply.body).words
+                    } else {
+                        client.text(&reply)
                     };
                     assert_eq!(text, "hihi", "{what}");
                 }

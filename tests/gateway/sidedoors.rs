@@ -380,9 +380,10 @@ async fn a_server_that_refuses_the_gateways_key_is_502_for_clients() {
                 ("/api/push", "/error"),
             ] {
                 // To the Responses API a prompt is something that is stored.
-                let prompt = match path.ends_with("responses") {
-                    true => "",
-                    false => r#","prompt":"hi""#,
+                let prompt = if path.ends_with("responses") {
+                    ""
+                } else {
+                    r#","prompt":"hi""#
                 };
                 let ask = format!(
                     r#"{{"model":"scripted","stream":{stream},{message},"input":"hi"{prompt}}}"#

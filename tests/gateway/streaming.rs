@@ -63,12 +63,13 @@ const OPENAI: (&str, &str) = (
 
 /// A provider of the format that the request is in, so that bytes pass.
 fn speaking(request: (&str, &str), config: Config) -> Config {
-    match request == OPENAI {
-        false => config,
-        true => config
+    if request == OPENAI {
+        config
             .set("provider.kind", "openai_compatible")
             .set("provider.list_models", false)
-            .set("provider.models", "[scripted]"),
+            .set("provider.models", "[scripted]")
+    } else {
+        config
     }
 }
 

@@ -82,9 +82,10 @@ async fn is_refused(kind: Kind, server: &Secure, config: &Config, whys: &[&str])
                 && line.contains(&format!("localhost:{}", server.port))
                 && whys.iter().any(|why| line.contains(why))
         };
-        match lines.iter().any(told) {
-            true => Ok(()),
-            false => Err(lines),
+        if lines.iter().any(told) {
+            Ok(())
+        } else {
+            Err(lines)
         }
     })
     .await;

@@ -275,13 +275,14 @@ async fn reasoning_that_its_provider_cannot_read_is_left_out_where_formats_are_a
     ] {
         let upstream = Upstream::start(move |asked: &Asked| {
             let body = String::from_utf8_lossy(&asked.body);
-            vec![Step::Send(match body.contains(proof) {
-                true => json(400, error),
-                false => json(
+            vec![Step::Send(if body.contains(proof) {
+json(400, error)
+} else {
+json(
                     200,
                     r#"{"id":"x","status":"completed","output":[],"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#,
-                ),
-            })]
+                )
+})]
         })
         .await;
         let gateway = Gateway::over(&Config::of([scripted(kind, &upstream)]), 1).await;
@@ -336,14 +337,15 @@ async fn an_effort_that_is_refused_beside_tools_is_left_out() {
         let upstream = Upstream::start(move |asked: &Asked| {
             let body: Value = serde_json::from_slice(&asked.body).unwrap();
             let effort = body.get("reasoning_effort").and_then(Value::as_str);
-            vec![Step::Send(match effort == told {
-                true => json(200, ANSWER),
-                false => json(
+            vec![Step::Send(if effort == told {
+json(200, ANSWER)
+} else {
+json(
                     400,
                     &json!({"error": {"message": words, "type": "invalid_request_error", "param": null, "code": null}})
                         .to_string(),
-                ),
-            })]
+                )
+})]
         })
         .await;
         let config = Config::of([scripted("openai_compatible", &upstream)]);
@@ -511,9 +513,10 @@ async fn a_client_that_leaves_before_the_first_word_ends_the_providers_work() {
             drop(client);
             eventually(&format!("{format:?}: {} stops", kind.name), || async {
                 let now = simulation.stats().await.remove(0);
-                match now.active == 0 && now.aborted == before.aborted + 1 {
-                    true => Ok(()),
-                    false => Err(now),
+                if now.active == 0 && now.aborted == before.aborted + 1 {
+                    Ok(())
+                } else {
+                    Err(now)
                 }
             })
             .await;

@@ -79,10 +79,10 @@ async fn gateway(models: usize, configure: impl FnOnce(Config) -> Config) -> (Up
         tags.join(",")
     );
     let server = Upstream::listing(["0.33.0", &tags, r#"{"models":[]}"#], |asked: &Asked| {
-        match asked.body.windows(6).any(|word| word == b"stream") {
-            true => vec![Step::Send(json(200, ANSWER))],
-            false => {
-                let line = format!(
+        if asked.body.windows(6).any(|word| word == b"stream") {
+vec![Step::Send(json(200, ANSWER))]
+} else {
+let line = format!(
                     "{{\"model\":\"scripted\",\"message\":{{\"role\":\"assistant\",\"content\":\"{}\"}},\"done\":false}}\n",
                     "x".repeat(16 * 1024)
                 );
@@ -90,8 +90,7 @@ async fn gateway(models: usize, configure: impl FnOnce(Config) -> Config) -> (Up
                 steps.extend((0..200).map(|_| Step::Send(chunk(line.as_bytes()))));
                 steps.push(Step::Hold);
                 steps
-            }
-        }
+}
     })
     .await;
     let config = Config::over(&[server.address]).set("provider.max_concurrent_per_backend", 500);

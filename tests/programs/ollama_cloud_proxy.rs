@@ -389,9 +389,10 @@ async fn usage_is_told_by_the_tag_of_the_request() {
     ask("chatgpt", &[]).await;
     let tags = eventually("four requests in the accounts", || async {
         let usage = get(proxy.gateway.admin, "/api/usage/tags").await.json();
-        match usage["total"]["requests"] == 4 {
-            true => Ok(usage["tags"].clone()),
-            false => Err(usage),
+        if usage["total"]["requests"] == 4 {
+            Ok(usage["tags"].clone())
+        } else {
+            Err(usage)
         }
     })
     .await;

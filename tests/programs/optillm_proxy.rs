@@ -405,10 +405,11 @@ async fn approaches_need_a_server_that_has_them() {
 
     // An OptiLLM server behind the gateway gets the request as it came.
     let seen = Upstream::start(|asked: &Asked| {
-        let body = match asked.head.starts_with("GET ") {
-            true => json!({"object": "list", "data": [{"id": "gpt-4o"}]}),
-            false => json!({"choices": [{"index": 0, "finish_reason": "stop",
-                "message": {"role": "assistant", "content": "ahoy"}}]}),
+        let body = if asked.head.starts_with("GET ") {
+            json!({"object": "list", "data": [{"id": "gpt-4o"}]})
+        } else {
+            json!({"choices": [{"index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "ahoy"}}]})
         };
         vec![Step::Send(crate::support::json(200, &body.to_string()))]
     })

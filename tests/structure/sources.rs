@@ -149,9 +149,10 @@ impl<'ast> Visit<'ast> for Reader {
                     let Some(path) = self.raise(path) else {
                         continue;
                     };
-                    match exported {
-                        true => self.source.exports.push((name, path)),
-                        false => self.source.paths.push(path),
+                    if exported {
+                        self.source.exports.push((name, path))
+                    } else {
+                        self.source.paths.push(path)
                     }
                 }
                 return;

@@ -318,10 +318,10 @@ fn texts(folder: &str, end: &str, found: &mut Vec<PathBuf>) {
             .unwrap()
             .to_string_lossy()
             .into_owned();
-        match path.is_dir() {
-            true => texts(&name, end, found),
-            false if name.ends_with(end) => found.push(path),
-            false => {}
+        if path.is_dir() {
+            texts(&name, end, found);
+        } else if name.ends_with(end) {
+            found.push(path);
         }
     }
 }

@@ -143,9 +143,10 @@ impl Format {
                 (words, &event["error"]["message"], ends)
             }
             Self::Responses => {
-                let words = match kind.ends_with(".delta") {
-                    true => vec![&event["delta"]],
-                    false => Vec::new(),
+                let words = if kind.ends_with(".delta") {
+                    vec![&event["delta"]]
+                } else {
+                    Vec::new()
                 };
                 let error = match kind {
                     "error" => &event["message"],

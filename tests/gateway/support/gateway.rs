@@ -71,9 +71,10 @@ impl Gateway {
     pub(crate) async fn healthy(&self, count: usize) {
         eventually(&format!("{count} healthy backends"), || async {
             let health = get(self.address, "/__proxy/health").await.json();
-            match health["healthy_backends"] == count {
-                true => Ok(()),
-                false => Err(health),
+            if health["healthy_backends"] == count {
+                Ok(())
+            } else {
+                Err(health)
             }
         })
         .await;

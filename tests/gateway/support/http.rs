@@ -155,10 +155,13 @@ impl Connection {
                 self.framing = Framing::Length(left - count);
                 Piece::Bytes(self.buffer.drain(..count).collect())
             }
-            Framing::UntilClose => match self.buffer.is_empty() && !self.more().await {
-                true => Piece::End,
-                false => Piece::Bytes(std::mem::take(&mut self.buffer)),
-            },
+            Framing::UntilClose => {
+                if self.buffer.is_empty() && !self.more().await {
+                    Piece::End
+                } else {
+                    Piece::Bytes(std::mem::take(&mut self.buffer))
+                }
+            }
         }
     }
 

@@ -104,9 +104,10 @@ pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
                 *slot = Some(value);
             }
         }
-        match done.iter().all(Option::is_some) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if done.iter().all(Option::is_some) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     })
     .await;

@@ -164,17 +164,14 @@ async fn converse(
     });
     let stream = TokioIo::new(stream);
     // A client that leaves ends it by an error.
-    let _ = match http2 {
-        true => {
-            http2::Builder::new(TokioExecutor::new())
-                .serve_connection(stream, service)
-                .await
-        }
-        false => {
-            http1::Builder::new()
-                .serve_connection(stream, service)
-                .await
-        }
+    let _ = if http2 {
+        http2::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, service)
+            .await
+    } else {
+        http1::Builder::new()
+            .serve_connection(stream, service)
+            .await
     };
 }
 

@@ -115,9 +115,10 @@ impl Azure {
             return Err(Refusal::bad(BLOCKED).of("prompt").code("content_filter"));
         }
         let words = Words::new(&chat, request);
-        let reply = match chat.stream {
-            false => Reply::json(200, &whole(&words)),
-            true => Reply::stream("text/event-stream; charset=utf-8", pieces(&words)),
+        let reply = if chat.stream {
+            Reply::stream("text/event-stream; charset=utf-8", pieces(&words))
+        } else {
+            Reply::json(200, &whole(&words))
         };
         Ok(reply.after(chat.prompt_tokens, words.answer_tokens()))
     }
@@ -182,9 +183,10 @@ fn models() -> Value {
 /// What the filter found of each kind; `found` says whether it found violence.
 fn filter_results(found: bool) -> Value {
     let safe = json!({"filtered": false, "severity": "safe"});
-    let violence = match found {
-        true => json!({"filtered": true, "severity": "high"}),
-        false => safe.clone(),
+    let violence = if found {
+        json!({"filtered": true, "severity": "high"})
+    } else {
+        safe.clone()
     };
     json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": violence})
 }
@@ -311,11 +313,12 @@ fn with_headers(reply: Reply, request: &Request) -> Reply {
             "x-ratelimit-remaining-tokens",
             if limited { "0" } else { "99000" },
         );
-    match limited {
-        true => reply
+    if limited {
+        reply
             .with("retry-after", "2")
-            .with("retry-after-ms", "1500"),
-        false => reply,
+            .with("retry-after-ms", "1500")
+    } else {
+        reply
     }
 }
 

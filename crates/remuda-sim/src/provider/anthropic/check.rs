@@ -73,9 +73,10 @@ const ANSWERED: [&str; 12] = [
 pub(super) fn model_name(body: &Value) -> Result<&str, Refused> {
     let fields = Fields::root(body)?;
     let name = fields.required_string("model")?;
-    match name.is_empty() {
-        true => Err(fields.wrong("model", "String should have at least 1 character")),
-        false => Ok(name),
+    if name.is_empty() {
+        Err(fields.wrong("model", "String should have at least 1 character"))
+    } else {
+        Ok(name)
     }
 }
 

@@ -236,11 +236,12 @@ fn thinking<'a>(fields: &Fields<'a>, kind: &str, path: &str) -> Result<Block<'a>
     } else {
         "data"
     };
-    match issued {
-        true => Ok(Block::Thinking),
-        false => Err(Refused::invalid(format!(
+    if issued {
+        Ok(Block::Thinking)
+    } else {
+        Err(Refused::invalid(format!(
             "{path}: Invalid `{part}` in `{kind}` block"
-        ))),
+        )))
     }
 }
 
@@ -273,9 +274,10 @@ fn tool_use<'a>(fields: &Fields<'a>, ledger: &mut Ledger) -> Result<Block<'a>, R
 
 fn tool_id<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a str, Refused> {
     let id = fields.required_string(key)?;
-    match is_name(id, usize::MAX) {
-        true => Ok(id),
-        false => Err(fields.wrong(key, "String should match pattern '^[a-zA-Z0-9_-]+$'")),
+    if is_name(id, usize::MAX) {
+        Ok(id)
+    } else {
+        Err(fields.wrong(key, "String should match pattern '^[a-zA-Z0-9_-]+$'"))
     }
 }
 

@@ -31,9 +31,10 @@ impl<'a> Betas<'a> {
 
     /// Fields that are there for these betas alone.
     pub(super) fn fields(&self) -> &'static [&'static str] {
-        match BETAS.iter().any(|beta| self.has(beta)) {
-            true => &[FIELD],
-            false => &[],
+        if BETAS.iter().any(|beta| self.has(beta)) {
+            &[FIELD]
+        } else {
+            &[]
         }
     }
 }

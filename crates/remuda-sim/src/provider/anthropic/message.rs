@@ -174,9 +174,10 @@ impl<'a> Message<'a> {
     }
 
     fn head(&self, content: Vec<Value>, output: u64) -> Value {
-        let (five_minutes, one_hour) = match self.input.one_hour {
-            true => (0, self.input.written),
-            false => (self.input.written, 0),
+        let (five_minutes, one_hour) = if self.input.one_hour {
+            (0, self.input.written)
+        } else {
+            (self.input.written, 0)
         };
         json!({
             "id": self.id,

@@ -123,10 +123,11 @@ impl Anthropic {
             prompt.think(),
             input,
         );
-        let reply = match checked.stream {
-            true => Reply::stream("text/event-stream; charset=utf-8", message.stream())
-                .with("cache-control", "no-cache"),
-            false => Reply::json(200, &message.whole()),
+        let reply = if checked.stream {
+            Reply::stream("text/event-stream; charset=utf-8", message.stream())
+                .with("cache-control", "no-cache")
+        } else {
+            Reply::json(200, &message.whole())
         };
         let left = TOKEN_LIMIT - input.fresh.min(TOKEN_LIMIT);
         Ok(limits(
@@ -281,9 +282,10 @@ fn error(request: &Request, failed: &Failed) -> Value {
         .unwrap_or(refused::words(failed.status));
     let mut body = Refused::new(failed.status, message).body(&request_id(request));
     if let Some(code) = &failed.code {
-        match code.ends_with("_error") || code == "request_too_large" {
-            true => body["error"]["type"] = code.as_str().into(),
-            false => body["error"]["details"] = json!({"error_code": code}),
+        if code.ends_with("_error") || code == "request_too_large" {
+            body["error"]["type"] = code.as_str().into()
+        } else {
+            body["error"]["details"] = json!({"error_code": code})
         }
     }
     body

@@ -36,9 +36,10 @@ pub(super) fn check(
         )));
     }
     let Some(thinking) = fields.object("thinking")? else {
-        return Ok(match model.always_thinks() {
-            true => shown(None, model),
-            false => Thinking::Off,
+        return Ok(if model.always_thinks() {
+            shown(None, model)
+        } else {
+            Thinking::Off
         });
     };
     let kind = thinking.required("type").and(thinking.string("type"))?;
@@ -100,11 +101,12 @@ fn unsupported(kind: &str, instead: &str) -> Refused {
 
 fn adaptive(thinking: &Fields, model: &Model) -> Result<(), Refused> {
     thinking.only(&["type", "display"])?;
-    match model.adaptive {
-        true => Ok(()),
-        false => Err(Refused::invalid(
+    if model.adaptive {
+        Ok(())
+    } else {
+        Err(Refused::invalid(
             "adaptive thinking is not supported on this model",
-        )),
+        ))
     }
 }
 
@@ -148,14 +150,15 @@ fn calls_keep_their_thinking(turns: &[Turn]) -> Result<(), Refused> {
         Some(Block::ToolUse { .. }) => "tool_use",
         _ => return Ok(()),
     };
-    match answers {
-        false => Ok(()),
-        true => Err(Refused::invalid(format!(
+    if answers {
+        Err(Refused::invalid(format!(
             "messages.{}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. \
              When `thinking` is enabled, a final `assistant` message must start with a thinking block \
              (preceeding the lastmost set of `tool_use` and `tool_result` blocks). \
              To avoid this requirement, disable `thinking`.",
             turns.len() - 2
-        ))),
+        )))
+    } else {
+        Ok(())
     }
 }

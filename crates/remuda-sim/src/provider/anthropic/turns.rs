@@ -65,9 +65,10 @@ fn turn<'a>(
     let fields = Fields::of(message, format!("messages.{index}"))?;
     fields.only(&["role", "content"])?;
     fields.required("role")?;
-    let roles: &[&str] = match model.system_turns {
-        true => &["user", "assistant", "system"],
-        false => &["user", "assistant"],
+    let roles: &[&str] = if model.system_turns {
+        &["user", "assistant", "system"]
+    } else {
+        &["user", "assistant"]
     };
     let role = fields.word("role", roles)?.unwrap_or_default();
     let allowed: &[&str] = match role {
@@ -150,9 +151,10 @@ fn tools_are_answered(turns: &[Turn]) -> Result<(), Refused> {
             )));
         }
     }
-    match calls.is_empty() {
-        true => Ok(()),
-        false => Err(unanswered(turns.len() - 1, &calls)),
+    if calls.is_empty() {
+        Ok(())
+    } else {
+        Err(unanswered(turns.len() - 1, &calls))
     }
 }
 

@@ -114,13 +114,14 @@ fn around(fields: &Fields) -> Result<(), Refused> {
         tier.word("type", &["priority", "default", "flex", "reserved"])?;
     }
     let metadata = fields.get("requestMetadata").and_then(Value::as_object);
-    match metadata.is_some_and(|metadata| metadata.values().any(|value| !value.is_string())) {
-        true => Err(Refused::constraint(
+    if metadata.is_some_and(|metadata| metadata.values().any(|value| !value.is_string())) {
+        Err(Refused::constraint(
             "requestMetadata",
             "…",
             "be a map of strings",
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 

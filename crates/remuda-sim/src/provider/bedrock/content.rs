@@ -228,12 +228,13 @@ pub(super) fn cache_point<'a>(
 fn reasoning<'a>(reasoning: &Fields<'a>) -> Result<Block<'a>, Refused> {
     if reasoning.union(&["reasoningText", "redactedContent"])? == "redactedContent" {
         let data = reasoning.required_string("redactedContent")?;
-        return match signature::is_of(data, "redacted", "") {
-            true => Ok(Block::Reasoning),
-            false => Err(unsigned(
+        return if signature::is_of(data, "redacted", "") {
+            Ok(Block::Reasoning)
+        } else {
+            Err(unsigned(
                 reasoning,
                 "Invalid `data` in `redacted_thinking` block",
-            )),
+            ))
         };
     }
     let inner = reasoning.required_structure("reasoningText")?;

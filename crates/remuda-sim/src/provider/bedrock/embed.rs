@@ -54,11 +54,12 @@ fn required<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a Value, Refused> {
 fn text<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a str, Refused> {
     let text = required(fields, key)?.as_str();
     let text = text.ok_or_else(|| malformed(&format!("#/{key}: expected type: String")))?;
-    match text.is_empty() {
-        true => Err(malformed(&format!(
+    if text.is_empty() {
+        Err(malformed(&format!(
             "#/{key}: expected minLength: 1, actual: 0"
-        ))),
-        false => Ok(text),
+        )))
+    } else {
+        Ok(text)
     }
 }
 

@@ -68,9 +68,10 @@ fn claude_takes(
     max_tokens: Option<u64>,
     forced: bool,
 ) -> Result<Reasoning, Refused> {
-    let mut reasoning = match claude.always_thinks {
-        true => Reasoning::Omitted,
-        false => Reasoning::Off,
+    let mut reasoning = if claude.always_thinks {
+        Reasoning::Omitted
+    } else {
+        Reasoning::Off
     };
     let mut top_k = None;
     if let Some(extra) = extra {
@@ -157,9 +158,10 @@ fn thinks(
             )));
         }
     }
-    Ok(match omitted {
-        true => Reasoning::Omitted,
-        false => Reasoning::Shown,
+    Ok(if omitted {
+        Reasoning::Omitted
+    } else {
+        Reasoning::Shown
     })
 }
 

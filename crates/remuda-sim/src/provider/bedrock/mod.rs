@@ -110,14 +110,15 @@ impl Bedrock {
             return Ok(found);
         }
         let by_profile = |listed: &String| models::base(listed) == (found.as_str(), true);
-        match self.world.setup.models.iter().any(by_profile) {
-            true => Err(Refused::invalid(format!(
+        if self.world.setup.models.iter().any(by_profile) {
+            Err(Refused::invalid(format!(
                 "Invocation of model ID {found} with on-demand throughput isn’t supported. Retry your request with \
                  the ID or ARN of an inference profile that contains this model."
-            ))),
-            false => Err(Refused::invalid(
+            )))
+        } else {
+            Err(Refused::invalid(
                 "The provided model identifier is invalid.",
-            )),
+            ))
         }
     }
 
@@ -173,14 +174,16 @@ impl Bedrock {
         let checked = check::check(body, model)?;
         let input = self.settle(&checked);
         let prompt = checked.prompt(id, &self.world);
-        let message = match prompt.is_blocked() {
-            true => Message::blocked(request, input),
-            false => Message::new(request, &checked, &prompt.said, prompt.think(), input),
+        let message = if prompt.is_blocked() {
+            Message::blocked(request, input)
+        } else {
+            Message::new(request, &checked, &prompt.said, prompt.think(), input)
         };
         let output = message.output();
-        let reply = match streams {
-            true => Reply::stream("application/vnd.amazon.eventstream", message.stream()),
-            false => Reply::json(200, &message.whole()),
+        let reply = if streams {
+            Reply::stream("application/vnd.amazon.eventstream", message.stream())
+        } else {
+            Reply::json(200, &message.whole())
         };
         Ok(reply.after(input.total(), output))
     }

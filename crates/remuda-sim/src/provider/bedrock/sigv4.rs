@@ -54,16 +54,17 @@ pub(super) fn verify(request: &Request, setup: &Setup) -> Result<(), Refused> {
     );
     let key = signing_key(&setup.secret_key, claim.date, claim.region);
     let expected = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
-    match expected == claim.signature {
-        true => Ok(()),
-        false => Err(Refused::forbidden(
+    if expected == claim.signature {
+        Ok(())
+    } else {
+        Err(Refused::forbidden(
             "InvalidSignatureException",
             format!(
                 "The request signature we calculated does not match the signature you provided. Check your AWS \
                  Secret Access Key and signing method. Consult the service documentation for details.\n\n\
                  The Canonical String for this request should have been\n'{canonical}'"
             ),
-        )),
+        ))
     }
 }
 
@@ -236,9 +237,10 @@ fn encode(text: &str, keeps_slashes: bool) -> String {
         let plain = byte.is_ascii_alphanumeric()
             || matches!(byte, b'-' | b'_' | b'.' | b'~')
             || (byte == b'/' && keeps_slashes);
-        match plain {
-            true => encoded.push(char::from(byte)),
-            false => encoded.push_str(&format!("%{byte:02X}")),
+        if plain {
+            encoded.push(char::from(byte))
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"))
         }
     }
     encoded

@@ -175,13 +175,14 @@ fn tools_are_answered(turns: &[Turn]) -> Result<(), Refused> {
             )));
         }
     }
-    match calls.is_empty() {
-        true => Ok(()),
-        false => Err(Refused::invalid(format!(
+    if calls.is_empty() {
+        Ok(())
+    } else {
+        Err(Refused::invalid(format!(
             "Expected toolResult blocks at messages.{}.content for the following Ids: {}",
             turns.len(),
             calls.join(", ")
-        ))),
+        )))
     }
 }
 

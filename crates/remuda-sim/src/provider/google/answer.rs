@@ -48,9 +48,10 @@ impl<'a> Answer<'a> {
             model,
             id: request.id("", 0, 22),
             prompt_tokens,
-            cached_tokens: match said.contains(CACHED) {
-                true => prompt_tokens / 2,
-                false => 0,
+            cached_tokens: if said.contains(CACHED) {
+                prompt_tokens / 2
+            } else {
+                0
             },
             thoughts: thought.reasoning,
             shows_thoughts: checked.config.shows_thoughts,

@@ -106,9 +106,10 @@ fn part<'a>(part: &Fields<'a>) -> Result<Part<'a>, Refused> {
     let read = match kind {
         "text" => {
             let text = part.string("text")?.unwrap_or_default();
-            match thought {
-                true => Part::Thought,
-                false => Part::Text(text),
+            if thought {
+                Part::Thought
+            } else {
+                Part::Text(text)
             }
         }
         "inlineData" => inline(part)?,
@@ -142,9 +143,10 @@ fn inline<'a>(part: &Fields<'a>) -> Result<Part<'a>, Refused> {
         return Ok(Part::Image);
     }
     let known = ["audio/", "video/", "text/", "application/pdf"];
-    match known.iter().any(|prefix| kind.starts_with(prefix)) {
-        true => Ok(Part::Other),
-        false => Err(Refused::invalid(format!("Unsupported MIME type: {kind}"))),
+    if known.iter().any(|prefix| kind.starts_with(prefix)) {
+        Ok(Part::Other)
+    } else {
+        Err(Refused::invalid(format!("Unsupported MIME type: {kind}")))
     }
 }
 
@@ -257,10 +259,7 @@ pub(super) fn order(turns: &[Turn], signs: bool) -> Result<(), Refused> {
             "Please ensure that function call turn is followed by a function response turn.",
         ));
     }
-    match signs {
-        true => signatures(turns),
-        false => Ok(()),
-    }
+    if signs { signatures(turns) } else { Ok(()) }
 }
 
 /// Every response is that of a call of the turn before, by its id if it has one, else by its name.

@@ -16,9 +16,10 @@ fn streams(request: &Request) -> bool {
 
 /// The error of a stream that is no series of events is the one element of its array.
 pub(super) fn error(request: &Request, refused: &Refused) -> Reply {
-    let value = match streams(request) && !is_sse(request) {
-        true => json!([refused.value()]),
-        false => refused.value(),
+    let value = if streams(request) && !is_sse(request) {
+        json!([refused.value()])
+    } else {
+        refused.value()
     };
     Reply::whole(
         refused.code,
@@ -36,9 +37,10 @@ pub(super) fn failure(failed: &Failed) -> Refused {
     let mut refused = Refused::new(failed.status, message);
     let code = failed.code.as_deref().unwrap_or_default();
     if refused.code == 429 {
-        let quota = match code.contains("Per") {
-            true => code,
-            false => "GenerateRequestsPerMinutePerProjectPerModel",
+        let quota = if code.contains("Per") {
+            code
+        } else {
+            "GenerateRequestsPerMinutePerProjectPerModel"
         };
         let delay = failed.retry_after.as_deref().unwrap_or("22");
         refused.details = vec![

@@ -87,12 +87,11 @@ impl Google {
                  Key or other form of API consumer identity to call this API.",
             ));
         }
-        match key == self.world.setup.api_key {
-            true => Ok(()),
-            false => {
-                let message = "API key not valid. Please pass a valid API key.";
-                Err(Refused::invalid(message).because("API_KEY_INVALID"))
-            }
+        if key == self.world.setup.api_key {
+            Ok(())
+        } else {
+            let message = "API key not valid. Please pass a valid API key.";
+            Err(Refused::invalid(message).because("API_KEY_INVALID"))
         }
     }
 

@@ -157,9 +157,10 @@ pub(super) fn find(id: &str) -> Option<&'static Model<'static>> {
 impl<'a> Model<'a> {
     /// A model that is not in the table: it embeds if its name says so, and takes everything otherwise.
     pub(super) fn unknown(id: &'a str) -> Self {
-        let kind = match id.contains("embed") {
-            true => EMBEDDING.kind,
-            false => Kind::Plain,
+        let kind = if id.contains("embed") {
+            EMBEDDING.kind
+        } else {
+            Kind::Plain
         };
         Self {
             id,

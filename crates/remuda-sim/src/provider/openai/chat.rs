@@ -109,15 +109,7 @@ pub(crate) fn read(
     } else {
         models::family("")
     };
-    let asked = given(map, "reasoning_effort").and_then(Value::as_str);
-    let effort = match rules.families {
-        true => family.effort(model, asked, "reasoning_effort")?,
-        false => "",
-    };
-    check_kind(&family)?;
-    if rules.families {
-        family.check_chat(model, map, effort)?;
-    }
+    let effort = check_model(map, model, &family, rules)?;
     let messages = given(map, "messages").ok_or_else(|| Refusal::missing("messages"))?;
     let mut prompt = Prompt {
         model: model.to_owned(),
@@ -160,6 +152,24 @@ pub(crate) fn read(
         legacy,
         prompt,
     })
+}
+
+/// Checks what the model is for and what it refuses; returns how much it reasons.
+fn check_model(
+    map: &Map<String, Value>,
+    model: &str,
+    family: &Family,
+    rules: Rules,
+) -> Result<&'static str, Refusal> {
+    if !rules.families {
+        check_kind(family)?;
+        return Ok("");
+    }
+    let asked = given(map, "reasoning_effort").and_then(Value::as_str);
+    let effort = family.effort(model, asked, "reasoning_effort")?;
+    check_kind(family)?;
+    family.check_chat(model, map, effort)?;
+    Ok(effort)
 }
 
 fn check_kind(family: &Family) -> Result<(), Refusal> {

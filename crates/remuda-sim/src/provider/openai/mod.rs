@@ -114,14 +114,13 @@ impl OpenAi {
             .code("content_policy_violation"));
         }
         let words = Words::new(&chat, request);
-        let reply = match chat.stream {
-            false => Reply::json(200, &words.whole()),
-            true => {
-                let chunks = words.chunks();
-                let mut pieces: Vec<Piece> = chunks.iter().map(|chunk| chunk.piece()).collect();
-                pieces.push(done());
-                Reply::stream(STREAM, pieces)
-            }
+        let reply = if chat.stream {
+            let chunks = words.chunks();
+            let mut pieces: Vec<Piece> = chunks.iter().map(|chunk| chunk.piece()).collect();
+            pieces.push(done());
+            Reply::stream(STREAM, pieces)
+        } else {
+            Reply::json(200, &words.whole())
         };
         Ok(reply.after(chat.prompt_tokens, words.answer_tokens()))
     }

@@ -301,19 +301,20 @@ impl Family {
         }
         self.check_sampling(map, effort)?;
         let o_series = self.name.starts_with('o');
-        let more: &[&str] = match o_series {
-            true => &[
+        let more: &[&str] = if o_series {
+            &[
                 "presence_penalty",
                 "frequency_penalty",
                 "parallel_tool_calls",
-            ],
-            false => &[
+            ]
+        } else {
+            &[
                 "presence_penalty",
                 "frequency_penalty",
                 "logit_bias",
                 "prediction",
                 "audio",
-            ],
+            ]
         };
         refuse_any(map, more)?;
         if !self.stop {

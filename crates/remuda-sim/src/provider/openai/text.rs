@@ -316,9 +316,10 @@ pub(crate) fn embeddings(
     let as_text = map.get("encoding_format") == Some(&"base64".into());
     let data = inputs.iter().enumerate().map(|(index, input)| {
         let vector = embed::direction(&input.text, model, length);
-        let embedding = match as_text {
-            true => little_endian(&vector).into(),
-            false => json!(vector),
+        let embedding = if as_text {
+            little_endian(&vector).into()
+        } else {
+            json!(vector)
         };
         json!({"object": "embedding", "index": index, "embedding": embedding})
     });

@@ -219,9 +219,10 @@ impl<'a> Words<'a> {
 
     fn opening(&self, index: usize, chunks: &mut Vec<Chunk>) {
         let thought = &self.thoughts[index];
-        let content = match thought.text.is_empty() && !thought.calls.is_empty() {
-            true => Value::Null,
-            false => "".into(),
+        let content = if thought.text.is_empty() && !thought.calls.is_empty() {
+            Value::Null
+        } else {
+            "".into()
         };
         let delta = json!({"role": "assistant", "content": content, "refusal": null});
         chunks.push(self.delta(index, delta, Value::Null, 0));
@@ -274,9 +275,10 @@ impl<'a> Words<'a> {
         chunks.push(self.delta(index, json!({"tool_calls": [begin]}), Value::Null, 0));
         let custom = self.chat.custom.contains(&call.name);
         for text in &call.arguments {
-            let part = match custom {
-                true => json!({"index": number, "custom": {"input": text}}),
-                false => json!({"index": number, "function": {"arguments": text}}),
+            let part = if custom {
+                json!({"index": number, "custom": {"input": text}})
+            } else {
+                json!({"index": number, "function": {"arguments": text}})
             };
             chunks.push(self.delta(index, json!({"tool_calls": [part]}), Value::Null, 1));
         }

@@ -32,9 +32,10 @@ impl<'a> Answer<'a> {
     }
 
     pub(super) fn reply(&self) -> Reply {
-        let reply = match self.chat.stream {
-            true => Reply::stream("text/event-stream", self.pieces()),
-            false => Reply::json(200, &self.whole()),
+        let reply = if self.chat.stream {
+            Reply::stream("text/event-stream", self.pieces())
+        } else {
+            Reply::json(200, &self.whole())
         };
         reply
             .with("x-generation-id", &self.words.id)

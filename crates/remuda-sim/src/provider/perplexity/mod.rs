@@ -109,15 +109,14 @@ impl Perplexity {
         }
         let answer = Answer::new(&asked, request);
         let made = answer.words.thought.tokens();
-        let reply = match asked.stream {
-            false => Reply::json(200, &answer.finished(answer.words.whole())),
-            true => {
-                let pieces = answer.events().into_iter();
-                let pieces = pieces
-                    .map(|event| Piece::data(&event.value, event.tokens))
-                    .collect();
-                Reply::stream("text/event-stream", pieces)
-            }
+        let reply = if asked.stream {
+            let pieces = answer.events().into_iter();
+            let pieces = pieces
+                .map(|event| Piece::data(&event.value, event.tokens))
+                .collect();
+            Reply::stream("text/event-stream", pieces)
+        } else {
+            Reply::json(200, &answer.finished(answer.words.whole()))
         };
         Ok(reply.after(asked.manner.prompt_tokens, made))
     }

@@ -99,10 +99,13 @@ impl Reader<'_> {
                 let call = text(item, "call_id", at)?;
                 self.answers(call)
             }
-            "additional_tools" => match item["tools"].is_array() {
-                true => Ok(()),
-                false => Err(Refusal::missing(&format!("{at}.tools"))),
-            },
+            "additional_tools" => {
+                if item["tools"].is_array() {
+                    Ok(())
+                } else {
+                    Err(Refusal::missing(&format!("{at}.tools")))
+                }
+            }
             "agent_message" => text(item, "author", at).map(|_| ()),
             "reasoning" => self.reasoning(at, item, next),
             "item_reference" => {

@@ -99,15 +99,14 @@ impl Responses {
                 history,
             });
         }
-        let reply = match asked.stream {
-            false => Reply::json(200, &words.whole()),
-            true => {
-                let pieces = words.events().into_iter().map(|event| {
-                    let kind = event.value["type"].as_str().unwrap_or_default();
-                    Piece::event(kind, &event.value, event.tokens)
-                });
-                Reply::stream("text/event-stream; charset=utf-8", pieces.collect())
-            }
+        let reply = if asked.stream {
+            let pieces = words.events().into_iter().map(|event| {
+                let kind = event.value["type"].as_str().unwrap_or_default();
+                Piece::event(kind, &event.value, event.tokens)
+            });
+            Reply::stream("text/event-stream; charset=utf-8", pieces.collect())
+        } else {
+            Reply::json(200, &words.whole())
         };
         Ok(reply.after(asked.manner.prompt_tokens, words.thought.tokens()))
     }

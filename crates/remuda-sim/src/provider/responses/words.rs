@@ -117,9 +117,10 @@ impl ResponseWords<'_> {
 
     fn reasoning(&self) -> Value {
         let id = self.request.id("rs_", 0, 48);
-        let summary = match self.manner.summary {
-            true => json!([{"type": "summary_text", "text": self.thought.reasoning()}]),
-            false => json!([]),
+        let summary = if self.manner.summary {
+            json!([{"type": "summary_text", "text": self.thought.reasoning()}])
+        } else {
+            json!([])
         };
         let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
         if self.manner.encrypted {
@@ -169,15 +170,12 @@ impl ResponseWords<'_> {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, call.name.as_str()),
         };
-        let mut item = match self.is_custom(call) {
-            true => {
-                json!({"id": self.request.id("ctc_", number as u64, 48), "type": "custom_tool_call",
+        let mut item = if self.is_custom(call) {
+            json!({"id": self.request.id("ctc_", number as u64, 48), "type": "custom_tool_call",
                     "status": status, "call_id": call_id, "name": name, "input": arguments})
-            }
-            false => {
-                json!({"id": self.request.id("fc_", number as u64, 48), "type": "function_call",
+        } else {
+            json!({"id": self.request.id("fc_", number as u64, 48), "type": "function_call",
                     "status": status, "arguments": arguments, "call_id": call_id, "name": name})
-            }
         };
         if let Some(namespace) = namespace {
             item["namespace"] = namespace.into();
@@ -279,9 +277,10 @@ impl ResponseWords<'_> {
             json!({"type": format!("response.{kind}"), "item_id": begun["id"],
             "output_index": index, "content_index": 0})
         };
-        let (kind, field) = match self.is_refused() {
-            true => ("refusal", "refusal"),
-            false => ("output_text", "text"),
+        let (kind, field) = if self.is_refused() {
+            ("refusal", "refusal")
+        } else {
+            ("output_text", "text")
         };
         let mut empty = self.part();
         empty[field] = "".into();
@@ -319,9 +318,10 @@ impl ResponseWords<'_> {
             json!({"type": "response.output_item.added", "output_index": index, "item": begun}),
             0,
         );
-        let (kind, field) = match self.is_custom(call) {
-            true => ("custom_tool_call_input", "input"),
-            false => ("function_call_arguments", "arguments"),
+        let (kind, field) = if self.is_custom(call) {
+            ("custom_tool_call_input", "input")
+        } else {
+            ("function_call_arguments", "arguments")
         };
         let at = |end: &str| {
             json!({"type": format!("response.{kind}.{end}"), "item_id": begun["id"],
