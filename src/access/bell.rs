@@ -12,7 +12,7 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    /// A request waits.
+    /// Rings the bell: a request waits.
     pub(super) fn ring(&self) {
         self.rung.notify_one();
     }

@@ -48,8 +48,8 @@ impl Clock {
         origin.saturating_add(elapsed.unwrap_or(Millis::MAX / 2))
     }
 
-    /// By how much the clock of a server is ahead of this one, where it is not the same: small differences come of the way
-    /// here. The first that is heard of may be any that could be; later ones step and do not leap.
+    /// Returns by how many milliseconds a server's clock is ahead of this one; a small difference, which comes of the
+    /// way here, counts as none. The first difference may be any that could be; later ones step and do not leap.
     ///
     /// # Errors
     /// [`NoTime`] for what cannot be.

@@ -35,7 +35,7 @@ pub enum BadCredential {
     Unknown,
 }
 
-/// The credential of a request's head.
+/// Returns the credential in a request's head.
 ///
 /// # Errors
 /// [`BadCredential::Missing`] and [`BadCredential::Ambiguous`].
@@ -68,7 +68,7 @@ fn authorized(value: &HeaderValue) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// What follows the first colon: a user's name has none.
+/// Returns what follows the first colon, which no user's name has.
 fn password(encoded: &[u8]) -> Option<Vec<u8>> {
     let mut pair = BASE64.decode(encoded).ok()?;
     let colon = pair.iter().position(|byte| *byte == b':')?;

@@ -157,7 +157,7 @@ impl Exchange {
         }
     }
 
-    /// The server has what all gateways have counted.
+    /// Notes that the server has what all gateways have counted.
     fn found(&self, seen: &Seen) {
         for key in &self.keys {
             key.limits().stir();
@@ -234,7 +234,7 @@ impl Exchange {
         }
     }
 
-    /// What a key's budget has cost here, if that is news or others may have news; and whether it is news.
+    /// Returns what a key's budget has cost here, if that is news or others may have news; and whether it is news.
     fn spent(&self, index: usize, seen: &mut Seen) -> (Option<Spent>, bool) {
         let ends = |per| begins_anew(per, wall_clock()).unwrap_or(Millis::MAX);
         let key = &self.keys[index];
@@ -348,7 +348,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// The gateways that are there, and when each was heard of.
+    /// Notes which gateways are there, and when each was heard of.
     fn meet(&self, gateways: Vec<(String, Millis)>, seen: &mut Seen, lost: Millis) {
         let back = gateways.iter().filter(|(_, heard)| *heard >= lost);
         let others = back.filter(|(name, _)| *name != *self.server.me()).count();
@@ -389,7 +389,7 @@ impl Exchange {
     }
 }
 
-/// The time that accounts are kept in.
+/// Returns the time by which accounts are kept.
 fn wall_clock() -> Millis {
     let since = crate::clock::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| Millis::try_from(since.as_millis()).unwrap_or(0))

@@ -36,7 +36,7 @@ pub enum Output {
 }
 
 impl Demand {
-    /// All tokens, where an answer that is not bounded has so many.
+    /// Returns the tokens that are held, where an answer that is not bounded has so many.
     fn tokens(&self, usual: u64) -> u64 {
         self.prompt.saturating_add(self.output(usual))
     }
@@ -153,7 +153,8 @@ impl Grant {
         }
     }
 
-    /// Tokens in and out that a budget has to have room for: what `price` is asked for. `None` without a budget.
+    /// Returns the tokens in and out that a budget has to have room for, for which `price` is asked; `None` without a
+    /// budget.
     pub fn expected(&self) -> Option<(u64, u64)> {
         let wanted = self.wanted.filter(|_| self.key.purse().has_budget())?;
         let usual = self.key.usual_output().saturating_mul(LONGER);
@@ -173,7 +174,7 @@ impl Grant {
         Ok(())
     }
 
-    /// The request takes so many more calls of its provider, each of which counts.
+    /// Takes so many more calls of the request's provider, each of which counts.
     ///
     /// # Errors
     /// Why it is refused.
@@ -194,20 +195,20 @@ impl Grant {
         })
     }
 
-    /// The second provider serves the request: what was set aside for the first is free.
+    /// Lets the second provider serve the request: what was set aside for the first is free.
     pub fn take_over(&mut self, mut aside: Aside) {
         let before = std::mem::replace(&mut self.held, std::mem::take(&mut aside.held));
         self.cost = aside.cost;
         self.key.purse().free(before);
     }
 
-    /// Where it is noted that a provider has all of the request: whoever leaves from then on has used it.
+    /// Returns the flag that notes that a provider has all of the request: whoever leaves from then on has used it.
     pub fn sent(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.sent)
     }
 
-    /// So many tokens of output have come: where they are more than was set aside, twice as many are, so that requests that
-    /// come meanwhile find the truth.
+    /// Notes that so many tokens of output have come: where they are more than was set aside, twice as many are, so
+    /// that requests that come meanwhile find the truth.
     pub fn note_output(&mut self, output: u64) {
         if output > self.outgrown_at {
             self.outgrow(output);
@@ -237,14 +238,15 @@ impl Grant {
         self.outgrown_at = doubled;
     }
 
-    /// The request is not served after all, and does not count.
+    /// Gives back all that the request took: it is not served after all, and does not count.
     fn give_back(&mut self) {
         if let Some(taken) = self.requests.take() {
             self.key.limits().correct(RateUnit::Requests, &taken, 0);
         }
     }
 
-    /// The request is over, and was accounted. `whole`: its answer came to its end, and its provider has counted it.
+    /// Settles a request that is over and was accounted. `whole` says that its answer came to its end, and that its
+    /// provider has counted it.
     pub fn settle(mut self, spent: Consumption, whole: bool) {
         let correct = |taken: Option<Taken>, tokens| {
             if let Some(taken) = taken {

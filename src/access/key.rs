@@ -47,7 +47,7 @@ pub struct ClientKey {
     output: AtomicU64,
 }
 
-/// The priority of a request whose key says nothing of priorities, or that has none: no higher than `high`.
+/// Returns the priority of a request whose key says nothing of priorities, or that has none: no higher than `high`.
 pub fn unentitled(asked: Option<i32>) -> i32 {
     asked.unwrap_or(0).min(HIGH)
 }
@@ -100,7 +100,7 @@ impl ClientKey {
         }
     }
 
-    /// The priority of a request that asks for `asked`: no higher than the key's.
+    /// Returns the priority of a request that asks for `asked`: no higher than the key's.
     pub fn priority(&self, asked: Option<i32>) -> i32 {
         match (self.priority, asked) {
             (Some(own), Some(asked)) => own.min(asked),
@@ -109,12 +109,12 @@ impl ClientKey {
         }
     }
 
-    /// Whether all models are allowed.
+    /// Returns whether all models are allowed.
     pub fn any_model(&self) -> bool {
         self.models.is_empty()
     }
 
-    /// Whether the model may be used that has these names: any of them will do.
+    /// Returns whether the model may be used that has these names: any of them will do.
     pub fn may_use<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
         self.models.is_empty()
             || names.into_iter().any(|name| {
@@ -126,17 +126,17 @@ impl ClientKey {
             })
     }
 
-    /// Whether all providers are allowed.
+    /// Returns whether all providers are allowed.
     pub fn any_provider(&self) -> bool {
         self.providers.is_empty()
     }
 
-    /// Whether the provider of that name may be used.
+    /// Returns whether the provider of that name may be used.
     pub fn may_ask(&self, provider: &str) -> bool {
         self.providers.is_empty() || self.providers.iter().any(|allowed| **allowed == *provider)
     }
 
-    /// The providers that are allowed; none: all.
+    /// Returns the providers that are allowed; an empty list stands for all.
     pub fn providers(&self) -> &[Arc<str>] {
         &self.providers
     }
@@ -158,12 +158,12 @@ impl ClientKey {
         }
     }
 
-    /// How many tokens of output the key's answers had lately.
+    /// Returns how many tokens of output the key's answers had lately.
     pub(super) fn usual_output(&self) -> u64 {
         self.output.load(Ordering::Relaxed)
     }
 
-    /// An answer had so many tokens of output.
+    /// Learns that an answer had so many tokens of output.
     pub(super) fn learn_output(&self, tokens: u64) {
         let before = self.output.load(Ordering::Relaxed);
         let now = (7 * before.min(u64::MAX / 8)).saturating_add(tokens) / 8;
@@ -171,7 +171,7 @@ impl ClientKey {
         self.output.store(now, Ordering::Relaxed);
     }
 
-    /// How much is left, and as of when; `None` for a key without limits of requests or tokens.
+    /// Returns how much is left, and as of when; `None` for a key without limits of requests or tokens.
     pub fn standing(&self) -> Option<(RateLimits, SystemTime)> {
         self.limits.standing()
     }

@@ -46,7 +46,7 @@ impl Keyring {
         }
     }
 
-    /// The position of the key that `credential` is.
+    /// Returns the position of the key whose credential this is.
     pub fn find(&self, credential: &[u8]) -> Option<usize> {
         self.places
             .get(&Compared(KeyDigest::of(credential)))

@@ -82,7 +82,7 @@ impl Limits {
         }
     }
 
-    /// Whether no token is left, as far as is known.
+    /// Checks that there are tokens left, as far as is known.
     ///
     /// # Errors
     /// [`Refusal::Rate`].
@@ -138,7 +138,7 @@ impl Limits {
         Ok(Taken { amount, slices })
     }
 
-    /// What was taken turned out to be another amount.
+    /// Corrects what was taken and turned out to be another amount.
     pub(super) fn correct(&self, unit: RateUnit, taken: &Taken, real: u64) {
         let mut meters = self.meters();
         for (meter, slice) in of(&mut meters, unit).zip(taken.slices) {
@@ -148,7 +148,7 @@ impl Limits {
         }
     }
 
-    /// How much of the tightest limits is left, and as of when; `None` without limits.
+    /// Returns how much of the tightest limits is left, and as of when; `None` without limits.
     pub(super) fn standing(&self) -> Option<(RateLimits, SystemTime)> {
         if !self.counts_requests && !self.counts_tokens {
             return None;
@@ -168,8 +168,8 @@ impl Limits {
         Some((standing, UNIX_EPOCH + Duration::from_millis(now)))
     }
 
-    /// What is to be told to the server and asked of it, by the position of each limit; `all`: of idle ones too, `acts`:
-    /// the answers are acted on.
+    /// Returns what is to be told to the server and asked of it, with the position of each limit. `all` includes idle
+    /// limits; `acts` says that the answers are acted on.
     pub(super) fn asks(&self, now: Millis, all: bool, acts: bool) -> Vec<(usize, Question)> {
         let mut meters = self.meters();
         let stirring = meters.iter_mut().enumerate().filter_map(|(place, meter)| {
@@ -185,7 +185,7 @@ impl Limits {
         stirring.collect()
     }
 
-    /// The server has answered for one of the limits.
+    /// Takes in the server's answer for one of the limits.
     pub(super) fn told(&self, now: Millis, place: usize, told: &Told) {
         let mut meters = self.meters();
         if let Some(meter) = meters.get_mut(place)
@@ -195,19 +195,19 @@ impl Limits {
         }
     }
 
-    /// The clock is set by `ahead` milliseconds.
+    /// Notes that the clock was set by `ahead` milliseconds.
     pub(super) fn shift(&self, ahead: i64) {
         self.meters()
             .iter_mut()
             .for_each(|meter| meter.shift(ahead));
     }
 
-    /// Others use the key too, so that it is worth asking how it stands.
+    /// Notes that others use the key too, so that it is worth asking how it stands.
     pub(super) fn stir(&self) {
         self.pools(|pool| pool.stir());
     }
 
-    /// The server does not answer.
+    /// Notes that the server does not answer.
     pub(super) fn lost(&self) {
         let now = self.clock.now();
         self.pools(|pool| pool.lost(now));

@@ -25,7 +25,8 @@ impl Short {
         }
     }
 
-    /// How long it lasts: that there may be enough is no reason as long as there is another.
+    /// Returns how long the shortage lasts. A lease may be enlarged at any time, so that its shortage is not told as long
+    /// as there is another.
     pub(super) fn patience(&self) -> Duration {
         match self {
             Short::OfLease(_) => Duration::ZERO,
@@ -59,7 +60,7 @@ impl Meter {
         }
     }
 
-    /// Whether `amount` can be taken now.
+    /// Checks that `amount` can be taken now.
     ///
     /// # Errors
     /// [`Refusal::Rate`], [`Refusal::TooLarge`] or [`Refusal::TooManyCalls`] if it never will, or [`Short::OfLease`].
@@ -111,7 +112,7 @@ impl Meter {
         }
     }
 
-    /// [`Refusal::Rate`] if nothing is left, as far as is known.
+    /// Returns [`Refusal::Rate`] if nothing is left, as far as is known.
     pub(super) fn exhausted(&mut self, now: Millis) -> Option<Refusal> {
         (self.used(now) >= self.limit).then(|| Refusal::Rate {
             unit: self.unit,
@@ -130,7 +131,7 @@ impl Meter {
         slice
     }
 
-    /// What was taken in `slice` turned out to be another amount.
+    /// Corrects what was taken in `slice` and turned out to be another amount.
     pub(super) fn correct(&mut self, slice: Slice, taken: u64, real: u64) {
         if real >= taken {
             self.window.add_to(slice, real - taken)
@@ -142,7 +143,7 @@ impl Meter {
         }
     }
 
-    /// The clock is set by `ahead` milliseconds.
+    /// Notes that the clock was set by `ahead` milliseconds.
     pub(super) fn shift(&mut self, ahead: i64) {
         self.window.shift(ahead);
         if let Some(pool) = &mut self.pool {
@@ -154,7 +155,7 @@ impl Meter {
         self.limit.saturating_sub(self.used(now))
     }
 
-    /// What is left, and until all of it is there again if nothing more is taken.
+    /// Returns what is left, and when all of it will be there again if nothing more is taken.
     pub(super) fn left(&mut self, now: Millis) -> Allowance {
         Allowance {
             limit: Some(self.limit),

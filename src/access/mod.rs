@@ -56,8 +56,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// `spending` tells what keys with a budget have spent. Where gateways count together, the exchange is to be run, and
-    /// `away` tells whether it has its server.
+    /// Makes the keys. `spending` tells what keys with a budget have spent. Where gateways count together, the exchange
+    /// is to be run, and `away` tells whether it has its server.
     ///
     /// # Errors
     /// When the server's address cannot be understood.
@@ -97,17 +97,17 @@ impl Access {
         Ok((Arc::new(access), exchange))
     }
 
-    /// Whether a request needs a key.
+    /// Returns whether a request needs a key.
     pub fn closed(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// The key whose credential this is.
+    /// Returns the key whose credential this is.
     pub fn key(&self, credential: &[u8]) -> Option<&Arc<ClientKey>> {
         self.keyring.find(credential).map(|index| &self.keys[index])
     }
 
-    /// All keys, as configured.
+    /// Returns all keys, as configured.
     pub fn keys(&self) -> &[Arc<ClientKey>] {
         &self.keys
     }

@@ -122,7 +122,7 @@ pub(super) struct Told {
     pub(super) others: Vec<(Slice, u64)>,
 }
 
-/// What is left over for what a gateway has not heard of.
+/// Returns the part of a limit that is left over for what a gateway has not heard of.
 fn margin(limit: u64) -> u64 {
     limit.div_ceil(MARGIN)
 }
@@ -158,8 +158,8 @@ impl Pool {
         self.alone.is_none()
     }
 
-    /// What `amount` counts besides itself: what was let through since the server went away, and it, once for each of
-    /// the other gateways, which do the same.
+    /// Returns what `amount` counts with all that it stands for: what was let through since the server went away, and
+    /// `amount`, once more for each of the other gateways, which do the same.
     pub(super) fn weight(&mut self, now: Millis, limit: u64, amount: u64) -> u64 {
         let Some(alone) = &mut self.alone else {
             return 0;
@@ -178,7 +178,7 @@ impl Pool {
         }
     }
 
-    /// A request waits for a lease.
+    /// Notes that a request waits for a lease.
     pub(super) fn starve(&mut self, amount: u64) {
         self.unmet = self.unmet.saturating_add(amount);
         (self.used, self.stirs) = (true, true);
@@ -200,12 +200,13 @@ impl Pool {
         (self.used, self.stirs) = (true, true);
     }
 
-    /// Whether there is anything to tell or to ask; with `all`, whether a lease is held too, which is told again.
+    /// Returns whether there is anything to tell or to ask; with `all`, whether a lease is held too, which is told
+    /// again.
     pub(super) fn stirs(&self, all: bool) -> bool {
         self.stirs || (all && self.lease > 0)
     }
 
-    /// Others have done something.
+    /// Notes that others have counted something.
     pub(super) fn stir(&mut self) {
         self.stirs = true;
     }
@@ -218,8 +219,8 @@ impl Pool {
         (limit / KEPT).min(fair)
     }
 
-    /// What is to be told and asked. `own` is what this gateway has let through; `acts`: it goes by the answer, rather
-    /// than on with its share.
+    /// Returns what is to be told and asked. `own` is what this gateway has let through; `acts` says that it goes by
+    /// the answer, rather than on with its share.
     pub(super) fn ask(&mut self, now: Millis, limit: u64, own: &mut Window, acts: bool) -> Ask {
         let current = own.advance(now);
         if acts {
@@ -272,7 +273,7 @@ impl Pool {
         }
     }
 
-    /// The server has answered to one that acts on it.
+    /// Takes in the server's answer, to one that acts on it.
     pub(super) fn told(&mut self, now: Millis, limit: u64, own: &mut Window, told: &Told) {
         if told.joins && self.place == Place::Joined {
             self.place = Place::Joining(Some(Millis::MAX));
@@ -299,7 +300,7 @@ impl Pool {
         self.free = Some(limit.saturating_sub(taken));
     }
 
-    /// The clock is set by `ahead` milliseconds.
+    /// Notes that the clock was set by `ahead` milliseconds.
     pub(super) fn shift(&mut self, ahead: i64) {
         let before = self.others.advance(0);
         self.others.shift(ahead);
@@ -314,7 +315,7 @@ impl Pool {
         self.stirs = true;
     }
 
-    /// The server does not answer.
+    /// Notes that the server does not answer.
     pub(super) fn lost(&mut self, now: Millis) {
         if self.alone.is_none() {
             let alone = Window::new(self.length, self.late);

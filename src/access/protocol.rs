@@ -265,7 +265,7 @@ pub(super) fn told(reply: &[u64]) -> Told {
     }
 }
 
-/// A server that says what cannot be is no better than one that is away.
+/// Returns the error for a reply that cannot be right: a server that gives one is no better than one that is away.
 pub(super) fn absurd(what: &'static str) -> RedisError {
     RedisError::from((ErrorKind::UnexpectedReturnType, what))
 }

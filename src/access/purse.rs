@@ -67,7 +67,7 @@ enum Claim {
 }
 
 impl Claim {
-    /// What the server has set aside for it, or is asked to.
+    /// Returns the amount that the server has set aside for it, or is asked to.
     fn amount(self) -> u64 {
         match self {
             Claim::None => 0,
@@ -142,7 +142,7 @@ impl Purse {
         self.budget.is_some()
     }
 
-    /// That the budget is not used up.
+    /// Checks that the budget is not used up.
     ///
     /// # Errors
     /// [`Refusal::Budget`].
@@ -185,8 +185,8 @@ impl Purse {
         self.take(held, cost, false)
     }
 
-    /// As [`Self::try_set_aside`]. Where the shared server has to say whether the request is alone, it is asked if the
-    /// request `waits`.
+    /// Sets aside as [`Self::try_set_aside`] does. Where the shared server has to say whether the request is alone, it
+    /// is asked if the request `waits`.
     fn take(&self, held: u64, cost: Cost, waits: bool) -> Result<u64, Refusal> {
         let Some(Budget { micro_usd, per }) = self.budget else {
             return Ok(0);
@@ -235,7 +235,7 @@ impl Purse {
         })
     }
 
-    /// What other gateways may take at the same time without knowing of what is set aside here, as this one does.
+    /// Returns how much other gateways may take at the same time without knowing of what is set aside here.
     fn weight(&self, per: Period, here: u64) -> u64 {
         let gateways = self.gateways.load(Ordering::Relaxed);
         if gateways <= 1 {
@@ -248,14 +248,14 @@ impl Purse {
         untold.saturating_mul(UNHEARD.saturating_mul(gateways) - 1)
     }
 
-    /// What was set aside for a request is more now, as its answer is longer than was expected.
+    /// Raises what was set aside for a request whose answer is longer than was expected.
     pub(super) fn raise(&self, held: u64, to: u64) -> u64 {
         let mut aside = self.aside();
         aside.sum = aside.sum.saturating_sub(held).saturating_add(to);
         to
     }
 
-    /// A request is over, and was accounted.
+    /// Frees what was set aside for a request that is over and was accounted.
     pub(super) fn free(&self, held: u64) {
         if held == 0 {
             return;
@@ -266,7 +266,7 @@ impl Purse {
         self.freed.notify_waiters();
     }
 
-    /// Millionths of a dollar that the period has cost, here and elsewhere.
+    /// Returns the millionths of a dollar that the period has cost, here and elsewhere.
     fn spent_in(&self, per: Period) -> u64 {
         let together = self.together.at(self.clock.now());
         let here = self.spending.spent(self.key, per);
@@ -290,7 +290,7 @@ impl Purse {
         Refusal::Budget { micro_usd, anew }
     }
 
-    /// The budget's period, if there is a budget, and how it stands here.
+    /// Returns the budget's period, if there is a budget, and how it stands here.
     pub(super) fn statement(&self) -> Option<(Period, Statement)> {
         let per = self.budget?.per;
         let (aside, claim) = {
@@ -309,7 +309,7 @@ impl Purse {
         Some((per, statement))
     }
 
-    /// The server has set aside what was claimed, or not, as something is set aside elsewhere.
+    /// Notes whether the server has set aside what was claimed; it has not if something is set aside elsewhere.
     pub(super) fn answer_claim(&self, granted: bool) {
         let mut aside = self.aside();
         // It may have been withdrawn meanwhile: the next statement gives it back.
@@ -325,7 +325,8 @@ impl Purse {
         self.freed.notify_waiters();
     }
 
-    /// The others know of `told`, and the period that ends then has cost `micro_usd` at all gateways together.
+    /// Learns that the others know of `told`, and that the period that ends then has cost `micro_usd` at all gateways
+    /// together.
     pub(super) fn learn(
         &self,
         ends: Millis,
@@ -343,7 +344,7 @@ impl Purse {
         }
     }
 
-    /// Whether the shared server is there.
+    /// Notes whether the shared server is there.
     pub(super) fn share(&self, shared: bool) {
         self.shared.store(shared, Ordering::Relaxed);
         if !shared {
@@ -352,7 +353,7 @@ impl Purse {
         }
     }
 
-    /// So many gateways count together.
+    /// Notes how many gateways count together.
     pub(super) fn among(&self, gateways: usize) {
         let gateways = u64::try_from(gateways).unwrap_or(u64::MAX).max(1);
         self.gateways.store(gateways, Ordering::Relaxed);

@@ -90,7 +90,7 @@ impl Refusal {
         }
     }
 
-    /// Whether a client that asks again by itself, after seconds, asks in vain.
+    /// Returns whether a client that asks again by itself, after seconds, asks in vain.
     pub fn is_final(&self) -> bool {
         match self {
             Refusal::Rate { after, .. } => *after > MOST_PATIENCE,
@@ -103,7 +103,7 @@ impl Refusal {
 /// What clients of OpenAI and Anthropic wait at most before they ask again.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whole seconds, at least one, so that whoever waits as told is not early.
+/// Returns whole seconds, at least one, rounded up so that whoever waits as told is not early.
 pub(super) fn whole_seconds(time: Duration) -> u64 {
     time.as_millis()
         .div_ceil(1000)

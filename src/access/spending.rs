@@ -10,10 +10,10 @@ use crate::settings::Period;
 
 /// Whoever keeps the accounts. Asked with every request of a key that has a budget, so the answer is at hand.
 pub trait Spending: Send + Sync {
-    /// Millionths of a US dollar that requests of `key` have cost since the period that holds now began.
+    /// Returns the millionths of a US dollar that requests of `key` have cost since the current period began.
     fn spent(&self, key: KeyId, period: Period) -> u64;
 
-    /// A number that no other gateway's accounts have, and that stays with them.
+    /// Returns a number that no other gateway's accounts have, and that stays with them.
     fn books(&self) -> u64;
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// What the period that ends then has cost. Told by one task.
+    /// Learns what the period that ends then has cost. One task calls it.
     pub(super) fn learn(&self, ends: Millis, micro_usd: u64) {
         let known = self.ends.load(Ordering::Relaxed);
         if ends > known {
@@ -62,7 +62,7 @@ impl Together {
     }
 }
 
-/// When the period that holds at `now` ends; `None` for one that never does.
+/// Returns when the period that holds at `now` ends; `None` for one that never does.
 pub fn begins_anew(period: Period, now: Millis) -> Option<Millis> {
     let now = DateTime::<Utc>::from_timestamp_millis(i64::try_from(now).ok()?)?;
     let today = now.date_naive();

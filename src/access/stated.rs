@@ -15,7 +15,7 @@ const BYTES_OF_FILE: u64 = 1_024;
 const SAMPLES: usize = 8;
 const SAMPLE: usize = 512;
 
-/// Tokens of the prompt that a body of JSON holds.
+/// Estimates the tokens of the prompt in a body of JSON.
 pub fn input(body: &[u8]) -> u64 {
     if body.len() < BLOB {
         return (body.len() as u64).div_ceil(BYTES);
@@ -40,14 +40,14 @@ pub fn input(body: &[u8]) -> u64 {
     text.div_ceil(BYTES) + of_blobs
 }
 
-/// Tokens of a form that carries files as they are, such as sound to be written down.
+/// Estimates the tokens of a form that carries files as they are, such as sound to be written down.
 pub fn of_form(body: &[u8]) -> u64 {
     (body.len() as u64).div_ceil(BYTES_OF_FILE)
 }
 
-/// Whether hardly anything is outside the alphabets of base64 (RFC 4648): a data URI's head, escaped line ends; and
-/// letters of both sizes are in it. Text without spaces is not so: Chinese, as it is or in escapes, tables with commas,
-/// words that something else than a space divides. Zeros, as silence and black pictures have many, are `A`s.
+/// Returns whether hardly anything is outside the alphabets of base64 (RFC 4648): a data URI's head, escaped line ends;
+/// and letters of both sizes are in it. Text without spaces is not so: Chinese, as it is or in escapes, tables with
+/// commas, words that something else than a space divides. Zeros, as silence and black pictures have many, are `A`s.
 fn could_be_base64(run: &[u8]) -> bool {
     let (mut all, mut outside, mut upper, mut lower, mut zeros) = (0, 0, 0, 0, 0);
     let step = (run.len() - SAMPLE) / (SAMPLES - 1);

@@ -17,7 +17,7 @@ impl<'a> Visibility<'a> {
         filter: None,
     };
 
-    /// What this key may use; without a key, everything.
+    /// Returns what this key may see; without a key, that is everything.
     pub fn of(key: Option<&'a ClientKey>) -> Visibility<'a> {
         Visibility { key, filter: None }
     }
@@ -38,25 +38,25 @@ impl<'a> Visibility<'a> {
         }
     }
 
-    /// What the planner is to keep to; `None`: nothing.
+    /// Returns the permission that the planner is to keep to; `None` permits everything.
     pub fn permission(self) -> Option<&'a dyn Permission> {
         let key = self.key?;
         let is_free = key.any_model() && key.any_provider();
         (!is_free).then_some(key as &dyn Permission)
     }
 
-    /// The name of a key that may not see everything.
+    /// Returns the name of a key that may not see everything.
     pub fn limited_to(self) -> Option<&'a str> {
         let key = self.key?;
         (!key.any_model() || !key.any_provider()).then_some(&*key.name)
     }
 
-    /// Whether any of a provider's models may be seen.
+    /// Returns whether any of a provider's models may be seen.
     pub fn asks(self, provider: &str) -> bool {
         self.key.is_none_or(|key| key.may_ask(provider))
     }
 
-    /// Whether a provider's model may be seen that goes by these names.
+    /// Returns whether a provider's model may be seen that goes by these names.
     pub fn shows(self, provider: &str, names: &[&str]) -> bool {
         if self
             .filter

@@ -40,7 +40,8 @@ impl Slice {
 }
 
 impl Window {
-    /// `late`: slices by which an amount may be counted before it is really taken.
+    /// Returns an empty window. `late` is the number of slices by which an amount may be counted before it is really
+    /// taken.
     pub(super) fn new(length: Duration, late: u64) -> Window {
         let length = Millis::try_from(length.as_millis()).unwrap_or(Millis::MAX);
         let counted = SLICES + 1 + late;
@@ -70,7 +71,7 @@ impl Window {
         Slice(self.newest)
     }
 
-    /// What counts at `now`.
+    /// Returns the amount that counts at `now`.
     pub(super) fn used(&mut self, now: Millis) -> u64 {
         self.advance(now);
         self.total
@@ -121,7 +122,7 @@ impl Window {
         Duration::ZERO
     }
 
-    /// The clock is set by `ahead` milliseconds: what was taken keeps its age.
+    /// Notes that the clock was set by `ahead` milliseconds: what was taken keeps its age.
     pub(super) fn shift(&mut self, ahead: i64) {
         let slice = i64::try_from(self.slice).unwrap_or(i64::MAX);
         let newest = self.newest.saturating_add_signed(ahead / slice);
@@ -137,14 +138,14 @@ impl Window {
         self.newest = newest;
     }
 
-    /// The slices that count and hold anything.
+    /// Returns the slices that count and hold anything.
     pub(super) fn amounts(&self) -> impl Iterator<Item = (Slice, u64)> + '_ {
         let slices = self.oldest().to(Slice(self.newest));
         let slices = slices.map(|slice| (slice, self.amounts[self.place(slice.0)]));
         slices.filter(|(_, amount)| *amount > 0)
     }
 
-    /// What was taken in `slice`.
+    /// Returns the amount that was taken in `slice`.
     pub(super) fn amount(&self, slice: Slice) -> u64 {
         if self.holds(slice) {
             self.amounts[self.place(slice.0)]
@@ -153,17 +154,17 @@ impl Window {
         }
     }
 
-    /// The first slice that counts.
+    /// Returns the first slice that counts.
     pub(super) fn oldest(&self) -> Slice {
         Slice((self.newest + 1).saturating_sub(self.counted))
     }
 
-    /// When `slice` is over.
+    /// Returns when `slice` is over.
     pub(super) fn end(&self, slice: Slice) -> Millis {
         (slice.0 + 1) * self.slice
     }
 
-    /// How long an amount counts at most.
+    /// Returns how long an amount counts at most.
     pub(super) fn memory(&self) -> Duration {
         Duration::from_millis(self.slice * self.counted)
     }

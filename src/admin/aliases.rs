@@ -29,7 +29,8 @@ pub struct Sources<'a> {
     pub settings: &'a Settings,
 }
 
-/// Every name that stands for a model that is there, as far as `view` goes; the bundled ones only if they are `wanted`.
+/// Returns every name that stands for a model that is there, as far as `view` goes; the bundled ones only if they are
+/// `wanted`.
 pub(super) fn all(from: Sources<'_>, view: Visibility<'_>, bundled: bool) -> Vec<Alias> {
     let routing = &from.settings.routing;
     let fleets = from.settings.providers.iter();
@@ -61,7 +62,7 @@ pub(super) fn all(from: Sources<'_>, view: Visibility<'_>, bundled: bool) -> Vec
     known.collect()
 }
 
-/// Their rows in `/api/tags`.
+/// Returns the aliases' rows in `/api/tags`.
 pub(super) fn rows(from: Sources<'_>, aliases: &[Alias]) -> Vec<ModelEntry> {
     let known = listing::known(from.fleet);
     let mut rows: Vec<ModelEntry> = aliases
@@ -81,7 +82,7 @@ pub(super) fn rows(from: Sources<'_>, aliases: &[Alias]) -> Vec<ModelEntry> {
     rows
 }
 
-/// The models that they stand for, under their names.
+/// Returns the models that the aliases stand for, under the aliases' names.
 pub(super) fn models(from: Sources<'_>, aliases: &[Alias]) -> Vec<ListedModel> {
     let known = listing::known(from.fleet);
     let all = aliases.iter();
@@ -91,7 +92,7 @@ pub(super) fn models(from: Sources<'_>, aliases: &[Alias]) -> Vec<ListedModel> {
 
 type Known = (Arc<Backend>, Arc<Inventory>);
 
-/// The server that has it, if it is one of Ollama's.
+/// Returns the server that has the model, if it is one of Ollama's.
 fn on_server<'k>(known: &'k [Known], front: &Front) -> Option<&'k Known> {
     let model = front.model?;
     known.iter().find(|(backend, inventory)| {

@@ -9,7 +9,7 @@ use crate::fleet::{Backend, Fleet};
 use crate::routing::{Router, Unresolved};
 use remuda_formats::dialect::ollama;
 
-/// `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
+/// Answers `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
 pub(super) fn page(fleet: &Fleet, router: &Router, view: Visibility<'_>) -> Page {
     #[derive(Serialize)]

@@ -73,7 +73,7 @@ impl Looked<'_> {
         self.memory().into_iter().chain(of_strategy).collect()
     }
 
-    /// Where a fleet has the model in memory, which is where its requests go first.
+    /// Says where a fleet has the model in memory, which is where its requests go first.
     fn memory(&self) -> Option<String> {
         if !self.provider.kind.is_fleet() {
             return None;

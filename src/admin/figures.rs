@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// What share `part` is of `whole`, in percent; 0 of nothing.
+/// Returns the share that `part` is of `whole`, in percent; 0 if `whole` is nothing.
 pub(super) fn percent(part: u64, whole: u64) -> f64 {
     match whole {
         0 => 0.0,

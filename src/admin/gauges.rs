@@ -72,7 +72,7 @@ fn guard_gauges(gauges: &GuardMetrics, provider: &Provider, backends: &[&Backend
         .set(as_gauge(status.keys_set_aside as u64));
 }
 
-/// What is told of each backend by itself.
+/// Sets what is told of each backend by itself.
 fn backend_gauges(gauges: &FleetMetrics, provider: &str, backends: &[&Backend]) {
     for backend in backends {
         let labels = [provider, &*backend.name];
@@ -94,7 +94,7 @@ fn backend_gauges(gauges: &FleetMetrics, provider: &str, backends: &[&Backend]) 
     }
 }
 
-/// What a provider's healthy backends have together.
+/// Sets what is told of a provider's healthy backends together.
 fn provider_gauges(gauges: &FleetMetrics, fleet: &Fleet, provider: &str, backends: &[&Backend]) {
     let mut slots = 0;
     let mut used = 0;
@@ -133,7 +133,7 @@ fn provider_gauges(gauges: &FleetMetrics, fleet: &Fleet, provider: &str, backend
     }
 }
 
-/// The models that a backend has in memory and is not about to unload.
+/// Returns the models that a backend has in memory and is not about to unload.
 fn in_memory(inventory: &Inventory) -> impl Iterator<Item = ModelId> {
     let now = SystemTime::now();
     let lasts = move |until: Option<SystemTime>| until.is_none_or(|at| at > now);
@@ -146,7 +146,7 @@ fn as_gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Bytes, from `/proc/self/statm` (proc(5): the second field counts pages).
+/// Returns the resident memory in bytes, from `/proc/self/statm` (proc(5): the second field counts pages).
 fn resident_memory() -> Option<u64> {
     const PAGE: u64 = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;

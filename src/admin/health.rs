@@ -69,8 +69,8 @@ struct Totals {
     uptime: f64,
 }
 
-/// `GET /health`: 503 where no provider is healthy. Where [`HealthStatus::Ok`] is set, it tells that the process serves,
-/// as it does in the program that clients of that word come from.
+/// Answers `GET /health`: 503 where no provider is healthy. Where [`HealthStatus::Ok`] is set, it tells that the
+/// process serves, as it does in the program that clients of that word come from.
 pub(super) fn overall(from: &Introspection, terse: bool, view: Visibility<'_>) -> Page {
     let health = health(from, terse, view);
     match from.settings.server.health_status {
@@ -87,17 +87,17 @@ pub(super) fn overall(from: &Introspection, terse: bool, view: Visibility<'_>) -
     }
 }
 
-/// `GET /health/detailed`: the same, always with 200.
+/// Answers `GET /health/detailed`: the same, always with 200.
 pub(super) fn detailed(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &health(from, false, view))
 }
 
-/// `GET /health/providers`.
+/// Answers `GET /health/providers`.
 pub(super) fn providers(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &all(from, view))
 }
 
-/// `GET /health/providers/{provider}`.
+/// Answers `GET /health/providers/{provider}`.
 pub(super) fn provider(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
     match named::find(&from.fleet, name, view) {
         Ok(provider) => Page::json(200, &of(from, provider, view)),
@@ -122,7 +122,7 @@ pub(super) fn provider(from: &Introspection, name: &str, view: Visibility<'_>) -
     }
 }
 
-/// `GET /health/metrics`.
+/// Answers `GET /health/metrics`.
 pub(super) fn totals(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &sums(from, view))
 }

@@ -43,7 +43,7 @@ struct Details<'a> {
     embedding_length: Option<u32>,
 }
 
-/// The row of a model that a service offers, under `name`.
+/// Returns the row of a model that a service offers, under `name`.
 pub(super) fn row(name: &str, model: &ListedModel, facts: &Facts) -> ModelEntry {
     let name = tagged(name);
     let facts = facts.find(model.kind, &model.runs);
@@ -107,8 +107,8 @@ fn tagged(name: &str) -> String {
     }
 }
 
-/// 64 hexadecimal digits, always the same for a name. Clients take it for the SHA-256 of a manifest, and tell by it
-/// whether two names are one model, so that it need only be different for each (FNV-1a, four times).
+/// Returns 64 hexadecimal digits, always the same for a name. Clients take them for the SHA-256 of a manifest, and tell
+/// by them whether two names are one model, so that it need only be different for each (FNV-1a, four times).
 fn digest(name: &str) -> String {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let part = |seed: u64| {
@@ -121,7 +121,7 @@ fn digest(name: &str) -> String {
     (0..4).map(part).collect()
 }
 
-/// The rows of all models that services offer, each with its provider's name.
+/// Returns the rows of all models that services offer, each with its provider's name.
 pub(super) fn rows(models: &[ListedModel], facts: &Facts, names: ModelNames) -> Vec<ModelEntry> {
     let named = models.iter().filter(|model| model.is_full);
     named
@@ -134,7 +134,7 @@ pub(super) fn rows(models: &[ListedModel], facts: &Facts, names: ModelNames) -> 
         .collect()
 }
 
-/// A server's own row under another name.
+/// Returns a server's own row under another name.
 pub(super) fn renamed(name: &str, model: &ModelEntry) -> Option<ModelEntry> {
     let name = tagged(name);
     let mut row: Map<String, Value> = serde_json::from_str(model.raw.get()).ok()?;

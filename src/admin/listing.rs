@@ -33,16 +33,16 @@ pub struct ListedModel {
     pub owned_by: Arc<str>,
 }
 
-/// Every name once: first the models of Ollama servers, newest first, then those of each service in its order, with
-/// and without the provider's name before them; of all those that `view` shows.
+/// Lists every name once: first the models of Ollama servers, newest first, then those of each service in its order,
+/// with and without the provider's name before them; of all those that `view` shows.
 pub(super) fn models(fleet: &Fleet, view: Visibility<'_>) -> Vec<ListedModel> {
     let mut listed = at_providers(fleet, view);
     listed.retain(|one| view.shows(&one.provider, &one.names()));
     listed
 }
 
-/// Those of `models` that a request may name: what is listed may mean something else by the operator's words, or begin
-/// like another provider's name.
+/// Returns those of `models` that a request may name: what is listed may mean something else by the operator's words,
+/// or begin like another provider's name.
 pub(super) fn askable(
     models: Vec<ListedModel>,
     router: &Router,
@@ -53,7 +53,7 @@ pub(super) fn askable(
     models
 }
 
-/// The same, of all models of the providers that `view` asks.
+/// Returns the models that a request may name, of all providers that `view` asks.
 pub(super) fn at_providers(fleet: &Fleet, view: Visibility<'_>) -> Vec<ListedModel> {
     let mut backends = known(fleet);
     backends.retain(|(backend, _)| view.asks(&backend.provider.name));
@@ -83,13 +83,13 @@ pub(super) fn at_providers(fleet: &Fleet, view: Visibility<'_>) -> Vec<ListedMod
 }
 
 impl ListedModel {
-    /// Every name that it goes by.
+    /// Returns every name that the model goes by.
     pub(super) fn names(&self) -> [&str; 3] {
         [&self.id, &self.own, &self.runs]
     }
 }
 
-/// Backends and what they have, also those that are down: their models are not absent.
+/// Returns the backends and what they have, also those that are down: their models are not absent.
 pub(super) fn known(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
     let known = fleet.known().into_iter();
     known
@@ -108,7 +108,7 @@ pub(super) fn age(fleet: &Fleet) -> Option<Duration> {
         .max()
 }
 
-/// Healthy backends and what they have.
+/// Returns the healthy backends and what they have.
 pub(super) fn healthy(fleet: &Fleet) -> Vec<(Arc<Backend>, Arc<Inventory>)> {
     fleet
         .snapshot()
@@ -135,7 +135,7 @@ fn on_servers(backends: &[(Arc<Backend>, Arc<Inventory>)]) -> Vec<ListedModel> {
         .collect()
 }
 
-/// A model of an Ollama server.
+/// Returns the entry of an Ollama server's model.
 pub(super) fn on_server(entry: &ModelEntry, backend: &Backend) -> ListedModel {
     let own: Arc<str> = entry.name.as_str().into();
     ListedModel {
@@ -151,7 +151,7 @@ pub(super) fn on_server(entry: &ModelEntry, backend: &Backend) -> ListedModel {
     }
 }
 
-/// A model of a service under one of its names, with what the service has told of it.
+/// Returns the entry of a service's model under one of its names, with what the service has told of it.
 pub(super) fn hosted(
     id: String,
     is_full: bool,
@@ -173,8 +173,8 @@ pub(super) fn hosted(
     }
 }
 
-/// Each model once: by its name alone where that means it, else with its provider's before it. An alias goes before a
-/// model of the same name.
+/// Lists each model once: by its name alone where that means it, else with its provider's before it. An alias goes
+/// before a model of the same name.
 pub(super) fn once(models: Vec<ListedModel>, aliases: Vec<ListedModel>) -> Vec<ListedModel> {
     let aliased: AHashSet<String> = aliases.iter().map(|one| bare(&one.id)).collect();
     let mut kept: Vec<ListedModel> = models;
@@ -200,7 +200,7 @@ pub(super) fn bare(name: &str) -> String {
     }
 }
 
-/// The namespace of `[host/][namespace/]model`; Ollama's own models belong to `library`.
+/// Returns the namespace of `[host/][namespace/]model`; Ollama's own models belong to `library`.
 fn namespace(name: &str) -> &str {
     name.rsplit('/').nth(1).unwrap_or("library")
 }

@@ -40,7 +40,7 @@ pub(super) enum Unknown {
 }
 
 impl Unknown {
-    /// 400 or 404, with the text under both keys that clients read.
+    /// Returns a page of status 400 or 404, with the text under both keys that clients read.
     pub(super) fn page(&self) -> Page {
         #[derive(Serialize)]
         struct Body {
@@ -59,7 +59,7 @@ impl Unknown {
     }
 }
 
-/// The provider of that name in any case, else the first of that kind, of those that may be seen.
+/// Returns the provider of that name in any case, else the first of that kind, of those that may be seen.
 pub(super) fn find<'a>(
     fleet: &'a Fleet,
     name: &str,

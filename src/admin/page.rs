@@ -41,7 +41,7 @@ impl Page {
         Self::new(200, TEXT, Bytes::from_static(body.as_bytes()))
     }
 
-    /// `{"error":"…"}`
+    /// Returns the page `{"error":"…"}`.
     pub fn error(status: u16, text: &str) -> Self {
         Self::new(status, JSON, ollama::error_body(text))
     }
@@ -50,6 +50,8 @@ impl Page {
         Self::new(200, JSON, body)
     }
 
+    /// Returns a page with the value as JSON.
+    ///
     /// # Panics
     /// Never for the types of this module: they hold no maps with keys that are not strings.
     pub fn json(status: u16, value: &impl Serialize) -> Self {
@@ -57,7 +59,7 @@ impl Page {
         Self::new(status, JSON, body.into())
     }
 
-    /// A list of models, of which some are of backends that are down.
+    /// Makes the page of a list of models, some of which may be of backends that are down.
     pub(super) fn with_age(self, fleet: &Fleet) -> Self {
         Self {
             age: listing::age(fleet),
@@ -76,7 +78,7 @@ impl Page {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(super) fn unix(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0.0, |since| since.as_secs_f64())

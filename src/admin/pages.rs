@@ -19,12 +19,12 @@ use remuda_formats::facts::Facts;
 /// is too old, and such as are no plain numbers.
 const OLLAMA_VERSION: &str = "0.33.0";
 
-/// `GET /`.
+/// Answers `GET /`.
 pub fn root() -> Page {
     Page::text(ollama::RUNNING)
 }
 
-/// `GET /api/version`: the oldest of the fleet, so that no client counts on what a backend lacks.
+/// Answers `GET /api/version`: the oldest of the fleet, so that no client counts on what a backend lacks.
 pub fn version(fleet: &Fleet) -> Page {
     #[derive(Serialize)]
     struct Version {
@@ -37,7 +37,8 @@ pub fn version(fleet: &Fleet) -> Page {
     Page::json(200, &Version { version })
 }
 
-/// The oldest that is one, as Ollama's clients read it: a build from source says `0.0.0`, and some say nothing.
+/// Returns the oldest version that is one, as Ollama's clients read it: a build from source says `0.0.0`, and some say
+/// nothing.
 fn oldest(versions: impl Iterator<Item = String>) -> Option<String> {
     let stated = versions.filter_map(|version| plain(&version));
     stated
@@ -45,8 +46,8 @@ fn oldest(versions: impl Iterator<Item = String>) -> Option<String> {
         .min_by_key(|version| numbers(version))
 }
 
-/// A version of three numbers (Semantic Versioning 2.0.0), with what follows them, such as `-rc1`. Of one that is written
-/// otherwise, such as `v0.3`, the numbers are kept; `None` if it has none.
+/// Reads a version of three numbers (Semantic Versioning 2.0.0), with what follows them, such as `-rc1`. Of one that is
+/// written otherwise, such as `v0.3`, the numbers are kept; `None` if it has none.
 fn plain(version: &str) -> Option<String> {
     const LONGEST: usize = 64;
     let bare = version.trim().trim_start_matches(['v', 'V']);
@@ -78,8 +79,8 @@ fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// `GET /api/tags` over all backends, as they are known; the models of services are `provider/model`, and names that stand
-/// for models that are there have rows of their own.
+/// Answers `GET /api/tags` over all backends, as they are known; the models of services are `provider/model`, and names
+/// that stand for models that are there have rows of their own.
 pub fn tags(from: Sources<'_>, view: Visibility<'_>) -> Page {
     let Sources { fleet, facts, .. } = from;
     let backends = listing::known(fleet);
@@ -109,7 +110,7 @@ pub fn tags(from: Sources<'_>, view: Visibility<'_>) -> Page {
     Page::raw_json(merged).with_age(fleet)
 }
 
-/// The models of one provider, as [`tags`] has those of all; without aliases, which belong to no provider.
+/// Lists the models of one provider, as [`tags`] lists those of all; without aliases, which belong to no provider.
 pub(super) fn tags_of(
     fleet: &Fleet,
     facts: &Facts,
@@ -156,14 +157,14 @@ impl<'a> From<&'a ListedModel> for OpenAiModel<'a> {
     }
 }
 
-/// The models of `/v1/models`: each once, and the operator's names for them.
+/// Returns the models of `/v1/models`: each once, and the operator's names for them.
 pub fn models(from: Sources<'_>, view: Visibility<'_>) -> Vec<ListedModel> {
     let models = listing::askable(listing::models(from.fleet, view), from.router, view);
     let aliases = aliases::all(from, view, false);
     listing::once(models, aliases::models(from, &aliases))
 }
 
-/// `GET /v1/models` over all backends, as they are known.
+/// Answers `GET /v1/models` over all backends, as they are known.
 pub fn openai_models(from: Sources<'_>, view: Visibility<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
@@ -182,7 +183,7 @@ pub fn openai_models(from: Sources<'_>, view: Visibility<'_>) -> Page {
     Page::json(200, &listing).with_age(fleet)
 }
 
-/// `GET /v1/models/{id}` for a name of the operator's, whose model its provider may not list.
+/// Answers `GET /v1/models/{id}` for a name of the operator's, whose model its provider may not list.
 pub fn openai_alias(from: Sources<'_>, name: &str, view: Visibility<'_>) -> Option<Page> {
     let aliases = aliases::all(from, view, false);
     let models = aliases::models(from, &aliases);
@@ -194,7 +195,7 @@ pub fn openai_alias(from: Sources<'_>, name: &str, view: Visibility<'_>) -> Opti
     Some(Page::json(200, &found).with_age(from.fleet))
 }
 
-/// `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no backend is known to have it.
+/// Answers `GET /v1/models/{id}` for a model that clients may call `name`; `None` if no backend is known to have it.
 pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> {
     let models = listing::models(fleet, Visibility::ALL);
     let found = models
@@ -207,7 +208,7 @@ pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> 
     Some(Page::json(200, &found).with_age(fleet))
 }
 
-/// `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
+/// Answers `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
 pub fn ps(fleet: &Fleet, expose: bool, view: Visibility<'_>) -> Page {
     let backends = listing::healthy(fleet);
     let entries = backends.iter().flat_map(|(backend, inventory)| {

@@ -47,7 +47,7 @@ impl<'a> PagePath<'a> {
         "/metrics",
     ];
 
-    /// The page at `path`.
+    /// Returns the page at `path`.
     pub fn find(path: &'a str) -> Option<Self> {
         let named = |name: &'a str| (!name.is_empty() && !name.contains('/')).then_some(name);
         Some(match path {
@@ -74,7 +74,7 @@ impl<'a> PagePath<'a> {
         })
     }
 
-    /// The route as it stands in the table of `docs/api.md`, for metrics and logs.
+    /// Returns the route as it stands in the table of `docs/api.md`, for metrics and logs.
     pub fn route(self) -> &'static str {
         match self {
             PagePath::Health => "/health",
@@ -93,7 +93,7 @@ impl<'a> PagePath<'a> {
         }
     }
 
-    /// What `server.public` calls it.
+    /// Returns the name of the page in `server.public`.
     pub fn group(self) -> PublicPage {
         match self {
             PagePath::Health
@@ -110,7 +110,7 @@ impl<'a> PagePath<'a> {
         }
     }
 
-    /// Whether whoever asks for it may stay unknown even where clients need keys: probes have none.
+    /// Returns whether a client may stay unknown here even where clients need keys: probes have none.
     pub fn is_open(self) -> bool {
         matches!(
             self,
@@ -120,7 +120,7 @@ impl<'a> PagePath<'a> {
 }
 
 impl Introspection {
-    /// The page at `path`, if the client listener serves it.
+    /// Returns the page at `path`, if the client listener serves it.
     pub fn public<'a>(&self, path: &'a str) -> Option<PagePath<'a>> {
         PagePath::find(path).filter(|path| self.settings.server.public.contains(&path.group()))
     }
@@ -165,7 +165,7 @@ impl Introspection {
         }
     }
 
-    /// Whether the process does what it is there for, or has to be started anew.
+    /// Answers whether the process does what it is there for, or has to be started anew.
     fn live(&self) -> Page {
         #[derive(serde::Serialize)]
         struct Dead {
@@ -212,7 +212,7 @@ impl Introspection {
     }
 }
 
-/// Whether a sample is about what the key may see: its own use, and its providers and models.
+/// Returns whether a sample is about what the key may see: its own use, and its providers and models.
 fn is_seen(labels: &Labels<'_>, key: &str, view: Visibility<'_>) -> bool {
     let of_another = labels.get("remuda_key").is_some_and(|of| of != key);
     let provider = labels.get("remuda_provider");

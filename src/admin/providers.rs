@@ -44,7 +44,7 @@ struct Summary {
     trouble: Troubles,
 }
 
-/// `GET /api/providers`.
+/// Answers `GET /api/providers`.
 pub(super) fn all(from: &Introspection, view: Visibility<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
@@ -180,7 +180,7 @@ struct Entry {
     backends: usize,
 }
 
-/// `GET /api/providers/{provider}/stats`.
+/// Answers `GET /api/providers/{provider}/stats`.
 pub(super) fn stats(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
     match find(&from.fleet, name, view) {
         Ok(provider) => Page::json(200, &Stats::of(from, provider, view)),
@@ -252,7 +252,7 @@ impl Times {
     }
 }
 
-/// Requests and tokens by model, the busiest first, and all tokens together; of the models that may be seen.
+/// Returns requests and tokens by model, the busiest first, and all tokens together; of the models that may be seen.
 fn usage(
     from: &Introspection,
     provider: &Provider,
@@ -287,7 +287,7 @@ fn usage(
     (ByName(named.collect()), all)
 }
 
-/// What a provider of that kind can be asked for through the gateway; what its models can is in their facts.
+/// Returns what a provider of that kind can be asked for through the gateway; what its models can is in their facts.
 fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
     let embeds = !matches!(kind, ProviderKind::Anthropic | ProviderKind::Perplexity);
     let calls = kind != ProviderKind::Perplexity;
@@ -313,7 +313,7 @@ fn capabilities(kind: ProviderKind) -> Vec<&'static str> {
     .collect()
 }
 
-/// `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
+/// Answers `GET /api/tags/{provider}`: the models of one provider, as `/api/tags` has those of all.
 pub(super) fn tags(from: &Introspection, name: &str, view: Visibility<'_>) -> Page {
     match find(&from.fleet, name, view) {
         Ok(provider) => {

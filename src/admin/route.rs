@@ -45,7 +45,7 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
     Page::json(200, &explained)
 }
 
-/// How long a request of normal priority that came now would wait for a slot of the step.
+/// Returns how long a request of normal priority that came now would wait for a slot of the step.
 fn expected(dispatcher: &Dispatcher, step: &PlanStep) -> Option<Duration> {
     let want = Want {
         wanted: Wanted::from(&step.model),
@@ -62,6 +62,8 @@ fn expected(dispatcher: &Dispatcher, step: &PlanStep) -> Option<Duration> {
 }
 
 impl Question {
+    /// Reads the query.
+    ///
     /// # Errors
     /// What is wrong with the query.
     fn read(query: &str) -> Result<Question, String> {

@@ -10,9 +10,9 @@ use remuda_formats::facts::{Capability, ModelFacts};
 /// A context that is safe to assume of a model of which nothing is known.
 const SMALLEST_CONTEXT: u64 = 8192;
 
-/// `POST /api/show` for a model that a service runs. Clients read the architecture, and under its name the length of the
-/// context; `capabilities` decide what they offer their users.
-/// `told` is the length of the context that the server has told, which is as it was started.
+/// Answers `POST /api/show` for a model that a service runs. Clients read the architecture, and under its name the
+/// length of the context; `capabilities` decide what they offer their users. `told` is the length of the context that
+/// the server has told, which is as it was started.
 pub fn show(name: &str, provider: &str, facts: &ModelFacts, told: Option<u64>) -> Page {
     #[derive(Serialize)]
     struct Show<'a> {
@@ -74,7 +74,7 @@ pub fn show(name: &str, provider: &str, facts: &ModelFacts, told: Option<u64>) -
     )
 }
 
-/// A model of which nothing is known is taken to be one for chats with tools.
+/// Returns a model's capabilities; one of which nothing is known is taken to be for chats with tools.
 pub(super) fn capabilities(facts: &ModelFacts) -> Vec<&'static str> {
     if facts.capabilities.is_none() {
         return vec!["completion", "tools"];
@@ -86,7 +86,7 @@ pub(super) fn capabilities(facts: &ModelFacts) -> Vec<&'static str> {
         .collect()
 }
 
-/// `POST /api/pull` of such a model: there is nothing to fetch.
+/// Answers `POST /api/pull` of such a model: there is nothing to fetch.
 pub fn pulled(name: &str, streams: bool) -> Page {
     let mut lines = Vec::new();
     if streams {
@@ -110,7 +110,7 @@ pub fn pulled(name: &str, streams: bool) -> Page {
     Page::new(200, content_type, lines.into())
 }
 
-/// `GET /v1/models` or one of them, as Anthropic's clients read it.
+/// Answers `GET /v1/models` or one of them, as Anthropic's clients read it.
 pub fn anthropic_models(fleet: &Fleet, ids: &[String]) -> Page {
     #[derive(Serialize)]
     struct Listing<'a> {
@@ -134,7 +134,7 @@ pub fn anthropic_models(fleet: &Fleet, ids: &[String]) -> Page {
     page.with_age(fleet)
 }
 
-/// One model, as Anthropic's clients read it.
+/// Returns one model as Anthropic's clients read it.
 pub fn anthropic_model(id: &str) -> Page {
     Page::json(200, &AnthropicModel::named(id))
 }
@@ -158,13 +158,13 @@ impl<'a> AnthropicModel<'a> {
     }
 }
 
-/// `POST /v1/messages/count_tokens` where the provider cannot count: an estimate of four bytes a token, as Ollama's own
-/// layer makes it.
+/// Answers `POST /v1/messages/count_tokens` where the provider cannot count: an estimate of four bytes a token, as
+/// Ollama's own layer makes it.
 pub fn estimated_tokens(body: &[u8]) -> Page {
     counted_tokens(body.len().div_ceil(4).max(1) as u64)
 }
 
-/// `POST /v1/messages/count_tokens` where it is known how many there are.
+/// Answers `POST /v1/messages/count_tokens` where it is known how many there are.
 pub fn counted_tokens(input_tokens: u64) -> Page {
     #[derive(Serialize)]
     struct Count {

@@ -53,7 +53,8 @@ pub(super) struct Troubles {
 const MOST_COMPLAINTS: usize = 20;
 
 impl Troubles {
-    /// That it refuses the key goes before a backend that is down, and that before a name that leads nowhere.
+    /// Returns the state of a provider. That it refuses the key goes before a backend that is down, and that before a
+    /// name that leads nowhere.
     pub(super) fn of(provider: &Provider, backends: &[&Backend]) -> Self {
         let unresolved = provider.unresolved();
         let trouble = provider
@@ -158,7 +159,7 @@ impl Breaker {
     }
 }
 
-/// How much of the provider there is, of which these are all backends.
+/// Returns how much of the provider can be used, of which these are all backends.
 pub(super) fn of(provider: &Provider, backends: &[&Backend], now: Instant) -> State {
     let healthy = backends.iter().filter(|backend| backend.healthy()).count();
     let recent = provider.statistics.recent(now);
@@ -181,7 +182,7 @@ pub(super) fn of(provider: &Provider, backends: &[&Backend], now: Instant) -> St
     }
 }
 
-/// Number of healthy backends.
+/// Returns the number of healthy backends.
 pub(super) fn healthy_backends(fleet: &Fleet) -> usize {
     fleet
         .snapshot()

@@ -9,12 +9,12 @@ use crate::usage::{By, Ledger, Moment, Since, numbers};
 
 const ROOT: &str = "/api/usage";
 
-/// Whether the path is one of these pages.
+/// Returns whether the path is one of these pages.
 pub(super) fn is_page(path: &str) -> bool {
     wanted(path).is_some()
 }
 
-/// All four tables, or the one of `/api/usage/{keys,tags,models,providers}`.
+/// Returns all four tables, or the one of `/api/usage/{keys,tags,models,providers}`.
 fn wanted(path: &str) -> Option<&'static [By]> {
     let rest = path.strip_prefix(ROOT)?;
     match rest.strip_prefix('/') {
@@ -30,7 +30,7 @@ fn wanted(path: &str) -> Option<&'static [By]> {
     }
 }
 
-/// The page at `path`. The sums are made on another thread than the one that answers.
+/// Returns the page at `path`. The sums are made on another thread than the one that answers.
 pub(super) async fn page(ledger: Option<&Arc<Ledger>>, path: &str, query: Option<&str>) -> Page {
     let Some(ledger) = ledger else {
         return Page::error(404, "usage is not counted: usage.enabled is false");
@@ -63,7 +63,7 @@ fn render(ledger: &Ledger, tables: &[By], since: Since) -> Result<Page, crate::u
     Ok(Page::json(200, &page))
 }
 
-/// `since=7d`.
+/// Reads the query `since=7d`.
 fn since(query: Option<&str>, now: Moment) -> Result<Since, String> {
     let mut since = Since::EVER;
     for pair in query

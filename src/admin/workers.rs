@@ -29,7 +29,7 @@ pub(super) struct Stuck {
 }
 
 impl Workers {
-    /// This thread is a worker; its id, unless that was known.
+    /// Notes that this thread is a worker; returns its id, unless that was known.
     pub fn enlist(&self) -> Option<ThreadId> {
         let thread = std::thread::current().id();
         let mut workers = self.workers();
@@ -45,7 +45,7 @@ impl Workers {
         self.workers().len()
     }
 
-    /// What was to run on that worker's thread runs.
+    /// Notes that a task has run on that worker's thread.
     pub fn beat(&self, thread: ThreadId) {
         let mut workers = self.workers();
         if let Some(worker) = workers.iter_mut().find(|worker| worker.thread == thread) {
@@ -53,7 +53,7 @@ impl Workers {
         }
     }
 
-    /// Those that are stuck, if any.
+    /// Returns the workers that are stuck; `None` if there are none.
     pub(super) fn stuck(&self, now: Instant) -> Option<Stuck> {
         let workers = self.workers();
         let silences = workers

@@ -24,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// After the system had no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens; requests wait until [`serve`] is called.
+/// Listens at the address; requests wait until [`serve`] is called.
 ///
 /// # Errors
 /// When the address cannot be had.

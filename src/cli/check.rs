@@ -69,7 +69,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Whether all is well.
+/// Returns whether all is well.
 fn print(loaded: &LoadedSettings, args: &CheckArgs) -> io::Result<bool> {
     let (source, settings) = (&loaded.source, &loaded.settings);
     let mut out = io::stdout().lock();
@@ -127,14 +127,14 @@ fn print(loaded: &LoadedSettings, args: &CheckArgs) -> io::Result<bool> {
     Ok(well)
 }
 
-/// Last, where they are seen.
+/// Prints the warnings last, where they are seen.
 fn warn(warnings: &[Problem]) {
     for warning in warnings {
         eprintln!("{warning} (warning)");
     }
 }
 
-/// What a reader looks for first.
+/// Returns what a reader looks for first.
 fn sum(settings: &Settings) -> String {
     let count = |number: usize, what: &str| match number {
         0 => format!("no {what}s"),

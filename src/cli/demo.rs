@@ -152,7 +152,7 @@ fn introduce(listen: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
     out.flush()
 }
 
-/// One question in each format of a client.
+/// Returns one question in each format of a client.
 fn chats(url: &str) -> [String; 4] {
     const SAID: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
     let ask = |path: &str, model: &str, rest: &str| {

@@ -46,7 +46,7 @@ fn ask(target: &TargetArgs) -> Result<(), HealthError> {
     }
 }
 
-/// What the page says of itself.
+/// Returns the status that the page states.
 fn why(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Health {

@@ -17,7 +17,7 @@ const QUIET: [&str; 2] = ["pingora_proxy", "pingora_core::protocols"];
 /// The most that other modules log at any level: below it they print heads with their credentials.
 const OF_OTHERS: LevelFilter = LevelFilter::Info;
 
-/// How much each module logs where this program logs as much as `level`.
+/// Returns how much each module logs where this program logs as much as `level`.
 fn levels(level: LevelFilter) -> Vec<(Option<&'static str>, LevelFilter)> {
     let mut levels = vec![(None, level.min(OF_OTHERS))];
     levels.extend(OWN.map(|module| (Some(module), level)));
@@ -54,8 +54,8 @@ pub(super) fn start(monitoring: &Monitoring) {
     let _ = builder.try_init();
 }
 
-/// `{"time","level","target","message"}`; a message that is itself JSON (the access log) becomes
-/// the fields of `request`.
+/// Writes a record as `{"time","level","target","message"}`; a message that is itself JSON (the access log) becomes the
+/// fields of `request`.
 fn json_line(record: &Record<'_>) -> String {
     #[derive(serde::Serialize)]
     struct Line<'a> {

@@ -165,7 +165,7 @@ impl Told {
     }
 }
 
-/// What came of the key, as far as that can be told without a request that costs.
+/// Returns what the provider says of the key, as far as that can be told without a request that costs.
 fn key(provider: &Provider, answers: bool) -> Option<String> {
     let settings = &provider.settings;
     if let Some(refusal) = provider.refusal() {
@@ -186,7 +186,7 @@ fn key(provider: &Provider, answers: bool) -> Option<String> {
     Some(told.to_owned())
 }
 
-/// What a service that answers has said in place of its models.
+/// Returns what a service that answers has said in place of its models.
 fn unlisted(backend: &Backend) -> Option<String> {
     let provider = &backend.provider;
     let untold = backend.inventory().is_untold() && provider.refusal().is_none();
@@ -218,7 +218,7 @@ fn found(backend: &Backend) -> String {
     found.join(", ")
 }
 
-/// `context_length` of an entry of `/api/ps`; older servers do not tell.
+/// Returns the `context_length` of an entry of `/api/ps`; older servers do not tell.
 fn context(entry: &str) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Entry {

@@ -86,7 +86,7 @@ struct Provider {
     facts: Vec<String>,
 }
 
-/// Exit code 0 if there is a plan, 1 if there is none or no answer.
+/// Runs the subcommand; its exit code is 0 if there is a plan, and 1 if there is none or no answer.
 pub(super) fn run(args: &RouteArgs) -> ExitCode {
     match show(args) {
         Ok(true) => ExitCode::SUCCESS,
@@ -102,7 +102,7 @@ pub(super) fn run(args: &RouteArgs) -> ExitCode {
     }
 }
 
-/// Whether there is a plan.
+/// Returns whether there is a plan.
 fn show(args: &RouteArgs) -> Result<bool, RouteError> {
     let (target, answer) = args.target.ask(Pages::Admin, &path(args))?;
     let body = answer.body;
@@ -142,7 +142,7 @@ const ABSENT: &str = "it does not have the model";
 const LABEL: usize = 10;
 
 impl Provider {
-    /// Whether more is to be said of it than that it has no such model.
+    /// Returns whether there is more to say of a provider than that it has no such model.
     fn matters(&self) -> bool {
         self.step.is_some() || self.why.iter().any(|why| why != ABSENT)
     }

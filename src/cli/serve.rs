@@ -68,7 +68,7 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-/// Said where nothing keeps strangers out.
+/// Returns a warning where nothing keeps strangers out.
 fn open_to_all(settings: &Settings) -> Option<String> {
     let listen = settings.server.listen;
     let open = settings.access.keys.is_empty() && settings.server.allow.is_empty();

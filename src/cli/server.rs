@@ -48,7 +48,7 @@ pub(super) enum StartError {
     Usage(#[from] crate::usage::StoreError),
 }
 
-/// What is known about models, with what the operator adds.
+/// Returns what is known about models, with what the operator adds.
 fn facts(path: Option<&Path>) -> Result<Facts, StartError> {
     let Some(path) = path else {
         return Ok(Facts::bundled());
@@ -61,7 +61,7 @@ fn facts(path: Option<&Path>) -> Result<Facts, StartError> {
     Facts::with(&text).map_err(|problem| failed(problem.to_string()))
 }
 
-/// Where it is counted what answers cost.
+/// Opens the books in which the cost of answers is kept.
 fn open_ledger(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Arc<Ledger>, StartError> {
     let ledger = Ledger::open(&settings.usage, metrics, Moment::now())?;
     match &settings.usage.path {
@@ -87,6 +87,8 @@ struct Floors {
 }
 
 impl Floors {
+    /// Puts the floors together.
+    ///
     /// # Errors
     /// If a file cannot be read, or a provider or the server of shared limits cannot be addressed.
     fn build(settings: Settings) -> Result<Floors, StartError> {

@@ -60,8 +60,9 @@ impl ShutdownSignalWatch for Signals {
     }
 }
 
-/// SIGHUP ends a process that does not watch it: when its terminal closes, and when an operator means it to read its
-/// configuration again. It is watched before anything else, on a thread of its own, as Pingora's runtimes come later.
+/// Watches SIGHUP, which ends a process that does not watch it: when its terminal closes, and when an operator means it
+/// to read its configuration again. It is watched before anything else, on a thread of its own, as Pingora's runtimes
+/// come later.
 pub(super) fn watch_hangups() {
     if let Err(error) = try_watch_hangups() {
         warn!("SIGHUP cannot be watched, and ends the process: {error}");

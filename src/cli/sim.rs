@@ -149,7 +149,8 @@ struct Keys {
 }
 
 impl SimArgs {
-    /// The simulation that these arguments describe; fails if a model of an Ollama server has no such name.
+    /// Returns the simulation that these arguments describe; fails if an Ollama server's model has a name that it
+    /// cannot have.
     pub fn options(&self) -> Result<Options, remuda_sim::BadModel> {
         let mut ports = self.ports.0.clone();
         if let (Some(count), [0]) = (self.count, ports.as_slice()) {
@@ -291,7 +292,7 @@ impl std::str::FromStr for Ports {
     }
 }
 
-/// Models as they are written: `llama3.2,qwen3:8b=5GiB`.
+/// Splits a list of models as it is written: `llama3.2,qwen3:8b=5GiB`.
 fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(',')
         .map(str::trim)

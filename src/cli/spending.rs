@@ -24,7 +24,7 @@ impl Spending for ByKey {
     }
 }
 
-/// Of the ledger, if there is one.
+/// Returns what keys have spent by the ledger, if there is one.
 pub(super) fn spending(access: &settings::Access, ledger: Option<&Ledger>) -> Arc<dyn Spending> {
     let Some(ledger) = ledger else {
         return Arc::new(Nothing);

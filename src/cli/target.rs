@@ -79,7 +79,7 @@ pub(super) struct Answer {
 }
 
 impl TargetArgs {
-    /// The gateway that is meant.
+    /// Returns the gateway that is meant.
     ///
     /// # Errors
     /// If the configuration does not say.
@@ -99,7 +99,7 @@ impl TargetArgs {
         told_by(&glance.settings.server, pages)
     }
 
-    /// `GET path` of the gateway that is meant.
+    /// Asks the gateway that is meant for `path`.
     ///
     /// # Errors
     /// If it is not known, or does not answer.
@@ -125,7 +125,7 @@ fn told_by(server: &Server, pages: Pages) -> Result<Target, AskError> {
 }
 
 impl From<SocketAddr> for Target {
-    /// A listener at every address of the machine is asked at the one that never leaves it.
+    /// Returns where a gateway is asked: a listener at every address of the machine, at the one that never leaves it.
     fn from(listener: SocketAddr) -> Target {
         let host: IpAddr = match listener.ip() {
             ip if !ip.is_unspecified() => ip,
@@ -143,7 +143,7 @@ impl From<SocketAddr> for Target {
 impl std::str::FromStr for Target {
     type Err = String;
 
-    /// `http://127.0.0.1:11435`, `127.0.0.1:11435`, `localhost`, `:11435` or `11435`, with or without a path.
+    /// Reads `http://127.0.0.1:11435`, `127.0.0.1:11435`, `localhost`, `:11435` or `11435`, with or without a path.
     fn from_str(text: &str) -> Result<Target, String> {
         const EXPECTED: &str =
             "expected a URL such as http://127.0.0.1:11435, an address, or a port";
@@ -191,7 +191,7 @@ impl std::str::FromStr for Target {
 }
 
 impl Target {
-    /// With what is asked of it. Of health, the operator's URL may say which of its pages.
+    /// Returns the target with the path that is asked for. Of health, the operator's URL may say which page.
     fn asked(self, pages: Pages, path: &str) -> Result<Target, AskError> {
         match (pages, self.path.as_str()) {
             (_, "") => Ok(Target {
@@ -252,7 +252,7 @@ impl Target {
 }
 
 impl fmt::Display for Target {
-    /// Without a query.
+    /// Writes the target without its query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.split('?').next().unwrap_or_default();
         write!(f, "http://{}{path}", self.authority())
@@ -266,7 +266,7 @@ fn answer(mut bytes: Vec<u8>) -> Option<Answer> {
     Some(Answer { status, body })
 }
 
-/// The code in `HTTP/1.1 200 OK` (RFC 9112 section 4).
+/// Returns the status code of a line such as `HTTP/1.1 200 OK` (RFC 9112 section 4).
 fn status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\r').next()?;
     let line = std::str::from_utf8(line).ok()?;
@@ -274,7 +274,7 @@ fn status(head: &[u8]) -> Option<u16> {
     words.nth(1)?.parse().ok()
 }
 
-/// What the gateway has refused a request with.
+/// Returns the error with which the gateway has refused a request.
 pub(super) fn refusal(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Refusal {

@@ -126,7 +126,7 @@ fn show(args: &UsageArgs) -> Result<(), UsageError> {
     Ok(())
 }
 
-/// As a page of `/api/usage`.
+/// Returns the table as a page of `/api/usage`.
 fn object(table: &Table, since: Since) -> Value {
     json!({
         "since": since.shown(),
@@ -135,7 +135,7 @@ fn object(table: &Table, since: Since) -> Value {
     })
 }
 
-/// The file that keeps the usage; `None` where the gateway is to be asked.
+/// Returns the file that keeps the usage; `None` where the gateway is to be asked.
 fn file(args: &UsageArgs) -> Result<Option<PathBuf>, UsageError> {
     if args.path.is_some() || args.target.url.is_some() {
         return Ok(args.path.clone());
@@ -151,7 +151,7 @@ fn file(args: &UsageArgs) -> Result<Option<PathBuf>, UsageError> {
     Ok(glance.settings.usage.path.or_else(of_the_service))
 }
 
-/// The table as the running gateway has it, and its page.
+/// Returns the table as the running gateway has it, and its page.
 fn asked(args: &UsageArgs) -> Result<(Table, Value), UsageError> {
     let by = By::from(args.by);
     let since = args.since.as_deref().map(|since| {

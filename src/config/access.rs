@@ -61,7 +61,7 @@ impl Scalar for ServerUrl {
         Secret::read(value).map(ServerUrl)
     }
 
-    /// All but the password, so that it is an address still.
+    /// Writes the address without its password, so that it is an address still.
     fn write(&self) -> Value {
         masked(self.0.expose()).into()
     }
@@ -300,7 +300,7 @@ impl Budget {
     }
 }
 
-/// Those of the names that providers have, as they write them.
+/// Returns those of the names that providers have, as the providers write them.
 fn known(
     at: &mut Section<'_, '_>,
     names: Vec<Field<String>>,
@@ -323,7 +323,7 @@ fn known(
     used
 }
 
-/// The digest of the one credential that is stated.
+/// Returns the digest of the one credential that is stated.
 fn digest(
     at: &mut Section<'_, '_>,
     key: Field<Secret>,
@@ -365,7 +365,7 @@ fn of_secret(at: &mut Section<'_, '_>, name: &str, key: &Secret) -> Option<KeyDi
     Some(KeyDigest::of(key.expose().as_bytes()))
 }
 
-/// The keys of the file, else the one of the environment.
+/// Returns the keys of the file, else the one of the environment.
 pub(super) fn used(
     keys: Vec<Option<Key>>,
     shared: Shared,

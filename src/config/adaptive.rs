@@ -92,7 +92,7 @@ impl HealthCheck {
         }
     }
 
-    /// What is stated well, for the providers, which are read before.
+    /// Returns the checks that are stated and could be read, for the providers, which are read before this section.
     pub(super) fn stated(&self) -> settings::HealthCheck {
         settings::HealthCheck {
             enabled: self.enabled.stated().copied().unwrap_or(true),

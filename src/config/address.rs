@@ -19,7 +19,7 @@ impl Scalar for SocketAddr {
     }
 }
 
-/// An address to listen at; a port alone is one at `alone`.
+/// Reads an address to listen at; a port alone is one at `alone`.
 fn listener(value: &Value, alone: Ipv4Addr) -> Result<SocketAddr, String> {
     text(value)
         .and_then(|text| match text.rsplit_once(':') {
@@ -29,7 +29,8 @@ fn listener(value: &Value, alone: Ipv4Addr) -> Result<SocketAddr, String> {
         .ok_or_else(|| "expected an IP address and a port such as 0.0.0.0:11434, or a port".into())
 }
 
-/// Where the gateway or a simulated server listens, as the command line gives it: as `server.listen` takes it.
+/// Reads where the gateway or a simulated server listens, as the command line gives it: in the form that
+/// `server.listen` takes.
 ///
 /// # Errors
 /// What should have been written.
@@ -37,7 +38,8 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     SocketAddr::read(&text.into())
 }
 
-/// Where only this machine is to look, as the command line gives it: as `server.admin` takes it, but for `off`.
+/// Reads where only this machine is to look, as the command line gives it: in the form that `server.admin` takes,
+/// without `off`.
 ///
 /// # Errors
 /// What should have been written.
@@ -45,7 +47,7 @@ pub fn local_address(text: &str) -> Result<SocketAddr, String> {
     listener(&text.into(), Ipv4Addr::LOCALHOST)
 }
 
-/// As [`local_address`]; `None` is `off`.
+/// Reads an address as [`local_address`] does; `None` stands for `off`.
 ///
 /// # Errors
 /// What should have been written.
@@ -57,7 +59,7 @@ pub fn admin_address(text: &str) -> Result<AdminAddress, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdminAddress(pub Option<SocketAddr>);
 
-/// An address without a port, as the command line gives it.
+/// Reads an address without a port, as the command line gives it.
 ///
 /// # Errors
 /// What should have been written.
@@ -162,7 +164,7 @@ impl Scalar for Host {
     }
 }
 
-/// RFC 1123 names (with the underscore that container networks use) and IP addresses.
+/// Returns the host if it is an RFC 1123 name (in which container networks use underscores too) or an IP address.
 fn host(text: &str) -> Option<String> {
     let bare = text
         .strip_prefix('[')
@@ -202,7 +204,8 @@ pub(super) const OLLAMA_PORT: u16 = 11434;
 const URL_EXPECTED: &str = "expected a URL such as http://gpu1:11434";
 
 impl BackendUrl {
-    /// Without a scheme the port is Ollama's, with one it is the scheme's: the rules of OLLAMA_HOST.
+    /// Reads a backend's URL by the rules of OLLAMA_HOST: without a scheme the port is Ollama's, with one it is the
+    /// scheme's.
     pub(super) fn parse(text: &str) -> Result<BackendUrl, String> {
         let (tls, default_port, rest) = match text.split_once("://") {
             None => (false, OLLAMA_PORT, text),
@@ -221,7 +224,8 @@ impl BackendUrl {
         })
     }
 
-    /// A certificate names no address, so that there is nothing to check it against.
+    /// Returns whether this is TLS to a bare address, which no certificate names, so that there is nothing to check it
+    /// against.
     pub(super) fn is_tls_to_address(&self) -> bool {
         self.tls && self.host.parse::<IpAddr>().is_ok()
     }
@@ -252,7 +256,7 @@ fn parse_authority(authority: &str) -> Result<(String, Option<u16>), String> {
     Ok((host, port.map(NonZeroU16::get)))
 }
 
-/// The path without the slashes at its end: what stands before every request's own path.
+/// Returns the path without the slashes at its end, as it stands before every request's own path.
 fn parse_path(path: &str) -> Result<&str, String> {
     if path.contains(['?', '#']) {
         return Err(format!(

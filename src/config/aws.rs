@@ -56,7 +56,7 @@ impl Scalar for Region {
 }
 
 impl Aws {
-    /// The keys that the file states, for a provider of another kind.
+    /// Returns the keys that the file states, for a provider of another kind.
     pub(super) fn stated_keys(&self) -> impl Iterator<Item = &'static str> {
         let keys = [
             ("region", self.region.is_stated()),
@@ -69,12 +69,12 @@ impl Aws {
             .filter_map(|(key, stated)| stated.then_some(key))
     }
 
-    /// Whether the file states what requests are signed with.
+    /// Returns whether the file states credentials that requests are signed with.
     pub(super) fn signs(&self) -> bool {
         self.access_key.is_stated() || self.secret_key.is_stated()
     }
 
-    /// What the file states; also for a provider of another kind, so that what is wrong is told.
+    /// Returns what the file states, for a provider of another kind too, so that its mistakes are reported.
     pub(super) fn stated(self, at: &mut Section<'_, '_>) -> settings::Aws {
         let region = at.stated("region", self.region);
         let control_url = at.stated("control_url", self.control_url);
@@ -117,7 +117,7 @@ fn region_from_environment(at: &mut Section<'_, '_>) -> Arc<str> {
     region.map_or(DEFAULT_REGION.into(), |region| region.0.into())
 }
 
-/// Of `bedrock-runtime.eu-west-1.amazonaws.com`.
+/// Returns the region in a host such as `bedrock-runtime.eu-west-1.amazonaws.com`.
 fn region_of(host: &str) -> Option<&str> {
     let (region, domain) = host.strip_prefix("bedrock-runtime.")?.split_once('.')?;
     domain.starts_with("amazonaws.").then_some(region)

@@ -44,7 +44,7 @@ impl Azure {
         }
     }
 
-    /// The keys that the file states, for a provider of another kind.
+    /// Returns the keys that the file states, for a provider of another kind.
     pub(super) fn stated_keys(&self) -> impl Iterator<Item = &'static str> {
         let keys = [
             ("api_version", self.api_version.is_stated()),

@@ -81,7 +81,7 @@ impl Addresses<'_> {
         })
     }
 
-    /// A backend of which only the address is known.
+    /// Returns a backend of which only the address is known.
     fn backend(
         self,
         at: &mut Section<'_, '_>,

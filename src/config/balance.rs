@@ -43,7 +43,8 @@ impl Choice for Placement {
 }
 
 impl Balance {
-    /// The keys that the file states and that mean nothing to a service, which has no memory that the gateway looks after.
+    /// Returns the keys that the file states and that mean nothing to a service, which has no memory that the gateway
+    /// looks after.
     pub(super) fn idle_keys(&self, kind: ProviderKind) -> impl Iterator<Item = &'static str> {
         let keys = [
             ("placement", self.placement.is_stated()),
@@ -103,7 +104,7 @@ impl Balance {
     }
 }
 
-/// A weight that is not positive counts as 1: so files of other balancers mean it.
+/// Returns a weight; one that is not positive counts as 1, which is what it means in files of other balancers.
 pub(super) fn weight(at: &mut Section<'_, '_>, field: Field<Weight>) -> Option<u32> {
     let Weight(weight) = at.stated("weight", field)?;
     if weight <= 0.0 {

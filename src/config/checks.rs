@@ -37,7 +37,7 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     check_budgets(settings, reader);
 }
 
-/// Budgets are held against the usage that is counted.
+/// Warns of budgets where no usage is counted that they could be held against.
 fn check_budgets(settings: &Settings, reader: &mut Reader<'_>) {
     let mut keys = settings.access.keys.iter();
     let Some(key) = keys.find(|key| key.limits.budget.is_some()) else {
@@ -56,14 +56,14 @@ fn check_budgets(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
-/// Two listeners that cannot both be bound; port 0 is any free one.
+/// Returns whether two listeners cannot both be bound; port 0 is any free one.
 fn same_listener(one: SocketAddr, other: SocketAddr) -> bool {
     let overlap =
         one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && overlap
 }
 
-/// A gateway that is its own backend sends every request in a circle.
+/// Reports a backend that is the gateway itself, which would send every request in a circle.
 fn check_own_address(
     listen: SocketAddr,
     index: usize,
@@ -91,8 +91,8 @@ fn check_own_address(
     }
 }
 
-/// Whether a connection to `host` on the listener's port reaches this gateway, as far as the text
-/// tells without asking the resolver.
+/// Returns whether a connection to `host` on the listener's port reaches this gateway, as far as the text tells without
+/// asking the resolver.
 fn is_own(listen: SocketAddr, host: &str) -> bool {
     let Ok(address) = host.parse::<IpAddr>() else {
         return host == "localhost" && (listen.ip().is_unspecified() || listen.ip().is_loopback());
@@ -105,7 +105,7 @@ fn is_own(listen: SocketAddr, host: &str) -> bool {
     }
 }
 
-/// The same server twice in one provider is a mistake; in two it has the slots of both.
+/// Reports a server that stands twice in one provider, and warns of one in two, which gets the slots of both.
 fn check_shared<'a>(
     seen: &mut HashMap<(&'a str, u16), usize>,
     index: usize,

@@ -148,7 +148,7 @@ impl Copies {
         }
     }
 
-    /// The keys that the file states and that mean nothing to the kind: a service's copies are its own.
+    /// Returns the keys that the file states and that mean nothing to the kind: a service's copies are its own.
     pub(super) fn idle_keys(&self, kind: ProviderKind) -> impl Iterator<Item = &'static str> {
         let keys = [
             ("contexts", !self.contexts.is_empty()),

@@ -57,7 +57,7 @@ pub(super) fn used(
     }
 }
 
-/// The variables that may hold the provider's key.
+/// Returns the variables that may hold the provider's key.
 fn variables(service: Option<&Service>, used: &Provider) -> Vec<String> {
     let Some(service) = service.filter(|_| used.discover.is_none()) else {
         return Vec::new();
@@ -71,7 +71,7 @@ fn variables(service: Option<&Service>, used: &Provider) -> Vec<String> {
     }
 }
 
-/// The first key that the file states; the others go to `used`.
+/// Returns the first key that the file states; the others go to `used`.
 fn listed(at: &mut Section<'_, '_>, mut written: Written, used: &mut Provider) -> Option<Secret> {
     let more = std::mem::take(&mut written.more);
     let one = written.key.is_stated() || written.file.is_stated();

@@ -7,7 +7,7 @@ use crate::settings::{Access, ClientKey, KeyDigest, PortRange, Provider, Setting
 /// What names an entry of a list, and is shown whatever the default is.
 const NAMES: [&str; 2] = ["name", "kind"];
 
-/// The keys that have another value than their default, as YAML with secrets masked; empty if there are none.
+/// Returns the keys that have another value than their default, as YAML with secrets masked; empty if there are none.
 pub fn differences(settings: &Settings) -> String {
     let plain = Settings {
         server: Default::default(),
@@ -43,7 +43,8 @@ pub fn differences(settings: &Settings) -> String {
     }
 }
 
-/// A provider of that name and kind of which no more is known; the ports that are scanned are always shown.
+/// Returns a provider of that name and kind of which nothing more is stated; the ports that are scanned are always
+/// shown.
 fn bare(provider: &Provider) -> Provider {
     let nowhere = || PortRange {
         host: String::new(),
@@ -59,7 +60,7 @@ fn written(settings: &Settings) -> Value {
     yaml::to_value(File::from(settings)).expect("fields and sections are plain values")
 }
 
-/// Each item of the list at `key` against the only one of the same list in its own `plain`.
+/// Compares each item of the list at `key` with the only item of the same list in its own `plain`.
 fn compare_items(kept: &mut Mapping, key: &str, plain: impl Iterator<Item = Settings>) {
     let Some(Value::Sequence(items)) = kept.get_mut(key) else {
         return;
@@ -78,7 +79,7 @@ fn compare_items(kept: &mut Mapping, key: &str, plain: impl Iterator<Item = Sett
     }
 }
 
-/// `None` if nothing of the value is other than in `plain`.
+/// Returns what of the value differs from `plain`; `None` if nothing does.
 fn without(value: Value, plain: &Value) -> Option<Value> {
     if value == *plain {
         return None;

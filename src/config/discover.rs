@@ -23,7 +23,7 @@ const VARIABLES: [&str; 5] = [
 const START: &str = "BACKEND_PORT_START";
 const END: &str = "BACKEND_PORT_END";
 
-/// The variable that turns the port range of the environment on, if any does.
+/// Returns the variable that turns the port range of the environment on, if any does.
 pub(super) fn turned_on_by(reader: &Reader<'_>) -> Option<&'static str> {
     VARIABLES
         .into_iter()
@@ -40,7 +40,7 @@ pub(super) struct Discover {
 }
 
 impl Discover {
-    /// The environment fills what is open in the provider that it describes, and in no other.
+    /// Returns the range. The environment fills what is open in the provider that it describes, and in no other.
     pub(super) fn used(self, at: &mut Section<'_, '_>, from_environment: bool) -> PortRange {
         let default = PortRange::default();
         let (host, ports) = if from_environment {

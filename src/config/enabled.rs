@@ -5,7 +5,7 @@ use super::reader::Reader;
 use super::service::{SERVICES, Service};
 use crate::settings::ProviderKind;
 
-/// A provider for each service that the environment turns on, where no file lists any.
+/// Returns a provider for each service that the environment turns on, where no file lists any.
 pub(super) fn providers(reader: &mut Reader<'_>) -> Vec<Provider> {
     let on = SERVICES.iter().filter(|service| is_on(service, reader));
     on.map(|service| Provider::known(service.name)).collect()
@@ -17,7 +17,7 @@ fn is_on(service: &Service, reader: &mut Reader<'_>) -> bool {
     stated.unwrap_or_else(|| turned_on_by(service).any(|name| reader.environment.has_secret(&name)))
 }
 
-/// Each of these turns the service on by being there.
+/// Returns the variables each of which turns the service on by being set.
 fn turned_on_by(service: &Service) -> impl Iterator<Item = String> {
     let (keys, other) = match service.kind {
         // The key is also that of Ollama's own command line.

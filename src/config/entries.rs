@@ -24,7 +24,7 @@ impl<T: Scalar> Default for Entries<T> {
 }
 
 impl<T: Scalar> Entries<T> {
-    /// With a key that stands for all.
+    /// Returns entries with one key that stands for all.
     pub(super) fn template() -> Entries<T> {
         Entries(BTreeMap::from([(ANY_KEY.to_owned(), Field::Absent)]))
     }
@@ -33,12 +33,12 @@ impl<T: Scalar> Entries<T> {
         self.0.is_empty()
     }
 
-    /// The good entries of the mapping at `key`; the others are reported.
+    /// Returns the entries of the mapping at `key` that could be read; the others are reported.
     pub(super) fn used(self, at: &mut Section<'_, '_>, key: &str) -> Vec<(String, T)> {
         self.read(at, key, |at, name, field| at.stated(name, field))
     }
 
-    /// As [`Entries::used`], without repeating a bad value in the message.
+    /// Does what [`Entries::used`] does, without repeating a bad value in the message.
     pub(super) fn secret(self, at: &mut Section<'_, '_>, key: &str) -> Vec<(String, T)> {
         self.read(at, key, |at, name, field| at.secret(name, field))
     }

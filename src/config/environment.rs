@@ -20,13 +20,13 @@ impl<'a> Environment<'a> {
         Environment { variables }
     }
 
-    /// A setting; an empty variable counts as unset, as compose files leave them.
+    /// Returns the value of a setting; an empty variable counts as unset, as compose files leave them.
     pub(super) fn setting(&self, name: &str) -> Option<&'a str> {
         let value = self.variables.get(name)?.trim();
         Some(value).filter(|value| !value.is_empty())
     }
 
-    /// A value for `${name}`: the variable, or the contents of the file that `name_FILE` names.
+    /// Returns the value for `${name}`: the variable, or the contents of the file that `name_FILE` names.
     pub(super) fn value(&self, name: &str) -> Result<Option<String>, String> {
         match self.variables.get(name) {
             Some(value) => Ok(Some(value.clone())),
@@ -34,7 +34,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// A credential: as [`Environment::value`], but an empty variable counts as unset.
+    /// Returns a credential as [`Environment::value`] does, but an empty variable counts as unset.
     pub(super) fn secret(&self, name: &str) -> Result<Option<String>, String> {
         match self.setting(name) {
             Some(value) => Ok(Some(value.to_owned())),
@@ -42,7 +42,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// Whether there is a credential of that name.
+    /// Returns whether there is a credential of that name.
     pub(super) fn has_secret(&self, name: &str) -> bool {
         self.setting(name).is_some() || self.setting(&format!("{name}_FILE")).is_some()
     }
@@ -59,7 +59,7 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// The contents of a secret's file without the newline that editors put at its end.
+/// Reads a secret's file, without the newline that editors put at its end.
 pub(super) fn read_secret(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let mut file = File::open(path)?.take(MAX_SECRET + 1);
@@ -73,7 +73,7 @@ pub(super) fn read_secret(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// This process's variables, and beneath them those of `dot_env` if there is such a file.
+/// Returns this process's variables, and beneath them those of `dot_env` if there is such a file.
 pub(super) fn variables(dot_env: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let mut variables = match fs::metadata(dot_env) {
         Ok(_) => read_dot_env(dot_env)?,
@@ -104,7 +104,8 @@ fn read_dot_env(path: &Path) -> Result<BTreeMap<String, String>, Problem> {
         })
 }
 
-/// The first line that ends like `rest`: a line, or what was left of it when it stopped making sense.
+/// Returns the number of the first line that ends like `rest`: a line, or what was left of it when it stopped making
+/// sense.
 fn line_of(path: &Path, rest: &str) -> Option<usize> {
     let text = fs::read_to_string(path).ok()?;
     let rest = rest.lines().next()?.trim();

@@ -29,7 +29,7 @@ impl<T> From<Option<T>> for Field<T> {
 }
 
 impl<T> Field<T> {
-    /// The value, if it could be read.
+    /// Returns the value, if it could be read.
     pub(super) fn stated(&self) -> Option<&T> {
         match self {
             Field::Stated(value) => Some(value),
@@ -42,7 +42,7 @@ impl<T> Field<T> {
         std::mem::replace(self, Field::Absent)
     }
 
-    /// Whether anything was written, good or bad.
+    /// Returns whether anything was written, good or bad.
     pub(super) fn is_stated(&self) -> bool {
         !matches!(self, Field::Absent)
     }

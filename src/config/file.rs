@@ -30,7 +30,7 @@ pub(super) struct File {
     usage: Usage,
 }
 
-/// Every known key, as `known::check` wants it.
+/// Returns every known key, as `known::check` wants it.
 pub(super) fn template() -> Value {
     let file = File {
         server: Server::template(),
@@ -43,7 +43,7 @@ pub(super) fn template() -> Value {
 }
 
 impl File {
-    /// Never fails: what is wrong is kept by the reader.
+    /// Reads the file into settings. It never fails: what is wrong is kept by the reader.
     pub(super) fn used(mut self, reader: &mut Reader<'_>) -> Settings {
         let range = discover::turned_on_by(reader);
         let listed = !self.providers.is_empty();
@@ -88,7 +88,7 @@ impl File {
     }
 }
 
-/// Of OptiLLM's server and its proxy plugin, for what their file leaves out.
+/// Returns the server's section as OptiLLM's server and its proxy plugin have it, for what their file leaves out.
 fn optillm_server() -> settings::Server {
     let default = settings::Server::default();
     settings::Server {
@@ -129,8 +129,9 @@ fn range_timeouts() -> settings::Timeouts {
     }
 }
 
-/// The providers that are written, `listed` in the file or made of the environment; and the environment's port range
-/// where a variable turns it on or there is nothing else. In a provider of that name in the file it fills what is open.
+/// Returns the providers that are written, `listed` in the file or made of the environment, and the environment's port
+/// range where a variable turns it on or there is nothing else. In a provider of that name in the file it fills what is
+/// open.
 fn used_providers(
     mut written: Vec<Option<Provider>>,
     listed: bool,

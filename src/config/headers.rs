@@ -64,7 +64,7 @@ pub(super) fn used(
     fields
 }
 
-/// As it is printed: what may be a credential is masked.
+/// Returns the fields as they are printed: what may be a credential is masked.
 pub(super) fn written(fields: &[(Arc<str>, Arc<str>)]) -> Entries<FieldValue> {
     let masked = |(name, value): &(Arc<str>, Arc<str>)| {
         let lower = name.to_ascii_lowercase();

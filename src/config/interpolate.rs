@@ -93,7 +93,7 @@ impl<L: Fn(&str) -> Result<Option<String>, String>> Parser<'_, L> {
         Ok(value.unwrap_or(default))
     }
 
-    /// A variable's name, of which parts may be variables themselves: `${${PREFIX}_KEY}`.
+    /// Reads a variable's name, of which parts may be variables themselves: `${${PREFIX}_KEY}`.
     fn name(&mut self, live: bool, depth: usize) -> Result<String, InterpolationError> {
         let mut name = String::new();
         let mut nested = false;

@@ -9,7 +9,8 @@ impl Choice for ProviderKind {
     const NAMES: &'static [(&'static str, ProviderKind)] = ProviderKind::NAMES;
 }
 
-/// The kind of a provider that states none. `base_url` is short for an address, `listed` are those of `backends`.
+/// Returns the kind of a provider that states none. `base_url` is short for an address, `listed` are those of
+/// `backends`.
 pub(super) fn infer(
     name: &str,
     scans: bool,
@@ -40,8 +41,8 @@ fn is_ollama(url: &BackendUrl) -> bool {
     !url.has_scheme || url.port == OLLAMA_PORT
 }
 
-/// What stands before the paths that the kind's dialect writes, given the path as operators write it: as they would
-/// for the service's own clients, with the version or without.
+/// Returns the path that stands before the paths of the kind's dialect, given the path as operators write it: as they
+/// would for the service's own clients, with the version or without.
 ///
 /// # Errors
 /// What should have been written, if the kind cannot do with it.

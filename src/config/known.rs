@@ -96,7 +96,7 @@ impl Known {
         mapping.retain(|key, value| known.contains_key(key) && !value.is_null());
     }
 
-    /// Keys of the operator's own choice, each with a value of the same shape.
+    /// Checks a mapping with keys of the operator's own choice, each with a value of the same shape.
     fn check_entries(
         &self,
         path: &KeyPath,
@@ -120,7 +120,8 @@ impl Known {
         }
     }
 
-    /// With the nearest key of this place, else where a key of this name belongs, else all that may stand here.
+    /// Says that a name is unknown, with the nearest key of this place, else where a key of this name belongs, else all
+    /// that may stand here.
     fn unknown(&self, name: &str, known: &Mapping) -> String {
         let elsewhere = || {
             let last = |path: &str| {
@@ -148,7 +149,7 @@ fn names(known: &Mapping) -> impl Iterator<Item = &str> {
     known.keys().filter_map(Value::as_str)
 }
 
-/// Every known key, as dotted paths in which `[]` stands for any item of a list.
+/// Returns every known key, as dotted paths in which `[]` stands for any item of a list.
 pub(super) fn keys(template: &Value) -> BTreeSet<String> {
     fn walk(prefix: &str, value: &Value, keys: &mut BTreeSet<String>) {
         match value {

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::problem::{KeyPath, Step};
 use super::yaml;
 
-/// The line (from 1) of the key or list item at `path`, or of the nearest parent that the text has.
+/// Returns the line (from 1) of the key or list item at `path`, or of the nearest parent that the text has.
 pub(super) fn line_of(text: &str, path: &KeyPath) -> Option<usize> {
     let steps = path.steps();
     (1..=steps.len())
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 }
 
 impl Walk<'_> {
-    /// A scalar can only be the end of the path; a longer path is not in this text.
+    /// Ends the walk at a scalar, which can only be the end of the path; a longer path is not in this text.
     fn scalar<E: Error>(self) -> Result<(), E> {
         if self.steps.is_empty() {
             Err(E::custom(REACHED))

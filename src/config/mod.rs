@@ -102,7 +102,7 @@ pub struct Glance {
 }
 
 impl Glance {
-    /// What is wrong with the key, or with what is beneath it or above it.
+    /// Returns the problem with the key, or with a key beneath it or above it.
     pub fn problem_with(&self, key: &str, variable: &str) -> Option<&Problem> {
         let holds = |one: &str, other: &str| {
             let rest = other.strip_prefix(one);
@@ -155,7 +155,7 @@ pub fn load(path: Option<&Path>) -> Result<LoadedSettings, Report> {
     load_with(path, Overrides::default())
 }
 
-/// As [`load`], with what the command line says.
+/// Loads a configuration as [`load`] does, with what the command line says.
 ///
 /// # Errors
 /// As [`load`].
@@ -174,7 +174,7 @@ pub fn load_with(path: Option<&Path>, overrides: Overrides) -> Result<LoadedSett
     Ok(loaded)
 }
 
-/// As [`load`], but mistakes stand beside what can be read.
+/// Loads a configuration as [`load`] does, with what the command line says.
 ///
 /// # Errors
 /// What cannot be read at all.
@@ -224,7 +224,7 @@ fn find(named: Option<&Path>, home: Option<&Path>) -> Result<Option<(PathBuf, St
     Ok(None)
 }
 
-/// A home directory may be a file, as `/dev/null` is for some users.
+/// Returns whether there is no such file. The home directory may itself be a file, as `/dev/null` is for some users.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -244,7 +244,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// As [`load`], from a YAML text with the name that messages give it, and an environment.
+/// Loads a configuration as [`load`] does, with what the command line says.
 pub fn from_sources(
     yaml: Option<(&str, &str)>,
     environment: &BTreeMap<String, String>,
@@ -336,7 +336,7 @@ fn fill_in(value: &mut Value, path: &KeyPath, reader: &mut Reader<'_>) {
     }
 }
 
-/// The configuration as YAML that [`from_sources`] takes back, with secrets masked.
+/// Returns the configuration as YAML that [`from_sources`] takes back, with secrets masked.
 pub fn to_yaml(settings: &Settings) -> String {
     yaml::to_string(&file::File::from(settings)).expect("fields and sections are plain values")
 }

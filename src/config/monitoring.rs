@@ -51,7 +51,7 @@ impl Monitoring {
     }
 }
 
-/// `DEBUG` is set for many programs, to many things: only a plain yes counts.
+/// Reads the level of the log. `DEBUG` is set for many programs, to many things: only a plain yes counts.
 fn log_level(at: &mut Section<'_, '_>, field: Field<LevelFilter>) -> Option<LevelFilter> {
     let names = ["LOG_LEVEL", "OPTILLM_LOG_LEVEL"];
     let stated = at.stated_or_first("log_level", field, &names);

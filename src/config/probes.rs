@@ -17,8 +17,8 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// `self` stands in the provider at `at`, `inner` under its `discover`. Fills in `used`, which has the kind's
-    /// defaults.
+    /// Reads how a provider is probed into `used`, which has the kind's defaults. `self` stands in the provider at
+    /// `at`, `inner` under its `discover`.
     pub(super) fn used(self, inner: Probes, at: &mut Section<'_, '_>, used: &mut Provider) {
         let (interval, timeout) = if used.kind.is_fleet() {
             (Some("SCAN_INTERVAL_SECONDS"), Some("PROBE_TIMEOUT_SECONDS"))

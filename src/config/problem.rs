@@ -64,7 +64,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Of a file as a whole, or of one line.
+    /// Returns a problem with a file as a whole, or with one of its lines.
     pub(super) fn in_file(place: impl Into<String>, line: Option<usize>, what: String) -> Problem {
         Problem {
             place: place.into(),

@@ -74,7 +74,7 @@ impl Scalar for Name {
 }
 
 impl Provider {
-    /// The provider that the environment describes, where the file has none of its name.
+    /// Returns the provider that the environment describes, where the file has none of its name.
     pub(super) fn local() -> Provider {
         Provider {
             discover: Some(Discover::default()),
@@ -82,7 +82,7 @@ impl Provider {
         }
     }
 
-    /// A service that is known by its name.
+    /// Returns a provider that is the service known by its name.
     pub(super) fn known(name: &str) -> Provider {
         Provider {
             name: Name(name.to_owned()).into(),
@@ -90,7 +90,7 @@ impl Provider {
         }
     }
 
-    /// With every key, for the list of known ones.
+    /// Returns a provider with every key, for the list of known ones.
     pub(super) fn template() -> Provider {
         Provider {
             discover: Some(Discover::default()),
@@ -107,7 +107,7 @@ impl Provider {
         self.name.stated().is_some_and(|name| name.0 == LOCAL)
     }
 
-    /// `from_environment`: whether the variables of the port range describe this provider too.
+    /// Reads the provider. `from_environment` says whether the variables of the port range describe this provider too.
     pub(super) fn used(
         mut self,
         mut at: Section<'_, '_>,
@@ -173,7 +173,7 @@ impl Provider {
         name.map_or_else(String::new, |name| name.0)
     }
 
-    /// The address of a service whose variables say that it is elsewhere.
+    /// Fills in the address of a service whose variables say that it is elsewhere.
     fn fill_in_address(&mut self, at: &mut Section<'_, '_>, service: Option<&Service>) {
         let open =
             !self.base_url.is_stated() && self.backends.is_empty() && self.discover.is_none();

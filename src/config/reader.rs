@@ -55,7 +55,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether the file is that of OptiLLM's plugin, by its name: what it leaves out is as it is there.
+    /// Returns whether the file is that of OptiLLM's plugin, by its name: keys that it leaves out have OptiLLM's
+    /// defaults.
     pub(super) fn is_optillm(&self) -> bool {
         let name = self.file.and_then(|file| Path::new(file.name).file_name());
         name.is_some_and(|name| OPTILLM.iter().any(|own| name == *own))
@@ -76,7 +77,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Reader::problem`], and whatever else is wrong with this value follows from it.
+    /// Reports a problem as [`Reader::problem`] does; whatever else is wrong with this value follows from it and is not
+    /// reported.
     pub(super) fn give_up(&mut self, path: &KeyPath, what: impl Into<String>) {
         self.problem(path, what);
         self.given_up.push(path.clone());
@@ -89,13 +91,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether whatever is wrong with the value follows from what was said of it.
+    /// Returns whether whatever is wrong with the value follows from what was said of it.
     fn has_given_up(&self, path: &KeyPath) -> bool {
         let mut given_up = self.given_up.iter();
         given_up.any(|above| path.steps().starts_with(above.steps()))
     }
 
-    /// Of a variable of the environment.
+    /// Reports a problem with a variable of the environment.
     pub(super) fn variable_problem(&mut self, name: &str, what: impl Into<String>) {
         let problem = in_environment(name, what.into());
         add(&mut self.problems, problem);
@@ -106,7 +108,7 @@ impl<'a> Reader<'a> {
         add(&mut self.warnings, warning);
     }
 
-    /// A setting of the environment, if it is set and can be read.
+    /// Returns a setting of the environment, if it is set and can be read.
     pub(super) fn variable<T: Scalar>(&mut self, name: &str) -> Option<T> {
         let text = self.environment.setting(name)?;
         match T::read(&text.into()) {
@@ -118,7 +120,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first of these credentials that the environment has, in the variable itself or in the file that its
+    /// Returns the first of these credentials that the environment has, in the variable itself or in the file that its
     /// `_FILE` names. No message shows what it holds.
     pub(super) fn secret_variable<S: AsRef<str>>(&mut self, names: &[S]) -> Option<Secret> {
         let mut names = names.iter().map(S::as_ref);
@@ -129,7 +131,7 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// The warnings, or all that is wrong.
+    /// Returns the warnings, or a report of all that is wrong.
     pub(super) fn finish(self) -> Result<Vec<Problem>, Report> {
         let mut problems = self.problems;
         if problems.is_empty() {
@@ -143,7 +145,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// All that is wrong, as far as it was looked for.
+    /// Returns all problems that were found.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
@@ -157,7 +159,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `, got "x"`, as it is written in the file.
+    /// Returns `, got "x"` with the value as it is written in the file.
     fn got(&self, path: &KeyPath) -> String {
         let mut value = Some(&self.written);
         for step in path.steps() {
@@ -181,14 +183,14 @@ fn in_environment(name: &str, what: String) -> Problem {
     }
 }
 
-/// A variable that several providers use is wrong once.
+/// Adds a problem, but once only for a variable that several providers use.
 fn add(problems: &mut Vec<Problem>, problem: Problem) {
     if problems.len() < MAX_PROBLEMS && !problems.contains(&problem) {
         problems.push(problem);
     }
 }
 
-/// What was expected, what came, and only then any further hint.
+/// Joins what was expected, what came, and only then any further hint.
 fn with_value(expected: &str, got: &str) -> String {
     match expected.split_once("; ") {
         Some((expected, hint)) => format!("{expected}{got}; {hint}"),
@@ -234,17 +236,17 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// What the file states.
+    /// Returns what the file states.
     pub(super) fn stated<T: Scalar>(&mut self, key: &str, field: Field<T>) -> Option<T> {
         self.read(key, field, true)
     }
 
-    /// What the file states, without repeating a bad value in the message.
+    /// Returns what the file states, without repeating a bad value in the message.
     pub(super) fn secret<T: Scalar>(&mut self, key: &str, field: Field<T>) -> Option<T> {
         self.read(key, field, false)
     }
 
-    /// What the file states, else the first of these variables that is set.
+    /// Returns what the file states, else the first of these variables that is set.
     pub(super) fn stated_or_first<T: Scalar, S: AsRef<str>>(
         &mut self,
         key: &str,
@@ -260,7 +262,7 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// What the file states, else the environment.
+    /// Returns what the file states, else what the environment does.
     pub(super) fn stated_or<T: Scalar>(
         &mut self,
         key: &str,
@@ -283,7 +285,7 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// As [`Section::set`], where the environment may state what the file does not.
+    /// Does what [`Section::set`] does, where the environment may state what the file does not.
     pub(super) fn set_or<T, U>(&mut self, key: &str, field: &mut Field<T>, name: &str, to: &mut U)
     where
         T: Scalar + Into<U>,
@@ -302,12 +304,12 @@ impl<'a> Section<'_, 'a> {
             .collect()
     }
 
-    /// One item of a list of plain values.
+    /// Returns one item of a list of plain values, if it could be read.
     pub(super) fn stated_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
         self.read_at(&self.path.item(index), field, true)
     }
 
-    /// As [`Section::stated_item`], without repeating a bad value in the message.
+    /// Does what [`Section::stated_item`] does, without repeating a bad value in the message.
     pub(super) fn secret_item<T: Scalar>(&mut self, index: usize, field: Field<T>) -> Option<T> {
         self.read_at(&self.path.item(index), field, false)
     }
@@ -336,7 +338,7 @@ impl<'a> Section<'_, 'a> {
         self.reader.problem(&self.path.key(key), what);
     }
 
-    /// Of the section itself.
+    /// Reports a problem with the section itself.
     pub(super) fn problem_here(&mut self, what: impl Into<String>) {
         self.reader.problem(&self.path, what);
     }

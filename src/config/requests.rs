@@ -39,7 +39,7 @@ impl Choice for SamplingFields {
     ];
 }
 
-/// Whether the key means anything to the kind.
+/// Returns whether the key means anything to the kind.
 fn matters(key: &str, kind: ProviderKind) -> bool {
     use ProviderKind::{Azure, Ollama, OpenAi, OpenAiCompatible, OpenRouter};
     match key {
@@ -61,7 +61,7 @@ impl Requests {
         }
     }
 
-    /// The keys that the file states and that mean nothing to the kind.
+    /// Returns the keys that the file states and that mean nothing to the kind.
     pub(super) fn idle_keys(&self, kind: ProviderKind) -> impl Iterator<Item = &'static str> {
         let keys = [
             ("list_models", self.list_models.is_stated()),

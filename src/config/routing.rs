@@ -64,7 +64,7 @@ impl Routing {
         }
     }
 
-    /// What the section says of all cloud services.
+    /// Returns what the section says of the checks of all cloud services.
     pub(super) fn health_check(&self) -> settings::HealthCheck {
         self.health_check.stated()
     }

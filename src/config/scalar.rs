@@ -9,14 +9,14 @@ use crate::settings::Secret;
 
 /// A value of the configuration. Text is always accepted, for variables and interpolated strings.
 pub(super) trait Scalar: Sized {
-    /// The error is what a reader should have written: `expected …`, without the value itself.
+    /// Reads a value. The error is what should have been written: `expected …`, without the value itself.
     fn read(value: &Value) -> Result<Self, String>;
 
-    /// The value as `remuda check` prints it; `read` takes it back.
+    /// Returns the value as `remuda check` prints it; `read` takes it back.
     fn write(&self) -> Value;
 }
 
-/// The text of a string, number or truth value.
+/// Returns the text of a string, number or truth value; `None` for anything else.
 pub(super) fn text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(text.trim().into()),
@@ -163,7 +163,7 @@ impl Scalar for Secret {
             })
     }
 
-    /// Masked: what this program prints ends up in tickets.
+    /// Returns a mask: what this program prints ends up in tickets.
     fn write(&self) -> Value {
         MASK.into()
     }

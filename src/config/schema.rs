@@ -39,7 +39,8 @@ pub fn schema() -> String {
     text
 }
 
-/// A mapping that takes no other keys than those that it lists; `null` is the same as not written.
+/// Returns the schema of a mapping that takes no other keys than those that it lists; `null` is the same as not
+/// written.
 fn object() -> Map<String, Value> {
     members(json!({ "type": ["object", "null"], "additionalProperties": false, "properties": {} }))
 }

@@ -99,7 +99,7 @@ fn written(types: &[&str], pattern: &str) -> Value {
     json!({ "type": types, "pattern": format!(r"^\s*({pattern})\s*$|{VARIABLE}") })
 }
 
-/// As [`written`], with bounds for what is written as a number.
+/// Does what [`written`] does, with bounds for what is written as a number.
 fn between(
     types: &[&str],
     pattern: &str,
@@ -149,17 +149,17 @@ fn with(mut schema: Value, further: Value) -> Value {
     schema
 }
 
-/// A pattern for a duration with units.
+/// Returns a pattern for a duration with units.
 fn span() -> String {
     format!(r"([0-9]+(\.[0-9]+)?\s*{UNITS}\s*)+")
 }
 
-/// A pattern for a duration, or a number of seconds.
+/// Returns a pattern for a duration, or a number of seconds.
 fn time() -> String {
     format!("{NUMBER}|{}", span())
 }
 
-/// The names, which editors offer, or one of them in another case, or with `-` for `_`.
+/// Returns the schema of a choice: its names, which editors offer, or one of them in another case, or with `-` for `_`.
 fn one_of(names: &[&str]) -> Value {
     let pattern = format!(
         r"^\s*{}\s*$|{VARIABLE}",
@@ -173,7 +173,7 @@ fn one_of(names: &[&str]) -> Value {
     json!({ "anyOf": [{ "enum": listed }, { "type": "string", "pattern": pattern }] })
 }
 
-/// A pattern that any of these names fits, in any case: the patterns of JSON Schema have no flag for it.
+/// Returns a pattern that fits any of these names in any case: the patterns of JSON Schema have no flag for it.
 fn any_case(names: &[&str]) -> String {
     let folded = |name: &&str| {
         let letter = |c: char| {

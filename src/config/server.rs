@@ -234,7 +234,7 @@ impl Server {
     }
 }
 
-/// PROXY_HOST and PROXY_PORT, else HOST and PORT, else OPTILLM_PORT, each for itself.
+/// Reads PROXY_HOST and PROXY_PORT, else HOST and PORT, else OPTILLM_PORT, each for itself.
 fn listen_from_environment(at: &mut Section<'_, '_>, default: SocketAddr) -> SocketAddr {
     let host: Option<IpAddr> = at.stated_or_first("listen", Field::Absent, &["PROXY_HOST", "HOST"]);
     let ports = ["PROXY_PORT", "PORT", "OPTILLM_PORT"];
@@ -246,7 +246,7 @@ fn listen_from_environment(at: &mut Section<'_, '_>, default: SocketAddr) -> Soc
     )
 }
 
-/// `OLLAMA_ORIGINS`, as Ollama's server reads it.
+/// Reads `OLLAMA_ORIGINS`, as Ollama's server does.
 fn origins_from_environment(at: &mut Section<'_, '_>) -> Vec<Origin> {
     let origins = at.stated_or("allowed_origins", Field::Absent, "OLLAMA_ORIGINS");
     origins.map_or_else(Vec::new, |Origins(origins)| origins)

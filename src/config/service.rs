@@ -101,7 +101,7 @@ pub(super) const SERVICES: &[Service] = &[
 ];
 
 impl Service {
-    /// The service of that name.
+    /// Returns the service of that name.
     pub(super) fn named(name: &str) -> Option<&'static Service> {
         let is = |known: &&str| known.eq_ignore_ascii_case(name);
         SERVICES
@@ -109,7 +109,7 @@ impl Service {
             .find(|service| is(&service.name) || service.also.iter().any(is))
     }
 
-    /// The only service of that kind; none for the many compatible ones, and none for fleets, which have no key in
+    /// Returns the only service of that kind; `None` for the many compatible ones, and for fleets, which have no key in
     /// common.
     pub(super) fn of_kind(kind: ProviderKind) -> Option<&'static Service> {
         let many = [ProviderKind::OpenAiCompatible, ProviderKind::Ollama];
@@ -118,7 +118,7 @@ impl Service {
             .find(|service| service.kind == kind && !many.contains(&kind))
     }
 
-    /// The service at that host (in lower case) and path.
+    /// Returns the service at that host (in lower case) and path.
     pub(super) fn at(host: &str, path: &str) -> Option<&'static Service> {
         let customer = |suffix: &str| host.ends_with(suffix);
         let name = match () {
@@ -148,12 +148,12 @@ impl Service {
         Service::named(name)
     }
 
-    /// Of [`Service::base_url`], unless that is on this machine.
+    /// Returns the host of [`Service::base_url`], unless that is on this machine.
     fn host(&self) -> &'static str {
         self.split().0
     }
 
-    /// What [`Service::base_url`] has after its host.
+    /// Returns the path of [`Service::base_url`].
     pub(super) fn path(&self) -> &'static str {
         self.split().1
     }
@@ -163,12 +163,12 @@ impl Service {
         rest.split_at(rest.find('/').unwrap_or(rest.len()))
     }
 
-    /// Whether that host (in lower case) is the service's, so that its keys may be sent there.
+    /// Returns whether that host (in lower case) is the service's, so that its keys may be sent there.
     pub(super) fn is_at(&self, host: &str) -> bool {
         Service::at(host, "").is_some_and(|service| service.name == self.name)
     }
 
-    /// The variables that may hold its key.
+    /// Returns the variables that may hold the service's key.
     pub(super) fn key_variables(&self) -> Vec<String> {
         match self.kind {
             ProviderKind::Bedrock => vec!["AWS_BEARER_TOKEN_BEDROCK".to_owned()],
@@ -176,7 +176,7 @@ impl Service {
         }
     }
 
-    /// Its variables that end so.
+    /// Returns the service's variables that end so.
     pub(super) fn variables(&self, end: &str) -> Vec<String> {
         let named = |prefix: &&str| format!("{prefix}_{end}");
         self.prefixes.iter().map(named).collect()

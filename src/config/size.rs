@@ -40,7 +40,7 @@ impl Scalar for Size {
             .ok_or_else(|| "expected a size such as 64MiB or a number of bytes, up to 1 PiB".into())
     }
 
-    /// In the largest unit that divides it.
+    /// Writes the size in the largest unit that divides it.
     fn write(&self) -> Value {
         let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
         let unit = units

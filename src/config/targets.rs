@@ -62,7 +62,7 @@ fn same_names(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
-/// Aliases that stand for each other, or for themselves alone. Each loop is told once.
+/// Reports aliases that stand for each other, or for themselves alone. Each loop is told once.
 fn loops(settings: &Settings, reader: &mut Reader<'_>) {
     let aliases = &settings.routing.aliases;
     let folded = |name: &str| name.to_ascii_lowercase();
@@ -101,7 +101,7 @@ fn loops(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
-/// The aliases on the shortest way from `start` back to it, `start` first; `None` if there is none.
+/// Returns the aliases on the shortest way from `start` back to it, `start` first; `None` if there is none.
 fn way_back(next: &BTreeMap<String, Vec<String>>, start: &str) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut ways = vec![vec![start.to_owned()]];
@@ -127,7 +127,7 @@ fn way_back(next: &BTreeMap<String, Vec<String>>, start: &str) -> Option<Vec<Str
     None
 }
 
-/// Whether the configuration says that a provider has a model of that name.
+/// Returns whether the configuration says that a provider has a model of that name.
 fn is_stated_model(settings: &Settings, name: &str) -> bool {
     let is_name = |other: &str| other.eq_ignore_ascii_case(name);
     settings.providers.iter().any(|one| {
@@ -147,7 +147,7 @@ fn meant(settings: &Settings, name: &str) -> String {
     near.map_or_else(String::new, |near| format!(" (did you mean {near:?}?)"))
 }
 
-/// What stands before a slash is a provider's name, or a part of a model's own name.
+/// Warns of a target whose prefix, which may be a provider's name or a part of a model's own name, leads nowhere.
 fn warn(settings: &Settings, at: &mut Section<'_, '_>, key: &str, target: &str) {
     let Some((provider, _)) = target.split_once('/') else {
         return;

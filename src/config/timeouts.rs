@@ -24,7 +24,7 @@ pub(super) struct Timeouts {
 }
 
 impl Timeouts {
-    /// `BACKEND_READ_TIMEOUT_SECONDS` bounds every wait for bytes, the first and those between.
+    /// Reads the section. `BACKEND_READ_TIMEOUT_SECONDS` bounds every wait for bytes, the first and those between.
     pub(super) fn used(
         self,
         mut at: Section<'_, '_>,
@@ -77,7 +77,8 @@ pub(super) struct ProviderTimeouts {
 }
 
 impl ProviderTimeouts {
-    /// `service`: the variables that bound the wait for the start of the service's answers.
+    /// Reads the section of a provider. `service` lists the variables that bound the wait for the start of the
+    /// service's answers.
     pub(super) fn used(
         self,
         mut at: Section<'_, '_>,

@@ -32,14 +32,14 @@ impl AttemptOutcome {
         (AttemptOutcome::Cancelled, "cancelled"),
     ];
 
-    /// The label value.
+    /// Returns the label value.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
 
-    /// Whether it speaks against the provider: a refusal is about the request, a client may leave for any reason, and who
-    /// was asked first may have been the slower one.
+    /// Returns whether the outcome speaks against the provider: a refusal is about the request, a client may leave for
+    /// any reason, and who was asked first may have been the slower one.
     #[must_use]
     pub fn failed(self) -> bool {
         !matches!(
@@ -68,7 +68,7 @@ impl AttemptCounters {
         self.0[outcome as usize].inc();
     }
 
-    /// Attempts so far, by how they ended.
+    /// Returns the attempts so far, by how they ended.
     pub fn counts(&self) -> impl Iterator<Item = (AttemptOutcome, u64)> {
         let outcomes = AttemptOutcome::ALL.into_iter().zip(&self.0);
         outcomes.map(|((outcome, _), counter)| (outcome, counter.get()))

@@ -52,7 +52,7 @@ impl TokenType {
         TokenType::Reasoning,
     ];
 
-    /// The label value.
+    /// Returns the label value.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl Metrics {
         })
     }
 
-    /// The instruments of one model, provider and route, used at `now`; resolved once, then looked up.
+    /// Returns the instruments of one model, provider and route, used at `now`; they are resolved once, then looked up.
     ///
     /// `names` gives the label values of the key's model and provider and is called only when the
     /// series is new.
@@ -116,13 +116,13 @@ impl Metrics {
         self.requests.model_usage(provider)
     }
 
-    /// Resolved attempt counters of one provider, by outcome.
+    /// Returns the attempt counters of one provider, resolved by outcome.
     #[must_use]
     pub fn attempts(&self, provider: &str) -> AttemptCounters {
         AttemptCounters::of(provider, &self.upstream.attempts)
     }
 
-    /// The text format of everything registered.
+    /// Renders everything registered in Prometheus's text format.
     ///
     /// # Errors
     /// When the encoder fails, which is a defect of an instrument.
@@ -130,7 +130,7 @@ impl Metrics {
         self.render_where(|_| true)
     }
 
-    /// The same of the samples whose labels `shows` approves of.
+    /// Renders the samples whose labels `shows` approves of.
     ///
     /// # Errors
     /// When the encoder fails, which is a defect of an instrument.
@@ -155,7 +155,7 @@ impl Metrics {
 pub struct Labels<'a>(&'a prometheus::proto::Metric);
 
 impl Labels<'_> {
-    /// A label's value, if the sample has that label.
+    /// Returns a label's value, if the sample has that label.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut labels = self.0.get_label().iter();
         labels

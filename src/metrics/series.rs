@@ -82,7 +82,7 @@ pub struct SeriesKey {
 }
 
 impl SeriesKey {
-    /// Whose series are used where there is no room for this one's.
+    /// Returns the key whose series are used where there is no room for this one's.
     fn shared(self) -> SeriesKey {
         SeriesKey {
             model: About::Other,
@@ -90,7 +90,7 @@ impl SeriesKey {
         }
     }
 
-    /// The same where there is no room for those.
+    /// Returns the key of the series that stand for all others where there is no room for their own.
     fn last(self) -> SeriesKey {
         SeriesKey {
             provider: About::Other,
@@ -178,8 +178,8 @@ impl Series {
     }
 }
 
-/// The code itself, or, of one that nobody has registered, that of its class (RFC 9110 section 15): servers may answer
-/// with any.
+/// Returns the status code; of one that nobody has registered, that of its class (RFC 9110 section 15), as servers may
+/// answer with any.
 fn told(code: u16) -> u16 {
     // Those that are common all the same: a client that left, and a provider that has too much to do.
     if matches!(code, 0 | 499 | 529) {
@@ -293,7 +293,7 @@ impl Requests {
         }
     }
 
-    /// The instruments of one model, provider and route, used at `now`; resolved once, then looked up.
+    /// Returns the instruments of one model, provider and route, used at `now`; they are resolved once, then looked up.
     ///
     /// `names` gives the label values of the key's model and provider and is called only when the
     /// series is new.

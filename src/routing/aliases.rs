@@ -11,8 +11,8 @@ use super::trace::Trace;
 /// Aliases of aliases that are followed.
 const DEEPEST: usize = 4;
 
-/// What `name` means: itself, or what an alias stands for. Whatever of it is an alias again, and no model, is looked up
-/// in turn.
+/// Returns what `name` means: itself, or what an alias stands for. A meaning that is an alias again, and no model, is
+/// looked up in turn.
 pub(super) fn meanings<'n>(
     resolver: &'n Resolver<'_>,
     name: &'n str,
@@ -51,13 +51,13 @@ pub(super) fn meanings<'n>(
     meanings
 }
 
-/// Whether somebody has a model of that very name, or the configuration says so.
+/// Returns whether somebody has a model of that very name, or the configuration says so.
 fn is_model(resolver: &Resolver<'_>, name: &str) -> bool {
     let mut providers = resolver.settings.providers.iter();
     !resolver.having(name).is_empty() || providers.any(|provider| names(provider, name))
 }
 
-/// What the operator says that `name` stands for, or else what it usually does.
+/// Returns what the operator says that `name` stands for, or else what it usually does.
 fn targets<'r>(resolver: &'r Resolver<'_>, name: &str) -> Option<Vec<&'r str>> {
     if let Some(targets) = stated(resolver, name) {
         return Some(targets.iter().map(|target| &**target).collect());
@@ -73,7 +73,7 @@ fn targets<'r>(resolver: &'r Resolver<'_>, name: &str) -> Option<Vec<&'r str>> {
     (!resolver.called(provider).is_empty()).then(|| vec![target])
 }
 
-/// The operator's own alias.
+/// Returns the operator's own alias.
 fn stated<'r>(resolver: &'r Resolver<'_>, name: &str) -> Option<&'r [Arc<str>]> {
     let aliases = &resolver.settings.routing.aliases;
     if let Some(targets) = aliases.get(name) {
@@ -85,12 +85,12 @@ fn stated<'r>(resolver: &'r Resolver<'_>, name: &str) -> Option<&'r [Arc<str>]> 
     found.map(|(_, targets)| &targets[..])
 }
 
-/// Whether the operator has an alias of that name.
+/// Returns whether the operator has an alias of that name.
 pub(super) fn is_stated(resolver: &Resolver<'_>, name: &str) -> bool {
     stated(resolver, name).is_some()
 }
 
-/// What an alias stands for at this provider, in its own names: `claude-sonnet` in `anthropic/claude-sonnet`.
+/// Returns what an alias stands for at this provider, in its own names: `claude-sonnet` in `anthropic/claude-sonnet`.
 pub(super) fn at(resolver: &Resolver<'_>, provider: ProviderId, alias: &str) -> Option<Arc<str>> {
     at_depth(resolver, provider, alias, DEEPEST)
 }

@@ -49,21 +49,22 @@ pub struct PrefixedName<'a> {
 }
 
 impl<'a> PrefixedName<'a> {
-    /// `None` if the name has no such prefix.
+    /// Splits a name with the prefix of an approach; `None` if it has none.
     pub fn of(name: &'a str) -> Option<PrefixedName<'a>> {
         let (prefix, model) = split(name)?;
         let approach = PrefixedName::named(prefix);
         Some(PrefixedName { approach, model })
     }
 
-    /// The first approach in `text` (`bon`, `bon&proxy`, `proxy`) that does more than pass the request on.
+    /// Returns the first approach in `text` (`bon`, `bon&proxy`, `proxy`) that does more than pass the request on.
     pub fn named(text: &'a str) -> Option<&'a str> {
         let mut parts = text.split(['&', '|']).map(str::trim);
         parts.find(|part| !part.is_empty() && !is(part, &PASSING))
     }
 }
 
-/// A combination may name approaches that are not listed here; a single word must be a known one.
+/// Splits an approach off a name. A combination may name approaches that are not listed here; a single word must be a
+/// known one.
 fn split(name: &str) -> Option<(&str, &str)> {
     let (prefix, model) = name.split_once('-')?;
     let combined = prefix.contains(['&', '|']);

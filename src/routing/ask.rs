@@ -35,7 +35,7 @@ impl<'a> PlanRequest<'a> {
         }
     }
 
-    /// Whether nothing but the name decides, and what the key may use.
+    /// Returns whether nothing decides but the name and what the key may use.
     pub(super) fn is_plain(&self) -> bool {
         self.provider.is_none() && self.approach.is_none() && self.without.is_empty()
     }
@@ -43,10 +43,10 @@ impl<'a> PlanRequest<'a> {
 
 /// What a client's key may use.
 pub trait Permission: Send + Sync {
-    /// Whether it may be served by the provider of this name.
+    /// Returns whether the key may be served by the provider of this name.
     fn may_ask(&self, provider: &str) -> bool;
 
-    /// Whether it may use a model that goes by these names: what the client wrote, or the provider's own.
+    /// Returns whether the key may use a model that goes by these names: what the client wrote, or the provider's own.
     fn may_use(&self, names: &[&str]) -> bool;
 }
 

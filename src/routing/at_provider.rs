@@ -29,7 +29,7 @@ impl Held {
 }
 
 impl Resolver<'_> {
-    /// Whether a service is known to have a model of that name, or an alias of it.
+    /// Returns whether a service is known to have a model of that name, or an alias of it.
     pub(super) fn is_known_at(&self, provider: ProviderId, name: &str) -> bool {
         let settings = &self.settings.providers[provider];
         names(settings, name)
@@ -38,7 +38,7 @@ impl Resolver<'_> {
             || aliases::at(self, provider, name).is_some()
     }
 
-    /// A model at the provider that a prefix names: that is where it goes, listed or not, unless it is a fleet.
+    /// Returns a model at the provider that a prefix names: that is where it goes, listed or not, unless it is a fleet.
     pub(super) fn pinned(
         &self,
         provider: ProviderId,
@@ -58,7 +58,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// A model at a provider that is meant: listed there, or, of a service and if that is `insisted` on, by its name.
+    /// Returns a model at a provider that is meant: one that it lists, or, of a service and if that is `insisted` on,
+    /// one by its name.
     pub(super) fn at(
         &self,
         provider: ProviderId,
@@ -103,8 +104,8 @@ impl Resolver<'_> {
         None
     }
 
-    /// A service that does not list the model is asked for it as the configuration says, by what an alias stands for
-    /// there, or by the name as it is.
+    /// Returns a model that the service does not list: it is asked for as the configuration says, by what an alias
+    /// stands for there, or by the name as it is.
     fn unlisted_at(
         &self,
         provider: ProviderId,
@@ -154,7 +155,7 @@ impl Resolver<'_> {
         self.candidate(provider, step, name, Some(&having), trace)
     }
 
-    /// `None` if the operator's list leaves it out.
+    /// Returns the candidate for a model of the provider; `None` if the operator's list leaves it out.
     pub(super) fn candidate(
         &self,
         provider: ProviderId,
@@ -187,7 +188,8 @@ impl Resolver<'_> {
     }
 }
 
-/// Backends know their own names for a listed model; one that was written otherwise is given along.
+/// Returns how a listed model is asked for: backends know their own names for it; one that was written otherwise is
+/// given along.
 fn listed_as(model: ModelId, name: Name<'_>) -> StepModel {
     if name.asked == name.means {
         StepModel::Listed(model)

@@ -50,20 +50,20 @@ impl Candidate {
         }
     }
 
-    /// With the size of the context that the server itself has told: that is as it was started, whatever the model could
-    /// hold.
+    /// Returns the candidate with the size of the context that the server itself has told: that is as it was started,
+    /// whatever the model could hold.
     pub(super) fn with_context(mut self, told: Option<u64>) -> Candidate {
         self.facts.context = told.or(self.facts.context);
         self
     }
 
-    /// Clients know it by this name there, too.
+    /// Adds a name by which clients know the model there, too.
     pub(super) fn also_called(mut self, name: &str) -> Candidate {
         self.names.push(name.to_owned());
         self
     }
 
-    /// What the request needs that the model cannot do, as far as is known.
+    /// Returns what the request needs and the model cannot do, as far as is known.
     pub(super) fn lacks(&self, needs: &Needs, provider: &Provider) -> Option<&'static str> {
         let needed = [
             (needs.vision, Capability::Vision, "it cannot see images"),
@@ -96,8 +96,8 @@ impl Candidate {
         (!counts && translate::way(&question).is_err()).then_some("it has no such operation")
     }
 
-    /// For comparison: whether the price is known, then the price of the request in 10⁻¹⁵ dollars, then what such
-    /// services usually come to. Own servers cost nothing.
+    /// Returns what prices are compared by: whether the price is known, then the price of the request in 10⁻¹⁵ dollars,
+    /// then what such services usually come to. Own servers cost nothing.
     pub(super) fn price(&self, kind: ProviderKind, prompt: u64) -> (bool, u128, usize) {
         let usual = USUAL_PRICES.iter().position(|known| *known == kind);
         let usual = usual.unwrap_or(USUAL_PRICES.len());

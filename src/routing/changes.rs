@@ -18,7 +18,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Changes so far. What is read from the fleet after this call is no older than it says.
+    /// Returns the changes so far. What is read from the fleet after this call is no older than it says.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }

@@ -41,7 +41,7 @@ pub struct ExplainedStep {
     pub reserve: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait_seconds: Option<f64>,
-    /// How long a request that comes now would wait for a slot here, if there is a saying.
+    /// How long a request that comes now would wait for a slot here, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_wait_seconds: Option<f64>,
     /// An overflow that a request that comes now is sent to at once, as it would wait too long for the steps before.
@@ -190,7 +190,7 @@ impl Router {
         explained.collect()
     }
 
-    /// Who serves a step, and by which name.
+    /// Names the providers that serve a step, and the model as they are asked for it.
     fn named(&self, step: &PlanStep, at: &Situation<'_>) -> ExplainedStep {
         let name = |index: ProviderId| self.settings.providers[index].name.to_string();
         let providers = if step.providers.is_empty() {

@@ -27,13 +27,13 @@ impl Filter {
         filter
     }
 
-    /// Whether everything passes.
+    /// Returns whether everything passes.
     pub fn is_empty(&self) -> bool {
         self.included.is_empty() && self.excluded.is_empty()
     }
 
-    /// Whether a model passes that goes by these names at a provider: `gpt-5.4`, what the provider calls it, and each
-    /// of them after `provider/`.
+    /// Returns whether a model passes that goes by these names at a provider: `gpt-5.4`, what the provider calls it,
+    /// and each of them after `provider/`.
     pub fn admits(&self, provider: &str, names: &[&str]) -> bool {
         if self.is_empty() {
             return true;
@@ -53,7 +53,7 @@ impl Filter {
     }
 }
 
-/// No model's name has a space before a `#`.
+/// Returns the line without its comment: no model's name has a space before a `#`.
 fn without_comment(line: &str) -> &str {
     let begins = |at: &usize| *at == 0 || line[..*at].ends_with(char::is_whitespace);
     let mut hashes = line.match_indices('#').map(|(at, _)| at);

@@ -30,7 +30,7 @@ pub struct Front {
 }
 
 impl Router {
-    /// The service that serves a plan's first step; `None` if Ollama servers do.
+    /// Returns the service that serves a plan's first step; `None` if Ollama servers do.
     pub fn service(&self, plan: &Plan) -> Option<Service> {
         let step = plan.steps.first()?;
         let is_fleet = |provider: ProviderId| self.settings.providers[provider].kind.is_fleet();
@@ -58,7 +58,7 @@ impl Router {
         })
     }
 
-    /// Who would serve a name first, for lists; `None` if nobody does, or another model that stands in for it.
+    /// Returns who would serve a name first, for lists; `None` if nobody does, or another model that stands in for it.
     pub fn front(&self, name: &str, permission: Option<&dyn Permission>) -> Option<Front> {
         let ask = PlanRequest {
             permission,
@@ -85,8 +85,8 @@ impl Router {
         })
     }
 
-    /// Whether a name that this provider lists may be asked for: not if the operator's words give it another meaning that
-    /// comes to nothing.
+    /// Returns whether a name that this provider lists may be asked for: not if the operator's words give it another
+    /// meaning that comes to nothing.
     pub fn leads_somewhere(
         &self,
         name: &str,

@@ -108,13 +108,13 @@ impl Resolver<'_> {
         position.map(ProviderId::at)
     }
 
-    /// Whether the name is one of an approach of OptiLLM's before a model.
+    /// Returns whether the name is one of an approach of OptiLLM's before a model.
     pub(super) fn names_approach(&self, name: &str) -> bool {
         let form = PrefixedName::of(name.trim());
         form.is_some_and(|form| form.approach.is_some()) && self.is_free(name.trim())
     }
 
-    /// Whether no model and no provider claims what looks like OptiLLM's prefix.
+    /// Returns whether no model and no provider claims what looks like OptiLLM's prefix.
     pub(super) fn is_free(&self, name: &str) -> bool {
         let prefix = name.split('-').next().unwrap_or_default();
         self.provider(prefix).is_none()
@@ -189,8 +189,8 @@ impl Resolver<'_> {
         (!providers.is_empty()).then_some((kind, providers, own))
     }
 
-    /// Whether models are usually called like that, by a bundled rule: `gemini-9-flash` is one, and no `9-flash` of a
-    /// provider that is called gemini.
+    /// Returns whether models are usually called like that, by a bundled rule: `gemini-9-flash` is one, and no
+    /// `9-flash` of a provider that is called gemini.
     pub(super) fn is_usual(&self, name: &str) -> bool {
         let plain = folded(name);
         let mut bundled = self.rules.iter().filter(|rule| rule.is_bundled);
@@ -220,7 +220,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// What the configuration says of the first of these names of which it says anything.
+    /// Returns what the configuration says of the first of these names that it knows.
     pub(super) fn settings_of<'n>(
         &self,
         mut names: impl Iterator<Item = &'n str>,
@@ -238,7 +238,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The name of an Azure resource, or another host as it is.
+/// Returns the name of an Azure resource, or another host as it is.
 fn resource(host: &str) -> &str {
     let mut names = OF_AZURE.iter().filter_map(|end| host.strip_suffix(end));
     names.next().unwrap_or(host)
@@ -252,7 +252,7 @@ pub(super) fn without_latest(name: &str) -> &str {
     name.strip_suffix(":latest").unwrap_or(name)
 }
 
-/// Whether the configuration names such a model of the provider.
+/// Returns whether the configuration names such a model of the provider.
 pub(crate) fn names(provider: &Provider, name: &str) -> bool {
     let name = folded(name);
     let deployments = &provider.azure.deployments;
@@ -265,7 +265,7 @@ pub(crate) fn names(provider: &Provider, name: &str) -> bool {
     known.any(|known| folded(known) == name)
 }
 
-/// What a service calls a model that it does not list: as the configuration says, else as it is.
+/// Returns a service's name for a model that it does not list: as the configuration says, else as it is.
 pub(super) fn own_name(provider: &Provider, name: &str) -> Arc<str> {
     let plain = folded(name);
     let mut mapped = provider.model_map.iter();

@@ -8,7 +8,7 @@ use crate::settings::Matching;
 /// Bytes that a compiled expression may take.
 const LARGEST: usize = 1 << 20;
 
-/// A name as patterns see it: in lower case, without `:latest`.
+/// Returns a name as patterns see it: in lower case, without `:latest`.
 pub(super) fn folded(name: &str) -> String {
     let name = name.trim().to_ascii_lowercase();
     match name.strip_suffix(":latest") {
@@ -29,6 +29,8 @@ impl Pattern {
         Pattern::Glob(WildMatch::new(&folded(pattern)))
     }
 
+    /// Makes a pattern of an operator's text.
+    ///
     /// # Errors
     /// If the text is no regular expression, or one that would take too much memory.
     pub(super) fn new(matching: &Matching) -> Result<Pattern, regex::Error> {
@@ -38,7 +40,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a [`folded`] name matches as a whole.
+    /// Returns whether a [`folded`] name matches as a whole.
     pub(super) fn matches(&self, name: &str) -> bool {
         match self {
             Pattern::Glob(glob) => glob.matches(name),
@@ -46,7 +48,7 @@ impl Pattern {
         }
     }
 
-    /// `template` with `$0` for `name`, and with an expression's `$1`, `$name`.
+    /// Returns `template` with `$0` for `name`, and with an expression's `$1`, `$name`.
     pub(super) fn expand(&self, name: &str, template: &str) -> String {
         let mut written = String::new();
         match self {
@@ -61,6 +63,8 @@ impl Pattern {
     }
 }
 
+/// Makes an expression that a name has to match as a whole.
+///
 /// # Errors
 /// As [`Pattern::new`].
 fn anchored(text: &str) -> Result<Regex, regex::Error> {

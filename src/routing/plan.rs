@@ -30,8 +30,8 @@ pub struct PlanStep {
 }
 
 impl PlanStep {
-    /// Whether it is taken at once although a step before it is well: `expected` is how long those would be waited for,
-    /// if there is a saying.
+    /// Returns whether the step is taken at once although a step before it is well: `expected` is how long those would
+    /// be waited for, if that is known.
     pub fn is_due(&self, expected: Option<Duration>) -> bool {
         let exceeds = |(expected, most)| expected > most;
         self.reserve && expected.zip(self.max_wait).is_some_and(exceeds)
@@ -50,7 +50,7 @@ pub enum StepModel {
 }
 
 impl StepModel {
-    /// The listed model, if it is one.
+    /// Returns the listed model, if it is one.
     pub fn listed(&self) -> Option<ModelId> {
         match self {
             StepModel::Listed(id) | StepModel::ListedAs(id, _) => Some(*id),
@@ -58,7 +58,7 @@ impl StepModel {
         }
     }
 
-    /// Whether both are the same model, by whichever names.
+    /// Returns whether both are the same model, by whichever names.
     pub fn is_same(&self, other: &StepModel) -> bool {
         match (self.listed(), other.listed()) {
             (None, None) => self.own() == other.own(),
@@ -66,7 +66,7 @@ impl StepModel {
         }
     }
 
-    /// The name that it is asked for by, where that is not what each provider lists.
+    /// Returns the name by which the model is asked for, where that is not what each provider lists.
     pub fn own(&self) -> Option<&Arc<str>> {
         match self {
             StepModel::Named(own) | StepModel::ListedAs(_, own) => Some(own),

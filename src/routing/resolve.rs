@@ -48,6 +48,8 @@ pub(super) enum By {
 }
 
 impl Resolver<'_> {
+    /// Returns who has what a name means.
+    ///
     /// # Errors
     /// [`NoPlan::Contradiction`], [`NoPlan::NoApproach`], and [`NoPlan::Unknown`] if nobody has such a model.
     pub(super) fn resolve(
@@ -82,7 +84,7 @@ impl Resolver<'_> {
         Ok(found)
     }
 
-    /// Who has any of what a name means.
+    /// Returns who has a model that the name means.
     fn meant(
         &self,
         asked: &str,
@@ -110,7 +112,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Candidates for an approach of OptiLLM's. `model` goes there as it is, and is `plain` without the approach.
+    /// Returns the candidates for an approach of OptiLLM's. `model` goes there as it is, and is `plain` without the
+    /// approach.
     pub(super) fn approached(
         &self,
         model: &str,
@@ -143,7 +146,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// See [`super::Router::spellings`].
+    /// Returns what [`super::Router::spellings`] does.
     pub(super) fn spellings(&self, name: &str) -> Vec<String> {
         let mut all = Vec::new();
         for means in aliases::meanings(self, name.trim(), &mut Trace::default()) {
@@ -156,8 +159,8 @@ impl Resolver<'_> {
         all
     }
 
-    /// Whether a name that this provider lists could mean something else: an alias of the operator's, or what stands before
-    /// it is another provider.
+    /// Returns whether a name that this provider lists could mean something else: an alias of the operator's, or what
+    /// stands before it is another provider.
     pub(super) fn means_another(&self, name: &str, provider: &str) -> bool {
         let prefix = self.prefix(name).map(|(index, _)| index);
         let other = prefix.filter(|index| *self.settings.providers[*index].name != *provider);
@@ -209,7 +212,8 @@ impl Resolver<'_> {
         Ok(self.unlisted(name, trace))
     }
 
-    /// What the client's `X-Provider` comes to. Unless it is `insisted`, those count that list the model.
+    /// Returns what the client's `X-Provider` comes to. Unless it is `insisted`, only providers count that list the
+    /// model.
     fn preferred(
         &self,
         name: Name<'_>,
@@ -242,7 +246,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// `provider-model`, as older proxies list their models.
+    /// Reads `provider-model`, as older proxies list their models.
     ///
     /// # Errors
     /// [`NoPlan::Unknown`] while it may turn out that the provider has a model of that very name.
@@ -290,7 +294,7 @@ impl Resolver<'_> {
         Ok(self.pinned(provider, Name { means: own, ..name }, trace))
     }
 
-    /// What the first rule says that applies.
+    /// Returns what the first rule says that applies.
     fn ruled(
         &self,
         name: Name<'_>,
@@ -353,7 +357,7 @@ impl Resolver<'_> {
         Ok(None)
     }
 
-    /// After those that are meant, the others that list the model.
+    /// Returns those that are meant, and after them the others that list the model.
     fn and_others(
         &self,
         first: Vec<Candidate>,
@@ -389,8 +393,8 @@ impl Resolver<'_> {
         candidates.collect()
     }
 
-    /// Nobody lists it: those that the configuration says have it, those that do not tell, those of the kind that
-    /// stands before it.
+    /// Returns who may have a model that nobody lists: those that the configuration says have it, those that do not
+    /// tell, those of the kind that stands before it.
     fn unlisted(&self, name: Name<'_>, trace: &mut Trace) -> Resolution {
         let services = || self.indices().filter(|index| !self.is_fleet(*index));
         let stated: Vec<_> = services()
@@ -439,7 +443,7 @@ impl Resolver<'_> {
             .collect()
     }
 
-    /// The opt-in model for names that mean nothing.
+    /// Returns the opt-in model for names that mean nothing.
     fn default_for(&self, asked: &str, trace: &mut Trace) -> Result<Resolution, NoPlan> {
         let settling = || self.indices().any(|index| self.view.is_settling(index));
         let Some(default) = self.settings.routing.default_model.as_deref() else {
@@ -467,7 +471,7 @@ impl Resolution {
         self.tiers.iter().all(Vec::is_empty)
     }
 
-    /// Whoever has another model will do as well.
+    /// Joins another resolution: whoever has its model will do as well.
     fn join(&mut self, other: Resolution) {
         for (tier, more) in self.tiers.iter_mut().zip(other.tiers) {
             for one in more {
@@ -481,7 +485,7 @@ impl Resolution {
     }
 }
 
-/// The listed model, if `first` are all that have it.
+/// Returns the listed model, if `first` are all that have it.
 fn whole(having: &[Held], first: &[Candidate]) -> Option<ModelId> {
     let model = having.first()?.model;
     let is_it = |one: &Held| one.model == model && !one.is_mapped;

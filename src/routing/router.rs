@@ -46,7 +46,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// `changes` is told of the fleet's events.
+    /// Makes a planner. `changes` is told of the fleet's events.
     ///
     /// # Errors
     /// If the filter's file cannot be read, or a rule's expression makes no sense.
@@ -86,7 +86,7 @@ impl Router {
         })
     }
 
-    /// Where the request may go.
+    /// Returns the plan of a request.
     ///
     /// # Errors
     /// Why it can go nowhere.
@@ -110,25 +110,26 @@ impl Router {
         self.made(ask, now, &mut Trace::default())
     }
 
-    /// Whether the key may use the only provider, and the model as it is written. Its other names are looked at where that
-    /// is not so.
+    /// Returns whether the key may use the only provider, and the model as it is written. Where it may not, the model's
+    /// other names are looked at.
     fn plainly_permitted(&self, ask: &PlanRequest<'_>) -> bool {
         ask.permission.is_none_or(|key| {
             key.may_ask(&self.settings.providers[0].name) && key.may_use(&[ask.model])
         })
     }
 
-    /// Which models clients are told of.
+    /// Returns the filter of the models that clients are told of.
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
-    /// Whether a model's name is that of an approach of OptiLLM's before a model, as `bon&proxy-gpt-4`.
+    /// Returns whether a model's name is that of an approach of OptiLLM's before a model, as `bon&proxy-gpt-4`.
     pub fn names_approach(&self, name: &str) -> bool {
         self.resolver().names_approach(name)
     }
 
-    /// A name and what it stands for, without a provider's name before it, however each provider resolves it.
+    /// Returns a name and those that it stands for, without a provider's name before them, however each provider
+    /// resolves them.
     pub fn spellings(&self, name: &str) -> Vec<String> {
         self.resolver().spellings(name)
     }
@@ -199,7 +200,7 @@ impl Router {
         Order::of(tiers, strategy, ask, &*self.view, &self.turns, now)
     }
 
-    /// What the name means; remembered unless it is to be explained.
+    /// Returns what the name means, which is remembered unless it is to be explained.
     pub(super) fn resolution(
         &self,
         ask: &PlanRequest<'_>,
@@ -245,7 +246,7 @@ impl Router {
         }
     }
 
-    /// The same model elsewhere, and how long to wait for it here.
+    /// Returns who has the same model elsewhere, and how long to wait for it here.
     fn overflow(
         &self,
         found: &Resolution,

@@ -20,7 +20,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// What the provider is asked for, where the rule says it.
+    /// Returns the model that the provider is asked for, where the rule says so.
     pub(super) fn own(&self, name: &str) -> Option<String> {
         let template = self.model.as_deref()?;
         let own = self.pattern.expand(name, template);

@@ -44,7 +44,7 @@ impl Steps {
         }
     }
 
-    /// The plan; `None` without steps. `whole` is a model that so many providers have.
+    /// Returns the plan; `None` without steps. `whole` is a model that so many providers have.
     pub(super) fn plan(mut self, whole: Option<(ModelId, usize)>) -> Option<Plan> {
         let first = self.steps.first_mut()?;
         let model = first.model.listed();

@@ -20,17 +20,17 @@ pub(super) struct Situation<'a> {
 /// Equals together, the best first.
 pub(super) type Groups<'a> = Vec<Vec<&'a Candidate>>;
 
-/// Whether the strategy looks at how providers are doing.
+/// Returns whether the strategy looks at how providers are doing.
 pub(super) fn looks(strategy: Strategy) -> bool {
     !matches!(strategy, Strategy::CapabilityBased | Strategy::Manual)
 }
 
-/// Whether all that have a model are gone through, bundled rules or not.
+/// Returns whether all that have a model are gone through, bundled rules or not.
 pub(super) fn spreads(strategy: Strategy) -> bool {
     looks(strategy)
 }
 
-/// Whether services that tell of no models take part although others list the model: as with balancers whose
+/// Returns whether services that tell of no models take part although others list the model: as with balancers whose
 /// providers all serve every name.
 pub(super) fn asks_the_silent(strategy: Strategy) -> bool {
     matches!(
@@ -87,7 +87,7 @@ fn order(strategy: Strategy, candidates: &mut [&Candidate], situation: &Situatio
     }
 }
 
-/// The turn is that of the healthy alone, so that nobody has the turns of one that is away.
+/// Rotates candidates by turn. The turn is that of the healthy alone, so that nobody has the turns of one that is away.
 fn take_turns(candidates: &mut [&Candidate], standings: &[ProviderStanding], turn: u64) {
     candidates.sort_by_key(|one| !standings[one.provider].healthy);
     let healthy = candidates.partition_point(|one| standings[one.provider].healthy);
@@ -101,8 +101,8 @@ fn take_turns(candidates: &mut [&Candidate], standings: &[ProviderStanding], tur
     rotate(others);
 }
 
-/// By response time. One of which nothing is known goes first, until it is serving a request that will tell; then it
-/// waits for the outcome behind the others.
+/// Compares by response time. A provider of which nothing is known goes first, until it is serving a request that will
+/// tell; then it waits for the outcome behind the others.
 fn quicker(one: &ProviderStanding, other: &ProviderStanding) -> Ordering {
     let rank = |standing: &ProviderStanding| match standing.response {
         unknown if unknown == 0.0 && standing.in_flight > 0 => f64::INFINITY,
@@ -111,8 +111,8 @@ fn quicker(one: &ProviderStanding, other: &ProviderStanding) -> Ordering {
     rank(one).total_cmp(&rank(other))
 }
 
-/// Drawn one after the other, each with the chance of its weight among those that are left (the unhealthy have none
-/// while there are others).
+/// Draws candidates one after the other, each with the chance of its weight among those that are left (the unhealthy
+/// have none while there are others).
 fn by_weight(candidates: &mut [&Candidate], situation: &Situation<'_>) {
     let weight = |one: &Candidate| {
         if situation.standings[one.provider].healthy {
@@ -144,7 +144,7 @@ fn even(turn: u64) -> u64 {
     turn.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Another draw that does not depend on the first in any simple way (SplitMix64's finalizer).
+/// Returns another draw that does not depend on the first in any simple way (SplitMix64's finalizer).
 fn mixed(draw: u64) -> u64 {
     let mut z = draw.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

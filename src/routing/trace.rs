@@ -21,14 +21,14 @@ impl Trace {
         self.0.is_some()
     }
 
-    /// What has decided.
+    /// Notes what has decided.
     pub(super) fn decided(&mut self, what: impl FnOnce() -> String) {
         if let Some(record) = &mut self.0 {
             record.decided.push(what());
         }
     }
 
-    /// Why a provider does not serve the request, or not before others.
+    /// Notes why a provider does not serve the request, or not before others.
     pub(super) fn out(&mut self, provider: ProviderId, why: impl FnOnce() -> String) {
         if let Some(record) = &mut self.0 {
             let why = why();
@@ -38,7 +38,7 @@ impl Trace {
         }
     }
 
-    /// All that has decided, in order, and what was said of each provider.
+    /// Returns all that has decided, in order, and what was said of each provider.
     pub(super) fn taken(self) -> (Vec<String>, Vec<(ProviderId, String)>) {
         let record = self.0.unwrap_or_default();
         (record.decided, record.out)

@@ -22,7 +22,8 @@ pub struct Unresolved {
 const NOT_ON_SERVERS: &str = "none of its servers has the model";
 
 impl Router {
-    /// Every name of the configuration that comes to nothing. Of a provider that has not answered yet, nothing is said.
+    /// Returns every name of the configuration that comes to nothing. Of a provider that has not answered yet, nothing
+    /// is said.
     pub fn unresolved(&self) -> Vec<Unresolved> {
         let resolver = self.resolver();
         let mut found = Vec::new();
@@ -88,7 +89,7 @@ impl Router {
 }
 
 impl Resolver<'_> {
-    /// Why a name that clients may use comes to nothing, if it does.
+    /// Returns why a name that clients may use comes to nothing, if it does.
     fn missing(&self, name: &str) -> Option<String> {
         let settling = || {
             ProviderId::first(self.settings.providers.len()).any(|one| self.view.is_settling(one))
@@ -112,7 +113,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The provider's name, if it tells which models it has and this is none of them.
+    /// Returns the provider's name, if it tells which models it has and this is none of them.
     fn unlisted_by(&self, one: &Candidate) -> Option<&str> {
         let StepModel::Named(own) = &one.model else {
             return None;
@@ -124,7 +125,7 @@ impl Resolver<'_> {
         (tells && !names(settings, own)).then_some(&*settings.name)
     }
 
-    /// Whether a fleet's servers are known, and none has the model.
+    /// Returns whether a fleet's servers are known, and none has the model.
     fn lacks(&self, provider: ProviderId, model: &str) -> bool {
         let settings = &self.settings.providers[provider];
         settings.kind.is_fleet()

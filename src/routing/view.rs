@@ -28,7 +28,7 @@ impl ProviderStanding {
         response: 0.0,
     };
 
-    /// Used share of the slots.
+    /// Returns the share of the slots that are used.
     pub fn load(&self) -> f64 {
         f64::from(self.in_flight) / f64::from(self.slots.max(1))
     }
@@ -57,22 +57,22 @@ pub struct Having {
 
 /// The fleet, or what a test puts in its place.
 pub trait View: Send + Sync {
-    /// The model of that name in any spelling, if a backend has ever listed it.
+    /// Returns the model of that name in any spelling; `None` if no backend has ever listed it.
     fn lookup(&self, name: &str) -> Option<ModelId>;
 
-    /// Those that have the model, in the order of the configuration.
+    /// Returns the providers that have the model, in the order of the configuration.
     fn having(&self, model: ModelId) -> Vec<Having>;
 
-    /// Whether it is a service that answers, but tells of no models but those of the configuration.
+    /// Returns whether the provider is a service that answers, but tells of no models but those of the configuration.
     fn tells_no_models(&self, provider: ProviderId) -> bool;
 
-    /// Whether the provider's first probes have not ended, so that its models are about to come to light.
+    /// Returns whether the provider's first probes have not ended, so that its models are about to come to light.
     fn is_settling(&self, provider: ProviderId) -> bool;
 
     /// Returns how every provider is doing, over its backends that have the model, or over all of them.
     fn standings(&self, model: Option<ModelId>, now: Instant) -> Vec<ProviderStanding>;
 
-    /// Whether it takes requests now: its breaker is closed, and it is not cooling down.
+    /// Returns whether the provider takes requests now: its breaker is closed, and it is not cooling down.
     fn available(&self, provider: ProviderId, now: Instant) -> bool;
 }
 

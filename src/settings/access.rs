@@ -36,7 +36,7 @@ pub struct ClientKey {
 }
 
 impl ClientKey {
-    /// A key without limits.
+    /// Returns a key without limits.
     pub fn new(name: &str, digest: KeyDigest) -> ClientKey {
         ClientKey {
             name: name.into(),
@@ -63,7 +63,7 @@ impl KeyDigest {
         KeyDigest(bytes)
     }
 
-    /// Of 64 hexadecimal digits.
+    /// Reads a digest of 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<KeyDigest> {
         let digits = text.as_bytes();
         if digits.len() != 64 {
@@ -170,7 +170,7 @@ impl Network {
         })
     }
 
-    /// An IPv4 address that came through an IPv6 socket counts as itself.
+    /// Returns whether the network has the address; an IPv4 address that came through an IPv6 socket counts as itself.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {

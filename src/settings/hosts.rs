@@ -69,8 +69,8 @@ impl HostRule {
         }
     }
 
-    /// Whether the host that a request is for, with or without a port, is one that this listener answers to. An address is
-    /// always one: a page cannot have it resolved to another.
+    /// Returns whether the host that a request is for, with or without a port, is one that this listener answers to. An
+    /// address is always one: a page cannot have it resolved to another.
     pub fn answers(&self, host: &str) -> bool {
         let Some(named) = &self.named else {
             return true;

@@ -26,12 +26,12 @@ impl Origin {
         (written && meant).then(|| Origin(text.to_ascii_lowercase().into()))
     }
 
-    /// Whether it stands for every origin, those without a name included.
+    /// Returns whether the pattern stands for every origin, those without a name included.
     pub fn is_any(&self) -> bool {
         &*self.0 == "*"
     }
 
-    /// Whether the field `Origin` of a request is meant.
+    /// Returns whether the pattern fits the value of a request's `Origin`.
     pub fn holds(&self, origin: &str) -> bool {
         let Some((before, after)) = self.0.split_once('*') else {
             return self.0.eq_ignore_ascii_case(origin);
@@ -53,7 +53,7 @@ impl Origin {
     }
 }
 
-/// Whether a byte can be in the one origin that a field holds (RFC 6454 section 7.1): a list has spaces.
+/// Returns whether a byte can be in the one origin that a field holds (RFC 6454 section 7.1): a list has spaces.
 fn is_written(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b",\"'<>\\".contains(&byte)
 }

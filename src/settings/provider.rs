@@ -80,7 +80,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// With every default of its kind and no backend yet.
+    /// Returns a provider with every default of its kind and no backend yet.
     pub fn of_kind(name: &str, kind: ProviderKind) -> Provider {
         let fleet = Provider::named(name);
         if kind.is_fleet() {
@@ -111,7 +111,7 @@ impl Provider {
         }
     }
 
-    /// Whether one of its backends belongs to this domain.
+    /// Returns whether one of its backends belongs to this domain.
     fn is_at(&self, domain: &str) -> bool {
         self.backends.iter().any(|backend| {
             let before = backend.host.strip_suffix(domain);
@@ -119,7 +119,7 @@ impl Provider {
         })
     }
 
-    /// An Ollama provider with every default and no backend yet.
+    /// Returns an Ollama provider with every default and no backend yet.
     pub fn named(name: &str) -> Provider {
         Provider {
             name: name.into(),

@@ -26,7 +26,7 @@ impl Fallback {
         ("best_alternative", Fallback::BestAlternative),
     ];
 
-    /// As the configuration names it.
+    /// Returns the name that the configuration has for it.
     pub fn name(self) -> &'static str {
         let named = Self::NAMES.iter().find(|(_, fallback)| *fallback == self);
         named.map_or("", |(name, _)| name)

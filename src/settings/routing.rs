@@ -92,7 +92,7 @@ impl Strategy {
         ("manual", Strategy::Manual),
     ];
 
-    /// As the configuration names it.
+    /// Returns the name that the configuration has for it.
     pub fn name(self) -> &'static str {
         Self::NAMES
             .iter()

@@ -49,7 +49,8 @@ pub struct ProviderTimeouts {
 }
 
 impl ProviderTimeouts {
-    /// What holds at the provider: `all`, but for what it states itself. The total stays that of the request.
+    /// Returns the timeouts that hold at the provider: `all`, but for what it states itself. The total stays that of
+    /// the request.
     pub fn over(&self, all: &Timeouts) -> Timeouts {
         Timeouts {
             connect: self.connect.unwrap_or(all.connect),

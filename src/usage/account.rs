@@ -59,7 +59,7 @@ impl fmt::Debug for Account {
 }
 
 impl Account {
-    /// What an answer cost: by the provider's own statement, else by the list. `None` if neither is known.
+    /// Returns the cost of an answer: by the provider's own statement, else by the list. `None` if neither is known.
     pub(super) fn cost(&self, usage: Option<&ir::Usage>, tokens: &Tokens) -> Option<Usd> {
         match &self.pricing {
             Pricing::Free => Some(Usd::ZERO),
@@ -73,7 +73,7 @@ impl Account {
         }
     }
 
-    /// What an answer of so many tokens is expected to cost, as far as anybody can say.
+    /// Returns the expected cost of an answer of so many tokens, as far as anybody can say.
     pub fn expected(&self, tokens: &Tokens) -> Usd {
         match &self.pricing {
             Pricing::Free => Usd::ZERO,

@@ -142,8 +142,8 @@ impl Ledger {
         }
     }
 
-    /// The account of a model that the fleet lists, by the provider's position in the configuration. `describe` is asked
-    /// once.
+    /// Returns the account of a model that the fleet lists, by the provider's position in the configuration. `describe`
+    /// is asked once.
     pub fn listed(
         &self,
         provider: ProviderId,
@@ -154,12 +154,12 @@ impl Ledger {
             .listed(provider, model, &self.metrics, describe)
     }
 
-    /// These models are nowhere any more, and their numbers never come back.
+    /// Forgets models that are nowhere any more and whose numbers never come back.
     pub(super) fn forget_models(&self, models: &[ModelId]) {
         self.accounts.forget(models);
     }
 
-    /// The account of a model that a provider has under a name that it does not list.
+    /// Returns the account of a model that a provider has under a name that it does not list.
     pub fn unlisted(
         &self,
         provider: ProviderId,
@@ -170,7 +170,7 @@ impl Ledger {
             .unlisted(provider, name, &self.metrics, describe)
     }
 
-    /// The shared text of a tag; `other` for one of too many.
+    /// Returns the shared text of a tag; `other` for one of too many.
     pub fn tag(&self, tag: Tag<'_>) -> Arc<str> {
         self.tags.intern(tag.as_str())
     }
@@ -232,12 +232,12 @@ impl Ledger {
         }
     }
 
-    /// A number that no other gateway's books have; it lasts as long as they do.
+    /// Returns a number that no other gateway's books have; it lasts as long as they do.
     pub fn books(&self) -> u64 {
         self.books
     }
 
-    /// What a key has spent, by its name; kept up to date.
+    /// Returns what a key has spent, by its name; the value is kept up to date.
     pub fn spent_by(&self, key: &str) -> Arc<Spent> {
         self.parties.spent_of(key)
     }
@@ -284,7 +284,7 @@ impl Ledger {
     }
 }
 
-/// Whole hours, and never less than said.
+/// Returns whole hours, rounded up.
 fn hours(kept: Duration) -> i64 {
     i64::try_from(kept.as_secs().div_ceil(3600)).unwrap_or(i64::MAX / 2)
 }

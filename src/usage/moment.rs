@@ -27,27 +27,27 @@ impl Moment {
         self.0
     }
 
-    /// Hours since 1970.
+    /// Returns the hours since 1970.
     pub fn hour(self) -> i64 {
         self.0.div_euclid(HOUR)
     }
 
-    /// The beginning of an hour.
+    /// Returns the beginning of an hour.
     pub fn of_hour(hour: i64) -> Moment {
         Moment(hour.saturating_mul(HOUR))
     }
 
-    /// Days since 1970.
+    /// Returns the days since 1970.
     pub(super) fn day(self) -> i64 {
         self.0.div_euclid(DAY)
     }
 
-    /// The first hour of this day.
+    /// Returns the first hour of this day.
     pub(super) fn first_hour_of_day(self) -> i64 {
         self.day() * 24
     }
 
-    /// The first hour of this month.
+    /// Returns the first hour of this month.
     pub(super) fn first_hour_of_month(self) -> i64 {
         let of_month = DateTime::from_timestamp(self.0, 0).map_or(1, |date| date.day());
         (self.day() - (i64::from(of_month) - 1)) * 24

@@ -36,19 +36,19 @@ impl Usd {
         self.0 as f64 / Self::DOLLAR as f64
     }
 
-    /// What a provider states as the cost of a request; `None` if that is no amount of money.
+    /// Returns the cost of a request as a provider states it; `None` if that is no amount of money.
     pub fn stated(dollars: f64) -> Option<Usd> {
         let nanos = (dollars * Self::DOLLAR as f64).round();
         (nanos >= 0.0 && nanos <= Self::MOST as f64).then_some(Usd(nanos as u64))
     }
 
-    /// What [`Usd::dollars`] has made of a sum, to the nearest billionth.
+    /// Reads a sum that [`Usd::dollars`] has made, to the nearest billionth.
     pub fn sum_of_dollars(dollars: f64) -> Usd {
         Usd((dollars * Self::DOLLAR as f64).round() as u64)
     }
 
-    /// By the list: each token at the rate of its sort, and all rates by the length of the whole prompt. Where the list
-    /// has no rate for a cache, the prompt's own holds, which is never less for reading.
+    /// Returns the cost by the list: each token at the rate of its sort, and all rates by the length of the whole
+    /// prompt. Where the list has no rate for a cache, the prompt's own holds, which is never less for reading.
     pub fn by_list(price: &Price, tokens: &Tokens) -> Usd {
         let rates = price.rates(tokens.input);
         let write = rates.cache_write.unwrap_or(rates.input);

@@ -39,7 +39,7 @@ impl Party {
     }
 }
 
-/// The value of a label: Prometheus takes an empty one for none at all.
+/// Returns the value of a label: Prometheus takes an empty one for none at all.
 fn label(name: &str) -> &str {
     if name.is_empty() { "none" } else { name }
 }

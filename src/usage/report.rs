@@ -35,7 +35,7 @@ impl By {
             .find(|by| text.strip_suffix('s') == Some(by.name()))
     }
 
-    /// Columns of the store, which are what a row is named by.
+    /// Returns the columns of the store by which a row is named.
     pub(super) fn columns(self) -> &'static [&'static str] {
         match self {
             By::Key => &["key"],
@@ -54,12 +54,12 @@ impl Since {
     /// Goes back as far as there is anything.
     pub const EVER: Since = Since(None);
 
-    /// The whole of the hour that `moment` is in, and all after it: sums are kept by the hour.
+    /// Returns the hour that `moment` is in, and all after it: sums are kept by the hour.
     pub fn of(moment: Moment) -> Since {
         Since(Some(moment.hour()))
     }
 
-    /// So long before `now`; `7d`, `12h`, `1h 30m`.
+    /// Reads a length of time before `now`: `7d`, `12h`, `1h 30m`.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -75,7 +75,7 @@ impl Since {
         self.0.unwrap_or(i64::MIN)
     }
 
-    /// RFC 3339; `None` for ever.
+    /// Returns the moment as RFC 3339 has it; `None` if it is for ever.
     pub fn shown(self) -> Option<String> {
         let at = DateTime::from_timestamp(Moment::of_hour(self.0?).as_seconds(), 0)?;
         Some(at.to_rfc3339_opts(SecondsFormat::Secs, true))
@@ -127,7 +127,7 @@ const NUMBERS: [Number; 9] = [
 ];
 
 impl Table {
-    /// The sum of all rows.
+    /// Returns the sum of all rows.
     pub fn total(&self) -> Counts {
         let mut total = Counts::default();
         for row in &self.rows {
@@ -136,7 +136,7 @@ impl Table {
         total
     }
 
-    /// An array of objects.
+    /// Returns the rows as an array of objects.
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             let names = self.by.columns().iter().zip(&row.names);
@@ -149,7 +149,7 @@ impl Table {
         rows.collect()
     }
 
-    /// The table that [`Table::json`] was made of; `None` if it was made of none.
+    /// Reads the table that [`Table::json`] was made of; `None` if it was made of none.
     pub fn of_json(by: By, json: &Value) -> Option<Table> {
         let row = |row: &Value| {
             let name = |column: &&str| row.get(*column)?.as_str().map(str::to_owned);
@@ -162,7 +162,7 @@ impl Table {
         Some(Table { by, rows })
     }
 
-    /// RFC 4180, with a line of names first.
+    /// Returns the rows as RFC 4180 has them, with a line of names first.
     pub fn csv(&self) -> String {
         let numbers = NUMBERS.iter().map(|number| number.name);
         let columns = self.by.columns().iter().copied();
@@ -181,7 +181,7 @@ impl Table {
         text
     }
 
-    /// Columns for people, with the sum of all rows last.
+    /// Returns columns for people, with the sum of all rows last.
     pub fn text(&self) -> String {
         let mut lines: Vec<Vec<String>> = Vec::with_capacity(self.rows.len() + 2);
         let numbers = NUMBERS.iter().map(|number| number.title.to_owned());
@@ -202,7 +202,7 @@ impl Table {
     }
 }
 
-/// The numbers of a row or a sum, by name.
+/// Returns the numbers of a row or a sum, by name.
 pub fn numbers(counts: &Counts) -> Map<String, Value> {
     let mut object: Map<String, Value> = NUMBERS
         .iter()
@@ -213,7 +213,7 @@ pub fn numbers(counts: &Counts) -> Map<String, Value> {
     object
 }
 
-/// What [`numbers`] has made an object of.
+/// Reads an object that [`numbers`] has made.
 fn counts(object: &Value) -> Option<Counts> {
     let number = |name: &str| object.get(name)?.as_u64();
     Some(Counts {
@@ -260,7 +260,8 @@ fn aligned(lines: &[Vec<String>]) -> String {
     text
 }
 
-/// A field of CSV. A spreadsheet would take one that begins so for a formula; names of models are providers' texts.
+/// Returns a field of CSV. A spreadsheet would take one that begins so for a formula; names of models are providers'
+/// texts.
 fn quoted(name: &str) -> String {
     let formula = name.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let name = if formula {

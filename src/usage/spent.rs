@@ -38,7 +38,7 @@ impl Sums {
 }
 
 impl Spent {
-    /// What a file has of a key.
+    /// Returns what a key has spent by the sums of a file.
     pub(super) fn starting(sums: Sums) -> Spent {
         Spent(Mutex::new(sums))
     }

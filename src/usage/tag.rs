@@ -26,6 +26,8 @@ pub struct Tag<'a>(&'a str);
 pub struct TagError;
 
 impl<'a> Tag<'a> {
+    /// Reads a tag.
+    ///
     /// # Errors
     /// If the text is empty, too long, or has other characters.
     pub fn parse(text: &'a str) -> Result<Tag<'a>, TagError> {
@@ -40,8 +42,8 @@ impl<'a> Tag<'a> {
         self.0
     }
 
-    /// The name of a model without its tag, and the tag; a name that is known as it stands, to servers (`is_listed`) or to
-    /// the operator, has none.
+    /// Splits a tag from a model's name; a name that is known as it stands, to servers (`is_listed`) or to the
+    /// operator, has none.
     pub fn behind(
         name: &'a str,
         settings: &Settings,
@@ -59,8 +61,8 @@ impl<'a> Tag<'a> {
         }
     }
 
-    /// `model@tag`, with or without a `:latest` behind it: the model's name, and its tag. `None` for a name without a
-    /// tag; what follows the `@` of other names is part of them.
+    /// Splits `model@tag`, with or without a `:latest` behind it, into the model's name and its tag. `None` for a name
+    /// without a tag; what follows the `@` of other names is part of them.
     pub fn split(name: &'a str) -> Option<(&'a str, Tag<'a>)> {
         let plain = name.strip_suffix(":latest").unwrap_or(name);
         let (model, tag) = plain.rsplit_once('@')?;
@@ -79,7 +81,7 @@ pub(super) struct Tags {
 }
 
 impl Tags {
-    /// The shared text of a tag; `other` for one that is too many.
+    /// Returns the shared text of a tag; `other` for one that is too many.
     pub(super) fn intern(&self, tag: &str) -> Arc<str> {
         if let Some(known) = self.read(tag) {
             return known;

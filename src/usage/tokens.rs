@@ -23,7 +23,7 @@ pub struct Tokens {
 const MOST: u64 = 1_000_000_000;
 
 impl Tokens {
-    /// The prompt's tokens that no cache had.
+    /// Returns the prompt's tokens that no cache had.
     pub fn fresh(&self) -> u64 {
         self.input - self.cache_read - self.cache_write
     }

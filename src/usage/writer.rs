@@ -66,7 +66,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Whether there was room.
+    /// Adds an item, and returns whether there was room.
     fn add(&mut self, item: Item) -> bool {
         let key = (item.hour, item.party.id, item.account.id);
         if let Some(row) = self.rows.get_mut(&key) {
@@ -184,7 +184,7 @@ impl Writer {
         error!("usage cannot be written, and is held in memory meanwhile: {error}");
     }
 
-    /// Once an hour, and at the start: forgets what is too old.
+    /// Forgets what is too old, once an hour and at the start.
     fn tidy(&mut self) {
         let now = Moment::now().hour();
         if self.tidied == Some(now) {

@@ -110,7 +110,7 @@ pub(super) async fn start() -> io::Result<Vec<Served>> {
 }
 
 impl Served {
-    /// How the gateway is told of it.
+    /// Returns the provider as which the gateway is told of the service.
     pub(super) fn provider(&self) -> Provider {
         let mut provider = Provider::of_kind(self.cloud.name, self.cloud.kind);
         for address in self.running.addresses() {
@@ -136,7 +136,7 @@ impl Served {
     }
 }
 
-/// A server of this machine, without TLS.
+/// Returns a server of this machine, without TLS.
 pub(super) fn backend(address: SocketAddr, path: &str) -> StaticBackend {
     StaticBackend {
         tls: false,

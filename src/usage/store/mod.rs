@@ -170,7 +170,7 @@ impl Store {
         Ok(())
     }
 
-    /// The number of these books.
+    /// Returns the number of these books.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -180,7 +180,7 @@ impl Store {
         Ok(id.cast_unsigned())
     }
 
-    /// What each key has spent, as of `now`.
+    /// Returns what each key has spent, as of `now`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -202,6 +202,8 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Returns the sums since a moment, by row of `by`.
+    ///
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn table(&self, by: By, since: Since) -> Result<Table, StoreError> {

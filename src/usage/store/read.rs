@@ -15,6 +15,8 @@ pub struct StoreReader {
 }
 
 impl StoreReader {
+    /// Opens a file of usage to read it.
+    ///
     /// # Errors
     /// If there is no such file, or it is none of Remuda's.
     pub fn open(path: &Path) -> Result<StoreReader, StoreError> {
@@ -59,6 +61,8 @@ impl StoreReader {
         Ok(StoreReader { connection })
     }
 
+    /// Returns the sums since a moment, by row of `by`.
+    ///
     /// # Errors
     /// When the file cannot be read.
     pub fn table(&self, by: By, since: Since) -> Result<Table, StoreError> {

@@ -115,7 +115,7 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), Objection> {
     Ok(())
 }
 
-/// The version of the file's tables; `None` for a new file.
+/// Returns the version of the file's tables; `None` for a new file.
 pub(super) fn check(connection: &Connection) -> Result<Option<i64>, Objection> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let (application, version) = (
