@@ -124,7 +124,8 @@ impl Caller<'_> {
     }
 }
 
-/// The body of an answer as it was before it was packed: some servers compress theirs although nobody asked for it.
+/// Returns the body of an answer as it was before it was packed: some servers compress theirs although nobody asked for
+/// it.
 fn plain(path: &str, head: Option<&ResponseHeader>, body: Vec<u8>) -> Result<Vec<u8>, Miss> {
     let fields = head.map(|head| head.headers.get_all(header::CONTENT_ENCODING));
     let fields = fields.iter().flatten();

@@ -112,12 +112,12 @@ impl Backend {
         }
     }
 
-    /// What stands before every path of its API, such as `/v1`.
+    /// Returns what stands before every path of the backend's API, such as `/v1`.
     pub fn base_path(&self) -> &str {
         &self.endpoint.path
     }
 
-    /// What the provider itself calls the model; `None` if it is what clients call it.
+    /// Returns the provider's own name for the model; `None` if it is what clients call it.
     pub fn own_name(&self, model: ModelId) -> Option<Arc<str>> {
         self.inventory.load().own_name(model)
     }
@@ -127,17 +127,17 @@ impl Backend {
         self.addr.port()
     }
 
-    /// Whether it may take requests.
+    /// Returns whether the backend may take requests.
     pub fn healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire)
     }
 
-    /// Whether it has left the fleet.
+    /// Returns whether the backend has left the fleet.
     pub fn gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Whether its first probe has ended, well or not.
+    /// Returns whether the backend's first probe has ended, well or not.
     pub fn was_probed(&self) -> bool {
         self.probed.load(Ordering::Acquire)
     }
@@ -198,7 +198,7 @@ impl Backend {
         }
     }
 
-    /// Why it is not healthy, if something is known of that.
+    /// Returns why the backend is not healthy, if something is known of that.
     pub fn trouble(&self) -> Option<Trouble> {
         self.vitals().trouble().cloned()
     }
@@ -210,7 +210,7 @@ impl Backend {
         busy.then_some(quiet)
     }
 
-    /// Whether it is to be probed now, besides the regular round.
+    /// Returns whether the backend is to be probed now, besides the regular round.
     pub(super) fn due(&self, wanted: bool, now: Instant) -> Option<Due> {
         let busy = self.busy_and_quiet(now);
         let signs = {
@@ -234,18 +234,18 @@ impl Backend {
         self.vigil.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the last good probe found.
+    /// Returns what the last good probe found.
     pub fn inventory(&self) -> Arc<Inventory> {
         self.inventory.load_full()
     }
 
-    /// When the last good probe was; `None` before there was one.
+    /// Returns when the last good probe was; `None` before there was one.
     pub fn seen(&self) -> Option<Instant> {
         let known = self.vitals().known();
         known.then(|| self.inventory.load().probed_at)
     }
 
-    /// Whether the last good probe found the model on its disk.
+    /// Returns whether the last good probe found the model on its disk.
     pub fn has(&self, model: ModelId) -> bool {
         self.inventory.load().has(model)
     }
@@ -255,7 +255,7 @@ impl Backend {
         Duration::from_secs_f64(self.response_time.micros(now) / 1e6)
     }
 
-    /// What a selector may look at; `order` is its position among the candidates.
+    /// Returns what a selector may look at; `order` is the backend's position among the candidates.
     pub fn load(&self, order: u32, now: Instant) -> Load {
         Load {
             in_flight: self.in_flight(),
@@ -273,12 +273,12 @@ impl Backend {
         self.turn.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Whether it is left out because it fails though its probes are good.
+    /// Returns whether the backend is left out because it fails though its probes are good.
     pub fn breaker(&self, now: Instant) -> BreakerState {
         self.vitals().breaker(now)
     }
 
-    /// A request was served. Whether its vitals hold anything that this changes.
+    /// Notes that a request was served. Returns whether the backend's vitals hold anything that this changes.
     pub(super) fn observe(&self, response_time: Duration, now: Instant) -> bool {
         self.response_time.observe(response_time, now);
         self.blemished.swap(false, Ordering::AcqRel)
@@ -305,7 +305,7 @@ impl Backend {
         self.inventory.store(inventory);
     }
 
-    /// A probe has ended. True for the first.
+    /// Notes that a probe has ended. Returns true for the first.
     pub(super) fn note_probe(&self) -> bool {
         !self.probed.swap(true, Ordering::AcqRel)
     }
@@ -323,7 +323,7 @@ pub struct InFlightRequest {
 }
 
 impl InFlightRequest {
-    /// The backend that is serving it.
+    /// Returns the backend that is serving it.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }

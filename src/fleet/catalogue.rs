@@ -19,7 +19,7 @@ pub(super) struct Page {
     pub(super) next: Option<String>,
 }
 
-/// Where a service lists its models, after the base path; `None` if it is not asked.
+/// Returns where a service lists its models, after the base path; `None` if it is not asked.
 pub(super) fn first_page(provider: &Provider) -> Option<String> {
     if !provider.list_models {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn first_page(provider: &Provider) -> Option<String> {
     })
 }
 
-/// The page that `next` asks for.
+/// Returns the page that `next` asks for.
 pub(super) fn next_page(kind: ProviderKind, first: &str, next: &str) -> String {
     match kind {
         ProviderKind::Google => google::next_page(next),

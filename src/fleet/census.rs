@@ -54,7 +54,7 @@ pub(super) async fn ask(
     Ok(settle(prober, question, told))
 }
 
-/// What a failed probe of a service means.
+/// Returns what a failed probe of a service means.
 pub(super) fn judge(
     prober: &Prober,
     question: &Question<'_>,
@@ -149,7 +149,7 @@ fn settle(prober: &Prober, question: &Question<'_>, told: Told) -> Inventory {
     Inventory::of(Arc::new(offers), now)
 }
 
-/// What it listed before, or else what the configuration says of it.
+/// Returns what the service listed before, or else what the configuration says of it.
 fn known_or_stated(prober: &Prober, question: &Question<'_>) -> Inventory {
     let now = Instant::now();
     if let Some(known) = question.known {

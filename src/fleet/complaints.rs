@@ -31,7 +31,7 @@ type Said = HashMap<Arc<str>, BTreeMap<Topic, String>>;
 pub(super) struct Complaints(Mutex<Said>);
 
 impl Complaints {
-    /// Whether this has not just been said.
+    /// Returns whether this has not just been said.
     pub(super) fn is_new(&self, backend: &Arc<str>, topic: Topic, what: &str) -> bool {
         let mut said = self.lock();
         let said = said.entry(Arc::clone(backend)).or_default();
@@ -41,7 +41,7 @@ impl Complaints {
         }
     }
 
-    /// The complaints about the backend that still hold.
+    /// Returns the complaints about the backend that still hold.
     pub(super) fn present(&self, backend: &str) -> Vec<String> {
         let said = self.lock();
         let said = said.get(backend).into_iter().flat_map(BTreeMap::values);

@@ -25,7 +25,7 @@ pub(super) enum Elsewhere {
 }
 
 impl ListEntry<'_> {
-    /// Where the server of the model `name` tells more than this.
+    /// Returns where the server of the model `name` tells more than this.
     fn elsewhere(&self, name: &str) -> Option<Elsewhere> {
         let owner: String = self
             .owned_by
@@ -45,7 +45,7 @@ impl ListEntry<'_> {
 }
 
 impl Elsewhere {
-    /// Where the server whose list this is tells more, if it does.
+    /// Returns where the server whose list this is tells more, if it does.
     pub(super) fn of(body: &[u8], models: &[Model]) -> Option<Elsewhere> {
         #[derive(Deserialize)]
         struct List<'a> {
@@ -59,7 +59,7 @@ impl Elsewhere {
         (found == Elsewhere::Listing || list.data.len() == 1).then_some(found)
     }
 
-    /// The path, at the root of a server whose API is below `base`.
+    /// Returns the path, at the root of a server whose API is below `base`.
     pub(super) fn path(self, base: &str) -> String {
         let root = base.strip_suffix("/v1").unwrap_or(base);
         let path = match self {

@@ -89,7 +89,7 @@ async fn ask_all(question: &Question<'_>, caller: &Caller<'_>) -> Result<Told, M
     Ok(Told::Models(models))
 }
 
-/// The fields of one question: those of all requests, and its signature.
+/// Returns the fields of one question: those of all requests, and its signature.
 fn fields(
     question: &Question<'_>,
     endpoint: &Endpoint,

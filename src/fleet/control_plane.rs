@@ -7,7 +7,7 @@ use http::Uri;
 use crate::settings::{Provider, ProviderKind, Secret, StaticBackend};
 use remuda_formats::dialect::bedrock::sign::Signer;
 
-/// Where a Bedrock provider's models are listed, if that is not where they are served.
+/// Returns where a Bedrock provider's models are listed, if that is not where they are served.
 pub(super) fn place(provider: &Provider) -> Option<StaticBackend> {
     if let Some(url) = &provider.aws.control_url {
         return parse(url);
@@ -37,7 +37,7 @@ fn parse(url: &str) -> Option<StaticBackend> {
     })
 }
 
-/// What signs the requests of a Bedrock provider without a bearer key.
+/// Returns the signer of the requests of a Bedrock provider without a bearer key.
 pub(super) fn signer(provider: &Provider) -> Option<Signer> {
     if provider.kind != ProviderKind::Bedrock || provider.api_key.is_some() {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn signer(provider: &Provider) -> Option<Signer> {
     ))
 }
 
-/// Whether the certificate of a place could not be checked, as it has an address for a name.
+/// Returns whether the certificate of a place could not be checked, as it has an address for a name.
 pub(super) fn is_bare(place: &StaticBackend) -> bool {
     place.tls && place.host.parse::<IpAddr>().is_ok()
 }

@@ -12,7 +12,7 @@ const ANTHROPIC_VERSION: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("2023-06-01"),
 );
 
-/// The fields with each of the provider's keys, or the fields alone if it has none.
+/// Returns the fields with each of the provider's keys, or the fields alone if it has none.
 ///
 /// # Errors
 /// If a key or a field cannot be one.

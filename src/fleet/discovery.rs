@@ -89,7 +89,7 @@ impl Discovery {
         }
     }
 
-    /// Whether nobody answers at the addresses of one name, and has not for a while.
+    /// Returns whether nobody answers at the addresses of one name, and has not for a while.
     fn is_hopeless(&self, origin: EndpointOrigin) -> bool {
         let members = self.members.of(&self.provider);
         let mut mine = members
@@ -253,7 +253,7 @@ impl Discovery {
     }
 }
 
-/// One that was well is waited for: it may be starting anew.
+/// Returns whether a backend is waited for: one that was well may be starting anew.
 fn is_hopeless(backend: &Backend) -> bool {
     const STARTS: Duration = Duration::from_secs(10);
     let vitals = backend.vitals();

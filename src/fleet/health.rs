@@ -218,8 +218,8 @@ impl Recovery {
         }
     }
 
-    /// Whether a name leads nowhere, there is another address for what is down, or servers of a range have left that
-    /// requests may be waiting for.
+    /// Returns whether a name leads nowhere, there is another address for what is down, or servers of a range have left
+    /// that requests may be waiting for.
     fn is_searching(&self, wanted: bool) -> bool {
         if !self.provider.discovered.load(Ordering::Acquire) {
             return false;

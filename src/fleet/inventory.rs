@@ -79,7 +79,7 @@ impl Inventory {
         }
     }
 
-    /// What a service offers.
+    /// Returns the inventory of a service.
     pub(super) fn of(offers: Arc<Offers>, probed_at: Instant) -> Self {
         Self {
             offers,
@@ -111,22 +111,22 @@ impl Inventory {
         }
     }
 
-    /// Whether a service was asked for its models and has never told them, so that it may have others.
+    /// Returns whether a service was asked for its models and has never told them, so that it may have others.
     pub fn is_untold(&self) -> bool {
         self.untold
     }
 
-    /// Whether the probe was answered.
+    /// Returns whether the probe was answered.
     pub(super) fn was_heard(&self) -> bool {
         self.heard
     }
 
-    /// Whether the backend has the model: on its disk, or as a service.
+    /// Returns whether the backend has the model: on its disk, or as a service.
     pub fn has(&self, model: ModelId) -> bool {
         self.model(model).is_some() || self.offers.own_name(model).is_some()
     }
 
-    /// The entry of `/api/tags` for the model.
+    /// Returns the entry of `/api/tags` for the model.
     pub fn model(&self, model: ModelId) -> Option<&ModelEntry> {
         let index = self
             .models
@@ -135,7 +135,8 @@ impl Inventory {
         Some(&self.models[index].1)
     }
 
-    /// Every model that it has, with its bytes on disk; of a service, under each of its names and without size.
+    /// Returns every model that the backend has, with its bytes on disk; of a service, under each of its names and
+    /// without size.
     pub fn sizes(&self) -> impl Iterator<Item = (ModelId, u64)> {
         let on_disk = self
             .models
@@ -144,22 +145,22 @@ impl Inventory {
         on_disk.chain(self.offers.ids().map(|model| (model, 0)))
     }
 
-    /// What a service offers, in its own order; nothing for an Ollama server.
+    /// Returns what a service offers, in its own order; nothing for an Ollama server.
     pub fn offers(&self) -> &[Offer] {
         self.offers.all()
     }
 
-    /// What a service calls the model.
+    /// Returns the service's name for the model.
     pub(super) fn own_name(&self, model: ModelId) -> Option<Arc<str>> {
         self.offers.own_name(model).map(Arc::clone)
     }
 
-    /// Tokens that the model holds there, where the server has told.
+    /// Returns the tokens that the model holds there, where the server has told.
     pub fn context(&self, model: ModelId) -> Option<u64> {
         self.offers.context(model)
     }
 
-    /// The same, found again.
+    /// Returns the same inventory, found again.
     pub(super) fn again(&self, now: Instant) -> Self {
         Self {
             probed_at: now,
@@ -167,14 +168,14 @@ impl Inventory {
         }
     }
 
-    /// Bytes of GPU memory that the loaded models take.
+    /// Returns the bytes of GPU memory that the loaded models take.
     pub fn vram_used(&self) -> u64 {
         self.loaded
             .iter()
             .fold(0, |sum, loaded| sum.saturating_add(loaded.entry.size_vram))
     }
 
-    /// Whether the model is in this backend's memory.
+    /// Returns whether the model is in this backend's memory.
     pub fn has_loaded(&self, model: ModelId) -> bool {
         self.loaded
             .binary_search_by_key(&model, |loaded| loaded.model)

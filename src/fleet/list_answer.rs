@@ -20,7 +20,7 @@ pub(super) enum Told {
     Unclear(String),
 }
 
-/// What an answer in place of a list of models means; `None` if it may be one.
+/// Returns what an answer in place of a list of models means; `None` if it may be one.
 pub(super) fn without_models(kind: ProviderKind, answer: &Answer) -> Option<Told> {
     let status = answer.status;
     let code = status.as_u16();

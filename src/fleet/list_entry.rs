@@ -29,7 +29,7 @@ impl ListEntry<'_> {
         serde_json::from_str(entry.get()).unwrap_or_default()
     }
 
-    /// Tokens, prompt and answer together.
+    /// Returns the tokens that the model holds, prompt and answer together.
     pub(super) fn tokens(&self) -> Option<u64> {
         let meta = self.meta();
         let stated = [
@@ -44,14 +44,14 @@ impl ListEntry<'_> {
         stated.into_iter().find_map(number)
     }
 
-    /// What llama.cpp says; empty where another server says it.
+    /// Reads what llama.cpp says; it is empty where another server says it.
     pub(super) fn meta(&self) -> Meta<'_> {
         let read = self.meta.map(|meta| serde_json::from_str(meta.get()));
         read.and_then(Result::ok).unwrap_or_default()
     }
 }
 
-/// A number of tokens that makes sense.
+/// Reads a number of tokens, if it makes sense.
 pub(super) fn number(value: Option<&RawValue>) -> Option<u64> {
     let tokens: f64 = serde_json::from_str(value?.get()).ok()?;
     (1.0..=1e12).contains(&tokens).then_some(tokens as u64)

@@ -49,7 +49,7 @@ impl Snapshot {
         Self { backends, by_id }
     }
 
-    /// The member with that id.
+    /// Returns the member with that id.
     pub fn get(&self, id: BackendId) -> Option<&Arc<Backend>> {
         self.by_id.get(&id).map(|index| &self.backends[*index])
     }
@@ -111,7 +111,7 @@ impl Members {
         self.departed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that have left of late for being down, and that no other has taken the place of.
+    /// Returns those that have left of late for being down, and that no other has taken the place of.
     pub(super) fn remembered(&self, now: Instant) -> Vec<Arc<Backend>> {
         let mut departed = self.departed();
         departed.retain(|(_, left)| now.saturating_duration_since(*left) < REMEMBERED);
@@ -129,7 +129,7 @@ impl Members {
         self.now.load().get(id).map(Arc::clone)
     }
 
-    /// The members of one provider.
+    /// Returns the members of one provider.
     pub(super) fn of(&self, provider: &Provider) -> Vec<Arc<Backend>> {
         let all = self.now.load();
         all.iter()
@@ -263,7 +263,7 @@ impl Members {
         }
     }
 
-    /// What a request tells. If it ends the backend's health: how many have failed in a row.
+    /// Takes in what a request tells. If it ends the backend's health, returns how many have failed in a row.
     pub(super) fn report(&self, backend: &Backend, outcome: RequestOutcome) -> Option<u32> {
         if let RequestOutcome::Served { response_time } = outcome {
             let now = Instant::now();
@@ -341,7 +341,7 @@ impl Members {
         raised.min()
     }
 
-    /// Whether another backend of the same provider may take requests.
+    /// Returns whether another backend of the same provider may take requests.
     fn another_is_healthy(&self, backend: &Backend) -> bool {
         self.now.load().iter().any(|other| {
             other.provider.id == backend.provider.id && other.id != backend.id && other.healthy()

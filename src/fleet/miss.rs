@@ -39,8 +39,8 @@ pub(super) enum Miss {
 }
 
 impl Miss {
-    /// Whether there was no server to be reached, as opposed to one that did not answer well. A
-    /// tunnel whose far end is gone accepts connections and closes them.
+    /// Returns whether there was no server to be reached, as opposed to one that did not answer well. A tunnel whose
+    /// far end is gone accepts connections and closes them.
     pub(super) fn unreachable(&self) -> bool {
         matches!(
             self,
@@ -48,7 +48,7 @@ impl Miss {
         )
     }
 
-    /// Whether nothing at all came, so that it is for a request to wait as well.
+    /// Returns whether nothing at all came, so that it is for a request to wait as well.
     pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,

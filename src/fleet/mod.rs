@@ -172,17 +172,17 @@ impl Fleet {
         self.members.observe(observer);
     }
 
-    /// The background services, one a provider, to be given to the server.
+    /// Returns the background services, one a provider, to be given to the server.
     pub fn services(&self) -> Vec<GenBackgroundService<Upkeep>> {
         self.lines.iter().map(Line::service).collect()
     }
 
-    /// All members now, by provider, then port. Lock-free.
+    /// Returns all members now, by provider, then port. It takes no lock.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.members.snapshot()
     }
 
-    /// Every backend whose models are known, healthy or not; those that have left for being down, too.
+    /// Returns every backend whose models are known, healthy or not; those that have left for being down, too.
     pub fn known(&self) -> Vec<Arc<Backend>> {
         let snapshot = self.snapshot();
         let members = snapshot.iter().filter(|backend| backend.seen().is_some());
@@ -203,13 +203,13 @@ impl Fleet {
         }
     }
 
-    /// Whether not all models are known: see [`Self::is_unknown`]. If no backend is known at all, none are.
+    /// Returns whether not all models are known: see [`Self::is_unknown`]. If no backend is known at all, none are.
     pub fn has_unknown(&self) -> bool {
         self.snapshot().is_empty() || self.providers().any(|provider| self.is_unknown(provider))
     }
 
-    /// Whether not all models of the provider are known: one of its backends has never answered, or would not tell. One
-    /// that refuses the gateway's key is not counted: what nobody lists is not its business.
+    /// Returns whether not all models of the provider are known: one of its backends has never answered, or would not
+    /// tell. One that refuses the gateway's key is not counted: what nobody lists is not its business.
     pub fn is_unknown(&self, provider: &Provider) -> bool {
         let snapshot = self.snapshot();
         let mine: Vec<_> = snapshot
@@ -226,7 +226,7 @@ impl Fleet {
             && (nowhere || mine.iter().any(untold) || self.is_provider_settling(provider.id))
     }
 
-    /// Tokens that the model holds at the provider, as its servers have told: of several, the most.
+    /// Returns the tokens that the model holds at the provider, as its servers have told: of several, the most.
     pub fn context_of(&self, provider: &Provider, model: ModelId) -> Option<u64> {
         let snapshot = self.snapshot();
         let mine = snapshot
@@ -236,17 +236,17 @@ impl Fleet {
             .max()
     }
 
-    /// The member with that id; `None` once it has left.
+    /// Returns the member with that id; `None` once it has left.
     pub fn backend(&self, id: BackendId) -> Option<Arc<Backend>> {
         self.members.get(id)
     }
 
-    /// The provider of that name.
+    /// Returns the provider of that name.
     pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers().find(|provider| &*provider.name == name)
     }
 
-    /// All providers, as configured.
+    /// Returns all providers, as configured.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.lines.iter().map(|line| &line.provider)
     }
@@ -260,8 +260,8 @@ impl Fleet {
         &self.models
     }
 
-    /// Whether the provider has not answered its first probes yet, so that its models are about to come
-    /// to light.
+    /// Returns whether the provider has not answered its first probes yet, so that its models are about to come to
+    /// light.
     pub fn is_provider_settling(&self, id: ProviderId) -> bool {
         let provider = &self.lines[id].provider;
         let unprobed = |backend: &&Arc<Backend>| backend.provider.id == id && !backend.was_probed();
@@ -269,7 +269,7 @@ impl Fleet {
             || self.snapshot().iter().any(|one| unprobed(&one))
     }
 
-    /// Whether any provider is settling.
+    /// Returns whether any provider is settling.
     pub fn is_settling(&self) -> bool {
         ProviderId::first(self.lines.len()).any(|id| self.is_provider_settling(id))
     }
@@ -312,7 +312,8 @@ impl Fleet {
         }
     }
 
-    /// A request waits for a backend until this is dropped: those that are down are probed every second meanwhile.
+    /// Notes that a request waits for a backend until the returned value is dropped: those that are down are probed
+    /// every second meanwhile.
     pub fn hope(&self) -> Hope {
         self.members.waiting.enter()
     }
@@ -347,13 +348,13 @@ impl Fleet {
         line.keeper.broke(model, started);
     }
 
-    /// Whether any provider may not be [`Fleet::available`].
+    /// Returns whether any provider may not be [`Fleet::available`].
     pub fn troubled(&self) -> bool {
         self.providers().any(|provider| provider.guard().troubled())
     }
 
-    /// Whether it makes sense to ask the provider: its breaker is not open, and it has a key that does
-    /// not rest.
+    /// Returns whether it makes sense to ask the provider: its breaker is not open, and it has a key that does not
+    /// rest.
     pub fn available(&self, provider: ProviderId, now: Instant) -> bool {
         let guard = self.provider_at(provider).guard();
         guard.unavailable(None, now).is_none()
@@ -376,8 +377,8 @@ impl Fleet {
             .await;
     }
 
-    /// A healthy backend for a request that needs no slot: of that provider (or the first that has
-    /// one), with that model on disk (or any), by the provider's selector, none of `tried`.
+    /// Returns a healthy backend for a request that needs no slot: of that provider (or the first that has one), with
+    /// that model on disk (or any), by the provider's selector, none of `tried`.
     pub fn pick(
         &self,
         provider: Option<&Provider>,
@@ -436,7 +437,7 @@ impl Line {
         background_service(&format!("fleet {}", self.provider.name), upkeep)
     }
 
-    /// The best member that fits, in the order of [`Ranked`].
+    /// Returns the best member that fits, in the order of [`Ranked`].
     fn pick(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
         let all = self.balancer.backends().get_backend().len();
         let takes_turns = self.provider.selector.takes_turns();
@@ -462,7 +463,8 @@ impl Line {
         Some(Arc::clone(best))
     }
 
-    /// A member that fits and that Pingora does not know yet, as it takes over new members at the end of a scan.
+    /// Returns a member that fits and that Pingora does not know yet, as it takes over new members at the end of a
+    /// scan.
     fn newcomer(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
         let snapshot = members.snapshot();
         let mut mine = snapshot

@@ -65,13 +65,14 @@ impl Default for Models {
 }
 
 impl Models {
-    /// The id of `name`, which may be spelled as Ollama allows (case, `:latest` left out); `None` if
-    /// no backend reports it.
+    /// Returns the id of `name`, which may be spelled as Ollama allows (case, `:latest` left out); `None` if no backend
+    /// reports it.
     pub fn lookup(&self, name: &str) -> Option<ModelId> {
         with_key(name, |key| self.table.load().ids.get(key).copied())?
     }
 
-    /// The name of `id`: canonical for Ollama's models, the provider's in lower case for others; `None` once it is freed.
+    /// Returns the name of `id`: canonical for Ollama's models, the provider's in lower case for others; `None` once it
+    /// is freed.
     pub fn name(&self, id: ModelId) -> Option<Arc<str>> {
         let table = self.table.load();
         table.names.get(&id).map(|name| Arc::clone(&name.shown))
@@ -82,19 +83,19 @@ impl Models {
         self.table.load().names.len()
     }
 
-    /// Whether no backend has reported a model yet.
+    /// Returns whether no backend has reported a model yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The ids of canonical `names`, in their order; `None` when the table is full.
+    /// Returns the ids of canonical `names`, in their order; `None` when the table is full.
     pub fn intern<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Vec<Option<ModelId>> {
         let pairs = names.map(|name| (name, None));
         self.intern_pairs(pairs, |key, look| Some(look(key)))
     }
 
-    /// The ids of names as providers spell them, in their order; `None` when the table is full or nothing can be
-    /// called so.
+    /// Returns the ids of names as providers spell them, in their order; `None` when the table is full or nothing can
+    /// be called so.
     pub(super) fn intern_any(&self, names: &[String]) -> Vec<Option<ModelId>> {
         let pairs = names
             .iter()
@@ -186,7 +187,7 @@ impl Models {
 }
 
 impl Table {
-    /// The name's number, a new one if it has none; somebody has it.
+    /// Returns the name's number, a new one if it has none; somebody has it.
     fn add(&mut self, key: &str, shown: &str) -> Option<ModelId> {
         if let Some(id) = self.ids.get(key).copied() {
             self.idle.remove(&id);

@@ -81,7 +81,7 @@ impl Offers {
         self.offer(model).map(|offer| &offer.own)
     }
 
-    /// Tokens that the model holds, where the service tells.
+    /// Returns the tokens that the model holds, where the service tells.
     pub(super) fn context(&self, model: ModelId) -> Option<u64> {
         self.offer(model)?.context
     }
@@ -91,13 +91,13 @@ impl Offers {
         mine.ok().map(|index| &self.all[self.places[index].1])
     }
 
-    /// Every id under which a model of this service may be wanted.
+    /// Returns every id under which a model of this service may be wanted.
     pub(super) fn ids(&self) -> impl Iterator<Item = ModelId> {
         self.places.iter().map(|(id, _)| *id)
     }
 }
 
-/// The operator's names go before the provider's own, so that they mean what he says.
+/// Returns the offers with the operator's names before the provider's own, so that they mean what the operator says.
 fn gather(provider: &settings::Provider, listed: Vec<Model>) -> Vec<Offer> {
     let told: AHashMap<&str, &Model> = listed.iter().rev().map(|one| (&*one.name, one)).collect();
     let offer = |name: &Arc<str>, own: &Arc<str>| {

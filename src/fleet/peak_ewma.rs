@@ -50,7 +50,7 @@ impl PeakEwma {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
     }
 
-    /// The average in microseconds, decayed to `now`; 0 if nothing was observed.
+    /// Returns the average in microseconds, decayed to `now`; 0 if nothing was observed.
     pub fn micros(&self, now: Instant) -> f64 {
         let (average, last) = unpack(self.state.load(Ordering::Acquire));
         if average == 0.0 {

@@ -104,8 +104,8 @@ impl Prober {
     }
 }
 
-/// What a server has in memory. It lists its models, so it is there: where it does not tell this, nothing is known to be
-/// loaded, and requests show whether it is well.
+/// Asks what a server has in memory. It lists its models, so it is there: where it does not tell this, nothing is known
+/// to be loaded, and requests show whether it is well.
 fn loaded(question: &Question<'_>, ps: &Answer) -> Vec<LoadedEntry> {
     let (what, status) = (Topic::Loaded, ps.status.as_u16());
     let (loaded, why) = match (ps.status, parse_ps(&ps.body)) {
@@ -149,7 +149,7 @@ fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>, what: Topic)
     all
 }
 
-/// The server's version; empty if it does not tell, which is no reason not to use it.
+/// Asks for the server's version; empty if it does not tell, which is no reason not to use it.
 fn version(answer: Answer) -> String {
     #[derive(serde::Deserialize)]
     struct Version {

@@ -124,8 +124,8 @@ impl Provider {
         })
     }
 
-    /// The fields that go with every request to its backends: its key, and what the operator adds. With several keys,
-    /// one that has not been refused.
+    /// Returns the fields that go with every request to the provider's backends: its key, and what the operator adds.
+    /// With several keys, the key is one that has not been refused.
     pub fn fields(&self) -> &HeaderMap {
         self.fields_with(self.guard.accepted_key(Instant::now()))
     }
@@ -145,12 +145,13 @@ impl Provider {
         self.refusals.present().map(|(why, _)| why.text())
     }
 
-    /// Whether it gets nothing that nobody lists, as it refuses the gateway's key or its list of models.
+    /// Returns whether the provider gets nothing that nobody lists, as it refuses the gateway's key or its list of
+    /// models.
     pub fn repels(&self) -> bool {
         self.refusals.repel()
     }
 
-    /// What its backend of that name does instead of its part, although it answers.
+    /// Returns what the provider's backend of that name does instead of its part, although it answers.
     pub fn complaints(&self, backend: &str) -> Vec<String> {
         self.complaints.present(backend)
     }
@@ -194,7 +195,7 @@ impl Provider {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What keeps it from being asked in vain.
+    /// Returns the guard, which keeps the provider from being asked in vain.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
@@ -204,7 +205,7 @@ impl Provider {
         self.signer.as_ref()
     }
 
-    /// The endpoint at `addr`, found by scanning.
+    /// Returns the endpoint at `addr`, found by scanning.
     pub(super) fn discovered(&self, addr: SocketAddr) -> Endpoint {
         let host = address_header(addr, false);
         Endpoint {
@@ -217,8 +218,8 @@ impl Provider {
         }
     }
 
-    /// The endpoint for an entry of `backends` that resolved to `addr`; `alone` if it has one
-    /// address only, so that its name tells it from the others.
+    /// Returns the endpoint for an entry of `backends` that resolved to `addr`; `alone` if it has one address only, so
+    /// that its name tells it from the others.
     pub(super) fn listed(
         &self,
         entry: &settings::StaticBackend,

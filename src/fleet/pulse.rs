@@ -26,7 +26,7 @@ impl Pulse {
         self.heard.store(since, Ordering::Relaxed);
     }
 
-    /// When it was last heard, or the start.
+    /// Returns when the backend was last heard, or the start.
     pub(super) fn heard_at(&self) -> Instant {
         self.epoch + Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }

@@ -27,7 +27,7 @@ impl Ramp {
         (step < STEPS).then_some(risen.max(least))
     }
 
-    /// When the limit will be another.
+    /// Returns when the limit will be another.
     pub(super) fn next_change(&self, now: Instant) -> Instant {
         let next = self.step(now).saturating_add(1);
         self.from + self.over * next.min(STEPS) / STEPS

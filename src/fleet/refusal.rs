@@ -29,7 +29,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Why the key or its account was refused, if the fault says so.
+    /// Returns why the key or its account was refused, if the fault says so.
     pub(super) fn of(fault: &Fault) -> Option<Why> {
         match fault.kind {
             FaultKind::Credentials => Some(Why::Key),
@@ -51,7 +51,7 @@ impl Why {
 }
 
 impl Refusals {
-    /// The key was refused with that status. Whether this is news.
+    /// Notes that the key was refused with that status. Returns whether this is news.
     pub(super) fn note(&self, asked: Asked, why: Why, status: u16) -> bool {
         let what = match asked {
             Asked::List => "its list of models",
@@ -76,20 +76,20 @@ impl Refusals {
         news
     }
 
-    /// The key was taken. Whether this is news.
+    /// Notes that the key was taken. Returns whether this is news.
     pub(super) fn settle(&self, asked: Asked) -> bool {
         self.lock()[asked as usize].take().is_some()
     }
 
-    /// The refusal that still holds, the first of two.
+    /// Returns the refusal that still holds, the first of two.
     pub(super) fn present(&self) -> Option<(Why, Trouble)> {
         let all = self.lock();
         let both = all.iter().flatten();
         both.min_by_key(|(_, trouble)| trouble.since).cloned()
     }
 
-    /// Whether it may get what nobody lists: not if it refuses its list or the key. An account that could not pay for one
-    /// request may for the next, which is the only way to find out where there is no list.
+    /// Returns whether it may get what nobody lists: not if it refuses its list or the key. An account that could not
+    /// pay for one request may for the next, which is the only way to find out where there is no list.
     pub(super) fn repel(&self) -> bool {
         let all = self.lock();
         let of_request = all[Asked::Request as usize].as_ref();

@@ -47,7 +47,7 @@ impl Resolver {
         }
     }
 
-    /// The last answer: addresses of one family, sorted.
+    /// Returns the last answer: addresses of one family, sorted.
     pub(super) fn addresses(&self) -> &[IpAddr] {
         if self.turned && !self.others.is_empty() {
             &self.others
@@ -56,7 +56,7 @@ impl Resolver {
         }
     }
 
-    /// The addresses of both families, those that come first first.
+    /// Returns the addresses of both families, the preferred family first.
     pub(super) fn all(&self) -> Vec<IpAddr> {
         [&*self.last, &*self.others].concat()
     }
@@ -71,7 +71,7 @@ impl Resolver {
         &self.host
     }
 
-    /// Why its addresses are not known, or may be out of date.
+    /// Returns why the addresses are not known, or may be out of date.
     pub(super) fn failing(&self) -> Option<&Trouble> {
         self.failing.as_ref()
     }
@@ -139,8 +139,8 @@ pub(super) async fn refresh(resolvers: &mut [Resolver], wait: Duration) {
     }
 }
 
-/// The IPv4 addresses, or the IPv6 ones if there are no others, and those of the other family: a server that has both is
-/// one backend with its slots, not two, and at the second if nobody answers at the first.
+/// Returns the IPv4 addresses, or the IPv6 ones if there are no others, and those of the other family: a server that
+/// has both is one backend with its slots, not two, and at the second if nobody answers at the first.
 fn families(mut addresses: Vec<IpAddr>) -> [Vec<IpAddr>; 2] {
     addresses.sort_unstable();
     addresses.dedup();
@@ -152,7 +152,7 @@ fn families(mut addresses: Vec<IpAddr>) -> [Vec<IpAddr>; 2] {
     }
 }
 
-/// Every address with the port.
+/// Returns every address with the port.
 pub(super) fn with_port(addresses: &[IpAddr], port: u16) -> impl Iterator<Item = SocketAddr> {
     addresses.iter().map(move |ip| SocketAddr::new(*ip, port))
 }

@@ -13,7 +13,7 @@ const MOST_FOUND: usize = 1 << 17;
 /// Of one such server, at most and at least.
 const FOUND: (usize, usize) = (16, 1_000);
 
-/// How many models a server may list, so that one that lists without end takes no place from others.
+/// Returns how many models a server may list, so that one that lists without end takes no place from others.
 pub(super) fn most(provider: &Provider, endpoint: &Endpoint) -> usize {
     let port = endpoint.addr.port();
     let range = provider.discover.as_ref().map(|range| &range.ports);
@@ -30,7 +30,8 @@ pub(super) fn most(provider: &Provider, endpoint: &Endpoint) -> usize {
     }
 }
 
-/// Those of `listed` that the operator offers: all, or his `models` and what his `model_map` stands for.
+/// Returns those of `listed` that the operator offers: all, or the provider's `models` and what its `model_map` stands
+/// for.
 pub(super) fn offered(provider: &Provider, listed: Vec<ModelEntry>) -> Vec<ModelEntry> {
     if provider.models.is_empty() {
         return listed;

@@ -132,7 +132,7 @@ impl Standing {
 }
 
 impl Selector {
-    /// The selector of that kind.
+    /// Returns the selector of that kind.
     pub fn of(kind: SelectorKind) -> &'static Self {
         SELECTORS
             .iter()
@@ -140,7 +140,7 @@ impl Selector {
             .expect("every kind has a line in the table")
     }
 
-    /// Whether turns play a part.
+    /// Returns whether turns play a part.
     pub fn takes_turns(&self) -> bool {
         let any = Load {
             weight: 1,
@@ -149,7 +149,7 @@ impl Selector {
         (self.turn)(&any) != 0
     }
 
-    /// Where a backend with this load stands.
+    /// Returns where a backend with this load stands.
     pub fn standing(&self, load: &Load) -> Standing {
         Standing {
             rank: (self.rank)(load),
@@ -159,7 +159,7 @@ impl Selector {
         }
     }
 
-    /// The index of the best of `loads`; `None` if there are none.
+    /// Returns the index of the best of `loads`; `None` if there are none.
     pub fn choose<'a>(&self, loads: impl IntoIterator<Item = &'a Load>) -> Option<usize> {
         loads
             .into_iter()

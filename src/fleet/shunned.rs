@@ -59,7 +59,7 @@ impl Shunned {
         self.any.store(!pairs.is_empty(), Ordering::Release);
     }
 
-    /// The servers that are passed over for the model.
+    /// Returns the servers that are passed over for the model.
     pub(super) fn of(&self, model: ModelId, now: Instant) -> Vec<BackendId> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();

@@ -61,7 +61,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// How much of the provider is there: that alone makes a new entry in its history.
+    /// Returns how much of the provider is there: that alone makes a new entry in its history.
     fn kind(&self) -> (bool, bool) {
         (self.healthy > 0, self.healthy == self.backends)
     }
@@ -113,7 +113,7 @@ impl Statistics {
         history.push_back(change);
     }
 
-    /// When an attempt last ended.
+    /// Returns when an attempt last ended.
     pub fn last_used(&self) -> Option<SystemTime> {
         let millis = self.last_used.load(Ordering::Relaxed);
         (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis))
@@ -129,7 +129,7 @@ impl Statistics {
         self.times.read()
     }
 
-    /// The changes of its health, the oldest first.
+    /// Returns the changes of the provider's health, the oldest first.
     pub fn history(&self) -> Vec<Change> {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.iter().copied().collect()
@@ -229,7 +229,7 @@ fn bucket(micros: u64) -> usize {
     (4 * (exponent as usize - 1) + quarter).min(BUCKETS - 1)
 }
 
-/// The least value beyond a bucket.
+/// Returns the least value beyond a bucket.
 fn end(bucket: usize) -> u64 {
     match bucket {
         0..4 => bucket as u64 + 1,

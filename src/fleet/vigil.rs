@@ -62,7 +62,7 @@ pub(super) struct Vigil {
 }
 
 impl Vigil {
-    /// The regular round probes it first.
+    /// Returns a vigil whose first probe is the regular round's.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -109,7 +109,7 @@ impl Vigil {
         self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
     }
 
-    /// Whether a probe is to begin now.
+    /// Returns whether a probe is to begin now.
     pub(super) fn due(&mut self, signs: &Signs, now: Instant) -> Option<Due> {
         if signs.fleet || !signs.busy || signs.unheard < SUSPICIOUS {
             self.trust = SUSPICIOUS;

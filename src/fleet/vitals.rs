@@ -76,7 +76,7 @@ impl Vitals {
         }
     }
 
-    /// Whether any probe was good so far.
+    /// Returns whether any probe was good so far.
     pub(super) fn known(&self) -> bool {
         self.known
     }
@@ -85,7 +85,7 @@ impl Vitals {
         self.healthy
     }
 
-    /// Whether the first probe was missed, and no other has ended since.
+    /// Returns whether the first probe was missed, and no other has ended since.
     pub(super) fn never_reached(&self) -> bool {
         !self.known && self.misses == 1
     }
@@ -95,8 +95,8 @@ impl Vitals {
         self.failures
     }
 
-    /// A good probe, of which something was `heard` or no more than a connection. False if a request has failed since it
-    /// began, so that it proves nothing.
+    /// Takes in a good probe, of which something was `heard` or no more than a connection. Returns false if a request
+    /// has failed since the probe began, so that it proves nothing.
     pub(super) fn passed(&mut self, failures: u64, heard: bool, now: Instant) -> bool {
         if failures != self.failures || self.held(now).is_some() || (self.silent && !heard) {
             return false;
@@ -113,8 +113,8 @@ impl Vitals {
         true
     }
 
-    /// A missed probe; `busy` says for how long the backend was not heard if it is serving requests. True if this ends its
-    /// health.
+    /// Takes in a missed probe; `busy` says for how long the backend was not heard if it is serving requests. Returns
+    /// true if this ends its health.
     pub(super) fn missed(
         &mut self,
         miss: &Miss,
@@ -143,12 +143,12 @@ impl Vitals {
         ejected
     }
 
-    /// Whether it has to answer something to be healthy again, a connection is not enough.
+    /// Returns whether the backend has to answer something to be healthy again, as a connection is not enough.
     pub(super) fn silent(&self) -> bool {
         self.silent
     }
 
-    /// Why it is not healthy.
+    /// Returns why the backend is not healthy.
     pub(super) fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref().filter(|_| !self.healthy)
     }
@@ -167,7 +167,8 @@ impl Vitals {
         });
     }
 
-    /// A failed request; `what` says how. If this ends the backend's health: how many have failed in a row.
+    /// Takes in a failed request; `what` says how it failed. If this ends the backend's health, returns how many have
+    /// failed in a row.
     pub(super) fn failed(&mut self, what: &str) -> Option<u32> {
         self.failures += 1;
         self.ail(what.to_owned());
@@ -178,13 +179,15 @@ impl Vitals {
         ended.then_some(self.setbacks)
     }
 
-    /// A failed request of which one alone says nothing about the backend.
+    /// Takes in a failed request; `what` says how it failed. If this ends the backend's health, returns how many have
+    /// failed in a row.
     pub(super) fn stumbled(&mut self) {
         self.setbacks = self.setbacks.saturating_add(1);
         self.falls = self.falls.saturating_add(1);
     }
 
-    /// A failed request was no fault of the backend's.
+    /// Takes in a failed request; `what` says how it failed. If this ends the backend's health, returns how many have
+    /// failed in a row.
     pub(super) fn acquit(&mut self, policy: &Breaker) {
         self.setbacks = self.setbacks.saturating_sub(1);
         let falls = self.falls;
@@ -213,7 +216,7 @@ impl Vitals {
         self.held_until.filter(|until| now < *until)
     }
 
-    /// Its breaker: open while it is left out, half-open until it has proved itself.
+    /// Returns the backend's breaker: open while it is left out, half-open until it has proved itself.
     pub(super) fn breaker(&self, now: Instant) -> BreakerState {
         match self.held_until {
             None => BreakerState::Closed,
@@ -244,12 +247,12 @@ impl Vitals {
         (std::mem::replace(&mut self.limit, limit) != limit).then_some(limit)
     }
 
-    /// When that will be another although nothing happens.
+    /// Returns when the state will be another although nothing happens.
     pub(super) fn next_limit(&self, now: Instant) -> Option<Instant> {
         Some(self.ramp?.next_change(now))
     }
 
-    /// A request that began at `started` went well. Whether the next will change anything, too.
+    /// Takes in a request that began at `started` and went well. Returns whether the next will change anything, too.
     pub(super) fn served(&mut self, policy: &Breaker, started: Instant, now: Instant) -> bool {
         if let Some(until) = self.held_until {
             // What began before it was left out proves nothing.
@@ -268,7 +271,7 @@ impl Vitals {
         false
     }
 
-    /// Whether there is no server at this address any more.
+    /// Returns whether there is no server at this address any more.
     pub(super) fn vanished(&self, busy: bool, limit: u32, now: Instant) -> bool {
         let unanswered =
             self.unreachable || now.saturating_duration_since(self.good_at) > FORGET_AFTER;

@@ -25,7 +25,7 @@ impl Waiting {
         }
     }
 
-    /// A request waits until this is dropped.
+    /// Notes that a request waits until the returned value is dropped.
     pub(super) fn enter(self: &Arc<Self>) -> Hope {
         self.count.fetch_add(1, Ordering::AcqRel);
         Hope(Arc::clone(self))
@@ -37,7 +37,7 @@ impl Waiting {
         self.refused.store(millis + 1, Ordering::Release);
     }
 
-    /// Whether a backend would be of use now.
+    /// Returns whether a backend would be of use now.
     pub(super) fn any(&self, now: Instant) -> bool {
         let refused = match self.refused.load(Ordering::Acquire) {
             0 => None,

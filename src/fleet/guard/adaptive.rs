@@ -121,7 +121,7 @@ impl Latency {
         self.usual += (self.recent - self.usual) * weight(over);
     }
 
-    /// How many times the usual the recent answers took.
+    /// Returns how many times the usual the recent answers took.
     fn gradient(&self) -> f64 {
         if self.answers >= ENOUGH && self.usual > 0.0 {
             self.recent / self.usual

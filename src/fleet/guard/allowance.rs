@@ -47,7 +47,7 @@ impl Meter {
         }
     }
 
-    /// How long until so many units are left; no more than there can be are waited for.
+    /// Returns how long it is until so many units are left; no more than there can be are waited for.
     pub(super) fn wait(&self, units: u64, now: Instant) -> Duration {
         let Some(known) = &self.0 else {
             return Duration::ZERO;

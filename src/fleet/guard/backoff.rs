@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// The pause before the `attempt`-th further attempt, counted from 0: `base · 2^attempt`, at most `max`, and of that at
-/// least half: `random`, from 0 to 1, says how much of the other half ("equal jitter", so that those who failed together
-/// do not come back together, and nobody comes back at once).
+/// Returns the pause before the `attempt`-th further attempt, counted from 0: `base · 2^attempt`, at most `max`, and of
+/// that at least half: `random`, from 0 to 1, says how much of the other half ("equal jitter", so that those who failed
+/// together do not come back together, and nobody comes back at once).
 pub fn backoff(base: Duration, max: Duration, attempt: u32, random: f64) -> Duration {
     let whole = base.saturating_mul(1 << attempt.min(20)).min(max);
     whole / 2 + (whole / 2).mul_f64(random.clamp(0.0, 1.0))

@@ -73,7 +73,7 @@ impl Blame {
         }
     }
 
-    /// The model whose fault it is, where a breaker would open for that cause; `None` if it is the provider's.
+    /// Returns the model whose fault it is, where a breaker would open for that cause; `None` if it is the provider's.
     pub(super) fn sole(&self, cause: OpenCause, now: Instant) -> Option<ModelKey> {
         match cause {
             OpenCause::Rate { .. } | OpenCause::Slow { .. } => match self.models[..] {
@@ -88,8 +88,8 @@ impl Blame {
         }
     }
 
-    /// Whether there are enough failures in a row when no model counts for more than half of them: so many of one model
-    /// say nothing about the others.
+    /// Returns whether there are enough failures in a row when no model counts for more than half of them: so many of
+    /// one model say nothing about the others.
     pub(super) fn is_spread(&self) -> bool {
         let most = self.failures.div_ceil(2).max(1);
         let failing = self.models.iter().filter(|one| one.in_a_row > 0);

@@ -120,7 +120,7 @@ impl Breaker {
         self.window.sum(now)
     }
 
-    /// A request that began at `started` has ended. Whether the state has changed.
+    /// Takes in a request that began at `started` and has ended. Returns whether the state has changed.
     pub(super) fn record(&mut self, went: Went, started: Instant, now: Instant) -> bool {
         self.record_if(went, started, now, |_| true)
     }
@@ -174,7 +174,7 @@ impl Breaker {
         }
     }
 
-    /// When `limit` will be another although nothing happens.
+    /// Returns when `limit` will be another although nothing happens.
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
         match self.phase {
             Phase::Open { until, .. } => Some(until),
@@ -232,7 +232,8 @@ impl Breaker {
         }
     }
 
-    /// What a few failures among very many requests are not: a count in a row, or a share of all.
+    /// Returns why the breaker opens, for what a few failures among very many requests are not: a count in a row, or a
+    /// share of all.
     fn too_much(&mut self, now: Instant) -> Option<OpenCause> {
         let policy = &self.policy;
         if self.in_a_row >= policy.failures {
@@ -280,7 +281,7 @@ impl Breaker {
         };
     }
 
-    /// Whether it has nothing to remember.
+    /// Returns whether it has nothing to remember.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.state(now) == BreakerState::Closed && self.window.sum(now).failed == 0
     }

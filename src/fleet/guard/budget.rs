@@ -37,7 +37,7 @@ impl Budget {
         }
     }
 
-    /// Whether a further attempt may be made.
+    /// Returns whether a further attempt may be made.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         let counts = self.window.sum(now);
         let share = self.share * f64::from(counts.all - counts.failed);

@@ -86,7 +86,7 @@ pub(super) struct Rest {
 }
 
 impl Keys {
-    /// A provider without a key has one as well: it has limits all the same.
+    /// Returns the keys of a provider. One without a key has one as well: it has limits all the same.
     pub(super) fn new(count: usize, retry: &Retry) -> Self {
         Self {
             keys: (0..count.max(1)).map(|_| Key::default()).collect(),
@@ -100,19 +100,19 @@ impl Keys {
         self.keys.len()
     }
 
-    /// The first key that is not set aside, if any.
+    /// Returns the first key that is not set aside, if any.
     pub(super) fn accepted(&self, now: Instant) -> usize {
         let accepted = |key: &Key| key.resting(None, 0, now).is_none();
         self.keys.iter().position(accepted).unwrap_or_default()
     }
 
-    /// Keys that rest for every model.
+    /// Returns the number of keys that rest for every model.
     pub(super) fn set_aside(&self, now: Instant) -> usize {
         let aside = |key: &&Key| key.resting(None, 0, now).is_some();
         self.keys.iter().filter(aside).count()
     }
 
-    /// Whether any rest or meter could keep a request waiting.
+    /// Returns whether any rest or meter could keep a request waiting.
     pub(super) fn at_rest(&self, now: Instant) -> bool {
         self.keys.iter().any(|key| {
             key.resting(None, 0, now).is_some()
@@ -123,7 +123,7 @@ impl Keys {
         })
     }
 
-    /// The key for a request to `model` of about `tokens`, which is counted against its limits.
+    /// Returns the key for a request to `model` of about `tokens`, which is counted against its limits.
     ///
     /// # Errors
     /// When the first of them may be used again.
@@ -151,7 +151,7 @@ impl Keys {
         Err(soonest.expect("there is at least one key"))
     }
 
-    /// When a key may be used for `model`, or for any if `None`; `None` if at once.
+    /// Returns when a key may be used for `model`, or for any if that is `None`; `None` if at once.
     pub(super) fn resting(&self, model: Option<ModelKey>, now: Instant) -> Option<Resting> {
         let mut soonest = None;
         for key in &self.keys {
@@ -160,7 +160,8 @@ impl Keys {
         soonest
     }
 
-    /// A 429 or an overload: the key rests for that model, as long as the provider asks or longer each time.
+    /// Lets a key rest for a model after a 429 or an overload, for as long as the provider asks or longer each time.
+    /// Returns how long that is.
     pub(super) fn tire(
         &mut self,
         index: usize,
@@ -181,8 +182,8 @@ impl Keys {
         Some(pause)
     }
 
-    /// The key cannot be used at all for now. The last one that can is not set aside: without it nothing works, and
-    /// whether it works again shows in no other way. Whether this is news.
+    /// Sets aside a key that cannot be used at all for now, but not the last one that can be used: without it nothing
+    /// works, and whether it works again shows in no other way. Returns whether this is news.
     pub(super) fn put_aside(&mut self, index: usize, cause: RestCause, now: Instant) -> bool {
         let others = self.keys.iter().enumerate();
         let mut others = others.filter(|(other, _)| *other != index);
@@ -225,7 +226,7 @@ impl Keys {
 }
 
 impl Key {
-    /// Why it may not be used for a request of about `tokens`, if so.
+    /// Returns why it may not be used for a request of about `tokens`, if so.
     fn resting(&self, model: Option<ModelKey>, tokens: u64, now: Instant) -> Option<Resting> {
         let of_model = model
             .and_then(|model| self.models.get(&model))

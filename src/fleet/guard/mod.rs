@@ -181,7 +181,7 @@ impl Guard {
         }
     }
 
-    /// The key for a request of about `tokens` to `model`; see [`super::Provider::key`].
+    /// Returns the key for a request of about `tokens` to `model`; see [`super::Provider::key`].
     ///
     /// # Errors
     /// When the first key may be used again, or the model may be tried again: its breaker may have opened while the
@@ -201,7 +201,7 @@ impl Guard {
         }
     }
 
-    /// A key that is not set aside, or the first.
+    /// Returns a key that is not set aside, or the first.
     pub(super) fn accepted_key(&self, now: Instant) -> usize {
         if self.chooses {
             self.lock().keys.accepted(now)
@@ -210,12 +210,12 @@ impl Guard {
         }
     }
 
-    /// Whether [`Self::unavailable`] may have anything to say; costs nothing.
+    /// Returns whether [`Self::unavailable`] may have anything to say; costs nothing.
     pub fn troubled(&self) -> bool {
         self.troubled.load(Ordering::Acquire)
     }
 
-    /// Why it makes no sense now to ask the provider for `model`, or for anything if `None`.
+    /// Returns why it makes no sense now to ask the provider for `model`, or for anything if `None`.
     pub fn unavailable(&self, model: Option<ModelKey>, now: Instant) -> Option<Unavailable> {
         if !self.troubled() {
             return None;
@@ -235,7 +235,7 @@ impl Guard {
         state.keys.resting(model, now).map(Unavailable::Resting)
     }
 
-    /// Whether a further attempt at the provider may be made; see [`settings::Retry::budget`].
+    /// Returns whether a further attempt at the provider may be made; see [`settings::Retry::budget`].
     pub fn may_retry(&self, now: Instant) -> bool {
         self.lock().budget.allows(now)
     }
@@ -255,7 +255,7 @@ impl Guard {
         }
     }
 
-    /// The models whose breakers are not closed, by name.
+    /// Returns the models whose breakers are not closed, by name.
     pub fn models(&self, now: Instant) -> Vec<ModelStatus> {
         if !self.troubled() {
             return Vec::new();
@@ -304,8 +304,8 @@ impl Guard {
         self.limit_of(&state, now)
     }
 
-    /// An answer of the model that the provider calls `name`, if it is known which, broke off after it had begun. As
-    /// [`Self::note`].
+    /// Takes in that an answer of the model that the provider calls `name`, if it is known which, broke off after it
+    /// had begun. Returns what [`Self::note`] does.
     pub(super) fn broke(
         &self,
         name: Option<&str>,
@@ -376,7 +376,7 @@ impl Guard {
 }
 
 impl State {
-    /// What the attempt means for its key.
+    /// Tells the attempt's key what the attempt means for it. Returns the key's change, if there is one.
     fn tire(&mut self, attempted: &Attempted<'_>, random: f64, now: Instant) -> Option<Change> {
         let Attempted { key, model, .. } = *attempted;
         let (pause, cause) = match attempted.result {
@@ -419,7 +419,7 @@ impl State {
         }
     }
 
-    /// Why the model is not asked for now, by its own breaker.
+    /// Returns why the model is not asked for now, by its own breaker.
     fn open_for(&self, model: ModelKey, now: Instant) -> Option<Unavailable> {
         let (until, cause) = self.models.open(model, now)?;
         let of_model = true;
@@ -476,7 +476,7 @@ impl State {
         Some(self.breaker_change(now))
     }
 
-    /// The breaker is not closed for one model alone, and a request for another has ended.
+    /// Takes in the end of a request for another model than the one for which alone the breaker is not closed.
     fn judge_beside(&mut self, went: Went, now: Instant) -> Option<Change> {
         match went {
             Went::Wrong if !self.blame.is_spread() => return None,

@@ -49,8 +49,8 @@ impl ModelBreakers {
         }
     }
 
-    /// A request for the model, which the provider calls `name`, began at `started` and has ended. The model's state, if
-    /// that has changed.
+    /// Takes in a request for the model, which the provider calls `name`, that began at `started` and has ended.
+    /// Returns the model's state, if that has changed.
     pub(super) fn record(
         &mut self,
         (model, name): (ModelKey, &str),
@@ -77,19 +77,20 @@ impl ModelBreakers {
         changed.then(|| model.status(now))
     }
 
-    /// A request for the model that began at `started` has ended, and says nothing about the model.
+    /// Takes in a request for the model, which the provider calls `name`, that began at `started` and has ended.
+    /// Returns the model's state, if that has changed.
     pub(super) fn end(&mut self, model: ModelKey, started: Instant) {
         if let Some(model) = self.models.get_mut(&model) {
             model.trial.take_if(|trial| *trial <= started);
         }
     }
 
-    /// What the provider calls the model, where that is remembered.
+    /// Returns the provider's name for the model, where that is remembered.
     pub(super) fn name(&self, model: ModelKey) -> Option<Arc<str>> {
         self.models.get(&model).map(|model| Arc::clone(&model.name))
     }
 
-    /// Those that are not closed, by name.
+    /// Returns the models whose breakers are not closed, by name.
     pub(super) fn not_closed(&self, now: Instant) -> Vec<ModelStatus> {
         let all = self.models.values().map(|model| model.status(now));
         let mut all: Vec<_> = all
@@ -106,7 +107,8 @@ impl ModelBreakers {
         self.models.len() < MOST_MODELS
     }
 
-    /// A request for the model begins: if it is to be tried out, by this one.
+    /// Takes in a request for the model, which the provider calls `name`, that began at `started` and has ended.
+    /// Returns the model's state, if that has changed.
     pub(super) fn begin(&mut self, model: ModelKey, now: Instant) {
         if let Some(model) = self.models.get_mut(&model)
             && model.breaker.state(now) == BreakerState::HalfOpen
@@ -115,7 +117,7 @@ impl ModelBreakers {
         }
     }
 
-    /// Why the model is not asked for now, and until when.
+    /// Returns why the model is not asked for now, and until when.
     pub(super) fn open(&self, model: ModelKey, now: Instant) -> Option<(Instant, OpenCause)> {
         let model = self.models.get(&model)?;
         if let Some(open) = model.breaker.open(now) {
@@ -128,7 +130,7 @@ impl ModelBreakers {
         model.trial.and_then(on_trial)
     }
 
-    /// Whether [`Self::open`] may have anything to say.
+    /// Returns whether [`Self::open`] may have anything to say.
     pub(super) fn troubled(&self, now: Instant) -> bool {
         let mut models = self.models.values();
         models.any(|model| model.breaker.state(now) != BreakerState::Closed)

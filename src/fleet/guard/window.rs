@@ -32,7 +32,7 @@ impl Window {
         }
     }
 
-    /// The counts of the present, to be added to.
+    /// Returns the counts of the present, to be added to.
     pub(super) fn now(&mut self, now: Instant) -> &mut Counts {
         self.slide(now);
         &mut self.steps[self.newest as usize % STEPS]

@@ -87,7 +87,7 @@ impl Azure {
             .code("401"))
     }
 
-    /// The body and the deployment that the path names, or else the body.
+    /// Returns the body and the deployment that the path names, or else the body.
     fn deployment(
         &self,
         request: &Request,
@@ -126,7 +126,7 @@ impl Azure {
 
 const BLOCKED: &str = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please modify your prompt and retry. To learn more about our content filtering policies please read our documentation: https://go.microsoft.com/fwlink/?linkid=2198766";
 
-/// The route of a path. Without a version that there is, the older paths are not there either.
+/// Returns the route of a path. Without a version that there is, the older paths are not there either.
 fn find(path: &str, request: &Request) -> Option<Route> {
     let version = request.parameter("api-version");
     if let Some(rest) = path.strip_prefix("/openai/v1/") {
@@ -180,7 +180,7 @@ fn models() -> Value {
     json!({"object": "list", "data": models.collect::<Vec<_>>()})
 }
 
-/// What the filter found of each kind; `found` says whether it found violence.
+/// Returns what the filter found of each kind; `found` says whether it found violence.
 fn filter_results(found: bool) -> Value {
     let safe = json!({"filtered": false, "severity": "safe"});
     let violence = if found {
@@ -241,7 +241,7 @@ fn written_at_once(chunks: &[Chunk]) -> Piece {
     )
 }
 
-/// What the filter says of the text so far: a chunk without a delta.
+/// Returns what the filter says of the text so far: a chunk without a delta.
 fn filter_chunk(index: &Value, found: bool, place: usize) -> Piece {
     let offsets = json!({"check_offset": place * 40, "start_offset": place * 40, "end_offset": place * 40 + 40});
     Piece::data(
@@ -252,7 +252,7 @@ fn filter_chunk(index: &Value, found: bool, place: usize) -> Piece {
     )
 }
 
-/// An error in Azure's shape, which is OpenAI's for what the model's own checks find.
+/// Returns an error in Azure's shape, which is OpenAI's for what the model's own checks find.
 fn error(refusal: &Refusal) -> Value {
     match refusal.code.as_deref() {
         Some("model_not_found") => json!({"code": "DeploymentNotFound",

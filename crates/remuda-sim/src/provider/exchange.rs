@@ -25,7 +25,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A header's value; empty if it is missing or not text.
+    /// Returns a header's value; empty if it is missing or not text.
     pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value
@@ -33,7 +33,7 @@ impl Request {
             .unwrap_or_default()
     }
 
-    /// The token of `Authorization: Bearer …`.
+    /// Returns the token of `Authorization: Bearer …`.
     pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header("authorization").split_once(' ')?;
         scheme
@@ -41,7 +41,7 @@ impl Request {
             .then_some(token.trim())
     }
 
-    /// A parameter of the query, decoded.
+    /// Returns a parameter of the query, decoded.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         self.query.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -49,12 +49,13 @@ impl Request {
         })
     }
 
-    /// The path, decoded.
+    /// Returns the path, decoded.
     pub(crate) fn decoded_path(&self) -> String {
         decoded(&self.path)
     }
 
-    /// An id that is this request's own: `prefix` and `length` characters of `[A-Za-z0-9]`, by `part` of the answer.
+    /// Returns an id that is this request's own: `prefix` and `length` characters of `[A-Za-z0-9]`, by `part` of the
+    /// answer.
     pub(crate) fn id(&self, prefix: &str, part: u64, length: usize) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let seed = chance::hash(self.number, prefix.as_bytes());
@@ -108,7 +109,7 @@ pub(crate) struct Failed {
 }
 
 impl Reply {
-    /// A whole JSON body.
+    /// Returns a whole JSON body.
     pub(crate) fn json(status: u16, value: &Value) -> Self {
         Self::whole(status, "application/json", value.to_string())
     }
@@ -117,7 +118,7 @@ impl Reply {
         Self::new(status, kind, Content::Whole(body.into()))
     }
 
-    /// A streamed 200 of `kind`.
+    /// Returns a streamed 200 of `kind`.
     pub(crate) fn stream(kind: &str, pieces: Vec<Piece>) -> Self {
         Self::new(200, kind, Content::Stream(pieces))
     }
@@ -132,7 +133,7 @@ impl Reply {
         reply.with(CONTENT_TYPE.as_str(), kind)
     }
 
-    /// The same reply with a header; one that cannot be written is left out.
+    /// Returns the same reply with a header; one that cannot be written is left out.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
@@ -141,7 +142,7 @@ impl Reply {
         self
     }
 
-    /// The same reply, for which a model had to work.
+    /// Returns the same reply, for which a model had to work.
     pub(crate) fn after(mut self, prompt_tokens: u64, answer_tokens: u64) -> Self {
         self.work = Some(Work {
             prompt_tokens,

@@ -111,7 +111,7 @@ impl Call {
         self.arguments.concat()
     }
 
-    /// The arguments as a value; an object with nothing in it if they were cut.
+    /// Returns the arguments as a value; an object with nothing in it if they were cut.
     pub(crate) fn value(&self) -> Value {
         serde_json::from_str(&self.json()).unwrap_or_else(|_| json!({}))
     }
@@ -126,7 +126,7 @@ impl Thought {
         self.reasoning.concat()
     }
 
-    /// All tokens that were made, reasoning included.
+    /// Returns all tokens that were made, reasoning included.
     pub(crate) fn tokens(&self) -> u64 {
         let calls = self
             .calls
@@ -159,12 +159,12 @@ impl Prompt {
         }
     }
 
-    /// Whether a provider's content filter finds fault with what the user said: with `BLOCK`.
+    /// Returns whether a provider's content filter finds fault with what the user said: with `BLOCK`.
     pub(crate) fn is_blocked(&self) -> bool {
         self.said.contains("BLOCK")
     }
 
-    /// What the model has to say; the same for the same conversation and seed.
+    /// Returns what the model has to say; the same for the same conversation and seed.
     pub(crate) fn think(&self) -> Thought {
         let seed = chance::hash(self.seed, self.model.as_bytes());
         let mut dice = Dice::new(chance::hash(seed, self.said.as_bytes()));
@@ -195,7 +195,7 @@ impl Prompt {
         thought
     }
 
-    /// The tools that the model calls now.
+    /// Returns the tools that the model calls now.
     fn wanted(&self) -> Vec<&Tool> {
         if !self.results.is_empty() || self.choice == Choice::None {
             return Vec::new();
@@ -296,7 +296,7 @@ impl Prompt {
     }
 }
 
-/// Where `name` stands in `text` as a word of its own.
+/// Returns where `name` stands in `text` as a word of its own.
 fn position(text: &str, name: &str) -> Option<usize> {
     let joins =
         |character: char| character.is_alphanumeric() || character == '_' || character == '-';
@@ -324,7 +324,7 @@ fn call(tool: &Tool, dice: &mut Dice) -> Call {
     }
 }
 
-/// The beginning of a text, at most `MAX_ECHO` characters.
+/// Returns the beginning of a text, at most `MAX_ECHO` characters.
 fn shortened(text: &str) -> &str {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => &text[..end],
@@ -332,7 +332,7 @@ fn shortened(text: &str) -> &str {
     }
 }
 
-/// A text in tokens: words, each with the space before it.
+/// Returns a text in tokens: words, each with the space before it.
 fn words(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut start = 0;

@@ -78,7 +78,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A provider with its usual models and the keys that AWS's own documentation uses.
+    /// Returns a provider with its usual models and the keys that AWS's own documentation uses.
     pub fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
@@ -102,7 +102,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Whether the provider has `model`.
+    /// Returns whether the provider has `model`.
     pub(super) fn lists(&self, model: &str) -> bool {
         self.setup.models.iter().any(|listed| listed == model)
     }
@@ -113,18 +113,18 @@ pub(super) trait Provider: Send + Sync {
     /// Answers a request, or refuses it as the provider does.
     fn answer(&self, request: &Request) -> Reply;
 
-    /// An error status that was asked for as a fault, with the headers that come with it.
+    /// Returns an error status that was asked for as a fault, with the headers that come with it.
     fn refuse(&self, request: &Request, failed: &Failed) -> Reply;
 
-    /// Whether a refusal says by `Retry-After` when to come back.
+    /// Returns whether a refusal says by `Retry-After` when to come back.
     fn says_retry_after(&self) -> bool {
         true
     }
 
-    /// The bytes that end a streamed answer to `request` in the middle; `sent` events have gone before.
+    /// Returns the bytes that end a streamed answer to `request` in the middle; `sent` events have gone before.
     fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes;
 
-    /// The answer to a request that does not stream, and whose model failed at its work.
+    /// Returns the answer to a request that does not stream, and whose model failed at its work.
     fn fail_whole(&self, request: &Request, failed: &Failed) -> Reply {
         self.refuse(request, failed)
     }

@@ -1,6 +1,6 @@
 //! What the bytes of an image say that it is, whatever the request calls it.
 
-/// Bytes of standard base64, padded or not; `None` if it is none.
+/// Returns bytes of standard base64, padded or not; `None` if it is none.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
@@ -27,7 +27,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The media type that the first bytes are those of.
+/// Returns the media type that the first bytes are those of.
 pub(super) fn media_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),

@@ -90,7 +90,7 @@ fn error_status(provider: &dyn Provider, request: &Request, status: &Status) -> 
     }
 }
 
-/// A whole reply, at once or held back by a fault.
+/// Returns a whole reply, at once or held back by a fault.
 fn send(reply: Reply, wire: Wire, strike: &Strike) -> reply::Reply {
     let pause = strike.stall(At::Body);
     let cut = strike.cut.filter(|(at, _)| *at == At::Body);
@@ -104,7 +104,7 @@ fn send(reply: Reply, wire: Wire, strike: &Strike) -> reply::Reply {
     hold_back(response, pause.unwrap_or_default(), cut)
 }
 
-/// The head of a reply, and its body in pieces.
+/// Returns the head of a reply, and its body in pieces.
 fn parts(reply: Reply) -> (hyper::Response<()>, Vec<Piece>) {
     let mut head = hyper::Response::new(());
     *head.status_mut() = reply.status;
@@ -250,7 +250,7 @@ impl Run {
         self.is_at(end, streams).then_some(Break::Silence)
     }
 
-    /// Whether the answer has come to this place. A piece of several tokens may pass it.
+    /// Returns whether the answer has come to this place. A piece of several tokens may pass it.
     fn is_at(&self, at: At, streams: bool) -> bool {
         match at {
             At::Tokens(tokens) => tokens <= self.made,

@@ -9,12 +9,12 @@ use super::picture;
 /// Hex digits of the random part.
 const NONCE: usize = 8;
 
-/// A new signature for `text`, in base64; `purpose` keeps those of one kind apart from those of another.
+/// Returns a new signature for `text`, in base64; `purpose` keeps those of one kind apart from those of another.
 pub(super) fn issue(purpose: &str, text: &str, dice: &mut Dice) -> String {
     sealed(purpose, &dice.text(b"0123456789abcdef", NONCE), text)
 }
 
-/// Whether `signature` was issued for `text`; it may be in either alphabet of base64.
+/// Returns whether `signature` was issued for `text`; it may be in either alphabet of base64.
 pub(super) fn is_of(signature: &str, purpose: &str, text: &str) -> bool {
     let standard = signature.replace('-', "+").replace('_', "/");
     let Some(bytes) = picture::decode(&standard) else {

@@ -69,7 +69,7 @@ const ANSWERED: [&str; 12] = [
     "fallbacks",
 ];
 
-/// The model that a body names.
+/// Returns the model that a body names.
 pub(super) fn model_name(body: &Value) -> Result<&str, Refused> {
     let fields = Fields::root(body)?;
     let name = fields.required_string("model")?;

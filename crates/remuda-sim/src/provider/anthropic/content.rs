@@ -281,7 +281,7 @@ fn tool_id<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a str, Refused> {
     }
 }
 
-/// Whether `text` is 1 to `most` of `[a-zA-Z0-9_-]`.
+/// Returns whether `text` is 1 to `most` of `[a-zA-Z0-9_-]`.
 pub(super) fn is_name(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len())
         && text

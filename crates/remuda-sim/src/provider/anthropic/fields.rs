@@ -11,12 +11,12 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The body itself.
+    /// Returns the body itself.
     pub(super) fn root(body: &'a Value) -> Result<Self, Refused> {
         Self::of(body, String::new())
     }
 
-    /// The object at `path`.
+    /// Returns the object at `path`.
     pub(super) fn of(value: &'a Value, path: String) -> Result<Self, Refused> {
         match value {
             Value::Object(map) => Ok(Self { map, path }),
@@ -27,7 +27,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where `key` of this object stands.
+    /// Returns where `key` of this object stands.
     pub(super) fn path(&self, key: &str) -> String {
         match self.path.as_str() {
             "" => key.to_owned(),
@@ -35,12 +35,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where this object stands.
+    /// Returns where this object stands.
     pub(super) fn here(&self) -> &str {
         &self.path
     }
 
-    /// A refusal of `key`.
+    /// Returns a refusal of `key`.
     pub(super) fn wrong(&self, key: &str, why: &str) -> Refused {
         Refused::invalid(format!("{}: {why}", self.path(key)))
     }
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         self.map.get(key)
     }
 
-    /// A field that may also be null.
+    /// Returns a field that may also be null.
     pub(super) fn nullable(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    /// One of a fixed set of words.
+    /// Returns one of a fixed set of words.
     pub(super) fn word(&self, key: &str, words: &[&str]) -> Result<Option<&'a str>, Refused> {
         let word = self.string(key)?;
         if word.is_some_and(|word| !words.contains(&word)) {
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         Ok(number)
     }
 
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     pub(super) fn unit(&self, key: &str) -> Result<Option<f64>, Refused> {
         let number = self.typed(key, "Input should be a valid number", Value::as_f64)?;
         match number {

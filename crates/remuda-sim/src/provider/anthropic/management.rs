@@ -39,7 +39,7 @@ impl<'a> Betas<'a> {
     }
 }
 
-/// Whether edits are asked for, if they can be had.
+/// Returns whether edits are asked for, if they can be had.
 pub(super) fn check(fields: &Fields, thinking: Thinking) -> Result<bool, Refused> {
     if fields.nullable(FIELD).is_none() {
         return Ok(false);

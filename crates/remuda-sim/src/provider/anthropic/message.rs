@@ -154,12 +154,12 @@ impl<'a> Message<'a> {
         });
     }
 
-    /// All tokens that the model wrote.
+    /// Returns all tokens that the model wrote.
     pub(super) fn output(&self) -> u64 {
         self.output
     }
 
-    /// The message as one JSON object.
+    /// Returns the message as one JSON object.
     pub(super) fn whole(&self) -> Value {
         let blocks: Vec<Value> = self.blocks.iter().map(Block::whole).collect();
         let mut message = self.head(blocks, self.output);
@@ -202,7 +202,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The message as events.
+    /// Returns the message as events.
     pub(super) fn stream(&self) -> Vec<Piece> {
         let head = self.head(Vec::new(), 1);
         let mut pieces = vec![event(json!({"type": "message_start", "message": head}), 0)];
@@ -248,7 +248,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// An event, which is named by its `type`.
+/// Returns an event, which is named by its `type`.
 fn event(value: Value, tokens: u64) -> Piece {
     let name = value["type"].as_str().unwrap_or_default().to_owned();
     Piece::event(&name, &value, tokens)
@@ -276,7 +276,7 @@ impl Block {
         }
     }
 
-    /// The block as its start event has it: with nothing in it yet.
+    /// Returns the block as its start event has it: with nothing in it yet.
     fn start(&self) -> Value {
         match self {
             Self::Thinking { .. } => json!({"type": "thinking", "thinking": "", "signature": ""}),
@@ -290,7 +290,7 @@ impl Block {
         }
     }
 
-    /// Tokens that were made before the block begins, and are not shown.
+    /// Returns tokens that were made before the block begins, and are not shown.
     fn hidden(&self) -> u64 {
         match self {
             Self::Thinking { hidden, .. } | Self::Redacted { hidden, .. } => *hidden,
@@ -298,7 +298,7 @@ impl Block {
         }
     }
 
-    /// The deltas, and the tokens that each carries.
+    /// Returns the deltas, and the tokens that each carries.
     fn deltas(&self) -> Vec<(Value, u64)> {
         match self {
             Self::Thinking {

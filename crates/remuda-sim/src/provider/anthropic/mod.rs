@@ -147,7 +147,7 @@ impl Anthropic {
         ))
     }
 
-    /// The model of that name; one that only this simulation knows refuses nothing.
+    /// Returns the model of that name; one that only this simulation knows refuses nothing.
     fn model<'a>(&self, name: &'a str) -> Result<Model<'a>, Refused> {
         let known = models::find(name);
         let listed =
@@ -239,7 +239,7 @@ fn request_id(request: &Request) -> String {
     request.id("req_011", 0, 21)
 }
 
-/// A minute's limits and what is left of them.
+/// Returns a minute's limits and what is left of them.
 fn limits(reply: Reply, request: &Request, tokens_left: u64) -> Reply {
     let requests_left = if tokens_left == 0 {
         0
@@ -274,7 +274,7 @@ fn signed(reply: Reply, request: &Request) -> Reply {
     )
 }
 
-/// The error's type and words, where the fault has none of its own.
+/// Returns the error's type and words, where the fault has none of its own.
 fn error(request: &Request, failed: &Failed) -> Value {
     let message = failed
         .message

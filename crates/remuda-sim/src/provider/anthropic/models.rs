@@ -168,7 +168,7 @@ pub(super) const MODELS: [Model<'static>; 17] = [
     },
 ];
 
-/// The model of that name.
+/// Returns the model of that name.
 pub(super) fn find(id: &str) -> Option<&'static Model<'static>> {
     MODELS
         .iter()
@@ -176,7 +176,7 @@ pub(super) fn find(id: &str) -> Option<&'static Model<'static>> {
 }
 
 impl<'a> Model<'a> {
-    /// A model that is not in the table: it takes everything.
+    /// Returns a model that is not in the table: it takes everything.
     pub(super) fn unknown(id: &'a str) -> Self {
         Self {
             id,
@@ -186,12 +186,12 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Whether the model thinks when the request does not speak of thinking.
+    /// Returns whether the model thinks when the request does not speak of thinking.
     pub(super) fn always_thinks(&self) -> bool {
         !self.can_be_silenced
     }
 
-    /// The model as the list and `GET /v1/models/{id}` show it.
+    /// Returns the model as the list and `GET /v1/models/{id}` show it.
     pub(super) fn show(&self) -> Value {
         let can = |supported: bool| json!({ "supported": supported });
         json!({

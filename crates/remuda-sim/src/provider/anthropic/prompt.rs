@@ -10,13 +10,13 @@ use super::thinking::Thinking;
 use super::{tools, turns::Turn};
 
 impl Checked<'_> {
-    /// Whether the conversation goes on from a turn that was paused.
+    /// Returns whether the conversation goes on from a turn that was paused.
     pub(super) fn resumes(&self) -> bool {
         let last = self.turns.last().and_then(|turn| turn.blocks.last());
         matches!(last, Some(Block::ServerToolUse))
     }
 
-    /// What the model sees.
+    /// Returns what the model sees.
     pub(super) fn prompt(&self, model: &str, body: &Value, world: &World) -> Prompt {
         let mut prompt = Prompt {
             model: model.to_owned(),

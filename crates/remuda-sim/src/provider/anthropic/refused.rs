@@ -32,7 +32,7 @@ impl Refused {
         Self::new(404, message)
     }
 
-    /// The error's body.
+    /// Returns the error's body.
     pub(super) fn body(&self, request_id: &str) -> Value {
         json!({
             "type": "error",
@@ -42,7 +42,7 @@ impl Refused {
     }
 }
 
-/// The error type that goes with a status.
+/// Returns the error type that goes with a status.
 pub(super) fn kind(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
@@ -59,7 +59,7 @@ pub(super) fn kind(status: u16) -> &'static str {
     }
 }
 
-/// What an error says where nobody gave it words.
+/// Returns what an error says where nobody gave it words.
 pub(super) fn words(status: u16) -> &'static str {
     match kind(status) {
         "authentication_error" => "invalid x-api-key",

@@ -95,7 +95,7 @@ fn walk(schema: &Value, path: &str, depth: usize) -> Result<(), Refused> {
     inner(schema).try_for_each(|schema| walk(schema, path, depth - 1))
 }
 
-/// The schemas directly within a schema.
+/// Returns the schemas directly within a schema.
 fn inner(schema: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     let named = ["properties", "$defs", "definitions"].into_iter();
     let named = named.filter_map(|key| schema.get(key)?.as_object());

@@ -23,7 +23,7 @@ pub(super) enum Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// Whether the model has to call a tool.
+    /// Returns whether the model has to call a tool.
     pub(super) fn is_forced(&self) -> bool {
         matches!(self, Self::Any | Self::Tool(_))
     }

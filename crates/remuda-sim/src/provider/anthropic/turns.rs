@@ -86,7 +86,8 @@ fn turn<'a>(
     Ok(Turn { role, blocks })
 }
 
-/// What the system says amid the conversation follows the user, and the assistant follows it, or nobody.
+/// Checks that what the system says amid the conversation follows the user, and that the assistant follows it, or
+/// nobody.
 fn system_stands_well(turns: &[Turn]) -> Result<(), Refused> {
     let role = |index: Option<usize>| {
         index
@@ -107,7 +108,7 @@ fn system_stands_well(turns: &[Turn]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A conversation that ends with the assistant is a prefill, unless its turn was paused.
+/// Checks a conversation that ends with the assistant, which is a prefill, unless its turn was paused.
 fn ends_well(turns: &[Turn], model: &Model) -> Result<(), Refused> {
     let Some(last) = turns.last().filter(|turn| turn.role == "assistant") else {
         return Ok(());
@@ -188,7 +189,7 @@ fn result_has_its_call(
     }
 }
 
-/// The results that stand before anything else: only these answer a call.
+/// Returns the results that stand before anything else: only these answer a call.
 fn leading_results<'a>(turn: &Turn<'a>) -> Vec<&'a str> {
     turn.blocks
         .iter()

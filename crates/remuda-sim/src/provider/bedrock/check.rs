@@ -103,7 +103,7 @@ pub(super) fn check<'a>(body: &'a Value, model: &Model) -> Result<Checked<'a>, R
     })
 }
 
-/// What does not reach the model.
+/// Checks what does not reach the model.
 fn around(fields: &Fields) -> Result<(), Refused> {
     if let Some(config) = fields.structure("performanceConfig")? {
         config.only(&["latency"])?;
@@ -255,7 +255,7 @@ fn specification<'a>(spec: &Fields<'a>, ledger: &mut Ledger) -> Result<Tool<'a>,
     Ok(Tool { name, schema })
 }
 
-/// The schema of the answer, which is JSON within a string.
+/// Returns the schema of the answer, which is JSON within a string.
 fn schema(fields: &Fields) -> Result<Option<Value>, Refused> {
     let Some(output) = fields.structure("outputConfig")? else {
         return Ok(None);

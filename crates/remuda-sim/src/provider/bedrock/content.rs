@@ -37,7 +37,7 @@ const BLOCKS: [&str; 7] = [
     "reasoningContent",
 ];
 
-/// Whether a byte may stand in the name of a tool.
+/// Returns whether a byte may stand in the name of a tool.
 pub(super) fn in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
@@ -82,7 +82,7 @@ pub(super) fn block<'a>(
     }
 }
 
-/// A text, which must not be blank.
+/// Returns a text, which must not be blank.
 pub(super) fn text<'a>(block: &Fields<'a>, ledger: &mut Ledger) -> Result<&'a str, Refused> {
     let text = block.required_string("text")?;
     if text.trim().is_empty() {
@@ -122,7 +122,7 @@ fn image<'a>(image: &Fields<'a>, ledger: &mut Ledger) -> Result<Block<'a>, Refus
     Ok(Block::Image)
 }
 
-/// The bytes of a member that is base64.
+/// Returns the bytes of a member that is base64.
 fn blob(fields: &Fields, key: &str) -> Result<Vec<u8>, Refused> {
     let bytes = picture::decode(fields.required_string(key)?);
     let bytes = bytes.filter(|bytes| !bytes.is_empty());
@@ -209,7 +209,7 @@ fn tool_result<'a>(result: &Fields<'a>, ledger: &mut Ledger) -> Result<Block<'a>
     Ok(Block::ToolResult { id, text, images })
 }
 
-/// A point up to which the prompt is kept.
+/// Returns a point up to which the prompt is kept.
 pub(super) fn cache_point<'a>(
     point: &Fields<'a>,
     ledger: &mut Ledger,
@@ -253,7 +253,7 @@ fn reasoning<'a>(reasoning: &Fields<'a>) -> Result<Block<'a>, Refused> {
     }
 }
 
-/// The model names blocks its own way.
+/// Returns the refusal of a block that the model names its own way.
 fn unsigned(reasoning: &Fields, why: &str) -> Refused {
     let place = reasoning.here().trim_end_matches(".reasoningContent");
     Refused::model(&format!("{place}: {why}"))

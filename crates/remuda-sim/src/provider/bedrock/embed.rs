@@ -63,7 +63,7 @@ fn text<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a str, Refused> {
     }
 }
 
-/// A length of vectors, which must be one of the model's; the first is the usual one.
+/// Returns a length of vectors, which must be one of the model's; the first is the usual one.
 fn length(fields: &Fields, key: &str, lengths: &[usize]) -> Result<usize, Refused> {
     let Some(wanted) = fields.integer(key)? else {
         return Ok(lengths[0]);
@@ -76,7 +76,7 @@ fn length(fields: &Fields, key: &str, lengths: &[usize]) -> Result<usize, Refuse
         .ok_or_else(|| malformed(&format!("#/{key}: {wanted} is not a valid enum value")))
 }
 
-/// The answer, with the count that Cohere's models tell in a header alone.
+/// Returns the answer, with the count that Cohere's models tell in a header alone.
 fn answered(value: &Value, tokens: u64) -> Reply {
     Reply::json(200, value)
         .with("x-amzn-bedrock-input-token-count", &tokens.to_string())

@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The one member of a union that is set, of those that are `known`.
+    /// Returns the one member of a union that is set, of those that are `known`.
     pub(super) fn union(&self, known: &[&'static str]) -> Result<&'static str, Refused> {
         self.only(known)?;
         let mut set = known.iter().filter(|key| self.has(key));
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A member; null is none.
+    /// Returns a member; null is none.
     pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
         Ok(self.string(key)?.unwrap_or_default())
     }
 
-    /// A string of 1 to `most` characters for which `legal` holds, which is what `pattern` says.
+    /// Returns a string of 1 to `most` characters for which `legal` holds, which is what `pattern` says.
     pub(super) fn matching(
         &self,
         key: &str,
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
         self.typed(key, "an integer", Value::as_i64)
     }
 
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     pub(super) fn unit(&self, key: &str) -> Result<Option<f64>, Refused> {
         let number = self.typed(key, "a float", Value::as_f64)?;
         let wrong = |number: f64, why: &str| {
@@ -153,7 +153,7 @@ impl<'a> Fields<'a> {
         Ok(list.map_or(&[], Vec::as_slice))
     }
 
-    /// The structures of a list.
+    /// Returns the structures of a list.
     pub(super) fn structures(&self, key: &str) -> Result<Vec<Fields<'a>>, Refused> {
         let path = self.path(key);
         let list = self.list(key)?.iter().enumerate();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// A header's type: a string with a length of two bytes.
 const STRING: u8 = 7;
 
-/// An event of the stream.
+/// Returns an event of the stream.
 pub(super) fn event(name: &str, payload: &str) -> Bytes {
     frame(
         &[
@@ -19,7 +19,7 @@ pub(super) fn event(name: &str, payload: &str) -> Bytes {
     )
 }
 
-/// A modelled failure that ends the stream.
+/// Returns a modelled failure that ends the stream.
 pub(super) fn exception(name: &str, payload: &str) -> Bytes {
     frame(
         &[
@@ -31,7 +31,7 @@ pub(super) fn exception(name: &str, payload: &str) -> Bytes {
     )
 }
 
-/// A failure that the service has no model of: all of it stands in the headers.
+/// Returns a failure that the service has no model of: all of it stands in the headers.
 pub(super) fn error(code: &str, message: &str) -> Bytes {
     frame(
         &[

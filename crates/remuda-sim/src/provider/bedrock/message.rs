@@ -99,7 +99,7 @@ impl Message {
         }
     }
 
-    /// What a guardrail says in place of the model.
+    /// Returns what a guardrail says in place of the model.
     pub(super) fn blocked(request: &Request, input: Input) -> Self {
         let words = ["Sorry,", " the model cannot answer", " this question."];
         Self {
@@ -112,7 +112,7 @@ impl Message {
         }
     }
 
-    /// All tokens that the model wrote.
+    /// Returns all tokens that the model wrote.
     pub(super) fn output(&self) -> u64 {
         self.output
     }
@@ -136,7 +136,7 @@ impl Message {
         json!({"latencyMs": (self.input.total() + self.output) * LATENCY})
     }
 
-    /// The message as one JSON object.
+    /// Returns the message as one JSON object.
     pub(super) fn whole(&self) -> Value {
         let content: Vec<Value> = self.blocks.iter().map(Block::whole).collect();
         let mut answer = json!({
@@ -151,7 +151,7 @@ impl Message {
         answer
     }
 
-    /// The message as frames.
+    /// Returns the message as frames.
     pub(super) fn stream(mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         self.frame(&mut pieces, "messageStart", json!({"role": "assistant"}), 0);
@@ -237,7 +237,7 @@ impl Block {
         }
     }
 
-    /// The deltas, and the tokens that each carries.
+    /// Returns the deltas, and the tokens that each carries.
     fn deltas(&self) -> Vec<(Value, u64)> {
         match self {
             Self::Reasoning {

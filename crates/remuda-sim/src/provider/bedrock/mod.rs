@@ -83,7 +83,7 @@ impl Bedrock {
         }
     }
 
-    /// The id that can be called, which an ARN may name, too.
+    /// Returns the id that can be called, which an ARN may name, too.
     fn model_id(&self, id: &str) -> Result<String, Refused> {
         // arn:aws:bedrock:region:account:kind/name, and the name may have colons of its own.
         let resource = id

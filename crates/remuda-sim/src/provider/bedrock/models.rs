@@ -227,7 +227,7 @@ pub(super) const CALLABLE: [&str; 21] = [
 /// Geographies that profiles begin with.
 const GEOGRAPHIES: [&str; 5] = ["us.", "eu.", "apac.", "jp.", "global."];
 
-/// The part of an id that names the model, and whether the id is that of a profile.
+/// Returns the part of an id that names the model, and whether the id is that of a profile.
 pub(super) fn base(id: &str) -> (&str, bool) {
     let geography = GEOGRAPHIES
         .iter()
@@ -238,7 +238,7 @@ pub(super) fn base(id: &str) -> (&str, bool) {
     }
 }
 
-/// The foundation model of that id, without a geography.
+/// Returns the foundation model of that id, without a geography.
 pub(super) fn find(id: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.id == id)
 }
@@ -254,7 +254,7 @@ impl Model {
         ..NOVA_LITE
     };
 
-    /// Whether Converse is for it.
+    /// Returns whether Converse is for it.
     pub(super) fn converses(&self) -> bool {
         matches!(self.kind, Kind::Claude(_) | Kind::Nova | Kind::Plain)
     }
@@ -279,7 +279,7 @@ impl Model {
         (input, vec![output])
     }
 
-    /// Whether the model passes the filters of a listing.
+    /// Returns whether the model passes the filters of a listing.
     pub(super) fn passes(
         &self,
         provider: Option<&str>,
@@ -291,7 +291,7 @@ impl Model {
             && inference.is_none_or(|inference| inference == "ON_DEMAND" && !self.by_profile)
     }
 
-    /// The model as `GET /foundation-models` has it.
+    /// Returns the model as `GET /foundation-models` has it.
     pub(super) fn show(&self, region: &str) -> Value {
         let (input, output) = self.modalities();
         json!({
@@ -308,7 +308,7 @@ impl Model {
         })
     }
 
-    /// A profile of the model as `GET /inference-profiles` has it.
+    /// Returns a profile of the model as `GET /inference-profiles` has it.
     pub(super) fn profile(&self, id: &str, region: &str) -> Value {
         let geography = id.split('.').next().unwrap_or_default().to_uppercase();
         json!({

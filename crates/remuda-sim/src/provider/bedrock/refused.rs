@@ -26,14 +26,14 @@ impl Refused {
         Self::new(400, "ValidationException", message)
     }
 
-    /// What a member of the request must satisfy and does not.
+    /// Returns what a member of the request must satisfy and does not.
     pub(super) fn constraint(path: &str, value: &str, why: &str) -> Self {
         Self::invalid(format!(
             "1 validation error detected: Value '{value}' at '{path}' failed to satisfy constraint: Member must {why}"
         ))
     }
 
-    /// What the model's own API says, as Bedrock passes it on.
+    /// Returns what the model's own API says, as Bedrock passes it on.
     pub(super) fn model(message: &str) -> Self {
         Self::invalid(format!(
             "The model returned the following errors: {message}"
@@ -50,7 +50,7 @@ impl Refused {
     }
 }
 
-/// An exception's reply. Its name carries a namespace or an address, as it does from different parts of AWS.
+/// Returns an exception's reply. Its name carries a namespace or an address, as it does from different parts of AWS.
 pub(super) fn reply(status: u16, exception: &str, message: &str) -> Reply {
     let kind = match status {
         400 | 404 => format!("{exception}:http://internal.amazon.com/coral/com.amazon.bedrock/"),
@@ -65,7 +65,7 @@ pub(super) fn reply(status: u16, exception: &str, message: &str) -> Reply {
     Reply::json(status, &body).with("x-amzn-errortype", &kind)
 }
 
-/// The exception that goes with a status, and what it says where nobody gave it words.
+/// Returns the exception that goes with a status, and what it says where nobody gave it words.
 pub(super) fn usual(status: u16) -> (&'static str, &'static str) {
     match status {
         403 => (

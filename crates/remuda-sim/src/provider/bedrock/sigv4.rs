@@ -192,7 +192,7 @@ fn canonical_request(request: &Request, signed: &[&str]) -> String {
     )
 }
 
-/// The path with `.` and `..` and empty segments resolved.
+/// Returns the path with `.` and `..` and empty segments resolved.
 fn without_dots(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {

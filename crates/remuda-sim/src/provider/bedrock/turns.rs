@@ -186,7 +186,7 @@ fn tools_are_answered(turns: &[Turn]) -> Result<(), Refused> {
     }
 }
 
-/// A conversation that ends with the assistant is a prefill.
+/// Checks a conversation that ends with the assistant, which is a prefill.
 fn ends_well(turns: &[Turn], model: &Model, has_tools: bool) -> Result<(), Refused> {
     let Some(last) = turns.last().filter(|turn| !turn.from_user) else {
         return Ok(());

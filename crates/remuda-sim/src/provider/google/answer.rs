@@ -104,12 +104,12 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Tokens of the text and the calls, which is what `candidatesTokenCount` counts.
+    /// Returns tokens of the text and the calls, which is what `candidatesTokenCount` counts.
     fn candidate_tokens(&self) -> u64 {
         self.text.len() as u64 + self.calls.iter().map(|(_, tokens)| tokens).sum::<u64>()
     }
 
-    /// All tokens that the model wrote.
+    /// Returns all tokens that the model wrote.
     pub(super) fn tokens(&self) -> u64 {
         self.thoughts.len() as u64 + self.candidate_tokens()
     }
@@ -150,7 +150,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// One response with all of it; without parts if nothing came of it.
+    /// Returns one response with all of it; without parts if nothing came of it.
     pub(super) fn whole(&self) -> Value {
         let mut parts = Vec::new();
         if self.shows_thoughts && !self.thoughts.is_empty() {
@@ -178,7 +178,7 @@ impl<'a> Answer<'a> {
         self.response(candidate, self.usage(thoughts, self.candidate_tokens()))
     }
 
-    /// The responses of a stream, with the tokens that each carries; counts grow from one to the next.
+    /// Returns the responses of a stream, with the tokens that each carries; counts grow from one to the next.
     fn responses(&self) -> Vec<(Value, u64)> {
         let mut responses = Vec::new();
         let (mut thoughts, mut candidates) = (0, 0);
@@ -234,7 +234,7 @@ impl<'a> Answer<'a> {
             .collect()
     }
 
-    /// One JSON array, element by element.
+    /// Returns one JSON array, element by element.
     pub(super) fn array(&self) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         for (response, tokens) in self.responses() {
@@ -246,7 +246,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What a prompt that is blocked is answered with: nothing but the reason.
+/// Returns what a prompt that is blocked is answered with: nothing but the reason.
 pub(super) fn blocked(request: &Request, model: &Model, prompt_tokens: u64) -> Value {
     json!({
         "promptFeedback": {

@@ -199,7 +199,7 @@ fn thinks_unasked(model: &Model) -> bool {
     }
 }
 
-/// Whether the model thinks, and whether it shows that.
+/// Returns whether the model thinks, and whether it shows that.
 fn thinking(config: &Fields, model: &Model) -> Result<(bool, bool), Refused> {
     let Some(thinking) = config.message("thinkingConfig")? else {
         return Ok((thinks_unasked(model), false));

@@ -262,7 +262,7 @@ pub(super) fn order(turns: &[Turn], signs: bool) -> Result<(), Refused> {
     if signs { signatures(turns) } else { Ok(()) }
 }
 
-/// Every response is that of a call of the turn before, by its id if it has one, else by its name.
+/// Checks that every response is that of a call of the turn before, by its id if it has one, else by its name.
 fn matched(calls: &Turn, responses: &Turn) -> Result<(), Refused> {
     let mut open: Vec<(Option<&str>, &str)> = calls.calls().collect();
     for (id, name) in responses.responses() {

@@ -24,13 +24,13 @@ const TASKS: [&str; 9] = [
     "CODE_RETRIEVAL_QUERY",
 ];
 
-/// The answer to one text, and the tokens of that text.
+/// Returns the answer to one text, and the tokens of that text.
 pub(super) fn one(body: &Value, model: &Model) -> Result<(Value, u64), Refused> {
     let (values, tokens) = embedding(&Fields::root(body)?, model)?;
     Ok((json!({"embedding": {"values": values}}), tokens))
 }
 
-/// The answer to a batch, and the tokens of all its texts.
+/// Returns the answer to a batch, and the tokens of all its texts.
 pub(super) fn batch(body: &Value, model: &Model) -> Result<(Value, u64), Refused> {
     let fields = Fields::root(body)?;
     fields.only(&["requests", "model"])?;

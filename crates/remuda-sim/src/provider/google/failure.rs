@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::exchange::{Failed, Reply, Request};
 use super::refused::{self, Refused, pretty};
 
-/// Whether a stream is one of events.
+/// Returns whether a stream is one of events.
 pub(super) fn is_sse(request: &Request) -> bool {
     request.parameter("alt").as_deref() == Some("sse")
 }
@@ -14,7 +14,7 @@ fn streams(request: &Request) -> bool {
     request.path.ends_with(":streamGenerateContent")
 }
 
-/// The error of a stream that is no series of events is the one element of its array.
+/// Returns the error of a stream that is no series of events: the one element of its array.
 pub(super) fn error(request: &Request, refused: &Refused) -> Reply {
     let value = if streams(request) && !is_sse(request) {
         json!([refused.value()])
@@ -28,7 +28,7 @@ pub(super) fn error(request: &Request, refused: &Refused) -> Reply {
     )
 }
 
-/// A failure that was asked for; its code may be a status in capitals, a reason, or the id of a quota.
+/// Returns a failure that was asked for; its code may be a status in capitals, a reason, or the id of a quota.
 pub(super) fn failure(failed: &Failed) -> Refused {
     let message = failed
         .message

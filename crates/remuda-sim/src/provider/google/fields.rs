@@ -27,7 +27,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where `key`, in camel case, stands.
+    /// Returns where `key`, in camel case, stands.
     pub(super) fn path(&self, key: &str) -> String {
         match self.path.as_str() {
             "" => snake(key),
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         ))
     }
 
-    /// A field by its name in camel case.
+    /// Returns a field by its name in camel case.
     pub(super) fn get(&self, key: &str) -> Option<&'a Value> {
         let value = self.map.get(key).or_else(|| self.map.get(&snake(key)));
         value.filter(|value| !value.is_null())
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// One of a set of words in capitals, in any case; also returned in capitals.
+    /// Returns one of a set of words in capitals, in any case; also returned in capitals.
     pub(super) fn word(
         &self,
         key: &str,
@@ -137,14 +137,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A message within this one.
+    /// Returns a message within this one.
     pub(super) fn message(&self, key: &str) -> Result<Option<Fields<'a>>, Refused> {
         self.get(key)
             .map(|value| Fields::of(value, self.path(key)))
             .transpose()
     }
 
-    /// A repeated message; one alone may stand for a list of it.
+    /// Returns a repeated message; one alone may stand for a list of it.
     pub(super) fn messages(&self, key: &str) -> Result<Vec<Fields<'a>>, Refused> {
         let path = self.path(key);
         match self.get(key) {
@@ -177,7 +177,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A free-form object (`google.protobuf.Struct`).
+    /// Returns a free-form object (`google.protobuf.Struct`).
     pub(super) fn free(&self, key: &str) -> Result<Option<&'a Value>, Refused> {
         let kind = "type.googleapis.com/google.protobuf.Struct";
         self.typed(key, kind, |value| value.is_object().then_some(value))

@@ -269,7 +269,7 @@ fn array(pieces: Vec<Piece>) -> Reply {
     Reply::stream("application/json; charset=UTF-8", pieces)
 }
 
-/// What Google's front end says of paths that it does not know.
+/// Returns what Google's front end says of paths that it does not know.
 fn no_such_page(path: &str) -> Reply {
     let page = format!(
         "<!DOCTYPE html>\n<html lang=en>\n<title>Error 404 (Not Found)!!1</title>\n<p><b>404.</b> <ins>That’s an \

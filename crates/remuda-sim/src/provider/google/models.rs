@@ -155,7 +155,7 @@ pub(super) fn find(id: &str) -> Option<&'static Model<'static>> {
 }
 
 impl<'a> Model<'a> {
-    /// A model that is not in the table: it embeds if its name says so, and takes everything otherwise.
+    /// Returns a model that is not in the table: it embeds if its name says so, and takes everything otherwise.
     pub(super) fn unknown(id: &'a str) -> Self {
         let kind = if id.contains("embed") {
             EMBEDDING.kind
@@ -176,7 +176,7 @@ impl<'a> Model<'a> {
         matches!(self.kind, Kind::Budget { .. } | Kind::Level(_))
     }
 
-    /// Whether `method` (`generateContent`, …) is one of the model's.
+    /// Returns whether `method` (`generateContent`, …) is one of the model's.
     pub(super) fn can(&self, method: &str) -> bool {
         self.methods().contains(&method)
             || (method == "streamGenerateContent" && self.can("generateContent"))

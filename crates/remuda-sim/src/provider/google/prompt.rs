@@ -57,7 +57,7 @@ impl Checked<'_> {
     }
 }
 
-/// A schema with its types in lower case, as JSON Schema writes them.
+/// Returns a schema with its types in lower case, as JSON Schema writes them.
 fn lower(schema: &Value) -> Value {
     match schema {
         Value::Object(map) => {
@@ -90,7 +90,7 @@ fn hear(prompt: &mut Prompt, turn: &Turn) {
     prompt.results.extend(results);
 }
 
-/// The text of a function's response: what stands under the name that is usual for it, else all of it.
+/// Returns the text of a function's response: what stands under the name that is usual for it, else all of it.
 fn result(response: &Value) -> String {
     let usual = ["output", "result", "error"]
         .iter()

@@ -26,7 +26,7 @@ impl Refused {
         Self::new(400, message)
     }
 
-    /// A rule that a field of the request breaks: `* GenerateContentRequest.{path}: {why}`.
+    /// Returns a rule that a field of the request breaks: `* GenerateContentRequest.{path}: {why}`.
     pub(super) fn rule(path: &str, why: &str) -> Self {
         Self::invalid(format!("* GenerateContentRequest.{path}: {why}\n"))
     }
@@ -42,7 +42,7 @@ impl Refused {
         }
     }
 
-    /// An `ErrorInfo` with a reason in capitals.
+    /// Returns an `ErrorInfo` with a reason in capitals.
     pub(super) fn because(mut self, reason: &str) -> Self {
         self.details.push(json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -68,7 +68,7 @@ pub(super) fn pretty(value: &Value) -> String {
     text.expect("values have string keys and finite numbers") + "\n"
 }
 
-/// The status that goes with an HTTP code.
+/// Returns the status that goes with an HTTP code.
 pub(super) fn status(code: u16) -> &'static str {
     match code {
         401 => "UNAUTHENTICATED",
@@ -85,7 +85,7 @@ pub(super) fn status(code: u16) -> &'static str {
     }
 }
 
-/// What an error says where nobody gave it words.
+/// Returns what an error says where nobody gave it words.
 pub(super) fn words(code: u16) -> &'static str {
     match status(code) {
         "UNAUTHENTICATED" => "Request had invalid authentication credentials.",

@@ -87,7 +87,7 @@ pub(crate) struct Chat {
     pub(crate) legacy: bool,
 }
 
-/// The model of a request, if its body can be read that far.
+/// Returns the model of a request, if its body can be read that far.
 pub(crate) fn model_of(request: &Request) -> String {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     body["model"].as_str().unwrap_or("the model").to_owned()
@@ -274,7 +274,7 @@ fn custom_names(map: &Map<String, Value>) -> Vec<String> {
 }
 
 impl Chat {
-    /// The answers, as many as were asked for.
+    /// Returns the answers, as many as were asked for.
     pub(crate) fn thoughts(&self) -> Vec<Thought> {
         let answer = |index: u64| {
             let mut prompt = self.prompt.clone();

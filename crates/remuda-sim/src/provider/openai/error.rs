@@ -15,7 +15,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// A 400 without a parameter or a code.
+    /// Returns a 400 without a parameter or a code.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
         Self {
             status: 400,
@@ -82,7 +82,7 @@ impl Refusal {
             .code("method_not_supported")
     }
 
-    /// What OpenAI says with a status that was asked for as a fault.
+    /// Returns what OpenAI says with a status that was asked for as a fault.
     pub(crate) fn failed(failed: &Failed, model: &str) -> Self {
         let code = failed.code.as_deref();
         let (kind, usual, message) = usual(failed.status, code, model);

@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Any,
 }
 
-/// A body that is a JSON object.
+/// Returns a body that is a JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
@@ -179,12 +179,12 @@ pub(crate) fn at_most(param: &str, text: &str, most: usize) -> Result<(), Refusa
     .code("string_above_max_length"))
 }
 
-/// A field that is there and not null.
+/// Returns a field that is there and not null.
 pub(crate) fn given<'a>(map: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     map.get(name).filter(|value| !value.is_null())
 }
 
-/// A string that must be there.
+/// Returns a string that must be there.
 pub(crate) fn text<'a>(value: &'a Value, name: &str, at: &str) -> Result<&'a str, Refusal> {
     let param = format!("{at}.{name}");
     match value.get(name) {

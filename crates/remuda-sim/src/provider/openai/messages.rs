@@ -196,7 +196,7 @@ impl Reader<'_> {
         .of(format!("messages.[{at}].role")))
     }
 
-    /// The text of a message's content, which may be a string or parts of the kinds in `allowed`.
+    /// Returns the text of a message's content, which may be a string or parts of the kinds in `allowed`.
     fn content(&mut self, at: &str, message: &Value, allowed: &[&str]) -> Result<String, Refusal> {
         let param = format!("{at}.content");
         let parts = match message.get("content") {
@@ -287,7 +287,7 @@ impl Reader<'_> {
     }
 }
 
-/// An image is a link, or a data URI of a known type whose bytes are base64.
+/// Checks that an image is a link, or a data URI of a known type whose bytes are base64.
 pub(crate) fn check_image(param: &str, url: &str) -> Result<(), Refusal> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());

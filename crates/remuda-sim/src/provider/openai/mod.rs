@@ -147,7 +147,7 @@ pub(crate) fn check_bearer(request: &Request, key: &str) -> Result<(), Refusal> 
     }
 }
 
-/// A key with its middle hidden, as OpenAI repeats it.
+/// Returns a key with its middle hidden, as OpenAI repeats it.
 fn masked(key: &str) -> String {
     let characters: Vec<char> = key.chars().collect();
     let count = characters.len();

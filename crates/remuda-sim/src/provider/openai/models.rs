@@ -206,7 +206,7 @@ const FAMILIES: [Family; 24] = [
     },
 ];
 
-/// What is known of a model by its name; one of no known family refuses nothing.
+/// Returns what is known of a model by its name; one of no known family refuses nothing.
 pub(crate) fn family(model: &str) -> Family {
     let known = FAMILIES
         .iter()
@@ -254,7 +254,7 @@ pub(crate) const MODELS: [&str; 19] = [
 ];
 
 impl Family {
-    /// The effort that a request gets; an effort that the model does not know is refused.
+    /// Returns the effort that a request gets; an effort that the model does not know is refused.
     pub(crate) fn effort(
         &self,
         model: &str,
@@ -278,7 +278,7 @@ impl Family {
         })
     }
 
-    /// Whether the model reasons with this effort.
+    /// Returns whether the model reasons with this effort.
     pub(crate) fn reasons(&self, effort: &str) -> bool {
         !self.efforts.is_empty() && effort != "none"
     }

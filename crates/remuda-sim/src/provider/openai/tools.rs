@@ -68,7 +68,7 @@ pub(crate) fn function(at: &str, value: Option<&Value>) -> Result<Tool, Refusal>
     Ok(Tool { name, schema })
 }
 
-/// What OpenAI finds wrong with a schema; `strict` has rules of its own.
+/// Returns what OpenAI finds wrong with a schema; `strict` has rules of its own.
 fn check_schema(schema: &Value, context: &str, strict: bool) -> Result<(), String> {
     match schema["type"].as_str() {
         Some("object") => {

@@ -51,7 +51,7 @@ impl<'a> Words<'a> {
         self.thoughts.iter().map(Thought::tokens).sum()
     }
 
-    /// The answer in one object.
+    /// Returns the answer in one object.
     pub(crate) fn whole(&self) -> Value {
         let choices: Vec<Value> = (0..self.thoughts.len())
             .map(|index| self.choice(index))
@@ -124,7 +124,7 @@ impl<'a> Words<'a> {
             "function": {"name": call.name, "arguments": arguments}})
     }
 
-    /// A named tool that had to be called ends an answer as any other end does.
+    /// Returns the reason for an answer's end; a named tool that had to be called ends one as any other end does.
     pub(crate) fn finish(&self, thought: &Thought) -> &'static str {
         match thought.finish {
             Finish::Stop | Finish::StopString(_) | Finish::Refused => "stop",
@@ -165,7 +165,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// All chunks, that of the usage included where it was asked for; `[DONE]` is left to the caller.
+    /// Returns all chunks, that of the usage included where it was asked for; `[DONE]` is left to the caller.
     pub(crate) fn chunks(&self) -> Vec<Chunk> {
         let mut chunks = Vec::new();
         for index in 0..self.thoughts.len() {
@@ -191,7 +191,7 @@ impl<'a> Words<'a> {
         chunks
     }
 
-    /// A chunk with these choices.
+    /// Returns a chunk with these choices.
     pub(crate) fn chunk(&self, choices: Value) -> Value {
         let mut value = json!({
             "id": self.id,
@@ -293,7 +293,7 @@ pub(crate) fn cached(prompt_tokens: u64) -> u64 {
     }
 }
 
-/// One token's log probability, and `count` alternatives, the token itself first.
+/// Returns one token's log probability, and `count` alternatives, the token itself first.
 pub(crate) fn logprob(token: &str, count: u64) -> Value {
     let one = |text: String, logprob: f64| {
         let bytes: Vec<u8> = text.bytes().collect();

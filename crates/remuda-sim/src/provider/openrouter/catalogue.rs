@@ -19,7 +19,7 @@ pub(super) fn can_reason(model: &str) -> bool {
         .any(|name| model.contains(name))
 }
 
-/// Who runs the model.
+/// Returns who runs the model.
 pub(super) fn company(model: &str) -> &'static str {
     match model.split('/').next() {
         Some("openai") => "OpenAI",
@@ -31,7 +31,7 @@ pub(super) fn company(model: &str) -> &'static str {
     }
 }
 
-/// A model as it is listed; prices are strings, in dollars per token.
+/// Returns a model as it is listed; prices are strings, in dollars per token.
 pub(super) fn listed(model: &str) -> Value {
     let reasoning = can_reason(model).then(|| {
         json!({"mandatory": false, "supported_efforts": ["none", "low", "medium", "high", "xhigh"],

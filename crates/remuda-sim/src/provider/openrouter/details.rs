@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::openai::error::Refusal;
 use crate::chance::{self, Dice};
 
-/// The format that the provider of `model` writes its reasoning in.
+/// Returns the format that the provider of `model` writes its reasoning in.
 fn format(model: &str) -> &'static str {
     match model.split('/').next() {
         Some("anthropic") => "anthropic-claude-v1",
@@ -15,7 +15,7 @@ fn format(model: &str) -> &'static str {
     }
 }
 
-/// What signs `reasoning`.
+/// Returns what signs `reasoning`.
 fn signature(reasoning: &str) -> String {
     let mut dice = Dice::new(chance::hash(11, reasoning.as_bytes()));
     dice.text(
@@ -24,7 +24,7 @@ fn signature(reasoning: &str) -> String {
     ) + "=="
 }
 
-/// One part of the reasoning, as a delta has it.
+/// Returns one part of the reasoning, as a delta has it.
 pub(super) fn part(model: &str, text: &str) -> Value {
     match format(model) {
         format @ "openai-responses-v1" => {
@@ -34,7 +34,7 @@ pub(super) fn part(model: &str, text: &str) -> Value {
     }
 }
 
-/// What comes after the last part, where the provider proves its reasoning.
+/// Returns what comes after the last part, where the provider proves its reasoning.
 pub(super) fn proof(model: &str, reasoning: &str) -> Option<Value> {
     if reasoning.is_empty() {
         return None;
@@ -51,7 +51,7 @@ pub(super) fn proof(model: &str, reasoning: &str) -> Option<Value> {
     }
 }
 
-/// All details of a whole answer.
+/// Returns all details of a whole answer.
 pub(super) fn whole(model: &str, reasoning: &str) -> Vec<Value> {
     let mut first = part(model, reasoning);
     match proof(model, reasoning) {

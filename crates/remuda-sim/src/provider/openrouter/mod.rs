@@ -109,7 +109,7 @@ impl OpenRouter {
         json!({"total_count": models.len(), "links": {"next": null}, "data": models})
     }
 
-    /// The model that is asked for, or the first of `models` that there is.
+    /// Returns the model that is asked for, or the first of `models` that there is.
     fn model(&self, map: &Map<String, Value>) -> Result<String, Refusal> {
         let first = given(map, "model").and_then(Value::as_str);
         let others = given(map, "models").and_then(Value::as_array);
@@ -188,7 +188,7 @@ fn check_routing(map: &Map<String, Value>, model: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Whether the model reasons: those that can do, unless they are told not to.
+/// Returns whether the model reasons: those that can do, unless they are told not to.
 fn reasons(map: &Map<String, Value>, model: &str) -> Result<bool, Refusal> {
     let reasoning = map.get("reasoning").unwrap_or(&Value::Null);
     if !reasoning["effort"].is_null() && !reasoning["max_tokens"].is_null() {
@@ -208,7 +208,7 @@ fn reasons(map: &Map<String, Value>, model: &str) -> Result<bool, Refusal> {
     Ok(can_reason(model) && effort != Some("none") && reasoning["enabled"] != false)
 }
 
-/// The word for a failure, the status of it, and what is said.
+/// Returns the word for a failure, the status of it, and what is said.
 fn usual(status: u16) -> (&'static str, &'static str) {
     match status {
         401 => ("authentication", "User not found."),
@@ -243,7 +243,7 @@ fn error(status: u16, message: &str, metadata: Value) -> Value {
     json!({"code": status, "message": message, "metadata": metadata})
 }
 
-/// A failure of the provider behind: 502, if nothing else was said.
+/// Returns a failure of the provider behind: 502, if nothing else was said.
 fn provider_error(failed: &Failed) -> Value {
     let kind = failed.code.as_deref().unwrap_or("provider_unavailable");
     let status = match kind {

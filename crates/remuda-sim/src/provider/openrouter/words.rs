@@ -123,7 +123,7 @@ impl<'a> Answer<'a> {
         pieces
     }
 
-    /// The chunk with what proves the reasoning, once it is over.
+    /// Returns the chunk with what proves the reasoning, once it is over.
     fn signature(&self) -> Option<Piece> {
         let thought = self.words.thoughts.first()?;
         let proof = details::proof(&self.chat.model, &thought.reasoning())?;

@@ -173,7 +173,7 @@ impl Perplexity {
         })
     }
 
-    /// The model, the first of several, or that of a preset.
+    /// Returns the model, the first of several, or that of a preset.
     fn model(&self, map: &Map<String, Value>) -> Result<String, Refusal> {
         let preset = given(map, "preset")
             .or(given(map, "effort"))
@@ -200,7 +200,7 @@ impl Perplexity {
     }
 }
 
-/// The client's own functions, whose names must not be those of built-in tools.
+/// Returns the client's own functions, whose names must not be those of built-in tools.
 fn functions(tools: &[Value]) -> Result<Vec<Tool>, Refusal> {
     let mut functions = Vec::new();
     for (index, tool) in tools.iter().enumerate() {
@@ -242,7 +242,7 @@ fn error(status: u16, message: &str, code: Option<&str>) -> Value {
     json!({"message": message, "type": code.unwrap_or(kind(status)), "code": status, "param": null})
 }
 
-/// A run that ended in failure.
+/// Returns a run that ended in failure.
 fn failed_run(request: &Request, failed: &Failed) -> Value {
     let message = failed.message.as_deref().unwrap_or("The run failed.");
     json!({"id": request.id("resp_", 0, 48), "object": "response", "created_at": request.now,

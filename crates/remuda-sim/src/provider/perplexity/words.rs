@@ -33,7 +33,7 @@ impl<'a> Answer<'a> {
         Self { asked, words }
     }
 
-    /// A response that has ended, with Perplexity's usage.
+    /// Returns a response that has ended, with Perplexity's usage.
     pub(super) fn finished(&self, mut response: Value) -> Value {
         let (input, output) = (self.asked.manner.prompt_tokens, self.words.thought.tokens());
         let searches = u64::from(self.asked.search.is_some());

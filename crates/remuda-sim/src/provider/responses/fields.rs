@@ -101,7 +101,7 @@ pub(super) struct Offered<'a> {
     tool: &'a Value,
 }
 
-/// All tools of a request: those of `tools`, and those that its input adds.
+/// Returns all tools of a request: those of `tools`, and those that its input adds.
 pub(super) fn offered<'a>(map: &'a Map<String, Value>, history: &'a [Value]) -> Vec<Offered<'a>> {
     let mut all = Vec::new();
     let mut add = |at: &str, list: Option<&'a Value>| {
@@ -142,7 +142,7 @@ pub(super) fn offered<'a>(map: &'a Map<String, Value>, history: &'a [Value]) -> 
 }
 
 impl Offered<'_> {
-    /// Its name with the namespace's before a point, which no name has.
+    /// Returns the tool's name with the namespace's before a point, which no name has.
     fn full(&self, name: &str) -> String {
         match self.namespace {
             Some(namespace) => format!("{namespace}.{name}"),
@@ -250,7 +250,7 @@ pub(super) fn manner(
     })
 }
 
-/// What a response repeats of its request, defaults filled in.
+/// Returns what a response repeats of its request, defaults filled in.
 fn echo(map: &Map<String, Value>, model: &str, effort: &str) -> Value {
     let or = |name: &str, default: Value| given(map, name).cloned().unwrap_or(default);
     let summary = map

@@ -25,10 +25,10 @@ const ROLES: &[&str] = &["assistant", "system", "developer", "user"];
 
 /// What a server knows of items that it has made.
 pub(crate) trait Known {
-    /// Whether this reasoning item's encrypted content is what was given out with its id.
+    /// Returns whether this reasoning item's encrypted content is what was given out with its id.
     fn is_genuine(&self, id: &str, encrypted: &str) -> bool;
 
-    /// Whether an item with this id is stored.
+    /// Returns whether an item with this id is stored.
     fn is_stored(&self, id: &str) -> bool;
 }
 
@@ -225,7 +225,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The text of a field that is a string or a list of parts.
+    /// Returns the text of a field that is a string or a list of parts.
     fn content(
         &mut self,
         at: &str,

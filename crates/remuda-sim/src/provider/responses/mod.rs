@@ -186,7 +186,7 @@ impl Responses {
         })
     }
 
-    /// All items of the input, after those of the response that it continues.
+    /// Returns all items of the input, after those of the response that it continues.
     fn history(&self, map: &Map<String, Value>) -> Result<Vec<Value>, Refusal> {
         let mut history = Vec::new();
         if let Some(id) = given(map, "previous_response_id").and_then(Value::as_str) {
@@ -214,7 +214,7 @@ impl Responses {
         Ok(history)
     }
 
-    /// The event that ends a stream in the middle.
+    /// Returns the event that ends a stream in the middle.
     pub(crate) fn break_off(&self, request: &Request, failed: &Failed, sent: u64) -> Bytes {
         let refusal = Refusal::failed(failed, "the model");
         if let Some(code) = &failed.code {
@@ -227,7 +227,7 @@ impl Responses {
         Piece::event("response.failed", &event, 0).bytes
     }
 
-    /// A response that is failed as a whole.
+    /// Returns a response that is failed as a whole.
     pub(crate) fn fail_whole(&self, request: &Request, failed: &Failed) -> Reply {
         let message = Refusal::failed(failed, "the model").message;
         let code = failed.code.as_deref().unwrap_or("server_error");

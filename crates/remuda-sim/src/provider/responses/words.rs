@@ -31,7 +31,7 @@ pub(crate) struct Manner {
     pub(crate) prompt_tokens: u64,
 }
 
-/// The encrypted content of the reasoning item with this id.
+/// Returns the encrypted content of the reasoning item with this id.
 pub(crate) fn encrypted(id: &str) -> String {
     let mut dice = Dice::new(chance::hash(7, id.as_bytes()));
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -59,7 +59,7 @@ impl ResponseWords<'_> {
         }
     }
 
-    /// The response with this status, these items, and usage once it has come to its end.
+    /// Returns the response with this status, these items, and usage once it has come to its end.
     pub(crate) fn object(&self, status: &str, output: Vec<Value>, ended: bool) -> Value {
         let mut value = self.manner.echo.clone();
         value["id"] = self.id().into();
@@ -78,7 +78,7 @@ impl ResponseWords<'_> {
         value
     }
 
-    /// The whole response.
+    /// Returns the whole response.
     pub(crate) fn whole(&self) -> Value {
         self.object(self.status(), self.items(), true)
     }
@@ -99,7 +99,7 @@ impl ResponseWords<'_> {
             || (self.thought.calls.is_empty() && self.thought.finish != Finish::Length)
     }
 
-    /// All items as they are in the end.
+    /// Returns all items as they are in the end.
     pub(crate) fn items(&self) -> Vec<Value> {
         let mut items = self.first.clone();
         if !self.thought.reasoning.is_empty() {
@@ -129,7 +129,7 @@ impl ResponseWords<'_> {
         item
     }
 
-    /// The message; an empty status is that of the response.
+    /// Returns the message; an empty status is that of the response.
     fn message(&self, status: &str, content: &[Value]) -> Value {
         let status = if status.is_empty() {
             self.status()
@@ -183,7 +183,7 @@ impl ResponseWords<'_> {
         item
     }
 
-    /// All events, in order; the last is terminal.
+    /// Returns all events, in order; the last is terminal.
     pub(crate) fn events(&self) -> Vec<Event> {
         let mut script = Script {
             events: Vec::new(),
