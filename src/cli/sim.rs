@@ -77,9 +77,17 @@ pub struct SimArgs {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
 
+    /// Models that may be loaded at a time (OLLAMA_MAX_LOADED_MODELS)
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    max_loaded: u16,
+
     /// Requests that may wait for a load (OLLAMA_MAX_QUEUE)
     #[arg(long, default_value_t = 512, value_name = "N")]
     max_queue: usize,
+
+    /// How long a load may make no progress (OLLAMA_LOAD_TIMEOUT)
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    load_timeout: Duration,
 
     /// How long an idle model stays loaded (OLLAMA_KEEP_ALIVE); negative is forever
     #[arg(
@@ -91,9 +99,17 @@ pub struct SimArgs {
     )]
     keep_alive: KeepAlive,
 
-    /// Tokens of context of a loaded model (OLLAMA_CONTEXT_LENGTH)
-    #[arg(long, default_value_t = 4096, value_name = "TOKENS")]
-    context_length: u32,
+    /// Tokens of context of a loaded model (OLLAMA_CONTEXT_LENGTH) [default: 4k, 32k or 256k, by the VRAM]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    context_length: Option<u32>,
+
+    /// Play an older version, which tells no contexts or capabilities in /api/tags and renders no prompts
+    #[arg(long)]
+    older: bool,
+
+    /// Play a version that tells how much of a prompt it had computed before (prompt_eval_cached_count)
+    #[arg(long)]
+    tells_cached: bool,
 
     /// Bytes per second of a pull or push; 0 is no delay
     #[arg(long, default_value = "2GiB", value_name = "SIZE")]
@@ -109,8 +125,9 @@ pub struct SimArgs {
 
     /// A fault, such as 503:times=2,route=/api/chat or cut:tokens=5 or die:after=10s,back_after=5s; may be repeated
     ///
-    /// Kinds: refuse, silent, status, error, end, cut, one_byte, stall, slow_load, die.
-    /// All take times, chance, route (a path, /api/*, or inference) and port.
+    /// Kinds: refuse, silent, status, error, end, cut, one_byte, stall, die; of loads, slow_load, stuck_load, fail_load;
+    /// of loaded models, slow_gpu, hang, freeze.
+    /// All take times, chance, route (a path, /api/*, or inference) and port; those of loads and models take model.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
 
@@ -170,9 +187,13 @@ impl SimArgs {
                 prompt_speed: self.prompt_speed,
                 decode_speed: self.decode_speed,
                 parallel: usize::from(self.parallel),
+                max_loaded: usize::from(self.max_loaded),
                 max_queue: self.max_queue,
+                load_timeout: self.load_timeout,
                 keep_alive: self.keep_alive,
                 context_length: self.context_length,
+                older: self.older,
+                tells_cached: self.tells_cached,
                 answer_tokens: self.answer_tokens.clone(),
                 pull_bandwidth: self.pull_bandwidth.as_u64(),
                 seed: self.seed,

@@ -146,10 +146,12 @@ async fn usage_is_asked_of_the_gateway_where_no_file_keeps_it() {
 /// Everybody is asked at once; each says what it has, and nobody a secret.
 #[tokio::test]
 async fn check_reaches_every_provider() {
-    let fleet = Simulation::start(
-        1,
-        &["--models", "llama3.2,qwen3:8b", "--loaded", "llama3.2"],
-    );
+    let fleet = [
+        ["--models", "llama3.2,qwen3:8b"],
+        ["--loaded", "llama3.2"],
+        ["--context-length", "4096"],
+    ];
+    let fleet = Simulation::start(1, fleet.as_flattened());
     let taking = ["--dialect", "anthropic", "--api-key", "right-key"];
     let taking = Simulation::start(1, &taking);
     let refusing = Simulation::start(1, &["--dialect", "openai", "--api-key", "right-key"]);

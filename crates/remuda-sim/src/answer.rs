@@ -9,6 +9,7 @@ use super::ask::Ask;
 use super::catalogue::Model;
 use super::chance::{self, Dice};
 use super::options::Machine;
+use super::prompt::OPENING;
 use super::prose::Words;
 use super::schema;
 
@@ -58,18 +59,31 @@ pub(super) enum Ending {
 }
 
 impl Answer {
-    pub(super) fn new(ask: &Ask, model: &Model, machine: &Machine) -> Self {
+    /// The answer of `model` to what it has `read`.
+    ///
+    /// Where the last turn has been begun, this goes on from there: it says what is left of the answer to all before.
+    pub(super) fn new(ask: &Ask, read: &str, model: &Model, machine: &Machine) -> Self {
         let seed = machine.seed ^ ask.options.seed as u64;
         let seed = chance::hash(seed, model.name.as_str().as_bytes());
-        let mut dice = Dice::new(chance::hash(seed, ask.prompt.text.as_bytes()));
-        let thinks = model.can("thinking") && ask.think != Some(false);
+        let opened = read
+            .rfind(OPENING)
+            .map_or(read.len(), |at| at + OPENING.len());
+        let (before, begun) = read.split_at(opened);
+        let mut dice = Dice::new(chance::hash(seed, before.as_bytes()));
+        let thinks = model.can("thinking") && ask.think != Some(false) && !ask.prompt.raw;
         let thinking = Words::new(&mut dice, if thinks { 8..=24 } else { 0..=0 });
-        let content = Content::new(ask, machine, &mut dice);
+        let content = Content::new(ask, machine, &mut dice).after(begun);
         Self {
             thinking,
             content,
             left: ask.options.num_predict,
         }
+    }
+
+    /// Bounds the tokens of the answer, where they are not bounded more tightly.
+    pub(super) fn limit(&mut self, tokens: u64) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        self.left = Some(self.left.map_or(tokens, |left| left.min(tokens)));
     }
 
     /// The next token, or how the answer ends.
@@ -118,6 +132,32 @@ impl Content {
             return Self::Prose(words);
         }
         Self::Text(until_stop(words, &ask.options.stop).into_iter())
+    }
+
+    /// What is left once `begun` has been said; all of it, if it would not have begun so.
+    fn after(self, begun: &str) -> Self {
+        let begun = begun
+            .rsplit_once("</think>")
+            .map_or(begun, |(_, said)| said.trim_start());
+        if begun.is_empty() {
+            return self;
+        }
+        let pieces: Vec<String> = match self {
+            Self::Prose(words) => words.map(str::to_owned).collect(),
+            Self::Text(pieces) => pieces.collect(),
+            Self::Calls { .. } => return self,
+        };
+        let mut said = if pieces.concat().starts_with(begun) {
+            begun.len()
+        } else {
+            0
+        };
+        let left = pieces.into_iter().filter_map(|piece| {
+            let cut = said.min(piece.len());
+            said -= cut;
+            (cut < piece.len()).then(|| piece[cut..].to_owned())
+        });
+        Self::Text(left.collect::<Vec<_>>().into_iter())
     }
 
     fn next(&mut self) -> Option<Piece> {
@@ -210,7 +250,8 @@ mod tests {
 
     fn said(body: &str, model: &str) -> (Vec<Piece>, Ending) {
         let model = Model::parse(model).unwrap();
-        let mut answer = Answer::new(&ask(body), &model, &Machine::default());
+        let ask = ask(body);
+        let mut answer = Answer::new(&ask, &ask.prompt.rendered(), &model, &Machine::default());
         let mut pieces = Vec::new();
         loop {
             match answer.next() {
@@ -273,6 +314,25 @@ mod tests {
         assert!(calls[0].function.arguments["city"].is_string());
         let answered = HI.replace("user", "tool").replace("]}", tools);
         assert!(!content(&said(&answered, "llama3.2").0).is_empty());
+    }
+
+    #[test]
+    fn an_answer_goes_on_from_where_it_was_cut() {
+        let whole = content(&said(HI, "llama3.2").0);
+        let rendered = ask(HI).prompt.rendered();
+        let model = Model::parse("llama3.2").unwrap();
+        let rest = |begun: &str| {
+            let body = serde_json::json!({"prompt": rendered.clone() + begun, "raw": true});
+            let ask = Ask::generate(body.to_string().as_bytes()).unwrap();
+            let read = ask.prompt.rendered();
+            let mut answer = Answer::new(&ask, &read, &model, &Machine::default());
+            let pieces: Vec<Piece> = std::iter::from_fn(|| answer.next().ok()).collect();
+            content(&pieces)
+        };
+        for (at, _) in whole.char_indices() {
+            assert_eq!(rest(&whole[..at]), whole[at..], "after {at} bytes");
+        }
+        assert_eq!(rest("What it would never say"), whole);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 use super::base64;
 use super::duration::KeepAlive;
 use super::gojson::{Fields, object};
+use super::prompt::Prompt;
 use super::reply::Refusal;
+use super::tuning::Tuning;
 
 /// A request for an answer, whatever route it came by.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub(super) struct Ask {
     pub(super) format: Option<Value>,
     /// With log probabilities: how many alternatives.
     pub(super) logprobs: Option<usize>,
+    /// Whether a prompt that is too long may be shortened.
+    pub(super) truncate: bool,
+    /// Show the prompt instead of running the model.
+    pub(super) render_only: bool,
     pub(super) prompt: Prompt,
     pub(super) manner: Manner,
 }
@@ -44,34 +50,12 @@ impl Manner {
     }
 }
 
-/// What the model is to read.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Prompt {
-    /// All text of all messages.
-    pub(super) text: String,
-    /// Nothing to read: load or unload only.
-    pub(super) empty: bool,
-    pub(super) images: usize,
-    /// Tool definitions, and whether the last message is a tool's result.
-    pub(super) tools: Vec<Value>,
-    pub(super) tool_answered: bool,
-    /// Fill in the middle.
-    pub(super) suffix: bool,
-    /// Tokens of an earlier answer (`context`).
-    pub(super) context: usize,
-}
-
-impl Prompt {
-    /// Four characters a token, and what a template and an image add.
-    pub(super) fn tokens(&self) -> u64 {
-        (self.text.len() / 4 + 9 + 256 * self.images + self.context) as u64
-    }
-}
-
 /// The options that change what the simulator does.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    pub(super) context_length: Option<u32>,
+    pub(super) tuning: Tuning,
+    /// Tokens at the beginning that a cut of the prompt spares.
+    pub(super) num_keep: Option<u32>,
     /// Bound on the tokens of the answer.
     pub(super) num_predict: Option<u32>,
     pub(super) seed: i64,
@@ -88,12 +72,11 @@ impl Ask {
         let context = fields.list("context", "[]int")?.len();
         let raw = fields.boolean("raw")?.unwrap_or(false);
         let prompt = Prompt {
-            text: [system, text, suffix].concat(),
+            raw,
             empty: text.is_empty() && suffix.is_empty() && images == 0,
-            images,
             suffix: !suffix.is_empty(),
             context,
-            ..Prompt::default()
+            ..Prompt::of(system, [text, suffix].concat(), images)
         };
         let template = fields.string("template")?;
         let ask = Self::shared(&fields, prompt, Manner::Generate { raw })?;
@@ -117,18 +100,11 @@ impl Ask {
         for message in &messages {
             let role = message.string("role")?;
             prompt.tool_answered = role.eq_ignore_ascii_case("tool");
-            for part in [
-                role,
-                message.string("content")?,
-                message.string("thinking")?,
-            ] {
-                prompt.text.push_str(part);
-                prompt.text.push('\n');
-            }
+            message.string("thinking")?;
+            prompt.say(role, message.string("content")?, images(message)?);
             for call in message.structs("tool_calls", "api.ToolCall")? {
                 call.object("function", "api.ToolCallFunction")?;
             }
-            prompt.images += images(message)?;
         }
         Self::shared(&fields, prompt, Manner::Chat)
     }
@@ -144,10 +120,9 @@ impl Ask {
             stream: fields.boolean("stream")?.unwrap_or(true),
             keep_alive: fields.keep_alive()?,
             think: think(fields)?,
-            options: match fields.object("options", "map[string]interface {}")? {
-                Some(options) => Options::read(options)?,
-                None => Options::default(),
-            },
+            options: Options::of(fields)?,
+            truncate: fields.boolean("truncate")?.unwrap_or(true),
+            render_only: fields.boolean("_debug_render_only")?.unwrap_or(false),
             format: format(fields)?,
             logprobs: logprobs.then_some(top_logprobs as usize),
             prompt,
@@ -227,6 +202,16 @@ const FLOATS: [&str; 7] = [
 ];
 
 impl Options {
+    /// The options of a request, and what it states beside them.
+    pub(super) fn of(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        let mut options = match fields.object("options", "map[string]interface {}")? {
+            Some(options) => Self::read(options)?,
+            None => Self::default(),
+        };
+        options.tuning.shift = fields.boolean("shift")?;
+        Ok(options)
+    }
+
     /// Checks the types of all known options; unknown ones are ignored, as is null.
     fn read(map: &Map<String, Value>) -> Result<Self, Refusal> {
         let mut options = Self::default();
@@ -256,7 +241,16 @@ impl Options {
         // Integers may come as floats and are truncated.
         let integer = || value.as_f64().unwrap_or_default() as i64;
         match key {
-            "num_ctx" => self.context_length = u32::try_from(integer()).ok(),
+            "num_ctx" => {
+                self.tuning.num_ctx = Some(integer().clamp(0, u32::MAX.into()) as u32);
+            }
+            "num_batch" => self.tuning.num_batch = Some(integer()),
+            "num_thread" => self.tuning.num_thread = Some(integer()),
+            "main_gpu" => self.tuning.main_gpu = Some(integer()),
+            "num_gpu" => self.tuning.num_gpu = Some(integer()),
+            "draft_num_predict" => self.tuning.draft_num_predict = Some(integer()),
+            "use_mmap" => self.tuning.use_mmap = value.as_bool(),
+            "num_keep" => self.num_keep = u32::try_from(integer()).ok(),
             "num_predict" => {
                 self.num_predict = u32::try_from(integer()).ok().filter(|limit| *limit > 0);
             }
@@ -293,7 +287,7 @@ mod tests {
         assert_eq!(ask.options.num_predict, Some(7));
         assert_eq!(ask.options.stop, ["x"]);
         assert_eq!(ask.think, Some(true));
-        assert!(ask.prompt.text.contains("hi"));
+        assert!(ask.prompt.rendered().contains("hi"));
     }
 
     #[test]

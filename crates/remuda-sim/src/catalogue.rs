@@ -20,8 +20,10 @@ pub struct Model {
     pub(super) capabilities: &'static [&'static str],
     /// Whether tool calls come on the `done: true` line (models with a parser of their own).
     pub(super) calls_on_last_line: bool,
-    /// 64 hexadecimal digits.
+    /// Of the manifest: 64 hexadecimal digits.
     pub(super) digest: String,
+    /// Of the file with the weights, by which a server knows what is loaded.
+    pub(super) blob: String,
 }
 
 impl Model {
@@ -75,12 +77,21 @@ impl Model {
             embedding_length: 2_048,
             capabilities,
             calls_on_last_line: false,
-            digest: digest(name),
+            digest: digest(name.as_str()),
+            blob: digest(&format!("weights of {}", name.as_str())),
         }
     }
 
     pub(super) fn can(&self, capability: &str) -> bool {
         self.capabilities.contains(&capability)
+    }
+
+    /// The same weights under another name, with other layers beside them.
+    pub(super) fn made_into(&self, name: &Name) -> Self {
+        Self {
+            digest: digest(&format!("{} from {}", name.as_str(), self.digest)),
+            ..self.renamed(name)
+        }
     }
 
     /// The same model under another name.
@@ -105,8 +116,8 @@ fn billions_in(name: &str) -> Option<f64> {
         .filter(|billions| *billions > 0.0 && *billions < 10_000.0)
 }
 
-fn digest(name: &Name) -> String {
-    let seed = chance::hash(0, name.as_str().as_bytes());
+fn digest(text: &str) -> String {
+    let seed = chance::hash(0, text.as_bytes());
     Dice::new(seed).text(b"0123456789abcdef", 64)
 }
 
@@ -136,7 +147,8 @@ impl Entry {
             embedding_length: self.embedding_length,
             capabilities: self.capabilities,
             calls_on_last_line: self.calls_on_last_line,
-            digest: digest(name),
+            digest: digest(self.names[0]),
+            blob: digest(&format!("weights of {}", self.names[0])),
         }
     }
 }

@@ -18,6 +18,16 @@ impl KeepAlive {
         })
     }
 
+    /// When a model goes that nobody uses from now on; "forever" lies as far ahead as Go's durations reach.
+    pub(super) fn end(self) -> chrono::DateTime<chrono::Local> {
+        let furthest = chrono::TimeDelta::nanoseconds(i64::MAX);
+        let time = match self {
+            Self::For(time) => chrono::TimeDelta::from_std(time).unwrap_or(furthest),
+            Self::Forever => furthest,
+        };
+        chrono::Local::now() + time.min(furthest)
+    }
+
     /// What a bare number of seconds means; a negative one is forever.
     pub fn seconds(seconds: f64) -> Self {
         match Duration::try_from_secs_f64(seconds) {

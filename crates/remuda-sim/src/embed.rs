@@ -1,14 +1,17 @@
 //! Embeddings: vectors made of the words of the input, so that like texts have like vectors.
 
+use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::Model;
 use super::chance::{self, Dice};
-use super::generation::{RUNNER_DIED, Visitor, nanoseconds};
+
+use super::ask::Options;
 use super::gojson::{Fields, object};
 use super::reply::{Refusal, Reply, ok};
 use super::runner::Want;
+use super::seat::{RUNNER_DIED, Visitor, nanoseconds};
 use super::stats::End;
 
 /// Words of one input that are looked at.
@@ -24,6 +27,14 @@ struct Embedded<'a> {
     load_duration: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt_eval_count: Option<u64>,
+}
+
+/// What is to be embedded, and how.
+pub(super) struct Wish<'a> {
+    pub(super) inputs: &'a [&'a str],
+    pub(super) dimensions: Option<i64>,
+    /// Whether an input that is too long for the context is cut to it.
+    pub(super) truncate: bool,
 }
 
 /// What an embedding request has given.
@@ -43,13 +54,6 @@ pub(super) async fn embed(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusa
     let truncate = fields.boolean("truncate")?.unwrap_or(true);
     let dimensions = fields.integer("dimensions")?;
     let want = want(&visitor, &fields, model)?;
-    if !truncate
-        && inputs
-            .iter()
-            .any(|input| tokens(input) > u64::from(want.model.context_length))
-    {
-        return Err(Refusal::bad("the input length exceeds the context length"));
-    }
     if inputs.is_empty() {
         visitor.load(want).await?;
         return Ok(ok(&Embedded {
@@ -60,7 +64,12 @@ pub(super) async fn embed(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusa
             prompt_eval_count: None,
         }));
     }
-    let made = run(&visitor, want, &inputs, dimensions).await?;
+    let wish = Wish {
+        inputs: &inputs,
+        dimensions,
+        truncate,
+    };
+    let made = run(&visitor, want, &wish).await?;
     Ok(ok(&Embedded {
         model,
         embeddings: made.vectors,
@@ -84,7 +93,12 @@ pub(super) async fn legacy(visitor: Visitor, body: &[u8]) -> Result<Reply, Refus
         visitor.load(want).await?;
         Vec::new()
     } else {
-        let made = run(&visitor, want, &[prompt], None).await?;
+        let wish = Wish {
+            inputs: &[prompt],
+            dimensions: None,
+            truncate: true,
+        };
+        let made = run(&visitor, want, &wish).await?;
         // This route does not normalise.
         let first = made.vectors.into_iter().next().unwrap_or_default();
         first
@@ -118,7 +132,7 @@ pub(super) fn want(visitor: &Visitor, fields: &Fields<'_>, model: &str) -> Resul
     Ok(Want {
         model: found.model,
         keep_alive,
-        context_length: None,
+        tuning: Options::of(fields)?.tuning,
     })
 }
 
@@ -126,20 +140,30 @@ pub(super) fn want(visitor: &Visitor, fields: &Fields<'_>, model: &str) -> Resul
 pub(super) async fn run(
     visitor: &Visitor,
     want: Want,
-    inputs: &[&str],
-    dimensions: Option<i64>,
+    wish: &Wish<'_>,
 ) -> Result<Vectors, Refusal> {
     let mut seat = visitor.sit(want).await?;
-    let tokens = inputs.iter().map(|input| tokens(input)).sum();
-    visitor.read_prompt(tokens).await;
-    if let Some((_, failure)) = &visitor.strike.error {
+    let context = u64::from(seat.lease.context_length);
+    let counts = wish.inputs.iter().map(|input| tokens(input));
+    if let Some(refusal) = refusal(
+        visitor,
+        &seat.model,
+        wish,
+        counts.clone().max() > Some(context),
+    ) {
         seat.visit.end(End::Failed);
-        let message = failure.message.as_deref();
-        return Err(Refusal::internal(message.unwrap_or(RUNNER_DIED)));
+        return Err(refusal);
     }
-    let vectors = inputs
+    let tokens: u64 = counts.map(|count| count.min(context)).sum();
+    let server = &visitor.server;
+    let time = seat.slowed(server, tokens as f64, server.machine.prompt_speed);
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+    let vectors = wish
+        .inputs
         .iter()
-        .map(|input| vector(input, &seat.model, dimensions))
+        .map(|input| vector(input, &seat.model, wish.dimensions))
         .collect();
     seat.visit.end(End::Completed);
     Ok(Vectors {
@@ -148,6 +172,20 @@ pub(super) async fn run(
         total: nanoseconds(seat.began.elapsed()).max(1),
         load: nanoseconds(seat.load).max(1),
     })
+}
+
+/// Why nothing is embedded, if so; `too_long` is an input that does not fit the context.
+fn refusal(visitor: &Visitor, model: &Model, wish: &Wish<'_>, too_long: bool) -> Option<Refusal> {
+    if !model.can("embedding") {
+        let text = "This server does not support embeddings. Start it with `--embeddings`";
+        return Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, text));
+    }
+    if too_long && !wish.truncate {
+        return Some(Refusal::bad("the input length exceeds the context length"));
+    }
+    let (_, failure) = visitor.strike.error.as_ref()?;
+    let message = failure.message.as_deref();
+    Some(Refusal::internal(message.unwrap_or(RUNNER_DIED)))
 }
 
 fn tokens(input: &str) -> u64 {

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use super::names::Name;
+
 /// One fault and whom it hits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     pub harm: Harm,
-    /// How many requests (for `slow_load`: loads) it hits before it is spent; `None` is all.
+    /// How many requests (where it is about loads: loads) it hits before it is spent; `None` is all.
     pub times: Option<u64>,
     /// Hit a request with this probability; `None` is always.
     pub chance: Option<f64>,
     /// A path, a prefix with `*` at its end, or `inference` for the routes that run a model; `None` is every route.
     pub route: Option<String>,
+    /// The one model that it is about, where it is about models; `None` is every model.
+    pub model: Option<String>,
     /// Servers that it belongs to; none is all of them.
     pub ports: Vec<u16>,
 }
@@ -43,6 +47,16 @@ pub enum Harm {
     Stall { at: At, time: Duration },
     /// A cold load takes this much longer.
     SlowLoad { extra: Duration },
+    /// A load makes no progress; the server gives it up after its load timeout.
+    StuckLoad,
+    /// A load ends in this error, after all its time: a broken file, or too little memory.
+    FailLoad { message: String },
+    /// Prompts and answers take this many times as long.
+    SlowGpu { factor: f64 },
+    /// The copy that a request comes to generates nothing more, until it is unloaded; all else there is answered.
+    Hang,
+    /// The process that runs the copy stops; the server notices when it next looks for it, and loads the model anew.
+    Freeze,
     /// The server dies with all its connections and loaded models, and may come back.
     Die {
         after: Duration,
@@ -76,9 +90,31 @@ pub enum At {
 }
 
 impl Fault {
+    /// Whether it hits the models on a server instead of requests.
+    pub(super) fn is_about_models(&self) -> bool {
+        self.is_about_loads() || self.is_about_copies()
+    }
+
+    pub(super) fn is_about_loads(&self) -> bool {
+        matches!(
+            self.harm,
+            Harm::SlowLoad { .. } | Harm::StuckLoad | Harm::FailLoad { .. }
+        )
+    }
+
+    pub(super) fn is_about_copies(&self) -> bool {
+        matches!(self.harm, Harm::SlowGpu { .. } | Harm::Hang | Harm::Freeze)
+    }
+
     /// Whether this fault belongs to the server on `port`.
     pub(super) fn is_for_port(&self, port: u16) -> bool {
         self.ports.is_empty() || self.ports.contains(&port)
+    }
+
+    /// Whether it is about `name`.
+    pub(super) fn is_for_model(&self, name: &Name) -> bool {
+        let stated = self.model.as_deref();
+        stated.is_none_or(|stated| Name::parse(stated).as_ref() == Some(name))
     }
 
     /// Whether a request for `path` can be hit.
@@ -135,6 +171,15 @@ mod tests {
 
     fn fault(text: &str) -> Fault {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_fault_of_a_model_goes_by_its_name() {
+        let name = |text| Name::parse(text).unwrap();
+        let of = fault("hang:model=Llama3.2");
+        assert!(of.is_for_model(&name("llama3.2:latest")));
+        assert!(!of.is_for_model(&name("llama3.2:1b")));
+        assert!(fault("hang").is_for_model(&name("llama3.2:1b")));
     }
 
     #[test]

@@ -71,6 +71,7 @@ struct Written {
     times: Option<u64>,
     chance: Option<f64>,
     route: Option<String>,
+    model: Option<String>,
     port: Option<u16>,
     #[serde(default)]
     ports: Vec<u16>,
@@ -86,6 +87,7 @@ struct Written {
     #[serde(default)]
     reset: bool,
     seconds: Option<Seconds>,
+    factor: Option<f64>,
     after: Option<Seconds>,
     back_after: Option<Seconds>,
 }
@@ -102,6 +104,11 @@ enum Kind {
     OneByte,
     Stall,
     SlowLoad,
+    StuckLoad,
+    FailLoad,
+    SlowGpu,
+    Hang,
+    Freeze,
     Die,
 }
 
@@ -112,6 +119,9 @@ enum Place {
     Body,
     Last,
 }
+
+/// What a server says of a file that its runner cannot load.
+const LOAD_FAILED: &str = "llama-server process has terminated: exit status 3";
 
 impl Written {
     /// The fault, if its keys make one; the error says what is missing.
@@ -124,13 +134,21 @@ impl Written {
         }
         let mut ports = self.ports.clone();
         ports.extend(self.port);
-        Ok(Fault {
+        let fault = Fault {
             harm: self.harm()?,
             times: self.times,
             chance: self.chance,
             route: self.route,
+            model: self.model,
             ports,
-        })
+        };
+        if fault.model.is_some() && !fault.is_about_models() {
+            return Err("`model` goes with the faults of loads and of copies");
+        }
+        if fault.route.is_some() && fault.is_about_loads() {
+            return Err("a fault of loads has no `route`: whoever needs the model causes the load");
+        }
+        Ok(fault)
     }
 
     fn harm(&self) -> Result<Harm, &'static str> {
@@ -169,6 +187,15 @@ impl Written {
             Kind::SlowLoad => Harm::SlowLoad {
                 extra: seconds.ok_or("`slow_load` needs `seconds`")?,
             },
+            Kind::StuckLoad => Harm::StuckLoad,
+            Kind::FailLoad => Harm::FailLoad {
+                message: self.message.clone().unwrap_or_else(|| LOAD_FAILED.into()),
+            },
+            Kind::SlowGpu => Harm::SlowGpu {
+                factor: self.factor()?,
+            },
+            Kind::Hang => Harm::Hang,
+            Kind::Freeze => Harm::Freeze,
             Kind::Die => Harm::Die {
                 after: self.after.as_ref().map_or(Duration::ZERO, |after| after.0),
                 back_after,
@@ -183,6 +210,13 @@ impl Written {
             status @ 200..=599 => Ok(status as u16),
             _ => Err("`status` is a status from 200 to 599"),
         }
+    }
+
+    fn factor(&self) -> Result<f64, &'static str> {
+        let good = |factor: &f64| factor.is_finite() && *factor > 0.0;
+        self.factor
+            .filter(good)
+            .ok_or("`slow_gpu` needs a `factor` above 0")
     }
 
     fn failure(&self) -> Failure {
@@ -292,8 +326,30 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_models_may_name_one() {
+        let named = fault("fail_load:model=tiny,message=error loading model");
+        assert_eq!(named.model.as_deref(), Some("tiny"));
+        let Harm::FailLoad { message } = fault("fail_load").harm else {
+            panic!("not a load that fails");
+        };
+        assert_eq!(message, LOAD_FAILED);
+        assert_eq!(
+            fault("slow_gpu:factor=2.5").harm,
+            Harm::SlowGpu { factor: 2.5 }
+        );
+        let hang = fault(r#"{"kind":"hang","route":"/api/embed","times":1}"#);
+        assert_eq!((hang.harm, hang.times), (Harm::Hang, Some(1)));
+        assert_eq!(fault("freeze").harm, Harm::Freeze);
+        assert_eq!(fault("stuck_load:times=1").harm, Harm::StuckLoad);
+    }
+
+    #[test]
     fn mistakes_are_refused() {
         for bad in [
+            "slow_gpu",
+            "slow_gpu:factor=0",
+            "silent:model=x",
+            "fail_load:route=/api/chat",
             "explode",
             "cut:byte=5",
             "stall",

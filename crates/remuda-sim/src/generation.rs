@@ -1,35 +1,21 @@
-//! One answer in the making: admission to a model and a slot, then token after token in the model's time.
+//! One answer in the making: token after token in the model's time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Call, Ending, Piece};
 use super::ask::Ask;
 use super::catalogue::Model;
-use super::duration::KeepAlive;
 use super::fault::At;
 use super::link::Wire;
-use super::names::Name;
-use super::reply::Refusal;
-use super::runner::{Lease, Want};
-use super::server::{OnDisk, Server};
-use super::stats::{End, Visit};
+use super::prompt::Read;
+use super::seat::{Prefill, RUNNER_DIED, Seat, Visitor, nanoseconds};
+use super::stats::End;
 use super::strike::Strike;
-
-/// What Ollama says when the process that runs the model is gone.
-pub(super) const RUNNER_DIED: &str = "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details";
-
-/// What a request has come to: the server, the connection, and what is to go wrong.
-pub(super) struct Visitor {
-    pub(super) server: Arc<Server>,
-    pub(super) wire: Wire,
-    pub(super) strike: Strike,
-}
 
 /// Integer nanoseconds and counts; each is left out when it is 0.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -40,6 +26,8 @@ pub(super) struct Metrics {
     pub(super) load_duration: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) prompt_eval_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prompt_eval_cached_count: Option<u64>,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) prompt_eval_duration: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -68,162 +56,6 @@ pub(super) struct Done {
     pub(super) metrics: Metrics,
 }
 
-/// A model, loaded, and one of its slots.
-pub(super) struct Seat {
-    pub(super) model: Arc<Model>,
-    lease: Lease,
-    _slot: OwnedSemaphorePermit,
-    pub(super) visit: Visit,
-    pub(super) began: Instant,
-    pub(super) load: Duration,
-}
-
-/// What a request has been admitted to.
-pub(super) enum Admitted {
-    /// Nothing to say: the model has been loaded or unloaded.
-    Loaded(&'static str),
-    Speaking(Box<Generation>),
-}
-
-impl Visitor {
-    /// Finds a model by what the client wrote; `missing` makes the text of the 404.
-    pub(super) fn find(
-        &self,
-        written: &str,
-        missing: impl FnOnce(&str) -> String,
-    ) -> Result<OnDisk, Refusal> {
-        if written.is_empty() {
-            return Err(Refusal::not_found(missing(written)));
-        }
-        let name = Name::parse(written).ok_or_else(|| Refusal::bad("invalid model name"))?;
-        self.server
-            .model(&name)
-            .ok_or_else(|| Refusal::not_found(missing(written)))
-    }
-
-    /// Waits for the model, then for one of its slots.
-    pub(super) async fn sit(&self, want: Want) -> Result<Seat, Refusal> {
-        let began = Instant::now();
-        let mut visit = self.server.counters.visit();
-        let lease = self.hold(&want, &mut visit).await?;
-        let load = began.elapsed();
-        let slot = lease.slot().await;
-        visit.begin();
-        Ok(Seat {
-            model: want.model,
-            lease,
-            _slot: slot,
-            visit,
-            began,
-            load,
-        })
-    }
-
-    /// Loads a model without a wish for a slot.
-    pub(super) async fn load(&self, want: Want) -> Result<(), Refusal> {
-        let mut visit = self.server.counters.visit();
-        self.hold(&want, &mut visit).await?;
-        visit.end(End::Completed);
-        Ok(())
-    }
-
-    async fn hold(&self, want: &Want, visit: &mut Visit) -> Result<Lease, Refusal> {
-        let faults = &self.server.faults;
-        self.server
-            .runners
-            .acquire(want, || faults.slow_load())
-            .await
-            .map_err(|busy| {
-                visit.end(End::Failed);
-                Refusal::new(hyper::StatusCode::SERVICE_UNAVAILABLE, busy.to_string())
-            })
-    }
-
-    /// Reads `tokens` of prompt, which takes its time.
-    pub(super) async fn read_prompt(&self, tokens: u64) -> Duration {
-        let machine = &self.server.machine;
-        let start = Instant::now();
-        let time = machine.time(tokens as f64, machine.prompt_speed);
-        if !time.is_zero() {
-            tokio::time::sleep(time).await;
-        }
-        start.elapsed()
-    }
-
-    /// Admits a generate or chat request; returns when the first token can be made.
-    pub(super) async fn admit(mut self, ask: &Ask) -> Result<Admitted, Refusal> {
-        let model = self
-            .find(&ask.model, |name| format!("model '{name}' not found"))?
-            .model;
-        check_capabilities(ask, &model)?;
-        let want = Want {
-            model: model.clone(),
-            keep_alive: ask.keep_alive,
-            context_length: ask.options.context_length,
-        };
-        if ask.prompt.empty {
-            if ask.keep_alive == Some(KeepAlive::For(Duration::ZERO)) {
-                self.server.runners.unload(&model);
-                return Ok(Admitted::Loaded("unload"));
-            }
-            self.load(want).await?;
-            return Ok(Admitted::Loaded("load"));
-        }
-        let seat = self.sit(want).await?;
-        let prompt_tokens = ask.prompt.tokens();
-        let prompt_time = self.read_prompt(prompt_tokens).await;
-        let machine = &self.server.machine;
-        // What is not in VRAM is read from memory that is about ten times slower.
-        let speed = machine.decode_speed * (seat.lease.in_vram + (1.0 - seat.lease.in_vram) * 0.1);
-        Ok(Admitted::Speaking(Box::new(Generation {
-            answer: Answer::new(ask, &model, machine),
-            per_token: machine.time(1.0, speed),
-            decode_began: Instant::now(),
-            made: 0,
-            metrics: Metrics {
-                load_duration: nanoseconds(seat.load),
-                prompt_eval_count: prompt_tokens,
-                prompt_eval_duration: nanoseconds(prompt_time),
-                ..Metrics::default()
-            },
-            strike: std::mem::take(&mut self.strike),
-            wire: self.wire.clone(),
-            streams: ask.stream,
-            seat,
-        })))
-    }
-}
-
-fn check_capabilities(ask: &Ask, model: &Model) -> Result<(), Refusal> {
-    let quoted = |verb: &str| Refusal::bad(format!("{:?} does not support {verb}", ask.model));
-    let qualified = |capability: &str| {
-        Refusal::bad(format!(
-            "{} does not support {capability}",
-            model.name.qualified()
-        ))
-    };
-    if !model.can("completion") {
-        return Err(quoted(ask.manner.verb()));
-    }
-    if !ask.prompt.tools.is_empty() && !model.can("tools") {
-        return Err(qualified("tools"));
-    }
-    if ask.prompt.suffix && !model.can("insert") {
-        return Err(qualified("insert"));
-    }
-    if ask.prompt.images > 0 && !model.can("vision") {
-        return Err(qualified("vision"));
-    }
-    if ask.think == Some(true) && !model.can("thinking") {
-        return Err(quoted("thinking"));
-    }
-    Ok(())
-}
-
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// An answer with its slot: dropping it frees the slot.
 pub(super) struct Generation {
     answer: Answer,
@@ -235,9 +67,47 @@ pub(super) struct Generation {
     wire: Wire,
     streams: bool,
     seat: Seat,
+    /// The prompt and what has been said to it, which the copy will remember.
+    text: String,
 }
 
 impl Generation {
+    /// Begins an answer to what has been read.
+    pub(super) fn new(
+        visitor: &Visitor,
+        ask: &Ask,
+        seat: Seat,
+        read: Read,
+        prefill: Prefill,
+        strike: Strike,
+    ) -> Self {
+        let server = &visitor.server;
+        let machine = &server.machine;
+        let mut answer = Answer::new(ask, &read.text, &seat.model, machine);
+        if !seat.lease.shifts {
+            let context = u64::from(seat.lease.context_length);
+            answer.limit(context.saturating_sub(read.tokens));
+        }
+        Self {
+            answer,
+            per_token: seat.slowed(server, 1.0, machine.decode_speed),
+            decode_began: Instant::now(),
+            made: 0,
+            metrics: Metrics {
+                load_duration: nanoseconds(seat.load),
+                prompt_eval_count: read.tokens,
+                prompt_eval_cached_count: machine.tells_cached.then_some(prefill.cached),
+                prompt_eval_duration: nanoseconds(prefill.time),
+                ..Metrics::default()
+            },
+            strike,
+            wire: visitor.wire.clone(),
+            streams: ask.stream,
+            text: read.text,
+            seat,
+        }
+    }
+
     pub(super) fn model(&self) -> &Arc<Model> {
         &self.seat.model
     }
@@ -261,6 +131,7 @@ impl Generation {
                     return Event::Thinking(text);
                 }
                 Piece::Content(text) => {
+                    self.text.push_str(&text);
                     self.token().await;
                     return Event::Content(text);
                 }
@@ -276,6 +147,7 @@ impl Generation {
             let due = self.per_token.mul_f64(self.made as f64);
             tokio::time::sleep_until(self.decode_began + due).await;
         }
+        self.seat.lease.inside.works().await;
     }
 
     /// Stalls and cuts, where it is time for them; an error line is returned.
@@ -310,6 +182,7 @@ impl Generation {
     }
 
     fn done(&mut self, ending: Ending) -> Done {
+        self.seat.lease.inside.remember(&self.text);
         self.seat.visit.end(End::Completed);
         self.metrics.eval_count = self.made;
         self.metrics.eval_duration = nanoseconds(self.decode_began.elapsed());

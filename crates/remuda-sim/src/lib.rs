@@ -4,6 +4,7 @@
 //! One simulation is many servers, a port each, with models, VRAM, speed and faults of their own. Nothing here is
 //! used by the gateway itself.
 
+mod admit;
 mod answer;
 mod ask;
 mod base64;
@@ -19,15 +20,19 @@ mod fault_form;
 mod fleet;
 mod generation;
 mod gojson;
+mod inside;
 mod link;
 mod listing;
 mod manage;
+mod memory;
 mod names;
 mod native;
 mod openai;
 mod openai_voice;
 mod options;
 mod percent;
+mod prefix;
+mod prompt;
 mod prose;
 mod provider;
 mod reply;
@@ -35,12 +40,14 @@ mod routes;
 mod runner;
 mod sabotage;
 mod schema;
+mod seat;
 mod server;
 mod speech;
 mod stats;
 mod strike;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 use std::io;
 use std::net::SocketAddr;

@@ -93,10 +93,10 @@ pub(super) fn create(server: &Arc<Server>, body: &[u8]) -> Result<Work, Refusal>
         }
         ("", Some(_)) => Model::named(&name),
         (from, _) => match Name::parse(from).and_then(|from| server.model(&from)) {
-            Some(on_disk) => on_disk.model.renamed(&name),
+            Some(on_disk) => made(&on_disk.model, &name, &fields),
             // Ollama pulls what it does not have.
             None => match Name::parse(from).and_then(|from| Model::known(&from)) {
-                Some(model) => model.renamed(&name),
+                Some(model) => made(&model, &name, &fields),
                 None => {
                     let steps = vec![(Duration::ZERO, status("pulling manifest"))];
                     let text = "pull model manifest: file does not exist";
@@ -113,6 +113,15 @@ pub(super) fn create(server: &Arc<Server>, body: &[u8]) -> Result<Work, Refusal>
     let steps = texts.map(|text| (Duration::ZERO, status(text))).to_vec();
     let server = server.clone();
     Ok(Work::new(steps, stream).then(move || server.store(model)))
+}
+
+/// The same weights under another name; what is put beside them makes it another model.
+fn made(from: &Model, name: &Name, fields: &Fields<'_>) -> Model {
+    let layers = ["system", "template", "parameters", "messages", "license"];
+    match layers.iter().any(|layer| fields.value(layer).is_some()) {
+        true => from.made_into(name),
+        false => from.renamed(name),
+    }
 }
 
 /// `POST /api/copy`.

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use super::admit::{Admitted, admit};
 use super::answer::Call;
 use super::ask::{Ask, Manner};
 use super::chance::{self, Dice};
-use super::generation::{Admitted, Done, Event, Metrics, Visitor};
+use super::generation::{Done, Event, Metrics};
 use super::reply::{Refusal, Reply, created_at, error_line, line, ok};
+use super::seat::Visitor;
 use super::speech::{self, Voice, Whole};
 
 pub(super) async fn generate(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal> {
@@ -31,7 +33,8 @@ async fn answer(visitor: Visitor, ask: Ask) -> Result<Reply, Refusal> {
         calls_on_last_line: false,
         held: Vec::new(),
     };
-    match visitor.admit(&ask).await? {
+    match admit(visitor, &ask).await? {
+        Admitted::Rendered(text) => Ok(ok(&voice.rendered(text))),
         Admitted::Loaded(reason) => {
             Ok(ok(&voice.last(reason, Metrics::default(), Said::default())))
         }
@@ -82,6 +85,13 @@ struct Line<'a> {
     logprobs: Vec<Logprob>,
     #[serde(flatten)]
     metrics: Metrics,
+    #[serde(rename = "_debug_info", skip_serializing_if = "Option::is_none")]
+    debug_info: Option<DebugInfo>,
+}
+
+#[derive(Serialize)]
+struct DebugInfo {
+    rendered_template: String,
 }
 
 #[derive(Serialize)]
@@ -146,7 +156,18 @@ impl Native {
             context: Vec::new(),
             logprobs: said.logprobs,
             metrics: Metrics::default(),
+            debug_info: None,
         }
+    }
+
+    /// The prompt instead of an answer: a line that nobody has spoken.
+    fn rendered(&self, rendered_template: String) -> Line<'_> {
+        let mut line = self.line(Said::default());
+        if let Says::Chat { message } = &mut line.says {
+            message.role = "";
+        }
+        line.debug_info = Some(DebugInfo { rendered_template });
+        line
     }
 
     fn last<'a>(&'a self, reason: &'static str, metrics: Metrics, said: Said<'a>) -> Line<'a> {

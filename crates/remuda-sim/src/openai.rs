@@ -3,16 +3,20 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Manner, Options, Prompt};
+use super::admit::{Admitted, admit};
+use super::ask::{Ask, Manner, Options};
 use super::base64;
 use super::embed;
-use super::generation::{Admitted, Done, Metrics, Visitor};
+use super::generation::{Done, Metrics};
 use super::gojson::{Fields, object};
 use super::names::Name;
 use super::openai_voice::{Form, OpenAi};
+use super::prompt::Prompt;
 use super::reply::{Refusal, Reply, json as json_reply, ok};
+use super::seat::Visitor;
 use super::server::{OnDisk, Server};
 use super::speech::{self, Voice, Whole};
+use super::tuning::Tuning;
 
 /// A refusal in OpenAI's shape.
 pub(super) fn refuse(refusal: &Refusal) -> Reply {
@@ -42,8 +46,8 @@ pub(super) async fn chat(visitor: Visitor, body: &[u8]) -> Result<Reply, Refusal
     for message in &messages {
         let role = message.string("role")?;
         prompt.tool_answered = role == "tool";
-        prompt.text.push_str(role);
-        add_content(message, &mut prompt)?;
+        let (text, images) = content(message)?;
+        prompt.say(role, text, images);
         add_calls(message)?;
     }
     let ask = ask(&fields, prompt, Manner::Chat)?;
@@ -56,10 +60,9 @@ pub(super) async fn completions(visitor: Visitor, body: &[u8]) -> Result<Reply, 
     let fields = Fields::new(&map, "CompletionRequest");
     let (text, suffix) = (fields.string("prompt")?, fields.string("suffix")?);
     let prompt = Prompt {
-        text: [text, suffix].concat(),
         empty: text.is_empty() && suffix.is_empty(),
         suffix: !suffix.is_empty(),
-        ..Prompt::default()
+        ..Prompt::of("", [text, suffix].concat(), 0)
     };
     let ask = ask(&fields, prompt, Manner::Generate { raw: false })?;
     answer(visitor, &fields, ask, Form::Text).await
@@ -85,7 +88,12 @@ pub(super) async fn embeddings(visitor: Visitor, body: &[u8]) -> Result<Reply, R
     };
     let want = embed::want(&visitor, &fields, model)?;
     let dimensions = fields.integer("dimensions")?;
-    let made = embed::run(&visitor, want, &inputs, dimensions).await?;
+    let wish = embed::Wish {
+        inputs: &inputs,
+        dimensions,
+        truncate: true,
+    };
+    let made = embed::run(&visitor, want, &wish).await?;
     let data: Vec<Value> = made
         .vectors
         .iter()
@@ -147,21 +155,22 @@ fn model_object(on_disk: &OnDisk) -> Value {
 }
 
 /// Content is text, null or parts; images are base64 data URLs.
-fn add_content(message: &Fields<'_>, prompt: &mut Prompt) -> Result<(), Refusal> {
+fn content(message: &Fields<'_>) -> Result<(String, usize), Refusal> {
+    let (mut said, mut images) = (String::new(), 0);
     match message.value("content") {
         None => {}
-        Some(Value::String(text)) => prompt.text.push_str(text),
+        Some(Value::String(text)) => said.push_str(text),
         Some(Value::Array(parts)) => {
             for part in parts {
                 match part["type"].as_str() {
                     Some("text") => {
                         let text = part["text"].as_str();
-                        prompt.text.push_str(text.unwrap_or_default());
+                        said.push_str(text.unwrap_or_default());
                     }
                     Some("image_url") => {
                         let image = &part["image_url"];
                         check_image(image.as_str().or(image["url"].as_str()).unwrap_or(""))?;
-                        prompt.images += 1;
+                        images += 1;
                     }
                     _ => return Err(Refusal::bad("invalid message format")),
                 }
@@ -169,7 +178,7 @@ fn add_content(message: &Fields<'_>, prompt: &mut Prompt) -> Result<(), Refusal>
         }
         Some(_) => return Err(Refusal::bad("invalid message content type")),
     }
-    Ok(())
+    Ok((said, images))
 }
 
 fn check_image(url: &str) -> Result<(), Refusal> {
@@ -229,7 +238,8 @@ fn ask(fields: &Fields<'_>, prompt: Prompt, manner: Manner) -> Result<Ask, Refus
         stream: fields.boolean("stream")?.unwrap_or(false),
         keep_alive: None,
         options: Options {
-            context_length: None,
+            tuning: Tuning::default(),
+            num_keep: None,
             num_predict: limit
                 .and_then(|limit| u32::try_from(limit).ok())
                 .filter(|limit| *limit > 0),
@@ -239,6 +249,8 @@ fn ask(fields: &Fields<'_>, prompt: Prompt, manner: Manner) -> Result<Ask, Refus
         think,
         format,
         logprobs: None,
+        truncate: true,
+        render_only: false,
         prompt,
         manner,
     })
@@ -262,8 +274,8 @@ async fn answer(
         begun: false,
         called: false,
     };
-    match visitor.admit(&ask).await? {
-        Admitted::Loaded(_) => Ok(voice.whole(Whole {
+    match admit(visitor, &ask).await? {
+        Admitted::Loaded(_) | Admitted::Rendered(_) => Ok(voice.whole(Whole {
             thinking: String::new(),
             content: String::new(),
             tokens: Vec::new(),

@@ -58,14 +58,22 @@ pub struct Machine {
     pub prompt_speed: f64,
     /// Answer tokens per second and stream; 0 is no delay.
     pub decode_speed: f64,
-    /// Requests at a time per loaded model (`OLLAMA_NUM_PARALLEL`).
+    /// Requests at a time per loaded model (`OLLAMA_NUM_PARALLEL`); some kinds of models take one whatever it is.
     pub parallel: usize,
+    /// Models that may be loaded at a time (`OLLAMA_MAX_LOADED_MODELS`).
+    pub max_loaded: usize,
     /// Requests that may wait for a load (`OLLAMA_MAX_QUEUE`).
     pub max_queue: usize,
+    /// How long a load may make no progress (`OLLAMA_LOAD_TIMEOUT`).
+    pub load_timeout: Duration,
     /// For requests that do not say (`OLLAMA_KEEP_ALIVE`).
     pub keep_alive: KeepAlive,
-    /// Tokens of context for requests that do not say (`OLLAMA_CONTEXT_LENGTH`).
-    pub context_length: u32,
+    /// Tokens of context for requests that do not say (`OLLAMA_CONTEXT_LENGTH`); `None`: 4k, 32k or 256k, by the VRAM.
+    pub context_length: Option<u32>,
+    /// A version before `/api/tags` told contexts and capabilities and before prompts could be rendered only.
+    pub older: bool,
+    /// A version that tells how many tokens of a prompt it had computed before (`prompt_eval_cached_count`).
+    pub tells_cached: bool,
     /// Tokens of an answer that nothing cuts short; the prompt decides where in the range.
     pub answer_tokens: RangeInclusive<u32>,
     /// Bytes per second of a pull or push; 0 is no delay.
@@ -83,9 +91,13 @@ impl Default for Machine {
             prompt_speed: 1_500.0,
             decode_speed: 60.0,
             parallel: 1,
+            max_loaded: 3,
             max_queue: 512,
+            load_timeout: Duration::from_secs(300),
             keep_alive: KeepAlive::For(Duration::from_secs(300)),
-            context_length: 4_096,
+            context_length: None,
+            older: false,
+            tells_cached: false,
             answer_tokens: 24..=96,
             pull_bandwidth: 2 << 30,
             seed: 0,
@@ -122,7 +134,8 @@ impl Machine {
         }
     }
 
-    fn sped_up(&self, seconds: f64) -> Duration {
+    /// A time of a real machine on this one.
+    pub(super) fn sped_up(&self, seconds: f64) -> Duration {
         Duration::try_from_secs_f64(seconds / self.speed_up).unwrap_or(Duration::MAX)
     }
 }

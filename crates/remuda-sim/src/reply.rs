@@ -13,6 +13,8 @@ pub(super) type Reply = Response<Body>;
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) text: String,
+    /// It came when the head of a stream was about to be written.
+    in_stream: bool,
 }
 
 impl Refusal {
@@ -20,6 +22,7 @@ impl Refusal {
         Self {
             status,
             text: text.into(),
+            in_stream: false,
         }
     }
 
@@ -35,8 +38,27 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
+    /// A 400 that the runner of the model gave, whose JSON the server passes on as its text.
+    pub(super) fn of_runner(said: &impl Serialize) -> Self {
+        let text = serde_json::to_string(said).expect("what runners say has string keys");
+        Self::bad(text)
+    }
+
+    /// Says that a stream was about to begin, if one `streams`.
+    pub(super) fn before_stream(mut self, streams: bool) -> Self {
+        self.in_stream = streams;
+        self
+    }
+
     pub(super) fn reply(&self) -> Reply {
-        json(self.status, &ErrorLine { error: &self.text })
+        let line = ErrorLine { error: &self.text };
+        if self.in_stream {
+            let bytes = go_json(&line);
+            // No receiver, no client: there is nobody to tell.
+            let body = Body::flow(|lines| async move { drop(lines.send(bytes.into()).await) });
+            return with_type(self.status, "application/json", body);
+        }
+        json(self.status, &line)
     }
 }
 

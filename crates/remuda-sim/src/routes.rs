@@ -11,11 +11,11 @@ use hyper::{Method, Request, StatusCode};
 use super::body::{Body, collect};
 use super::fault::At;
 use super::fleet::Fleet;
-use super::generation::Visitor;
 use super::link::Wire;
 use super::percent::decoded;
 use super::reply::{Refusal, Reply, method_not_allowed, ok, text};
 use super::sabotage::{go_wrong, hold_back};
+use super::seat::Visitor;
 use super::server::{Front, Server};
 use super::strike::Status;
 use super::{control, embed, listing, manage, native, openai, provider};
@@ -66,6 +66,7 @@ async fn answer(
     let visitor = Visitor {
         server,
         wire,
+        path: path.clone(),
         strike,
     };
     let reply = dispatch(visitor, &method, &path, &body).await;
@@ -149,7 +150,7 @@ async fn dispatch(visitor: Visitor, method: &Method, path: &str, body: &Bytes) -
         "/api/version" => ok(&serde_json::json!({ "version": VERSION })),
         "/api/tags" => listing::tags(&server),
         "/api/ps" | "/v1/models" if !get => method_not_allowed("GET"),
-        "/api/ps" => listing::ps(&server),
+        "/api/ps" => listing::ps(&server).await,
         "/v1/models" => openai::models(&server),
         "/api/delete" if *method != Method::DELETE => method_not_allowed("DELETE"),
         "/api/delete" => native_reply(manage::delete(&server, body)),

@@ -1,65 +1,39 @@
-//! A server's VRAM: which models are loaded, who waits for a load, and what is evicted for it.
+//! A server's scheduler: who joins a loaded model, who waits for a load, and what a load waits for.
 //!
-//! As Ollama's scheduler: a request for a loaded model joins it at once and waits for a slot without bound; one that
-//! needs a load stands in a bounded line, and loads happen one at a time in that line's order. Unlike Ollama, a model
-//! that has been chosen for eviction takes no new requests, so that a load always gets its turn.
+//! As Ollama's: a request that a loaded copy suits joins it at once and waits for a slot without bound. One that needs
+//! a load, a reload or an eviction stands in a bounded line, first come first served, and only the first of it is looked
+//! at: what that one waits for, all wait for.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use chrono::{DateTime, Local};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::catalogue::Model;
 use super::duration::KeepAlive;
+use super::inside::{Inside, parallel};
+use super::memory::{Memory, Need, Resident, Tally};
 use super::options::Machine;
+use super::tuning::{Context, Tuning};
+
+/// How long a server waits for a runner to say that it is there.
+const CHECK: Duration = Duration::from_secs(10);
 
 /// The loaded models of one server.
 pub(super) struct Runners {
     machine: Machine,
-    state: Mutex<State>,
-    /// Held by the one request that loads.
+    memory: Mutex<Memory>,
+    /// Held by the first of those who need a load.
     line: tokio::sync::Mutex<()>,
-    /// Requests in the line, the one that loads included.
+    /// Requests in the line, its first included.
     pending: AtomicUsize,
-    /// Told when a model has become idle or has gone.
+    /// Told when a copy has become idle or has gone.
     freed: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    runners: Vec<Runner>,
-    next_id: u64,
-    tally: Tally,
-}
-
-/// What has happened to this server's models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) loads: u64,
-    /// Models that went to make room or for another context length.
-    pub(super) evictions: u64,
-    /// Models that went because their time was over or on request.
-    pub(super) unloads: u64,
-    /// Loads given up because the client left.
-    pub(super) abandoned_loads: u64,
-}
-
-struct Runner {
-    id: u64,
-    model: Arc<Model>,
-    context_length: u32,
-    size: u64,
-    size_vram: u64,
-    keep_alive: KeepAlive,
-    /// Requests that hold it, waiting or running.
-    active: usize,
-    loading: bool,
-    /// Goes as soon as it is idle, and takes no more requests.
-    condemned: bool,
-    last_used: Instant,
-    slots: Arc<Semaphore>,
+    /// Until when a runner that does not answer is waited for.
+    checking: Mutex<Option<Instant>>,
 }
 
 /// What a request wants loaded.
@@ -68,14 +42,31 @@ pub(super) struct Want {
     pub(super) model: Arc<Model>,
     /// Absent: as it was before, else the machine's.
     pub(super) keep_alive: Option<KeepAlive>,
-    /// Absent: the machine's.
-    pub(super) context_length: Option<u32>,
+    pub(super) tuning: Tuning,
 }
 
-/// The line for loads is full.
+/// What is to go wrong with a load.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mishap {
+    /// It takes this much longer.
+    pub(super) extra: Duration,
+    /// It makes no progress.
+    pub(super) stuck: bool,
+    /// It ends, after its whole time, in this error.
+    pub(super) failure: Option<String>,
+}
+
+/// Why a model was not loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("server busy, please try again.  maximum pending requests exceeded")]
-pub(super) struct Busy;
+pub(super) enum LoadError {
+    /// The line is full.
+    #[error("server busy, please try again.  maximum pending requests exceeded")]
+    Busy,
+    #[error("timed out waiting for llama-server to start")]
+    TimedOut,
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// A loaded model as `/api/ps` shows it.
 pub(super) struct Loaded {
@@ -83,280 +74,272 @@ pub(super) struct Loaded {
     pub(super) size: u64,
     pub(super) size_vram: u64,
     pub(super) context_length: u32,
-    /// From now; `None` is forever.
-    pub(super) expires_in: Option<Duration>,
+    pub(super) expires_at: DateTime<Local>,
+}
+
+/// What a request finds that needs no load.
+enum Found {
+    Fits(Lease),
+    /// A copy that would do, but does not say that it is there.
+    Silent,
+    Nothing,
 }
 
 impl Runners {
     pub(super) fn new(machine: Machine) -> Self {
         Self {
             machine,
-            state: Mutex::default(),
+            memory: Mutex::default(),
             line: tokio::sync::Mutex::default(),
             pending: AtomicUsize::new(0),
             freed: Notify::new(),
+            checking: Mutex::default(),
         }
     }
 
-    /// Joins the model where it is loaded, else waits for a turn and loads it, which takes `extra` longer.
+    /// Joins the model where a copy of it suits, else waits for a turn and loads it, with whatever `mishap` says.
+    ///
+    /// Dropping the future ends the load that it makes.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         want: &Want,
-        extra: impl FnOnce() -> Duration,
-    ) -> Result<Lease, Busy> {
-        if let Some(lease) = self.join(want) {
+        mishap: impl FnOnce() -> Mishap,
+    ) -> Result<Lease, LoadError> {
+        if let Some(lease) = self.join(want).await {
             return Ok(lease);
         }
         let _place = self.enter_line()?;
         let _turn = self.line.lock().await;
         let lease = loop {
-            if let Some(lease) = self.join(want) {
+            if let Some(lease) = self.join(want).await {
                 return Ok(lease);
             }
             match self.begin_load(want) {
-                Some(lease) => break lease,
-                None => self.freed.notified().await,
+                Ok(lease) => break lease,
+                Err(busy) => {
+                    while self.memory().by_id(busy).is_some() {
+                        self.freed.notified().await;
+                    }
+                }
             }
         };
-        tokio::time::sleep(self.machine.load_time(want.model.size) + extra()).await;
-        self.finish_load(lease.id);
-        Ok(lease)
+        self.load(lease, mishap()).await
     }
 
     /// Loads at once, where there is room: for models that are loaded at the start.
     pub(super) fn preload(self: &Arc<Self>, want: &Want) -> bool {
         let lease = self.begin_load(want);
-        if let Some(lease) = &lease {
+        if let Ok(lease) = &lease {
             self.finish_load(lease.id);
         }
-        lease.is_some()
+        lease.is_ok()
     }
 
-    /// Lets the model go as soon as it is idle.
+    /// Lets the copy of a model go as soon as it is idle; one that is being loaded is left alone.
     pub(super) fn unload(&self, model: &Model) {
-        let mut state = self.state();
-        for runner in &mut state.runners {
-            if runner.model.name == model.name {
-                runner.keep_alive = KeepAlive::For(Duration::ZERO);
-            }
+        let mut memory = self.memory();
+        if let Some(copy) = memory.ready(model) {
+            copy.keep_alive = KeepAlive::For(Duration::ZERO);
         }
-        state.expire();
-        drop(state);
+        memory.expire();
+        drop(memory);
         self.freed.notify_one();
     }
 
     /// Forgets everything, as a process that has died.
     pub(super) fn clear(&self) {
-        self.state().runners.clear();
+        self.memory().copies.clear();
         self.freed.notify_one();
     }
 
-    /// Loaded models, latest expiry first.
+    /// Models that are ready, latest expiry first.
     pub(super) fn loaded(&self) -> Vec<Loaded> {
-        let mut loaded: Vec<Loaded> = self.state().runners.iter().map(Runner::show).collect();
-        loaded.sort_by_key(|loaded| std::cmp::Reverse(loaded.expires_in.unwrap_or(Duration::MAX)));
+        let memory = self.memory();
+        let ready = memory.copies.iter().filter(|copy| !copy.loading);
+        let mut loaded: Vec<Loaded> = ready.map(Loaded::of).collect();
+        loaded.sort_by_key(|loaded| std::cmp::Reverse(loaded.expires_at));
         loaded
     }
 
+    /// Waits while a runner that does not answer is being checked: all who look at the runners do.
+    pub(super) async fn settle(&self) {
+        let until = *lock(&self.checking);
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
     pub(super) fn tally(&self) -> Tally {
-        self.state().tally
+        self.memory().tally
     }
 
     pub(super) fn reset_tally(&self) {
-        self.state().tally = Tally::default();
+        self.memory().tally = Tally::default();
     }
 
-    fn enter_line(self: &Arc<Self>) -> Result<Place, Busy> {
-        // The one that loads has left Ollama's queue, so the line holds one more than that.
+    fn enter_line(self: &Arc<Self>) -> Result<Place, LoadError> {
+        // The one whose turn it is has left Ollama's queue, so the line holds one more than that.
         let before = self.pending.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
-        if before > self.machine.max_queue {
-            return Err(Busy);
+        match before > self.machine.max_queue {
+            true => Err(LoadError::Busy),
+            false => Ok(place),
         }
-        Ok(place)
     }
 
-    fn context_length(&self, want: &Want) -> u32 {
-        want.context_length
-            .filter(|length| *length > 0)
-            .unwrap_or(self.machine.context_length)
-            .min(want.model.context_length)
+    /// Joins the copy that suits, if there is one and it says that it is there.
+    async fn join(self: &Arc<Self>, want: &Want) -> Option<Lease> {
+        match self.find(want) {
+            Found::Fits(lease) => Some(lease),
+            Found::Nothing => None,
+            Found::Silent => {
+                let until = Instant::now() + self.machine.sped_up(CHECK.as_secs_f64());
+                *lock(&self.checking) = Some(until);
+                tokio::time::sleep_until(until).await;
+                None
+            }
+        }
     }
 
-    fn join(self: &Arc<Self>, want: &Want) -> Option<Lease> {
-        let context_length = self.context_length(want);
-        let mut state = self.state();
-        let runner = state.runners.iter_mut().find(|runner| {
-            runner.model.name == want.model.name
-                && runner.context_length == context_length
-                && !runner.loading
-                && !runner.condemned
-        })?;
-        runner.active += 1;
+    fn find(self: &Arc<Self>, want: &Want) -> Found {
+        let context = want.tuning.context(&want.model, &self.machine);
+        let mut memory = self.memory();
+        let Some(copy) = memory.ready(&want.model) else {
+            return Found::Nothing;
+        };
+        if context.differs(copy.context) || want.tuning.differs(&copy.tuning, &copy.model) {
+            return Found::Nothing;
+        }
+        if copy.inside.is_frozen() {
+            return Found::Silent;
+        }
+        copy.active += 1;
         if let Some(keep_alive) = want.keep_alive {
-            runner.keep_alive = keep_alive;
+            copy.keep_alive = keep_alive;
         }
-        Some(self.lease(runner))
+        Found::Fits(self.lease(copy))
     }
 
-    /// Makes room and starts to load; `None` while what is in the way is busy.
-    fn begin_load(self: &Arc<Self>, want: &Want) -> Option<Lease> {
-        let context_length = self.context_length(want);
-        let cache =
-            want.model.cache_per_token * u64::from(context_length) * self.machine.parallel as u64;
-        let size = want.model.size + cache;
-        let size_vram = size.min(self.machine.vram);
-        let mut state = self.state();
-        let before = state.keep_alive_of(&want.model);
-        if !state.make_room(&want.model, self.machine.vram - size_vram) {
-            return None;
+    /// Makes room and starts to load; the error is the id of the busy copy that is in the way.
+    fn begin_load(self: &Arc<Self>, want: &Want) -> Result<Lease, u64> {
+        let Want { model, tuning, .. } = want;
+        let slots = parallel(model, self.machine.parallel);
+        let off_the_gpu = tuning.keeps_off_the_gpu() || self.machine.vram == 0;
+        let mut context = tuning.context(model, &self.machine);
+        let size = |context: Context| {
+            model.size + model.cache_per_token * u64::from(context.length) * slots as u64
+        };
+        let mut memory = self.memory();
+        let need = Need {
+            vram: if off_the_gpu { 0 } else { size(context) },
+            of: self.machine.vram,
+            most: self.machine.max_loaded,
+        };
+        memory.make_room(model, need)?;
+        let used: u64 = memory.copies.iter().map(|copy| copy.size_vram).sum();
+        let free = match off_the_gpu {
+            true => 0,
+            false => self.machine.vram.saturating_sub(used),
+        };
+        // Out of memory: the server tries once with less context, if the context is of its own choice.
+        if !off_the_gpu && size(context) > free {
+            context = context.stepped_down().unwrap_or(context);
         }
-        let id = state.next_id;
-        state.next_id += 1;
-        let runner = Runner {
-            id,
-            model: want.model.clone(),
-            context_length,
-            size,
-            size_vram,
-            keep_alive: want
-                .keep_alive
-                .or(before)
-                .unwrap_or(self.machine.keep_alive),
+        let copy = Resident {
+            id: memory.next_id(),
+            model: model.clone(),
+            tuning: tuning.clone(),
+            context,
+            size: size(context),
+            size_vram: size(context).min(free),
+            keep_alive: want.keep_alive.unwrap_or(self.machine.keep_alive),
             active: 1,
             loading: true,
-            condemned: false,
-            last_used: Instant::now(),
-            slots: Arc::new(Semaphore::new(self.machine.parallel)),
+            evicting: false,
+            idle_since: Instant::now(),
+            expires_at: None,
+            inside: Arc::new(Inside::new(model, slots)),
         };
-        let lease = self.lease(&runner);
-        state.runners.push(runner);
-        Some(lease)
+        let lease = self.lease(&copy);
+        memory.copies.push(copy);
+        Ok(lease)
+    }
+
+    async fn load(&self, lease: Lease, mishap: Mishap) -> Result<Lease, LoadError> {
+        if mishap.stuck {
+            let time = self
+                .machine
+                .sped_up(self.machine.load_timeout.as_secs_f64());
+            tokio::time::sleep(time).await;
+            self.fail_load(lease.id);
+            return Err(LoadError::TimedOut);
+        }
+        let time = self.machine.load_time(lease.model.size);
+        tokio::time::sleep(time + mishap.extra).await;
+        match mishap.failure {
+            Some(text) => {
+                self.fail_load(lease.id);
+                Err(LoadError::Failed(text))
+            }
+            None => {
+                self.finish_load(lease.id);
+                Ok(lease)
+            }
+        }
     }
 
     fn finish_load(&self, id: u64) {
-        let mut state = self.state();
-        if let Some(runner) = state.runners.iter_mut().find(|runner| runner.id == id) {
-            runner.loading = false;
-            state.tally.loads += 1;
+        let mut memory = self.memory();
+        if let Some(copy) = memory.by_id(id) {
+            copy.loading = false;
+            memory.tally.loads += 1;
         }
+    }
+
+    fn fail_load(&self, id: u64) {
+        let mut memory = self.memory();
+        let before = memory.copies.len();
+        memory.copies.retain(|copy| copy.id != id);
+        memory.tally.failed_loads += (before - memory.copies.len()) as u64;
     }
 
     fn release(&self, id: u64) {
-        let mut state = self.state();
-        let Some(at) = state.runners.iter().position(|runner| runner.id == id) else {
-            return;
-        };
-        let runner = &mut state.runners[at];
-        runner.active -= 1;
-        runner.last_used = Instant::now();
-        let (loading, condemned) = (runner.loading, runner.condemned && runner.active == 0);
-        if loading {
-            state.tally.abandoned_loads += 1;
-        } else if condemned {
-            state.tally.evictions += 1;
-        }
-        if loading || condemned {
-            state.runners.remove(at);
-        }
-        drop(state);
+        self.memory().release(id);
         self.freed.notify_one();
     }
 
-    fn lease(self: &Arc<Self>, runner: &Runner) -> Lease {
+    fn lease(self: &Arc<Self>, copy: &Resident) -> Lease {
         Lease {
             runners: self.clone(),
-            id: runner.id,
-            slots: runner.slots.clone(),
-            in_vram: runner.size_vram as f64 / runner.size.max(1) as f64,
+            id: copy.id,
+            model: copy.model.clone(),
+            inside: copy.inside.clone(),
+            context_length: copy.context.length,
+            shifts: copy.tuning.shifts(&copy.model),
+            in_vram: copy.size_vram as f64 / copy.size.max(1) as f64,
         }
     }
 
-    /// The state, without the models whose time is over: nobody can tell that they went late.
-    fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.expire();
-        state
+    /// The memory, without the models whose time is over: nobody can tell that they went late.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        let mut memory = lock(&self.memory);
+        memory.expire();
+        memory
     }
 }
 
-impl State {
-    fn expire(&mut self) {
-        let now = Instant::now();
-        let before = self.runners.len();
-        self.runners.retain(|runner| !runner.is_over(now));
-        self.tally.unloads += (before - self.runners.len()) as u64;
-    }
-
-    fn keep_alive_of(&self, model: &Model) -> Option<KeepAlive> {
-        self.runners
-            .iter()
-            .find(|runner| runner.model.name == model.name)
-            .map(|runner| runner.keep_alive)
-    }
-
-    /// Brings what is loaded down to `limit` bytes, without `model` itself; false while some of it is busy.
-    ///
-    /// Idle models go first, the one that was used least recently before the others; then busy ones are condemned.
-    fn make_room(&mut self, model: &Model, limit: u64) -> bool {
-        loop {
-            let stale = |runner: &Runner| runner.model.name == model.name;
-            let used: u64 = self.runners.iter().map(|runner| runner.size_vram).sum();
-            if used <= limit && !self.runners.iter().any(stale) {
-                return true;
-            }
-            let next = self
-                .runners
-                .iter()
-                .enumerate()
-                .filter(|(_, runner)| runner.active == 0)
-                .min_by_key(|(_, runner)| (!stale(runner), runner.last_used))
-                .map(|(at, _)| at);
-            match next {
-                Some(at) => {
-                    self.runners.remove(at);
-                    self.tally.evictions += 1;
-                }
-                None => {
-                    self.condemn(model, used.saturating_sub(limit));
-                    return false;
-                }
-            }
-        }
-    }
-
-    fn condemn(&mut self, model: &Model, mut bytes: u64) {
-        self.runners.sort_by_key(|runner| runner.last_used);
-        for runner in &mut self.runners {
-            if bytes > 0 || runner.model.name == model.name {
-                runner.condemned = true;
-                bytes = bytes.saturating_sub(runner.size_vram);
-            }
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Runner {
-    fn is_over(&self, now: Instant) -> bool {
-        self.active == 0
-            && matches!(self.keep_alive, KeepAlive::For(time) if now >= self.last_used + time)
-    }
-
-    fn show(&self) -> Loaded {
-        // Busy: its time starts anew when it becomes idle, so this is an estimate, as Ollama's.
-        let idle = match self.active {
-            0 => self.last_used.elapsed(),
-            _ => Duration::ZERO,
-        };
-        Loaded {
-            model: self.model.clone(),
-            size: self.size,
-            size_vram: self.size_vram,
-            context_length: self.context_length,
-            expires_in: match self.keep_alive {
-                KeepAlive::For(time) => Some(time.saturating_sub(idle)),
-                KeepAlive::Forever => None,
-            },
+impl Loaded {
+    fn of(copy: &Resident) -> Self {
+        Self {
+            model: copy.model.clone(),
+            size: copy.size,
+            size_vram: copy.size_vram,
+            context_length: copy.context.length,
+            expires_at: copy.expires_at(),
         }
     }
 }
@@ -374,20 +357,14 @@ impl Drop for Place {
 pub(super) struct Lease {
     runners: Arc<Runners>,
     id: u64,
-    slots: Arc<Semaphore>,
+    model: Arc<Model>,
+    pub(super) inside: Arc<Inside>,
+    /// Tokens of context of each slot.
+    pub(super) context_length: u32,
+    /// Whether a long answer pushes the beginning of its prompt out.
+    pub(super) shifts: bool,
     /// The share of the model that is in VRAM.
     pub(super) in_vram: f64,
-}
-
-impl Lease {
-    /// Waits for one of the model's slots, first come first served.
-    pub(super) async fn slot(&self) -> OwnedSemaphorePermit {
-        self.slots
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("slots are never closed")
-    }
 }
 
 impl Drop for Lease {

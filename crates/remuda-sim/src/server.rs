@@ -29,6 +29,7 @@ use super::reply::Reply;
 use super::runner::{Runners, Want};
 use super::stats::{Counters, Stats};
 use super::strike::Faults;
+use super::tuning::Tuning;
 
 /// Answers each request that comes to a server.
 ///
@@ -203,6 +204,7 @@ impl Server {
             evictions: tally.evictions,
             unloads: tally.unloads,
             abandoned_loads: tally.abandoned_loads,
+            failed_loads: tally.failed_loads,
             loaded: loaded
                 .iter()
                 .map(|loaded| loaded.model.name.as_str().to_owned())
@@ -245,7 +247,7 @@ impl Server {
             self.runners.preload(&Want {
                 model: on_disk.model,
                 keep_alive: None,
-                context_length: None,
+                tuning: Tuning::default(),
             });
         }
     }

@@ -35,7 +35,11 @@ pub struct Stats {
     pub loads: u64,
     pub evictions: u64,
     pub unloads: u64,
+    /// Loads that ended because the client left that caused them.
     pub abandoned_loads: u64,
+    /// Loads that ended in an error.
+    #[serde(default)]
+    pub failed_loads: u64,
     /// Names of the models that are loaded now.
     pub loaded: Vec<String>,
     /// Faults that are not spent.

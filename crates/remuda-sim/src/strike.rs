@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::chance::Dice;
 use super::fault::{At, Failure, Fault, Harm};
+use super::names::Name;
+use super::runner::Mishap;
 
 /// The faults of one server.
 pub(super) struct Faults {
@@ -30,6 +32,24 @@ pub(super) struct Strike {
     /// Where the connection ends, and whether by RST.
     pub(super) cut: Option<(At, bool)>,
     pub(super) stalls: Vec<(At, Duration)>,
+}
+
+/// What is wrong with a copy from now on, and how much slower than it should it is for this request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ailment {
+    pub(super) hangs: bool,
+    pub(super) freezes: bool,
+    pub(super) slowness: f64,
+}
+
+impl Default for Ailment {
+    fn default() -> Self {
+        Self {
+            hangs: false,
+            freezes: false,
+            slowness: 1.0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -76,7 +96,7 @@ impl Faults {
     pub(super) fn strike(&self, path: &str) -> Strike {
         let mut strike = Strike::default();
         self.state().take(
-            |fault| fault.is_for_route(path) && !matches!(fault.harm, Harm::SlowLoad { .. }),
+            |fault| fault.is_for_route(path) && !fault.is_about_models(),
             |harm| match harm {
                 Harm::Silent => strike.silent = true,
                 Harm::OneByte { pause } => strike.one_byte = Some(*pause),
@@ -97,24 +117,50 @@ impl Faults {
                 Harm::End { at } => strike.end = Some(*at),
                 Harm::Cut { at, reset } => strike.cut = Some((*at, *reset)),
                 Harm::Stall { at, time } => strike.stalls.push((*at, *time)),
-                Harm::SlowLoad { .. } | Harm::Refuse { .. } | Harm::Die { .. } => {}
+                // What is about models is asked for by `load` and `run`; the rest happened when it was injected.
+                Harm::SlowLoad { .. }
+                | Harm::StuckLoad
+                | Harm::FailLoad { .. }
+                | Harm::SlowGpu { .. }
+                | Harm::Hang
+                | Harm::Freeze
+                | Harm::Refuse { .. }
+                | Harm::Die { .. } => {}
             },
         );
         strike
     }
 
-    /// How much longer the load that begins now takes.
-    pub(super) fn slow_load(&self) -> Duration {
-        let mut total = Duration::ZERO;
+    /// What goes wrong with the load of `model` that begins now.
+    pub(super) fn load(&self, model: &Name) -> Mishap {
+        let mut mishap = Mishap::default();
         self.state().take(
-            |fault| matches!(fault.harm, Harm::SlowLoad { .. }),
-            |harm| {
-                if let Harm::SlowLoad { extra } = harm {
-                    total += *extra;
-                }
+            |fault| fault.is_about_loads() && fault.is_for_model(model),
+            |harm| match harm {
+                Harm::SlowLoad { extra } => mishap.extra += *extra,
+                Harm::StuckLoad => mishap.stuck = true,
+                Harm::FailLoad { message } => mishap.failure = Some(message.clone()),
+                _ => {}
             },
         );
-        total
+        mishap
+    }
+
+    /// What is wrong with the copy of `model` that a request for `path` has come to.
+    pub(super) fn run(&self, path: &str, model: &Name) -> Ailment {
+        let mut ailment = Ailment::default();
+        self.state().take(
+            |fault| {
+                fault.is_about_copies() && fault.is_for_model(model) && fault.is_for_route(path)
+            },
+            |harm| match harm {
+                Harm::SlowGpu { factor } => ailment.slowness *= factor,
+                Harm::Hang => ailment.hangs = true,
+                Harm::Freeze => ailment.freezes = true,
+                _ => {}
+            },
+        );
+        ailment
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,10 +207,32 @@ mod tests {
     #[test]
     fn a_slow_load_hits_loads_only() {
         let faults = Faults::new(0);
+        let name = Name::parse("m").unwrap();
         faults.add("slow_load:seconds=3,times=1".parse().unwrap());
         faults.strike("/api/chat");
-        assert_eq!(faults.slow_load().as_secs(), 3);
-        assert_eq!(faults.slow_load(), Duration::ZERO);
+        faults.run("/api/chat", &name);
+        assert_eq!(faults.load(&name).extra.as_secs(), 3);
+        assert_eq!(faults.load(&name), Mishap::default());
+    }
+
+    #[test]
+    fn what_ails_a_copy_goes_by_model_and_route() {
+        let faults = Faults::new(0);
+        let (name, other) = (Name::parse("m").unwrap(), Name::parse("n").unwrap());
+        for text in [
+            "hang:model=m,route=/api/embed",
+            "slow_gpu:factor=2",
+            "slow_gpu:factor=3,model=m",
+            "fail_load:model=m",
+        ] {
+            faults.add(text.parse().unwrap());
+        }
+        let ailment = faults.run("/api/chat", &name);
+        assert_eq!((ailment.hangs, ailment.slowness), (false, 6.0));
+        assert_eq!(faults.run("/api/chat", &other).slowness, 2.0);
+        assert!(faults.run("/api/embed", &name).hangs);
+        assert_eq!(faults.load(&other).failure, None);
+        assert!(faults.load(&name).failure.is_some());
     }
 
     #[test]

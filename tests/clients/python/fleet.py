@@ -73,7 +73,7 @@ class Simulation:
             [
                 *("sim", "--ports", f"0x{len(models)}", "--control", "127.0.0.1:0", *lists),
                 *("--load-time", "20ms", "--prompt-speed", "0", "--decode-speed", "2000"),
-                *("--pull-bandwidth", "0"),
+                *("--pull-bandwidth", "0", "--context-length", "4096"),
             ],
             stdout=subprocess.PIPE,
             text=True,

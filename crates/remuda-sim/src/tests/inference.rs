@@ -216,7 +216,8 @@ async fn images_need_a_model_that_sees() {
     let seen = post(&running, "/api/chat", &body("llava", "iVBORw0KGgo=")).await;
     assert_eq!(seen.status, 200);
     let blind = post(&running, "/api/chat", &body("llama3.2", "iVBORw0KGgo=")).await;
-    assert!(blind.error().1.ends_with("does not support vision"));
+    let said = r#"{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.","type":"invalid_request_error"}}"#;
+    assert_eq!(blind.error(), (400, said.to_owned()));
     let bad = post(
         &running,
         "/api/chat",

@@ -88,7 +88,7 @@ async fn ps_shows_what_is_loaded_and_until_when() {
     let left = expires(1).signed_duration_since(chrono::Utc::now());
     assert!((290..=300).contains(&left.num_seconds()), "{left}");
     assert_eq!(ps["models"][1]["size"], ps["models"][1]["size_vram"]);
-    assert_eq!(ps["models"][1]["context_length"], 4096);
+    assert_eq!(ps["models"][1]["context_length"], 32_768);
 }
 
 #[tokio::test]
