@@ -69,8 +69,8 @@ impl ProviderKind {
             .map_or("", |(name, _)| name)
     }
 
-    /// Whether its backends are servers of a fleet, with models in memory and slots to wait for, rather than one
-    /// service that looks after itself.
+    /// Returns whether its backends are servers of a fleet, with models in memory and slots to wait for, rather than
+    /// one service that looks after itself.
     pub fn is_fleet(self) -> bool {
         self == ProviderKind::Ollama
     }

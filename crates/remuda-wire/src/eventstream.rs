@@ -95,7 +95,7 @@ impl FrameSplitter {
     }
 }
 
-/// The length of the frame that begins `bytes`, once its prelude is there.
+/// Returns the length of the frame that begins `bytes`, once its prelude is there.
 fn frame_length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some((prelude, _)) = bytes.split_first_chunk::<PRELUDE>() else {
         return Ok(None);

@@ -10,7 +10,7 @@ const KEPT_CAPACITY: usize = 16 << 10;
 /// What some servers write before all else.
 pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The text without its byte order mark.
+/// Returns the text without its byte order mark.
 pub fn unmarked(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
@@ -42,7 +42,7 @@ impl Default for LineSplitter {
 }
 
 impl LineSplitter {
-    /// A splitter for lines of at most `limit` bytes, the newline not counted.
+    /// Creates a splitter for lines of at most `limit` bytes, the newline not counted.
     pub fn new(limit: usize) -> Self {
         LineSplitter {
             partial: Vec::new(),
@@ -102,12 +102,12 @@ impl LineSplitter {
         false
     }
 
-    /// Whether the stream stands inside a line.
+    /// Returns whether the stream stands inside a line.
     pub fn mid_line(&self) -> bool {
         self.skipping || !self.partial.is_empty()
     }
 
-    /// What has come of a line that has not ended yet.
+    /// Returns what has come of a line that has not ended yet.
     pub fn partial(&self) -> &[u8] {
         &self.partial
     }

@@ -71,8 +71,8 @@ impl Default for EventSplitter {
 }
 
 impl EventSplitter {
-    /// A splitter for lines of at most `limit` bytes, their ends not counted, and for events whose
-    /// data is at most as long.
+    /// Creates a splitter for lines of at most `limit` bytes, their ends not counted, and for events whose data is at
+    /// most as long.
     pub fn new(limit: usize) -> Self {
         EventSplitter {
             limit,
@@ -178,7 +178,7 @@ impl EventSplitter {
         fits
     }
 
-    /// What a line says, its `\n` already gone.
+    /// Returns what a line says, its `\n` already gone.
     fn read<'l>(&mut self, line: &'l [u8]) -> Line<'l> {
         let mut line = line.strip_suffix(b"\r").unwrap_or(line);
         if !self.begun {

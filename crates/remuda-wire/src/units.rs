@@ -65,17 +65,17 @@ impl Cutter {
         self.unit
     }
 
-    /// What has come of a unit whose end has not.
+    /// Returns what has come of a unit whose end has not.
     pub fn held(&self) -> &[u8] {
         &self.held
     }
 
-    /// Whether what was handed on stops inside a unit.
+    /// Returns whether what was handed on stops inside a unit.
     pub fn inside(&self) -> bool {
         self.passing.is_some()
     }
 
-    /// Whether nothing of a unit is held.
+    /// Returns whether nothing of a unit is held.
     pub fn is_between(&self) -> bool {
         self.held.is_empty() && self.passing.is_none()
     }
@@ -167,7 +167,7 @@ impl Cutter {
         });
     }
 
-    /// Where a unit that is not held ends in `piece`, or how its line stands after it.
+    /// Returns where a unit that is not held ends in `piece`, or how its line stands after it.
     fn rest_of_long(&self, piece: &[u8], mut line: Line) -> (usize, Option<Line>) {
         let mut at = 0;
         while let Some(newline) = memchr::memchr(b'\n', &piece[at..]) {

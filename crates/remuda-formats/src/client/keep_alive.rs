@@ -2,8 +2,8 @@
 
 use crate::wire::json::{ByteSpan, Kind};
 
-/// True for a value that Ollama reads as zero: seconds as a number, or a Go duration as a string
-/// (`"0"`, `"0s"`, `"0h0m"`). Fractions below a nanosecond count as zero there too.
+/// Returns true for a value that Ollama reads as zero: seconds as a number, or a Go duration as a string (`"0"`,
+/// `"0s"`, `"0h0m"`). Fractions below a nanosecond count as zero there too.
 pub(super) fn is_zero(kind: Kind, span: ByteSpan, body: &[u8]) -> bool {
     let text = span.of(body);
     match kind {

@@ -48,7 +48,7 @@ const WHOLE: [&str; 7] = [
 /// Pieces that are taken from a path's beginning at most.
 const MOST: usize = 4;
 
-/// The route that a path means; `None` for one that is a route itself, or means none.
+/// Returns the route that a path means; `None` for one that is a route itself, or means none.
 pub fn meant(path: &str) -> Option<String> {
     if is_known(path) {
         return None;
@@ -69,7 +69,8 @@ pub fn meant(path: &str) -> Option<String> {
     None
 }
 
-/// Whether it is one of Ollama's own routes that do more than ask: those are all that is known behind `/api/` besides.
+/// Returns whether it is one of Ollama's own routes that do more than ask: those are all that is known behind `/api/`
+/// besides.
 fn changes_models(route: &str) -> bool {
     route
         .strip_prefix("/api/")
@@ -93,7 +94,7 @@ fn tidy(path: &str) -> Cow<'_, str> {
     tidy.into()
 }
 
-/// The route behind `mount` that `rest` is.
+/// Returns the route behind `mount` that `rest` is.
 fn routed(mount: &str, rest: &str) -> Option<String> {
     if mount == "api" && OLLAMA.contains(&rest) {
         return Some(format!("/api/{rest}"));
@@ -114,7 +115,7 @@ fn routed(mount: &str, rest: &str) -> Option<String> {
     (V1.contains(&rest) || is_model()).then(|| format!("/v1/{rest}"))
 }
 
-/// What a path begins with although its base URL should have had it, or not; and the rest.
+/// Returns what a path begins with although its base URL should have had it, or not; and the rest.
 fn without_first(path: &str) -> Option<(&str, &str)> {
     if let Some((first, rest)) = path.split_once('/')
         && MOUNTS.contains(&first)

@@ -17,15 +17,15 @@ pub(super) enum Part<'a> {
     Unclear,
 }
 
-/// The boundary of a form: that of the body's first line, so that a value which merely looks like a part's head (inside
-/// an uploaded file) is not taken for one. `None` if the body is no form.
+/// Returns the boundary of a form: that of the body's first line, so that a value which merely looks like a part's head
+/// (inside an uploaded file) is not taken for one. `None` if the body is no form.
 pub fn form_boundary(body: &[u8]) -> Option<&[u8]> {
     let line_end = memmem::find(body, b"\r\n")?;
     let boundary = body[..line_end].strip_prefix(b"--")?;
     (!boundary.is_empty()).then_some(boundary)
 }
 
-/// Whether a boundary is written so that all readers find the same (RFC 2046 section 5.1.1).
+/// Returns whether a boundary is written so that all readers find the same (RFC 2046 section 5.1.1).
 pub fn is_plain_boundary(boundary: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(byte);
     (1..=70).contains(&boundary.len()) && boundary.iter().all(plain)
@@ -61,7 +61,7 @@ fn walk<'a>(body: &'a [u8], on_part: &mut impl FnMut(Part<'a>)) -> Option<()> {
     }
 }
 
-/// The part from `start`, which is its delimiter's line end, to `end`.
+/// Returns the part from `start`, which is its delimiter's line end, to `end`.
 fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
     let whole = &body[start..end];
     let Some(head_end) = memmem::find(whole, b"\r\n\r\n") else {
@@ -91,13 +91,14 @@ fn part(body: &[u8], start: usize, end: usize) -> Part<'_> {
 /// What decides where a form goes.
 const DECISIVE: &str = "model";
 
-/// Whether some reader may take a field of this name for one that decides: as a list, or with white space around it.
+/// Returns whether some reader may take a field of this name for one that decides: as a list, or with white space
+/// around it.
 fn is_decisive(name: &str) -> bool {
     let plain = name.split(['[', '.']).next().unwrap_or_default().trim();
     plain.eq_ignore_ascii_case(DECISIVE)
 }
 
-/// The name that a part's head has, and whether it is a file's. `None` unless it has one that all readers find.
+/// Returns the name that a part's head has, and whether it is a file's. `None` unless it has one that all readers find.
 fn named(head: &str) -> Option<(&str, bool)> {
     let mut found = None;
     for line in head.strip_prefix("\r\n")?.split("\r\n") {
@@ -122,7 +123,7 @@ fn named(head: &str) -> Option<(&str, bool)> {
     found
 }
 
-/// The `name` of a disposition (RFC 7578 section 4.2), and whether there is a `filename`.
+/// Returns the `name` of a disposition (RFC 7578 section 4.2), and whether there is a `filename`.
 fn disposition(value: &str) -> Option<(&str, bool)> {
     let (kind, mut rest) = value.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("form-data") {

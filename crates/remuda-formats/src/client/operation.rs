@@ -43,7 +43,7 @@ pub enum AnswerFraming {
     Whole,
 }
 
-/// Whether a path's argument is the digest of a blob, as Ollama has them.
+/// Returns whether a path's argument is the digest of a blob, as Ollama has them.
 pub fn is_digest(text: &str) -> bool {
     let digits = text
         .strip_prefix("sha256")
@@ -84,13 +84,13 @@ impl Operation {
         )
     }
 
-    /// Whether an absent `stream` means true.
+    /// Returns whether an absent `stream` means true.
     pub fn streams_by_default(self) -> bool {
         use Operation::*;
         matches!(self, Generate | Chat | Pull | Push | Create)
     }
 
-    /// How the answer is framed when it streams.
+    /// Returns how the answer is framed when it streams.
     pub fn framing(self) -> AnswerFraming {
         use Operation::*;
         match self {
@@ -101,7 +101,7 @@ impl Operation {
         }
     }
 
-    /// Whether a request carries a JSON body that names a model or two.
+    /// Returns whether a request carries a JSON body that names a model or two.
     pub fn has_json_body(self) -> bool {
         use Operation::*;
         !matches!(
@@ -117,7 +117,7 @@ impl Operation {
         )
     }
 
-    /// The route's path, a label of low cardinality.
+    /// Returns the route's path, a label of low cardinality.
     pub fn name(self) -> &'static str {
         use Operation::*;
         match self {
@@ -150,13 +150,13 @@ impl Operation {
         }
     }
 
-    /// The part of `path` that stands for `:model` or `:digest`, still percent-encoded.
+    /// Returns the part of `path` that stands for `:model` or `:digest`, still percent-encoded.
     pub fn argument(self, path: &str) -> Option<&str> {
         let (prefix, _) = self.name().split_once(':')?;
         path.strip_prefix(prefix)
     }
 
-    /// The Go type that Ollama decodes the body into, as its errors name it.
+    /// Returns the Go type that Ollama decodes the body into, as its errors name it.
     pub(super) fn go_type(self) -> &'static str {
         use Operation::*;
         match self {
@@ -180,7 +180,7 @@ impl Operation {
         }
     }
 
-    /// The Go package of [`Operation::go_type`].
+    /// Returns the Go package of [`Operation::go_type`].
     pub(super) fn go_package(self) -> &'static str {
         use Operation::*;
         match self {

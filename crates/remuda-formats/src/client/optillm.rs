@@ -22,7 +22,7 @@ const TUNING: [&str; 7] = [
 /// Where clients of OpenAI's SDK that write the body themselves put further fields.
 const EXTRA: &str = "extra_body";
 
-/// Whether a body with this field is to be looked at.
+/// Returns whether a body with this field is to be looked at.
 pub fn concerns(key: &[u8]) -> bool {
     str::from_utf8(key).is_ok_and(|name| is_private(name) || name == EXTRA)
 }
@@ -31,7 +31,7 @@ fn is_private(name: &str) -> bool {
     NAMING.contains(&name) || TUNING.contains(&name)
 }
 
-/// The texts of the parameters that name an approach, in the order in which they count.
+/// Returns the texts of the parameters that name an approach, in the order in which they count.
 ///
 /// # Errors
 /// If the body is no JSON.
@@ -58,8 +58,8 @@ pub fn approaches(body: &[u8]) -> Result<Vec<String>, SyntaxError> {
     Ok(found.into_iter().map(|(_, text)| text).collect())
 }
 
-/// The body without the parameters, at its top and in `extra_body`, which goes too if nothing is left in it. All other
-/// bytes stay as they are, but for the space around the fields.
+/// Returns the body without the parameters, at its top and in `extra_body`, which goes too if nothing is left in it.
+/// All other bytes stay as they are, but for the space around the fields.
 ///
 /// # Errors
 /// If the body is no JSON.
@@ -73,7 +73,7 @@ pub fn without(body: &[u8]) -> Result<Vec<u8>, SyntaxError> {
     })
 }
 
-/// What is left of `extra_body`; an `extra_body` within it is none.
+/// Returns what is left of `extra_body`; an `extra_body` within it is none.
 fn extra_without(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, SyntaxError> {
     if !value.starts_with(b"{") {
         return Ok(Some(Cow::Borrowed(value)));

@@ -120,7 +120,7 @@ pub fn route(method: &Method, path: &str) -> Result<Operation, Miss> {
     }
 }
 
-/// Whether some method has an operation at `path`.
+/// Returns whether some method has an operation at `path`.
 pub(super) fn is_known(path: &str) -> bool {
     ROUTES.iter().any(|route| route.matches(path))
 }
@@ -138,7 +138,7 @@ impl Route {
     }
 }
 
-/// The methods of a path that is in the table; `last` is the one of its last row.
+/// Returns the methods of a path that is in the table; `last` is the one of its last row.
 fn allowed(path: &str, last: &Method) -> &'static str {
     match *last {
         Method::HEAD => "GET, HEAD",

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Operation, RequestFacts, is_form, scan_request};
 use crate::wire::json::{ByteSpan, write_string};
 
-/// The body with another model name in the place that [`RequestFacts::model_span`] names.
+/// Returns the body with another model name in the place that [`RequestFacts::model_span`] names.
 pub fn replace_model(operation: Operation, body: &[u8], model_span: ByteSpan, name: &str) -> Bytes {
     if is_form(operation, body) {
         return replace(body, model_span, name.as_bytes());
@@ -15,7 +15,7 @@ pub fn replace_model(operation: Operation, body: &[u8], model_span: ByteSpan, na
     replace(body, model_span, &literal)
 }
 
-/// The body with `stream` set, in place where the client stated it, else as a new first field.
+/// Returns the body with `stream` set, in place where the client stated it, else as a new first field.
 ///
 /// `facts` are those of this very body. A body that is no object comes back as it is.
 pub fn set_stream(body: &[u8], facts: &RequestFacts<'_>, stream: bool) -> Bytes {
@@ -31,7 +31,7 @@ pub fn set_stream(body: &[u8], facts: &RequestFacts<'_>, stream: bool) -> Bytes 
     }
 }
 
-/// The body of a request for a whole answer, which asks for a stream instead; `None` if it cannot be read.
+/// Returns the body of a request for a whole answer, which asks for a stream instead; `None` if it cannot be read.
 pub fn streamed(operation: Operation, body: &[u8]) -> Option<Bytes> {
     let facts = scan_request(operation, body).ok()?;
     Some(set_stream(body, &facts, true))

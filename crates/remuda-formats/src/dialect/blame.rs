@@ -92,14 +92,14 @@ const ABOUT_THE_KEY: [&str; 12] = [
     "no api key",
 ];
 
-/// Whether an error of that text says that the key is refused.
+/// Returns whether an error of that text says that the key is refused.
 pub fn is_about_key(text: &str) -> bool {
     let text: String = text.chars().take(LONGEST).collect();
     let text = text.to_ascii_lowercase();
     ABOUT_THE_KEY.iter().any(|words| text.contains(words))
 }
 
-/// Whether an error of that text says that the server could not load the model: it may be well for all others.
+/// Returns whether an error of that text says that the server could not load the model: it may be well for all others.
 pub fn is_about_model(text: &str) -> bool {
     let text: String = text.chars().take(LONGEST).collect();
     let text = text.to_ascii_lowercase();
@@ -109,8 +109,8 @@ pub fn is_about_model(text: &str) -> bool {
 /// Characters of a text that are looked at: what is behind them is quoted.
 const LONGEST: usize = 1_000;
 
-/// Whether an error of that text, with status 500 or within an answer, is no fault of the server. What stands first
-/// decides: the rest may be quoted from an answer, or be the cause of what stands before.
+/// Returns whether an error of that text, with status 500 or within an answer, is no fault of the server. What stands
+/// first decides: the rest may be quoted from an answer, or be the cause of what stands before.
 pub fn is_about_request(text: &str) -> bool {
     let text: String = text.chars().take(LONGEST).collect();
     let text = text.to_ascii_lowercase();

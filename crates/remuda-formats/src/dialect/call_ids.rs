@@ -40,7 +40,7 @@ impl CallIds {
         }
     }
 
-    /// The id that is sent: the same each time, and different for different ids.
+    /// Returns the id that is sent: the same each time, and different for different ids.
     pub fn sent<'a>(self, id: &Text<'a>) -> Text<'a> {
         if self.fits(id.as_escaped()) {
             return id.clone();

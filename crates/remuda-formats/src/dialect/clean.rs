@@ -33,7 +33,7 @@ pub fn clean(message: &str) -> String {
     cleaned
 }
 
-/// A word with what stands in quotes or brackets around it.
+/// Returns a word with what stands in quotes or brackets around it.
 fn shown(word: &str, after_bearer: bool) -> Cow<'_, str> {
     let bare = word.trim_matches(|character: char| {
         !character.is_alphanumeric() && !matches!(character, '_' | '-' | '/' | '*')

@@ -14,13 +14,13 @@ pub(super) struct Unreadable;
 
 /// Reads the events of one form, one after another.
 pub(super) trait Reads: Send {
-    /// Whether the last event has been emitted.
+    /// Returns whether the last event has been emitted.
     fn is_over(&self) -> bool;
 
-    /// Whether nothing of an answer has come yet.
+    /// Returns whether nothing of an answer has come yet.
     fn is_fresh(&self) -> bool;
 
-    /// Whether all of the answer has come, but for what ends it; see [`Decode::lacks_nothing`].
+    /// Returns whether all of the answer has come, but for what ends it; see [`Decode::lacks_nothing`].
     fn lacks_nothing(&self) -> bool {
         false
     }

@@ -68,7 +68,7 @@ pub struct Reply {
 
 #[cfg(test)]
 impl Reply {
-    /// What tests write answers for: the model `m`, seven seconds after the epoch.
+    /// Returns what tests write answers for: the model `m`, seven seconds after the epoch.
     pub(crate) fn sample() -> Self {
         Reply {
             model: Text::escaped("m"),

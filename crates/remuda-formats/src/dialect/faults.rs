@@ -6,7 +6,7 @@ use super::{anthropic, bedrock, google, ollama, openai};
 use crate::ir::Fault;
 use crate::provider::ProviderKind;
 
-/// What an error answer of a provider means.
+/// Returns what an error answer of a provider means.
 pub fn answered(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     match kind {
         ProviderKind::Ollama => ollama::fault(status, headers, body),
@@ -21,7 +21,8 @@ pub fn answered(kind: ProviderKind, status: u16, headers: &HeaderMap, body: &[u8
     }
 }
 
-/// What the body of a service's list of models, of status 200, means if it has an `error` and no list; otherwise `None`.
+/// Returns what the body of a service's list of models, of status 200, means if it has an `error` and no list;
+/// otherwise `None`.
 pub fn within(kind: ProviderKind, body: &[u8]) -> Option<Fault> {
     #[derive(serde::Deserialize)]
     struct Body<'a> {

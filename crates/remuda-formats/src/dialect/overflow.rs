@@ -161,8 +161,9 @@ const OF_RATES: &[&str] = &[
     "throttl",
 ];
 
-/// Whether a message says that the prompt is too long for the model, and not that requests come too fast or that a field
-/// is too long. Where there is a status, it is to be asked first: 400, 413, 422, and 500 of servers that do not care.
+/// Returns whether a message says that the prompt is too long for the model, and not that requests come too fast or
+/// that a field is too long. Where there is a status, it is to be asked first: 400, 413, 422, and 500 of servers that
+/// do not care.
 pub fn says(message: &str) -> bool {
     read(message).is_some()
 }
@@ -172,7 +173,7 @@ pub fn may_be(status: Option<u16>) -> bool {
     matches!(status, None | Some(400 | 413 | 422 | 500))
 }
 
-/// A fault of that kind, with the numbers that its message has.
+/// Returns a fault of that kind, with the numbers that its message has.
 #[must_use]
 pub fn counted(fault: Fault) -> Fault {
     if fault.kind != FaultKind::ContextLength {
@@ -186,8 +187,8 @@ pub fn counted(fault: Fault) -> Fault {
     }
 }
 
-/// The words by which Anthropic's clients know it; they cut their conversations by the numbers. `message` is the
-/// provider's.
+/// Returns the words by which Anthropic's clients know it; they cut their conversations by the numbers. `message` is
+/// the provider's.
 pub fn in_words_of_anthropic(overflow: &Overflow, message: &str) -> String {
     let Some((used, most)) = overflow.excess() else {
         return if message.to_ascii_lowercase().contains("prompt is too long") {
@@ -206,7 +207,7 @@ pub fn in_words_of_anthropic(overflow: &Overflow, message: &str) -> String {
     }
 }
 
-/// The words of Ollama: it hands on its runner's JSON as a text.
+/// Returns the words of Ollama: it hands on its runner's JSON as a text.
 pub fn in_words_of_ollama(overflow: &Overflow, embeds: bool) -> String {
     match overflow.excess() {
         _ if embeds => "the input length exceeds the context length".to_owned(),
@@ -235,7 +236,7 @@ fn read(message: &str) -> Option<Overflow> {
     Some(found(COUNTS).fold(signs, Overflow::or))
 }
 
-/// The first place where `text` says what the template has, and its numbers.
+/// Returns the first place where `text` says what the template has, and its numbers.
 fn find(text: &str, template: &str) -> Option<Overflow> {
     let begins = template.find('{').unwrap_or(template.len());
     // A template that begins with a number is found by what follows it.
@@ -247,7 +248,7 @@ fn find(text: &str, template: &str) -> Option<Overflow> {
     memmem::find_iter(text.as_bytes(), lead).find_map(|at| matched(&text[at + lead.len()..], rest))
 }
 
-/// As [`find`], for a template such as `{in} tokens …`.
+/// Finds the first place of a template that begins with a number, such as `{in} tokens …`.
 fn find_after_number(text: &str, template: &str) -> Option<Overflow> {
     let (_, rest) = template.split_once('}')?;
     let lead = &rest[..rest.find('{').unwrap_or(rest.len())];
@@ -261,7 +262,7 @@ fn is_of_number(byte: &u8) -> bool {
     byte.is_ascii_digit() || matches!(byte, b',' | b'_')
 }
 
-/// The numbers, if `text` goes on as the template does.
+/// Returns the numbers, if `text` goes on as the template does.
 fn matched(mut text: &str, mut template: &str) -> Option<Overflow> {
     let mut overflow = Overflow::default();
     while !template.is_empty() {

@@ -32,7 +32,7 @@ fn is_of_no_text(byte: u8) -> bool {
     byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// The text of the first member of that name which has one, as far as it goes.
+/// Returns the text of the first member of that name which has one, as far as it goes.
 fn value_of<'b>(body: &'b [u8], key: &[u8]) -> Option<Cow<'b, str>> {
     memmem::find_iter(body, key).find_map(|at| {
         let rest = body[at + key.len()..].trim_ascii_start();
@@ -43,7 +43,7 @@ fn value_of<'b>(body: &'b [u8], key: &[u8]) -> Option<Cow<'b, str>> {
     })
 }
 
-/// Where a string literal ends, or was cut.
+/// Returns where a string literal ends, or was cut.
 fn end_of_text(inside: &[u8]) -> usize {
     let mut at = 0;
     while let Some(byte) = inside.get(at) {

@@ -80,14 +80,14 @@ const ANTHROPIC: [Fields; 4] = [
     ],
 ];
 
-/// Whether a field tells of limits.
+/// Returns whether a field tells of limits.
 pub fn is_of_limits(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-")
 }
 
 impl RateLimits {
-    /// What an answer's head says; `None` if nothing. `now` is the time of Anthropic's resets.
+    /// Returns what an answer's head says; `None` if nothing. `now` is the time of Anthropic's resets.
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         let mut limits = Self::default();
         for (allowance, names) in [&mut limits.requests, &mut limits.tokens]
@@ -108,7 +108,7 @@ impl RateLimits {
         (limits != Self::default()).then_some(limits)
     }
 
-    /// The same in the names of a client's format.
+    /// Writes the limits under the names of a client's format.
     pub fn write(
         &self,
         names: Names,

@@ -22,7 +22,7 @@ pub fn pack<'a>(id: Text<'a>, signature: Option<&Text<'_>>) -> Text<'a> {
     Text::escaped(packed)
 }
 
-/// The id and the signature that [`pack`] made `id` of; an id that was not packed is returned as it is.
+/// Returns the id and the signature that [`pack`] made `id` of; an id that was not packed is returned as it is.
 pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
     let found = id.as_escaped().rfind(MARK).and_then(|at| {
         let packed = &id.as_escaped()[at + MARK.len()..];
@@ -45,17 +45,17 @@ pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
 /// Before a signature of Gemini's that is not of a call: such ones look like another provider's, and who is sent one of
 /// another provider refuses the request.
 const GEMINI: &str = "gemini:";
-/// The same where it signs a text of the answer.
+/// What marks a signature of Gemini's that signs a text of the answer.
 const GEMINI_TEXT: &str = "gemini-text:";
 
-/// A thought's signature of Gemini's, so that it is known when it comes back.
+/// Marks a thought's signature of Gemini's, so that it is known when it comes back.
 pub fn mark_gemini(signature: &Text<'_>) -> Text<'static> {
     let mut marked = Text::escaped(GEMINI);
     marked.push(signature);
     marked
 }
 
-/// The same of a text's.
+/// Marks the signature of a text, as [`mark_gemini`] does that of a thought.
 pub fn mark_gemini_text(signature: &Text<'_>) -> Text<'static> {
     let mut marked = Text::escaped(GEMINI_TEXT);
     marked.push(signature);
@@ -71,13 +71,13 @@ pub fn of_gemini<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
     (!own.is_empty()).then(|| Text::escaped(own))
 }
 
-/// Whether it signs a text of the answer, and not a thought.
+/// Returns whether it signs a text of the answer, and not a thought.
 pub fn is_of_text(signature: &Text<'_>) -> bool {
     signature.as_escaped().starts_with(GEMINI_TEXT)
 }
 
-/// What an error's words say of signatures: that they are not this provider's own, or were changed on the way. Anthropic's
-/// words also come from Bedrock and OpenRouter.
+/// Returns what an error's words say of signatures: that they are not this provider's own, or were changed on the way.
+/// Anthropic's words also come from Bedrock and OpenRouter.
 pub fn blamed(message: &str) -> Option<Mend> {
     const WORDS: [&[&str]; 6] = [
         &["invalid `signature` in `thinking`"],

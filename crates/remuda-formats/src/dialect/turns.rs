@@ -54,12 +54,12 @@ fn misplaced_as_user(messages: &mut [Message<'_>]) {
     }
 }
 
-/// The user's turn that lets the model speak again.
+/// Returns the user's turn that lets the model speak again.
 pub(super) fn go_on<'a>() -> Message<'a> {
     Message::new(Role::User, vec![Part::Text(Text::escaped(GO_ON))])
 }
 
-/// Whether the assistant spoke last.
+/// Returns whether the assistant spoke last.
 pub(super) fn is_unfinished(messages: &[Message<'_>]) -> bool {
     messages
         .last()
@@ -80,12 +80,12 @@ pub(super) fn trim_last(messages: &mut [Message<'_>]) {
     }
 }
 
-/// What a turn ends with, but for a breakpoint.
+/// Returns what a turn ends with, but for a breakpoint.
 fn last_said<'m, 'a>(parts: &'m mut [Part<'a>]) -> Option<&'m mut Part<'a>> {
     parts.iter_mut().rfind(|part| !part.is_breakpoint())
 }
 
-/// The system prompt with a further wish after it, and after what is to be kept of it.
+/// Returns the system prompt with a further wish after it, and after what is to be kept of it.
 pub(super) fn with_wish<'a>(mut system: Vec<Part<'a>>, wish: Text<'a>) -> Vec<Part<'a>> {
     match system.last_mut() {
         Some(Part::Text(text)) => {

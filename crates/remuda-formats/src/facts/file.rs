@@ -88,7 +88,7 @@ struct WrittenReasoning {
     budget: Option<ThinkingBudget>,
 }
 
-/// What a key that is there says, `null` too.
+/// Returns what a key that is there says, `null` too.
 fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -221,7 +221,7 @@ impl File {
         }
     }
 
-    /// The entries, each completed by the one it is like: of those below it, or of the files that follow.
+    /// Returns the entries, each completed by the one it is like: of those below it, or of the files that follow.
     pub(super) fn resolve(
         self,
         following: &[Index],
@@ -274,7 +274,7 @@ impl OneOrMore {
     }
 }
 
-/// A problem at the line that gives `value` to `key`.
+/// Returns a problem at the line that gives `value` to `key`.
 fn wrong(text: &str, key: &str, value: &str, message: String) -> FactsProblem {
     let line = text.lines().position(|line| {
         let line = line.trim_start_matches([' ', '-']);
@@ -288,7 +288,7 @@ fn wrong(text: &str, key: &str, value: &str, message: String) -> FactsProblem {
 }
 
 impl Written {
-    /// The names of this entry, and its facts: its own, and those of `base` for what it leaves open.
+    /// Returns the names of this entry, and its facts: its own, and those of `base` for what it leaves open.
     fn over(self, base: ModelFacts, text: &str) -> Result<(Vec<String>, Entry), FactsProblem> {
         let names = self.names.as_slice().to_vec();
         let first = names.first().cloned().unwrap_or_default();

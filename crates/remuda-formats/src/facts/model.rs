@@ -132,7 +132,7 @@ pub struct EmbeddingFacts {
 }
 
 impl EmbeddingFacts {
-    /// Whether vectors of this length can be had.
+    /// Returns whether vectors of this length can be had.
     pub fn allows(&self, dimensions: u32) -> bool {
         dimensions == self.dimensions
             || self.choices.contains(&dimensions)
@@ -182,30 +182,30 @@ impl Default for ModelFacts {
 }
 
 impl ModelFacts {
-    /// Whether the model can do this, as far as is known.
+    /// Returns whether the model can do this, as far as is known.
     pub fn can(&self, capability: Capability) -> bool {
         self.capabilities
             .as_ref()
             .is_none_or(|known| known.contains(&capability))
     }
 
-    /// Whether the model is known to do this.
+    /// Returns whether the model is known to do this.
     pub fn surely_can(&self, capability: Capability) -> bool {
         self.capabilities.is_some() && self.can(capability)
     }
 
-    /// What to say of reasoning; see [`Reasoning::ask`].
+    /// Returns what to say of reasoning; see [`Reasoning::ask`].
     pub fn ask(&self, wanted: Option<Thinking>) -> ReasoningSetting {
         self.reasoning.ask(wanted)
     }
 
-    /// Whether the provider answers 400 to `parameter` in a request that says `ask` of reasoning.
+    /// Returns whether the provider answers 400 to `parameter` in a request that says `ask` of reasoning.
     pub fn refuses(&self, parameter: Parameter, ask: ReasoningSetting) -> bool {
         self.refused.contains(&parameter)
             || (self.refused_while_reasoning.contains(&parameter) && self.reasoning.is_on(ask))
     }
 
-    /// Whether OpenAI or Azure serve this request by `/v1/responses` alone.
+    /// Returns whether OpenAI or Azure serve this request by `/v1/responses` alone.
     pub fn needs_responses(&self, has_tools: bool, ask: ReasoningSetting) -> bool {
         match self.chat_completions {
             ChatCompletions::All => false,

@@ -13,7 +13,7 @@ impl<'a> Forms<'a> {
     }
 }
 
-/// The forms of `name`, which is in lower case: `us.anthropic.claude-haiku-4-5-20251001-v1:0` is also
+/// Returns the forms of `name`, which is in lower case: `us.anthropic.claude-haiku-4-5-20251001-v1:0` is also
 /// `claude-haiku-4-5-20251001-v1:0`, `claude-haiku-4-5-20251001-v1`, `claude-haiku-4-5-20251001` and
 /// `claude-haiku-4-5`.
 pub(super) fn forms<'a>(name: &'a str, prefixes: &[Box<str>]) -> Forms<'a> {

@@ -17,7 +17,7 @@ impl UsdPerMillion {
         self.0
     }
 
-    /// What `tokens` cost, in 10⁻¹⁵ dollars.
+    /// Returns what `tokens` cost, in 10⁻¹⁵ dollars.
     pub fn times(self, tokens: u64) -> u128 {
         u128::from(self.0) * u128::from(tokens)
     }
@@ -91,7 +91,7 @@ pub struct Rates {
     pub cached: Option<UsdPerMillion>,
     /// Prompt tokens that were written to the provider's cache, for minutes.
     pub cache_write: Option<UsdPerMillion>,
-    /// The same for an hour.
+    /// The price of tokens that are written to the cache for an hour.
     pub cache_write_hour: Option<UsdPerMillion>,
 }
 
@@ -116,7 +116,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// The rates for a request with so many prompt tokens, cached ones included.
+    /// Returns the rates for a request with so many prompt tokens, cached ones included.
     pub fn rates(&self, prompt_tokens: u64) -> &Rates {
         self.tiers
             .iter()

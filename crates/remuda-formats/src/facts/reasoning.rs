@@ -46,8 +46,8 @@ impl EffortLevel {
         Self::ALL.into_iter().find(|effort| effort.name() == name)
     }
 
-    /// What a budget of thinking tokens amounts to. Thresholds as LiteLLM has them: 1,024, 2,048 and 4,096 are its
-    /// budgets for low, medium and high.
+    /// Returns what a budget of thinking tokens amounts to. Thresholds as LiteLLM has them: 1,024, 2,048 and 4,096 are
+    /// its budgets for low, medium and high.
     pub fn of_budget(tokens: u32) -> EffortLevel {
         match tokens {
             0 => EffortLevel::None,
@@ -146,8 +146,8 @@ impl Default for Reasoning {
 }
 
 impl Reasoning {
-    /// The level to send for the one that is wanted: itself if it is legal, else the highest below it that reasons,
-    /// else the lowest; `None` where the model is not told by levels.
+    /// Returns the level to send for the one that is wanted: itself if it is legal, else the highest below it that
+    /// reasons, else the lowest; `None` where the model is not told by levels.
     ///
     /// Not to reason becomes the lowest level where it cannot be switched off. A model of form
     /// [`Adaptive`](ReasoningControl::Adaptive) has no level `none`: what switches it off is another field, see
@@ -174,8 +174,8 @@ impl Reasoning {
             .copied()
     }
 
-    /// The tokens to send for the effort that is wanted; 0 is off, and the least where it cannot be switched off.
-    /// `None` where the model takes no budget.
+    /// Returns the tokens to send for the effort that is wanted; 0 is off, and the least where it cannot be switched
+    /// off. `None` where the model takes no budget.
     pub fn budget_for(&self, wanted: EffortLevel) -> Option<u32> {
         let budget = self.budget?;
         let tokens = match wanted {
@@ -190,8 +190,8 @@ impl Reasoning {
         Some(budget.clamp(tokens))
     }
 
-    /// What to send for what the client wants: the nearest that is legal. [`ReasoningSetting::Nothing`] where the client wants
-    /// nothing, where the model does so anyway, and where it cannot be told.
+    /// Returns what to send for what the client wants: the nearest that is legal. [`ReasoningSetting::Nothing`] where
+    /// the client wants nothing, where the model does so anyway, and where it cannot be told.
     pub fn ask(&self, wanted: Option<Thinking>) -> ReasoningSetting {
         let Some(wanted) = wanted else {
             return ReasoningSetting::Nothing;
@@ -240,7 +240,7 @@ impl Reasoning {
         }
     }
 
-    /// Whether the model reasons in a request that says this.
+    /// Returns whether the model reasons in a request that says this.
     pub fn is_on(&self, ask: ReasoningSetting) -> bool {
         let effort = match ask {
             ReasoningSetting::Nothing => self.default,
@@ -257,7 +257,7 @@ impl Reasoning {
     }
 }
 
-/// The level that a wish amounts to; medium where it names none.
+/// Returns the level that a wish amounts to; medium where it names none.
 fn effort_of(wanted: Thinking) -> EffortLevel {
     match wanted {
         Thinking::Off => EffortLevel::None,
@@ -272,7 +272,7 @@ fn saturated(tokens: u64) -> u32 {
 }
 
 impl ThinkingBudget {
-    /// The legal number nearest to `tokens`.
+    /// Returns the legal number nearest to `tokens`.
     pub fn clamp(&self, tokens: u32) -> u32 {
         tokens.clamp(self.min, self.max)
     }

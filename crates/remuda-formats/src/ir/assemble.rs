@@ -7,7 +7,7 @@ use super::{CallHead, Event, Fault, Finish, Json, Text, Thought, Usage};
 pub struct Response {
     pub id: Option<Text<'static>>,
     pub model: Option<Text<'static>>,
-    /// As [`Event::Served`].
+    /// The tier that served the answer, as [`Event::Served`] told it.
     pub tier: Option<Text<'static>>,
     pub fingerprint: Option<Text<'static>>,
     /// In the order in which they came.
@@ -51,12 +51,12 @@ impl Call {
         }
     }
 
-    /// The arguments as an object; what is none stands under `_raw`.
+    /// Returns the arguments as an object; what is none stands under `_raw`.
     pub fn arguments(&self) -> Json<'static> {
         Json::arguments(self.text.decoded()).0.into_owned()
     }
 
-    /// The text of the arguments as it stands in JSON, `{}` for none.
+    /// Returns the text of the arguments as it stands in JSON, `{}` for none.
     pub fn argument_text(&self) -> &str {
         if self.text.is_empty() {
             "{}"
@@ -181,7 +181,7 @@ impl Assembler {
         }
     }
 
-    /// The whole answer.
+    /// Returns the whole answer.
     ///
     /// # Errors
     /// The provider's fault, or that the answer broke off.

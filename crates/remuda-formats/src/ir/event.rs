@@ -127,7 +127,7 @@ impl Event<'_> {
         }
     }
 
-    /// Whether the client's answer has begun with it: until then another backend may be tried.
+    /// Returns whether the client's answer has begun with it: until then another backend may be tried.
     pub fn is_content(&self) -> bool {
         match self {
             Event::Thinking(text) | Event::Text(text) | Event::Refusal(text) => !text.is_empty(),
@@ -230,8 +230,8 @@ pub trait Decode: Send {
     /// The body has come to its end: [`Event::End`] if it was proper and has not been emitted, else [`Event::Failed`].
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>));
 
-    /// Whether all of the answer has come, its reason to end and its usage included, so that nothing is missing but a
-    /// terminator that not every server sends. Asked between two events.
+    /// Returns whether all of the answer has come, its reason to end and its usage included, so that nothing is missing
+    /// but a terminator that not every server sends. Asked between two events.
     fn lacks_nothing(&self) -> bool {
         false
     }

@@ -54,7 +54,7 @@ pub enum Mend {
 }
 
 impl Mend {
-    /// The metric's label.
+    /// Returns the metric's label.
     pub fn name(self) -> &'static str {
         match self {
             Mend::Thinking => "thinking",
@@ -80,7 +80,7 @@ pub struct Overflow {
 }
 
 impl Overflow {
-    /// What is known, and the rest from `other`.
+    /// Returns what is known, and the rest from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Overflow {
@@ -91,7 +91,7 @@ impl Overflow {
         }
     }
 
-    /// How many tokens there are, and how many would fit, if both are known and the first is more.
+    /// Returns how many tokens there are, and how many would fit, if both are known and the first is more.
     pub fn excess(&self) -> Option<(u64, u64)> {
         let both = || Some(self.input?.saturating_add(self.output?));
         let used = self.all.or_else(both).or(self.input)?;
@@ -143,12 +143,12 @@ impl Fault {
         )
     }
 
-    /// What came cannot be read; `what` says what was expected.
+    /// Returns the fault of an answer that cannot be read; `what` says what was expected.
     pub fn garbled(what: &'static str) -> Self {
         Fault::new(Class::Transient, FaultKind::Garbled, what)
     }
 
-    /// What came is an answer, but not to what was asked.
+    /// Returns the fault of an answer to something else than was asked.
     pub fn misframed() -> Self {
         Fault::garbled("the provider's answer does not come in the form that was asked for")
     }
@@ -171,7 +171,8 @@ impl Fault {
         Fault { mend, ..self }
     }
 
-    /// The status that the client gets when no candidate is left. It follows from the class, and is never the provider's own.
+    /// Returns the status that the client gets when no candidate is left. It follows from the class, and is never the
+    /// provider's own.
     pub fn client_status(&self) -> u16 {
         match (self.class, self.kind) {
             (Class::Permanent | Class::Route, FaultKind::TooLarge) => 413,

@@ -27,7 +27,7 @@ impl HeldFinish {
         self.went_on = true;
     }
 
-    /// Whether a reason was stated, and nothing has come since.
+    /// Returns whether a reason was stated, and nothing has come since.
     pub fn is_last(&self) -> bool {
         self.is_stated() && !self.went_on
     }
@@ -36,14 +36,14 @@ impl HeldFinish {
         self.stated.is_some()
     }
 
-    /// What is to be told; a server that gave no reason has stopped.
+    /// Returns what is to be told; a server that gave no reason has stopped.
     pub fn reason(&self) -> Finish {
         self.stated
             .as_ref()
             .map_or(Finish::Stop, |(reason, _)| *reason)
     }
 
-    /// The event that tells it.
+    /// Returns the event that tells it.
     pub fn take(&mut self) -> Event<'static> {
         let (reason, stop) = self.stated.take().unwrap_or((Finish::Stop, None));
         Event::Finish { reason, stop }

@@ -110,10 +110,10 @@ impl<'a> Image<'a> {
         })
     }
 
-    /// From a `data:` URI or a web address.
+    /// Reads an image from a `data:` URI or a web address.
     ///
     /// # Errors
-    /// As [`Self::from_base64`], or if it is neither.
+    /// If the address is neither, or its bytes are no image that [`Self::from_base64`] takes.
     pub fn from_url(url: Text<'a>, detail: Option<Text<'a>>) -> Result<Self, BadImage> {
         let escaped = url.as_escaped();
         if escaped
@@ -222,7 +222,7 @@ fn standard_base64(text: Cow<'_, str>) -> Result<Cow<'_, str>, BadImage> {
     Ok(Cow::Owned(clean))
 }
 
-/// The first bytes that standard base64 stands for: 12 at most, enough to know an image by.
+/// Returns the first bytes that standard base64 stands for: 12 at most, enough to know an image by.
 fn first_bytes(base64: &str) -> Vec<u8> {
     let value = |byte: u8| match byte {
         b'A'..=b'Z' => u32::from(byte - b'A'),

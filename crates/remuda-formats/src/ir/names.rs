@@ -41,7 +41,7 @@ impl ToolNames {
         }
     }
 
-    /// As [`Self::reserve`], before [`Self::sent_as_identifier`].
+    /// Reserves names that are valid identifiers, so that [`Self::sent_as_identifier`] gives none of them to another.
     pub fn reserve_identifiers<'n, 'a: 'n>(
         &mut self,
         names: impl Iterator<Item = &'n Text<'a>> + Clone,
@@ -84,7 +84,7 @@ impl ToolNames {
         self.sent_after("", name, longest)
     }
 
-    /// As [`Self::sent`]; what does not begin with a letter or `_` gets a `_` before it (Gemini).
+    /// Returns the name that is sent, with a `_` before one that does not begin with a letter or `_`, as Gemini wants it.
     pub fn sent_as_identifier<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
         let start = if name.is_empty() || begins_with_letter(name) {
             ""
@@ -126,7 +126,7 @@ impl ToolNames {
         }
     }
 
-    /// The client's own name for one that came back.
+    /// Returns the client's own name for one that came back.
     pub fn original<'a>(&'a self, sent: Text<'a>) -> Text<'a> {
         match self.own.get(sent.as_escaped()) {
             Some(own) => Text::escaped(Cow::Borrowed(own.as_str())),

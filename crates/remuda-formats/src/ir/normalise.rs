@@ -37,7 +37,7 @@ pub fn merge_turns(messages: &mut Vec<Message<'_>>) {
     }
 }
 
-/// The same with every part in its place.
+/// Merges turns of one role that follow each other, every part in its place.
 fn join_turns(messages: &mut Vec<Message<'_>>) {
     let mut merged: Vec<Message<'_>> = Vec::with_capacity(messages.len());
     for message in messages.drain(..) {
@@ -52,7 +52,7 @@ fn join_turns(messages: &mut Vec<Message<'_>>) {
     *messages = merged;
 }
 
-/// Whether nobody is taken for another if two turns become one. What tools answered nobody has said.
+/// Returns whether nobody is taken for another if two turns become one. What tools answered nobody has said.
 fn share_a_speaker(one: &Message<'_>, other: &Message<'_>) -> bool {
     let says = |message: &Message<'_>| {
         let is_said = |part: &Part<'_>| !matches!(part, Part::ToolResult(_) | Part::Breakpoint(_));
@@ -118,7 +118,7 @@ pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
     *messages = paired;
 }
 
-/// The turn that says of each call that it has no result, if there are any.
+/// Returns the turn that says of each call that it has no result, if there are any.
 fn unanswered(calls: Vec<Open<'_>>) -> Option<Message<'_>> {
     (!calls.is_empty()).then(|| {
         let mut turn = Message::new(Role::User, Vec::new());
@@ -273,7 +273,7 @@ impl<'c> Waiting<'c> {
         waiting
     }
 
-    /// The call that a result is for, which has one from now on.
+    /// Returns the call that a result is for, which has one from now on.
     fn place(&mut self, result: &ToolResult<'_>) -> Option<usize> {
         let found = self.find(result)?;
         self.answered[found] = true;

@@ -76,7 +76,7 @@ impl ClientTools {
         }
     }
 
-    /// The tool that is called by this name; `None` where it is a plain function of the same name.
+    /// Returns the tool that is called by this name; `None` where it is a plain function of the same name.
     pub fn find(&self, name: &Text<'_>) -> Option<&ClientTool> {
         self.0.get(name.as_escaped())
     }

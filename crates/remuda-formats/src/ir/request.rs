@@ -312,7 +312,7 @@ impl Effort {
         }
     }
 
-    /// The level that a format names; `none` is no level.
+    /// Returns the level that a format names; `none` is no level.
     pub fn named(name: &str) -> Option<Effort> {
         [
             Effort::Minimal,

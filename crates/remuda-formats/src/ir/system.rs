@@ -17,7 +17,7 @@ pub fn hoist_system<'a>(messages: &mut Vec<Message<'a>>) -> Option<Text<'a>> {
     })
 }
 
-/// The same as one text up to each breakpoint, for providers that know such.
+/// Returns the same as one text up to each breakpoint, for providers that know such.
 pub fn hoist_prompt<'a>(messages: &mut Vec<Message<'a>>) -> Vec<Part<'a>> {
     let end = messages
         .iter()

@@ -14,18 +14,18 @@ use crate::wire::json::{escape_into, unescape};
 pub struct Text<'a>(Cow<'a, str>);
 
 impl<'a> Text<'a> {
-    /// What a literal holds; `None` if the value is no string.
+    /// Returns what a literal holds; `None` if the value is no string.
     pub fn of(value: &'a RawValue) -> Option<Self> {
         let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
         Some(Text(Cow::Borrowed(inside)))
     }
 
-    /// The inside of a literal that a JSON reader has accepted.
+    /// Creates the inside of a literal that a JSON reader has accepted.
     pub fn escaped(inside: impl Into<Cow<'a, str>>) -> Self {
         Text(inside.into())
     }
 
-    /// A text that is not escaped yet. Borrows if it needs no escape.
+    /// Creates a text that is not escaped yet. Borrows if it needs no escape.
     pub fn plain(text: &'a str) -> Self {
         if text.bytes().all(needs_no_escape) {
             return Text(Cow::Borrowed(text));
@@ -42,12 +42,12 @@ impl<'a> Text<'a> {
         &self.0
     }
 
-    /// The text itself.
+    /// Returns the text itself.
     pub fn decoded(&self) -> Cow<'_, str> {
         unescape(self.0.as_bytes())
     }
 
-    /// The text itself, for as long as this one was borrowed for.
+    /// Returns the text itself, for as long as this one was borrowed for.
     pub fn into_decoded(self) -> Cow<'a, str> {
         match self.0 {
             Cow::Borrowed(inside) => unescape(inside.as_bytes()),
@@ -76,13 +76,13 @@ impl<'a> Text<'a> {
         self.0.to_mut().push_str(&more.0);
     }
 
-    /// How many characters the text itself has; nothing is decoded.
+    /// Returns how many characters the text itself has; nothing is decoded.
     pub fn chars(&self) -> usize {
         Units(self.0.as_bytes()).count()
     }
 
-    /// The text before the character with this number, and the rest. The first is the whole text if it has no such
-    /// character.
+    /// Returns the text before the character with this number, and the rest. The first is the whole text if it has no
+    /// such character.
     pub fn split_at_char(self, place: usize) -> (Text<'a>, Text<'a>) {
         let at = Units(self.0.as_bytes()).take(place).sum();
         match self.0 {
@@ -97,7 +97,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The same text for as long as one likes.
+    /// Returns the same text for as long as one likes.
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
     }
@@ -107,7 +107,7 @@ impl<'a> Text<'a> {
         self.0
     }
 
-    /// The same text, borrowed.
+    /// Returns the same text, borrowed.
     pub fn borrow(&self) -> Text<'_> {
         Text(Cow::Borrowed(&self.0))
     }
@@ -183,7 +183,7 @@ impl<'a> Json<'a> {
         Json(Cow::Borrowed(value.get()))
     }
 
-    /// A text that a JSON reader has accepted, or that was written as JSON.
+    /// Creates a text that a JSON reader has accepted, or that was written as JSON.
     pub fn trusted(json: impl Into<Cow<'a, str>>) -> Self {
         Json(json.into())
     }
@@ -193,8 +193,8 @@ impl<'a> Json<'a> {
         Json(Cow::Borrowed("{}"))
     }
 
-    /// What a model wrote as the arguments of a call. Nothing at all is `{}`; what is no JSON object is kept under
-    /// `_raw`, and the second value says so.
+    /// Returns what a model wrote as the arguments of a call. Nothing at all is `{}`; what is no JSON object is kept
+    /// under `_raw`, and the second value says so.
     pub fn arguments(text: Cow<'a, str>) -> (Self, bool) {
         if text.trim_ascii().is_empty() {
             return (Json::empty_object(), false);

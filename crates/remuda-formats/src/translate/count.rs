@@ -6,7 +6,8 @@ use crate::ir::{ChatRequest, Part};
 use crate::provider::ProviderKind;
 use crate::wire::json;
 
-/// The question for the provider's own counter; `None` if it has none, or the body is no request that it could read.
+/// Returns the question for the provider's own counter; `None` if it has none, or the body is no request that it could
+/// read.
 pub fn counting(body: &[u8], target: &Target<'_>) -> Option<ProviderRequest> {
     let write = match target.provider.kind {
         ProviderKind::Google => google::write_count,
@@ -54,7 +55,7 @@ pub(super) fn estimated(request: &ChatRequest<'_>) -> u64 {
     bytes.div_ceil(BYTES).max(1)
 }
 
-/// The number in the counter's answer.
+/// Returns the number in the counter's answer.
 pub fn counted(kind: ProviderKind, body: &[u8]) -> Option<u64> {
     match kind {
         ProviderKind::Google => google::read_count(body),

@@ -102,7 +102,7 @@ impl ClientForm {
         })
     }
 
-    /// Whether the form asks for vectors.
+    /// Returns whether the form asks for vectors.
     pub fn embeds(self) -> bool {
         matches!(self.functions(), ClientFunctions::Embeddings(_))
     }
@@ -117,7 +117,7 @@ impl ClientForm {
 }
 
 impl ProviderForm {
-    /// Whether the form is one of Ollama's own API.
+    /// Returns whether the form is one of Ollama's own API.
     pub fn is_ollamas(self) -> bool {
         matches!(
             self,

@@ -34,12 +34,12 @@ impl Gathering {
         })
     }
 
-    /// The reader of the stream itself.
+    /// Returns the reader of the stream itself.
     pub fn stream(&self) -> &Passing {
         &self.passing
     }
 
-    /// The same.
+    /// Returns the same.
     pub fn stream_mut(&mut self) -> &mut Passing {
         &mut self.passing
     }
@@ -57,7 +57,7 @@ impl Gathering {
         }
     }
 
-    /// Why there is no answer.
+    /// Returns why there is no answer.
     pub fn fault(&self) -> Option<&Fault> {
         self.too_large.as_ref().or(self.passing.fault())
     }

@@ -72,7 +72,7 @@ fn ordered(
     order(&translating, target, Reply::sample())
 }
 
-/// What this thread has computed for, as far as the system tells.
+/// Returns what this thread has computed for, as far as the system tells.
 fn computed(since: Instant) -> Duration {
     // So that the account is brought up to date.
     std::thread::yield_now();
@@ -82,7 +82,7 @@ fn computed(since: Instant) -> Duration {
         .map_or_else(|| since.elapsed(), Duration::from_nanos)
 }
 
-/// The least of some tries.
+/// Returns the least of some tries.
 fn cost(work: &dyn Fn()) -> Duration {
     let try_once = |_| {
         let since = Instant::now();
@@ -159,7 +159,8 @@ fn tools_whose_names_have_to_be_told_apart() {
     }
 }
 
-/// A conversation in OpenAI's format: many calls in one turn or each in its own, answered from the last to the first.
+/// Returns a conversation in OpenAI's format: many calls in one turn or each in its own, answered from the last to the
+/// first.
 fn called(many: usize, together: bool, name: fn(usize) -> String) -> String {
     let call = |number: usize| {
         let name = name(number);

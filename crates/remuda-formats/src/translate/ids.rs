@@ -44,8 +44,8 @@ const MESSAGES: Place = Place::Members(&[(
     )])),
 )]);
 
-/// What is known of the ids that a provider takes in its own format, and where they stand. A server of which nothing is
-/// known may be OpenAI's behind another address.
+/// Returns what is known of the ids that a provider takes in its own format, and where they stand. A server of which
+/// nothing is known may be OpenAI's behind another address.
 fn rule(
     operation: Operation,
     provider: ProviderProfile<'_>,
@@ -74,7 +74,7 @@ fn is_mistral(provider: ProviderProfile<'_>) -> bool {
     provider.kind == ProviderKind::OpenAiCompatible && provider.is_mistral
 }
 
-/// The body with ids that its provider takes; `None` if it has no others.
+/// Returns the body with ids that its provider takes; `None` if it has no others.
 pub fn refitted(
     operation: Operation,
     provider: ProviderProfile<'_>,

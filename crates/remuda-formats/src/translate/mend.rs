@@ -64,8 +64,8 @@ pub(super) fn mend<'a>(
     }
 }
 
-/// Whether the client said in so many words that the model shall think. An effort is how much it shall, if it does; and
-/// what Anthropic's clients send with every request is no wish to Ollama's own layer for them either.
+/// Returns whether the client said in so many words that the model shall think. An effort is how much it shall, if it
+/// does; and what Anthropic's clients send with every request is no wish to Ollama's own layer for them either.
 fn insists_on_thinking(thinking: Option<Thinking>, client: ClientForm) -> bool {
     client != ClientForm::AnthropicMessages
         && matches!(thinking, Some(Thinking::On | Thinking::Budget(_)))
@@ -111,7 +111,7 @@ fn refine_less(request: &mut ChatRequest<'_>, name: &'static str) -> Option<&'st
     taken.then_some(name)
 }
 
-/// A body that passes as it came, without what its provider refuses in it; `None` if it has nothing of the kind.
+/// Returns a body that passes as it came, without what its provider refuses in it; `None` if it has nothing of the kind.
 pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>, Dropped)> {
     let mut dropped = Dropped::default();
     let without = match (mend, operation) {
@@ -137,7 +137,7 @@ pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>,
     Some((without, dropped))
 }
 
-/// A chat whose model is told not to reason.
+/// Returns a chat whose model is told not to reason.
 fn unreasoning(body: &[u8], dropped: &mut Dropped) -> Option<Vec<u8>> {
     const EFFORT: &str = "reasoning_effort";
     const NONE: &[u8] = b"\"none\"";
@@ -169,8 +169,8 @@ fn without_parameter(body: &[u8], name: &'static str, dropped: &mut Dropped) -> 
     body.written()
 }
 
-/// A body that passes as it came, as its model is known to take it, and what was left out for that; `None` if it may pass.
-/// `schemas`: the request has some.
+/// Returns a body that passes as it came, as its model is known to take it, and what was left out for that; `None` if it
+/// may pass. `schemas`: the request has some.
 pub fn fitted(
     operation: Operation,
     body: &[u8],
@@ -195,7 +195,7 @@ pub fn fitted(
     }
 }
 
-/// Whether nothing is known by which a request would have to be changed.
+/// Returns whether nothing is known by which a request would have to be changed.
 fn takes_anything(facts: &ModelFacts) -> bool {
     facts.refused.is_empty()
         && facts.refused_while_reasoning.is_empty()

@@ -168,8 +168,8 @@ fn read<'a>(
     Ok((request, stops.collect()))
 }
 
-/// Whether a turn of this form is a list of thoughts, words and calls. Others would part the words, which belong together,
-/// and leave the thoughts out.
+/// Returns whether a turn of this form is a list of thoughts, words and calls. Others would part the words, which
+/// belong together, and leave the thoughts out.
 fn keeps_thoughts_in_place(form: ProviderForm) -> bool {
     matches!(
         form,
@@ -180,8 +180,8 @@ fn keeps_thoughts_in_place(form: ProviderForm) -> bool {
     )
 }
 
-/// Whether a wish to reason, or not to, comes to nothing: the model is told nothing of it and does otherwise by itself.
-/// Ollama's servers are told it as it is, and refuse it themselves.
+/// Returns whether a wish to reason, or not to, comes to nothing: the model is told nothing of it and does otherwise by
+/// itself. Ollama's servers are told it as it is, and refuse it themselves.
 fn is_unheard(request: &ChatRequest<'_>, form: ProviderForm, facts: &ModelFacts) -> bool {
     let wants = match request.thinking {
         None => return false,
@@ -193,8 +193,8 @@ fn is_unheard(request: &ChatRequest<'_>, form: ProviderForm, facts: &ModelFacts)
     !form.is_ollamas() && !told && wants != facts.reasoning.is_on(ReasoningSetting::Nothing)
 }
 
-/// Whether messages of this form have a `name`. Servers that only speak the format refuse it, or leave it to a chat
-/// template, which has no place for it.
+/// Returns whether messages of this form have a `name`. Servers that only speak the format refuse it, or leave it to a
+/// chat template, which has no place for it.
 fn keeps_names(form: ProviderForm, kind: ProviderKind) -> bool {
     use ProviderKind::{Azure, OpenAi, OpenRouter};
     form == ProviderForm::OpenAiChat && matches!(kind, OpenAi | Azure | OpenRouter)
@@ -216,7 +216,8 @@ fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
     }
 }
 
-/// The facts of a model that has shown to refuse the limit by its older name, or has said how it is told not to reason.
+/// Returns the facts of a model that has shown to refuse the limit by its older name, or has said how it is told not to
+/// reason.
 fn learned(translating: &Translating<'_>, facts: &ModelFacts) -> Option<ModelFacts> {
     let mut known = translating.spare.iter().chain(&translating.mend);
     let renames = known.any(|mend| *mend == Mend::Parameter(OLD_LIMIT));

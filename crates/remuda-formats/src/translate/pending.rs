@@ -24,7 +24,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Whether what is held ends the stream and lacks nothing but its own end.
+    /// Returns whether what is held ends the stream and lacks nothing but its own end.
     pub(super) fn is_last(&mut self, cutter: &Cutter) -> bool {
         let held = cutter.held();
         if held.is_empty() {
@@ -45,7 +45,7 @@ impl Pending {
         ends(cutter.unit(), said).unwrap_or(false)
     }
 
-    /// Whether a body that should be one value is a stream of events, of which the first has come.
+    /// Returns whether a body that should be one value is a stream of events, of which the first has come.
     pub(super) fn is_events(&mut self, body: &[u8]) -> bool {
         if self.begins == 0 && body.starts_with(BYTE_ORDER_MARK) {
             self.begins = BYTE_ORDER_MARK.len();
@@ -67,7 +67,7 @@ impl Pending {
             .any(|end| memmem::find(fresh, end.as_bytes()).is_some())
     }
 
-    /// Whether a body is whole, whatever its framing says.
+    /// Returns whether a body is whole, whatever its framing says.
     pub(super) fn is_whole(&mut self, body: &[u8]) -> bool {
         if self.looked / LOOKS > body.len() || !may_be_whole(body) {
             return false;
@@ -77,7 +77,7 @@ impl Pending {
     }
 }
 
-/// Whether a body is one whole object or list, to which nothing can be added.
+/// Returns whether a body is one whole object or list, to which nothing can be added.
 pub fn is_whole(body: &[u8]) -> bool {
     let mut scanner = Scanner::new(unmarked(body));
     may_be_whole(body) && scanner.skip_value().is_ok() && scanner.peek().is_none()
@@ -88,7 +88,7 @@ fn may_be_whole(body: &[u8]) -> bool {
     body.trim_ascii_end().ends_with(b"}") || body.trim_ascii_end().ends_with(b"]")
 }
 
-/// What completes it.
+/// Returns what completes it.
 pub(super) fn completion(unit: StreamUnit, held: &[u8]) -> &'static [u8] {
     match unit {
         StreamUnit::Event if !held.ends_with(b"\n") => b"\n\n",
@@ -96,7 +96,7 @@ pub(super) fn completion(unit: StreamUnit, held: &[u8]) -> &'static [u8] {
     }
 }
 
-/// The line, or the data of the event's last line.
+/// Returns the line, or the data of the event's last line.
 fn said(unit: StreamUnit, held: &[u8]) -> Option<&[u8]> {
     let held = unmarked(held).trim_ascii();
     if unit == StreamUnit::Line {
@@ -106,7 +106,7 @@ fn said(unit: StreamUnit, held: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(b"data:").map(<[u8]>::trim_ascii)
 }
 
-/// Whether it is one whole object that says that nothing follows it.
+/// Returns whether it is one whole object that says that nothing follows it.
 fn ends(unit: StreamUnit, object: &[u8]) -> Result<bool, SyntaxError> {
     let mut scanner = Scanner::new(object);
     scanner.begin_object()?;

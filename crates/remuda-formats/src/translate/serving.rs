@@ -27,7 +27,7 @@ const BESIDES: [&str; 16] = [
     "tools.eager_input_streaming",
 ];
 
-/// Whether an answer without this field is the same.
+/// Returns whether an answer without this field is the same.
 pub(super) fn is_beside(field: &str) -> bool {
     BESIDES.contains(&field)
 }
@@ -89,7 +89,7 @@ impl Takes {
     }
 }
 
-/// The client's name for what tells its own users apart, which is one [`ChatRequest::user`] to the provider.
+/// Returns the client's name for what tells its own users apart, which is one [`ChatRequest::user`] to the provider.
 pub(super) fn name_of_user(client: ClientForm, request: &ChatRequest<'_>) -> &'static str {
     match client {
         ClientForm::AnthropicMessages => "metadata.user_id",

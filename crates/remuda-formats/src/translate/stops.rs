@@ -56,7 +56,7 @@ impl Stops {
         Passed::Text(std::mem::replace(&mut self.held, rest))
     }
 
-    /// What was held and is no stop string after all.
+    /// Returns what was held and is no stop string after all.
     pub(super) fn finish(&mut self) -> String {
         self.forget();
         std::mem::take(&mut self.held)
@@ -103,7 +103,7 @@ impl Stop {
         self.begun += usize::from(bytes[self.begun] == byte);
     }
 
-    /// Where in this piece the string has come to its end.
+    /// Returns where in this piece the string has come to its end.
     fn feed(&mut self, piece: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < piece.len() {

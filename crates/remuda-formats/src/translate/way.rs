@@ -27,7 +27,7 @@ pub struct Question<'a> {
     pub raw: bool,
 }
 
-/// The way to this provider.
+/// Returns the way to this provider.
 ///
 /// # Errors
 /// If the provider has nothing of the kind.
@@ -61,7 +61,7 @@ pub fn way(question: &Question<'_>) -> Result<Way, Refused> {
     })
 }
 
-/// Whether the provider serves the operation itself, in the client's own format.
+/// Returns whether the provider serves the operation itself, in the client's own format.
 fn is_native(question: &Question<'_>) -> bool {
     use Operation::*;
     let operation = question.operation;
@@ -98,7 +98,7 @@ fn is_native(question: &Question<'_>) -> bool {
     }
 }
 
-/// Whether the model is known to continue texts; OpenAI's others answer chats only.
+/// Returns whether the model is known to continue texts; OpenAI's others answer chats only.
 fn completes(question: &Question<'_>) -> bool {
     question.facts.capabilities.is_some() && question.facts.can(Capability::Insert)
 }

@@ -59,7 +59,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The text of a string literal's inside (without the quotes) that a scanner has accepted.
+/// Returns the text of a string literal's inside (without the quotes) that a scanner has accepted.
 ///
 /// Like Go's decoder, bytes that are not UTF-8 and lone surrogates become U+FFFD. Borrows when the
 /// literal holds neither.

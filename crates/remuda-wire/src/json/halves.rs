@@ -10,9 +10,9 @@ use super::{ByteSpan, Scanner};
 /// The key of texts that hold JSON themselves: the arguments of calls.
 const NESTED: &[u8] = b"arguments";
 
-/// The JSON text with U+FFFD in place of each half of a pair that stands alone, and of what is not UTF-8; `None` if it
-/// has neither. An escape keeps its length. In the arguments of calls, which are JSON within a string, escapes of
-/// their own are minded as well; of any other text they are the author's words.
+/// Returns the JSON text with U+FFFD in place of each half of a pair that stands alone, and of what is not UTF-8;
+/// `None` if it has neither. An escape keeps its length. In the arguments of calls, which are JSON within a string,
+/// escapes of their own are minded as well; of any other text they are the author's words.
 pub fn whole_characters(json: &[u8]) -> Option<Vec<u8>> {
     let text = match std::str::from_utf8(json) {
         Ok(text) => Cow::Borrowed(text.as_bytes()),
@@ -40,7 +40,7 @@ pub fn whole_characters(json: &[u8]) -> Option<Vec<u8>> {
     Some(mended)
 }
 
-/// Whether the inside of a string literal has an escape that may be half of a pair.
+/// Returns whether the inside of a string literal has an escape that may be half of a pair.
 pub fn may_have_halves(inside: &str) -> bool {
     let bytes = inside.as_bytes();
     memmem::find_iter(bytes, b"\\u").any(|at| is_half(&bytes[at + 2..]).is_some())
@@ -81,7 +81,7 @@ impl Escape {
     }
 }
 
-/// Where the digits stand of each escape that is half of a pair without the other half.
+/// Returns where the digits stand of each escape that is half of a pair without the other half.
 fn lone_halves(text: &[u8], escape: Escape) -> Vec<usize> {
     let mut lone = Vec::new();
     // Where the second half of a pair has its digits.
@@ -131,7 +131,7 @@ fn is_half(digits: &[u8]) -> Option<Half> {
     }
 }
 
-/// The string literals that are arguments of calls, in order.
+/// Returns the string literals that are arguments of calls, in order.
 fn nested_texts(json: &[u8]) -> Vec<ByteSpan> {
     let mut spans = Vec::new();
     let mut at = 0;

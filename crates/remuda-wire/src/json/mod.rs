@@ -44,7 +44,7 @@ pub struct ByteSpan {
 }
 
 impl ByteSpan {
-    /// The bytes of `body` that this span covers.
+    /// Returns the bytes of `body` that this span covers.
     pub fn of(self, body: &[u8]) -> &[u8] {
         &body[self.start..self.end]
     }

@@ -41,7 +41,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// The value of a member, of several of one name the last; `null` is none.
+    /// Returns the value of a member, of several of one name the last; `null` is none.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let mut members = self.members.iter().rev();
         let member = members.find(|member| member.name == name)?;
@@ -90,7 +90,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The object as it is now; `None` if it is as it was.
+    /// Returns the object as it is now; `None` if it is as it was.
     pub fn written(self) -> Option<Vec<u8>> {
         if !self.changed {
             return None;

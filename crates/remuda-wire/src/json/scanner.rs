@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word that Go's type errors use for such a value.
+    /// Returns the word that Go's type errors use for such a value.
     pub fn go_name(self) -> &'static str {
         match self {
             Kind::Object => "object",
@@ -43,12 +43,12 @@ pub struct Literal {
 }
 
 impl Literal {
-    /// The bytes between the quotes, still escaped.
+    /// Returns the bytes between the quotes, still escaped.
     pub fn inside(self, body: &[u8]) -> &[u8] {
         &body[self.span.start + 1..self.span.end - 1]
     }
 
-    /// The text that the literal stands for.
+    /// Returns the text that the literal stands for.
     pub fn text(self, body: &[u8]) -> Cow<'_, str> {
         unescape(self.inside(body))
     }
@@ -73,7 +73,7 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, at: 0 }
     }
 
-    /// A scanner that begins at the offset `at`.
+    /// Creates a scanner that begins at the offset `at`.
     pub fn starting_at(bytes: &'a [u8], at: usize) -> Self {
         Scanner { bytes, at }
     }
@@ -94,7 +94,7 @@ impl<'a> Scanner<'a> {
         None
     }
 
-    /// The kind of the value that follows, which is not read yet.
+    /// Returns the kind of the value that follows, which is not read yet.
     pub fn kind(&mut self) -> Result<Kind, SyntaxError> {
         match self.peek() {
             Some(b'"') => Ok(Kind::String),
@@ -401,14 +401,14 @@ impl Levels {
         self.objects[level / 64] >> (level % 64) & 1 == 1
     }
 
-    /// True when no level is left.
+    /// Returns true when no level is left.
     fn pop(&mut self) -> bool {
         self.depth -= 1;
         self.depth == 0
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character.
+/// Returns how many bytes come before the first quote, backslash or control character.
 ///
 /// Eight at a time: the high bit of a byte of `hit` is set where one of the three is found; bytes
 /// after the first hit may be wrong, and only the first is used.

@@ -40,7 +40,7 @@ impl Skim {
         }
     }
 
-    /// The object as far as it was kept; `None` if it has not come to its end.
+    /// Returns the object as far as it was kept; `None` if it has not come to its end.
     pub fn finish(self) -> Option<Vec<u8>> {
         (self.depth == 0 && !self.in_string && !self.overflown).then_some(self.kept)
     }

@@ -18,7 +18,7 @@ pub enum SyntaxError {
     TooDeep,
 }
 
-/// A byte as Go quotes it in `invalid character …`.
+/// Returns a byte as Go quotes it in `invalid character …`.
 fn quoted(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_owned(),

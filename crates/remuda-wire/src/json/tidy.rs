@@ -10,7 +10,8 @@ use super::{ByteSpan, Kind, MAX_DEPTH, Scanner, SyntaxError};
 
 const NO_NUMBERS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
 
-/// The same value without what a strict reader does not take; `None` if there is nothing of that, or it is no JSON even so.
+/// Returns the same value without what a strict reader does not take; `None` if there is nothing of that, or it is no
+/// JSON even so.
 pub fn tidied(text: &[u8]) -> Option<Vec<u8>> {
     let numbered = numbered(text);
     let text = numbered.as_deref().unwrap_or(text);

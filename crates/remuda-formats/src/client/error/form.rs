@@ -26,7 +26,7 @@ struct Error<'a> {
 }
 
 impl ErrorStyle {
-    /// Whether `body` has all that a client of this style looks for; it may have more.
+    /// Returns whether `body` has all that a client of this style looks for; it may have more.
     pub fn is_form_of(self, body: &[u8]) -> bool {
         let Some(body) = object::<Body<'_>>(body) else {
             return false;

@@ -66,12 +66,12 @@ pub struct RequestFacts<'a> {
 }
 
 impl RequestFacts<'_> {
-    /// Whether the answer streams.
+    /// Returns whether the answer streams.
     pub fn streams(&self, operation: Operation) -> bool {
         self.stream.unwrap_or(operation.streams_by_default())
     }
 
-    /// The same, apart from the body.
+    /// Returns the same, apart from the body.
     pub fn into_owned(self) -> RequestFacts<'static> {
         let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         RequestFacts {
@@ -135,7 +135,7 @@ pub fn scan_request(operation: Operation, body: &[u8]) -> Result<RequestFacts<'_
     }
 }
 
-/// The model that the beginning of a JSON body names; what follows need not be there.
+/// Returns the model that the beginning of a JSON body names; what follows need not be there.
 pub fn named_early(beginning: &[u8]) -> Option<Cow<'_, str>> {
     let mut scanner = Scanner::new(beginning);
     scanner.begin_object().ok()?;
@@ -151,8 +151,8 @@ pub fn named_early(beginning: &[u8]) -> Option<Cow<'_, str>> {
     None
 }
 
-/// Whether the body is a form rather than JSON: a transcription's always is, and OpenAI's clients send one to edit a
-/// picture. No JSON begins as a form does.
+/// Returns whether the body is a form rather than JSON: a transcription's always is, and OpenAI's clients send one to
+/// edit a picture. No JSON begins as a form does.
 pub fn is_form(operation: Operation, body: &[u8]) -> bool {
     match operation {
         Operation::AudioTranscriptions => true,
@@ -161,7 +161,7 @@ pub fn is_form(operation: Operation, body: &[u8]) -> bool {
     }
 }
 
-/// A form: as much as can be told.
+/// Reads a form: as much as can be told.
 fn scan_form(body: &[u8]) -> RequestFacts<'_> {
     let mut facts = RequestFacts::default();
     multipart::parts(body, |part| match part {
@@ -507,8 +507,8 @@ fn is_empty_array(span: ByteSpan, body: &[u8]) -> bool {
     scanner.peek() == Some(b']')
 }
 
-/// Whether messages carry images. Quotes inside string literals are escaped, so these needles are
-/// whole literals; nothing depends on more than that.
+/// Returns whether messages carry images. Quotes inside string literals are escaped, so these needles are whole
+/// literals; nothing depends on more than that.
 fn speaks_of_images(operation: Operation, messages: &[u8]) -> bool {
     let has = |needle: &[u8]| memmem::find(messages, needle).is_some();
     match operation {

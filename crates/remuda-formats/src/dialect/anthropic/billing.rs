@@ -13,7 +13,7 @@ use crate::ir::{ChatRequest, Part, Role, Text};
 /// As the beginning of a string.
 const QUOTED: &str = "\"x-anthropic-billing-header:";
 
-/// What is left of a text that begins with the line; `None` if it does not.
+/// Returns what is left of a text that begins with the line; `None` if it does not.
 fn rest_of<'a>(text: &Text<'a>) -> Option<Text<'a>> {
     if !text.as_escaped().starts_with(&QUOTED[1..]) {
         return None;
@@ -52,7 +52,8 @@ pub fn leave_out_billing(request: &mut ChatRequest<'_>) {
     }
 }
 
-/// A body of another format that passes as it came, without the line; `None` if its system prompt does not begin with it.
+/// Returns a body of another format that passes as it came, without the line; `None` if its system prompt does not begin
+/// with it.
 pub fn without_billing(body: &[u8]) -> Option<Vec<u8>> {
     memmem::find(body, QUOTED.as_bytes())?;
     let text = std::str::from_utf8(body).ok()?;
@@ -66,7 +67,7 @@ pub fn without_billing(body: &[u8]) -> Option<Vec<u8>> {
     Some(without)
 }
 
-/// What of the body goes, and the string that takes its place, if one does.
+/// Returns what of the body goes, and the string that takes its place, if one does.
 fn cut(body: &str) -> Option<(Range<usize>, Option<Text<'static>>)> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -122,12 +123,12 @@ fn cut(body: &str) -> Option<(Range<usize>, Option<Text<'static>>)> {
     of_piece.or_else(|| goes(&turns)).or(Some(kept))
 }
 
-/// The items of an array; `None` if it is none.
+/// Returns the items of an array; `None` if it is none.
 fn items(array: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(array.get()).ok()
 }
 
-/// Where a value stands that was read from the body.
+/// Returns where a value stands that was read from the body.
 fn place(body: &str, value: &RawValue) -> Range<usize> {
     let start = value.get().as_ptr() as usize - body.as_ptr() as usize;
     start..start + value.get().len()

@@ -46,7 +46,7 @@ struct Details {
     error_code: Option<String>,
 }
 
-/// What an error answer means.
+/// Returns what an error answer means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let in_words = || Error {
         message: plain::words(body).into_owned(),
@@ -64,13 +64,13 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     overflow::counted(fault)
 }
 
-/// What an error means that came under status 200.
+/// Returns what an error means that came under status 200.
 pub fn fault_within(body: &[u8]) -> Fault {
     let body: Option<Body<'_>> = serde_json::from_slice(body).ok();
     in_stream(body.and_then(Body::said))
 }
 
-/// An error as an object, as plain words, or as the first of a list.
+/// Reads an error as an object, as plain words, or as the first of a list.
 fn error_of(error: &RawValue) -> Error {
     let is_object = error.get().starts_with('{');
     let object = || is_object.then(|| serde_json::from_str(error.get()).ok())?;
@@ -88,7 +88,7 @@ fn error_of(error: &RawValue) -> Error {
     object().or_else(plain).or_else(list).unwrap_or_default()
 }
 
-/// An error event whose data is no JSON.
+/// Reads an error event whose data is no JSON.
 pub(super) fn in_words(data: &[u8]) -> Fault {
     let error = Error {
         message: String::from_utf8_lossy(data).into_owned(),
@@ -98,7 +98,7 @@ pub(super) fn in_words(data: &[u8]) -> Fault {
     overflow::counted(Fault::new(class, kind, words(&error, 500)))
 }
 
-/// An error that came in place of an event.
+/// Reads an error that came in place of an event.
 pub(super) fn in_stream(error: Option<&RawValue>) -> Fault {
     let error = error.map(error_of).unwrap_or_default();
     let status = match error.r#type.as_str() {
@@ -151,7 +151,7 @@ fn meaning(status: u16, error: &Error) -> (Class, FaultKind) {
     }
 }
 
-/// The provider's words, or the status where it has none (its edge may answer with a page).
+/// Returns the provider's words, or the status where it has none (its edge may answer with a page).
 fn words(error: &Error, status: u16) -> String {
     if error.message.is_empty() {
         return format!("the provider answered with status {status}");
@@ -159,7 +159,7 @@ fn words(error: &Error, status: u16) -> String {
     clean(&error.message)
 }
 
-/// The words by which clients know what they can do something about.
+/// Returns the words by which clients know what they can do something about.
 fn told(fault: &Fault) -> Cow<'_, str> {
     match &fault.overflow {
         Some(by) => overflow::in_words_of_anthropic(by, &fault.message).into(),

@@ -78,7 +78,7 @@ fn write(schema: &[u8], depth: usize, out: &mut Vec<u8>) {
     members.out.push(b'}');
 }
 
-/// What the model still reads that the provider does not enforce, after the description.
+/// Returns what the model still reads that the provider does not enforce, after the description.
 fn told(schema: &Object<'_>) -> Option<String> {
     let limits: Vec<String> = REFUSED
         .iter()
@@ -99,7 +99,7 @@ fn told(schema: &Object<'_>) -> Option<String> {
     })
 }
 
-/// A schema, or a list of them.
+/// Writes a schema, or a list of them.
 fn write_schemas(value: &[u8], depth: usize, out: &mut Vec<u8>) {
     let Ok(list) = serde_json::from_slice::<Vec<&RawValue>>(value) else {
         return write(value, depth, out);

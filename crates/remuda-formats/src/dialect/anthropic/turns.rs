@@ -216,7 +216,7 @@ fn write_image(image: &Image<'_>, out: &mut Vec<u8>) -> Result<(), Refused> {
     }
 }
 
-/// The text of a file of text.
+/// Returns the text of a file of text.
 fn text_of(document: &Document<'_>) -> Result<Text<'static>, Refused> {
     let text = STANDARD
         .decode(&*document.data)

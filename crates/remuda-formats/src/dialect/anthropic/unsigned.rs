@@ -34,8 +34,9 @@ impl Kind<'_> {
     }
 }
 
-/// The body without thoughts; `None` if it has none. Where the provider would ask for them, because the model is to think
-/// by a budget and goes on from its calls, it is told nothing of thinking either, nor to clear what it has thought.
+/// Returns the body without thoughts; `None` if it has none. Where the provider would ask for them, because the model
+/// is to think by a budget and goes on from its calls, it is told nothing of thinking either, nor to clear what it has
+/// thought.
 pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
     let read: Body<'_> = json::parse(body).ok()?;
     let has = |turn: &Turn<'_>, wanted: fn(&Kind<'_>) -> bool| blocks(turn).iter().any(wanted);
@@ -74,7 +75,7 @@ pub fn without_thoughts(body: &[u8]) -> Option<Vec<u8>> {
     Some(written.unwrap_or(pruned))
 }
 
-/// What the content consists of; nothing for a text.
+/// Returns what the content consists of; nothing for a text.
 fn blocks<'a>(turn: &Turn<'a>) -> Vec<Kind<'a>> {
     turn.content
         .filter(|content| content.get().starts_with('['))

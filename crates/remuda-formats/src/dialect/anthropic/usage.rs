@@ -114,7 +114,7 @@ pub(super) fn stop_reason(reason: Finish, met_stop: bool) -> &'static str {
     }
 }
 
-/// What a `stop_reason` means. A turn that was paused for a server's tool ends here: nothing goes on by itself.
+/// Returns what a `stop_reason` means. A turn that was paused for a server's tool ends here: nothing goes on by itself.
 pub(super) fn finish(stop_reason: &str) -> Finish {
     match stop_reason {
         "max_tokens" | "pause_turn" => Finish::Length,

@@ -118,7 +118,7 @@ fn write_system(
     Ok(())
 }
 
-/// The system prompt, and what takes the place of a JSON mode.
+/// Returns the system prompt, and what takes the place of a JSON mode.
 fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Vec<Part<'a>> {
     let system = hoist_prompt(&mut request.messages);
     let instruction = match &request.format {
@@ -141,8 +141,8 @@ fn system<'a>(request: &mut ChatRequest<'a>, target: &Target<'_>) -> Vec<Part<'a
     }
 }
 
-/// What to say of thinking. Where the provider wants the thoughts of a turn that called tools back and they are not there,
-/// it cannot think in this request.
+/// Returns what to say of thinking. Where the provider wants the thoughts of a turn that called tools back and they are
+/// not there, it cannot think in this request.
 fn ask(request: &ChatRequest<'_>, target: &Target<'_>) -> ReasoningSetting {
     let ask = target.facts.ask(request.thinking);
     let unthought = |message: &Message<'_>| {
@@ -424,7 +424,7 @@ fn write_tools(
     body.push(b'}');
 }
 
-/// The tools of earlier turns: the provider wants them declared though they are offered no more.
+/// Returns the tools of earlier turns: the provider wants them declared though they are offered no more.
 fn called_before<'a>(request: &ChatRequest<'a>) -> Vec<Tool<'a>> {
     let mut tools: Vec<Tool<'a>> = Vec::new();
     let mut known = AHashSet::new();
@@ -462,7 +462,7 @@ fn write_tool(tool: &Tool<'_>, names: &mut ToolNames, body: &mut Vec<u8>) {
     body.push(b'}');
 }
 
-/// The provider wants the schema of an object, and says so of one that states no type.
+/// Writes the schema of a tool. The provider wants that of an object, so one that states no type is said to be of one.
 fn write_schema(schema: Option<&Json<'_>>, body: &mut Vec<u8>) {
     #[derive(serde::Deserialize)]
     struct Typed<'a> {

@@ -86,7 +86,7 @@ pub(super) struct ModelFields<'a> {
     stop_sequence: Option<Text<'a>>,
 }
 
-/// Why an answer ended, with the stop string that was met.
+/// Returns why an answer ended, with the stop string that was met.
 ///
 /// # Errors
 /// If the model broke down.

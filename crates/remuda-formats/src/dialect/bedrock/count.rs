@@ -17,7 +17,7 @@ const COUNTED: [&str; 4] = [
     "additionalModelRequestFields",
 ];
 
-/// The request for `target`.
+/// Returns the request for `target`.
 pub(super) fn write(
     chat: ChatRequest<'_>,
     target: &Target<'_>,
@@ -39,7 +39,7 @@ pub(super) fn write(
     })
 }
 
-/// The number.
+/// Reads the number of tokens.
 pub(super) fn read(body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

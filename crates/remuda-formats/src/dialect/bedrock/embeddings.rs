@@ -190,7 +190,7 @@ struct Object {
     embedding: Vec<f32>,
 }
 
-/// The vectors of one answer; which maker's it is shows by its fields.
+/// Reads the vectors of one answer; which maker's it is shows by its fields.
 pub(super) fn read(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, Fault> {
     let garbled = || Fault::garbled("the provider's vectors cannot be read");
     let Ok(answer) = json::parse::<Answer>(body) else {

@@ -113,7 +113,7 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// The exception's name, if the body has it.
+    /// Returns the exception's name, if the body has it.
     fn kind(&self) -> &str {
         let code = self
             .code
@@ -123,7 +123,7 @@ impl Body<'_> {
     }
 }
 
-/// What an answer with another status than 200 means.
+/// Returns what an answer with another status than 200 means.
 pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let body = read(body);
     let named = headers
@@ -134,19 +134,19 @@ pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     fault.after(retry_after::from_headers(headers).or(own))
 }
 
-/// An error that came in a body with status 200.
+/// Reads an error that came in a body with status 200.
 pub(super) fn in_body(body: &[u8]) -> Option<Fault> {
     let body = read(body);
     let kind = body.kind();
     (!kind.is_empty() || body.message.is_some()).then(|| sort(0, kind, &body))
 }
 
-/// An exception frame, of a type such as `throttlingException`.
+/// Reads an exception frame, of a type such as `throttlingException`.
 pub(super) fn exception(kind: &str, payload: &[u8]) -> Fault {
     sort(0, kind, &read(payload))
 }
 
-/// An error frame, whose code the service does not model.
+/// Reads an error frame, whose code the service does not model.
 pub(super) fn unmodelled(code: &str, message: &str) -> Fault {
     let message = (!message.is_empty()).then_some(Cow::Borrowed(message));
     let body = Body {
@@ -244,7 +244,7 @@ fn validation(message: &str) -> (Class, FaultKind) {
     }
 }
 
-/// The message without what belongs to the operator alone.
+/// Returns the message without what belongs to the operator alone.
 fn said(kind: &str, message: &str) -> Cow<'static, str> {
     if message.trim().is_empty() {
         return match kind {
@@ -265,7 +265,7 @@ fn said(kind: &str, message: &str) -> Cow<'static, str> {
     Cow::Owned(clean.trim().chars().take(LONGEST_MESSAGE).collect())
 }
 
-/// A word, unless it names an account, a resource, a key or an address.
+/// Returns a word, unless it names an account, a resource, a key or an address.
 fn without_names(word: &str) -> Cow<'_, str> {
     let hidden = if word.contains("arn:aws") {
         "(an ARN)"

@@ -78,7 +78,7 @@ impl<'a> Limits<'a> {
         limits
     }
 
-    /// Whether the model is told to reason.
+    /// Returns whether the model is told to reason.
     pub(super) fn thinks(&self) -> bool {
         !matches!(self.reasoning, Reasoning::Unsaid | Reasoning::Off)
     }

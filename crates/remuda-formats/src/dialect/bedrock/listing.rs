@@ -50,7 +50,7 @@ struct Profile {
     status: Option<String>,
 }
 
-/// The models of either listing that answer with text or vectors. `None` if it is neither.
+/// Reads the models of either listing that answer with text or vectors. `None` if it is neither.
 pub fn read(body: &[u8]) -> Option<BedrockPage> {
     let body: Body = serde_json::from_slice(body).ok()?;
     let models = body
@@ -79,7 +79,7 @@ impl Model {
     }
 }
 
-/// The path of the page that `next` stands for.
+/// Returns the path of the page that `next` stands for.
 pub fn next_page(next: &str) -> String {
     let next = percent_encoding::utf8_percent_encode(next, super::path::RESERVED);
     format!("{INFERENCE_PROFILES}&nextToken={next}")

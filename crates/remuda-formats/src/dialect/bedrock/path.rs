@@ -9,7 +9,7 @@ pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// A name as one segment of a path.
+/// Returns a name as one segment of a path.
 pub fn one_segment(name: &str) -> String {
     utf8_percent_encode(name, RESERVED).to_string()
 }
@@ -25,7 +25,7 @@ pub enum RuntimeOperation {
 }
 
 impl RuntimeOperation {
-    /// The path on the wire, to be signed as it is.
+    /// Returns the path on the wire, to be signed as it is.
     pub fn path(self, model: &str) -> String {
         let model = match self {
             RuntimeOperation::CountTokens => foundation(model),
@@ -45,7 +45,7 @@ impl RuntimeOperation {
     }
 }
 
-/// The model of a cross-region inference profile; any other name is returned as it is.
+/// Returns the model of a cross-region inference profile; any other name is returned as it is.
 fn foundation(model: &str) -> &str {
     const REGIONS: [&str; 8] = [
         "us.", "us-gov.", "eu.", "apac.", "jp.", "au.", "ca.", "global.",

@@ -10,7 +10,7 @@ use crate::dialect::turns::only_chats;
 use crate::facts::{Capability, ModelFacts, Parameter};
 use crate::ir::{ChatRequest, Dropped, Format, Image, Part, Refused, Text, ToolNames};
 
-/// The request for `target`.
+/// Returns the request for `target`.
 pub(super) fn write(
     mut request: ChatRequest<'_>,
     target: &Target<'_>,

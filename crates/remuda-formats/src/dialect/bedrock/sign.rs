@@ -59,8 +59,8 @@ impl Signer {
         }
     }
 
-    /// The header fields to add, in the order in which they come: `x-amz-date`, `authorization`
-    /// and, for temporary credentials, `x-amz-security-token`.
+    /// Returns the header fields to add, in the order in which they come: `x-amz-date`, `authorization` and, for
+    /// temporary credentials, `x-amz-security-token`.
     ///
     /// AWS refuses a signature that is more than five minutes old, so each attempt is signed anew.
     pub fn sign(

@@ -257,7 +257,7 @@ impl Answer {
         }
     }
 
-    /// The number of the call that a content block is, if it is one.
+    /// Returns the number of the call that a content block is, if it is one.
     fn call(&self, block: u64) -> Option<usize> {
         // Of those that may still be open, however many there were.
         const LAST: usize = 256;

@@ -9,7 +9,7 @@ use crate::wire::json::Scanner;
 /// A conversation that holds calls is refused without tools, even where none is to be called now.
 const STAND_IN: &str = r#"{"toolSpec":{"name":"none","description":"There is no tool now. Do not call this.","inputSchema":{"json":{"type":"object","properties":{}}}}}"#;
 
-/// Whether `request` offers tools that may be called.
+/// Returns whether `request` offers tools that may be called.
 pub(super) fn offered(request: &ChatRequest<'_>) -> bool {
     !request.tools.is_empty() && request.tool_choice != ToolChoice::None
 }

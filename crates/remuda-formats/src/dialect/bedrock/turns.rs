@@ -64,8 +64,8 @@ fn with_format<'a>(
     turns::with_wish(system, wish)
 }
 
-/// Whether the last turn brings results for calls that no thought goes before: then a Claude that is
-/// told to think by a budget refuses the request.
+/// Returns whether the last turn brings results for calls that no thought goes before: then a Claude that is told to
+/// think by a budget refuses the request.
 pub(super) fn goes_on_without_thought(messages: &[Message<'_>]) -> bool {
     let [.., assistant, user] = messages else {
         return false;

@@ -78,7 +78,7 @@ impl Part<'_> {
         foreign.or(self.code_execution_result).is_some()
     }
 
-    /// The signature of a part that has nothing else.
+    /// Returns the signature of a part that has nothing else.
     fn only_signature(&self) -> Option<&Text<'_>> {
         let is_full = |text: &&Text<'_>| !text.is_empty();
         let says = self.text.as_ref().filter(is_full).is_some()
@@ -281,8 +281,8 @@ impl Answer {
             && (self.counted || usage.is_some_and(|usage| usage.output.is_some()));
     }
 
-    /// Whether all has come but the end of the body, which is the only terminator that there is. Models that state a reason
-    /// with every piece do not show their last one.
+    /// Returns whether all has come but the end of the body, which is the only terminator that there is. Models that
+    /// state a reason with every piece do not show their last one.
     pub(super) fn lacks_nothing(&self) -> bool {
         self.open && self.counted
     }
@@ -415,7 +415,7 @@ impl Answer {
     }
 }
 
-/// What `finishReason` means; one that is not known is an end like another.
+/// Returns what `finishReason` means; one that is not known is an end like another.
 fn ended(reason: &str) -> Result<Finish, Fault> {
     let broken = |why| {
         Err(Fault::new(

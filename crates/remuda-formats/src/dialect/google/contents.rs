@@ -276,7 +276,7 @@ impl<'w> Contents<'w> {
     }
 }
 
-/// Whether it is a call whose signature came after it, in a part of its own. It goes back so.
+/// Returns whether it is a call whose signature came after it, in a part of its own. It goes back so.
 fn is_signed_after(part: &Part<'_>) -> bool {
     matches!(part, Part::ToolCall(call) if call.signature.as_ref().is_some_and(is_of_text))
 }
@@ -319,7 +319,7 @@ impl SignedTexts {
         }
     }
 
-    /// Whether the thought at this place is said with a text.
+    /// Returns whether the thought at this place is said with a text.
     fn has_given(&self, place: usize) -> bool {
         self.pairs
             .binary_search_by_key(&place, |pair| pair.1)

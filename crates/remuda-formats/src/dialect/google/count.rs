@@ -8,7 +8,7 @@ use super::request;
 use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::ir::{ChatRequest, Refused, Text};
 
-/// The request for `target`.
+/// Returns the request for `target`.
 pub(super) fn write(
     chat: ChatRequest<'_>,
     target: &Target<'_>,
@@ -28,7 +28,7 @@ pub(super) fn write(
     })
 }
 
-/// The number.
+/// Reads the number of tokens.
 pub(super) fn read(body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

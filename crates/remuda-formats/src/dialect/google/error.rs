@@ -57,7 +57,7 @@ struct Violation<'a> {
     field: Option<Cow<'a, str>>,
 }
 
-/// What an answer with another status than 200 means.
+/// Returns what an answer with another status than 200 means.
 pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let error = error_of(body);
     let read = error.map(read).unwrap_or_default();
@@ -67,12 +67,12 @@ pub(super) fn answered(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     fault.after(own.or_else(|| retry_after::from_headers(headers)))
 }
 
-/// An error in a body or an event that came with status 200.
+/// Reads an error in a body or an event that came with status 200.
 pub(super) fn within(body: &[u8]) -> Option<Fault> {
     error_of(body).map(of)
 }
 
-/// The `error` of a body.
+/// Returns the `error` of a body.
 pub(super) fn of(error: &RawValue) -> Fault {
     let read = read(error);
     sort(read.code.unwrap_or(0), &read, Utc::now())
@@ -176,7 +176,7 @@ fn argument(message: &str) -> (Class, FaultKind) {
     }
 }
 
-/// When it may be better. A quota of a day is used up until the next day, whatever the delay says.
+/// Returns when it may be better. A quota of a day is used up until the next day, whatever the delay says.
 fn come_back(details: &[Detail<'_>], now: DateTime<Utc>) -> Option<Duration> {
     let of_a_day = details
         .iter()
@@ -196,7 +196,7 @@ fn come_back(details: &[Detail<'_>], now: DateTime<Utc>) -> Option<Duration> {
     delays.find_map(|detail| retry_after::duration(detail.retry_delay.as_deref()?))
 }
 
-/// The message without what belongs to the operator alone.
+/// Returns the message without what belongs to the operator alone.
 fn said(message: &str) -> Cow<'static, str> {
     let words = message.split_whitespace().map(|word| {
         if is_project(word) {

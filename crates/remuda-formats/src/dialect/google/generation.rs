@@ -273,7 +273,7 @@ impl<'a> Generation<'a> {
     }
 }
 
-/// What is said of a schema that cannot be sent.
+/// Returns what is said of a schema that cannot be sent.
 pub(super) fn too_large(field: &'static str) -> Refused {
     let what = "has a schema that is too large once its references are written out, as Gemini asks for: use fewer of them";
     Refused::field(field, format!("`{field}` {what}"))

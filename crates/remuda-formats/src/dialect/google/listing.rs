@@ -60,7 +60,7 @@ impl Model {
     }
 }
 
-/// A page's models. `None` if it is no list.
+/// Reads a page's models. `None` if it is no list.
 pub fn read(body: &[u8]) -> Option<GooglePage> {
     let body: Body = serde_json::from_slice(body).ok()?;
     let models = body.models?.into_iter().filter(Model::can_be_asked);
@@ -78,7 +78,7 @@ pub fn read(body: &[u8]) -> Option<GooglePage> {
     })
 }
 
-/// The path of the page that `next` stands for.
+/// Returns the path of the page that `next` stands for.
 pub fn next_page(next: &str) -> String {
     format!("{MODELS}&pageToken={}", utf8_percent_encode(next, RESERVED))
 }

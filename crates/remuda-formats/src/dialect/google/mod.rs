@@ -53,10 +53,10 @@ pub fn write_chat(
     request::write(request, target)
 }
 
-/// The question how many tokens the chat's prompt has.
+/// Writes the question how many tokens the chat's prompt has.
 ///
 /// # Errors
-/// As [`write_chat`].
+/// If the format has no way to say what the client relies on.
 pub fn write_count(
     request: ChatRequest<'_>,
     target: &Target<'_>,

@@ -33,7 +33,7 @@ impl Call {
     }
 }
 
-/// The collection that a model is in, and its name there.
+/// Returns the collection that a model is in, and its name there.
 fn resource(model: &str) -> (&'static str, &str) {
     if let Some(name) = model.strip_prefix("tunedModels/") {
         return ("tunedModels", name);
@@ -41,7 +41,7 @@ fn resource(model: &str) -> (&'static str, &str) {
     ("models", model.strip_prefix("models/").unwrap_or(model))
 }
 
-/// The model as a request's body names it.
+/// Returns the model as a request's body names it.
 pub(super) fn model(model: &str) -> String {
     let (collection, name) = resource(model);
     format!("{collection}/{name}")

@@ -9,7 +9,7 @@ use crate::dialect::exchange::{ProviderRequest, Target};
 use crate::dialect::turns::only_chats;
 use crate::ir::{ChatRequest, Dropped, Refused, ToolNames};
 
-/// The request for `target`.
+/// Returns the request for `target`.
 pub(super) fn write(
     mut request: ChatRequest<'_>,
     target: &Target<'_>,

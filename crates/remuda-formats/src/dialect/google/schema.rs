@@ -28,7 +28,7 @@ pub(super) fn write_any(schema: &Json<'_>, out: &mut Vec<u8>) -> Result<(), TooL
 /// Appends the schema of an object as JSON Schema; its root says that it is one.
 ///
 /// # Errors
-/// As [`write_any`].
+/// If the schema is too large once its references are written out.
 pub(super) fn write_object(schema: &Json<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     match written_out(schema, true)? {
         Some(written) => write_typed(&Json::trusted(written), out),

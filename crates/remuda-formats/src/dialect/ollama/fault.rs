@@ -16,7 +16,7 @@ const REQUEST_FAULTS: [&str; 5] = [
     "unable to create sampling context: failed to parse grammar",
 ];
 
-/// Whether `body`, the answer to a request that failed with 500, blames the request.
+/// Returns whether `body`, the answer to a request that failed with 500, blames the request.
 pub fn is_request_fault(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Body<'a> {

@@ -54,7 +54,7 @@ pub(super) fn read_struct<'a>(
 }
 
 impl<'a> Reader<'a> {
-    /// The kind of the value that is due.
+    /// Returns the kind of the value that is due.
     pub(super) fn kind(&mut self) -> Result<Kind, Refused> {
         self.scanner.kind().map_err(syntax)
     }
@@ -63,13 +63,13 @@ impl<'a> Reader<'a> {
         self.raw().map(|_| ())
     }
 
-    /// The value as it stands.
+    /// Returns the value as it stands.
     pub(super) fn raw(&mut self) -> Result<&'a [u8], Refused> {
         let span = self.scanner.skip_value().map_err(syntax)?;
         Ok(span.of(self.body))
     }
 
-    /// The value as JSON, with its kind.
+    /// Returns the value as JSON, with its kind.
     pub(super) fn json(&mut self) -> Result<(Kind, Json<'a>), Refused> {
         let kind = self.kind()?;
         let value = replaced(self.raw()?);
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.literal().map(Some)
     }
 
-    /// A string that is known to be due.
+    /// Reads a string that is known to be due.
     pub(super) fn literal(&mut self) -> Result<Text<'a>, Refused> {
         let literal = self.scanner.string().map_err(syntax)?;
         Ok(Text::escaped(replaced(literal.inside(self.body))))
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
         Ok(Some(self.raw()? == b"true"))
     }
 
-    /// A number without a fraction.
+    /// Reads a number without a fraction.
     pub(super) fn integer(&mut self, field: Field) -> Result<Option<i64>, Refused> {
         if self.kind()? != Kind::Number {
             self.mismatch(field, "int")?;
@@ -203,7 +203,7 @@ fn syntax(error: SyntaxError) -> Refused {
     Refused::new(error.to_string())
 }
 
-/// A field's name in lower case, by Unicode's simple case folding: two letters outside ASCII fold into it.
+/// Returns a field's name in lower case, by Unicode's simple case folding: two letters outside ASCII fold into it.
 fn folded(key: Literal, body: &[u8]) -> Cow<'_, str> {
     let inside = key.inside(body);
     let plain = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();

@@ -89,7 +89,7 @@ struct Details {
     context_length: Option<u64>,
 }
 
-/// A context in tokens; 0 and what is no number say nothing.
+/// Reads a context in tokens; 0 and what is no number say nothing.
 fn context(tokens: Option<u64>) -> Option<u32> {
     let tokens = tokens.filter(|tokens| *tokens > 0)?;
     Some(u32::try_from(tokens).unwrap_or(u32::MAX))
@@ -170,8 +170,8 @@ fn seconds(time: Option<SystemTime>) -> Option<u64> {
     Some(since.as_secs())
 }
 
-/// The answer of `GET /api/tags` for a fleet: every model once, as its most recently modified copy
-/// is described, newest first as Ollama sorts.
+/// Returns the answer of `GET /api/tags` for a fleet: every model once, as its most recently modified copy is
+/// described, newest first as Ollama sorts.
 pub fn merge_tags<'a>(entries: impl IntoIterator<Item = &'a ModelEntry>) -> Bytes {
     let mut models: Vec<&ModelEntry> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
@@ -187,9 +187,8 @@ pub fn merge_tags<'a>(entries: impl IntoIterator<Item = &'a ModelEntry>) -> Byte
     write_models(models.into_iter().map(|entry| (&*entry.raw, None)))
 }
 
-/// The answer of `GET /api/ps` for a fleet: one row per loaded copy, because memory is held and
-/// freed per copy; latest expiry first as Ollama sorts. A row that comes with its backend's name
-/// carries it as `"backend"`.
+/// Returns the answer of `GET /api/ps` for a fleet: one row per loaded copy, because memory is held and freed per copy;
+/// latest expiry first as Ollama sorts. A row that comes with its backend's name carries it as `"backend"`.
 pub fn merge_ps<'a>(
     entries: impl IntoIterator<Item = (&'a LoadedEntry, Option<&'a str>)>,
 ) -> Bytes {

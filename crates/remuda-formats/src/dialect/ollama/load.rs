@@ -13,7 +13,7 @@ pub enum LoadOrUnload {
 }
 
 impl LoadOrUnload {
-    /// What a request that was scanned asks for; `None` if it has input.
+    /// Returns what a request that was scanned asks for; `None` if it has input.
     pub fn of(facts: &RequestFacts<'_>) -> Option<Self> {
         match (facts.empty_input, facts.is_unload()) {
             (false, _) => None,

@@ -71,7 +71,7 @@ impl<'a> ModelName<'a> {
         })
     }
 
-    /// The pieces whose concatenation is the shortest name that still carries its tag.
+    /// Returns the pieces whose concatenation is the shortest name that still carries its tag.
     fn pieces(&self) -> impl Iterator<Item = &'a str> {
         let default_host = self.host.eq_ignore_ascii_case(DEFAULT_HOST);
         let default_namespace = self.namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE);
@@ -123,7 +123,7 @@ enum Source {
     CloudTag,
 }
 
-/// The name without its source suffix, and the suffix.
+/// Returns the name without its source suffix, and the suffix.
 fn source_of(name: &str) -> Option<(&str, Source)> {
     let (base, last) = name.rsplit_once(':')?;
     if last.eq_ignore_ascii_case("local") {
@@ -158,13 +158,13 @@ fn is_part(part: &str, max: usize, others: &[u8]) -> bool {
             .all(|&byte| word(byte) || others.contains(&byte))
 }
 
-/// Whether Ollama takes `name` for a model name.
+/// Returns whether Ollama takes `name` for a model name.
 pub fn is_valid(name: &str) -> bool {
     ModelName::parse(name).is_ok()
 }
 
-/// The shortest name that still carries its tag, in the case that it came in, as Ollama shows it. A text
-/// that is no model name comes back as it is.
+/// Returns the shortest name that still carries its tag, in the case that it came in, as Ollama shows it. A text that
+/// is no model name comes back as it is.
 pub fn displayed(name: &str) -> Cow<'_, str> {
     match ModelName::parse(name) {
         Ok(parsed) => Cow::Owned(parsed.pieces().collect()),
@@ -172,8 +172,8 @@ pub fn displayed(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The one spelling under which all spellings of a model are found: lower case, tag stated, default
-/// host and namespace dropped. A text that is no model name comes back as it is.
+/// Returns the one spelling under which all spellings of a model are found: lower case, tag stated, default host and
+/// namespace dropped. A text that is no model name comes back as it is.
 pub fn canonical(name: &str) -> Cow<'_, str> {
     match CanonicalKey::new(name) {
         Ok(key) if key.as_str() == name => Cow::Borrowed(name),
@@ -192,7 +192,7 @@ pub struct CanonicalKey {
 }
 
 impl CanonicalKey {
-    /// The canonical form of `name`.
+    /// Creates the canonical form of `name`.
     pub fn new(name: &str) -> Result<Self, NameError> {
         let parsed = ModelName::parse(name)?;
         let mut key = CanonicalKey {

@@ -110,7 +110,7 @@ impl ProgressMerge {
         }
     }
 
-    /// Whether every backend has ended.
+    /// Returns whether every backend has ended.
     pub fn finished(&self) -> bool {
         self.open == 0
     }

@@ -16,7 +16,7 @@ use crate::ir::{Class, Fault, FaultKind, Mend, Overflow};
 /// How Ollama ends what it says to `think` for a model that cannot.
 const CANNOT_THINK: &str = "does not support thinking";
 
-/// What an answer with an error status means.
+/// Returns what an answer with an error status means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     use {Class::*, FaultKind::*};
     let whole = text_of(body);
@@ -53,7 +53,8 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     }
 }
 
-/// What an error means that came as a body of status 200: its text decides, as in a stream, unless that says nothing.
+/// Returns what an error means that came as a body of status 200: its text decides, as in a stream, unless that says
+/// nothing.
 pub fn fault_within(body: &[u8]) -> Fault {
     let told = stream_fault(&text_of(body));
     if told.class == Class::Transient || is_request_fault(body) {
@@ -63,7 +64,7 @@ pub fn fault_within(body: &[u8]) -> Fault {
     }
 }
 
-/// What an error within a stream means: there is no status, so its text decides.
+/// Returns what an error within a stream means: there is no status, so its text decides.
 pub(super) fn stream_fault(whole: &str) -> Fault {
     use {Class::*, FaultKind::*};
     let text = inner(whole);
@@ -116,7 +117,7 @@ fn cannot(text: &str) -> bool {
     text.contains("does not support")
 }
 
-/// The text of an error body; of one that is none of Ollama's, as much as may help.
+/// Returns the text of an error body; of one that is none of Ollama's, as much as may help.
 fn text_of(body: &[u8]) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Body<'a> {

@@ -6,7 +6,7 @@ use super::field::Field;
 use super::object::Object;
 use crate::ir::{CacheTtl, Message, Part, Text};
 
-/// The breakpoint that a field sets; what is no object sets none.
+/// Reads the breakpoint that a field sets; what is no object sets none.
 pub(super) fn read(field: Field<'_>) -> Option<CacheTtl> {
     #[derive(Deserialize)]
     struct Control<'a> {

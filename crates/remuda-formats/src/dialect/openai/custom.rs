@@ -7,7 +7,7 @@ use super::object::Object;
 use super::tool_shape::ToolShape;
 use crate::ir::{Grammar, Json, Special, SpecialTool, Text, Tool, ToolCall};
 
-/// The function that stands for a custom tool.
+/// Returns the function that stands for a custom tool.
 pub(super) fn function<'a>(
     name: Text<'a>,
     description: Option<Text<'a>>,
@@ -45,7 +45,7 @@ fn parameters(grammar: Option<&Grammar<'_>>) -> Json<'static> {
     Json::trusted(String::from_utf8(schema).expect("made of strings"))
 }
 
-/// The arguments of the function where the tool was given this text.
+/// Returns the arguments of the function where the tool was given this text.
 pub(super) fn arguments(input: &Text<'_>) -> Json<'static> {
     let mut arguments = b"{\"input\":".to_vec();
     input.write(&mut arguments);
@@ -95,7 +95,7 @@ impl<'t> Customs<'t> {
         self.0.get(name.as_escaped()).copied()
     }
 
-    /// The text of a call of one of them.
+    /// Returns the text of a call of one of them.
     pub(super) fn input(&self, call: &ToolCall<'_>) -> Option<Text<'static>> {
         self.find(&call.name)
             .map(|_| Input::of(&call.arguments.to_text()))

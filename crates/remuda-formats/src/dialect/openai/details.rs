@@ -65,9 +65,9 @@ impl<'a> Detail<'a> {
     }
 }
 
-/// The thoughts of an assistant's turn. `said` is its reasoning as plain text, which belongs to the signature where
-/// there is one without a text: streams do not tell the text twice. Where there are several, each says which part of the
-/// text is its own.
+/// Reads the thoughts of an assistant's turn. `said` is its reasoning as plain text, which belongs to the signature
+/// where there is one without a text: streams do not tell the text twice. Where there are several, each says which part
+/// of the text is its own.
 pub(super) fn read<'a>(field: Field<'a>, said: Option<Text<'a>>) -> Vec<Placed<'a>> {
     let details: Vec<Detail<'a>> = field
         .and_then(|field| serde_json::from_str(field.get()).ok())
@@ -149,7 +149,7 @@ fn give<'a>(
 }
 
 impl Placed<'_> {
-    /// Whether a text that stands elsewhere may be its own.
+    /// Returns whether a text that stands elsewhere may be its own.
     fn takes_text(&self) -> bool {
         let signature = self.thought.signature.as_ref();
         !self.thought.redacted && self.place.is_none() && !signature.is_some_and(is_of_text)
@@ -177,7 +177,7 @@ pub(super) fn write(thought: &Thought<'_>, index: usize, with_text: bool, out: &
     write_placed(thought, Place::default(), index, with_text, out);
 }
 
-/// The same with the place where it stood.
+/// Writes the same with the place where it stood.
 pub(super) fn write_placed(
     thought: &Thought<'_>,
     place: Place,

@@ -40,7 +40,7 @@ impl<'t> Draft<'t> {
         }
     }
 
-    /// Whether the model refuses a parameter beside this way to reason.
+    /// Returns whether the model refuses a parameter beside this way to reason.
     pub(super) fn refuses(&self, parameter: Parameter) -> bool {
         self.target.facts.refuses(parameter, self.setting)
     }

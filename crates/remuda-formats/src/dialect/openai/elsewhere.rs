@@ -39,14 +39,14 @@ pub fn beyond(body: &[u8], may: impl Fn(&str) -> bool) -> Option<&'static str> {
     None
 }
 
-/// Whether a list has names only, and all of them may be used.
+/// Returns whether a list has names only, and all of them may be used.
 fn all(list: &[u8], may: impl Fn(&str) -> bool) -> bool {
     let names: Result<Vec<String>, _> = serde_json::from_slice(list);
     names.is_ok_and(|names| names.iter().all(|name| may(name)))
 }
 
-/// Whether one of the tools asks other models: OpenRouter's own, and those that name one (OpenAI's `image_generation`,
-/// Anthropic's advisor).
+/// Returns whether one of the tools asks other models: OpenRouter's own, and those that name one (OpenAI's
+/// `image_generation`, Anthropic's advisor).
 fn lead_elsewhere(tools: &[u8], may: impl Fn(&str) -> bool) -> bool {
     #[derive(serde::Deserialize)]
     struct Tool {

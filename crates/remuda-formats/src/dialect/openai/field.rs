@@ -14,7 +14,7 @@ pub(super) fn full(field: Field<'_>) -> Option<Text<'_>> {
     field.and_then(Text::of).filter(|text| !text.is_empty())
 }
 
-/// The whole body.
+/// Reads the whole body.
 pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Refused::new("the body is no JSON object"));
@@ -30,7 +30,7 @@ pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused>
     })
 }
 
-/// A field of any shape; `expected` says which, as in "must be a number".
+/// Reads a field of any shape; `expected` says which, as in "must be a number".
 pub(super) fn read<'a, T: Deserialize<'a>>(
     field: Field<'a>,
     name: &'static str,
@@ -46,7 +46,7 @@ pub(super) fn number(field: Field<'_>, name: &'static str) -> Result<Option<f64>
     read(field, name, "a number")
 }
 
-/// A whole number, also one that is written with a point.
+/// Reads a whole number, also one that is written with a point.
 pub(super) fn integer(field: Field<'_>, name: &'static str) -> Result<Option<i64>, Refused> {
     let Some(field) = field else { return Ok(None) };
     if let Ok(integer) = serde_json::from_str(field.get()) {
@@ -59,7 +59,7 @@ pub(super) fn integer(field: Field<'_>, name: &'static str) -> Result<Option<i64
     }
 }
 
-/// A number of tokens; −1, by which some clients say "no limit", is none.
+/// Reads a number of tokens; −1, by which some clients say "no limit", is none.
 pub(super) fn tokens(field: Field<'_>, name: &'static str) -> Result<Option<u64>, Refused> {
     match integer(field, name)? {
         None | Some(-1) => Ok(None),
@@ -70,7 +70,7 @@ pub(super) fn tokens(field: Field<'_>, name: &'static str) -> Result<Option<u64>
     }
 }
 
-/// The arguments of a call as text; some servers write them as the object that they are.
+/// Returns the arguments of a call as text; some servers write them as the object that they are.
 pub(super) fn arguments(field: Field<'_>) -> Text<'_> {
     let Some(raw) = field else {
         return Text::default();

@@ -21,7 +21,7 @@ pub(super) struct Fit<'a, 't> {
 pub(super) type Refinement = (&'static str, Parameter, &'static [&'static str]);
 
 impl<'a> Fit<'a, '_> {
-    /// What is left, and what it is without; `None` if it may pass as it is.
+    /// Returns what is left, and what it is without; `None` if it may pass as it is.
     pub(super) fn finish(self) -> Option<(Vec<u8>, Dropped)> {
         let dropped = self.dropped;
         self.body.written().map(|body| (body, dropped))
@@ -98,7 +98,7 @@ impl<'a> Fit<'a, '_> {
         }
     }
 
-    /// What becomes of an effort as it is written.
+    /// Returns what becomes of an effort as it is written.
     pub(super) fn effort(&self, value: Option<&[u8]>) -> Fate {
         let Some(wanted) = value.and_then(effort) else {
             return Fate::Kept;

@@ -15,7 +15,7 @@ const MARK: &str = "cache_control";
 /// Where marks stand; those in a schema or in arguments are somebody else's.
 const MARKED: [&str; 3] = ["messages", "input", "tools"];
 
-/// Whether a provider's API is known to have none of them. Another server with this API may be Ollama's own.
+/// Returns whether a provider's API is known to have none of them. Another server with this API may be Ollama's own.
 pub fn concern(kind: ProviderKind) -> bool {
     matches!(
         kind,
@@ -23,7 +23,7 @@ pub fn concern(kind: ProviderKind) -> bool {
     )
 }
 
-/// A request that is no chat without them; `None` if it may pass as it is.
+/// Returns a request that is no chat without them; `None` if it may pass as it is.
 pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
     let kind = target.provider.kind;
     if !concern(kind) {
@@ -61,7 +61,8 @@ fn unmark(body: &mut Object<'_>) {
     }
 }
 
-/// A list without the marks on its items, on parts of their content and on what an item declares; `None` if it has none.
+/// Returns a list without the marks on its items, on parts of their content and on what an item declares; `None` if it
+/// has none.
 fn unmarked(list: &[u8]) -> Option<Vec<u8>> {
     let mut found = false;
     let pruned = prune(list, &mut |way, _| match way {

@@ -86,7 +86,7 @@ impl Input {
         }
     }
 
-    /// The text of arguments that came whole.
+    /// Returns the text of arguments that came whole.
     pub(super) fn of(arguments: &Text<'_>) -> Text<'static> {
         let mut input = Input::default();
         let mut text = input.feed(arguments);
@@ -162,7 +162,7 @@ enum Escape {
     Open,
 }
 
-/// The escape that `bytes` begin with.
+/// Returns the escape that `bytes` begin with.
 fn escape(bytes: &[u8]) -> Escape {
     match bytes.get(1) {
         None => Escape::Open,
@@ -188,7 +188,7 @@ enum Code {
     Open,
 }
 
-/// The code unit of `\uXXXX`.
+/// Returns the code unit of `\uXXXX`.
 fn code(bytes: &[u8]) -> Code {
     let begin = bytes.get(..6).unwrap_or(bytes);
     let fits = begin.iter().enumerate().all(|(place, byte)| match place {
@@ -212,8 +212,8 @@ fn code(bytes: &[u8]) -> Code {
         })
 }
 
-/// What arguments of another form say: the one string of an object, a string, or the arguments themselves, from models that
-/// write the text as it is.
+/// Returns what arguments of another form say: the one string of an object, a string, or the arguments themselves, from
+/// models that write the text as it is.
 fn text_of(json: &str) -> Text<'static> {
     if let Some(text) = serde_json::from_str::<&RawValue>(json)
         .ok()

@@ -50,7 +50,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
     }
 }
 
-/// An array of `{"token","logprob","bytes","top_logprobs"}`; `None` if there is nothing.
+/// Reads an array of `{"token","logprob","bytes","top_logprobs"}`; `None` if there is nothing.
 pub(super) fn read(field: &RawValue) -> Option<Json<'_>> {
     let logprobs: Logprobs<'_> = serde_json::from_str(field.get()).ok()?;
     if let Some(content) = logprobs.content {

@@ -76,7 +76,7 @@ impl<'o> Object<'o> {
     }
 }
 
-/// An array.
+/// Writes an array.
 pub(super) fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
     out.push(b'[');
     for (place, item) in items.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::dialect::exchange::Target;
 use crate::provider::ProviderKind;
 
-/// The path of `operation`, such as `chat/completions`, after the backend's base path.
+/// Returns the path of `operation`, such as `chat/completions`, after the backend's base path.
 ///
 /// Azure has two forms: the deployment in the path and a dated version, or, since 2025, paths as OpenAI has them. Its
 /// Responses API names the deployment in the body in both.

@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// The id of an entry; `None` for one that has none and stands first.
+/// Returns the id of an entry; `None` for one that has none and stands first.
 pub(super) fn pack<'t>(id: Option<&'t Text<'_>>, place: Place) -> Option<Text<'t>> {
     let own = id.map(Text::borrow);
     if place.is_first() {
@@ -46,7 +46,7 @@ pub(super) fn pack<'t>(id: Option<&'t Text<'_>>, place: Place) -> Option<Text<'t
     Some(packed)
 }
 
-/// The id and the place that [`pack`] made `id` of; another id is returned as it is.
+/// Returns the id and the place that [`pack`] made `id` of; another id is returned as it is.
 pub(super) fn unpack(id: Text<'_>) -> (Text<'_>, Option<Place>) {
     let found = id.as_escaped().rfind(MARK).and_then(|at| {
         let mut numbers = [0; 4];
@@ -109,7 +109,7 @@ impl Told {
         self.calls += 1;
     }
 
-    /// The place of the thought that ends here, or that is not shown.
+    /// Returns the place of the thought that ends here, or that is not shown.
     pub(super) fn thought(&mut self) -> Place {
         let here = self.here();
         self.words = None;
@@ -119,8 +119,8 @@ impl Told {
         }
     }
 
-    /// The place of a signature of the words that are being told, or that come next: before them. Words that have a
-    /// signature already are whole.
+    /// Returns the place of a signature of the words that are being told, or that come next: before them. Words that
+    /// have a signature already are whole.
     pub(super) fn signed_words(&mut self) -> Place {
         self.thought = None;
         let here = self.here();
@@ -135,7 +135,7 @@ impl Told {
         }
     }
 
-    /// What has come so far.
+    /// Returns what has come so far.
     fn here(&self) -> Place {
         Place {
             text: self.text,

@@ -7,7 +7,7 @@ use crate::ir::Text;
 pub(super) const BEFORE: &str = r#"{\"input\":\""#;
 pub(super) const AFTER: &str = r#"\"}"#;
 
-/// A piece of the input as it stands within the arguments' text: a string within a string.
+/// Returns a piece of the input as it stands within the arguments' text: a string within a string.
 pub(super) fn within(input: &Text<'_>) -> Text<'static> {
     let mut inside = String::with_capacity(input.as_escaped().len() + 8);
     for character in input.as_escaped().chars() {
@@ -19,7 +19,7 @@ pub(super) fn within(input: &Text<'_>) -> Text<'static> {
     Text::escaped(inside)
 }
 
-/// The whole arguments.
+/// Returns the whole arguments.
 pub(super) fn arguments(input: &Text<'_>) -> Text<'static> {
     let mut text = Text::escaped(BEFORE).into_owned();
     text.push(&within(input));

@@ -54,7 +54,7 @@ pub(super) enum Hop {
     Key(&'static str),
 }
 
-/// The value with what its schemas lack, which stand where one of the ways leads; `None` if they lack nothing.
+/// Returns the value with what its schemas lack, which stand where one of the ways leads; `None` if they lack nothing.
 pub(super) fn complete(json: &[u8], ways: &[&[Hop]]) -> Option<Vec<u8>> {
     let missing = ways.iter().flat_map(|way| missing(json, way, false));
     completed(json, missing.collect())
@@ -79,8 +79,8 @@ fn completed(json: &[u8], mut missing: Vec<Missing>) -> Option<Vec<u8>> {
     Some(whole)
 }
 
-/// What the schemas lack to which `way` leads. `typed`: the type too is put in at the root. Of what is no JSON nothing is
-/// said.
+/// Returns what the schemas lack to which `way` leads. `typed`: the type too is put in at the root. Of what is no JSON
+/// nothing is said.
 fn missing(json: &[u8], way: &[Hop], typed: bool) -> Vec<Missing> {
     let mut walk = Walk {
         json,

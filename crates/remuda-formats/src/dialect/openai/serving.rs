@@ -32,7 +32,7 @@ pub(super) fn read<'a>(
     })
 }
 
-/// An object; an empty one says nothing.
+/// Reads an object; an empty one says nothing.
 fn metadata(field: Field<'_>) -> Result<Option<Json<'_>>, Refused> {
     let metadata = field.map(Json::of);
     if metadata.as_ref().is_none_or(Json::is_object) {

@@ -15,7 +15,7 @@ use crate::ir::{
 /// Of the name of a function, and of a schema.
 pub(super) const LONGEST_NAME: usize = 64;
 
-/// What a model without the capability answers to a request for it.
+/// Returns what a model without the capability answers to a request for it.
 pub(super) fn refused(target: &Target<'_>, what: &str) -> Refused {
     Refused::field("messages", format!("the model {} {what}", target.model))
 }
@@ -62,7 +62,7 @@ pub(super) fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system
     }
 }
 
-/// Whether some text names JSON.
+/// Returns whether some text names JSON.
 pub(super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
     let names_it = |text: &Text<'_>| {
         let bytes = text.as_escaped().as_bytes();
@@ -78,14 +78,14 @@ pub(super) fn speaks_of_json(messages: &[Message<'_>]) -> bool {
         .any(|part| matches!(part, Part::Text(text) if names_it(text)))
 }
 
-/// What a model that knows no schemas is told in place of one.
+/// Returns what a model that knows no schemas is told in place of one.
 pub(super) fn schema_in_words(schema: &Json<'_>) -> Text<'static> {
     let mut text = Text::escaped("Answer with a JSON object that follows this JSON Schema: ");
     text.push(&schema.to_text());
     text
 }
 
-/// A file of text, as text.
+/// Returns the text of a file of text.
 pub(super) fn text_of(document: &Document<'_>) -> Result<Text<'static>, Refused> {
     let decoded = STANDARD
         .decode(&*document.data)
@@ -143,7 +143,7 @@ pub(super) fn write_texts<'p>(
     out.push(b'"');
 }
 
-/// What goes before the words of a tool that has failed.
+/// Returns what goes before the words of a tool that has failed.
 pub(super) fn mark_of(is_error: bool) -> &'static str {
     if is_error { "Error: " } else { "" }
 }

@@ -7,7 +7,7 @@ use crate::wire::sse::{EventSplitter, Item};
 /// A field that asks for them, to be put first into the request's object.
 pub const ASK: &[u8] = b"\"stream_options\":{\"include_usage\":true},";
 
-/// Whether a whole event is OpenAI's last one before `[DONE]`: an object of token counts, and no choices.
+/// Returns whether a whole event is OpenAI's last one before `[DONE]`: an object of token counts, and no choices.
 pub fn tells_usage_alone(event: &[u8]) -> bool {
     let mut alone = false;
     // An event that is too long is none of token counts.

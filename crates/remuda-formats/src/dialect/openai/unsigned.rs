@@ -15,8 +15,8 @@ struct Kind<'a> {
     name: Cow<'a, str>,
 }
 
-/// A Responses request without the `reasoning` items of its input, and without the ids that tie calls to them; `None` if it
-/// has none.
+/// Returns a Responses request without the `reasoning` items of its input, and without the ids that tie calls to them;
+/// `None` if it has none.
 pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
     let mut found = false;
     // The way of a member says nothing of the item that it is in.
@@ -39,7 +39,7 @@ pub fn without_reasoning(body: &[u8]) -> Option<Vec<u8>> {
     kept(pruned, found)
 }
 
-/// A chat without `reasoning_details`, OpenRouter's; `None` if it has none.
+/// Returns a chat without `reasoning_details`, OpenRouter's; `None` if it has none.
 pub fn without_details(body: &[u8]) -> Option<Vec<u8>> {
     let mut found = false;
     let pruned = prune(body, &mut |way, _| match way {

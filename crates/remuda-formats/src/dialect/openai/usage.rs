@@ -41,7 +41,7 @@ struct OutputDetails<'a> {
 }
 
 impl Counts<'_> {
-    /// What is stated; a zero states nothing, since chunks before the last may have it in place of the count.
+    /// Returns what is stated; a zero states nothing, since chunks before the last may have it in place of the count.
     pub(super) fn usage(&self) -> Usage {
         let prompt = self.prompt_tokens_details.as_ref();
         let output = self.completion_tokens_details.as_ref();

@@ -155,12 +155,12 @@ impl Translation {
         }
     }
 
-    /// Whether the client gets a stream.
+    /// Returns whether the client gets a stream.
     pub fn streams(&self) -> bool {
         matches!(self.sink, Sink::Stream(_))
     }
 
-    /// The client's content type.
+    /// Returns the client's content type.
     pub fn content_type(&self) -> &'static str {
         self.content_type
     }
@@ -247,12 +247,13 @@ impl Translation {
         (self.ending(), &self.out)
     }
 
-    /// Whether the provider's answer is one body rather than a stream.
+    /// Returns whether the provider's answer is one body rather than a stream.
     pub fn is_one_body(&self) -> bool {
         matches!(self.source, Source::Whole { .. } | Source::Vectors { .. })
     }
 
-    /// Whether the provider's answer lacks nothing but the end of its last line or event, or of its body's framing.
+    /// Returns whether the provider's answer lacks nothing but the end of its last line or event, or of its body's
+    /// framing.
     pub fn nearly_over(&mut self) -> bool {
         let over = self.over();
         match &mut self.source {
@@ -327,18 +328,18 @@ impl Translation {
         }
     }
 
-    /// Whether the client's answer has begun: until then another backend may be tried. A whole answer begins when it
-    /// is whole.
+    /// Returns whether the client's answer has begun: until then another backend may be tried. A whole answer begins
+    /// when it is whole.
     pub fn begun(&self) -> bool {
         self.streams() && (self.progress.content_events > 0 || self.progress.finished)
     }
 
-    /// Whether the answer is over, though bytes may still come.
+    /// Returns whether the answer is over, though bytes may still come.
     pub fn over(&self) -> bool {
         self.progress.ended || self.progress.fault.is_some()
     }
 
-    /// Whether the gateway ended it, so that the connection has to be closed.
+    /// Returns whether the gateway ended it, so that the connection has to be closed.
     pub fn cut(&self) -> bool {
         self.progress.cut
     }

@@ -45,7 +45,7 @@ struct Edit {
 }
 
 impl Calls {
-    /// The event as its client's library wants it; `None` if it is.
+    /// Returns the event as its client's library wants it; `None` if it is.
     pub(super) fn mended(&mut self, unit: &[u8]) -> Option<Vec<u8>> {
         memmem::find(unit, b"\"tool_calls\"")?;
         let line = if unit.starts_with(b"data:") {
@@ -135,7 +135,7 @@ impl Calls {
         }
     }
 
-    /// The client's number of the call that the piece belongs to.
+    /// Returns the client's number of the call that the piece belongs to.
     fn number(&mut self, choice: u64, given: Option<u64>, piece: &Piece) -> Option<u64> {
         let mut of_choice = self.calls.iter_mut().filter(|call| call.choice == choice);
         let found = match given {
@@ -227,7 +227,7 @@ fn members(
     Ok(())
 }
 
-/// The same for the items of an array, with their places.
+/// Calls `each` with the items of an array and their places.
 fn items(
     scanner: &mut Scanner<'_>,
     mut each: impl FnMut(u64, &mut Scanner<'_>) -> Result<(), SyntaxError>,
@@ -248,7 +248,7 @@ fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// What stands between the quotes of a string; nothing of other values.
+/// Returns what stands between the quotes of a string; nothing of other values.
 fn string(value: &[u8]) -> Vec<u8> {
     let inside = value
         .strip_prefix(b"\"")

@@ -20,7 +20,7 @@ impl Care {
         }
     }
 
-    /// The event as its client's library wants it; `None` if it is.
+    /// Returns the event as its client's library wants it; `None` if it is.
     pub(super) fn mended(&mut self, event: &[u8]) -> Option<Vec<u8>> {
         match self {
             Care::Nothing => None,

@@ -42,7 +42,7 @@ pub(super) fn emptiness(operation: Operation, unit: &[u8]) -> Emptiness {
     }
 }
 
-/// A line of Ollama's, which has the place of the operation for what the model says, be it empty.
+/// Judges a line of Ollama's, which has the place of the operation for what the model says, be it empty.
 fn line(operation: Operation, line: &[u8]) -> Emptiness {
     if line.trim_ascii().is_empty() {
         return Emptiness::Blank;
@@ -64,8 +64,8 @@ fn line(operation: Operation, line: &[u8]) -> Emptiness {
     }
 }
 
-/// The data of an event: empty if it has fields and no data, `None` of comments alone, of several lines of data, and of
-/// what is no event.
+/// Returns the data of an event: empty if it has fields and no data, `None` of comments alone, of several lines of
+/// data, and of what is no event.
 fn data(unit: &[u8]) -> Option<&[u8]> {
     let (mut found, mut has_fields) = (None, false);
     for line in unit.split(|byte| *byte == b'\n') {
@@ -92,8 +92,8 @@ fn data(unit: &[u8]) -> Option<&[u8]> {
     has_fields.then(|| found.unwrap_or_default())
 }
 
-/// Whether a chunk has a list of choices: none, as the last of a stream has and the first of Azure's, or one that says
-/// something of its own.
+/// Returns whether a chunk has a list of choices: none, as the last of a stream has and the first of Azure's, or one
+/// that says something of its own.
 fn has_choices(chunk: &[u8]) -> bool {
     let Some(choices) = shape::list(chunk, b"choices") else {
         return false;

@@ -39,7 +39,7 @@ impl Passing {
         (ending, &self.out)
     }
 
-    /// Whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
+    /// Returns whether the answer lacks nothing but the end of its last line or event, or of its body's framing.
     pub fn nearly_over(&mut self) -> bool {
         let over = self.seen.over();
         match &mut self.shape {

@@ -7,7 +7,7 @@ pub(super) const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
-/// The type that a stream of such units has, unless that is what was given.
+/// Returns the type that a stream of such units has, unless that is what was given.
 pub(super) fn of_stream(unit: StreamUnit, given: Option<&[u8]>) -> Option<&'static str> {
     let essence = essence(given);
     let (wanted, is_right) = match unit {
@@ -18,14 +18,14 @@ pub(super) fn of_stream(unit: StreamUnit, given: Option<&[u8]>) -> Option<&'stat
     (!is_right).then_some(wanted)
 }
 
-/// The same of one JSON value.
+/// Returns the same of one JSON value.
 pub(super) fn of_value(given: Option<&[u8]>) -> Option<&'static str> {
     let essence = essence(given);
     let is_lines = |name: &[u8]| name.eq_ignore_ascii_case(LINES.as_bytes());
     (!has_json(essence) || is_lines(essence)).then_some(JSON)
 }
 
-/// A type without its parameters.
+/// Returns a type without its parameters.
 fn essence(given: Option<&[u8]>) -> &[u8] {
     let given = given.unwrap_or_default();
     let end = memchr::memchr(b';', given).unwrap_or(given.len());

@@ -4,7 +4,7 @@
 use crate::wire::json::Scanner;
 use crate::wire::sse::{EventSplitter, Item};
 
-/// The event with the line that names it as its data does; `None` if it has that line, or its data has no name.
+/// Returns the event with the line that names it as its data does; `None` if it has that line, or its data has no name.
 pub(super) fn named(unit: &[u8]) -> Option<Vec<u8>> {
     if is_plainly_named(unit) {
         return None;
@@ -35,7 +35,7 @@ fn is_plainly_named(unit: &[u8]) -> bool {
         .is_some_and(|data| data.starts_with(b"\""))
 }
 
-/// The `type` of an object, if it can stand in a line as it is.
+/// Returns the `type` of an object, if it can stand in a line as it is.
 fn type_of(object: &[u8]) -> Option<&[u8]> {
     let mut scanner = Scanner::new(object);
     scanner.begin_object().ok()?;
@@ -52,7 +52,7 @@ fn type_of(object: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// The event under that name, and no other.
+/// Returns the event under that name, and no other.
 fn written(unit: &[u8], name: &[u8]) -> Vec<u8> {
     let unit = unit.strip_prefix("\u{feff}".as_bytes()).unwrap_or(unit);
     let mut out = Vec::with_capacity(unit.len() + name.len() + 9);

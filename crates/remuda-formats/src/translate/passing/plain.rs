@@ -69,8 +69,8 @@ pub(super) fn read_whole(
     emit(Event::End);
 }
 
-/// Whether Ollama has only rendered the prompt, as its client has asked (`_debug_render_only`): one object, whatever was to
-/// stream, that says of no end.
+/// Returns whether Ollama has only rendered the prompt, as its client has asked (`_debug_render_only`): one object,
+/// whatever was to stream, that says of no end.
 pub(super) fn is_rendered(body: &[u8]) -> bool {
     let mut rendered = false;
     let read = members(&mut Scanner::new(body), body, |key, kind, _| {
@@ -79,7 +79,7 @@ pub(super) fn is_rendered(body: &[u8]) -> bool {
     read.is_ok() && rendered
 }
 
-/// Whether a response is being made in the background, as its client has asked (`background`).
+/// Returns whether a response is being made in the background, as its client has asked (`background`).
 pub(super) fn is_in_background(body: &[u8]) -> bool {
     let (mut background, mut under_way) = (false, false);
     let read = members(&mut Scanner::new(body), body, |key, _, value| {
@@ -93,7 +93,7 @@ pub(super) fn is_in_background(body: &[u8]) -> bool {
     read.is_ok() && background && under_way
 }
 
-/// What an object says of its usage, whatever else it is.
+/// Returns what an object says of its usage, whatever else it is.
 pub(super) fn usage_of(object: &[u8]) -> Usage {
     Object::read(object).map_or_else(|_| Usage::default(), |object| object.usage)
 }
@@ -106,7 +106,7 @@ fn fail(fault: Fault, emit: Emit<'_>) {
     emit(Event::Failed(Cow::Owned(fault)));
 }
 
-/// What an error means that came under status 200.
+/// Returns what an error means that came under status 200.
 fn fault_within(operation: Operation, body: &[u8]) -> Fault {
     match ErrorStyle::of(operation) {
         ErrorStyle::Ollama => ollama::fault_within(body),
@@ -284,7 +284,7 @@ impl Object {
     }
 }
 
-/// A `usage` object, as far as its members are numbers.
+/// Reads a `usage` object, as far as its members are numbers.
 fn usage(object: &[u8]) -> Usage {
     let mut usage = Usage::default();
     let read = members(&mut Scanner::new(object), object, |key, kind, value| {
@@ -305,7 +305,7 @@ fn usage(object: &[u8]) -> Usage {
     read.map_or_else(|_| Usage::default(), |()| usage)
 }
 
-/// A count: digits alone, or a float that is cut; anything else is 0.
+/// Reads a count: digits alone, or a float that is cut; anything else is 0.
 fn number(digits: &[u8]) -> u64 {
     let Ok(text) = str::from_utf8(digits) else {
         return 0;

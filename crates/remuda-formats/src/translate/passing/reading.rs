@@ -92,7 +92,7 @@ impl Reading<'_> {
         seen.conclude();
     }
 
-    /// The fault in the client's format.
+    /// Returns the fault in the client's format.
     pub(super) fn complaint(&self) -> Vec<u8> {
         let (status, text) = match &self.seen.fault {
             Some(fault) if fault.kind != FaultKind::Incomplete => {

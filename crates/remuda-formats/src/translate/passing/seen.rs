@@ -65,22 +65,22 @@ impl Seen {
         }
     }
 
-    /// Whether there is nothing more to be read.
+    /// Returns whether there is nothing more to be read.
     pub(super) fn over(&self) -> bool {
         self.ended || self.fault.is_some()
     }
 
-    /// Whether the line or event that is being read could not be.
+    /// Returns whether the line or event that is being read could not be.
     pub(super) fn unreadable(&self) -> bool {
         self.unit.malformed && !self.unit.content
     }
 
-    /// Whether nothing was told of the line or event that is being read.
+    /// Returns whether nothing was told of the line or event that is being read.
     pub(super) fn told_nothing(&self) -> bool {
         !self.unit.told && !self.unit.malformed
     }
 
-    /// Whether it tells the usage and says nothing.
+    /// Returns whether it tells the usage and says nothing.
     pub(super) fn told_usage(&self) -> bool {
         self.unit.usage && !self.unit.content
     }
@@ -123,7 +123,7 @@ impl Seen {
         self.fault = Some(Fault::misframed());
     }
 
-    /// The failure as it was said, if it is `told` as clients read it, and else as the body of an error.
+    /// Returns the failure as it was said, if it is `told` as clients read it, and else as the body of an error.
     pub(super) fn words(&self, operation: Operation, told: bool, said: &[u8]) -> Vec<u8> {
         match &self.fault {
             Some(fault) if !told => ErrorStyle::of(operation)
@@ -133,7 +133,7 @@ impl Seen {
         }
     }
 
-    /// Whether the provider has said that it failed, rather than something that makes no sense.
+    /// Returns whether the provider has said that it failed, rather than something that makes no sense.
     pub(super) fn failed_by_its_own_words(&self) -> bool {
         self.fault
             .as_ref()

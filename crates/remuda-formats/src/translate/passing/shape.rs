@@ -21,7 +21,8 @@ const OF_MESSAGE: [&[u8]; 13] = [
     b"name",
 ];
 
-/// Whether an answer of which the decoder of its form can read nothing is one that its own client may read all the same.
+/// Returns whether an answer of which the decoder of its form can read nothing is one that its own client may read all
+/// the same.
 pub(super) fn is_of_clients(operation: Operation, body: &[u8]) -> bool {
     match operation {
         Operation::OpenAiChat => {
@@ -37,7 +38,7 @@ pub(super) fn is_of_clients(operation: Operation, body: &[u8]) -> bool {
     }
 }
 
-/// Whether there are as many vectors as were asked for, at least one if that is not known, each with a number.
+/// Returns whether there are as many vectors as were asked for, at least one if that is not known, each with a number.
 pub(in crate::translate) fn has_vectors(
     operation: Operation,
     body: &[u8],
@@ -72,7 +73,7 @@ fn has_as_many(
     vectors.is_some_and(are_vectors) && wanted.map_or(count > 0, |wanted| count == wanted)
 }
 
-/// Whether a list has an object, and nothing else.
+/// Returns whether a list has an object, and nothing else.
 pub(super) fn has_objects(list: &[u8]) -> bool {
     let mut any = false;
     all(list, |item| {
@@ -87,7 +88,7 @@ fn is_vector(value: &[u8]) -> bool {
     inside.is_some_and(|inside| matches!(inside.first(), Some(b'-' | b'0'..=b'9')))
 }
 
-/// Whether the message of a choice has something that is known to its client alone.
+/// Returns whether the message of a choice has something that is known to its client alone.
 fn has_novelty(choice: &[u8]) -> bool {
     let mut novel = false;
     let message = member(choice, b"message").filter(|message| message.starts_with(b"{"));
@@ -115,7 +116,7 @@ fn is_unknown_item(item: &[u8]) -> bool {
             .is_some_and(|kind| kind.starts_with(b"\"") && kind.len() > 2 && !KNOWN.contains(&kind))
 }
 
-/// The last member of that name.
+/// Returns the last member of that name.
 fn member<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut found = None;
     members(&mut Scanner::new(object), object, |key, _, value| {

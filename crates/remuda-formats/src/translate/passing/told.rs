@@ -27,7 +27,7 @@ pub(super) fn is_told(operation: Operation, unit: &[u8]) -> bool {
     told
 }
 
-/// The same for a whole body.
+/// Returns whether a whole body tells a failure as its clients read one.
 pub(super) fn is_told_whole(operation: Operation, body: &[u8]) -> bool {
     let kind = match ErrorStyle::of(operation) {
         ErrorStyle::Ollama => Kind::String,
@@ -36,18 +36,18 @@ pub(super) fn is_told_whole(operation: Operation, body: &[u8]) -> bool {
     has_error(body, kind)
 }
 
-/// Whether an object has an `error` of the kind that its format has.
+/// Returns whether an object has an `error` of the kind that its format has.
 fn has_error(object: &[u8], of_kind: Kind) -> bool {
     member(object, b"error").is_some_and(|(kind, value)| kind == of_kind && value != b"\"\"")
 }
 
-/// Whether an event of Responses is by its type an error.
+/// Returns whether an event of Responses is by its type an error.
 fn has_failed(object: &[u8]) -> bool {
     const TYPES: [&[u8]; 2] = [b"\"error\"", b"\"response.failed\""];
     member(object, b"type").is_some_and(|(_, value)| TYPES.contains(&value))
 }
 
-/// The last member of that name.
+/// Returns the last member of that name.
 fn member<'a>(object: &'a [u8], name: &[u8]) -> Option<(Kind, &'a [u8])> {
     let mut scanner = Scanner::new(object);
     scanner.begin_object().ok()?;

@@ -65,7 +65,7 @@ struct Source<'a> {
     content: Option<&'a RawValue>,
 }
 
-/// A string or blocks.
+/// Reads a string or blocks.
 pub(super) fn parts<'a>(
     content: &'a RawValue,
     role: Role,
@@ -259,7 +259,7 @@ fn under<'a>(
     parts
 }
 
-/// A document of text under its title, and after what is said of it.
+/// Returns a document of text under its title, and after what is said of it.
 fn headed<'a>(text: Text<'a>, title: Option<Text<'a>>, context: Option<Text<'a>>) -> Text<'a> {
     let mut whole = Text::default();
     for (said, end) in [(title, r":\n"), (context, r"\n\n")] {

@@ -125,7 +125,7 @@ pub fn read_chat(bytes: &[u8]) -> Result<ChatRequest<'_>, Refused> {
 /// Reads a request whose tokens are to be counted: it has no limit.
 ///
 /// # Errors
-/// As [`read_chat`].
+/// If the request is wrong, or asks for what no other format can say.
 pub fn read_count(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     read(json::parse(body).map_err(|error| malformed(&error))?, None)
 }

@@ -24,7 +24,7 @@ impl<'a> Pointers<'a> {
         }
     }
 
-    /// Whether the root defines something by this name.
+    /// Returns whether the root defines something by this name.
     pub(super) fn has_definition(&mut self, name: &str) -> bool {
         let root = self.root.and_then(|root| Members::of(root.get()));
         let definitions = root.and_then(|root| root.get(DEFINITIONS));
@@ -32,7 +32,7 @@ impl<'a> Pointers<'a> {
         definitions.is_some_and(|definitions| definitions.get(name).is_some())
     }
 
-    /// What a pointer such as `"#/$defs/name"` leads to (RFC 6901).
+    /// Returns what a pointer such as `"#/$defs/name"` leads to (RFC 6901).
     pub(super) fn at(&mut self, pointer: &RawValue) -> Option<&'a RawValue> {
         let pointer = Text::of(pointer)?.decoded().into_owned();
         let mut found = self.root?;
@@ -53,12 +53,12 @@ impl<'a> Pointers<'a> {
     }
 }
 
-/// Where a value stands, by which it is known.
+/// Returns where a value stands, by which it is known.
 pub(super) fn place(value: &RawValue) -> usize {
     value.get().as_ptr() as usize
 }
 
-/// The members of an object, or the items of an array by their numbers.
+/// Returns the members of an object, or the items of an array by their numbers.
 fn parts(value: &RawValue) -> AHashMap<String, &RawValue> {
     if value.get().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();

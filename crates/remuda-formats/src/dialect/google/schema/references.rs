@@ -22,8 +22,8 @@ const BYTES_READ: usize = 1 << 20;
 /// References that lead to each other.
 const LONGEST_CHAIN: usize = 512;
 
-/// The schema without references that stand beside other members; `None` if it has none. `of_object`: at its root there
-/// stands no reference at all, since the type of an object is to stand there.
+/// Returns the schema without references that stand beside other members; `None` if it has none. `of_object`: at its
+/// root there stands no reference at all, since the type of an object is to stand there.
 ///
 /// # Errors
 /// If it would be too large: references may double at each step.
@@ -83,7 +83,7 @@ fn without_definitions<'a>(schema: &'a RawValue) -> Members<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// The whole schema, with the definitions that it turns out to need.
+    /// Writes the whole schema, with the definitions that it turns out to need.
     fn root(
         &mut self,
         root: &'a RawValue,
@@ -253,7 +253,7 @@ impl<'a> Writer<'a> {
         Ok(Resolved::Members(members))
     }
 
-    /// The number of a definition, which gets a name that no other has.
+    /// Returns the number of a definition, which gets a name that no other has.
     fn number(&mut self, target: &'a RawValue) -> usize {
         let known = self
             .named
@@ -270,7 +270,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// A schema, or a list of them.
+    /// Writes a schema, or a list of them.
     fn schemas(
         &mut self,
         value: &'a RawValue,

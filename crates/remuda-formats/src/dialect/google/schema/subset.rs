@@ -300,8 +300,8 @@ impl Schema<'_> {
             && self.properties.is_empty()
     }
 
-    /// The one type that the API asks for; `None` where there are alternatives. Anything at all is a text, and so is
-    /// an object of which nothing is known: the API has no other word for it.
+    /// Returns the one type that the API asks for; `None` where there are alternatives. Anything at all is a text, and
+    /// so is an object of which nothing is known: the API has no other word for it.
     fn kind(&self) -> Option<&'static str> {
         if !self.alternatives.is_empty() && self.types.len() != 1 || self.types.len() > 1 {
             return None;
@@ -334,7 +334,7 @@ fn write_list(name: &str, values: &[&RawValue], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Whether a bound concerns values of this type.
+/// Returns whether a bound concerns values of this type.
 fn fits(name: &str, kind: Option<&str>) -> bool {
     match name {
         "minItems" | "maxItems" => kind == Some("array"),

@@ -63,12 +63,12 @@ struct Message<'a> {
 }
 
 impl Line<'_> {
-    /// Whether there is a place for what the model says as generate has it.
+    /// Returns whether there is a place for what the model says as generate has it.
     fn has_place(&self) -> bool {
         self.response.is_some() || self.thinking.is_some() || self.tool_calls.is_some()
     }
 
-    /// Whether generate's fields say anything.
+    /// Returns whether generate's fields say anything.
     fn speaks(&self) -> bool {
         let calls = self.tool_calls.as_ref();
         first_full([&self.response, &self.thinking]).is_some()
@@ -283,7 +283,7 @@ impl State {
         }
     }
 
-    /// Whether the line said anything.
+    /// Returns whether the line said anything.
     fn content(
         &mut self,
         line: &Line<'_>,
@@ -416,7 +416,7 @@ impl State {
     }
 }
 
-/// A line, or a whole answer.
+/// Reads a line, or a whole answer.
 fn read(json: &[u8]) -> Option<Line<'_>> {
     // An array would be taken for the struct's fields in their order.
     if json.trim_ascii_start().starts_with(b"{") {
@@ -426,7 +426,7 @@ fn read(json: &[u8]) -> Option<Line<'_>> {
     }
 }
 
-/// What a program in front of a server says, which is no line of Ollama's.
+/// Returns what a program in front of a server says, which is no line of Ollama's.
 fn foreign_words(json: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Words<'a> {
@@ -441,7 +441,7 @@ fn first_full<'t, 'a, const N: usize>(texts: [&'t Option<Text<'a>>; N]) -> Optio
     texts.into_iter().flatten().find(|text| !text.is_empty())
 }
 
-/// An object; some servers write it as a string, as OpenAI does.
+/// Reads an object; some servers write it as a string, as OpenAI does.
 fn arguments<'a>(written: Option<&'a RawValue>) -> Json<'a> {
     match written {
         None => Json::empty_object(),

@@ -12,7 +12,7 @@ use crate::ir::{CallHead, Encode, Event, Finish, Json, Response, Text, Usage};
 /// Log probabilities wait for the next line, unless they have become this long.
 const LOGPROBS_HELD: usize = 16 << 10;
 
-/// A streamed answer.
+/// Creates a writer of a streamed answer.
 pub(in crate::dialect::ollama) fn encoder(form: Api, reply: Reply) -> Box<dyn Encode> {
     Box::new(Encoder {
         lines: Lines::new(form, &reply.model),
@@ -270,8 +270,8 @@ fn push_logprobs(array: &Json<'_>, held: &mut Vec<u8>) {
     one_line(inside, held);
 }
 
-/// The counters of the last line. Times that the provider does not tell are those that the gateway saw: until the first
-/// piece, and from the first to the last, which is never 0 beside tokens since clients divide by it.
+/// Returns the counters of the last line. Times that the provider does not tell are those that the gateway saw: until
+/// the first piece, and from the first to the last, which is never 0 beside tokens since clients divide by it.
 fn metrics(
     usage: &Usage,
     started: Instant,

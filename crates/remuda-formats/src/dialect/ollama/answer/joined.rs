@@ -92,7 +92,7 @@ impl Joined {
         self.line.extend_from_slice(piece);
     }
 
-    /// The whole answer.
+    /// Returns the whole answer.
     pub fn finish(mut self) -> Vec<u8> {
         self.end_line();
         if self.lines <= 1 {
@@ -114,7 +114,7 @@ impl Joined {
         let _ = self.said.add(self.form, &self.last);
     }
 
-    /// The last object with what all have said.
+    /// Returns the last object with what all have said.
     fn whole(&self, last: &[u8]) -> Result<Vec<u8>, SyntaxError> {
         let mut out = Vec::with_capacity(self.size() + last.len());
         let mut members = Members::begin(&mut out);
@@ -189,7 +189,7 @@ enum Part {
 }
 
 impl Part {
-    /// Whether it stands before that member of the last object.
+    /// Returns whether it stands before that member of the last object.
     fn is_before(self, form: Api, key: &[u8]) -> bool {
         match (form, self) {
             (Api::Chat, Part::Logprobs) => COUNTERS.contains(&key) || key == b"logprobs",

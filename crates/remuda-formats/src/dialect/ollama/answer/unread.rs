@@ -16,7 +16,8 @@ const OF_LINE: &[&str] = &[
     "remote_host",
 ];
 
-/// Whether `line`, an object, has a text that is none of Ollama's: in its `message`, or beside it where there is none.
+/// Returns whether `line`, an object, has a text that is none of Ollama's: in its `message`, or beside it where there
+/// is none.
 pub(super) fn has_unknown_text(line: &[u8]) -> bool {
     let mut has_place = false;
     let mut unknown = false;

@@ -59,8 +59,8 @@ fn size(messages: &[Message<'_>]) -> usize {
         .sum()
 }
 
-/// The tools to offer, and what the model is to be told about them, as the inside of a string literal: Ollama cannot
-/// force a call.
+/// Returns the tools to offer, and what the model is to be told about them, as the inside of a string literal: Ollama
+/// cannot force a call.
 fn choose<'r, 'a>(
     request: &'r ChatRequest<'a>,
     dropped: &mut Dropped,

@@ -65,7 +65,7 @@ fn request(texts: Vec<Text<'_>>) -> EmbedRequest<'_> {
     }
 }
 
-/// A string or an array of strings; an empty string is no input.
+/// Reads a string or an array of strings; an empty string is no input.
 fn input<'a>(reader: &mut Reader<'a>) -> Result<Vec<Text<'a>>, Refused> {
     let invalid = || Refused::field("input", "invalid input type");
     let mut texts = Vec::new();

@@ -42,7 +42,7 @@ fn attachment(text: Cow<'_, str>) -> Result<Part<'_>, Refused> {
         .map_err(|error| Refused::field("images", error.to_string()))
 }
 
-/// The media type of a sound, by the base64 of its first bytes.
+/// Returns the media type of a sound, by the base64 of its first bytes.
 fn sound(text: &str) -> Option<&'static str> {
     let start = match text.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => text.find(',')? + 1,
@@ -62,7 +62,7 @@ fn sound(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The text of a file that is text: models that take no files can read it all the same.
+/// Returns the text of a file that is text: models that take no files can read it all the same.
 pub(in crate::dialect::ollama) fn text_of_file(document: &Document<'_>) -> Option<Text<'static>> {
     let media_type = document.media_type.split(';').next().unwrap_or_default();
     if !media_type.starts_with("text/") && media_type != "application/json" {

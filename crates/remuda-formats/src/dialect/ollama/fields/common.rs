@@ -133,7 +133,7 @@ impl<'a> Common<'a> {
         Ok(())
     }
 
-    /// What of it concerns Ollama's servers alone.
+    /// Returns what of it concerns Ollama's servers alone.
     pub(super) fn into_local(self, dropped: &mut Dropped) -> Local<'a> {
         dropped.add_if(self.more_options, "options");
         self.local

@@ -100,10 +100,10 @@ fn note(reader: &mut Reader<'_>, name: &'static str, dropped: &mut Dropped) -> R
     reader.skip()
 }
 
-/// The same for embeddings.
+/// Reads the fields that other formats do not have from a request for embeddings.
 ///
 /// # Errors
-/// As [`read_foreign`].
+/// If a field has another type than Ollama gives it.
 pub fn read_foreign_embed<'a>(
     body: &'a [u8],
     request: &mut EmbedRequest<'a>,

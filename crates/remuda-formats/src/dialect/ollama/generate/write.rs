@@ -8,7 +8,7 @@ use crate::ir::{ChatRequest, Completion, Dropped, Message, Part, Refused};
 /// Writes a request for `/api/generate`, or for `/api/chat` if it is no completion.
 ///
 /// # Errors
-/// As [`chat::write_chat`].
+/// For what Ollama cannot be told and the client relies on: images by address, files, a tool that is not offered.
 pub fn write_chat(
     request: ChatRequest<'_>,
     target: &Target<'_>,

@@ -12,12 +12,12 @@ pub(in crate::dialect::openai) struct Balance {
 }
 
 impl Balance {
-    /// Whether all that was opened is closed, and something was.
+    /// Returns whether all that was opened is closed, and something was.
     pub(in crate::dialect::openai) fn is_whole(&self) -> bool {
         self.begun && self.open == 0
     }
 
-    /// Whether something that was opened is not closed.
+    /// Returns whether something that was opened is not closed.
     pub(in crate::dialect::openai) fn is_torn(&self) -> bool {
         self.open > 0 || self.in_string
     }

@@ -62,13 +62,13 @@ struct Piece<'a> {
 }
 
 impl Calls {
-    /// Whether the arguments of a call have begun and not ended.
+    /// Returns whether the arguments of a call have begun and not ended.
     pub(super) fn is_torn(&self) -> bool {
         let mut calls = self.calls.iter();
         calls.any(|call| !call.custom && call.balance.is_torn())
     }
 
-    /// Whether the delta says anything.
+    /// Returns whether the delta says anything.
     pub(super) fn delta(
         &mut self,
         delta: CallDelta<'_>,
@@ -207,7 +207,7 @@ impl Calls {
         Ok(())
     }
 
-    /// The call that a piece belongs to, a new one where it begins one.
+    /// Returns the call that a piece belongs to, a new one where it begins one.
     fn place(&mut self, piece: &Piece<'_>) -> Option<usize> {
         if self.too_many {
             // The answer is lost, and nothing of it is looked for any more.
@@ -239,7 +239,7 @@ impl Calls {
         })
     }
 
-    /// The call of a piece that has no id: the last with its number, unless the piece begins another.
+    /// Returns the call of a piece that has no id: the last with its number, unless the piece begins another.
     fn nameable(&self, piece: &Piece<'_>) -> Option<usize> {
         let place = match piece.number {
             Some(number) => self.known.by_number.get(&number).copied(),
@@ -250,7 +250,7 @@ impl Calls {
         self.calls[place].takes(piece).then_some(place)
     }
 
-    /// The call of a piece that has an id: the last that has it, too, and the same number if the piece has one.
+    /// Returns the call of a piece that has an id: the last that has it, too, and the same number if the piece has one.
     fn identified(&mut self, piece: &Piece<'_>) -> Option<usize> {
         let places = self.known.by_id.get(piece.id.as_escaped());
         let by_id = places.and_then(|places| places.get(&piece.number).copied());
@@ -302,7 +302,7 @@ impl Known {
 }
 
 impl Call {
-    /// Whether a piece of the same number without an id may be one of this call.
+    /// Returns whether a piece of the same number without an id may be one of this call.
     fn takes(&self, piece: &Piece<'_>) -> bool {
         let name = piece.name.as_escaped();
         if name.is_empty() || self.name.is_empty() {

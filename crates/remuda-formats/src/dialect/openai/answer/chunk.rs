@@ -45,7 +45,7 @@ pub(super) struct Choices<'a> {
 }
 
 impl Choices<'_> {
-    /// Where none is numbered 0 the first is the answer: there is no chunk that could still bring it.
+    /// Takes the first choice for the answer where none is numbered 0: there is no chunk that could still bring it.
     pub(super) fn with_answer(mut self) -> Self {
         if self.answer.is_none() && !self.others.is_empty() {
             self.answer = Some(self.others.remove(0));
@@ -107,7 +107,7 @@ impl Choice<'_> {
         number.unwrap_or(0)
     }
 
-    /// Whether it seems to say anything.
+    /// Returns whether it seems to say anything.
     pub(super) fn speaks(&self) -> bool {
         let says =
             |field: Field<'_>| field.is_some_and(|value| !matches!(value.get(), "\"\"" | "[]"));

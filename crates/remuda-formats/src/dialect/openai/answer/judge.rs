@@ -28,7 +28,7 @@ const FINISHES: &[(&str, Finish)] = &[
 /// of machines.
 const FAILURES: &[&str] = &["error", "abort", "insufficient_system_resource"];
 
-/// What is wrong with the choice of a whole answer; one that was filtered has no message.
+/// Returns what is wrong with the choice of a whole answer; one that was filtered has no message.
 pub(super) fn misshapen(choice: &Choice<'_>) -> Option<&'static str> {
     let Some(message) = &choice.message else {
         let is_filtered = full(choice.finish_reason)
@@ -41,7 +41,7 @@ pub(super) fn misshapen(choice: &Choice<'_>) -> Option<&'static str> {
     is_other.then_some("the content of the provider's answer is no text")
 }
 
-/// The error that a choice has, or ends with.
+/// Returns the error that a choice has, or ends with.
 pub(super) fn failure(choice: &Choice<'_>) -> Option<Fault> {
     if let Some(error) = choice.error.filter(|error| !says_nothing(error)) {
         return Some(fault_in(error));
@@ -51,7 +51,7 @@ pub(super) fn failure(choice: &Choice<'_>) -> Option<Fault> {
     FAILURES.iter().any(is).then(|| fault_of_text(""))
 }
 
-/// A chunk, or a whole answer. Google's compatible form has errors in a list.
+/// Reads a chunk, or a whole answer. Google's compatible form has errors in a list.
 pub(super) fn read(json: &[u8]) -> Option<Chunk<'_>> {
     match json.trim_ascii_start().first()? {
         b'{' => json::parse(json).ok(),
@@ -63,7 +63,7 @@ pub(super) fn read(json: &[u8]) -> Option<Chunk<'_>> {
     }
 }
 
-/// The tool calls of a choice: a list, or from some servers the only one.
+/// Returns the tool calls of a choice: a list, or from some servers the only one.
 pub(super) fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Unreadable> {
     let delta = choice.delta.as_ref().or(choice.message.as_ref());
     let Some(calls) = delta.and_then(|delta| delta.tool_calls) else {
@@ -77,7 +77,7 @@ pub(super) fn calls_of<'a>(choice: &Choice<'a>) -> Result<Vec<CallDelta<'a>>, Un
     .map_err(|_| Unreadable)
 }
 
-/// Whether a value stands where another could: servers write empty ones for "none".
+/// Returns whether a value stands where another could: servers write empty ones for "none".
 pub(super) fn says_nothing(value: &RawValue) -> bool {
     let bare = value
         .get()
@@ -88,7 +88,7 @@ pub(super) fn says_nothing(value: &RawValue) -> bool {
         .any(|nothing| bare.clone().eq(nothing.bytes()))
 }
 
-/// Whether a chunk is an error, or has one.
+/// Returns whether a chunk is an error, or has one.
 pub(super) fn is_error(chunk: &Chunk<'_>) -> bool {
     if chunk.error.is_some_and(|error| !says_nothing(error)) {
         return true;

@@ -165,7 +165,7 @@ impl Reader {
         }
     }
 
-    /// Whether the choice said nothing.
+    /// Returns whether the choice said nothing.
     fn choice(
         &mut self,
         choice: Choice<'_>,
@@ -238,7 +238,7 @@ impl Reader {
         !speaks && !ends
     }
 
-    /// Whether the delta said anything.
+    /// Returns whether the delta said anything.
     fn delta(
         &mut self,
         delta: Delta<'_>,

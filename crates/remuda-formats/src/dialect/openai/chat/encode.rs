@@ -104,7 +104,7 @@ impl Encoder {
         }
     }
 
-    /// The chunk that tells the role, once.
+    /// Writes the chunk that tells the role, once.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.begun {
             self.begun = true;
@@ -114,7 +114,7 @@ impl Encoder {
         }
     }
 
-    /// A chunk up to its delta.
+    /// Writes a chunk up to its delta.
     fn open(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         out.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
@@ -239,7 +239,7 @@ impl Encoder {
         }
     }
 
-    /// A piece of what a call says.
+    /// Writes a piece of what a call says.
     fn add(&mut self, index: usize, keys: &str, text: &Text<'_>, out: &mut Vec<u8>) {
         if text.is_empty() {
             return;
@@ -330,7 +330,7 @@ pub(super) fn write_reasoning(field: ReasoningField, text: &Text<'_>, out: &mut 
     }
 }
 
-/// Whether the client offered the tool as one that takes plain text.
+/// Returns whether the client offered the tool as one that takes plain text.
 pub(super) fn is_custom(reply: &Reply, name: &Text<'_>) -> bool {
     let tool = reply.tools.find(name);
     tool.is_some_and(|tool| matches!(tool.kind, Special::Custom { .. }))

@@ -27,7 +27,7 @@ pub(super) struct History<'t> {
 }
 
 impl History<'_> {
-    /// The turns in an order that the target takes, with `instruction` among those of the system.
+    /// Returns the turns in an order that the target takes, with `instruction` among those of the system.
     pub(super) fn prepare<'a>(
         &self,
         mut messages: Vec<Message<'a>>,

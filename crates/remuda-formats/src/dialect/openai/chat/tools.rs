@@ -119,7 +119,7 @@ pub(super) fn read<'a>(body: &Body<'a>) -> Result<(Offer<'a>, ToolChoice<'a>), R
     Ok((offer, choice))
 }
 
-/// Whether the client speaks of functions as in 2023, and reads an answer's `function_call`.
+/// Returns whether the client speaks of functions as in 2023, and reads an answer's `function_call`.
 pub(super) fn are_functions(body: &Body<'_>) -> bool {
     body.tools.is_none() && body.tool_choice.is_none() && body.functions.is_some()
 }

@@ -218,7 +218,7 @@ fn assistant<'a>(
     Ok(parts)
 }
 
-/// A string of JSON, or the object itself.
+/// Reads a string of JSON, or the object itself.
 fn arguments(field: Field<'_>) -> Json<'_> {
     match field.map(|field| (Text::of(field), field)) {
         None => Json::empty_object(),
@@ -250,7 +250,7 @@ fn call<'a>(
     }))
 }
 
-/// A string or an array of parts; empty texts are left out.
+/// Reads a string or an array of parts; empty texts are left out.
 fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
     let Some(field) = field else {
         return Ok(Vec::new());
@@ -298,7 +298,7 @@ fn part(piece: Piece<'_>) -> Result<Option<Part<'_>>, Refused> {
         .map(Some)
 }
 
-/// An object, or the address itself.
+/// Reads an object, or the address itself.
 fn image(field: &RawValue) -> Result<Part<'_>, Refused> {
     let address = match Text::of(field) {
         Some(url) => ImageUrl { url, detail: None },
@@ -338,7 +338,7 @@ fn file(file: File<'_>) -> Result<Part<'_>, Refused> {
     }))
 }
 
-/// The media type and the base64 of a `data:` URI (RFC 2397).
+/// Returns the media type and the base64 of a `data:` URI (RFC 2397).
 pub(in super::super) fn data_uri(uri: Cow<'_, str>) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     fn split(uri: &str) -> Option<(&str, &str)> {
         let (head, data) = uri.split_once(',')?;

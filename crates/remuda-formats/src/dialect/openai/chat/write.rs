@@ -59,7 +59,7 @@ impl<'t> Writer<'t> {
         }
     }
 
-    /// The fields that chats and completions share.
+    /// Writes the fields that chats and completions share.
     pub(in super::super) fn common(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
         body.flag("stream", self.draft.target.stream);
         if self.draft.target.stream && self.ways.usage_option {
@@ -227,8 +227,8 @@ impl<'t> Writer<'t> {
         }
     }
 
-    /// What must be said in words besides the format: the schema to a model that knows no schemas, and to any that it
-    /// shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the messages.
+    /// Returns what must be said in words besides the format: the schema to a model that knows no schemas, and to any
+    /// that it shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the messages.
     fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
         match &request.format {
             Format::Schema { schema, .. }
@@ -370,7 +370,7 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// The three levels that open models know.
+/// Returns the three levels that open models know.
 fn three(effort: EffortLevel) -> &'static str {
     match effort {
         EffortLevel::None | EffortLevel::Minimal | EffortLevel::Low => "low",

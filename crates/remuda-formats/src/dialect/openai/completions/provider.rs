@@ -8,8 +8,8 @@ use crate::facts::Capability;
 use crate::ir::{ChatRequest, Format, Part, Refused};
 use crate::provider::{ProviderKind, SamplingFields};
 
-/// Whether the target continues texts: OpenAI's models of today take chats only; of other servers it is taken to be so
-/// unless the model's facts say otherwise.
+/// Returns whether the target continues texts: OpenAI's models of today take chats only; of other servers it is taken
+/// to be so unless the model's facts say otherwise.
 fn continues_texts(target: &Target<'_>) -> bool {
     match target.provider.kind {
         ProviderKind::OpenAi | ProviderKind::Azure => {

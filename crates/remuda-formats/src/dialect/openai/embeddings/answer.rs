@@ -30,7 +30,7 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Whether there are words for what is missing.
+    /// Returns whether there are words for what is missing.
     fn says_why(&self) -> bool {
         self.error.or(self.detail).or(self.message).is_some()
     }
@@ -77,7 +77,7 @@ pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, 
     })
 }
 
-/// What an answer cost whose vectors are all written so; `None` if some are not, or if it is no answer.
+/// Returns what an answer cost whose vectors are all written so; `None` if some are not, or if it is no answer.
 pub fn encoded_as(body: &[u8], base64: bool) -> Option<Usage> {
     let answer: Answer<'_> = json::parse(body).ok()?;
     let opening = if base64 { '"' } else { '[' };
@@ -91,7 +91,7 @@ pub fn encoded_as(body: &[u8], base64: bool) -> Option<Usage> {
     })
 }
 
-/// An array, or the base64 of 32-bit floats, which some servers send unasked.
+/// Reads an array, or the base64 of 32-bit floats, which some servers send unasked.
 fn vector(raw: &RawValue) -> Option<Vec<f32>> {
     let Some(text) = Text::of(raw) else {
         return serde_json::from_str(raw.get()).ok();

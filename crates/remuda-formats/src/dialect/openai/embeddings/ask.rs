@@ -69,7 +69,7 @@ pub fn write_embed(
     }
 }
 
-/// The field to send. A model that has one length refuses the field.
+/// Returns the field to send. A model that has one length refuses the field.
 fn dimensions(wanted: Option<u32>, target: &Target<'_>) -> Result<Option<u32>, Refused> {
     let (Some(wanted), Some(known)) = (wanted, &target.facts.embeddings) else {
         return Ok(wanted);

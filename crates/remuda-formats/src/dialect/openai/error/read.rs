@@ -16,7 +16,7 @@ use crate::ir::{Class, Fault, FaultKind, Mend};
 const LOADING: &str = "Loading model";
 const LOAD: Duration = Duration::from_secs(2);
 
-/// What an answer with a status other than 200 means.
+/// Returns what an answer with a status other than 200 means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     let in_words = || Found {
         message: plain::words(body),
@@ -37,17 +37,17 @@ fn encoding_refused(status: u16, body: &[u8]) -> Option<Mend> {
     refused.then_some(Mend::Encoding)
 }
 
-/// The error that an answer of status 200, or an event of a stream, is or has.
+/// Returns the error that an answer of status 200, or an event of a stream, is or has.
 pub fn fault_in_body(body: &[u8]) -> Fault {
     read(body).unwrap_or_default().into_fault(None)
 }
 
-/// What stands under `error`.
+/// Returns what stands under `error`.
 pub(in super::super) fn fault_in(error: &RawValue) -> Fault {
     found_in(error).into_fault(None)
 }
 
-/// What an event that is named an error says, be it no JSON.
+/// Returns what an event that is named an error says, be it no JSON.
 pub(in super::super) fn fault_in_words(data: &[u8]) -> Fault {
     match data.first() {
         Some(b'{' | b'[' | b'"') => fault_in_body(data),
@@ -55,7 +55,7 @@ pub(in super::super) fn fault_in_words(data: &[u8]) -> Fault {
     }
 }
 
-/// An error that a provider has told in plain words, within an answer of status 200.
+/// Reads an error that a provider has told in plain words, within an answer of status 200.
 pub(in super::super) fn fault_of_text(message: &str) -> Fault {
     let found = Found {
         message: Cow::Borrowed(message),
@@ -146,7 +146,7 @@ impl Found<'_> {
         (is_param || is_named) && REFUSING.iter().any(|words| message.contains(words))
     }
 
-    /// What it would not have come without.
+    /// Returns what it would not have come without.
     fn mend(&self, kind: FaultKind) -> Option<Mend> {
         match kind {
             FaultKind::InvalidRequest if self.code == "invalid_encrypted_content" => {

@@ -79,7 +79,7 @@ pub(super) fn read(body: &[u8]) -> Option<Found<'_>> {
     Some(found_in(raw))
 }
 
-/// The only element of a list, or the value itself.
+/// Returns the only element of a list, or the value itself.
 fn first(raw: &RawValue) -> &RawValue {
     if raw.get().starts_with('[') {
         serde_json::from_str::<Vec<&RawValue>>(raw.get())
@@ -160,7 +160,7 @@ fn found_in_object(raw: &RawValue, depth: u8) -> Found<'_> {
     )
 }
 
-/// What an error says whose words are another error's body.
+/// Returns what an error says whose words are another error's body.
 fn unwrapped(found: Found<'_>, depth: u8) -> Found<'_> {
     if depth >= DEEPEST || !found.message.trim_start().starts_with(['{', '[']) {
         return found;
@@ -188,7 +188,7 @@ fn unwrapped(found: Found<'_>, depth: u8) -> Found<'_> {
     }
 }
 
-/// A string, or a number as it is written; nothing for what is neither.
+/// Reads a string, or a number as it is written; nothing for what is neither.
 fn word(field: Field<'_>) -> Cow<'_, str> {
     match field {
         None => Cow::Borrowed(""),
@@ -200,12 +200,12 @@ fn word(field: Field<'_>) -> Cow<'_, str> {
     }
 }
 
-/// The name of a field, unless it holds what no such name does.
+/// Returns the name of a field, unless it holds what no such name does.
 fn param(field: Field<'_>) -> Option<String> {
     named(&word(field), b"_.[]-")
 }
 
-/// A field as FastAPI names it: by the way to it, which begins with where the request has it.
+/// Reads a field as FastAPI names it: by the way to it, which begins with where the request has it.
 fn place(field: Field<'_>) -> Option<String> {
     let way: Vec<&RawValue> = serde_json::from_str(field?.get()).ok()?;
     let mut steps = way.into_iter().map(|step| word(Some(step))).peekable();
@@ -213,7 +213,7 @@ fn place(field: Field<'_>) -> Option<String> {
     named(&steps.collect::<Vec<_>>().join("."), b"_.[]-")
 }
 
-/// A word for an error; a number is a status, and says nothing more.
+/// Reads a word for an error; a number is a status, and says nothing more.
 pub(super) fn name(code: &str) -> Option<String> {
     named(code, b"_.-").filter(|code| !code.bytes().all(|byte| byte.is_ascii_digit()))
 }

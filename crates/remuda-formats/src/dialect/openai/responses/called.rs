@@ -60,7 +60,7 @@ impl Called {
         }
     }
 
-    /// What the arguments of the function say to the tool, as it stands in JSON.
+    /// Returns what the arguments of the function say to the tool, as it stands in JSON.
     pub(super) fn said<'a>(&self, arguments: &'a str) -> Cow<'a, str> {
         match self.sort {
             Sort::Function | Sort::Search => Cow::Borrowed(arguments),

@@ -20,7 +20,7 @@ impl Calls {
         Calls { names, begun: 0 }
     }
 
-    /// An item that is or becomes a call; its place in `told`, unless it cannot be told yet.
+    /// Begins the call that an item is or becomes. Returns its place in `told`, unless it cannot be told yet.
     pub(super) fn begin(
         &mut self,
         told: &mut Told,
@@ -189,7 +189,7 @@ fn close(entry: &mut Entry, emit: &mut dyn FnMut(Event<'_>)) {
     emit(Event::ToolEnd { index });
 }
 
-/// What a call is called with.
+/// Returns what a call is called with.
 fn written<'a>(item: &Item<'a>, kind: Kind) -> Text<'a> {
     field::arguments(match kind {
         Kind::CustomCall => item.input,

@@ -106,7 +106,7 @@ impl Encode for Encoder {
 }
 
 impl Encoder {
-    /// The two events that a stream begins with, once.
+    /// Writes the two events that a stream begins with, once.
     fn begin(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.begun, true) {
             return;
@@ -116,7 +116,7 @@ impl Encoder {
         }
     }
 
-    /// An event that holds the response.
+    /// Writes an event that holds the response.
     fn whole(&mut self, kind: &str, state: State<'_>, out: &mut Vec<u8>) {
         self.events.open(kind, out);
         out.extend_from_slice(b",\"response\":");
@@ -133,7 +133,7 @@ impl Encoder {
         close(out);
     }
 
-    /// The place of a new item.
+    /// Returns the place of a new item.
     fn place(&mut self, out: &mut Vec<u8>) -> usize {
         self.begin(out);
         self.items.push(Vec::new());
@@ -195,7 +195,7 @@ impl Encoder {
         }
     }
 
-    /// An item of its own, which does not part the text that it signs.
+    /// Writes an item of its own, which does not part the text that it signs.
     fn text_signature(&mut self, data: &Text<'_>, out: &mut Vec<u8>) {
         match self.open {
             Open::Message(_) => self.held = Some(data.as_escaped().to_owned()),
@@ -311,7 +311,7 @@ impl Encoder {
     }
 }
 
-/// Whether an answer without words has a message all the same: clients look for its text.
+/// Returns whether an answer without words has a message all the same: clients look for its text.
 pub(super) fn needs_message(finish: Finish, has_message: bool, has_calls: bool) -> bool {
     finish == Finish::Stop && !has_message && !has_calls
 }

@@ -120,7 +120,7 @@ impl Entry {
         }
     }
 
-    /// Where a part is noted. What has no number may be any.
+    /// Returns where a part is noted. What has no number may be any.
     fn place(&self, part: Part) -> Option<usize> {
         let key = part.key();
         let sort = key / KEYS;

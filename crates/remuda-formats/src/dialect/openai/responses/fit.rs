@@ -30,7 +30,7 @@ const REFINEMENTS: [Refinement; 3] = [
     ),
 ];
 
-/// The body without what the model is known to refuse; `None` if it may pass as it is.
+/// Returns the body without what the model is known to refuse; `None` if it may pass as it is.
 pub fn fitted(body: &[u8], target: &Target<'_>) -> Option<(Vec<u8>, Dropped)> {
     let body = Object::read(body)?;
     let mut fit = Fit {

@@ -98,7 +98,7 @@ impl Frame {
     }
 }
 
-/// The status of a response that has ended.
+/// Returns the status of a response that has ended.
 pub(super) fn status(finish: Finish) -> &'static str {
     match incomplete(finish) {
         Some(_) => "incomplete",
@@ -106,7 +106,7 @@ pub(super) fn status(finish: Finish) -> &'static str {
     }
 }
 
-/// Why a response is incomplete; `None` if it is not. A full context has no word of its own.
+/// Returns why a response is incomplete; `None` if it is not. A full context has no word of its own.
 fn incomplete(finish: Finish) -> Option<&'static str> {
     match finish {
         Finish::Length | Finish::ContextFull => Some("max_output_tokens"),

@@ -31,7 +31,7 @@ pub(super) struct History<'t> {
 }
 
 impl History<'_> {
-    /// The instructions, and the turns in an order that the target takes.
+    /// Returns the instructions, and the turns in an order that the target takes.
     pub(super) fn prepare<'a>(
         &self,
         mut messages: Vec<Message<'a>>,

@@ -37,7 +37,7 @@ pub(super) struct Happened<'a> {
 }
 
 impl Happened<'_> {
-    /// Whether it is an error without a type.
+    /// Returns whether it is an error without a type.
     pub(super) fn is_error(&self) -> bool {
         is_error([self.error, self.detail], self.message, self.object)
     }
@@ -48,7 +48,7 @@ impl Responded<'_> {
         self.status.is_some() || self.output.is_some()
     }
 
-    /// Whether it is an error and no response.
+    /// Returns whether it is an error and no response.
     pub(super) fn is_error(&self) -> bool {
         is_error([self.error, self.detail], self.message, self.object)
     }
@@ -116,14 +116,15 @@ pub(super) struct Piece<'a> {
     pub(super) logprobs: Field<'a>,
 }
 
-/// What a field that is a list holds; nothing where it is none.
+/// Returns what a field that is a list holds; nothing where it is none.
 pub(super) fn pieces(field: Field<'_>) -> Vec<Piece<'_>> {
     field
         .and_then(|list| serde_json::from_str(list.get()).ok())
         .unwrap_or_default()
 }
 
-/// What is wrong with the items of a whole response: each is an object of some type, and a message has a list of parts.
+/// Returns what is wrong with the items of a whole response: each is an object of some type, and a message has a list
+/// of parts.
 pub(super) fn misshapen(output: &[&RawValue]) -> Option<&'static str> {
     let is_object = |raw: &&RawValue| raw.get().starts_with('{');
     let is_list = |content: &RawValue| {
@@ -143,7 +144,7 @@ pub(super) fn misshapen(output: &[&RawValue]) -> Option<&'static str> {
     None
 }
 
-/// A list that holds something.
+/// Returns a list that holds something.
 pub(super) fn filled(field: Field<'_>) -> Option<&RawValue> {
     field.filter(|list| {
         list.get()

@@ -22,7 +22,7 @@ const BEGINNINGS: [(&str, &str); 4] = [
 /// Those that other servers with this API take without an id as well.
 const CALLS: [&str; 2] = ["function_call", "custom_tool_call"];
 
-/// The body without the ids that its provider refuses; `None` if it has none of them.
+/// Returns the body without the ids that its provider refuses; `None` if it has none of them.
 pub fn fitting(body: &[u8], kind: ProviderKind) -> Option<Vec<u8>> {
     let calls_only = match kind {
         ProviderKind::OpenAi | ProviderKind::Azure => false,
@@ -66,7 +66,7 @@ fn spans(items: &[u8]) -> Option<Vec<ByteSpan>> {
     Some(spans)
 }
 
-/// The item, if its id does not do.
+/// Returns the item, if its id does not do.
 fn without_id(item: &[u8], calls_only: bool) -> Option<Vec<u8>> {
     memmem::find(item, b"\"id\"")?;
     let mut item = Object::read(item)?;

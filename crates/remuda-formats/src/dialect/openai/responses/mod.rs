@@ -60,7 +60,7 @@ pub static PROVIDER: ProviderChat = ProviderChat {
 /// such an id goes back only to providers that need no id.
 const OWN_THOUGHT: &str = "rs_remuda_";
 
-/// The same, of thoughts whose text the provider keeps to itself.
+/// What begins the id of a thought whose text the provider keeps to itself.
 const OWN_HIDDEN_THOUGHT: &str = "rs_remuda_hidden_";
 
 /// Reads a streamed answer of a provider.

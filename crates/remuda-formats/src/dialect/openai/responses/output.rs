@@ -22,7 +22,7 @@ pub(super) struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// What sort of part it is, and where its text stands in it.
+    /// Returns what sort of part it is, and where its text stands in it.
     pub(super) fn kind(&self) -> (&'static str, &'static str) {
         if self.refusal {
             ("refusal", "refusal")
@@ -126,7 +126,7 @@ pub(super) fn message_id(reply: &Reply, item: usize) -> String {
     format!("msg_{}_{item}", reply.id)
 }
 
-/// The provider's own id if it is known in time.
+/// Returns the provider's own id if it is known in time.
 pub(super) fn thought_id(
     reply: &Reply,
     item: usize,

@@ -26,13 +26,13 @@ impl Events {
         self.next += 1;
     }
 
-    /// The same, of an item.
+    /// Writes the same, of an item.
     fn of(&mut self, kind: &str, id: &str, index: usize, out: &mut Vec<u8>) {
         self.open(kind, out);
         write!(out, ",\"item_id\":\"{id}\",\"output_index\":{index}").expect(CANNOT_FAIL);
     }
 
-    /// An event that holds an item.
+    /// Writes an event that holds an item.
     fn item(
         &mut self,
         kind: &str,
@@ -98,7 +98,7 @@ impl Message {
         }
     }
 
-    /// Whether the part that is open is of this sort.
+    /// Returns whether the part that is open is of this sort.
     pub(super) fn is_at(&self, refusal: bool) -> bool {
         self.parts
             .last()
@@ -290,7 +290,7 @@ impl Call {
         }
     }
 
-    /// A piece of the function's arguments.
+    /// Writes a piece of the function's arguments.
     pub(super) fn say(&mut self, fragment: &Text<'_>, events: &mut Events, out: &mut Vec<u8>) {
         match self.called.sort {
             Sort::Custom => {

@@ -63,7 +63,7 @@ impl Places {
         self.by_id.get(id).copied()
     }
 
-    /// The last that is not done.
+    /// Returns the last that is not done.
     pub(super) fn open(&mut self, entries: &[Entry]) -> Option<usize> {
         last_open(&mut self.open, entries)
     }
@@ -76,12 +76,12 @@ impl Places {
         last_open(self.by_place.get_mut(&place)?, entries)
     }
 
-    /// The call of that `call_id` that is known to stand at that place.
+    /// Returns the call of that `call_id` that is known to stand at that place.
     pub(super) fn called_exactly_at(&self, call_id: &str, place: u64) -> Option<usize> {
         self.by_call.get(call_id)?.by_place.get(&place).copied()
     }
 
-    /// The call of that `call_id` at that place, or the last of them if nothing says where it stands.
+    /// Returns the call of that `call_id` at that place, or the last of them if nothing says where it stands.
     pub(super) fn called_at(&self, call_id: &str, place: Option<u64>) -> Option<usize> {
         let called = self.by_call.get(call_id)?;
         match place {
@@ -90,12 +90,12 @@ impl Places {
         }
     }
 
-    /// The last call of that `call_id`, wherever it stands.
+    /// Returns the last call of that `call_id`, wherever it stands.
     pub(super) fn last_called(&self, call_id: &str) -> Option<usize> {
         self.called_at(call_id, None)
     }
 
-    /// The first call of that `call_id` that the whole response has not repeated yet.
+    /// Returns the first call of that `call_id` that the whole response has not repeated yet.
     pub(super) fn unrepeated(&mut self, call_id: &str, entries: &[Entry]) -> Option<usize> {
         let called = self.by_call.get_mut(call_id)?;
         while entries[*called.all.get(called.repeated)?].again {
@@ -105,7 +105,7 @@ impl Places {
     }
 }
 
-/// What is done stays so, and is looked at once.
+/// Returns the last place whose entry is not done. What is done stays so, and is forgotten once it was looked at.
 fn last_open(places: &mut Vec<usize>, entries: &[Entry]) -> Option<usize> {
     while entries[*places.last()?].done {
         places.pop();

@@ -217,7 +217,7 @@ fn format<'a>(field: Field<'a>) -> Result<(Format<'a>, Option<Text<'a>>), Refuse
     Ok((format, verbosity))
 }
 
-/// Whether pieces of a length that tells nothing of the words are asked for.
+/// Returns whether pieces of a length that tells nothing of the words are asked for.
 fn obfuscates(field: Field<'_>) -> bool {
     #[derive(Deserialize)]
     struct Options {

@@ -34,12 +34,12 @@ impl Pieces {
         }
     }
 
-    /// How many units of UTF-16 have been told.
+    /// Returns how many units of UTF-16 have been told.
     pub(super) fn units(&self) -> u64 {
         self.units
     }
 
-    /// What the whole has beyond the pieces, which may be nothing; `None` if it does not begin with them.
+    /// Returns what the whole has beyond the pieces, which may be nothing; `None` if it does not begin with them.
     pub(super) fn rest<'a>(&self, whole: Text<'a>) -> Option<Text<'a>> {
         let mut units = Units::of(whole.as_escaped());
         let mut begun = Pieces::default();

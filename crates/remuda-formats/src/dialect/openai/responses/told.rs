@@ -30,8 +30,8 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// The item that a piece belongs to: its id says so, else its place, for servers that give no ids or others with every
-    /// event. Where there is neither, the last of its kind.
+    /// Returns the item that a piece belongs to: its id says so, else its place, for servers that give no ids or others
+    /// with every event. Where there is neither, the last of its kind.
     pub(super) fn find(&mut self, kind: Kind, at: At<'_>) -> Option<usize> {
         let id = full(at.id).unwrap_or_default();
         let (entries, places) = (&self.entries, &mut self.places[kind as usize]);
@@ -76,8 +76,8 @@ impl Told {
         found
     }
 
-    /// Whether an item has begun already, by its own words. Servers exist that give several calls the same `call_id`:
-    /// these are told apart by where they stand, else by their own ids.
+    /// Returns whether an item has begun already, by its own words. Servers exist that give several calls the same
+    /// `call_id`: these are told apart by where they stand, else by their own ids.
     pub(super) fn knows(&self, kind: Kind, item: &Item<'_>, place: Option<u64>) -> bool {
         let id = full(item.id).unwrap_or_default();
         let call_id = full(item.call_id).unwrap_or_default();
@@ -98,8 +98,8 @@ impl Told {
             .is_some_and(|found| call_id.is_empty() || self.entries[found].call_id.is_empty())
     }
 
-    /// The entry of an item that is told as a whole. A call's own id beats where it stands, unless the call there is done
-    /// and stands elsewhere.
+    /// Returns the entry of an item that is told as a whole. A call's own id beats where it stands, unless the call
+    /// there is done and stands elsewhere.
     pub(super) fn find_item(
         &mut self,
         kind: Kind,
@@ -132,7 +132,8 @@ impl Told {
         })
     }
 
-    /// The entry of an item of the whole response, the `nth` of its kind there: servers may give it other ids than before.
+    /// Returns the entry of an item of the whole response, the `nth` of its kind there: servers may give it other ids
+    /// than before.
     pub(super) fn find_again(&mut self, kind: Kind, item: &Item<'_>, nth: usize) -> Option<usize> {
         let id = full(item.id).unwrap_or_default();
         let call_id = full(item.call_id).unwrap_or_default();

@@ -197,7 +197,7 @@ impl<'a> Offer<'a> {
         unlike
     }
 
-    /// The name of the function that a call of the history is one of, whether it is still offered or not.
+    /// Returns the name of the function that a call of the history is one of, whether it is still offered or not.
     pub(super) fn called(&self, namespace: Option<&Text<'a>>, name: &Text<'a>) -> Text<'a> {
         match self.functions.get(&key(namespace, name)) {
             Some(function) => function.clone(),
@@ -205,7 +205,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// The tools with what is special about each.
+    /// Returns the tools with what is special about each.
     pub(super) fn known(&self) -> impl Iterator<Item = (&Tool<'a>, Option<&SpecialTool<'a>>)> {
         let special: AHashMap<&str, &SpecialTool<'a>> = self
             .special
@@ -251,7 +251,7 @@ fn described(field: Field<'_>) -> Option<Text<'_>> {
     field.and_then(Text::of).filter(|text| !text.is_empty())
 }
 
-/// What is said of a whole namespace stands before what its first tool says of itself.
+/// Joins the descriptions of a namespace and of its first tool, that of the namespace first.
 fn after<'a>(about: Option<Text<'a>>, description: Option<Text<'a>>) -> Option<Text<'a>> {
     match (about, description) {
         (Some(mut about), Some(description)) => {
@@ -269,7 +269,7 @@ fn is(field: Field<'_>, word: &str) -> bool {
         .is_some_and(|is| is.as_escaped() == word)
 }
 
-/// The name under which a tool that runs at OpenAI is said to be left out.
+/// Returns the name under which a tool that runs at OpenAI is said to be left out.
 fn hosted(kind: &str) -> &'static str {
     match kind {
         "web_search" | "web_search_2025_08_26" => "tools.web_search",

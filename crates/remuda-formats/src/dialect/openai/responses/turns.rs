@@ -67,7 +67,8 @@ impl<'a> Item<'a> {
         self.kind.as_ref().map_or("message", Text::as_escaped)
     }
 
-    /// The tools that it offers: to a client of OpenAI's newest models all of them, or those that a search has found.
+    /// Returns the tools that it offers: to a client of OpenAI's newest models all of them, or those that a search has
+    /// found.
     pub(super) fn tools(&self) -> Field<'a> {
         self.tools
             .filter(|_| matches!(self.kind(), "additional_tools" | "tool_search_output"))
@@ -232,7 +233,7 @@ fn result<'a>(id: Field<'a>, parts: Vec<Part<'a>>) -> Result<Message<'a>, Refuse
     Ok(Message::new(Role::User, vec![Part::ToolResult(result)]))
 }
 
-/// What a search for tools came to, in words: the tools themselves are offered.
+/// Returns what a search for tools came to, in words: the tools themselves are offered.
 fn found(item: &Item<'_>) -> Text<'static> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -264,7 +265,7 @@ fn found(item: &Item<'_>) -> Text<'static> {
     text
 }
 
-/// What another agent told this one; what of it is encrypted only OpenAI can read.
+/// Returns what another agent told this one; what of it is encrypted only OpenAI can read.
 fn agent_message<'a>(
     item: &Item<'a>,
     dropped: &mut Dropped,
@@ -306,7 +307,7 @@ fn call<'a>(item: &Item<'a>, offer: &Offer<'a>, arguments: Json<'a>) -> Result<P
     named_call(item, name, arguments)
 }
 
-/// A call of a tool that the client runs and that has no name but its type.
+/// Reads a call of a tool that the client runs and that has no name but its type.
 fn own_call<'a>(
     item: &Item<'a>,
     name: &'static str,
@@ -365,7 +366,7 @@ fn thought<'a>(item: &Item<'a>) -> Option<Thought<'a>> {
     })
 }
 
-/// A string, or a list of parts.
+/// Reads a string, or a list of parts.
 fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
     let Some(field) = field else {
         return Ok(Vec::new());

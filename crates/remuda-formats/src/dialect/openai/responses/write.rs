@@ -172,9 +172,9 @@ impl Writer<'_> {
         }
     }
 
-    /// What must be said in words besides the format, or in place of it: the schema to a model that knows no schemas,
-    /// and to any that it shall write JSON, unless it is said already: OpenAI answers 400 if the word is nowhere in the
-    /// input. Instructions do not count.
+    /// Returns what must be said in words besides the format, or in place of it: the schema to a model that knows no
+    /// schemas, and to any that it shall write JSON, unless it is said already: OpenAI answers 400 if the word is
+    /// nowhere in the input. Instructions do not count.
     fn instruction(&mut self, request: &mut ChatRequest<'_>) -> Option<Text<'static>> {
         let json = if self.ways.text_format {
             Format::Json

@@ -112,7 +112,7 @@ impl Reader {
     }
 }
 
-/// Why a response ended. There is no word for calls: items show them.
+/// Returns why a response ended. There is no word for calls: items show them.
 fn finish(status: &Text<'_>, reason: Field<'_>) -> Finish {
     if status.as_escaped() != "incomplete" {
         return Finish::Stop;

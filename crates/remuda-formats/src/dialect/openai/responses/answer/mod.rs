@@ -270,7 +270,7 @@ fn number(field: Field<'_>) -> Option<u64> {
     field.and_then(|number| number.get().parse().ok())
 }
 
-/// An item; one that cannot be read is of no known type.
+/// Reads an item; one that cannot be read is of no known type.
 fn item(raw: &RawValue) -> Item<'_> {
     serde_json::from_str(raw.get()).unwrap_or_default()
 }
@@ -281,7 +281,7 @@ fn response(field: Field<'_>) -> Responded<'_> {
         .unwrap_or_default()
 }
 
-/// The error of an event: in its response, in itself as Perplexity has it, or spread over it.
+/// Returns the error of an event: in its response, in itself as Perplexity has it, or spread over it.
 fn failure(happened: &Happened<'_>, data: &[u8]) -> Fault {
     match response(happened.response).error.or(happened.error) {
         Some(error) => fault_in(error),

@@ -115,7 +115,7 @@ pub(super) fn tell_piece(
     says
 }
 
-/// What a whole part has beyond what was told of it, which is noted as told.
+/// Returns what a whole part has beyond what was told of it, which is noted as told.
 fn tell_rest<'a>(entry: &mut Entry, part: Part, whole: Text<'a>) -> Option<Text<'a>> {
     match entry.rest(part, whole) {
         Rest::Untold(more) | Rest::More(more) if !more.is_empty() => {
@@ -157,7 +157,7 @@ pub(super) fn tell_thoughts(
     told
 }
 
-/// A part; one that cannot be read says nothing.
+/// Reads a part; one that cannot be read says nothing.
 fn piece(raw: &RawValue) -> Piece<'_> {
     serde_json::from_str(raw.get()).unwrap_or_default()
 }

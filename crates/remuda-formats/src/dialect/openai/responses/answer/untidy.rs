@@ -7,7 +7,7 @@ use super::super::super::field::Field;
 use super::super::item::{Happened, Item, Piece, Responded};
 use crate::wire::json::tidied;
 
-/// Whether an event holds something of which nothing could be read, although the libraries of clients can.
+/// Returns whether an event holds something of which nothing could be read, although the libraries of clients can.
 pub(super) fn is_untidy(happened: &Happened<'_>) -> bool {
     let response = |raw: &RawValue| match serde_json::from_str::<Responded<'_>>(raw.get()) {
         Ok(response) => response.output.iter().flatten().any(is_untidy_item),
@@ -27,7 +27,7 @@ pub(super) fn is_untidy_item(raw: &&RawValue) -> bool {
     }
 }
 
-/// Whether a field cannot be read for nothing but what is tidied of it.
+/// Returns whether a field cannot be read for nothing but what is tidied of it.
 fn has_repeats<'a, T: Deserialize<'a>>(field: Field<'a>) -> bool {
     field.is_some_and(|raw| {
         serde_json::from_str::<T>(raw.get()).is_err() && tidied(raw.get().as_bytes()).is_some()
