@@ -8,10 +8,10 @@ pub struct ProviderProfile<'a> {
     pub kind: ProviderKind,
     pub chat_api: ChatApi,
     pub sampling: SamplingFields,
-    /// For [`ProviderKind::Azure`]: with it, deployments are addressed in the path; without, the v1 form is used.
+    /// The version of Azure's API: with it, deployments are addressed in the path; without, the v1 form is used.
     pub api_version: Option<&'a str>,
-    /// For [`ProviderKind::Ollama`]: the context that models are loaded with when a request comes from another format.
-    /// `None` leaves it to the server.
+    /// The context of an Ollama server, in tokens, that models are loaded with when a request comes from another
+    /// format. `None` leaves it to the server.
     pub num_ctx: Option<u32>,
     /// Whether it is Mistral's own service, which takes only ids of calls that have nine letters.
     pub is_mistral: bool,
@@ -61,7 +61,7 @@ impl ProviderKind {
         ("perplexity", ProviderKind::Perplexity),
     ];
 
-    /// As the configuration names it.
+    /// Returns the kind as the configuration names it.
     pub fn name(self) -> &'static str {
         Self::NAMES
             .iter()

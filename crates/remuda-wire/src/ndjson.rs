@@ -29,9 +29,9 @@ pub struct LineSplitter {
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     limit: usize,
-    /// Inside a line that was too long.
+    /// Whether the stream stands inside a line that was too long.
     skipping: bool,
-    /// Past the first line, which may begin with a byte order mark.
+    /// Whether the first line, which may begin with a byte order mark, has passed.
     begun: bool,
 }
 

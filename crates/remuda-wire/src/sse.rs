@@ -21,8 +21,8 @@ pub struct EventTooLong {
 /// What was found in a stream, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// An event that has data, be it empty, or that is named an error. `name` is empty where the event has none; several data
-    /// lines are joined by `\n`.
+    /// An event that has data, be it empty, or that is named an error. `name` is empty where the event has none;
+    /// several data lines are joined by `\n`.
     Event { name: &'a [u8], data: &'a [u8] },
     /// A line that is neither a field (`data`, `event`, `id`, `retry`) nor a comment nor blank,
     /// without its end.
@@ -40,11 +40,11 @@ pub struct EventSplitter {
     name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
-    /// Inside a line that was too long.
+    /// Whether the stream stands inside a line that was too long.
     skipping_line: bool,
-    /// Inside an event that was too long.
+    /// Whether the stream stands inside an event that was too long.
     skipping_event: bool,
-    /// Past the first line, which may begin with a byte order mark.
+    /// Whether the first line, which may begin with a byte order mark, has passed.
     begun: bool,
 }
 

@@ -41,7 +41,7 @@ pub struct Cutter {
     /// The beginning of a unit whose end has not come yet, and where its last line begins.
     held: Vec<u8>,
     line: usize,
-    /// Inside a unit that is too long to be held.
+    /// The line of the unit that is too long to be held and passes in parts.
     passing: Option<Line>,
 }
 
@@ -50,7 +50,7 @@ impl Cutter {
         Cutter::within(unit, MAX_LINE)
     }
 
-    /// For units of at most `limit` bytes; longer ones are handed on in parts.
+    /// Creates a cutter for units of at most `limit` bytes; longer ones are handed on in parts.
     pub fn within(unit: StreamUnit, limit: usize) -> Self {
         Cutter {
             unit,
@@ -194,8 +194,8 @@ fn last_line(bytes: &[u8]) -> usize {
     memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1)
 }
 
-/// Past the first unit's end in `bytes`, of which nothing before `from` has a newline that was not looked at; `line` is
-/// where the line that is looked at begins, or in the end the one that is not whole.
+/// Returns the offset past the first unit's end in `bytes`, of which nothing before `from` has a newline that was not
+/// looked at; `line` is where the line that is looked at begins, or in the end the one that is not whole.
 fn end(unit: StreamUnit, bytes: &[u8], line: &mut usize, mut from: usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', &bytes[from..]) {
         let newline = from + at;

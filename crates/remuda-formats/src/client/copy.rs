@@ -206,8 +206,8 @@ pub struct CopyEdits {
 }
 
 impl CopyEdits {
-    /// Adds to `splice` what these edits change in a body, of which `facts` were read and whose object begins at `start`;
-    /// `fields`: it has members.
+    /// Adds to `splice` what these edits change in a body, of which `facts` were read and whose object begins at
+    /// `start`; `fields`: it has members.
     pub fn add_to(self, splice: &mut Splice, facts: &CopyFacts, (start, fields): (usize, bool)) {
         if let Some(context) = self.context {
             self.set_context(context, splice, facts, (start, fields));

@@ -8,7 +8,7 @@ use super::route::is_known;
 /// What base URLs of other servers end in.
 const MOUNTS: [&str; 5] = ["v1", "api", "openai", "anthropic", "ollama"];
 
-/// Of Ollama's own routes, behind `/api/`.
+/// Ollama's own routes, as they stand behind `/api/`.
 const OLLAMA: [&str; 8] = [
     "chat",
     "generate",
@@ -20,7 +20,7 @@ const OLLAMA: [&str; 8] = [
     "version",
 ];
 
-/// Of OpenAI's and Anthropic's routes, behind `/v1/`.
+/// OpenAI's and Anthropic's routes, as they stand behind `/v1/`.
 const V1: [&str; 10] = [
     "chat/completions",
     "completions",
@@ -77,7 +77,7 @@ fn changes_models(route: &str) -> bool {
         .is_some_and(|rest| !OLLAMA.contains(&rest))
 }
 
-/// Without slashes that say nothing: several in a row, and those at the end.
+/// Returns the path without slashes that say nothing: several in a row, and those at the end.
 fn tidy(path: &str) -> Cow<'_, str> {
     let end = path.trim_end_matches('/');
     if !end.contains("//") {

@@ -154,7 +154,7 @@ fn disposition(value: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// Without what is an escape or a quote to some.
+/// Returns whether a name has nothing that is an escape or a quote to some readers.
 fn is_plain(name: &str) -> bool {
     !name.contains(['\\', '"', '\'', '%', ';'])
 }

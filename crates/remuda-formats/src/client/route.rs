@@ -26,7 +26,7 @@ pub enum Miss {
     NotFound,
     #[error("405 method not allowed")]
     MethodNotAllowed {
-        /// For the `Allow` header, such as `GET, HEAD`.
+        /// The methods for the `Allow` header, such as `GET, HEAD`.
         allow: &'static str,
     },
 }

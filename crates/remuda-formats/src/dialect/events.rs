@@ -25,7 +25,8 @@ pub(super) trait Reads: Send {
         false
     }
 
-    /// One event of a stream, whose data has no white space around it and is not empty, unless its name is `error`.
+    /// Reads one event of a stream, whose data has no white space around it and is not empty, unless its name is
+    /// `error`.
     ///
     /// # Errors
     /// If it cannot be read. Nothing has been emitted then.

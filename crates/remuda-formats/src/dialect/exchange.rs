@@ -29,9 +29,9 @@ pub struct Target<'a> {
 /// A request in a provider's format.
 #[derive(Clone, Debug, Default)]
 pub struct ProviderRequest {
-    /// After the backend's base path, with its query; begins with a slash and is percent-encoded.
+    /// The path after the backend's base path, with its query; it begins with a slash and is percent-encoded.
     pub path: String,
-    /// JSON.
+    /// The body, which is JSON.
     pub body: Vec<u8>,
     /// Fields that this format needs, besides credentials and lengths.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -53,12 +53,12 @@ pub struct Reply {
     pub created: SystemTime,
     /// When the attempt began, for Ollama's durations.
     pub started: Instant,
-    /// OpenAI's `stream_options.include_usage`.
+    /// Whether a stream tells its usage, as OpenAI's `stream_options.include_usage` asks.
     pub include_usage: bool,
     pub reasoning_field: ReasoningField,
-    /// OpenAI's embeddings as base64.
+    /// Whether embeddings in OpenAI's format are written as base64.
     pub base64: bool,
-    /// OpenAI's form of 2023: a call is the answer's `function_call`.
+    /// Whether the client speaks OpenAI's form of 2023, in which a call is the answer's `function_call`.
     pub functions: bool,
     /// About how many tokens the prompt has; 0 if nobody has counted.
     pub prompt_estimate: u64,

@@ -13,7 +13,7 @@ const LONGEST: usize = 4096;
 /// Members that hold an error's words, in the order in which they are asked.
 const KEYS: [&[u8]; 4] = [b"\"message\"", b"\"msg\"", b"\"detail\"", b"\"error\""];
 
-/// Its words; none if it has none.
+/// Returns the words of a page; nothing if it has none.
 pub fn words(body: &[u8]) -> Cow<'_, str> {
     let body = body[..body.len().min(LONGEST)].trim_ascii();
     match body.first() {

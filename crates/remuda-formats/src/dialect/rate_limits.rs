@@ -25,9 +25,9 @@ pub struct Allowance {
 pub struct RateLimits {
     pub requests: Allowance,
     pub tokens: Allowance,
-    /// Anthropic's, of input alone.
+    /// The limit that Anthropic sets for input alone.
     pub input_tokens: Allowance,
-    /// Anthropic's, of output alone.
+    /// The limit that Anthropic sets for output alone.
     pub output_tokens: Allowance,
 }
 
@@ -134,7 +134,7 @@ impl RateLimits {
         }
     }
 
-    /// Of the limits on tokens the one of which the least is left.
+    /// Returns, of the limits on tokens, the one of which the least is left.
     pub fn scarcest_tokens(&self) -> Allowance {
         [self.tokens, self.input_tokens, self.output_tokens]
             .into_iter()
@@ -187,7 +187,7 @@ fn read(
     }
 }
 
-/// As OpenAI writes them, which is Go's form: `120ms`, `1.5s`, `6m0s`, `1h2m3s`; to the millisecond.
+/// Reads a duration as OpenAI writes it, which is Go's form: `120ms`, `1.5s`, `6m0s`, `1h2m3s`; to the millisecond.
 fn go_duration(time: Duration) -> HeaderValue {
     let (seconds, millis) = (time.as_secs(), time.subsec_millis());
     let mut text = Short::default();
@@ -213,7 +213,7 @@ fn go_duration(time: Duration) -> HeaderValue {
     text.value()
 }
 
-/// To the second, and not before.
+/// Returns a time to the second, and not before it.
 fn point(at: SystemTime) -> HeaderValue {
     let since = at
         .duration_since(SystemTime::UNIX_EPOCH)

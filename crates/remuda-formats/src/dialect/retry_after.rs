@@ -7,8 +7,8 @@ use http::HeaderMap;
 /// Longer waits are not waited for, so that a mistake of a provider's does not shut it out for long.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// From `retry-after-ms`, `retry-after`, or the times at which OpenAI and Anthropic say that a budget is full again; at most
-/// two minutes.
+/// Reads when to come back from `retry-after-ms`, `retry-after`, or the times at which OpenAI and Anthropic say that a
+/// budget is full again; at most two minutes.
 pub fn from_headers(headers: &HeaderMap) -> Option<Duration> {
     let field = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let milliseconds = field("retry-after-ms")
@@ -52,7 +52,8 @@ pub fn duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| seconds(total)).flatten()
 }
 
-/// Of the budgets that are used up the one that takes longest; where none is said to be, the one that is first back.
+/// Returns, of the budgets that are used up, the time of the one that takes longest; where none is said to be, the one
+/// that is first back.
 fn reset<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
     const BUDGETS: [(&str, &str); 2] = [
         (
@@ -74,7 +75,8 @@ fn reset<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
     used_up.or_else(|| resets().map(|(_, wait)| wait).min())
 }
 
-/// Of Anthropic's budgets that are used up the one that takes longest; it says when each is full again (RFC 3339).
+/// Returns, of Anthropic's budgets that are used up, the time of the one that takes longest; it says when each is full
+/// again (RFC 3339).
 fn resets_at<'a>(field: impl Fn(&str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
     let waits = ["requests", "tokens", "input-tokens", "output-tokens"]
         .into_iter()

@@ -42,8 +42,8 @@ pub fn unpack(id: Text<'_>) -> (Text<'_>, Option<Text<'static>>) {
     (own, Some(signature))
 }
 
-/// Before a signature of Gemini's that is not of a call: such ones look like another provider's, and who is sent one of
-/// another provider refuses the request.
+/// What marks a signature of Gemini's that is not of a call: such ones look like another provider's, and who is sent
+/// one of another provider refuses the request.
 const GEMINI: &str = "gemini:";
 /// What marks a signature of Gemini's that signs a text of the answer.
 const GEMINI_TEXT: &str = "gemini-text:";

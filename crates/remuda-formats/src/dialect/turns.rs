@@ -111,7 +111,8 @@ pub(super) fn system_or_first_words<'a>(
     system
 }
 
-/// Refuses what only a completion can say, where `provider` knows no text to be filled in or continued without a template.
+/// Refuses what only a completion can say, where `provider` knows no text to be filled in or continued without a
+/// template.
 ///
 /// # Errors
 /// With the field.

@@ -23,7 +23,7 @@ use crate::provider::ProviderKind;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", line.map_or(String::new(), |line| format!("line {line}: ")))]
 pub struct FactsProblem {
-    /// From 1; `None` where the file as a whole is meant.
+    /// The line, counted from 1; `None` where the file as a whole is meant.
     pub line: Option<usize>,
     pub message: String,
 }

@@ -54,7 +54,7 @@ type Found = AHashMap<Box<str>, Vec<(ProviderKind, Place)>>;
 /// The entries of one file.
 #[derive(Debug, Default)]
 struct Index {
-    /// From the last to the first: an entry may be like one that is written below it.
+    /// The entries from the last to the first: one may be like one that is written below it.
     entries: Vec<Entry>,
     /// Places in `entries`.
     exact: AHashMap<Box<str>, Vec<usize>>,
@@ -66,7 +66,7 @@ struct Index {
 struct Entry {
     /// `None`: every kind but Ollama, whose servers say themselves what their models can do.
     kinds: Option<Vec<ProviderKind>>,
-    /// For every name: no model is meant by it, so none is like it.
+    /// Whether it is for every name, so that no model is meant by it and none is like it.
     is_for_all: bool,
     facts: ModelFacts,
 }

@@ -33,7 +33,7 @@ pub enum Parameter {
     System,
     /// More than one answer.
     N,
-    /// OpenAI's `prediction` and `audio`.
+    /// The fields `prediction` and `audio` of OpenAI.
     Prediction,
     Audio,
     /// JSON, or a schema, asked for beside tools.
@@ -79,7 +79,7 @@ impl Capability {
         Capability::SystemTurns,
     ];
 
-    /// As Ollama names it in `capabilities`; `None` for what Ollama has no word for.
+    /// Returns how Ollama names it in `capabilities`; `None` for what Ollama has no word for.
     pub fn ollama_name(self) -> Option<&'static str> {
         match self {
             Capability::Completion => Some("completion"),
@@ -158,7 +158,7 @@ pub struct ModelFacts {
     pub sampling: SamplingRule,
     pub embeddings: Option<EmbeddingFacts>,
     pub price: Option<Price>,
-    /// From this day on the provider no longer serves it.
+    /// The day from which on the provider no longer serves it.
     pub retires: Option<NaiveDate>,
 }
 

@@ -23,7 +23,8 @@ pub(super) fn forms<'a>(name: &'a str, prefixes: &[Box<str>]) -> Forms<'a> {
     Forms([name, bare, plain, unversioned, undated(unversioned)])
 }
 
-/// Without all up to the last slash (`openai/`, `models/`, an ARN's) and without `prefixes`, as often as they occur.
+/// Returns the name without all up to the last slash (`openai/`, `models/`, an ARN's) and without `prefixes`, as often
+/// as they occur.
 fn bare<'a>(name: &'a str, prefixes: &[Box<str>]) -> &'a str {
     let mut rest = name.rsplit_once('/').map_or(name, |(_, rest)| rest);
     while let Some(shorter) = prefixes
@@ -36,7 +37,7 @@ fn bare<'a>(name: &'a str, prefixes: &[Box<str>]) -> &'a str {
     rest
 }
 
-/// Without `-v1` at the end, as Bedrock writes it.
+/// Returns the name without `-v1` at the end, as Bedrock writes it.
 fn unversioned(name: &str) -> &str {
     let Some((front, version)) = name.rsplit_once("-v") else {
         return name;
@@ -45,7 +46,7 @@ fn unversioned(name: &str) -> &str {
     if is_number { front } else { name }
 }
 
-/// Without `-2025-08-07`, `-20250807`, `@20250807`, `-latest` or `@latest` at the end.
+/// Returns the name without `-2025-08-07`, `-20250807`, `@20250807`, `-latest` or `@latest` at the end.
 fn undated(name: &str) -> &str {
     for latest in ["-latest", "@latest", "@default"] {
         if let Some(front) = name.strip_suffix(latest) {

@@ -12,7 +12,7 @@ pub struct UsdPerMillion(u64);
 impl UsdPerMillion {
     const DECIMALS: usize = 9;
 
-    /// In billionths of a dollar per million tokens.
+    /// Returns the price in billionths of a dollar per million tokens.
     pub fn nanos(self) -> u64 {
         self.0
     }
@@ -22,7 +22,7 @@ impl UsdPerMillion {
         u128::from(self.0) * u128::from(tokens)
     }
 
-    /// From a plain decimal: `0.0625`. `None` for any other text, and for one that is not held exactly.
+    /// Reads a plain decimal, such as `0.0625`. `None` for any other text, and for one that is not held exactly.
     pub fn parse(text: &str) -> Option<UsdPerMillion> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -99,7 +99,8 @@ pub struct Rates {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
-    /// In prompt tokens, cached ones included. The whole request is billed by the tier, not what is above alone.
+    /// The prompt tokens, cached ones included, above which the tier begins. The whole request is billed by the tier,
+    /// not what is above alone.
     pub above: u64,
     pub rates: Rates,
 }
@@ -110,7 +111,7 @@ pub struct Tier {
 pub struct Price {
     #[serde(rename = "rates")]
     pub base: Rates,
-    /// By rising `above`.
+    /// The tiers in the order of `above`.
     #[serde(default)]
     pub tiers: Vec<Tier>,
 }

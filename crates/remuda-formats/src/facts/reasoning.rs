@@ -29,7 +29,7 @@ impl EffortLevel {
         EffortLevel::Max,
     ];
 
-    /// As OpenAI, Anthropic, Gemini and OpenRouter write it.
+    /// Returns the level as OpenAI, Anthropic, Gemini and OpenRouter write it.
     pub fn name(self) -> &'static str {
         match self {
             EffortLevel::None => "none",

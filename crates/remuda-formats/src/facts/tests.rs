@@ -292,7 +292,8 @@ fn tools_go_where_the_model_takes_them() {
     );
 }
 
-/// Claude models that think refuse some parameters (https://docs.claude.com/en/docs/build-with-claude/extended-thinking).
+/// Claude models that think refuse some parameters
+/// (https://docs.claude.com/en/docs/build-with-claude/extended-thinking).
 #[test]
 fn claude_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();

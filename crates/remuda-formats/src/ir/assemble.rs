@@ -10,7 +10,7 @@ pub struct Response {
     /// The tier that served the answer, as [`Event::Served`] told it.
     pub tier: Option<Text<'static>>,
     pub fingerprint: Option<Text<'static>>,
-    /// In the order in which they came.
+    /// The pieces in the order in which they came.
     pub items: Vec<ResponseItem>,
     pub finish: Finish,
     pub stop: Option<Text<'static>>,
@@ -67,7 +67,7 @@ impl Call {
 }
 
 impl Response {
-    /// All text, one piece after another.
+    /// Returns all text, one piece after another.
     pub fn text(&self) -> Text<'static> {
         let mut text = Text::default();
         for item in &self.items {
@@ -78,7 +78,7 @@ impl Response {
         text
     }
 
-    /// All reasoning text.
+    /// Returns all reasoning text.
     pub fn thinking(&self) -> Text<'static> {
         let mut text = Text::default();
         for item in &self.items {
@@ -241,8 +241,8 @@ impl Assembler {
         self.thinking = false;
     }
 
-    /// Before its text, so that an answer does not end with a thought that says nothing. A text that has a signature
-    /// already is whole: another one is of what comes next.
+    /// Puts the signature before its text, so that an answer does not end with a thought that says nothing. A text that
+    /// has a signature already is whole: another one is of what comes next.
     fn sign_text(&mut self, data: &Text<'_>) {
         let signature = ResponseItem::Thought(Thought {
             signature: Some(data.clone().into_owned()),

@@ -21,8 +21,8 @@ impl ChatRequest<'_> {
         found
     }
 
-    /// Leaves the last [`MOST_BREAKPOINTS`], in the order of a prompt: tools, system, turns. What is before a later one is
-    /// before an earlier one too, so the most is kept. True if some had to go.
+    /// Leaves the last [`MOST_BREAKPOINTS`], in the order of a prompt: tools, system, turns. What is before a later one
+    /// is before an earlier one too, so the most is kept. True if some had to go.
     pub fn limit_breakpoints(&mut self) -> bool {
         let of = |message: &Message<'_>| {
             message
@@ -59,8 +59,8 @@ impl ChatRequest<'_> {
     }
 }
 
-/// Takes the breakpoints out of what a tool answered: the longest that one is for. One within a result keeps no more of the
-/// prompt than one after it, where every provider knows it.
+/// Takes the breakpoints out of what a tool answered: the longest that one is for. One within a result keeps no more of
+/// the prompt than one after it, where every provider knows it.
 pub fn take_from_result(parts: &mut Vec<Part<'_>>) -> Option<CacheTtl> {
     let mut found = None;
     parts.retain(|part| match part {
@@ -73,7 +73,8 @@ pub fn take_from_result(parts: &mut Vec<Part<'_>>) -> Option<CacheTtl> {
     found
 }
 
-/// Takes out a breakpoint that nothing of its turn stands before, and puts it where that is the same: after the turn before.
+/// Takes out a breakpoint that nothing of its turn stands before, and puts it where that is the same: after the turn
+/// before.
 pub(super) fn move_leading<'a>(message: &mut Message<'a>, before: Option<&mut Message<'a>>) {
     let leading = message.parts.iter().take_while(|part| part.is_breakpoint());
     let count = leading.count();

@@ -7,8 +7,8 @@ use super::{Fault, Json, Text};
 /// One step of an answer. Texts are increments and belong to the piece that is being read.
 ///
 /// Order: at most one [`Event::Start`]; then content; then one [`Event::Finish`], told only when nothing more of the
-/// answer can come; usage at any time, later values replacing earlier ones; then one [`Event::End`]. Or, at any time and
-/// as the last, [`Event::Failed`].
+/// answer can come; usage at any time, later values replacing earlier ones; then one [`Event::End`]. Or, at any time
+/// and as the last, [`Event::Failed`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
     /// The provider's id of the answer and the model that answers, where it says so.
@@ -16,15 +16,15 @@ pub enum Event<'a> {
         id: Option<Text<'a>>,
         model: Option<Text<'a>>,
     },
-    /// How the provider serves it: OpenAI's `service_tier` and `system_fingerprint`. At any time; what a later one states
-    /// replaces what an earlier one did.
+    /// How the provider serves it: OpenAI's `service_tier` and `system_fingerprint`. At any time; what a later one
+    /// states replaces what an earlier one did.
     Served {
         tier: Option<Text<'a>>,
         fingerprint: Option<Text<'a>>,
     },
     Thinking(Text<'a>),
-    /// Ends the thought that came before, with what the provider needs to believe it on replay. `redacted`: a thought of
-    /// its own without text (Anthropic's `redacted_thinking`). `id`: OpenAI's id of the `reasoning` item.
+    /// Ends the thought that came before, with what the provider needs to believe it on replay. `redacted`: a thought
+    /// of its own without text (Anthropic's `redacted_thinking`). `id`: OpenAI's id of the `reasoning` item.
     Signature {
         data: Text<'a>,
         redacted: bool,
@@ -75,18 +75,18 @@ pub enum Event<'a> {
         /// The stop string that was met, where the provider tells.
         stop: Option<Text<'a>>,
     },
-    /// The provider's own terminator has come, or the body ended properly after [`Event::Finish`]. It is told as soon as
-    /// the terminator has been read, whether or not the body goes on.
+    /// The provider's own terminator has come, or the body ended properly after [`Event::Finish`]. It is told as soon
+    /// as the terminator has been read, whether or not the body goes on.
     End,
     /// The provider failed, or the body ended before its proper end.
     Failed(Cow<'a, Fault>),
     /// Nothing new; the provider shows that it lives.
     Ping,
-    /// An event or a line of the stream could not be read and was passed over; what follows may still be read. The answer
-    /// is broken only if nothing that can be read follows.
+    /// An event or a line of the stream could not be read and was passed over; what follows may still be read. The
+    /// answer is broken only if nothing that can be read follows.
     Malformed,
-    /// The answer comes whole though a stream was asked for, or in pieces though it should be whole; told before the rest.
-    /// A translation can use it; bytes that pass as they came are not what the client waits for.
+    /// The answer comes whole though a stream was asked for, or in pieces though it should be whole; told before the
+    /// rest. A translation can use it; bytes that pass as they came are not what the client waits for.
     Reframed,
 }
 
@@ -187,8 +187,8 @@ pub struct Usage {
 const MOST_TOKENS: u64 = 1 << 32;
 
 impl Usage {
-    /// Takes over what `later` states. A count that no answer can have, or a cost below nothing, is not believed: it would
-    /// use up the limits and the budget of the key that asked.
+    /// Takes over what `later` states. A count that no answer can have, or a cost below nothing, is not believed: it
+    /// would use up the limits and the budget of the key that asked.
     pub fn update(&mut self, later: &Usage) {
         fn take<T: Copy>(into: &mut Option<T>, from: Option<T>) {
             if from.is_some() {

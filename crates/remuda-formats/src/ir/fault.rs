@@ -41,7 +41,7 @@ pub enum FaultKind {
 /// What a request may be said once more without, where a provider refused it for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mend {
-    /// To think: the model cannot.
+    /// To think, which the model cannot.
     Thinking,
     /// The proofs of thoughts: they are another provider's, or spoilt.
     Signatures,
@@ -69,13 +69,13 @@ impl Mend {
 /// Tokens of a request that does not fit, as far as its provider told them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overflow {
-    /// Of the prompt.
+    /// The tokens of the prompt.
     pub input: Option<u64>,
-    /// Of the answer that was asked for.
+    /// The tokens of the answer that was asked for.
     pub output: Option<u64>,
-    /// Of both.
+    /// The tokens of both.
     pub all: Option<u64>,
-    /// What would fit.
+    /// The tokens that would fit.
     pub most: Option<u64>,
 }
 
@@ -114,9 +114,9 @@ pub struct Fault {
     pub param: Option<String>,
     /// The provider's own word for the error, where its format is OpenAI's.
     pub code: Option<Box<str>>,
-    /// By how much the prompt is too long, of [`FaultKind::ContextLength`], as far as it was said.
+    /// By how much the prompt is too long, if the kind is [`FaultKind::ContextLength`] and it was said.
     pub overflow: Option<Box<Overflow>>,
-    /// Without what it would not have come.
+    /// What the request may be sent without, so that the fault does not come again.
     pub mend: Option<Mend>,
 }
 
@@ -134,7 +134,7 @@ impl Fault {
         }
     }
 
-    /// The body ended before its terminator.
+    /// Returns the fault of a body that ended before its terminator.
     pub fn incomplete() -> Self {
         Fault::new(
             Class::Transient,
@@ -153,7 +153,7 @@ impl Fault {
         Fault::garbled("the provider's answer does not come in the form that was asked for")
     }
 
-    /// A tool is called that has no name, so that nobody can be called.
+    /// Returns the fault of a call without a name, by which nobody can be called.
     pub fn nameless_call() -> Self {
         Fault::garbled("a tool call of the provider's answer has no name")
     }

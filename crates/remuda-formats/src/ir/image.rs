@@ -10,7 +10,7 @@ pub enum Image<'a> {
         media_type: MediaType,
         /// Standard base64 with padding, no `data:` prefix, no white space.
         data: Cow<'a, str>,
-        /// OpenAI's `detail`.
+        /// How closely the model is to look, in the words of OpenAI's `detail`.
         detail: Option<Text<'a>>,
     },
     /// `http` or `https`.
@@ -50,7 +50,7 @@ impl MediaType {
         &self.name()["image/".len()..]
     }
 
-    /// By the first bytes of the file; the declared type may be wrong, and providers refuse a mismatch.
+    /// Finds the type by the first bytes of the file; the declared type may be wrong, and providers refuse a mismatch.
     pub fn sniff(bytes: &[u8]) -> Option<MediaType> {
         match bytes {
             [0x89, b'P', b'N', b'G', ..] => Some(MediaType::Png),
@@ -96,7 +96,7 @@ pub enum BadImage {
 }
 
 impl<'a> Image<'a> {
-    /// From base64, with or without `data:…;base64,`, padded or not, in either alphabet.
+    /// Reads an image from base64, with or without `data:…;base64,`, padded or not, in either alphabet.
     ///
     /// # Errors
     /// If it is no base64, or of no known kind of image.
@@ -152,7 +152,7 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// As a `data:` URI or an address, without quotes; both need no escape that is not there already.
+    /// Writes the image as a `data:` URI or an address, without quotes; both need no escape that is not there already.
     pub fn write_url(&self, out: &mut Vec<u8>) {
         match self {
             Image::Base64 {

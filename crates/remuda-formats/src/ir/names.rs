@@ -78,13 +78,14 @@ impl ToolNames {
         self.sent.insert(own, sent);
     }
 
-    /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same each
-    /// time, and different for different names.
+    /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same
+    /// each time, and different for different names.
     pub fn sent<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
         self.sent_after("", name, longest)
     }
 
-    /// Returns the name that is sent, with a `_` before one that does not begin with a letter or `_`, as Gemini wants it.
+    /// Returns the name that is sent, with a `_` before one that does not begin with a letter or `_`, as Gemini wants
+    /// it.
     pub fn sent_as_identifier<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
         let start = if name.is_empty() || begins_with_letter(name) {
             ""
@@ -135,8 +136,8 @@ impl ToolNames {
     }
 }
 
-/// `name` in the alphabet that all take. One that is too long ends with what its whole text comes to, so that it does not
-/// depend on the others of the request.
+/// `name` in the alphabet that all take. One that is too long ends with what its whole text comes to, so that it does
+/// not depend on the others of the request.
 fn stem(start: &str, name: &str, longest: usize) -> String {
     let mut stem: String = start
         .chars()

@@ -84,7 +84,8 @@ pub(super) fn split_results<'a>(
     results
 }
 
-/// Puts `filler` first if the conversation does not begin with a user's turn. Call it after the system text was hoisted.
+/// Puts `filler` first if the conversation does not begin with a user's turn. Call it after the system text was
+/// hoisted.
 pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
     if messages
         .first()
@@ -96,8 +97,8 @@ pub fn start_with_user(messages: &mut Vec<Message<'_>>, filler: &'static str) {
 }
 
 /// Gives every call an id that no other has, and every call exactly one result in the turn that follows: found by id,
-/// else by name, else by order. A missing result is said to be missing; one that belongs to no call becomes text where it
-/// stands; of two for one call the last stays. Every result gets the id and the name of its call. Merges turns.
+/// else by name, else by order. A missing result is said to be missing; one that belongs to no call becomes text where
+/// it stands; of two for one call the last stays. Every result gets the id and the name of its call. Merges turns.
 pub fn pair_tool_results(messages: &mut Vec<Message<'_>>) {
     join_turns(messages);
     let mut ids = Ids::default();

@@ -10,7 +10,7 @@ use super::{Special, SpecialTool, Text, Tool};
 /// How a client knows the function that a model calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTool {
-    /// As they stand in JSON.
+    /// The namespace as it stands in JSON, as does the name.
     pub namespace: Option<String>,
     pub name: String,
     pub kind: Special<'static>,

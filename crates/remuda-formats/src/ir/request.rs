@@ -10,7 +10,8 @@ pub struct ChatRequest<'a> {
     pub stream: bool,
     /// OpenAI's `stream_options.include_usage`.
     pub include_usage: bool,
-    /// In order. System messages stand where the client put them: those before all others are the system prompt.
+    /// The turns in order. System messages stand where the client put them: those before all others are the system
+    /// prompt.
     pub messages: Vec<Message<'a>>,
     /// Set when the client asked for the continuation of a text (`/api/generate`, `/v1/completions`); `messages` then
     /// say the same as a chat, for providers that know only chats.
@@ -47,7 +48,7 @@ pub struct ChatRequest<'a> {
 /// How a request is to be served, kept and counted: what OpenAI's APIs say apart from the question itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Serving<'a> {
-    /// In OpenAI's words: `auto`, `default`, `flex`, `priority`, …
+    /// The tier in OpenAI's words: `auto`, `default`, `flex`, `priority`, …
     pub tier: Option<Text<'a>>,
     pub cache_key: Option<Text<'a>>,
     pub cache_retention: Option<Text<'a>>,
@@ -61,8 +62,8 @@ pub struct Serving<'a> {
     pub verbosity: Option<Text<'a>>,
 }
 
-/// What concerns Ollama's servers alone: how long a model stays in memory, how it is loaded, and what becomes of a prompt
-/// that is too long.
+/// What concerns Ollama's servers alone: how long a model stays in memory, how it is loaded, and what becomes of a
+/// prompt that is too long.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Local<'a> {
     pub keep_alive: Option<Json<'a>>,
@@ -122,7 +123,7 @@ pub struct Completion<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     System,
-    /// Also what tools answered: see [`Part::ToolResult`].
+    /// The user, who also says what tools answered: see [`Part::ToolResult`].
     User,
     Assistant,
 }
@@ -132,7 +133,7 @@ pub enum Role {
 pub struct Message<'a> {
     pub role: Role,
     pub parts: Vec<Part<'a>>,
-    /// OpenAI's `name` of a participant.
+    /// The name of a participant, as OpenAI's `name` has it.
     pub name: Option<Text<'a>>,
     /// Where each of its thoughts stood, as far as they say so; see [`super::place_thoughts`].
     pub places: Vec<Option<ThoughtPlace>>,
@@ -152,7 +153,7 @@ impl<'a> Message<'a> {
 /// Where a thought stood in its turn: what of the turn came before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThoughtPlace {
-    /// In characters.
+    /// The length of the words before it, in characters.
     pub text: usize,
     pub calls: usize,
 }
@@ -161,15 +162,15 @@ pub struct ThoughtPlace {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part<'a> {
     Text(Text<'a>),
-    /// In a user's turn.
+    /// An image, which a user's turn has.
     Image(Image<'a>),
-    /// In a user's turn.
+    /// A document, which a user's turn has.
     Document(Document<'a>),
-    /// In an assistant's turn.
+    /// A thought, which an assistant's turn has.
     Thought(Thought<'a>),
-    /// In an assistant's turn.
+    /// A call, which an assistant's turn has.
     ToolCall(ToolCall<'a>),
-    /// In a user's turn, before its text.
+    /// A tool's result, which a user's turn has before its text.
     ToolResult(ToolResult<'a>),
     /// The prompt up to here is to be kept; belongs to the part before it.
     Breakpoint(CacheTtl),
@@ -201,7 +202,7 @@ pub struct Thought<'a> {
     pub signature: Option<Text<'a>>,
     /// Anthropic's `redacted_thinking`: `signature` holds its data and there is no text.
     pub redacted: bool,
-    /// OpenAI's id of a `reasoning` item.
+    /// The id of a `reasoning` item of OpenAI's.
     pub id: Option<Text<'a>>,
 }
 
@@ -282,10 +283,10 @@ pub enum Format<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thinking {
     Off,
-    /// As much as the provider thinks fit.
+    /// The model thinks as much as the provider sees fit.
     On,
     Effort(Effort),
-    /// Tokens.
+    /// The model thinks for so many tokens.
     Budget(u64),
 }
 
@@ -300,7 +301,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// As OpenAI spells it.
+    /// Returns the level as OpenAI spells it.
     pub fn name(self) -> &'static str {
         match self {
             Effort::Minimal => "minimal",

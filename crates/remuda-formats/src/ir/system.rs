@@ -77,7 +77,7 @@ pub fn results_before_system<'a>(messages: &mut Vec<Message<'a>>) {
     *messages = sorted;
 }
 
-/// By what the results of a turn's calls are known; others are words like any.
+/// The names by which the results of a turn's calls are known; others are words like any.
 #[derive(Default)]
 struct Called<'a>(AHashSet<Cow<'a, str>>);
 

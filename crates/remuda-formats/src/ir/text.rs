@@ -37,7 +37,7 @@ impl<'a> Text<'a> {
         ))
     }
 
-    /// As it stands in JSON, without the quotes.
+    /// Returns the text as it stands in JSON, without the quotes.
     pub fn as_escaped(&self) -> &str {
         &self.0
     }
@@ -59,7 +59,7 @@ impl<'a> Text<'a> {
         self.0.is_empty()
     }
 
-    /// Nothing but white space.
+    /// Returns whether there is nothing but white space.
     pub fn is_blank(&self) -> bool {
         self.0.trim_ascii().is_empty() || (self.0.len() < 64 && self.decoded().trim().is_empty())
     }
@@ -102,7 +102,7 @@ impl<'a> Text<'a> {
         Text(Cow::Owned(self.0.into_owned()))
     }
 
-    /// As it stands in JSON, without the quotes.
+    /// Returns the text as it stands in JSON, without the quotes.
     pub fn into_inner(self) -> Cow<'a, str> {
         self.0
     }
@@ -155,7 +155,8 @@ impl Iterator for Units<'_> {
     }
 }
 
-/// Bytes that [`escape_into`] leaves alone, all of them ASCII: cheap to decide and nearly always so for names and ids.
+/// Returns whether all bytes are of those that [`escape_into`] leaves alone, all of them ASCII: cheap to decide and
+/// nearly always so for names and ids.
 fn needs_no_escape(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7E) && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
@@ -228,7 +229,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// As the text of a JSON string.
+    /// Returns the value as the text of a JSON string.
     pub fn to_text(&self) -> Text<'_> {
         Text::plain(&self.0)
     }

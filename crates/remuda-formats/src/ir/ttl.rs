@@ -11,7 +11,7 @@ pub enum CacheTtl {
 }
 
 impl CacheTtl {
-    /// By the name that Anthropic, Bedrock and OpenRouter give it.
+    /// Returns the time by the name that Anthropic, Bedrock and OpenRouter give it.
     pub fn named(name: Option<&str>) -> Self {
         match name {
             Some("1h") => CacheTtl::Hour,

@@ -26,7 +26,7 @@ const BYTES: u64 = 4;
 /// Tokens of a picture or a file: Anthropic's for a picture of the largest size that is not made smaller.
 const FILE: u64 = 1600;
 
-/// About how many tokens the prompt has, for clients that are told before the provider tells.
+/// Returns about how many tokens the prompt has, for clients that are told before the provider tells.
 pub(super) fn estimated(request: &ChatRequest<'_>) -> u64 {
     fn of(part: &Part<'_>) -> u64 {
         let bytes = match part {

@@ -134,8 +134,8 @@ pub(super) fn chat_of(operation: Operation) -> Option<&'static ProviderChat> {
     }
 }
 
-/// Reads the whole answer of a chat. One that cannot be read is read once more as the libraries of clients read it, which
-/// take more than is JSON.
+/// Reads the whole answer of a chat. One that cannot be read is read once more as the libraries of clients read it,
+/// which take more than is JSON.
 pub(super) fn read_whole(
     form: &ProviderChat,
     body: &[u8],

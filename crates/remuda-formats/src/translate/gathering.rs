@@ -62,7 +62,8 @@ impl Gathering {
         self.too_large.as_ref().or(self.passing.fault())
     }
 
-    /// Nothing comes any more although the body is open. Whether the answer is over for all that.
+    /// Settles a stream of which nothing comes any more although the body is open. Returns whether the answer is over
+    /// for all that.
     pub fn settle(&mut self) -> bool {
         let rest = self.passing.settle();
         match (rest, &mut self.joined) {
@@ -74,7 +75,7 @@ impl Gathering {
         }
     }
 
-    /// The stream has come to its end; gives the whole answer.
+    /// Ends the stream, and returns the whole answer.
     pub fn finish(&mut self) -> (Ending, &[u8]) {
         let (ending, rest) = self.passing.finish();
         if let Some(mut joined) = self.joined.take()

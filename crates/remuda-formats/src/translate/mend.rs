@@ -111,7 +111,8 @@ fn refine_less(request: &mut ChatRequest<'_>, name: &'static str) -> Option<&'st
     taken.then_some(name)
 }
 
-/// Returns a body that passes as it came, without what its provider refuses in it; `None` if it has nothing of the kind.
+/// Returns a body that passes as it came, without what its provider refuses in it; `None` if it has nothing of the
+/// kind.
 pub fn mended(operation: Operation, body: &[u8], mend: Mend) -> Option<(Vec<u8>, Dropped)> {
     let mut dropped = Dropped::default();
     let without = match (mend, operation) {
@@ -169,8 +170,8 @@ fn without_parameter(body: &[u8], name: &'static str, dropped: &mut Dropped) -> 
     body.written()
 }
 
-/// Returns a body that passes as it came, as its model is known to take it, and what was left out for that; `None` if it
-/// may pass. `schemas`: the request has some.
+/// Returns a body that passes as it came, as its model is known to take it, and what was left out for that; `None` if
+/// it may pass. `schemas`: the request has some.
 pub fn fitted(
     operation: Operation,
     body: &[u8],

@@ -19,8 +19,8 @@ use crate::ir::{
 use crate::preferences::Fidelity;
 use crate::provider::ProviderKind;
 
-/// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens an
-/// hour): such an answer is streamed to the gateway and gathered here.
+/// Anthropic's own clients refuse to wait for an answer of more tokens without a stream (ten minutes at 128,000 tokens
+/// an hour): such an answer is streamed to the gateway and gathered here.
 const LONGEST_UNSTREAMED: u64 = 21_333;
 
 /// What is to be translated.
@@ -140,8 +140,8 @@ fn chat(
     })
 }
 
-/// Reads the client's request and leaves out of it what the provider has refused. Returns it with the stop strings that are
-/// left to the gateway.
+/// Reads the client's request and leaves out of it what the provider has refused. Returns it with the stop strings that
+/// are left to the gateway.
 fn read<'a>(
     translating: &Translating<'a>,
     asked: &'static ClientChat,
@@ -200,8 +200,8 @@ fn keeps_names(form: ProviderForm, kind: ProviderKind) -> bool {
     form == ProviderForm::OpenAiChat && matches!(kind, OpenAi | Azure | OpenRouter)
 }
 
-/// A call that is demanded needs a tool: where all were left out, because no other provider has them or the choice forbids
-/// them, a request without would be another one.
+/// Refuses a demanded call that has no tool: where all were left out, because no other provider has them or the choice
+/// forbids them, a request without would be another one.
 fn choosable(request: &ChatRequest<'_>) -> Result<(), Refused> {
     let refused = |text: &'static str| Err(Refused::field("tool_choice", text));
     match &request.tool_choice {

@@ -18,7 +18,7 @@ const BLANK: &str = "\n\r\n";
 #[derive(Default)]
 pub(super) struct Pending {
     looked: usize,
-    /// Of a body: where its first word begins, and how far it was searched for the end of an event.
+    /// Where the first word of a body begins, and how far it was searched for the end of an event.
     begins: usize,
     searched: usize,
 }
@@ -83,7 +83,7 @@ pub fn is_whole(body: &[u8]) -> bool {
     may_be_whole(body) && scanner.skip_value().is_ok() && scanner.peek().is_none()
 }
 
-/// A number or a word could go on.
+/// Returns whether a value may be whole; a number or a word could go on.
 fn may_be_whole(body: &[u8]) -> bool {
     body.trim_ascii_end().ends_with(b"}") || body.trim_ascii_end().ends_with(b"]")
 }

@@ -2,8 +2,8 @@
 
 use crate::ir::Text;
 
-/// Looks for stop strings in a text that comes in pieces. Each byte of it is looked at once for each string, however long
-/// the strings are and into however many pieces the text is cut.
+/// Looks for stop strings in a text that comes in pieces. Each byte of it is looked at once for each string, however
+/// long the strings are and into however many pieces the text is cut.
 #[derive(Debug)]
 pub(super) struct Stops {
     strings: Vec<Stop>,
@@ -73,7 +73,7 @@ impl Stops {
 #[derive(Debug)]
 struct Stop {
     text: String,
-    /// For each of its beginnings, the length of the longest other one that it ends with.
+    /// The length, for each of its beginnings, of the length of the longest other one that it ends with.
     falls: Vec<u32>,
     /// The length of the beginning that the text ends with so far.
     begun: usize,

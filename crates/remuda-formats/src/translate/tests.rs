@@ -107,7 +107,8 @@ fn places(text: &str, words: &[&str]) -> Vec<usize> {
     words.iter().map(place).collect()
 }
 
-/// A conversation with calls, in whose midst the system speaks: between a call and its result, and before the last answer.
+/// A conversation with calls, in whose midst the system speaks: between a call and its result, and before the last
+/// answer.
 fn spoken(client: ClientForm) -> Value {
     match client {
         ClientForm::OpenAiResponses => json!({"model": "m", "instructions": "PROMPT", "input": [

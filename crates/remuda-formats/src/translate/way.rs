@@ -172,8 +172,8 @@ mod tests {
         way(&question).unwrap()
     }
 
-    /// Ollama's `/v1` swallows errors amid a stream, and reads neither `max_completion_tokens` nor `tool_choice` (`openai/` and
-    /// `middleware/` in https://github.com/ollama/ollama).
+    /// Ollama's `/v1` swallows errors amid a stream, and reads neither `max_completion_tokens` nor `tool_choice`
+    /// (`openai/` and `middleware/` in https://github.com/ollama/ollama).
     #[test]
     fn ollama_is_asked_in_its_own_format() {
         use Operation::*;
@@ -231,8 +231,8 @@ mod tests {
         assert_eq!(other, Way::Same);
     }
 
-    /// Perplexity takes no unknown field, and searches unless it is told not to, so it is asked by its Responses API only
-    /// (maximhq/bifrost#7236).
+    /// Perplexity takes no unknown field, and searches unless it is told not to, so it is asked by its Responses API
+    /// only (maximhq/bifrost#7236).
     #[test]
     fn perplexity_is_asked_by_responses_alone() {
         use Operation::*;

@@ -46,7 +46,8 @@ pub fn may_have_halves(inside: &str) -> bool {
     memmem::find_iter(bytes, b"\\u").any(|at| is_half(&bytes[at + 2..]).is_some())
 }
 
-/// Cuts the first half of a pair from the end of a string literal's inside, where the second may follow in another piece.
+/// Cuts the first half of a pair from the end of a string literal's inside, where the second may follow in another
+/// piece.
 pub fn cut_half(inside: &mut String) -> Option<String> {
     /// `\ud83d`.
     const LENGTH: usize = 6;
@@ -118,7 +119,7 @@ enum Half {
     Second,
 }
 
-/// By the digits of an escape: D800 to DBFF are the first, DC00 to DFFF the second.
+/// Returns which half an escape is, by its digits: D800 to DBFF are the first, DC00 to DFFF the second.
 fn is_half(digits: &[u8]) -> Option<Half> {
     let digits = digits.get(..4)?;
     if digits[0] | 0x20 != b'd' || !digits.iter().all(u8::is_ascii_hexdigit) {

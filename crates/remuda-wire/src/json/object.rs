@@ -15,7 +15,7 @@ pub struct Object<'a> {
 #[derive(Debug)]
 struct Member<'a> {
     name: Cow<'a, str>,
-    /// With its quotes.
+    /// The key with its quotes.
     key: Cow<'a, [u8]>,
     value: Cow<'a, [u8]>,
 }

@@ -36,7 +36,7 @@ impl Kind {
 /// A string literal as it stands in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Literal {
-    /// From the opening quote to past the closing one.
+    /// The literal from its opening quote to past the closing one.
     pub span: ByteSpan,
     /// Whether the literal holds a backslash.
     pub escaped: bool,
@@ -78,7 +78,7 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, at }
     }
 
-    /// Offset of the next byte to read.
+    /// Returns the offset of the next byte to read.
     pub fn position(&self) -> usize {
         self.at
     }
@@ -292,7 +292,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// In an array where a value is due: passes over integers that a comma follows at once, as in a
+    /// Passes, in an array where a value is due, over integers that a comma follows at once, as in a
     /// generate's `context` of a hundred thousand tokens. A value is still due afterwards.
     fn skip_integers(&mut self) {
         loop {
@@ -336,7 +336,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// After a value or an opening bracket that is closed at once: reads closing brackets up to the
+    /// Reads, after a value or an opening bracket that is closed at once, closing brackets up to the
     /// next comma. True when the outermost level is closed.
     fn close(&mut self, levels: &mut Levels) -> Result<bool, SyntaxError> {
         loop {

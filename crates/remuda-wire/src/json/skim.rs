@@ -13,7 +13,7 @@ pub struct Skim {
     /// Arrays and objects that are open.
     depth: usize,
     in_string: bool,
-    /// After a backslash in a string.
+    /// Whether the last byte was a backslash in a string.
     escaped: bool,
     /// The value that is being read, if its end can be seen: where it begins in `kept`, and its first byte.
     value: Option<(usize, u8)>,

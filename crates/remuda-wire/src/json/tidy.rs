@@ -25,7 +25,7 @@ pub fn tidied(text: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// With null in place of numbers that are none, if there are any.
+/// Returns the text with null in place of numbers that are none, if there are any.
 fn numbered(text: &[u8]) -> Option<Vec<u8>> {
     let may_have = |word: &&[u8]| memmem::find(text, word).is_some();
     if !NO_NUMBERS.iter().any(may_have) {

@@ -12,7 +12,7 @@ use crate::ir::Text;
 struct Body<'a> {
     #[serde(borrow)]
     error: &'a RawValue,
-    /// Anthropic's.
+    /// The type that Anthropic's format has beside the error.
     #[serde(borrow, rename = "type", default)]
     kind: Option<&'a RawValue>,
 }

@@ -77,8 +77,8 @@ impl ErrorStyle {
         body.into()
     }
 
-    /// Returns what ends a stream that has begun and cannot go on. `status` is what the answer would have had before its
-    /// first byte, and `mid_line` says that the bytes sent so far stop inside a line or an event.
+    /// Returns what ends a stream that has begun and cannot go on. `status` is what the answer would have had before
+    /// its first byte, and `mid_line` says that the bytes sent so far stop inside a line or an event.
     pub fn stream_end(self, status: u16, text: &str, mid_line: bool) -> Bytes {
         self.stream_end_of(&ErrorBody::new(status, text), mid_line)
     }
@@ -121,7 +121,7 @@ impl ErrorStyle {
 pub struct ErrorBody<'a> {
     pub status: u16,
     pub text: &'a str,
-    /// OpenAI's code.
+    /// The code that OpenAI's format has a place for.
     pub code: Option<&'a str>,
     /// The field that is wrong, which OpenAI's format names.
     pub param: Option<&'a str>,

@@ -22,8 +22,8 @@ pub struct RequestFacts<'a> {
     pub model_span: Option<ByteSpan>,
     /// What the client said; `None` leaves it to the operation.
     pub stream: Option<bool>,
-    /// A field above that the body states twice and otherwise. Servers do not agree which of the two counts: Go takes the
-    /// last in any case of its name, others know one case alone, and of a form some take the first.
+    /// A field above that the body states twice and otherwise. Servers do not agree which of the two counts: Go takes
+    /// the last in any case of its name, others know one case alone, and of a form some take the first.
     pub ambiguous: Option<&'static str>,
     /// Where the last value of `stream` stands (it may be `null`).
     pub stream_span: Option<ByteSpan>,
@@ -49,9 +49,9 @@ pub struct RequestFacts<'a> {
     pub stream_options: bool,
     /// Asks for thinking (`think` is neither absent, null nor false).
     pub think: bool,
-    /// The most tokens of output that it asks for: `max_tokens` and its later names in OpenAI's and Anthropic's formats,
-    /// `options.num_predict` in Ollama's; of several the most, as providers differ in which they take. Ollama's -1 and -2
-    /// set no bound.
+    /// The most tokens of output that it asks for: `max_tokens` and its later names in OpenAI's and Anthropic's
+    /// formats, `options.num_predict` in Ollama's; of several the most, as providers differ in which they take.
+    /// Ollama's -1 and -2 set no bound.
     pub most_output: Option<u64>,
     /// How many answers it asks for, or has made to choose from (OpenAI's `n`, `best_of`), if it says so.
     pub answers: Option<u64>,
@@ -59,9 +59,9 @@ pub struct RequestFacts<'a> {
     pub prompts: u64,
     /// What it says of the copy of the model that is to serve it.
     pub copy: CopyFacts,
-    /// Of a copy, and what a model is created from.
+    /// The model that is copied, or that another is created from.
     pub source: Option<Cow<'a, str>>,
-    /// Of a copy.
+    /// The name that a copy gets.
     pub destination: Option<Cow<'a, str>>,
 }
 

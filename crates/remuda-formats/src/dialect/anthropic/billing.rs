@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::ir::{ChatRequest, Part, Role, Text};
 
-/// As the beginning of a string.
+/// The line's beginning as that of a JSON string.
 const QUOTED: &str = "\"x-anthropic-billing-header:";
 
 /// Returns what is left of a text that begins with the line; `None` if it does not.
@@ -52,8 +52,8 @@ pub fn leave_out_billing(request: &mut ChatRequest<'_>) {
     }
 }
 
-/// Returns a body of another format that passes as it came, without the line; `None` if its system prompt does not begin
-/// with it.
+/// Returns a body of another format that passes as it came, without the line; `None` if its system prompt does not
+/// begin with it.
 pub fn without_billing(body: &[u8]) -> Option<Vec<u8>> {
     memmem::find(body, QUOTED.as_bytes())?;
     let text = std::str::from_utf8(body).ok()?;
@@ -71,7 +71,7 @@ pub fn without_billing(body: &[u8]) -> Option<Vec<u8>> {
 fn cut(body: &str) -> Option<(Range<usize>, Option<Text<'static>>)> {
     #[derive(Deserialize)]
     struct Body<'a> {
-        /// Ollama's completions.
+        /// The system prompt of Messages and of Ollama's completions.
         #[serde(borrow)]
         system: Option<&'a RawValue>,
         /// Responses.

@@ -15,7 +15,7 @@ pub(super) struct Calls {
 
 /// A call whose end has not come.
 struct Open {
-    /// Of its block, where the server gives one.
+    /// The number of its block, where the server gives one.
     block: Option<usize>,
     call: usize,
     /// What its beginning says of the input, which counts only if no piece of it comes.

@@ -40,8 +40,8 @@ struct Encoder {
     waiting_calls: AHashMap<usize, usize>,
     /// How many that waited have been told.
     released: usize,
-    /// Proofs that came beside a text. They go before the next block, and never end the answer: clients take the last block
-    /// for what was said.
+    /// Proofs that came beside a text. They go before the next block, and never end the answer: clients take the last
+    /// block for what was said.
     held: Vec<Proof>,
     /// Ids made so far.
     calls: usize,

@@ -107,7 +107,7 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// In the form that the model takes: tokens, or as it thinks fit.
+    /// Says how to think in the form that the model takes: by tokens, or as it thinks fit.
     fn thinking(&mut self) {
         let Some(said) = said(&self.body) else { return };
         let reasoning = &self.target.facts.reasoning;
@@ -138,14 +138,14 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// With the edits of what was thought, which the provider takes only beside it.
+    /// Leaves out `thinking` with the edits of what was thought, which the provider takes only beside it.
     fn leave_out_thinking(&mut self, says: bool) {
         self.leave_out(THINKING, says);
         let edited = management::leave_thoughts(&mut self.body);
         self.dropped.add_if(edited, management::FIELD);
     }
 
-    /// As many tokens as the effort amounts to, if the answer has room for more.
+    /// Sets a budget of as many tokens as the effort amounts to, if the answer has room for more.
     fn budget(&mut self) {
         let limit = self.number("max_tokens").unwrap_or(f64::MAX);
         let budget = match self.ask {
@@ -161,7 +161,7 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// The nearest level that the model knows.
+    /// Sets the nearest level that the model knows.
     fn effort(&mut self) {
         let reasoning = &self.target.facts.reasoning;
         if let (ReasoningControl::Adaptive, Some(wanted)) = (reasoning.form, effort_of(&self.body))
@@ -184,7 +184,7 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// With thinking by budget only the default temperature, no `top_k`, and a `top_p` of 0.95 or more.
+    /// Keeps, with thinking by budget, only the default temperature, no `top_k`, and a `top_p` of 0.95 or more.
     fn sampling(&mut self) {
         let budget = matches!(
             self.ask,
@@ -234,7 +234,7 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// Where the model takes none of the system's words amid the conversation, the user says them.
+    /// Has the user say the system's words amid the conversation where the model takes none there.
     fn system_turns(&mut self) {
         if !self.target.facts.can(Capability::SystemTurns)
             && let Some(turns) = self.body.get(MESSAGES).and_then(amid::as_user)
@@ -243,7 +243,7 @@ impl Fit<'_, '_> {
         }
     }
 
-    /// A model that does not go on with the assistant's words is asked to.
+    /// Asks a model to go on that does not do so with the assistant's words.
     fn prefill(&mut self) {
         if !self.refuses(Parameter::Prefill) {
             return;
@@ -264,7 +264,7 @@ impl Fit<'_, '_> {
     }
 }
 
-/// Who speaks last.
+/// Returns the role of who speaks last.
 fn last_role(messages: &[u8]) -> Option<String> {
     let mut scanner = Scanner::new(messages);
     scanner.begin_array().ok()?;

@@ -23,8 +23,8 @@ impl HistoryEdit<'_> {
     }
 }
 
-/// Takes the edits that clear thoughts out of the body, and the field with them if nothing else is edited. Returns whether
-/// there were any.
+/// Takes the edits that clear thoughts out of the body, and the field with them if nothing else is edited. Returns
+/// whether there were any.
 pub(super) fn leave_thoughts(body: &mut Object<'_>) -> bool {
     #[derive(Deserialize)]
     struct Management<'a> {

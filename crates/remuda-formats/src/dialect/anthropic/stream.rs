@@ -39,7 +39,7 @@ struct Message<'a> {
     stop_details: Option<Details<'a>>,
     usage: Option<Counts>,
     error: Option<&'a RawValue>,
-    /// Of errors that other programs on the way have written.
+    /// The words of an error that another program on the way has written.
     detail: Option<&'a RawValue>,
     message: Option<&'a RawValue>,
 }

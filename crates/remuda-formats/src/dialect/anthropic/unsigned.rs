@@ -83,7 +83,7 @@ fn blocks<'a>(turn: &Turn<'a>) -> Vec<Kind<'a>> {
         .unwrap_or_default()
 }
 
-/// Nothing would be left of it, and the provider takes no empty turn.
+/// Returns whether nothing would be left of a turn without its thoughts; the provider takes no empty one.
 fn is_thought_alone(turn: &Turn<'_>) -> bool {
     let blocks = blocks(turn);
     !blocks.is_empty() && blocks.iter().all(Kind::is_thought)

@@ -102,7 +102,7 @@ pub(super) fn write(usage: &Usage, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Anthropic's `stop_reason`.
+/// Returns Anthropic's `stop_reason`.
 pub(super) fn stop_reason(reason: Finish, met_stop: bool) -> &'static str {
     match reason {
         Finish::Stop if met_stop => "stop_sequence",

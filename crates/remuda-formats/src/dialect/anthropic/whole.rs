@@ -43,7 +43,8 @@ pub fn write_whole(response: &Response, reply: &Reply, out: &mut Vec<u8>) {
 }
 
 /// Returns the items with what proves thoughts and says nothing before the text, or the calls, that an answer would
-/// else end before: clients take the last block for what was said. The proof of a text goes where nothing is said at all.
+/// else end before: clients take the last block for what was said. The proof of a text goes where nothing is said at
+/// all.
 fn in_order(items: &[ResponseItem]) -> impl Iterator<Item = &ResponseItem> {
     let says_nothing = |item: &ResponseItem| matches!(item, ResponseItem::Thought(thought) if thought.text.is_empty());
     let (told, proofs) = match items.iter().rposition(|item| !says_nothing(item)) {

@@ -97,7 +97,7 @@ fn write_account(request: &ChatRequest<'_>, body: &mut Vec<u8>) {
     }
 }
 
-/// The system prompt, as one string unless some of it is to be kept.
+/// Writes the system prompt as one string unless some of it is to be kept.
 fn write_system(
     system: &[Part<'_>],
     names: &mut ToolNames,

@@ -261,7 +261,7 @@ pub(super) fn write_prompt(parts: &[Part<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// A document's name in letters, digits, single blanks and `-()[]`, unlike the others of the request.
+/// Returns a document's name in letters, digits, single blanks and `-()[]`, unlike the others of the request.
 fn document_name(name: Option<&Text<'_>>, number: usize) -> String {
     let name = name.map_or(Cow::Borrowed(""), Text::decoded);
     let kept: String = name

@@ -20,7 +20,7 @@ enum Maker {
     Nova,
 }
 
-/// One request for each batch of texts.
+/// Writes one request for each batch of texts.
 pub(super) fn write(
     request: EmbedRequest<'_>,
     target: &Target<'_>,

@@ -107,7 +107,7 @@ struct Body<'a> {
     code: Option<Json<'a>>,
     #[serde(borrow, alias = "Message", default)]
     message: Option<Cow<'a, str>>,
-    /// Of `ModelErrorException` and `ModelStreamErrorException`: what the model's server said.
+    /// The status that the model's server gave, in `ModelErrorException` and `ModelStreamErrorException`.
     #[serde(rename = "originalStatusCode", default)]
     original_status: Option<u16>,
 }
@@ -225,7 +225,7 @@ fn by_status(status: u16) -> (Class, FaultKind) {
     }
 }
 
-/// A `ValidationException` says only in its text what is wrong.
+/// Returns what a `ValidationException` means, which says only in its text what is wrong.
 fn validation(message: &str) -> (Class, FaultKind) {
     let says = |words: &[&str]| {
         words.iter().any(|words| {

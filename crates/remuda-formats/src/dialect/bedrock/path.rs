@@ -20,7 +20,7 @@ pub enum RuntimeOperation {
     Converse,
     ConverseStream,
     Invoke,
-    /// Of a foundation model: not of a profile for several regions, whose prefix is left out.
+    /// Counts the tokens of a foundation model, not of a profile for several regions, whose prefix is left out.
     CountTokens,
 }
 

@@ -64,7 +64,7 @@ pub(super) fn write(
     })
 }
 
-/// Bytes of all texts and files, about.
+/// Returns about how many bytes all texts and files have.
 fn length(request: &ChatRequest<'_>) -> usize {
     fn of(parts: &[Part<'_>]) -> usize {
         parts

@@ -34,7 +34,7 @@ impl fmt::Debug for Signer {
 #[derive(Clone, Copy, Debug)]
 pub struct Unsigned<'a> {
     pub method: &'a str,
-    /// As in the `host` header: with its port unless that is the scheme's own.
+    /// The host as its header has it: with its port unless that is the scheme's own.
     pub host: &'a str,
     /// Path and query as on the wire: `/model/anthropic.claude-v2%3A1/converse`.
     pub path: &'a str,
@@ -44,7 +44,7 @@ pub struct Unsigned<'a> {
 }
 
 impl Signer {
-    /// A session token comes with temporary credentials.
+    /// Creates a signer; temporary credentials come with a session token.
     pub fn new(
         access_key: &str,
         secret_key: &str,

@@ -17,14 +17,14 @@ pub(super) struct Stream {
 /// Where an answer stands.
 struct Answer {
     names: ToolNames,
-    /// In the order in which they began.
+    /// The calls in the order in which they began.
     calls: Vec<Call>,
     started: bool,
     /// What `messageStop` has said.
     finish: HeldFinish,
     /// The last event could not be read.
     torn: bool,
-    /// After its end or its failure: nothing more is said.
+    /// Whether the answer has ended or failed, after which nothing more is said.
     over: bool,
 }
 
@@ -266,7 +266,7 @@ impl Answer {
             .map(|(index, _)| index)
     }
 
-    /// Nothing more of the answer can come.
+    /// Ends the answer, of which nothing more can come.
     fn complete(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         self.over = true;
         for (index, call) in self.calls.iter().enumerate() {

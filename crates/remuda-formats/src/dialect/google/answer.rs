@@ -28,7 +28,7 @@ struct Body<'a> {
     response_id: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-    /// Of errors that other programs on the way have written.
+    /// The words of an error that another program on the way has written.
     #[serde(borrow, default)]
     detail: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -72,7 +72,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// An image, or what a tool of Google's does.
+    /// Returns whether the part is an image, or what a tool of Google's does.
     fn is_foreign(&self) -> bool {
         let foreign = self.inline_data.or(self.executable_code);
         foreign.or(self.code_execution_result).is_some()
@@ -214,7 +214,7 @@ pub(super) struct Answer {
     open: bool,
     /// The usage has come with the reason to end, or after it.
     counted: bool,
-    /// After its end or its failure: nothing more is said.
+    /// Whether the answer has ended or failed, after which nothing more is said.
     pub(super) over: bool,
 }
 

@@ -288,8 +288,8 @@ struct SignedTexts {
 }
 
 impl SignedTexts {
-    /// A signature is of the text that it stands before, else of the one that it stands after: clients keep it at either
-    /// side.
+    /// Pairs texts with their signatures. A signature is of the text that it stands before, else of the one that it
+    /// stands after: clients keep it at either side.
     fn of(parts: &[Part<'_>]) -> Self {
         let is_text = |place: usize| matches!(parts.get(place), Some(Part::Text(_)));
         let mut pairs: Vec<(usize, usize)> = Vec::new();
@@ -343,7 +343,7 @@ fn refused(why: impl Into<Cow<'static, str>>) -> Refused {
     Refused::field("messages", why)
 }
 
-/// Bytes of all texts, files and tools, about.
+/// Returns about how many bytes all texts, files and tools have.
 pub(super) fn length(request: &ChatRequest<'_>) -> usize {
     fn of(parts: &[Part<'_>]) -> usize {
         let lengths = parts.iter().map(|part| match part {

@@ -18,7 +18,7 @@ const MAX_TEXTS: usize = 100;
 struct Body {
     #[serde(default)]
     embeddings: Option<Vec<Vector>>,
-    /// Of `embedContent`.
+    /// The vector of `embedContent`.
     #[serde(default)]
     embedding: Option<Vector>,
     #[serde(default)]

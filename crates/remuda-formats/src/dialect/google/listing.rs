@@ -11,7 +11,7 @@ pub const MODELS: &str = "/models?pageSize=1000";
 /// A model that answers with text or vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoogleModel {
-    /// Without `models/`.
+    /// The model's name without `models/`.
     pub id: String,
     /// Prompt tokens at most.
     pub context: Option<u64>,

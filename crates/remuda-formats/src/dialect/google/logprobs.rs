@@ -30,7 +30,7 @@ struct Token<'a> {
     log_probability: f64,
 }
 
-/// One item for each chosen token, with its alternatives.
+/// Reads one item for each chosen token, with its alternatives.
 pub(super) fn read(result: &RawValue) -> Option<Json<'static>> {
     let logprobs: Logprobs<'_> = serde_json::from_str(result.get()).ok()?;
     if logprobs.chosen_candidates.is_empty() {

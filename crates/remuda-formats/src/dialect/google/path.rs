@@ -19,7 +19,7 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// After the base path, which ends with the API's version.
+    /// Returns the path after the base path, which ends with the API's version.
     pub(super) fn path(self, model: &str) -> String {
         let call = match self {
             Call::Generate => "generateContent",

@@ -32,7 +32,7 @@ pub(super) fn arrange<'a>(
     turns::system_or_first_words(system, request, facts)
 }
 
-/// A thought means something to Gemini only with Gemini's signature.
+/// Returns whether Gemini knows a part: a thought means something to it only with its own signature.
 fn is_known_thought(part: &Part<'_>) -> bool {
     match part {
         Part::Thought(thought) => thought.signature.as_ref().and_then(of_gemini).is_some(),

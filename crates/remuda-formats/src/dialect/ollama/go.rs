@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         Ok(number)
     }
 
-    /// An object. True if there was one.
+    /// Reads an object. Returns whether there was one.
     pub(super) fn structure(
         &mut self,
         field: Field,
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    /// An array; `item` has to read or skip every item.
+    /// Reads an array; `item` has to read or skip every item.
     pub(super) fn list(
         &mut self,
         field: Field,
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The items of an array that is known to be due.
+    /// Reads the items of an array that is known to be due.
     pub(super) fn items(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<(), Refused>,
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The members of an object that is known to be due.
+    /// Reads the members of an object that is known to be due.
     fn members(
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<(), Refused>,
@@ -191,7 +191,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// With U+FFFD for what is not UTF-8. Checked whole first, which is several times as fast as looking for each fault.
+/// Returns the text with U+FFFD for what is not UTF-8. It is checked whole first, which is several times as fast as
+/// looking for each fault.
 fn replaced(bytes: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),

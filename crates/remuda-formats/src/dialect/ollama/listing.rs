@@ -21,7 +21,7 @@ pub struct Malformed(&'static str);
 /// One model on a server's disk.
 #[derive(Clone, Debug)]
 pub struct ModelEntry {
-    /// With its tag, as the server spells it.
+    /// The name with its tag, as the server spells it.
     pub name: String,
     /// The name under which all spellings are found.
     pub canonical: String,

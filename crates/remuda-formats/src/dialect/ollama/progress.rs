@@ -72,7 +72,7 @@ impl ProgressMerge {
         }
     }
 
-    /// Bytes from a backend; appends to `out` the lines that the client gets now.
+    /// Takes bytes from a backend, and appends to `out` the lines that the client gets now.
     pub fn feed(&mut self, backend: usize, piece: &[u8], out: &mut Vec<u8>) {
         let mut lines = Vec::new();
         // A line beyond the bound is no progress line, and says nothing.

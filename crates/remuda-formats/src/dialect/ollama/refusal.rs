@@ -89,7 +89,7 @@ pub(super) fn stream_fault(whole: &str) -> Fault {
     Fault::new(class, kind, clean(&text))
 }
 
-/// With the numbers that the runner's own error has, or else its words.
+/// Gives a fault the numbers that the runner's own error has, or else its words.
 fn overflowing(fault: Fault, whole: &str) -> Fault {
     #[derive(Deserialize)]
     struct Body {
@@ -112,7 +112,7 @@ fn overflowing(fault: Fault, whole: &str) -> Fault {
     })
 }
 
-/// The model lacks a capability.
+/// Returns whether the text says that the model lacks a capability.
 fn cannot(text: &str) -> bool {
     text.contains("does not support")
 }
@@ -133,7 +133,7 @@ fn text_of(body: &[u8]) -> Cow<'_, str> {
     plain::words(body)
 }
 
-/// A runner's error is itself an error body, as the text of Ollama's.
+/// Returns the innermost text. A runner's error is itself an error body, as the text of Ollama's.
 fn inner(text: &str) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Body<'a> {

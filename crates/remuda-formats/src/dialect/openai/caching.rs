@@ -26,8 +26,8 @@ pub(super) fn write(cache: Option<CacheTtl>, object: &mut Object<'_>) {
     }
 }
 
-/// Puts breakpoints where chats can say them: after texts and results. One after something else goes back to the last text
-/// of its turn; true if there was none.
+/// Puts breakpoints where chats can say them: after texts and results. One after something else goes back to the last
+/// text of its turn; true if there was none.
 pub(super) fn settle(messages: &mut [Message<'_>]) -> bool {
     let mut lost = false;
     for message in messages {

@@ -20,7 +20,7 @@ pub(super) struct Detail<'a> {
     #[serde(borrow)]
     pub(super) text: Option<Text<'a>>,
     pub(super) summary: Option<Text<'a>>,
-    /// Of a thought that is not shown.
+    /// The proof of a thought that is not shown.
     pub(super) data: Option<Text<'a>>,
     pub(super) signature: Option<Text<'a>>,
     pub(super) id: Option<Text<'a>>,
@@ -28,7 +28,7 @@ pub(super) struct Detail<'a> {
 }
 
 impl<'a> Detail<'a> {
-    /// Its own id, without the place that the gateway has written into it.
+    /// Returns its own id, without the place that the gateway has written into it.
     pub(super) fn own_id(&mut self) -> (Option<Text<'a>>, Option<Place>) {
         let full = |id: &Text<'_>| !id.is_empty();
         let Some(id) = self.id.take().filter(full) else {
@@ -38,7 +38,7 @@ impl<'a> Detail<'a> {
         (Some(id).filter(full), place)
     }
 
-    /// As a thought; `None` if it says nothing.
+    /// Returns the detail as a thought; `None` if it says nothing.
     fn into_thought(mut self) -> Option<Placed<'a>> {
         let full = |text: Option<Text<'a>>| text.filter(|text| !text.is_empty());
         let (id, place) = self.own_id();
@@ -132,7 +132,7 @@ fn share<'a>(mut thoughts: Vec<Placed<'a>>, said: Text<'a>) -> Vec<Placed<'a>> {
     shared
 }
 
-/// To the signature that waits for its text, else to a thought without one.
+/// Gives the text to the signature that waits for it, else to a thought without one.
 fn give<'a>(
     text: Text<'a>,
     open: Option<usize>,

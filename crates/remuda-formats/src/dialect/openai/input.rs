@@ -21,7 +21,7 @@ pub(super) struct Input {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Before the text.
+    /// The text has not begun.
     #[default]
     Before,
     Within,
@@ -75,7 +75,7 @@ impl Input {
         Text::escaped(text)
     }
 
-    /// The arguments are whole: the rest of the text.
+    /// Returns the rest of the text, when the arguments are whole.
     pub(super) fn finish(&mut self) -> Text<'static> {
         let state = std::mem::replace(&mut self.state, State::After);
         let held = std::mem::take(&mut self.held);
@@ -111,8 +111,8 @@ fn opening(json: &str) -> Opening {
     Opening::At(json.len() - rest.len())
 }
 
-/// Appends the inside of a string literal as far as it is whole; how many bytes were read, and whether its end was among
-/// them. What is no JSON in it is put right.
+/// Appends the inside of a string literal as far as it is whole; how many bytes were read, and whether its end was
+/// among them. What is no JSON in it is put right.
 fn read_string(json: &str, text: &mut String) -> (usize, bool) {
     let bytes = json.as_bytes();
     let mut at = 0;
@@ -153,7 +153,7 @@ fn read_string(json: &str, text: &mut String) -> (usize, bool) {
 }
 
 enum Escape {
-    /// Of so many bytes.
+    /// A whole escape of so many bytes.
     Whole(usize),
     /// Half a surrogate pair.
     Half(usize),

@@ -23,7 +23,7 @@ pub(super) fn path(target: &Target<'_>, operation: &str) -> String {
     }
 }
 
-/// One segment of a path (RFC 3986 §2.3): nothing in it can end the segment or begin the query.
+/// Returns a name as one segment of a path (RFC 3986 §2.3): nothing in it can end the segment or begin the query.
 fn percent_encoded(segment: &str) -> String {
     let mut encoded = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -8,10 +8,10 @@ const MARK: &str = "__at__";
 /// What came before a thought in its turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
-    /// In characters of the text itself.
+    /// The place in characters of the text itself.
     pub(super) text: usize,
     pub(super) calls: usize,
-    /// From where to where its own words stand in all reasoning of the turn, if they are told there alone.
+    /// The range in which its own words stand in all reasoning of the turn, if they are told there alone.
     pub(super) said: Option<(usize, usize)>,
 }
 
@@ -25,7 +25,7 @@ impl From<Place> for ir::ThoughtPlace {
 }
 
 impl Place {
-    /// Where everybody looks for it: before all else.
+    /// Returns whether it stands where everybody looks for it: before all else.
     fn is_first(self) -> bool {
         self.text == 0 && self.calls == 0 && self.said.is_none_or(|(start, _)| start == 0)
     }

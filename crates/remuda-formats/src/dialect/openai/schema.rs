@@ -48,9 +48,9 @@ fn written<'s>(schema: &'s Json<'_>, missing: Vec<Missing>) -> Cow<'s, str> {
 /// A step from a JSON value to one within it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hop {
-    /// To each item.
+    /// The way leads to each item.
     Item,
-    /// To the member of this name.
+    /// The way leads to the member of this name.
     Key(&'static str),
 }
 

@@ -12,7 +12,7 @@ use crate::ir::{
     Document, Dropped, Format, Image, Json, Message, Part, Refused, Role, Sampling, Text, ToolNames,
 };
 
-/// Of the name of a function, and of a schema.
+/// The most characters that the name of a function or of a schema has.
 pub(super) const LONGEST_NAME: usize = 64;
 
 /// Returns what a model without the capability answers to a request for it.
@@ -24,14 +24,14 @@ fn user(text: Text<'_>) -> Message<'_> {
     Message::new(Role::User, vec![Part::Text(text)])
 }
 
-/// Chat templates ask for a user's turn.
+/// Adds a user's turn where there is none, as chat templates ask for one.
 pub(super) fn never_empty(messages: &mut Vec<Message<'_>>) {
     if messages.is_empty() {
         messages.push(user(Text::escaped(".")));
     }
 }
 
-/// A model that does not go on with the assistant's words is asked to.
+/// Asks a model to go on that does not do so with the assistant's words.
 pub(super) fn let_go_on(
     messages: &mut Vec<Message<'_>>,
     target: &Target<'_>,
@@ -43,7 +43,7 @@ pub(super) fn let_go_on(
     }
 }
 
-/// For models without a system prompt.
+/// Puts the system prompt before the user's first words, for models that take none.
 pub(super) fn before_the_first_words<'a>(messages: &mut Vec<Message<'a>>, system: Vec<Part<'a>>) {
     let place = messages.iter().position(|message| {
         let words = |part: &Part<'_>| !matches!(part, Part::ToolResult(_) | Part::Breakpoint(_));

@@ -16,12 +16,12 @@ pub(super) struct Counts<'a> {
     completion_tokens: Field<'a>,
     prompt_tokens_details: Option<PromptDetails<'a>>,
     completion_tokens_details: Option<OutputDetails<'a>>,
-    /// DeepSeek's.
+    /// Cached tokens of the prompt as DeepSeek counts them.
     prompt_cache_hit_tokens: Field<'a>,
     /// Anthropic's names, by gateways that speak of caches as both do; parts of `prompt_tokens` all the same.
     cache_read_input_tokens: Field<'a>,
     cache_creation_input_tokens: Field<'a>,
-    /// OpenRouter's, in US dollars.
+    /// The cost in US dollars, which OpenRouter tells.
     cost: Field<'a>,
 }
 

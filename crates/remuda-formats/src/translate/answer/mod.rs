@@ -125,8 +125,8 @@ impl Translation {
         }
     }
 
-    /// Vectors in OpenAI's format for its clients, who asked for them with `body`: written anew if they are not encoded as
-    /// the client wants them.
+    /// Vectors in OpenAI's format for its clients, who asked for them with `body`: written anew if they are not encoded
+    /// as the client wants them.
     pub fn encoded(reply: Reply, body: &[u8]) -> Self {
         let (client, form) = (&openai::embeddings::CLIENT, &openai::embeddings::PROVIDER);
         Translation {
@@ -214,7 +214,7 @@ impl Translation {
         &self.out
     }
 
-    /// The provider's body has come to its end. Gives the last bytes for the client.
+    /// Ends the answer when the provider's body has come to its end. Returns the last bytes for the client.
     pub fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         self.out.clear();
         if let Sink::Vectors(..) = self.sink {
@@ -273,8 +273,8 @@ impl Translation {
         }
     }
 
-    /// Nothing comes any more although the provider's body is open. Gives the last bytes for the client if the answer is
-    /// over for all that.
+    /// Settles an answer of which nothing comes any more although the provider's body is open. Returns the last bytes
+    /// for the client if the answer is over for all that.
     pub fn settle(&mut self) -> Option<&[u8]> {
         self.out.clear();
         let nearly = self.nearly_over();
@@ -320,7 +320,7 @@ impl Translation {
         &self.out
     }
 
-    /// Bytes that are read as a whole when all have come.
+    /// Returns how many bytes are held, to be read as a whole when all have come.
     pub fn held(&self) -> usize {
         match &self.source {
             Source::Whole { body, .. } | Source::Vectors { body, .. } => body.len(),
@@ -362,8 +362,8 @@ impl Translation {
         self.progress.malformed
     }
 
-    /// About how many tokens of output have come, for an answer that did not live to tell: four bytes are one, and an
-    /// event is at least one.
+    /// Returns about how many tokens of output have come, for an answer that did not live to tell: four bytes are one,
+    /// and an event is at least one.
     pub fn output_so_far(&self) -> u64 {
         self.progress.content_events.max(self.progress.said / 4)
     }
@@ -411,8 +411,8 @@ mod tests {
         )
     }
 
-    /// After a call, the reason `stop` becomes `tool_calls`, as Ollama sends the call before a bare `done` (ollama/ollama#7963);
-    /// the reason `length` is kept.
+    /// After a call, the reason `stop` becomes `tool_calls`, as Ollama sends the call before a bare `done`
+    /// (ollama/ollama#7963); the reason `length` is kept.
     #[test]
     fn a_stop_after_a_call_is_a_call() {
         for (reason, finish) in [("stop", "tool_calls"), ("length", "length")] {

@@ -24,7 +24,7 @@ pub(super) struct Progress {
     /// Bytes of text, reasoning and arguments.
     pub(super) said: u64,
     pub(super) calls: bool,
-    /// Of the calls so far, as they stand in JSON.
+    /// The ids of the calls so far, as they stand in JSON.
     pub(super) ids: HashSet<Box<str>>,
     pub(super) finished: bool,
     pub(super) ended: bool,
@@ -88,7 +88,7 @@ impl Progress {
         }
     }
 
-    /// A call whose id another has had gets one of its own, which whoever writes it makes.
+    /// Takes away the id of a call that another has had; whoever writes the call makes a new one.
     fn identified<'e>(&mut self, mut event: Event<'e>) -> Event<'e> {
         if let Event::ToolStart { id, .. } | Event::ToolCall { id, .. } = &mut event
             && let Some(given) = id

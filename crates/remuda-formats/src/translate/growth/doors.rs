@@ -101,8 +101,8 @@ fn schemas_of_many_parts() {
     }
 }
 
-/// The same work is behind other doors: calls in the history of clients of every format, without a tool that is offered,
-/// and one name among many that no provider takes.
+/// The same work is behind other doors: calls in the history of clients of every format, without a tool that is
+/// offered, and one name among many that no provider takes.
 #[test]
 fn names_behind_other_doors() {
     let names: [fn(usize) -> String; 3] = [alike, shadowing, |at| match at {

@@ -11,7 +11,7 @@ const MOST: usize = 4096;
 /// The calls that have begun.
 #[derive(Default)]
 pub(super) struct Calls {
-    /// In the order of their numbers for the client, each within its choice.
+    /// The calls in the order of their numbers for the client, each within its choice.
     calls: Vec<Call>,
 }
 
@@ -19,16 +19,16 @@ struct Call {
     choice: u64,
     /// The server's number, if it has one.
     given: Option<u64>,
-    /// The client's.
+    /// The number that the client is told.
     number: u64,
-    /// As it stands in JSON.
+    /// The id as it stands in JSON.
     id: Vec<u8>,
 }
 
 /// What an event says of a call, and where.
 #[derive(Default)]
 struct Piece {
-    /// Past the brace that opens it.
+    /// The offset past the brace that opens it.
     inside: usize,
     is_empty: bool,
     number: Option<(ByteSpan, Option<u64>)>,
@@ -174,7 +174,7 @@ impl Calls {
     }
 }
 
-/// One item of `tool_calls`; none if it is no object.
+/// Reads one item of `tool_calls`; `None` if it is no object.
 fn piece(scanner: &mut Scanner<'_>, unit: &[u8]) -> Result<Option<Piece>, SyntaxError> {
     if scanner.kind()? != Kind::Object {
         return scanner.skip_value().map(|_| None);

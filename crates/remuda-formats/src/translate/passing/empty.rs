@@ -18,7 +18,7 @@ pub(super) enum Emptiness {
     Formless,
 }
 
-/// Of a line or event of which its decoder told nothing.
+/// Judges a line or event of which its decoder told nothing.
 pub(super) fn emptiness(operation: Operation, unit: &[u8]) -> Emptiness {
     if ErrorStyle::of(operation) == ErrorStyle::Ollama {
         return line(operation, unit);

@@ -11,7 +11,7 @@ use crate::wire::ndjson::BYTE_ORDER_MARK;
 use crate::wire::units::StreamUnit;
 
 impl Passing {
-    /// The body has come to its end. Gives the last bytes for the client.
+    /// Ends the answer when its body has come to its end. Returns the last bytes for the client.
     pub fn finish(&mut self) -> (Ending, &[u8]) {
         self.out.clear();
         match &mut self.shape {
@@ -57,8 +57,8 @@ impl Passing {
         }
     }
 
-    /// Nothing comes any more although the body is open. Gives the last bytes for the client if the answer is over for
-    /// all that.
+    /// Settles an answer of which nothing comes any more although the body is open. Returns the last bytes for the
+    /// client if the answer is over for all that.
     pub fn settle(&mut self) -> Option<&[u8]> {
         self.out.clear();
         if self.nearly_over() {
@@ -189,7 +189,7 @@ impl Passing {
         }
     }
 
-    /// Ends the client's stream with an error in place of what the provider did not send.
+    /// Ends the client's stream with an error in place of what the provider did not send, and returns its last bytes.
     pub fn break_off(&mut self, text: &'static str) -> &[u8] {
         let inside = match &self.shape {
             Shape::Stream(stream) => stream.cutter.inside(),

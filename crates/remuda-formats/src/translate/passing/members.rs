@@ -2,7 +2,8 @@
 
 use crate::wire::json::{ByteSpan, Kind, Scanner, SyntaxError};
 
-/// Gives each member of the object that `scanner` is at the beginning of in `text`, with its kind and where its value is.
+/// Gives each member of the object that `scanner` is at the beginning of in `text`, with its kind and where its value
+/// is.
 pub(super) fn members(
     scanner: &mut Scanner<'_>,
     text: &[u8],

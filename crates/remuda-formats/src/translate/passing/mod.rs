@@ -35,8 +35,8 @@ use care::Care;
 use reading::{Fate, Reading};
 use seen::Seen;
 
-/// Bytes of a whole answer that are held until it is complete, as many as of one line of a stream. What is larger passes
-/// as it comes.
+/// Bytes of a whole answer that are held until it is complete, as many as of one line of a stream. What is larger
+/// passes as it comes.
 const MAX_HELD: usize = 8 << 20;
 
 /// The reader of one answer that passes.
@@ -51,7 +51,7 @@ pub struct Passing {
     /// The answer may be a text that is no JSON.
     plain: bool,
     shape: Shape,
-    /// Of a whole body.
+    /// How far a whole body has come.
     pending: Pending,
     care: Care,
     seen: Seen,
@@ -77,7 +77,7 @@ struct Stream {
     cutter: Cutter,
     decoder: Box<dyn Decode>,
     pending: Pending,
-    /// Past the first line or event, which may begin with a byte order mark. Few libraries read it over.
+    /// Whether the first line or event, which may begin with a byte order mark, has passed. Few libraries read it over.
     begun: bool,
 }
 
@@ -217,13 +217,13 @@ impl Passing {
         self.seen.units
     }
 
-    /// About how many tokens of output have come, for an answer that did not live to tell: four bytes are one, and a
-    /// line or an event is at least one.
+    /// Returns about how many tokens of output have come, for an answer that did not live to tell: four bytes are one,
+    /// and a line or an event is at least one.
     pub fn output_so_far(&self) -> u64 {
         self.seen.units.max(self.seen.said / 4)
     }
 
-    /// Bytes that are read as a whole when all have come.
+    /// Returns how many bytes are held, to be read as a whole when all have come.
     pub fn held(&self) -> usize {
         match &self.shape {
             Shape::Whole(held) => held.len(),

@@ -21,7 +21,7 @@ pub(super) fn named(unit: &[u8]) -> Option<Vec<u8>> {
     Some(written(unit, &name_wanted?))
 }
 
-/// As providers write it: nothing else has to be read then.
+/// Returns whether an event is named as providers write it, so that nothing else has to be read.
 fn is_plainly_named(unit: &[u8]) -> bool {
     let Some(rest) = unit.strip_prefix(b"event: ") else {
         return false;

@@ -33,7 +33,8 @@ pub(super) fn events() -> Box<dyn Decode> {
     })
 }
 
-/// Reads a whole answer. `plain`: it may be a text that is no JSON; `vectors`: how many were asked for, if that is known.
+/// Reads a whole answer. `plain`: it may be a text that is no JSON; `vectors`: how many were asked for, if that is
+/// known.
 pub(super) fn read_whole(
     operation: Operation,
     body: &[u8],
@@ -216,7 +217,7 @@ struct Object {
     fails: bool,
     /// `status` is `success`.
     succeeded: bool,
-    /// By its `type` something is whole.
+    /// Whether its `type` says that something is whole.
     completes: bool,
     transcribed: bool,
     status: bool,

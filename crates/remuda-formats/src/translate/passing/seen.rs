@@ -21,7 +21,7 @@ pub(super) struct Seen {
     unit: Here,
 }
 
-/// Of the line or event that is being read.
+/// What the line or event has said that is being read.
 #[derive(Clone, Copy, Default)]
 struct Here {
     content: bool,

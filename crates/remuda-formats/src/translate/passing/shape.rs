@@ -82,7 +82,7 @@ pub(super) fn has_objects(list: &[u8]) -> bool {
     }) && any
 }
 
-/// A list of a number at least.
+/// Returns whether a value is a list of at least one number, and of nothing else.
 fn is_vector(value: &[u8]) -> bool {
     let inside = value.strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
     inside.is_some_and(|inside| matches!(inside.first(), Some(b'-' | b'0'..=b'9')))
@@ -104,7 +104,7 @@ fn has_novelty(choice: &[u8]) -> bool {
     }) && novel
 }
 
-/// An item of Responses that is no message and no call, but says what it is.
+/// Returns whether an item of Responses is no message and no call, but says what it is.
 fn is_unknown_item(item: &[u8]) -> bool {
     const KNOWN: [&[u8]; 3] = [
         b"\"message\"",

@@ -167,8 +167,8 @@ fn thoughts_whose_place_is_gone_stand_before_what_was_said() {
     }
 }
 
-/// Some of Gemini's answers sign a call after it, in a part without words: it goes back so, and with no mark that there is
-/// no signature.
+/// Some of Gemini's answers sign a call after it, in a part without words: it goes back so, and with no mark that there
+/// is no signature.
 #[test]
 fn the_signature_after_a_call_comes_back_after_it() {
     let call = json!({"functionCall": {"name": "f", "args": {"x": 1}}});

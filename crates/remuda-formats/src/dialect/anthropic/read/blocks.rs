@@ -46,7 +46,7 @@ struct Block<'a> {
     cache_control: Option<CacheControl<'a>>,
 }
 
-/// Of a document: whether the answer is to quote it. Of a text in an answer: what it quoted.
+/// Says of a document whether the answer is to quote it, and of a text in an answer what it quoted.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Citations {
@@ -61,7 +61,7 @@ struct Source<'a> {
     media_type: Option<Cow<'a, str>>,
     data: Option<Text<'a>>,
     url: Option<Text<'a>>,
-    /// Of a document that is cut into pieces: a text or blocks.
+    /// The text or the blocks of a document that is cut into pieces.
     content: Option<&'a RawValue>,
 }
 

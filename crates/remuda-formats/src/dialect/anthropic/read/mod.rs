@@ -190,12 +190,12 @@ fn read(body: Body<'_>, max_tokens: Option<u64>) -> Result<ChatRequest<'_>, Refu
     })
 }
 
-/// The usual speed is what every provider has.
+/// Returns whether another speed than the usual one, which every provider has, is asked for.
 fn says_speed(speed: Option<&RawValue>) -> bool {
     speed.is_some_and(|speed| speed.get() != r#""standard""#)
 }
 
-/// In OpenAI's words, which are the neutral ones.
+/// Returns the tier in OpenAI's words, which are the neutral ones.
 fn tier(tier: Text<'_>) -> Text<'_> {
     match tier.as_escaped() {
         "standard_only" => Text::escaped("default"),

@@ -50,7 +50,7 @@ pub(super) fn written_out(schema: &Json<'_>, of_object: bool) -> Result<Option<S
         .then(|| String::from_utf8_lossy(&out).into_owned()))
 }
 
-/// Bytes that may be read of a schema that has so many.
+/// Returns how many bytes may be read of a schema that has so many.
 pub(super) fn allowance(bytes: usize) -> usize {
     bytes.saturating_mul(TIMES_READ).saturating_add(BYTES_READ)
 }
@@ -74,7 +74,7 @@ enum Resolved<'a> {
     Named(usize),
 }
 
-/// Without what only the references of its own document name.
+/// Returns the members without what only the references of their own document name.
 fn without_definitions<'a>(schema: &'a RawValue) -> Members<'a> {
     let mut members = Members::of(schema.get()).unwrap_or_default();
     let is_local = |name: &str| matches!(name, DEFINITIONS | "definitions");
@@ -209,7 +209,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// With what it refers to, if that may not stay a reference. What stands beside it is nearer to the matter.
+    /// Resolves a schema's reference, if that may not stay a reference. What stands beside it is nearer to the matter.
     fn resolved(
         &mut self,
         mut members: Members<'a>,

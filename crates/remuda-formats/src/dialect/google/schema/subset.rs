@@ -291,7 +291,7 @@ impl<'a> Writer<'a> {
 }
 
 impl Schema<'_> {
-    /// Nothing but null.
+    /// Returns whether the schema allows nothing but null.
     fn is_null(&self) -> bool {
         self.nullable
             && self.types.is_empty()

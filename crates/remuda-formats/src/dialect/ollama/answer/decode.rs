@@ -22,7 +22,7 @@ struct Line<'a> {
     model: Option<Text<'a>>,
     #[serde(borrow)]
     message: Option<Message<'a>>,
-    /// FastAPI's error.
+    /// The error of a server that is made with FastAPI.
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
     #[serde(borrow)]

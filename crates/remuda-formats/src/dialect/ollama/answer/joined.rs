@@ -50,12 +50,12 @@ struct Said {
 }
 
 impl Joined {
-    /// Of an answer to `/api/chat`.
+    /// Creates a gatherer of an answer to `/api/chat`.
     pub fn chat() -> Self {
         Self::new(Api::Chat)
     }
 
-    /// Of an answer to `/api/generate`.
+    /// Creates a gatherer of an answer to `/api/generate`.
     pub fn generate() -> Self {
         Self::new(Api::Generate)
     }
@@ -70,7 +70,7 @@ impl Joined {
         }
     }
 
-    /// Bytes that are held.
+    /// Returns how many bytes are held.
     pub fn size(&self) -> usize {
         let Said {
             content,

@@ -99,7 +99,7 @@ impl Lines {
         }
     }
 
-    /// From the counters on.
+    /// Writes what stands after the counters.
     fn finish(&self, said: Said<'_>, out: &mut Vec<u8>) {
         if self.form == Api::Generate {
             array("tool_calls", said.calls, out);

@@ -45,7 +45,8 @@ pub(super) fn write_messages(
 struct Turns<'b, 'm> {
     out: &'b mut Vec<u8>,
     any: bool,
-    /// Names of the calls so far by their ids, the last of each: some clients answer a call by its id alone, templates name it.
+    /// Names of the calls so far by their ids, the last of each: some clients answer a call by its id alone, templates
+    /// name it.
     calls: AHashMap<&'m str, &'m Text<'m>>,
 }
 
@@ -179,7 +180,7 @@ impl<'m> Turns<'_, 'm> {
         self.put(b"\",\"content\":\"");
     }
 
-    /// All texts, those of files too; true if there were any.
+    /// Writes all texts, those of files too. Returns whether there were any.
     fn text(&mut self, parts: &[Part<'_>]) -> bool {
         let mut any = false;
         for part in parts {

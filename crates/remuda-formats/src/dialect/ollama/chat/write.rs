@@ -39,7 +39,7 @@ pub fn write_chat(
     })
 }
 
-/// About how many bytes the messages take.
+/// Returns about how many bytes the messages take.
 fn size(messages: &[Message<'_>]) -> usize {
     fn of(part: &Part<'_>) -> usize {
         match part {

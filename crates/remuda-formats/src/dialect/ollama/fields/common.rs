@@ -9,8 +9,8 @@ use crate::wire::json::Kind;
 
 /// What the client said in the fields that both operations have.
 ///
-/// What concerns Ollama's servers alone (`keep_alive`, `truncate`, `shift`, how a model is loaded) is kept apart, and named
-/// where another provider answers.
+/// What concerns Ollama's servers alone (`keep_alive`, `truncate`, `shift`, how a model is loaded) is kept apart, and
+/// named where another provider answers.
 #[derive(Debug, Default)]
 pub(in crate::dialect::ollama) struct Common<'a> {
     stream: Option<bool>,
@@ -199,7 +199,7 @@ impl<'a> Common<'a> {
         }
     }
 
-    /// An integer that says how a model is loaded.
+    /// Reads an integer that says how a model is loaded.
     fn load(&mut self, reader: &mut Reader<'a>, name: &'static str) -> Result<(), Refused> {
         let mut value = None;
         options::integer(reader, name, &mut value)?;

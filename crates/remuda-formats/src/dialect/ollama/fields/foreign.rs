@@ -9,8 +9,8 @@ use crate::wire::json::Kind;
 const PATH: &str = "ChatRequest";
 const EXTRA: &str = "extra_body";
 
-/// Of `options`, those that are read at the top as well. What other formats have too is not among them, but for what only
-/// some of them have.
+/// The members of `options` that are read at the top as well. What other formats have too is not among them, but for
+/// what only some of them have.
 const OPTIONS: [&str; 18] = [
     "num_ctx",
     "num_predict",

@@ -15,7 +15,7 @@ pub(super) fn float(
     Ok(())
 }
 
-/// Also a float, whose fraction is cut.
+/// Reads an integer, or a float whose fraction is cut.
 pub(super) fn integer(
     reader: &mut Reader<'_>,
     name: &'static str,

@@ -48,7 +48,7 @@ fn size(completion: &Completion<'_>) -> usize {
     completion.prompt.as_escaped().len() + suffix.map_or(0, |suffix| suffix.as_escaped().len())
 }
 
-/// The images of all messages; the prompt is beside them already.
+/// Writes the images of all messages; the prompt is beside them already.
 fn images(messages: &[Message<'_>], body: &mut Body) -> Result<(), Refused> {
     let parts = messages.iter().flat_map(|message| &message.parts);
     let attached = parts.filter(|part| matches!(part, Part::Image(_) | Part::Document(_)));

@@ -36,7 +36,7 @@ pub(super) struct Untellable(pub(super) &'static str);
 struct Call {
     /// The server's number.
     number: Option<u64>,
-    /// As it stands in JSON, as is the name.
+    /// The id as it stands in JSON, as does the name.
     id: String,
     /// It may come in pieces, and is told when something else follows.
     name: String,
@@ -47,7 +47,7 @@ struct Call {
     /// The server has spoken of its arguments, be it of none.
     has_arguments: bool,
     balance: Balance,
-    /// Of a custom tool: the arguments are made of its input.
+    /// Whether it calls a custom tool, of whose input the arguments are made.
     custom: bool,
 }
 
@@ -101,7 +101,7 @@ impl Calls {
         self.piece(piece, names, emit)
     }
 
-    /// The one call of the form that knows no more.
+    /// Reads the one call of the form that knows no more.
     pub(super) fn function(
         &mut self,
         function: FunctionDelta<'_>,
@@ -274,7 +274,7 @@ impl Calls {
 #[derive(Default)]
 struct Known {
     by_number: AHashMap<u64, usize>,
-    /// By the number as well, and without one.
+    /// The calls by id and number, and by an id without a number.
     by_id: AHashMap<String, AHashMap<Option<u64>, usize>>,
     /// Those that had no id when they began, in their order.
     without_id: AHashMap<u64, Vec<usize>>,
@@ -288,7 +288,7 @@ impl Known {
         }
     }
 
-    /// To be called once it has an id.
+    /// Notes the id of a call, once it has one.
     fn note_id(&mut self, place: usize, call: &Call) {
         if call.id.is_empty() {
             return;

@@ -21,9 +21,9 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Option<Counts<'a>>,
     pub(super) timings: Option<Timings>,
     pub(super) error: Field<'a>,
-    /// FastAPI's error.
+    /// The error of a server that is made with FastAPI.
     pub(super) detail: Field<'a>,
-    /// Cloudflare's.
+    /// The errors as Cloudflare tells them.
     pub(super) errors: Field<'a>,
     /// What a gateway in front of the server says.
     pub(super) message: Field<'a>,
@@ -31,7 +31,7 @@ pub(super) struct Chunk<'a> {
     pub(super) object: Field<'a>,
     #[serde(rename = "type")]
     pub(super) kind: Field<'a>,
-    /// Of Perplexity's resellers.
+    /// The sources as Perplexity's resellers tell them.
     pub(super) search_results: Field<'a>,
     pub(super) citations: Field<'a>,
 }
@@ -88,20 +88,20 @@ pub(super) struct Choice<'a> {
     #[serde(borrow)]
     index: Field<'a>,
     pub(super) delta: Option<Delta<'a>>,
-    /// In a whole answer.
+    /// The message of a whole answer.
     pub(super) message: Option<Delta<'a>>,
-    /// In a completion.
+    /// The text of a completion.
     pub(super) text: Field<'a>,
     pub(super) finish_reason: Field<'a>,
     /// vLLM's: the stop string that was met, or the number of its token.
     pub(super) stop_reason: Field<'a>,
     pub(super) logprobs: Field<'a>,
-    /// OpenRouter's.
+    /// The error of the one choice, as OpenRouter tells it.
     pub(super) error: Field<'a>,
 }
 
 impl Choice<'_> {
-    /// Its place among several; one alone need not have any.
+    /// Returns its place among several; one alone need not have any.
     pub(super) fn number(&self) -> u64 {
         let number = self.index.and_then(|index| index.get().parse().ok());
         number.unwrap_or(0)
@@ -142,7 +142,7 @@ pub(super) struct Delta<'a> {
     pub(super) function_call: Option<FunctionDelta<'a>>,
     pub(super) annotations: Field<'a>,
     pub(super) audio: Field<'a>,
-    /// OpenRouter's.
+    /// The pictures that OpenRouter has in an answer.
     pub(super) images: Field<'a>,
 }
 

@@ -24,8 +24,8 @@ const FINISHES: &[(&str, Finish)] = &[
     ("SAFETY", Finish::Filtered),
 ];
 
-/// Endings that are failures: OpenRouter's, vLLM's and SGLang's where the engine gave up, and DeepSeek's when it is short
-/// of machines.
+/// Endings that are failures: OpenRouter's, vLLM's and SGLang's where the engine gave up, and DeepSeek's when it is
+/// short of machines.
 const FAILURES: &[&str] = &["error", "abort", "insufficient_system_resource"];
 
 /// Returns what is wrong with the choice of a whole answer; one that was filtered has no message.

@@ -73,7 +73,7 @@ impl Reader {
         }
     }
 
-    /// Nothing more can come.
+    /// Ends the answer, of which nothing more can come.
     fn complete(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         let is_plain = self.finish.reason() == Finish::Stop;
         // No reason was given, and half a call is none.
@@ -211,14 +211,15 @@ impl Reader {
         false
     }
 
-    /// The text stands where the other API has it, where clients of this one find none. It is no answer, be it that its bytes
-    /// would pass or that it would be translated: the same server is judged alike both ways.
+    /// Refuses an answer whose text stands where the other API has it, where clients of this one find none. It is no
+    /// answer, be it that its bytes would pass or that it would be translated: the same server is judged alike both
+    /// ways.
     fn misplaced(&mut self, emit: &mut dyn FnMut(Event<'_>)) -> bool {
         self.fail(Fault::misframed(), emit);
         false
     }
 
-    /// A choice beside the answer, of which only how far it is matters. Whether it said nothing.
+    /// Notes how far a choice beside the answer is, of which nothing else matters. Returns whether it said nothing.
     fn other(&mut self, choice: &Choice<'_>, emit: &mut dyn FnMut(Event<'_>)) -> bool {
         if let Some(fault) = failure(choice) {
             self.fail(fault, emit);

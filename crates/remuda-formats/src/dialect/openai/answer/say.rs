@@ -8,7 +8,7 @@ use super::super::field::full;
 use super::chunk::Piece;
 use crate::ir::{Event, Text};
 
-/// A text, or a list of parts. Whether it said anything.
+/// Tells a text, or a list of parts. Returns whether it said anything.
 pub(super) fn say(content: &RawValue, emit: &mut dyn FnMut(Event<'_>)) -> bool {
     if let Some(text) = Text::of(content) {
         if text.is_empty() {
@@ -45,7 +45,8 @@ fn think(thinking: &RawValue, emit: &mut dyn FnMut(Event<'_>)) -> bool {
     spoke
 }
 
-/// OpenRouter's details: their texts unless they were `told` already, and their proofs.
+/// Tells OpenRouter's details: their texts unless they were `told` already, and their proofs. Returns whether they said
+/// anything.
 pub(super) fn thoughts(array: &RawValue, told: bool, emit: &mut dyn FnMut(Event<'_>)) -> bool {
     #[derive(Deserialize)]
     struct Details<'a>(#[serde(borrow)] Vec<Detail<'a>>);

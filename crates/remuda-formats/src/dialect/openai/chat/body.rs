@@ -70,7 +70,7 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Nothing but what says how to reason.
+    /// Returns a body with nothing but what says how to reason.
     pub(super) fn of_reasoning(field: impl Fn(&str) -> Field<'a>) -> Self {
         Body {
             reasoning_effort: field("reasoning_effort"),

@@ -23,7 +23,7 @@ struct Encoder {
     head: Vec<u8>,
     begun: bool,
     ended: bool,
-    /// By the index of the call.
+    /// The calls by their indexes.
     calls: Vec<Begun>,
     served: Served,
     /// Thoughts whose signature was told.
@@ -36,7 +36,7 @@ struct Encoder {
 enum Begun {
     /// Whether it has arguments yet.
     Function(bool),
-    /// Of a tool that takes plain text.
+    /// A call of a tool that takes plain text.
     Custom(Input),
 }
 
@@ -336,8 +336,8 @@ pub(super) fn is_custom(reply: &Reply, name: &Text<'_>) -> bool {
     tool.is_some_and(|tool| matches!(tool.kind, Special::Custom { .. }))
 }
 
-/// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none, or
-/// the same of a custom tool and its `input`.
+/// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none,
+/// or the same of a custom tool and its `input`.
 pub(super) fn write_call(reply: &Reply, head: CallHead<'_>, out: &mut Vec<u8>) {
     let CallHead {
         index,

@@ -158,7 +158,7 @@ impl Turns<'_> {
         self.first = false;
     }
 
-    /// A message that has a role and a content.
+    /// Writes a message that has a role and a content.
     fn plain(
         &mut self,
         role: &str,
@@ -346,7 +346,7 @@ fn write_thoughts(history: &History<'_>, parts: &[Part<'_>], object: &mut Object
     }
 }
 
-/// Text alone as one string, unless some of it is to be kept: many servers take nothing else.
+/// Writes text alone as one string, unless some of it is to be kept: many servers take nothing else.
 fn write_content<'p>(
     history: &History<'_>,
     parts: impl Iterator<Item = &'p Part<'p>> + Clone,

@@ -99,7 +99,7 @@ fn refuse_the_unsayable(body: &Body<'_>) -> Result<(), Refused> {
 }
 
 fn answers(field: Field<'_>) -> Result<Option<u32>, Refused> {
-    /// OpenAI's bound.
+    /// The most that OpenAI takes.
     const MOST: i64 = 128;
     match integer(field, "n")? {
         None | Some(1) => Ok(None),

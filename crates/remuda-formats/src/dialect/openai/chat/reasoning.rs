@@ -18,7 +18,7 @@ struct Switch<'a> {
     budget_tokens: Option<u64>,
 }
 
-/// The first that is said, of the fields in the order of how common they are.
+/// Reads the first that is said, of the fields in the order of how common they are.
 pub(super) fn read(body: &Body<'_>) -> Result<Option<Thinking>, Refused> {
     if let Some(named) = text(body.reasoning_effort, "reasoning_effort")? {
         return effort(&named, "reasoning_effort").map(Some);

@@ -29,7 +29,7 @@ struct Turn<'a> {
     function_call: Option<Function<'a>>,
     tool_call_id: Option<Text<'a>>,
     audio: Field<'a>,
-    /// Of the whole message, as LiteLLM's clients write it.
+    /// A breakpoint after the whole message, as LiteLLM's clients write it.
     cache_control: Field<'a>,
 }
 
@@ -324,7 +324,7 @@ fn audio(audio: Audio<'_>) -> Result<Part<'_>, Refused> {
     }))
 }
 
-/// Only with its contents: an id names a file that only OpenAI has.
+/// Reads a file that comes with its contents: an id names a file that only OpenAI has.
 fn file(file: File<'_>) -> Result<Part<'_>, Refused> {
     let data = file.file_data.ok_or_else(|| {
         refused("a file must come as `file_data`: this model's provider cannot look up a `file_id`")

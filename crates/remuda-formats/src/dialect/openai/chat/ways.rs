@@ -59,9 +59,9 @@ pub(super) struct Extras {
 pub(super) enum Reasoning {
     /// `reasoning_effort`.
     Effort,
-    /// OpenRouter's `reasoning`.
+    /// The field is OpenRouter's `reasoning`.
     Object,
-    /// DeepSeek's `thinking`.
+    /// The field is DeepSeek's `thinking`.
     Switch,
     /// An argument of the chat template; `field`: the effort stands in `reasoning_effort` as well.
     Template { field: bool },
@@ -199,7 +199,8 @@ fn openai(form: ReasoningControl) -> Ways {
     }
 }
 
-/// vLLM and llama.cpp keep prompts by themselves, and so do the makers of these models, whoever is asked in their place.
+/// vLLM and llama.cpp keep prompts by themselves, and so do the makers of these models, whoever is asked in their
+/// place.
 fn caching(sampling: SamplingFields, family: &str) -> Caching {
     match (sampling, family) {
         (SamplingFields::Vllm | SamplingFields::LlamaCpp, _) => Caching::Itself,

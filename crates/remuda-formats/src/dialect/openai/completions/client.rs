@@ -58,7 +58,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     Ok(request)
 }
 
-/// One text, also as the only one of a list.
+/// Reads one text, also as the only one of a list.
 fn prompt(field: Field<'_>) -> Result<Text<'_>, Refused> {
     const EXPECTED: &str =
         "one string: this model's provider takes neither tokens nor several prompts at once";

@@ -87,7 +87,7 @@ fn dimensions(wanted: Option<u32>, target: &Target<'_>) -> Result<Option<u32>, R
     Ok((!is_fixed).then_some(wanted))
 }
 
-/// Only a server with the same tokenizer can.
+/// Returns whether the provider takes tokens, which only a server with the same tokenizer can.
 fn takes_tokens(target: &Target<'_>) -> bool {
     match target.provider.kind {
         ProviderKind::OpenAi | ProviderKind::Azure => true,

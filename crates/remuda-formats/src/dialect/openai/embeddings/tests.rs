@@ -96,8 +96,8 @@ fn wrong_requests_are_refused_by_name() {
     }
 }
 
-/// The client gets the `encoding_format` that it asks for (BerriAI/litellm#42421); the provider is never asked for base64,
-/// which some servers do not know (plastic-labs/honcho#932).
+/// The client gets the `encoding_format` that it asks for (BerriAI/litellm#42421); the provider is never asked for
+/// base64, which some servers do not know (plastic-labs/honcho#932).
 #[test]
 fn base64_is_for_the_client_and_never_for_the_provider() {
     let encoded = |format: Value| {

@@ -121,8 +121,9 @@ const REFINING: [(&str, &str); 14] = [
     ("reasoning.effort", "reasoning_effort"),
 ];
 
-/// An effort of reasoning is refused in many words, as a parameter or beside others: "Function tools with reasoning_effort
-/// are not supported", "Unrecognized request argument supplied: reasoning_effort", "Extra inputs are not permitted".
+/// An effort of reasoning is refused in many words, as a parameter or beside others: "Function tools with
+/// reasoning_effort are not supported", "Unrecognized request argument supplied: reasoning_effort", "Extra inputs are
+/// not permitted".
 const EFFORT: &str = "reasoning_effort";
 const EFFORTS: [&str; 2] = [EFFORT, "reasoning.effort"];
 const REFUSING: [&str; 7] = [

@@ -14,9 +14,9 @@ use crate::ir::{Overflow, Text};
 struct Body<'a> {
     #[serde(borrow)]
     error: Field<'a>,
-    /// FastAPI's.
+    /// The words of a server that is made with FastAPI.
     detail: Field<'a>,
-    /// Cloudflare's.
+    /// The errors as Cloudflare tells them.
     errors: Field<'a>,
     message: Field<'a>,
     #[serde(rename = "type")]
@@ -30,7 +30,7 @@ struct Body<'a> {
 struct Object<'a> {
     #[serde(borrow)]
     message: Field<'a>,
-    /// Of an entry in FastAPI's list.
+    /// The words of an entry in FastAPI's list.
     msg: Field<'a>,
     loc: Field<'a>,
     #[serde(rename = "type")]
@@ -44,7 +44,7 @@ struct Object<'a> {
     n_ctx: Field<'a>,
 }
 
-/// OpenRouter's.
+/// What OpenRouter says besides.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metadata<'a> {
@@ -58,7 +58,8 @@ struct Metadata<'a> {
 
 /// What OpenRouter says of an error that stands in `raw`.
 const OF_ANOTHER: &str = "Provider returned error";
-/// Errors within the words of errors that are looked at: Ollama hands on its runner's, and a proxy in front of it those.
+/// Errors within the words of errors that are looked at: Ollama hands on its runner's, and a proxy in front of it
+/// those.
 const DEEPEST: u8 = 3;
 
 #[derive(Default)]
@@ -73,7 +74,7 @@ pub(super) struct Found<'a> {
     pub(super) overflow: Option<Overflow>,
 }
 
-/// From a body.
+/// Reads the error of a body.
 pub(super) fn read(body: &[u8]) -> Option<Found<'_>> {
     let raw: &RawValue = serde_json::from_slice(body).ok()?;
     Some(found_in(raw))
@@ -91,7 +92,7 @@ fn first(raw: &RawValue) -> &RawValue {
     }
 }
 
-/// From a body, an error object, or a text.
+/// Reads the error of a body, an error object, or a text.
 pub(super) fn found_in(raw: &RawValue) -> Found<'_> {
     found_at(raw, 0)
 }

@@ -84,7 +84,7 @@ const VAGUE: &[(&str, Class, FaultKind)] = &[
     ("BadRequestError", Permanent, InvalidRequest),
 ];
 
-/// By which a server says that it, or its model, cannot do what is asked. In lower case.
+/// The words by which a server says that it, or its model, cannot do what is asked. In lower case.
 const UNABLE: &[&str] = &[
     "does not support",
     "--enable-auto-tool-choice",

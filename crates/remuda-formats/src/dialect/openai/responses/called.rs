@@ -26,7 +26,7 @@ pub(super) struct Called {
 }
 
 impl Called {
-    /// Of the call with this index among the calls, and this one among the items.
+    /// Creates the call with this index among the calls, and this one among the items.
     pub(super) fn new(
         reply: &Reply,
         (index, item): (usize, usize),

@@ -61,7 +61,7 @@ impl Calls {
         }
     }
 
-    /// All of the arguments, or of the input, of a call that may have been told in pieces.
+    /// Takes all of the arguments, or of the input, of a call that may have been told in pieces.
     pub(super) fn arguments(
         told: &mut Told,
         kind: Kind,
@@ -144,8 +144,9 @@ fn tell(entry: &mut Entry, fragment: Text<'_>, emit: &mut dyn FnMut(Event<'_>)) 
     emit(Event::ToolArguments { index, fragment });
 }
 
-/// Tells what the whole has beyond the pieces. Servers exist whose pieces are the beginning alone, and others that write the
-/// same arguments with other spaces once more: pieces that are a whole by themselves stand then, and others are not enough.
+/// Tells what the whole has beyond the pieces. Servers exist whose pieces are the beginning alone, and others that
+/// write the same arguments with other spaces once more: pieces that are a whole by themselves stand then, and others
+/// are not enough.
 fn tell_rest(entry: &mut Entry, whole: Text<'_>, emit: &mut dyn FnMut(Event<'_>)) {
     if entry.done {
         return;

@@ -36,7 +36,7 @@ struct Encoder {
     /// The items in their order; those that are not whole yet are empty.
     items: Vec<Vec<u8>>,
     open: Open,
-    /// By the index of the call; `None` is whole.
+    /// The calls by their indexes; `None` stands for one that is whole.
     calls: Vec<Option<Call>>,
     has_message: bool,
     /// The signature of the text of the message that is open.

@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Message,
     Thought,
     Call,
-    /// Of a custom tool, whose input is plain text.
+    /// A call of a custom tool, whose input is plain text.
     CustomCall,
 }
 
@@ -31,7 +31,7 @@ impl Kind {
 /// An item as far as it has been told.
 pub(super) struct Entry {
     pub(super) kind: Kind,
-    /// As they stand in JSON.
+    /// The id as it stands in JSON.
     pub(super) id: String,
     pub(super) call_id: String,
     pub(super) place: Option<u64>,
@@ -39,7 +39,7 @@ pub(super) struct Entry {
     pub(super) parts: Vec<(u8, Pieces)>,
     /// Nothing more of it is expected but its repetition.
     pub(super) done: bool,
-    /// Of a call: the whole response has repeated it, so that another of the same id is another.
+    /// Whether the whole response has repeated a call, so that another of the same id is another.
     pub(super) again: bool,
     /// The number of the call.
     pub(super) call: usize,
@@ -57,11 +57,11 @@ pub(super) struct Entry {
 /// A part of an item by its number, which not all servers give.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
-    /// Of its content.
+    /// A part of its content.
     Content(Option<u64>),
-    /// Of its content, what the model declines with.
+    /// A part of its content with which the model declines.
     Refusal(Option<u64>),
-    /// Of the summary of a thought.
+    /// A part of the summary of a thought.
     Summary(Option<u64>),
 }
 

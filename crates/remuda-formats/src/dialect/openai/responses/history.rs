@@ -128,7 +128,7 @@ fn write_text(text: &Text<'_>, out: &mut Vec<u8>) {
 struct Items<'h> {
     history: &'h History<'h>,
     names: &'h mut ToolNames,
-    /// Of calls that have one, by the id that was sent.
+    /// The signatures of calls by the ids that were sent.
     signatures: AHashMap<String, Text<'h>>,
     /// Ids that were sent of calls of custom tools: their results are items of another type.
     customs: AHashSet<String>,
@@ -157,7 +157,8 @@ impl<'h> Items<'h> {
         item.end();
     }
 
-    /// The outputs of tools are items of their own; their images and the user's words follow.
+    /// Writes what the user says. The outputs of tools are items of their own; their images and the user's words
+    /// follow.
     fn user(&mut self, message: &'h Message<'h>) -> Result<(), Refused> {
         let mut rest = Vec::new();
         for part in &message.parts {

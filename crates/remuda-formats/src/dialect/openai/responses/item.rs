@@ -20,17 +20,18 @@ pub(super) struct Happened<'a> {
     pub(super) summary_index: Field<'a>,
     pub(super) content_index: Field<'a>,
     pub(super) delta: Field<'a>,
-    /// Of what is done: the text of a part, the part, the arguments of a call, the input of one of a custom tool.
+    /// What is whole of something that is done: the text of a part, the part, the arguments of a call, the input of one
+    /// of a custom tool.
     pub(super) text: Field<'a>,
     pub(super) refusal: Field<'a>,
     pub(super) part: Field<'a>,
     pub(super) arguments: Field<'a>,
     pub(super) input: Field<'a>,
     pub(super) logprobs: Field<'a>,
-    /// Perplexity's words about what it does.
+    /// The words in which Perplexity says what it does.
     pub(super) thought: Field<'a>,
     pub(super) error: Field<'a>,
-    /// Of errors that other programs on the way have written.
+    /// The words of an error that another program on the way has written.
     pub(super) detail: Field<'a>,
     pub(super) message: Field<'a>,
     pub(super) object: Field<'a>,
@@ -96,7 +97,7 @@ pub(super) struct Item<'a> {
     pub(super) call_id: Field<'a>,
     pub(super) name: Field<'a>,
     pub(super) arguments: Field<'a>,
-    /// Of a call of a custom tool.
+    /// The input of a call of a custom tool.
     pub(super) input: Field<'a>,
     pub(super) thought_signature: Field<'a>,
     pub(super) summary: Field<'a>,

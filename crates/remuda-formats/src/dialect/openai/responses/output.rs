@@ -13,7 +13,7 @@ use crate::ir::{Json, Text};
 #[derive(Default)]
 pub(super) struct Said<'a> {
     pub(super) refusal: bool,
-    /// As it stands in JSON.
+    /// The text as it stands in JSON.
     pub(super) text: Cow<'a, str>,
     /// The inside of a JSON array.
     pub(super) logprobs: Cow<'a, [u8]>,

@@ -269,7 +269,7 @@ pub(super) struct Call {
     called: Called,
     /// What was said to the tool so far.
     said: String,
-    /// Of a custom tool.
+    /// The input of a custom tool.
     input: Input,
 }
 

@@ -8,11 +8,11 @@ use super::entry::Entry;
 /// The items of one sort.
 #[derive(Default)]
 pub(super) struct Places {
-    /// In their order.
+    /// The places in their order.
     all: Vec<usize>,
     /// The last of each id.
     by_id: AHashMap<String, usize>,
-    /// By their place in the response, with those that were open when they were looked for last.
+    /// The items by their place in the response, with those that were open when they were looked for last.
     by_place: AHashMap<u64, Vec<usize>>,
     open: Vec<usize>,
     open_without_id: Vec<usize>,

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::ir::Text;
 
-/// The pieces of one text so far: how many units of UTF-16 they come to, and a hash of those (FNV-1a). Units are the same
-/// however a character is escaped, and wherever it is cut.
+/// The pieces of one text so far: how many units of UTF-16 they come to, and a hash of those (FNV-1a). Units are the
+/// same however a character is escaped, and wherever it is cut.
 #[derive(Clone, Debug)]
 pub(super) struct Pieces {
     units: u64,

@@ -23,7 +23,7 @@ const MOST: usize = 4096;
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) entries: Vec<Entry>,
-    /// Of each kind.
+    /// The places of each kind.
     places: [Places; 4],
     /// Items were left out, since they were too many.
     pub(super) too_many: bool,

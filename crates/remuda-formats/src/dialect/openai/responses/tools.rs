@@ -27,11 +27,11 @@ struct Offered<'a> {
     description: Field<'a>,
     parameters: Option<&'a RawValue>,
     strict: Option<bool>,
-    /// Of a custom tool.
+    /// The format of a custom tool's input.
     format: Field<'a>,
-    /// Of a namespace.
+    /// The tools of a namespace.
     tools: Field<'a>,
-    /// Of a search for tools: `client` or `server`.
+    /// Who runs a search for tools: `client` or `server`.
     execution: Field<'a>,
 }
 

@@ -28,17 +28,17 @@ pub(super) struct Item<'a> {
     id: Field<'a>,
     call_id: Field<'a>,
     name: Field<'a>,
-    /// Of the tool that is called.
+    /// The namespace of the tool that is called.
     namespace: Field<'a>,
     arguments: Field<'a>,
-    /// Of a call of a custom tool: any text.
+    /// The input of a call of a custom tool, which is any text.
     input: Field<'a>,
-    /// Of a call of the client's shell: what is run.
+    /// What a call of the client's shell runs.
     action: Field<'a>,
     output: Field<'a>,
     /// Tools that may be called from here on.
     tools: Field<'a>,
-    /// As in chats: after the item.
+    /// A breakpoint after the item, as chats have it.
     cache_control: Field<'a>,
     summary: Field<'a>,
     encrypted_content: Field<'a>,
@@ -53,7 +53,7 @@ struct Piece<'a> {
     image_url: Option<Text<'a>>,
     detail: Option<Text<'a>>,
     file_data: Option<Text<'a>>,
-    /// As in chats.
+    /// A breakpoint after the part, as chats have it.
     cache_control: Field<'a>,
     filename: Option<Text<'a>>,
 }

@@ -553,8 +553,8 @@ fn unknown_recordings_are_refused() {
     );
 }
 
-/// DeepSeek expects `reasoning_content` in the history (Wei-Shaw/sub2api#2926). Unsigned reasoning is left out elsewhere,
-/// and does not become text (can1357/oh-my-pi#7241).
+/// DeepSeek expects `reasoning_content` in the history (Wei-Shaw/sub2api#2926). Unsigned reasoning is left out
+/// elsewhere, and does not become text (can1357/oh-my-pi#7241).
 #[test]
 fn thoughts_go_back_only_where_they_belong() {
     let history = || {

@@ -49,7 +49,8 @@ impl Reader {
         emit(Event::Ping);
     }
 
-    /// An item that is whole; `nth` of its kind where the whole response repeats it. What was told of it is not told again.
+    /// An item that is whole; `nth` of its kind where the whole response repeats it. What was told of it is not told
+    /// again.
     pub(super) fn item(
         &mut self,
         item: &Item<'_>,

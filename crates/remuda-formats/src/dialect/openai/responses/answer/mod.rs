@@ -121,7 +121,7 @@ impl Reader {
         Ok(())
     }
 
-    /// An event of another kind.
+    /// Reads an event of another kind.
     fn other(
         &mut self,
         kind: &str,

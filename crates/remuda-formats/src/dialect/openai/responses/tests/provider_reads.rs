@@ -171,8 +171,8 @@ fn reasoning_and_text() {
     );
 }
 
-/// Parallel calls have indexes of their own (BerriAI/litellm#21331), pieces of arguments are found by `item_id` and not by
-/// `call_id` (6Kmfi6HP/opencode2api#17), and the last snapshot does not repeat them (lidge-jun/opencodex#363).
+/// Parallel calls have indexes of their own (BerriAI/litellm#21331), pieces of arguments are found by `item_id` and not
+/// by `call_id` (6Kmfi6HP/opencode2api#17), and the last snapshot does not repeat them (lidge-jun/opencodex#363).
 #[test]
 fn parallel_calls_are_found_by_item_and_their_arguments_come_once() {
     let stream = [
