@@ -7,9 +7,9 @@ use pingora::apps::HttpServerOptions;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::protocols::l4::stream::L4BufferSettings;
-use pingora::proxy::HttpProxy;
 use pingora::server::Server;
 use pingora::services::listening::Service;
+use pingora_proxy::HttpProxy;
 use tokio::net::TcpSocket;
 
 use crate::metrics::Metrics;

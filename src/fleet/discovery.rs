@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::Result;
-use pingora::lb::discovery::ServiceDiscovery;
-use pingora::lb::{Backend as Target, Extensions};
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::{Backend as Target, Extensions};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 

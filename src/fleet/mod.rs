@@ -58,10 +58,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use pingora::lb::{Backends, LoadBalancer};
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
+use pingora_load_balancing::{Backends, LoadBalancer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -444,7 +444,7 @@ impl Line {
         // The best comes first. The others are wanted only where every member that fits earns a part of a turn.
         let fitting = RefCell::new(Vec::new());
         // Pingora's own view of health is that of the last regular check; ours is newer.
-        let accept = |target: &pingora::lb::Backend, _ready: bool| {
+        let accept = |target: &pingora_load_balancing::Backend, _ready: bool| {
             let backend = target.ext.get::<Arc<Backend>>();
             let Some(backend) = backend.filter(|backend| fits(backend)) else {
                 return false;

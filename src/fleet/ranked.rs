@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::lb::Backend as Target;
-use pingora::lb::selection::{BackendIter, BackendSelection};
+use pingora_load_balancing::Backend as Target;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use crate::settings::SelectorKind;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::admin;
 use crate::metrics::AttemptOutcome;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pingora::lb::selection::{BackendIter, BackendSelection};
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::*;
 use crate::fleet::ranked::Ranked;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::fleet::Backend;
 use crate::proxy::Gateway;

@@ -1,6 +1,6 @@
 //! Look-ups, `/api/show` and `/v1/models/:model`: from what is known of a service's model, else by any server that has it.
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::proxy::Gateway;
 use crate::proxy::ctx::Ctx;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

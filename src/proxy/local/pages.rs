@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::access::{ClientKey, Visibility};
 use crate::admin::{self, Introspection, Page};

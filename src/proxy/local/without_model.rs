@@ -1,7 +1,7 @@
 //! Model requests for which no model has to run: tokens that are counted, and what a service need not be asked.
 
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::admin::{self, Page};
 use crate::proxy::Gateway;

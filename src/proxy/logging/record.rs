@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 use prometheus::IntGauge;
 
 use crate::fleet::Fleet;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use http::Method;
-use pingora::proxy::Session;
 use pingora_limits::inflight::{Guard, Inflight};
+use pingora_proxy::Session;
 use prometheus::IntCounterVec;
 
 use crate::access::{self, Access, BadCredential};

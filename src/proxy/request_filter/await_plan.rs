@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 use tokio::time::sleep_until;
 
 use crate::admission::{Need, NoSlot, Want, Wanted};

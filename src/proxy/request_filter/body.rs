@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::coding::{Coding, STEP, Stepped, Unpacking};
 use crate::proxy::failure::{Failure, Stop};

@@ -4,7 +4,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Stop;

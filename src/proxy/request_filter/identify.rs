@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, header};
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;

@@ -1,6 +1,6 @@
 //! What a client's key allows a request: its rates and tokens, its budget, and the models that it may change.
 
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::access::{ClientKey, Demand, Output, Refusal};
 use crate::proxy::ctx::{Ctx, Inbound};

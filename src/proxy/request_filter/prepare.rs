@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::admin::Page;
 use crate::proxy::Gateway;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::admin::PagePath;
 use crate::proxy::ctx::{Inbound, Written};

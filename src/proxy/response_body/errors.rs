@@ -6,7 +6,7 @@ use http::Method;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::attempt::ClientError;

@@ -1,7 +1,7 @@
 //! Sends a page that the gateway has made itself.
 
 use http::header::{self, HeaderValue};
-use pingora::proxy::Session;
+use pingora_proxy::Session;
 
 use crate::admin::Page;
 use crate::proxy::ctx::Ctx;
