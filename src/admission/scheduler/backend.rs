@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 
+use super::lane::Lane;
 use super::learned::{Mean, Peak};
 use super::ready::Key;
 use super::resident::{Failure, Loading, Resident};
@@ -30,6 +31,12 @@ pub(super) struct Backend {
     pub(super) on_disk: AHashMap<ModelId, StoredModel>,
     /// Loads that have failed here of late.
     pub(super) failed: AHashMap<ModelId, Failure>,
+    /// The largest contexts that models were seen to have though more was asked for.
+    pub(super) trained: AHashMap<ModelId, u32>,
+    /// The contexts that models got when none was asked for.
+    pub(super) automatic: AHashMap<ModelId, u32>,
+    /// What has been learned of how many requests its copies serve at once.
+    pub(super) lanes: AHashMap<ModelId, Lane>,
     pub(super) resident: Vec<Resident>,
     /// Its key in the indices of free backends while it is in them.
     pub(super) key: Option<Key>,
@@ -71,6 +78,8 @@ pub(super) struct Job {
     pub(super) ticket: Ticket,
     pub(super) model: Option<ModelId>,
     pub(super) started: Duration,
+    /// How many others of its model ran when it started.
+    pub(super) beside: u32,
 }
 
 impl Backend {
@@ -85,6 +94,9 @@ impl Backend {
             loading: None,
             own_loads: false,
             failed: AHashMap::new(),
+            trained: AHashMap::new(),
+            automatic: AHashMap::new(),
+            lanes: AHashMap::new(),
             on_disk: AHashMap::new(),
             resident: Vec::new(),
             key: None,
@@ -111,12 +123,12 @@ impl Backend {
     }
 
     /// Requests for one model that may run here at once, within the slots of the whole backend.
-    pub(super) fn lane(&self, _model: ModelId) -> u32 {
-        if self.placed() {
-            self.spec.parallel.unwrap_or(1)
-        } else {
-            u32::MAX
+    pub(super) fn lane(&self, model: ModelId) -> u32 {
+        if !self.placed() {
+            return u32::MAX;
         }
+        let learned = || self.lanes.get(&model).map_or(1, |lane| lane.width);
+        self.spec.parallel.unwrap_or_else(learned)
     }
 
     /// Requests that may run here at once for the model; for `None`, for any.
@@ -161,21 +173,30 @@ impl Backend {
     /// The request may start here now, whatever has to be loaded for it.
     pub(super) fn takes(&self, arrival: &Arrival) -> bool {
         match arrival.wanted {
-            Wanted::Model(model) => self.free_for(model),
+            Wanted::Model(model) => {
+                let fits = |copy: &Resident| copy.tokens >= arrival.need.tokens;
+                let may = !self.placed() || arrival.pinned.is_some();
+                self.free_for(model) && (may || self.resident(model).is_none_or(fits))
+            }
             Wanted::Any | Wanted::Unlisted => self.free(),
         }
     }
 
-    /// A load may start here now. One at a time: Ollama loads one after the other. One of the gateway's own takes no slot.
+    /// A load may start here now. One at a time: Ollama loads one after the other. One of the gateway's own takes no slot, but
+    /// something has to go for it that is not in use, if there is no room.
     pub(super) fn spare(&self) -> bool {
-        let open = self.free() || (self.own_loads && self.slots() > 0);
+        let open = if self.own_loads {
+            self.slots() > 0 && self.has_idle_memory()
+        } else {
+            self.free()
+        };
         open && self.healthy && !self.gone && self.placed() && self.loading.is_none()
     }
 
-    /// Whether loading the model has failed here of late, so that it is not tried again for now.
-    pub(super) fn pauses(&self, now: Duration, model: ModelId) -> bool {
-        let failure = self.failed.get(&model);
-        failure.is_some_and(|failure| now < failure.until)
+    /// Until when loading the model is not tried again, where it has failed here of late.
+    pub(super) fn pause(&self, now: Duration, model: ModelId) -> Option<Duration> {
+        let until = self.failed.get(&model)?.until;
+        (now < until).then_some(until)
     }
 
     /// Bytes of the model on disk.
@@ -189,6 +210,13 @@ impl Backend {
 
     pub(super) fn holds(&self, model: ModelId) -> bool {
         self.resident.iter().any(|resident| resident.model == model)
+    }
+
+    /// The copies that it has in memory or loads, with the tokens that each holds.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (ModelId, u32)> {
+        let loading = self.loading.map(|loading| (loading.model, loading.tokens));
+        let resident = self.resident.iter().map(|copy| (copy.model, copy.tokens));
+        resident.chain(loading)
     }
 
     /// The models that it has in memory or loads.

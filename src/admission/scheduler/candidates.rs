@@ -2,6 +2,7 @@
 
 use super::Scheduler;
 use super::lines::{LineKey, Waiter};
+use super::model::Model;
 use crate::ids::{BackendId, ProviderId};
 
 /// A model on at most this many disks is looked for on each of them, else along the free backends.
@@ -42,58 +43,49 @@ impl Scheduler {
         if self.at_limit() {
             return None;
         }
-        let usable = |id: &BackendId| !waiter.scope.excluded.contains(id);
-        let open = |provider: &ProviderId| {
-            waiter.scope.providers.hold(*provider) && !self.provider_at_limit(*provider)
+        let usable = |id: BackendId| !waiter.scope.excluded.contains(&id);
+        let open = |provider: ProviderId| {
+            waiter.scope.providers.hold(provider) && !self.provider_at_limit(provider)
         };
         match waiter.line() {
             LineKey::Unlisted => None,
             LineKey::Pinned(id) => {
                 let backend = self.backends.get(&id)?;
-                (backend.takes(&waiter.arrival) && open(&backend.spec.provider)).then_some(id)
+                (backend.takes(&waiter.arrival) && open(backend.spec.provider)).then_some(id)
             }
-            LineKey::Any => self.lightest(
-                self.free
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter_map(|(_, mut ids)| ids.find(usable)),
-            ),
-            LineKey::Model(model_id) => {
+            LineKey::Any => self.lightest(self.free.best(0, open, usable)),
+            LineKey::Model(model_id, _) => {
                 let model = self.models.get(&model_id)?;
-                let warm = model
-                    .ready
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter_map(|(_, mut ids)| ids.find(usable));
-                let unplaced = self
-                    .free
-                    .by_provider()
-                    .filter(|(provider, _)| open(provider))
-                    .filter(|(provider, _)| {
-                        self.providers
-                            .get(provider)
-                            .is_some_and(|provider| !provider.placed)
-                    })
-                    .filter_map(|(provider, mut ids)| {
-                        if model.on_disk.len() <= FEW {
-                            let free =
-                                model
-                                    .on_disk
-                                    .iter()
-                                    .copied()
-                                    .filter(usable)
-                                    .filter_map(|id| {
-                                        let backend = self.backends.get(&id)?;
-                                        (backend.spec.provider == provider).then_some(backend.key?)
-                                    });
-                            free.min().map(|key| key.id)
-                        } else {
-                            ids.find(|id| usable(id) && model.on_disk.contains(id))
-                        }
-                    });
-                self.lightest(warm.chain(unplaced))
+                let warm = model.ready.best(waiter.tokens(), open, usable);
+                let unplaced = |provider: &ProviderId| {
+                    let provider = self.providers.get(provider);
+                    provider.is_some_and(|provider| !provider.placed)
+                };
+                let providers = self.free.providers();
+                let unplaced = providers.filter(|provider| unplaced(provider) && open(*provider));
+                let best = |provider| self.unplaced_backend(model, provider, usable);
+                self.lightest(warm.chain(unplaced.filter_map(best)))
             }
         }
+    }
+
+    /// The best free backend of a provider without placement that has the model.
+    fn unplaced_backend(
+        &self,
+        model: &Model,
+        provider: ProviderId,
+        usable: impl Fn(BackendId) -> bool,
+    ) -> Option<BackendId> {
+        if model.on_disk.len() > FEW {
+            let has = |id: BackendId| usable(id) && model.on_disk.contains(&id);
+            return self.free.best(0, |one| one == provider, has).next();
+        }
+        let there = model.on_disk.iter().copied().filter(|id| usable(*id));
+        let free = there.filter_map(|id| {
+            let backend = self.backends.get(&id)?;
+            (backend.spec.provider == provider).then_some(backend.key?)
+        });
+        free.min().map(|key| key.id)
     }
 
     /// Between providers, the one whose best backend has the least of its slots in use.

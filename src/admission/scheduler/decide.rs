@@ -5,11 +5,13 @@ use std::time::Duration;
 use super::backend::{Backend, Job};
 use super::lines::{Alarm, LineKey, Place, Waiter};
 use super::placement::ColdStart;
-use super::resident::Loading;
+use super::resident::{Loading, Resident};
 use super::types::{Decision, NoSlot, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
 
+/// So many are looked at in a line of which some need less than others.
+const MIXED: usize = 64;
 /// How long somebody who waits for a load goes on waiting before it is looked whether that still runs.
 const RIDE: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,7 @@ impl Scheduler {
         self.start_after_limit(now)
             .or_else(|| self.start_on_freed(now))
             .or_else(|| self.start_touched(now))
+            .or_else(|| self.try_lanes(now))
             .or_else(|| self.next_load(now))
     }
 
@@ -79,23 +82,42 @@ impl Scheduler {
         }
         let provider = backend.spec.provider;
         let first = |line| {
-            let mut waiters = self.lines.waiters(line);
+            let split = match line {
+                LineKey::Model(model, class) if backend.placed() => {
+                    let copy = backend.resident(model);
+                    copy.is_some_and(|copy| class.is_split_by(copy.tokens))
+                }
+                _ => false,
+            };
+            let mut waiters = self
+                .lines
+                .waiters(line)
+                .take(if split { MIXED } else { usize::MAX });
             let fits =
                 |waiter: &Waiter| waiter.may_use(provider, id) && backend.takes(&waiter.arrival);
             let (place, waiter) = waiters.find(|(_, waiter)| fits(waiter))?;
             Some((*place, waiter.ticket))
+        };
+        let fitting = |copy: &Resident| {
+            let tokens = copy.tokens;
+            let lines = self.lines.of_model(copy.model);
+            lines.filter(move |line| match line {
+                LineKey::Model(_, class) => class.has_any_within(tokens),
+                _ => false,
+            })
         };
         let unbound = if backend.placed() {
             let held = backend
                 .resident
                 .iter()
                 .filter(|resident| backend.free_for(resident.model))
-                .filter_map(|resident| first(LineKey::Model(resident.model)));
+                .flat_map(fitting)
+                .filter_map(first);
             held.chain(first(LineKey::Any)).min()
         } else {
             let serves = |line: &LineKey| match line {
                 LineKey::Any => true,
-                LineKey::Model(model) => backend.has(*model),
+                LineKey::Model(model, _) => backend.has(*model),
                 LineKey::Pinned(_) | LineKey::Unlisted => false,
             };
             let lines = self.lines.heads(None).map(|(_, line)| line);
@@ -143,12 +165,20 @@ impl Scheduler {
     /// Starts the first of the line that a ready backend can take.
     fn start_from(&mut self, now: Duration, line: LineKey) -> Option<Decision> {
         let mut found = None;
-        for (_, waiter) in self.lines.waiters(line) {
+        // Some of them may need less than those before them.
+        let split = match line {
+            LineKey::Model(model, class) => self.models.get(&model).is_some_and(|model| {
+                let above = class.above().saturating_add(u32::from(class.above() > 0));
+                model.ready.has_between(above, class.most())
+            }),
+            _ => false,
+        };
+        for (index, (_, waiter)) in self.lines.waiters(line).enumerate() {
             found = self
                 .ready_backend_of(waiter)
                 .map(|backend| (waiter.ticket, backend));
             // What a waiter that goes anywhere cannot have, nobody behind it can.
-            if found.is_some() || waiter.goes_anywhere() {
+            if found.is_some() || (waiter.goes_anywhere() && !split) || index > MIXED {
                 break;
             }
         }
@@ -190,12 +220,15 @@ impl Scheduler {
             Wanted::Any | Wanted::Unlisted => None,
         };
         let backend = &self.backends[&id];
-        let cold = model.is_some_and(|model| !backend.holds(model));
+        let need = waiter.arrival.need;
+        let holds = |copy: &Resident| !backend.placed() || copy.tokens >= need.tokens;
+        let cold = model.is_some_and(|model| !backend.resident(model).is_some_and(holds));
         let forced = || {
             model
                 .filter(|_| cold && backend.spare())
-                .map(|model| self.forced_load(backend, model))
+                .map(|model| self.forced_load(backend, model, need))
         };
+        let running = model.map_or(0, |model| backend.running(model));
         let cold_start = cold_start.or_else(forced);
         let provider = backend.spec.provider;
         let pass = self
@@ -209,6 +242,7 @@ impl Scheduler {
                 ticket,
                 model,
                 started: now,
+                beside: u32::try_from(running).unwrap_or(u32::MAX),
             });
             backend.take_turn(pass);
         };
@@ -217,7 +251,7 @@ impl Scheduler {
                 model,
                 takes,
                 vram,
-                context,
+                plan,
                 victims,
             }) => {
                 let loading = Loading {
@@ -226,7 +260,8 @@ impl Scheduler {
                     own: false,
                     until: now.saturating_add(Duration::from_secs_f64(takes)),
                     vram,
-                    context,
+                    context: plan.context,
+                    tokens: plan.tokens,
                     replaces: None,
                 };
                 self.update(now, id, |backend| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
+use super::resident::ANY;
 use crate::ids::{BackendId, ModelId};
 
 /// Bytes per second at which a model loads until a load has been seen: a fast disk.
@@ -65,16 +66,20 @@ impl Scheduler {
         let Some(model) = self.models.get(&model_id) else {
             return f64::INFINITY;
         };
-        let line = self.lines.count(LineKey::Model(model_id)) as f64;
+        let fitting = model.count_for(last.tokens());
+        if fitting == 0 {
+            return f64::INFINITY;
+        }
+        let line = self.rivals(model_id, last.tokens(), fitting == model.copies.len()) as f64;
         let service = self.service(Some(model_id));
         let mut pool = Pool::default();
         let mut seen = 0.0;
-        for id in model.copies.iter().take(SAMPLE) {
+        for id in model.copies_for(last.tokens()).take(SAMPLE) {
             seen += 1.0;
-            let Some(backend) = self.backends.get(id) else {
+            let Some(backend) = self.backends.get(&id) else {
                 continue;
             };
-            if !last.may_use(backend.spec.provider, *id) {
+            if !last.may_use(backend.spec.provider, id) {
                 continue;
             }
             let share = if backend.is_shared() {
@@ -89,7 +94,7 @@ impl Scheduler {
             pool.served += rate;
             pool.shared += rate * share;
         }
-        pool.scaled(model.copies.len() as f64 / seen).wait(line)
+        pool.scaled(fitting as f64 / seen).wait(line)
     }
 
     pub(super) fn waiting_per_copy(&self, model: ModelId) -> f64 {
@@ -97,7 +102,20 @@ impl Scheduler {
             .models
             .get(&model)
             .map_or(1, |model| model.copies.len().max(1));
-        self.lines.count(LineKey::Model(model)) as f64 / copies as f64
+        self.lines.count_for(model) as f64 / copies as f64
+    }
+
+    /// How many wait for the copies of the model that hold so many tokens: all, if `every` copy does, or else those that
+    /// need as much.
+    fn rivals(&self, model: ModelId, tokens: u32, every: bool) -> usize {
+        if every {
+            return self.lines.count_for(model);
+        }
+        let lines = self.lines.of_model(model).filter(|line| match line {
+            LineKey::Model(_, class) => class.most() >= tokens,
+            _ => false,
+        });
+        lines.map(|line| self.lines.count(line)).sum()
     }
 
     /// Seconds until a request for the model, or any, can start in a slot of the backend. What runs is taken to be memoryless, up to a
@@ -162,7 +180,8 @@ impl Scheduler {
             return 0.0;
         };
         let asked = model.arrivals.per_second(now);
-        let missed = match model.copies.len().saturating_sub(1) {
+        let tokens = backend.resident(victim).map_or(0, |copy| copy.tokens);
+        let missed = match model.count_for(tokens).saturating_sub(1) {
             0 => asked * HORIZON,
             others => asked * self.service(Some(victim)) / others as f64,
         };
@@ -186,12 +205,16 @@ impl Scheduler {
             .clamp(1.0, 3600.0)
     }
 
-    /// Bytes of GPU memory that the model takes: as seen, or its size and a fifth for its context.
-    pub(super) fn vram(&self, backend: &Backend, model: ModelId) -> u64 {
-        let seen = self.models.get(&model).and_then(|model| model.vram);
-        seen.unwrap_or_else(|| {
-            let size = backend.bytes(model);
-            size.saturating_add(size / 5)
-        })
+    /// Bytes of memory that the model takes with a context of so many tokens: as learned for that, as seen at most, or its
+    /// size and a fifth for its context.
+    pub(super) fn vram(&self, backend: &Backend, model: ModelId, tokens: u32) -> u64 {
+        let size = backend.bytes(model);
+        let known = self.models.get(&model);
+        let learned = known.filter(|_| tokens < ANY);
+        let learned = learned.and_then(|model| model.footprint.size(size, tokens));
+        let seen = || known.and_then(|model| model.vram);
+        learned
+            .or_else(seen)
+            .unwrap_or_else(|| size.saturating_add(size / 5))
     }
 }

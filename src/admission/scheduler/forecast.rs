@@ -54,7 +54,7 @@ impl Scheduler {
             return Some(Duration::ZERO);
         }
         let model = match waiter.line() {
-            LineKey::Model(model) => Some(model),
+            LineKey::Model(model, _) => Some(model),
             _ => None,
         };
         let serving = self.serving(&waiter);
@@ -81,15 +81,15 @@ impl Scheduler {
             return None;
         }
         let wait = self.wait_among(now, &serving, &waiter);
-        let LineKey::Model(model) = waiter.line() else {
+        let LineKey::Model(model, _) = waiter.line() else {
             return Some(Outlook::after(wait, false));
         };
-        let is_there = |one: &&Backend| !one.placed() || holds_or_loads(one, model);
+        let is_there = |one: &&Backend| !one.placed() || holds_or_loads(one, model, &waiter);
         let at_hand = serving.iter().any(is_there);
         let berth = if self.spare.is_empty() || self.at_limit() {
             None
         } else {
-            self.best_berth(now, model, &waiter, &mut usize::MAX.clone())
+            self.best_berth(now, model, &waiter, &mut 0)
         };
         let load = |backend: &&Backend| self.load_time(backend, model);
         Some(match (berth, at_hand) {
@@ -109,12 +109,12 @@ impl Scheduler {
             LineKey::Unlisted => Vec::new(),
             LineKey::Pinned(id) => find(&id).into_iter().filter(usable).collect(),
             LineKey::Any => self.backends.values().filter(usable).collect(),
-            LineKey::Model(model_id) => {
+            LineKey::Model(model_id, _) => {
                 let Some(model) = self.models.get(&model_id) else {
                     return Vec::new();
                 };
                 let able = || model.on_disk.iter().filter_map(find).filter(usable);
-                let ready = |one: &&Backend| !one.placed() || holds_or_loads(one, model_id);
+                let ready = |one: &&Backend| !one.placed() || holds_or_loads(one, model_id, waiter);
                 let at_hand: Vec<_> = able().filter(ready).collect();
                 if at_hand.is_empty() {
                     able().collect()
@@ -128,11 +128,15 @@ impl Scheduler {
     fn wait_among(&self, now: Duration, serving: &[&Backend], waiter: &Waiter) -> f64 {
         let line = waiter.line();
         let model = match line {
-            LineKey::Model(model) => Some(model),
+            LineKey::Model(model, _) => Some(model),
             _ => None,
         };
         let service = self.service(model);
-        let mine = (self.lines.count(line) + 1) as f64 / serving.len() as f64;
+        let waiting = model.map_or_else(
+            || self.lines.count(line),
+            |model| self.lines.count_for(model),
+        );
+        let mine = (waiting + 1) as f64 / serving.len() as f64;
         let mut bounds: Vec<Bound> = Vec::new();
         let mut pool = Pool::default();
         for backend in serving.iter().take(SAMPLE) {
@@ -157,7 +161,11 @@ impl Scheduler {
         for bound in bounds.iter().filter(|bound| bound.full) {
             pool.freed += bound.in_flight as f64 / self.service(None);
         }
-        let before = self.lines.before(line, waiter.arrival.priority);
+        let lines = model.map_or_else(|| vec![line], |model| self.lines.of_model(model).collect());
+        let priority = waiter.arrival.priority;
+        let before = lines
+            .into_iter()
+            .flat_map(|line| self.lines.before(line, priority));
         let rivals = before.filter(|other| {
             let mut shared = serving.iter().take(SAMPLE);
             shared.any(|backend| other.may_use(backend.spec.provider, backend.id))
@@ -177,8 +185,8 @@ impl Scheduler {
         let Some(model) = model.filter(|_| !self.spare.is_empty()) else {
             return false;
         };
-        let nowhere = !serving.iter().any(|one| holds_or_loads(one, model));
-        let berth = self.best_berth(now, model, waiter, &mut usize::MAX.clone());
+        let nowhere = !serving.iter().any(|one| holds_or_loads(one, model, waiter));
+        let berth = self.best_berth(now, model, waiter, &mut 0);
         berth.is_some_and(|berth| nowhere || berth.cost < wait)
     }
 
@@ -211,12 +219,12 @@ impl Scheduler {
     /// How many wait for this backend in other lines, each line's waiters spread over all that serve it.
     fn others_at(&self, backend: &Backend, line: LineKey) -> f64 {
         if backend.placed() {
-            let held = backend.held().filter(|held| LineKey::Model(*held) != line);
+            let held = backend.held().filter(|held| Some(*held) != line.model());
             return held.map(|held| self.waiting_per_copy(held)).sum();
         }
         let spread = |other: LineKey| {
             let over = match other {
-                LineKey::Model(model) if backend.has(model) => self
+                LineKey::Model(model, _) if backend.has(model) => self
                     .models
                     .get(&model)
                     .map_or(1, |model| model.healthy.max(1)),
@@ -231,6 +239,7 @@ impl Scheduler {
     }
 }
 
-fn holds_or_loads(backend: &Backend, model: ModelId) -> bool {
-    backend.held().any(|held| held == model)
+fn holds_or_loads(backend: &Backend, model: ModelId, waiter: &Waiter) -> bool {
+    let mut copies = backend.copies();
+    copies.any(|(held, tokens)| held == model && tokens >= waiter.tokens())
 }

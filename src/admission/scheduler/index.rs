@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::Backend;
 use super::lines::LineKey;
-use super::resident::Resident;
+use super::resident::{ANY, Resident};
 use crate::ids::BackendId;
 
 impl Scheduler {
@@ -45,11 +45,13 @@ impl Scheduler {
         let Some(key) = backend.key.take() else {
             return;
         };
-        self.free.remove(backend.spec.provider, &key);
+        self.free.remove(backend.spec.provider, ANY, &key);
         if backend.placed() {
             for resident in &backend.resident {
                 if let Some(model) = self.models.get_mut(&resident.model) {
-                    model.ready.remove(backend.spec.provider, &key);
+                    model
+                        .ready
+                        .remove(backend.spec.provider, resident.tokens, &key);
                 }
             }
         }
@@ -74,13 +76,15 @@ impl Scheduler {
         }
         let key = backend.key(now);
         backend.key = Some(key);
-        self.free.insert(backend.spec.provider, key);
+        self.free.insert(backend.spec.provider, ANY, key);
         if backend.placed() {
             let backend = &*backend;
             let ready = |copy: &&Resident| backend.free_for(copy.model);
             for resident in backend.resident.iter().filter(ready) {
                 if let Some(model) = self.models.get_mut(&resident.model) {
-                    model.ready.insert(backend.spec.provider, key);
+                    model
+                        .ready
+                        .insert(backend.spec.provider, resident.tokens, key);
                 }
             }
         }
@@ -90,13 +94,16 @@ impl Scheduler {
         let Some(backend) = self.backends.get(&id) else {
             return;
         };
-        for model_id in backend.held() {
+        for (model_id, tokens) in backend.copies() {
             if let Some(model) = self.models.get_mut(&model_id)
-                && model.copies.remove(&id)
-                && model.copies.is_empty()
-                && self.lines.head(LineKey::Model(model_id)).is_some()
+                && model.copies.remove(&(tokens, id))
             {
-                self.stranded.insert(LineKey::Model(model_id));
+                let lines = self.lines.of_model(model_id);
+                let stranded = lines.filter(|line| match line {
+                    LineKey::Model(_, class) => !model.has_copy_for(class.most()),
+                    _ => false,
+                });
+                self.stranded.extend(stranded);
             }
         }
     }
@@ -106,9 +113,9 @@ impl Scheduler {
             return;
         };
         if backend.healthy && !backend.gone && backend.placed() {
-            for model_id in backend.held() {
+            for (model_id, tokens) in backend.copies() {
                 if let Some(model) = self.models.get_mut(&model_id) {
-                    model.copies.insert(id);
+                    model.copies.insert((tokens, id));
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Who waits: one line per thing that is waited for, in the order in which those in it may start.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
 use ahash::AHashMap;
 
+use super::need::Class;
 use super::types::{Arrival, Providers, Scope, Ticket, Wanted};
 use crate::ids::{BackendId, ModelId, ProviderId};
 
@@ -17,7 +19,8 @@ const WHOLE: u32 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LineKey {
     Any,
-    Model(ModelId),
+    /// Those of one class of need.
+    Model(ModelId, Class),
     Pinned(BackendId),
     Unlisted,
 }
@@ -27,8 +30,17 @@ impl From<&Arrival> for LineKey {
         match (arrival.pinned, arrival.wanted) {
             (Some(backend), _) => Self::Pinned(backend),
             (None, Wanted::Any) => Self::Any,
-            (None, Wanted::Model(model)) => Self::Model(model),
+            (None, Wanted::Model(model)) => Self::Model(model, Class::of(arrival.need.tokens)),
             (None, Wanted::Unlisted) => Self::Unlisted,
+        }
+    }
+}
+
+impl LineKey {
+    pub(super) fn model(self) -> Option<ModelId> {
+        match self {
+            Self::Model(model, _) => Some(model),
+            Self::Any | Self::Pinned(_) | Self::Unlisted => None,
         }
     }
 }
@@ -82,6 +94,11 @@ impl Waiter {
         self.scope.providers == Providers::All && self.scope.excluded.is_empty()
     }
 
+    /// The tokens that the context of its copy has to hold.
+    pub(super) fn tokens(&self) -> u32 {
+        self.arrival.need.tokens
+    }
+
     fn place(&self, aged: bool) -> Place {
         Place {
             ahead: Reverse(self.ahead),
@@ -115,6 +132,8 @@ pub(super) struct Lines {
     classes: BTreeMap<i32, BTreeSet<Ticket>>,
     lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
     places: AHashMap<Ticket, (LineKey, Place)>,
+    /// How many wait for each model.
+    by_model: AHashMap<ModelId, usize>,
     /// The first of each line.
     heads: BTreeSet<(Place, LineKey)>,
     /// The next time at which each waiter's standing changes.
@@ -133,6 +152,7 @@ impl Lines {
             classes: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: AHashMap::new(),
+            by_model: AHashMap::new(),
             heads: BTreeSet::new(),
             alarms: BTreeSet::new(),
         }
@@ -149,6 +169,20 @@ impl Lines {
     /// Requests in one line.
     pub(super) fn count(&self, line: LineKey) -> usize {
         self.lines.get(&line).map_or(0, BTreeMap::len)
+    }
+
+    /// Requests in all lines of one model.
+    pub(super) fn count_for(&self, model: ModelId) -> usize {
+        self.by_model.get(&model).copied().unwrap_or(0)
+    }
+
+    /// The lines of one model that somebody waits in, least need first.
+    pub(super) fn of_model(&self, model: ModelId) -> impl Iterator<Item = LineKey> {
+        let all = LineKey::Model(model, Class::LOWEST)..=LineKey::Model(model, Class::HIGHEST);
+        // Most models have nobody waiting, and a look into a hash map is cheaper than a descent.
+        let any = self.by_model.contains_key(&model);
+        let lines = any.then(|| self.lines.range(all));
+        lines.into_iter().flatten().map(|(line, _)| *line)
     }
 
     /// Those whom a newcomer of this priority would have before it in the line.
@@ -249,6 +283,9 @@ impl Lines {
         self.alarms
             .insert((self.alarm(&waiter, aged), waiter.ticket));
         self.places.insert(waiter.ticket, (line, place));
+        if let Some(model) = line.model() {
+            *self.by_model.entry(model).or_default() += 1;
+        }
         let waiters = self.lines.entry(line).or_default();
         let head = waiters.keys().next().copied();
         waiters.insert(place, waiter);
@@ -265,6 +302,14 @@ impl Lines {
         let (line, place) = self.places.remove(&ticket)?;
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");
         let waiter = waiters.remove(&place).expect("a waiter is in its place");
+        if let Some(model) = line.model()
+            && let Entry::Occupied(mut count) = self.by_model.entry(model)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         for classes in [&mut self.classes, &mut self.aged] {
             let Some(class) = classes.get_mut(&waiter.arrival.priority) else {
                 continue;

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::Scheduler;
+use super::backend::Backend;
 use super::lines::{LineKey, Waiter};
 use super::model::Model;
 use super::placement::{Berth, ColdStart};
 use super::resident::{Loading, OwnLoad};
-use super::types::{Decision, ExpectedStart, LoadView, NoSlot, Ticket};
+use super::types::{BerthRule, Decision, ExpectedStart, LoadView, NoSlot, Ticket};
 use crate::ids::{BackendId, ModelId};
 
 impl Scheduler {
@@ -29,6 +30,7 @@ impl Scheduler {
         let seconds = now.saturating_sub(own.since).as_secs_f64();
         let id = own.backend;
         if let Some(model) = self.models.get_mut(&own.model) {
+            model.loading = model.loading.saturating_sub(1);
             model.load_time.add(seconds);
             model.failed.remove(&id);
         }
@@ -62,6 +64,9 @@ impl Scheduler {
             return;
         };
         let id = own.backend;
+        if let Some(model) = self.models.get_mut(&own.model) {
+            model.loading = model.loading.saturating_sub(1);
+        }
         let noted = self.update(now, id, |backend| {
             backend.loading.take_if(|loading| loading.ticket == load);
             if backend.has(own.model) {
@@ -74,7 +79,8 @@ impl Scheduler {
         {
             model.failed.insert(id);
         }
-        self.refuse_hopeless(now, [LineKey::Model(own.model)]);
+        let lines: Vec<_> = self.lines.of_model(own.model).collect();
+        self.refuse_hopeless(now, lines);
         self.note_freed(id);
         self.reweigh();
     }
@@ -109,7 +115,7 @@ impl Scheduler {
             model,
             takes,
             vram,
-            context,
+            plan,
             victims,
         } = berth.cold;
         let id = berth.backend;
@@ -122,7 +128,8 @@ impl Scheduler {
                 own: true,
                 until: now.saturating_add(expected),
                 vram,
-                context,
+                context: plan.context,
+                tokens: plan.tokens,
                 replaces,
             };
             backend.start_load(loading, &victims);
@@ -132,27 +139,32 @@ impl Scheduler {
             model,
             since: now,
             expected,
-            context,
+            context: plan.context,
+            tokens: plan.tokens,
         };
         self.loads.insert(load, own);
+        if let Some(model) = self.models.get_mut(&model) {
+            model.loading += 1;
+        }
         self.cold_starts += 1;
         Decision::Load {
             load,
             rider,
             backend: id,
             model,
-            context,
+            context: plan.context,
         }
     }
 
     /// Whether a load is under way that the request waits for.
     pub(super) fn rides(&self, waiter: &Waiter) -> bool {
-        let LineKey::Model(model) = waiter.line() else {
+        let LineKey::Model(model, _) = waiter.line() else {
             return false;
         };
         self.loads.values().any(|own| {
             let backend = self.backends.get(&own.backend);
             own.model == model
+                && own.tokens >= waiter.tokens()
                 && backend.is_some_and(|backend| {
                     backend.loads(model) && waiter.may_use(backend.spec.provider, backend.id)
                 })
@@ -171,21 +183,32 @@ impl Scheduler {
             return None;
         }
         let there = model.on_disk.iter().filter_map(|id| self.backends.get(id));
-        let mut able = there
-            .filter(|backend| backend.healthy && waiter.may_use(backend.spec.provider, backend.id))
-            .peekable();
-        able.peek()?;
-        let mut soonest = Duration::MAX;
+        let able = there
+            .filter(|backend| backend.healthy && waiter.may_use(backend.spec.provider, backend.id));
+        let mut soonest = None;
         for backend in able {
-            let at_hand = !backend.placed() || backend.held().any(|held| held == model_id);
-            if at_hand || !backend.pauses(now, model_id) {
+            let mut copies = backend.copies();
+            let fits = |(held, tokens)| held == model_id && tokens >= waiter.tokens();
+            if !backend.placed() || copies.any(fits) {
                 return None;
             }
-            soonest = soonest.min(backend.failed[&model_id].until);
+            match backend.pause(now, model_id) {
+                Some(until) => soonest = Some(soonest.map_or(until, |least| until.min(least))),
+                None if self.may_load(backend, model_id, waiter) => return None,
+                None => {}
+            }
         }
+        let soonest: Duration = soonest?;
         Some(NoSlot::CannotLoad {
             retry_after: soonest.saturating_sub(now),
         })
+    }
+
+    /// Whether the model could be loaded there for the request, now or later.
+    fn may_load(&self, backend: &Backend, model: ModelId, waiter: &Waiter) -> bool {
+        let stored = backend.on_disk.get(&model);
+        stored.is_some_and(|stored| stored.berth != BerthRule::Never)
+            && self.plan(backend, model, waiter.arrival.need).is_some()
     }
 
     /// The context of the copy that a request starts on, and how long that is expected to need until its first content.
@@ -200,7 +223,7 @@ impl Scheduler {
         let load = cold.map_or(Duration::ZERO, |cold| Duration::from_secs_f64(cold.takes));
         let loading = |model| backend.loading.filter(|loading| loading.model == model);
         let context = match cold {
-            Some(cold) => cold.context,
+            Some(cold) => cold.plan.context,
             None => model.and_then(|model| match backend.resident(model) {
                 Some(copy) => copy.context,
                 None => loading(model)?.context,

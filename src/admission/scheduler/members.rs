@@ -52,7 +52,7 @@ impl Scheduler {
         if idle {
             self.forget(id);
         }
-        self.refuse_hopeless(now, on_disk.into_keys().map(LineKey::Model));
+        self.refuse_lines_of(now, on_disk.into_keys());
         self.refuse_hopeless(now, [LineKey::Any, LineKey::Pinned(id)]);
         self.reweigh();
     }
@@ -76,16 +76,19 @@ impl Scheduler {
                 .models
                 .entry(loaded.model)
                 .or_insert_with(|| Model::new(now));
-            model.vram = model.vram.max(Some(loaded.vram));
+            let size = loaded.size.max(loaded.vram);
+            model.vram = model.vram.max(Some(size));
+            if let Some(context) = loaded.context {
+                model.footprint.add(context, size);
+            }
         }
-        let lost = self.list(now, id, residency.on_disk);
-        self.update(now, id, |backend| backend.observe(now, residency));
-        self.refuse_hopeless(
-            now,
-            lost.into_iter()
-                .map(LineKey::Model)
-                .chain([LineKey::Pinned(id)]),
-        );
+        let mut lost = self.list(now, id, residency.on_disk);
+        let observed = self.update(now, id, |backend| backend.observe(now, residency));
+        if observed == Some(true) {
+            lost.extend(residency.loaded.iter().map(|loaded| loaded.model));
+        }
+        self.refuse_lines_of(now, lost.into_iter());
+        self.refuse_hopeless(now, [LineKey::Pinned(id)]);
         if first {
             // Until now a model that nobody had listed could still turn up; from now on it is unknown.
             self.refuse_hopeless_everywhere(now);
@@ -161,7 +164,7 @@ impl Scheduler {
                 let model = self.models.get(id);
                 let nowhere =
                     model.is_none_or(|model| model.on_disk.is_empty() && model.copies.is_empty());
-                nowhere && self.lines.count(LineKey::Model(**id)) == 0
+                nowhere && self.lines.count_for(**id) == 0
             })
             .copied()
             .collect();
@@ -226,6 +229,14 @@ impl Scheduler {
 
     fn refuse_hopeless_everywhere(&mut self, now: Duration) {
         let lines: Vec<_> = self.lines.keys().collect();
+        self.refuse_hopeless(now, lines);
+    }
+
+    /// Refuses those who wait for these models in vain.
+    fn refuse_lines_of(&mut self, now: Duration, models: impl Iterator<Item = ModelId>) {
+        let lines: Vec<_> = models
+            .flat_map(|model| self.lines.of_model(model))
+            .collect();
         self.refuse_hopeless(now, lines);
     }
 

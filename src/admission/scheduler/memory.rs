@@ -5,7 +5,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::backend::Backend;
-use super::resident::{Loading, Resident};
+use super::resident::{ANY, Loading, Resident};
 use super::types::{LoadedModel, Residency, StoredModel};
 use crate::ids::ModelId;
 
@@ -15,12 +15,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(300);
 impl Backend {
     /// Takes over what a probe found. What runs here is in memory whatever the probe says: it may have been on its way
     /// when the request started.
-    pub(super) fn observe(&mut self, now: Duration, residency: Residency<'_>) {
+    /// Returns whether it was learned that a model has less context than was asked for.
+    pub(super) fn observe(&mut self, now: Duration, residency: Residency<'_>) -> bool {
         self.healthy = true;
         self.known = true;
         self.store(residency.on_disk);
         self.notice_load(now, residency.loaded);
         let before = std::mem::take(&mut self.resident);
+        let disappointed = self.learn_contexts(&before, residency.loaded);
         for loaded in residency.loaded {
             if self.on_disk.contains_key(&loaded.model) && !self.loads(loaded.model) {
                 let known = before
@@ -29,6 +31,9 @@ impl Backend {
                 self.resident.push(Resident {
                     model: loaded.model,
                     context: loaded.context,
+                    tokens: loaded.context.unwrap_or(ANY),
+                    asked: None,
+                    size: loaded.size.max(loaded.vram),
                     vram: loaded.vram,
                     since: known.map_or(now, |known| known.since),
                     expires_at: now.saturating_add(loaded.expires_in),
@@ -44,6 +49,7 @@ impl Backend {
         let in_use = |model| self.has(model) && self.runs(model) && !self.loads(model);
         let used: Vec<_> = unseen.filter(|resident| in_use(resident.model)).collect();
         self.resident.extend(used);
+        disappointed
     }
 
     /// How long the model stays after its last use. The clock of the backend stands still while a request runs.
@@ -71,6 +77,10 @@ impl Backend {
         self.on_disk.extend(stored);
         let on_disk = &self.on_disk;
         // Another file may load where the one before it did not.
+        for learned in [&mut self.trained, &mut self.automatic] {
+            learned.retain(|model, _| on_disk.contains_key(model));
+        }
+        self.lanes.retain(|model, _| on_disk.contains_key(model));
         self.failed.retain(|model, _| {
             let size =
                 |all: &AHashMap<ModelId, StoredModel>| all.get(model).map(|stored| stored.size);
@@ -89,6 +99,32 @@ impl Backend {
         if found.any(|copy| loading.replaces != Some(copy.context)) {
             self.end_load(now);
         }
+    }
+
+    /// Learns from the first sight of what was loaded: which context the backend chooses if none is asked for, and that the
+    /// model has no larger one than it shows if more was asked for.
+    fn learn_contexts(&mut self, before: &[Resident], loaded: &[LoadedModel]) -> bool {
+        let mut disappointed = false;
+        for copy in before {
+            let Some(asked) = copy.asked else {
+                continue;
+            };
+            let seen = loaded.iter().find(|loaded| loaded.model == copy.model);
+            let Some(context) = seen.and_then(|loaded| loaded.context) else {
+                continue;
+            };
+            match asked {
+                None => {
+                    self.automatic.insert(copy.model, context);
+                }
+                Some(asked) if context < asked => {
+                    self.trained.insert(copy.model, context);
+                    disappointed = true;
+                }
+                Some(_) => {}
+            }
+        }
+        disappointed
     }
 
     /// Learns how much fits: a load is seen to push another model out, or not to.
@@ -121,17 +157,16 @@ impl Backend {
     }
 
     /// The models that Ollama would push out to load one of `vram` bytes: those with the shortest keep-alive, among those
-    /// that nobody uses. `None` when even that makes no room.
-    pub(super) fn victims(&self, vram: u64) -> Option<Vec<&Resident>> {
-        let mut used = self
-            .resident
-            .iter()
-            .fold(0_u64, |used, resident| used.saturating_add(resident.vram));
-        let mut idle: Vec<_> = self
-            .resident
-            .iter()
-            .filter(|resident| !self.runs(resident.model))
-            .collect();
+    /// that nobody uses. A copy of the model itself goes in any case. `None` when even all that makes no room, or the copy is
+    /// in use.
+    pub(super) fn victims(&self, model: ModelId, vram: u64) -> Option<Vec<&Resident>> {
+        let others = || self.resident.iter().filter(|copy| copy.model != model);
+        let replaced = self.resident(model);
+        if replaced.is_some() && self.runs(model) {
+            return None;
+        }
+        let mut used = others().fold(0_u64, |used, copy| used.saturating_add(copy.vram));
+        let mut idle: Vec<_> = others().filter(|copy| !self.runs(copy.model)).collect();
         idle.sort_by_key(|resident| (resident.keep_alive, resident.model));
         let mut count = 0;
         while !self.has_room(used, vram) {
@@ -139,7 +174,15 @@ impl Backend {
             count += 1;
         }
         idle.truncate(count);
+        idle.extend(replaced);
         Some(idle)
+    }
+
+    /// Whether something could be loaded, by its size or by what is not in use.
+    pub(super) fn has_idle_memory(&self) -> bool {
+        let used = self.resident.iter().map(|copy| copy.vram);
+        self.resident.iter().any(|copy| !self.runs(copy.model))
+            || self.has_room(used.fold(0, u64::saturating_add), 1)
     }
 
     fn has_room(&self, used: u64, more: u64) -> bool {
@@ -162,16 +205,27 @@ impl Backend {
     /// The load has come to its end: the model is in memory.
     pub(super) fn end_load(&mut self, now: Duration) {
         if let Some(loading) = self.loading.take() {
-            self.hold(now, loading.model, loading.vram, loading.context);
+            self.hold(now, &loading);
         }
     }
 
-    pub(super) fn hold(&mut self, now: Duration, model: ModelId, vram: u64, context: Option<u32>) {
+    /// The model is in memory, as it was asked for.
+    pub(super) fn hold(&mut self, now: Duration, loading: &Loading) {
+        let Loading {
+            model,
+            vram,
+            context,
+            tokens,
+            ..
+        } = *loading;
         if self.has(model) && !self.holds(model) {
             let expires_at = now.saturating_add(KEEP_ALIVE);
             self.resident.push(Resident {
                 model,
                 context,
+                tokens,
+                asked: Some(context),
+                size: vram,
                 vram,
                 since: now,
                 expires_at,

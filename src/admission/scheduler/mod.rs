@@ -4,16 +4,21 @@
 
 mod backend;
 mod candidates;
+mod contexts;
 mod decide;
 mod estimate;
+mod footprint;
 mod forecast;
 mod index;
+mod lane;
+mod lanes;
 mod learned;
 mod lines;
 mod loads;
 mod members;
 mod memory;
 mod model;
+mod need;
 mod placement;
 mod ready;
 mod requests;
@@ -41,6 +46,9 @@ pub use self::types::{
     LoadedModel, Need, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope,
     StoredModel, Ticket, Wanted,
 };
+
+/// Copies and backends that may be looked at in one go to weigh loads.
+const BURST: f64 = 1024.0;
 
 /// Decides which waiting request starts on which backend.
 ///
@@ -70,11 +78,16 @@ pub struct Scheduler {
     recheck: Option<Option<(Place, LineKey)>>,
     /// Lines that may have aged waiters and no copy of their model.
     stranded: BTreeSet<LineKey>,
+    /// Lines in which somebody waits since a moment ago, for whom a copy may be tried that seems full.
+    to_try: Vec<LineKey>,
     /// Lines that have just changed so that a cold load may be worth its while.
     to_weigh: Vec<LineKey>,
     /// How many lines are still to be weighed, going round from `weighed`.
     unweighed: usize,
     weighed: LineKey,
+    /// How many copies and backends may be looked at for that for now, and since when that is counted.
+    looks: f64,
+    looked_at: Duration,
     /// When to weigh cold loads again although nothing has happened.
     reconsider_at: Option<Duration>,
     /// Somebody could not start for a limit on the whole or on a provider.
@@ -133,9 +146,12 @@ impl Scheduler {
             touched: Vec::new(),
             recheck: None,
             stranded: BTreeSet::new(),
+            to_try: Vec::new(),
             to_weigh: Vec::new(),
             unweighed: 0,
             weighed: LineKey::Any,
+            looks: BURST,
+            looked_at: Duration::ZERO,
             reconsider_at: None,
             limited: false,
             caps: AHashMap::new(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::footprint::Footprint;
 use super::learned::{Mean, Rate};
+use super::need::Needs;
 use super::ready::Ready;
 use crate::ids::BackendId;
 
@@ -15,8 +17,8 @@ pub(super) struct Model {
     pub(super) failed: BTreeSet<BackendId>,
     /// How many of those that have it on disk are healthy.
     pub(super) healthy: usize,
-    /// Healthy backends that have it in memory or load it, where placement is on.
-    pub(super) copies: BTreeSet<BackendId>,
+    /// Healthy backends that have it in memory or load it, where placement is on, by the tokens that the copy's context holds.
+    pub(super) copies: BTreeSet<(u32, BackendId)>,
     /// Those of its copies that have a free slot and are not still loading it.
     pub(super) ready: Ready,
     pub(super) arrivals: Rate,
@@ -24,8 +26,14 @@ pub(super) struct Model {
     pub(super) service: Mean,
     /// Seconds that loads have taken, over all backends.
     pub(super) load_time: Mean,
-    /// Bytes of GPU memory, as seen anywhere.
+    /// The most bytes of memory that were seen anywhere.
     pub(super) vram: Option<u64>,
+    pub(super) footprint: Footprint,
+    pub(super) needs: Needs,
+    /// Loads of the gateway's own that are under way.
+    pub(super) loading: usize,
+    /// No copy of it is tried with one request too many before this.
+    pub(super) next_try: Duration,
 }
 
 impl Model {
@@ -40,6 +48,28 @@ impl Model {
             service: Mean::default(),
             load_time: Mean::default(),
             vram: None,
+            footprint: Footprint::default(),
+            needs: Needs::new(now),
+            loading: 0,
+            next_try: Duration::ZERO,
+        }
+    }
+
+    /// The backends whose copy holds so many tokens.
+    pub(super) fn copies_for(&self, tokens: u32) -> impl Iterator<Item = BackendId> {
+        let fitting = self.copies.range((tokens, BackendId(0))..);
+        fitting.map(|(_, id)| *id)
+    }
+
+    pub(super) fn has_copy_for(&self, tokens: u32) -> bool {
+        self.copies.last().is_some_and(|(most, _)| *most >= tokens)
+    }
+
+    /// How many backends have a copy that holds so many tokens.
+    pub(super) fn count_for(&self, tokens: u32) -> usize {
+        match self.copies.first() {
+            Some((least, _)) if *least < tokens => self.copies_for(tokens).count(),
+            _ => self.copies.len(),
         }
     }
 }

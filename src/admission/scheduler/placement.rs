@@ -11,12 +11,13 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::Scheduler;
 use super::backend::Backend;
+use super::contexts::Plan;
 use super::estimate::SAMPLE;
 use super::lines::{LineKey, Place, Waiter};
-use super::resident::Resident;
-use super::types::Decision;
+use super::resident::{ANY, OwnLoad, Resident};
+use super::types::{BerthRule, Decision, Need, Ticket};
+use super::{BURST, Scheduler};
 use crate::ids::{BackendId, ModelId};
 
 /// A model that is waited for stays in memory at least this many times as long as its load has taken, so that even a
@@ -30,8 +31,14 @@ const CONTINUE: Duration = Duration::from_millis(1);
 /// While a load of the model runs that all wait for, another has to be worth so many times what it costs: it would take
 /// memory for the sake of a few who have been served by then.
 const SECOND: f64 = 2.0;
-/// Copies and backends that are looked at before one decision is cut off.
-const BUDGET: usize = 64;
+/// How many times as long a request takes on the CPU as on a GPU, less one.
+const CPU: f64 = 9.0;
+/// Backends among which those are looked for that could load a model.
+const SCAN: usize = 128;
+/// Copies and backends that are looked at in a second for all loads that are weighed: about 0.2 µs each.
+const LOOKS: f64 = 2500.0;
+/// Lines that are remembered to have just changed; with more, all are weighed in turn.
+const CHANGED: usize = 64;
 
 /// A cold load that is about to begin.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ pub(super) struct ColdStart {
     pub(super) takes: f64,
     /// Bytes of memory that it should take.
     pub(super) vram: u64,
-    pub(super) context: Option<u32>,
+    pub(super) plan: Plan,
     /// What it should push out.
     pub(super) victims: Vec<ModelId>,
 }
@@ -49,6 +56,8 @@ pub(super) struct ColdStart {
 /// Where a model could be loaded.
 pub(super) struct Berth {
     pub(super) backend: BackendId,
+    /// It is used only where there is no other.
+    overflow: bool,
     /// Load and harm, in seconds.
     pub(super) cost: f64,
     pub(super) cold: ColdStart,
@@ -57,8 +66,8 @@ pub(super) struct Berth {
 impl Berth {
     fn order(&self, other: &Self) -> Ordering {
         let victims = |berth: &Self| berth.cold.victims.len();
-        self.cost
-            .total_cmp(&other.cost)
+        (self.overflow.cmp(&other.overflow))
+            .then(self.cost.total_cmp(&other.cost))
             .then_with(|| victims(self).cmp(&victims(other)))
     }
 }
@@ -75,21 +84,28 @@ impl Scheduler {
         if self.spare.is_empty() || self.stranded.is_empty() || self.at_limit() {
             return None;
         }
+        self.refill(now);
+        if self.looks < 1.0 {
+            return None;
+        }
         let stranded: Vec<_> = self.stranded.iter().copied().collect();
+        self.looks -= stranded.len() as f64;
         for line in stranded {
             let aged = self.lines.head(line).filter(Place::aged);
-            let (LineKey::Model(model), Some(head)) = (line, aged) else {
+            let first_in_line = self.lines.waiters(line).next();
+            let tokens = first_in_line.map_or(0, |(_, waiter)| waiter.tokens());
+            let (LineKey::Model(model, _), Some(head)) = (line, aged) else {
                 self.stranded.remove(&line);
                 continue;
             };
             if self
                 .models
                 .get(&model)
-                .is_none_or(|model| !model.copies.is_empty())
+                .is_none_or(|model| model.has_copy_for(tokens))
             {
                 self.stranded.remove(&line);
             } else if first.is_none_or(|first| head < first)
-                && let Some(decision) = self.load(now, model, &mut BUDGET.clone())
+                && let Some(decision) = self.load(now, line, model)
             {
                 return Some(decision);
             }
@@ -108,13 +124,17 @@ impl Scheduler {
             self.reconsider_at = None;
             return None;
         }
-        let mut budget = BUDGET;
-        while budget > 0 {
+        self.refill(now);
+        if self.to_weigh.len() > CHANGED {
+            self.to_weigh.clear();
+            self.reweigh();
+        }
+        while self.looks >= 1.0 {
             let Some(line) = self.next_to_weigh() else {
                 break;
             };
-            if let LineKey::Model(model) = line
-                && let Some(decision) = self.load(now, model, &mut budget)
+            if let LineKey::Model(model, _) = line
+                && let Some(decision) = self.load(now, line, model)
             {
                 self.to_weigh.push(line);
                 return Some(decision);
@@ -131,6 +151,13 @@ impl Scheduler {
         None
     }
 
+    /// Weighing costs more than all else, and is worth it no more often than this, however many events there are.
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.looked_at).as_secs_f64();
+        self.looks = (self.looks + passed * LOOKS).min(BURST);
+        self.looked_at = now;
+    }
+
     /// The line that is to be weighed next: those that have just changed, then all of them in turn.
     fn next_to_weigh(&mut self) -> Option<LineKey> {
         if let Some(line) = self.to_weigh.pop() {
@@ -141,46 +168,66 @@ impl Scheduler {
         Some(self.weighed)
     }
 
-    /// Begins a load for somebody in the model's line, if that is worth its while.
-    fn load(&mut self, now: Duration, model: ModelId, budget: &mut usize) -> Option<Decision> {
-        let (rider, wait) = self.rider(now, model, budget)?;
-        let best = self.best_berth(now, model, rider, budget)?;
-        let second = self.loads.values().any(|own| own.model == model);
-        if wait <= best.cost * if second { SECOND } else { 1.0 } {
-            return None;
-        }
+    /// Begins a load for somebody in a line of the model, if that is worth its while.
+    fn load(&mut self, now: Duration, line: LineKey, model: ModelId) -> Option<Decision> {
+        let mut looks = 1;
+        let found = self.worthwhile(now, line, model, &mut looks);
+        self.looks -= looks as f64;
+        let (rider, best) = found?;
         if self.own_loads {
-            let rider = rider.ticket;
             return Some(self.begin_load(now, rider, best));
         }
         let waiter = self
             .lines
-            .remove(rider.ticket)
+            .remove(rider)
             .expect("the rider was just seen in its line");
         Some(self.start(now, waiter, best.backend, Some(best.cold)))
     }
 
+    /// Returns for whom a load is to be begun, and where, if it is worth its while.
+    fn worthwhile(
+        &self,
+        now: Duration,
+        line: LineKey,
+        model_id: ModelId,
+        looks: &mut usize,
+    ) -> Option<(Ticket, Berth)> {
+        let model = self.models.get(&model_id)?;
+        let (rider, wait) = self.rider(now, line, model_id, looks)?;
+        let best = self.best_berth(now, model_id, rider, looks)?;
+        let rides = |own: &OwnLoad| own.model == model_id && own.tokens >= rider.tokens();
+        let second = model.loading > 0 && self.loads.values().any(rides);
+        let times = if second { SECOND } else { 1.0 };
+        (wait > best.cost * times).then_some((rider.ticket, best))
+    }
+
     /// Returns the request for which a load would be begun, and how many seconds it would wait otherwise.
-    fn rider(&self, now: Duration, model: ModelId, budget: &mut usize) -> Option<(&Waiter, f64)> {
-        let copies = &self.models.get(&model)?.copies;
-        let waiters = || {
-            self.lines
-                .waiters(LineKey::Model(model))
-                .map(|(_, waiter)| waiter)
-        };
+    fn rider(
+        &self,
+        now: Duration,
+        line: LineKey,
+        model_id: ModelId,
+        looks: &mut usize,
+    ) -> Option<(&Waiter, f64)> {
+        let model = self.models.get(&model_id)?;
+        let waiters = || self.lines.waiters(line).map(|(_, waiter)| waiter);
         // Those who have been tried on every copy are at the front, since they have kept their places.
         let barred = |waiter: &Waiter, id: &BackendId| {
             let backend = self.backends.get(id);
             backend.is_none_or(|backend| !waiter.may_use(backend.spec.provider, *id))
         };
-        let tried_on_all = |waiter: &Waiter| copies.iter().all(|id| barred(waiter, id));
-        let stranded = waiters().take_while(|waiter| copies.is_empty() || !waiter.goes_anywhere());
+        let tried_on_all = |waiter: &Waiter| {
+            let mut copies = model.copies_for(waiter.tokens());
+            copies.all(|id| barred(waiter, &id))
+        };
+        let stranded = waiters()
+            .take_while(|waiter| !waiter.goes_anywhere() || !model.has_copy_for(waiter.tokens()));
         if let Some(waiter) = stranded.take(SAMPLE).find(|waiter| tried_on_all(waiter)) {
             return Some((waiter, f64::INFINITY));
         }
         let last = waiters().next_back()?;
-        *budget = budget.saturating_sub(copies.len().min(SAMPLE));
-        Some((last, self.expected_wait(now, model, last)))
+        *looks += model.copies.len().min(SAMPLE);
+        Some((last, self.expected_wait(now, model_id, last)))
     }
 
     /// Where loading the model costs least, among those where it could be loaded at once. Equal costs: where less has to
@@ -190,21 +237,25 @@ impl Scheduler {
         now: Duration,
         model_id: ModelId,
         rider: &Waiter,
-        budget: &mut usize,
+        looks: &mut usize,
     ) -> Option<Berth> {
         let model = self.models.get(&model_id)?;
         let usable = |backend: &&Backend| {
             backend.spare()
                 && backend.has(model_id)
-                && !backend.holds(model_id)
-                && !backend.pauses(now, model_id)
+                && backend
+                    .resident(model_id)
+                    .is_none_or(|copy| copy.tokens < rider.tokens())
+                && backend.pause(now, model_id).is_none()
                 && rider.may_use(backend.spec.provider, backend.id)
                 && !self.provider_at_limit(backend.spec.provider)
         };
         let mut best: Option<Berth> = None;
+        let need = rider.arrival.need;
+        let (mut seen, mut berths) = (0, 0);
         let mut weigh = |backend: &Backend| {
-            *budget = budget.saturating_sub(1);
-            if let Some(berth) = self.berth(now, backend, model_id)
+            berths += 1;
+            if let Some(berth) = self.berth(now, backend, model_id, need)
                 && best.as_ref().is_none_or(|best| berth.order(best).is_lt())
             {
                 best = Some(berth);
@@ -212,23 +263,32 @@ impl Scheduler {
         };
         if model.on_disk.len() <= self.spare.len() {
             let there = model.on_disk.iter().filter_map(|id| self.backends.get(id));
-            there.filter(usable).take(SAMPLE).for_each(&mut weigh);
+            let there = there.take(SCAN).inspect(|_| seen += 1).filter(usable);
+            there.take(SAMPLE).for_each(&mut weigh);
         } else {
             // The emptiest come first.
             let there = self
                 .spare
                 .iter()
                 .filter_map(|(_, id)| self.backends.get(id));
-            there.filter(usable).take(SAMPLE).for_each(&mut weigh);
+            let there = there.take(SCAN).inspect(|_| seen += 1).filter(usable);
+            there.take(SAMPLE).for_each(&mut weigh);
         }
+        // To leave one out costs less than to weigh it.
+        *looks += berths + seen / 4;
         best
     }
 
     /// What loading the model on this backend would be like; `None` if what would have to go must stay.
-    fn berth(&self, now: Duration, backend: &Backend, model: ModelId) -> Option<Berth> {
-        let vram = self.vram(backend, model);
-        let victims = backend.victims(vram)?;
-        if !self.may_go(now, backend, &victims) {
+    fn berth(&self, now: Duration, backend: &Backend, model: ModelId, need: Need) -> Option<Berth> {
+        let rule = backend.on_disk.get(&model)?.berth;
+        if rule == BerthRule::Never {
+            return None;
+        }
+        let plan = self.plan(backend, model, need)?;
+        let vram = self.vram(backend, model, plan.tokens);
+        let victims = backend.victims(model, vram)?;
+        if !self.may_go(now, backend, model, &victims) {
             return None;
         }
         let takes = self.load_time(backend, model);
@@ -241,34 +301,58 @@ impl Scheduler {
             model,
             takes,
             vram,
-            context: None,
+            plan,
             victims,
         };
         Some(Berth {
             backend: backend.id,
-            cost: takes + harm,
+            overflow: rule == BerthRule::Overflow,
+            cost: takes + harm + self.spill(backend, model, vram),
             cold,
         })
     }
 
-    fn may_go(&self, now: Duration, backend: &Backend, victims: &[&Resident]) -> bool {
-        victims.iter().all(|victim| {
+    /// Seconds that it costs the requests of the model if it does not fit into the GPU's memory, so that a part of it runs on
+    /// the CPU.
+    fn spill(&self, backend: &Backend, model: ModelId, size: u64) -> f64 {
+        let outside = backend
+            .spec
+            .vram
+            .map_or(0, |vram| size.saturating_sub(vram));
+        let share = outside as f64 / size.max(1) as f64;
+        self.service(Some(model)) * CPU * share
+    }
+
+    fn may_go(
+        &self,
+        now: Duration,
+        backend: &Backend,
+        model: ModelId,
+        victims: &[&Resident],
+    ) -> bool {
+        // The copy that the load replaces comes back larger.
+        let mut others = victims.iter().filter(|victim| victim.model != model);
+        others.all(|victim| {
             let dwell = Duration::from_secs_f64(DWELL * self.load_time(backend, victim.model));
-            now >= victim.since.saturating_add(dwell)
-                || self.lines.head(LineKey::Model(victim.model)).is_none()
+            now >= victim.since.saturating_add(dwell) || self.lines.count_for(victim.model) == 0
         })
     }
 
     /// What a load would look like that a request makes necessary by going where its model is not in memory.
-    pub(super) fn forced_load(&self, backend: &Backend, model: ModelId) -> ColdStart {
-        let vram = self.vram(backend, model);
-        let victims = backend.victims(vram).unwrap_or_default();
+    pub(super) fn forced_load(&self, backend: &Backend, model: ModelId, need: Need) -> ColdStart {
+        let unplanned = Plan {
+            context: None,
+            tokens: ANY,
+        };
+        let plan = self.plan(backend, model, need).unwrap_or(unplanned);
+        let vram = self.vram(backend, model, plan.tokens);
+        let victims = backend.victims(model, vram).unwrap_or_default();
         let victims = victims.iter().map(|victim| victim.model).collect();
         ColdStart {
             model,
             takes: self.load_time(backend, model),
             vram,
-            context: None,
+            plan,
             victims,
         }
     }

@@ -35,34 +35,76 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// Free backends by provider. Providers are few, so they lie in a sorted vector.
+/// Free backends by provider, and within one by the tokens that the context of their copy holds. Providers and contexts are
+/// few, so they lie in sorted vectors.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    providers: Vec<(ProviderId, BTreeSet<Key>)>,
+    providers: Vec<(ProviderId, Vec<(u32, BTreeSet<Key>)>)>,
 }
 
 impl Ready {
-    pub(super) fn insert(&mut self, provider: ProviderId, key: Key) {
+    pub(super) fn insert(&mut self, provider: ProviderId, tokens: u32, key: Key) {
         let index = self.find(provider).unwrap_or_else(|index| {
-            self.providers.insert(index, (provider, BTreeSet::new()));
+            self.providers.insert(index, (provider, Vec::new()));
             index
         });
-        self.providers[index].1.insert(key);
+        let contexts = &mut self.providers[index].1;
+        let place = contexts.binary_search_by_key(&tokens, |(tokens, _)| *tokens);
+        let place = place.unwrap_or_else(|place| {
+            contexts.insert(place, (tokens, BTreeSet::new()));
+            place
+        });
+        contexts[place].1.insert(key);
     }
 
-    pub(super) fn remove(&mut self, provider: ProviderId, key: &Key) {
-        if let Ok(index) = self.find(provider) {
-            self.providers[index].1.remove(key);
+    pub(super) fn remove(&mut self, provider: ProviderId, tokens: u32, key: &Key) {
+        let Ok(index) = self.find(provider) else {
+            return;
+        };
+        let contexts = &mut self.providers[index].1;
+        if let Ok(place) = contexts.binary_search_by_key(&tokens, |(tokens, _)| *tokens) {
+            contexts[place].1.remove(key);
+            // Servers may come up with ever other contexts.
+            if contexts[place].1.is_empty() && contexts.len() > 1 {
+                contexts.remove(place);
+            }
         }
     }
 
-    /// The free backends of each provider, best first.
-    pub(super) fn by_provider(
+    pub(super) fn providers(&self) -> impl Iterator<Item = ProviderId> {
+        self.providers.iter().map(|(provider, _)| *provider)
+    }
+
+    /// The best free backend of each of these providers whose copy holds so many tokens, of those that are usable; of equal
+    /// ones, that with the smaller context.
+    pub(super) fn best(
         &self,
-    ) -> impl Iterator<Item = (ProviderId, impl Iterator<Item = BackendId>)> {
-        self.providers
-            .iter()
-            .map(|(provider, keys)| (*provider, keys.iter().map(|key| key.id)))
+        tokens: u32,
+        open: impl Fn(ProviderId) -> bool,
+        usable: impl Fn(BackendId) -> bool,
+    ) -> impl Iterator<Item = BackendId> {
+        let providers = self.providers.iter();
+        providers
+            .filter(move |(provider, _)| open(*provider))
+            .filter_map(move |(_, contexts)| {
+                let from = contexts.partition_point(|(holds, _)| *holds < tokens);
+                let first = |keys: &BTreeSet<Key>| keys.iter().find(|key| usable(key.id)).copied();
+                let firsts = contexts[from..].iter().filter_map(|(_, keys)| first(keys));
+                firsts.min().map(|key| key.id)
+            })
+    }
+
+    /// Whether a free copy holds more than `above` tokens and fewer than `most`.
+    pub(super) fn has_between(&self, above: u32, most: u32) -> bool {
+        let mut contexts = self.providers.iter().flat_map(|(_, contexts)| contexts);
+        contexts.any(|(holds, keys)| (above..most).contains(holds) && !keys.is_empty())
+    }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> impl Iterator<Item = BackendId> {
+        let contexts = self.providers.iter().flat_map(|(_, contexts)| contexts);
+        contexts.flat_map(|(_, keys)| keys.iter().map(|key| key.id))
     }
 
     fn find(&self, provider: ProviderId) -> Result<usize, usize> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
 use super::model::Model;
+use super::resident::{ANY, Loading};
 use super::types::{Arrival, Decision, NoSlot, Providers, RunOutcome, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
 use crate::ids::BackendId;
@@ -34,6 +35,9 @@ impl Scheduler {
             && let Some(model) = self.models.get_mut(&model)
         {
             model.arrivals.add(now);
+            if arrival.need.tokens > 0 {
+                model.needs.add(now, arrival.need.tokens);
+            }
         }
         let waiter = self.newcomer(now, arrival, scope);
         let (ticket, priority) = (waiter.ticket, waiter.arrival.priority);
@@ -42,8 +46,11 @@ impl Scheduler {
         }
         self.next_ticket += 1;
         self.enqueue(now, waiter);
-        if self.lines.len() > self.policy.queue_size && !self.starts_at_once(now, ticket) {
-            let size = self.policy.queue_size as f64;
+        let size = self.policy.queue_size;
+        // What is decided now may also be that somebody else starts, who makes room.
+        let full = self.lines.len() > size && !self.starts_at_once(now, ticket);
+        if full && self.lines.len() > size {
+            let size = size as f64;
             // What the lower priorities keep of the queue is what they have of the starts.
             let reserve = (size * self.policy.aged_share).ceil() as usize;
             let displaced = self.lines.displaced_by(priority, reserve);
@@ -88,9 +95,10 @@ impl Scheduler {
         ticket: Ticket,
         scope: Option<Scope>,
     ) -> Result<(), NoSlot> {
-        let Some((running, _)) = self.release(now, ticket) else {
+        let Some((running, job)) = self.release(now, ticket) else {
             return Err(NoSlot::Exhausted);
         };
+        self.learn_lane(now, running.backend, (ticket, job), None);
         let mut waiter = running.waiter;
         waiter.retried = true;
         if let Some(scope) = scope {
@@ -111,7 +119,9 @@ impl Scheduler {
     /// The client has gone: the request leaves the queue or its slot.
     pub fn cancel(&mut self, now: Duration, ticket: Ticket) {
         if self.lines.remove(ticket).is_none() {
-            self.release(now, ticket);
+            if let Some((running, job)) = self.release(now, ticket) {
+                self.learn_lane(now, running.backend, (ticket, job), None);
+            }
         }
         self.decided.retain(|decision| match decision {
             Decision::Start {
@@ -145,10 +155,11 @@ impl Scheduler {
         if outcome.ok {
             self.loaded(now, ticket);
         }
-        if let Some((running, job)) = self.release(now, ticket)
-            && outcome.ok
-        {
-            self.learn(now, &running, job, outcome);
+        if let Some((running, job)) = self.release(now, ticket) {
+            self.learn_lane(now, running.backend, (ticket, job), Some(outcome));
+            if outcome.ok {
+                self.learn(now, &running, job, outcome);
+            }
         }
     }
 
@@ -165,6 +176,7 @@ impl Scheduler {
             self.stranded.insert(line);
         }
         self.touched.push(line);
+        self.to_try.push(line);
         self.to_weigh.push(line);
     }
 
@@ -235,7 +247,17 @@ impl Scheduler {
                 backend.response.add(now, response);
             }
             if came_to_stay {
-                backend.hold(now, model_id, vram, None);
+                let loading = Loading {
+                    model: model_id,
+                    ticket: running.waiter.ticket,
+                    own: false,
+                    until: now,
+                    vram,
+                    context: None,
+                    tokens: ANY,
+                    replaces: None,
+                };
+                backend.hold(now, &loading);
             }
         };
         if came_to_stay {
@@ -287,7 +309,7 @@ impl Scheduler {
                     Some(_) => unhealthy(),
                 }
             }
-            LineKey::Model(model_id) => {
+            LineKey::Model(model_id, _) => {
                 let model = self
                     .models
                     .get(&model_id)
@@ -298,7 +320,9 @@ impl Scheduler {
                 match self.open_copies(model, waiter) {
                     (0, _) => self.nowhere(waiter).or_else(unhealthy),
                     (_, 0) => unhealthy(),
-                    _ => self.cannot_load(now, model_id, model, waiter),
+                    _ => self
+                        .too_long(model_id, model, waiter)
+                        .or_else(|| self.cannot_load(now, model_id, model, waiter)),
                 }
             }
             LineKey::Unlisted if self.known > 0 => Some(NoSlot::UnknownModel),
@@ -326,7 +350,7 @@ impl Scheduler {
         match waiter.line() {
             LineKey::Pinned(id) => all_closed(&mut find(&id).into_iter().filter(could)),
             LineKey::Any => all_closed(&mut self.backends.values().filter(could)),
-            LineKey::Model(model) => self.models.get(&model).is_some_and(|model| {
+            LineKey::Model(model, _) => self.models.get(&model).is_some_and(|model| {
                 all_closed(&mut model.on_disk.iter().filter_map(find).filter(could))
             }),
             LineKey::Unlisted => false,
@@ -376,7 +400,7 @@ impl Scheduler {
         match waiter.line() {
             LineKey::Pinned(id) => self.backends.get(&id).is_some_and(usable),
             LineKey::Any => self.backends.values().any(usable),
-            LineKey::Model(model) => self.models.get(&model).is_some_and(|model| {
+            LineKey::Model(model, _) => self.models.get(&model).is_some_and(|model| {
                 model
                     .on_disk
                     .iter()

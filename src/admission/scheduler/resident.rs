@@ -19,6 +19,8 @@ pub(super) struct Loading {
     pub(super) vram: u64,
     /// The context that is asked for.
     pub(super) context: Option<u32>,
+    /// The tokens that it should hold.
+    pub(super) tokens: u32,
     /// The context of the copy in whose place it comes, if there is one.
     pub(super) replaces: Option<Option<u32>>,
 }
@@ -29,6 +31,12 @@ pub(super) struct Resident {
     pub(super) model: ModelId,
     /// The context of each of its requests, where that is known.
     pub(super) context: Option<u32>,
+    /// The tokens that surely fit; [`ANY`] where nothing is known.
+    pub(super) tokens: u32,
+    /// A load of this gateway's brought it, and no probe has shown it yet: what was asked for.
+    pub(super) asked: Option<Option<u32>>,
+    /// Bytes of all memory.
+    pub(super) size: u64,
     /// Bytes of GPU memory.
     pub(super) vram: u64,
     /// The time since when it is known to be there.
@@ -48,7 +56,12 @@ pub(super) struct OwnLoad {
     pub(super) since: Duration,
     pub(super) expected: Duration,
     pub(super) context: Option<u32>,
+    /// The tokens that it should hold.
+    pub(super) tokens: u32,
 }
+
+/// What a copy holds of which nothing is known: everything.
+pub(super) const ANY: u32 = u32::MAX;
 
 /// A load that has failed, as often in a row.
 #[derive(Clone, Copy, Debug, Default)]

@@ -32,10 +32,11 @@ pub(super) fn check(scheduler: &Scheduler) {
             .count();
         assert_eq!(model.healthy, healthy);
         let placed = there.clone().filter(|b| b.placed() && b.healthy);
-        let copies = placed
-            .clone()
-            .filter(|b| b.held().any(|held| held == *model_id));
-        assert_eq!(model.copies, copies.map(|b| b.id).collect());
+        let copies = placed.clone().flat_map(|b| {
+            let copies = b.copies().filter(|(held, _)| held == model_id);
+            copies.map(|(_, tokens)| (tokens, b.id)).collect::<Vec<_>>()
+        });
+        assert_eq!(model.copies, copies.collect());
         let ready = placed.filter(|b| b.free_for(*model_id) && b.holds(*model_id));
         assert_eq!(listed(&model.ready), ready.map(|b| b.id).collect());
     }
@@ -56,8 +57,5 @@ pub(super) fn check(scheduler: &Scheduler) {
 }
 
 fn listed(ready: &Ready) -> BTreeSet<BackendId> {
-    ready
-        .by_provider()
-        .flat_map(|(_, ids)| ids.collect::<Vec<_>>())
-        .collect()
+    ready.ids().collect()
 }

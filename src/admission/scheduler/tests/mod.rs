@@ -1,8 +1,10 @@
 //! What the scheduler decides, event by event, on small fleets.
 
 mod consistency;
+mod contexts;
 mod fleet;
 mod forecast;
+mod lanes;
 mod loads;
 mod properties;
 mod queue;

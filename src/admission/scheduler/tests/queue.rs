@@ -485,3 +485,30 @@ fn a_pinned_request_waits_for_its_backend_alone() {
     fleet.complete(lost);
     assert_eq!(fleet.scheduler.snapshot().backends.len(), 1);
 }
+
+#[test]
+fn nobody_has_to_go_when_the_newcomer_comes_as_another_starts() {
+    let mut fleet = Fleet::new(Policy {
+        queue_size: 1,
+        ageing: secs(3000.0),
+        ..policy()
+    });
+    fleet.join(spec(0));
+    fleet.join(spec(1));
+    fleet.observe(0, &[A, B, C], &[A]);
+    fleet.observe(1, &[B], &[]);
+    fleet.teach(A, 1.0, 5.0);
+    fleet.arrive(request(A));
+    let waits = fleet.arrive(Arrival {
+        priority: -1,
+        ..request(A)
+    });
+    fleet.observe(1, &[A, B], &[]);
+    assert_eq!(fleet.started().len(), 1);
+    // By now it is worth a load, which is decided when the next request comes.
+    fleet.now += secs(60.0);
+    fleet.arrive(request(A));
+    assert_eq!(fleet.refusals(), []);
+    assert_eq!(fleet.started().len(), 1);
+    fleet.scheduler.cancel(fleet.now, waits);
+}

@@ -294,7 +294,7 @@ fn memory_is_learned_from_what_a_load_pushes_out() {
     fleet.observe(0, &[A, B, C], &[A]);
     let room = |fleet: &Fleet| {
         fleet.scheduler.backends[&id(0)]
-            .victims(10 * GIB)
+            .victims(ModelId(9), 10 * GIB)
             .map(|victims| victims.len())
     };
     // Nothing is known of the memory: the load may fit.
@@ -312,5 +312,8 @@ fn memory_is_learned_from_what_a_load_pushes_out() {
     // More than was thought to fit is seen to fit after all.
     fleet.observe(0, &[A, B, C], &[A, B, C]);
     let backend = &fleet.scheduler.backends[&id(0)];
-    assert_eq!(backend.victims(1).map(|victims| victims.len()), Some(0));
+    assert_eq!(
+        backend.victims(ModelId(9), 1).map(|victims| victims.len()),
+        Some(0)
+    );
 }

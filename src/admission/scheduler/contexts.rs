@@ -1,0 +1,132 @@
+//! Which context a model is loaded with, and whether there can be one that holds a request.
+
+use super::Scheduler;
+use super::backend::Backend;
+use super::lines::Waiter;
+use super::model::Model;
+use super::need::LEAST;
+use super::resident::ANY;
+use super::types::{BerthRule, Need, NoSlot};
+use crate::ids::ModelId;
+
+/// A context to load with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// What is asked for; `None` leaves it to the backend.
+    pub(super) context: Option<u32>,
+    /// The tokens that it is sure to hold.
+    pub(super) tokens: u32,
+}
+
+impl Backend {
+    /// The largest context that the model has here, as far as is known.
+    fn trained(&self, model: ModelId) -> u32 {
+        let told = self.on_disk.get(&model).and_then(|stored| stored.trained);
+        let seen = self.trained.get(&model).copied();
+        told.into_iter().chain(seen).min().unwrap_or(ANY)
+    }
+
+    /// The context that the model is expected to get here if none is asked for.
+    fn automatic(&self, model: ModelId) -> u32 {
+        let seen = self.automatic.get(&model).copied();
+        seen.unwrap_or(LEAST).min(self.trained(model))
+    }
+}
+
+impl Scheduler {
+    /// With which context the model is to be loaded for a request: the smallest planned one that holds it, or one that holds
+    /// nearly all requests of the model as they have been. `None`: none holds it.
+    pub(super) fn plan(&self, backend: &Backend, model_id: ModelId, need: Need) -> Option<Plan> {
+        let trained = backend.trained(model_id);
+        let planned = backend
+            .on_disk
+            .get(&model_id)
+            .map(|stored| &stored.contexts);
+        let exactly = |context: u32| Plan {
+            context: Some(context),
+            tokens: context,
+        };
+        if let Some(planned) = planned.filter(|planned| !planned.is_empty()) {
+            let mut planned = planned.iter().map(|context| trained.min(*context));
+            return planned.find(|context| *context >= need.tokens).map(exactly);
+        }
+        let most = trained.min(self.memory_holds(backend, model_id));
+        if need.tokens > most {
+            return None;
+        }
+        let usual = self
+            .models
+            .get(&model_id)
+            .and_then(|model| model.needs.usual());
+        let least = usual.unwrap_or(0).max(need.tokens);
+        let stated = need.stated.filter(|_| usual.is_none());
+        if least <= backend.automatic(model_id) && stated.is_none() {
+            return Some(Plan {
+                context: None,
+                tokens: backend.automatic(model_id),
+            });
+        }
+        let rounded = least.checked_next_power_of_two().unwrap_or(ANY);
+        let wished = rounded.max(stated.unwrap_or(0)).max(LEAST);
+        Some(exactly(wished.min(most)))
+    }
+
+    /// The largest context with which the model fits whole into the memory that the operator has stated.
+    fn memory_holds(&self, backend: &Backend, model_id: ModelId) -> u32 {
+        let most = |vram| {
+            let model = self.models.get(&model_id)?;
+            model.footprint.most(backend.bytes(model_id), vram)
+        };
+        // A model that is larger than the memory runs on the CPU in part, whatever its context.
+        backend
+            .spec
+            .vram
+            .and_then(most)
+            .map_or(ANY, |most| most.max(LEAST))
+    }
+
+    /// The largest request that the backend could serve, by the copy that it has or one that it could load.
+    fn largest(&self, backend: &Backend, model_id: ModelId) -> u32 {
+        if !backend.placed() {
+            return ANY;
+        }
+        let copies = backend.copies().filter(|(held, _)| *held == model_id);
+        let there = copies.map(|(_, tokens)| tokens).max().unwrap_or(0);
+        let Some(stored) = backend.on_disk.get(&model_id) else {
+            return there;
+        };
+        if stored.berth == BerthRule::Never {
+            return there;
+        }
+        let trained = backend.trained(model_id);
+        let could = match stored.contexts.last() {
+            Some(planned) => trained.min(*planned),
+            None => trained.min(self.memory_holds(backend, model_id)),
+        };
+        could.max(there)
+    }
+
+    /// Why it makes no sense to wait for a copy, if the request fits none that there could be.
+    pub(super) fn too_long(
+        &self,
+        model_id: ModelId,
+        model: &Model,
+        waiter: &Waiter,
+    ) -> Option<NoSlot> {
+        let tokens = waiter.tokens();
+        if tokens == 0 || (waiter.goes_anywhere() && model.has_copy_for(tokens)) {
+            return None;
+        }
+        let mut largest = 0;
+        for backend in model.on_disk.iter().filter_map(|id| self.backends.get(id)) {
+            if waiter.may_use(backend.spec.provider, backend.id) {
+                largest = largest.max(self.largest(backend, model_id));
+                if largest >= tokens {
+                    return None;
+                }
+            }
+        }
+        // Where nothing can be loaded at all, the length is not what is in the way.
+        (largest > 0).then_some(NoSlot::TooLong { largest })
+    }
+}
