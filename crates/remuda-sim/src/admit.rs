@@ -58,9 +58,10 @@ async fn begin(
     model: &Arc<Model>,
 ) -> Result<Admitted, Refusal> {
     let mut seat = visitor.sit(want).await?;
-    let refused = match ask.prompt.images() > 0 && !model.can("vision") {
-        true => Err(blind()),
-        false => ask.prompt.read(limits(ask, &seat.lease)),
+    let refused = if ask.prompt.images() > 0 && !model.can("vision") {
+        Err(blind())
+    } else {
+        ask.prompt.read(limits(ask, &seat.lease))
     };
     let read = match refused {
         Ok(read) => read,

@@ -30,6 +30,7 @@ mod native;
 mod openai;
 mod openai_voice;
 mod options;
+mod origin;
 mod percent;
 mod prefix;
 mod prompt;

@@ -91,9 +91,10 @@ pub(super) fn tags(server: &Server) -> Reply {
             modified_at: local_time(on_disk.modified),
             size: model.size,
             digest: &model.digest,
-            details: match older {
-                true => Details::short(model),
-                false => Details::of(model),
+            details: if older {
+                Details::short(model)
+            } else {
+                Details::of(model)
             },
             capabilities: (!older).then_some(model.capabilities),
         }

@@ -105,22 +105,40 @@ pub(super) fn create(server: &Arc<Server>, body: &[u8]) -> Result<Work, Refusal>
             },
         },
     };
-    let texts = [
-        &format!("using existing layer sha256:{}", model.digest),
-        "writing manifest",
-        "success",
-    ];
-    let steps = texts.map(|text| (Duration::ZERO, status(text))).to_vec();
+    let steps = layers(&model, &fields);
     let server = server.clone();
     Ok(Work::new(steps, stream).then(move || server.store(model)))
 }
 
+/// What is told of the layers of a model while it is put together: weights, template, what is new, settings.
+fn layers(model: &Model, fields: &Fields<'_>) -> Vec<Step> {
+    let layer = |verb: &str, what: &str| {
+        let digest = sha256(format!("{what} of {}", model.blob).as_bytes());
+        status(&format!("{verb} layer sha256:{digest}"))
+    };
+    let mut lines = vec![
+        status(&format!("using existing layer sha256:{}", model.blob)),
+        layer("using existing", "template"),
+    ];
+    let new = LAYERS.iter().filter(|new| fields.value(new).is_some());
+    lines.extend(new.map(|new| layer("creating new", new)));
+    lines.push(layer("using existing", "settings"));
+    lines.extend(["writing manifest", "success"].map(status));
+    lines
+        .into_iter()
+        .map(|line| (Duration::ZERO, line))
+        .collect()
+}
+
+/// What can be put beside the weights of a model.
+const LAYERS: [&str; 5] = ["system", "template", "parameters", "messages", "license"];
+
 /// The same weights under another name; what is put beside them makes it another model.
 fn made(from: &Model, name: &Name, fields: &Fields<'_>) -> Model {
-    let layers = ["system", "template", "parameters", "messages", "license"];
-    match layers.iter().any(|layer| fields.value(layer).is_some()) {
-        true => from.made_into(name),
-        false => from.renamed(name),
+    if LAYERS.iter().any(|layer| fields.value(layer).is_some()) {
+        from.made_into(name)
+    } else {
+        from.renamed(name)
     }
 }
 
@@ -148,10 +166,7 @@ pub(super) fn delete(server: &Server, body: &[u8]) -> Result<Reply, Refusal> {
         Name::parse(written).ok_or_else(|| Refusal::bad(format!("name {written:?} is invalid")))?;
     match server.remove(&name) {
         Some(_) => Ok(empty(StatusCode::OK)),
-        None => Err(Refusal::not_found(format!(
-            "model '{}' not found",
-            name.as_str()
-        ))),
+        None => Err(Refusal::not_found(format!("model '{written}' not found"))),
     }
 }
 
@@ -159,7 +174,7 @@ pub(super) fn delete(server: &Server, body: &[u8]) -> Result<Reply, Refusal> {
 pub(super) fn has_blob(server: &Server, digest: &str) -> Reply {
     match lock(&server.blobs).contains(digest) {
         true => empty(StatusCode::OK),
-        false => empty(StatusCode::NOT_FOUND),
+        false => Refusal::not_found(format!("blob {digest:?} not found")).reply(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::gojson::{Fields, object};
 use super::names::Name;
 use super::openai_voice::{Form, OpenAi};
 use super::prompt::Prompt;
-use super::reply::{Refusal, Reply, json as json_reply, ok};
+use super::reply::{Refusal, Reply, v1};
 use super::seat::Visitor;
 use super::server::{OnDisk, Server};
 use super::speech::{self, Voice, Whole};
@@ -25,7 +25,7 @@ pub(super) fn refuse(refusal: &Refusal) -> Reply {
         StatusCode::NOT_FOUND => "not_found_error",
         _ => "api_error",
     };
-    json_reply(
+    v1(
         refusal.status,
         &json!({"error": {"message": refusal.text, "type": kind, "param": null, "code": null}}),
     )
@@ -106,12 +106,15 @@ pub(super) async fn embeddings(visitor: Visitor, body: &[u8]) -> Result<Reply, R
             json!({"object": "embedding", "embedding": embedding, "index": index})
         })
         .collect();
-    Ok(ok(&json!({
-        "object": "list",
-        "data": data,
-        "model": model,
-        "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
-    })))
+    Ok(v1(
+        StatusCode::OK,
+        &json!({
+            "object": "list",
+            "data": data,
+            "model": model,
+            "usage": {"prompt_tokens": made.tokens, "total_tokens": made.tokens},
+        }),
+    ))
 }
 
 fn little_endian(vector: &[f32]) -> String {
@@ -129,14 +132,14 @@ pub(super) fn models(server: &Server) -> Reply {
         true => Value::Null,
         false => Value::Array(models),
     };
-    ok(&json!({"object": "list", "data": data}))
+    v1(StatusCode::OK, &json!({"object": "list", "data": data}))
 }
 
 /// `GET /v1/models/:model`.
 pub(super) fn model(server: &Server, written: &str) -> Result<Reply, Refusal> {
     Name::parse(written)
         .and_then(|name| server.model(&name))
-        .map(|on_disk| ok(&model_object(&on_disk)))
+        .map(|on_disk| v1(StatusCode::OK, &model_object(&on_disk)))
         .ok_or_else(|| Refusal::not_found(format!("model '{written}' not found")))
 }
 

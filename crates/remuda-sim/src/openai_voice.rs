@@ -1,10 +1,11 @@
 //! An answer in the shape of OpenAI's objects and event streams, as Ollama writes them.
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::answer::Call;
 use super::generation::{Event, Metrics};
-use super::reply::{Reply, go_json, ok};
+use super::reply::{Reply, go_json, v1};
 use super::speech::{Voice, Whole};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) struct OpenAi {
     pub(super) created: i64,
     pub(super) model: String,
     pub(super) with_usage: bool,
-    /// Whether the chunk with the role has been sent.
+    /// Whether the first chunk has been sent, which has the role.
     pub(super) begun: bool,
     pub(super) called: bool,
 }
@@ -46,7 +47,10 @@ impl OpenAi {
     }
 
     /// A chunk with this delta (chat) or text.
-    fn chunk(&mut self, delta: Value, finish: Option<&str>) -> Vec<u8> {
+    fn chunk(&mut self, mut delta: Value, finish: Option<&str>) -> Vec<u8> {
+        if !std::mem::replace(&mut self.begun, true) {
+            delta["role"] = "assistant".into();
+        }
         let choice = match self.form {
             Form::Chat => json!({"index": 0, "delta": delta, "finish_reason": finish}),
             Form::Text => {
@@ -54,14 +58,7 @@ impl OpenAi {
                 json!({"text": text, "index": 0, "finish_reason": finish})
             }
         };
-        let mut bytes = Vec::new();
-        if self.form == Form::Chat && !std::mem::replace(&mut self.begun, true) {
-            let role = json!({"role": "assistant", "content": ""});
-            let first = json!([{"index": 0, "delta": role, "finish_reason": null}]);
-            bytes.extend(event(&self.frame(true, first)));
-        }
-        bytes.extend(event(&self.frame(true, json!([choice]))));
-        bytes
+        event(&self.frame(true, json!([choice])))
     }
 
     fn finish(&self, reason: &'static str) -> &'static str {
@@ -116,7 +113,7 @@ impl Voice for OpenAi {
         };
         let mut answer = self.frame(false, json!([choice]));
         answer["usage"] = usage(&whole.done.metrics);
-        ok(&answer)
+        v1(StatusCode::OK, &answer)
     }
 }
 

@@ -95,9 +95,12 @@ impl Prompt {
 
     /// Tokens of the whole prompt.
     pub(super) fn tokens(&self) -> u64 {
-        let size = |turn: &Turn| match self.raw {
-            true => turn.text.len(),
-            false => turn.size(),
+        let size = |turn: &Turn| {
+            if self.raw {
+                turn.text.len()
+            } else {
+                turn.size()
+            }
         };
         let bytes: usize = self.turns.iter().map(size).sum();
         self.count(bytes, self.images())

@@ -114,6 +114,11 @@ pub(super) fn ok(value: &impl Serialize) -> Reply {
     json(StatusCode::OK, value)
 }
 
+/// A whole answer of the routes under `/v1`, which end in a newline and tell no charset.
+pub(super) fn v1(status: StatusCode, value: &impl Serialize) -> Reply {
+    with_type(status, "application/json", Body::whole(line(value)))
+}
+
 pub(super) fn text(status: StatusCode, text: &'static str) -> Reply {
     with_type(status, "text/plain", Body::whole(text))
 }

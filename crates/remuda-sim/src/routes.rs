@@ -12,8 +12,9 @@ use super::body::{Body, collect};
 use super::fault::At;
 use super::fleet::Fleet;
 use super::link::Wire;
+use super::origin::Page;
 use super::percent::decoded;
-use super::reply::{Refusal, Reply, method_not_allowed, ok, text};
+use super::reply::{Refusal, Reply, method_not_allowed, ok, text, with_type};
 use super::sabotage::{go_wrong, hold_back};
 use super::seat::Visitor;
 use super::server::{Front, Server};
@@ -52,6 +53,7 @@ async fn answer(
             None => not_found(),
         });
     }
+    let page = Page::of(&head.headers);
     server
         .counters
         .saw(route(&method, &path), head, body.clone());
@@ -59,6 +61,12 @@ async fn answer(
     go_wrong(&wire, &strike).await;
     if let Some(status) = &strike.status {
         return Ok(error_status(status));
+    }
+    let answer = page
+        .as_ref()
+        .and_then(|page| page.answer(&method, allowed(&path)));
+    if let Some(reply) = answer {
+        return Ok(reply);
     }
     let pause = strike.stall(At::Body);
     let cut = strike.cut.filter(|(at, _)| *at == At::Body);
@@ -69,7 +77,10 @@ async fn answer(
         path: path.clone(),
         strike,
     };
-    let reply = dispatch(visitor, &method, &path, &body).await;
+    let mut reply = dispatch(visitor, &method, &path, &body).await;
+    if let Some(page) = &page {
+        page.allow(&mut reply);
+    }
     Ok(match (pause, cut) {
         (None, None) => reply,
         (pause, cut) => {
@@ -114,12 +125,24 @@ const PATHS: [&str; 18] = [
     "/v1/models",
 ];
 
+/// The methods of a path of Ollama's.
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        "/" | "/api/version" | "/api/tags" => Some("GET, HEAD"),
+        "/api/ps" | "/v1/models" => Some("GET"),
+        "/api/delete" => Some("DELETE"),
+        _ if path.starts_with("/api/blobs/") => Some("HEAD, POST"),
+        _ if path.starts_with("/v1/models/") => Some("GET"),
+        _ => PATHS.contains(&path).then_some("POST"),
+    }
+}
+
 fn error_status(status: &Status) -> Reply {
     let code = StatusCode::from_u16(status.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
     let mut reply = match &status.body {
         None => Refusal::new(code, status.failure.message.clone().unwrap_or(reason)).reply(),
-        Some(body) => super::reply::with_type(
+        Some(body) => with_type(
             code,
             "application/json; charset=utf-8",
             Body::whole(body.clone()),
@@ -146,7 +169,11 @@ async fn dispatch(visitor: Visitor, method: &Method, path: &str, body: &Bytes) -
     }
     match path {
         "/" | "/api/version" | "/api/tags" if !get_or_head => method_not_allowed("GET, HEAD"),
-        "/" => text(StatusCode::OK, "Ollama is running"),
+        "/" => with_type(
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            Body::whole("Ollama is running"),
+        ),
         "/api/version" => ok(&serde_json::json!({ "version": VERSION })),
         "/api/tags" => listing::tags(&server),
         "/api/ps" | "/v1/models" if !get => method_not_allowed("GET"),

@@ -181,10 +181,10 @@ impl Runners {
         // The one whose turn it is has left Ollama's queue, so the line holds one more than that.
         let before = self.pending.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
-        match before > self.machine.max_queue {
-            true => Err(LoadError::Busy),
-            false => Ok(place),
+        if before > self.machine.max_queue {
+            return Err(LoadError::Busy);
         }
+        Ok(place)
     }
 
     /// Joins the copy that suits, if there is one and it says that it is there.
@@ -237,9 +237,10 @@ impl Runners {
         };
         memory.make_room(model, need)?;
         let used: u64 = memory.copies.iter().map(|copy| copy.size_vram).sum();
-        let free = match off_the_gpu {
-            true => 0,
-            false => self.machine.vram.saturating_sub(used),
+        let free = if off_the_gpu {
+            0
+        } else {
+            self.machine.vram.saturating_sub(used)
         };
         // Out of memory: the server tries once with less context, if the context is of its own choice.
         if !off_the_gpu && size(context) > free {

@@ -39,9 +39,10 @@ pub(super) struct Context {
 impl Tuning {
     /// The context that this asks of `model` on `machine`.
     pub(super) fn context(&self, model: &Model, machine: &Machine) -> Context {
-        let least = match model.can("vision") {
-            true => LEAST_VISION,
-            false => LEAST,
+        let least = if model.can("vision") {
+            LEAST_VISION
+        } else {
+            LEAST
         };
         let stated = self.num_ctx.filter(|length| *length > 0);
         let stated = stated.or(machine.context_length);

@@ -139,7 +139,7 @@ async fn refusals_have_ollamas_words() {
     let running = fast("llama3.2,gemma3,nomic-embed-text").await;
     let chat = |more: &str| CHAT.replace("]}", &format!("],{more}}}"));
     let of = |model: &str, body: String| body.replace("llama3.2", model);
-    for (path, body, status, text) in [
+    let rows = [
         ("/api/chat", String::new(), 400, "missing request body"),
         ("/api/chat", "{".into(), 400, "unexpected EOF"),
         (
@@ -185,6 +185,16 @@ async fn refusals_have_ollamas_words() {
             400,
             "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string",
         ),
+    ];
+    for (path, body, status, text) in rows {
+        refused(&running, path, &body, status, text).await;
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_embeddings_have_ollamas_words() {
+    let running = fast("llama3.2").await;
+    let rows: [(&str, String, u16, &str); 3] = [
         (
             "/api/embed",
             r#"{"model":"x","input":"a"}"#.into(),
@@ -198,11 +208,16 @@ async fn refusals_have_ollamas_words() {
             400,
             "invalid input type",
         ),
-    ] {
-        let answer = post(&running, path, &body).await;
-        assert_eq!(answer.error(), (status, text.to_owned()), "{path} {body}");
-        assert_eq!(answer.content_type(), "application/json; charset=utf-8");
+    ];
+    for (path, body, status, text) in rows {
+        refused(&running, path, &body, status, text).await;
     }
+}
+
+async fn refused(running: &Running, path: &str, body: &str, status: u16, text: &str) {
+    let answer = post(running, path, body).await;
+    assert_eq!(answer.error(), (status, text.to_owned()), "{path} {body}");
+    assert_eq!(answer.content_type(), "application/json; charset=utf-8");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod fleet;
 mod inference;
 mod models;
 mod openai;
+mod scheduling;
+mod transcripts;
 
 use std::net::SocketAddr;
 use std::time::Duration;

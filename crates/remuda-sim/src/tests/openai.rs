@@ -23,12 +23,12 @@ async fn a_chat_streams_events() {
         .iter()
         .map(|event| serde_json::from_str(event).unwrap())
         .collect();
-    assert_eq!(chunks.len(), 1 + 4 + 1 + 1);
+    assert_eq!(chunks.len(), 4 + 1 + 1);
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-    assert_eq!(chunks[5]["choices"][0]["finish_reason"], "length");
-    assert_eq!(chunks[5]["choices"][0]["delta"], json!({}));
-    assert_eq!(chunks[6]["choices"], json!([]));
-    assert_eq!(chunks[6]["usage"]["completion_tokens"], 4);
+    assert_eq!(chunks[4]["choices"][0]["finish_reason"], "length");
+    assert_eq!(chunks[4]["choices"][0]["delta"], json!({}));
+    assert_eq!(chunks[5]["choices"], json!([]));
+    assert_eq!(chunks[5]["usage"]["completion_tokens"], 4);
     assert!(
         chunks
             .iter()
@@ -114,7 +114,7 @@ async fn a_mid_stream_error_is_swallowed_as_ollama_does() {
     running.inject(&fault("error:tokens=2"));
     let body = CHAT.replace("]}", r#"],"stream":true}"#);
     let events = events(&post(&running, "/v1/chat/completions", &body).await);
-    assert_eq!(events.len(), 1 + 2 + 1);
+    assert_eq!(events.len(), 2 + 1);
     assert!(!events.iter().any(|event| event == "[DONE]"));
     let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
     assert_eq!(last["choices"][0]["delta"]["content"], "");
