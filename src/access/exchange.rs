@@ -382,7 +382,7 @@ impl Exchange {
         self.away.set(1);
         if !self.told_away.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "shared limits: the server is away ({error}); this gateway goes on with its share of what was left"
+                "shared limits: the server is away ({error}); this gateway continues with its share of what was left"
             );
         }
         self.bell.answer();

@@ -5,7 +5,7 @@
 //! more than is left. Every fortieth of a second a gateway tells what it has used, gives back what it will not need, and
 //! asks for what its clients seem to want next. So only a request that finds the lease used up waits for the server.
 //!
-//! While the server is away, each of `n` gateways goes on with its share of what was left when it last heard: it lets
+//! While the server is away, each of `n` gateways continues with its share of what was left when it last heard: it lets
 //! through `(limit - margin - known) / n`, where `known` runs out of the window as it would have. What others were given
 //! since it heard is missing there. So the server gives no more than `margin` that some other has not said that it heard
 //! of, nor anything before all know of each other. Then `known` is at least what counts less `margin`, each share at most

@@ -13,8 +13,8 @@ use crate::settings::Settings;
 
 /// Validate the configuration, and print what of it differs from the defaults, with secrets masked
 ///
-/// Every mistake is named with its file, line, key and remedy, and makes the exit code 1. Warnings come last; with --reach,
-/// the verdict stands behind all answers.
+/// Each mistake is reported with its file, line, key and remedy, and makes the exit code 1. Warnings come last; with
+/// --reach, the verdict follows the answers.
 #[derive(Args)]
 pub(super) struct CheckArgs {
     /// The configuration [default: ./remuda.yaml, else /etc/remuda/remuda.yaml, else ~/.optillm/proxy_config.yaml, else the
@@ -30,8 +30,8 @@ pub(super) struct CheckArgs {
     #[arg(long, conflicts_with_all = ["config", "print", "reach"])]
     schema: bool,
 
-    /// Ask every provider once, as the gateway would, and say what each answers; the exit code is 1 unless all do and take
-    /// their keys
+    /// Ask every provider once, as the gateway would, and print what each answers; the exit code is 1 unless all of
+    /// them answer and accept their keys
     #[arg(long)]
     reach: bool,
 

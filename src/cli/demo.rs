@@ -27,11 +27,11 @@ const DISKS: [&str; 3] = [
 /// Run three simulated Ollama servers, simulated cloud providers, and the gateway in front of them
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
-    /// Address that clients connect to; a port alone is one at every address of this machine
+    /// Address that clients connect to; a port alone listens at every address of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:11434", value_parser = config::listen_address)]
     listen: SocketAddr,
 
-    /// Address of metrics and health; a port alone is one of this machine, off is none
+    /// Address of metrics and health; a port alone listens on this machine only, off starts none
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:11435", value_parser = config::admin_address)]
     admin: AdminAddress,
 }

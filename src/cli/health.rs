@@ -8,8 +8,8 @@ use super::target::{AskError, Pages, TargetArgs};
 
 /// Ask a running gateway whether it is ready: exit code 0 if it is, 1 if not
 ///
-/// For the health checks of containers, which have no curl. Asks /health/ready; with a path in --url, that: any 2xx
-/// answer is healthy.
+/// Serves as the health check of containers, which have no curl. It asks for /health/ready, or for the path in --url if
+/// that has one; any 2xx answer means healthy.
 #[derive(Args)]
 pub(super) struct HealthArgs {
     #[command(flatten)]

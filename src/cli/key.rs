@@ -16,7 +16,7 @@ const RANDOM: usize = 32;
 
 /// Print a fresh client key and its SHA-256
 ///
-/// The client gets the key; the configuration holds either of the two.
+/// Give the client the key; the configuration may hold either of the two.
 #[derive(Args)]
 pub(super) struct KeyArgs {}
 

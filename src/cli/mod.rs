@@ -32,7 +32,7 @@ use without_simulator::{demo, sim};
 /// One stable address in front of Ollama servers and cloud providers
 ///
 /// Remuda finds the servers, keeps track of which models each has loaded, and sends every request to the one that will
-/// answer soonest; requests for other providers are translated to their formats. `remuda demo` shows it without any.
+/// answer soonest; requests for other providers are translated to their formats. `remuda demo` shows this without a server.
 #[derive(Parser)]
 #[command(name = "remuda", version, arg_required_else_help = true)]
 struct CommandLine {

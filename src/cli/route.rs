@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::target::{AskError, Pages, Target, TargetArgs, refusal};
 
-/// Tell where a running gateway would send a request for a model, and why
+/// Explain where a running gateway would send a request for a model
 ///
 /// Asks the gateway's admin listener. The exit code is 1 where there is no plan.
 #[derive(Args)]
@@ -17,19 +17,19 @@ pub(super) struct RouteArgs {
     /// The model, as a client writes it
     model: String,
 
-    /// As if the client had named this provider in X-Provider
+    /// Plan as if the client had named this provider in X-Provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
 
-    /// As if this were the strategy
+    /// Plan by this strategy
     #[arg(long, value_name = "NAME")]
     strategy: Option<String>,
 
-    /// What the request needs, as a list with commas: vision, tools, thinking, embeddings
+    /// What the request needs, separated by commas: vision, tools, thinking, embeddings
     #[arg(long, value_name = "NEED,NEED")]
     needs: Option<String>,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 

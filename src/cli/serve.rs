@@ -19,11 +19,11 @@ pub(super) struct ServeArgs {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Address that clients connect to, in place of server.listen; a port alone is one at every address of this machine
+    /// Address that clients connect to, in place of server.listen; a port alone listens at every address of this machine
     #[arg(long, value_name = "ADDRESS", value_parser = config::listen_address)]
     listen: Option<SocketAddr>,
 
-    /// Address of the admin listener, in place of server.admin; a port alone is one of this machine, off is none
+    /// Address of the admin listener, in place of server.admin; a port alone listens on this machine only, off starts none
     #[arg(long, value_name = "ADDRESS", value_parser = config::admin_address)]
     admin: Option<AdminAddress>,
 }

@@ -58,9 +58,9 @@ pub(super) enum Pages {
 pub(super) enum AskError {
     #[error("{0}")]
     Config(Report),
-    #[error("{0} is off, so there is nowhere to ask; state --url, or switch the admin listener on")]
+    #[error("{0} is off, so there is nowhere to ask; pass --url, or switch the admin listener on")]
     Off(&'static str),
-    #[error("{0} is a free port of the system's choice, another at each start; state --url")]
+    #[error("{0} lets the system choose a free port, another one at each start; pass --url")]
     AnyPort(&'static str),
     #[error("this command asks {asked} of the admin listener; leave {stated} off --url")]
     Path { asked: String, stated: String },

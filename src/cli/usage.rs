@@ -17,7 +17,7 @@ const OF_THE_SERVICE: &str = "/var/lib/remuda/usage.db";
 
 /// Show what answers have cost: tokens and US dollars by key, tag, model or provider
 ///
-/// Reads the file of usage.path, while the gateway runs or not; where the configuration has none, or with --url, asks
+/// Reads the file at usage.path, whether the gateway runs or not. If the configuration names none, or with --url, it asks
 /// the running gateway. Sums are kept by the hour, in UTC.
 #[derive(Args)]
 pub(super) struct UsageArgs {
@@ -25,19 +25,19 @@ pub(super) struct UsageArgs {
     #[arg(long, value_enum, default_value = "model")]
     by: Name,
 
-    /// How far back to look, such as 7d or 12h [default: as far as there is anything]
+    /// How far back to look, such as 7d or 12h [default: everything that is kept]
     #[arg(long, value_name = "DURATION")]
     since: Option<String>,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
 
-    /// As CSV
+    /// Print CSV
     #[arg(long)]
     csv: bool,
 
-    /// The file itself, whatever the configuration says
+    /// Read this file, whatever the configuration says
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "url"])]
     path: Option<PathBuf>,
 

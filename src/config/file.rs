@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{self, Key, Shared};
+use super::access::{self, Key};
 use super::discover::{self, LOCAL};
 use super::enabled;
 use super::monitoring::Monitoring;
@@ -11,6 +11,7 @@ use super::queue::Queue;
 use super::reader::{Reader, Section};
 use super::routing::Routing;
 use super::server::Server;
+use super::shared::Shared;
 use super::timeouts::Timeouts;
 use super::usage::Usage;
 use super::yaml::{self, Value};

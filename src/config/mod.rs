@@ -35,6 +35,7 @@ mod interpolate;
 mod keys;
 mod kind;
 mod known;
+mod label;
 mod locate;
 mod monitoring;
 mod origin;
@@ -54,6 +55,7 @@ mod schema;
 mod schema_value;
 mod server;
 mod service;
+mod shared;
 mod size;
 mod targets;
 #[cfg(test)]

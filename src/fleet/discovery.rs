@@ -282,7 +282,8 @@ fn identity(backend: &Backend) -> SocketAddr {
                 IpAddr::V4(ip) => ip.to_ipv6_mapped(),
                 IpAddr::V6(ip) => ip,
             };
-            let flow = u32::try_from(position).unwrap_or(u32::MAX);
+            let flow =
+                u32::try_from(position).expect("a configuration of a few MiB has fewer entries");
             SocketAddrV6::new(ip, backend.port(), flow, 0).into()
         }
         _ => backend.addr,

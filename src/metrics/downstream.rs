@@ -48,7 +48,7 @@ impl DownstreamMetrics {
             shared_limits_away: gauge(
                 registry,
                 "remuda_shared_limits_away",
-                "1 while the server of `shared` is away and this gateway goes on with its share",
+                "1 while the server of `shared` is away and this gateway continues with its share",
             ),
         }
     }
