@@ -55,7 +55,10 @@ fn run(line: &str, demo: &Demo, directory: &Path) {
         }
         [script @ ("./test.sh" | ".ci/run")] => assert_executable(script),
         [script, arguments @ ..] if script.starts_with("bench/") => measure(script, arguments),
-        ["cargo", "bench", "--bench", name, ..] => assert!(is_benchmark(name), "{line}"),
+        ["cargo", "bench", "--bench", name, ..] => assert!(has_benchmark("", name), "{line}"),
+        ["cargo", "bench", "-p", package, "--bench", name, ..] => {
+            assert!(has_benchmark(&format!("crates/{package}"), name), "{line}");
+        }
         ["cargo", "build"] | ["cargo", "build", "--release", "--locked"] => {}
         ["cargo", "run", "--", "demo"] => {} // It is running.
         ["docker", "build", ..] => assert!(repository("Dockerfile").is_file()),
@@ -92,16 +95,10 @@ fn measure(script: &str, arguments: &[&str]) {
     }
 }
 
-/// Whether a package of the workspace has a benchmark of this name.
-fn is_benchmark(name: &str) -> bool {
-    let packages = std::fs::read_dir(repository("crates"))
-        .into_iter()
-        .flatten();
-    let packages = packages.map(|entry| entry.unwrap().path());
-    let mut all = packages
-        .chain([repository("")])
-        .map(|package| package.join("benches"));
-    all.any(|folder| folder.join(name).is_dir() || folder.join(name).with_extension("rs").is_file())
+/// Returns whether the package in `folder` has a benchmark of this name.
+fn has_benchmark(folder: &str, name: &str) -> bool {
+    let file = repository(folder).join("benches").join(name);
+    file.is_dir() || file.with_extension("rs").is_file()
 }
 
 /// The file that a gateway keeps, and a configuration that names it.

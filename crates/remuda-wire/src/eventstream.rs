@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Both read by botocore's decoder too (`tests/aws.rs` asks it again).
+    /// Both read by botocore's decoder too (`crates/remuda-formats/tests/aws/` asks it again).
     const MESSAGE_START: &str = "000000760000005296d5fade0b3a6576656e742d7479706507000c6d6573736167\
         6553746172740d3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e0d3a6d6573736167\
         652d74797065070005\

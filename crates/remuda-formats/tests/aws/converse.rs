@@ -2,7 +2,6 @@
 
 use crate::{ask, samples};
 use proptest::prelude::*;
-use remuda::settings::{Provider, ProviderKind};
 use remuda_formats::dialect::bedrock;
 use remuda_formats::dialect::exchange::Target;
 use remuda_formats::facts::Facts;
@@ -10,6 +9,7 @@ use remuda_formats::ir::{
     CacheTtl, ChatRequest, Document, Effort, Format, Image, Json, Message, Part, Role, Sampling,
     Text, Thinking, Thought, Tool, ToolCall, ToolChoice, ToolResult,
 };
+use remuda_formats::provider::{ProviderKind, ProviderProfile};
 use serde_json::{Value, json};
 
 const MODELS: &[&str] = &[
@@ -237,7 +237,6 @@ fn chat() -> impl Strategy<Value = ChatRequest<'static>> {
 #[test]
 fn any_chat_becomes_a_request_that_the_service_accepts() {
     let facts = Facts::bundled();
-    let provider = Provider::named("bedrock");
     let chats = samples(&(chat(), prop::sample::select(MODELS)), 3000);
     let questions: Vec<Value> = chats
         .iter()
@@ -245,7 +244,7 @@ fn any_chat_becomes_a_request_that_the_service_accepts() {
             let target = Target {
                 model,
                 facts: facts.find(ProviderKind::Bedrock, model),
-                provider: provider.profile(),
+                provider: ProviderProfile::of_kind("bedrock", ProviderKind::Bedrock),
                 stream: false,
             };
             let outgoing = bedrock::write_chat(chat.clone(), &target).unwrap();

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use remuda::settings::{Fidelity, Provider, ProviderKind, ReasoningField};
 use remuda_formats::dialect::exchange::{Reply, Target};
 use remuda_formats::facts::ModelFacts;
 use remuda_formats::ir::Text;
+use remuda_formats::preferences::{Fidelity, ReasoningField};
+use remuda_formats::provider::{ProviderKind, ProviderProfile};
 use remuda_formats::translate::{ClientForm, ProviderForm, Translating, Translation, order};
 use remuda_formats::wire::eventstream::{self, Frame};
 
@@ -187,14 +188,10 @@ fn reply() -> Reply {
 /// Translates the request; gives the provider's body and what will read its answer.
 fn translated(client: &Client, server: &Server, body: &[u8]) -> (Vec<u8>, Box<Translation>) {
     let facts = ModelFacts::default();
-    let provider = Provider {
-        kind: server.kind,
-        ..Provider::named("bench")
-    };
     let target = Target {
         model: "m",
         facts: &facts,
-        provider: provider.profile(),
+        provider: ProviderProfile::of_kind("bench", server.kind),
         stream: true,
     };
     let translating = Translating {
