@@ -114,7 +114,7 @@ impl CopyFacts {
         Ok(())
     }
 
-    /// Go counts in floating point and cuts what follows the point.
+    /// Notes a context as Go reads it, which counts in floating point and cuts what follows the point.
     fn note_context(&mut self, kind: Kind, value: ByteSpan, body: &[u8]) {
         if kind != Kind::Number {
             return;

@@ -16,7 +16,7 @@ pub(super) fn is_zero(kind: Kind, span: ByteSpan, body: &[u8]) -> bool {
     }
 }
 
-/// `[-+]? 0`, or `[-+]? (decimal unit)+` in which every decimal is zero.
+/// Returns whether a duration is zero: `[-+]? 0`, or `[-+]? (decimal unit)+` in which every decimal is zero.
 fn is_zero_duration(text: &[u8]) -> bool {
     let unsigned = match text {
         [b'-' | b'+', rest @ ..] => rest,

@@ -159,7 +159,7 @@ fn is_plain(name: &str) -> bool {
     !name.contains(['\\', '"', '\'', '%', ';'])
 }
 
-/// A field's name as RFC 9110 section 5.6.2 has it.
+/// Returns whether it is a field's name as RFC 9110 section 5.6.2 has it.
 fn is_token(name: &str) -> bool {
     let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~%".contains(&byte);
     !name.is_empty() && name.bytes().all(of_token)

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use memchr::memmem;
+
 use super::*;
 use crate::client::{replace_model, set_stream};
 use Operation::*;
