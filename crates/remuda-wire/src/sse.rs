@@ -133,7 +133,7 @@ impl EventSplitter {
         Err(EventTooLong { limit: self.limit })
     }
 
-    /// A line that lies whole in the piece; false when it made the event too long.
+    /// Takes a line that lies whole in the piece. Returns false when it made the event too long.
     fn line_in_place<'p>(
         &mut self,
         line: &'p [u8],
@@ -201,7 +201,7 @@ impl EventSplitter {
         }
     }
 
-    /// A blank line: hands on what has been read, if it has data or is an error.
+    /// Takes a blank line, and hands on what has been read, if it has data or is an error.
     fn end_event(&mut self, here: &mut InPlace<'_>, on: &mut impl FnMut(Item<'_>)) {
         let kept = self.has_data.then_some(self.data.as_slice());
         let name = here.name.take().unwrap_or(&self.name);

@@ -13,7 +13,7 @@ const MARKED: &[&str] = &[
     "ya29.", "AKIA", "ASIA", "arn:", "eyJ",
 ];
 
-/// `message` on one line, bounded, with what is nobody's business replaced.
+/// Returns `message` on one line, bounded, with what is nobody's business replaced.
 pub fn clean(message: &str) -> String {
     let mut cleaned = String::with_capacity(message.len().min(LONGEST));
     let mut after_bearer = false;

@@ -37,7 +37,7 @@ pub(super) trait Reads: Send {
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Unreadable>;
 
-    /// A whole answer, up to its end.
+    /// Reads a whole answer, up to its end.
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>));
 
     /// The body has ended.

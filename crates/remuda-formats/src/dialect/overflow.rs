@@ -168,7 +168,7 @@ pub fn says(message: &str) -> bool {
     read(message).is_some()
 }
 
-/// What may say so: an error under 200 has no status.
+/// Returns whether an error of this status may say so; one under 200 has none.
 pub fn may_be(status: Option<u16>) -> bool {
     matches!(status, None | Some(400 | 413 | 422 | 500))
 }

@@ -22,7 +22,7 @@ pub fn from_headers(headers: &HeaderMap) -> Option<Duration> {
         .map(|wait| wait.min(LONGEST))
 }
 
-/// Go's form (`1m30.5s`, `20ms`), of which protobuf's (`1.5s`) is a part, or plain seconds.
+/// Reads Go's form (`1m30.5s`, `20ms`), of which protobuf's (`1.5s`) is a part, or plain seconds.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if let Some(number) = number(rest) {
@@ -89,7 +89,7 @@ fn resets_at<'a>(field: impl Fn(&str) -> Option<&'a str>, now: SystemTime) -> Op
     waits.max()
 }
 
-/// RFC 9110 §10.2.3.
+/// Reads `Retry-After` as RFC 9110 §10.2.3 has it.
 fn seconds_or_date(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Some(number) = number(text) {

@@ -11,7 +11,7 @@ use crate::ir::{Mend, Text};
 
 const MARK: &str = "__thought__";
 
-/// `id`, with the signature in it if there is one.
+/// Returns `id`, with the signature in it if there is one.
 pub fn pack<'a>(id: Text<'a>, signature: Option<&Text<'_>>) -> Text<'a> {
     let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
         return id;
@@ -62,7 +62,7 @@ pub fn mark_gemini_text(signature: &Text<'_>) -> Text<'static> {
     marked
 }
 
-/// Gemini's own signature, if this is one that [`mark_gemini`] or [`mark_gemini_text`] made.
+/// Returns Gemini's own signature, if this is one that [`mark_gemini`] or [`mark_gemini_text`] made.
 pub fn of_gemini<'t>(signature: &'t Text<'_>) -> Option<Text<'t>> {
     let escaped = signature.as_escaped();
     let own = escaped

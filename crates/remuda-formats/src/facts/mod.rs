@@ -72,13 +72,13 @@ struct Entry {
 }
 
 impl Facts {
-    /// The facts of `conf/models.yaml`.
+    /// Returns the facts of `conf/models.yaml`.
     pub fn bundled() -> Facts {
         let bundled = file::read(BUNDLED).expect("the bundled file is read in a test");
         Facts::of(None, bundled).expect("the bundled file is resolved in a test")
     }
 
-    /// The facts of `extra_yaml`, and those of `conf/models.yaml` for what it leaves open.
+    /// Returns the facts of `extra_yaml`, and those of `conf/models.yaml` for what it leaves open.
     pub fn with(extra_yaml: &str) -> Result<Facts, FactsProblem> {
         let bundled = file::read(BUNDLED).expect("the bundled file is read in a test");
         Facts::of(Some(file::read(extra_yaml)?), bundled)
@@ -113,7 +113,7 @@ impl Facts {
         Ok(())
     }
 
-    /// What is known of a model by its provider's name for it; for an unknown one, that nothing is refused and
+    /// Returns what is known of a model by its provider's name for it; of an unknown one, that nothing is refused and
     /// everything is possible.
     ///
     /// Tried are the name as given, without its prefixes (`models/`, `us.anthropic.`), without `:variant`, without
@@ -129,7 +129,7 @@ impl Facts {
         })
     }
 
-    /// Whether anything is known of a model by that name.
+    /// Returns whether anything is known of a model by that name.
     pub fn knows(&self, kind: ProviderKind, model: &str) -> bool {
         !std::ptr::eq(self.find(kind, model), &raw const self.unknown)
     }

@@ -214,12 +214,12 @@ impl ModelFacts {
         }
     }
 
-    /// See [`Reasoning::effort_for`].
+    /// Returns the level to send, as [`Reasoning::effort_for`] says.
     pub fn effort_for(&self, wanted: EffortLevel) -> Option<EffortLevel> {
         self.reasoning.effort_for(wanted)
     }
 
-    /// See [`Reasoning::budget_for`].
+    /// Returns the tokens to send, as [`Reasoning::budget_for`] says.
     pub fn budget_for(&self, wanted: EffortLevel) -> Option<u32> {
         self.reasoning.budget_for(wanted)
     }

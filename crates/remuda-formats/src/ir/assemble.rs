@@ -295,7 +295,7 @@ impl Assembler {
     }
 }
 
-/// The signature of what follows, and no thought.
+/// Returns whether it is the signature of what follows, and no thought.
 fn is_lone_proof(thought: &Thought<'_>) -> bool {
     thought.text.is_empty() && !thought.redacted && thought.signature.is_some()
 }

@@ -212,7 +212,7 @@ impl Usage {
         take(&mut self.total_duration, later.total_duration);
     }
 
-    /// Prompt and answer together.
+    /// Returns the tokens of prompt and answer together.
     pub fn total(&self) -> u64 {
         self.prompt
             .unwrap_or(0)

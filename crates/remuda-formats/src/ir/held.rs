@@ -22,7 +22,7 @@ impl HeldFinish {
         self.went_on = false;
     }
 
-    /// Content has come.
+    /// Notes that content has come.
     pub fn go_on(&mut self) {
         self.went_on = true;
     }

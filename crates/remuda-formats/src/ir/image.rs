@@ -32,7 +32,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// Such as `image/png`.
+    /// Returns the name of the type, such as `image/png`.
     pub fn name(self) -> &'static str {
         match self {
             MediaType::Png => "image/png",
@@ -45,7 +45,7 @@ impl MediaType {
         }
     }
 
-    /// Such as `png`, Bedrock's word.
+    /// Returns the subtype, such as `png`, which is Bedrock's word.
     pub fn subtype(self) -> &'static str {
         &self.name()["image/".len()..]
     }
@@ -168,7 +168,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Standard base64 with padding out of base64 in any spelling, with or without `data:…;base64,`.
+/// Makes standard base64 with padding out of base64 in any spelling, with or without `data:…;base64,`.
 ///
 /// # Errors
 /// If it is no base64.
@@ -192,7 +192,7 @@ fn strip_data_uri(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Standard alphabet, padded. Borrows if it already is.
+/// Returns base64 in the standard alphabet, padded. Borrows if it is so already.
 fn standard_base64(text: Cow<'_, str>) -> Result<Cow<'_, str>, BadImage> {
     let payload = text.trim_end_matches('=');
     let padding = text.len() - payload.len();

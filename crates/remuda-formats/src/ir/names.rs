@@ -78,8 +78,8 @@ impl ToolNames {
         self.sent.insert(own, sent);
     }
 
-    /// `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the same
-    /// each time, and different for different names.
+    /// Returns `name` in letters, digits, `_` and `-`, at most `longest` of them (Anthropic, Bedrock, OpenAI: 64); the
+    /// same each time, and different for different names.
     pub fn sent<'a>(&mut self, name: &Text<'a>, longest: usize) -> Text<'a> {
         self.sent_after("", name, longest)
     }
@@ -110,7 +110,7 @@ impl ToolNames {
         Text::escaped(sent)
     }
 
-    /// `stem`, or what begins so and is nobody else's.
+    /// Returns `stem`, or what begins so and is nobody else's.
     fn unlike_others(&mut self, stem: String, longest: usize) -> String {
         if !self.own.contains_key(&stem) {
             return stem;
@@ -136,8 +136,8 @@ impl ToolNames {
     }
 }
 
-/// `name` in the alphabet that all take. One that is too long ends with what its whole text comes to, so that it does
-/// not depend on the others of the request.
+/// Returns `name` in the alphabet that all take. One that is too long ends with what its whole text comes to, so that
+/// it does not depend on the others of the request.
 fn stem(start: &str, name: &str, longest: usize) -> String {
     let mut stem: String = start
         .chars()

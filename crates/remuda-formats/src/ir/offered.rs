@@ -21,7 +21,7 @@ pub struct ClientTool {
 pub struct ClientTools(AHashMap<String, ClientTool>);
 
 impl ClientTools {
-    /// `tools` are all that the request offers.
+    /// Keeps the tools that are more than functions; `tools` are all that the request offers.
     pub fn of(special: &[SpecialTool<'_>], tools: &[Tool<'_>]) -> Self {
         let mut known = AHashMap::with_capacity(special.len());
         for tool in special {

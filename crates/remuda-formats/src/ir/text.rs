@@ -189,7 +189,7 @@ impl<'a> Json<'a> {
         Json(json.into())
     }
 
-    /// `{}`.
+    /// Returns `{}`.
     pub fn empty_object() -> Self {
         Json(Cow::Borrowed("{}"))
     }

@@ -19,7 +19,7 @@ pub struct Gathering {
 }
 
 impl Gathering {
-    /// `None` for an operation whose answers do not come as lines that can be put together.
+    /// Creates a gatherer; `None` for an operation whose answers do not come as lines that can be put together.
     pub fn of(operation: Operation) -> Option<Self> {
         let joined = match operation {
             Operation::Chat => Joined::chat(),

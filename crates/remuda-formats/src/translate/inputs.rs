@@ -3,7 +3,7 @@
 use crate::client::Operation;
 use crate::wire::json::{Kind, Scanner, SyntaxError};
 
-/// `None` if it is no request for vectors, or none that can be read.
+/// Returns how many vectors a request asks for; `None` if it is none for vectors, or cannot be read.
 pub(super) fn count(operation: Operation, body: &[u8]) -> Option<usize> {
     let name: &[u8] = match operation {
         Operation::Embed | Operation::OpenAiEmbeddings => b"input",
@@ -13,7 +13,7 @@ pub(super) fn count(operation: Operation, body: &[u8]) -> Option<usize> {
     read(name, operation != Operation::OpenAiEmbeddings, body).ok()
 }
 
-/// `blank_is_none`: to Ollama an empty text is no input, unless it is one of a list.
+/// Counts the inputs; `blank_is_none` says that an empty text is no input, unless it is one of a list.
 fn read(name: &[u8], blank_is_none: bool, body: &[u8]) -> Result<usize, SyntaxError> {
     let mut scanner = Scanner::new(body);
     scanner.begin_object()?;

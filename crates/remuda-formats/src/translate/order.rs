@@ -70,9 +70,9 @@ pub fn order(
             embeddings(translating, (client, form), target, reply)
         }
         (ClientFunctions::Chat(_), ProviderFunctions::Embeddings(_))
-        | (ClientFunctions::Embeddings(_), ProviderFunctions::Chat(_)) => {
-            Err(Refused::new("embeddings are no chat"))
-        }
+        | (ClientFunctions::Embeddings(_), ProviderFunctions::Chat(_)) => Err(Refused::new(
+            "a request for embeddings cannot be sent as a chat, nor a chat as one for embeddings",
+        )),
     }
 }
 
@@ -273,7 +273,7 @@ fn embeddings(
     })
 }
 
-/// What becomes of a request that is sent without something.
+/// Decides what becomes of a request that is sent without something.
 ///
 /// # Errors
 /// If nothing may be left out.

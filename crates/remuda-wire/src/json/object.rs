@@ -21,7 +21,7 @@ struct Member<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// `None` if it is no object.
+    /// Reads an object; returns `None` for anything else.
     pub fn read(json: &'a [u8]) -> Option<Self> {
         let mut scanner = Scanner::new(json);
         let mut members = Vec::new();
@@ -48,7 +48,7 @@ impl<'a> Object<'a> {
         (*member.value != *b"null").then_some(&*member.value)
     }
 
-    /// Each member's name, its key as it is written, and its value.
+    /// Returns each member's name, its key as it is written, and its value.
     pub fn members(&self) -> impl Iterator<Item = (&str, &[u8], &[u8])> {
         self.members
             .iter()

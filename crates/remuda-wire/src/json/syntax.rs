@@ -37,7 +37,7 @@ fn quoted(byte: u8) -> String {
     }
 }
 
-/// Go's words for a literal that goes wrong at its letter `place`.
+/// Returns Go's words for a literal that goes wrong at its letter `place`.
 pub(super) fn word_context(word: &[u8], place: usize) -> &'static str {
     match (word, place) {
         (b"true", 1) => "in literal true (expecting 'r')",

@@ -40,8 +40,8 @@ impl Turn<'_> {
     }
 }
 
-/// `messages` with the user as the speaker, in the same places; between calls and their results, which nothing may
-/// part, after the results. `None` if the system says nothing there.
+/// Returns `messages` with the user as the speaker, in the same places; between calls and their results, which nothing
+/// may part, after the results. `None` if the system says nothing there.
 pub(super) fn as_user(messages: &[u8]) -> Option<Vec<u8>> {
     let raw: Vec<&RawValue> = serde_json::from_slice(messages).ok()?;
     let mut written = Vec::with_capacity(raw.len());

@@ -52,7 +52,7 @@ impl Calls {
         });
     }
 
-    /// A call of a whole answer.
+    /// Tells a call of a whole answer.
     pub(super) fn whole(
         &mut self,
         id: Option<Text<'_>>,
@@ -71,7 +71,7 @@ impl Calls {
         });
     }
 
-    /// A piece of the input.
+    /// Tells a piece of the input.
     pub(super) fn arguments(
         &mut self,
         block: Option<usize>,

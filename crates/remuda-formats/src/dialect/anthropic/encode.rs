@@ -176,7 +176,7 @@ impl Encoder {
         self.open = kind;
     }
 
-    /// A delta of the open block; `name` is its type and the name of its field.
+    /// Writes a delta of the open block; `name` is its type and the name of its field.
     fn delta(&self, name: (&str, &str), text: &str, out: &mut Vec<u8>) {
         let _ = write!(
             out,

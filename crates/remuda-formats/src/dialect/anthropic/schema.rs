@@ -137,7 +137,7 @@ impl<'o> Members<'o> {
         Members { out, first: true }
     }
 
-    /// `key` has its quotes.
+    /// Begins a member; `key` has its quotes.
     fn key(&mut self, key: &[u8]) -> &mut Vec<u8> {
         if !self.first {
             self.out.push(b',');

@@ -179,7 +179,7 @@ impl State {
         }
     }
 
-    /// Something of the answer has come.
+    /// Notes that something of the answer has come.
     fn go_on(&mut self) {
         self.spoke = true;
         self.finish.go_on();
@@ -204,7 +204,7 @@ impl State {
         self.calls.start(index, block.id, name, block.input, emit);
     }
 
-    /// A block of a whole answer.
+    /// Tells a block of a whole answer.
     fn whole_block(&mut self, block: Block<'_>, emit: Emit<'_>) {
         if &*block.r#type != "tool_use" {
             return self.told_block(block, emit);
@@ -368,7 +368,7 @@ impl Reads for State {
             .iter()
             .any(|block| &*block.r#type == "text" && block.text.is_none())
         {
-            let what = "a text of the provider's answer is none";
+            let what = "a text block of the provider's answer has no text";
             return self.fail(Fault::garbled(what), emit);
         }
         self.start(message.id, message.model, emit);

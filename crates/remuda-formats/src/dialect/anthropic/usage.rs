@@ -31,7 +31,7 @@ struct Details {
 }
 
 impl Counts {
-    /// Later counts are totals so far, and leave out what has not changed.
+    /// Takes later counts, which are totals so far and leave out what has not changed.
     pub(super) fn update(&mut self, later: Counts) {
         fn take(into: &mut Option<u64>, from: Option<u64>) {
             // A zero in a later event means "not told again".

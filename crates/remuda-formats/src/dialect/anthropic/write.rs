@@ -345,7 +345,7 @@ fn write_sampling(
     dropped.add_if(sampling.logit_bias.is_some(), "logit_bias");
 }
 
-/// Stop strings. Blank ones, which the provider refuses, are returned: the gateway cuts at them.
+/// Writes the stop strings. Blank ones, which the provider refuses, are returned: the gateway cuts at them.
 fn write_stop(stop: &[Text<'_>], body: &mut Vec<u8>) -> Vec<String> {
     let (blank, sent): (Vec<_>, Vec<_>) = stop
         .iter()

@@ -160,13 +160,14 @@ fn read(body: &[u8]) -> Body<'_> {
     serde_json::from_slice(body).unwrap_or_default()
 }
 
-/// `ValidationException` of `com.amazon.coral.validate#ValidationException:http://internal…`.
+/// Returns the bare name of an exception, such as `ValidationException` of
+/// `com.amazon.coral.validate#ValidationException:http://internal…`.
 fn bare(kind: &str) -> &str {
     let kind = kind.split(':').next().unwrap_or(kind);
     kind.rsplit('#').next().unwrap_or(kind).trim()
 }
 
-/// `status` is 0 for what came within an answer of 200.
+/// Returns what an error means; `status` is 0 for what came within an answer of 200.
 fn sort(status: u16, kind: &str, body: &Body<'_>) -> Fault {
     use Class::{Capacity, Transient};
     let message = body.message.as_deref().unwrap_or("");
@@ -287,7 +288,7 @@ fn without_names(word: &str) -> Cow<'_, str> {
     Cow::Owned(hidden.chars().chain(last).collect())
 }
 
-/// `AKIA…` and `ASIA…`, AWS's ids of access keys.
+/// Returns whether a word is an id of an access key of AWS's: `AKIA…` or `ASIA…`.
 fn is_key(word: &str) -> bool {
     ["AKIA", "ASIA"].iter().any(|prefix| {
         word.find(prefix).is_some_and(|at| {

@@ -45,7 +45,8 @@ pub(super) struct Limits<'a> {
 }
 
 impl<'a> Limits<'a> {
-    /// `without_thought`: a turn with calls has lost its thought, and the model is to go on with it.
+    /// Decides the limits; `without_thought` says that a turn with calls has lost its thought, and the model is to go
+    /// on with it.
     pub(super) fn of(
         request: &ChatRequest<'a>,
         facts: &ModelFacts,
@@ -192,7 +193,7 @@ impl<'a> Limits<'a> {
         dropped.add_if(sampling.logit_bias.is_some(), "logit_bias");
     }
 
-    /// Stop strings that the service refuses are met by the gateway itself.
+    /// Divides the stop strings: those that the service refuses are met by the gateway itself.
     fn end_at(&mut self, stop: &[Text<'a>], facts: &ModelFacts) {
         for text in stop.iter().filter(|text| !text.is_empty()) {
             let refused = facts.refuses(Parameter::Stop, self.said) || text.is_blank();

@@ -39,7 +39,7 @@ pub static EMBEDDINGS: ProviderEmbeddings = ProviderEmbeddings {
     read: read_embeddings,
 };
 
-/// The chat as a Converse request, or ConverseStream's.
+/// Writes the chat as a Converse request, or ConverseStream's.
 ///
 /// # Errors
 /// If Converse has no way to say what the client relies on.
@@ -76,7 +76,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
     response::read(body, names, emit);
 }
 
-/// The requests of InvokeModel that together embed all texts, in their order.
+/// Writes the requests of InvokeModel that together embed all texts, in their order.
 ///
 /// # Errors
 /// If it is not known how the model is asked, or it cannot give such vectors.
@@ -95,12 +95,12 @@ pub fn read_embeddings(body: &[u8], headers: &HeaderMap) -> Result<Embeddings, F
     embeddings::read(body, headers)
 }
 
-/// What an answer with another status than 200 means.
+/// Returns what an answer with another status than 200 means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     error::answered(status, headers, body)
 }
 
-/// What an error means that came under status 200; `None` if there is none.
+/// Returns what an error means that came under status 200; `None` if there is none.
 pub fn fault_within(body: &[u8]) -> Option<Fault> {
     error::in_body(body)
 }

@@ -103,7 +103,7 @@ mod tests {
     const BODY: &[u8] = br#"{"messages":[{"role":"user","content":[{"text":"hi"}]}]}"#;
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-    /// 2026-01-02T03:04:05Z.
+    /// Reads a moment, such as 2026-01-02T03:04:05Z.
     fn moment() -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045)
     }

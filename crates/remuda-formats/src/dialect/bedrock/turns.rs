@@ -25,8 +25,8 @@ pub(super) fn arrange<'a>(
     turns::system_or_first_words(system, request, facts)
 }
 
-/// Unsigned reasoning is refused, and a signature is only good for the maker of the model, which is
-/// Anthropic's Claude wherever there is one. An OpenAI `reasoning` item is told by its id.
+/// Keeps the thoughts that the model believes. Unsigned reasoning is refused, and a signature is only good for the
+/// maker of the model, which is Anthropic's Claude wherever there is one. An OpenAI `reasoning` item is told by its id.
 fn keep_believable(message: &mut Message<'_>, facts: &ModelFacts) {
     let signs = matches!(&*facts.family, "claude" | "");
     message.parts.retain(|part| match part {

@@ -141,7 +141,7 @@ impl<'w> Contents<'w> {
         self.out.push(b'}');
     }
 
-    /// `unsigned`: the call may not go without a signature.
+    /// Writes a call; `unsigned` says that it may not go without a signature.
     fn call(&mut self, call: &ToolCall<'_>, unsigned: bool) {
         separate(self.out);
         put(r#"{"functionCall":{"#, self.out);

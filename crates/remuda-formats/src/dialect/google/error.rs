@@ -78,7 +78,7 @@ pub(super) fn of(error: &RawValue) -> Fault {
     sort(read.code.unwrap_or(0), &read, Utc::now())
 }
 
-/// `{"error":…}`, or an array of one. Told apart by hand: serde takes an array for a struct, too.
+/// Reads `{"error":…}`, or an array of one. They are told apart by hand: serde takes an array for a struct, too.
 fn error_of(body: &[u8]) -> Option<&RawValue> {
     if body.trim_ascii_start().starts_with(b"{") {
         return serde_json::from_slice::<Body<'_>>(body).ok()?.error;
@@ -158,7 +158,7 @@ fn sort(status: u16, error: &Status<'_>, now: DateTime<Utc>) -> Fault {
     })
 }
 
-/// `INVALID_ARGUMENT` says only in its text what is wrong.
+/// Returns what an `INVALID_ARGUMENT` means, which says only in its text what is wrong.
 fn argument(message: &str) -> (Class, FaultKind) {
     let says = |words: &str| {
         let mut places = message.as_bytes().windows(words.len());
@@ -213,7 +213,7 @@ fn said(message: &str) -> Cow<'static, str> {
     }
 }
 
-/// `projects/…`, `project_number:123456789012`, or the number alone.
+/// Returns whether a word names a project: `projects/…`, `project_number:123456789012`, or the number alone.
 fn is_project(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let bare = word.trim_matches(|character: char| !character.is_alphanumeric());

@@ -165,7 +165,7 @@ impl<'a> Generation<'a> {
         dropped.add_if(sampling.logit_bias.is_some(), "logit_bias");
     }
 
-    /// Stop strings beyond what the API takes are met by the gateway itself.
+    /// Divides the stop strings: those beyond what the API takes are met by the gateway itself.
     fn end_at(&mut self, stop: &[Text<'a>], facts: &ModelFacts) {
         let refused = facts.refuses(Parameter::Stop, self.said);
         for text in stop.iter().filter(|text| !text.is_empty()) {

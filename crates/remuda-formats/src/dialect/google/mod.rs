@@ -42,7 +42,7 @@ pub static EMBEDDINGS: ProviderEmbeddings = ProviderEmbeddings {
     read: read_embeddings,
 };
 
-/// The chat as a `generateContent` request, or a `streamGenerateContent` one.
+/// Writes the chat as a `generateContent` request, or a `streamGenerateContent` one.
 ///
 /// # Errors
 /// If Gemini has no way to say what the client relies on.
@@ -79,7 +79,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
     Answer::new(names.clone()).whole(body, emit);
 }
 
-/// The requests that together embed all texts, in their order: a hundred texts each.
+/// Writes the requests that together embed all texts, in their order: a hundred texts each.
 ///
 /// # Errors
 /// If the input is of token numbers, or the model cannot give such vectors.
@@ -98,12 +98,12 @@ pub fn read_embeddings(body: &[u8], _headers: &HeaderMap) -> Result<Embeddings, 
     embeddings::read(body)
 }
 
-/// What an answer with another status than 200 means.
+/// Returns what an answer with another status than 200 means.
 pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     error::answered(status, headers, body)
 }
 
-/// What an error means that came under status 200; `None` if there is none.
+/// Returns what an error means that came under status 200; `None` if there is none.
 pub fn fault_within(body: &[u8]) -> Option<Fault> {
     error::within(body)
 }

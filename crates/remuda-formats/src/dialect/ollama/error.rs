@@ -35,7 +35,7 @@ pub const MANAGE_REFUSED: &str = "changing models through this gateway is off; \
 /// The last line of a stream whose backend broke off.
 pub const STREAM_BROKEN: &str = "the backend closed the stream before its end";
 
-/// 404 for a model that no server has, in the words of the operation's handler.
+/// Returns the text of the 404 for a model that no server has, in the words of the operation's handler.
 pub fn model_not_found(operation: Operation, model: &str) -> String {
     match operation {
         Operation::Embed | Operation::Embeddings | Operation::OpenAiEmbeddings => {

@@ -164,7 +164,7 @@ pub fn parse_ps(body: &[u8]) -> Result<Vec<LoadedEntry>, Malformed> {
     entries(body)?.into_iter().map(entry).collect()
 }
 
-/// Whole seconds, by which Ollama sorts: those of the same second stay as they came.
+/// Returns whole seconds, by which Ollama sorts: those of the same second stay as they came.
 fn seconds(time: Option<SystemTime>) -> Option<u64> {
     let since = time?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(since.as_secs())

@@ -51,7 +51,7 @@ struct Line {
 }
 
 impl ProgressMerge {
-    /// `backends`: the names under which failures are reported, in the order of their indices.
+    /// Begins a merge; `backends` are the names under which failures are reported, in the order of their indices.
     pub fn new(backends: impl IntoIterator<Item = String>) -> Self {
         let backends: Vec<_> = backends
             .into_iter()

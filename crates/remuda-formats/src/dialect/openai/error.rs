@@ -10,7 +10,7 @@ pub(super) use read::{fault_in, fault_in_words, fault_of_text};
 use crate::ir::{Fault, FaultKind};
 use crate::wire::json::write_string;
 
-/// `{"error":{"message","type","param","code"}}`
+/// Returns `{"error":{"message","type","param","code"}}`.
 pub fn error_body(fault: &Fault) -> Vec<u8> {
     let mut body = Vec::with_capacity(fault.message.len() + 96);
     write_error(fault, &mut body);
@@ -43,7 +43,8 @@ fn write_or_null(text: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-/// OpenAI's `type` and `code`. The gateway's own trouble with a provider's credentials is the client's server error.
+/// Returns OpenAI's `type` and `code`. The gateway's own trouble with a provider's credentials is the client's server
+/// error.
 fn kind_and_code(kind: FaultKind) -> (&'static str, Option<&'static str>) {
     match kind {
         FaultKind::InvalidRequest | FaultKind::TooLarge => ("invalid_request_error", None),

@@ -17,13 +17,13 @@ pub(super) fn full(field: Field<'_>) -> Option<Text<'_>> {
 /// Reads the whole body.
 pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refused> {
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Refused::new("the body is no JSON object"));
+        return Err(Refused::new("the body is not a JSON object"));
     }
     json::parse(body).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Refused::new(match error.classify() {
             serde_json::error::Category::Data => {
-                format!("the body is no JSON object with each field once ({place})")
+                format!("the body is not a JSON object that has each field once ({place})")
             }
             _ => format!("the body is not valid JSON ({place})"),
         })
@@ -89,7 +89,7 @@ pub(super) fn text<'a>(field: Field<'a>, name: &'static str) -> Result<Option<Te
     read(field, name, "a string")
 }
 
-/// `stop`: one string or several; empty ones would stop at once and are left out.
+/// Reads `stop`, one string or several; empty ones would stop at once and are left out.
 pub(super) fn stop(field: Field<'_>) -> Result<Vec<Text<'_>>, Refused> {
     let mut stop = match field.and_then(Text::of) {
         Some(one) => vec![one],

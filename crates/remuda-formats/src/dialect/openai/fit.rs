@@ -39,7 +39,8 @@ impl<'a> Fit<'a, '_> {
         }
     }
 
-    /// Any temperature is refused but 1, which the model has by itself; and some take no `top_p` beside it.
+    /// Leaves out a temperature that the model refuses, which is any but 1, which the model has by itself; and some
+    /// take no `top_p` beside it.
     pub(super) fn temperature(&mut self) {
         const NAME: &str = "temperature";
         if self.target.facts.refuses(Parameter::Temperature, self.ask)
@@ -57,7 +58,7 @@ impl<'a> Fit<'a, '_> {
         }
     }
 
-    /// No more tokens than the model can write.
+    /// Asks for no more tokens than the model can write.
     pub(super) fn limit(&mut self, name: &'static str) {
         let most = self.target.facts.max_output;
         let wanted = self.body.get(name).and_then(number);
@@ -69,7 +70,7 @@ impl<'a> Fit<'a, '_> {
         }
     }
 
-    /// No fewer tokens than the provider takes for a limit.
+    /// Asks for no fewer tokens than the provider takes for a limit.
     pub(super) fn least(&mut self, name: &'static str, least: u64) {
         let wanted = self.body.get(name).and_then(number);
         if wanted.is_some_and(|wanted| (0.0..least as f64).contains(&wanted)) {

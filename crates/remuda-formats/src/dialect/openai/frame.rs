@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use crate::dialect::exchange::Reply;
 use crate::ir::Text;
 
-/// `{"id":…,"object":…,"created":…,"model":…`, without the closing brace.
+/// Returns `{"id":…,"object":…,"created":…,"model":…`, without the closing brace.
 pub(super) fn open(id_prefix: &str, object: &str, reply: &Reply) -> Vec<u8> {
     let created = reply
         .created

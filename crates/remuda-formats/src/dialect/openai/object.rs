@@ -29,17 +29,17 @@ impl<'o> Object<'o> {
         self.out
     }
 
-    /// What is JSON already.
+    /// Writes what is JSON already.
     pub(super) fn raw(&mut self, key: &str, json: &str) {
         self.key(key).extend_from_slice(json.as_bytes());
     }
 
-    /// A string that may need escapes.
+    /// Writes a string that may need escapes.
     pub(super) fn string(&mut self, key: &str, string: &str) {
         write_string(string, self.key(key));
     }
 
-    /// A string that needs no escape.
+    /// Writes a string that needs no escape.
     pub(super) fn word(&mut self, key: &str, word: &str) {
         let out = self.key(key);
         out.push(b'"');
@@ -64,7 +64,7 @@ impl<'o> Object<'o> {
         write!(self.key(key), "{value}").expect("writing to a vector cannot fail");
     }
 
-    /// A finite number; what is none is left out, as JSON has no word for it.
+    /// Writes a finite number; what is none is left out, as JSON has no word for it.
     pub(super) fn number(&mut self, key: &str, value: f64) {
         if value.is_finite() {
             serde_json::to_writer(self.key(key), &value).expect("writing to a vector cannot fail");

@@ -74,7 +74,7 @@ pub(super) fn name_others(body: &[u8], dropped: &mut Dropped) {
     let _ = scan(body, dropped);
 }
 
-/// `None` where the body is no JSON, which its reader has said.
+/// Finds the members; `None` where the body is no JSON, which its reader has said.
 fn scan(body: &[u8], dropped: &mut Dropped) -> Option<()> {
     let mut scanner = Scanner::new(body);
     scanner.begin_object().ok()?;

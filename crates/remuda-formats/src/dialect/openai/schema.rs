@@ -109,7 +109,7 @@ enum Holds {
     Type,
     Properties,
     Items,
-    /// A schema, or a list of them.
+    /// Completes a schema, or a list of them.
     Schemas,
     /// Schemas by name.
     Named,

@@ -79,7 +79,8 @@ impl Source {
 }
 
 impl Translation {
-    /// `streamed`: the provider was asked to stream; `streams`: the client was.
+    /// Begins the answer to a chat. `streamed` says that the provider was asked to stream, and `streams` that the
+    /// client gets a stream.
     pub(super) fn chat(
         (client, form): (&'static ClientChat, &'static ProviderChat),
         reply: Reply,
@@ -135,7 +136,7 @@ impl Translation {
         }
     }
 
-    /// `body` is the client's.
+    /// Begins an answer of vectors; `body` is the client's request.
     pub(super) fn vectors(
         (client, form): (&'static ClientEmbeddings, &'static ProviderEmbeddings),
         reply: Reply,

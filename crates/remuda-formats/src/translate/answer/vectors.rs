@@ -58,12 +58,12 @@ impl Translation {
     }
 }
 
-/// Whether there is a vector for each input.
+/// Checks that there is a vector for each input.
 fn complete(all: &Embeddings, wanted: Option<usize>) -> Result<(), Fault> {
     let is_short = wanted.is_some_and(|wanted| all.vectors.len() != wanted);
     if is_short || all.vectors.iter().any(Vec::is_empty) {
         Err(Fault::garbled(
-            "the provider's answer has not one vector for each input",
+            "the provider's answer does not have one vector for each input",
         ))
     } else {
         Ok(())

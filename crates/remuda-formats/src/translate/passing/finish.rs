@@ -102,7 +102,7 @@ impl Passing {
         }
         let body = &*body;
         if forms::chat_of(self.operation).is_some() && std::str::from_utf8(body).is_err() {
-            let what = "the provider's answer is no UTF-8";
+            let what = "the provider's answer is not valid UTF-8";
             seen.fault = Some(Fault::garbled(what));
             return;
         }

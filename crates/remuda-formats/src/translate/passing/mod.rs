@@ -82,8 +82,8 @@ struct Stream {
 }
 
 impl Passing {
-    /// `streaming`: what the request asked for, with the operation's default applied. Nothing is read before
-    /// [`Self::begin`] has said what comes.
+    /// Creates a reader; `streaming` is what the request asked for, with the operation's default applied. Nothing is
+    /// read before [`Self::begin`] has said what comes.
     pub fn new(operation: Operation, streaming: bool) -> Self {
         Passing {
             operation,
@@ -171,43 +171,43 @@ impl Passing {
         };
     }
 
-    /// What the answer's head should say of its bytes, where it says something else.
+    /// Returns what the answer's head should say of its bytes, where it says something else.
     pub fn content_type(&self) -> Option<&'static str> {
         self.label
     }
 
-    /// Whether the answer is lines or events rather than one body.
+    /// Returns whether the answer is lines or events rather than one body.
     pub fn streams(&self) -> bool {
         matches!(self.shape, Shape::Stream(_))
     }
 
-    /// Whether the answer is held until it is whole.
+    /// Returns whether the answer is held until it is whole.
     pub fn holds(&self) -> bool {
         matches!(self.shape, Shape::Whole(_))
     }
 
-    /// Whether the answer has begun: until then another backend may be tried.
+    /// Returns whether the answer has begun: until then another backend may be tried.
     pub fn begun(&self) -> bool {
         self.seen.begun
     }
 
-    /// Whether the answer is over, though bytes may still come.
+    /// Returns whether the answer is over, though bytes may still come.
     pub fn over(&self) -> bool {
         self.seen.over()
     }
 
-    /// Why there is no answer, or no more of it.
+    /// Returns why there is no answer, or no more of it.
     pub fn fault(&self) -> Option<&Fault> {
         self.seen.fault.as_ref()
     }
 
-    /// What the provider said when it failed: its line, event or body, or one of the format's own if that is not how
-    /// clients know a failure.
+    /// Returns what the provider said when it failed: its line, event or body, or one of the format's own if that is
+    /// not how clients know a failure.
     pub fn failing(&self) -> &[u8] {
         &self.failing
     }
 
-    /// What the answer said it cost, once it has.
+    /// Returns what the answer said it cost, once it has.
     pub fn usage(&self) -> Option<Usage> {
         Some(self.seen.usage).filter(|usage| *usage != Usage::default())
     }

@@ -5,7 +5,7 @@ use crate::client::{ErrorStyle, Operation};
 use crate::wire::json::{Kind, Scanner};
 use crate::wire::sse::{EventSplitter, Item};
 
-/// `unit` is a whole line or event.
+/// Returns whether a whole line or event tells a failure as its clients read one.
 pub(super) fn is_told(operation: Operation, unit: &[u8]) -> bool {
     let style = ErrorStyle::of(operation);
     if style == ErrorStyle::Ollama {

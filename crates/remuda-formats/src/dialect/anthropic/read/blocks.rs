@@ -214,7 +214,7 @@ fn document<'a>(
     Ok(())
 }
 
-/// What a client has found by itself, under its title and where it comes from.
+/// Reads what a client has found by itself, under its title and where it comes from.
 fn found<'a>(
     block: Block<'a>,
     role: Role,
@@ -275,7 +275,7 @@ fn headed<'a>(text: Text<'a>, title: Option<Text<'a>>, context: Option<Text<'a>>
     whole
 }
 
-/// Base64 needs no escape; some writers escape its slashes all the same.
+/// Returns base64 without escapes. It needs none; some writers escape its slashes all the same.
 fn plain(text: Text<'_>) -> Cow<'_, str> {
     if text.as_escaped().contains('\\') {
         Cow::Owned(text.decoded().into_owned())

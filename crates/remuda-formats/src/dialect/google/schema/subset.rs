@@ -231,7 +231,7 @@ impl<'a> Writer<'a> {
         out.push(b'}');
     }
 
-    /// Either alternatives, or several types.
+    /// Writes either alternatives, or several types.
     fn write_alternatives(&mut self, schema: &Schema<'a>, depth: usize, out: &mut Vec<u8>) {
         key("anyOf", out);
         out.push(b'[');

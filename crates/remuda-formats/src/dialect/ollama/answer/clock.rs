@@ -43,8 +43,8 @@ impl Clock {
     }
 }
 
-/// `2026-01-02T03:04:05`. By hand: a format string is read anew for every answer, which takes as long as reading the
-/// answer.
+/// Returns a time such as `2026-01-02T03:04:05`. It is made by hand: a format string is read anew for every answer,
+/// which takes as long as reading the answer.
 fn to_the_second(date: DateTime<Utc>) -> String {
     let mut text = String::with_capacity(19);
     let (_, year) = date.year_ce();
@@ -65,7 +65,7 @@ fn to_the_second(date: DateTime<Utc>) -> String {
     text
 }
 
-/// `.` and up to nine digits; nothing for 0.
+/// Writes `.` and up to nine digits; nothing for 0.
 fn fraction(mut nanoseconds: u32, out: &mut Vec<u8>) {
     if nanoseconds == 0 {
         return;

@@ -236,7 +236,7 @@ impl State {
         }
     }
 
-    /// What came after the last newline: an object, or the beginning of one whose end was lost.
+    /// Reads what came after the last newline: an object, or the beginning of one whose end was lost.
     fn last(&mut self, rest: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>)) {
         if self.over {
             return;
@@ -400,7 +400,7 @@ impl State {
     fn finish(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         self.fail(
             if self.torn && !self.started {
-                Fault::garbled("no line of the provider's answer is one of Ollama's")
+                Fault::garbled("no line of the provider's answer is in Ollama's format")
             } else {
                 Fault::incomplete()
             },

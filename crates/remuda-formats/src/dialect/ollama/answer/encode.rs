@@ -246,7 +246,8 @@ pub(in crate::dialect::ollama) fn write_quiet(form: Api, model: &Text<'_>, out: 
     Lines::new(form, model).more(Instant::now(), Said::default(), out);
 }
 
-/// Ids are what the client's answers to calls are matched by, so every call has one.
+/// Returns the id of a call, or one that is made. Ids are what the client's answers to calls are matched by, so every
+/// call has one.
 fn id_or_made<'a>(id: Option<&'a Text<'_>>, index: usize, reply: &Reply) -> Text<'a> {
     match id.filter(|id| !id.is_empty()) {
         Some(id) => id.borrow(),

@@ -78,7 +78,7 @@ impl Lines {
         self.finish(said, out);
     }
 
-    /// Up to what the model said.
+    /// Writes a line up to what the model said.
     fn begin(&mut self, now: Instant, said: Said<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.head);
         self.clock.write(now, out);
@@ -120,7 +120,7 @@ fn array(name: &str, inside: &[u8], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Tool calls are no reason of their own.
+/// Returns Ollama's `done_reason`. Tool calls are no reason of their own.
 fn done_reason(reason: Finish) -> &'static str {
     match reason {
         Finish::Stop | Finish::ToolCalls | Finish::Filtered => "stop",

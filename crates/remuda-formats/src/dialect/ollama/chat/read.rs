@@ -39,7 +39,7 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     Ok(request)
 }
 
-/// Whether a request asks to load or unload its model and for nothing else.
+/// Returns whether a request is to load or to unload its model; `None` if it asks for anything else.
 pub fn load_request(body: &[u8]) -> Option<LoadOrUnload> {
     let facts = scan_request(Operation::Chat, body).ok()?;
     LoadOrUnload::of(&facts)

@@ -66,7 +66,7 @@ impl<'m> Turns<'_, 'm> {
         Ok(())
     }
 
-    /// What tools answered are messages of their own.
+    /// Writes a user's turn. What tools answered are messages of their own.
     fn user(&mut self, parts: &[Part<'_>]) -> Result<(), Refused> {
         if parts.is_empty() {
             return self.spoken(parts);

@@ -105,5 +105,5 @@ fn has_error(body: &[u8]) -> bool {
 }
 
 fn garbled() -> Fault {
-    Fault::garbled("the provider's embeddings are none of Ollama's")
+    Fault::garbled("the provider's embeddings are not in Ollama's format")
 }

@@ -224,7 +224,7 @@ fn as_said<'a>(reader: &mut Reader<'a>) -> Result<Option<Json<'a>>, Refused> {
     Ok((kind != Kind::Null).then_some(value))
 }
 
-/// `"json"`, a schema, or nothing.
+/// Reads `"json"`, a schema, or nothing.
 fn format<'a>(reader: &mut Reader<'a>) -> Result<Format<'a>, Refused> {
     let (kind, value) = reader.json()?;
     match (kind, value.as_str()) {

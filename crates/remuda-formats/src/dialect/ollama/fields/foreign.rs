@@ -52,7 +52,7 @@ pub fn read_foreign<'a>(body: &'a [u8], request: &mut ChatRequest<'a>) -> Result
     common.complete(request)
 }
 
-/// What the system says before a text that is to be continued is a turn of the chat that says the same.
+/// Adds what the system says before a text that is to be continued, as a turn of the chat that says the same.
 fn speak_first(request: &mut ChatRequest<'_>) {
     let completion = request.completion.as_ref();
     let Some(system) = completion.and_then(|completion| completion.system.clone()) else {

@@ -13,7 +13,7 @@ const MAX_ALTERNATIVES: u8 = 20;
 pub(in crate::dialect::ollama) struct Body(Vec<u8>);
 
 impl Body {
-    /// `capacity`: about how many bytes it will take.
+    /// Begins a body; `capacity` is about how many bytes it will take.
     pub(in crate::dialect::ollama) fn new(model: &str, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity + 512);
         bytes.extend_from_slice(b"{\"model\":");
@@ -45,7 +45,7 @@ impl Body {
         Members { bytes, any: false }
     }
 
-    /// What a client says to Ollama's servers alone, but for the options.
+    /// Writes what a client says to Ollama's servers alone, but for the options.
     pub(in crate::dialect::ollama) fn local(&mut self, local: &Local<'_>) {
         if let Some(keep_alive) = &local.keep_alive {
             keep_alive.write(self.field("keep_alive"));
@@ -127,8 +127,8 @@ impl Members<'_> {
         bytes.push(b']');
     }
 
-    /// How the model is to be loaded. The context that the operator has set goes before the client's: it is the same in
-    /// every request, since each change would load the model anew.
+    /// Writes how the model is to be loaded. The context that the operator has set goes before the client's: it is the
+    /// same in every request, since each change would load the model anew.
     fn load(&mut self, local: &Local<'_>, target: &Target<'_>, dropped: &mut Dropped) {
         const CONTEXT: &str = "num_ctx";
         let set = target.provider.num_ctx.map(i64::from);
@@ -178,7 +178,8 @@ pub(in crate::dialect::ollama) fn write_common(
     body.boolean("stream", target.stream);
 }
 
-/// Ollama answers 400 to a model that cannot think and is told to; not to think is always allowed.
+/// Writes whether the model is to think. Ollama answers 400 to a model that cannot think and is told to; not to think
+/// is always allowed.
 fn think(thinking: Thinking, target: &Target<'_>, body: &mut Body, dropped: &mut Dropped) {
     let word: &[u8] = match level(thinking) {
         facts::EffortLevel::None => b"false",

@@ -42,14 +42,14 @@ pub fn read_chat(body: &[u8]) -> Result<ChatRequest<'_>, Refused> {
     Ok(request)
 }
 
-/// Whether a request asks to load or unload its model and for nothing else.
+/// Returns whether a request is to load or to unload its model; `None` if it asks for anything else.
 pub fn load_request(body: &[u8]) -> Option<LoadOrUnload> {
     let facts = scan_request(Operation::Generate, body).ok()?;
     LoadOrUnload::of(&facts)
 }
 
 impl<'a> Written<'a> {
-    /// False if the field is none of these; its value is not read then.
+    /// Reads a field of a completion. Returns false, and leaves its value unread, if it is none of these.
     fn field(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<bool, Refused> {
         let mut text = |place: fn(&mut Self) -> &mut Text<'a>, name| {
             if let Some(text) = reader.text(Field(PATH, name))? {

@@ -38,7 +38,7 @@ pub(super) fn misshapen(choice: &Choice<'_>) -> Option<&'static str> {
     };
     let is_content = |content: &RawValue| content.get().starts_with(['"', '[', '{']);
     let is_other = message.content.is_some_and(|content| !is_content(content));
-    is_other.then_some("the content of the provider's answer is no text")
+    is_other.then_some("the content of the provider's answer is not a text")
 }
 
 /// Returns the error that a choice has, or ends with.

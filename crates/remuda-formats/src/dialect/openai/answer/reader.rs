@@ -64,7 +64,7 @@ impl Reader {
         }
     }
 
-    /// `[DONE]`: the server says that this was all, be it without a reason.
+    /// Takes `[DONE]`, by which the server says that this was all, be it without a reason.
     fn done(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         if self.finish.is_stated() || self.said {
             self.complete(emit);
@@ -331,7 +331,7 @@ impl Reads for Reader {
     fn whole(&mut self, body: &[u8], emit: &mut dyn FnMut(Event<'_>)) {
         let Some(chunk) = read(body) else {
             return self.fail(
-                Fault::garbled("the provider's answer is no JSON object"),
+                Fault::garbled("the provider's answer is not a JSON object"),
                 emit,
             );
         };
@@ -360,7 +360,7 @@ impl Reads for Reader {
         self.calls.whole = true;
         if self.chunk(chunk, emit).is_err() {
             emit(Event::Malformed);
-            let fault = Fault::garbled("the tool calls of the provider's answer are no list");
+            let fault = Fault::garbled("the tool calls of the provider's answer are not a list");
             return self.fail(fault, emit);
         }
         if self.over {

@@ -29,7 +29,7 @@ struct Citation<'a> {
 }
 
 impl Sources {
-    /// `search_results`: all that was found so far.
+    /// Takes `search_results`, which is all that was found so far.
     pub(super) fn replace(&mut self, array: &RawValue) {
         let inside = array
             .get()
@@ -42,7 +42,7 @@ impl Sources {
         }
     }
 
-    /// `citations`: addresses alone; they say less than what may be there already.
+    /// Takes `citations`, which are addresses alone; they say less than what may be there already.
     pub(super) fn addresses(&mut self, array: &RawValue) {
         let urls: Vec<Text<'_>> = serde_json::from_str(array.get()).unwrap_or_default();
         if self.found.is_empty() {

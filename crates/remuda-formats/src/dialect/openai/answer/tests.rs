@@ -429,7 +429,7 @@ fn a_stream_that_is_an_error_failed() {
     }
     assert_eq!(
         stream("<html>gateway</html>")[0],
-        "failed Transient Garbled the provider's answer is no JSON object"
+        "failed Transient Garbled the provider's answer is not a JSON object"
     );
     assert_eq!(
         stream("data: {\"choices\":5}\n\n"),

@@ -120,7 +120,7 @@ impl Encoder {
         out.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
     }
 
-    /// The rest of a chunk after its delta; `finish` is JSON.
+    /// Writes the rest of a chunk after its delta; `finish` is JSON.
     fn shut(&self, finish: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
         out.extend_from_slice(finish);
@@ -315,7 +315,7 @@ const CUSTOM: &str = "custom\":{\"input";
 
 const CANNOT_FAIL: &str = "writing to a vector cannot fail";
 
-/// `"reasoning":…`, `"reasoning_content":…` or both.
+/// Writes `"reasoning":…`, `"reasoning_content":…` or both.
 pub(super) fn write_reasoning(field: ReasoningField, text: &Text<'_>, out: &mut Vec<u8>) {
     if field != ReasoningField::ReasoningContent {
         out.extend_from_slice(b"\"reasoning\":");
@@ -336,8 +336,8 @@ pub(super) fn is_custom(reply: &Reply, name: &Text<'_>) -> bool {
     tool.is_some_and(|tool| matches!(tool.kind, Special::Custom { .. }))
 }
 
-/// `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is none,
-/// or the same of a custom tool and its `input`.
+/// Writes `"id":…,"type":"function","function":{"name":…,"arguments":`, with an id of the gateway's own where there is
+/// none, or the same of a custom tool and its `input`.
 pub(super) fn write_call(reply: &Reply, head: CallHead<'_>, out: &mut Vec<u8>) {
     let CallHead {
         index,

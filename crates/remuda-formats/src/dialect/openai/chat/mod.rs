@@ -56,7 +56,7 @@ pub fn read_whole(body: &[u8], names: &ToolNames, emit: &mut dyn FnMut(Event<'_>
     super::answer::read_whole(Api::Chat, body, names, emit);
 }
 
-/// `finish_reason`, as JSON; `functions`: in the words of 2023.
+/// Returns `finish_reason` as JSON; `functions` asks for the words of 2023.
 pub(super) fn finish_reason(finish: Finish, functions: bool) -> &'static str {
     match finish {
         Finish::ToolCalls if functions => "\"function_call\"",

@@ -74,7 +74,7 @@ fn switch(field: Field<'_>, name: &'static str) -> Result<Option<Thinking>, Refu
     Ok(said.then_some(Thinking::On))
 }
 
-/// vLLM's and llama.cpp's switch.
+/// Reads the switch of vLLM and llama.cpp.
 fn of_template(field: Field<'_>) -> Result<Option<bool>, Refused> {
     #[derive(Deserialize)]
     struct Arguments {

@@ -176,7 +176,7 @@ fn result<'a>(
     Ok(Message::new(Role::User, vec![Part::ToolResult(result)]))
 }
 
-/// `places`: where the thoughts stood among the rest.
+/// Reads a turn of the assistant's; `places` gets where the thoughts stood among the rest.
 fn assistant<'a>(
     turn: Turn<'a>,
     places: &mut Vec<Option<ThoughtPlace>>,

@@ -199,8 +199,8 @@ fn openai(form: ReasoningControl) -> Ways {
     }
 }
 
-/// vLLM and llama.cpp keep prompts by themselves, and so do the makers of these models, whoever is asked in their
-/// place.
+/// Returns who keeps the prompts. vLLM and llama.cpp keep prompts by themselves, and so do the makers of these models,
+/// whoever is asked in their place.
 fn caching(sampling: SamplingFields, family: &str) -> Caching {
     match (sampling, family) {
         (SamplingFields::Vllm | SamplingFields::LlamaCpp, _) => Caching::Itself,

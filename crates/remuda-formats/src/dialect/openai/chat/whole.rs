@@ -97,7 +97,7 @@ fn write_details(items: &[ResponseItem], out: &mut Vec<u8>) {
     }
 }
 
-/// There is room for one.
+/// Writes the first call, as there is room for one.
 fn write_function_call(call: &Call, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"function_call\":{\"name\":");
     call.name.write(out);

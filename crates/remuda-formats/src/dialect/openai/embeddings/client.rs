@@ -123,7 +123,7 @@ pub fn write_embeddings(embeddings: &Embeddings, reply: &Reply, out: &mut Vec<u8
     );
 }
 
-/// 32-bit floats, little end first.
+/// Writes 32-bit floats as base64, little end first.
 fn write_base64(vector: &[f32], out: &mut Vec<u8>) {
     let bytes: Vec<u8> = vector
         .iter()

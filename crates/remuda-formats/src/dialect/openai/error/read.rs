@@ -29,7 +29,8 @@ pub fn fault(status: u16, headers: &HeaderMap, body: &[u8]) -> Fault {
     fault.after(hint.or(own)).without(mend)
 }
 
-/// Servers that know vectors as arrays alone refuse the field or its value, each in words of its own.
+/// Returns whether `encoding_format` was refused. Servers that know vectors as arrays alone refuse the field or its
+/// value, each in words of its own.
 fn encoding_refused(status: u16, body: &[u8]) -> Option<Mend> {
     let names = |word: &[u8]| memchr::memmem::find(body, word).is_some();
     let of_request = matches!(status, 400 | 415 | 422 | 501);
@@ -65,7 +66,7 @@ pub(in super::super) fn fault_of_text(message: &str) -> Fault {
 }
 
 impl Found<'_> {
-    /// `status` is `None` within an answer of status 200; the error may have one as its code.
+    /// Returns the fault; `status` is `None` within an answer of status 200; the error may have one as its code.
     fn into_fault(self, status: Option<u16>) -> Fault {
         let of_code = || {
             self.code

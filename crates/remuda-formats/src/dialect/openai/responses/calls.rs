@@ -48,7 +48,7 @@ impl Calls {
         Some(found)
     }
 
-    /// A piece of the arguments, or of the input.
+    /// Tells a piece of the arguments, or of the input.
     pub(super) fn delta(
         told: &mut Told,
         kind: Kind,
@@ -77,7 +77,7 @@ impl Calls {
         }
     }
 
-    /// The whole item, which repeats all that was told; `is_last` if nothing repeats it once more.
+    /// Takes the whole item, which repeats all that was told; `is_last` if nothing repeats it once more.
     pub(super) fn end(
         told: &mut Told,
         found: usize,

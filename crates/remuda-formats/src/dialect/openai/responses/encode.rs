@@ -291,7 +291,7 @@ impl Encoder {
         self.whole(kind, State::Ended(self.finish, &usage), out);
     }
 
-    /// Within an answer it is the response that fails; before one there is none.
+    /// Tells a failure. Within an answer it is the response that fails; before one there is none.
     fn fail(&mut self, fault: &Fault, out: &mut Vec<u8>) {
         self.ended = true;
         if self.begun {

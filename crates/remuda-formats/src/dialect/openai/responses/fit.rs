@@ -68,7 +68,8 @@ fn wanted(body: &Object<'_>) -> Option<Thinking> {
     }
 }
 
-/// Log probabilities, and reasoning for the next turn, are asked for in a list of what else the answer shall hold.
+/// Fits the list of what else the answer shall hold, by which log probabilities and reasoning for the next turn are
+/// asked for.
 fn included(fit: &mut Fit<'_, '_>) {
     let refuses_logprobs = fit.target.facts.refuses(Parameter::Logprobs, fit.ask);
     let unwanted = [

@@ -115,7 +115,7 @@ fn incomplete(finish: Finish) -> Option<&'static str> {
     }
 }
 
-/// OpenAI's `code`: the provider's own, if it has one.
+/// Returns OpenAI's `code`: the provider's own, if it has one.
 pub(super) fn error_code(fault: &Fault) -> &str {
     match fault.kind {
         FaultKind::ContextLength => "context_length_exceeded",

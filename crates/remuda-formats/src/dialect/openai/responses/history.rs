@@ -149,7 +149,7 @@ impl<'h> Items<'h> {
         item
     }
 
-    /// A message of text alone.
+    /// Writes a message of text alone.
     fn text(&mut self, role: &str, text: &Text<'_>) {
         let mut item = self.item("message");
         item.word("role", role);
@@ -270,7 +270,8 @@ impl<'h> Items<'h> {
         item.end();
     }
 
-    /// OpenAI believes what it has signed under that id, and asks for what the reasoning led to after it.
+    /// Writes a thought. OpenAI believes what it has signed under that id, and asks for what the reasoning led to after
+    /// it.
     fn thought(&mut self, thought: &Thought<'_>, after: &[Part<'_>]) {
         let leads_somewhere = after
             .iter()

@@ -135,7 +135,7 @@ pub(super) fn misshapen(output: &[&RawValue]) -> Option<&'static str> {
     for raw in output {
         let read: Option<Item<'_>> = serde_json::from_str(raw.get()).ok();
         let Some(item) = read.filter(|item| is_object(raw) && full(item.kind).is_some()) else {
-            return Some("an item of the provider's answer is none");
+            return Some("an item of the provider's answer is not an object with a type");
         };
         let is_message = full(item.kind).is_some_and(|kind| kind.as_escaped() == "message");
         if is_message && !item.content.is_some_and(is_list) {

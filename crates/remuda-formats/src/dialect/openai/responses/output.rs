@@ -140,7 +140,7 @@ pub(super) fn thought_id(
     }
 }
 
-/// `text` and `signature` as they stand in JSON.
+/// Writes a thought; `text` and `signature` are as they stand in JSON.
 pub(super) fn write_thought(id: &str, text: &str, signature: Option<&str>, out: &mut Vec<u8>) {
     let mut item = Object::new(out);
     item.word("id", id);

@@ -163,7 +163,7 @@ fn refuse_what_is_kept_elsewhere(body: &Body<'_>) -> Result<(), Refused> {
     }
 }
 
-/// `text`: the format, and how wordy the answer is to be.
+/// Reads `text`: the format, and how wordy the answer is to be.
 fn format<'a>(field: Field<'a>) -> Result<(Format<'a>, Option<Text<'a>>), Refused> {
     #[derive(Deserialize)]
     struct Said<'a> {
@@ -261,8 +261,8 @@ fn thinking(field: Field<'_>, dropped: &mut Dropped) -> Result<Option<Thinking>,
     }
 }
 
-/// OpenAI gives log probabilities where `include` asks for them; `top_logprobs` alone is taken for the same wish.
-/// What else may be included is of tools that run at OpenAI.
+/// Reads how many log probabilities are wanted. OpenAI gives them where `include` asks for them; `top_logprobs` alone
+/// is taken for the same wish. What else may be included is of tools that run at OpenAI.
 fn logprobs(body: &Body<'_>, dropped: &mut Dropped) -> Result<Option<u8>, Refused> {
     const LOGPROBS: &str = "message.output_text.logprobs";
     const PROOFS: &str = "reasoning.encrypted_content";

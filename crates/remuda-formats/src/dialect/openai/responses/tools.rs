@@ -64,7 +64,7 @@ impl<'a> Offer<'a> {
         self.list(field, None, param, dropped)
     }
 
-    /// `within`: of the namespace with this name and description.
+    /// Reads a list of tools; `within` is the name and the description of their namespace.
     fn list(
         &mut self,
         field: Field<'a>,

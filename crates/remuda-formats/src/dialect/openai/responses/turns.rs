@@ -332,7 +332,7 @@ fn named_call<'a>(
     }))
 }
 
-/// `None` where the item says nothing that could be passed on.
+/// Reads a thought; `None` where the item says nothing that could be passed on.
 fn thought<'a>(item: &Item<'a>) -> Option<Thought<'a>> {
     let mut text = Text::default();
     for piece in [item.summary, item.content]
@@ -379,7 +379,7 @@ fn content(field: Field<'_>) -> Result<Vec<Part<'_>>, Refused> {
     let mut parts = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let piece: Piece<'_> = serde_json::from_str(piece.get())
-            .map_err(|_| refused("a part must be an object of its `type`'s form"))?;
+            .map_err(|_| refused("a part must be an object with the fields of its `type`"))?;
         let cache = caching::read(piece.cache_control);
         parts.push(part(piece)?);
         parts.extend(cache.map(Part::Breakpoint));

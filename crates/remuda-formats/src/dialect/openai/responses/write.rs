@@ -146,7 +146,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Reasoning in a form that can be sent back, and log probabilities.
+    /// Asks for reasoning in a form that can be sent back, and for log probabilities.
     fn include(&mut self, logprobs: Option<u8>, body: &mut Object<'_>) {
         let refused = !self.ways.logprobs || self.draft.refuses(Parameter::Logprobs);
         self.draft
@@ -202,7 +202,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The form of the answer, and how wordy it is to be.
+    /// Writes the form of the answer, and how wordy it is to be.
     fn text(&mut self, request: &ChatRequest<'_>, body: &mut Object<'_>) {
         let (format, verbosity) = (&request.format, &request.serving.verbosity);
         let said = self.ways.text_format && *format != Format::Text;

@@ -14,7 +14,7 @@ use crate::ir::{Event, Fault, Finish, Text, Usage};
 const TOO_MANY_EMPTY: u64 = 16;
 
 impl Reader {
-    /// The response has come to its end.
+    /// Ends the answer, as the response has come to its end.
     pub(super) fn complete(
         &mut self,
         response: Responded<'_>,

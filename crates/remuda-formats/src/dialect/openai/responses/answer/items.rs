@@ -38,7 +38,7 @@ impl Reader {
         }
     }
 
-    /// What a tool of the provider's does, or an item of no known kind.
+    /// Tells what a tool of the provider's does, or an item of no known kind.
     fn foreign(&mut self, item: &Item<'_>, emit: &mut dyn FnMut(Event<'_>)) {
         let kind = full(item.kind).unwrap_or_default();
         let kind = kind.as_escaped();
@@ -49,8 +49,8 @@ impl Reader {
         emit(Event::Ping);
     }
 
-    /// An item that is whole; `nth` of its kind where the whole response repeats it. What was told of it is not told
-    /// again.
+    /// Takes an item that is whole; `nth` of its kind where the whole response repeats it. What was told of it is not
+    /// told again.
     pub(super) fn item(
         &mut self,
         item: &Item<'_>,
@@ -91,7 +91,7 @@ impl Reader {
         }
     }
 
-    /// Whether a call has its name by now.
+    /// Notes whether a call has its name by now.
     fn named(&mut self, item: &Item<'_>, place: Place, is_named: bool) {
         let id = full(item.id).map(Text::into_inner);
         let key = id.or_else(|| Some(place?.to_string().into()));
@@ -148,7 +148,7 @@ impl Reader {
         }
     }
 
-    /// What was told item by item comes once more in the whole response.
+    /// Takes the items of the whole response, which repeats what was told one by one.
     pub(super) fn repeated(&mut self, output: &[&RawValue], emit: &mut dyn FnMut(Event<'_>)) {
         let unfound = self.sources.is_empty();
         let mut seen = [0; 4];

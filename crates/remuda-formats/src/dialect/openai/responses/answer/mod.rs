@@ -251,7 +251,10 @@ impl Reads for Reader {
             Ok(response) if is_object && response.is_error() => {
                 self.fail(fault_in_body(body), emit);
             }
-            _ => self.fail(Fault::garbled("the provider's answer is no response"), emit),
+            _ => self.fail(
+                Fault::garbled("the provider's answer is not a response"),
+                emit,
+            ),
         }
     }
 

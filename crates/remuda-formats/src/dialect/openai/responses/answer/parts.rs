@@ -11,7 +11,7 @@ use super::{Reader, number};
 use crate::ir::{Event, Json, Text};
 
 impl Reader {
-    /// A part that is done: what was not told of it in pieces is told.
+    /// Takes a part that is done: what was not told of it in pieces is told.
     pub(super) fn part(
         &mut self,
         kind: &str,
