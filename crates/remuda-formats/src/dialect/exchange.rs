@@ -85,13 +85,17 @@ impl Reply {
     }
 }
 
+/// Puts a body right for a target; returns `None` if it may pass as it is.
+#[cfg(test)]
+type PutsRight = fn(&[u8], &Target<'_>) -> Option<(Vec<u8>, Dropped)>;
+
 /// Puts a body right with `fitted` for a model of the bundled facts. Returns it with the names of what was left out.
 #[cfg(test)]
 pub(in crate::dialect) fn fitted_for(
     kind: ProviderKind,
     model: &str,
     body: &str,
-    fitted: fn(&[u8], &Target<'_>) -> Option<(Vec<u8>, Dropped)>,
+    fitted: PutsRight,
 ) -> Option<(String, Vec<&'static str>)> {
     let facts = Facts::bundled();
     let target = Target {

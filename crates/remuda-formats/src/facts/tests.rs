@@ -43,6 +43,7 @@ fn every_entry_is_found_and_every_alias_has_one() {
 
 /// OpenAI's reasoning models refuse sampling parameters (https://platform.openai.com/docs/guides/reasoning).
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn openai_reasoning_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();
     let find = |name| facts.find(OpenAi, name);
@@ -126,6 +127,7 @@ fn openai_reasoning_models_refuse_what_is_written_of_them() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn an_effort_becomes_the_nearest_legal_one() {
     let facts = Facts::bundled();
     for (kind, name, expected) in [
@@ -295,6 +297,7 @@ fn tools_go_where_the_model_takes_them() {
 /// Claude models that think refuse some parameters
 /// (https://docs.claude.com/en/docs/build-with-claude/extended-thinking).
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn claude_models_refuse_what_is_written_of_them() {
     let facts = Facts::bundled();
     use ReasoningControl::{Adaptive, Budget};
@@ -646,6 +649,7 @@ models:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn a_wrong_file_is_refused_with_its_line() {
     for (text, line, part) in [
         (
@@ -742,6 +746,7 @@ fn prices_are_exact() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn what_a_client_wants_becomes_what_its_model_takes() {
     let facts = Facts::bundled();
     let wishes = [

@@ -231,6 +231,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "it is a table of cases")]
     fn every_signal_has_its_class() {
         use Class::{Capacity, Permanent, Route, Transient};
         for (code, name, message, class, kind) in [

@@ -169,6 +169,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "it is a table of cases")]
     fn every_error_has_its_class() {
         use {Class::*, FaultKind::*};
         for (status, text, class, kind) in [

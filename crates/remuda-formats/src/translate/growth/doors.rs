@@ -4,6 +4,7 @@ use super::*;
 
 /// A schema that is made of so many parts, written for every provider and for Gemini's subset too.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn schemas_of_many_parts() {
     let old = (
         ProviderForm::GoogleContent,

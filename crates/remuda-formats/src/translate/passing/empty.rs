@@ -125,6 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "it is a table of cases")]
     fn what_carries_nothing_is_known() {
         use Emptiness::{Blank, Formless, Speaks};
         use Operation::*;

@@ -278,6 +278,7 @@ fn an_error_is_one_however_it_is_written() {
 
 /// A server that fails after it has opened the stream has not answered: another may.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn opening_events_are_no_content_however_they_are_written() {
     use Operation::*;
     let chat = |delta: &str| {
@@ -717,6 +718,7 @@ fn what_has_the_names_of_an_answer_and_holds_none_is_no_answer() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn an_answer_has_as_many_vectors_as_were_asked_for() {
     use Operation::*;
     let verdict = |operation, request: &str, body: &str| {

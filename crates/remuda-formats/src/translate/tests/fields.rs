@@ -61,6 +61,7 @@ fn who_the_user_is_is_sent_or_named() {
 
 /// Words of the assistant's that an answer is to begin with, to models that do not go on with them.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn words_to_go_on_with_are_named_where_nobody_does() {
     let turns =
         json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "It is"}]);

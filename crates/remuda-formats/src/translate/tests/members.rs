@@ -168,6 +168,7 @@ fn schema() -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn of_a_chat() {
     let call =
         json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
@@ -323,6 +324,7 @@ fn of_a_chat() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn of_a_response() {
     let base = json!({"model": "m", "input": [
             {"role": "user", "content": [{"type": "input_text", "text": "q"}]},
@@ -407,6 +409,7 @@ fn of_a_response() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn of_a_message() {
     let base = json!({"model": "m", "max_tokens": 9000, "messages": [
             {"role": "user", "content": [{"type": "text", "text": "q"}]},

@@ -121,6 +121,7 @@ fn what_shows_that_a_server_lives_passes() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn a_member_that_comes_twice_and_what_is_no_number_take_nothing_with_them() {
     let odd = [
         (r#""content":"dup","content":"b""#, "b"),

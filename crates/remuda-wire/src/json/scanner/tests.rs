@@ -58,6 +58,7 @@ fn arrays_are_walked_item_by_item() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn errors_have_go_words() {
     for (text, words) in [
         ("", "unexpected EOF"),

@@ -13,6 +13,7 @@ fn fault_of(status: u16, kind: Option<&str>, body: &str) -> Fault {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn exceptions_have_their_class() {
     for (status, kind, message, expected) in [
         (

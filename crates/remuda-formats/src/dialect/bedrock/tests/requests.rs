@@ -471,6 +471,7 @@ fn thinking(
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn claude_is_told_to_think_as_its_version_takes_it() {
     let budget = |tokens: u64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
     let adaptive = json!({"thinking": {"type": "adaptive"}});
@@ -599,6 +600,7 @@ fn a_tool_turn_that_lost_its_thought_goes_on_without() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn sampling_is_what_the_model_takes() {
     let sampling = |model: &str, sampling: Sampling<'static>| {
         let (body, dropped) = written(

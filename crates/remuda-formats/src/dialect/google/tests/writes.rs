@@ -27,6 +27,7 @@ fn tool(name: &'static str, parameters: Option<&'static str>) -> Tool<'static> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn a_request_is_what_the_reference_shows() {
     let request = ChatRequest {
         messages: vec![
@@ -301,6 +302,7 @@ fn thoughts_of_others_are_left_out() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn thinking_is_said_in_the_models_own_way() {
     let config = |model: &str, thinking: Option<Thinking>| {
         let request = ChatRequest {
@@ -578,6 +580,7 @@ fn a_model_without_system_prompts_is_told_by_the_user() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn what_gemini_cannot_do_is_refused() {
     let refused = |request: ChatRequest<'_>| {
         at(LEVELS, false, |target| write_chat(request, target)).unwrap_err()

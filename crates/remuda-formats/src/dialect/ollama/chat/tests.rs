@@ -108,6 +108,7 @@ const FULL: &str = r#"{
 } trailing"#;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one request has every field")]
 fn everything_that_a_client_says_is_read() {
     let body = FULL.replace("PNG", PNG);
     let request = read(&body);
@@ -222,6 +223,7 @@ fn think_is_a_switch_or_a_level() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn what_ollama_refuses_is_refused_in_its_words() {
     for (body, words) in [
         (

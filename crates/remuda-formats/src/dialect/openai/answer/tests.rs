@@ -212,6 +212,7 @@ fn parallel_calls_are_told_apart_by_number() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn calls_without_proper_numbers_are_told_apart_too() {
     let calls = |deltas: &[&str]| {
         let deltas: Vec<_> = deltas

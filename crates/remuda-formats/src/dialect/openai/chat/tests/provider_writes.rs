@@ -344,6 +344,7 @@ fn stop_strings_beyond_the_limit_are_the_gateways() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn reasoning_is_asked_for_in_the_servers_way() {
     let wants = |to: &To, wanted: &str| match wanted {
         "on" => to.adds(json!({"reasoning": {"enabled": true}})),

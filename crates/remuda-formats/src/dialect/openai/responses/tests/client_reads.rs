@@ -330,6 +330,7 @@ fn what_only_openai_keeps_is_refused_by_name() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn what_is_wrong_is_refused_without_its_words() {
     let item = |item: Value| json!({"input": [item]});
     for (body, param) in [

@@ -15,6 +15,10 @@ fn reply() -> Reply {
 }
 
 /// An event as one line.
+#[expect(
+    clippy::too_many_lines,
+    reason = "it has an arm for each kind of event"
+)]
 fn shown(event: &Event<'_>) -> String {
     fn or_dash(text: &Option<Text<'_>>) -> String {
         text.as_ref()

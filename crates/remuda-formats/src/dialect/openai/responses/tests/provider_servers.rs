@@ -283,6 +283,7 @@ fn a_thought_whose_pieces_are_its_beginning_is_told_whole() {
 
 /// Servers that give an item another id with each event, or number all of them 0.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn items_are_known_by_what_can_be_relied_on() {
     let stream = [
         begun(),
