@@ -28,6 +28,8 @@ const PROBE_INTERVAL: f64 = 5.0;
 /// Models stay until they are pushed out.
 const KEEP_ALIVE: f64 = 1e7;
 const GIB: u64 = 1 << 30;
+/// The contexts that are planned in the scenario of contexts.
+const CONTEXTS: [u32; 2] = [8192, 32_768];
 
 /// How requests find a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +63,32 @@ impl Strategy {
     }
 }
 
+/// What the clients are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// They ask and wait, and do not say what they need.
+    Plain,
+    /// Their prompts need contexts of up to 4k, 8k and 32k tokens in turns; copies are planned with 8k and 32k.
+    Contexts,
+    /// A third of them leave at a random moment of a load that they wait for, and ask again at once.
+    Leaving,
+}
+
+impl Scenario {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Contexts => "contexts",
+            Self::Leaving => "leaving",
+        }
+    }
+}
+
 /// One run: a strategy under a load, for a time, from a seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) strategy: Strategy,
+    pub(crate) scenario: Scenario,
     pub(crate) utilisation: f64,
     pub(crate) seed: u64,
     /// Seconds that are simulated but not counted.
@@ -89,13 +113,50 @@ enum Event {
     FirstToken(Ticket),
     Done(Ticket),
     Probe(usize),
+    /// A load of the gateway's own has ended.
+    Loaded(Ticket),
+    /// A client that still waits leaves, and asks again.
+    Leave(Ticket),
 }
 
-/// What a server holds, as Ollama would: the least recently used model goes first.
+/// A model in a server's memory.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    model: usize,
+    context: u32,
+    used: f64,
+    /// Requests that run on it.
+    running: usize,
+}
+
+/// What a server holds. As all copies have the same keep-alive, the idle one whose name comes first goes first, as at Ollama.
 #[derive(Debug, Default)]
 struct Server {
-    /// Least recently used first.
-    resident: Vec<(usize, f64)>,
+    copies: Vec<Copy>,
+}
+
+impl Server {
+    fn copy(&mut self, model: usize) -> Option<&mut Copy> {
+        self.copies.iter_mut().find(|copy| copy.model == model)
+    }
+
+    fn make_room(&mut self, model: usize) {
+        self.copies.retain(|copy| copy.model != model);
+        if self.copies.len() >= RESIDENT {
+            let idle = self.copies.iter().filter(|copy| copy.running == 0);
+            let victim = idle.map(|copy| copy.model).min();
+            self.copies.retain(|copy| Some(copy.model) != victim);
+        }
+    }
+
+    fn bring(&mut self, model: usize, context: u32, now: f64) {
+        self.copies.push(Copy {
+            model,
+            context,
+            used: now,
+            running: 0,
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +167,16 @@ struct Request {
     service: f64,
     load: Option<f64>,
     started: Option<f64>,
+    need: Need,
+    server: usize,
+}
+
+/// A load of the gateway's own.
+#[derive(Clone, Copy, Debug)]
+struct OwnLoad {
+    server: usize,
+    model: usize,
+    context: u32,
 }
 
 struct World {
@@ -118,6 +189,7 @@ struct World {
     servers: Vec<Server>,
     on_disk: Vec<Vec<StoredModel>>,
     requests: ahash::AHashMap<Ticket, Request>,
+    loads: ahash::AHashMap<Ticket, OwnLoad>,
     popularity: Vec<f64>,
     load_times: Vec<f64>,
     report: Report,
@@ -154,19 +226,27 @@ impl World {
             .map(|index| LOADS.0 + step * index as f64)
             .collect();
         load_times.shuffle(&mut rng);
-        let all: Vec<_> = (0..MODELS)
-            .map(|model| StoredModel::new(ModelId(model as u32), 10 * GIB))
-            .collect();
+        let contexts: &[u32] = match run.scenario {
+            Scenario::Contexts => &CONTEXTS,
+            Scenario::Plain | Scenario::Leaving => &[],
+        };
+        let stored = |model| StoredModel {
+            contexts: contexts.into(),
+            ..StoredModel::new(ModelId(model as u32), 10 * GIB)
+        };
+        let all: Vec<_> = (0..MODELS).map(stored).collect();
         let popularity = popularity();
         let plan = super::planned::assign(&popularity);
         let planned = run.strategy == Strategy::Planned;
         let servers = (0..SERVERS)
-            .map(|server| Server {
-                resident: if planned {
-                    plan[server].iter().map(|&model| (model, 0.0)).collect()
-                } else {
-                    Vec::new()
-                },
+            .map(|server| {
+                let mut there = Server::default();
+                if planned {
+                    let largest = CONTEXTS[1];
+                    let models = plan[server].iter();
+                    models.for_each(|model| there.bring(*model, largest, 0.0));
+                }
+                there
             })
             .collect();
         let on_disk = (0..SERVERS)
@@ -200,6 +280,7 @@ impl World {
             servers,
             on_disk,
             requests: ahash::AHashMap::new(),
+            loads: ahash::AHashMap::new(),
             popularity,
             load_times,
             report: Report::default(),
@@ -214,6 +295,9 @@ impl World {
                 (SelectorKind::LeastInFlight, Placement::WarmOrWait)
             }
         };
+        if placement == Placement::WarmOrWait {
+            self.scheduler.own_loads(Duration::ZERO);
+        }
         for server in 0..SERVERS {
             let spec = BackendSpec {
                 provider: ProviderId::at(0),
@@ -254,31 +338,32 @@ impl World {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Arrival => {
-                let model = self.draw_model();
-                let arrival = Arrival {
-                    wanted: Wanted::Model(ModelId(model as u32)),
-                    priority: 0,
-                    pinned: None,
-                    need: Need::default(),
+                let request = Request {
+                    model: self.draw_model(),
+                    arrived: self.now,
+                    service: self.exponential(SERVICE - PROMPT),
+                    load: None,
+                    started: None,
+                    need: self.draw_need(),
+                    server: 0,
                 };
-                let service = self.exponential(SERVICE - PROMPT);
-                let ticket = self
-                    .scheduler
-                    .arrive(self.time(), arrival)
-                    .expect("the queue has no bound here");
-                self.requests.insert(
-                    ticket,
-                    Request {
-                        model,
-                        arrived: self.now,
-                        service,
-                        load: None,
-                        started: None,
-                    },
-                );
+                self.ask(request);
                 let rate = self.run.utilisation * SERVERS as f64 / SERVICE;
                 let gap = self.exponential(1.0 / rate);
                 self.schedule(gap, Event::Arrival);
+            }
+            Event::Leave(ticket) => {
+                let waits = self.requests.get(&ticket);
+                if waits.is_some_and(|request| request.started.is_none()) {
+                    self.scheduler.cancel(self.time(), ticket);
+                    let request = self.requests.remove(&ticket).expect("it was just seen");
+                    self.ask(request);
+                }
+            }
+            Event::Loaded(load) => {
+                let own = self.loads.remove(&load).expect("a load ends once");
+                self.servers[own.server].bring(own.model, own.context, self.now);
+                self.scheduler.load_done(self.time(), load);
             }
             Event::FirstToken(ticket) => {
                 self.scheduler.loaded(self.time(), ticket);
@@ -292,6 +377,11 @@ impl World {
                     .requests
                     .remove(&ticket)
                     .expect("a running request is kept until it is done");
+                let now = self.now;
+                if let Some(copy) = self.servers[request.server].copy(request.model) {
+                    copy.running = copy.running.saturating_sub(1);
+                    copy.used = now;
+                }
                 let load = request.load.unwrap_or(0.05);
                 let outcome = RunOutcome {
                     ok: true,
@@ -305,53 +395,93 @@ impl World {
         }
     }
 
+    fn ask(&mut self, request: Request) {
+        let arrival = Arrival {
+            wanted: Wanted::Model(ModelId(request.model as u32)),
+            priority: 0,
+            pinned: None,
+            need: request.need,
+        };
+        let ticket = self
+            .scheduler
+            .arrive(self.time(), arrival)
+            .expect("the queue has no bound here");
+        if self.run.scenario == Scenario::Leaving && self.rng.gen_bool(1.0 / 3.0) {
+            let share: f64 = self.rng.r#gen_range(0.1..0.9);
+            let load = self.load_times[request.model];
+            self.schedule(share * load, Event::Leave(ticket));
+        }
+        self.requests.insert(ticket, request);
+    }
+
     fn carry_out(&mut self) {
         while let Some(decision) = self.scheduler.next_decision(self.time()) {
-            let Decision::Start {
-                ticket, backend, ..
-            } = decision
-            else {
-                panic!("nothing is refused here: {decision:?}");
-            };
-            let request = self
-                .requests
-                .get_mut(&ticket)
-                .expect("a started request has arrived");
-            let server = &mut self.servers[backend.0 as usize];
-            request.started = Some(self.now);
-            let counted = usize::from(self.now >= self.run.warm_up);
-            self.report.starts += counted;
-            if let Some(place) = server
-                .resident
-                .iter()
-                .position(|&(model, _)| model == request.model)
-            {
-                server.resident.remove(place);
-            } else {
-                if server.resident.len() == RESIDENT {
-                    server.resident.remove(0);
+            match decision {
+                Decision::Start {
+                    ticket,
+                    backend,
+                    context,
+                    ..
+                } => self.start_request(ticket, backend.0 as usize, context),
+                Decision::Load {
+                    load,
+                    backend,
+                    model,
+                    context,
+                    ..
+                } => {
+                    let own = OwnLoad {
+                        server: backend.0 as usize,
+                        model: model.0 as usize,
+                        context: context.unwrap_or(4096),
+                    };
+                    self.report.cold_loads += usize::from(self.now >= self.run.warm_up);
+                    self.servers[own.server].make_room(own.model);
+                    self.loads.insert(load, own);
+                    self.schedule(self.load_times[own.model], Event::Loaded(load));
                 }
-                request.load = Some(self.load_times[request.model]);
-                self.report.cold_loads += counted;
+                Decision::Refuse { .. } => panic!("nothing is refused here: {decision:?}"),
             }
-            server.resident.push((request.model, self.now));
-            let load = request.load.unwrap_or(0.0);
-            let service = request.service;
-            self.schedule(load + PROMPT, Event::FirstToken(ticket));
-            self.schedule(load + PROMPT + service, Event::Done(ticket));
         }
+    }
+
+    fn start_request(&mut self, ticket: Ticket, server: usize, context: Option<u32>) {
+        let request = self
+            .requests
+            .get_mut(&ticket)
+            .expect("a started request has arrived");
+        let there = &mut self.servers[server];
+        request.started = Some(self.now);
+        request.server = server;
+        let counted = usize::from(self.now >= self.run.warm_up);
+        self.report.starts += counted;
+        if there.copy(request.model).is_none() {
+            there.make_room(request.model);
+            // What the request states is what the server loads with.
+            there.bring(request.model, context.unwrap_or(4096), self.now);
+            request.load = Some(self.load_times[request.model]);
+            self.report.cold_loads += counted;
+        }
+        let copy = there.copy(request.model).expect("it was just brought");
+        assert!(copy.context >= request.need.tokens, "a prompt would be cut");
+        copy.running += 1;
+        copy.used = self.now;
+        let load = request.load.unwrap_or(0.0);
+        let service = request.service;
+        self.schedule(load + PROMPT, Event::FirstToken(ticket));
+        self.schedule(load + PROMPT + service, Event::Done(ticket));
     }
 
     fn probe(&mut self, server: usize) {
         let loaded: Vec<_> = self.servers[server]
-            .resident
+            .copies
             .iter()
-            .map(|&(model, used)| LoadedModel {
-                model: ModelId(model as u32),
-                context: None,
+            .map(|copy| LoadedModel {
+                model: ModelId(copy.model as u32),
+                context: Some(copy.context),
                 size: 10 * GIB,
                 vram: 10 * GIB,
-                expires_in: Duration::from_secs_f64(KEEP_ALIVE + used - self.now),
+                expires_in: Duration::from_secs_f64(KEEP_ALIVE + copy.used - self.now),
             })
             .collect();
         let residency = Residency {
@@ -371,6 +501,22 @@ impl World {
             }
         }
         self.report
+    }
+
+    fn draw_need(&mut self) -> Need {
+        let tokens = match self.run.scenario {
+            Scenario::Plain | Scenario::Leaving => 0,
+            Scenario::Contexts => match self.rng.gen_range(0..10) {
+                0..=3 => 0,
+                4..=6 => 4000,
+                7..=8 => 8000,
+                _ => 30_000,
+            },
+        };
+        Need {
+            tokens,
+            ..Need::default()
+        }
     }
 
     fn draw_model(&mut self) -> usize {

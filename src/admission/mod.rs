@@ -7,6 +7,7 @@ mod loads;
 mod observer;
 mod own_loads;
 mod permit;
+mod rules;
 pub mod scheduler;
 #[cfg(test)]
 mod tests;

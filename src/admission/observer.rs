@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::rules;
 use super::{BackendSpec, Dispatcher, LoadedModel, Residency, StoredModel};
 use crate::fleet::{Backend, Inventory, Observer};
 use crate::ids::{BackendId, ModelId, ProviderId};
@@ -19,8 +20,8 @@ impl Observer for FleetEvents {
             order: u32::from(backend.port()),
             weight: backend.weight,
             cost: backend.cost,
-            slots: Some(backend.slots),
-            parallel: Some(u32::MAX),
+            slots: backend.bounded.then_some(backend.slots),
+            parallel: rules::lane(settings.copies.parallel, backend.bounded),
             vram: backend.vram,
             selector: settings.selector,
             placement: settings.placement,
@@ -35,9 +36,18 @@ impl Observer for FleetEvents {
 
     fn probed(&self, backend: &Backend, inventory: &Arc<Inventory>) {
         let now = SystemTime::now();
-        let stored = |(model, size)| StoredModel {
-            trained: inventory.model(model).and_then(|entry| entry.context),
-            ..StoredModel::new(model, size)
+        let copies = &backend.provider.settings.copies;
+        let stored = |(model, size)| {
+            let stored = StoredModel::new(model, size);
+            let Some(entry) = inventory.model(model) else {
+                return stored;
+            };
+            StoredModel {
+                trained: entry.context,
+                contexts: copies.contexts_of(&entry.name).into(),
+                berth: rules::berth(&copies.place, &entry.canonical, &backend.endpoint.name),
+                ..stored
+            }
         };
         let on_disk: Vec<_> = inventory.sizes().map(stored).collect();
         let loaded: Vec<_> = if backend.provider.settings.kind.is_fleet() {

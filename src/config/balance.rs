@@ -74,6 +74,7 @@ impl Balance {
         let key = "max_concurrent_per_backend";
         if let Some(limit) = at.stated_or_first(key, self.max_concurrent_per_backend, each) {
             used.max_concurrent_per_backend = limit.0;
+            used.bounds_backends = true;
         }
         if let Some(selector) = at.stated("selector", self.selector) {
             used.selector = selector;
@@ -118,7 +119,10 @@ impl From<&settings::Provider> for Balance {
     fn from(used: &settings::Provider) -> Balance {
         Balance {
             max_concurrent: used.max_concurrent.map(Whole::of).into(),
-            max_concurrent_per_backend: Whole(used.max_concurrent_per_backend).into(),
+            max_concurrent_per_backend: used
+                .bounds_backends
+                .then_some(Whole(used.max_concurrent_per_backend))
+                .into(),
             selector: used.selector.into(),
             placement: used.kind.is_fleet().then_some(used.placement).into(),
             weight: Weight(used.weight.into()).into(),

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::ids::{BackendId, ModelId};
+use crate::settings::Placement;
 
 use super::endpoint::{Endpoint, EndpointOrigin};
 use super::guard::BreakerState;
@@ -32,6 +33,8 @@ pub struct Backend {
     pub cost: f64,
     /// Requests that it may serve at once.
     pub slots: u32,
+    /// Whether that is a bound of the whole server. Otherwise each of its copies has a bound of its own.
+    pub bounded: bool,
     /// Bytes of GPU memory, where the operator states it.
     pub vram: Option<u64>,
     healthy: AtomicBool,
@@ -91,6 +94,10 @@ impl Backend {
             slots: entry
                 .and_then(|entry| entry.max_concurrent)
                 .unwrap_or(settings.max_concurrent_per_backend),
+            bounded: settings.bounds_backends
+                || entry.is_some_and(|entry| entry.max_concurrent.is_some())
+                || !settings.kind.is_fleet()
+                || settings.placement == Placement::Off,
             vram: entry.and_then(|entry| entry.vram).or(settings.vram),
             endpoint,
             origin,

@@ -34,6 +34,8 @@ pub struct Provider {
     pub max_concurrent: Option<usize>,
     /// Requests in flight per backend (default 1; of a cloud service 100).
     pub max_concurrent_per_backend: u32,
+    /// Whether that number holds: a fleet's servers have no bound but that of each of their copies unless it is stated.
+    pub bounds_backends: bool,
     pub selector: SelectorKind,
     /// Default [`Placement::WarmOrWait`] for a fleet, [`Placement::Off`] for a cloud service.
     pub placement: Placement,
@@ -93,6 +95,7 @@ impl Provider {
             interval: Duration::from_secs(60),
             probe_timeout: Duration::from_secs(10),
             max_concurrent_per_backend: 100,
+            bounds_backends: true,
             placement: Placement::Off,
             ..fleet
         }
@@ -141,6 +144,7 @@ impl Provider {
             misses: 2,
             max_concurrent: None,
             max_concurrent_per_backend: 1,
+            bounds_backends: false,
             selector: SelectorKind::LeastInFlight,
             placement: Placement::WarmOrWait,
             weight: 1,

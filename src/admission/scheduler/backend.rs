@@ -5,7 +5,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::lane::Lane;
-use super::learned::{Mean, Peak};
+use super::learned::{Mean, Peak, Rates};
 use super::ready::Key;
 use super::resident::{Failure, Loading, Resident};
 use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
@@ -35,6 +35,8 @@ pub(super) struct Backend {
     pub(super) trained: AHashMap<ModelId, u32>,
     /// The contexts that models got when none was asked for.
     pub(super) automatic: AHashMap<ModelId, u32>,
+    /// How fast its copies are.
+    pub(super) rates: AHashMap<ModelId, Rates>,
     /// What has been learned of how many requests its copies serve at once.
     pub(super) lanes: AHashMap<ModelId, Lane>,
     pub(super) resident: Vec<Resident>,
@@ -96,6 +98,7 @@ impl Backend {
             failed: AHashMap::new(),
             trained: AHashMap::new(),
             automatic: AHashMap::new(),
+            rates: AHashMap::new(),
             lanes: AHashMap::new(),
             on_disk: AHashMap::new(),
             resident: Vec::new(),
@@ -246,6 +249,7 @@ impl Backend {
         // The table's rank counts the turn that is about to be earned, which is of no account here.
         load.turn = -self.turns.pass - (self.selector.turn)(&load);
         Key {
+            slow: false,
             standing: self.selector.standing(&load),
             id: self.id,
         }

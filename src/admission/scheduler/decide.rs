@@ -230,53 +230,15 @@ impl Scheduler {
         };
         let running = model.map_or(0, |model| backend.running(model));
         let cold_start = cold_start.or_else(forced);
-        let provider = backend.spec.provider;
-        let pass = self
-            .providers
-            .get(&provider)
-            .map_or(0, |provider| provider.pass);
-        let turn = backend.turns.pass;
-        let started = self.expected_start(now, id, model, cold_start.as_ref());
-        let begin = |backend: &mut Backend| {
-            backend.start(Job {
-                ticket,
-                model,
-                started: now,
-                beside: u32::try_from(running).unwrap_or(u32::MAX),
-            });
-            backend.take_turn(pass);
+        let (context, expected) =
+            self.expected_start(now, id, &waiter.arrival, cold_start.as_ref());
+        let job = Job {
+            ticket,
+            model,
+            started: now,
+            beside: u32::try_from(running).unwrap_or(u32::MAX),
         };
-        match cold_start {
-            Some(ColdStart {
-                model,
-                takes,
-                vram,
-                plan,
-                victims,
-            }) => {
-                let loading = Loading {
-                    model,
-                    ticket,
-                    own: false,
-                    until: now.saturating_add(Duration::from_secs_f64(takes)),
-                    vram,
-                    context: plan.context,
-                    tokens: plan.tokens,
-                    replaces: None,
-                };
-                self.update(now, id, |backend| {
-                    begin(backend);
-                    backend.start_load(loading, &victims);
-                });
-            }
-            None => {
-                self.update_slots(now, id, begin);
-            }
-        }
-        if let Some(provider) = self.providers.get_mut(&provider) {
-            provider.in_flight += 1;
-            provider.pass = provider.pass.max(turn);
-        }
+        self.occupy(now, id, job, cold_start);
         self.lines.count_start();
         if cold {
             self.cold_starts += 1;
@@ -292,7 +254,6 @@ impl Scheduler {
                 cold,
             },
         );
-        let (context, expected) = started;
         Decision::Start {
             ticket,
             backend: id,
@@ -301,5 +262,41 @@ impl Scheduler {
             context,
             expected,
         }
+    }
+
+    /// Takes a slot of the backend, and its turn; a load that this needs begins.
+    fn occupy(&mut self, now: Duration, id: BackendId, job: Job, cold: Option<ColdStart>) {
+        let backend = &self.backends[&id];
+        let provider = backend.spec.provider;
+        let turn = backend.turns.pass;
+        let known = self.providers.get_mut(&provider);
+        let pass = known.map_or(0, |provider| {
+            let pass = provider.pass;
+            provider.in_flight += 1;
+            provider.pass = pass.max(turn);
+            pass
+        });
+        let begin = |backend: &mut Backend| {
+            backend.start(job);
+            backend.take_turn(pass);
+        };
+        let Some(cold) = cold else {
+            self.update_slots(now, id, begin);
+            return;
+        };
+        let loading = Loading {
+            model: cold.model,
+            ticket: job.ticket,
+            own: false,
+            until: now.saturating_add(Duration::from_secs_f64(cold.takes)),
+            vram: cold.vram,
+            context: cold.plan.context,
+            tokens: cold.plan.tokens,
+            replaces: None,
+        };
+        self.update(now, id, |backend| {
+            begin(backend);
+            backend.start_load(loading, &cold.victims);
+        });
     }
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
-use super::resident::ANY;
+use super::resident::{ANY, Resident};
 use crate::ids::{BackendId, ModelId};
 
 /// Bytes per second at which a model loads until a load has been seen: a fast disk.
 const BANDWIDTH: f64 = 1e9;
 /// Seconds that a request is taken to hold its slot until one has been seen.
 const SERVICE: f64 = 5.0;
+/// How many times as long a request takes on the CPU as on a GPU, less one.
+pub(super) const CPU: f64 = 9.0;
 /// A request that has run for this many times the usual is taken to be a long one.
 const LONG: f64 = 3.0;
 /// Seconds within which a model that has lost its last copy will be asked for again, or it was no loss.
@@ -88,6 +90,8 @@ impl Scheduler {
             } else {
                 1.0
             };
+            let spilled = backend.resident(model_id).map_or(0.0, Resident::spilled);
+            let service = service * (1.0 + CPU * spilled);
             let rate = f64::from(backend.places(Some(model_id))) / service;
             pool.freed += 1.0 / self.free_in(now, backend, Some(model_id)).max(AT_ONCE);
             pool.open += f64::from(backend.open(Some(model_id)));

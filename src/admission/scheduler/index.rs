@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::Backend;
 use super::lines::LineKey;
+use super::ready::Key;
 use super::resident::{ANY, Resident};
 use crate::ids::BackendId;
 
@@ -49,9 +50,11 @@ impl Scheduler {
         if backend.placed() {
             for resident in &backend.resident {
                 if let Some(model) = self.models.get_mut(&resident.model) {
-                    model
-                        .ready
-                        .remove(backend.spec.provider, resident.tokens, &key);
+                    model.ready.remove(
+                        backend.spec.provider,
+                        resident.tokens,
+                        &of_copy(key, resident),
+                    );
                 }
             }
         }
@@ -82,9 +85,11 @@ impl Scheduler {
             let ready = |copy: &&Resident| backend.free_for(copy.model);
             for resident in backend.resident.iter().filter(ready) {
                 if let Some(model) = self.models.get_mut(&resident.model) {
-                    model
-                        .ready
-                        .insert(backend.spec.provider, resident.tokens, key);
+                    model.ready.insert(
+                        backend.spec.provider,
+                        resident.tokens,
+                        of_copy(key, resident),
+                    );
                 }
             }
         }
@@ -126,5 +131,13 @@ impl Scheduler {
         if self.backends.get(&id).is_some_and(Backend::free) {
             self.freed.push(id);
         }
+    }
+}
+
+/// The key of a backend among those with a copy of one model.
+fn of_copy(key: Key, copy: &Resident) -> Key {
+    Key {
+        slow: copy.spilled() > 0.0,
+        ..key
     }
 }

@@ -57,6 +57,27 @@ impl Mean {
     }
 }
 
+/// How fast a copy reads and writes, in tokens per second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rates {
+    pub(super) prefill: Mean,
+    pub(super) decode: Mean,
+}
+
+impl Rates {
+    /// Fewer tokens say more of the rest of the work than of the rate.
+    const ENOUGH: u32 = 16;
+
+    pub(super) fn add(&mut self, prompt: Option<(u32, Duration)>, output: Option<(u32, Duration)>) {
+        for (rate, seen) in [(&mut self.prefill, prompt), (&mut self.decode, output)] {
+            let seen = seen.filter(|(tokens, took)| *tokens >= Self::ENOUGH && !took.is_zero());
+            if let Some((tokens, took)) = seen {
+                rate.add(f64::from(tokens) / took.as_secs_f64());
+            }
+        }
+    }
+}
+
 /// A peak EWMA, as [`crate::fleet::PeakEwma`] defines it, for one owner and on the scheduler's time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peak {

@@ -9,7 +9,7 @@ use super::lines::{LineKey, Waiter};
 use super::model::Model;
 use super::placement::{Berth, ColdStart};
 use super::resident::{Loading, OwnLoad};
-use super::types::{BerthRule, Decision, ExpectedStart, LoadView, NoSlot, Ticket};
+use super::types::{Arrival, BerthRule, Decision, ExpectedStart, LoadView, NoSlot, Ticket, Wanted};
 use crate::ids::{BackendId, ModelId};
 
 impl Scheduler {
@@ -214,25 +214,49 @@ impl Scheduler {
     /// The context of the copy that a request starts on, and how long that is expected to need until its first content.
     pub(super) fn expected_start(
         &self,
-        _now: Duration,
+        now: Duration,
         id: BackendId,
-        model: Option<ModelId>,
+        arrival: &Arrival,
         cold: Option<&ColdStart>,
     ) -> (Option<u32>, ExpectedStart) {
         let backend = &self.backends[&id];
-        let load = cold.map_or(Duration::ZERO, |cold| Duration::from_secs_f64(cold.takes));
-        let loading = |model| backend.loading.filter(|loading| loading.model == model);
-        let context = match cold {
-            Some(cold) => cold.plan.context,
-            None => model.and_then(|model| match backend.resident(model) {
-                Some(copy) => copy.context,
-                None => loading(model)?.context,
-            }),
+        let Wanted::Model(model) = arrival.wanted else {
+            return (None, ExpectedStart::default());
         };
+        let awaited = backend.loading.filter(|loading| loading.model == model);
+        let (context, load) = match (cold, backend.resident(model), awaited) {
+            (Some(cold), ..) => (cold.plan.context, seconds(cold.takes)),
+            (None, Some(copy), _) => (copy.context, Duration::ZERO),
+            (None, None, Some(loading)) => (loading.context, loading.until.saturating_sub(now)),
+            (None, None, None) => (None, Duration::ZERO),
+        };
+        // One that is sent to a copy as one too many may have to wait there.
+        let queue = if backend.placed() && backend.open(Some(model)) == 0 {
+            seconds(self.free_in(now, backend, Some(model)))
+        } else {
+            Duration::ZERO
+        };
+        let prefill = self.prefill(backend, model, arrival.need.tokens);
         let expected = ExpectedStart {
+            queue,
             load,
-            ..ExpectedStart::default()
+            prefill,
         };
         (context, expected)
     }
+
+    /// How long the prompt takes, as this copy has been, or as others of the model have.
+    fn prefill(&self, backend: &Backend, model: ModelId, tokens: u32) -> Duration {
+        let here = backend
+            .rates
+            .get(&model)
+            .and_then(|rates| rates.prefill.get());
+        let anywhere = || self.models.get(&model)?.rates.prefill.get();
+        let rate = here.or_else(anywhere).filter(|rate| *rate > 0.0);
+        rate.map_or(Duration::ZERO, |rate| seconds(f64::from(tokens) / rate))
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }

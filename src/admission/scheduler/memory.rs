@@ -81,6 +81,7 @@ impl Backend {
             learned.retain(|model, _| on_disk.contains_key(model));
         }
         self.lanes.retain(|model, _| on_disk.contains_key(model));
+        self.rates.retain(|model, _| on_disk.contains_key(model));
         self.failed.retain(|model, _| {
             let size =
                 |all: &AHashMap<ModelId, StoredModel>| all.get(model).map(|stored| stored.size);

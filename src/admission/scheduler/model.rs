@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::footprint::Footprint;
-use super::learned::{Mean, Rate};
+use super::learned::{Mean, Rate, Rates};
 use super::need::Needs;
 use super::ready::Ready;
 use crate::ids::BackendId;
@@ -30,6 +30,8 @@ pub(super) struct Model {
     pub(super) vram: Option<u64>,
     pub(super) footprint: Footprint,
     pub(super) needs: Needs,
+    /// How fast its copies are, over all backends.
+    pub(super) rates: Rates,
     /// Loads of the gateway's own that are under way.
     pub(super) loading: usize,
     /// No copy of it is tried with one request too many before this.
@@ -50,6 +52,7 @@ impl Model {
             vram: None,
             footprint: Footprint::default(),
             needs: Needs::new(now),
+            rates: Rates::default(),
             loading: 0,
             next_try: Duration::ZERO,
         }

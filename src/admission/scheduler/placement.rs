@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::contexts::Plan;
-use super::estimate::SAMPLE;
+use super::estimate::{CPU, SAMPLE};
 use super::lines::{LineKey, Place, Waiter};
 use super::resident::{ANY, OwnLoad, Resident};
 use super::types::{BerthRule, Decision, Need, Ticket};
@@ -31,8 +31,6 @@ const CONTINUE: Duration = Duration::from_millis(1);
 /// While a load of the model runs that all wait for, another has to be worth so many times what it costs: it would take
 /// memory for the sake of a few who have been served by then.
 const SECOND: f64 = 2.0;
-/// How many times as long a request takes on the CPU as on a GPU, less one.
-const CPU: f64 = 9.0;
 /// Backends among which those are looked for that could load a model.
 const SCAN: usize = 128;
 /// Copies and backends that are looked at in a second for all loads that are weighed: about 0.2 µs each.
@@ -292,6 +290,11 @@ impl Scheduler {
             return None;
         }
         let takes = self.load_time(backend, model);
+        let detour = if rule == BerthRule::Second {
+            takes
+        } else {
+            0.0
+        };
         let harm: f64 = victims
             .iter()
             .map(|victim| self.harm(now, backend, victim.model))
@@ -307,7 +310,7 @@ impl Scheduler {
         Some(Berth {
             backend: backend.id,
             overflow: rule == BerthRule::Overflow,
-            cost: takes + harm + self.spill(backend, model, vram),
+            cost: takes + detour + harm + self.spill(backend, model, vram),
             cold,
         })
     }

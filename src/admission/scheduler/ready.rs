@@ -9,14 +9,16 @@ use crate::ids::{BackendId, ProviderId};
 /// A backend's place among the free ones of its provider.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
+    /// A part of the copy runs on the CPU: it is used where no other is free.
+    pub(super) slow: bool,
     pub(super) standing: Standing,
     pub(super) id: BackendId,
 }
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.standing
-            .order(&other.standing)
+        (self.slow.cmp(&other.slow))
+            .then_with(|| self.standing.order(&other.standing))
             .then(self.id.cmp(&other.id))
     }
 }
@@ -39,8 +41,11 @@ impl Eq for Key {}
 /// few, so they lie in sorted vectors.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    providers: Vec<(ProviderId, Vec<(u32, BTreeSet<Key>)>)>,
+    providers: Vec<(ProviderId, Vec<Holding>)>,
 }
+
+/// The keys of those whose copies hold so many tokens.
+type Holding = (u32, BTreeSet<Key>);
 
 impl Ready {
     pub(super) fn insert(&mut self, provider: ProviderId, tokens: u32, key: Key) {

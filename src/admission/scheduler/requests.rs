@@ -118,10 +118,10 @@ impl Scheduler {
 
     /// The client has gone: the request leaves the queue or its slot.
     pub fn cancel(&mut self, now: Duration, ticket: Ticket) {
-        if self.lines.remove(ticket).is_none() {
-            if let Some((running, job)) = self.release(now, ticket) {
-                self.learn_lane(now, running.backend, (ticket, job), None);
-            }
+        if self.lines.remove(ticket).is_none()
+            && let Some((running, job)) = self.release(now, ticket)
+        {
+            self.learn_lane(now, running.backend, (ticket, job), None);
         }
         self.decided.retain(|decision| match decision {
             Decision::Start {
@@ -235,6 +235,10 @@ impl Scheduler {
                     .bandwidth
                     .add(backend.bytes(model_id) as f64 / seconds);
             }
+        }
+        let rates = [&mut model.rates, backend.rates.entry(model_id).or_default()];
+        for rates in rates {
+            rates.add(outcome.prompt, outcome.output);
         }
         let held = warm(now.saturating_sub(job.started)).as_secs_f64();
         model.service.add(held);

@@ -60,6 +60,14 @@ pub(super) struct OwnLoad {
     pub(super) tokens: u32,
 }
 
+impl Resident {
+    /// The share of it that runs on the CPU, 0 to 1.
+    pub(super) fn spilled(&self) -> f64 {
+        let outside = self.size.saturating_sub(self.vram);
+        outside as f64 / self.size.max(1) as f64
+    }
+}
+
 /// What a copy holds of which nothing is known: everything.
 pub(super) const ANY: u32 = u32::MAX;
 

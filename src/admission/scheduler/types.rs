@@ -106,6 +106,8 @@ pub enum BerthRule {
     /// It may (default).
     #[default]
     Allowed,
+    /// Others are preferred, unless loading it takes them more than twice as long.
+    Second,
     /// Only while it can be loaded on none of those where it may be anyway.
     Overflow,
     Never,

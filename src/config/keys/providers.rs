@@ -224,8 +224,8 @@ pub(super) static KEYS: &[Key] = &[
     Key::new(
         "providers[].max_concurrent_per_backend",
         Takes::Whole(1, MAX),
-        "`1`",
-        "Requests in flight per server; for a kind other than `ollama`, 100. Environment, for `ollama`: `MAX_CONCURRENT_PER_BACKEND`",
+        "–",
+        "Requests in flight per server, over all of its models; without it, a fleet's servers are bounded by `parallel` alone, and with `placement: off` by 1; for a kind other than `ollama`, 100. Environment, for `ollama`: `MAX_CONCURRENT_PER_BACKEND`",
     ),
     Key::new(
         "providers[].selector",

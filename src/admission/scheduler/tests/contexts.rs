@@ -78,7 +78,8 @@ impl Fleet {
     fn context_of(&self, arrival: Arrival) -> Option<Option<u32>> {
         let waiter = self.scheduler.newcomer(self.now, arrival, Scope::default());
         let id = self.scheduler.ready_backend_of(&waiter)?;
-        Some(self.scheduler.expected_start(self.now, id, Some(A), None).0)
+        let expected = self.scheduler.expected_start(self.now, id, &arrival, None);
+        Some(expected.0)
     }
 }
 
@@ -373,4 +374,59 @@ fn a_pinned_request_and_one_without_placement_start_as_they_are() {
     fleet.show(0, &[stored(A, Some(8 * K), &[])], &[copy(A, Some(4 * K))]);
     let unplaced = fleet.arrive(needing(A, 20_000));
     assert_eq!(fleet.started()[0].0, unplaced);
+}
+
+#[test]
+fn what_a_copy_needs_until_its_first_content_is_expected_as_it_has_been() {
+    let mut fleet = Fleet::own(2);
+    let on_disk = [stored(A, None, &[])];
+    fleet.show(0, &on_disk, &[copy(A, Some(32 * K))]);
+    let ticket = fleet.arrive(needing(A, 1000));
+    let outcome = RunOutcome {
+        prompt: Some((1000, secs(2.0))),
+        output: Some((50, secs(1.0))),
+        ..answered(0.0)
+    };
+    fleet.scheduler.complete(fleet.now, ticket, outcome);
+    fleet.settle();
+    let expected = |fleet: &Fleet, id, arrival: Arrival| {
+        let (_, expected) = fleet
+            .scheduler
+            .expected_start(fleet.now, id, &arrival, None);
+        expected
+    };
+    let prefill = secs(6.0);
+    let shown = expected(&fleet, id(0), needing(A, 3000));
+    assert_eq!(
+        (shown.queue, shown.load, shown.prefill),
+        (secs(0.0), secs(0.0), prefill)
+    );
+    assert_eq!(shown.total(), prefill);
+    // What waits for a load is told what is left of it; a copy that was never used is taken to be as fast as others.
+    fleet.show(1, &on_disk, &[]);
+    fleet.arrive(needing(A, 40_000));
+    let load = fleet.loads.last().unwrap();
+    assert_eq!(load.1, id(1));
+    let all = fleet.scheduler.load_of(fleet.now, A).unwrap().expected;
+    fleet.pass(1.0);
+    let shown = expected(&fleet, id(1), needing(A, 3000));
+    assert_eq!((shown.load, shown.prefill), (all - secs(1.0), prefill));
+}
+
+#[test]
+fn a_copy_that_runs_on_the_cpu_in_part_is_used_where_no_other_is_free() {
+    let mut fleet = Fleet::own(2);
+    let on_disk = [stored(A, None, &[])];
+    let spilled = LoadedModel {
+        vram: 4 * GIB,
+        ..copy(A, Some(4 * K))
+    };
+    fleet.show(0, &on_disk, &[spilled]);
+    fleet.show(1, &on_disk, &[copy(A, Some(4 * K))]);
+    let first = fleet.arrive(request(A));
+    let second = fleet.arrive(request(A));
+    assert_eq!(
+        fleet.started(),
+        [(first, id(1), false), (second, id(0), false)]
+    );
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::resident::Resident;
 use super::*;
 
 const BACKENDS: u32 = 6;
@@ -24,6 +25,7 @@ enum Op {
         id: u32,
         on_disk: u8,
         loaded: u8,
+        context: Option<u32>,
     },
     Unhealthy(u32),
     Limit(u32, Option<u32>),
@@ -31,7 +33,9 @@ enum Op {
         model: Option<u32>,
         priority: i32,
         pinned: Option<u32>,
+        tokens: u32,
     },
+    LoadEnds(usize, bool),
     Complete(usize),
     Loaded(usize),
     Retry(usize),
@@ -45,15 +49,19 @@ fn op() -> impl Strategy<Value = Op> {
         Just(None),
         (1_u64..4).prop_map(|models| Some(models * 10 * GIB))
     ];
+    let context = prop::option::of(prop_oneof![Just(4096), Just(5000), Just(32_768)]);
+    let tokens = prop_oneof![2 => Just(0), 2 => 1_u32..8192, 1 => 8192_u32..40_000];
     prop_oneof![
         1 => (id.clone(), 1_u32..4, any::<bool>(), vram, 0_usize..5)
             .prop_map(|(id, slots, placed, vram, selector)| Op::Join { id, slots, placed, vram, selector }),
         1 => id.clone().prop_map(Op::Leave),
-        4 => (id.clone(), any::<u8>(), any::<u8>()).prop_map(|(id, on_disk, loaded)| Op::Observe { id, on_disk, loaded }),
+        4 => (id.clone(), any::<u8>(), any::<u8>(), context)
+            .prop_map(|(id, on_disk, loaded, context)| Op::Observe { id, on_disk, loaded, context }),
         1 => id.clone().prop_map(Op::Unhealthy),
         1 => (id.clone(), prop::option::of(0_u32..3)).prop_map(|(id, limit)| Op::Limit(id, limit)),
-        8 => (prop::option::weighted(0.9, 0..MODELS), -1..2, prop::option::weighted(0.1, id))
-            .prop_map(|(model, priority, pinned)| Op::Arrive { model, priority, pinned }),
+        8 => (prop::option::weighted(0.9, 0..MODELS), -1..2, prop::option::weighted(0.1, id), tokens)
+            .prop_map(|(model, priority, pinned, tokens)| Op::Arrive { model, priority, pinned, tokens }),
+        4 => (any::<usize>(), prop::bool::weighted(0.7)).prop_map(|(index, well)| Op::LoadEnds(index, well)),
         6 => any::<usize>().prop_map(Op::Complete),
         2 => any::<usize>().prop_map(Op::Loaded),
         2 => any::<usize>().prop_map(Op::Retry),
@@ -102,6 +110,11 @@ struct Witness {
     waiting: BTreeMap<Ticket, (Arrival, BTreeSet<BackendId>, Duration)>,
     running: BTreeMap<Ticket, (Arrival, BTreeSet<BackendId>, BackendId)>,
     retried: BTreeSet<Ticket>,
+    /// Loads are the gateway's own.
+    own: bool,
+    /// Those that have been ordered and whose end has not been told.
+    loads: BTreeMap<Ticket, BackendId>,
+    failures: usize,
 }
 
 fn chosen(mask: u8) -> impl Iterator<Item = u32> {
@@ -109,9 +122,16 @@ fn chosen(mask: u8) -> impl Iterator<Item = u32> {
 }
 
 impl Witness {
-    fn new(policy: Policy, provider_limit: usize) -> Self {
+    fn new(policy: Policy, provider_limit: usize, own: bool) -> Self {
+        let mut scheduler = Scheduler::new(policy);
+        if own {
+            scheduler.own_loads(secs(1.0));
+        }
         Self {
-            scheduler: Scheduler::new(policy),
+            own,
+            loads: BTreeMap::new(),
+            failures: 0,
+            scheduler,
             policy,
             provider_limit,
             now: secs(1.0),
@@ -178,6 +198,7 @@ impl Witness {
                 id,
                 on_disk,
                 loaded,
+                context,
             } => {
                 let Some(backend) = self.current.get(&id) else {
                     return;
@@ -193,7 +214,7 @@ impl Witness {
                 let loaded: Vec<_> = chosen(loaded)
                     .map(|model| LoadedModel {
                         model: ModelId(model),
-                        context: None,
+                        context,
                         size: 10 * GIB,
                         vram: 10 * GIB,
                         expires_in,
@@ -226,7 +247,20 @@ impl Witness {
                 model,
                 priority,
                 pinned,
-            } => self.arrive(model, priority, pinned),
+                tokens,
+            } => self.arrive(model, priority, pinned, tokens),
+            Op::LoadEnds(index, well) => {
+                let Some(load) = nth(&self.loads, index) else {
+                    return;
+                };
+                self.loads.remove(&load);
+                if well {
+                    self.scheduler.load_done(now, load);
+                } else {
+                    self.failures += 1;
+                    self.scheduler.load_failed(now, load);
+                }
+            }
             Op::Complete(index) => {
                 let Some(ticket) = nth(&self.running, index) else {
                     return;
@@ -261,6 +295,8 @@ impl Witness {
                     Err(NoSlot::NoHealthyBackend { .. }) => {
                         assert_eq!(self.policy.when_unhealthy, WhenUnhealthy::Refuse);
                     }
+                    Err(NoSlot::TooLong { largest }) => assert!(arrival.need.tokens > largest),
+                    Err(NoSlot::CannotLoad { .. }) => assert!(self.failures > 0),
                     Err(_) => assert!(!hopeful),
                 }
             }
@@ -283,14 +319,17 @@ impl Witness {
         self.settle();
     }
 
-    fn arrive(&mut self, model: Option<u32>, priority: i32, pinned: Option<u32>) {
+    fn arrive(&mut self, model: Option<u32>, priority: i32, pinned: Option<u32>, tokens: u32) {
         let pinned = pinned.and_then(|id| self.current.get(&id).copied());
         let wanted = model.map_or(Wanted::Any, |model| Wanted::Model(ModelId(model)));
         let arrival = Arrival {
             wanted,
             priority,
             pinned,
-            need: Need::default(),
+            need: Need {
+                tokens,
+                ..Need::default()
+            },
         };
         let candidates = self.candidates(&arrival).count();
         let healthy = self.candidates(&arrival).any(|(_, truth)| truth.healthy);
@@ -310,6 +349,8 @@ impl Witness {
             Err(NoSlot::NoHealthyBackend { .. }) => {
                 assert!(!healthy && self.policy.when_unhealthy == WhenUnhealthy::Refuse);
             }
+            Err(NoSlot::TooLong { largest }) => assert!(tokens > largest),
+            Err(NoSlot::CannotLoad { .. }) => assert!(self.failures > 0),
             Err(refusal) => panic!("{refusal:?}"),
         }
     }
@@ -350,7 +391,7 @@ impl Witness {
                     ticket, backend, ..
                 } => self.start(ticket, backend),
                 Decision::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
-                Decision::Load { .. } => panic!("loads are not the gateway's own"),
+                Decision::Load { load, backend, .. } => self.load(load, backend),
             }
         }
         consistency::check(&self.scheduler);
@@ -377,6 +418,16 @@ impl Witness {
             .find(|(id, _)| *id == backend)
             .expect("it can serve the request");
         assert!(truth.healthy);
+        let server = &self.scheduler.backends[&backend];
+        if let (Wanted::Model(model), None, true) =
+            (arrival.wanted, arrival.pinned, server.placed())
+        {
+            let mut copies = server.copies().filter(|(held, _)| *held == model);
+            assert!(
+                copies.all(|(_, tokens)| tokens >= arrival.need.tokens),
+                "it does not fit"
+            );
+        }
         assert!(self.on(backend) < truth.room());
         let of_provider = |(_, _, id): &&(_, _, BackendId)| {
             self.backends
@@ -387,6 +438,25 @@ impl Witness {
         assert!(truth.provider == ProviderId::at(0) || unplaced < self.provider_limit);
         assert!(self.policy.max_in_flight == 0 || self.running.len() < self.policy.max_in_flight);
         self.running.insert(ticket, (arrival, tried, backend));
+    }
+
+    /// One load at a time on each backend, and none in place of a copy that holds as much.
+    fn load(&mut self, load: Ticket, backend: BackendId) {
+        assert!(self.own);
+        assert!(self.backends[&backend].healthy);
+        let loading = self.scheduler.backends[&backend].loading.unwrap();
+        assert_eq!(loading.ticket, load);
+        assert!(
+            loading
+                .replaces
+                .flatten()
+                .is_none_or(|context| context < loading.tokens)
+        );
+        let under_way: Vec<_> = self.scheduler.loads(self.now).collect();
+        let here = under_way.iter().filter(|load| load.backend == backend);
+        assert_eq!(here.count(), 1);
+        self.loads.insert(load, backend);
+        assert_eq!(self.loads.len(), self.scheduler.loads.len());
     }
 
     fn refuse(&mut self, ticket: Ticket, refusal: NoSlot) {
@@ -414,6 +484,8 @@ impl Witness {
                 let mut others = self.waiting.values();
                 assert!(others.any(|(other, ..)| other.priority != arrival.priority));
             }
+            NoSlot::TooLong { largest } => assert!(arrival.need.tokens > largest),
+            NoSlot::CannotLoad { .. } => assert!(self.failures > 0),
             _ => assert_eq!(untried, 0, "{refusal:?}"),
         }
     }
@@ -428,7 +500,8 @@ impl Witness {
     /// Nobody waits past the timeout, or while a free backend has the model loaded.
     fn nobody_waits_beside_a_ready_backend(&self) {
         for (arrival, tried, since) in self.waiting.values() {
-            assert!(self.now < *since + self.policy.timeout);
+            // Who waits for a load of the gateway's own waits for as long as that takes.
+            assert!(self.own || self.now < *since + self.policy.timeout);
             if self.scheduler.at_limit() {
                 continue;
             }
@@ -436,7 +509,10 @@ impl Witness {
                 let backend = &self.scheduler.backends[&id];
                 let ready = match arrival.wanted {
                     Wanted::Model(model) => {
-                        arrival.pinned.is_some() || !backend.placed() || backend.holds(model)
+                        let fits = |copy: &Resident| copy.tokens >= arrival.need.tokens;
+                        arrival.pinned.is_some()
+                            || !backend.placed()
+                            || backend.resident(model).is_some_and(fits)
                     }
                     _ => true,
                 };
@@ -475,7 +551,11 @@ impl Witness {
                     id,
                     on_disk: u8::MAX,
                     loaded,
+                    context: None,
                 });
+            }
+            while !self.loads.is_empty() {
+                self.apply(Op::LoadEnds(0, true));
             }
             while !self.running.is_empty() {
                 self.apply(Op::Complete(1));
@@ -512,8 +592,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_rules_hold_whatever_happens(policy in policies(), limit in 1_usize..4, ops in prop::collection::vec(op(), 1..150)) {
-        let mut witness = Witness::new(policy, limit);
+    fn the_rules_hold_whatever_happens(policy in policies(), limit in 1_usize..4, own in any::<bool>(), ops in prop::collection::vec(op(), 1..150)) {
+        let mut witness = Witness::new(policy, limit, own);
         for op in ops {
             witness.apply(op);
         }
