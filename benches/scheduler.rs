@@ -141,7 +141,7 @@ impl Fleet {
             .collect();
         let loaded = [backend, backend + 1].map(|model| LoadedModel {
             model: ModelId(model % self.models),
-            context: (mode == Mode::OwnLoads).then_some(if backend % 4 == 0 {
+            context: (mode == Mode::OwnLoads).then_some(if backend.is_multiple_of(4) {
                 32_768
             } else {
                 8192

@@ -4,6 +4,7 @@
 //! A crate of its own, so that it does not take the processor from tests that measure times. `REMUDA_CHAOS_SECONDS`
 //! sets how long it goes on, `REMUDA_CHAOS_SEED` repeats a run's choices.
 
+#![allow(clippy::too_many_lines, reason = "a test is as long as its story")]
 #![allow(
     clippy::unwrap_used,
     reason = "tests state their expectations with unwrap"

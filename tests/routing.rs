@@ -1,6 +1,7 @@
 //! The planner over a fleet of values: each form of a name, each rule, each restriction, as a configuration file states
 //! them.
 
+#![allow(clippy::too_many_lines, reason = "a test is as long as its story")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,7 @@
 //!
 //! One test crate with a module for each subject, as every further crate would be linked anew.
 
+#![allow(clippy::too_many_lines, reason = "a test is as long as its story")]
 #![allow(
     clippy::unwrap_used,
     reason = "tests state their expectations with unwrap"

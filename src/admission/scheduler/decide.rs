@@ -207,6 +207,10 @@ impl Scheduler {
                 .any(|provider| self.provider_at_limit(*provider));
     }
 
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one start: what is checked, counted and told belongs together"
+    )]
     pub(super) fn start(
         &mut self,
         now: Duration,

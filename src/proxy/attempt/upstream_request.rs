@@ -325,6 +325,10 @@ impl Upstreams {
     }
 
     /// Writes to a provider that speaks the client's format: its own path and credentials, the model's name in its place.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one request: each of its parts is written once, in order"
+    )]
     fn same_format(
         &self,
         from: &RequestSource<'_>,

@@ -46,6 +46,7 @@ enum Event {
 
 impl Gateway {
     /// Answers a request that changes models, or uploads what one is made of.
+    #[allow(clippy::too_many_lines, reason = "one arm for each operation")]
     pub(crate) async fn manage(
         &self,
         session: &mut Session,

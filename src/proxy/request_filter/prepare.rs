@@ -40,6 +40,10 @@ impl Gateway {
     ///
     /// # Errors
     /// The failure that the client is to be told instead, or why it cannot be told anything.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "the steps of a request in their order"
+    )]
     pub(crate) async fn prepare(
         &self,
         session: &mut Session,
