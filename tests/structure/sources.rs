@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use syn::buffer::{Cursor, TokenBuffer};
 use syn::visit::Visit;
 use syn::{Attribute, Item, UseTree, Visibility};
 
@@ -12,10 +13,12 @@ pub(crate) type Module = Vec<String>;
 
 /// One file of a package.
 pub(crate) struct Source {
-    /// Every path that is named outside of tests, as it is written; those of `use` items are taken apart.
+    /// Every path that is named outside of tests, as it is written; those of `use` items are taken apart. What `pub use`
+    /// passes on is not used here.
     pub(crate) paths: Vec<Vec<String>>,
-    /// What `pub use` makes of a name: the name, and the path that stands for it.
-    pub(crate) exports: Vec<(String, Vec<String>)>,
+    /// What any `use` makes of a name, as modules below may name what is private to this one: the name, and the path that
+    /// stands for it.
+    pub(crate) imports: Vec<(String, Vec<String>)>,
     /// The types that can be named outside of the file's folder.
     pub(crate) types: Vec<String>,
 }
@@ -62,7 +65,7 @@ fn package(folder: impl AsRef<Path>) -> Package {
         match package.get_mut(&module) {
             Some(known) => {
                 known.paths.extend(source.paths);
-                known.exports.extend(source.exports);
+                known.imports.extend(source.imports);
                 known.types.extend(source.types);
             }
             None => {
@@ -83,7 +86,7 @@ pub(crate) fn read(items: &[Item]) -> Source {
         inline: 0,
         source: Source {
             paths: Vec::new(),
-            exports: Vec::new(),
+            imports: Vec::new(),
             types: Vec::new(),
         },
     };
@@ -109,6 +112,18 @@ impl Reader {
         };
         if reaches && self.inline == 0 {
             self.source.types.push(name.to_string());
+        }
+    }
+
+    /// Notes a path that is named outside of `use`: from a root, or from a module below this one.
+    fn note(&mut self, names: Vec<String>) {
+        let rooted = matches!(
+            names.first().map(|name| &**name),
+            Some("crate" | "super" | "self")
+        );
+        if names.len() > 1 && (rooted || self.inline == 0) {
+            let raised = self.raise(names);
+            self.source.paths.extend(raised);
         }
     }
 
@@ -144,15 +159,16 @@ impl<'ast> Visit<'ast> for Reader {
             Item::Use(item) => {
                 let mut paths = Vec::new();
                 leaves(&item.tree, &mut Vec::new(), &mut paths);
-                let exported = !matches!(item.vis, Visibility::Inherited) && self.inline == 0;
+                let exported = !matches!(item.vis, Visibility::Inherited);
                 for (name, path) in paths {
                     let Some(path) = self.raise(path) else {
                         continue;
                     };
-                    if exported {
-                        self.source.exports.push((name, path))
-                    } else {
-                        self.source.paths.push(path)
+                    if self.inline > 0 || !exported {
+                        self.source.paths.push(path.clone());
+                    }
+                    if self.inline == 0 {
+                        self.source.imports.push((name, path));
                     }
                 }
                 return;
@@ -167,14 +183,54 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let names = path.segments.iter().map(|part| part.ident.to_string());
-        let names: Vec<String> = names.collect();
-        let rooted = matches!(&*names[0], "crate" | "super" | "self");
-        if names.len() > 1 && rooted {
-            let raised = self.raise(names);
-            self.source.paths.extend(raised);
-        }
+        self.note(names.collect());
         syn::visit::visit_path(self, path);
     }
+
+    /// What a macro is given is read by its tokens, as only the macro knows its grammar.
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        let mut names = Vec::new();
+        let tokens = TokenBuffer::new2(item.tokens.clone());
+        in_tokens(tokens.begin(), &mut names);
+        // What a macro of this file writes is named from where it writes it.
+        let is_template = item.path.is_ident("macro_rules");
+        names.retain(|path| !is_template || path.first().is_some_and(|name| name == "crate"));
+        for path in names {
+            self.note(path);
+        }
+        syn::visit::visit_macro(self, item);
+    }
+}
+
+/// Every path among tokens, also within their groups.
+fn in_tokens(mut at: Cursor<'_>, found: &mut Vec<Vec<String>>) {
+    let mut path: Vec<String> = Vec::new();
+    let mut colons = 0;
+    while !at.eof() {
+        if let Some((punct, next)) = at.punct()
+            && punct.as_char() == ':'
+        {
+            (at, colons) = (next, colons + 1);
+            continue;
+        }
+        let continues = std::mem::take(&mut colons) == 2 && !path.is_empty();
+        if let Some((name, next)) = at.ident() {
+            if !continues {
+                found.push(std::mem::take(&mut path));
+            }
+            path.push(name.to_string());
+            at = next;
+            continue;
+        }
+        found.push(std::mem::take(&mut path));
+        if let Some((within, _, _, next)) = at.any_group() {
+            in_tokens(within, found);
+            at = next;
+        } else if let Some((_, next)) = at.token_tree() {
+            at = next;
+        }
+    }
+    found.push(path);
 }
 
 /// Every path of a `use` item with the name that it is known by from there on.
@@ -229,9 +285,14 @@ fn paths_exports_and_types_are_found_however_they_are_written() {
         use crate::{one::{A, b::C}, two as three};
         use super::sibling;
         pub use child::Kept;
-        pub(crate) fn f(x: crate::five::T) { super::six::call(); local::call() }
+        pub(crate) fn f(x: crate::five::T) {
+            super::six::call();
+            below::call();
+            log!(x: y, { nine::call::<T>(crate::ten) }, 'a');
+        }
         pub(crate) struct Public; pub(super) struct Near; struct Own;
         mod within { use super::super::seven; use super::own; pub struct Hidden; }
+        macro_rules! template { () => { super::elsewhere::call(crate::eleven::call()) } }
         #[cfg(test)]
         mod tests { use crate::unseen; }
     ";
@@ -239,20 +300,32 @@ fn paths_exports_and_types_are_found_however_they_are_written() {
     let mut paths: Vec<String> = source.paths.iter().map(|path| path.join("::")).collect();
     paths.sort();
     let expected = [
+        "below::call",
+        "crate::eleven::call",
         "crate::five::T",
         "crate::one::A",
         "crate::one::b::C",
+        "crate::ten",
         "crate::two",
+        "nine::call",
         "own",
         "super::seven",
         "super::sibling",
         "super::six::call",
     ];
     assert_eq!(paths, expected);
-    let exports = [(
-        "Kept".to_owned(),
-        vec!["child".to_owned(), "Kept".to_owned()],
-    )];
-    assert_eq!(source.exports, exports);
+    let imports: Vec<String> = source
+        .imports
+        .iter()
+        .map(|(name, path)| format!("{name}: {}", path.join("::")))
+        .collect();
+    let expected = [
+        "A: crate::one::A",
+        "C: crate::one::b::C",
+        "three: crate::two",
+        "sibling: super::sibling",
+        "Kept: child::Kept",
+    ];
+    assert_eq!(imports, expected);
     assert_eq!(source.types, ["Public"]);
 }
