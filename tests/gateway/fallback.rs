@@ -1180,7 +1180,7 @@ async fn who_is_queued_for_the_only_provider_is_told_that_it_is_left_alone() {
 async fn who_is_queued_for_a_server_that_dies_goes_to_the_reserve() {
     let own = Simulation::start(1, &["--models", "shared", "--loaded", "shared"]);
     let cloud = simulation(1);
-    let fleet = json!({"name": "first", "backends": [format!("http://{}", own.servers[0])]});
+    let fleet = json!({"name": "first", "backends": [format!("http://{}", own.servers[0])], "max_concurrent_per_backend": 1});
     let mut reserve = entry("second", "shared", &cloud, 0);
     reserve["fallback_only"] = true.into();
     let config = Config::of([fleet.to_string(), reserve.to_string()]);

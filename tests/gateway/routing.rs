@@ -481,7 +481,7 @@ async fn an_overflow_serves_at_once_what_would_wait_too_long() {
         ],
     );
     let cloud = provider(&[]);
-    let fleet = json!({"name": "own", "backends": [format!("http://{}", own.servers[0])], "interval": "100ms"});
+    let fleet = json!({"name": "own", "backends": [format!("http://{}", own.servers[0])], "interval": "100ms", "max_concurrent_per_backend": 1});
     let models = r#"{ "qwen3:8b": { overflow: [cloud/gpt-4.1], max_wait: 1500ms } }"#;
     let config = Config::of([fleet.to_string(), entry("cloud", &cloud, json!({}))]);
     let gateway = Gateway::over(&config.set("routing.models", models), 2).await;
