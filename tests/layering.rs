@@ -40,6 +40,7 @@ const FLOORS: &[(&str, u8)] = &[
 /// ask; and series are told apart by the ids of what they count.
 const SAME_FLOOR: &[(&str, &str)] = &[
     ("client", "ir"),
+    ("client", "provider"),
     ("client", "wire"),
     ("dialect", "client"),
     ("dialect", "wire"),

@@ -41,7 +41,6 @@ impl LoadEnds for Dispatcher {
     fn ended(self: Arc<Self>, load: Ticket, model: ModelId, end: Result<(), LoadFault>) {
         self.event(|state, now| match end {
             Ok(()) => {
-                state.faults.clear(&[model]);
                 state.scheduler.load_done(now, load);
             }
             Err(fault) => {

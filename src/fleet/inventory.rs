@@ -175,6 +175,15 @@ impl Inventory {
             .fold(0, |sum, loaded| sum.saturating_add(loaded.entry.size_vram))
     }
 
+    /// Returns the context in tokens of the copy in this backend's memory, where the backend tells it.
+    pub fn context_loaded(&self, model: ModelId) -> Option<u32> {
+        let index = self
+            .loaded
+            .binary_search_by_key(&model, |loaded| loaded.model)
+            .ok()?;
+        self.loaded[index].entry.context
+    }
+
     /// Returns whether the model is in this backend's memory.
     pub fn has_loaded(&self, model: ModelId) -> bool {
         self.loaded

@@ -1,14 +1,19 @@
 //! What becomes of requests at the backends that they are sent to.
 
-use prometheus::{IntCounterVec, Registry};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
-use super::instruments::counters;
+use super::instruments::{counters, gauges, histogram};
+
+/// From a small model in the page cache to a large one from a slow disk, in seconds.
+const LOAD_TIMES: &[f64] = &[
+    0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
+];
 
 /// Counters of the servers' side.
 pub struct UpstreamMetrics {
     /// Attempts at a backend, by provider and outcome.
     pub(super) attempts: IntCounterVec,
-    /// Requests sent to a backend that had to load the model first, by provider.
+    /// Loads of models that backends were asked for, by provider.
     pub cold_loads: IntCounterVec,
     /// Answers that broke after their first content, by provider.
     pub broken_streams: IntCounterVec,
@@ -16,6 +21,14 @@ pub struct UpstreamMetrics {
     pub malformed_events: IntCounterVec,
     /// Request fields that a provider could not be told, by provider and field; the fields' names are constants.
     pub dropped_fields: IntCounterVec,
+    /// Prompts that a server has shortened, by provider.
+    pub cut_prompts: IntCounterVec,
+    /// Loads of models that are under way, by provider.
+    pub loads_running: IntGaugeVec,
+    /// How long loads have taken that ended well, by provider.
+    pub load_seconds: HistogramVec,
+    /// Loads that have failed, by provider.
+    pub load_failures: IntCounterVec,
     /// Further attempts that the retry budget did not allow, by provider.
     pub retries_denied: IntCounterVec,
     /// Requests sent once more without the part that was refused, by provider and that part.
@@ -34,7 +47,7 @@ impl UpstreamMetrics {
             cold_loads: counters(
                 registry,
                 "remuda_cold_loads_total",
-                "Requests that were sent to a backend that had to load the model first",
+                "Loads of models that Ollama servers were asked for",
                 &["remuda_provider"],
             ),
             broken_streams: counters(
@@ -54,6 +67,31 @@ impl UpstreamMetrics {
                 "remuda_dropped_fields_total",
                 "Request fields that were left out because the provider cannot express them",
                 &["remuda_provider", "remuda_field"],
+            ),
+            cut_prompts: counters(
+                registry,
+                "remuda_cut_prompts_total",
+                "Prompts that an Ollama server has shortened to its context",
+                &["remuda_provider"],
+            ),
+            loads_running: gauges(
+                registry,
+                "remuda_loads_running",
+                "Loads of models that are under way",
+                &["remuda_provider"],
+            ),
+            load_seconds: histogram(
+                registry,
+                "remuda_load_seconds",
+                "Time that loads of models have taken",
+                &["remuda_provider"],
+                LOAD_TIMES,
+            ),
+            load_failures: counters(
+                registry,
+                "remuda_load_failures_total",
+                "Loads of models that have failed",
+                &["remuda_provider"],
             ),
             retries_denied: counters(
                 registry,

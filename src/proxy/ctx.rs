@@ -10,6 +10,7 @@ use http::HeaderValue;
 use crate::access::{ClientKey, Grant};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::response_body::opening::Opening;
+use crate::proxy::token_ratios::PromptLesson;
 use crate::usage::{Account, Ledger, Usd};
 use remuda_formats::client::Operation;
 use remuda_formats::ir::Usage;
@@ -76,6 +77,8 @@ pub struct Attempt {
     pub called: Option<Arc<str>>,
     /// The account that it is charged to.
     pub account: Option<Arc<Account>>,
+    /// What its server's count of the prompt's tokens teaches, once an answer has begun.
+    pub(crate) prompt: Option<PromptLesson>,
     /// The backend has all of the request, and how that ended is not known.
     pub(crate) sent: Arc<AtomicBool>,
 }

@@ -10,6 +10,7 @@ mod drain;
 mod failure;
 mod heads;
 mod listener;
+mod loading;
 mod local;
 mod logging;
 mod offload;
@@ -18,6 +19,7 @@ mod prepared;
 mod request_filter;
 mod request_ids;
 mod response_body;
+mod token_ratios;
 mod upstream;
 
 use std::sync::Arc;
@@ -31,12 +33,14 @@ use crate::settings::Settings;
 
 use attempt::upstreams::{UpstreamParts, Upstreams};
 use dispatch::queue::SlotQueue;
+use loading::loader::ModelLoader;
 use local::pages::Pages;
 use logging::record::Record;
 use request_filter::admit::Admit;
 use request_filter::plan::Planner;
 use request_ids::RequestIds;
 use response_body::responder::Responder;
+use token_ratios::TokenRatios;
 
 pub use ctx::Ctx;
 pub use drain::Drain;
@@ -78,6 +82,8 @@ pub struct GatewayParts {
     responder: Responder,
     /// What is recorded of a request.
     record: Record,
+    /// How many tokens prompts have.
+    token_ratios: Arc<TokenRatios>,
 }
 
 /// What a gateway is made over.
@@ -121,6 +127,9 @@ impl Gateway {
             offload: Arc::clone(&offload),
         };
         let upstreams = Arc::new(Upstreams::new(&settings, &fleet, parts));
+        let load = settings.timeouts.load;
+        let loader = ModelLoader::new(&fleet, &upstreams, &metrics, load);
+        dispatcher.set_loader(Arc::new(loader));
         Self(Arc::new(GatewayParts {
             admit: Admit::new(&settings, access, &metrics),
             planner: Planner::new(router, &settings, &fleet),
@@ -128,6 +137,7 @@ impl Gateway {
             queue: SlotQueue::new(dispatcher, Arc::clone(&fleet), Arc::clone(&settings)),
             responder: Responder::new(&settings, &fleet, &metrics, &upstreams, &drain),
             record: Record::new(&settings, &fleet, &facts, &metrics, ledger),
+            token_ratios: Arc::default(),
             upstreams,
             offload,
             request_ids,

@@ -19,6 +19,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::dispatch::run::{Dispatched, run};
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::watch::Watch;
+use crate::proxy::local::copies::load_or_unload;
 use crate::proxy::local::look_up::look_up;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::cors::Sender;
@@ -191,6 +192,17 @@ impl Gateway {
         }
         match self.prepare(session, ctx, framing, operation).await? {
             Next::Page(page) => send_page(session, ctx, framing, page).await,
+            Next::Load(prepared, what) => {
+                // Boxed, as hardly any request is one.
+                Box::pin(load_or_unload(
+                    self,
+                    session,
+                    ctx,
+                    framing,
+                    (*prepared, what),
+                ))
+                .await
+            }
             Next::Dispatch(prepared) => {
                 let client = &mut session.downstream_session;
                 match run(self, client, ctx, *prepared).await? {

@@ -7,7 +7,7 @@ use crate::fleet::Backend;
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::request_filter::body_budget::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
-use remuda_formats::client::Operation;
+use remuda_formats::client::{CopyFacts, Operation};
 use remuda_formats::wire::json::ByteSpan;
 
 /// A model request that has been let in, read and planned. What is said of the client itself is in
@@ -97,6 +97,8 @@ pub(crate) struct ModelRequest {
     pub(crate) wanted: Option<WantedModel>,
     /// A server has kept silent, so that nobody is taken to be quick any more.
     pub(crate) wary: bool,
+    /// The context of the copy that is to serve it, where that is known.
+    pub(crate) context: Option<u32>,
 }
 
 impl ModelRequest {
@@ -109,6 +111,7 @@ impl ModelRequest {
             streams: self.streams,
             wanted: self.wanted.clone(),
             wary: self.wary,
+            context: self.context,
         }
     }
 
@@ -157,6 +160,12 @@ pub(crate) struct WantedModel {
     pub(crate) no_stream_options: Option<usize>,
     /// There may be schemas in it, of tools or of the answer.
     pub(crate) schemas: bool,
+    /// Where the members of the body begin, and whether there are any; `None` of what is no object.
+    pub(crate) members: Option<(usize, bool)>,
+    /// What is said of the copy that is to serve it.
+    pub(crate) copy: CopyFacts,
+    /// The most tokens of output that are asked for.
+    pub(crate) most_output: Option<u64>,
 }
 
 impl WantedModel {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use remuda_formats::provider::{ChatApi, ProviderKind, ProviderProfile, SamplingFields};
+use remuda_formats::provider::{ChatApi, CopyEdits, ProviderKind, ProviderProfile, SamplingFields};
 
 use super::{Copies, ProviderTimeouts};
 
@@ -110,6 +110,7 @@ impl Provider {
             sampling: self.sampling,
             api_version: self.azure.api_version.as_deref(),
             num_ctx: self.num_ctx,
+            copy: CopyEdits::default(),
             is_mistral: !self.kind.is_fleet() && self.is_at("mistral.ai"),
         }
     }

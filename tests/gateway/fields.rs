@@ -36,7 +36,9 @@ const RESPONSE: &str = r#"{"id":"r","object":"response","status":"completed","ou
 #[tokio::test]
 async fn what_is_meant_for_ollama_reaches_it_through_any_api() {
     let upstream = answering(OLLAMA).await;
-    let gateway = Gateway::over(&Config::over(&[upstream.address]), 1).await;
+    // What only tunes the server is left out unless the operator lets it pass.
+    let config = Config::over(&[upstream.address]).set("provider.options", "pass");
+    let gateway = Gateway::over(&config, 1).await;
     let local = json!({"keep_alive": "10m", "truncate": false, "shift": true, "think": "low",
         "options": {"num_ctx": 8192, "mirostat": 1, "temperature": 0.5}, "num_gpu": 1, "min_p": 0.1,
         "top_k": 7, "repeat_penalty": 1.2, "format": "json"});

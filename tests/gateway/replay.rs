@@ -491,8 +491,14 @@ async fn what_a_real_server_said_comes_out_as_it_was_said() {
         model["model"] = model["name"].clone();
         all["models"].as_array_mut().unwrap().push(model);
     }
+    // In memory, so that the gateway has nothing to load.
+    let mut loaded = all.clone();
+    for model in loaded["models"].as_array_mut().unwrap() {
+        model["size_vram"] = model["size"].clone();
+        model["expires_at"] = "2318-01-02T03:04:05Z".into();
+    }
     let (tags, all) = (tags.to_string(), all.to_string());
-    let everything = Replay::start(&all, r#"{"models":[]}"#).await;
+    let everything = Replay::start(&all, &loaded.to_string()).await;
     let as_it_was = Replay::start(&of("tags").text(), r#"{"models":[]}"#).await;
     assert_eq!(tags.len(), of("tags").text().len());
     let mut wrong = Vec::new();

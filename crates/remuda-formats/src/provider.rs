@@ -13,6 +13,7 @@ pub struct ProviderProfile<'a> {
     /// The context of an Ollama server, in tokens, that models are loaded with when a request comes from another
     /// format. `None` leaves it to the server.
     pub num_ctx: Option<u32>,
+    pub copy: CopyEdits,
     /// Whether it is Mistral's own service, which takes only ids of calls that have nine letters.
     pub is_mistral: bool,
 }
@@ -27,9 +28,21 @@ impl<'a> ProviderProfile<'a> {
             sampling: SamplingFields::Standard,
             api_version: None,
             num_ctx: None,
+            copy: CopyEdits::default(),
             is_mistral: false,
         }
     }
+}
+
+/// What is changed in a request to an Ollama server so that the copy in its memory serves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyEdits {
+    /// The copy's context; `None` leaves what the client says.
+    pub context: Option<u32>,
+    /// Whether the options that make a server load the model anew are left out.
+    pub pins: bool,
+    /// Whether the server is kept from shortening the prompt.
+    pub whole: bool,
 }
 
 /// The wire format and the ways of a provider.

@@ -3,11 +3,12 @@
 
 pub(super) mod answer;
 pub(super) mod begin;
+pub(super) mod copy_contract;
 pub(super) mod exchange;
 mod first_content;
 pub(super) mod gather;
 pub(super) mod judge;
-mod passing;
+pub(super) mod passing;
 pub(super) mod patience;
 pub(super) mod reader;
 mod refusals;

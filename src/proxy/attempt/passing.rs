@@ -113,3 +113,16 @@ pub(crate) fn sound<'a>(
         Some(whole) => (whole.into(), Cow::Owned(wanted.moved(body))),
     }
 }
+
+/// Returns the body with the provider's own name for the model.
+pub(crate) fn respelled(
+    operation: Operation,
+    body: &Bytes,
+    wanted: &WantedModel,
+    own: &str,
+) -> Bytes {
+    match wanted.span {
+        Some(span) if *own != *wanted.asked => client::replace_model(operation, body, span, own),
+        _ => body.clone(),
+    }
+}

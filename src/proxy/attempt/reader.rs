@@ -239,9 +239,4 @@ impl AnswerReader {
             Err(translation) => translation.malformed(),
         }
     }
-
-    pub(crate) fn load_duration(&self) -> Option<Duration> {
-        self.usage()
-            .map(|usage| Duration::from_nanos(usage.load_duration.unwrap_or(0)))
-    }
 }

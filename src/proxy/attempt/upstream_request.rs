@@ -8,7 +8,8 @@ use http::HeaderValue;
 use pingora::http::RequestHeader;
 
 use crate::fleet::Backend;
-use crate::proxy::attempt::passing::sound;
+use crate::proxy::attempt::copy_contract::fitted;
+use crate::proxy::attempt::passing::{respelled, sound};
 use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::attempt::upstreams::Upstreams;
 use crate::proxy::ctx::Inbound;
@@ -24,6 +25,7 @@ use remuda_formats::dialect::exchange::{ProviderRequest, Reply, Target};
 use remuda_formats::dialect::openai::{elsewhere, unasked};
 use remuda_formats::facts::ModelFacts;
 use remuda_formats::ir::{Dropped, Mend, Text};
+use remuda_formats::provider::ProviderProfile;
 use remuda_formats::translate::{
     self, ClientForm, Gathering, Passing, ProviderForm, Question, Translating, Way,
 };
@@ -109,7 +111,8 @@ impl Upstreams {
         own: &str,
     ) -> Result<UpstreamRequest, Box<Failure>> {
         let operation = from.request.operation;
-        let body = respelled(operation, &from.request.body.bytes, wanted, own);
+        let edits = self.copy_edits(from.request, from.backend);
+        let body = fitted(from.request, wanted, own, edits);
         let body = anthropic::without_billing(&body).map_or(body, Bytes::from);
         let gathering = Gathering::of(operation).filter(|_| self.is_gathered(from.request, wanted));
         let Some((gathering, body)) = gathering.and_then(|gathering| {
@@ -154,7 +157,10 @@ impl Upstreams {
         let target = Target {
             model: own,
             facts,
-            provider: settings.profile(),
+            provider: ProviderProfile {
+                copy: self.copy_edits(request, backend),
+                ..settings.profile()
+            },
             stream: request.streams,
         };
         let reply = self.reply_to(from.inbound, answering(&wanted.asked, own));
@@ -468,19 +474,6 @@ fn counted(
             (body.into(), passing.uncounted())
         }
         _ => (body, passing),
-    }
-}
-
-/// Returns the body with the provider's own name for the model.
-pub(crate) fn respelled(
-    operation: Operation,
-    body: &Bytes,
-    wanted: &WantedModel,
-    own: &str,
-) -> Bytes {
-    match wanted.span {
-        Some(span) if *own != *wanted.asked => client::replace_model(operation, body, span, own),
-        _ => body.clone(),
     }
 }
 

@@ -68,6 +68,13 @@ impl ProviderSide {
     ) -> Self {
         let pool = &provider.settings.pool;
         let name = &[&*provider.name];
+        if provider.settings.kind.is_fleet() {
+            let metrics = &metrics.upstream;
+            for counter in [&metrics.cut_prompts, &metrics.load_failures] {
+                // So that it is there with 0.
+                counter.with_label_values(name);
+            }
+        }
         ProviderSide {
             connections: Connections {
                 connector: Arc::new(Connector::new(Some(connector_options(pool.size)))),

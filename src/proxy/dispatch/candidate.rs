@@ -70,7 +70,8 @@ impl<'a> Dispatch<'a> {
         let provider = &backend.provider;
         let guard = provider.guard();
         let now = Instant::now();
-        if provider.settings.kind.is_fleet() && self.progress.too_long_for.is_none() {
+        let has_room = self.progress.too_long_for.is_none() || self.progress.needs.is_counted();
+        if provider.settings.kind.is_fleet() && has_room {
             let model = ModelKey::default();
             return Some((guard.pick(model, 0, now).unwrap_or(0), model));
         }
@@ -276,6 +277,7 @@ impl<'a> Dispatch<'a> {
             cold: permit.cold(),
             model: request.model(),
             called: None,
+            prompt: None,
             account: record.account(upstreams, request, backend),
             sent: Arc::default(),
         }

@@ -18,6 +18,7 @@ use crate::proxy::dispatch::failover::TriedBackend;
 use crate::proxy::dispatch::hedge::{AGAIN, HedgeInput, hedge_after};
 use crate::proxy::dispatch::places_in_queue::until_due;
 use crate::proxy::failure::attempt::{AttemptError, Cause, Unanswered};
+use crate::proxy::prepared::ModelRequest;
 use crate::proxy::response_body::downstream::Downstream;
 use crate::settings::Fallback;
 use remuda_formats::ir::{Class, FaultKind};
@@ -257,7 +258,10 @@ impl<'a> Dispatch<'a> {
                     break;
                 };
                 let model = &self.progress.plan.steps[step].model;
-                let request = Arc::new(first.exchange.request.beside(model));
+                let request = Arc::new(ModelRequest {
+                    context: permit.context(),
+                    ..first.exchange.request.beside(model)
+                });
                 let Some(key) = self.key_for(step, &request, &backend) else {
                     continue;
                 };

@@ -132,6 +132,9 @@ impl PlanProgress {
             self.reasons.is_over(setting, value);
             return NextStep::Stop;
         }
+        if self.fits_elsewhere(failed) {
+            return NextStep::Again(Duration::ZERO);
+        }
         let next = next_step(
             failed.cause,
             &self.situation(failed, routing, fleet, moment),
@@ -169,6 +172,17 @@ impl PlanProgress {
         }
         self.exclude_after(self.step, backend.id, of_model);
         next
+    }
+
+    /// Returns whether a server has counted a prompt that is too long for its copy, so that one is looked for that holds so
+    /// many: it may have a larger one, or load it.
+    fn fits_elsewhere(&mut self, failed: &FailedAttempt<'_>) -> bool {
+        let cause = failed.cause;
+        failed.at.fleet
+            && cause.kind == FaultKind::ContextLength
+            && cause
+                .tokens
+                .is_some_and(|tokens| self.needs.note_count(tokens))
     }
 
     /// Decides what follows when no slot could be had: whether a request that was confined to one provider is let go.

@@ -7,5 +7,6 @@ mod hedge;
 mod open_steps;
 mod places_in_queue;
 pub(super) mod progress;
+pub(super) mod prompt_needs;
 pub(super) mod queue;
 pub(super) mod run;

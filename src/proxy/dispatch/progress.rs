@@ -4,10 +4,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use crate::admission::{Need, Providers, Scope, Want, Wanted};
+use crate::admission::{Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::{BackendId, ProviderId};
 use crate::metrics::AttemptOutcome;
+use crate::proxy::dispatch::prompt_needs::{Claim, PromptNeeds};
 use crate::proxy::failure::Failure;
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::deadline::{TimeLimit, WITHIN};
@@ -50,6 +51,8 @@ pub(crate) struct PlanProgress {
     pub(super) began: Option<Instant>,
     /// A second candidate has been asked beside the first, which is done once.
     pub(crate) hedged: bool,
+    /// What the request needs of a copy of its model.
+    pub(crate) needs: PromptNeeds,
 }
 
 impl PlanProgress {
@@ -72,17 +75,33 @@ impl PlanProgress {
             reasons: Reasons::default(),
             began: None,
             hedged: false,
+            needs: PromptNeeds::default(),
         }
+    }
+
+    /// Notes what the request needs of a copy of its model.
+    pub(crate) fn needing(self, needs: PromptNeeds) -> Self {
+        Self { needs, ..self }
     }
 
     /// Returns what is asked of the scheduler for a step.
     pub(crate) fn want(&self, step: usize) -> Want {
+        let model = &self.plan.steps[step].model;
         Want {
-            wanted: Wanted::from(&self.plan.steps[step].model),
+            wanted: Wanted::from(model),
             priority: self.priority,
             pinned: self.pinned,
-            need: Need::default(),
-            recipe: None,
+            need: self.needs.need(model.listed()),
+            recipe: self.needs.recipe(),
+        }
+    }
+
+    /// Returns the same with what it may come to where the prompt is not expected to fit.
+    pub(crate) fn claim(&self, step: usize) -> Claim {
+        let model = self.plan.steps[step].model.listed();
+        Claim {
+            want: self.want(step),
+            least: self.needs.least(model),
         }
     }
 

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
@@ -17,6 +17,7 @@ use crate::proxy::dispatch::places_in_queue::{
     QueuePlace, QueuePlaces, is_outdated, keep_better, until_due,
 };
 use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::dispatch::prompt_needs::Claim;
 use crate::proxy::failure::{Failure, Stop, refused};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::StepModel;
@@ -83,7 +84,7 @@ impl SlotQueue {
                 elsewhere: self.may_leave(progress),
                 ..scope
             };
-            let slot = self.slot(progress.want(0), scope, from.take());
+            let slot = self.slot(progress.claim(0), scope, from.take());
             match client.unless_ended(slot).await? {
                 // Another provider of the step may be open; if none is, it is noted why.
                 Err(NoSlot::Closed) => {}
@@ -128,7 +129,7 @@ impl SlotQueue {
                     step: turn.step,
                     well: turn.well,
                     elsewhere,
-                    slot: Box::pin(self.slot(progress.want(turn.step), scope, from)),
+                    slot: Box::pin(self.slot(progress.claim(turn.step), scope, from)),
                 });
             }
             if places.is_empty() {
@@ -172,7 +173,14 @@ impl SlotQueue {
         refusal: &NoSlot,
         not_found: impl Fn() -> Failure,
     ) -> Failure {
-        let failure = refused(refusal, not_found);
+        let failure = match *refusal {
+            NoSlot::TooLong { largest } => {
+                let tokens = progress.needs.tokens(progress.plan.model);
+                Failure::too_long(tokens, largest)
+            }
+            NoSlot::CannotLoad { retry_after } => self.cannot_load(progress, retry_after),
+            _ => refused(refusal, not_found),
+        };
         let steps = progress.plan.steps.iter();
         let asked = if steps.clone().any(|step| step.providers.is_empty()) {
             Vec::new()
@@ -180,6 +188,14 @@ impl SlotQueue {
             steps.flat_map(|step| step.providers.clone()).collect()
         };
         self.in_words_for(failure, &asked)
+    }
+
+    /// Returns what the client is told of a model that no server can load for now.
+    fn cannot_load(&self, progress: &PlanProgress, retry_after: Duration) -> Failure {
+        let steps = progress.plan.steps.iter();
+        let mut models = steps.filter_map(|step| step.model.listed());
+        let fault = models.find_map(|model| self.dispatcher.load_fault(model));
+        Failure::cannot_load(fault.as_ref().map_or("", |fault| &fault.text), retry_after)
     }
 
     /// Returns the failure of a request that these providers might have served, or any if there are none, in words that fit
@@ -201,13 +217,24 @@ impl SlotQueue {
         failure.in_words_of_services(&names, self.settings.queue.timeout)
     }
 
-    async fn slot(&self, want: Want, scope: Scope, from: Option<Permit>) -> Result<Permit, NoSlot> {
+    async fn slot(
+        &self,
+        claim: Claim,
+        scope: Scope,
+        from: Option<Permit>,
+    ) -> Result<Permit, NoSlot> {
+        let acquire = |want, scope| self.hoping(self.dispatcher.acquire_within(want, scope));
         let slot = match from {
-            Some(permit) => self.hoping(permit.retry_within(Some(scope))).await,
-            None => {
-                self.hoping(self.dispatcher.acquire_within(want, scope))
-                    .await
-            }
+            Some(permit) => self.hoping(permit.retry_within(Some(scope.clone()))).await,
+            None => acquire(claim.want.clone(), scope.clone()).await,
+        };
+        let slot = match slot {
+            Err(NoSlot::TooLong { largest }) => match claim.to_largest(largest) {
+                // Boxed, as hardly any prompt is that long.
+                Some(want) => Box::pin(acquire(want, scope)).await,
+                None => slot,
+            },
+            slot => slot,
         };
         if matches!(slot, Err(NoSlot::NoHealthyBackend { .. })) {
             self.fleet.missed_by_a_request();

@@ -11,15 +11,17 @@ use crate::fleet::{self, Backend};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::{BegunAnswer, UpstreamAnswer};
+use crate::proxy::attempt::copy_contract::truncation;
 use crate::proxy::attempt::exchange::UpstreamExchange;
 use crate::proxy::attempt::gather::gather;
 use crate::proxy::ctx::{Attempt, Ctx};
 use crate::proxy::dispatch::candidate::{Dispatch, SlotCandidate};
 use crate::proxy::dispatch::failover::{Conditions, FailedAttempt, NextStep, TriedBackend};
 use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::dispatch::prompt_needs::PromptNeeds;
 use crate::proxy::failure::attempt::{AttemptError, ClientError, Unanswered};
 use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
-use crate::proxy::failure::{Failure, Stop, refused};
+use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::prepared::{ModelRequest, Prepared};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::proxy::response_body::hold::Hold;
@@ -62,6 +64,7 @@ pub(crate) async fn run(
         priority,
         pinned,
     } = prepared;
+    let truncate = truncation(&gateway.settings.routing, operation);
     let request = ModelRequest {
         operation,
         body,
@@ -69,14 +72,18 @@ pub(crate) async fn run(
         streams: ctx.inbound.streams,
         wanted: Some(wanted),
         wary: false,
+        context: None,
     };
+    let dispatcher = &gateway.queue.dispatcher;
+    ctx.opening.await_model(dispatcher, plan.model);
+    let needs = PromptNeeds::of(&request, truncate, &gateway.token_ratios);
     let total = gateway.settings.timeouts.total;
     let mut dispatch = Dispatch {
         total: TimeLimit::after(ctx.inbound.started, TOTAL, total),
         gateway,
         client,
         ctx,
-        progress: PlanProgress::new(plan, priority, pinned),
+        progress: PlanProgress::new(plan, priority, pinned).needing(needs),
         criteria,
         operation,
     };
@@ -130,7 +137,11 @@ impl Dispatch<'_> {
             Err(NoSlot::Exhausted) if !self.progress.reasons.is_empty() => {
                 Ok(Following::End(self.all_failed()))
             }
-            Err(refusal) => Err(refused(&refusal, || self.not_found()).into()),
+            Err(refusal) => {
+                let queue = &self.gateway.queue;
+                let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
+                Err(failure.into())
+            }
         }
     }
 
@@ -163,7 +174,9 @@ impl Dispatch<'_> {
     ) -> Result<Following, Stop> {
         let gateway = self.gateway;
         let step = self.progress.step;
-        owned(request).ask_for(&self.progress.plan.steps[step].model);
+        let asked = owned(request);
+        asked.ask_for(&self.progress.plan.steps[step].model);
+        asked.context = permit.context();
         self.ctx.attempt.model = request.model();
         let Some(key) = self.key_for(step, request, &backend) else {
             return self.next_slot(request, Some(permit)).await;
@@ -237,6 +250,7 @@ impl Dispatch<'_> {
         fleet.report(backend.id, fleet::RequestOutcome::Served { response_time });
         let wanted = request.wanted.as_ref();
         self.ctx.attempt.called = wanted.map(|wanted| wanted.called(backend));
+        self.ctx.attempt.prompt = self.progress.needs.lesson(request);
         let backend = Arc::clone(backend);
         let SlotCandidate {
             permit,

@@ -68,6 +68,8 @@ pub(crate) struct Cause {
     pub(crate) mend: Option<Mend>,
     /// The server could not load the model.
     pub(crate) of_model: bool,
+    /// Tokens of a prompt that is too long, where the server has counted them.
+    pub(crate) tokens: Option<u32>,
 }
 
 impl Cause {
@@ -80,6 +82,7 @@ impl Cause {
             again: None,
             mend: None,
             of_model: false,
+            tokens: None,
         }
     }
 
@@ -88,6 +91,10 @@ impl Cause {
             retry_after: fault.retry_after,
             mend: fault.mend,
             of_model: fault.class == Class::Transient && is_about_model(&fault.message),
+            tokens: fault
+                .overflow
+                .as_ref()
+                .and_then(|overflow| u32::try_from(overflow.input?).ok()),
             ..Self::new(fault.class, fault.kind)
         }
     }

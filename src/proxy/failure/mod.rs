@@ -132,6 +132,35 @@ impl Failure {
         Self::new(503, "down", text).retry_after(1)
     }
 
+    /// Makes the failure of a prompt of so many tokens that no context of a model's holds.
+    pub(crate) fn too_long(tokens: u32, most: u32) -> Self {
+        let text = format!(
+            "the prompt has about {tokens} tokens, and the model's context is {most} tokens at most; shorten the prompt"
+        );
+        Self {
+            api_code: Some("context_length_exceeded".into()),
+            param: Some("messages".into()),
+            overflow: Some(Box::new(Overflow {
+                input: Some(tokens.max(most.saturating_add(1)).into()),
+                most: Some(most.into()),
+                ..Overflow::default()
+            })),
+            ..Self::new(400, "context_length", text)
+        }
+    }
+
+    /// Makes the failure of a model that no server can load for now; `cause` is what a server has said of it.
+    pub(crate) fn cannot_load(cause: &str, retry_after: Duration) -> Self {
+        let text = match cause {
+            "" => "the model could not be loaded",
+            cause => cause,
+        };
+        Self {
+            retry_after: Some(seconds_until(retry_after)),
+            ..Self::new(500, "cannot_load", text.to_owned())
+        }
+    }
+
     /// Makes the failure (503) of a request that still waits when the drain is over.
     pub(crate) fn shutting_down() -> Self {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)

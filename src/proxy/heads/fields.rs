@@ -17,6 +17,8 @@ pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 pub(crate) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// Says that the server has shortened the prompt.
+pub(crate) const X_REMUDA_TRUNCATED: HeaderName = HeaderName::from_static("x-remuda-truncated");
 pub(crate) const X_REMUDA_DROPPED: HeaderName = HeaderName::from_static("x-remuda-dropped");
 
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -10,7 +10,7 @@ use crate::fleet::Backend;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::attempt::exchange::UpstreamExchange;
-use crate::proxy::attempt::upstream_request::respelled;
+use crate::proxy::attempt::passing::respelled;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::dispatch::failover::{
     Conditions, FailedAttempt, HealthReport, NextStep, TriedBackend,
@@ -134,6 +134,7 @@ impl<'g> LookUp<'g> {
             streams: false,
             wanted: None,
             wary: false,
+            context: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::proxy::request_filter::preferences;
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::page::send_page;
-use remuda_formats::client::Operation;
+use remuda_formats::client::{CopyFacts, Operation};
 use remuda_formats::dialect::ollama;
 
 /// Answers a question about one model.
@@ -74,6 +74,9 @@ pub(crate) async fn look_up(
         raw: false,
         no_stream_options: None,
         schemas: false,
+        members: None,
+        copy: CopyFacts::default(),
+        most_output: None,
     };
     let servers = planner.servers_of(&plan, model);
     let look_up = LookUp::new(gateway, operation, body, wanted, servers);

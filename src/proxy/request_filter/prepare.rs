@@ -24,6 +24,7 @@ use crate::proxy::response_body::opening::Expected;
 use crate::routing::Needs;
 use remuda_formats::client::optillm;
 use remuda_formats::client::{self, ErrorStyle, Operation};
+use remuda_formats::dialect::ollama::LoadOrUnload;
 use remuda_formats::translate::ClientForm;
 
 /// Tells what becomes of a model request that may be served.
@@ -32,6 +33,8 @@ pub(crate) enum Next {
     Page(Page),
     /// The request goes to a backend.
     Dispatch(Box<Prepared>),
+    /// A model is loaded or unloaded, and nothing else is asked for.
+    Load(Box<Prepared>, LoadOrUnload),
 }
 
 impl Gateway {
@@ -80,8 +83,9 @@ impl Gateway {
         let refuses_streams = self.settings.server.reject_streaming;
         let rewritten = rewritten(&scan, refuses_streams, by_approach)?;
         ctx.inbound.streams = scan.streams(refuses_streams);
+        let load = scan.loads();
         let every = self.settings.timeouts.keep_alive;
-        if let (true, Some(every)) = (ctx.inbound.streams, every) {
+        if let (true, Some(every)) = (ctx.inbound.streams && load.is_none(), every) {
             expect_stream(ctx, framing, operation, &criteria.model, every);
         }
         let plan = match planned {
@@ -104,7 +108,7 @@ impl Gateway {
             ),
             None => (ask, body),
         };
-        Ok(Next::Dispatch(Box::new(Prepared {
+        let prepared = Box::new(Prepared {
             operation,
             body,
             wanted: ask,
@@ -112,7 +116,11 @@ impl Gateway {
             criteria,
             priority: preferences.priority,
             pinned: preferences.pinned,
-        })))
+        });
+        Ok(match load {
+            Some(load) => Next::Load(prepared, load),
+            None => Next::Dispatch(prepared),
+        })
     }
 }
 
@@ -230,6 +238,8 @@ async fn moved(
     Ok(WantedModel {
         span: there.span,
         no_stream_options: there.no_stream_options,
+        members: there.members,
+        copy: there.copy,
         ..ask
     })
 }

@@ -16,7 +16,7 @@ use crate::proxy::prepared::WantedModel;
 use crate::routing::PrefixedName;
 use remuda_formats::client::optillm;
 use remuda_formats::client::{self, ErrorStyle, Operation, RequestFacts};
-use remuda_formats::dialect::ollama;
+use remuda_formats::dialect::ollama::{self, LoadOrUnload};
 
 /// A model's name has at most so many bytes. An ARN of Bedrock's has 2,048; before it stands a provider, behind it a tag.
 const MAX_MODEL_NAME: usize = 2304;
@@ -105,6 +105,15 @@ impl<'b> Scan<'b> {
         self.facts.streams(self.operation) && !(refuses_streams && self.facts.stream.is_none())
     }
 
+    /// Returns whether the request only loads or unloads its model; what of it is for Ollama servers to do.
+    pub(crate) fn loads(&self) -> Option<LoadOrUnload> {
+        let loads = matches!(
+            self.operation,
+            Operation::Chat | Operation::Generate | Operation::Embed
+        );
+        LoadOrUnload::of(&self.facts).filter(|_| loads)
+    }
+
     /// Returns the approach of OptiLLM's that the body asks for.
     ///
     /// # Errors
@@ -140,6 +149,9 @@ impl<'b> Scan<'b> {
                 .object_start
                 .filter(|_| facts.has_fields && !facts.stream_options),
             schemas: facts.tools || facts.format || self.operation == Operation::OpenAiResponses,
+            members: facts.object_start.map(|start| (start, facts.has_fields)),
+            copy: facts.copy.clone(),
+            most_output: facts.most_output,
         }
     }
 }

@@ -73,6 +73,14 @@ impl Responder {
         if let Some(dropped) = dropped_field(&answer.dropped) {
             head.set(heads::X_REMUDA_DROPPED, dropped);
         }
+        if let (Some(lesson), Some(usage)) = (&ctx.attempt.prompt, answer.reader.usage())
+            && usage.prompt.is_some_and(|tokens| lesson.is_cut(tokens))
+        {
+            head.set(
+                heads::X_REMUDA_TRUNCATED,
+                HeaderValue::from_static("prompt"),
+            );
+        }
         if self.settings.server.expose_backend {
             let backend = ctx.attempt.backend.as_deref();
             if let Some(backend) = backend.and_then(|name| HeaderValue::try_from(name).ok()) {

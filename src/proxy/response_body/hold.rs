@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::admission::{Permit, RunOutcome};
 use crate::fleet::InFlightRequest;
+use remuda_formats::ir::Usage;
 
 /// Both, until they are given back or dropped.
 pub(crate) struct Hold {
@@ -28,16 +29,78 @@ impl Hold {
         }
     }
 
-    /// Gives everything back, as the server has said everything. `whole`: that was a whole answer.
-    pub(crate) fn give_back(&mut self, whole: bool, load: Option<Duration>) {
+    /// Gives everything back, as the server has said everything. `whole`: that was a whole answer, of which it has told
+    /// `usage`.
+    pub(crate) fn give_back(&mut self, whole: bool, usage: Option<&Usage>) {
         self.serving = None;
         if let Some(permit) = self.permit.take() {
             permit.finish(RunOutcome {
-                ok: whole,
-                load,
                 ttft: Some(self.ttft),
-                ..RunOutcome::default()
+                ..outcome(whole, usage)
             });
         }
+    }
+}
+
+/// Returns what the server has told of the times that a request took there.
+fn outcome(whole: bool, usage: Option<&Usage>) -> RunOutcome {
+    let Some(usage) = usage else {
+        return RunOutcome {
+            ok: whole,
+            ..RunOutcome::default()
+        };
+    };
+    let time = |nanoseconds: Option<u64>| nanoseconds.map(Duration::from_nanos);
+    let count = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+    let prompt_time = time(usage.prompt_duration);
+    let output_time = time(usage.output_duration);
+    // What was remembered was not computed.
+    let computed = usage.prompt.map(|all| {
+        let remembered = usage.cache_read.unwrap_or(0);
+        count(all.saturating_sub(remembered))
+    });
+    let inside = time(usage.total_duration)
+        .zip(prompt_time)
+        .map(|(total, prompt)| {
+            let worked = [time(usage.load_duration), Some(prompt), output_time];
+            let worked: Duration = worked.into_iter().flatten().sum();
+            total.saturating_sub(worked)
+        });
+    RunOutcome {
+        ok: whole,
+        load: Some(time(usage.load_duration).unwrap_or_default()),
+        inside,
+        prompt: computed.zip(prompt_time),
+        output: usage.output.map(count).zip(output_time),
+        ..RunOutcome::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_whole_time_was_a_wait_inside_the_server() {
+        let usage = Usage {
+            prompt: Some(1_000),
+            cache_read: Some(400),
+            output: Some(50),
+            load_duration: Some(1_000_000_000),
+            prompt_duration: Some(2_000_000_000),
+            output_duration: Some(3_000_000_000),
+            total_duration: Some(10_000_000_000),
+            ..Usage::default()
+        };
+        let second = Duration::from_secs;
+        let told = outcome(true, Some(&usage));
+        assert_eq!(told.inside, Some(second(4)));
+        assert_eq!(told.load, Some(second(1)));
+        assert_eq!(told.prompt, Some((600, second(2))));
+        assert_eq!(told.output, Some((50, second(3))));
+        // Another server's answer has no such times.
+        let silent = outcome(true, Some(&Usage::default()));
+        assert_eq!((silent.inside, silent.prompt), (None, None));
+        assert!(silent.ok && !outcome(false, None).ok);
     }
 }

@@ -11,6 +11,8 @@ use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
 use crate::access::ClientKey;
+use crate::admission::{Dispatcher, LoadView};
+use crate::ids::ModelId;
 use crate::proxy::failure::Stop;
 use crate::proxy::heads;
 use crate::proxy::response_body::client::{self, Framing, departed};
@@ -23,6 +25,9 @@ use remuda_formats::translate::ClientForm;
 /// An event that clients skip (server-sent events, section 9.2.6 of the HTML standard).
 const COMMENT: &[u8] = b": waiting\n\n";
 
+/// An event of Anthropic's by which clients know that a stream is alive.
+const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
+
 /// What a client has been told before its answer began.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
@@ -31,6 +36,8 @@ pub(crate) struct Opening {
     /// When the client is to hear something next.
     due: Option<Instant>,
     said: Said,
+    /// Which model it waits for, and who knows of its load.
+    awaited: Option<(Arc<Dispatcher>, ModelId)>,
 }
 
 /// What is known of a streamed answer before it begins.
@@ -65,6 +72,13 @@ impl Opening {
     pub(crate) fn expect(&mut self, expected: Expected) {
         self.due = Some(Instant::now() + expected.every);
         self.expected = Some(expected);
+    }
+
+    /// Notes which model it waits for, so that its client hears of that model's load.
+    pub(crate) fn await_model(&mut self, dispatcher: &Arc<Dispatcher>, model: Option<ModelId>) {
+        if self.expected.is_some() {
+            self.awaited = model.map(|model| (Arc::clone(dispatcher), model));
+        }
     }
 
     /// Returns whether the head has been sent.
@@ -112,7 +126,9 @@ impl Opening {
             state_limits(expected.key.as_ref(), expected.style, &mut head);
             client::write_head(client, head, expected.allow_origin.as_ref()).await?;
         }
-        client::write_piece(client, &expected.quiet()).await?;
+        let load = self.awaited.as_ref();
+        let load = load.and_then(|(dispatcher, model)| dispatcher.load_of(*model));
+        client::write_piece(client, &expected.quiet(load.as_ref())).await?;
         self.due = Some(Instant::now() + expected.every);
         self.said = Said::Head;
         Ok(())
@@ -120,14 +136,24 @@ impl Opening {
 }
 
 impl Expected {
-    /// A piece of the answer that says nothing.
-    fn quiet(&self) -> Vec<u8> {
+    /// A piece of the answer that says nothing; where a format has comments, they tell of the load of its model.
+    fn quiet(&self, load: Option<&LoadView>) -> Vec<u8> {
         let mut piece = Vec::new();
         let model = Text::plain(&self.model);
         match self.form {
             ClientForm::OllamaChat => ollama::chat::write_quiet(&model, &mut piece),
             ClientForm::OllamaGenerate => ollama::generate::write_quiet(&model, &mut piece),
-            _ => piece.extend_from_slice(COMMENT),
+            form => match load {
+                None => piece.extend_from_slice(COMMENT),
+                Some(load) => {
+                    let seconds = load.expected.saturating_sub(load.elapsed).as_secs().max(1);
+                    let told = format!(": loading {}, about {seconds} s\n\n", self.model);
+                    piece.extend_from_slice(told.as_bytes());
+                    if form == ClientForm::AnthropicMessages {
+                        piece.extend_from_slice(PING);
+                    }
+                }
+            },
         }
         piece
     }

@@ -15,6 +15,7 @@ use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::end::{is_success, note};
 use crate::proxy::response_body::responder::Responder;
 use crate::proxy::response_body::rest::Rest;
+use remuda_formats::ir::Usage;
 
 /// A relayed answer, and whether it came to its proper end.
 pub(crate) struct Relayed {
@@ -106,6 +107,26 @@ impl Responder {
         {
             let called = ctx.attempt.called.as_deref();
             self.fleet.broke(backend, called, started);
+        }
+    }
+
+    /// Learns how many tokens a prompt has, and counts one that its server has shortened.
+    pub(super) fn learn(&self, ctx: &Ctx, usage: Option<&Usage>) {
+        let tokens = usage.and_then(|usage| usage.prompt);
+        let (Some(lesson), Some(tokens)) = (&ctx.attempt.prompt, tokens) else {
+            return;
+        };
+        let (cut, is_news) = lesson.learn(tokens);
+        let Some(provider) = self.provider_of(ctx).filter(|_| cut) else {
+            return;
+        };
+        let counter = &self.metrics.upstream.cut_prompts;
+        counter.with_label_values(&[&*provider.name]).inc();
+        if is_news {
+            log::warn!(
+                "a server of {} has shortened a prompt to {tokens} tokens; more such prompts for its model are only counted",
+                provider.name
+            );
         }
     }
 

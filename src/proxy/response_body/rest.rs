@@ -79,7 +79,9 @@ impl<'a> Rest<'a> {
         note_end(ctx, &self.reader, (ending, end));
         self.responder.count_malformed(ctx, &self.reader);
         let whole = ending == Ending::Complete && is_success(ctx.outcome.status);
-        self.hold.give_back(whole, self.reader.load_duration());
+        let usage = self.reader.usage();
+        self.hold.give_back(whole, usage.as_ref());
+        self.responder.learn(ctx, usage.as_ref());
         self.responder
             .note_broken(ctx, self.backend, self.hold.ttft);
         if let Some(upstream) = self.upstream.take()

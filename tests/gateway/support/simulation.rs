@@ -14,6 +14,8 @@ pub(crate) struct Simulation {
     pub(crate) servers: Vec<SocketAddr>,
     pub(crate) control: SocketAddr,
     pub(crate) process: Process,
+    /// Models that are in the servers' memory from the beginning.
+    preloaded: u64,
 }
 
 /// What one simulated server has seen; see `sim::Stats`.
@@ -50,7 +52,10 @@ impl Simulation {
             .filter_map(|line| after(line, "listening on http://"))
             .collect();
         servers.sort_by_key(SocketAddr::port);
+        let mut flags = arguments.iter().skip_while(|flag| **flag != "--loaded");
+        let names = flags.nth(1).map_or(0, |names| names.split(',').count());
         Self {
+            preloaded: (names * servers.len()) as u64,
             servers,
             control,
             process,
@@ -93,15 +98,17 @@ impl Simulation {
         serde_json::from_value(all["servers"].take()).unwrap()
     }
 
-    /// Model requests that all servers together have received.
+    /// Model requests that all servers together have received, but for the gateway's own, each of which has loaded a model.
     pub(crate) async fn inferences(&self) -> u64 {
         let stats = self.stats().await;
+        let loads: u64 = stats.iter().map(|server| server.loads).sum();
         let routes = ["POST /api/chat", "POST /api/generate"];
         stats
             .iter()
             .flat_map(|server| routes.map(|route| server.requests.get(route)))
             .flatten()
-            .sum()
+            .sum::<u64>()
+            .saturating_sub(loads.saturating_sub(self.preloaded))
     }
 
     /// Closes a server's port to new connections; it refuses when this returns.

@@ -141,7 +141,7 @@ impl Drop for Upstream {
 }
 
 pub(super) const TAGS: &str = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","modified_at":"2026-01-02T03:04:05Z","size":1000,"digest":"aa","details":{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"}}]}"#;
-pub(super) const PS: &str = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","size":1000,"digest":"aa","details":{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"},"expires_at":"2318-01-02T03:04:05Z","size_vram":1000,"context_length":4096}]}"#;
+pub(super) const PS: &str = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","size":1000,"digest":"aa","details":{"format":"gguf","family":"llama","families":["llama"],"parameter_size":"1B","quantization_level":"Q4_0"},"expires_at":"2318-01-02T03:04:05Z","size_vram":1000}]}"#;
 
 async fn serve(
     mut stream: TcpStream,

@@ -4,7 +4,8 @@
 use memchr::memmem;
 
 use super::Operation;
-use crate::wire::json::{ByteSpan, Kind, Scanner, SyntaxError};
+use crate::provider::CopyEdits;
+use crate::wire::json::{ByteSpan, Kind, Scanner, SyntaxError, write_string};
 
 /// What a request says of the copy that is to serve it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +47,12 @@ pub enum Tuning {
     DraftNumPredict,
     /// No member of `options`, but of the request itself.
     Shift,
+}
+
+/// Whether an option makes a server load the model anew where it differs from that of the copy in memory, and only tunes how
+/// the model runs.
+pub(crate) fn only_tunes(name: &str) -> bool {
+    Tuning::of_options(name).is_some()
 }
 
 impl Tuning {
@@ -194,17 +201,6 @@ impl CopyFacts {
     }
 }
 
-/// What is changed in a request so that the copy in a server's memory serves it as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CopyEdits {
-    /// The copy's context; `None` leaves what the client says.
-    pub context: Option<u32>,
-    /// Whether the options that make a server load the model anew are left out.
-    pub pins: bool,
-    /// Whether the server is kept from shortening the prompt.
-    pub whole: bool,
-}
-
 impl CopyEdits {
     /// Adds to `splice` what these edits change in a body, of which `facts` were read and whose object begins at
     /// `start`; `fields`: it has members.
@@ -293,19 +289,41 @@ impl Number {
 pub struct Splice {
     /// What is put in, one change after the other.
     texts: Vec<u8>,
-    /// Where, and where what is put in ends in `texts`.
-    changes: Vec<(ByteSpan, usize)>,
+    changes: Vec<Change>,
+}
+
+/// What stands at a place goes, and a part of `texts` comes.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    place: ByteSpan,
+    text: ByteSpan,
 }
 
 impl Splice {
-    /// Puts `text` in the place of what stands at `span`.
-    pub fn replace(&mut self, span: ByteSpan, text: &[u8]) {
+    /// Puts `text` in the place of what stands at `place`.
+    pub fn replace(&mut self, place: ByteSpan, text: &[u8]) {
+        let start = self.texts.len();
         self.texts.extend_from_slice(text);
-        self.changes.push((span, self.texts.len()));
+        let end = self.texts.len();
+        self.changes.push(Change {
+            place,
+            text: ByteSpan { start, end },
+        });
+    }
+
+    /// Puts a JSON string in the place of what stands at `place`.
+    pub fn replace_by_text(&mut self, place: ByteSpan, text: &str) {
+        let start = self.texts.len();
+        write_string(text, &mut self.texts);
+        let end = self.texts.len();
+        self.changes.push(Change {
+            place,
+            text: ByteSpan { start, end },
+        });
     }
 
     /// Puts `text` in before what stands at `at`, and after what has been put in there before.
-    pub fn insert(&mut self, at: usize, text: &[u8]) {
+    fn insert(&mut self, at: usize, text: &[u8]) {
         self.replace(ByteSpan { start: at, end: at }, text);
     }
 
@@ -318,22 +336,18 @@ impl Splice {
     }
 
     /// Returns the body with all changes; `None` if there are none.
-    pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
+    pub fn apply(mut self, body: &[u8]) -> Option<Vec<u8>> {
         if self.changes.is_empty() {
             return None;
         }
-        let mut order: Vec<usize> = (0..self.changes.len()).collect();
-        order.sort_by_key(|index| self.changes[*index].0.start);
+        // Stable, so that what is put in at one place stays in its order.
+        self.changes.sort_by_key(|change| change.place.start);
         let mut spliced = Vec::with_capacity(body.len() + self.texts.len());
         let mut from = 0;
-        for index in order {
-            let (span, end) = self.changes[index];
-            let begin = index
-                .checked_sub(1)
-                .map_or(0, |before| self.changes[before].1);
-            spliced.extend_from_slice(&body[from..span.start]);
-            spliced.extend_from_slice(&self.texts[begin..end]);
-            from = span.end;
+        for Change { place, text } in &self.changes {
+            spliced.extend_from_slice(&body[from..place.start]);
+            spliced.extend_from_slice(text.of(&self.texts));
+            from = place.end;
         }
         spliced.extend_from_slice(&body[from..]);
         Some(spliced)

@@ -12,7 +12,8 @@ mod route;
 mod scan;
 mod splice;
 
-pub use copy::{CopyEdits, CopyFacts, OptionsPlace, Splice, Tuning};
+pub(crate) use copy::only_tunes;
+pub use copy::{CopyFacts, OptionsPlace, Splice, Tuning};
 pub(crate) use error::write_ollama_error;
 pub use error::{ErrorBody, ErrorStyle};
 pub use mistyped::meant;

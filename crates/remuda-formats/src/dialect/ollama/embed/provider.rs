@@ -36,9 +36,8 @@ pub fn write_embed(
         text.write(input);
     }
     input.push(b']');
-    if let Some(truncate) = request.truncate {
-        body.boolean("truncate", truncate);
-    }
+    let truncate = request.truncate.or(request.local.truncate);
+    body.truncate(truncate, target.provider.copy);
     if let Some(dimensions) = request.dimensions {
         let known = target.facts.embeddings.as_ref();
         if known.is_some_and(|known| dimensions > known.dimensions) {
@@ -52,7 +51,7 @@ pub fn write_embed(
     let mut dropped = Dropped::default();
     dropped.add_if(request.user.is_some(), "user");
     body.load_options(&request.local, target, &mut dropped);
-    body.local(&request.local);
+    body.local(&request.local, target.provider.copy);
     Ok(vec![ProviderRequest {
         path: "/api/embed".to_owned(),
         body: body.finish(),

@@ -2,9 +2,11 @@
 
 use std::io::Write as _;
 
+use crate::client::only_tunes;
 use crate::dialect::exchange::Target;
 use crate::facts::{self, Capability};
 use crate::ir::{ChatRequest, Dropped, Effort, Format, Local, Text, Thinking};
+use crate::provider::CopyEdits;
 
 /// Alternatives for a token at most.
 const MAX_ALTERNATIVES: u8 = 20;
@@ -45,15 +47,22 @@ impl Body {
         Members { bytes, any: false }
     }
 
-    /// Writes what a client says to Ollama's servers alone, but for the options.
-    pub(in crate::dialect::ollama) fn local(&mut self, local: &Local<'_>) {
+    /// Writes what a client says to Ollama's servers alone, but for the options and `truncate`.
+    pub(in crate::dialect::ollama) fn local(&mut self, local: &Local<'_>, copy: CopyEdits) {
         if let Some(keep_alive) = &local.keep_alive {
             keep_alive.write(self.field("keep_alive"));
         }
-        for (name, value) in [("truncate", local.truncate), ("shift", local.shift)] {
-            if let Some(value) = value {
-                self.boolean(name, value);
-            }
+        if let Some(shift) = local.shift.filter(|_| !copy.pins) {
+            self.boolean("shift", shift);
+        }
+    }
+
+    /// Writes whether the server may shorten what is too long, where anybody says something of it.
+    pub(in crate::dialect::ollama) fn truncate(&mut self, stated: Option<bool>, copy: CopyEdits) {
+        if let Some(truncate) = stated.map(|stated| stated && !copy.whole) {
+            self.boolean("truncate", truncate);
+        } else if copy.whole {
+            self.boolean("truncate", false);
         }
     }
 
@@ -131,14 +140,18 @@ impl Members<'_> {
     /// same in every request, since each change would load the model anew.
     fn load(&mut self, local: &Local<'_>, target: &Target<'_>, dropped: &mut Dropped) {
         const CONTEXT: &str = "num_ctx";
-        let set = target.provider.num_ctx.map(i64::from);
-        self.integer(CONTEXT, set);
+        let copy = target.provider.copy;
+        let set = copy.context.or(target.provider.num_ctx);
+        self.integer(CONTEXT, set.map(i64::from));
         for (name, value) in &local.options {
             let is_context = name.as_escaped() == CONTEXT;
             match set {
+                // A copy is chosen for holding what the client needs.
+                Some(_) if is_context && copy.context.is_some() => {}
                 Some(set) if is_context => {
                     dropped.add_if(value.as_str() != set.to_string(), CONTEXT);
                 }
+                _ if copy.pins && only_tunes(name.as_escaped()) => {}
                 _ => value.write(self.name(name.as_escaped())),
             }
         }
@@ -172,7 +185,8 @@ pub(in crate::dialect::ollama) fn write_common(
             .expect("writing to a vector cannot fail");
     }
     options(request, target, body, dropped);
-    body.local(&request.local);
+    body.local(&request.local, target.provider.copy);
+    body.truncate(request.local.truncate, target.provider.copy);
     dropped.add_if(request.sampling.logit_bias.is_some(), "logit_bias");
     dropped.add_if(request.user.is_some(), "user");
     body.boolean("stream", target.stream);

@@ -1,0 +1,234 @@
+//! Sends the loads that the scheduler orders, and tells how they end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use prometheus::IntGauge;
+use tokio::runtime::Handle;
+
+use crate::admission::{LoadFault, LoadOrder, LoadRecipe, Loader};
+use crate::fleet::{self, Backend, Fleet};
+use crate::ids::ModelId;
+use crate::metrics::Metrics;
+use crate::proxy::attempt::upstreams::Upstreams;
+use crate::proxy::loading::load_request::LoadRequest;
+use crate::proxy::upstream::Upstream;
+use remuda_formats::dialect::ollama;
+use remuda_formats::ir::{Fault, FaultKind};
+
+/// Bytes that are read of an answer: it holds a few fields, or an error.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Sends loads to Ollama servers, each in a task of its own.
+pub(crate) struct ModelLoader(Arc<Parts>);
+
+/// What all loads share.
+struct Parts {
+    fleet: Arc<Fleet>,
+    upstreams: Arc<Upstreams>,
+    metrics: Arc<Metrics>,
+    /// How long a load may take.
+    budget: Duration,
+}
+
+impl ModelLoader {
+    pub(crate) fn new(
+        fleet: &Arc<Fleet>,
+        upstreams: &Arc<Upstreams>,
+        metrics: &Arc<Metrics>,
+        budget: Duration,
+    ) -> ModelLoader {
+        ModelLoader(Arc::new(Parts {
+            fleet: Arc::clone(fleet),
+            upstreams: Arc::clone(upstreams),
+            metrics: Arc::clone(metrics),
+            budget,
+        }))
+    }
+}
+
+impl Loader for ModelLoader {
+    fn load(&self, order: LoadOrder) {
+        // Outside of a task nothing can be sent; the order then counts as failed.
+        if let Ok(runtime) = Handle::try_current() {
+            let parts = Arc::clone(&self.0);
+            runtime.spawn(async move { parts.carry_out(order).await });
+        }
+    }
+}
+
+/// Why a load has come to nothing.
+enum Failed {
+    /// The server could not be reached, or has broken off.
+    Server(fleet::RequestOutcome),
+    /// The server does not answer any more, which others have told already.
+    Silent,
+    /// The server has answered that it could not.
+    Model(LoadFault),
+    /// It has taken longer than it may.
+    Late(Duration),
+}
+
+impl Failed {
+    fn fault(self) -> LoadFault {
+        let (status, text): (_, Arc<str>) = match self {
+            Failed::Model(fault) => return fault,
+            Failed::Server(outcome) => (None, outcome.to_string().into()),
+            Failed::Silent => (None, "the server does not answer any more".into()),
+            Failed::Late(budget) => {
+                let seconds = budget.as_secs();
+                (None, format!("it took longer than {seconds} s").into())
+            }
+        };
+        LoadFault { status, text }
+    }
+}
+
+impl Parts {
+    async fn carry_out(&self, order: LoadOrder) {
+        let LoadOrder {
+            backend,
+            model,
+            context,
+            recipe,
+            ticket,
+        } = order;
+        let Some(server) = self.fleet.backend(backend) else {
+            return;
+        };
+        let provider = &[&*server.provider.name];
+        let metrics = &self.metrics.upstream;
+        metrics.cold_loads.with_label_values(provider).inc();
+        let _running = Running::begin(metrics.loads_running.with_label_values(provider));
+        let started = Instant::now();
+        log::debug!("loading a model at {}, context {context:?}", server.name);
+        match self.load(&server, model, context, &recipe).await {
+            Ok(()) => {
+                let seconds = started.elapsed().as_secs_f64();
+                let times = metrics.load_seconds.with_label_values(provider);
+                times.observe(seconds);
+                // What the copy's context is, is known before anybody starts on it.
+                self.fleet.probe(&server).await;
+                ticket.done();
+            }
+            Err(failed) => {
+                metrics.load_failures.with_label_values(provider).inc();
+                if let Failed::Server(outcome) = &failed {
+                    self.fleet.report(server.id, *outcome);
+                }
+                let fault = failed.fault();
+                log::warn!(
+                    "a model could not be loaded at {}: {}",
+                    server.name,
+                    fault.text
+                );
+                ticket.failed(fault);
+            }
+        }
+    }
+
+    async fn load(
+        &self,
+        server: &Arc<Backend>,
+        model: ModelId,
+        context: Option<u32>,
+        recipe: &LoadRecipe,
+    ) -> Result<(), Failed> {
+        // While it answers nobody else, it is not taken to be down.
+        let _serving = server.begin();
+        let asking = tokio::time::timeout(self.budget, self.ask(server, model, context, recipe));
+        let (status, headers, body) = tokio::select! {
+            biased;
+            asked = asking => asked.map_err(|_| Failed::Late(self.budget))??,
+            () = server.silenced() => return Err(Failed::Silent),
+        };
+        if status.is_success() && !is_error(&body) {
+            return Ok(());
+        }
+        // Some say under 200 that they could not.
+        let code = if status.is_success() {
+            500
+        } else {
+            status.as_u16()
+        };
+        let fault = ollama::fault(code, &headers, &body);
+        Err(Failed::Model(told(code, &fault)))
+    }
+
+    /// Returns the server's answer.
+    async fn ask(
+        &self,
+        server: &Arc<Backend>,
+        model: ModelId,
+        context: Option<u32>,
+        recipe: &LoadRecipe,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
+        let broken = |_| Failed::Server(fleet::RequestOutcome::Reset);
+        let inventory = server.inventory();
+        let name = inventory.model(model).map(|entry| &*entry.name);
+        let request = LoadRequest::of(server, name.unwrap_or_default(), context, recipe);
+        let LoadRequest { head, body } = request.map_err(broken)?;
+        let connections = &self.upstreams.side(server.provider.id).connections;
+        let mut upstream = connections
+            .open_new(server)
+            .await
+            .map_err(|_| Failed::Server(fleet::RequestOutcome::ConnectFailed))?;
+        upstream.send(head, &body).await.map_err(broken)?;
+        let head = upstream.read_head().await.map_err(broken)?;
+        let (status, headers) = (head.status, head.headers.clone());
+        let answer = read(&mut upstream).await.map_err(broken)?;
+        upstream.let_end().await;
+        Ok((status, headers, answer))
+    }
+}
+
+async fn read(upstream: &mut Upstream) -> pingora::Result<Bytes> {
+    let mut answer = BytesMut::new();
+    while answer.len() < MAX_ANSWER {
+        let Some(piece) = upstream.read_piece().await? else {
+            break;
+        };
+        answer.extend_from_slice(piece);
+    }
+    Ok(answer.freeze())
+}
+
+/// Returns what clients are told, in which neither addresses nor paths of the server are.
+fn told(status: u16, fault: &Fault) -> LoadFault {
+    let text = match fault.kind {
+        FaultKind::Credentials => "the server refuses the gateway's key".into(),
+        _ => Arc::from(&*fault.message),
+    };
+    LoadFault {
+        status: Some(status),
+        text,
+    }
+}
+
+/// Returns whether an answer is nothing but an error.
+fn is_error(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow, default)]
+        error: Option<&'a serde_json::value::RawValue>,
+    }
+    serde_json::from_slice::<Answer<'_>>(body).is_ok_and(|answer| answer.error.is_some())
+}
+
+/// Counts a load while it is under way.
+struct Running(IntGauge);
+
+impl Running {
+    fn begin(gauge: IntGauge) -> Running {
+        gauge.inc();
+        Running(gauge)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

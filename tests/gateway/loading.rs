@@ -1,0 +1,256 @@
+//! Loads are the gateway's own, whoever waits for them; and what loads or unloads a model, and asks for nothing else, takes no
+//! slot.
+
+use serde_json::{Value, json};
+
+use super::support::{
+    Config, Connection, Gateway, Simulation, Step, Upstream, chat, eventually, get, join_all, post,
+    request,
+};
+
+/// An empty prompt.
+fn empty(model: &str, fields: Value) -> String {
+    let mut body = json!({"model": model, "prompt": ""});
+    for (name, value) in fields.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body.to_string()
+}
+
+/// The names of what each server has in memory.
+async fn in_memory(sim: &Simulation) -> Vec<Vec<String>> {
+    let stats = sim.stats().await;
+    stats.into_iter().map(|server| server.loaded).collect()
+}
+
+async fn loads(sim: &Simulation) -> u64 {
+    sim.stats().await.iter().map(|server| server.loads).sum()
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_load_may_leave_and_come_back() {
+    let sim = Simulation::start(1, &["--load-time", "1500ms", "--answer-tokens", "3"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    let mut first = Connection::open(gateway.address).await;
+    first
+        .request("POST", "/api/chat", &[], body.as_bytes())
+        .await;
+    eventually("the load has begun", || async {
+        let running = gateway.metric("remuda_loads_running", &[]).await;
+        if running == 1.0 { Ok(()) } else { Err(running) }
+    })
+    .await;
+    let address = gateway.address;
+    let (again, other) = (body.clone(), body.clone());
+    let second = tokio::spawn(async move { post(address, "/api/chat", &other).await });
+    first.reset();
+    let reply = post(gateway.address, "/api/chat", &again).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(second.await.unwrap().status, 200);
+    assert_eq!(loads(&sim).await, 1);
+    gateway.metric_is("remuda_loads_running", &[], 0.0).await;
+    assert_eq!(gateway.metric("remuda_load_seconds_count", &[]).await, 1.0);
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_load_hears_of_it() {
+    let sim = Simulation::start(1, &["--load-time", "1500ms", "--answer-tokens", "3"]);
+    let config = Config::over(&sim.servers)
+        .set("timeouts.keep_alive", "100ms")
+        .set("provider.interval", "1h");
+    let gateway = Gateway::over(&config, 1).await;
+    let asked = ["/v1/chat/completions", "/v1/messages", "/api/chat"].map(|path| {
+        let body = json!({"model": "llama3.2", "max_tokens": 5, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+        let address = gateway.address;
+        async move { (path, post(address, path, &body.to_string()).await) }
+    });
+    for (path, reply) in join_all(asked).await {
+        assert_eq!(reply.status, 200, "{path} {}", reply.text());
+        let told = reply.text();
+        if path == "/api/chat" {
+            assert!(!told.contains("loading"), "{told}");
+            continue;
+        }
+        let comments = told.lines().filter(|line| line.starts_with(": loading "));
+        let comments: Vec<&str> = comments.collect();
+        assert!(comments.len() > 2, "{path} {told}");
+        for comment in &comments {
+            assert!(
+                comment.starts_with(": loading llama3.2, about "),
+                "{comment}"
+            );
+            assert!(comment.ends_with(" s"), "{comment}");
+        }
+        let pings = told.matches("event: ping").count();
+        assert_eq!(pings > 0, path == "/v1/messages", "{told}");
+    }
+    assert_eq!(loads(&sim).await, 1);
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_loaded_makes_no_storm() {
+    let sim = Simulation::start(1, &["--models", "llama3.2,qwen3:8b"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let text = "llama-server process has terminated: exit status 3";
+    let body = json!({"error": text}).to_string();
+    let fault = json!({"kind": "status", "status": 500, "body": body, "route": "/api/generate"});
+    sim.fault(0, &fault.to_string()).await;
+    for path in [
+        "/api/chat",
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/api/chat",
+        "/api/chat",
+    ] {
+        let body = json!({"model": "llama3.2", "max_tokens": 9, "stream": false, "messages": [{"role": "user", "content": "hi"}]});
+        let reply = post(gateway.address, path, &body.to_string()).await;
+        assert_eq!(reply.status, 500, "{path} {}", reply.text());
+        assert!(reply.text().contains(text), "{path} {}", reply.text());
+        assert!(reply.header("retry-after").is_some(), "{path}");
+    }
+    let stats = sim.stats().await;
+    assert_eq!(stats[0].requests.get("POST /api/generate"), Some(&1));
+    assert_eq!(gateway.metric("remuda_load_failures_total", &[]).await, 1.0);
+    let health = get(gateway.address, "/__proxy/health").await.json();
+    assert_eq!(health["healthy_backends"], 1);
+    // The server's other models are served.
+    sim.no_faults().await;
+    let reply = post(gateway.address, "/api/chat", &chat("qwen3:8b", "hi", "")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_load_has_a_budget_of_its_own() {
+    let tags = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","modified_at":"2026-01-02T03:04:05Z","size":1000,"digest":"aa","details":{"family":"llama"}}]}"#;
+    let pages = ["0.33.0", tags, r#"{"models":[]}"#];
+    let server = Upstream::listing(pages, |_| vec![Step::Hold]).await;
+    let config = Config::over(&[server.address]).set("timeouts.load", "300ms");
+    let gateway = Gateway::over(&config, 1).await;
+    for _ in 0..2 {
+        let body = chat("scripted", "hi", r#","stream":false"#);
+        let reply = post(gateway.address, "/api/chat", &body).await;
+        assert_eq!(reply.status, 500, "{}", reply.text());
+        assert!(
+            reply.text().contains("took longer than"),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!((server.asked().len(), server.left().len()), (1, 1));
+    let health = get(gateway.address, "/__proxy/health").await.json();
+    assert_eq!(health["healthy_backends"], 1);
+}
+
+#[tokio::test]
+async fn a_model_is_unloaded_on_all_servers_before_that_is_answered() {
+    for (path, body) in [
+        (
+            "/api/generate",
+            json!({"model": "llama3.2", "keep_alive": 0}),
+        ),
+        (
+            "/api/chat",
+            json!({"model": "llama3.2", "keep_alive": "0s", "messages": []}),
+        ),
+        (
+            "/api/embed",
+            json!({"model": "llama3.2", "keep_alive": 0, "input": []}),
+        ),
+    ] {
+        let sim = Simulation::start(
+            3,
+            &[
+                "--loaded",
+                "llama3.2,qwen3:8b",
+                "--models",
+                "llama3.2,qwen3:8b",
+            ],
+        );
+        let gateway = Gateway::over(
+            &Config::over(&sim.servers).set("provider.interval", "1h"),
+            3,
+        )
+        .await;
+        let reply = post(gateway.address, path, &body.to_string()).await;
+        assert_eq!(reply.status, 200, "{path} {}", reply.text());
+        assert_eq!(
+            in_memory(&sim).await,
+            vec![vec!["qwen3:8b".to_owned()]; 3],
+            "{path}"
+        );
+        let ps = get(gateway.address, "/api/ps").await.json();
+        let mut names = ps["models"].as_array().unwrap().iter();
+        assert!(names.all(|row| row["name"] == "qwen3:8b"), "{path} {ps}");
+        gateway.idle().await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_server_that_a_client_names_unloads_for_it() {
+    let sim = Simulation::start(2, &["--loaded", "llama3.2"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 2).await;
+    let named = sim.servers[1].to_string();
+    let body = empty("llama3.2", json!({"keep_alive": 0}));
+    let fields = [("x-backend", &*named)];
+    let reply = request(
+        gateway.address,
+        "POST",
+        "/api/generate",
+        &fields,
+        body.as_bytes(),
+    )
+    .await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["done_reason"], "unload");
+    for server in sim.stats().await {
+        let is_named = server.port == sim.servers[1].port();
+        assert_eq!(server.loaded.is_empty(), is_named, "{server:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_loads_or_unloads_does_not_wait_for_a_slot() {
+    let sim = Simulation::start(1, &["--loaded", "llama3.2", "--parallel", "1"]);
+    let config = Config::over(&sim.servers).set("queue.timeout", "60s");
+    let gateway = Gateway::over(&config, 1).await;
+    sim.fault(0, r#"{"kind":"stall","seconds":60,"route":"/api/chat"}"#)
+        .await;
+    let before = loads(&sim).await;
+    let mut busy = Connection::open(gateway.address).await;
+    let body = chat("llama3.2", "hi", "");
+    busy.request("POST", "/api/chat", &[], body.as_bytes())
+        .await;
+    gateway.metric_is("remuda_slots_used", &[], 1.0).await;
+    for (body, reason) in [
+        (empty("llama3.2", json!({})), "load"),
+        (
+            empty(
+                "llama3.2",
+                json!({"keep_alive": "10m", "options": {"num_ctx": 999}}),
+            ),
+            "load",
+        ),
+        (empty("llama3.2", json!({"keep_alive": 0})), "unload"),
+    ] {
+        let reply = post(gateway.address, "/api/generate", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.json()["done_reason"], reason, "{}", reply.text());
+    }
+    assert_eq!(loads(&sim).await, before);
+}
+
+#[tokio::test]
+async fn a_model_in_no_memory_is_loaded_for_who_asks_for_that() {
+    let sim = Simulation::start(1, &["--load-time", "300ms"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let body = empty("llama3.2", json!({}));
+    let asked = (0..3).map(|_| post(gateway.address, "/api/generate", &body));
+    for reply in join_all(asked).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.json()["done_reason"], "load", "{}", reply.text());
+    }
+    assert_eq!(loads(&sim).await, 1);
+    gateway.idle().await;
+}
