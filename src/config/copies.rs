@@ -7,7 +7,7 @@ use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Scalar, text};
 use super::yaml::Value;
-use crate::settings::{self, DigestChoice, Elsewhere, Parallel, ProviderKind, RunnerOptions};
+use crate::settings::{self, Elsewhere, Parallel, ProviderKind, RunnerOptions};
 
 /// More tokens than any model's context has.
 const MAX_CONTEXT: u32 = 1 << 30;
@@ -20,7 +20,6 @@ pub(super) struct Copies {
     contexts: Vec<Field<Tokens>>,
     model_contexts: Entries<Contexts>,
     options: Field<RunnerOptions>,
-    digest: Field<DigestChoice>,
     parallel: Field<Parallel>,
     place: Vec<Option<Place>>,
 }
@@ -37,14 +36,6 @@ struct Place {
 impl Choice for RunnerOptions {
     const NAMES: &'static [(&'static str, RunnerOptions)] =
         &[("pin", RunnerOptions::Pin), ("pass", RunnerOptions::Pass)];
-}
-
-impl Choice for DigestChoice {
-    const NAMES: &'static [(&'static str, DigestChoice)] = &[
-        ("any", DigestChoice::Any),
-        ("same", DigestChoice::Same),
-        ("newest", DigestChoice::Newest),
-    ];
 }
 
 impl Choice for Elsewhere {
@@ -154,7 +145,6 @@ impl Copies {
             ("contexts", !self.contexts.is_empty()),
             ("model_contexts", !self.model_contexts.is_empty()),
             ("options", self.options.is_stated()),
-            ("digest", self.digest.is_stated()),
             ("parallel", self.parallel.is_stated()),
             ("place", !self.place.is_empty()),
         ];
@@ -172,7 +162,6 @@ impl Copies {
         let model_contexts = of_models.map(|(name, contexts)| (name.into(), contexts.0));
         let model_contexts = model_contexts.collect();
         let options = at.stated("options", self.options).unwrap_or_default();
-        let digest = at.stated("digest", self.digest).unwrap_or_default();
         let parallel = at.stated("parallel", self.parallel).unwrap_or_default();
         let mut rules = at.section("place");
         let place = self.place.into_iter().enumerate();
@@ -181,7 +170,6 @@ impl Copies {
             contexts,
             model_contexts,
             options,
-            digest,
             parallel,
             place: place.collect(),
         };
@@ -227,7 +215,6 @@ impl From<&settings::Provider> for Copies {
                 .map(|(name, contexts)| (name.to_string(), Contexts(contexts.clone())))
                 .collect(),
             options: copies.options.into(),
-            digest: copies.digest.into(),
             parallel: copies.parallel.into(),
             place: copies.place.iter().map(|rule| Some(rule.into())).collect(),
         }

@@ -11,7 +11,6 @@ pub struct Copies {
     /// The same for single models, by the names that the servers have.
     pub model_contexts: BTreeMap<Arc<str>, Vec<u32>>,
     pub options: RunnerOptions,
-    pub digest: DigestChoice,
     pub parallel: Parallel,
     /// Where models may be loaded; the first rule that is about a model holds.
     pub place: Vec<PlaceRule>,
@@ -41,18 +40,6 @@ pub enum RunnerOptions {
     Pin,
     /// The server gets them.
     Pass,
-}
-
-/// Which servers serve a model whose weights differ from server to server under the same name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DigestChoice {
-    /// All that have the name (default).
-    #[default]
-    Any,
-    /// Those whose weights most servers have; of as many, the newer.
-    Same,
-    /// Those whose weights were brought there last.
-    Newest,
 }
 
 /// How many requests a loaded model of a server serves at once.

@@ -2,8 +2,7 @@
 
 use super::{Key, MAX, Takes, names};
 use crate::settings::{
-    ChatApi, DigestChoice, Elsewhere, Placement, ProviderKind, RunnerOptions, SamplingFields,
-    SelectorKind,
+    ChatApi, Elsewhere, Placement, ProviderKind, RunnerOptions, SamplingFields, SelectorKind,
 };
 
 pub(super) static KEYS: &[Key] = &[
@@ -294,12 +293,6 @@ pub(super) static KEYS: &[Key] = &[
         "For `ollama`: what becomes of a client's `num_batch`, `num_gpu`, `main_gpu`, `use_mmap`, `num_thread` and `shift`, which make a server load the model anew: `pin` leaves them out, `pass` sends them",
     ),
     Key::new(
-        "providers[].digest",
-        Takes::OneOf(names::<DigestChoice>),
-        "`any`",
-        "For `ollama`: which servers serve a model whose weights differ from server to server under the same name: `any`, `same` (those with the weights that most have) or `newest`",
-    ),
-    Key::new(
         "providers[].parallel",
         Takes::CountOrAuto,
         "`auto`",
@@ -326,8 +319,8 @@ pub(super) static KEYS: &[Key] = &[
     Key::new(
         "providers[].place[].else",
         Takes::OneOf(names::<Elsewhere>),
-        "`never`",
-        "Whether other servers may load them: `never`, `overflow` (while none of the named can take the request) or `any` (the named are only preferred)",
+        "–",
+        "Whether other servers may load them: `never` (the default), `overflow` (while none of the named can take the request) or `any` (the named are only preferred)",
     ),
     Key::new(
         "providers[].pool.size",

@@ -43,7 +43,6 @@ const STATED: &[(&str, &str)] = &[
     ("contexts", "[7k]"),
     ("model_contexts", "{ m: [7k] }"),
     ("options", "pass"),
-    ("digest", "same"),
     ("parallel", "7"),
     ("place", "[{ models: m, on: [a] }]"),
     ("pool", "{ size: 7 }"),
@@ -64,7 +63,7 @@ fn kinds(key: &str) -> &'static [ProviderKind] {
     ];
     match key {
         "discover" | "num_ctx" | "placement" | "vram" | "contexts" | "model_contexts"
-        | "options" | "digest" | "parallel" | "place" => &[Ollama],
+        | "options" | "parallel" | "place" => &[Ollama],
         "approaches" | "list_models" => SERVICES,
         "chat_api" => &[OpenAi, OpenAiCompatible, Azure, OpenRouter],
         "sampling_fields" => &[OpenAiCompatible],
