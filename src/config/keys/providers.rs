@@ -224,7 +224,7 @@ pub(super) static KEYS: &[Key] = &[
         "providers[].max_concurrent_per_backend",
         Takes::Whole(1, MAX),
         "–",
-        "Requests in flight per server, over all of its models; without it, a fleet's servers are bounded by `parallel` alone, and with `placement: off` by 1; for a kind other than `ollama`, 100. Environment, for `ollama`: `MAX_CONCURRENT_PER_BACKEND`",
+        "Requests in flight per server, over all of its models; without it, a fleet's servers are bounded by `parallel` alone, and with `placement: off` by 1; for a kind other than `ollama`, 100. Environment: `MAX_CONCURRENT_PER_BACKEND`",
     ),
     Key::new(
         "providers[].selector",
