@@ -10,6 +10,7 @@ mod downstream;
 mod fleet;
 mod guards;
 mod instruments;
+mod loads;
 mod process;
 mod series;
 mod upstream;
@@ -27,6 +28,7 @@ pub use self::attempts::{AttemptCounters, AttemptOutcome};
 pub use self::downstream::DownstreamMetrics;
 pub use self::fleet::FleetMetrics;
 pub use self::guards::GuardMetrics;
+pub use self::loads::LoadMetrics;
 pub use self::process::ProcessMetrics;
 pub use self::series::{About, Measured, ModelUsage, OfModel, OfText, Series, SeriesKey};
 pub use self::upstream::UpstreamMetrics;
@@ -71,6 +73,7 @@ pub struct Metrics {
     requests: Requests,
     pub downstream: DownstreamMetrics,
     pub upstream: UpstreamMetrics,
+    pub loads: LoadMetrics,
     pub usage: UsageMetrics,
     pub fleet: FleetMetrics,
     pub guards: GuardMetrics,
@@ -88,6 +91,7 @@ impl Metrics {
         Arc::new(Metrics {
             requests: Requests::register(&registry),
             downstream: DownstreamMetrics::register(&registry),
+            loads: LoadMetrics::register(&registry),
             upstream: UpstreamMetrics::register(&registry),
             usage: UsageMetrics::register(&registry),
             fleet: FleetMetrics::register(&registry),

@@ -1,13 +1,8 @@
 //! What becomes of requests at the backends that they are sent to.
 
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{IntCounterVec, Registry};
 
-use super::instruments::{counters, gauges, histogram};
-
-/// From a small model in the page cache to a large one from a slow disk, in seconds.
-const LOAD_TIMES: &[f64] = &[
-    0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
-];
+use super::instruments::counters;
 
 /// Counters of the servers' side.
 pub struct UpstreamMetrics {
@@ -23,12 +18,6 @@ pub struct UpstreamMetrics {
     pub dropped_fields: IntCounterVec,
     /// Prompts that a server has shortened, by provider.
     pub cut_prompts: IntCounterVec,
-    /// Loads of models that are under way, by provider.
-    pub loads_running: IntGaugeVec,
-    /// How long loads have taken that ended well, by provider.
-    pub load_seconds: HistogramVec,
-    /// Loads that have failed, by provider.
-    pub load_failures: IntCounterVec,
     /// Further attempts that the retry budget did not allow, by provider.
     pub retries_denied: IntCounterVec,
     /// Requests sent once more without the part that was refused, by provider and that part.
@@ -72,25 +61,6 @@ impl UpstreamMetrics {
                 registry,
                 "remuda_cut_prompts_total",
                 "Prompts that an Ollama server has shortened to its context",
-                &["remuda_provider"],
-            ),
-            loads_running: gauges(
-                registry,
-                "remuda_loads_running",
-                "Loads of models that are under way",
-                &["remuda_provider"],
-            ),
-            load_seconds: histogram(
-                registry,
-                "remuda_load_seconds",
-                "Time that loads of models have taken",
-                &["remuda_provider"],
-                LOAD_TIMES,
-            ),
-            load_failures: counters(
-                registry,
-                "remuda_load_failures_total",
-                "Loads of models that have failed",
                 &["remuda_provider"],
             ),
             retries_denied: counters(

@@ -69,8 +69,7 @@ impl ProviderSide {
         let pool = &provider.settings.pool;
         let name = &[&*provider.name];
         if provider.settings.kind.is_fleet() {
-            let metrics = &metrics.upstream;
-            for counter in [&metrics.cut_prompts, &metrics.load_failures] {
+            for counter in [&metrics.upstream.cut_prompts, &metrics.loads.failures] {
                 // So that it is there with 0.
                 counter.with_label_values(name);
             }

@@ -187,9 +187,10 @@ fn recipe(request: &ModelRequest, embeds: bool) -> Arc<LoadRecipe> {
     let copy = request.wanted.as_ref().map(|wanted| &wanted.copy);
     let text = |span: remuda_formats::wire::json::ByteSpan| {
         let text = std::str::from_utf8(span.of(body)).unwrap_or_default();
-        Some(text.into()).filter(|text: &Box<str>| !text.is_empty())
+        (!text.is_empty()).then_some(text)
     };
     let keep_alive = copy.and_then(|copy| copy.keep_alive).and_then(text);
+    let keep_alive = keep_alive.map(Box::from);
     let options = copy.and_then(|copy| {
         let mut members: Vec<String> = Vec::new();
         for (tuning, span) in &copy.tuning {

@@ -99,22 +99,23 @@ impl Parts {
             return;
         };
         let provider = &[&*server.provider.name];
-        let metrics = &self.metrics.upstream;
-        metrics.cold_loads.with_label_values(provider).inc();
-        let _running = Running::begin(metrics.loads_running.with_label_values(provider));
+        let asked = &self.metrics.upstream.cold_loads;
+        asked.with_label_values(provider).inc();
+        let metrics = &self.metrics.loads;
+        let _running = Running::begin(metrics.running.with_label_values(provider));
         let started = Instant::now();
         log::debug!("loading a model at {}, context {context:?}", server.name);
         match self.load(&server, model, context, &recipe).await {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs_f64();
-                let times = metrics.load_seconds.with_label_values(provider);
+                let times = metrics.seconds.with_label_values(provider);
                 times.observe(seconds);
                 // What the copy's context is, is known before anybody starts on it.
                 self.fleet.probe(&server).await;
                 ticket.done();
             }
             Err(failed) => {
-                metrics.load_failures.with_label_values(provider).inc();
+                metrics.failures.with_label_values(provider).inc();
                 if let Failed::Server(outcome) = &failed {
                     self.fleet.report(server.id, *outcome);
                 }
