@@ -218,14 +218,31 @@ pub(crate) fn simulate(run: Run) -> Report {
     world.finish()
 }
 
+/// Nobody is refused, so that every wait is seen to its end.
+const POLICY: Policy = Policy {
+    priorities: true,
+    max_in_flight: 0,
+    queue_size: usize::MAX,
+    timeout: Duration::from_secs(10_000_000),
+    ageing: Duration::from_secs(30),
+    aged_share: 0.1,
+    when_unhealthy: WhenUnhealthy::Wait,
+};
+
+/// Returns how many seconds each model takes to load, spread evenly and in random order.
+fn load_times(rng: &mut StdRng) -> Vec<f64> {
+    let step = (LOADS.1 - LOADS.0) / (MODELS - 1) as f64;
+    let mut times: Vec<f64> = (0..MODELS)
+        .map(|index| LOADS.0 + step * index as f64)
+        .collect();
+    times.shuffle(rng);
+    times
+}
+
 impl World {
     fn new(run: Run) -> Self {
         let mut rng = StdRng::seed_from_u64(run.seed);
-        let step = (LOADS.1 - LOADS.0) / (MODELS - 1) as f64;
-        let mut load_times: Vec<f64> = (0..MODELS)
-            .map(|index| LOADS.0 + step * index as f64)
-            .collect();
-        load_times.shuffle(&mut rng);
+        let load_times = load_times(&mut rng);
         let contexts: &[u32] = match run.scenario {
             Scenario::Contexts => &CONTEXTS,
             Scenario::Plain | Scenario::Leaving => &[],
@@ -261,22 +278,13 @@ impl World {
                 }
             })
             .collect();
-        let policy = Policy {
-            priorities: true,
-            max_in_flight: 0,
-            queue_size: usize::MAX,
-            timeout: Duration::from_secs(10_000_000),
-            ageing: Duration::from_secs(30),
-            aged_share: 0.1,
-            when_unhealthy: WhenUnhealthy::Wait,
-        };
         Self {
             run,
             rng,
             now: 0.0,
             events: BinaryHeap::new(),
             sequence: 0,
-            scheduler: Scheduler::new(policy),
+            scheduler: Scheduler::new(POLICY),
             servers,
             on_disk,
             requests: ahash::AHashMap::new(),
