@@ -139,7 +139,8 @@ impl Parts {
     ) -> Result<(), Failed> {
         // While it answers nobody else, it is not taken to be down.
         let _serving = server.begin();
-        let asking = tokio::time::timeout(self.budget, self.ask(server, model, context, recipe));
+        let asking =
+            tokio::time::timeout(self.budget, self.ask_either(server, model, context, recipe));
         let (status, headers, body) = tokio::select! {
             biased;
             asked = asking => asked.map_err(|_| Failed::Late(self.budget))??,
@@ -158,7 +159,30 @@ impl Parts {
         Err(Failed::Model(told(code, &fault)))
     }
 
-    /// Returns the server's answer.
+    /// Returns the server's answer. A model that only embeds is loaded as such, also for a client that wants a chat of it: what
+    /// is wrong with that is then told by the server in its own words.
+    async fn ask_either(
+        &self,
+        server: &Arc<Backend>,
+        model: ModelId,
+        context: Option<u32>,
+        recipe: &LoadRecipe,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
+        let answer = self.ask(server, model, context, recipe).await?;
+        let (status, _, body) = &answer;
+        let only_embeds = *status == StatusCode::BAD_REQUEST
+            && String::from_utf8_lossy(body).contains("does not support generate");
+        if recipe.embeds || !only_embeds {
+            return Ok(answer);
+        }
+        let recipe = LoadRecipe {
+            embeds: true,
+            ..recipe.clone()
+        };
+        self.ask(server, model, context, &recipe).await
+    }
+
+    /// Returns the server's answer to one request.
     async fn ask(
         &self,
         server: &Arc<Backend>,

@@ -97,8 +97,11 @@ OPENAI = {
 
 # How each says that a prompt is too long.
 TOO_LONG = {
-    # It hands on what its runner says, as a text.
-    "ollama": {"body": json.dumps({"error": json.dumps({"error": LLAMA_CPP})})},
+    # It hands on what its runner says, as a text. A request that only loads a model has no prompt.
+    "ollama": {
+        "body": json.dumps({"error": json.dumps({"error": LLAMA_CPP})}),
+        "route": "/api/chat",
+    },
     "openai": OPENAI,
     "responses": {
         "message": "Your input exceeds the context window of this model. "

@@ -137,6 +137,7 @@ class Gateway:
                     "backends": simulation.servers,
                     "interval": "100ms",
                     "probe_timeout": "5s",
+                    "contexts": ["4k", "128k"],
                 }
             ],
             **settings,

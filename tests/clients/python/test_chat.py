@@ -111,4 +111,5 @@ def test_a_long_conversation(client):
     """Larger than any buffer on the way, with every kind of character."""
     text = "Größe → 🙂 \"quoted\" \\ \x01\n" * 40_000
     answer = client.chat("llama3.2", [{"role": "user", "content": text}])
-    assert answer.done and answer.prompt_eval_count > 250_000
+    # No context holds it, so that the server keeps about half of the largest.
+    assert answer.done and 65_536 <= answer.prompt_eval_count < 66_000
