@@ -31,14 +31,10 @@ pub struct LoadOrder {
 /// What a request says of how its model is to be loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadRecipe {
-    /// The model as the client has spelled it.
-    pub model: Box<str>,
     /// It computes embeddings.
     pub embeds: bool,
-    /// The runner's options to send, a JSON object.
+    /// The client's options that tune the runner, a JSON object.
     pub options: Option<Box<str>>,
-    /// The `keep_alive` that the client has stated, as JSON.
-    pub keep_alive: Option<Box<str>>,
 }
 
 /// Why a load has failed, in words for the clients that wait for it.

@@ -312,7 +312,7 @@ fn a_loader_is_asked_with_the_recipe_of_who_waits_and_tells_the_end() {
         let orders = Arc::new(Orders::default());
         dispatcher.set_loader(orders.clone());
         let recipe = Arc::new(LoadRecipe {
-            model: "llama3".into(),
+            embeds: true,
             ..LoadRecipe::default()
         });
         let want = || Want {

@@ -254,3 +254,84 @@ async fn a_model_in_no_memory_is_loaded_for_who_asks_for_that() {
     assert_eq!(loads(&sim).await, 1);
     gateway.idle().await;
 }
+
+/// A request about a model that is in no memory, what its server says of it, and its status.
+const MISTAKEN: [(&str, &str, &str, u16, &str); 4] = [
+    (
+        "llama3.2",
+        "/api/chat",
+        r#""keep_alive":"foo""#,
+        400,
+        "invalid duration",
+    ),
+    (
+        "gemma3",
+        "/api/chat",
+        r#""options":{"num_thread":"many"}"#,
+        500,
+        "must be of type integer",
+    ),
+    (
+        "qwen3:8b",
+        "/api/embed",
+        r#""input":"hi""#,
+        501,
+        "does not support embeddings",
+    ),
+    (
+        "nomic-embed-text",
+        "/api/chat",
+        r#""think":null"#,
+        400,
+        "does not support chat",
+    ),
+];
+
+#[tokio::test]
+async fn what_one_client_says_wrongly_keeps_nobody_from_a_model() {
+    let sim = Simulation::start(1, &[]);
+    let config = Config::over(&sim.servers).set("provider.options", "pass");
+    let gateway = Gateway::over(&config, 1).await;
+    for (model, path, field, status, words) in MISTAKEN {
+        let body = match path {
+            "/api/embed" => format!(r#"{{"model":"{model}",{field}}}"#),
+            _ => chat(model, "hi", &format!(r#","stream":false,{field}"#)),
+        };
+        let reply = post(gateway.address, path, &body).await;
+        assert_eq!(reply.status, status, "{model} {}", reply.text());
+        assert!(reply.text().contains(words), "{model} {}", reply.text());
+        let (path, body) = if model == "nomic-embed-text" {
+            (
+                "/api/embed",
+                json!({"model": model, "input": "hi"}).to_string(),
+            )
+        } else {
+            ("/api/chat", chat(model, "hi", r#","stream":false"#))
+        };
+        let reply = post(gateway.address, path, &body).await;
+        assert_eq!(reply.status, 200, "{model} {}", reply.text());
+    }
+    assert_eq!(gateway.metric("remuda_load_failures_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_to_be_kept_is_loaded_by_the_gateway_all_the_same() {
+    let sim = Simulation::start(1, &["--load-time", "300ms"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let body = chat("llama3.2", "hi", r#","stream":false,"keep_alive":0"#);
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // The answer's own load took nothing: the copy was there.
+    let load = reply.json()["load_duration"].as_u64().unwrap();
+    assert!(load < 100_000_000, "{load} ns");
+    assert_eq!(loads(&sim).await, 1);
+    eventually("the copy is gone", || async {
+        let there = in_memory(&sim).await;
+        if there.iter().all(Vec::is_empty) {
+            Ok(())
+        } else {
+            Err(there)
+        }
+    })
+    .await;
+}

@@ -179,7 +179,7 @@ fn recipe(request: &ModelRequest, embeds: bool) -> Arc<LoadRecipe> {
         [false, true].map(|embeds| {
             Arc::new(LoadRecipe {
                 embeds,
-                ..LoadRecipe::default()
+                options: None,
             })
         })
     });
@@ -189,8 +189,6 @@ fn recipe(request: &ModelRequest, embeds: bool) -> Arc<LoadRecipe> {
         let text = std::str::from_utf8(span.of(body)).unwrap_or_default();
         (!text.is_empty()).then_some(text)
     };
-    let keep_alive = copy.and_then(|copy| copy.keep_alive).and_then(text);
-    let keep_alive = keep_alive.map(Box::from);
     let options = copy.and_then(|copy| {
         let mut members: Vec<String> = Vec::new();
         for (tuning, span) in &copy.tuning {
@@ -202,13 +200,8 @@ fn recipe(request: &ModelRequest, embeds: bool) -> Arc<LoadRecipe> {
         }
         (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")).into_boxed_str())
     });
-    if keep_alive.is_none() && options.is_none() {
+    if options.is_none() {
         return Arc::clone(&PLAIN[usize::from(embeds)]);
     }
-    Arc::new(LoadRecipe {
-        model: Box::default(),
-        embeds,
-        options,
-        keep_alive,
-    })
+    Arc::new(LoadRecipe { embeds, options })
 }

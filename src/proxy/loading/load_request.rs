@@ -53,7 +53,8 @@ impl LoadRequest {
     }
 }
 
-/// An empty prompt, or nothing to embed, loads the model and answers at once.
+/// An empty prompt, or nothing to embed, loads the model and answers at once. A client's `keep_alive` is not part of it: with 0
+/// it would unload the model, and the client's own request states it when the model is there.
 fn body(name: &str, context: Option<u32>, recipe: &LoadRecipe, pins: bool) -> Vec<u8> {
     let mut body = b"{\"model\":".to_vec();
     write_string(name, &mut body);
@@ -80,10 +81,6 @@ fn body(name: &str, context: Option<u32>, recipe: &LoadRecipe, pins: bool) -> Ve
         body.extend_from_slice(options.as_bytes());
         body.push(b'}');
     }
-    if let Some(keep_alive) = recipe.keep_alive.as_deref() {
-        body.extend_from_slice(b",\"keep_alive\":");
-        body.extend_from_slice(keep_alive.as_bytes());
-    }
     body.push(b'}');
     body
 }
@@ -105,16 +102,15 @@ mod tests {
         );
         let tuned = LoadRecipe {
             options: Some(r#"{"num_thread":2}"#.into()),
-            keep_alive: Some(r#""10m""#.into()),
             ..LoadRecipe::default()
         };
         assert_eq!(
             written(Some(8192), &tuned, false),
-            r#"{"model":"llama3.2:latest","prompt":"","stream":false,"options":{"num_ctx":8192,"num_thread":2},"keep_alive":"10m"}"#
+            r#"{"model":"llama3.2:latest","prompt":"","stream":false,"options":{"num_ctx":8192,"num_thread":2}}"#
         );
         assert_eq!(
             written(Some(8192), &tuned, true),
-            r#"{"model":"llama3.2:latest","prompt":"","stream":false,"options":{"num_ctx":8192},"keep_alive":"10m"}"#
+            r#"{"model":"llama3.2:latest","prompt":"","stream":false,"options":{"num_ctx":8192}}"#
         );
         let embeds = LoadRecipe {
             embeds: true,

@@ -67,6 +67,8 @@ enum Failed {
     Silent,
     /// The server has answered that it could not.
     Model(LoadFault),
+    /// The server has answered that the request is wrong.
+    Request(LoadFault),
     /// It has taken longer than it may.
     Late(Duration),
 }
@@ -74,7 +76,7 @@ enum Failed {
 impl Failed {
     fn fault(self) -> LoadFault {
         let (status, text): (_, Arc<str>) = match self {
-            Failed::Model(fault) => return fault,
+            Failed::Model(fault) | Failed::Request(fault) => return fault,
             Failed::Server(outcome) => (None, outcome.to_string().into()),
             Failed::Silent => (None, "the server does not answer any more".into()),
             Failed::Late(budget) => {
@@ -139,13 +141,44 @@ impl Parts {
     ) -> Result<(), Failed> {
         // While it answers nobody else, it is not taken to be down.
         let _serving = server.begin();
-        let asking =
-            tokio::time::timeout(self.budget, self.ask_either(server, model, context, recipe));
-        let (status, headers, body) = tokio::select! {
+        let loading = self.load_somehow(server, model, context, recipe);
+        tokio::select! {
             biased;
-            asked = asking => asked.map_err(|_| Failed::Late(self.budget))??,
-            () = server.silenced() => return Err(Failed::Silent),
-        };
+            loaded = tokio::time::timeout(self.budget, loading) => {
+                loaded.map_err(|_| Failed::Late(self.budget))?
+            }
+            () = server.silenced() => Err(Failed::Silent),
+        }
+    }
+
+    /// Has the server load the model, as the request does for which that began. A load is for everybody: what its server finds
+    /// wrong with that request is left out, and the server tells its client when the request itself is sent.
+    async fn load_somehow(
+        &self,
+        server: &Arc<Backend>,
+        model: ModelId,
+        context: Option<u32>,
+        recipe: &LoadRecipe,
+    ) -> Result<(), Failed> {
+        let mut loaded = self.ask(server, model, context, recipe).await;
+        for plainer in plainer(recipe) {
+            if !matches!(loaded, Err(Failed::Request(_))) {
+                break;
+            }
+            loaded = self.ask(server, model, context, &plainer).await;
+        }
+        loaded
+    }
+
+    /// Sends one request that loads the model, and reads its answer.
+    async fn ask(
+        &self,
+        server: &Arc<Backend>,
+        model: ModelId,
+        context: Option<u32>,
+        recipe: &LoadRecipe,
+    ) -> Result<(), Failed> {
+        let (status, headers, body) = self.answer(server, model, context, recipe).await?;
         if status.is_success() && !is_error(&body) {
             return Ok(());
         }
@@ -156,34 +189,20 @@ impl Parts {
             status.as_u16()
         };
         let fault = ollama::fault(code, &headers, &body);
-        Err(Failed::Model(told(code, &fault)))
+        let about_request = matches!(
+            fault.kind,
+            FaultKind::InvalidRequest | FaultKind::Unsupported
+        );
+        let told = told(code, &fault);
+        Err(if about_request {
+            Failed::Request(told)
+        } else {
+            Failed::Model(told)
+        })
     }
 
-    /// Returns the server's answer. A model that only embeds is loaded as such, also for a client that wants a chat of it: what
-    /// is wrong with that is then told by the server in its own words.
-    async fn ask_either(
-        &self,
-        server: &Arc<Backend>,
-        model: ModelId,
-        context: Option<u32>,
-        recipe: &LoadRecipe,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
-        let answer = self.ask(server, model, context, recipe).await?;
-        let (status, _, body) = &answer;
-        let only_embeds = *status == StatusCode::BAD_REQUEST
-            && String::from_utf8_lossy(body).contains("does not support generate");
-        if recipe.embeds || !only_embeds {
-            return Ok(answer);
-        }
-        let recipe = LoadRecipe {
-            embeds: true,
-            ..recipe.clone()
-        };
-        self.ask(server, model, context, &recipe).await
-    }
-
-    /// Returns the server's answer to one request.
-    async fn ask(
+    /// Returns the server's answer.
+    async fn answer(
         &self,
         server: &Arc<Backend>,
         model: ModelId,
@@ -207,6 +226,17 @@ impl Parts {
         upstream.let_end().await;
         Ok((status, headers, answer))
     }
+}
+
+/// Returns the recipes that are left where the server finds a request wrong: without the client's options, and as a model that
+/// embeds, or that does not, although the client wants the other of it.
+fn plainer(recipe: &LoadRecipe) -> impl Iterator<Item = LoadRecipe> {
+    let plain = |embeds| LoadRecipe {
+        embeds,
+        options: None,
+    };
+    let without = recipe.options.as_ref().map(|_| plain(recipe.embeds));
+    without.into_iter().chain([plain(!recipe.embeds)])
 }
 
 async fn read(upstream: &mut Upstream) -> pingora::Result<Bytes> {
