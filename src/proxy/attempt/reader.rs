@@ -77,7 +77,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns the body has come to its end; gives what the client still gets.
+    /// Notes that the body has come to its end. Returns how the answer ends and what the client still gets.
     pub(crate) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
             AnswerReader::Same(passing) => passing.finish(),
@@ -122,7 +122,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns bytes that are read as a whole when all have come.
+    /// Returns how many bytes are held back to be read as a whole.
     pub(crate) fn held(&self) -> usize {
         match self {
             AnswerReader::Same(passing) => passing.held(),
@@ -224,7 +224,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns lines or events with content.
+    /// Returns how many lines or events had content.
     pub(crate) fn content_units(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.content_units(),
@@ -232,7 +232,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns lines or events that could not be read and were left out.
+    /// Returns how many lines or events could not be read and were left out.
     pub(crate) fn malformed(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.malformed(),

@@ -122,7 +122,7 @@ impl Drop for Share {
     }
 }
 
-/// Returns bytes that count as waiting until the last of them is dropped, wherever they are by then.
+/// Returns the bytes, which count as waiting until the last of them is dropped, wherever they are by then.
 pub(crate) fn counted(bytes: Bytes, share: Share) -> Bytes {
     struct Counted {
         bytes: Bytes,

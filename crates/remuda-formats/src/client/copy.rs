@@ -17,8 +17,6 @@ pub struct CopyFacts {
     pub tuning: Vec<(Tuning, ByteSpan)>,
     /// Whether the server may shorten the prompt, and where that stands.
     pub truncate: Option<(bool, ByteSpan)>,
-    /// Where the value of `keep_alive` stands.
-    pub keep_alive: Option<ByteSpan>,
     /// The number of images.
     pub images: u32,
     /// The bytes of the body that are images.
@@ -48,6 +46,9 @@ pub enum Tuning {
     /// No member of `options`, but of the request itself.
     Shift,
 }
+
+/// Options that tune, each time that one is stated: a request has no reason to repeat them more often.
+const MOST_TUNING: usize = 64;
 
 /// Whether an option makes a server load the model anew where it differs from that of the copy in memory, and only tunes how
 /// the model runs.
@@ -113,7 +114,9 @@ impl CopyFacts {
                 "num_ctx" => self.note_context(kind, value, body),
                 name => {
                     let tuning = Tuning::of_options(name).filter(|_| kind != Kind::Null);
-                    self.tuning.extend(tuning.map(|tuning| (tuning, value)));
+                    if let Some(tuning) = tuning {
+                        self.note_tuning(tuning, value);
+                    }
                 }
             }
         }
@@ -135,8 +138,20 @@ impl CopyFacts {
     /// Notes the value of `shift`.
     pub(super) fn note_shift(&mut self, kind: Kind, value: ByteSpan) {
         if kind == Kind::Bool {
-            self.tuning.push((Tuning::Shift, value));
+            self.note_tuning(Tuning::Shift, value);
         }
+    }
+
+    /// Notes one more than there may be, and none beyond: so many that are repeated would be long work for nothing.
+    fn note_tuning(&mut self, tuning: Tuning, value: ByteSpan) {
+        if self.tuning.len() <= MOST_TUNING {
+            self.tuning.push((tuning, value));
+        }
+    }
+
+    /// Returns whether options that tune are repeated more often than they may be.
+    pub(super) fn repeats_too_often(&self) -> bool {
+        self.tuning.len() > MOST_TUNING
     }
 
     /// Notes the value of `truncate`.

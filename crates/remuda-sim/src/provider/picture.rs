@@ -1,6 +1,6 @@
 //! What the bytes of an image say that it is, whatever the request calls it.
 
-/// Returns bytes of standard base64, padded or not; `None` if it is none.
+/// Returns the bytes that standard base64 stands for, padded or not; `None` if it is none.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {

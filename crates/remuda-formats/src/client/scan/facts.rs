@@ -97,4 +97,6 @@ pub enum BadRequest {
     },
     #[error("json: cannot unmarshal {} into Go value of type {}.{}", .found.go_name(), .operation.go_package(), .operation.go_type())]
     BodyType { operation: Operation, found: Kind },
+    #[error("options repeats its members too often; state each once")]
+    Repeated,
 }

@@ -48,6 +48,9 @@ impl<'a> Scan<'a> {
         if let Some(error) = self.wrong_type {
             return Err(error);
         }
+        if self.facts.copy.repeats_too_often() {
+            return Err(BadRequest::Repeated);
+        }
         // As Go's cmp.Or(request.Model, request.Name).
         let named = self
             .model
@@ -109,7 +112,6 @@ impl<'a> Scan<'a> {
             }
             Field::KeepAlive => {
                 self.facts.keep_alive_zero = keep_alive::is_zero(kind, span, self.body);
-                self.facts.copy.keep_alive = some.then_some(span);
             }
             Field::Tools => {
                 self.facts.tools = kind == Kind::Array && !is_empty_array(span, self.body);
@@ -177,7 +179,6 @@ impl<'a> Scan<'a> {
             Field::KeepAlive => {
                 self.facts.keep_alive_zero =
                     keep_alive::is_zero(Kind::String, literal.span, self.body);
-                self.facts.copy.keep_alive = Some(literal.span);
             }
             Field::Format => self.facts.format = full,
             Field::Think => self.facts.think = full,

@@ -107,6 +107,24 @@ fn what_servers_may_read_differently_is_told() {
 }
 
 #[test]
+fn options_that_are_repeated_without_end_are_refused() {
+    let body = |times: usize| {
+        let options = vec![r#""num_gpu":1"#; times].join(",");
+        format!(r#"{{"model":"m","options":{{{options}}}}}"#)
+    };
+    assert_eq!(scan(Chat, &body(64)).copy.tuning.len(), 64);
+    for times in [65, 100_000] {
+        let repeated = body(times);
+        let refused = scan_request(Chat, repeated.as_bytes());
+        assert!(matches!(refused, Err(BadRequest::Repeated)), "{times}");
+    }
+    let shifts = vec![r#""shift":true"#; 65].join(",");
+    let refused = format!(r#"{{"model":"m",{shifts}}}"#);
+    let refused = scan_request(Generate, refused.as_bytes());
+    assert!(matches!(refused, Err(BadRequest::Repeated)));
+}
+
+#[test]
 fn null_leaves_a_name_and_clears_a_list() {
     assert_eq!(scan(Chat, r#"{"model":"a","model":null}"#).model, "a");
     assert!(scan(Chat, r#"{"messages":[1],"messages":null}"#).empty_input);
@@ -541,7 +559,10 @@ proptest! {
         let valid = stream.next().is_some_and(|value| value.is_ok());
         let refused = match scan_request(operation, &bytes) {
             Err(BadRequest::Syntax(_) | BadRequest::MissingBody) => true,
-            Err(BadRequest::FieldType { .. } | BadRequest::BodyType { .. }) | Ok(_) => false,
+            Err(
+                BadRequest::FieldType { .. } | BadRequest::BodyType { .. } | BadRequest::Repeated,
+            )
+            | Ok(_) => false,
         };
         // A number at the top level may be followed by anything, so the two need not agree there.
         if bytes.trim_ascii_start().first() == Some(&b'{') {

@@ -290,7 +290,7 @@ impl Block {
         }
     }
 
-    /// Returns tokens that were made before the block begins, and are not shown.
+    /// Returns how many tokens were made before the block begins, and are not shown.
     fn hidden(&self) -> u64 {
         match self {
             Self::Thinking { hidden, .. } | Self::Redacted { hidden, .. } => *hidden,

@@ -104,7 +104,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Returns tokens of the text and the calls, which is what `candidatesTokenCount` counts.
+    /// Returns how many tokens the text and the calls have, which is what `candidatesTokenCount` counts.
     fn candidate_tokens(&self) -> u64 {
         self.text.len() as u64 + self.calls.iter().map(|(_, tokens)| tokens).sum::<u64>()
     }
