@@ -165,7 +165,7 @@ impl Fleet {
             match black_box(decision) {
                 Decision::Start { ticket, .. } => self.running.push(ticket),
                 Decision::Load { load, .. } => self.loads.push(load),
-                Decision::Refuse { .. } => {}
+                Decision::Refuse { .. } | Decision::Recall { .. } | Decision::Heal { .. } => {}
             }
         }
     }

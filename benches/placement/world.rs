@@ -448,7 +448,9 @@ impl World {
                     self.loads.insert(load, own);
                     self.schedule(self.load_times[own.model], Event::Loaded(load));
                 }
-                Decision::Refuse { .. } => panic!("nothing is refused here: {decision:?}"),
+                Decision::Refuse { .. } | Decision::Recall { .. } | Decision::Heal { .. } => {
+                    panic!("nobody is refused or late here: {decision:?}")
+                }
             }
         }
     }

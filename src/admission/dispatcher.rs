@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use tokio::sync::{Notify, oneshot};
 
-use super::loads::{Faults, LoadOrder, LoadRecipe, LoadTicket, Loader};
+use super::loads::{Faults, HealOrder, HealTicket, LoadOrder, LoadRecipe, LoadTicket, Loader};
+use super::recalls::Recalls;
 use super::scheduler::{
     Arrival, BackendSpec, Decision, ExpectedStart, Need, NoSlot, Outlook, Policy, QueueSnapshot,
     Residency, RunOutcome, Scheduler, Scope, Ticket, Wanted,
@@ -54,14 +55,17 @@ pub struct Dispatcher {
     closings: AtomicU64,
     /// The timer has to look at the time again.
     earlier: Notify,
+    pub(super) recalls: Recalls,
 }
 
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
     pub(super) waiters: AHashMap<Ticket, Seat>,
     pub(super) loader: Option<Arc<dyn Loader>>,
-    /// Loads that are to be ordered as soon as the lock is released.
+    /// What is to be ordered as soon as the lock is released.
     orders: Vec<Ordered>,
+    /// Requests that are to be called back.
+    recalled: Vec<Ticket>,
     pub(super) faults: Faults,
     /// When the timer wakes; `None` while no timer runs.
     timer: Option<Duration>,
@@ -83,14 +87,20 @@ pub(super) struct Seat {
     pub(super) recipe: Option<Arc<LoadRecipe>>,
 }
 
-/// A load that the scheduler has begun.
+/// A load, or an attempt to heal a copy, that the scheduler has begun.
 #[derive(Debug)]
-pub(super) struct Ordered {
-    load: Ticket,
+struct Ordered {
+    ticket: Ticket,
     backend: BackendId,
     model: ModelId,
     context: Option<u32>,
-    recipe: Option<Arc<LoadRecipe>>,
+    what: Order,
+}
+
+#[derive(Debug)]
+enum Order {
+    Load(Option<Arc<LoadRecipe>>),
+    Heal { unload: bool },
 }
 
 /// A slot that has been taken for a ticket.
@@ -112,11 +122,13 @@ impl Dispatcher {
                 waiters: AHashMap::new(),
                 loader: None,
                 orders: Vec::new(),
+                recalled: Vec::new(),
                 faults: Faults::default(),
                 timer: None,
             }),
             closings: AtomicU64::new(0),
             earlier: Notify::new(),
+            recalls: Recalls::default(),
         })
     }
 
@@ -199,12 +211,22 @@ impl Dispatcher {
         self.event(|state, now| state.scheduler.loaded(now, ticket));
     }
 
+    pub(super) fn late(self: &Arc<Self>, ticket: Ticket) {
+        self.event(|state, now| state.scheduler.late(now, ticket));
+    }
+
     pub(super) fn complete(self: &Arc<Self>, ticket: Ticket, outcome: RunOutcome) {
-        self.event(|state, now| state.scheduler.complete(now, ticket, outcome));
+        self.event(|state, now| {
+            state.scheduler.complete(now, ticket, outcome);
+            self.recalls.remove(ticket);
+        });
     }
 
     pub(super) fn cancel(self: &Arc<Self>, ticket: Ticket) {
-        self.event(|state, now| state.scheduler.cancel(now, ticket));
+        self.event(|state, now| {
+            state.scheduler.cancel(now, ticket);
+            self.recalls.remove(ticket);
+        });
     }
 
     pub(super) fn event(self: &Arc<Self>, apply: impl FnOnce(&mut State, Duration)) {
@@ -212,6 +234,7 @@ impl Dispatcher {
         let mut state = self.lock();
         apply(&mut state, now);
         state.carry_out(now, None);
+        self.recalls.set_wary(state.scheduler.is_wary());
         if let (Some(timer), Some(next)) = (state.timer, state.scheduler.next_timeout())
             && next < timer
         {
@@ -220,8 +243,11 @@ impl Dispatcher {
         self.release(state);
     }
 
-    /// Gives the lock back and orders what has to be loaded.
+    /// Gives the lock back, calls back who hangs, and orders what has to be loaded or healed.
     pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        for ticket in state.recalled.drain(..) {
+            self.recalls.add(ticket);
+        }
         if state.orders.is_empty() {
             return;
         }
@@ -229,15 +255,43 @@ impl Dispatcher {
         let loader = state.loader.clone();
         drop(state);
         for ordered in orders {
-            let ticket = LoadTicket::new(self.clone(), ordered.load, ordered.model);
-            if let (Some(loader), Some(recipe)) = (&loader, ordered.recipe) {
-                loader.load(LoadOrder {
-                    backend: ordered.backend,
-                    model: ordered.model,
-                    context: ordered.context,
-                    recipe,
-                    ticket,
-                });
+            self.order(loader.as_deref(), ordered);
+        }
+    }
+
+    /// Asks the loader; where there is none, or nobody has said how to load the model, that counts as a failure.
+    fn order(self: &Arc<Self>, loader: Option<&dyn Loader>, ordered: Ordered) {
+        let Ordered {
+            ticket,
+            backend,
+            model,
+            context,
+            what,
+        } = ordered;
+        match what {
+            Order::Load(recipe) => {
+                let ticket = LoadTicket::new(self.clone(), ticket, model);
+                if let (Some(loader), Some(recipe)) = (loader, recipe) {
+                    loader.load(LoadOrder {
+                        backend,
+                        model,
+                        context,
+                        recipe,
+                        ticket,
+                    });
+                }
+            }
+            Order::Heal { unload } => {
+                let ticket = HealTicket::new(self.clone(), ticket);
+                if let Some(loader) = loader {
+                    loader.heal(HealOrder {
+                        backend,
+                        model,
+                        context,
+                        unload,
+                        ticket,
+                    });
+                }
             }
         }
     }
@@ -306,13 +360,34 @@ impl State {
                 } => {
                     let of_own = own.filter(|(ticket, _)| *ticket == rider);
                     let of_seat = || self.waiters.get(&rider)?.recipe.clone();
+                    let recipe = of_own.map_or_else(of_seat, |(_, recipe)| recipe.clone());
                     self.orders.push(Ordered {
-                        load,
+                        ticket: load,
                         backend,
                         model,
                         context,
-                        recipe: of_own.map_or_else(of_seat, |(_, recipe)| recipe.clone()),
+                        what: Order::Load(recipe),
                     });
+                    continue;
+                }
+                Decision::Heal {
+                    heal,
+                    backend,
+                    model,
+                    context,
+                    unload,
+                } => {
+                    self.orders.push(Ordered {
+                        ticket: heal,
+                        backend,
+                        model,
+                        context,
+                        what: Order::Heal { unload },
+                    });
+                    continue;
+                }
+                Decision::Recall { ticket } => {
+                    self.recalled.push(ticket);
                     continue;
                 }
                 Decision::Refuse { ticket, refusal } => (ticket, Err(refusal)),

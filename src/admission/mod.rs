@@ -7,16 +7,18 @@ mod loads;
 mod observer;
 mod own_loads;
 mod permit;
+mod recalls;
 mod rules;
 pub mod scheduler;
 #[cfg(test)]
 mod tests;
 
 pub use dispatcher::{Dispatcher, Want};
-pub use loads::{LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
+pub use loads::{HealOrder, HealTicket, LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
 pub use observer::FleetEvents;
 pub use permit::Permit;
 pub use scheduler::{
-    BackendSpec, BerthRule, ExpectedStart, LoadView, LoadedModel, Need, NoSlot, Policy, Providers,
-    QueueSnapshot, Residency, RunOutcome, Scope, StoredModel, Wanted,
+    BackendSpec, BerthRule, Condition, CopyView, ExpectedStart, LoadView, LoadedModel, Need,
+    NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope, SlowCause, StoredModel,
+    Wanted,
 };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::dispatcher::Dispatcher;
-use super::loads::{LoadEnds, LoadFault, Loader};
-use super::scheduler::{LoadView, Ticket};
+use super::loads::{LoadEnds, LoadFailure, LoadFault, Loader};
+use super::scheduler::{CopyView, LoadView, RunOutcome, Ticket};
 use crate::ids::ModelId;
 
 impl Dispatcher {
@@ -31,6 +31,14 @@ impl Dispatcher {
         loads
     }
 
+    /// The copies in the memory of all placed backends that are healthy, by model and backend.
+    pub fn copies(&self) -> Vec<CopyView> {
+        let now = self.now();
+        let mut copies: Vec<_> = self.lock().scheduler.copies(now).collect();
+        copies.sort_by_key(|copy| (copy.model, copy.backend));
+        copies
+    }
+
     /// Why the model could not be loaded when that was tried last, if it has not been loaded since.
     pub fn load_fault(&self, model: ModelId) -> Option<LoadFault> {
         self.lock().faults.of(model).cloned()
@@ -38,15 +46,26 @@ impl Dispatcher {
 }
 
 impl LoadEnds for Dispatcher {
-    fn ended(self: Arc<Self>, load: Ticket, model: ModelId, end: Result<(), LoadFault>) {
+    fn ended(self: Arc<Self>, load: Ticket, model: ModelId, end: Result<(), LoadFailure>) {
         self.event(|state, now| match end {
             Ok(()) => {
                 state.scheduler.load_done(now, load);
             }
-            Err(fault) => {
+            Err(LoadFailure::Told(fault)) => {
                 state.faults.note(model, fault);
                 state.scheduler.load_failed(now, load);
             }
+            Err(LoadFailure::Stuck(fault)) => {
+                state.faults.note(model, fault);
+                state.scheduler.load_stuck(now, load);
+            }
+        });
+    }
+
+    fn healed(self: Arc<Self>, heal: Ticket, sample: Option<RunOutcome>) {
+        self.event(|state, now| match sample {
+            Some(sample) => state.scheduler.healed(now, heal, sample),
+            None => state.scheduler.heal_failed(now, heal),
         });
     }
 }

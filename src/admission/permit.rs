@@ -1,6 +1,7 @@
 //! A request's way through the queue, on a channel of its own, and the slot that it holds as long as it runs; dropping
 //! either gives back what was held.
 
+use std::future::Future;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ impl Dispatcher {
         let now = self.now();
         let entered = {
             let mut state = self.lock();
+            self.recalls.remove(ticket);
             if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
                 state.carry_out(now, None);
                 self.release(state);
@@ -180,10 +182,22 @@ impl Permit {
     pub fn first_content(&mut self) {
         if !self.content_seen {
             self.content_seen = true;
-            if self.grant.cold {
+            if self.grant.cold || self.dispatcher.recalls.is_wary() {
                 self.dispatcher.loaded(self.ticket);
             }
         }
+    }
+
+    /// The request has had no content for longer than its copy was expected to need. After two such requests in a row the
+    /// copy is taken to hang.
+    pub fn late(&self) {
+        self.dispatcher.late(self.ticket);
+    }
+
+    /// Resolves once the copy is taken to hang, so that the attempt there is to be given up. Never for a request that has
+    /// shown its content.
+    pub fn recalled(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.dispatcher.recalls.of(self.ticket)
     }
 
     /// The request has ended. A permit that is dropped instead counts as cancelled and teaches nothing.

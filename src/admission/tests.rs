@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    BackendSpec, Dispatcher, LoadFault, LoadOrder, LoadRecipe, LoadedModel, Loader, Need, NoSlot,
-    Policy, Residency, RunOutcome, StoredModel, Want, Wanted,
+    BackendSpec, Condition, Dispatcher, HealOrder, LoadFault, LoadOrder, LoadRecipe, LoadedModel,
+    Loader, Need, NoSlot, Policy, Residency, RunOutcome, StoredModel, Want, Wanted,
 };
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{Placement, SelectorKind, WhenUnhealthy};
@@ -297,12 +297,95 @@ fn slots_hold_under_many_threads_and_nothing_is_lost() {
 
 /// Keeps what it is asked for.
 #[derive(Default)]
-struct Orders(std::sync::Mutex<Vec<LoadOrder>>);
+struct Orders(
+    std::sync::Mutex<Vec<LoadOrder>>,
+    std::sync::Mutex<Vec<HealOrder>>,
+);
 
 impl Loader for Orders {
     fn load(&self, order: LoadOrder) {
         self.0.lock().unwrap().push(order);
     }
+
+    fn heal(&self, order: HealOrder) {
+        self.1.lock().unwrap().push(order);
+    }
+}
+
+/// Loads, and heals nothing.
+struct LoadsOnly;
+
+impl Loader for LoadsOnly {
+    fn load(&self, order: LoadOrder) {
+        order.ticket.done();
+    }
+}
+
+#[test]
+fn a_copy_that_hangs_is_healed_once_its_requests_have_been_called_back() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 2, LONG);
+        let orders = Arc::new(Orders::default());
+        dispatcher.set_loader(orders.clone());
+        let first = dispatcher.acquire(want()).await.unwrap();
+        let second = dispatcher.acquire(want()).await.unwrap();
+        first.late();
+        {
+            let mut recalled = pin!(second.recalled());
+            assert!(polled(recalled.as_mut()).is_pending());
+            second.late();
+            recalled.await;
+        }
+        first.recalled().await;
+        let condition = |dispatcher: &Dispatcher| dispatcher.copies()[0].condition;
+        assert_eq!(condition(&dispatcher), Condition::Suspect);
+        assert!(matches!(first.retry().await, Err(NoSlot::Exhausted)));
+        drop(second);
+        let order = orders.1.lock().unwrap().pop().unwrap();
+        assert_eq!((order.backend, order.model), (BackendId(0), MODEL));
+        assert!(order.unload);
+        let mut waiting = pin!(dispatcher.acquire(want()));
+        assert!(polled(waiting.as_mut()).is_pending());
+        order.ticket.done(RunOutcome::default());
+        let permit = waiting.await.unwrap();
+        assert_eq!(condition(&dispatcher), Condition::Well);
+        // It is another request, which nobody has called back.
+        let mut recalled = pin!(permit.recalled());
+        assert!(polled(recalled.as_mut()).is_pending());
+    });
+}
+
+#[test]
+fn a_first_content_in_between_clears_a_copy_of_one_late_request() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 3, LONG);
+        dispatcher.set_loader(Arc::new(Orders::default()));
+        let first = dispatcher.acquire(want()).await.unwrap();
+        let mut second = dispatcher.acquire(want()).await.unwrap();
+        let third = dispatcher.acquire(want()).await.unwrap();
+        first.late();
+        second.first_content();
+        third.late();
+        assert_eq!(dispatcher.copies()[0].condition, Condition::Well);
+        first.late();
+        assert_eq!(dispatcher.copies()[0].condition, Condition::Suspect);
+    });
+}
+
+#[test]
+fn a_loader_that_cannot_heal_tells_the_failure() {
+    runtime().block_on(async {
+        let dispatcher = dispatcher(1, 2, LONG);
+        dispatcher.set_loader(Arc::new(LoadsOnly));
+        let first = dispatcher.acquire(want()).await.unwrap();
+        let second = dispatcher.acquire(want()).await.unwrap();
+        first.late();
+        second.late();
+        drop(first);
+        drop(second);
+        let refusal = dispatcher.acquire(want()).await.unwrap_err();
+        assert!(matches!(refusal, NoSlot::CannotLoad { .. }));
+    });
 }
 
 #[test]

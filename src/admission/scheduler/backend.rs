@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use super::lane::Lane;
 use super::learned::{Mean, Peak, Rates};
 use super::ready::Key;
-use super::resident::{Failure, Loading, Resident};
+use super::resident::{Failure, Loading, Resident, Sick};
 use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
 use crate::fleet::{Load, Selector};
 use crate::ids::{BackendId, ModelId};
@@ -26,6 +26,10 @@ pub(super) struct Backend {
     /// Less than all of its slots may be used for the moment.
     pub(super) limit: Option<u32>,
     pub(super) loading: Option<Loading>,
+    /// Copies that nothing is started on.
+    pub(super) sick: Vec<Sick>,
+    /// An attempt to heal one of them that is under way, in the place of a load.
+    pub(super) healing: Option<Ticket>,
     /// Loads are the gateway's own.
     pub(super) own_loads: bool,
     pub(super) on_disk: AHashMap<ModelId, StoredModel>,
@@ -94,6 +98,8 @@ impl Backend {
             jobs: Vec::new(),
             limit: None,
             loading: None,
+            sick: Vec::new(),
+            healing: None,
             own_loads: false,
             failed: AHashMap::new(),
             trained: AHashMap::new(),
@@ -170,7 +176,7 @@ impl Backend {
 
     /// A request for the model may start here now.
     pub(super) fn free_for(&self, model: ModelId) -> bool {
-        self.free() && self.running(model) < self.lane(model) as usize
+        self.free() && self.running(model) < self.lane(model) as usize && !self.is_sick(model)
     }
 
     /// The request may start here now, whatever has to be loaded for it.
@@ -193,12 +199,15 @@ impl Backend {
         } else {
             self.free()
         };
-        open && self.healthy && !self.gone && self.placed() && self.loading.is_none()
+        let idle = self.loading.is_none() && self.healing.is_none();
+        open && idle && self.healthy && !self.gone && self.placed()
     }
 
-    /// Until when loading the model is not tried again, where it has failed here of late.
+    /// Until when loading the model, or healing its copy, is not tried again, where it has failed here of late.
     pub(super) fn pause(&self, now: Duration, model: ModelId) -> Option<Duration> {
-        let until = self.failed.get(&model)?.until;
+        let load = self.failed.get(&model).map(|failure| failure.until);
+        let heal = self.sick(model).map(|sick| sick.failure.until);
+        let until = load.max(heal)?;
         (now < until).then_some(until)
     }
 

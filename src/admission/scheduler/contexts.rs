@@ -91,7 +91,9 @@ impl Scheduler {
             return ANY;
         }
         let copies = backend.copies().filter(|(held, _)| *held == model_id);
-        let there = copies.map(|(_, tokens)| tokens).max().unwrap_or(0);
+        let sick = backend.sick(model_id).map(|sick| sick.tokens);
+        let there = copies.map(|(_, tokens)| tokens).chain(sick).max();
+        let there = there.unwrap_or(0);
         let Some(stored) = backend.on_disk.get(&model_id) else {
             return there;
         };

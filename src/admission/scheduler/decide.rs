@@ -46,7 +46,8 @@ impl Scheduler {
                 }
             }
         }
-        self.start_after_limit(now)
+        self.next_heal(now)
+            .or_else(|| self.start_after_limit(now))
             .or_else(|| self.start_on_freed(now))
             .or_else(|| self.start_touched(now))
             .or_else(|| self.try_lanes(now))
@@ -256,6 +257,7 @@ impl Scheduler {
                 waiter,
                 backend: id,
                 cold,
+                content: false,
             },
         );
         Decision::Start {

@@ -128,6 +128,7 @@ impl Scheduler {
 
     /// A slot of this backend is free: whoever waits for what it has may be able to start.
     pub(super) fn note_freed(&mut self, id: BackendId) {
+        self.note_heals(id);
         if self.backends.get(&id).is_some_and(Backend::free) {
             self.freed.push(id);
         }

@@ -12,6 +12,9 @@ use super::resident::{Loading, OwnLoad};
 use super::types::{Arrival, BerthRule, Decision, ExpectedStart, LoadView, NoSlot, Ticket, Wanted};
 use crate::ids::{BackendId, ModelId};
 
+/// The longest pause after loads that have failed in a row.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
 impl Scheduler {
     /// From now on loads are begun for nobody in particular: see [`Decision::Load`].
     pub fn own_loads(&mut self, now: Duration) {
@@ -70,7 +73,8 @@ impl Scheduler {
         let noted = self.update(now, id, |backend| {
             backend.loading.take_if(|loading| loading.ticket == load);
             if backend.has(own.model) {
-                backend.failed.entry(own.model).or_default().add(now);
+                let failed = backend.failed.entry(own.model).or_default();
+                failed.add(now, LONGEST_PAUSE);
             }
             backend.has(own.model)
         });
@@ -156,19 +160,27 @@ impl Scheduler {
         }
     }
 
-    /// Whether a load is under way that the request waits for.
+    /// Whether a load is under way that the request waits for, or its copy is being healed.
     pub(super) fn rides(&self, waiter: &Waiter) -> bool {
         let LineKey::Model(model, _) = waiter.line() else {
             return false;
         };
-        self.loads.values().any(|own| {
-            let backend = self.backends.get(&own.backend);
-            own.model == model
-                && own.tokens >= waiter.tokens()
-                && backend.is_some_and(|backend| {
-                    backend.loads(model) && waiter.may_use(backend.spec.provider, backend.id)
-                })
-        })
+        let heals = self.heals.values().any(|heal| {
+            let backend = self.backends.get(&heal.backend);
+            let sick = backend.and_then(|backend| backend.sick(model));
+            heal.model == model
+                && sick.is_some_and(|sick| sick.tokens >= waiter.tokens())
+                && backend.is_some_and(|there| waiter.may_use(there.spec.provider, there.id))
+        });
+        heals
+            || self.loads.values().any(|own| {
+                let backend = self.backends.get(&own.backend);
+                own.model == model
+                    && own.tokens >= waiter.tokens()
+                    && backend.is_some_and(|backend| {
+                        backend.loads(model) && waiter.may_use(backend.spec.provider, backend.id)
+                    })
+            })
     }
 
     /// Why it makes no sense to wait for a copy, if there is none and loading it has failed of late wherever it could be.

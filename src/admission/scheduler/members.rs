@@ -41,6 +41,7 @@ impl Scheduler {
             return;
         };
         let idle = backend.jobs.is_empty();
+        backend.sick.clear();
         self.known -= usize::from(backend.known);
         backend.gone = true;
         let on_disk = std::mem::take(&mut backend.on_disk);
@@ -49,6 +50,8 @@ impl Scheduler {
                 model.on_disk.remove(&id);
             }
         }
+        self.sick.retain(|(of, _)| *of != id);
+        self.late.retain(|(of, _), _| *of != id);
         if idle {
             self.forget(id);
         }
@@ -64,11 +67,11 @@ impl Scheduler {
         };
         let first = !backend.known;
         let changed = !backend.healthy
-            || backend.resident.len() != residency.loaded.len()
+            || backend.resident.len() + backend.sick.len() != residency.loaded.len()
             || residency
                 .loaded
                 .iter()
-                .any(|loaded| !backend.holds(loaded.model));
+                .any(|loaded| !backend.holds(loaded.model) && !backend.is_sick(loaded.model));
         self.known += usize::from(first);
         self.healthy += usize::from(!backend.healthy);
         for loaded in residency.loaded {
@@ -84,6 +87,7 @@ impl Scheduler {
         }
         let mut lost = self.list(now, id, residency.on_disk);
         let observed = self.update(now, id, |backend| backend.observe(now, residency));
+        self.forget_cured(id);
         if observed == Some(true) {
             lost.extend(residency.loaded.iter().map(|loaded| loaded.model));
         }

@@ -21,10 +21,13 @@ impl Backend {
         self.known = true;
         self.store(residency.on_disk);
         self.notice_load(now, residency.loaded);
+        let in_memory = |model| residency.loaded.iter().any(|copy| copy.model == model);
+        self.forget_sick(in_memory);
         let before = std::mem::take(&mut self.resident);
         let disappointed = self.learn_contexts(&before, residency.loaded);
         for loaded in residency.loaded {
-            if self.on_disk.contains_key(&loaded.model) && !self.loads(loaded.model) {
+            let bare = self.loads(loaded.model) || self.is_sick(loaded.model);
+            if self.on_disk.contains_key(&loaded.model) && !bare {
                 let known = before
                     .iter()
                     .find(|resident| resident.model == loaded.model);
@@ -46,7 +49,10 @@ impl Backend {
         let unseen = before
             .into_iter()
             .filter(|resident| !self.holds(resident.model));
-        let in_use = |model| self.has(model) && self.runs(model) && !self.loads(model);
+        let in_use = |model| {
+            let bare = self.loads(model) || self.is_sick(model);
+            self.has(model) && self.runs(model) && !bare
+        };
         let used: Vec<_> = unseen.filter(|resident| in_use(resident.model)).collect();
         self.resident.extend(used);
         disappointed
@@ -142,6 +148,7 @@ impl Backend {
         let newcomer = || {
             let new = loaded
                 .iter()
+                .filter(|loaded| !self.is_sick(loaded.model))
                 .find(|loaded| before.iter().all(|resident| resident.model != loaded.model));
             new.map(|loaded| loaded.vram)
                 .or(self.loading.map(|loading| loading.vram))
@@ -219,7 +226,7 @@ impl Backend {
             tokens,
             ..
         } = *loading;
-        if self.has(model) && !self.holds(model) {
+        if self.has(model) && !self.holds(model) && !self.is_sick(model) {
             let expires_at = now.saturating_add(KEEP_ALIVE);
             self.resident.push(Resident {
                 model,

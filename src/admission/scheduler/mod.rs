@@ -4,6 +4,7 @@
 
 mod backend;
 mod candidates;
+mod condition;
 mod contexts;
 mod decide;
 mod estimate;
@@ -23,6 +24,8 @@ mod placement;
 mod ready;
 mod requests;
 mod resident;
+mod sick;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -37,9 +40,10 @@ use self::learned::Mean;
 use self::lines::{LineKey, Lines, Place, Waiter};
 use self::model::Model;
 use self::ready::Ready;
-use self::resident::OwnLoad;
+use self::resident::{Heal, OwnLoad};
 use crate::ids::{BackendId, ModelId, ProviderId};
 
+pub use self::condition::{Condition, CopyView, SlowCause};
 pub use self::forecast::Outlook;
 pub use self::types::{
     Arrival, BackendSnapshot, BackendSpec, BerthRule, Decision, ExpectedStart, LoadView,
@@ -65,6 +69,14 @@ pub struct Scheduler {
     own_loads: bool,
     /// Those that are under way.
     loads: AHashMap<Ticket, OwnLoad>,
+    /// The last late request of each copy that has shown no first content since.
+    late: AHashMap<(BackendId, ModelId), Ticket>,
+    /// Copies that nothing is started on.
+    sick: BTreeSet<(BackendId, ModelId)>,
+    /// When they are to be healed; some of them, and others that no longer need it.
+    heals_due: BTreeSet<(Duration, BackendId, ModelId)>,
+    /// Attempts at that which are under way.
+    heals: AHashMap<Ticket, Heal>,
     /// Every backend with a free slot.
     free: Ready,
     /// Backends that could begin a cold load, by how many models they have in memory.
@@ -126,6 +138,8 @@ struct Running {
     waiter: Waiter,
     backend: BackendId,
     cold: bool,
+    /// It is known to have shown content.
+    content: bool,
 }
 
 impl Scheduler {
@@ -139,6 +153,10 @@ impl Scheduler {
             running: AHashMap::new(),
             own_loads: false,
             loads: AHashMap::new(),
+            late: AHashMap::new(),
+            sick: BTreeSet::new(),
+            heals_due: BTreeSet::new(),
+            heals: AHashMap::new(),
             free: Ready::default(),
             spare: BTreeSet::new(),
             decided: VecDeque::new(),
@@ -168,7 +186,8 @@ impl Scheduler {
 
     /// When [`Self::next_decision`] has to be asked again even if nothing happens.
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.lines.next_alarm(), self.reconsider_at]
+        let heal = self.heals_due.first().map(|(at, ..)| *at);
+        [self.lines.next_alarm(), self.reconsider_at, heal]
             .into_iter()
             .flatten()
             .min()

@@ -245,6 +245,7 @@ impl Scheduler {
                     .resident(model_id)
                     .is_none_or(|copy| copy.tokens < rider.tokens())
                 && backend.pause(now, model_id).is_none()
+                && !backend.is_sick(model_id)
                 && rider.may_use(backend.spec.provider, backend.id)
                 && !self.provider_at_limit(backend.spec.provider)
         };

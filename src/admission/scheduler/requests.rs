@@ -8,7 +8,7 @@ use super::model::Model;
 use super::resident::{ANY, Loading};
 use super::types::{Arrival, Decision, NoSlot, Providers, RunOutcome, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
-use crate::ids::BackendId;
+use crate::ids::{BackendId, ModelId};
 use crate::settings::WhenUnhealthy;
 
 /// A `load_duration` below this is bookkeeping, not a load.
@@ -127,15 +127,19 @@ impl Scheduler {
             Decision::Start {
                 ticket: decided, ..
             }
+            | Decision::Recall { ticket: decided }
             | Decision::Refuse {
                 ticket: decided, ..
             } => *decided != ticket,
-            Decision::Load { .. } => true,
+            Decision::Load { .. } | Decision::Heal { .. } => true,
         });
     }
 
     /// The running request has shown its first content, so its model is in memory.
     pub fn loaded(&mut self, now: Duration, ticket: Ticket) {
+        if self.is_wary() {
+            self.note_alive(now, ticket);
+        }
         let Some(running) = self.running.get(&ticket) else {
             return;
         };
@@ -190,6 +194,10 @@ impl Scheduler {
     /// Takes a running request off its backend.
     fn release(&mut self, now: Duration, ticket: Ticket) -> Option<(Running, Job)> {
         let running = self.running.remove(&ticket)?;
+        if !self.decided.is_empty() {
+            let recall = Decision::Recall { ticket };
+            self.decided.retain(|decision| *decision != recall);
+        }
         let id = running.backend;
         let end = |backend: &mut Backend| backend.end(now, ticket);
         let job = if running.cold {
@@ -236,16 +244,13 @@ impl Scheduler {
                     .add(backend.bytes(model_id) as f64 / seconds);
             }
         }
-        let rates = [&mut model.rates, backend.rates.entry(model_id).or_default()];
-        for rates in rates {
-            rates.add(outcome.prompt, outcome.output);
-        }
         let held = warm(now.saturating_sub(job.started)).as_secs_f64();
         model.service.add(held);
         self.service.add(held);
         let response = outcome.ttft.map(warm);
         let came_to_stay = running.cold && !backend.holds(model_id);
         let vram = model.vram.unwrap_or_default();
+        self.learn_speed(id, model_id, outcome);
         let note = |backend: &mut Backend| {
             if let Some(response) = response {
                 backend.response.add(now, response);
@@ -268,6 +273,18 @@ impl Scheduler {
             self.update(now, id, note);
         } else {
             self.update_slots(now, id, note);
+        }
+    }
+
+    /// Learns how fast the copy reads and writes.
+    pub(super) fn learn_speed(&mut self, id: BackendId, model_id: ModelId, outcome: RunOutcome) {
+        let backend = self.backends.get_mut(&id);
+        let (Some(backend), Some(model)) = (backend, self.models.get_mut(&model_id)) else {
+            return;
+        };
+        let rates = [&mut model.rates, backend.rates.entry(model_id).or_default()];
+        for rates in rates {
+            rates.add(outcome.prompt, outcome.output);
         }
     }
 

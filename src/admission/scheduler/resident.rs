@@ -60,6 +60,32 @@ pub(super) struct OwnLoad {
     pub(super) tokens: u32,
 }
 
+/// A copy that counts as absent until it has been healed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sick {
+    pub(super) model: ModelId,
+    /// The context to load it with again.
+    pub(super) context: Option<u32>,
+    /// The tokens that it is to hold.
+    pub(super) tokens: u32,
+    /// Bytes of memory that it takes.
+    pub(super) vram: u64,
+    /// It was in memory when it was suspected.
+    pub(super) seen: bool,
+    pub(super) since: Duration,
+    /// The attempt to heal it that is under way.
+    pub(super) heals: Option<Ticket>,
+    /// The attempts that have failed.
+    pub(super) failure: Failure,
+}
+
+/// An attempt to heal a copy, of which no end has been told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heal {
+    pub(super) backend: BackendId,
+    pub(super) model: ModelId,
+}
+
 impl Resident {
     /// The share of it that runs on the CPU, 0 to 1.
     pub(super) fn spilled(&self) -> f64 {
@@ -82,12 +108,12 @@ pub(super) struct Failure {
 impl Failure {
     /// The pause after the first failure; each further one doubles it.
     const FIRST: Duration = Duration::from_secs(30);
-    const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-    pub(super) fn add(&mut self, now: Duration) {
+    /// Begins a pause that is no longer than `longest`.
+    pub(super) fn add(&mut self, now: Duration, longest: Duration) {
         let times = 1_u32 << self.count.min(10);
         self.count = self.count.saturating_add(1);
-        let pause = Self::FIRST.saturating_mul(times).min(Self::LONGEST);
+        let pause = Self::FIRST.saturating_mul(times).min(longest);
         self.until = now.saturating_add(pause);
     }
 }

@@ -191,6 +191,16 @@ pub struct Arrival {
     pub need: Need,
 }
 
+impl Arrival {
+    /// The model that it asks for, if it asks for one.
+    pub(super) fn model(&self) -> Option<ModelId> {
+        match self.wanted {
+            Wanted::Model(model) => Some(model),
+            Wanted::Any | Wanted::Unlisted => None,
+        }
+    }
+}
+
 /// What a request needs of the copy of its model that serves it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Need {
@@ -321,6 +331,19 @@ pub enum Decision {
         model: ModelId,
         /// The context in tokens to ask for; `None` leaves it to the backend.
         context: Option<u32>,
+    },
+    /// The running request has shown no content, and its copy is suspect: cancel it there, and try it elsewhere.
+    Recall { ticket: Ticket },
+    /// Try the copy with a tiny generation, and say how that ended by [`super::Scheduler::healed`] or
+    /// [`super::Scheduler::heal_failed`].
+    Heal {
+        heal: Ticket,
+        backend: BackendId,
+        model: ModelId,
+        /// The context in tokens to state; `None` leaves it to the backend.
+        context: Option<u32>,
+        /// Unload it first, so that the generation loads it again.
+        unload: bool,
     },
     /// The request has left the queue without a slot.
     Refuse { ticket: Ticket, refusal: NoSlot },

@@ -9,6 +9,7 @@ mod loads;
 mod properties;
 mod queue;
 mod scope;
+mod suspects;
 mod warm_or_wait;
 
 use std::time::Duration;
@@ -76,6 +77,9 @@ type Start = (Ticket, BackendId, bool);
 /// A load of the gateway's own: its ticket, where, of what, and with which context.
 type Load = (Ticket, BackendId, ModelId, Option<u32>);
 
+/// An attempt to heal a copy: its ticket, where, of what, and whether it begins with unloading.
+type HealBegun = (Ticket, BackendId, ModelId, bool);
+
 /// A scheduler with a clock that the test turns. Every model is 10 GiB, so two fit into each of its backends.
 struct Fleet {
     scheduler: Scheduler,
@@ -83,6 +87,8 @@ struct Fleet {
     starts: Vec<Start>,
     refusals: Vec<(Ticket, NoSlot)>,
     loads: Vec<Load>,
+    recalls: Vec<Ticket>,
+    heals: Vec<HealBegun>,
 }
 
 impl Fleet {
@@ -93,6 +99,8 @@ impl Fleet {
             starts: Vec::new(),
             refusals: Vec::new(),
             loads: Vec::new(),
+            recalls: Vec::new(),
+            heals: Vec::new(),
         }
     }
 
@@ -188,6 +196,14 @@ impl Fleet {
                     context,
                     ..
                 } => self.loads.push((load, backend, model, context)),
+                Decision::Recall { ticket } => self.recalls.push(ticket),
+                Decision::Heal {
+                    heal,
+                    backend,
+                    model,
+                    unload,
+                    ..
+                } => self.heals.push((heal, backend, model, unload)),
             }
         }
         consistency::check(&self.scheduler);

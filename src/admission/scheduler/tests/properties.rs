@@ -36,6 +36,9 @@ enum Op {
         tokens: u32,
     },
     LoadEnds(usize, bool),
+    LoadStuck(usize),
+    Late(usize),
+    HealEnds(usize, bool),
     Complete(usize),
     Loaded(usize),
     Retry(usize),
@@ -62,6 +65,9 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (prop::option::weighted(0.9, 0..MODELS), -1..2, prop::option::weighted(0.1, id), tokens)
             .prop_map(|(model, priority, pinned, tokens)| Op::Arrive { model, priority, pinned, tokens }),
         4 => (any::<usize>(), prop::bool::weighted(0.7)).prop_map(|(index, well)| Op::LoadEnds(index, well)),
+        1 => any::<usize>().prop_map(Op::LoadStuck),
+        5 => any::<usize>().prop_map(Op::Late),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(index, well)| Op::HealEnds(index, well)),
         6 => any::<usize>().prop_map(Op::Complete),
         2 => any::<usize>().prop_map(Op::Loaded),
         2 => any::<usize>().prop_map(Op::Retry),
@@ -114,6 +120,8 @@ struct Witness {
     own: bool,
     /// Those that have been ordered and whose end has not been told.
     loads: BTreeMap<Ticket, BackendId>,
+    /// Copies that are being healed.
+    heals: BTreeMap<Ticket, (BackendId, ModelId)>,
     failures: usize,
 }
 
@@ -130,6 +138,7 @@ impl Witness {
         Self {
             own,
             loads: BTreeMap::new(),
+            heals: BTreeMap::new(),
             failures: 0,
             scheduler,
             policy,
@@ -259,6 +268,32 @@ impl Witness {
                 } else {
                     self.failures += 1;
                     self.scheduler.load_failed(now, load);
+                }
+            }
+            Op::LoadStuck(index) => {
+                let Some(load) = nth(&self.loads, index) else {
+                    return;
+                };
+                self.loads.remove(&load);
+                self.failures += 1;
+                self.scheduler.load_stuck(now, load);
+            }
+            Op::Late(index) => {
+                let Some(ticket) = nth(&self.running, index) else {
+                    return;
+                };
+                self.scheduler.late(now, ticket);
+            }
+            Op::HealEnds(index, well) => {
+                let Some(heal) = nth(&self.heals, index) else {
+                    return;
+                };
+                self.heals.remove(&heal);
+                if well {
+                    self.scheduler.healed(now, heal, answered(0.0));
+                } else {
+                    self.failures += 1;
+                    self.scheduler.heal_failed(now, heal);
                 }
             }
             Op::Complete(index) => {
@@ -392,6 +427,15 @@ impl Witness {
                 } => self.start(ticket, backend),
                 Decision::Refuse { ticket, refusal } => self.refuse(ticket, refusal),
                 Decision::Load { load, backend, .. } => self.load(load, backend),
+                Decision::Recall { ticket } => {
+                    assert!(self.running.contains_key(&ticket), "it runs");
+                }
+                Decision::Heal {
+                    heal,
+                    backend,
+                    model,
+                    ..
+                } => self.heal(heal, backend, model),
             }
         }
         consistency::check(&self.scheduler);
@@ -428,6 +472,9 @@ impl Witness {
                 "it does not fit"
             );
         }
+        if let Wanted::Model(model) = arrival.wanted {
+            assert!(!server.is_sick(model), "its copy hangs");
+        }
         assert!(self.on(backend) < truth.room());
         let of_provider = |(_, _, id): &&(_, _, BackendId)| {
             self.backends
@@ -445,6 +492,7 @@ impl Witness {
         assert!(self.own);
         assert!(self.backends[&backend].healthy);
         let loading = self.scheduler.backends[&backend].loading.unwrap();
+        assert!(self.heals.values().all(|(other, _)| *other != backend));
         assert_eq!(loading.ticket, load);
         assert!(
             loading
@@ -457,6 +505,16 @@ impl Witness {
         assert_eq!(here.count(), 1);
         self.loads.insert(load, backend);
         assert_eq!(self.loads.len(), self.scheduler.loads.len());
+    }
+
+    /// One attempt at a time on each backend, in the place of a load, and nobody is on the copy.
+    fn heal(&mut self, heal: Ticket, backend: BackendId, model: ModelId) {
+        assert!(self.own);
+        assert!(self.backends[&backend].healthy);
+        let there = &self.scheduler.backends[&backend];
+        assert!(there.loading.is_none() && !there.runs(model));
+        assert!(self.heals.values().all(|(other, _)| *other != backend));
+        self.heals.insert(heal, (backend, model));
     }
 
     fn refuse(&mut self, ticket: Ticket, refusal: NoSlot) {
@@ -508,6 +566,7 @@ impl Witness {
             for (id, truth) in self.candidates(arrival) {
                 let backend = &self.scheduler.backends[&id];
                 let ready = match arrival.wanted {
+                    Wanted::Model(model) if backend.is_sick(model) => false,
                     Wanted::Model(model) => {
                         let fits = |copy: &Resident| copy.tokens >= arrival.need.tokens;
                         arrival.pinned.is_some()
@@ -556,6 +615,9 @@ impl Witness {
             }
             while !self.loads.is_empty() {
                 self.apply(Op::LoadEnds(0, true));
+            }
+            while !self.heals.is_empty() {
+                self.apply(Op::HealEnds(0, true));
             }
             while !self.running.is_empty() {
                 self.apply(Op::Complete(1));
