@@ -2,16 +2,19 @@
 
 use serde::Serialize;
 
+use super::introspection::Introspection;
+use super::loading::{self, LoadRow};
 use super::page::Page;
+use super::slots::Slots;
 use super::state::{Down, unresolved_names};
 use crate::access::Visibility;
-use crate::fleet::{Backend, Fleet};
-use crate::routing::{Router, Unresolved};
+use crate::fleet::Backend;
+use crate::routing::Unresolved;
 use remuda_formats::dialect::ollama;
 
 /// Answers `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
-pub(super) fn page(fleet: &Fleet, router: &Router, view: Visibility<'_>) -> Page {
+pub(super) fn page(from: &Introspection, view: Visibility<'_>) -> Page {
     #[derive(Serialize)]
     struct Listing {
         backends: Vec<Row>,
@@ -21,12 +24,23 @@ pub(super) fn page(fleet: &Fleet, router: &Router, view: Visibility<'_>) -> Page
         #[serde(skip_serializing_if = "Vec::is_empty")]
         unresolved_names: Vec<Unresolved>,
     }
+    let fleet = &from.fleet;
     let snapshot = fleet.snapshot();
     let view = view.unfiltered();
+    let slots = Slots::now(&from.dispatcher);
+    let mut loads = loading::all(fleet, &from.dispatcher, view);
     let seen = snapshot
         .iter()
         .filter(|backend| view.asks(&backend.provider.name));
-    let mut backends: Vec<Row> = seen.map(|backend| Row::of(backend, view)).collect();
+    let rows = seen.map(|backend| Row {
+        slots: slots.at(backend),
+        loading: loads
+            .iter()
+            .position(|(server, _)| server.id == backend.id)
+            .map(|index| loads.swap_remove(index).1.unnamed()),
+        ..Row::of(backend, view)
+    });
+    let mut backends: Vec<Row> = rows.collect();
     backends.sort_by_key(|row| row.port);
     let providers = fleet.providers();
     let seen = providers.filter(|provider| view.asks(&provider.name));
@@ -42,7 +56,7 @@ pub(super) fn page(fleet: &Fleet, router: &Router, view: Visibility<'_>) -> Page
     let listing = Listing {
         backends,
         unresolved,
-        unresolved_names: unresolved_names(router, view),
+        unresolved_names: unresolved_names(&from.router, view),
     };
     Page::json(200, &listing)
 }
@@ -63,9 +77,12 @@ struct Row {
     in_flight: u32,
     name: String,
     provider: String,
+    /// Its bound, or else what its models in memory take at once, as far as that has been learned.
     slots: u32,
     models: Vec<String>,
     loaded: Vec<LoadedRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loading: Option<LoadRow>,
     version: String,
     response_time_ms: u64,
     /// While it is not healthy.
@@ -110,6 +127,7 @@ impl Row {
                 .filter(|loaded| shows(&loaded.entry.name))
                 .map(|loaded| LoadedRow::of(&loaded.entry))
                 .collect(),
+            loading: None,
             version: inventory.version.clone(),
             response_time_ms: u64::try_from(
                 backend.response_time(std::time::Instant::now()).as_millis(),

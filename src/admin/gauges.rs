@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use ahash::{AHashMap, AHashSet};
 
+use super::slots::Slots;
 use crate::admission::Dispatcher;
 use crate::fleet::{Backend, BreakerState, Fleet, Inventory, Provider};
 use crate::ids::ModelId;
@@ -29,6 +30,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         vector.reset();
     }
     let snapshot = fleet.snapshot();
+    let slots = Slots::of(&queue);
     for provider in fleet.providers() {
         let mine: Vec<&Backend> = snapshot
             .iter()
@@ -36,7 +38,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
             .filter(|backend| backend.provider.id == provider.id)
             .collect();
         backend_gauges(&metrics.fleet, &provider.name, &mine);
-        provider_gauges(&metrics.fleet, fleet, &provider.name, &mine);
+        provider_gauges(&metrics.fleet, fleet, (&provider.name, &slots), &mine);
         guard_gauges(&metrics.guards, provider, &mine);
     }
 }
@@ -95,7 +97,12 @@ fn backend_gauges(gauges: &FleetMetrics, provider: &str, backends: &[&Backend]) 
 }
 
 /// Sets what is told of a provider's healthy backends together.
-fn provider_gauges(gauges: &FleetMetrics, fleet: &Fleet, provider: &str, backends: &[&Backend]) {
+fn provider_gauges(
+    gauges: &FleetMetrics,
+    fleet: &Fleet,
+    (provider, all_slots): (&str, &Slots),
+    backends: &[&Backend],
+) {
     let mut slots = 0;
     let mut used = 0;
     let mut healthy = 0;
@@ -104,8 +111,9 @@ fn provider_gauges(gauges: &FleetMetrics, fleet: &Fleet, provider: &str, backend
     for backend in backends.iter().filter(|backend| backend.healthy()) {
         let inventory = backend.inventory();
         healthy += 1;
-        slots += i64::from(backend.slots);
-        used += i64::from(backend.in_flight().min(backend.slots));
+        let here = all_slots.at(backend);
+        slots += i64::from(here);
+        used += i64::from(backend.in_flight().min(here));
         on_disk.extend(inventory.models.iter().map(|(model, _)| *model));
         on_disk.extend(inventory.offers().iter().filter_map(|offer| offer.full));
         for model in in_memory(&inventory) {

@@ -6,8 +6,10 @@ use serde::Serialize;
 use super::aliases::{self, Sources};
 use super::hosted;
 use super::listing::{self, ListedModel, bare};
+use super::loading::{self, LoadRow};
 use super::page::Page;
 use crate::access::Visibility;
+use crate::admission::Dispatcher;
 use crate::fleet::{Fleet, Provider};
 use crate::ids::ModelId;
 use crate::settings::ModelNames;
@@ -208,8 +210,9 @@ pub fn openai_model(fleet: &Fleet, wanted: ModelId, name: &str) -> Option<Page> 
     Some(Page::json(200, &found).with_age(fleet))
 }
 
-/// Answers `GET /api/ps` over all healthy backends; with `expose`, each row names its backend.
-pub fn ps(fleet: &Fleet, expose: bool, view: Visibility<'_>) -> Page {
+/// Answers `GET /api/ps` over all healthy backends, with the loads that are under way beside its rows; with `expose`, each
+/// row and each load names its backend.
+pub fn ps(fleet: &Fleet, dispatcher: &Dispatcher, expose: bool, view: Visibility<'_>) -> Page {
     let backends = listing::healthy(fleet);
     let entries = backends.iter().flat_map(|(backend, inventory)| {
         let provider = &backend.provider.name;
@@ -222,7 +225,10 @@ pub fn ps(fleet: &Fleet, expose: bool, view: Visibility<'_>) -> Page {
             .filter(move |entry| view.shows(provider, &[&entry.name]))
             .map(move |entry| (entry, backend))
     });
-    Page::raw_json(ollama::merge_ps(entries))
+    let loads = loading::all(fleet, dispatcher, view).into_iter();
+    let loads = loads.map(|(_, load)| if expose { load } else { load.unnamed() });
+    let loads: Vec<LoadRow> = loads.collect();
+    Page::raw_json(ollama::merge_ps(entries, &loads))
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl Introspection {
             PagePath::Stats(name) => providers::stats(self, name, seen),
             PagePath::TagsOf(name) => providers::tags(self, name, view),
             PagePath::BalancerHealth => self.balancer_health(200, "ok"),
-            PagePath::BalancerBackends => backends::page(&self.fleet, &self.router, view),
+            PagePath::BalancerBackends => backends::page(self, view),
             PagePath::Metrics => self.metrics_page(seen),
         }
     }

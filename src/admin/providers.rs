@@ -8,9 +8,11 @@ use serde::Serialize;
 
 use super::figures::{ByName, Counts, millis, percent};
 use super::introspection::Introspection;
+use super::loading::{self, LoadRow};
 use super::named::find;
 use super::page::{Page, unix};
 use super::pages;
+use super::slots::Slots;
 use super::state::{self, Breaker, State, Troubles};
 use crate::access::Visibility;
 use crate::fleet::{Backend, Provider, Recent};
@@ -29,7 +31,11 @@ struct Summary {
     avg_response_time: f64,
     /// Seconds since 1970; 0 if never.
     last_used: f64,
+    /// Those of healthy backends: their bounds, or what their models in memory take at once, as far as that is learned.
     slots: u32,
+    /// Loads of models that are under way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    loading: Vec<LoadRow>,
     healthy_backends: usize,
     backends: usize,
     models: usize,
@@ -59,9 +65,11 @@ pub(super) fn all(from: &Introspection, view: Visibility<'_>) -> Page {
     let routing = &from.settings.routing;
     let providers = from.fleet.providers();
     let seen = providers.filter(|provider| view.asks(&provider.name));
+    let now = Now::of(from, view);
     let summaries = seen.map(|provider| {
         let name = provider.name.to_string();
-        (name, Summary::of(provider, &backends(from, provider), view))
+        let backends = backends(from, provider);
+        (name, Summary::of(provider, &backends, (view, &now)))
     });
     let listing = Listing {
         providers: ByName(summaries.collect()),
@@ -73,8 +81,34 @@ pub(super) fn all(from: &Introspection, view: Visibility<'_>) -> Page {
     Page::json(200, &listing)
 }
 
+/// What the scheduler says of all providers at one moment.
+struct Now {
+    slots: Slots,
+    /// Loads that are under way, each with its server.
+    loads: Vec<(Arc<Backend>, LoadRow)>,
+}
+
+impl Now {
+    fn of(from: &Introspection, view: Visibility<'_>) -> Self {
+        Now {
+            slots: Slots::now(&from.dispatcher),
+            loads: loading::all(&from.fleet, &from.dispatcher, view),
+        }
+    }
+
+    fn loads_of(&self, provider: &Provider) -> Vec<LoadRow> {
+        let all = self.loads.iter();
+        let mine = all.filter(|(server, _)| server.provider.id == provider.id);
+        mine.map(|(_, load)| load.clone()).collect()
+    }
+}
+
 impl Summary {
-    fn of(provider: &Provider, backends: &[Arc<Backend>], view: Visibility<'_>) -> Self {
+    fn of(
+        provider: &Provider,
+        backends: &[Arc<Backend>],
+        (view, scheduled): (Visibility<'_>, &Now),
+    ) -> Self {
         let plain: Vec<&Backend> = backends.iter().map(|backend| &**backend).collect();
         let now = Instant::now();
         let status = state::of(provider, &plain, now);
@@ -94,7 +128,8 @@ impl Summary {
             current_load: plain.iter().map(|backend| backend.in_flight()).sum(),
             avg_response_time: millis(provider.statistics.response_times().mean),
             last_used: last_used.map_or(0.0, unix),
-            slots: healthy().map(|backend| backend.slots).sum(),
+            slots: healthy().map(|backend| scheduled.slots.at(backend)).sum(),
+            loading: scheduled.loads_of(provider),
             healthy_backends: healthy().count(),
             backends: plain.len(),
             models: models.len(),
@@ -196,7 +231,11 @@ impl<'a> Stats<'a> {
         let history = provider.statistics.history().into_iter();
         Stats {
             provider: &provider.name,
-            summary: Summary::of(provider, &backends(from, provider), view),
+            summary: Summary::of(
+                provider,
+                &backends(from, provider),
+                (view, &Now::of(from, view)),
+            ),
             request_count: counts.attempts,
             error_count: counts.failed,
             error_rate,

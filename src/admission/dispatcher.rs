@@ -56,6 +56,8 @@ pub struct Dispatcher {
     /// The timer has to look at the time again.
     earlier: Notify,
     pub(super) recalls: Recalls,
+    /// Told whenever a load has ended or a probe has told what a backend has in memory.
+    pub(super) memory: Notify,
 }
 
 pub(super) struct State {
@@ -129,6 +131,7 @@ impl Dispatcher {
             closings: AtomicU64::new(0),
             earlier: Notify::new(),
             recalls: Recalls::default(),
+            memory: Notify::new(),
         })
     }
 
@@ -173,6 +176,7 @@ impl Dispatcher {
     /// A probe was answered well.
     pub fn observe(self: &Arc<Self>, id: BackendId, residency: Residency<'_>) {
         self.event(|state, now| state.scheduler.observe(now, id, residency));
+        self.memory.notify_waiters();
     }
 
     /// A request or enough probes have failed.

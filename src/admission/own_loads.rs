@@ -1,5 +1,6 @@
 //! The dispatcher's side of the gateway's own loads: who is asked for them, which are under way, and how they end.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::dispatcher::Dispatcher;
@@ -39,6 +40,20 @@ impl Dispatcher {
         copies
     }
 
+    /// Resolves to what `look` finds, which is asked now, and again whenever a load has ended or a probe has told what a
+    /// backend has in memory.
+    pub async fn until_in_memory<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.memory.notified());
+            // What changes after the look is not missed.
+            changed.as_mut().enable();
+            if let Some(found) = look() {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
     /// Why the model could not be loaded when that was tried last, if it has not been loaded since.
     pub fn load_fault(&self, model: ModelId) -> Option<LoadFault> {
         self.lock().faults.of(model).cloned()
@@ -60,6 +75,7 @@ impl LoadEnds for Dispatcher {
                 state.scheduler.load_stuck(now, load);
             }
         });
+        self.memory.notify_waiters();
     }
 
     fn healed(self: Arc<Self>, heal: Ticket, sample: Option<RunOutcome>) {
@@ -67,5 +83,6 @@ impl LoadEnds for Dispatcher {
             Some(sample) => state.scheduler.healed(now, heal, sample),
             None => state.scheduler.heal_failed(now, heal),
         });
+        self.memory.notify_waiters();
     }
 }

@@ -441,6 +441,49 @@ fn a_load_that_is_given_up_is_a_failure_whose_cause_is_kept() {
     });
 }
 
+#[test]
+fn who_looks_at_what_is_in_memory_looks_again_when_a_load_ends_or_a_probe_is_answered() {
+    runtime().block_on(async {
+        let dispatcher = empty_handed();
+        let orders = Arc::new(Orders::default());
+        dispatcher.set_loader(orders.clone());
+        let want = Want {
+            recipe: Some(Arc::default()),
+            ..want()
+        };
+        let looks = AtomicU32::new(0);
+        let until = |count| {
+            let looks = &looks;
+            dispatcher.until_in_memory(move || {
+                let seen = looks.fetch_add(1, Ordering::SeqCst) + 1;
+                (seen == count).then_some(seen)
+            })
+        };
+        assert_eq!(until(1).await, 1);
+        let mut waiting = pin!(until(4));
+        let mut rider = pin!(dispatcher.acquire(want));
+        assert!(polled(rider.as_mut()).is_pending());
+        for expected in [2, 2] {
+            assert!(polled(waiting.as_mut()).is_pending());
+            assert_eq!(
+                looks.load(Ordering::SeqCst),
+                expected,
+                "it waits to be told"
+            );
+        }
+        let order = orders.0.lock().unwrap().pop().unwrap();
+        order.ticket.done();
+        assert!(polled(waiting.as_mut()).is_pending());
+        assert_eq!(looks.load(Ordering::SeqCst), 3);
+        let residency = Residency {
+            on_disk: &[StoredModel::new(MODEL, 1)],
+            loaded: &[],
+        };
+        dispatcher.observe(BackendId(0), residency);
+        assert_eq!(waiting.await, 4);
+    });
+}
+
 /// A dispatcher with one backend that has the model on disk and nothing in memory.
 fn empty_handed() -> Arc<Dispatcher> {
     let dispatcher = dispatcher(1, 1, LONG);

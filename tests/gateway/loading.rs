@@ -54,6 +54,24 @@ async fn whoever_waits_for_a_load_may_leave_and_come_back() {
     gateway.idle().await;
 }
 
+/// A request for a stream of a few tokens on each of the routes that stream.
+fn streamed(model: &str) -> [(&'static str, String); 6] {
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let chat = json!({"model": model, "max_tokens": 5, "stream": true, "messages": messages});
+    let prompt = json!({"model": model, "stream": true, "prompt": "hi"});
+    [
+        ("/v1/chat/completions", chat.to_string()),
+        ("/v1/completions", prompt.to_string()),
+        (
+            "/v1/responses",
+            json!({"model": model, "stream": true, "input": "hi"}).to_string(),
+        ),
+        ("/v1/messages", chat.to_string()),
+        ("/api/chat", chat.to_string()),
+        ("/api/generate", prompt.to_string()),
+    ]
+}
+
 #[tokio::test]
 async fn a_client_that_waits_for_a_load_hears_of_it() {
     let sim = Simulation::start(1, &["--load-time", "1500ms", "--answer-tokens", "3"]);
@@ -61,32 +79,115 @@ async fn a_client_that_waits_for_a_load_hears_of_it() {
         .set("timeouts.keep_alive", "100ms")
         .set("provider.interval", "1h");
     let gateway = Gateway::over(&config, 1).await;
-    let asked = ["/v1/chat/completions", "/v1/messages", "/api/chat"].map(|path| {
-        let body = json!({"model": "llama3.2", "max_tokens": 5, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let asked = streamed("llama3.2").map(|(path, body)| {
         let address = gateway.address;
-        async move { (path, post(address, path, &body.to_string()).await) }
+        async move { (path, post(address, path, &body).await) }
     });
     for (path, reply) in join_all(asked).await {
         assert_eq!(reply.status, 200, "{path} {}", reply.text());
         let told = reply.text();
-        if path == "/api/chat" {
-            assert!(!told.contains("loading"), "{told}");
+        if path.starts_with("/api/") {
+            heard_between_pieces(&reply.lines());
             continue;
         }
         let comments = told.lines().filter(|line| line.starts_with(": loading "));
         let comments: Vec<&str> = comments.collect();
         assert!(comments.len() > 2, "{path} {told}");
         for comment in &comments {
-            assert!(
-                comment.starts_with(": loading llama3.2, about "),
-                "{comment}"
-            );
-            assert!(comment.ends_with(" s"), "{comment}");
+            let left = comment.strip_prefix(": loading llama3.2, about ");
+            let left = left.and_then(|left| left.strip_suffix(" s"));
+            let seconds: u64 = left.unwrap_or_else(|| panic!("{comment}")).parse().unwrap();
+            assert!(seconds > 0, "{comment}");
         }
         let pings = told.matches("event: ping").count();
         assert_eq!(pings > 0, path == "/v1/messages", "{told}");
     }
     assert_eq!(loads(&sim).await, 1);
+}
+
+/// Checks that a stream of Ollama's tells of a load in pieces that have no content and end nothing, all of them before the
+/// first word of the answer.
+fn heard_between_pieces(lines: &[Value]) {
+    let is_told = |line: &Value| !line["status"].is_null();
+    let (told, answer) = lines.split_at(lines.iter().take_while(|line| is_told(line)).count());
+    assert!(told.len() > 2, "{lines:?}");
+    for line in told {
+        let status = line["status"].as_str().unwrap();
+        assert!(status.starts_with("loading llama3.2, "), "{status}");
+        let said = line.get("response").unwrap_or(&line["message"]["content"]);
+        assert_eq!((said, &line["done"]), (&json!(""), &json!(false)), "{line}");
+        assert!(line.get("error").is_none(), "{line}");
+    }
+    assert!(!answer.iter().any(is_told), "{answer:?}");
+    assert_eq!(answer.last().unwrap()["done"], true, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_load_is_shown_with_its_progress_and_as_no_copy() {
+    let sim = Simulation::start(1, &["--load-time", "60s", "--models", "llama3.2,qwen3:8b"]);
+    let config = Config::over(&sim.servers)
+        .set("provider.contexts", "[8k]")
+        .set("server.expose_backend", "true");
+    let gateway = Gateway::over(&config, 1).await;
+    let before = get(gateway.address, "/api/ps").await;
+    assert_eq!(before.text(), r#"{"models":[]}"#);
+    let mut client = Connection::open(gateway.address).await;
+    let body = chat("llama3.2", "hi", "");
+    client
+        .request("POST", "/api/chat", &[], body.as_bytes())
+        .await;
+    let ps = eventually("the load is shown", || async {
+        let ps = get(gateway.address, "/api/ps").await.json();
+        if ps["loading"].is_array() {
+            Ok(ps)
+        } else {
+            Err(ps)
+        }
+    })
+    .await;
+    assert_eq!(ps["models"], json!([]), "clients take a row for a copy");
+    let load = &ps["loading"][0];
+    assert_eq!(load["name"], "llama3.2:latest", "{ps}");
+    assert_eq!(load["context_length"], 8192, "{ps}");
+    assert_eq!(load["backend"], sim.servers[0].to_string(), "{ps}");
+    assert!(load["elapsed_seconds"].as_f64().unwrap() < 60.0, "{ps}");
+    assert!(load["expected_seconds"].as_f64().unwrap() > 0.0, "{ps}");
+    let providers = get(gateway.admin, "/api/providers").await.json();
+    let provider = &providers["providers"]["test"];
+    assert_eq!(provider["loading"][0]["name"], "llama3.2:latest");
+    let backends = get(gateway.admin, "/__proxy/backends").await.json();
+    let backend = &backends["backends"][0];
+    assert_eq!(backend["loading"]["name"], "llama3.2:latest", "{backend}");
+    assert_eq!(backend["loaded"], json!([]), "{backend}");
+    gateway.metric_is("remuda_loads_running", &[], 1.0).await;
+}
+
+#[tokio::test]
+async fn the_slots_of_servers_without_a_bound_are_those_of_their_copies() {
+    let sim = Simulation::start(
+        2,
+        &[
+            "--models",
+            "llama3.2,qwen3:8b",
+            "--loaded",
+            "llama3.2,qwen3:8b",
+        ],
+    );
+    let servers = sim
+        .servers
+        .iter()
+        .map(|server| format!("'http://{server}'"));
+    let servers = servers.collect::<Vec<_>>().join(", ");
+    let entry = format!("{{ name: test, kind: ollama, parallel: 3, backends: [{servers}] }}");
+    let gateway = Gateway::over(&Config::of([entry]), 2).await;
+    let backends = get(gateway.admin, "/__proxy/backends").await.json();
+    let slots = |row: &Value| row["slots"].as_u64();
+    let each = backends["backends"].as_array().unwrap().iter().map(slots);
+    assert_eq!(each.collect::<Vec<_>>(), [Some(6); 2], "{backends}");
+    let providers = get(gateway.admin, "/api/providers").await.json();
+    let provider = &providers["providers"]["test"];
+    assert_eq!(slots(provider), Some(12), "{providers}");
+    assert_eq!(gateway.metric("remuda_slots", &[]).await, 12.0);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use crate::settings::{Fallback, Settings};
 
 /// The queue for slots: the scheduler, the fleet that it knows of, and how requests are routed.
 pub(crate) struct SlotQueue {
-    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) settings: Arc<Settings>,
     /// How many providers there are.

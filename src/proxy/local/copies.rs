@@ -29,7 +29,7 @@ use remuda_formats::dialect::ollama::LoadOrUnload;
 /// How long it is waited for that copies are gone whose servers have taken the request to unload them. A copy that serves
 /// somebody goes when that has ended, which is not waited for any longer.
 const UNLOADED_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks at whether a model has come into memory, or has left it.
+/// Between two looks at whether a model has left a memory, which no server tells by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The copies that a plan's servers hold of the model that a request is about.
@@ -127,9 +127,6 @@ impl Copies<'_> {
         ctx: &mut Ctx,
         request: ModelRequest,
     ) -> Result<Page, Stop> {
-        if let Some(warm) = self.warm_server() {
-            return self.load_on(session, ctx, request, warm).await;
-        }
         let began = Instant::now();
         let Copies { gateway, progress } = self;
         let plan = progress.plan.clone();
@@ -142,10 +139,15 @@ impl Copies<'_> {
             opening: &mut ctx.opening,
             drain: &gateway.drain,
         };
+        let warm = gateway
+            .queue
+            .dispatcher
+            .until_in_memory(|| self.warm_server());
         let slot = gateway.queue.wait_for_slot(&mut client, &mut waiting, None);
         let slot = tokio::select! {
             biased;
-            warm = self.until_warm() => Ok(warm),
+            // A copy that is there takes no slot, from the first look on.
+            warm = warm => Ok(warm),
             slot = slot => Err(slot),
         };
         ctx.outcome.waited += began.elapsed();
@@ -185,16 +187,6 @@ impl Copies<'_> {
         let page = self.ask_each(session, ctx, &request, &servers).await?;
         self.gateway.fleet.probe(&servers[0].1).await;
         Ok(page)
-    }
-
-    /// Resolves when a server has the model in memory.
-    async fn until_warm(&self) -> (ModelId, Arc<Backend>) {
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if let Some(warm) = self.warm_server() {
-                return warm;
-            }
-        }
     }
 
     /// Returns the least busy of the servers that have the model in memory.

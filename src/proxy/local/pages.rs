@@ -121,6 +121,7 @@ impl Pages {
             Operation::Tags => Some(admin::tags(self.sources(), view)),
             Operation::Ps => Some(admin::ps(
                 &self.fleet,
+                &self.introspection.dispatcher,
                 self.settings.server.expose_backend,
                 view,
             )),

@@ -28,6 +28,9 @@ const COMMENT: &[u8] = b": waiting\n\n";
 /// An event of Anthropic's by which clients know that a stream is alive.
 const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 
+/// Characters of a model's name that are told: clients may write names that are longer than any model's.
+const LONGEST_NAME: usize = 200;
+
 /// What a client has been told before its answer began.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
@@ -136,25 +139,132 @@ impl Opening {
 }
 
 impl Expected {
-    /// A piece of the answer that says nothing; where a format has comments, they tell of the load of its model.
+    /// A piece of the answer that says nothing of it, and tells of the load of its model where one is under way: in a
+    /// comment where the format has comments, otherwise in a field that is no part of an answer.
     fn quiet(&self, load: Option<&LoadView>) -> Vec<u8> {
         let mut piece = Vec::new();
-        let model = Text::plain(&self.model);
-        match self.form {
-            ClientForm::OllamaChat => ollama::chat::write_quiet(&model, &mut piece),
-            ClientForm::OllamaGenerate => ollama::generate::write_quiet(&model, &mut piece),
-            form => match load {
-                None => piece.extend_from_slice(COMMENT),
-                Some(load) => {
-                    let seconds = load.expected.saturating_sub(load.elapsed).as_secs().max(1);
-                    let told = format!(": loading {}, about {seconds} s\n\n", self.model);
-                    piece.extend_from_slice(told.as_bytes());
-                    if form == ClientForm::AnthropicMessages {
-                        piece.extend_from_slice(PING);
-                    }
+        let status = load.map(|load| status(&self.model, load));
+        let write_line = match self.form {
+            ClientForm::OllamaChat => ollama::chat::write_quiet,
+            ClientForm::OllamaGenerate => ollama::generate::write_quiet,
+            form => {
+                let Some(status) = &status else {
+                    return COMMENT.to_vec();
+                };
+                piece.extend_from_slice(b": ");
+                piece.extend_from_slice(status.as_bytes());
+                piece.extend_from_slice(b"\n\n");
+                if form == ClientForm::AnthropicMessages {
+                    piece.extend_from_slice(PING);
                 }
-            },
-        }
+                return piece;
+            }
+        };
+        let status = status.as_deref().map(Text::plain);
+        write_line(&Text::plain(&self.model), status.as_ref(), &mut piece);
         piece
+    }
+}
+
+/// Says in one line which model is being loaded and for how many more seconds; of a load that takes longer than expected, for
+/// how many seconds it has been under way.
+fn status(model: &str, load: &LoadView) -> String {
+    let named = model.chars().filter(|character| !character.is_control());
+    let name: String = named.take(LONGEST_NAME).collect();
+    let left = load.expected.saturating_sub(load.elapsed).as_secs_f64();
+    if left > 0.0 {
+        format!("loading {name}, about {:.0} s", left.ceil())
+    } else {
+        let elapsed = load.elapsed.as_secs();
+        format!("loading {name}, for {elapsed} s so far")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::BackendId;
+
+    fn load(elapsed: u64, expected: u64) -> LoadView {
+        LoadView {
+            backend: BackendId(1),
+            model: ModelId(1),
+            elapsed: Duration::from_millis(elapsed),
+            expected: Duration::from_millis(expected),
+            context: None,
+        }
+    }
+
+    fn piece(form: ClientForm, model: &str, load: Option<&LoadView>) -> String {
+        let expected = Expected {
+            form,
+            model: model.into(),
+            framing: Framing {
+                version: http::Version::HTTP_11,
+                method: http::Method::POST,
+            },
+            request_id: HeaderValue::from_static("1"),
+            allow_origin: None,
+            key: None,
+            style: ErrorStyle::Ollama,
+            every: Duration::from_secs(1),
+        };
+        String::from_utf8(expected.quiet(load)).unwrap()
+    }
+
+    #[test]
+    fn a_load_is_told_by_what_is_left_of_it() {
+        for (elapsed, expected, told) in [
+            (0, 14_000, "loading llama3.3:70b, about 14 s"),
+            (500, 14_000, "loading llama3.3:70b, about 14 s"),
+            (13_600, 14_000, "loading llama3.3:70b, about 1 s"),
+            (14_000, 14_000, "loading llama3.3:70b, for 14 s so far"),
+            (90_400, 14_000, "loading llama3.3:70b, for 90 s so far"),
+        ] {
+            let load = load(elapsed, expected);
+            assert_eq!(status("llama3.3:70b", &load), told);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_end_the_comment_that_tells_it() {
+        let load = load(0, 2000);
+        let told = piece(ClientForm::OpenAiChat, "a\n\ndata: x\r", Some(&load));
+        assert_eq!(told, ": loading adata: x, about 2 s\n\n");
+        let long = "m".repeat(10_000);
+        assert!(status(&long, &load).len() < 300);
+    }
+
+    #[test]
+    fn each_format_is_told_in_what_its_clients_skip() {
+        let load = load(0, 14_000);
+        let comment = ": loading gemma3, about 14 s\n\n";
+        assert_eq!(
+            piece(ClientForm::OpenAiChat, "gemma3", Some(&load)),
+            comment
+        );
+        assert_eq!(
+            piece(ClientForm::OpenAiChat, "gemma3", None),
+            ": waiting\n\n"
+        );
+        let told = piece(ClientForm::AnthropicMessages, "gemma3", Some(&load));
+        let ping = told.strip_prefix(comment).unwrap();
+        assert_eq!(ping, "event: ping\ndata: {\"type\": \"ping\"}\n\n");
+        for (form, said) in [
+            (
+                ClientForm::OllamaChat,
+                r#""message":{"role":"assistant","content":""}"#,
+            ),
+            (ClientForm::OllamaGenerate, r#""response":"""#),
+        ] {
+            let told = piece(form, "gemma3", Some(&load));
+            let status = r#","done":false,"status":"loading gemma3, about 14 s"}"#;
+            assert!(told.ends_with(&format!("{said}{status}\n")), "{told}");
+            let quiet = piece(form, "gemma3", None);
+            assert!(
+                quiet.ends_with(&format!("{said},\"done\":false}}\n")),
+                "{quiet}"
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use chrono::DateTime;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::canonical;
@@ -184,23 +184,34 @@ pub fn merge_tags<'a>(entries: impl IntoIterator<Item = &'a ModelEntry>) -> Byte
         }
     }
     models.sort_by_key(|entry| Reverse(seconds(entry.modified_at)));
-    write_models(models.into_iter().map(|entry| (&*entry.raw, None)))
+    let mut body = open_models(models.into_iter().map(|entry| (&*entry.raw, None)));
+    body.push(b'}');
+    body.into()
 }
 
 /// Returns the answer of `GET /api/ps` for a fleet: one row per loaded copy, because memory is held and freed per copy;
 /// latest expiry first as Ollama sorts. A row that comes with its backend's name carries it as `"backend"`.
+///
+/// What is being loaded is no row, since clients take every row for a model in memory: `loading` stands in a field of its own,
+/// and without any there is none.
 pub fn merge_ps<'a>(
     entries: impl IntoIterator<Item = (&'a LoadedEntry, Option<&'a str>)>,
+    loading: &[impl Serialize],
 ) -> Bytes {
     let mut rows: Vec<(&LoadedEntry, Option<&str>)> = entries.into_iter().collect();
     rows.sort_by_key(|(entry, _)| Reverse(seconds(entry.expires_at)));
-    write_models(
-        rows.into_iter()
-            .map(|(entry, backend)| (&*entry.raw, backend)),
-    )
+    let rows = rows.into_iter();
+    let mut body = open_models(rows.map(|(entry, backend)| (&*entry.raw, backend)));
+    if !loading.is_empty() {
+        body.extend_from_slice(b",\"loading\":");
+        serde_json::to_writer(&mut body, loading).expect("plain values can be written to memory");
+    }
+    body.push(b'}');
+    body.into()
 }
 
-fn write_models<'a>(rows: impl Iterator<Item = (&'a RawValue, Option<&'a str>)>) -> Bytes {
+/// Writes the listing up to the end of its rows.
+fn open_models<'a>(rows: impl Iterator<Item = (&'a RawValue, Option<&'a str>)>) -> Vec<u8> {
     let mut body = b"{\"models\":[".to_vec();
     for (index, (raw, backend)) in rows.enumerate() {
         if index > 0 {
@@ -208,8 +219,8 @@ fn write_models<'a>(rows: impl Iterator<Item = (&'a RawValue, Option<&'a str>)>)
         }
         write_row(raw.get().as_bytes(), backend, &mut body);
     }
-    body.extend_from_slice(b"]}");
-    body.into()
+    body.push(b']');
+    body
 }
 
 /// Writes an entry, with `backend` as its first field.
@@ -274,7 +285,27 @@ mod tests {
         let centuries = Duration::from_secs(292 * 365 * 24 * 3600);
         let forever = SystemTime::UNIX_EPOCH + centuries;
         assert!(loaded[0].expires_at.unwrap() > forever);
-        assert_eq!(merge_ps(loaded.iter().map(|entry| (entry, None))), PS);
+        assert_eq!(merge(loaded.iter().map(|entry| (entry, None))), PS);
+    }
+
+    /// Merges what servers have in memory while they load nothing.
+    fn merge<'a>(entries: impl IntoIterator<Item = (&'a LoadedEntry, Option<&'a str>)>) -> Bytes {
+        merge_ps(entries, &[] as &[Value])
+    }
+
+    #[test]
+    fn what_is_being_loaded_is_no_row() {
+        let loaded = parse_ps(PS).unwrap();
+        let loading = [json!({"name": "gemma3:latest"})];
+        let merged = merge_ps(loaded.iter().map(|entry| (entry, None)), &loading);
+        assert_eq!(parse_ps(&merged).unwrap().len(), loaded.len());
+        let body: Value = serde_json::from_slice(&merged).unwrap();
+        assert_eq!(body["loading"], json!(loading));
+        let nothing = merge_ps([], &loading);
+        assert_eq!(
+            nothing,
+            r#"{"models":[],"loading":[{"name":"gemma3:latest"}]}"#
+        );
     }
 
     #[test]
@@ -365,7 +396,7 @@ mod tests {
     #[test]
     fn every_loaded_copy_is_a_row_that_can_name_its_backend() {
         let loaded = parse_ps(PS).unwrap();
-        let merged = merge_ps(
+        let merged = merge(
             loaded
                 .iter()
                 .map(|entry| (entry, Some("gpu\"1")))
@@ -400,7 +431,7 @@ mod tests {
                     prop_assert!(parse_tags(&merge_tags(&models)).is_ok());
                 }
                 if let Ok(loaded) = parse_ps(&body) {
-                    prop_assert_eq!(parse_ps(&merge_ps(loaded.iter().map(|entry| (entry, Some("b"))))).unwrap().len(), loaded.len());
+                    prop_assert_eq!(parse_ps(&merge(loaded.iter().map(|entry| (entry, Some("b"))))).unwrap().len(), loaded.len());
                 }
             }
         }

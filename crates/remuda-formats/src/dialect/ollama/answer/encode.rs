@@ -241,9 +241,14 @@ pub(in crate::dialect::ollama) fn write_end(
     Lines::new(form, &reply.model).last(now, Said::default(), reason, &usage, out);
 }
 
-/// Appends a line that says nothing, for a client that waits for the first.
-pub(in crate::dialect::ollama) fn write_quiet(form: Api, model: &Text<'_>, out: &mut Vec<u8>) {
-    Lines::new(form, model).more(Instant::now(), Said::default(), out);
+/// Appends a line that says nothing of the answer, for a client that waits for the first; `status` says for what it waits.
+pub(in crate::dialect::ollama) fn write_quiet(
+    form: Api,
+    model: &Text<'_>,
+    status: Option<&Text<'_>>,
+    out: &mut Vec<u8>,
+) {
+    Lines::new(form, model).quiet(Instant::now(), status, out);
 }
 
 /// Returns the id of a call, or one that is made. Ids are what the client's answers to calls are matched by, so every

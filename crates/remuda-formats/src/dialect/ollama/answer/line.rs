@@ -48,6 +48,18 @@ impl Lines {
         out.push(b'\n');
     }
 
+    /// Appends a line that says nothing of the answer, with its newline. A `status` says what the client waits for, in the
+    /// field in which Ollama tells the progress of its other streams; without one there is no such field.
+    pub(super) fn quiet(&mut self, now: Instant, status: Option<&Text<'_>>, out: &mut Vec<u8>) {
+        self.begin(now, Said::default(), out);
+        out.extend_from_slice(b",\"done\":false");
+        if let Some(status) = status {
+            out.extend_from_slice(b",\"status\":");
+            status.write(out);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
     /// Appends the last object, without a newline.
     pub(super) fn last(
         &mut self,

@@ -40,7 +40,8 @@ pub fn write_load(load: LoadOrUnload, reply: &Reply, out: &mut Vec<u8>) {
     load.write(Api::Chat, reply, out);
 }
 
-/// Appends a line of the answer that says nothing, for a client that waits for the first.
-pub fn write_quiet(model: &Text<'_>, out: &mut Vec<u8>) {
-    answer::write_quiet(Api::Chat, model, out);
+/// Appends a line of the answer that says nothing, for a client that waits for the first. A `status` says for what it waits,
+/// in a field that clients of answers skip.
+pub fn write_quiet(model: &Text<'_>, status: Option<&Text<'_>>, out: &mut Vec<u8>) {
+    answer::write_quiet(Api::Chat, model, status, out);
 }
