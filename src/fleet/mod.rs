@@ -45,6 +45,7 @@ mod settling;
 mod shunned;
 mod statistics;
 mod trouble;
+mod upkeep;
 mod vigil;
 mod vitals;
 mod waiting;
@@ -52,16 +53,11 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use async_trait::async_trait;
-use pingora::server::ShutdownWatch;
-use pingora::services::ServiceReadyNotifier;
-use pingora::services::background::{BackgroundService, GenBackgroundService, background_service};
-use pingora_load_balancing::{Backends, LoadBalancer};
+use pingora::services::background::GenBackgroundService;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -86,31 +82,22 @@ pub use self::pulse::Pulse;
 pub use self::selector::{Load, SELECTORS, Selector, Standing};
 pub use self::statistics::{Change, Recent, ResponseTimes, Statistics};
 pub use self::trouble::Trouble;
+pub use self::upkeep::Upkeep;
 pub use self::waiting::Hope;
 
-use self::discovery::Discovery;
-use self::health::{Checkup, MemberCheck, Recovery};
-use self::keeper::Keeper;
+use self::health::Checkup;
 use self::members::Members;
 use self::question::Prober;
-use self::ranked::Ranked;
 use self::refusal::{Asked, Why};
 use self::shunned::Shunned;
+use self::upkeep::{ManagedProvider, round};
 
 /// All providers and all their backends.
 pub struct Fleet {
-    lines: Vec<Line>,
+    managed: Vec<ManagedProvider>,
     members: Arc<Members>,
     models: Arc<Models>,
     shunned: Shunned,
-}
-
-/// One provider with what keeps it up to date.
-struct Line {
-    provider: Arc<Provider>,
-    balancer: Arc<LoadBalancer<Ranked>>,
-    recovery: Arc<Recovery>,
-    keeper: Arc<Keeper>,
 }
 
 impl Fleet {
@@ -144,11 +131,11 @@ impl Fleet {
             prober,
             members: Arc::clone(&members),
         });
-        let lines = providers
+        let managed = providers
             .iter()
             .enumerate()
             .map(|(index, settings)| {
-                Ok(Line::new(
+                Ok(ManagedProvider::new(
                     Arc::new(Provider::new(
                         ProviderId::at(index),
                         settings,
@@ -160,7 +147,7 @@ impl Fleet {
             })
             .collect::<Result<_, _>>()?;
         Ok(Arc::new(Self {
-            lines,
+            managed,
             members,
             models,
             shunned: Shunned::default(),
@@ -174,7 +161,7 @@ impl Fleet {
 
     /// Returns the background services, one a provider, to be given to the server.
     pub fn services(&self) -> Vec<GenBackgroundService<Upkeep>> {
-        self.lines.iter().map(Line::service).collect()
+        self.managed.iter().map(ManagedProvider::service).collect()
     }
 
     /// Returns all members now, by provider, then port. It takes no lock.
@@ -248,11 +235,11 @@ impl Fleet {
 
     /// Returns all providers, as configured.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
-        self.lines.iter().map(|line| &line.provider)
+        self.managed.iter().map(|one| &one.provider)
     }
 
     pub fn provider_at(&self, id: ProviderId) -> &Arc<Provider> {
-        &self.lines[id].provider
+        &self.managed[id].provider
     }
 
     /// Names of models and their ids.
@@ -263,7 +250,7 @@ impl Fleet {
     /// Returns whether the provider has not answered its first probes yet, so that its models are about to come to
     /// light.
     pub fn is_provider_settling(&self, id: ProviderId) -> bool {
-        let provider = &self.lines[id].provider;
+        let provider = &self.managed[id].provider;
         let unprobed = |backend: &&Arc<Backend>| backend.provider.id == id && !backend.was_probed();
         !provider.discovered.load(Ordering::Acquire)
             || self.snapshot().iter().any(|one| unprobed(&one))
@@ -271,7 +258,7 @@ impl Fleet {
 
     /// Returns whether any provider is settling.
     pub fn is_settling(&self) -> bool {
-        ProviderId::first(self.lines.len()).any(|id| self.is_provider_settling(id))
+        ProviderId::first(self.managed.len()).any(|id| self.is_provider_settling(id))
     }
 
     /// Changes whenever a provider may have settled.
@@ -328,7 +315,7 @@ impl Fleet {
         let provider = &backend.provider;
         // Its backends have about the same to do.
         let in_flight = backend.in_flight() as usize * provider.settings.backends.len().max(1);
-        self.lines[provider.id].keeper.note(attempted, in_flight);
+        self.managed[provider.id].keeper.note(attempted, in_flight);
     }
 
     /// A service has refused the only key that is left for it, with that status, or that key's account.
@@ -344,8 +331,8 @@ impl Fleet {
     /// The answer to an attempt at a service, begun at `started`, broke off after its first content. `model` is the
     /// service's own name for the model, if that is known.
     pub fn broke(&self, backend: &Backend, model: Option<&str>, started: Instant) {
-        let line = &self.lines[backend.provider.id];
-        line.keeper.broke(model, started);
+        let managed = &self.managed[backend.provider.id];
+        managed.keeper.broke(model, started);
     }
 
     /// Returns whether any provider may not be [`Fleet::available`].
@@ -363,15 +350,15 @@ impl Fleet {
     /// One round of discovery and probes of all providers at once, for tools; while the services run, they do this.
     pub async fn refresh(&self) {
         let mut rounds = JoinSet::new();
-        for line in &self.lines {
-            rounds.spawn(round(Arc::clone(&line.balancer)));
+        for one in &self.managed {
+            rounds.spawn(round(Arc::clone(&one.balancer)));
         }
         rounds.join_all().await;
     }
 
     /// Probes a backend now rather than with the next round, because what it has is known to have changed.
     pub async fn probe(&self, backend: &Arc<Backend>) {
-        self.lines[backend.provider.id]
+        self.managed[backend.provider.id]
             .recovery
             .probe(backend)
             .await;
@@ -390,126 +377,9 @@ impl Fleet {
                 && !tried.contains(&backend.id)
                 && model.is_none_or(|model| backend.has(model))
         };
-        self.lines
+        self.managed
             .iter()
-            .filter(|line| provider.is_none_or(|provider| provider.id == line.provider.id))
-            .find_map(|line| line.pick(&self.members, fits))
-    }
-}
-
-async fn round(balancer: Arc<LoadBalancer<Ranked>>) {
-    // Discovery has no error to tell: what fails is logged at its place.
-    let _ = balancer.update().await;
-    balancer.backends().run_health_check(true).await;
-}
-
-impl Line {
-    fn new(provider: Arc<Provider>, checkup: &Arc<Checkup>) -> Self {
-        let members = Arc::clone(&checkup.members);
-        let discovery = Discovery::new(Arc::clone(&provider), members, Arc::clone(&checkup.prober));
-        let backends = Backends::new(Box::new(discovery));
-        let mut balancer =
-            LoadBalancer::from_backends_with_config(backends, Some(provider.selector));
-        balancer.set_health_check(Box::new(MemberCheck::new(
-            Arc::clone(checkup),
-            Arc::clone(&provider),
-        )));
-        balancer.update_frequency = Some(provider.settings.interval);
-        balancer.health_check_frequency = Some(provider.settings.interval);
-        balancer.parallel_health_check = true;
-        let recovery = Arc::new(Recovery::new(Arc::clone(checkup), Arc::clone(&provider)));
-        let members = Arc::clone(&checkup.members);
-        let keeper = Arc::new(Keeper::new(Arc::clone(&provider), members));
-        Self {
-            provider,
-            balancer: Arc::new(balancer),
-            recovery,
-            keeper,
-        }
-    }
-
-    fn service(&self) -> GenBackgroundService<Upkeep> {
-        let upkeep = Upkeep {
-            balancer: Arc::clone(&self.balancer),
-            recovery: Arc::clone(&self.recovery),
-            keeper: Arc::clone(&self.keeper),
-        };
-        background_service(&format!("fleet {}", self.provider.name), upkeep)
-    }
-
-    /// Returns the best member that fits, in the order of [`Ranked`].
-    fn pick(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
-        let all = self.balancer.backends().get_backend().len();
-        let takes_turns = self.provider.selector.takes_turns();
-        // The best comes first. The others are wanted only where every member that fits earns a part of a turn.
-        let fitting = RefCell::new(Vec::new());
-        // Pingora's own view of health is that of the last regular check; ours is newer.
-        let accept = |target: &pingora_load_balancing::Backend, _ready: bool| {
-            let backend = target.ext.get::<Arc<Backend>>();
-            let Some(backend) = backend.filter(|backend| fits(backend)) else {
-                return false;
-            };
-            fitting.borrow_mut().push(Arc::clone(backend));
-            !takes_turns
-        };
-        let _ = self.balancer.select_with(b"", all, accept);
-        let fitting = fitting.into_inner();
-        let Some(best) = fitting.first() else {
-            return self.newcomer(members, fits);
-        };
-        if takes_turns {
-            self.take_turns(&fitting);
-        }
-        Some(Arc::clone(best))
-    }
-
-    /// Returns a member that fits and that Pingora does not know yet, as it takes over new members at the end of a
-    /// scan.
-    fn newcomer(&self, members: &Members, fits: impl Fn(&Backend) -> bool) -> Option<Arc<Backend>> {
-        let snapshot = members.snapshot();
-        let mut mine = snapshot
-            .iter()
-            .filter(|backend| backend.provider.id == self.provider.id);
-        mine.find(|backend| fits(backend)).map(Arc::clone)
-    }
-
-    /// The first of these is taken: each earns its part of a turn, and the first pays for it.
-    fn take_turns(&self, fitting: &[Arc<Backend>]) {
-        let now = Instant::now();
-        let loads: Vec<_> = fitting.iter().map(|one| one.load(0, now)).collect();
-        let pay = |index: usize, change| fitting[index].pay(change);
-        self.provider.selector.take_turns(&loads, 0, pay);
-    }
-}
-
-/// Discovers, probes and recovers the backends of one provider, for as long as the server runs.
-pub struct Upkeep {
-    balancer: Arc<LoadBalancer<Ranked>>,
-    recovery: Arc<Recovery>,
-    keeper: Arc<Keeper>,
-}
-
-#[async_trait]
-impl BackgroundService for Upkeep {
-    async fn start_with_ready_notifier(
-        &self,
-        shutdown: ShutdownWatch,
-        ready: ServiceReadyNotifier,
-    ) {
-        tokio::select! {
-            () = self.balancer.run(shutdown, Some(ready)) => {}
-            () = self.recovery.run() => {}
-            () = self.recovery.rediscover(&self.balancer) => {}
-            () = self.keeper.run() => {}
-        }
-    }
-
-    async fn start(&self, shutdown: ShutdownWatch) {
-        tokio::select! {
-            () = self.balancer.run(shutdown, None) => {}
-            () = self.recovery.run() => {}
-            () = self.recovery.rediscover(&self.balancer) => {}
-            () = self.keeper.run() => {}
-        }
+            .filter(|one| provider.is_none_or(|provider| provider.id == one.provider.id))
+            .find_map(|one| one.pick(&self.members, fits))
     }
 }

@@ -241,9 +241,10 @@ impl Command {
             Some(key) => format!("Authorization: Bearer {key}\r\n"),
             None => String::new(),
         };
-        let framing = match self.chunked {
-            true => "Transfer-Encoding: chunked".to_owned(),
-            false => format!("Content-Length: {}", body.len()),
+        let framing = if self.chunked {
+            "Transfer-Encoding: chunked".to_owned()
+        } else {
+            format!("Content-Length: {}", body.len())
         };
         let mut request = format!(
             "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: remuda-bench\r\nAccept: */*\r\n\
@@ -252,9 +253,10 @@ impl Command {
             self.target,
         )
         .into_bytes();
-        match self.chunked {
-            true => append_chunks(&mut request, body.as_bytes()),
-            false => request.extend_from_slice(body.as_bytes()),
+        if self.chunked {
+            append_chunks(&mut request, body.as_bytes());
+        } else {
+            request.extend_from_slice(body.as_bytes());
         }
         request
     }
@@ -266,9 +268,10 @@ impl Command {
             "x-bench-lines={} x-bench-interval-us={} ",
             self.lines, self.interval_us
         );
-        let text = match self.prose {
-            true => r#"The quick brown fox said \"no\".\n"#,
-            false => "x",
+        let text = if self.prose {
+            r#"The quick brown fox said \"no\".\n"#
+        } else {
+            "x"
         };
         while prompt.len() + text.len() <= self.prompt {
             prompt.push_str(text);

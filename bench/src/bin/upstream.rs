@@ -162,9 +162,10 @@ impl Answers {
             b"/" => return Wanted::Whole(&self.root),
             _ => return Wanted::Whole(&self.missing),
         };
-        let streams = match streams {
-            true => !body.has(b"\"stream\":false"),
-            false => body.has(b"\"stream\":true"),
+        let streams = if streams {
+            !body.has(b"\"stream\":false")
+        } else {
+            body.has(b"\"stream\":true")
         };
         if !streams {
             return Wanted::Whole(answer);

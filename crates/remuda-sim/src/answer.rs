@@ -91,9 +91,10 @@ impl Answer {
         let cut_short = self.left == Some(0);
         // Tool calls take no token of their own: their text has been counted.
         if cut_short && !matches!(self.content, Content::Calls { quiet: 0, .. }) {
-            return Err(match self.is_over() {
-                true => Ending::Stop,
-                false => Ending::Length,
+            return Err(if self.is_over() {
+                Ending::Stop
+            } else {
+                Ending::Length
             });
         }
         let piece = match self.thinking.next() {

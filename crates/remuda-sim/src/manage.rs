@@ -172,9 +172,10 @@ pub(super) fn delete(server: &Server, body: &[u8]) -> Result<Reply, Refusal> {
 
 /// `HEAD /api/blobs/:digest`.
 pub(super) fn has_blob(server: &Server, digest: &str) -> Reply {
-    match lock(&server.blobs).contains(digest) {
-        true => empty(StatusCode::OK),
-        false => Refusal::not_found(format!("blob {digest:?} not found")).reply(),
+    if lock(&server.blobs).contains(digest) {
+        empty(StatusCode::OK)
+    } else {
+        Refusal::not_found(format!("blob {digest:?} not found")).reply()
     }
 }
 

@@ -99,9 +99,10 @@ pub(super) async fn embeddings(visitor: Visitor, body: &[u8]) -> Result<Reply, R
         .iter()
         .enumerate()
         .map(|(index, vector)| {
-            let embedding = match as_text {
-                true => Value::from(little_endian(vector)),
-                false => json!(vector),
+            let embedding = if as_text {
+                Value::from(little_endian(vector))
+            } else {
+                json!(vector)
             };
             json!({"object": "embedding", "embedding": embedding, "index": index})
         })
@@ -128,9 +129,10 @@ fn little_endian(vector: &[f32]) -> String {
 /// `GET /v1/models`; `data` is null where there are no models.
 pub(super) fn models(server: &Server) -> Reply {
     let models: Vec<Value> = server.models().iter().map(model_object).collect();
-    let data = match models.is_empty() {
-        true => Value::Null,
-        false => Value::Array(models),
+    let data = if models.is_empty() {
+        Value::Null
+    } else {
+        Value::Array(models)
     };
     v1(StatusCode::OK, &json!({"object": "list", "data": data}))
 }

@@ -251,9 +251,10 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let gauge = match self.active {
-            true => &self.counters.active,
-            false => &self.counters.waiting,
+        let gauge = if self.active {
+            &self.counters.active
+        } else {
+            &self.counters.waiting
         };
         gauge.fetch_sub(1, Ordering::Relaxed);
         let counter = match self.end {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::settings::{Provider, ProviderKind, Secret};
-use remuda_formats::dialect::rate_limits::Allowance;
+use remuda_formats::dialect::rate_limits::{Allowance, RateLimits};
 
 const A: ModelKey = ModelKey(1);
 const B: ModelKey = ModelKey(2);

@@ -1,6 +1,7 @@
 //! Joining and leaving.
 
 use super::*;
+use crate::fleet::discovery::Discovery;
 
 #[tokio::test]
 async fn a_server_in_the_range_joins_with_what_it_has() {
@@ -173,7 +174,7 @@ async fn a_name_of_both_families_is_tried_at_the_second() {
     };
     let fleet = Fleet::new(&[provider], &Timeouts::default(), Vec::new()).unwrap();
     let prober = Arc::new(Prober::new(Arc::clone(&fleet.models), Vec::new()));
-    let provider = Arc::clone(&fleet.lines[0].provider);
+    let provider = Arc::clone(&fleet.managed[0].provider);
     let discovery = Discovery::new(provider, Arc::clone(&fleet.members), prober);
     let dead = own_address();
     let host = resolve::Resolver::known("both.invalid", dead, live.addr.ip());
@@ -196,7 +197,7 @@ async fn a_name_of_both_families_is_tried_at_the_second() {
     fleet.report(second.id, RequestOutcome::ConnectFailed);
     discovery.gather().await;
     assert!(!second.gone());
-    let names: Vec<String> = fleet.lines[0]
+    let names: Vec<String> = fleet.managed[0]
         .provider
         .unresolved()
         .into_iter()

@@ -40,7 +40,7 @@ async fn two_hundred_silent_ports_take_about_one_time_limit() {
     };
     let fleet = Fleet::new(&[provider], &Timeouts::default(), Vec::new()).unwrap();
     let start = Instant::now();
-    fleet.lines[0].balancer.update().await.unwrap();
+    fleet.managed[0].balancer.update().await.unwrap();
     let taken = start.elapsed();
     assert!(taken >= limit && taken < limit * 2, "{taken:?}");
     assert!(fleet.snapshot().is_empty());

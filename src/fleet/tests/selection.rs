@@ -33,7 +33,7 @@ async fn every_selector_goes_through_all_members_from_best_to_worst() {
         let (_server, fleet) = fleet_of(5, selector).await;
         let members = fleet.snapshot();
         let _busy = [members[1].begin(), members[1].begin(), members[3].begin()];
-        let targets = fleet.lines[0].balancer.backends().get_backend();
+        let targets = fleet.managed[0].balancer.backends().get_backend();
         let ranked = Arc::new(Ranked::build_with_config(&targets, &selector));
         let mut ranking = ranked.iter(b"");
         let mut order = Vec::new();

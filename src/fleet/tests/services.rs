@@ -419,7 +419,7 @@ async fn a_service_moves_without_a_moment_of_absence() {
     let fleet = Fleet::new(&[provider], &Timeouts::default(), observers).unwrap();
     let prober = Prober::new(Arc::clone(&fleet.models), Vec::new());
     let place = settling::Settling {
-        provider: &fleet.lines[0].provider,
+        provider: &fleet.managed[0].provider,
         members: &fleet.members,
         prober: &prober,
         position: 0,

@@ -13,5 +13,6 @@ pub(super) mod patience;
 pub(super) mod reader;
 mod refusals;
 mod send;
+mod upstream_head;
 pub(super) mod upstream_request;
 pub(super) mod upstreams;

@@ -5,6 +5,7 @@ pub(super) mod attempt;
 pub(super) mod deadline;
 pub(super) mod error_answer;
 pub(super) mod reasons;
+pub(super) mod words;
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -89,19 +90,19 @@ impl Failure {
     }
 
     pub(crate) fn streaming_refused() -> Self {
-        Self::in_balancers_words(400, "streaming_refused", ollama::STREAMING_REFUSED)
+        Self::in_balancers_words(400, "streaming_refused", words::STREAMING_REFUSED)
     }
 
     pub(crate) fn no_healthy_backend() -> Self {
-        Self::in_balancers_words(503, NOBODY_HEALTHY, ollama::NO_HEALTHY_BACKENDS)
+        Self::in_balancers_words(503, NOBODY_HEALTHY, words::NO_HEALTHY_BACKENDS)
     }
 
     pub(crate) fn queue_timeout() -> Self {
-        Self::in_balancers_words(503, QUEUE_TIMEOUT, ollama::QUEUE_TIMEOUT)
+        Self::in_balancers_words(503, QUEUE_TIMEOUT, words::WAITED_IN_VAIN)
     }
 
     pub(crate) fn all_attempts_failed() -> Self {
-        Self::in_balancers_words(502, "all_attempts_failed", ollama::ALL_ATTEMPTS_FAILED)
+        Self::in_balancers_words(502, "all_attempts_failed", words::ALL_ATTEMPTS_FAILED)
     }
 
     /// Returns what is told of Ollama servers, of these services: the queue's timeout as a balancer of cloud services tells it.
@@ -208,7 +209,7 @@ impl Failure {
     pub(crate) fn body(&self, style: ErrorStyle, request_id: Option<&str>) -> Bytes {
         let detail = self.detail.map(|detail| match detail {
             BalancerDetail::AsTold => &*self.text,
-            BalancerDetail::AllAttemptsFailed => ollama::ALL_ATTEMPTS_FAILED,
+            BalancerDetail::AllAttemptsFailed => words::ALL_ATTEMPTS_FAILED,
         });
         match (style, detail) {
             (ErrorStyle::Ollama, Some(detail)) => {

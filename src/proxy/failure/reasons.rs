@@ -9,9 +9,8 @@ use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
-use crate::proxy::failure::{BalancerDetail, Failure};
+use crate::proxy::failure::{BalancerDetail, Failure, words};
 use crate::settings::ProviderKind;
-use remuda_formats::dialect::ollama;
 use remuda_formats::translate;
 
 /// Candidates whose words are told.
@@ -151,7 +150,7 @@ fn several_failed(
     balanced: bool,
 ) -> Failure {
     let what = if balanced {
-        ollama::ALL_ATTEMPTS_FAILED
+        words::ALL_ATTEMPTS_FAILED
     } else {
         "All providers failed"
     };

@@ -4,13 +4,12 @@ use pingora_proxy::Session;
 
 use crate::access::{ClientKey, Demand, Output, Refusal};
 use crate::proxy::ctx::{Ctx, Inbound};
-use crate::proxy::failure::Failure;
+use crate::proxy::failure::{Failure, words};
 use crate::proxy::logging::billing::cost_of;
 use crate::proxy::request_filter::admit::Admit;
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::pace::seconds;
 use remuda_formats::client::{Operation, RequestFacts};
-use remuda_formats::dialect::ollama;
 
 impl Admit {
     /// Counts a request against its key's limits, before its body is read.
@@ -89,7 +88,7 @@ impl Admit {
         if self.allows_changes() {
             return Ok(());
         }
-        let failure = Failure::new(403, "management_off", ollama::MANAGE_REFUSED);
+        let failure = Failure::new(403, "management_off", words::MANAGE_REFUSED);
         Err(closing_with_body(session, failure))
     }
 

@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use crate::proxy::ctx::{Ctx, Inbound};
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::failure::error_answer::ErrorAnswer;
-use crate::proxy::failure::{Failure, Stop};
+use crate::proxy::failure::{Failure, Stop, words};
 use crate::proxy::heads::{self, speaks_anthropic};
 use crate::proxy::request_filter::body;
 use crate::proxy::request_filter::unpack;
@@ -20,7 +20,6 @@ use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::limits::state_limits;
 use crate::proxy::response_body::responder::Responder;
 use remuda_formats::client::{ErrorStyle, Operation, named_early};
-use remuda_formats::dialect::ollama;
 use remuda_formats::translate::{self, ClientForm};
 
 /// What a browser asks its reader for a name and a password by (RFC 7617 section 2.1).
@@ -81,7 +80,7 @@ impl Responder {
     fn as_failure(&self, ctx: &Ctx, answer: &ErrorAnswer) -> Failure {
         let (status, headers) = (answer.head.status.as_u16(), &answer.head.headers);
         let Some(provider) = self.provider_of(ctx) else {
-            return Failure::new(status, "backend_error", ollama::ALL_ATTEMPTS_FAILED);
+            return Failure::new(status, "backend_error", words::ALL_ATTEMPTS_FAILED);
         };
         let fault = translate::fault(provider.kind, status, headers, &answer.body);
         Failure {

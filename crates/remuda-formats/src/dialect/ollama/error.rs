@@ -1,4 +1,4 @@
-//! Errors as Ollama writes them: the words that clients match on.
+//! Errors as Ollama writes them: the words that clients match on, and the shape of an error.
 
 use bytes::Bytes;
 
@@ -21,17 +21,6 @@ pub const METHOD_NOT_ALLOWED: &str = "405 method not allowed";
 /// 200 body of `GET /`, as plain text.
 pub const RUNNING: &str = "Ollama is running";
 
-/// 400 where streaming is refused by configuration.
-pub const STREAMING_REFUSED: &str = "Streaming is not supported by this proxy; use stream=false";
-/// 503 when no backend came up within the queue's timeout.
-pub const NO_HEALTHY_BACKENDS: &str = "No healthy Ollama backends available within timeout";
-/// 503 when no slot came free within the queue's timeout.
-pub const QUEUE_TIMEOUT: &str = "Queue timeout waiting for an available backend";
-/// 502 when every attempt failed.
-pub const ALL_ATTEMPTS_FAILED: &str = "All backend attempts failed";
-/// 403 for pull, push, create, copy, delete and blobs while they are off.
-pub const MANAGE_REFUSED: &str = "changing models through this gateway is off; \
-     set `server: { manage: true }` in its configuration to allow it";
 /// The last line of a stream whose backend broke off.
 pub const STREAM_BROKEN: &str = "the backend closed the stream before its end";
 

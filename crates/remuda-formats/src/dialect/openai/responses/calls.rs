@@ -90,10 +90,12 @@ impl Calls {
             return;
         }
         let whole = written(item, entry.kind);
-        match entry.has_arguments || entry.kind == Kind::Call {
-            _ if whole.is_empty() => {}
-            true => tell_rest(entry, whole, emit),
-            false => entry.early = whole.into_inner().into_owned(),
+        if whole.is_empty() {
+            // The item says nothing that has not been told.
+        } else if entry.has_arguments || entry.kind == Kind::Call {
+            tell_rest(entry, whole, emit);
+        } else {
+            entry.early = whole.into_inner().into_owned();
         }
         // The response may have what the item lacks.
         let is_open = entry.contradicted || (entry.balance.is_torn() && !is_last);
