@@ -119,6 +119,19 @@ impl Backend {
         }
     }
 
+    /// Makes a backend of a provider with these settings, which no fleet has.
+    #[cfg(test)]
+    pub(crate) fn alone(settings: &crate::settings::Provider) -> Arc<Self> {
+        let (timeouts, routing) = Default::default();
+        let id = crate::ids::ProviderId::at(0);
+        let provider = Provider::new(id, settings, &timeouts, &routing);
+        let provider = Arc::new(provider.expect("the settings are sound"));
+        let endpoint = provider.discovered(([127, 0, 0, 1], 1).into());
+        let origin = EndpointOrigin::Discovered;
+        let backend = Self::new(BackendId(0), provider, endpoint, origin, Instant::now());
+        Arc::new(backend)
+    }
+
     /// Returns what stands before every path of the backend's API, such as `/v1`.
     pub fn base_path(&self) -> &str {
         &self.endpoint.path

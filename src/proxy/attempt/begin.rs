@@ -10,8 +10,10 @@ use pingora::http::RequestHeader;
 
 use crate::fleet::Backend;
 use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
+use crate::proxy::attempt::error_status::error_body;
 use crate::proxy::attempt::first_content::first_content;
-use crate::proxy::attempt::judge::{error_body, judge_beginning};
+use crate::proxy::attempt::judge::judge_beginning;
+use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::attempt::send::{NoHead, send};
 use crate::proxy::attempt::upstream_request::UpstreamRequest;
 use crate::proxy::attempt::upstreams::ProviderSide;
@@ -48,11 +50,7 @@ pub(super) async fn attempt(
         let beginning = begin(side, (&request, &backend), written, sending);
         match tokio::time::timeout_at(deadline.at().into(), beginning).await {
             Ok(begun) => begun,
-            Err(_) => Err(match deadline {
-                Deadline::Server(_) => AttemptError::timed_out(),
-                Deadline::Request(limit) => AttemptError::Overdue(limit),
-            }
-            .into()),
+            Err(_) => Err(missed(deadline).into()),
         }
     };
     tokio::select! {
@@ -63,6 +61,15 @@ pub(super) async fn attempt(
     }
 }
 
+/// Returns what it means that there was no content at the deadline: the server has failed, or the request's own time is over.
+fn missed(deadline: Deadline) -> AttemptError {
+    match deadline {
+        Deadline::Server(_) => AttemptError::timed_out(),
+        Deadline::Request(limit) => AttemptError::Overdue(limit),
+    }
+}
+
+/// Connects, sends the request, and reads the answer until its first content.
 async fn begin(
     side: &ProviderSide,
     (request, backend): (&ModelRequest, &Backend),
@@ -181,16 +188,21 @@ async fn next_part(
     first_content(answer, request, backend).await
 }
 
-/// Ends an answer whose body has come whole, so that a fault at its end still finds another backend; but not one
-/// that has begun and passes, of which the client gets what there is.
+/// Ends an answer whose body has come whole, so that a fault at its end still finds another backend.
 async fn conclude_early(answer: &mut UpstreamAnswer, side: &ProviderSide) {
-    if answer.ended && (answer.reader.composes() || !answer.reader.begun()) {
+    if answer.ended && may_conclude(&answer.reader) {
         if answer.reader.held() < LONG {
             answer.conclude()
         } else {
             Box::pin(answer.conclude_aside(&side.offload)).await
         }
     }
+}
+
+/// Returns whether an answer whose body has come whole may be ended before its client is told anything: not if it has begun and
+/// passes, as its client gets what there is.
+fn may_conclude(reader: &AnswerReader) -> bool {
+    reader.composes() || !reader.begun()
 }
 
 /// Returns the body of a short answer of status 200, to a question that no model's work is for.
@@ -208,4 +220,55 @@ pub(crate) async fn ask_aside(
         upstream.release().await;
     }
     succeeded.then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::metrics::AttemptOutcome;
+    use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
+    use remuda_formats::client::Operation;
+    use remuda_formats::translate::{Gathering, Passing};
+
+    #[test]
+    fn a_server_that_misses_its_deadline_has_failed_and_a_request_that_misses_its_own_is_over() {
+        let now = Instant::now();
+        let limit = TimeLimit::after(now, TOTAL, Some(Duration::from_secs(1)));
+        let limit = limit.expect("it is stated");
+        assert!(matches!(
+            missed(Deadline::Server(now)),
+            AttemptError::Retryable {
+                outcome: AttemptOutcome::Timeout,
+                report: Some(_),
+                ..
+            }
+        ));
+        assert!(matches!(
+            missed(Deadline::Request(limit)),
+            AttemptError::Overdue(told) if told == limit
+        ));
+    }
+
+    #[test]
+    fn an_answer_that_passes_is_not_concluded_once_it_has_begun() {
+        let content = b"{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"a\"},\"done\":false}\n";
+        let head = pingora::http::ResponseHeader::build(200, None).unwrap();
+        let gathering = Gathering::of(Operation::Chat).expect("chats are gathered");
+        for (mut reader, before, after) in [
+            (
+                AnswerReader::same(Passing::new(Operation::Chat, true)),
+                true,
+                false,
+            ),
+            (AnswerReader::Gathered(Box::new(gathering)), true, true),
+        ] {
+            reader.begin(&head);
+            assert_eq!(may_conclude(&reader), before);
+            let _ = reader.feed(content);
+            assert!(reader.begun());
+            assert_eq!(may_conclude(&reader), after);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::fleet::Backend;
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::begin::{end_gathered, unanswered};
 use crate::proxy::attempt::patience::Patience;
+use crate::proxy::attempt::reader::AnswerReader;
 use crate::proxy::attempt::upstreams::ProviderSide;
 use crate::proxy::failure::attempt::{AttemptError, Unanswered};
 use crate::proxy::failure::deadline::TimeLimit;
@@ -77,19 +78,118 @@ async fn read_on(
                 Err(_) => return Err(AttemptError::reset()),
             },
             () = &mut silence => {
-                let now = Instant::now();
-                if patience.due() > now {
-                    silence.as_mut().reset(patience.due().into());
-                } else if reader.settle().is_some() {
-                    answer.ended = reader.fault().is_none();
-                    return Ok(());
-                } else {
-                    return Err(match until.filter(|limit| limit.is_over(now)) {
-                        Some(limit) => AttemptError::Overdue(limit),
-                        None => AttemptError::timed_out(),
-                    });
+                match after_silence(&patience, reader, until, Instant::now()) {
+                    AfterSilence::Wait(due) => silence.as_mut().reset(due.into()),
+                    AfterSilence::Over { ended } => {
+                        answer.ended = ended;
+                        return Ok(());
+                    }
+                    AfterSilence::Failed(error) => return Err(error),
                 }
             }
+        }
+    }
+}
+
+/// What follows when the timer of a silence has run out.
+enum AfterSilence {
+    /// Something has come meanwhile, so that the silence may last until then.
+    Wait(Instant),
+    /// Nothing was missing but the end of the framing; `ended` if the answer has no fault.
+    Over { ended: bool },
+    /// The answer has stopped before its end.
+    Failed(AttemptError),
+}
+
+/// Decides what follows when the timer of a silence has run out. `until` limits the whole answer.
+fn after_silence(
+    patience: &Patience,
+    reader: &mut AnswerReader,
+    until: Option<TimeLimit>,
+    now: Instant,
+) -> AfterSilence {
+    let due = patience.due();
+    if due > now {
+        AfterSilence::Wait(due)
+    } else if reader.settle().is_some() {
+        let ended = reader.fault().is_none();
+        AfterSilence::Over { ended }
+    } else {
+        AfterSilence::Failed(match until.filter(|limit| limit.is_over(now)) {
+            Some(limit) => AttemptError::Overdue(limit),
+            None => AttemptError::timed_out(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::proxy::failure::deadline::TOTAL;
+    use remuda_formats::client::Operation;
+    use remuda_formats::translate::Gathering;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Makes the reader of a chat that is streamed to the gateway, after these pieces.
+    fn after(pieces: &[&str]) -> AnswerReader {
+        let gathering = Gathering::of(Operation::Chat).expect("chats are gathered");
+        let mut reader = AnswerReader::Gathered(Box::new(gathering));
+        reader.begin(&pingora::http::ResponseHeader::build(200, None).unwrap());
+        for piece in pieces {
+            let _ = reader.feed(piece.as_bytes());
+        }
+        reader
+    }
+
+    const WORD: &str =
+        "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"a\"},\"done\":false}\n";
+    /// The last line, whose end is missing.
+    const LAST: &str = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\"}";
+
+    #[test]
+    fn a_piece_that_has_come_meanwhile_moves_the_end_of_the_silence() {
+        let began = Instant::now();
+        let mut patience = Patience::new(30 * SECOND, None, false, began);
+        patience.heard(began + 10 * SECOND);
+        let now = began + 30 * SECOND;
+        assert!(matches!(
+            after_silence(&patience, &mut after(&[WORD]), None, now),
+            AfterSilence::Wait(due) if due == began + 40 * SECOND
+        ));
+    }
+
+    #[test]
+    fn an_answer_that_lacks_the_end_of_its_last_line_alone_is_whole() {
+        let began = Instant::now();
+        let patience = Patience::new(30 * SECOND, None, true, began);
+        assert!(matches!(
+            after_silence(&patience, &mut after(&[WORD, LAST]), None, began + SECOND),
+            AfterSilence::Over { ended: true }
+        ));
+    }
+
+    #[test]
+    fn an_answer_that_stops_has_failed_by_its_server_s_pause_or_by_the_request_s_limit() {
+        let began = Instant::now();
+        let limit = TimeLimit::after(began, TOTAL, Some(20 * SECOND));
+        for (until, pause, overdue) in [
+            (None, 30 * SECOND, false),
+            // The pause was over before the limit.
+            (limit, 10 * SECOND, false),
+            (limit, 30 * SECOND, true),
+        ] {
+            let patience = Patience::new(pause, until.map(|limit| limit.at), false, began);
+            let now = patience.due();
+            let error = match after_silence(&patience, &mut after(&[WORD]), until, now) {
+                AfterSilence::Failed(error) => error,
+                AfterSilence::Wait(_) | AfterSilence::Over { .. } => panic!("it has stopped"),
+            };
+            let is_overdue = matches!(error, AttemptError::Overdue(_));
+            assert_eq!(is_overdue, overdue, "{until:?} {pause:?}");
+            assert_eq!(error.stop().is_some(), overdue);
         }
     }
 }

@@ -1,34 +1,24 @@
-//! What an answer is worth that has come: content, or an error and whose fault that is.
+//! What an answer of status 200 is worth whose beginning has come: content, or an error and whose fault that is.
 
-use std::time::{Duration, Instant};
-
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
-use tokio::time::timeout_at;
 
-use crate::fleet::{self, Backend};
+use crate::fleet::Backend;
 use crate::metrics::AttemptOutcome;
-use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
-use crate::proxy::attempt::reader::LAST_END;
-use crate::proxy::failure::attempt::{AttemptError, Cause, ClientError};
-use crate::proxy::failure::error_answer::{self, ErrorAnswer};
+use crate::proxy::attempt::answer::UpstreamAnswer;
+use crate::proxy::attempt::error_status::answer_for_client;
+use crate::proxy::failure::attempt::{AttemptError, ClientError};
 use crate::proxy::failure::{Failure, is_the_operators};
 use crate::proxy::prepared::ModelRequest;
-use crate::proxy::upstream::Upstream;
 use remuda_formats::client::Operation;
-use remuda_formats::dialect::blame::is_about_model;
-use remuda_formats::dialect::ollama;
-use remuda_formats::ir::{Class, Fault, FaultKind};
-use remuda_formats::translate;
-use remuda_formats::wire::ndjson::BYTE_ORDER_MARK;
+use remuda_formats::ir::{Fault, FaultKind};
 
-/// Bytes of a backend's error answer that are kept to be relayed.
-const MAX_ERROR_BODY: usize = 64 * 1024;
-/// How long a backend may take to send the body of its error answer.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Returns whether what came is worth sending. What is not is judged alike whether it would have passed or been translated.
+/// Judges whether what has come is worth sending. An answer that is not is judged alike whether it would have passed or been
+/// translated.
+///
+/// # Errors
+/// The reason why the answer is not sent, and what follows from it.
 pub(super) fn judge_beginning(
     answer: &UpstreamAnswer,
     request: &ModelRequest,
@@ -38,21 +28,111 @@ pub(super) fn judge_beginning(
     let Some(fault) = reader.fault() else {
         return Ok(());
     };
-    // What was held of an answer that is no stream has been shown to nobody, nor what was translated at once.
-    let shown = reader.begun() && reader.streams();
-    let is_held = request.operation.is_inference() || request.operation == Operation::Show;
-    if !reader.translates() && (shown || !is_held) {
-        return Ok(());
+    let beginning = Beginning {
+        head: answer.upstream.head().ok_or_else(AttemptError::reset)?,
+        translates: reader.translates(),
+        // What was held of an answer that is no stream has been shown to nobody, nor what was translated at once.
+        shown: reader.begun() && reader.streams(),
+        failing: reader.failing(),
+    };
+    match beginning.judge(fault, backend, request.operation) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
-    Err(match fault.kind {
-        FaultKind::Incomplete => broke_off(answer, fault, backend),
-        FaultKind::Garbled => AttemptError::of_fault(fault, backend),
-        _ => only_an_error(answer, fault, backend, request.operation),
-    })
 }
 
-/// Judges an answer that ended before its content: a 200 without a single line is a runner that died.
-fn broke_off(answer: &UpstreamAnswer, fault: &Fault, backend: &Backend) -> AttemptError {
+/// The beginning of an answer in which a fault was found.
+struct Beginning<'a> {
+    head: &'a ResponseHeader,
+    /// Whether the client gets another format than the provider's.
+    translates: bool,
+    /// Whether content came before the fault, and has to be sent although the fault follows.
+    shown: bool,
+    /// The provider's own words for the fault, in the client's format; empty if there are none.
+    failing: &'a [u8],
+}
+
+impl Beginning<'_> {
+    /// Returns what the fault means for the attempt; `None` if the client gets what there is, with the fault at its end.
+    fn judge(
+        &self,
+        fault: &Fault,
+        backend: &Backend,
+        operation: Operation,
+    ) -> Option<AttemptError> {
+        let is_held = operation.is_inference() || operation == Operation::Show;
+        if !self.translates && (self.shown || !is_held) {
+            return None;
+        }
+        Some(match fault.kind {
+            FaultKind::Incomplete => broke_off(self.translates, fault, backend),
+            FaultKind::Garbled => AttemptError::of_fault(fault, backend),
+            _ => self.only_an_error(fault, backend, operation),
+        })
+    }
+
+    /// Judges an answer that is nothing but an error. If no other candidate does better, the client is told of it as of an error
+    /// answer: by what can be done about it, and of an Ollama server in its own words.
+    fn only_an_error(
+        &self,
+        fault: &Fault,
+        backend: &Backend,
+        operation: Operation,
+    ) -> AttemptError {
+        let fleet = backend.provider.settings.kind.is_fleet();
+        match AttemptError::of_fault(fault, backend) {
+            AttemptError::Retryable {
+                report,
+                error,
+                cause,
+                ..
+            } => AttemptError::Retryable {
+                outcome: AttemptOutcome::ErrorLine,
+                // A runner that fails is not its server.
+                report: report.filter(|_| !fleet),
+                error: match error {
+                    Some(ClientError::Failure(failure)) if fleet && !is_the_operators(fault) => {
+                        self.in_place_of_answer(failure, operation)
+                    }
+                    error => error,
+                },
+                cause: if fleet {
+                    cause
+                } else {
+                    cause.of_answer(StatusCode::OK, &self.head.headers)
+                },
+            },
+            other => other,
+        }
+    }
+
+    /// Returns a server's own error that came under status 200, with the status that it is told with. An answer that was translated
+    /// has no words in the client's format but the gateway's.
+    fn in_place_of_answer(
+        &self,
+        failure: Box<Failure>,
+        operation: Operation,
+    ) -> Option<ClientError> {
+        let line = Bytes::copy_from_slice(self.failing.trim_ascii());
+        if line.is_empty() {
+            return Some(ClientError::Failure(failure));
+        }
+        let mut answer = answer_for_client(self.head, line, operation);
+        let head = &mut answer.head;
+        head.set_status(StatusCode::from_u16(failure.status).ok()?)
+            .ok()?;
+        let json = "application/json; charset=utf-8";
+        head.insert_header(header::CONTENT_TYPE, json).ok()?;
+        if let Some(seconds) = failure.retry_after {
+            head.insert_header(header::RETRY_AFTER, seconds).ok()?;
+        }
+        Some(ClientError::Answer(Box::new(answer)))
+    }
+}
+
+/// Judges an answer that ended before its content: a 200 without a single line is a runner that died. The client of a
+/// translation is told in its own format what is missing.
+fn broke_off(translates: bool, fault: &Fault, backend: &Backend) -> AttemptError {
     match (
         AttemptError::reset(),
         AttemptError::of_fault(fault, backend),
@@ -62,7 +142,7 @@ fn broke_off(answer: &UpstreamAnswer, fault: &Fault, backend: &Backend) -> Attem
                 outcome, report, ..
             },
             AttemptError::Retryable { error, cause, .. },
-        ) if answer.reader.translates() => AttemptError::Retryable {
+        ) if translates => AttemptError::Retryable {
             outcome,
             report,
             error,
@@ -72,271 +152,139 @@ fn broke_off(answer: &UpstreamAnswer, fault: &Fault, backend: &Backend) -> Attem
     }
 }
 
-/// Judges an answer of status 200 that is nothing but an error. If no other candidate does better, the client is told of it as of
-/// an error answer: by what can be done about it, and of an Ollama server in its own words.
-fn only_an_error(
-    answer: &UpstreamAnswer,
-    fault: &Fault,
-    backend: &Backend,
-    operation: Operation,
-) -> AttemptError {
-    let fleet = backend.provider.settings.kind.is_fleet();
-    match AttemptError::of_fault(fault, backend) {
-        AttemptError::Retryable {
-            report,
-            error,
-            cause,
-            ..
-        } => AttemptError::Retryable {
-            outcome: AttemptOutcome::ErrorLine,
-            // A runner that fails is not its server.
-            report: report.filter(|_| !fleet),
-            error: match error {
-                Some(ClientError::Failure(failure)) if fleet && !is_the_operators(fault) => {
-                    in_place_of_answer(answer, failure, operation)
-                }
-                error => error,
-            },
-            cause: if fleet {
-                cause
-            } else {
-                cause.of_answer(StatusCode::OK, &headers_of(&answer.upstream))
-            },
-        },
-        other => other,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Provider, ProviderKind};
+    use remuda_formats::ir::Class;
 
-/// Returns a server's own error that came under status 200, with the status that it is told with; what was translated has no
-/// words in the client's format but the gateway's.
-fn in_place_of_answer(
-    answer: &UpstreamAnswer,
-    failure: Box<Failure>,
-    operation: Operation,
-) -> Option<ClientError> {
-    let line = Bytes::copy_from_slice(answer.reader.failing().trim_ascii());
-    if line.is_empty() {
-        return Some(ClientError::Failure(failure));
+    const LINE: &str = r#"{"error":"model runner has unexpectedly stopped"}"#;
+
+    /// Judges a fault of the beginning of an answer to a chat.
+    fn judged(
+        kind: ProviderKind,
+        fault: &Fault,
+        (translates, failing): (bool, &str),
+    ) -> Option<AttemptError> {
+        let beginning = Beginning {
+            head: &ResponseHeader::build(200, None).unwrap(),
+            translates,
+            shown: false,
+            failing: failing.as_bytes(),
+        };
+        let backend = crate::fleet::Backend::alone(&Provider::of_kind("one", kind));
+        beginning.judge(fault, &backend, Operation::Chat)
     }
-    let mut error = error_answer(&answer.upstream, line, operation)?;
-    if let ClientError::Answer(answer) = &mut error {
-        let head = &mut answer.head;
-        head.set_status(StatusCode::from_u16(failure.status).ok()?)
-            .ok()?;
-        let json = "application/json; charset=utf-8";
-        head.insert_header(header::CONTENT_TYPE, json).ok()?;
-        if let Some(seconds) = failure.retry_after {
-            head.insert_header(header::RETRY_AFTER, seconds).ok()?;
+
+    fn failed() -> Fault {
+        Fault::new(Class::Transient, FaultKind::Server, "it has stopped")
+    }
+
+    #[test]
+    fn what_was_shown_or_is_not_held_passes_with_its_fault() {
+        let head = ResponseHeader::build(200, None).unwrap();
+        let backend = crate::fleet::Backend::alone(&Provider::named("gpus"));
+        for (operation, translates, shown, passes) in [
+            (Operation::Chat, false, true, true),
+            (Operation::Chat, false, false, false),
+            (Operation::Show, false, false, false),
+            (Operation::Pull, false, false, true),
+            // The client has seen nothing of what is written here.
+            (Operation::OpenAiChat, true, true, false),
+        ] {
+            let beginning = Beginning {
+                head: &head,
+                translates,
+                shown,
+                failing: b"",
+            };
+            let error = beginning.judge(&failed(), &backend, operation);
+            assert_eq!(
+                error.is_none(),
+                passes,
+                "{operation:?} {translates} {shown}"
+            );
         }
     }
-    Some(error)
-}
 
-/// Judges a provider's error answer: sorts it by what it means, and puts it into the client's own format.
-pub(super) async fn provider_refused(
-    answer: &mut UpstreamAnswer,
-    backend: &Backend,
-    status: StatusCode,
-    operation: Operation,
-) -> AttemptError {
-    let body = error_body(&mut answer.upstream).await;
-    let headers = headers_of(&answer.upstream);
-    let kind = backend.provider.settings.kind;
-    let fault = translate::fault(kind, status.as_u16(), &headers, &body);
-    let same = !answer.across && fault.class == Class::Permanent;
-    let silent = kind.is_fleet()
-        && status.is_client_error()
-        && is_blank(&body)
-        && !refuses_key(backend, status.as_u16(), &body);
-    match error_answer(&answer.upstream, body, operation) {
-        // In the client's own format the provider's words are best.
-        Some(error) if same => AttemptError::Final(error, fault.mend),
-        _ => match AttemptError::of_answer(&fault, backend, Some(status.as_u16())) {
-            AttemptError::Retryable {
+    #[test]
+    fn an_answer_that_breaks_off_is_a_broken_connection_and_only_a_translation_has_words_for_it() {
+        for (translates, has_words) in [(false, false), (true, true)] {
+            let error = judged(ProviderKind::Ollama, &Fault::incomplete(), (translates, ""));
+            let Some(AttemptError::Retryable {
                 outcome,
                 report,
                 error,
                 cause,
-            } => AttemptError::Retryable {
+            }) = error
+            else {
+                panic!("another server may do better");
+            };
+            assert_eq!(outcome, AttemptOutcome::Reset);
+            assert!(report.is_some(), "its runner or its connection has died");
+            assert_eq!(cause.kind, FaultKind::Incomplete);
+            assert_eq!(error.is_some(), has_words, "{translates}");
+        }
+    }
+
+    #[test]
+    fn an_error_under_status_200_is_not_its_server_s_but_a_service_s() {
+        for (kind, sick, status) in [
+            (ProviderKind::Ollama, false, None),
+            (ProviderKind::OpenAi, true, Some(200)),
+        ] {
+            let error = judged(kind, &failed(), (true, ""));
+            let Some(AttemptError::Retryable {
                 outcome,
                 report,
-                // Its refusal is of the request, whatever that status says elsewhere.
-                error: match &error {
-                    Some(ClientError::Failure(failure)) if silent && failure.status >= 500 => {
-                        Some(wordless(backend, status))
-                    }
-                    _ => error,
-                },
-                cause: cause.of_answer(status, &headers_of(&answer.upstream)),
-            },
-            other => other,
-        },
-    }
-}
-
-/// Returns whether an answer is HTML, which no API answers with, but a login page or a portal in between does.
-pub(super) fn is_page(head: &ResponseHeader) -> bool {
-    const PAGE: &[u8] = b"text/html";
-    head.headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.as_bytes().get(..PAGE.len()))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(PAGE))
-}
-
-/// Reads a status that another backend might not give.
-pub(super) async fn refused(
-    upstream: &mut Upstream,
-    request: &ModelRequest,
-    backend: &Backend,
-    status: StatusCode,
-) -> Option<AttemptError> {
-    let model_vanished = status == StatusCode::NOT_FOUND && request.operation.is_inference();
-    let of_account = matches!(status.as_u16(), 401..=403);
-    let of_server = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-    if !(of_server || of_account || model_vanished) {
-        return None;
-    }
-    let body = error_body(upstream).await;
-    let headers = headers_of(upstream);
-    if of_account {
-        drop(headers);
-        let operation = request.operation;
-        return Some(account_refused(upstream, body, backend, status, operation));
-    }
-    let request_fault = status.is_server_error() && ollama::is_request_fault(&body);
-    let fault = ollama::fault(status.as_u16(), &headers, &body);
-    // The server has read the request, and says that it is at fault, or its model.
-    let blameless = matches!(status.as_u16(), 500 | 501) && fault.class == Class::Route;
-    let cause = if blameless {
-        Cause::of_fault(&fault).of_answer(status, &headers)
-    } else {
-        Cause {
-            of_model: status == StatusCode::INTERNAL_SERVER_ERROR && is_about_model(&fault.message),
-            ..Cause::of_status(status, &headers)
+                cause,
+                ..
+            }) = error
+            else {
+                panic!("another candidate may do better");
+            };
+            assert_eq!(outcome, AttemptOutcome::ErrorLine);
+            assert_eq!((report.is_some(), cause.status), (sick, status), "{kind:?}");
         }
-    };
-    drop(headers);
-    let answer = if is_blank(&body) {
-        let status = Some(status.as_u16());
-        let failure = Failure::of_server(&fault, &backend.provider.name, status);
-        Some(ClientError::Failure(Box::new(failure)))
-    } else {
-        error_answer(upstream, body, request.operation)
-    };
-    match answer {
-        Some(error) if request_fault => Some(AttemptError::Final(error, None)),
-        error if status.is_server_error() && !blameless => Some(AttemptError::Retryable {
-            outcome: AttemptOutcome::ServerError,
-            report: (!cause.of_model).then_some(fleet::RequestOutcome::ServerError),
-            error,
-            cause,
-        }),
-        error => Some(AttemptError::Retryable {
-            outcome: AttemptOutcome::Refused,
-            report: None,
-            error,
-            cause,
-        }),
     }
-}
 
-/// Judges a server's answer of 401, 402 or 403: it is about the gateway's own key or account, so that another server may do better, or
-/// about the request.
-fn account_refused(
-    upstream: &Upstream,
-    body: Bytes,
-    backend: &Backend,
-    status: StatusCode,
-    operation: Operation,
-) -> AttemptError {
-    let headers = headers_of(upstream);
-    let fault = ollama::fault(status.as_u16(), &headers, &body);
-    let of_key = is_the_operators(&fault) && refuses_key(backend, status.as_u16(), &body);
-    match AttemptError::of_answer(&fault, backend, None) {
-        AttemptError::Retryable {
-            outcome,
-            report,
-            error,
-            cause,
-        } if of_key => AttemptError::Retryable {
-            outcome,
-            report,
-            error,
-            cause: cause.of_answer(status, &headers),
-        },
-        _ => AttemptError::Final(objection(upstream, body, backend, status, operation), None),
-    }
-}
-
-/// Returns whether a server of a fleet, or what stands before it, refuses the gateway's own key or account: a client has nothing to
-/// do with either. Without a key, a 403 that says nothing is what Ollama answers to a host or an origin.
-pub(crate) fn refuses_key(backend: &Backend, status: u16, body: &[u8]) -> bool {
-    let settings = &backend.provider.settings;
-    let has_key =
-        settings.api_key.is_some() || !settings.api_keys.is_empty() || !settings.headers.is_empty();
-    match status {
-        401 | 402 => true,
-        403 => has_key || !is_blank(body),
-        _ => false,
-    }
-}
-
-/// Returns a server's whole answer to a request that it does not take (4xx), in its own words if it has any.
-pub(super) fn objection(
-    upstream: &Upstream,
-    body: Bytes,
-    backend: &Backend,
-    status: StatusCode,
-    operation: Operation,
-) -> ClientError {
-    if is_blank(&body) {
-        return wordless(backend, status);
-    }
-    error_answer(upstream, body, operation).unwrap_or_else(|| wordless(backend, status))
-}
-
-/// Returns what is told of a server that answers with a status and nothing else, as Ollama does to a page of a foreign origin.
-fn wordless(backend: &Backend, status: StatusCode) -> ClientError {
-    let provider = &backend.provider.name;
-    let text =
-        format!("provider {provider}: its server answered with status {status}, and nothing else");
-    ClientError::Failure(Box::new(Failure::new(
-        status.as_u16(),
-        "backend_error",
-        text,
-    )))
-}
-
-fn is_blank(body: &[u8]) -> bool {
-    body.trim_ascii().is_empty()
-}
-
-/// Returns an error answer in the form that the client reads. The body may have been cut to its bound, so its length is stated anew when it is relayed.
-fn error_answer(upstream: &Upstream, body: Bytes, operation: Operation) -> Option<ClientError> {
-    let mut head = upstream.head()?.clone();
-    head.remove_header(&header::CONTENT_LENGTH);
-    let answer = error_answer::for_client(ErrorAnswer { head, body }, operation);
-    Some(ClientError::Answer(Box::new(answer)))
-}
-
-/// Returns what a backend says of its failure, as far as it comes in time: some say all of it and leave the body open.
-pub(super) async fn error_body(upstream: &mut Upstream) -> Bytes {
-    let deadline = Instant::now() + ERROR_BODY_TIMEOUT;
-    let mut body = BytesMut::new();
-    while body.len() < MAX_ERROR_BODY {
-        let until = if translate::is_whole(&body) {
-            deadline.min(Instant::now() + LAST_END)
-        } else {
-            deadline
+    #[test]
+    fn a_server_s_error_under_status_200_is_told_in_its_words_unless_they_are_for_the_operator() {
+        let told =
+            |fault: &Fault, failing| match judged(ProviderKind::Ollama, fault, (false, failing)) {
+                Some(AttemptError::Retryable { error, .. }) => error.expect("it has words"),
+                _ => panic!("another server may do better"),
+            };
+        let ClientError::Answer(answer) = told(&failed(), LINE) else {
+            panic!("its words are the server's");
         };
-        let Ok(Ok(Some(piece))) = timeout_at(until.into(), upstream.read_piece()).await else {
-            break;
+        assert_eq!(answer.head.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            answer.head.headers[header::CONTENT_TYPE],
+            "application/json; charset=utf-8"
+        );
+        assert_eq!(&*answer.body, LINE.as_bytes());
+        let busy = Fault::new(Class::Capacity, FaultKind::Overloaded, "busy");
+        let ClientError::Answer(answer) = told(&busy, LINE) else {
+            panic!("its words are the server's");
         };
-        let room = MAX_ERROR_BODY - body.len();
-        body.extend_from_slice(&piece[..piece.len().min(room)]);
+        assert_eq!(answer.head.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.head.headers[header::RETRY_AFTER], "1");
+        let key = Fault::new(Class::Route, FaultKind::Credentials, "key abc is refused");
+        for (fault, failing) in [(&key, LINE), (&failed(), " \n")] {
+            let ClientError::Failure(failure) = told(fault, failing) else {
+                panic!("nobody but the operator is told of a key: {fault:?}");
+            };
+            assert!(!failure.text.contains("abc"), "{}", failure.text);
+        }
     }
-    if body.starts_with(BYTE_ORDER_MARK) {
-        body.advance(BYTE_ORDER_MARK.len());
+
+    #[test]
+    fn a_request_that_is_wrong_for_everybody_is_told_at_once() {
+        let wrong = Fault::new(Class::Permanent, FaultKind::InvalidRequest, "no");
+        for kind in [ProviderKind::Ollama, ProviderKind::OpenAi] {
+            let error = judged(kind, &wrong, (true, ""));
+            assert!(matches!(error, Some(AttemptError::Final(..))), "{kind:?}");
+        }
     }
-    body.freeze()
 }

@@ -4,10 +4,11 @@
 pub(super) mod answer;
 pub(super) mod begin;
 pub(super) mod copy_contract;
+pub(super) mod error_status;
 pub(super) mod exchange;
 mod first_content;
 pub(super) mod gather;
-pub(super) mod judge;
+mod judge;
 pub(super) mod passing;
 pub(super) mod patience;
 pub(super) mod reader;

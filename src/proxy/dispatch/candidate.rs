@@ -187,7 +187,7 @@ impl<'a> Dispatch<'a> {
         let server = gateway.upstreams.exposed(backend);
         let reasons = &mut self.progress.reasons;
         reasons.add(&backend.provider, server, outcome, error);
-        self.progress.uncounted |= has_no_counter(request, cause);
+        self.progress.uncounted |= has_no_counter(request.operation, cause);
         if cause.kind == FaultKind::ContextLength {
             let wanted = request.wanted.as_ref();
             let context = wanted.and_then(|wanted| gateway.upstreams.context_of(wanted, backend));
@@ -313,7 +313,107 @@ fn verdict(cause: &Cause) -> fleet::AttemptResult {
 
 /// Returns whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
 /// format and nothing else of it.
-fn has_no_counter(request: &ModelRequest, cause: &Cause) -> bool {
-    request.operation == Operation::AnthropicCountTokens
+fn has_no_counter(operation: Operation, cause: &Cause) -> bool {
+    operation == Operation::AnthropicCountTokens
         && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cause(class: Class, kind: FaultKind, status: Option<u16>) -> Cause {
+        Cause {
+            status,
+            ..Cause::new(class, kind)
+        }
+    }
+
+    #[test]
+    fn a_guard_is_told_what_a_failure_says_of_its_service() {
+        use fleet::AttemptResult::{
+            Failed, NotItsFault, Overloaded, RateLimited, Refused, Spent, TimedOut,
+        };
+        use {Class::*, FaultKind::*};
+        let none = None;
+        for (class, kind, status, expected) in [
+            (Capacity, RateLimit, Some(429), RateLimited { pause: none }),
+            (
+                Capacity,
+                FaultKind::Overloaded,
+                Some(503),
+                Overloaded { pause: none },
+            ),
+            (Transient, Timeout, None, TimedOut),
+            (Transient, Timeout, Some(504), TimedOut),
+            (Route, Billing, Some(402), Spent),
+            (Route, Credentials, Some(401), Refused),
+            (Route, Credentials, Some(400), Refused),
+            // The key may be of use for other models.
+            (Route, Credentials, Some(403), Failed),
+            // It was said amid an answer, where no status says so.
+            (Route, Credentials, None, Failed),
+            (Transient, Server, None, Failed),
+            (Transient, Server, Some(500), Failed),
+            (Transient, Incomplete, None, Failed),
+            (Transient, Garbled, Some(200), Failed),
+            (Route, Server, Some(302), Failed),
+            (Route, Garbled, Some(200), Failed),
+            // Whatever else is said with 401, the key is refused.
+            (Permanent, InvalidRequest, Some(401), Refused),
+            (Permanent, InvalidRequest, Some(400), NotItsFault),
+            (Route, ModelNotFound, Some(404), NotItsFault),
+            (Route, ContextLength, Some(400), NotItsFault),
+            (Route, Unsupported, Some(400), NotItsFault),
+            (Permanent, ContentFilter, Some(400), NotItsFault),
+        ] {
+            let cause = cause(class, kind, status);
+            assert_eq!(verdict(&cause), expected, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn a_guard_is_told_for_how_long_its_service_wants_to_be_left_alone() {
+        use fleet::AttemptResult::{Overloaded, RateLimited};
+        let pause = Some(Duration::from_secs(7));
+        for (kind, expected) in [
+            (FaultKind::RateLimit, RateLimited { pause }),
+            (FaultKind::Overloaded, Overloaded { pause }),
+        ] {
+            let cause = Cause {
+                retry_after: pause,
+                ..cause(Class::Capacity, kind, Some(429))
+            };
+            assert_eq!(verdict(&cause), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_provider_without_the_route_has_no_counter_of_tokens() {
+        use {Class::*, FaultKind::*};
+        let count = Operation::AnthropicCountTokens;
+        for (operation, class, kind, status, expected) in [
+            (count, Route, ModelNotFound, Some(404), true),
+            (count, Route, Unsupported, Some(405), true),
+            (count, Route, Unsupported, Some(501), true),
+            // Something else than a count was answered.
+            (count, Transient, Garbled, Some(200), true),
+            (count, Transient, Server, Some(500), false),
+            (count, Route, Credentials, Some(401), false),
+            (count, Transient, Timeout, None, false),
+            (
+                Operation::AnthropicMessages,
+                Route,
+                ModelNotFound,
+                Some(404),
+                false,
+            ),
+        ] {
+            let cause = cause(class, kind, status);
+            let found = has_no_counter(operation, &cause);
+            assert_eq!(found, expected, "{operation:?} {cause:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Page;
 use crate::fleet::Backend;
-use crate::proxy::attempt::judge::refuses_key;
+use crate::proxy::attempt::error_status::refuses_key;
 use crate::proxy::failure::credentials_refused;
 use crate::proxy::upstream::{Connections, Upstream};
 
