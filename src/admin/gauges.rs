@@ -4,11 +4,12 @@ use std::time::{Instant, SystemTime};
 
 use ahash::{AHashMap, AHashSet};
 
+use super::copies::{CONDITIONS, called};
 use super::slots::Slots;
-use crate::admission::Dispatcher;
+use crate::admission::{CopyView, Dispatcher};
 use crate::fleet::{Backend, BreakerState, Fleet, Inventory, Provider};
-use crate::ids::ModelId;
-use crate::metrics::{FleetMetrics, GuardMetrics, Metrics};
+use crate::ids::{BackendId, ModelId};
+use crate::metrics::{CopyMetrics, FleetMetrics, GuardMetrics, Metrics};
 
 /// Sets every gauge that is read from the fleet and the queue.
 pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
@@ -29,6 +30,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         // Backends and models that are gone must not be reported for ever.
         vector.reset();
     }
+    let copies = dispatcher.copies();
     let snapshot = fleet.snapshot();
     let slots = Slots::of(&queue);
     for provider in fleet.providers() {
@@ -40,6 +42,30 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         backend_gauges(&metrics.fleet, &provider.name, &mine);
         provider_gauges(&metrics.fleet, fleet, (&provider.name, &slots), &mine);
         guard_gauges(&metrics.guards, provider, &mine);
+        if provider.settings.kind.is_fleet() {
+            let ids: AHashSet<BackendId> = mine.iter().map(|backend| backend.id).collect();
+            let copies = copies.iter().filter(|copy| ids.contains(&copy.backend));
+            copy_gauges(&metrics.copies, &provider.name, copies);
+        }
+    }
+}
+
+/// Sets how many of a provider's copies are in each condition.
+fn copy_gauges<'a>(
+    gauges: &CopyMetrics,
+    provider: &str,
+    copies: impl Iterator<Item = &'a CopyView>,
+) {
+    let mut counts = CONDITIONS.map(|condition| (condition, 0));
+    for copy in copies {
+        let (condition, _) = called(copy.condition);
+        for (name, count) in &mut counts {
+            *count += i64::from(*name == condition);
+        }
+    }
+    for (condition, count) in counts {
+        let labels = [provider, condition];
+        gauges.conditions.with_label_values(&labels).set(count);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod aliases;
 mod backends;
+mod copies;
 mod explained;
 mod figures;
 mod gauges;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ahash::AHashSet;
 use serde::Serialize;
 
+use super::copies::{self, CopyRow};
 use super::figures::{ByName, Counts, millis, percent};
 use super::introspection::Introspection;
 use super::loading::{self, LoadRow};
@@ -48,6 +49,9 @@ struct Summary {
     keys_set_aside: usize,
     #[serde(flatten)]
     trouble: Troubles,
+    /// Those of models in the memory of its servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<CopyRow>,
 }
 
 /// Answers `GET /api/providers`.
@@ -86,6 +90,8 @@ struct Now {
     slots: Slots,
     /// Loads that are under way, each with its server.
     loads: Vec<(Arc<Backend>, LoadRow)>,
+    /// Copies of models that are in memory, each with its server.
+    copies: Vec<(Arc<Backend>, CopyRow)>,
 }
 
 impl Now {
@@ -93,7 +99,14 @@ impl Now {
         Now {
             slots: Slots::now(&from.dispatcher),
             loads: loading::all(&from.fleet, &from.dispatcher, view),
+            copies: copies::all(&from.fleet, &from.dispatcher, view),
         }
+    }
+
+    fn copies_of(&self, provider: &Provider) -> Vec<CopyRow> {
+        let all = self.copies.iter();
+        let mine = all.filter(|(server, _)| server.provider.id == provider.id);
+        mine.map(|(_, copy)| copy.clone()).collect()
     }
 
     fn loads_of(&self, provider: &Provider) -> Vec<LoadRow> {
@@ -138,6 +151,7 @@ impl Summary {
             keys: guard.keys,
             keys_set_aside: guard.keys_set_aside,
             trouble: Troubles::of(provider, &plain),
+            copies: scheduled.copies_of(provider),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! the models that the fleet has: never from a client's text.
 
 mod attempts;
+mod copies;
 mod downstream;
 mod fleet;
 mod guards;
@@ -25,6 +26,7 @@ use self::series::Requests;
 use crate::ids::ProviderId;
 
 pub use self::attempts::{AttemptCounters, AttemptOutcome};
+pub use self::copies::CopyMetrics;
 pub use self::downstream::DownstreamMetrics;
 pub use self::fleet::FleetMetrics;
 pub use self::guards::GuardMetrics;
@@ -74,6 +76,7 @@ pub struct Metrics {
     pub downstream: DownstreamMetrics,
     pub upstream: UpstreamMetrics,
     pub loads: LoadMetrics,
+    pub copies: CopyMetrics,
     pub usage: UsageMetrics,
     pub fleet: FleetMetrics,
     pub guards: GuardMetrics,
@@ -92,6 +95,7 @@ impl Metrics {
             requests: Requests::register(&registry),
             downstream: DownstreamMetrics::register(&registry),
             loads: LoadMetrics::register(&registry),
+            copies: CopyMetrics::register(&registry),
             upstream: UpstreamMetrics::register(&registry),
             usage: UsageMetrics::register(&registry),
             fleet: FleetMetrics::register(&registry),

@@ -50,6 +50,7 @@ mod replay;
 mod routing;
 mod secrets;
 mod servers;
+mod sick;
 mod sidedoors;
 mod streaming;
 mod support;

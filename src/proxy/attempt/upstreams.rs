@@ -69,9 +69,18 @@ impl ProviderSide {
         let pool = &provider.settings.pool;
         let name = &[&*provider.name];
         if provider.settings.kind.is_fleet() {
-            for counter in [&metrics.upstream.cut_prompts, &metrics.loads.failures] {
-                // So that it is there with 0.
+            // So that they are there with 0.
+            let zero = [
+                &metrics.upstream.cut_prompts,
+                &metrics.loads.failures,
+                &metrics.copies.late,
+            ];
+            for counter in zero {
                 counter.with_label_values(name);
+            }
+            for result in ["healed", "failed"] {
+                let labels = [&*provider.name, result];
+                metrics.copies.heals.with_label_values(&labels);
             }
         }
         ProviderSide {
@@ -149,6 +158,12 @@ impl Upstreams {
             .cold_loads
             .with_label_values(&[name])
             .inc();
+    }
+
+    /// Counts a request that has had no content from the backend for longer than its copy was expected to need.
+    pub(crate) fn count_late(&self, backend: &Backend) {
+        let late = &self.metrics.copies.late;
+        late.with_label_values(&[&*backend.provider.name]).inc();
     }
 
     /// Returns the name of one server of several, where clients may know it.

@@ -15,6 +15,7 @@ use crate::proxy::attempt::exchange::UpstreamExchange;
 use crate::proxy::ctx::{Attempt, Ctx};
 use crate::proxy::dispatch::failover::{HealthReport, TriedBackend};
 use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::dispatch::silence::Silence;
 use crate::proxy::failure::attempt::{Cause, ClientError};
 use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
 use crate::proxy::prepared::{Criteria, ModelRequest};
@@ -46,6 +47,8 @@ pub(crate) struct SlotCandidate<'g> {
     pub(crate) key: usize,
     pub(crate) model: ModelKey,
     pub(crate) started: Instant,
+    /// How far its silence has come.
+    pub(super) silence: Silence,
     /// The request had been tried before.
     pub(crate) further: bool,
     /// Until when the whole answer may last.
@@ -129,6 +132,7 @@ impl<'a> Dispatch<'a> {
             key,
             model,
             started,
+            silence: Silence::of(request, backend, started),
             further: self.ctx.attempt.number > 1,
             here,
             step,

@@ -1,26 +1,19 @@
 //! An attempt until its first content, and a second one beside it where the first keeps silent: whichever answers first
 //! serves the request, and the other is cancelled. Of two that fail, the last is the caller's to judge.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::admission::Scope;
-use crate::fleet::Backend;
-use crate::ids::ProviderId;
 use crate::metrics::AttemptOutcome;
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::exchange::{Came, UpstreamExchange};
 use crate::proxy::dispatch::candidate::{Dispatch, SlotCandidate};
 use crate::proxy::dispatch::failover::TriedBackend;
 use crate::proxy::dispatch::hedge::{AGAIN, HedgeInput, hedge_after};
+use crate::proxy::dispatch::lateness::came;
 use crate::proxy::dispatch::places_in_queue::until_due;
+use crate::proxy::dispatch::silence::Silence;
 use crate::proxy::failure::attempt::{AttemptError, Cause, Unanswered};
-use crate::proxy::prepared::ModelRequest;
 use crate::proxy::response_body::downstream::Downstream;
-use crate::settings::Fallback;
 use remuda_formats::ir::{Class, FaultKind};
 
 /// How asking came out: an answer that has begun, or why there is none.
@@ -32,7 +25,7 @@ enum Event {
     Second(Came),
     /// The client has gone, or the process ends.
     Left(AttemptError),
-    /// The first has been silent for long enough.
+    /// Somebody has been silent for so long that it is to be looked at, or another to be asked.
     Due,
 }
 
@@ -61,6 +54,7 @@ impl<'a> Dispatch<'a> {
                             self.lost(&mut first, failed);
                             first = *other;
                             self.take_over(&mut first);
+                            due = self.for_late(&first);
                         }
                         (result, second) => {
                             self.leave(&first, second, &result);
@@ -74,8 +68,9 @@ impl<'a> Dispatch<'a> {
                     };
                     match self.second_came(other, came, &mut first).await {
                         Second::Goes(other) => second = Some(other),
-                        Second::Lost => {}
+                        Second::Lost => due = self.for_late(&first),
                         Second::Answers(mut other, answer) => {
+                            self.was_outrun(&first, &other);
                             self.cancel(first, AttemptOutcome::Cancelled);
                             self.take_over(&mut other);
                             return (*other, Ok(answer));
@@ -88,17 +83,56 @@ impl<'a> Dispatch<'a> {
                     self.leave(&first, second, &result);
                     return (first, result);
                 }
-                Event::Due => {
-                    due = None;
-                    match Box::pin(self.hedge(&mut first)).await {
-                        Ok(Hedge::Asked(other)) => second = Some(other),
-                        Ok(Hedge::Nobody) => due = Some(Instant::now() + AGAIN),
-                        Ok(Hedge::Failed) => {}
-                        Err(failed) => return (first, Err(failed)),
-                    }
-                }
+                Event::Due => match self.attend(&mut first, &mut second, due).await {
+                    Ok(next) => due = next,
+                    Err(failed) => return (first, Err(failed)),
+                },
             }
         }
+    }
+
+    /// Looks at who has kept silent, and asks another besides `first` where that is due. Returns when that is due next.
+    ///
+    /// # Errors
+    /// The client has gone.
+    async fn attend(
+        &mut self,
+        first: &mut SlotCandidate<'a>,
+        second: &mut Option<Box<SlotCandidate<'a>>>,
+        due: Option<Instant>,
+    ) -> Result<Option<Instant>, Unanswered> {
+        let now = Instant::now();
+        if let Some(second) = second {
+            self.has_become_late(second, now);
+        }
+        let is_late = self.has_become_late(first, now);
+        let due = if is_late && second.is_none() {
+            self.for_late(first)
+        } else {
+            due
+        };
+        if due.is_none_or(|due| due > now) {
+            return Ok(due);
+        }
+        Ok(match Box::pin(self.hedge(first)).await? {
+            Hedge::Asked(other) => {
+                *second = Some(other);
+                None
+            }
+            Hedge::Nobody => Some(Instant::now() + AGAIN),
+            Hedge::Failed => self.for_late(first).map(|now| now + AGAIN),
+        })
+    }
+
+    /// Returns when another is asked besides `first`, whatever has been asked before: at once, if that is late.
+    fn for_late(&self, first: &SlotCandidate<'_>) -> Option<Instant> {
+        let asks = first.silence.is_late() && self.has_others();
+        asks.then(Instant::now)
+    }
+
+    /// Returns whether there may be anybody else to ask: the client names no server, and there are several.
+    fn has_others(&self) -> bool {
+        self.progress.pinned.is_none() && self.gateway.fleet.snapshot().len() > 1
     }
 
     /// Ends the second, if there is one, beside a first whose asking came out like that.
@@ -121,9 +155,15 @@ impl<'a> Dispatch<'a> {
         second: Option<&mut SlotCandidate<'a>>,
         due: Option<Instant>,
     ) -> Event {
+        let silent = [
+            Some(first.silence),
+            second.as_deref().map(|one| one.silence),
+        ];
+        let looked_at = silent.into_iter().flatten().filter_map(Silence::due);
+        let due = looked_at.chain(due).min();
         let of_second = async {
             match second {
-                Some(second) => second.exchange.came().await,
+                Some(second) => came(second).await,
                 None => std::future::pending().await,
             }
         };
@@ -134,7 +174,7 @@ impl<'a> Dispatch<'a> {
         };
         tokio::select! {
             biased;
-            came = first.exchange.came() => Event::First(came),
+            came = came(first) => Event::First(came),
             came = of_second => Event::Second(came),
             error = waiting.ends() => Event::Left(error),
             () = until_due(due), if due.is_some() => Event::Due,
@@ -187,8 +227,7 @@ impl<'a> Dispatch<'a> {
             ..
         } = &first.exchange;
         // The usual case is a fleet or a service by itself.
-        let alone = || gateway.fleet.snapshot().len() < 2;
-        if self.progress.hedged || self.progress.pinned.is_some() || alone() {
+        if self.progress.hedged || !self.has_others() {
             return None;
         }
         let load = || match request.model() {
@@ -237,70 +276,6 @@ impl<'a> Dispatch<'a> {
                 Ok(Hedge::Failed)
             }
         }
-    }
-
-    /// Returns the first of the plan's candidates besides `first` that could begin now: no reserve, and nobody who would
-    /// have to be waited for.
-    async fn another(&mut self, first: &mut SlotCandidate<'a>) -> Option<Box<SlotCandidate<'a>>> {
-        let gateway = self.gateway;
-        for step in 0..self.progress.plan.steps.len() {
-            if self.progress.plan.steps[step].reserve {
-                continue;
-            }
-            // Who may not be asked after all is closed, so this comes to an end.
-            while let Some(scope) = self.beside(step, &first.exchange.backend) {
-                let want = self.progress.want(step);
-                let slot = gateway.queue.dispatcher.acquire_within(want, scope);
-                let Some(Ok(permit)) = at_once(slot).await else {
-                    break;
-                };
-                let Some(backend) = gateway.fleet.backend(permit.backend()) else {
-                    break;
-                };
-                let model = &self.progress.plan.steps[step].model;
-                let request = Arc::new(ModelRequest {
-                    context: permit.context(),
-                    ..first.exchange.request.beside(model)
-                });
-                let Some(key) = self.key_for(step, &request, &backend) else {
-                    continue;
-                };
-                let attempt = self.attempt_at(&request, &backend, &permit);
-                let account = attempt.account.as_ref();
-                let aside = self.ctx.inbound.afford_too(account)?;
-                self.ctx.attempt.number += 1;
-                let both = (&request, &backend);
-                let other = self.candidate(step, both, permit, key, attempt);
-                return Some(Box::new(SlotCandidate { aside, ..other }));
-            }
-        }
-        None
-    }
-
-    /// Returns where a step may be taken besides `present`; `None`: nowhere.
-    fn beside(&self, step: usize, present: &Backend) -> Option<Scope> {
-        let (queue, progress) = (&self.gateway.queue, &self.progress);
-        let routing = &queue.settings.routing;
-        let now = Instant::now();
-        let as_of = Some(queue.dispatcher.closings());
-        let wanted = &progress.plan.steps[step].model;
-        let open = |provider: ProviderId| {
-            let may = if provider == present.provider.id {
-                progress.again < routing.max_retries
-            } else {
-                routing.fallback != Fallback::None
-            };
-            may && queue.unavailable(wanted, provider, now).is_none()
-                && queue.could_serve(progress, step, provider)
-        };
-        let count = self.gateway.upstreams.count_providers();
-        let scope = progress.scope_beside(step, count, present.id, open)?;
-        let scope = queue.without_shunned(progress, step, scope);
-        queue.is_well(progress, step, &scope).then_some(Scope {
-            as_of,
-            elsewhere: true,
-            ..scope
-        })
     }
 
     /// Ends what another has been quicker than. It is no failure, but a provider that has the request charges for it.
@@ -401,16 +376,4 @@ fn outcome_beside(result: &Asking) -> AttemptOutcome {
         }
         _ => AttemptOutcome::Cancelled,
     }
-}
-
-/// Returns what `slot` gives without a wait.
-async fn at_once<T>(slot: impl Future<Output = T>) -> Option<T> {
-    let mut slot = pin!(slot);
-    poll_fn(|context| {
-        Poll::Ready(match slot.as_mut().poll(context) {
-            Poll::Ready(come) => Some(come),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }

@@ -18,6 +18,9 @@ use remuda_formats::ir::{Class, FaultKind};
 /// as much as an answer.
 const QUICK: Duration = Duration::from_secs(5);
 
+/// So often a request that was recalled may be sent to any server again.
+const RECALLS: u32 = 2;
+
 /// The backend of an attempt, and what matters of its provider.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TriedBackend {
@@ -132,7 +135,7 @@ impl PlanProgress {
             self.reasons.is_over(setting, value);
             return NextStep::Stop;
         }
-        if self.fits_elsewhere(failed) {
+        if self.fits_elsewhere(failed) || self.is_recalled(failed) {
             return NextStep::Again(Duration::ZERO);
         }
         let next = next_step(
@@ -183,6 +186,14 @@ impl PlanProgress {
             && cause
                 .tokens
                 .is_some_and(|tokens| self.needs.note_count(tokens))
+    }
+
+    /// Returns whether the request was recalled from a copy that answers nobody. It goes wherever the model is served now, which
+    /// may be the same server once its copy is well again; that is waited for twice at most.
+    fn is_recalled(&mut self, failed: &FailedAttempt<'_>) -> bool {
+        let goes_on = failed.cause.recalled && self.recalls < RECALLS;
+        self.recalls += u32::from(goes_on);
+        goes_on
     }
 
     /// Decides what follows when no slot could be had: whether a request that was confined to one provider is let go.

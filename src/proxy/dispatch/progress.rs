@@ -39,6 +39,8 @@ pub(crate) struct PlanProgress {
     pub(crate) uncounted: bool,
     /// Further attempts in a row at the present provider.
     pub(super) again: u32,
+    /// How often it was recalled from a copy that answers nobody.
+    pub(super) recalls: u32,
     /// A server has found fault with the request itself, or could not load its model.
     pub(super) doubted: bool,
     /// A server that has failed the request with an error of its own, until it is acquitted, and that error's digest.
@@ -69,6 +71,7 @@ impl PlanProgress {
             too_long_for: None,
             uncounted: false,
             again: 0,
+            recalls: 0,
             doubted: false,
             last_error: None,
             keys: 0,

@@ -70,6 +70,8 @@ pub(crate) struct Cause {
     pub(crate) of_model: bool,
     /// Tokens of a prompt that is too long, where the server has counted them.
     pub(crate) tokens: Option<u32>,
+    /// The copy that was to serve the request was found to answer nobody. Nothing is started on it before it has answered again.
+    pub(crate) recalled: bool,
 }
 
 impl Cause {
@@ -83,6 +85,7 @@ impl Cause {
             mend: None,
             of_model: false,
             tokens: None,
+            recalled: false,
         }
     }
 
@@ -299,6 +302,19 @@ impl AttemptError {
             report: None,
             error: None,
             cause: Cause::new(Class::Transient, FaultKind::Timeout),
+        }
+    }
+
+    /// Returns the copy was found to answer nobody, which the scheduler knows.
+    pub(crate) fn recalled() -> Self {
+        AttemptError::Retryable {
+            outcome: AttemptOutcome::Timeout,
+            report: None,
+            error: None,
+            cause: Cause {
+                recalled: true,
+                ..Cause::new(Class::Transient, FaultKind::Timeout)
+            },
         }
     }
 

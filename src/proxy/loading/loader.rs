@@ -1,4 +1,4 @@
-//! Sends the loads that the scheduler orders, and tells how they end.
+//! Sends the loads that the scheduler orders, and tells how they end; what heals copies goes the same way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
 
-use crate::admission::{LoadFault, LoadOrder, LoadRecipe, Loader};
+use crate::admission::{HealOrder, LoadFault, LoadOrder, LoadRecipe, Loader};
 use crate::fleet::{self, Backend, Fleet};
 use crate::ids::ModelId;
 use crate::metrics::Metrics;
@@ -25,12 +25,12 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub(crate) struct ModelLoader(Arc<Parts>);
 
 /// What all loads share.
-struct Parts {
-    fleet: Arc<Fleet>,
+pub(super) struct Parts {
+    pub(super) fleet: Arc<Fleet>,
     upstreams: Arc<Upstreams>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// How long a load may take.
-    budget: Duration,
+    pub(super) budget: Duration,
 }
 
 impl ModelLoader {
@@ -57,10 +57,17 @@ impl Loader for ModelLoader {
             runtime.spawn(async move { parts.carry_out(order).await });
         }
     }
+
+    fn heal(&self, order: HealOrder) {
+        if let Ok(runtime) = Handle::try_current() {
+            let parts = Arc::clone(&self.0);
+            runtime.spawn(async move { parts.heal(order).await });
+        }
+    }
 }
 
-/// Why a load has come to nothing.
-enum Failed {
+/// Why a load, or what heals a copy, has come to nothing.
+pub(super) enum Failed {
     /// The server could not be reached, or has broken off.
     Server(fleet::RequestOutcome),
     /// The server does not answer any more, which others have told already.
@@ -74,13 +81,13 @@ enum Failed {
 }
 
 impl Failed {
-    fn fault(self) -> LoadFault {
+    pub(super) fn fault(self) -> LoadFault {
         let (status, text): (_, Arc<str>) = match self {
             Failed::Model(fault) | Failed::Request(fault) => return fault,
             Failed::Server(outcome) => (None, outcome.to_string().into()),
             Failed::Silent => (None, "the server does not answer any more".into()),
             Failed::Late(budget) => {
-                let seconds = budget.as_secs();
+                let seconds = budget.as_secs_f64();
                 (None, format!("it took longer than {seconds} s").into())
             }
         };
@@ -121,13 +128,18 @@ impl Parts {
                 if let Failed::Server(outcome) = &failed {
                     self.fleet.report(server.id, *outcome);
                 }
+                let is_stuck = matches!(failed, Failed::Late(_));
                 let fault = failed.fault();
                 log::warn!(
                     "a model could not be loaded at {}: {}",
                     server.name,
                     fault.text
                 );
-                ticket.failed(fault);
+                if is_stuck {
+                    ticket.stuck(fault);
+                } else {
+                    ticket.failed(fault);
+                }
             }
         }
     }
@@ -153,7 +165,7 @@ impl Parts {
 
     /// Has the server load the model, as the request does for which that began. A load is for everybody: what its server finds
     /// wrong with that request is left out, and the server tells its client when the request itself is sent.
-    async fn load_somehow(
+    pub(super) async fn load_somehow(
         &self,
         server: &Arc<Backend>,
         model: ModelId,
@@ -178,9 +190,28 @@ impl Parts {
         context: Option<u32>,
         recipe: &LoadRecipe,
     ) -> Result<(), Failed> {
-        let (status, headers, body) = self.answer(server, model, context, recipe).await?;
+        let name = self.name(server, model);
+        let request = LoadRequest::of(server, &name, context, recipe);
+        self.send(server, request).await.map(|_| ())
+    }
+
+    /// Returns what the server calls the model.
+    pub(super) fn name(&self, server: &Backend, model: ModelId) -> String {
+        let inventory = server.inventory();
+        let entry = inventory.model(model);
+        entry.map_or_else(String::new, |entry| entry.name.clone())
+    }
+
+    /// Returns the body of the server's answer to a request.
+    pub(super) async fn send(
+        &self,
+        server: &Arc<Backend>,
+        request: pingora::Result<LoadRequest>,
+    ) -> Result<Bytes, Failed> {
+        let broken = |_| Failed::Server(fleet::RequestOutcome::Reset);
+        let (status, headers, body) = self.answer(server, request.map_err(broken)?).await?;
         if status.is_success() && !is_error(&body) {
-            return Ok(());
+            return Ok(body);
         }
         // Some say under 200 that they could not.
         let code = if status.is_success() {
@@ -205,15 +236,9 @@ impl Parts {
     async fn answer(
         &self,
         server: &Arc<Backend>,
-        model: ModelId,
-        context: Option<u32>,
-        recipe: &LoadRecipe,
+        LoadRequest { head, body }: LoadRequest,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failed> {
         let broken = |_| Failed::Server(fleet::RequestOutcome::Reset);
-        let inventory = server.inventory();
-        let name = inventory.model(model).map(|entry| &*entry.name);
-        let request = LoadRequest::of(server, name.unwrap_or_default(), context, recipe);
-        let LoadRequest { head, body } = request.map_err(broken)?;
         let connections = &self.upstreams.side(server.provider.id).connections;
         let mut upstream = connections
             .open_new(server)

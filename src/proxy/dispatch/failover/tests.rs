@@ -550,6 +550,23 @@ fn a_failure_of_one_model_leaves_the_plans_other_models_at_its_provider() {
 }
 
 #[test]
+fn who_is_called_back_from_a_copy_may_be_served_anywhere_and_only_so_often() {
+    let recalled = AttemptError::recalled();
+    let AttemptError::Retryable { report, cause, .. } = recalled else {
+        panic!("another server may do better");
+    };
+    assert_eq!(report, None, "its server is not at fault");
+    let (mut progress, routing) = (progress(), Routing::default());
+    let scene = Scene::of_one();
+    let mut next = || follows(&mut progress, tried(true), &cause, &routing, &scene);
+    assert_eq!([next(), next()], [Again(Duration::ZERO); 2]);
+    let third = next();
+    assert_ne!(third, Again(Duration::ZERO));
+    let (server, step) = (member(0, providers().0), &progress.plan.steps[0]);
+    assert!(progress.has_tried(step, server.id));
+}
+
+#[test]
 fn two_servers_that_say_the_same_are_both_acquitted() {
     let error = |text: &'static str| {
         let failure = crate::proxy::failure::Failure::new(500, "provider_error", text);
