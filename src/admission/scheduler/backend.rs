@@ -5,7 +5,8 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::lane::Lane;
-use super::learned::{Mean, Peak, Rates};
+use super::learned::{Mean, Peak};
+use super::pace::Pace;
 use super::ready::Key;
 use super::resident::{Failure, Loading, Resident, Sick};
 use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
@@ -28,8 +29,8 @@ pub(super) struct Backend {
     pub(super) loading: Option<Loading>,
     /// Copies that nothing is started on.
     pub(super) sick: Vec<Sick>,
-    /// An attempt to heal one of them that is under way, in the place of a load.
-    pub(super) healing: Option<Ticket>,
+    /// An attempt to heal one of them, or a try of a slow copy, that is under way in the place of a load.
+    pub(super) healing: Option<(Ticket, ModelId)>,
     /// Loads are the gateway's own.
     pub(super) own_loads: bool,
     pub(super) on_disk: AHashMap<ModelId, StoredModel>,
@@ -40,7 +41,7 @@ pub(super) struct Backend {
     /// The contexts that models got when none was asked for.
     pub(super) automatic: AHashMap<ModelId, u32>,
     /// How fast its copies are.
-    pub(super) rates: AHashMap<ModelId, Rates>,
+    pub(super) paces: AHashMap<ModelId, Pace>,
     /// What has been learned of how many requests its copies serve at once.
     pub(super) lanes: AHashMap<ModelId, Lane>,
     pub(super) resident: Vec<Resident>,
@@ -104,7 +105,7 @@ impl Backend {
             failed: AHashMap::new(),
             trained: AHashMap::new(),
             automatic: AHashMap::new(),
-            rates: AHashMap::new(),
+            paces: AHashMap::new(),
             lanes: AHashMap::new(),
             on_disk: AHashMap::new(),
             resident: Vec::new(),
@@ -176,7 +177,7 @@ impl Backend {
 
     /// A request for the model may start here now.
     pub(super) fn free_for(&self, model: ModelId) -> bool {
-        self.free() && self.running(model) < self.lane(model) as usize && !self.is_sick(model)
+        self.free() && self.running(model) < self.lane(model) as usize && !self.is_barred(model)
     }
 
     /// The request may start here now, whatever has to be loaded for it.

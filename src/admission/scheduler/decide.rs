@@ -11,7 +11,7 @@ use super::{Running, Scheduler};
 use crate::ids::BackendId;
 
 /// So many are looked at in a line of which some need less than others.
-const MIXED: usize = 64;
+pub(super) const MIXED: usize = 64;
 /// How long somebody who waits for a load goes on waiting before it is looked whether that still runs.
 const RIDE: Duration = Duration::from_secs(5);
 
@@ -27,6 +27,9 @@ impl Scheduler {
                 Alarm::Aged(line) => {
                     self.stranded.insert(line);
                     self.to_weigh.push(line);
+                    if !self.slow.is_empty() {
+                        self.to_spill.push(line);
+                    }
                 }
                 Alarm::Expired(mut waiter) if self.rides(&waiter) => {
                     // Its load has a budget of its own.
@@ -46,10 +49,12 @@ impl Scheduler {
                 }
             }
         }
+        self.keep_last_copies(now);
         self.next_heal(now)
             .or_else(|| self.start_after_limit(now))
             .or_else(|| self.start_on_freed(now))
             .or_else(|| self.start_touched(now))
+            .or_else(|| self.start_on_draining(now))
             .or_else(|| self.try_lanes(now))
             .or_else(|| self.next_load(now))
     }
@@ -111,7 +116,7 @@ impl Scheduler {
             let held = backend
                 .resident
                 .iter()
-                .filter(|resident| backend.free_for(resident.model))
+                .filter(|copy| backend.free_for(copy.model) && !copy.is_draining())
                 .flat_map(fitting)
                 .filter_map(first);
             held.chain(first(LineKey::Any)).min()

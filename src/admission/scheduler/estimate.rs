@@ -90,8 +90,8 @@ impl Scheduler {
             } else {
                 1.0
             };
-            let spilled = backend.resident(model_id).map_or(0.0, Resident::spilled);
-            let service = service * (1.0 + CPU * spilled);
+            let slower = |copy: &Resident| (1.0 + CPU * copy.spilled()) * copy.slowness;
+            let service = service * backend.resident(model_id).map_or(1.0, slower);
             let rate = f64::from(backend.places(Some(model_id))) / service;
             pool.freed += 1.0 / self.free_in(now, backend, Some(model_id)).max(AT_ONCE);
             pool.open += f64::from(backend.open(Some(model_id)));

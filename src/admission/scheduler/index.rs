@@ -82,7 +82,7 @@ impl Scheduler {
         self.free.insert(backend.spec.provider, ANY, key);
         if backend.placed() {
             let backend = &*backend;
-            let ready = |copy: &&Resident| backend.free_for(copy.model);
+            let ready = |copy: &&Resident| backend.free_for(copy.model) && !copy.is_draining();
             for resident in backend.resident.iter().filter(ready) {
                 if let Some(model) = self.models.get_mut(&resident.model) {
                     model.ready.insert(
@@ -103,6 +103,10 @@ impl Scheduler {
             if let Some(model) = self.models.get_mut(&model_id)
                 && model.copies.remove(&(tokens, id))
             {
+                model.drained.remove(&id);
+                if !model.drained.is_empty() {
+                    self.to_keep.push(model_id);
+                }
                 let lines = self.lines.of_model(model_id);
                 let stranded = lines.filter(|line| match line {
                     LineKey::Model(_, class) => !model.has_copy_for(class.most()),
@@ -121,6 +125,11 @@ impl Scheduler {
             for (model_id, tokens) in backend.copies() {
                 if let Some(model) = self.models.get_mut(&model_id) {
                     model.copies.insert((tokens, id));
+                    let copy = backend.resident(model_id);
+                    if copy.is_some_and(Resident::is_draining) {
+                        model.drained.insert(id);
+                        self.to_keep.push(model_id);
+                    }
                 }
             }
         }
@@ -129,6 +138,7 @@ impl Scheduler {
     /// A slot of this backend is free: whoever waits for what it has may be able to start.
     pub(super) fn note_freed(&mut self, id: BackendId) {
         self.note_heals(id);
+        self.note_slow(id);
         if self.backends.get(&id).is_some_and(Backend::free) {
             self.freed.push(id);
         }
@@ -138,7 +148,7 @@ impl Scheduler {
 /// The key of a backend among those with a copy of one model.
 fn of_copy(key: Key, copy: &Resident) -> Key {
     Key {
-        slow: copy.spilled() > 0.0,
+        slow: copy.is_slow(),
         ..key
     }
 }

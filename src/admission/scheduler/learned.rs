@@ -48,8 +48,18 @@ impl Mean {
     const WINDOW: u32 = 20;
 
     pub(super) fn add(&mut self, observed: f64) {
-        self.count = (self.count + 1).min(Self::WINDOW);
+        self.add_within(observed, Self::WINDOW);
+    }
+
+    /// Does what [`Self::add`] does, with a memory of so many observations.
+    pub(super) fn add_within(&mut self, observed: f64, window: u32) {
+        self.count = (self.count + 1).min(window);
         self.value += (observed - self.value) / f64::from(self.count);
+    }
+
+    /// How many observations it is made of, up to its memory.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 
     pub(super) fn get(&self) -> Option<f64> {

@@ -260,9 +260,9 @@ impl Scheduler {
     /// How long the prompt takes, as this copy has been, or as others of the model have.
     fn prefill(&self, backend: &Backend, model: ModelId, tokens: u32) -> Duration {
         let here = backend
-            .rates
+            .paces
             .get(&model)
-            .and_then(|rates| rates.prefill.get());
+            .and_then(|pace| pace.rates.prefill.get());
         let anywhere = || self.models.get(&model)?.rates.prefill.get();
         let rate = here.or_else(anywhere).filter(|rate| *rate > 0.0);
         rate.map_or(Duration::ZERO, |rate| seconds(f64::from(tokens) / rate))

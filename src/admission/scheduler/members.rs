@@ -51,6 +51,7 @@ impl Scheduler {
             }
         }
         self.sick.retain(|(of, _)| *of != id);
+        self.slow.retain(|(of, _)| *of != id);
         self.late.retain(|(of, _), _| *of != id);
         if idle {
             self.forget(id);

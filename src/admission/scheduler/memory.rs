@@ -5,7 +5,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::backend::Backend;
-use super::resident::{ANY, Loading, Resident};
+use super::resident::{ANY, Grade, Loading, Resident};
 use super::types::{LoadedModel, Residency, StoredModel};
 use crate::ids::ModelId;
 
@@ -42,6 +42,8 @@ impl Backend {
                     expires_at: now.saturating_add(loaded.expires_in),
                     used: known.and_then(|known| known.used),
                     keep_alive: self.keep_alive(now, known, loaded),
+                    grade: Grade::Well,
+                    slowness: 1.0,
                 });
             }
         }
@@ -55,6 +57,7 @@ impl Backend {
         };
         let used: Vec<_> = unseen.filter(|resident| in_use(resident.model)).collect();
         self.resident.extend(used);
+        self.grade_copies();
         disappointed
     }
 
@@ -87,7 +90,7 @@ impl Backend {
             learned.retain(|model, _| on_disk.contains_key(model));
         }
         self.lanes.retain(|model, _| on_disk.contains_key(model));
-        self.rates.retain(|model, _| on_disk.contains_key(model));
+        self.paces.retain(|model, _| on_disk.contains_key(model));
         self.failed.retain(|model, _| {
             let size =
                 |all: &AHashMap<ModelId, StoredModel>| all.get(model).map(|stored| stored.size);
@@ -239,7 +242,10 @@ impl Backend {
                 expires_at,
                 used: None,
                 keep_alive: KEEP_ALIVE,
+                grade: Grade::Well,
+                slowness: 1.0,
             });
+            self.grade_copies();
         }
     }
 

@@ -20,11 +20,13 @@ mod members;
 mod memory;
 mod model;
 mod need;
+mod pace;
 mod placement;
 mod ready;
 mod requests;
 mod resident;
 mod sick;
+mod slow;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -73,10 +75,16 @@ pub struct Scheduler {
     late: AHashMap<(BackendId, ModelId), Ticket>,
     /// Copies that nothing is started on.
     sick: BTreeSet<(BackendId, ModelId)>,
-    /// When they are to be healed; some of them, and others that no longer need it.
+    /// Copies that are slow.
+    slow: BTreeSet<(BackendId, ModelId)>,
+    /// When either are to be tried; some of them, and others that no longer need it.
     heals_due: BTreeSet<(Duration, BackendId, ModelId)>,
     /// Attempts at that which are under way.
     heals: AHashMap<Ticket, Heal>,
+    /// Models of which copies are left alone and others have changed.
+    to_keep: Vec<ModelId>,
+    /// Lines in which somebody may start on a copy that is left alone.
+    to_spill: Vec<LineKey>,
     /// Every backend with a free slot.
     free: Ready,
     /// Backends that could begin a cold load, by how many models they have in memory.
@@ -155,8 +163,11 @@ impl Scheduler {
             loads: AHashMap::new(),
             late: AHashMap::new(),
             sick: BTreeSet::new(),
+            slow: BTreeSet::new(),
             heals_due: BTreeSet::new(),
             heals: AHashMap::new(),
+            to_keep: Vec::new(),
+            to_spill: Vec::new(),
             free: Ready::default(),
             spare: BTreeSet::new(),
             decided: VecDeque::new(),

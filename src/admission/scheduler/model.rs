@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::footprint::Footprint;
 use super::learned::{Mean, Rate, Rates};
 use super::need::Needs;
+use super::pace::Reference;
 use super::ready::Ready;
 use crate::ids::BackendId;
 
@@ -32,6 +33,10 @@ pub(super) struct Model {
     pub(super) needs: Needs,
     /// How fast its copies are, over all backends.
     pub(super) rates: Rates,
+    /// How fast its copies are beside each other.
+    pub(super) reference: Reference,
+    /// Backends whose copy is left alone, since it is slow.
+    pub(super) drained: BTreeSet<BackendId>,
     /// Loads of the gateway's own that are under way.
     pub(super) loading: usize,
     /// No copy of it is tried with one request too many before this.
@@ -53,6 +58,8 @@ impl Model {
             footprint: Footprint::default(),
             needs: Needs::new(now),
             rates: Rates::default(),
+            reference: Reference::default(),
+            drained: BTreeSet::new(),
             loading: 0,
             next_try: Duration::ZERO,
         }

@@ -8,7 +8,7 @@ use super::model::Model;
 use super::resident::{ANY, Loading};
 use super::types::{Arrival, Decision, NoSlot, Providers, RunOutcome, Scope, Ticket, Wanted};
 use super::{Running, Scheduler};
-use crate::ids::{BackendId, ModelId};
+use crate::ids::BackendId;
 use crate::settings::WhenUnhealthy;
 
 /// A `load_duration` below this is bookkeeping, not a load.
@@ -181,6 +181,9 @@ impl Scheduler {
         }
         self.touched.push(line);
         self.to_try.push(line);
+        if !self.slow.is_empty() {
+            self.to_spill.push(line);
+        }
         self.to_weigh.push(line);
     }
 
@@ -248,9 +251,11 @@ impl Scheduler {
         model.service.add(held);
         self.service.add(held);
         let response = outcome.ttft.map(warm);
-        let came_to_stay = running.cold && !backend.holds(model_id);
+        // A load that is under way tells of its own end, and with which context.
+        let there = backend.holds(model_id) || backend.loads(model_id);
+        let came_to_stay = running.cold && !there;
         let vram = model.vram.unwrap_or_default();
-        self.learn_speed(id, model_id, outcome);
+        self.learn_speed(now, id, model_id, (Some(job), outcome));
         let note = |backend: &mut Backend| {
             if let Some(response) = response {
                 backend.response.add(now, response);
@@ -273,18 +278,6 @@ impl Scheduler {
             self.update(now, id, note);
         } else {
             self.update_slots(now, id, note);
-        }
-    }
-
-    /// Learns how fast the copy reads and writes.
-    pub(super) fn learn_speed(&mut self, id: BackendId, model_id: ModelId, outcome: RunOutcome) {
-        let backend = self.backends.get_mut(&id);
-        let (Some(backend), Some(model)) = (backend, self.models.get_mut(&model_id)) else {
-            return;
-        };
-        let rates = [&mut model.rates, backend.rates.entry(model_id).or_default()];
-        for rates in rates {
-            rates.add(outcome.prompt, outcome.output);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::condition::{Condition, SlowCause};
 use super::types::Ticket;
 use crate::ids::{BackendId, ModelId};
 
@@ -46,6 +47,31 @@ pub(super) struct Resident {
     pub(super) used: Option<Duration>,
     /// How long it stays after its last use.
     pub(super) keep_alive: Duration,
+    /// What it is worth by its speed.
+    pub(super) grade: Grade,
+    /// How many times as long as at the others a request takes, where it is slow.
+    pub(super) slowness: f64,
+}
+
+/// What a copy is worth beside others, by its speed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Grade {
+    #[default]
+    Well,
+    /// It stands behind the others.
+    Slow(SlowCause),
+    /// It is left alone while the others can do its work.
+    Draining(SlowCause),
+}
+
+impl From<Grade> for Condition {
+    fn from(grade: Grade) -> Self {
+        match grade {
+            Grade::Well => Self::Well,
+            Grade::Slow(cause) => Self::Slow(cause),
+            Grade::Draining(cause) => Self::Draining(cause),
+        }
+    }
 }
 
 /// A load that has been ordered and of which no end has been told.
@@ -84,9 +110,28 @@ pub(super) struct Sick {
 pub(super) struct Heal {
     pub(super) backend: BackendId,
     pub(super) model: ModelId,
+    /// It begins with unloading the copy, since that hangs; otherwise the copy is slow.
+    pub(super) unload: bool,
 }
 
 impl Resident {
+    /// Another one is used where there is one with a free slot.
+    pub(super) fn is_slow(&self) -> bool {
+        self.grade != Grade::Well || self.spilled() > 0.0
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.grade, Grade::Draining(_))
+    }
+
+    /// How it is, as far as it serves requests.
+    pub(super) fn condition(&self) -> Condition {
+        match self.grade {
+            Grade::Well if self.spilled() > 0.0 => Condition::Slow(SlowCause::Spilled),
+            grade => grade.into(),
+        }
+    }
+
     /// The share of it that runs on the CPU, 0 to 1.
     pub(super) fn spilled(&self) -> f64 {
         let outside = self.size.saturating_sub(self.vram);

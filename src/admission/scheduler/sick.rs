@@ -19,6 +19,11 @@ impl Backend {
         self.sick(model).is_some()
     }
 
+    /// Nothing is started on the copy for the moment.
+    pub(super) fn is_barred(&self, model: ModelId) -> bool {
+        self.is_sick(model) || self.healing.is_some_and(|(_, tried)| tried == model)
+    }
+
     /// Nothing is started on the copy from now on.
     pub(super) fn fall_sick(&mut self, now: Duration, model: ModelId) {
         let loading = self.loading.take_if(|loading| loading.model == model);
@@ -51,7 +56,7 @@ impl Backend {
     }
 
     pub(super) fn begin_heal(&mut self, model: ModelId, heal: Ticket) {
-        self.healing = Some(heal);
+        self.healing = Some((heal, model));
         if let Some(sick) = self.sick.iter_mut().find(|sick| sick.model == model) {
             sick.heals = Some(heal);
         }

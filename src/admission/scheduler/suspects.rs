@@ -53,26 +53,35 @@ impl Scheduler {
 
     /// The attempt to heal has succeeded: the copy is in memory and has answered. Tickets that are not known are ignored.
     pub fn healed(&mut self, now: Duration, heal: Ticket, sample: RunOutcome) {
-        let Some(Heal { backend: id, model }) = self.heals.remove(&heal) else {
+        let Some(Heal {
+            backend: id,
+            model,
+            unload,
+        }) = self.heals.remove(&heal)
+        else {
             return;
         };
-        self.sick.remove(&(id, model));
         let cured = self.update(now, id, |backend| {
-            backend.healing.take_if(|under_way| *under_way == heal);
-            if backend
-                .sick(model)
-                .is_some_and(|sick| sick.heals == Some(heal))
-            {
+            backend.healing.take_if(|(under_way, _)| *under_way == heal);
+            let sick = backend.sick(model);
+            let cured = sick.is_some_and(|sick| sick.heals == Some(heal));
+            if cured {
                 backend.recover(now, model);
                 backend.failed.remove(&model);
             }
+            cured
         });
-        if cured.is_some()
-            && let Some(known) = self.models.get_mut(&model)
-        {
-            known.failed.remove(&id);
+        if cured == Some(true) {
+            self.sick.remove(&(id, model));
+            if let Some(known) = self.models.get_mut(&model) {
+                known.failed.remove(&id);
+            }
         }
-        self.learn_speed(id, model, sample);
+        if unload {
+            self.learn_speed(now, id, model, (None, sample));
+        } else {
+            self.tried_out(now, id, model, Some(sample));
+        }
         self.note_freed(id);
         self.reweigh();
     }
@@ -80,11 +89,16 @@ impl Scheduler {
     /// The attempt to heal has failed. The next one follows after a pause, which doubles each time; the server's other models
     /// are served meanwhile. Tickets that are not known are ignored.
     pub fn heal_failed(&mut self, now: Duration, heal: Ticket) {
-        let Some(Heal { backend: id, model }) = self.heals.remove(&heal) else {
+        let Some(Heal {
+            backend: id,
+            model,
+            unload,
+        }) = self.heals.remove(&heal)
+        else {
             return;
         };
         let again = self.update(now, id, |backend| {
-            backend.healing.take_if(|under_way| *under_way == heal);
+            backend.healing.take_if(|(under_way, _)| *under_way == heal);
             backend.stay_sick(now, model, heal)
         });
         if let Some(until) = again.flatten() {
@@ -94,6 +108,9 @@ impl Scheduler {
             }
             let lines: Vec<_> = self.lines.of_model(model).collect();
             self.refuse_hopeless(now, lines);
+        }
+        if !unload {
+            self.tried_out(now, id, model, None);
         }
         self.note_freed(id);
         self.reweigh();
@@ -114,34 +131,37 @@ impl Scheduler {
         let there = self.backends.values();
         let there = there.filter(|backend| backend.healthy && !backend.gone && backend.placed());
         there.flat_map(move |backend| {
-            let held = backend.resident.iter();
-            let held = held.map(|copy| (copy.model, copy.context, Condition::Well, copy.since));
-            let sick = backend.sick.iter().map(|sick| {
-                let condition = if sick.heals.is_some() {
-                    Condition::Healing
-                } else {
-                    Condition::Suspect
-                };
-                (sick.model, sick.context, condition, sick.since)
+            let held = backend.resident.iter().map(|copy| {
+                let tried = backend.is_barred(copy.model).then_some(Condition::Healing);
+                let condition = tried.unwrap_or(copy.condition());
+                let graded = backend.paces.get(&copy.model).map(|pace| pace.since);
+                (
+                    copy.model,
+                    copy.context,
+                    condition,
+                    graded.max(Some(copy.since)),
+                )
             });
-            held.chain(sick)
-                .map(move |(model, context, condition, since)| CopyView {
+            let sick = backend.sick.iter().map(|sick| {
+                let tried = sick.heals.map(|_| Condition::Healing);
+                let condition = tried.unwrap_or(Condition::Suspect);
+                (sick.model, sick.context, condition, Some(sick.since))
+            });
+            let view = move |(model, context, condition, since): (_, _, _, Option<Duration>)| {
+                let rates = backend.paces.get(&model).map(|pace| pace.rates);
+                CopyView {
                     backend: backend.id,
                     model,
                     context,
                     parallel: backend.lane(model),
                     running: u32::try_from(backend.running(model)).unwrap_or(u32::MAX),
                     condition,
-                    prefill: backend
-                        .rates
-                        .get(&model)
-                        .and_then(|rates| rates.prefill.get()),
-                    decode: backend
-                        .rates
-                        .get(&model)
-                        .and_then(|rates| rates.decode.get()),
-                    since: now.saturating_sub(since),
-                })
+                    prefill: rates.and_then(|rates| rates.prefill.get()),
+                    decode: rates.and_then(|rates| rates.decode.get()),
+                    since: now.saturating_sub(since.unwrap_or_default()),
+                }
+            };
+            held.chain(sick).map(view)
         })
     }
 
@@ -174,27 +194,43 @@ impl Scheduler {
             }
             self.heals_due.pop_first();
             // What stands in the way now ends with an event of the backend, which puts it here again.
-            let backend = self.backends.get(&id);
-            if !backend.is_some_and(|backend| backend.may_heal(now, model)) {
+            let Some(backend) = self.backends.get(&id) else {
                 continue;
+            };
+            if backend.may_heal(now, model) {
+                let context = backend.sick(model).and_then(|sick| sick.context);
+                return Some(self.begin_heal(now, (id, model, context), true));
             }
-            let heal = Ticket(self.next_ticket);
-            self.next_ticket += 1;
-            self.heals.insert(heal, Heal { backend: id, model });
-            self.update(now, id, |backend| backend.begin_heal(model, heal));
-            let sick = self
-                .backends
-                .get(&id)
-                .and_then(|backend| backend.sick(model));
-            return Some(Decision::Heal {
-                heal,
-                backend: id,
-                model,
-                context: sick.and_then(|sick| sick.context),
-                unload: true,
-            });
+            if let Some(decision) = self.next_probe(now, id, model) {
+                return Some(decision);
+            }
         }
         None
+    }
+
+    /// Begins to try a copy, which is unloaded before that if it hangs.
+    pub(super) fn begin_heal(
+        &mut self,
+        now: Duration,
+        (backend, model, context): (BackendId, ModelId, Option<u32>),
+        unload: bool,
+    ) -> Decision {
+        let heal = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let under_way = Heal {
+            backend,
+            model,
+            unload,
+        };
+        self.heals.insert(heal, under_way);
+        self.update(now, backend, |backend| backend.begin_heal(model, heal));
+        Decision::Heal {
+            heal,
+            backend,
+            model,
+            context,
+            unload,
+        }
     }
 
     /// Something has ended on the backend that its sick copies may have waited for.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::resident::Resident;
 use super::*;
 
 pub(super) fn check(scheduler: &Scheduler) {
@@ -37,8 +38,12 @@ pub(super) fn check(scheduler: &Scheduler) {
             copies.map(|(_, tokens)| (tokens, b.id)).collect::<Vec<_>>()
         });
         assert_eq!(model.copies, copies.collect());
-        let ready = placed.filter(|b| b.free_for(*model_id) && b.holds(*model_id));
-        assert_eq!(listed(&model.ready), ready.map(|b| b.id).collect());
+        let held = placed.filter_map(|b| Some((b, b.resident(*model_id)?)));
+        let drained = held.clone().filter(|(_, copy)| copy.is_draining());
+        assert_eq!(model.drained, drained.map(|(b, _)| b.id).collect());
+        let ready = held.filter(|(b, copy)| b.free_for(*model_id) && !copy.is_draining());
+        assert_eq!(listed(&model.ready), ready.map(|(b, _)| b.id).collect());
+        no_last_copy_is_drained(*model_id, scheduler);
     }
     let healthy: Vec<_> = backends.clone().filter(|b| b.healthy).collect();
     assert_eq!(scheduler.healthy, healthy.len());
@@ -54,6 +59,26 @@ pub(super) fn check(scheduler: &Scheduler) {
     assert_eq!(jobs, scheduler.running.len());
     let in_flight: usize = scheduler.providers.values().map(|p| p.in_flight).sum();
     assert_eq!(in_flight, jobs);
+}
+
+/// For each copy that is left alone there is another of its provider that does all it does and is not slow.
+fn no_last_copy_is_drained(model_id: ModelId, scheduler: &Scheduler) {
+    let model = &scheduler.models[&model_id];
+    let copy = |id: &BackendId| {
+        let backend = &scheduler.backends[id];
+        (backend.spec.provider, backend.resident(model_id).copied())
+    };
+    for drained in &model.drained {
+        let (provider, Some(left)) = copy(drained) else {
+            panic!("{drained:?} is left alone and has no copy")
+        };
+        let does = |(_, id): &(u32, BackendId)| {
+            let (of, other) = copy(id);
+            let fits = |other: Resident| other.tokens >= left.tokens && !other.is_slow();
+            of == provider && other.is_some_and(fits)
+        };
+        assert!(model.copies.iter().any(does), "{drained:?} is the last");
+    }
 }
 
 fn listed(ready: &Ready) -> BTreeSet<BackendId> {

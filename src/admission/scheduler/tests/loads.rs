@@ -191,3 +191,25 @@ fn a_load_is_shown_while_it_runs() {
     fleet.load_done(load);
     assert_eq!(fleet.scheduler.load_of(fleet.now, A), None);
 }
+
+#[test]
+fn an_answer_during_a_load_of_its_model_says_nothing_of_the_copy() {
+    let mut fleet = Fleet::new(policy());
+    fleet.scheduler.own_loads(fleet.now);
+    fleet.join(BackendSpec {
+        slots: Some(3),
+        ..spec(0)
+    });
+    fleet.observe(0, &[A], &[]);
+    fleet.arrive(request(A));
+    let load = fleet.ordered()[0].0;
+    let pinned = fleet.arrive(Arrival {
+        pinned: Some(id(0)),
+        ..request(A)
+    });
+    // It may have run in a copy that somebody else has asked for.
+    fleet.complete(pinned);
+    assert_eq!(fleet.started().len(), 1);
+    fleet.load_done(load);
+    assert_eq!(fleet.started().len(), 1);
+}

@@ -6,9 +6,11 @@ mod fleet;
 mod forecast;
 mod lanes;
 mod loads;
+mod pace;
 mod properties;
 mod queue;
 mod scope;
+mod slow;
 mod suspects;
 mod warm_or_wait;
 

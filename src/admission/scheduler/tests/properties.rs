@@ -300,12 +300,14 @@ impl Witness {
                 let Some(ticket) = nth(&self.running, index) else {
                     return;
                 };
-                self.running.remove(&ticket);
-                self.scheduler.complete(
-                    now,
-                    ticket,
-                    answered(if index % 3 == 0 { 7.0 } else { 0.0 }),
-                );
+                let (_, _, backend) = self.running.remove(&ticket).unwrap();
+                // Every other server is slow.
+                let rate = if backend.0 % 2 == 0 { 5.0 } else { 50.0 };
+                let outcome = RunOutcome {
+                    output: Some((100, secs(100.0 / rate))),
+                    ..answered(if index % 3 == 0 { 7.0 } else { 0.0 })
+                };
+                self.scheduler.complete(now, ticket, outcome);
             }
             Op::Loaded(index) => {
                 let Some(ticket) = nth(&self.running, index) else {
@@ -473,7 +475,7 @@ impl Witness {
             );
         }
         if let Wanted::Model(model) = arrival.wanted {
-            assert!(!server.is_sick(model), "its copy hangs");
+            assert!(!server.is_barred(model), "it hangs or is being tried");
         }
         assert!(self.on(backend) < truth.room());
         let of_provider = |(_, _, id): &&(_, _, BackendId)| {
@@ -566,9 +568,11 @@ impl Witness {
             for (id, truth) in self.candidates(arrival) {
                 let backend = &self.scheduler.backends[&id];
                 let ready = match arrival.wanted {
-                    Wanted::Model(model) if backend.is_sick(model) => false,
+                    Wanted::Model(model) if backend.is_barred(model) => false,
                     Wanted::Model(model) => {
-                        let fits = |copy: &Resident| copy.tokens >= arrival.need.tokens;
+                        let fits = |copy: &Resident| {
+                            copy.tokens >= arrival.need.tokens && !copy.is_draining()
+                        };
                         arrival.pinned.is_some()
                             || !backend.placed()
                             || backend.resident(model).is_some_and(fits)
