@@ -240,3 +240,142 @@ impl AnswerReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Instant, SystemTime};
+
+    use super::*;
+    use crate::settings::{Fidelity, Provider, ProviderKind, ReasoningField};
+    use remuda_formats::dialect::exchange::{Reply, Target};
+    use remuda_formats::facts::ModelFacts;
+    use remuda_formats::ir::Text;
+    use remuda_formats::translate::{ClientForm, ProviderForm, Translating};
+
+    fn head(kind: &str) -> ResponseHeader {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        head.insert_header(http::header::CONTENT_TYPE, kind)
+            .unwrap();
+        head
+    }
+
+    /// Makes a reader of a chat that passes.
+    fn passing(streams: bool) -> AnswerReader {
+        let mut reader = AnswerReader::same(Passing::new(Operation::Chat, streams));
+        reader.begin(&head(if streams {
+            "application/x-ndjson"
+        } else {
+            "application/json"
+        }));
+        reader
+    }
+
+    fn gathering() -> AnswerReader {
+        let gathering = Gathering::of(Operation::Chat).expect("chats are gathered");
+        let mut reader = AnswerReader::Gathered(Box::new(gathering));
+        reader.begin(&head("application/x-ndjson"));
+        reader
+    }
+
+    /// Makes a reader of a chat of OpenAI's that an Ollama server answers.
+    fn across(streams: bool) -> AnswerReader {
+        let provider = Provider::of_kind("gpus", ProviderKind::Ollama);
+        let facts = ModelFacts::default();
+        let translating = Translating {
+            client: ClientForm::OpenAiChat,
+            form: ProviderForm::OllamaChat,
+            body: br#"{"model":"m","messages":[{"role":"user","content":"a"}]}"#,
+            streams,
+            gathered: false,
+            fidelity: Fidelity::Lenient,
+            mend: None,
+            spare: &[],
+        };
+        let target = Target {
+            model: "m",
+            facts: &facts,
+            provider: provider.profile(),
+            stream: streams,
+        };
+        let reply = Reply {
+            model: Text::plain("m").into_owned(),
+            id: "1".into(),
+            created: SystemTime::UNIX_EPOCH,
+            started: Instant::now(),
+            include_usage: false,
+            reasoning_field: ReasoningField::Both,
+            base64: false,
+            functions: false,
+            prompt_estimate: 0,
+            tools: Arc::default(),
+        };
+        let written = translate::order(&translating, target, reply);
+        AnswerReader::Across(written.expect("it can be said").translation)
+    }
+
+    const WORD: &str = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"word\"},\"done\":false}\n";
+    const LAST: &str = "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":3,\"eval_count\":2}\n";
+
+    #[test]
+    fn a_reader_says_what_its_client_gets_and_when() {
+        for (name, reader, translates, composes, streams, gathers, one_body) in [
+            ("stream", passing(true), false, false, true, false, false),
+            ("body", passing(false), false, false, false, true, true),
+            ("gathered", gathering(), false, true, false, true, false),
+            ("translated", across(true), true, true, true, false, false),
+            (
+                "translated whole",
+                across(false),
+                true,
+                true,
+                false,
+                true,
+                true,
+            ),
+        ] {
+            assert_eq!(reader.translates(), translates, "{name}");
+            assert_eq!(reader.composes(), composes, "{name}");
+            assert_eq!(reader.streams(), streams, "{name}");
+            assert_eq!(reader.gathers(), gathers, "{name}");
+            assert_eq!(reader.is_one_body(), one_body, "{name}");
+        }
+    }
+
+    #[test]
+    fn content_usage_and_end_are_found_alike_whoever_writes_the_answer() {
+        for (name, mut reader, passes) in [
+            ("stream", passing(true), true),
+            ("gathered", gathering(), false),
+            ("translated", across(true), false),
+        ] {
+            assert!(!reader.begun() && reader.usage().is_none(), "{name}");
+            let passed = reader.feed(WORD.as_bytes()) == WORD.as_bytes();
+            assert_eq!(passed, passes, "{name}");
+            assert!(reader.begun() && !reader.over(), "{name}");
+            assert_eq!((reader.content_units(), reader.malformed()), (1, 0));
+            assert!(reader.output_so_far() > 0, "{name}");
+            let _ = reader.feed(LAST.as_bytes());
+            assert!(reader.over() && reader.fault().is_none(), "{name}");
+            let usage = reader.usage().expect("its server has told it");
+            assert_eq!((usage.prompt, usage.output), (Some(3), Some(2)), "{name}");
+            let (ending, _) = reader.finish(&HeaderMap::new());
+            assert!(matches!(ending, Ending::Complete), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_place_of_an_answer_has_its_server_s_words_only_where_it_passes() {
+        let line = "{\"error\":\"it has stopped\"}\n";
+        for (name, mut reader, has_words) in [
+            ("stream", passing(true), true),
+            ("gathered", gathering(), true),
+            ("translated", across(true), false),
+        ] {
+            let _ = reader.feed(line.as_bytes());
+            assert!(reader.fault().is_some(), "{name}");
+            let words = reader.failing().trim_ascii();
+            assert_eq!(!words.is_empty(), has_words, "{name}");
+        }
+    }
+}

@@ -205,3 +205,190 @@ fn recipe(request: &ModelRequest, embeds: bool) -> Arc<LoadRecipe> {
     }
     Arc::new(LoadRecipe { embeds, options })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::admission::Wanted;
+    use crate::proxy::prepared::WantedModel;
+    use crate::proxy::request_filter::body_budget::Body;
+    use remuda_formats::client::scan_request;
+
+    fn request(operation: Operation, body: &'static str) -> ModelRequest {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let facts = scan_request(operation, &bytes).expect("the body can be read");
+        let wanted = WantedModel {
+            asked: "m".into(),
+            untagged: None,
+            span: facts.model_span,
+            model: Some(ModelId(1)),
+            own: None,
+            tools: facts.tools,
+            raw: facts.raw,
+            no_stream_options: None,
+            schemas: false,
+            members: None,
+            copy: facts.copy.clone(),
+            most_output: facts.most_output,
+        };
+        ModelRequest {
+            operation,
+            body: Body::unshared(bytes),
+            has_body: true,
+            streams: false,
+            wanted: Some(wanted),
+            wary: false,
+            context: None,
+        }
+    }
+
+    fn needs(operation: Operation, body: &'static str) -> PromptNeeds {
+        let ratios = Arc::new(TokenRatios::default());
+        PromptNeeds::of(&request(operation, body), Truncate::Never, &ratios)
+    }
+
+    const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"one two three four five six seven eight nine ten"}]}"#;
+
+    #[test]
+    fn an_answer_has_room_by_what_the_client_asks_for_within_a_quarter_of_the_prompt() {
+        for (output, prompt, room) in [
+            // Without a bound: as much as is usual, of long prompts alone.
+            (None, 0, 128),
+            (None, 400, 228),
+            (None, 1_536, 512),
+            (None, 100_000, 512),
+            (Some(10), 100_000, 10),
+            (Some(0), 100_000, 0),
+            (Some(4_096), 0, 128),
+            (Some(4_096), 8_000, 2_128),
+            (Some(4_096), 40_000, 4_096),
+            (Some(u32::MAX), u32::MAX, u32::MAX / 4 + 128),
+        ] {
+            let needs = PromptNeeds {
+                output,
+                ..PromptNeeds::default()
+            };
+            let found = needs.room_for_output(prompt);
+            assert_eq!(found, room, "{output:?} {prompt}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_estimated_with_a_tenth_more_until_a_server_has_counted_it() {
+        let mut needs = needs(Operation::Chat, CHAT);
+        let model = Some(ModelId(1));
+        let about = needs.tokens(model);
+        assert!(about > 10, "{about}");
+        let with_room = |prompt: u32| prompt + needs.room_for_output(prompt);
+        assert_eq!(needs.need(model).tokens, with_room(about + about / 10));
+        assert!(needs.least(model) < about);
+        let counted = with_room(5_000);
+        for (tokens, is_news) in [(5_000, true), (5_000, false), (4_000, false)] {
+            assert_eq!(needs.note_count(tokens), is_news, "{tokens}");
+        }
+        assert!(needs.is_counted());
+        assert_eq!((needs.tokens(model), needs.least(model)), (5_000, 5_000));
+        assert_eq!(needs.need(model).tokens, counted);
+    }
+
+    #[test]
+    fn only_a_conversation_or_a_text_has_a_length_that_matters() {
+        use Operation::{
+            AnthropicCountTokens, Chat, Embed, Generate, OpenAiChat, OpenAiEmbeddings,
+        };
+        for (operation, body, has_length, embeds) in [
+            (Chat, CHAT, true, false),
+            (OpenAiChat, CHAT, true, false),
+            (Generate, r#"{"model":"m","prompt":"one"}"#, true, false),
+            // Texts of one request are prompts of their own.
+            (Embed, r#"{"model":"m","input":["one"]}"#, false, true),
+            (
+                OpenAiEmbeddings,
+                r#"{"model":"m","input":["one"]}"#,
+                false,
+                true,
+            ),
+            (AnthropicCountTokens, CHAT, false, false),
+        ] {
+            let mut needs = needs(operation, body);
+            let need = needs.need(None);
+            assert_eq!(need.tokens > 0, has_length, "{operation:?}");
+            assert_eq!(need.embeds, embeds, "{operation:?}");
+            let counts = needs.note_count(100_000);
+            assert_eq!(counts, has_length, "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_may_shorten_a_prompt_takes_any() {
+        let ratios = Arc::new(TokenRatios::default());
+        let request = request(Operation::Chat, CHAT);
+        for (truncate, shortens) in [(Truncate::Never, false), (Truncate::AsClient, true)] {
+            let mut needs = PromptNeeds::of(&request, truncate, &ratios);
+            assert!(needs.note_count(100_000));
+            let least = needs.least(Some(ModelId(1)));
+            assert_eq!(least == 0, shortens, "{truncate:?}");
+            let lesson = needs.lesson(&request).expect("its model is known");
+            assert_eq!(lesson.may_be_cut, shortens, "{truncate:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_copy_takes_what_may_fit_it_after_all() {
+        for (least, expected, largest, fits) in [
+            (0, 10_000, 4_096, true),
+            (4_096, 10_000, 4_096, true),
+            (4_097, 10_000, 4_096, false),
+            // It is expected to fit, so that its length was not why it was refused.
+            (0, 4_096, 4_096, false),
+            (0, 100, 4_096, false),
+        ] {
+            let need = Need {
+                tokens: expected,
+                stated: Some(2_048),
+                ..Need::default()
+            };
+            let want = Want {
+                wanted: Wanted::Any,
+                priority: 3,
+                pinned: None,
+                need,
+                recipe: None,
+            };
+            let want = Claim { want, least }.to_largest(largest);
+            let found = want.map(|want| (want.need.tokens, want.need.stated, want.priority));
+            let largest = fits.then_some((largest, Some(2_048), 3));
+            assert_eq!(found, largest, "{least} {expected}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_loaded_with_the_options_that_tune_it_and_with_no_others() {
+        for (body, options) in [
+            (r#"{"model":"m","prompt":"a"}"#, None),
+            (
+                r#"{"model":"m","prompt":"a","options":{"temperature":1,"num_ctx":8192}}"#,
+                None,
+            ),
+            // No option, but of the request.
+            (r#"{"model":"m","prompt":"a","shift":false}"#, None),
+            (
+                r#"{"model":"m","prompt":"a","options":{"num_gpu": 1,"seed":7,"use_mmap":false},"shift":true}"#,
+                Some(r#"{"num_gpu":1,"use_mmap":false}"#),
+            ),
+        ] {
+            let request = request(Operation::Generate, body);
+            let found = recipe(&request, false);
+            assert_eq!(found.options.as_deref(), options, "{body}");
+            let is_shared = Arc::ptr_eq(&found, &recipe(&request, false));
+            assert_eq!(is_shared, options.is_none(), "{body}");
+        }
+        let embeds = recipe(
+            &request(Operation::Embed, r#"{"model":"m","input":"a"}"#),
+            true,
+        );
+        assert!(embeds.embeds && embeds.options.is_none());
+    }
+}

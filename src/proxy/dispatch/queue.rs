@@ -427,3 +427,6 @@ pub(super) enum Availability {
     From(Instant, Scope),
     Never,
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,16 +116,7 @@ impl Dispatch<'_> {
                 self.ctx.outcome.waited += permit.waited();
                 Ok(Following::Slot(permit))
             }
-            Err(NoSlot::Exhausted) if !self.progress.reasons.is_empty() => {
-                Ok(Following::End(self.all_failed()))
-            }
-            // Nothing has been tried yet: there is no backend of that provider.
-            Err(NoSlot::Exhausted) => Err(self.not_found().into()),
-            Err(refusal) => {
-                let queue = &self.gateway.queue;
-                let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
-                Err(failure.into())
-            }
+            Err(refusal) => self.without_slot(&refusal, true),
         }
     }
 
@@ -134,12 +125,19 @@ impl Dispatch<'_> {
         self.progress.exclude(permit.backend());
         match self.wait_for_slot(Some(permit)).await? {
             Ok(permit) => Ok(Following::Slot(permit)),
-            Err(NoSlot::Exhausted) if !self.progress.reasons.is_empty() => {
-                Ok(Following::End(self.all_failed()))
-            }
-            Err(refusal) => {
+            Err(refusal) => self.without_slot(&refusal, false),
+        }
+    }
+
+    /// Returns how a request ends that gets no slot; `is_first` if it has not had one before.
+    fn without_slot(&mut self, refusal: &NoSlot, is_first: bool) -> Result<Following, Stop> {
+        let has_reasons = !self.progress.reasons.is_empty();
+        match told_without_slot(refusal, has_reasons, is_first) {
+            WithoutSlot::Reasons => Ok(Following::End(self.all_failed())),
+            WithoutSlot::NotFound => Err(self.not_found().into()),
+            WithoutSlot::TurnedAway => {
                 let queue = &self.gateway.queue;
-                let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
+                let failure = queue.turned_away(&self.progress, refusal, || self.not_found());
                 Err(failure.into())
             }
         }
@@ -417,10 +415,79 @@ impl Dispatch<'_> {
     }
 }
 
+/// What the client of a request without a slot is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WithoutSlot {
+    /// The reasons why candidates have failed or were passed over.
+    Reasons,
+    /// The model is not found.
+    NotFound,
+    /// The reason why there is no slot.
+    TurnedAway,
+}
+
+/// Decides what the client of a request without a slot is told. `has_reasons`: candidates have failed or were passed over;
+/// `is_first`: the request has had no slot before.
+fn told_without_slot(refusal: &NoSlot, has_reasons: bool, is_first: bool) -> WithoutSlot {
+    match refusal {
+        NoSlot::Exhausted if has_reasons => WithoutSlot::Reasons,
+        // Nothing has been tried yet: there is no backend of that provider.
+        NoSlot::Exhausted if is_first => WithoutSlot::NotFound,
+        _ => WithoutSlot::TurnedAway,
+    }
+}
+
 /// Returns the request between two attempts, when nobody else has it.
 fn owned(request: &mut Arc<ModelRequest>) -> &mut ModelRequest {
     if Arc::get_mut(request).is_none() {
         *request = Arc::new(request.to_write());
     }
     Arc::get_mut(request).expect("who has just made it is the only one to have it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::request_filter::body_budget::Body;
+    use remuda_formats::client::Operation;
+
+    #[test]
+    fn reasons_go_before_a_model_that_is_not_found_and_a_full_queue_before_both() {
+        use WithoutSlot::{NotFound, Reasons, TurnedAway};
+        let retry_after = Duration::from_secs(1);
+        let full = NoSlot::QueueFull { retry_after };
+        for (refusal, has_reasons, is_first, expected) in [
+            (NoSlot::Exhausted, true, true, Reasons),
+            (NoSlot::Exhausted, true, false, Reasons),
+            (NoSlot::Exhausted, false, true, NotFound),
+            // The backend of its slot has left, and it was the only one.
+            (NoSlot::Exhausted, false, false, TurnedAway),
+            (NoSlot::UnknownModel, false, true, TurnedAway),
+            (full, true, true, TurnedAway),
+        ] {
+            let told = told_without_slot(&refusal, has_reasons, is_first);
+            assert_eq!(told, expected, "{refusal:?} {has_reasons} {is_first}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_a_failed_attempt_still_reads_is_not_changed() {
+        let mut request = Arc::new(ModelRequest {
+            operation: Operation::Chat,
+            body: Body::unshared(Bytes::from_static(b"{}")),
+            has_body: true,
+            streams: false,
+            wanted: None,
+            wary: false,
+            context: None,
+        });
+        let first = Arc::as_ptr(&request);
+        owned(&mut request).wary = true;
+        assert_eq!(Arc::as_ptr(&request), first, "nobody else had it");
+        let read = Arc::clone(&request);
+        owned(&mut request).context = Some(4096);
+        assert_eq!((read.context, request.context), (None, Some(4096)));
+        assert!(request.wary, "what is known of it stays");
+        assert_eq!(request.body.bytes, read.body.bytes);
+    }
 }

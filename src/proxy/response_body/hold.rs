@@ -103,4 +103,89 @@ mod tests {
         assert_eq!((silent.inside, silent.prompt), (None, None));
         assert!(silent.ok && !outcome(false, None).ok);
     }
+
+    #[test]
+    fn times_that_contradict_each_other_come_to_nothing_rather_than_to_much() {
+        let usage = Usage {
+            prompt: Some(100),
+            // More was remembered than there was.
+            cache_read: Some(400),
+            output: Some(u64::MAX),
+            prompt_duration: Some(5),
+            output_duration: Some(6),
+            // Less than its parts.
+            total_duration: Some(7),
+            ..Usage::default()
+        };
+        let told = outcome(false, Some(&usage));
+        let nanoseconds = Duration::from_nanos;
+        assert_eq!(told.inside, Some(Duration::ZERO));
+        assert_eq!(told.prompt, Some((0, nanoseconds(5))));
+        assert_eq!(told.output, Some((u32::MAX, nanoseconds(6))));
+        assert!(!told.ok);
+    }
+
+    #[test]
+    fn counts_without_their_times_teach_nothing() {
+        let second = Some(1_000_000_000);
+        for (usage, prompt, output, inside) in [
+            (
+                Usage {
+                    prompt: Some(9),
+                    output: Some(9),
+                    total_duration: second,
+                    ..Usage::default()
+                },
+                false,
+                false,
+                false,
+            ),
+            (
+                Usage {
+                    output: Some(9),
+                    output_duration: second,
+                    total_duration: second,
+                    ..Usage::default()
+                },
+                false,
+                true,
+                // Without the prompt's time it is not known how long the rest was.
+                false,
+            ),
+            (
+                Usage {
+                    prompt_duration: second,
+                    total_duration: second,
+                    ..Usage::default()
+                },
+                false,
+                false,
+                true,
+            ),
+        ] {
+            let told = outcome(true, Some(&usage));
+            let found = (
+                told.prompt.is_some(),
+                told.output.is_some(),
+                told.inside.is_some(),
+            );
+            assert_eq!(found, (prompt, output, inside), "{usage:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_at_the_server_is_given_back_once_whether_said_or_dropped() {
+        let backend = crate::fleet::Backend::alone(&crate::settings::Provider::named("gpus"));
+        let ttft = Duration::from_secs(1);
+        let mut hold = Hold::new(Some(backend.begin()), None, ttft);
+        assert_eq!(backend.in_flight(), 1);
+        for _ in 0..2 {
+            hold.give_back(true, None);
+            assert_eq!(backend.in_flight(), 0);
+        }
+        drop(hold);
+        assert_eq!(backend.in_flight(), 0);
+        drop(Hold::new(Some(backend.begin()), None, ttft));
+        assert_eq!(backend.in_flight(), 0);
+    }
 }
