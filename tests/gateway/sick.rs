@@ -77,20 +77,19 @@ async fn fleet(
         .collect();
     let models = models.join(",");
     let usual = [
-        "--models",
-        &models,
-        "--load-time",
-        "300ms",
-        "--answer-tokens",
-        "3",
-        "--parallel",
-        "4",
-        "--max-loaded",
-        "99",
-        "--context-length",
-        "4096",
+        ["--models", &models],
+        ["--load-time", "300ms"],
+        ["--answer-tokens", "3"],
+        ["--parallel", "4"],
+        ["--max-loaded", "99"],
+        ["--context-length", "4096"],
     ];
-    let sim = Simulation::start(count, &[arguments, &usual].concat());
+    // What a test states goes before these.
+    let usual = usual
+        .into_iter()
+        .filter(|pair| !arguments.contains(&pair[0]));
+    let all: Vec<&str> = arguments.iter().copied().chain(usual.flatten()).collect();
+    let sim = Simulation::start(count, &all);
     let config = Config::over(&sim.servers)
         .set("provider.max_concurrent_per_backend", "99")
         .set("provider.parallel", "4")
@@ -288,4 +287,117 @@ async fn a_copy_that_another_has_outrun_by_far_is_late() {
     let copies = copies(&gateway, &model).await;
     assert!(copies.iter().all(|copy| copy["condition"] == "well"));
     assert_eq!(copies.len(), 2);
+}
+
+/// Requests in turn, one at a time: no more than two of them pay for a copy that hangs, wherever it hangs.
+#[tokio::test]
+async fn of_requests_in_turn_two_pay_at_most() {
+    let way = Way::Chat(Format::Chat, true);
+    let model = way.model();
+    let (sim, gateway) = fleet(2, &["--loaded", &model], |config| config).await;
+    // What usual requests take is known.
+    for _ in 0..4 {
+        way.ask(&gateway).await;
+    }
+    let first = server(&sim, &way.ask(&gateway).await);
+    let hang = json!({"kind": "hang", "model": model, "times": 1});
+    sim.fault(first, &hang.to_string()).await;
+    let mut paid = 0;
+    for _ in 0..12 {
+        let took = way.timed(&gateway).await;
+        assert!(took < PAID, "{took:?}");
+        paid += u32::from(took >= QUICK);
+    }
+    assert!((1..=2).contains(&paid), "{paid}");
+    gateway.idle().await;
+}
+
+/// The rows of `/api/providers` of a model, as condition and cause, in the order of their servers.
+async fn conditions(
+    sim: &Simulation,
+    gateway: &Gateway,
+    model: &str,
+) -> Vec<(usize, Value, Value)> {
+    let place = |row: &Value| {
+        let name = row["backend"].as_str().unwrap();
+        let mut servers = sim.servers.iter();
+        servers
+            .position(|server| server.to_string() == name)
+            .unwrap()
+    };
+    let rows = copies(gateway, model).await.into_iter();
+    let rows = rows.map(|row| (place(&row), row["condition"].clone(), row["cause"].clone()));
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(place, _, _)| *place);
+    rows
+}
+
+/// A copy of which a part runs on the CPU says so, and so does one on a GPU that has become slow.
+#[tokio::test]
+async fn slow_copies_are_told_with_their_cause() {
+    let way = Way::Chat(Format::Ollama, false);
+    let model = way.model();
+    let fast = ["--loaded", &model, "--decode-speed", "100"];
+    let (sim, gateway) = fleet(
+        3,
+        &[&fast[..], &["--answer-tokens", "24"]].concat(),
+        |config| config,
+    )
+    .await;
+    let slow = json!({"kind": "slow_gpu", "factor": 4, "model": model});
+    sim.fault(1, &slow.to_string()).await;
+    eventually("the slow copy is found", || async {
+        join_all((0..6).map(|_| way.ask(&gateway))).await;
+        let rows = conditions(&sim, &gateway, &model).await;
+        let found = rows.iter().any(|(place, condition, cause)| {
+            let slow = *condition == "slow" || *condition == "draining";
+            *place == 1 && slow && *cause == "decode"
+        });
+        if found { Ok(()) } else { Err(rows) }
+    })
+    .await;
+    let rows = conditions(&sim, &gateway, &model).await;
+    for (place, condition, _) in &rows {
+        assert_eq!(*condition == "well", *place != 1, "{rows:?}");
+    }
+    let metrics = gateway.metrics().await;
+    let counted = |condition| metrics.sum("remuda_copies", &[("condition", condition)]);
+    assert_eq!((counted("well"), counted("suspect")), (2.0, 0.0));
+    assert_eq!(
+        counted("slow") + counted("draining") + counted("healing"),
+        1.0
+    );
+    assert_eq!(metrics.sum("remuda_late_requests_total", &[]), 0.0);
+    assert_eq!(metrics.sum("remuda_copy_heals_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_all_in_vram_is_slow_by_that_alone() {
+    let sim = Simulation::start(
+        1,
+        &[
+            "--models",
+            "big=8GiB",
+            "--vram",
+            "4GiB",
+            "--context-length",
+            "4096",
+        ],
+    );
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let body = Format::Ollama.ask("big", "hi", false, json!({}));
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    eventually("the copy counts as slow", || async {
+        let rows = conditions(&sim, &gateway, "big").await;
+        if rows == [(0, "slow".into(), "spilled".into())] {
+            Ok(())
+        } else {
+            Err(rows)
+        }
+    })
+    .await;
+    // It is the last of its model.
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }

@@ -1,5 +1,5 @@
 //! Heals copies that answer nobody: unloads them, loads them again, and tries them with a few words, before the scheduler sends
-//! requests there again.
+//! requests there again. Slow ones are tried as they are.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,25 +45,26 @@ impl Parts {
             return;
         };
         let name = self.name(&server, model);
+        let copy = format!("the copy of {name} at {}", server.name);
         if unload {
             log::warn!(
-                "the copy of {name} at {} answers nobody, as requests there or its load have taken too long: it is unloaded and \
-                 tried before it is sent requests again",
-                server.name
+                "{copy} answers nobody, as requests there or its load have taken too long: it is unloaded and tried before it is \
+                 sent requests again"
             );
+        } else {
+            log::info!("{copy} is slow, and is tried before it is sent requests again");
         }
         let began = Instant::now();
         let healed = self.try_to_heal(&server, (model, context), unload).await;
-        let result = if healed.is_ok() { "healed" } else { "failed" };
-        let labels = [&*server.provider.name, result];
-        self.metrics.copies.heals.with_label_values(&labels).inc();
+        if unload {
+            let result = if healed.is_ok() { "healed" } else { "failed" };
+            let labels = [&*server.provider.name, result];
+            self.metrics.copies.heals.with_label_values(&labels).inc();
+        }
         match healed {
             Ok(sample) => {
-                log::info!(
-                    "the copy of {name} at {} answers again, after {:.1} s",
-                    server.name,
-                    began.elapsed().as_secs_f64()
-                );
+                let took = began.elapsed().as_secs_f64();
+                log::info!("{copy} has answered when it was tried, after {took:.1} s");
                 // What it has in memory is known before anybody starts there.
                 self.fleet.probe(&server).await;
                 ticket.done(sample);
@@ -72,11 +73,8 @@ impl Parts {
                 if let Failed::Server(outcome) = &failed {
                     self.fleet.report(server.id, *outcome);
                 }
-                log::warn!(
-                    "the copy of {name} at {} does not answer yet, and will be tried again: {}",
-                    server.name,
-                    failed.fault().text
-                );
+                let cause = failed.fault().text;
+                log::warn!("{copy} does not answer yet, and will be tried again: {cause}");
                 ticket.failed();
             }
         }
