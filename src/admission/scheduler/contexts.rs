@@ -6,7 +6,7 @@ use super::lines::Waiter;
 use super::model::Model;
 use super::need::LEAST;
 use super::resident::ANY;
-use super::types::{BerthRule, Need, NoSlot};
+use super::types::{BerthRule, Need, NoSlot, StoredModel};
 use crate::ids::ModelId;
 
 /// A context to load with.
@@ -21,15 +21,20 @@ pub(super) struct Plan {
 impl Backend {
     /// The largest context that the model has here, as far as is known.
     fn trained(&self, model: ModelId) -> u32 {
-        let told = self.on_disk.get(&model).and_then(|stored| stored.trained);
+        self.trained_as(model, self.on_disk.get(&model))
+    }
+
+    /// Does what [`Self::trained`] does, where it is known how the model is stored.
+    fn trained_as(&self, model: ModelId, stored: Option<&StoredModel>) -> u32 {
+        let told = stored.and_then(|stored| stored.trained);
         let seen = self.trained.get(&model).copied();
         told.into_iter().chain(seen).min().unwrap_or(ANY)
     }
 
     /// The context that the model is expected to get here if none is asked for.
-    fn automatic(&self, model: ModelId) -> u32 {
+    fn automatic(&self, model: ModelId, trained: u32) -> u32 {
         let seen = self.automatic.get(&model).copied();
-        seen.unwrap_or(LEAST).min(self.trained(model))
+        seen.unwrap_or(LEAST).min(trained)
     }
 }
 
@@ -37,11 +42,9 @@ impl Scheduler {
     /// With which context the model is to be loaded for a request: the smallest planned one that holds it, or one that holds
     /// nearly all requests of the model as they have been. `None`: none holds it.
     pub(super) fn plan(&self, backend: &Backend, model_id: ModelId, need: Need) -> Option<Plan> {
-        let trained = backend.trained(model_id);
-        let planned = backend
-            .on_disk
-            .get(&model_id)
-            .map(|stored| &stored.contexts);
+        let stored = backend.on_disk.get(&model_id);
+        let trained = backend.trained_as(model_id, stored);
+        let planned = stored.map(|stored| &stored.contexts);
         let exactly = |context: u32| Plan {
             context: Some(context),
             tokens: context,
@@ -50,39 +53,25 @@ impl Scheduler {
             let mut planned = planned.iter().map(|context| trained.min(*context));
             return planned.find(|context| *context >= need.tokens).map(exactly);
         }
-        let most = trained.min(self.memory_holds(backend, model_id));
+        let model = self.models.get(&model_id);
+        let bytes = stored.map_or(0, |stored| stored.size);
+        let most = trained.min(memory_holds(backend, bytes, model));
         if need.tokens > most {
             return None;
         }
-        let usual = self
-            .models
-            .get(&model_id)
-            .and_then(|model| model.needs.usual());
+        let usual = model.and_then(|model| model.needs.usual());
         let least = usual.unwrap_or(0).max(need.tokens);
         let stated = need.stated.filter(|_| usual.is_none());
-        if least <= backend.automatic(model_id) && stated.is_none() {
+        let automatic = backend.automatic(model_id, trained);
+        if least <= automatic && stated.is_none() {
             return Some(Plan {
                 context: None,
-                tokens: backend.automatic(model_id),
+                tokens: automatic,
             });
         }
         let rounded = least.checked_next_power_of_two().unwrap_or(ANY);
         let wished = rounded.max(stated.unwrap_or(0)).max(LEAST);
         Some(exactly(wished.min(most)))
-    }
-
-    /// The largest context with which the model fits whole into the memory that the operator has stated.
-    fn memory_holds(&self, backend: &Backend, model_id: ModelId) -> u32 {
-        let most = |vram| {
-            let model = self.models.get(&model_id)?;
-            model.footprint.most(backend.bytes(model_id), vram)
-        };
-        // A model that is larger than the memory runs on the CPU in part, whatever its context.
-        backend
-            .spec
-            .vram
-            .and_then(most)
-            .map_or(ANY, |most| most.max(LEAST))
     }
 
     /// The largest request that the backend could serve, by the copy that it has or one that it could load.
@@ -103,7 +92,10 @@ impl Scheduler {
         let trained = backend.trained(model_id);
         let could = match stored.contexts.last() {
             Some(planned) => trained.min(*planned),
-            None => trained.min(self.memory_holds(backend, model_id)),
+            None => {
+                let model = self.models.get(&model_id);
+                trained.min(memory_holds(backend, stored.size, model))
+            }
         };
         could.max(there)
     }
@@ -131,4 +123,12 @@ impl Scheduler {
         // Where nothing can be loaded at all, the length is not what is in the way.
         (largest > 0).then_some(NoSlot::TooLong { largest })
     }
+}
+
+/// The largest context with which a model of so many bytes on disk fits whole into the memory that the operator has stated.
+fn memory_holds(backend: &Backend, bytes: u64, model: Option<&Model>) -> u32 {
+    let most = |vram| model?.footprint.most(bytes, vram);
+    // A model that is larger than the memory runs on the CPU in part, whatever its context.
+    let most = backend.spec.vram.and_then(most);
+    most.map_or(ANY, |most| most.max(LEAST))
 }

@@ -91,16 +91,21 @@ impl Scheduler {
         let learns = self.backends.get(&id).is_some_and(|backend| {
             backend.spec.parallel.is_none() && backend.placed() && backend.has(model)
         });
-        if learns {
-            let learned = self.update_slots(now, id, |backend| {
-                let lane = backend.lanes.entry(model).or_default();
-                let before = lane.width;
-                lane.end(now, ticket, end);
-                lane.width > before
-            });
-            if learned == Some(true) {
-                self.note_freed(id);
-            }
+        let Some(backend) = self.backends.get_mut(&id).filter(|_| learns) else {
+            return;
+        };
+        let lane = backend.lanes.entry(model).or_default();
+        let mut learned = *lane;
+        learned.end(now, ticket, end);
+        let before = lane.width;
+        if learned.width == before {
+            // What most ends come to needs no change of the indices.
+            *lane = learned;
+            return;
+        }
+        self.update_slots(now, id, |backend| backend.lanes.insert(model, learned));
+        if learned.width > before {
+            self.note_freed(id);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Who waits: one line per thing that is waited for, in the order in which those in it may start.
 
-use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -45,19 +44,28 @@ impl LineKey {
     }
 }
 
-/// A place in line: those who were let to the front for their age, then priority, then arrival.
+/// A place in line: those who were let to the front for their age, then priority, then arrival. As places are compared all the
+/// time, it is one number: not at the front, the priority turned round since the highest goes first, the ticket, and whether
+/// it has waited for so long that it may be let to the front, which orders nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    ahead: Reverse<bool>,
-    priority: Reverse<i32>,
-    ticket: Ticket,
-    /// Has waited for so long that it may be let to the front. Behind the ticket, so that it orders nothing.
-    aged: bool,
-}
+pub(super) struct Place(u128);
 
 impl Place {
+    fn new(waiter: &Waiter, aged: bool) -> Self {
+        let priority = i64::from(i32::MAX) - i64::from(waiter.arrival.priority);
+        let order = u128::from(!waiter.ahead) << 32 | u128::from(priority.unsigned_abs());
+        Self(order << 65 | u128::from(waiter.ticket.0) << 1 | u128::from(aged))
+    }
+
+    /// Whether it is before those of lower priorities than this.
+    fn goes_first(&self, priority: i32) -> bool {
+        let lowest = i64::from(i32::MAX) - i64::from(priority);
+        self.0 >> 65 <= 1 << 32 | u128::from(lowest.unsigned_abs())
+    }
+
+    /// It has waited for so long that it may be let to the front.
     pub(super) fn aged(&self) -> bool {
-        self.aged
+        self.0 & 1 > 0
     }
 }
 
@@ -98,15 +106,6 @@ impl Waiter {
     pub(super) fn tokens(&self) -> u32 {
         self.arrival.need.tokens
     }
-
-    fn place(&self, aged: bool) -> Place {
-        Place {
-            ahead: Reverse(self.ahead),
-            priority: Reverse(self.arrival.priority),
-            ticket: self.ticket,
-            aged,
-        }
-    }
 }
 
 /// What a waiter's alarm means.
@@ -130,7 +129,9 @@ pub(super) struct Lines {
     aged: BTreeMap<i32, BTreeSet<Ticket>>,
     /// All who wait for the first time, by priority.
     classes: BTreeMap<i32, BTreeSet<Ticket>>,
-    lines: BTreeMap<LineKey, BTreeMap<Place, Waiter>>,
+    lines: AHashMap<LineKey, BTreeMap<Place, Waiter>>,
+    /// Those that somebody waits in, in order.
+    order: BTreeSet<LineKey>,
     places: AHashMap<Ticket, (LineKey, Place)>,
     /// How many wait for each model.
     by_model: AHashMap<ModelId, usize>,
@@ -150,7 +151,8 @@ impl Lines {
             credit: WHOLE,
             aged: BTreeMap::new(),
             classes: BTreeMap::new(),
-            lines: BTreeMap::new(),
+            lines: AHashMap::new(),
+            order: BTreeSet::new(),
             places: AHashMap::new(),
             by_model: AHashMap::new(),
             heads: BTreeSet::new(),
@@ -181,16 +183,15 @@ impl Lines {
         let all = LineKey::Model(model, Class::LOWEST)..=LineKey::Model(model, Class::HIGHEST);
         // Most models have nobody waiting, and a look into a hash map is cheaper than a descent.
         let any = self.by_model.contains_key(&model);
-        let lines = any.then(|| self.lines.range(all));
-        lines.into_iter().flatten().map(|(line, _)| *line)
+        let lines = any.then(|| self.order.range(all));
+        lines.into_iter().flatten().copied()
     }
 
     /// Those whom a newcomer of this priority would have before it in the line.
     pub(super) fn before(&self, line: LineKey, priority: i32) -> impl Iterator<Item = &Waiter> {
-        let goes_first = move |place: &Place| place.ahead.0 || place.priority.0 >= priority;
         let waiters = self.waiters(line);
         waiters
-            .take_while(move |(place, _)| goes_first(place))
+            .take_while(move |(place, _)| place.goes_first(priority))
             .map(|(_, waiter)| waiter)
     }
 
@@ -209,17 +210,14 @@ impl Lines {
 
     /// The lines that somebody waits in.
     pub(super) fn keys(&self) -> impl Iterator<Item = LineKey> {
-        self.lines.keys().copied()
+        self.order.iter().copied()
     }
 
     /// The line that follows `line` in going round and round those that somebody waits in.
     pub(super) fn after(&self, line: LineKey) -> Option<LineKey> {
         let behind = (Bound::Excluded(line), Bound::Unbounded);
-        self.lines
-            .range(behind)
-            .next()
-            .or_else(|| self.lines.iter().next())
-            .map(|(line, _)| *line)
+        let next = self.order.range(behind).next();
+        next.or_else(|| self.order.first()).copied()
     }
 
     /// How many lines there are that somebody waits in.
@@ -275,7 +273,7 @@ impl Lines {
 
     fn put(&mut self, waiter: Waiter, aged: bool) -> Place {
         let line = waiter.line();
-        let place = waiter.place(aged);
+        let place = Place::new(&waiter, aged);
         if !waiter.retried {
             let class = self.classes.entry(waiter.arrival.priority).or_default();
             class.insert(waiter.ticket);
@@ -288,6 +286,9 @@ impl Lines {
         }
         let waiters = self.lines.entry(line).or_default();
         let head = waiters.keys().next().copied();
+        if head.is_none() {
+            self.order.insert(line);
+        }
         waiters.insert(place, waiter);
         if head.is_none_or(|head| place < head) {
             if let Some(head) = head {
@@ -322,6 +323,7 @@ impl Lines {
         let next = waiters.keys().next().copied();
         if next.is_none() {
             self.lines.remove(&line);
+            self.order.remove(&line);
         }
         if self.heads.remove(&(place, line))
             && let Some(next) = next

@@ -59,6 +59,8 @@ impl Class {
 pub(super) struct Needs {
     counts: [f32; CLASSES],
     at: Duration,
+    /// What [`Self::usual`] says: asked for far more often than it changes.
+    usual: Option<u32>,
 }
 
 impl Needs {
@@ -73,6 +75,7 @@ impl Needs {
         Self {
             counts: [0.0; CLASSES],
             at: now,
+            usual: None,
         }
     }
 
@@ -85,10 +88,15 @@ impl Needs {
             self.at = now;
         }
         self.counts[Class::of(tokens).index()] += 1.0;
+        self.usual = self.holds_most();
     }
 
     /// The context in tokens that holds 99 % of the requests, once enough have been seen.
     pub(super) fn usual(&self) -> Option<u32> {
+        self.usual
+    }
+
+    fn holds_most(&self) -> Option<u32> {
         let total: f32 = self.counts.iter().sum();
         if total < Self::ENOUGH {
             return None;

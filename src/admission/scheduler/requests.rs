@@ -95,7 +95,7 @@ impl Scheduler {
         ticket: Ticket,
         scope: Option<Scope>,
     ) -> Result<(), NoSlot> {
-        let Some((running, job)) = self.release(now, ticket) else {
+        let Some((running, job)) = self.release(now, ticket, None) else {
             return Err(NoSlot::Exhausted);
         };
         self.learn_lane(now, running.backend, (ticket, job), None);
@@ -119,7 +119,7 @@ impl Scheduler {
     /// The client has gone: the request leaves the queue or its slot.
     pub fn cancel(&mut self, now: Duration, ticket: Ticket) {
         if self.lines.remove(ticket).is_none()
-            && let Some((running, job)) = self.release(now, ticket)
+            && let Some((running, job)) = self.release(now, ticket, None)
         {
             self.learn_lane(now, running.backend, (ticket, job), None);
         }
@@ -159,7 +159,10 @@ impl Scheduler {
         if outcome.ok {
             self.loaded(now, ticket);
         }
-        if let Some((running, job)) = self.release(now, ticket) {
+        let load = outcome.load.filter(|load| *load >= SHORTEST_LOAD);
+        let warm = |time: Duration| time.saturating_sub(load.unwrap_or_default());
+        let response = outcome.ttft.filter(|_| outcome.ok).map(warm);
+        if let Some((running, job)) = self.release(now, ticket, response) {
             self.learn_lane(now, running.backend, (ticket, job), Some(outcome));
             if outcome.ok {
                 self.learn(now, &running, job, outcome);
@@ -194,15 +197,26 @@ impl Scheduler {
         self.running.contains_key(&ticket)
     }
 
-    /// Takes a running request off its backend.
-    fn release(&mut self, now: Duration, ticket: Ticket) -> Option<(Running, Job)> {
+    /// Takes a running request off its backend; `response`: the time to its first content, where that was no load.
+    fn release(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        response: Option<Duration>,
+    ) -> Option<(Running, Job)> {
         let running = self.running.remove(&ticket)?;
         if !self.decided.is_empty() {
             let recall = Decision::Recall { ticket };
             self.decided.retain(|decision| *decision != recall);
         }
         let id = running.backend;
-        let end = |backend: &mut Backend| backend.end(now, ticket);
+        let end = |backend: &mut Backend| {
+            let job = backend.end(now, ticket)?;
+            if let Some(response) = response.filter(|_| job.model.is_some()) {
+                backend.response.add(now, response);
+            }
+            Some(job)
+        };
         let job = if running.cold {
             self.update(now, id, end)
         } else {
@@ -250,34 +264,23 @@ impl Scheduler {
         let held = warm(now.saturating_sub(job.started)).as_secs_f64();
         model.service.add(held);
         self.service.add(held);
-        let response = outcome.ttft.map(warm);
         // A load that is under way tells of its own end, and with which context.
         let there = backend.holds(model_id) || backend.loads(model_id);
         let came_to_stay = running.cold && !there;
         let vram = model.vram.unwrap_or_default();
         self.learn_speed(now, id, model_id, (Some(job), outcome));
-        let note = |backend: &mut Backend| {
-            if let Some(response) = response {
-                backend.response.add(now, response);
-            }
-            if came_to_stay {
-                let loading = Loading {
-                    model: model_id,
-                    ticket: running.waiter.ticket,
-                    own: false,
-                    until: now,
-                    vram,
-                    context: None,
-                    tokens: ANY,
-                    replaces: None,
-                };
-                backend.hold(now, &loading);
-            }
-        };
         if came_to_stay {
-            self.update(now, id, note);
-        } else {
-            self.update_slots(now, id, note);
+            let loading = Loading {
+                model: model_id,
+                ticket: running.waiter.ticket,
+                own: false,
+                until: now,
+                vram,
+                context: None,
+                tokens: ANY,
+                replaces: None,
+            };
+            self.update(now, id, |backend| backend.hold(now, &loading));
         }
     }
 
