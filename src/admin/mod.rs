@@ -4,6 +4,7 @@
 mod aliases;
 mod backends;
 mod copies;
+mod explain;
 mod explained;
 mod figures;
 mod gauges;
@@ -21,11 +22,13 @@ mod route;
 mod service;
 mod services;
 mod slots;
+mod starts;
 mod state;
 mod usage;
 mod workers;
 
 pub use aliases::Sources;
+pub use explain::start_log;
 pub use gauges::refresh;
 pub use introspection::{Introspection, Lifecycle, Stage};
 pub use listing::ListedModel;

@@ -5,23 +5,25 @@ use std::time::{Duration, Instant};
 use percent_encoding::percent_decode_str;
 
 use super::{Introspection, Page, explained};
-use crate::admission::{Dispatcher, Need, Providers, Scope, Want, Wanted};
-use crate::routing::{Needs, PlanRequest, PlanStep};
+use crate::admission::{Need, Providers, Scope, Want, Wanted};
+use crate::routing::{Explanation, Needs, PlanRequest, PlanStep};
 use crate::settings::Strategy;
 use crate::usage::Tag;
 
 pub(super) const PATH: &str = "/api/route";
 
 /// What may be asked.
-const PARAMETERS: &str = "model, provider (as X-Provider), strategy, needs (of vision, tools, thinking, embeddings) and tokens";
+const PARAMETERS: &str = "model, provider (as X-Provider), strategy, needs (of vision, tools, thinking, embeddings), tokens and context";
 
 /// What a query asks, its texts decoded.
 #[derive(Debug, Default, PartialEq)]
-struct Question {
+pub(super) struct Question {
     model: String,
     provider: Option<String>,
     strategy: Option<Strategy>,
     needs: Needs,
+    /// The context in tokens that the client states (`num_ctx`).
+    context: Option<u32>,
 }
 
 pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
@@ -29,6 +31,16 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
         Ok(question) => question,
         Err(text) => return Page::error(400, &text),
     };
+    let explained = planned(introspection, &question, |_, _| {});
+    Page::json(200, &explained)
+}
+
+/// Explains the plan for a question; `each` is shown what is asked of the scheduler for each step, in order.
+pub(super) fn planned(
+    introspection: &Introspection,
+    question: &Question,
+    each: impl Fn(&Want, &Scope),
+) -> Explanation {
     let is_listed = |name: &str| introspection.fleet.models().lookup(name).is_some();
     // As a request does, it may have a tag behind the name.
     let (model, _) = Tag::behind(&question.model, &introspection.settings, is_listed);
@@ -38,27 +50,26 @@ pub(super) fn page(introspection: &Introspection, query: Option<&str>) -> Page {
         needs: question.needs,
         ..PlanRequest::of(model)
     };
-    let expected = |step: &PlanStep| expected(&introspection.dispatcher, step);
+    // How long a request of normal priority that came now would wait for a slot of the step.
+    let expected = |step: &PlanStep| -> Option<Duration> {
+        let want = Want {
+            wanted: Wanted::from(&step.model),
+            priority: 0,
+            pinned: None,
+            need: question.need(),
+            recipe: None,
+        };
+        let scope = Scope {
+            providers: Providers::of(&step.providers),
+            ..Scope::default()
+        };
+        each(&want, &scope);
+        introspection.dispatcher.forecast(&want, scope)
+    };
     let now = Instant::now();
     let mut explained = introspection.router.explain(&ask, now, expected);
     explained::complete(introspection, &mut explained, now);
-    Page::json(200, &explained)
-}
-
-/// Returns how long a request of normal priority that came now would wait for a slot of the step.
-fn expected(dispatcher: &Dispatcher, step: &PlanStep) -> Option<Duration> {
-    let want = Want {
-        wanted: Wanted::from(&step.model),
-        priority: 0,
-        pinned: None,
-        need: Need::default(),
-        recipe: None,
-    };
-    let scope = Scope {
-        providers: Providers::of(&step.providers),
-        ..Scope::default()
-    };
-    dispatcher.forecast(&want, scope)
+    explained
 }
 
 impl Question {
@@ -66,7 +77,7 @@ impl Question {
     ///
     /// # Errors
     /// What is wrong with the query.
-    fn read(query: &str) -> Result<Question, String> {
+    pub(super) fn read(query: &str) -> Result<Question, String> {
         let mut question = Question::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -83,6 +94,11 @@ impl Question {
                     let number = value.parse();
                     question.needs.tokens = number.map_err(|_| "tokens is a number".to_owned())?;
                 }
+                "context" => {
+                    let number = value.parse();
+                    let number = number.map_err(|_| "context is a number".to_owned())?;
+                    question.context = Some(number);
+                }
                 _ => return Err(format!("unknown parameter; there are {PARAMETERS}")),
             }
         }
@@ -90,6 +106,15 @@ impl Question {
             Err(format!("model is missing; there are {PARAMETERS}"))
         } else {
             Ok(question)
+        }
+    }
+
+    /// Returns what the request needs of the copy that serves it.
+    fn need(&self) -> Need {
+        Need {
+            tokens: u32::try_from(self.needs.tokens).unwrap_or(u32::MAX),
+            stated: self.context,
+            embeds: self.needs.embeddings,
         }
     }
 }
@@ -121,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_query_is_read() {
-        let query = "model=a%2Fb%26c+d&provider=groq&strategy=failover&needs=tools,vision&tokens=7";
+        let query = "model=a%2Fb%26c+d&provider=groq&strategy=failover&needs=tools,vision&tokens=7&context=8192";
         let expected = Question {
             model: "a/b&c d".to_owned(),
             provider: Some("groq".to_owned()),
@@ -132,6 +157,7 @@ mod tests {
                 tokens: 7,
                 ..Needs::default()
             },
+            context: Some(8192),
         };
         assert_eq!(Question::read(query), Ok(expected));
         assert!(Question::read("model=a").is_ok());
@@ -146,6 +172,7 @@ mod tests {
             ("model=a&strategy=best", "round_robin"),
             ("model=a&needs=speed", "vision"),
             ("model=a&tokens=many", "number"),
+            ("model=a&context=8k", "number"),
             ("model=%ff", "UTF-8"),
         ] {
             let error = Question::read(query).unwrap_err();

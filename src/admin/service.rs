@@ -9,6 +9,7 @@ use http::{Method, Response, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
+use super::explain;
 use super::page::Page;
 use super::route;
 use super::usage;
@@ -34,7 +35,7 @@ impl AdminService {
                 .page(path, false, Visibility::ALL.within(self.0.router.filter())),
             None => Page::error(
                 404,
-                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /api/route, /__proxy/health and /__proxy/backends",
+                "not found; the admin listener serves /metrics, /health and what is beneath it, /api/providers, /api/tags/{provider}, /api/usage, /api/route, /api/explain, /__proxy/health and /__proxy/backends",
             ),
         }
     }
@@ -61,6 +62,9 @@ impl ServeHttp for AdminService {
             }
             Method::GET | Method::HEAD if path == route::PATH => {
                 route::page(&self.0, head.uri.query())
+            }
+            Method::GET | Method::HEAD if path == explain::PATH => {
+                explain::page(&self.0, head.uri.query())
             }
             Method::GET | Method::HEAD => self.page(path),
             _ => Page::error(405, "the admin listener answers GET and HEAD"),

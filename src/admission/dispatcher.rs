@@ -11,10 +11,13 @@ use super::loads::{Faults, HealOrder, HealTicket, LoadOrder, LoadRecipe, LoadTic
 use super::recalls::Recalls;
 use super::scheduler::{
     Arrival, BackendSpec, Decision, ExpectedStart, Need, NoSlot, Outlook, Policy, QueueSnapshot,
-    Residency, RunOutcome, Scheduler, Scope, Ticket, Wanted,
+    Residency, RunOutcome, Scheduler, Scope, StartExplanation, Ticket, Wanted,
 };
 use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::routing::StepModel;
+
+/// Is told why each request starts where it does, and for whom each model is loaded.
+pub type StartListener = Arc<dyn Fn(&StartExplanation) + Send + Sync>;
 
 /// What a request asks a slot for.
 #[derive(Clone, Debug)]
@@ -68,6 +71,9 @@ pub(super) struct State {
     orders: Vec<Ordered>,
     /// Requests that are to be called back.
     recalled: Vec<Ticket>,
+    listener: Option<StartListener>,
+    /// What the listener is to be told as soon as the lock is released.
+    told: Vec<StartExplanation>,
     pub(super) faults: Faults,
     /// When the timer wakes; `None` while no timer runs.
     timer: Option<Duration>,
@@ -125,6 +131,8 @@ impl Dispatcher {
                 loader: None,
                 orders: Vec::new(),
                 recalled: Vec::new(),
+                listener: None,
+                told: Vec::new(),
                 faults: Faults::default(),
                 timer: None,
             }),
@@ -151,6 +159,20 @@ impl Dispatcher {
     pub fn outlook(&self, want: &Want, scope: Scope) -> Option<Outlook> {
         let now = self.now();
         self.lock().scheduler.outlook(now, want.arrival(), scope)
+    }
+
+    /// Explains what would be done for a request that arrived now: see [`Scheduler::explain`].
+    pub fn explain(&self, want: &Want, scope: Scope) -> StartExplanation {
+        let now = self.now();
+        self.lock().scheduler.explain(now, want.arrival(), scope)
+    }
+
+    /// From now on `listener` is told why each request starts where it does. That costs every decision a look at all
+    /// backends: for a log of which somebody wants every detail.
+    pub fn tell_starts(&self, listener: StartListener) {
+        let mut state = self.lock();
+        state.scheduler.tell_starts();
+        state.listener = Some(listener);
     }
 
     /// How long a request for the model usually holds its slot, once that has been seen; loads do not count.
@@ -247,17 +269,22 @@ impl Dispatcher {
         self.release(state);
     }
 
-    /// Gives the lock back, calls back who hangs, and orders what has to be loaded or healed.
+    /// Gives the lock back, calls back who hangs, orders what has to be loaded or healed, and tells what has been decided.
     pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         for ticket in state.recalled.drain(..) {
             self.recalls.add(ticket);
         }
-        if state.orders.is_empty() {
+        if state.orders.is_empty() && state.told.is_empty() {
             return;
         }
         let orders = std::mem::take(&mut state.orders);
         let loader = state.loader.clone();
+        let told = std::mem::take(&mut state.told);
+        let listener = state.listener.clone();
         drop(state);
+        if let Some(listener) = listener {
+            told.iter().for_each(|one| listener(one));
+        }
         for ordered in orders {
             self.order(loader.as_deref(), ordered);
         }
@@ -402,6 +429,9 @@ impl State {
                 // A receiver that is gone has a `Place` that cancels the ticket as soon as it gets the lock.
                 let _ = seat.sender.send(decided);
             }
+        }
+        if self.listener.is_some() {
+            self.told.append(&mut self.scheduler.take_told());
         }
         answer
     }

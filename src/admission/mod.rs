@@ -13,12 +13,13 @@ pub mod scheduler;
 #[cfg(test)]
 mod tests;
 
-pub use dispatcher::{Dispatcher, Want};
+pub use dispatcher::{Dispatcher, StartListener, Want};
 pub use loads::{HealOrder, HealTicket, LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
 pub use observer::FleetEvents;
 pub use permit::Permit;
+pub use rules::rule_about;
 pub use scheduler::{
-    BackendSpec, BerthRule, Condition, CopyView, ExpectedStart, LoadView, LoadedModel, Need,
-    NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope, SlowCause, StoredModel,
-    Wanted,
+    BackendSpec, Bar, Barred, BerthRule, Condition, CopyState, CopyView, ExpectedStart, LoadView,
+    LoadedModel, Need, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope,
+    SlowCause, StartCandidate, StartChoice, StartExplanation, StoredModel, Wanted,
 };

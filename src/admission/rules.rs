@@ -14,9 +14,8 @@ pub(super) fn lane(parallel: Parallel, bounded: bool) -> Option<u32> {
     }
 }
 
-/// What the first rule that is about the model says of this server. `model` is the name in its canonical form, and `server`
-/// is `host:port`.
-pub(super) fn berth(rules: &[PlaceRule], model: &str, server: &str) -> BerthRule {
+/// Returns the first rule that is about the model, by its name in its canonical form.
+pub fn rule_about<'a>(rules: &'a [PlaceRule], model: &str) -> Option<&'a PlaceRule> {
     let about = |rule: &&PlaceRule| {
         let pattern = rule.models.to_lowercase();
         let untagged = model.strip_suffix(":latest");
@@ -24,7 +23,13 @@ pub(super) fn berth(rules: &[PlaceRule], model: &str, server: &str) -> BerthRule
         let pattern = WildMatch::new(&pattern);
         names.into_iter().any(|name| pattern.matches(name))
     };
-    let Some(rule) = rules.iter().find(about) else {
+    rules.iter().find(about)
+}
+
+/// What the first rule that is about the model says of this server. `model` is the name in its canonical form, and `server`
+/// is `host:port`.
+pub(super) fn berth(rules: &[PlaceRule], model: &str, server: &str) -> BerthRule {
+    let Some(rule) = rule_about(rules, model) else {
         return BerthRule::Allowed;
     };
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);

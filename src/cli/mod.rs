@@ -8,6 +8,7 @@ mod admin;
 mod check;
 #[cfg(feature = "sim")]
 mod demo;
+mod explain;
 mod health;
 mod key;
 mod listener;
@@ -48,6 +49,7 @@ enum Command {
     Check(check::CheckArgs),
     Health(health::HealthArgs),
     Route(route::RouteArgs),
+    Explain(explain::ExplainArgs),
     Key(key::KeyArgs),
     Usage(usage::UsageArgs),
 }
@@ -61,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Route(args) => route::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Usage(args) => usage::run(&args),
     }

@@ -50,6 +50,17 @@ enum RouteError {
     Refused(String),
 }
 
+/// What a subcommand asks of the gateway, and how it shows the answer.
+pub(super) struct Inquiry<'a> {
+    /// The subcommand.
+    pub(super) name: &'static str,
+    pub(super) path: String,
+    pub(super) json: bool,
+    pub(super) target: &'a TargetArgs,
+    /// Returns the text for people, and whether there is a plan; `None` if the answer makes no sense.
+    pub(super) read: fn(&[u8]) -> Option<(String, bool)>,
+}
+
 /// The answer, as far as it is shown.
 #[derive(Deserialize)]
 struct Told {
@@ -88,52 +99,77 @@ struct Provider {
 
 /// Runs the subcommand; its exit code is 0 if there is a plan, and 1 if there is none or no answer.
 pub(super) fn run(args: &RouteArgs) -> ExitCode {
-    match show(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // As in `remuda route | head`.
-        Err(RouteError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("remuda route: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let inquiry = Inquiry {
+        name: "route",
+        path: path(args),
+        json: args.json,
+        target: &args.target,
+        read,
+    };
+    inquiry.run()
 }
 
-/// Returns whether there is a plan.
-fn show(args: &RouteArgs) -> Result<bool, RouteError> {
-    let (target, answer) = args.target.ask(Pages::Admin, &path(args))?;
-    let body = answer.body;
-    if answer.status != 200 {
-        let refused = refusal(&body).map(RouteError::Refused);
-        return Err(refused.unwrap_or(RouteError::Senseless(target)));
+/// Returns the plan as text, and whether there is one; `None` if that is no plan.
+pub(super) fn read(body: &[u8]) -> Option<(String, bool)> {
+    let told: Told = serde_json::from_slice(body).ok()?;
+    Some((shown(&told), told.error.is_none()))
+}
+
+impl Inquiry<'_> {
+    /// Asks and shows; the exit code is 0 if there is a plan, and 1 if there is none or no answer.
+    pub(super) fn run(&self) -> ExitCode {
+        match self.show() {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            // As in `remuda route | head`.
+            Err(RouteError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("remuda {}: {error}", self.name);
+                ExitCode::FAILURE
+            }
+        }
     }
-    let Ok(told) = serde_json::from_slice::<Told>(&body) else {
-        return Err(RouteError::Senseless(target));
-    };
-    let mut out = io::stdout().lock();
-    if args.json {
-        out.write_all(&body).and_then(|()| out.write_all(b"\n"))?
-    } else {
-        out.write_all(shown(&told).as_bytes())?
+
+    /// Returns whether there is a plan.
+    fn show(&self) -> Result<bool, RouteError> {
+        let (target, answer) = self.target.ask(Pages::Admin, &self.path)?;
+        let body = answer.body;
+        if answer.status != 200 {
+            let refused = refusal(&body).map(RouteError::Refused);
+            return Err(refused.unwrap_or(RouteError::Senseless(target)));
+        }
+        let Some((text, is_planned)) = (self.read)(&body) else {
+            return Err(RouteError::Senseless(target));
+        };
+        let mut out = io::stdout().lock();
+        if self.json {
+            out.write_all(&body).and_then(|()| out.write_all(b"\n"))?
+        } else {
+            out.write_all(text.as_bytes())?
+        }
+        Ok(is_planned)
     }
-    Ok(told.error.is_none())
 }
 
 fn path(args: &RouteArgs) -> String {
     let parameters = [
-        ("model", Some(&args.model)),
-        ("provider", args.provider.as_ref()),
-        ("strategy", args.strategy.as_ref()),
-        ("needs", args.needs.as_ref()),
+        ("model", Some(&*args.model)),
+        ("provider", args.provider.as_deref()),
+        ("strategy", args.strategy.as_deref()),
+        ("needs", args.needs.as_deref()),
     ];
-    let stated = parameters.into_iter().filter_map(|(name, value)| {
-        let value = utf8_percent_encode(value?, NON_ALPHANUMERIC);
+    with_query("/api/route", &parameters)
+}
+
+/// Returns a path with those of the parameters that have a value.
+pub(super) fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let stated = parameters.iter().filter_map(|(name, value)| {
+        let value = utf8_percent_encode((*value)?, NON_ALPHANUMERIC);
         Some(format!("{name}={value}"))
     });
-    format!("/api/route?{}", stated.collect::<Vec<_>>().join("&"))
+    format!("{path}?{}", stated.collect::<Vec<_>>().join("&"))
 }
 
 /// As the gateway says it of a provider that is out for no other reason.

@@ -17,7 +17,7 @@ use super::signals::{Signals, watch_hangups};
 use super::spending::spending;
 use super::workers::Watched;
 use crate::access::{Access, Exchange};
-use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers};
+use crate::admin::{AdminService, Introspection, Lifecycle, Stage, Workers, start_log};
 use crate::admission::{Dispatcher, FleetEvents, Policy};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
@@ -111,6 +111,9 @@ impl Floors {
             &settings.routing,
             vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
         )?;
+        if let Some(listener) = start_log(&fleet) {
+            dispatcher.tell_starts(listener);
+        }
         let facts = Arc::new(facts(settings.routing.models_file.as_deref())?);
         let changes = Arc::new(Changes::default());
         fleet.observe(Arc::clone(&changes) as _);

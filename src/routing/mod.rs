@@ -31,7 +31,7 @@ mod view;
 pub use approach::PrefixedName;
 pub use ask::{BYTES_PER_TOKEN, Needs, NoPlan, Permission, PlanRequest};
 pub use changes::Changes;
-pub use explain::{Explanation, Verdict};
+pub use explain::{ExplainedStep, Explanation, Verdict};
 pub use filter::Filter;
 pub use front::{Front, Service};
 pub(crate) use lookup::names;

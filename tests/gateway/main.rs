@@ -19,6 +19,7 @@ mod connections;
 mod contexts;
 mod conversations;
 mod evasions;
+mod explain;
 mod failover;
 mod fallback;
 mod fields;

@@ -371,6 +371,7 @@ async fn no_path_leads_around_what_is_closed() {
         "/v1/api/tags/vllm",
         "/ollama/api/usage",
         "/api/route?model=x",
+        "/api/explain?model=x",
     ] {
         let reply = request(gateway.address, "GET", path, &fields, b"").await;
         assert!(

@@ -39,6 +39,13 @@ fn run(line: &str, demo: &Demo, directory: &Path) {
         ["./remuda.sh", "health", "--url", url] => {
             succeed(remuda(directory).args(["health", "--url", &demo.localized(url)]));
         }
+        ["./remuda.sh", "explain", arguments @ ..] => {
+            let url = format!("http://{}", demo.admin);
+            let mut command = remuda(directory);
+            command.arg("explain").args(arguments).args(["--url", &url]);
+            let printed = succeed(&mut command);
+            assert!(printed.contains("servers of step 1: "), "{printed}");
+        }
         ["./remuda.sh", "key"] => {
             let printed = succeed(remuda(directory).arg("key"));
             assert!(printed.starts_with("key: rmd-"), "{printed}");

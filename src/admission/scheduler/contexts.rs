@@ -75,7 +75,7 @@ impl Scheduler {
     }
 
     /// The largest request that the backend could serve, by the copy that it has or one that it could load.
-    fn largest(&self, backend: &Backend, model_id: ModelId) -> u32 {
+    pub(super) fn largest(&self, backend: &Backend, model_id: ModelId) -> u32 {
         if !backend.placed() {
             return ANY;
         }

@@ -224,6 +224,7 @@ impl Scheduler {
         id: BackendId,
         cold_start: Option<ColdStart>,
     ) -> Decision {
+        self.tell_start(now, &waiter, id);
         let ticket = waiter.ticket;
         let model = match waiter.arrival.wanted {
             Wanted::Model(model) => Some(model),

@@ -63,8 +63,15 @@ impl Pool {
 }
 
 impl Scheduler {
-    /// Seconds until a copy of the model gets to the last in its line; see [`Pool::wait`].
-    pub(super) fn expected_wait(&self, now: Duration, model_id: ModelId, last: &Waiter) -> f64 {
+    /// Seconds until a copy of the model gets to the last in its line; see [`Pool::wait`]. `joining` counts those who are not
+    /// in that line yet.
+    pub(super) fn expected_wait(
+        &self,
+        now: Duration,
+        model_id: ModelId,
+        last: &Waiter,
+        joining: usize,
+    ) -> f64 {
         let Some(model) = self.models.get(&model_id) else {
             return f64::INFINITY;
         };
@@ -72,7 +79,13 @@ impl Scheduler {
         if fitting == 0 {
             return f64::INFINITY;
         }
-        let line = self.rivals(model_id, last.tokens(), fitting == model.copies.len()) as f64;
+        let rivals = self.rivals(model_id, last.tokens(), fitting == model.copies.len());
+        let line = (rivals + joining) as f64;
+        let newcomers = joining as f64 / model.copies.len() as f64;
+        let waiting = |held| {
+            let more = if held == model_id { newcomers } else { 0.0 };
+            self.waiting_per_copy(held) + more
+        };
         let service = self.service(Some(model_id));
         let mut pool = Pool::default();
         let mut seen = 0.0;
@@ -85,13 +98,13 @@ impl Scheduler {
                 continue;
             }
             let share = if backend.is_shared() {
-                let here: f64 = backend.held().map(|held| self.waiting_per_copy(held)).sum();
-                self.waiting_per_copy(model_id) / here.max(f64::MIN_POSITIVE)
+                let here: f64 = backend.held().map(waiting).sum();
+                waiting(model_id) / here.max(f64::MIN_POSITIVE)
             } else {
                 1.0
             };
-            let slower = |copy: &Resident| (1.0 + CPU * copy.spilled()) * copy.slowness;
-            let service = service * backend.resident(model_id).map_or(1.0, slower);
+            let copy = backend.resident(model_id);
+            let service = service * copy.map_or(1.0, |copy| self.slower(copy));
             let rate = f64::from(backend.places(Some(model_id))) / service;
             pool.freed += 1.0 / self.free_in(now, backend, Some(model_id)).max(AT_ONCE);
             pool.open += f64::from(backend.open(Some(model_id)));
@@ -99,6 +112,11 @@ impl Scheduler {
             pool.shared += rate * share;
         }
         pool.scaled(fitting as f64 / seen).wait(line)
+    }
+
+    /// How many times as long as usual a request takes on the copy.
+    pub(super) fn slower(&self, copy: &Resident) -> f64 {
+        (1.0 + CPU * copy.spilled()) * copy.slowness
     }
 
     pub(super) fn waiting_per_copy(&self, model: ModelId) -> f64 {

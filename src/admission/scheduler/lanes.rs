@@ -20,11 +20,7 @@ impl Scheduler {
             let LineKey::Model(model, _) = line else {
                 continue;
             };
-            let due = self
-                .models
-                .get(&model)
-                .is_some_and(|model| now >= model.next_try);
-            if !due {
+            if !self.may_try_lanes(now, model) {
                 continue;
             }
             let first = self.lines.waiters(line).next().map(|(_, waiter)| waiter);
@@ -50,7 +46,18 @@ impl Scheduler {
         None
     }
 
-    fn lane_to_try(&self, now: Duration, model: ModelId, waiter: &Waiter) -> Option<BackendId> {
+    /// Whether it is time to try a copy of the model.
+    pub(super) fn may_try_lanes(&self, now: Duration, model: ModelId) -> bool {
+        let known = self.models.get(&model);
+        known.is_some_and(|model| now >= model.next_try)
+    }
+
+    pub(super) fn lane_to_try(
+        &self,
+        now: Duration,
+        model: ModelId,
+        waiter: &Waiter,
+    ) -> Option<BackendId> {
         if self.at_limit() {
             return None;
         }

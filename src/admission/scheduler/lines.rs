@@ -299,6 +299,11 @@ impl Lines {
         place
     }
 
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Waiter> {
+        let (line, place) = self.places.get(&ticket)?;
+        self.lines.get(line)?.get(place)
+    }
+
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
         let (line, place) = self.places.remove(&ticket)?;
         let waiters = self.lines.get_mut(&line).expect("a waiter's line exists");

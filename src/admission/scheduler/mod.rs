@@ -8,6 +8,7 @@ mod condition;
 mod contexts;
 mod decide;
 mod estimate;
+mod explain;
 mod footprint;
 mod forecast;
 mod index;
@@ -31,6 +32,7 @@ mod suspects;
 #[cfg(test)]
 mod tests;
 mod types;
+mod why;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -52,6 +54,7 @@ pub use self::types::{
     LoadedModel, Need, NoSlot, Policy, Providers, QueueSnapshot, Residency, RunOutcome, Scope,
     StoredModel, Ticket, Wanted,
 };
+pub use self::why::{Bar, Barred, CopyState, StartCandidate, StartChoice, StartExplanation};
 
 /// Copies and backends that may be looked at in one go to weigh loads.
 const BURST: f64 = 1024.0;
@@ -126,6 +129,9 @@ pub struct Scheduler {
     next_ticket: u64,
     warm_starts: u64,
     cold_starts: u64,
+    /// Each start and each load is explained.
+    tells_starts: bool,
+    told: Vec<StartExplanation>,
 }
 
 /// What the backends of one provider share.
@@ -192,6 +198,8 @@ impl Scheduler {
             next_ticket: 0,
             warm_starts: 0,
             cold_starts: 0,
+            tells_starts: false,
+            told: Vec::new(),
         }
     }
 

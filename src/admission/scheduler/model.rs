@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::footprint::Footprint;
 use super::learned::{Mean, Rate, Rates};
+use super::lines::Waiter;
 use super::need::Needs;
 use super::pace::Reference;
 use super::ready::Ready;
@@ -73,6 +74,11 @@ impl Model {
 
     pub(super) fn has_copy_for(&self, tokens: u32) -> bool {
         self.copies.last().is_some_and(|(most, _)| *most >= tokens)
+    }
+
+    /// Whether the request may have no copy though others of the model do.
+    pub(super) fn may_strand(&self, waiter: &Waiter) -> bool {
+        !waiter.goes_anywhere() || !self.has_copy_for(waiter.tokens())
     }
 
     /// How many backends have a copy that holds so many tokens.

@@ -15,6 +15,7 @@ use super::backend::Backend;
 use super::contexts::Plan;
 use super::estimate::{CPU, SAMPLE};
 use super::lines::{LineKey, Place, Waiter};
+use super::model::Model;
 use super::resident::{ANY, OwnLoad, Resident};
 use super::types::{BerthRule, Decision, Need, Ticket};
 use super::{BURST, Scheduler};
@@ -173,6 +174,7 @@ impl Scheduler {
         self.looks -= looks as f64;
         let (rider, best) = found?;
         if self.own_loads {
+            self.tell_load(now, rider, best.backend);
             return Some(self.begin_load(now, rider, best));
         }
         let waiter = self
@@ -190,13 +192,33 @@ impl Scheduler {
         model_id: ModelId,
         looks: &mut usize,
     ) -> Option<(Ticket, Berth)> {
-        let model = self.models.get(&model_id)?;
         let (rider, wait) = self.rider(now, line, model_id, looks)?;
         let best = self.best_berth(now, model_id, rider, looks)?;
+        self.is_worthwhile(model_id, rider, wait, &best)
+            .then_some((rider.ticket, best))
+    }
+
+    /// Whether a load costs less than the request would wait otherwise, in seconds.
+    pub(super) fn is_worthwhile(
+        &self,
+        model: ModelId,
+        rider: &Waiter,
+        wait: f64,
+        berth: &Berth,
+    ) -> bool {
+        let times = if self.is_second(model, rider) {
+            SECOND
+        } else {
+            1.0
+        };
+        wait > berth.cost * times
+    }
+
+    /// Whether a load is under way that would serve the request.
+    pub(super) fn is_second(&self, model_id: ModelId, rider: &Waiter) -> bool {
         let rides = |own: &OwnLoad| own.model == model_id && own.tokens >= rider.tokens();
-        let second = model.loading > 0 && self.loads.values().any(rides);
-        let times = if second { SECOND } else { 1.0 };
-        (wait > best.cost * times).then_some((rider.ticket, best))
+        let known = self.models.get(&model_id);
+        known.is_some_and(|model| model.loading > 0) && self.loads.values().any(rides)
     }
 
     /// Returns the request for which a load would be begun, and how many seconds it would wait otherwise.
@@ -210,22 +232,40 @@ impl Scheduler {
         let model = self.models.get(&model_id)?;
         let waiters = || self.lines.waiters(line).map(|(_, waiter)| waiter);
         // Those who have been tried on every copy are at the front, since they have kept their places.
-        let barred = |waiter: &Waiter, id: &BackendId| {
-            let backend = self.backends.get(id);
-            backend.is_none_or(|backend| !waiter.may_use(backend.spec.provider, *id))
-        };
-        let tried_on_all = |waiter: &Waiter| {
-            let mut copies = model.copies_for(waiter.tokens());
-            copies.all(|id| barred(waiter, &id))
-        };
-        let stranded = waiters()
-            .take_while(|waiter| !waiter.goes_anywhere() || !model.has_copy_for(waiter.tokens()));
-        if let Some(waiter) = stranded.take(SAMPLE).find(|waiter| tried_on_all(waiter)) {
+        let stranded = waiters().take_while(|waiter| model.may_strand(waiter));
+        let mut stranded = stranded.take(SAMPLE);
+        if let Some(waiter) = stranded.find(|waiter| self.is_tried_on_all(model, waiter)) {
             return Some((waiter, f64::INFINITY));
         }
         let last = waiters().next_back()?;
         *looks += model.copies.len().min(SAMPLE);
-        Some((last, self.expected_wait(now, model_id, last)))
+        Some((last, self.expected_wait(now, model_id, last, 0)))
+    }
+
+    /// Whether there is no copy that the request could still be tried on.
+    fn is_tried_on_all(&self, model: &Model, waiter: &Waiter) -> bool {
+        let barred = |id: BackendId| {
+            let backend = self.backends.get(&id);
+            backend.is_none_or(|backend| !waiter.may_use(backend.spec.provider, id))
+        };
+        model.copies_for(waiter.tokens()).all(barred)
+    }
+
+    /// Seconds until a copy gets to the request; `joining` is 1 for one that is in no line yet, and 0 for one that is.
+    pub(super) fn wait_for_copy(
+        &self,
+        now: Duration,
+        model_id: ModelId,
+        waiter: &Waiter,
+        joining: usize,
+    ) -> f64 {
+        let known = self.models.get(&model_id);
+        let stranded =
+            |model: &Model| model.may_strand(waiter) && self.is_tried_on_all(model, waiter);
+        if known.is_none_or(stranded) {
+            return f64::INFINITY;
+        }
+        self.expected_wait(now, model_id, waiter, joining)
     }
 
     /// Where loading the model costs least, among those where it could be loaded at once. Equal costs: where less has to
@@ -238,17 +278,7 @@ impl Scheduler {
         looks: &mut usize,
     ) -> Option<Berth> {
         let model = self.models.get(&model_id)?;
-        let usable = |backend: &&Backend| {
-            backend.spare()
-                && backend.has(model_id)
-                && backend
-                    .resident(model_id)
-                    .is_none_or(|copy| copy.tokens < rider.tokens())
-                && backend.pause(now, model_id).is_none()
-                && !backend.is_sick(model_id)
-                && rider.may_use(backend.spec.provider, backend.id)
-                && !self.provider_at_limit(backend.spec.provider)
-        };
+        let usable = |backend: &&Backend| self.may_load_on(now, backend, model_id, rider);
         let mut best: Option<Berth> = None;
         let need = rider.arrival.need;
         let (mut seen, mut berths) = (0, 0);
@@ -278,8 +308,33 @@ impl Scheduler {
         best
     }
 
+    /// Whether the model may be loaded there now for the request, if what has to go for it may.
+    pub(super) fn may_load_on(
+        &self,
+        now: Duration,
+        backend: &Backend,
+        model: ModelId,
+        rider: &Waiter,
+    ) -> bool {
+        backend.spare()
+            && backend.has(model)
+            && backend
+                .resident(model)
+                .is_none_or(|copy| copy.tokens < rider.tokens())
+            && backend.pause(now, model).is_none()
+            && !backend.is_sick(model)
+            && rider.may_use(backend.spec.provider, backend.id)
+            && !self.provider_at_limit(backend.spec.provider)
+    }
+
     /// What loading the model on this backend would be like; `None` if what would have to go must stay.
-    fn berth(&self, now: Duration, backend: &Backend, model: ModelId, need: Need) -> Option<Berth> {
+    pub(super) fn berth(
+        &self,
+        now: Duration,
+        backend: &Backend,
+        model: ModelId,
+        need: Need,
+    ) -> Option<Berth> {
         let rule = backend.on_disk.get(&model)?.berth;
         if rule == BerthRule::Never {
             return None;

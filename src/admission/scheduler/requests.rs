@@ -31,14 +31,17 @@ impl Scheduler {
         arrival: Arrival,
         scope: Scope,
     ) -> Result<Ticket, NoSlot> {
-        if let Wanted::Model(model) = arrival.wanted
-            && let Some(model) = self.models.get_mut(&model)
-        {
-            model.arrivals.add(now);
-            if arrival.need.tokens > 0 {
-                model.needs.add(now, arrival.need.tokens);
-            }
-        }
+        self.note_arrival(now, &arrival);
+        self.admit(now, arrival, scope)
+    }
+
+    /// Lets a request start or wait that has been noted.
+    pub(super) fn admit(
+        &mut self,
+        now: Duration,
+        arrival: Arrival,
+        scope: Scope,
+    ) -> Result<Ticket, NoSlot> {
         let waiter = self.newcomer(now, arrival, scope);
         let (ticket, priority) = (waiter.ticket, waiter.arrival.priority);
         if let Some(refusal) = self.hopeless(now, &waiter) {
@@ -67,6 +70,18 @@ impl Scheduler {
             });
         }
         Ok(ticket)
+    }
+
+    /// Learns how often the model is asked for, and for how much context.
+    pub(super) fn note_arrival(&mut self, now: Duration, arrival: &Arrival) {
+        if let Wanted::Model(model) = arrival.wanted
+            && let Some(model) = self.models.get_mut(&model)
+        {
+            model.arrivals.add(now);
+            if arrival.need.tokens > 0 {
+                model.needs.add(now, arrival.need.tokens);
+            }
+        }
     }
 
     /// A request as it arrives now.

@@ -165,7 +165,7 @@ impl Scheduler {
     fn spills(&self, model: ModelId, line: LineKey) -> Option<(Ticket, BackendId)> {
         let mut waiters = self.lines.waiters(line).take(MIXED);
         waiters.find_map(|(place, waiter)| {
-            let copy = self.draining_copy(model, waiter, place.aged())?;
+            let copy = self.draining_copy(model, waiter, place.aged(), 0)?;
             Some((waiter.ticket, copy))
         })
     }
@@ -240,8 +240,14 @@ impl Scheduler {
         })
     }
 
-    /// A copy that is left alone and that this request is to use nevertheless.
-    fn draining_copy(&self, model_id: ModelId, waiter: &Waiter, aged: bool) -> Option<BackendId> {
+    /// A copy that is left alone and that this request is to use nevertheless; `joining` is 1 for one that is in no line yet.
+    pub(super) fn draining_copy(
+        &self,
+        model_id: ModelId,
+        waiter: &Waiter,
+        aged: bool,
+        joining: usize,
+    ) -> Option<BackendId> {
         let model = self.models.get(&model_id)?;
         if self.at_limit() || model.drained.is_empty() {
             return None;
@@ -259,7 +265,7 @@ impl Scheduler {
             .fold(0, |sum: u32, (backend, _)| {
                 sum.saturating_add(backend.places(Some(model_id)))
             });
-        if !aged && self.lines.count_for(model_id) <= places as usize {
+        if !aged && self.lines.count_for(model_id) + joining <= places as usize {
             return None;
         }
         let usable = |id: &&BackendId| {

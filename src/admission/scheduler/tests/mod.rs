@@ -2,6 +2,7 @@
 
 mod consistency;
 mod contexts;
+mod explain;
 mod fleet;
 mod forecast;
 mod lanes;

@@ -635,6 +635,74 @@ impl Witness {
     }
 }
 
+/// What became of a request when it arrived.
+fn outcome(scheduler: &mut Scheduler, now: Duration, arrival: Arrival) -> StartChoice {
+    let ticket = match scheduler.admit(now, arrival, Scope::default()) {
+        Ok(ticket) => ticket,
+        Err(refusal) => return StartChoice::Refuse(refusal),
+    };
+    let mut outcome = StartChoice::Wait;
+    while let Some(decision) = scheduler.next_decision(now) {
+        match decision {
+            Decision::Start {
+                ticket: started,
+                backend,
+                cold,
+                ..
+            } if started == ticket => {
+                let placed = scheduler.backends[&backend].placed();
+                outcome = if cold && placed {
+                    StartChoice::Load(backend)
+                } else {
+                    StartChoice::Start(backend)
+                };
+            }
+            Decision::Load { rider, backend, .. } if rider == ticket => {
+                outcome = StartChoice::Load(backend);
+            }
+            Decision::Refuse {
+                ticket: refused,
+                refusal,
+            } if refused == ticket => outcome = StartChoice::Refuse(refusal),
+            _ => {}
+        }
+    }
+    scheduler.cancel(now, ticket);
+    while scheduler.next_decision(now).is_some() {}
+    outcome
+}
+
+impl Witness {
+    /// Where nobody waits, a newcomer starts or is loaded for where an explanation says so, and that stands first in it.
+    fn what_is_explained_is_done(&mut self, model: u32, tokens: u32) {
+        let waiting: Vec<_> = self.waiting.keys().copied().collect();
+        let now = self.now;
+        for ticket in waiting {
+            self.waiting.remove(&ticket);
+            self.scheduler.cancel(now, ticket);
+        }
+        while self.scheduler.next_decision(now).is_some() {}
+        let mut arrival = request(ModelId(model));
+        arrival.need.tokens = tokens;
+        // Weighing is put off where too much has been weighed of late.
+        self.scheduler.looks = BURST;
+        self.scheduler.note_arrival(now, &arrival);
+        let explained = self.scheduler.explain(now, arrival, Scope::default());
+        let done = outcome(&mut self.scheduler, now, arrival);
+        // A queue that holds nobody is full before anything else is asked.
+        if matches!(done, StartChoice::Refuse(NoSlot::QueueFull { .. })) {
+            return;
+        }
+        assert_eq!(explained.choice, done, "{explained:?}");
+        if let Some(backend) = done.backend() {
+            assert_eq!(explained.candidates[0].backend, backend, "{explained:?}");
+        }
+        let told = self.scheduler.take_told();
+        let told = told.last().filter(|_| done.backend().is_some());
+        assert!(told.is_none_or(|told| told.choice.backend() == done.backend()));
+    }
+}
+
 fn nth<T>(map: &BTreeMap<Ticket, T>, index: usize) -> Option<Ticket> {
     map.keys().nth(index % map.len().max(1)).copied()
 }
@@ -656,6 +724,21 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_explained_is_what_is_done(
+        policy in policies(), limit in 1_usize..4, own in any::<bool>(), ops in prop::collection::vec(op(), 1..60),
+        tokens in prop_oneof![Just(0), 1_u32..40_000],
+    ) {
+        let mut witness = Witness::new(policy, limit, own);
+        witness.scheduler.tell_starts();
+        for op in ops {
+            witness.apply(op);
+        }
+        for model in 0..MODELS {
+            witness.what_is_explained_is_done(model, tokens);
+        }
+    }
 
     #[test]
     fn the_rules_hold_whatever_happens(policy in policies(), limit in 1_usize..4, own in any::<bool>(), ops in prop::collection::vec(op(), 1..150)) {
