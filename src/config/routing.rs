@@ -13,7 +13,7 @@ use super::reader::Section;
 use super::retry::Retry;
 use super::route::Route;
 use super::scalar::{Choice, Whole};
-use crate::settings::{self, Fallback, Fidelity, ReasoningField, Strategy, Truncate};
+use crate::settings::{self, Fallback, Fidelity, ReasoningField, Resume, Strategy, Truncate};
 
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -33,6 +33,7 @@ pub(super) struct Routing {
     models_file: Field<PathBuf>,
     reasoning_field: Field<ReasoningField>,
     truncate: Field<Truncate>,
+    resume: Field<Resume>,
 }
 
 impl Choice for Fidelity {
@@ -52,6 +53,14 @@ impl Choice for Truncate {
     const NAMES: &'static [(&'static str, Truncate)] = &[
         ("never", Truncate::Never),
         ("as_client", Truncate::AsClient),
+    ];
+}
+
+impl Choice for Resume {
+    const NAMES: &'static [(&'static str, Resume)] = &[
+        ("same_model", Resume::SameModel),
+        ("off", Resume::Off),
+        ("any", Resume::Any),
     ];
 }
 
@@ -110,6 +119,7 @@ impl Routing {
                 .stated("reasoning_field", self.reasoning_field)
                 .unwrap_or(default.reasoning_field),
             truncate: at.stated("truncate", self.truncate).or(default.truncate),
+            resume: at.stated("resume", self.resume).unwrap_or(default.resume),
             ..default
         }
     }
@@ -132,6 +142,7 @@ impl From<&settings::Routing> for Routing {
             models_file: used.models_file.clone().into(),
             reasoning_field: used.reasoning_field.into(),
             truncate: used.truncate.into(),
+            resume: used.resume.into(),
         }
     }
 }

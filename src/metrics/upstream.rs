@@ -22,6 +22,8 @@ pub struct UpstreamMetrics {
     pub retries_denied: IntCounterVec,
     /// Requests sent once more without the part that was refused, by provider and that part.
     pub mended: IntCounterVec,
+    /// Streamed answers that broke off, by what became of them.
+    pub resumed: IntCounterVec,
 }
 
 impl UpstreamMetrics {
@@ -74,6 +76,12 @@ impl UpstreamMetrics {
                 "remuda_mended_requests_total",
                 "Requests that were sent to the same provider once more, without what it had refused them for",
                 &["remuda_provider", "without"],
+            ),
+            resumed: counters(
+                registry,
+                "remuda_resumed_total",
+                "Streamed answers that broke off and were asked for elsewhere, by what came of it",
+                &["result"],
             ),
         }
     }

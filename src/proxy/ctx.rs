@@ -79,6 +79,8 @@ pub struct Attempt {
     pub account: Option<Arc<Account>>,
     /// What its server's count of the prompt's tokens teaches, once an answer has begun.
     pub(crate) prompt: Option<PromptLesson>,
+    /// When its first content was there.
+    pub(crate) first_content: Option<Instant>,
     /// The backend has all of the request, and how that ended is not known.
     pub(crate) sent: Arc<AtomicBool>,
 }
@@ -91,6 +93,8 @@ pub struct Outcome {
     /// How many bytes of the answer's body were sent.
     pub bytes: u64,
     pub waited: Duration,
+    /// How often the answer broke off and went on elsewhere.
+    pub(crate) resumed: u32,
     /// The moment when the first content was there.
     pub first_content: Option<Instant>,
     pub usage: Option<Usage>,
@@ -141,6 +145,25 @@ impl Default for Inbound {
             prompt_tokens: 0,
             ledger: None,
         }
+    }
+}
+
+impl Ctx {
+    /// Makes the context tell of an earlier attempt, as the later ones have come to nothing.
+    pub(crate) fn restore(&mut self, attempt: Attempt) {
+        let number = self.attempt.number;
+        self.attempt = Attempt { number, ..attempt };
+    }
+}
+
+impl Outcome {
+    /// Takes that an answer which broke off goes on elsewhere.
+    pub(crate) fn goes_on(&mut self) {
+        self.resumed += 1;
+        self.broken = false;
+        self.cut = false;
+        self.blameless = false;
+        self.code = None;
     }
 }
 

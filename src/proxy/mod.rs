@@ -8,6 +8,7 @@ mod ctx;
 mod dispatch;
 mod drain;
 mod failure;
+mod going_on;
 mod heads;
 mod listener;
 mod loading;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -16,7 +17,9 @@ use crate::metrics::AttemptOutcome;
 use crate::proxy::Gateway;
 use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::dispatch::run::{Dispatched, run};
+use crate::proxy::dispatch::dispatched::Dispatched;
+use crate::proxy::dispatch::resume::Resumption;
+use crate::proxy::dispatch::run::run;
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::listener::watch::Watch;
 use crate::proxy::local::copies::load_or_unload;
@@ -205,8 +208,12 @@ impl Gateway {
             }
             Next::Dispatch(prepared) => {
                 let client = &mut session.downstream_session;
-                match run(self, client, ctx, *prepared).await? {
-                    Dispatched::Begun(begun) => self.deliver(session, ctx, framing, begun).await,
+                let (dispatched, resumption) = run(self, client, ctx, *prepared).await?;
+                match dispatched {
+                    Dispatched::Begun(begun) => {
+                        self.deliver(session, ctx, framing, (begun, resumption))
+                            .await
+                    }
                     Dispatched::Failed(error) => {
                         self.responder.tell(session, ctx, framing, error).await
                     }
@@ -255,18 +262,42 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut Ctx,
         framing: &Framing,
-        begun: BegunAnswer,
+        (begun, resumption): (BegunAnswer, Option<Box<Resumption>>),
     ) -> Result<(), Stop> {
-        let upstream = self.upstreams.side(begun.backend.provider.id);
         let client = &mut session.downstream_session;
+        let relayed = self.relay(client, ctx, framing, begun).await?;
+        match (relayed.interruption, resumption) {
+            // Boxed, as hardly any answer breaks off.
+            (Some(interruption), Some(resumption)) => {
+                let broken = (*interruption, resumption);
+                Box::pin(self.go_on(client, ctx, framing, broken)).await
+            }
+            (Some(interruption), None) => interruption.tell(client, ctx).await,
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Relays an answer, to its end or until it breaks off, and counts how its attempt ended.
+    ///
+    /// # Errors
+    /// Why the client did not get all of it.
+    pub(super) async fn relay(
+        &self,
+        client: &mut ServerSession,
+        ctx: &mut Ctx,
+        framing: &Framing,
+        begun: BegunAnswer,
+    ) -> Result<Relayed, Stop> {
+        let upstream = self.upstreams.side(begun.backend.provider.id);
         let relayed = self.responder.relay(client, ctx, framing, begun).await;
         upstream.count(match &relayed {
             Ok(Relayed { refused: true, .. }) => AttemptOutcome::Refused,
             Ok(Relayed { complete: true, .. }) => AttemptOutcome::Ok,
+            Ok(Relayed { differs: true, .. }) => AttemptOutcome::Cancelled,
             Err(Stop::ClientGone) => AttemptOutcome::ClientGone,
             Ok(_) | Err(_) => AttemptOutcome::BrokenStream,
         });
-        relayed.map(drop)
+        relayed
     }
 }
 

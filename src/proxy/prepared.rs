@@ -8,6 +8,7 @@ use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::proxy::request_filter::body_budget::Body;
 use crate::routing::{self, Needs, Permission, Plan, StepModel};
 use remuda_formats::client::{CopyFacts, Operation};
+use remuda_formats::translate::Interrupted;
 use remuda_formats::wire::json::ByteSpan;
 
 /// A model request that has been let in, read and planned. What is said of the client itself is in
@@ -99,6 +100,20 @@ pub(crate) struct ModelRequest {
     pub(crate) wary: bool,
     /// The context of the copy that is to serve it, where that is known.
     pub(crate) context: Option<u32>,
+    /// Whether its answer may go on elsewhere if it breaks off, or does.
+    pub(crate) resume: Resuming,
+}
+
+/// Whether an answer goes on elsewhere where it breaks off.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Resuming {
+    /// It does not.
+    #[default]
+    Never,
+    /// It may, so that what its client has of it is kept.
+    Possible,
+    /// It goes on with what has broken off elsewhere.
+    From(Arc<Interrupted>),
 }
 
 impl ModelRequest {
@@ -112,6 +127,7 @@ impl ModelRequest {
             wanted: self.wanted.clone(),
             wary: self.wary,
             context: self.context,
+            resume: self.resume.clone(),
         }
     }
 

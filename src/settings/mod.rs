@@ -29,7 +29,7 @@ pub use self::provider::{
 };
 pub use self::queue::{Queue, WhenUnhealthy};
 pub use self::retry::{Fallback, Retry};
-pub use self::routing::{Matching, ModelRouting, Routing, Rule, Strategy, Truncate};
+pub use self::routing::{Matching, ModelRouting, Resume, Routing, Rule, Strategy, Truncate};
 pub use self::server::{Forwarded, HealthStatus, ModelNames, PublicPage, RequestRate, Server};
 pub use self::timeouts::{ProviderTimeouts, Timeouts};
 pub use self::usage::Usage;

@@ -47,6 +47,19 @@ pub struct Routing {
     /// What becomes of prompts that fit no context. `None`: [`Truncate::AsClient`] for clients of Ollama's API, and
     /// [`Truncate::Never`] for those of the others.
     pub truncate: Option<Truncate>,
+    /// Who goes on with a streamed answer that broke off (default [`Resume::SameModel`]).
+    pub resume: Resume,
+}
+
+/// Who goes on with a streamed answer that broke off after its first content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Another server or provider of the same model.
+    SameModel,
+    /// Nobody: the answer ends as broken.
+    Off,
+    /// Whoever is next in the plan, with another model too.
+    Any,
 }
 
 /// What becomes of a prompt that is longer than the context of every server that could serve it.
@@ -154,6 +167,7 @@ impl Default for Routing {
             models_file: None,
             reasoning_field: ReasoningField::Both,
             truncate: None,
+            resume: Resume::SameModel,
         }
     }
 }

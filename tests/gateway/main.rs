@@ -48,6 +48,7 @@ mod queueing;
 mod reading;
 mod refusals;
 mod replay;
+mod resuming;
 mod routing;
 mod secrets;
 mod servers;

@@ -463,7 +463,9 @@ async fn an_error_line_amid_a_stream_passes_and_is_counted() {
 #[tokio::test]
 async fn a_stream_that_stalls_ends_with_an_error_line() {
     let sim = Simulation::start(2, &["--loaded", "llama3.2", "--answer-tokens", "40"]);
-    let config = Config::over(&sim.servers).set("timeouts.between_chunks", "700ms");
+    let config = Config::over(&sim.servers)
+        .set("timeouts.between_chunks", "700ms")
+        .set("routing.resume", "off");
     let gateway = Gateway::over(&config, 2).await;
     for fault in [
         r#"{"kind":"stall","tokens":5,"seconds":60,"times":1,"route":"/api/chat"}"#,

@@ -1,7 +1,7 @@
 //! The keys of `routing:`.
 
 use super::{Key, MAX, Takes, names};
-use crate::settings::{Fallback, Fidelity, ReasoningField, Strategy, Truncate};
+use crate::settings::{Fallback, Fidelity, ReasoningField, Resume, Strategy, Truncate};
 
 pub(super) static KEYS: &[Key] = &[
     Key::new("routing.strategy", Takes::OneOf(names::<Strategy>), "`capability_based`", "Order of the providers that have a model: `capability_based`, `round_robin`, `weighted`, `failover`, `least_loaded`, `fastest_response`, `cost_optimized` or `manual`. With `ENABLE_LOAD_BALANCING=false` it is `failover`").from("`ROUTING_STRATEGY`"),
@@ -50,4 +50,5 @@ pub(super) static KEYS: &[Key] = &[
     Key::new("routing.models_file", Takes::Text, "–", "A file of facts about models, which take precedence over the bundled ones"),
     Key::new("routing.reasoning_field", Takes::OneOf(names::<ReasoningField>), "`both`", "Where clients of OpenAI's chat API find reasoning text: `reasoning`, `reasoning_content` or `both`"),
     Key::new("routing.truncate", Takes::OneOf(names::<Truncate>), "by the client's API", "What becomes of a prompt that is longer than the context of any server that could serve it: `never` refuses it, `as_client` lets an Ollama server shorten it unless the client forbids that. The default is `as_client` for clients of Ollama's API, and `never` for clients of OpenAI's and Anthropic's"),
+    Key::new("routing.resume", Takes::OneOf(names::<Resume>), "`same_model`", "Who goes on with a streamed answer that breaks off: another server or provider of the `same_model`, nobody (`off`), or `any` candidate of the plan, with another model too; see Going on elsewhere"),
 ];

@@ -129,7 +129,7 @@ fn after_piece(reader: &AnswerReader, begun: usize, done: bool, waits: bool) -> 
     let begins = if reader.gathers() {
         gathered
     } else {
-        reader.begun() && begun > 0
+        reader.begun() && (begun > 0 || reader.is_withheld())
     };
     if begins || !waits {
         AfterPiece::Client { ended: done }

@@ -28,6 +28,10 @@ pub(super) fn judge_beginning(
     let Some(fault) = reader.fault() else {
         return Ok(());
     };
+    // The server is well: it has given another answer than the first.
+    if reader.differs() {
+        return Ok(());
+    }
     let beginning = Beginning {
         head: answer.upstream.head().ok_or_else(AttemptError::reset)?,
         translates: reader.translates(),

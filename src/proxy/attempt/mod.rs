@@ -13,6 +13,7 @@ pub(super) mod passing;
 pub(super) mod patience;
 pub(super) mod reader;
 mod refusals;
+mod second_telling;
 mod send;
 mod upstream_head;
 pub(super) mod upstream_request;

@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 
 use remuda_formats::client::Operation;
 use remuda_formats::ir::{Fault, Usage};
-use remuda_formats::translate::{self, Ending, Gathering, Passing, Translation};
+use remuda_formats::translate::{self, Ending, Gathering, Interrupted, Passing, Translation};
 
 /// How long the end of a line or an event is waited for that says itself that it is the last.
 pub(crate) const LAST_END: Duration = Duration::from_millis(250);
@@ -157,6 +157,53 @@ impl AnswerReader {
             AnswerReader::Gathered(_) => false,
             AnswerReader::Across(translation) => translation.streams(),
         }
+    }
+
+    /// Keeps what the client is told, so that the answer may go on elsewhere if it breaks off.
+    pub(crate) fn watch(&mut self) {
+        match self {
+            AnswerReader::Same(passing) => passing.watch(),
+            AnswerReader::Gathered(_) => {}
+            AnswerReader::Across(translation) => translation.watch(),
+        }
+    }
+
+    /// Returns whether the answer may go on elsewhere if it breaks off now, or has.
+    pub(crate) fn may_go_on(&self) -> bool {
+        match self {
+            AnswerReader::Same(passing) => passing.may_go_on(),
+            AnswerReader::Gathered(_) => false,
+            AnswerReader::Across(translation) => translation.may_go_on(),
+        }
+    }
+
+    /// Returns the answer as its client has it, which broke off as `text` says if the provider did not say why; `None` if
+    /// it cannot go on elsewhere.
+    pub(crate) fn interrupted(&self, text: &'static str) -> Option<Interrupted> {
+        match self {
+            AnswerReader::Same(passing) => passing.interrupted(text),
+            AnswerReader::Gathered(_) => None,
+            AnswerReader::Across(translation) => translation.interrupted(text),
+        }
+    }
+
+    /// Takes that the answer does not go on elsewhere. Returns what the client is told of its end, if that has come.
+    pub(crate) fn give_up(&mut self) -> &[u8] {
+        match self {
+            AnswerReader::Same(passing) => passing.give_up(),
+            AnswerReader::Gathered(_) => &[],
+            AnswerReader::Across(translation) => translation.give_up(),
+        }
+    }
+
+    /// Returns whether the answer goes on elsewhere and nothing new has come of it.
+    pub(crate) fn is_withheld(&self) -> bool {
+        matches!(self, AnswerReader::Across(translation) if translation.is_withheld())
+    }
+
+    /// Returns whether the answer was to go on elsewhere and was another one there.
+    pub(crate) fn differs(&self) -> bool {
+        matches!(self, AnswerReader::Across(translation) if translation.differs())
     }
 
     /// Returns whether the client gets nothing before the answer is whole.

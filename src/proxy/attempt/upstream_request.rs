@@ -68,13 +68,24 @@ impl Upstreams {
         from: &RequestSource<'_>,
         mend: Option<Mend>,
     ) -> Result<UpstreamRequest, Box<Failure>> {
+        let request = from.request;
+        match &request.wanted {
+            Some(wanted) => self.watched(from, self.for_model(from, wanted, mend)?),
+            None => self.untouched(from, request.body.bytes.clone()),
+        }
+    }
+
+    /// Writes what asks the backend for `wanted`.
+    fn for_model(
+        &self,
+        from: &RequestSource<'_>,
+        wanted: &WantedModel,
+        mend: Option<Mend>,
+    ) -> Result<UpstreamRequest, Box<Failure>> {
         let RequestSource {
             request, backend, ..
         } = *from;
         let kind = backend.provider.settings.kind;
-        let Some(wanted) = &request.wanted else {
-            return self.untouched(from, request.body.bytes.clone());
-        };
         let own = self.own_name(wanted, backend);
         let facts = match kind {
             ProviderKind::Ollama => &self.unknown_model,

@@ -282,6 +282,7 @@ impl<'a> Dispatch<'a> {
             model: request.model(),
             called: None,
             prompt: None,
+            first_content: None,
             account: record.account(upstreams, request, backend),
             sent: Arc::default(),
         }

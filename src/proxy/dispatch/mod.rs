@@ -3,6 +3,7 @@
 mod beside;
 mod candidate;
 mod concurrent;
+pub(super) mod dispatched;
 pub(super) mod failover;
 mod hedge;
 mod lateness;
@@ -11,5 +12,6 @@ mod places_in_queue;
 pub(super) mod progress;
 pub(super) mod prompt_needs;
 pub(super) mod queue;
+pub(super) mod resume;
 pub(super) mod run;
 mod silence;

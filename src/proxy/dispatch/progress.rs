@@ -55,6 +55,8 @@ pub(crate) struct PlanProgress {
     pub(crate) hedged: bool,
     /// What the request needs of a copy of its model.
     pub(crate) needs: PromptNeeds,
+    /// Only this model may go on with an answer that broke off.
+    only: Option<StepModel>,
 }
 
 impl PlanProgress {
@@ -79,6 +81,7 @@ impl PlanProgress {
             began: None,
             hedged: false,
             needs: PromptNeeds::default(),
+            only: None,
         }
     }
 
@@ -115,10 +118,35 @@ impl PlanProgress {
 
     /// Takes another plan in place of this one, if there is one.
     pub(crate) fn replan(&mut self, plan: Option<Plan>) {
-        if let Some(plan) = plan {
+        if let Some(plan) = plan.and_then(|plan| self.of_the_model(plan)) {
             self.plan = plan;
             self.step = 0;
         }
+    }
+
+    /// Begins anew with whoever may go on with an answer that broke off, `by_any` with another model too: who has failed
+    /// is not asked again, but the time and the number of attempts are counted from now on.
+    pub(crate) fn goes_on(&mut self, by_any: bool) {
+        if !by_any {
+            self.only = Some(self.plan.steps[self.step].model.clone());
+            let plan = Plan {
+                steps: self.plan.steps.clone(),
+                model: self.plan.model,
+            };
+            self.replan(Some(plan));
+        }
+        self.began = None;
+        self.again = 0;
+        self.confined = None;
+        self.last_error = None;
+    }
+
+    /// Returns what of a plan is for the only model that may be asked for; `None` if there is nothing.
+    fn of_the_model(&self, mut plan: Plan) -> Option<Plan> {
+        if let Some(only) = &self.only {
+            plan.steps.retain(|step| step.model.is_same(only));
+        }
+        (!plan.steps.is_empty()).then_some(plan)
     }
 
     /// Notes when an attempt began: all attempts have one time together from the first on.
@@ -401,6 +429,27 @@ mod tests {
         progress.pinned = Some(BackendId(3));
         let pinned = progress.scope_beside(0, 3, BackendId(3), |_| true);
         assert!(pinned.is_none());
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_goes_on_with_its_own_model_unless_any_will_do() {
+        for (by_any, steps, others) in [(true, 3, true), (false, 1, false)] {
+            let mut progress = over(&[&[0], &[1], &[2]]);
+            progress.step = 1;
+            progress.again = 2;
+            progress.began = Some(Instant::now());
+            progress.exclude(BackendId(7));
+            progress.goes_on(by_any);
+            assert_eq!((progress.plan.steps.len(), progress.again), (steps, 0));
+            assert!(progress.began.is_none());
+            let step = &progress.plan.steps[progress.step];
+            assert!(step.model.is_same(&StepModel::Listed(ModelId(1))));
+            assert_eq!(progress.tried(step), [BackendId(7)]);
+            // Nor does another plan bring other models in.
+            progress.replan(Some(over(&[&[0]]).plan));
+            let models = progress.plan.steps.iter().map(|step| step.model.listed());
+            assert_eq!(models.eq([Some(ModelId(0))]), others, "{by_any}");
+        }
     }
 
     #[test]

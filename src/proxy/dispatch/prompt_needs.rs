@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::admission::Wanted;
-    use crate::proxy::prepared::WantedModel;
+    use crate::proxy::prepared::{Resuming, WantedModel};
     use crate::proxy::request_filter::body_budget::Body;
     use remuda_formats::client::scan_request;
 
@@ -241,6 +241,7 @@ mod tests {
             wanted: Some(wanted),
             wary: false,
             context: None,
+            resume: Resuming::Never,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 
 use crate::admission::{NoSlot, Permit};
@@ -16,36 +15,21 @@ use crate::proxy::attempt::exchange::UpstreamExchange;
 use crate::proxy::attempt::gather::gather;
 use crate::proxy::ctx::{Attempt, Ctx};
 use crate::proxy::dispatch::candidate::{Dispatch, SlotCandidate};
+use crate::proxy::dispatch::dispatched::{Dispatched, Following, owned};
 use crate::proxy::dispatch::failover::{Conditions, FailedAttempt, NextStep, TriedBackend};
 use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::dispatch::prompt_needs::PromptNeeds;
+use crate::proxy::dispatch::resume::{self, Resumption};
 use crate::proxy::failure::attempt::{AttemptError, ClientError, Unanswered};
 use crate::proxy::failure::deadline::{TOTAL, TimeLimit};
 use crate::proxy::failure::{Failure, Stop};
-use crate::proxy::prepared::{ModelRequest, Prepared};
+use crate::proxy::prepared::{ModelRequest, Prepared, Resuming};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::proxy::response_body::hold::Hold;
 use remuda_formats::ir::FaultKind;
 
-/// What dispatching a request came to.
-pub(crate) enum Dispatched {
-    /// An answer has begun.
-    Begun(BegunAnswer),
-    /// No candidate gave an answer, and this is what the client is told.
-    Failed(ClientError),
-    /// A provider has no counter of tokens, so that an estimate of the body is the answer.
-    Uncounted(Bytes),
-}
-
-/// What follows in the loop of attempts.
-enum Following {
-    /// A slot for the next attempt, or the same one anew.
-    Slot(Permit),
-    /// There is no further attempt.
-    End(Dispatched),
-}
-
-/// Waits for a slot, and makes attempts until one begins an answer.
+/// Waits for a slot, and makes attempts until one begins an answer. Returns it with what it takes to go on with it elsewhere, if
+/// it may.
 ///
 /// # Errors
 /// What the client is to be told instead, or why it cannot be told anything.
@@ -54,7 +38,7 @@ pub(crate) async fn run(
     client: &mut ServerSession,
     ctx: &mut Ctx,
     prepared: Prepared,
-) -> Result<Dispatched, Stop> {
+) -> Result<(Dispatched, Option<Box<Resumption>>), Stop> {
     let Prepared {
         operation,
         body,
@@ -65,6 +49,7 @@ pub(crate) async fn run(
         pinned,
     } = prepared;
     let truncate = truncation(&gateway.settings.routing, operation);
+    let may_go_on = resume::is_possible(gateway, ctx, (operation, &body, pinned));
     let request = ModelRequest {
         operation,
         body,
@@ -73,6 +58,11 @@ pub(crate) async fn run(
         wanted: Some(wanted),
         wary: false,
         context: None,
+        resume: if may_go_on {
+            Resuming::Possible
+        } else {
+            Resuming::Never
+        },
     };
     let dispatcher = &gateway.queue.dispatcher;
     ctx.opening.await_model(dispatcher, plan.model);
@@ -87,22 +77,40 @@ pub(crate) async fn run(
         criteria,
         operation,
     };
-    let mut following = dispatch.first_slot().await?;
+    let following = dispatch.first_slot().await?;
     let mut request = Arc::new(request);
-    loop {
-        let permit = match following {
-            Following::Slot(permit) => permit,
-            Following::End(end) => return Ok(end),
-        };
-        following = match gateway.fleet.backend(permit.backend()) {
-            Some(backend) => dispatch.attempt(&mut request, backend, permit).await?,
-            // It left between the decision and now; that is no attempt.
-            None => dispatch.instead_of(permit).await?,
-        };
+    match dispatch.attempts(&mut request, following).await? {
+        Dispatched::Begun(begun) if may_go_on => {
+            let resumption = dispatch.resumption(request, &begun);
+            Ok((Dispatched::Begun(begun), Some(resumption)))
+        }
+        end => Ok((end, None)),
     }
 }
 
 impl Dispatch<'_> {
+    /// Makes attempts until one begins an answer or nobody is left to ask.
+    ///
+    /// # Errors
+    /// What the client is to be told instead, or why it cannot be told anything.
+    pub(super) async fn attempts(
+        &mut self,
+        request: &mut Arc<ModelRequest>,
+        mut following: Following,
+    ) -> Result<Dispatched, Stop> {
+        loop {
+            let permit = match following {
+                Following::Slot(permit) => permit,
+                Following::End(end) => return Ok(end),
+            };
+            following = match self.gateway.fleet.backend(permit.backend()) {
+                Some(backend) => self.attempt(request, backend, permit).await?,
+                // It left between the decision and now; that is no attempt.
+                None => self.instead_of(permit).await?,
+            };
+        }
+    }
+
     /// Waits for the first slot.
     async fn first_slot(&mut self) -> Result<Following, Stop> {
         let began = Instant::now();
@@ -235,7 +243,9 @@ impl Dispatch<'_> {
         let UpstreamExchange {
             backend, request, ..
         } = &candidate.exchange;
-        self.ctx.outcome.first_content = Some(candidate.started + ttft);
+        let first_content = candidate.started + ttft;
+        self.ctx.outcome.first_content.get_or_insert(first_content);
+        self.ctx.attempt.first_content = Some(first_content);
         if let Some(model) = request.model() {
             fleet.has_served(backend, model);
         }
@@ -256,12 +266,13 @@ impl Dispatch<'_> {
             here,
             ..
         } = candidate;
-        Dispatched::Begun(BegunAnswer {
+        let begun = BegunAnswer {
             answer,
             backend,
             hold: Hold::new(serving, Some(permit), ttft),
             deadline: here.map(|here| here.at),
-        })
+        };
+        Dispatched::Begun(begun)
     }
 
     /// Notes how an attempt failed, and finds out what follows.
@@ -368,14 +379,14 @@ impl Dispatch<'_> {
         Ok(following)
     }
 
-    fn replan(&mut self) {
+    pub(super) fn replan(&mut self) {
         let planner = &self.gateway.planner;
         let plan = planner.plan_without(&self.criteria, self.progress.closed());
         self.progress.replan(plan);
     }
 
     /// Waits for a slot for the next attempt, or ends the request if there is none to be had.
-    async fn next_slot(
+    pub(super) async fn next_slot(
         &mut self,
         request: &ModelRequest,
         mut from: Option<Permit>,
@@ -437,19 +448,9 @@ fn told_without_slot(refusal: &NoSlot, has_reasons: bool, is_first: bool) -> Wit
     }
 }
 
-/// Returns the request between two attempts, when nobody else has it.
-fn owned(request: &mut Arc<ModelRequest>) -> &mut ModelRequest {
-    if Arc::get_mut(request).is_none() {
-        *request = Arc::new(request.to_write());
-    }
-    Arc::get_mut(request).expect("who has just made it is the only one to have it")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::request_filter::body_budget::Body;
-    use remuda_formats::client::Operation;
 
     #[test]
     fn reasons_go_before_a_model_that_is_not_found_and_a_full_queue_before_both() {
@@ -468,26 +469,5 @@ mod tests {
             let told = told_without_slot(&refusal, has_reasons, is_first);
             assert_eq!(told, expected, "{refusal:?} {has_reasons} {is_first}");
         }
-    }
-
-    #[test]
-    fn a_request_that_a_failed_attempt_still_reads_is_not_changed() {
-        let mut request = Arc::new(ModelRequest {
-            operation: Operation::Chat,
-            body: Body::unshared(Bytes::from_static(b"{}")),
-            has_body: true,
-            streams: false,
-            wanted: None,
-            wary: false,
-            context: None,
-        });
-        let first = Arc::as_ptr(&request);
-        owned(&mut request).wary = true;
-        assert_eq!(Arc::as_ptr(&request), first, "nobody else had it");
-        let read = Arc::clone(&request);
-        owned(&mut request).context = Some(4096);
-        assert_eq!((read.context, request.context), (None, Some(4096)));
-        assert!(request.wary, "what is known of it stays");
-        assert_eq!(request.body.bytes, read.body.bytes);
     }
 }

@@ -20,7 +20,7 @@ use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::dispatch::prompt_needs::PromptNeeds;
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::local::each_server::{Answer, Work, collect, summary};
-use crate::proxy::prepared::{ModelRequest, Prepared};
+use crate::proxy::prepared::{ModelRequest, Prepared, Resuming};
 use crate::proxy::response_body::client::{Framing, departed};
 use crate::proxy::response_body::downstream::Downstream;
 use crate::proxy::response_body::page::send_page;
@@ -70,6 +70,7 @@ pub(crate) async fn load_or_unload(
         wanted: Some(wanted),
         wary: false,
         context: None,
+        resume: Resuming::Never,
     };
     let page = match what {
         LoadOrUnload::Unload => copies.unload(session, ctx, &request).await?,

@@ -18,7 +18,7 @@ use crate::proxy::dispatch::failover::{
 use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::failure::attempt::{AttemptError, ClientError};
 use crate::proxy::failure::{Failure, Stop};
-use crate::proxy::prepared::{ModelRequest, WantedModel};
+use crate::proxy::prepared::{ModelRequest, Resuming, WantedModel};
 use crate::proxy::request_filter::body_budget::Body;
 use crate::proxy::response_body::client::Framing;
 use crate::proxy::response_body::hold::Hold;
@@ -135,6 +135,7 @@ impl<'g> LookUp<'g> {
             wanted: None,
             wary: false,
             context: None,
+            resume: Resuming::Never,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::heads;
 use crate::proxy::local::each_server::{Event, Work, collect, summary};
-use crate::proxy::prepared::{Criteria, ModelRequest};
+use crate::proxy::prepared::{Criteria, ModelRequest, Resuming};
 use crate::proxy::request_filter::body::closing_with_body;
 use crate::proxy::request_filter::scan;
 use crate::proxy::response_body::client::{self, Framing, departed};
@@ -112,6 +112,7 @@ impl Gateway {
             wanted: None,
             wary: false,
             context: None,
+            resume: Resuming::Never,
         };
         self.fan_out(session, ctx, framing, &request, &targets)
             .await

@@ -56,6 +56,44 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Charges an attempt whose answer broke off and goes on elsewhere, with what it `paid` for.
+    pub(crate) fn charge_interrupted(
+        &self,
+        ctx: &mut Ctx,
+        attempt: &Attempt,
+        (usage, estimated): (Option<ir::Usage>, bool),
+    ) {
+        let Some(usage) = usage else { return };
+        let tokens = Tokens::from(&usage);
+        let (input, output) = &mut ctx.outcome.lost;
+        *input = input.saturating_add(tokens.input);
+        *output = output.saturating_add(tokens.output);
+        if let (Some(ledger), Some(account)) = (&self.ledger, &attempt.account) {
+            let charge = Charge {
+                account,
+                key: ctx.inbound.key.as_ref().map(|key| &*key.name),
+                tag: ctx.inbound.tag.as_deref(),
+                usage: Some(&usage),
+                request: false,
+                failed: true,
+                estimated,
+            };
+            ledger.record(&charge, Moment::now());
+        }
+    }
+}
+
+impl Ctx {
+    /// Returns what the present attempt has used, with estimates where its provider told nothing, and whether there are any.
+    pub(crate) fn paid(&self) -> (Option<ir::Usage>, bool) {
+        let operation = self.inbound.operation;
+        operation
+            .map(|operation| used(self, operation))
+            .unwrap_or_default()
+    }
+}
+
 impl Inbound {
     /// Sets aside what the request may cost at a second backend that is asked at the same time, where there is a budget.
     /// `None`: the budget has no room for both.

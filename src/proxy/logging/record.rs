@@ -70,6 +70,12 @@ impl Record {
         GaugeGuard::new(&self.metrics.downstream.in_flight)
     }
 
+    /// Counts what came of a streamed answer that broke off.
+    pub(crate) fn resumed(&self, result: &str) {
+        let counter = &self.metrics.upstream.resumed;
+        counter.with_label_values(&[result]).inc();
+    }
+
     /// Records a request that has ended.
     pub(crate) fn request(&self, session: &Session, ctx: &Ctx) {
         if !ctx.outcome.counted {
@@ -175,6 +181,8 @@ struct Entry<'a> {
     attempts: u32,
     cold: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    resumed: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -207,6 +215,7 @@ impl<'a> Entry<'a> {
             backend: ctx.attempt.backend.as_deref(),
             attempts: ctx.attempt.number,
             cold: ctx.attempt.cold,
+            resumed: Some(ctx.outcome.resumed).filter(|times| *times > 0),
             tokens: ctx
                 .outcome
                 .usage
@@ -274,6 +283,9 @@ impl std::fmt::Display for Entry<'_> {
                 if self.cold { " cold" } else { "" }
             )?;
         }
+        if let Some(times) = self.resumed {
+            write!(line, " resumed={times}")?;
+        }
         if let Some(tokens) = self.tokens {
             write!(line, " tokens={tokens}")?;
         }
@@ -330,6 +342,7 @@ mod tests {
             backend: None,
             attempts: 0,
             cold: false,
+            resumed: None,
             tokens: None,
             key: None,
             tag: None,
@@ -342,8 +355,9 @@ mod tests {
         entry.backend = Some("gpus/1");
         entry.attempts = 2;
         entry.cold = true;
+        entry.resumed = Some(1);
         entry.error = Some("backend_error");
-        let more = "10.0.0.1 POST /api/chat 200 12B 3.2ms queue=0.0ms backend=gpus/1 attempts=2 cold error=backend_error id=r1";
+        let more = "10.0.0.1 POST /api/chat 200 12B 3.2ms queue=0.0ms backend=gpus/1 attempts=2 cold resumed=1 error=backend_error id=r1";
         assert_eq!(entry.to_string(), more);
     }
 }

@@ -10,6 +10,9 @@ use crate::proxy::failure::Failure;
 /// Bodies of up to this many bytes are not counted: as many of them fit as there are connections.
 const SMALL: usize = 64 * 1024;
 
+/// Of the budget the part up to which bodies are kept once their answers have begun.
+const KEPT: usize = 4;
+
 /// Holds all large bodies together to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
@@ -85,7 +88,7 @@ impl Drop for Share {
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
-    _share: Option<Share>,
+    share: Option<Share>,
 }
 
 impl Body {
@@ -93,16 +96,21 @@ impl Body {
     pub(super) fn counted(bytes: Bytes, share: Share) -> Self {
         Self {
             bytes,
-            _share: Some(share),
+            share: Some(share),
         }
+    }
+
+    /// Returns whether the body may be kept for as long as its answer lasts: it is small, or hardly any of the budget is used.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        self.share.as_ref().is_none_or(|share| {
+            let used = share.budget.used.load(Ordering::Relaxed);
+            share.bytes == 0 || used <= share.budget.max / KEPT
+        })
     }
 
     /// Makes a body of bytes that are counted elsewhere.
     pub(crate) fn unshared(bytes: Bytes) -> Self {
-        Self {
-            bytes,
-            _share: None,
-        }
+        Self { bytes, share: None }
     }
 
     /// Exchanges the bytes for others of about the same length.
@@ -116,7 +124,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_bodies_share_a_budget_and_give_it_back() {
+    fn a_body_is_kept_while_its_answer_lasts_where_hardly_any_of_the_budget_is_used() {
+        let budget = BodyBudget::new(400 * 1024);
+        let body = |length: usize| {
+            let mut share = Share::none(&budget);
+            share.grow(length).unwrap();
+            Body::counted(Bytes::new(), share)
+        };
+        let (small, one) = (body(SMALL), body(SMALL + 1));
+        assert!(small.may_be_kept() && one.may_be_kept());
+        let other = body(100 * 1024);
+        assert!(small.may_be_kept() && !one.may_be_kept() && !other.may_be_kept());
+        assert!(Body::unshared(Bytes::new()).may_be_kept());
+    }
+
+    #[test]
+    fn large_bodiesshare_a_budget_and_give_it_back() {
         let budget = BodyBudget::new(300 * 1024);
         let mut first = Share::none(&budget);
         let mut second = Share::none(&budget);

@@ -31,7 +31,9 @@ impl Responder {
             // Nothing is to come any more: the answer leaves in one write.
             heads::state_length(&mut head, answer.begun.len());
         } else if streams {
-            let known = answer.ending.map(|_| answer.begun.len());
+            // What broke off may go on.
+            let known = answer.ending.filter(|_| !answer.reader.may_go_on());
+            let known = known.map(|_| answer.begun.len());
             heads::unstate_length(&mut head, known, framing.version, &framing.method);
         }
         Some(head)

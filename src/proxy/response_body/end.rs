@@ -82,6 +82,8 @@ pub(super) fn last_words<'h>(
         End::Broken(_) | End::Cut(_) if !reader.streams() => (Ending::Failed, end),
         // Only the transport's own end was missing.
         End::Broken(_) | End::Cut(_) if reader.over() => (Ending::Complete, End::Over),
+        // What its client is told waits until it is known whether the answer goes on.
+        End::Broken(_) if reader.may_go_on() => (Ending::Failed, end),
         End::Broken(text) | End::Cut(text) => {
             outgoing.push(reader.break_off(text));
             let cut = end.is_cut();
@@ -100,9 +102,10 @@ pub(super) fn note(ctx: &mut Ctx, reader: &AnswerReader) {
     ctx.outcome.usage = reader.usage();
     ctx.outcome.output_so_far = reader.output_so_far();
     ctx.outcome.content_lines = reader.content_units();
-    ctx.outcome.blameless = reader
-        .fault()
-        .is_some_and(|fault| is_about_request(&fault.message));
+    ctx.outcome.blameless = reader.differs()
+        || reader
+            .fault()
+            .is_some_and(|fault| is_about_request(&fault.message));
 }
 
 /// Notes in the context how an answer stands that its server has said all of.

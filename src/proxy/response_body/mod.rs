@@ -7,6 +7,7 @@ mod end;
 pub(super) mod errors;
 pub(super) mod head;
 pub(super) mod hold;
+pub(super) mod interruption;
 pub(super) mod limits;
 pub(super) mod opening;
 mod outgoing;

@@ -84,6 +84,14 @@ impl Opening {
         }
     }
 
+    /// Notes that the answer has begun, so that its head is sent, and is to go on: its client is to hear something as often as
+    /// before.
+    pub(crate) fn goes_on(&mut self) {
+        self.said = Said::Head;
+        let every = self.expected.as_ref().map(|expected| expected.every);
+        self.due = every.map(|every| Instant::now() + every);
+    }
+
     /// Returns whether the head has been sent.
     ///
     /// # Errors

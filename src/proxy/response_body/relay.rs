@@ -13,6 +13,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::{Failure, Stop};
 use crate::proxy::response_body::client::{self, Framing};
 use crate::proxy::response_body::end::{is_success, note};
+use crate::proxy::response_body::interruption::Interruption;
 use crate::proxy::response_body::responder::Responder;
 use crate::proxy::response_body::rest::Rest;
 use remuda_formats::ir::Usage;
@@ -22,6 +23,10 @@ pub(crate) struct Relayed {
     pub(crate) complete: bool,
     /// The backend's own refusal, which the client got as it was.
     pub(crate) refused: bool,
+    /// The server has given another answer than the one that was to go on.
+    pub(crate) differs: bool,
+    /// The answer broke off, and may go on elsewhere: its client has not been told.
+    pub(crate) interruption: Option<Box<Interruption>>,
 }
 
 impl Responder {
@@ -77,12 +82,24 @@ impl Responder {
                 }
             }
         }
+        if let Some(from) = rest.interrupted() {
+            rest.flush(client, ctx).await?;
+            return Ok(Relayed {
+                complete: false,
+                refused: false,
+                differs: false,
+                interruption: Some(Box::new(rest.interruption(from))),
+            });
+        }
+        let differs = rest.reader.differs();
         let result = rest.finish(client, ctx).await;
         ctx.outcome.whole = matches!(result, Ok(true));
         let refused = !is_success(ctx.outcome.status);
         result.map(|complete| Relayed {
             complete: complete && !refused,
             refused,
+            differs,
+            interruption: None,
         })
     }
 
@@ -100,7 +117,7 @@ impl Responder {
             return;
         }
         self.fleet.report(backend.id, fleet::RequestOutcome::Reset);
-        let first_content = ctx.outcome.first_content;
+        let first_content = ctx.attempt.first_content;
         let started = first_content.and_then(|at| at.checked_sub(ttft));
         if let Some(started) = started
             && !backend.provider.settings.kind.is_fleet()

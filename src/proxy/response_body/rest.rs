@@ -1,6 +1,7 @@
 //! What is left of an answer whose head has been read, and what is held at its server until that has said everything.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -14,10 +15,12 @@ use crate::proxy::failure::Stop;
 use crate::proxy::response_body::client;
 use crate::proxy::response_body::end::{End, early, is_success, last_words, note_end};
 use crate::proxy::response_body::hold::Hold;
+use crate::proxy::response_body::interruption::{Interruption, is_of_any, tell_end};
 use crate::proxy::response_body::outgoing::Outgoing;
 use crate::proxy::response_body::responder::Responder;
 use crate::proxy::upstream::Upstream;
-use remuda_formats::translate::Ending;
+use remuda_formats::dialect::ollama::STREAM_BROKEN;
+use remuda_formats::translate::{Ending, Interrupted};
 
 /// An answer whose head has been read, from its first content to its end.
 pub(super) struct Rest<'a> {
@@ -104,6 +107,44 @@ impl<'a> Rest<'a> {
         last_words(&mut self.reader, headers, end, &mut self.outgoing)
     }
 
+    /// Returns the answer as its client has it, if it broke off by no will of the gateway's and may go on elsewhere.
+    pub(super) fn interrupted(&self) -> Option<Interrupted> {
+        let text = match self.end? {
+            End::Broken(text) => text,
+            End::Whole | End::Told { cut: false } if self.ending == Some(Ending::Failed) => {
+                STREAM_BROKEN
+            }
+            _ => return None,
+        };
+        if self.reader.fault().is_some_and(is_of_any) {
+            return None;
+        }
+        self.reader.interrupted(text)
+    }
+
+    /// Keeps of an answer that broke off what ends it if nobody goes on with it.
+    pub(super) fn interruption(self, from: Interrupted) -> Interruption {
+        Interruption {
+            from: Arc::new(from),
+            reader: self.reader,
+            end: self.end,
+        }
+    }
+
+    /// Sends what is ready.
+    ///
+    /// # Errors
+    /// [`Stop::ClientGone`].
+    pub(super) async fn flush(
+        &mut self,
+        client: &mut ServerSession,
+        ctx: &mut Ctx,
+    ) -> Result<(), Stop> {
+        let ready = self.outgoing.take();
+        ctx.outcome.bytes += ready.len() as u64;
+        client::write_piece(client, &ready).await
+    }
+
     /// Ends the client's answer. Returns whether it is whole.
     ///
     /// # Errors
@@ -113,9 +154,10 @@ impl<'a> Rest<'a> {
         client: &mut ServerSession,
         ctx: &mut Ctx,
     ) -> Result<bool, Stop> {
-        let last = self.outgoing.take();
-        ctx.outcome.bytes += last.len() as u64;
-        client::write_piece(client, &last).await?;
+        if self.ending == Some(Ending::Failed) {
+            tell_end(&mut self.reader, &mut self.end, &mut self.outgoing);
+        }
+        self.flush(client, ctx).await?;
         if self.end.is_some_and(End::is_untold) {
             // Of one body: what is missing of it cannot be told within it.
             return Err(Stop::Broken);

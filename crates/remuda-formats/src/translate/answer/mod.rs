@@ -1,6 +1,7 @@
 //! A provider's answer in the client's format, as it comes: whole or streamed on either side.
 
 mod progress;
+mod second;
 mod vectors;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use http::HeaderMap;
 use super::forms::{self, WHOLE_TYPE};
 use super::inputs;
 use super::pending::{Pending, completion};
+use super::resume::interrupted::Interrupted;
 use super::stops::Stops;
 use crate::dialect::exchange::{ProviderRequest, Reply};
 use crate::dialect::form::{ClientChat, ClientEmbeddings, ProviderChat, ProviderEmbeddings};
@@ -18,6 +20,7 @@ use crate::ir::{Class, Decode, Embeddings, Event, Fault, FaultKind, ToolNames, U
 use crate::wire::ndjson::unmarked;
 use crate::wire::units::Cutter;
 use progress::{Progress, Sink};
+use second::Second;
 
 /// Bytes of a whole answer: 2,048 vectors of 3,072 numbers fit.
 const MAX_WHOLE: usize = 96 << 20;
@@ -33,6 +36,8 @@ pub enum Ending {
 /// The answer to one request on its way from a provider's format to a client's.
 pub struct Translation {
     content_type: &'static str,
+    /// What the client speaks, where it is a chat.
+    client: Option<&'static ClientChat>,
     names: ToolNames,
     reply: Reply,
     source: Source,
@@ -112,6 +117,7 @@ impl Translation {
                 stops: Stops::new(std::mem::take(&mut outgoing.stop)),
                 ..Progress::default()
             },
+            client: Some(client),
             content_type: if streams {
                 client.stream_type
             } else {
@@ -147,6 +153,7 @@ impl Translation {
             source: Source::vectors(form),
             sink: Sink::Vectors(client, Embeddings::default()),
             progress: Progress::default(),
+            client: None,
             content_type: WHOLE_TYPE,
             names: ToolNames::default(),
             reply,
@@ -319,6 +326,68 @@ impl Translation {
             &mut self.out,
         );
         &self.out
+    }
+
+    /// Keeps what the client is told, so that the answer may go on elsewhere if it breaks off: what ends it is not told
+    /// before [`Self::give_up`].
+    pub fn watch(&mut self) {
+        if self.streams() {
+            self.progress.sent = Some(Box::default());
+        }
+    }
+
+    /// Returns whether the answer may go on elsewhere if it breaks off now, or has.
+    pub fn may_go_on(&self) -> bool {
+        self.progress.may_go_on()
+    }
+
+    /// Returns the answer as its client has it, which broke off as `text` says if the provider did not say why; `None` if
+    /// it cannot go on elsewhere.
+    pub fn interrupted(&self, text: &'static str) -> Option<Interrupted> {
+        let sent = self.progress.sent.as_deref();
+        let fault = self.progress.fault.clone();
+        Some(Interrupted {
+            sent: sent.filter(|sent| sent.obstacle().is_none())?.clone(),
+            reply: Some(self.reply.clone()),
+            fault: fault
+                .unwrap_or_else(|| Fault::new(Class::Transient, FaultKind::Incomplete, text)),
+        })
+    }
+
+    /// Takes that the answer does not go on elsewhere. Returns what the client is told of its end, if that has come.
+    pub fn give_up(&mut self) -> &[u8] {
+        self.out.clear();
+        self.progress.sent = None;
+        if let Some(fault) = &self.progress.fault
+            && std::mem::take(&mut self.progress.untold)
+        {
+            let failed = Event::Failed(Cow::Borrowed(fault));
+            self.sink.event(&failed, &mut self.out);
+        }
+        &self.out
+    }
+
+    /// Makes this the second telling of an answer that broke off elsewhere: what its client has is left out, and if it is
+    /// not the same, the client is told what ended the first.
+    pub fn go_on_from(&mut self, from: &Interrupted) {
+        let Some(client) = self.client else { return };
+        from.adopt(&mut self.reply);
+        let has_comments = self.content_type.starts_with("text/event-stream");
+        self.sink = Sink::Stream(from.encoder(client, self.reply.clone()));
+        self.progress.sent = Some(Box::new(from.sent.clone()));
+        self.progress.second = Some(Box::new(Second::of(from, has_comments)));
+    }
+
+    /// Returns whether the answer is the second telling of another that was not the same.
+    pub fn differs(&self) -> bool {
+        let second = self.progress.second.as_ref();
+        second.is_some_and(|second| second.differs())
+    }
+
+    /// Returns whether the answer is a second telling of which nothing new has come.
+    pub fn is_withheld(&self) -> bool {
+        let second = self.progress.second.as_ref();
+        second.is_some_and(|second| second.is_withheld())
     }
 
     /// Returns how many bytes are held, to be read as a whole when all have come.

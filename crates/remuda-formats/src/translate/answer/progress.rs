@@ -1,9 +1,13 @@
 //! What has been seen of an answer, and the events on their way to the client.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::super::halves::Halves;
+use super::super::resume::proof::Told;
+use super::super::resume::sent::Sent;
 use super::super::stops::{Passed, Stops};
+use super::second::Second;
 use crate::dialect::form::{ClientChat, ClientEmbeddings};
 use crate::ir::{Assembler, Embeddings, Encode, Event, Fault, Finish, Text, Usage};
 
@@ -33,6 +37,12 @@ pub(super) struct Progress {
     pub(super) malformed: u64,
     /// The gateway has ended the answer itself; nothing more of the provider's is wanted.
     pub(super) cut: bool,
+    /// What its client has been told, where the answer may go on elsewhere.
+    pub(super) sent: Option<Box<Sent>>,
+    /// The fault has not been told, as the answer may go on elsewhere.
+    pub(super) untold: bool,
+    /// What its client has of the answer already, where it was begun elsewhere.
+    pub(super) second: Option<Box<Second>>,
 }
 
 impl Progress {
@@ -69,7 +79,7 @@ impl Progress {
                     other => other,
                 };
                 self.finished = true;
-                sink.event(&Event::Finish { reason, stop }, out);
+                self.tell(Event::Finish { reason, stop }, sink, out);
             }
             event => {
                 match &event {
@@ -79,11 +89,17 @@ impl Progress {
                     }
                     Event::Usage(usage) => self.usage.update(usage),
                     Event::End => self.ended = true,
-                    Event::Failed(fault) => self.fault = Some(fault.clone().into_owned()),
+                    Event::Failed(fault) => {
+                        self.fault = Some(fault.clone().into_owned());
+                        self.untold = self.may_go_on();
+                        if self.untold {
+                            return;
+                        }
+                    }
                     _ => {}
                 }
                 self.content_events += u64::from(event.is_content() && !self.ended);
-                sink.event(&event, out);
+                self.tell(event, sink, out);
             }
         }
     }
@@ -110,35 +126,57 @@ impl Progress {
         let met = met.map(|index| Text::plain(stops.string(index)).into_owned());
         if !passed.is_empty() {
             self.content_events += 1;
-            sink.event(&Event::Text(Text::plain(&passed)), out);
+            self.tell(Event::Text(Text::plain(&passed)), sink, out);
         }
         if let Some(stop) = met {
             self.finished = true;
             self.ended = true;
             self.cut = true;
             let reason = Finish::Stop;
-            sink.event(
-                &Event::Finish {
-                    reason,
-                    stop: Some(stop),
-                },
-                out,
-            );
-            sink.event(&Event::Usage(self.usage), out);
-            sink.event(&Event::End, out);
+            let stop = Some(stop);
+            self.tell(Event::Finish { reason, stop }, sink, out);
+            self.tell(Event::Usage(self.usage), sink, out);
+            self.tell(Event::End, sink, out);
         }
     }
 
     fn release_held(&mut self, sink: &mut Sink, out: &mut Vec<u8>) {
         let held = self.stops.as_mut().map(Stops::finish).unwrap_or_default();
         if !held.is_empty() {
-            sink.event(&Event::Text(Text::plain(&held)), out);
+            self.tell(Event::Text(Text::plain(&held)), sink, out);
         }
+    }
+
+    /// Returns whether the answer may go on elsewhere.
+    pub(super) fn may_go_on(&self) -> bool {
+        let sent = self.sent.as_ref();
+        sent.is_some_and(|sent| sent.obstacle().is_none())
+    }
+
+    /// Has an event written, unless its client has what it says.
+    fn tell(&mut self, event: Event<'_>, sink: &mut Sink, out: &mut Vec<u8>) {
+        let event = match &mut self.second {
+            None => event,
+            Some(second) => match second.take(event, out) {
+                Told::Known => return,
+                Told::News(event) => event,
+                Told::Differs => {
+                    let fault = second.differ();
+                    self.sent = None;
+                    self.fault = Some(fault.clone());
+                    Event::Failed(Cow::Owned(fault))
+                }
+            },
+        };
+        if let Some(sent) = &mut self.sent {
+            sent.note(&event);
+        }
+        sink.event(&event, out);
     }
 }
 
 impl Sink {
-    fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+    pub(super) fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self {
             Sink::Stream(encoder) => encoder.event(event, out),
             Sink::Whole(_, assembler) => assembler.event(event),

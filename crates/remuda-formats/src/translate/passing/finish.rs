@@ -166,8 +166,12 @@ impl Passing {
             seen: &mut self.seen,
             failing: &mut self.failing,
             mended: Vec::new(),
+            sent: self.sent.as_deref_mut(),
         };
         let torn = !rest.is_empty() && read_last(&mut reading, unit, rest, &mut self.out);
+        if reading.is_interrupted() {
+            self.untold = std::mem::take(&mut self.out);
+        }
         if reading.seen.over() {
             return;
         }
@@ -182,7 +186,11 @@ impl Passing {
             } else {
                 reading.complaint().into()
             };
-            self.out.extend_from_slice(&end);
+            if reading.is_interrupted() {
+                self.untold = end.into();
+            } else {
+                self.out.extend_from_slice(&end);
+            }
         } else {
             // The provider left it out, and has said all the same that it was done.
             self.out.extend_from_slice(terminator(self.operation));

@@ -8,6 +8,7 @@ mod calls;
 mod care;
 mod empty;
 mod finish;
+mod going_on;
 mod label;
 mod members;
 mod named;
@@ -25,6 +26,7 @@ pub(super) use shape::has_vectors;
 use super::forms;
 use super::inputs;
 use super::pending::Pending;
+use super::resume::sent::Sent;
 use crate::client::{AnswerFraming, Operation};
 use crate::dialect::form::ProviderChat;
 use crate::ir::{Decode, Fault, ToolNames, Usage};
@@ -60,6 +62,10 @@ pub struct Passing {
     failing: Vec<u8>,
     /// What the answer's head should say of its bytes, where it says something else.
     label: Option<&'static str>,
+    /// What its client has been told, where the answer may go on elsewhere.
+    sent: Option<Box<Sent>>,
+    /// What the client is told of the answer's end, unless it goes on elsewhere.
+    untold: Vec<u8>,
 }
 
 /// What the answer is made of.
@@ -98,6 +104,8 @@ impl Passing {
             out: Vec::new(),
             failing: Vec::new(),
             label: None,
+            sent: None,
+            untold: Vec::new(),
         }
     }
 
@@ -288,6 +296,7 @@ impl Passing {
             seen: &mut self.seen,
             failing: &mut self.failing,
             mended: Vec::new(),
+            sent: self.sent.as_deref_mut(),
         };
         let out = &mut self.out;
         out.clear();
@@ -306,7 +315,11 @@ impl Passing {
                         unmarked(bytes)
                     };
                     match reading.unit(unit) {
-                        Fate::Passes if in_place && unit.len() == bytes.len() => {
+                        Fate::Passes
+                            if in_place
+                                && unit.len() == bytes.len()
+                                && !reading.is_interrupted() =>
+                        {
                             passed = end;
                             return;
                         }
@@ -314,8 +327,15 @@ impl Passing {
                     }
                 }
                 // One that is too long to be held is one that no client reads either.
-                Cut::Part { bytes, .. } => (Fate::Passes, bytes),
+                Cut::Part { bytes, .. } => {
+                    reading.lose_track();
+                    (Fate::Passes, bytes)
+                }
             };
+            if reading.is_interrupted() {
+                reading.put_aside(fate, bytes, &mut self.untold);
+                return;
+            }
             if std::mem::take(&mut in_place) {
                 out.extend_from_slice(&piece[..passed]);
             }

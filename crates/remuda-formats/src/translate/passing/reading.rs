@@ -1,5 +1,6 @@
 //! Reads one line or event after another, and decides what becomes of it.
 
+use super::super::resume::sent::{Obstacle, Sent};
 use super::care::Care;
 use super::empty::{self, Emptiness};
 use super::seen::Seen;
@@ -31,10 +32,24 @@ pub(super) struct Reading<'r> {
     pub(super) failing: &'r mut Vec<u8>,
     /// The event as it was put right.
     pub(super) mended: Vec<u8>,
+    /// What the client has been told, where the answer may go on elsewhere.
+    pub(super) sent: Option<&'r mut Sent>,
 }
 
 impl Reading<'_> {
     pub(super) fn unit(&mut self, bytes: &[u8]) -> Fate {
+        let before = self.sent.as_ref().map(|sent| sent.mark());
+        let fate = self.fate(bytes);
+        // What comes with a failure is kept back with it.
+        if let (Some(sent), Some(before), true) =
+            (&mut self.sent, before, self.seen.fault.is_some())
+        {
+            sent.rewind(before);
+        }
+        fate
+    }
+
+    fn fate(&mut self, bytes: &[u8]) -> Fate {
         let is_text = std::str::from_utf8(bytes).is_ok();
         if !is_text && ErrorStyle::of(self.operation) != ErrorStyle::Ollama {
             // Libraries that read events give the stream up at such a one.
@@ -80,8 +95,38 @@ impl Reading<'_> {
     }
 
     fn read(&mut self, bytes: &[u8]) {
-        let seen = &mut *self.seen;
-        self.decoder.feed(bytes, &mut |event| seen.event(&event));
+        let (seen, sent) = (&mut *self.seen, &mut self.sent);
+        self.decoder.feed(bytes, &mut |event| {
+            if let Some(sent) = sent
+                && !seen.over()
+            {
+                sent.note(&event);
+            }
+            seen.event(&event);
+        });
+    }
+
+    /// Notes that bytes pass of which it is not known what they say.
+    pub(super) fn lose_track(&mut self) {
+        if let Some(sent) = &mut self.sent {
+            sent.bar(Obstacle::Length);
+        }
+    }
+
+    /// Returns whether the answer has failed and may go on elsewhere.
+    pub(super) fn is_interrupted(&self) -> bool {
+        let sent = self.sent.as_ref();
+        self.seen.fault.is_some() && sent.is_some_and(|sent| sent.obstacle().is_none())
+    }
+
+    /// Puts aside what the client would be told of a failure.
+    pub(super) fn put_aside(&self, fate: Fate, bytes: &[u8], untold: &mut Vec<u8>) {
+        match fate {
+            Fate::Passes => untold.extend_from_slice(bytes),
+            Fate::Mended => untold.extend_from_slice(&self.mended),
+            Fate::LeftOut => {}
+            Fate::Untold => untold.extend_from_slice(&self.complaint()),
+        }
     }
 
     /// The body has ended.
