@@ -401,3 +401,40 @@ async fn a_copy_that_is_not_all_in_vram_is_slow_by_that_alone() {
     let reply = post(gateway.address, "/api/chat", &body).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
+
+/// Where all who are well are busy and others wait for them, a late request has its place among those.
+#[tokio::test]
+async fn a_late_request_has_its_turn_among_those_that_wait() {
+    let way = Way::Chat(Format::Ollama, true);
+    let model = way.model();
+    let busy = [
+        "--loaded",
+        &model,
+        "--decode-speed",
+        "100",
+        "--parallel",
+        "1",
+    ];
+    let one = |config: Config| config.set("provider.parallel", "1");
+    let (sim, gateway) = fleet(2, &[&busy[..], &["--answer-tokens", "20"]].concat(), one).await;
+    let hang = json!({"kind": "hang", "model": model});
+    sim.fault(0, &hang.to_string()).await;
+    let began = Instant::now();
+    // Requests wait for the other server all the time.
+    let clients = (0..6).map(|_| async {
+        let mut moved = Vec::new();
+        while began.elapsed() < Duration::from_secs(10) {
+            let reply = way.ask(&gateway).await;
+            if reply.header("x-remuda-attempts") != Some("1") {
+                moved.push(began.elapsed());
+            }
+        }
+        moved
+    });
+    let moved = join_all(clients).await.concat();
+    let first = moved.iter().min().expect("one has hung");
+    assert!(
+        FLOOR <= *first && *first < Duration::from_secs(9),
+        "{moved:?}"
+    );
+}

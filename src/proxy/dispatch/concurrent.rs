@@ -1,14 +1,16 @@
 //! An attempt until its first content, and a second one beside it where the first keeps silent: whichever answers first
 //! serves the request, and the other is cancelled. Of two that fail, the last is the caller's to judge.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::admission::{NoSlot, Permit};
 use crate::metrics::AttemptOutcome;
 use crate::proxy::attempt::answer::UpstreamAnswer;
 use crate::proxy::attempt::exchange::{Came, UpstreamExchange};
+use crate::proxy::dispatch::beside::SlotBeside;
 use crate::proxy::dispatch::candidate::{Dispatch, SlotCandidate};
 use crate::proxy::dispatch::failover::TriedBackend;
-use crate::proxy::dispatch::hedge::{AGAIN, HedgeInput, hedge_after};
+use crate::proxy::dispatch::hedge::AGAIN;
 use crate::proxy::dispatch::lateness::came;
 use crate::proxy::dispatch::places_in_queue::until_due;
 use crate::proxy::dispatch::silence::Silence;
@@ -27,6 +29,17 @@ enum Event {
     Left(AttemptError),
     /// Somebody has been silent for so long that it is to be looked at, or another to be asked.
     Due,
+    /// What came of the place in the queue for a second, and the step that it was for.
+    Slot(usize, Result<Permit, NoSlot>),
+}
+
+/// What there is beside the first candidate.
+struct Beside<'a> {
+    second: Option<Box<SlotCandidate<'a>>>,
+    /// When another is to be asked, if one could begin then.
+    due: Option<Instant>,
+    /// A place in the queue for a second, where the first is late and nobody could begin.
+    place: Option<SlotBeside<'a>>,
 }
 
 impl<'a> Dispatch<'a> {
@@ -40,21 +53,24 @@ impl<'a> Dispatch<'a> {
         if let Err(failed) = first.exchange.launch(self.client, self.ctx).await {
             return (first, Err(failed));
         }
-        let mut due = self.hedge_at(&first);
-        let mut second: Option<Box<SlotCandidate<'a>>> = None;
+        let mut beside = Beside {
+            second: None,
+            due: self.hedge_at(&first),
+            place: None,
+        };
         loop {
-            match self.event(&mut first, second.as_deref_mut(), due).await {
+            match self.event(&mut first, &mut beside).await {
                 Event::First(came) => {
                     let Some(result) = self.judge(&mut first, came).await else {
                         continue;
                     };
-                    match (result, second.take()) {
+                    match (result, beside.second.take()) {
                         // The second goes on, and is the next attempt.
                         (Err(failed), Some(other)) if failed.error.is_of_backend() => {
                             self.lost(&mut first, failed);
                             first = *other;
                             self.take_over(&mut first);
-                            due = self.for_late(&first);
+                            beside.due = self.for_late(&first);
                         }
                         (result, second) => {
                             self.leave(&first, second, &result);
@@ -63,12 +79,12 @@ impl<'a> Dispatch<'a> {
                     }
                 }
                 Event::Second(came) => {
-                    let Some(other) = second.take() else {
+                    let Some(other) = beside.second.take() else {
                         continue;
                     };
                     match self.second_came(other, came, &mut first).await {
-                        Second::Goes(other) => second = Some(other),
-                        Second::Lost => due = self.for_late(&first),
+                        Second::Goes(other) => beside.second = Some(other),
+                        Second::Lost => beside.due = self.for_late(&first),
                         Second::Answers(mut other, answer) => {
                             self.was_outrun(&first, &other);
                             self.cancel(first, AttemptOutcome::Cancelled);
@@ -80,59 +96,75 @@ impl<'a> Dispatch<'a> {
                 }
                 Event::Left(error) => {
                     let result = Err(error.into());
-                    self.leave(&first, second, &result);
+                    self.leave(&first, beside.second, &result);
                     return (first, result);
                 }
-                Event::Due => match self.attend(&mut first, &mut second, due).await {
-                    Ok(next) => due = next,
-                    Err(failed) => return (first, Err(failed)),
-                },
+                Event::Slot(step, slot) => {
+                    if let Err(failed) = self.ask_there(&mut first, &mut beside, (step, slot)).await
+                    {
+                        return (first, Err(failed));
+                    }
+                }
+                Event::Due => {
+                    if let Err(failed) = Box::pin(self.attend(&mut first, &mut beside)).await {
+                        return (first, Err(failed));
+                    }
+                }
             }
         }
     }
 
-    /// Looks at who has kept silent, and asks another besides `first` where that is due. Returns when that is due next.
+    /// Looks at who has kept silent, and asks another besides `first` where that is due.
     ///
     /// # Errors
     /// The client has gone.
     async fn attend(
         &mut self,
         first: &mut SlotCandidate<'a>,
-        second: &mut Option<Box<SlotCandidate<'a>>>,
-        due: Option<Instant>,
-    ) -> Result<Option<Instant>, Unanswered> {
+        beside: &mut Beside<'a>,
+    ) -> Result<(), Unanswered> {
         let now = Instant::now();
-        if let Some(second) = second {
+        if let Some(second) = &mut beside.second {
             self.has_become_late(second, now);
         }
-        let is_late = self.has_become_late(first, now);
-        let due = if is_late && second.is_none() {
-            self.for_late(first)
-        } else {
-            due
-        };
-        if due.is_none_or(|due| due > now) {
-            return Ok(due);
+        if self.has_become_late(first, now) && beside.second.is_none() {
+            beside.due = self.for_late(first);
         }
-        Ok(match Box::pin(self.hedge(first)).await? {
-            Hedge::Asked(other) => {
-                *second = Some(other);
-                None
+        if beside.due.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        beside.due = None;
+        if let Some(other) = self.another(first).await {
+            return self.hedge(first, beside, other).await;
+        }
+        if first.silence.is_late() {
+            // Others wait as well: without a place among them it would never be its turn.
+            beside.place = self.place_beside(first);
+        }
+        if beside.place.is_none() {
+            beside.due = Some(now + AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Asks another besides `first`, which is late, in the slot that came of a place in the queue.
+    ///
+    /// # Errors
+    /// The client has gone.
+    async fn ask_there(
+        &mut self,
+        first: &mut SlotCandidate<'a>,
+        beside: &mut Beside<'a>,
+        (step, slot): (usize, Result<Permit, NoSlot>),
+    ) -> Result<(), Unanswered> {
+        beside.place = None;
+        match slot.map(|permit| self.made(step, permit, first)) {
+            Ok(Ok(other)) => Box::pin(self.hedge(first, beside, other)).await,
+            Ok(Err(_)) | Err(_) => {
+                beside.due = Some(Instant::now() + AGAIN);
+                Ok(())
             }
-            Hedge::Nobody => Some(Instant::now() + AGAIN),
-            Hedge::Failed => self.for_late(first).map(|now| now + AGAIN),
-        })
-    }
-
-    /// Returns when another is asked besides `first`, whatever has been asked before: at once, if that is late.
-    fn for_late(&self, first: &SlotCandidate<'_>) -> Option<Instant> {
-        let asks = first.silence.is_late() && self.has_others();
-        asks.then(Instant::now)
-    }
-
-    /// Returns whether there may be anybody else to ask: the client names no server, and there are several.
-    fn has_others(&self) -> bool {
-        self.progress.pinned.is_none() && self.gateway.fleet.snapshot().len() > 1
+        }
     }
 
     /// Ends the second, if there is one, beside a first whose asking came out like that.
@@ -149,21 +181,23 @@ impl<'a> Dispatch<'a> {
     }
 
     /// Waits for what happens first.
-    async fn event(
-        &mut self,
-        first: &mut SlotCandidate<'a>,
-        second: Option<&mut SlotCandidate<'a>>,
-        due: Option<Instant>,
-    ) -> Event {
+    async fn event(&mut self, first: &mut SlotCandidate<'a>, beside: &mut Beside<'a>) -> Event {
+        let Beside { second, due, place } = beside;
         let silent = [
             Some(first.silence),
             second.as_deref().map(|one| one.silence),
         ];
         let looked_at = silent.into_iter().flatten().filter_map(Silence::due);
-        let due = looked_at.chain(due).min();
+        let due = looked_at.chain(*due).min();
         let of_second = async {
             match second {
                 Some(second) => came(second).await,
+                None => std::future::pending().await,
+            }
+        };
+        let of_place = async {
+            match place {
+                Some(place) => place.as_mut().await,
                 None => std::future::pending().await,
             }
         };
@@ -177,6 +211,7 @@ impl<'a> Dispatch<'a> {
             came = came(first) => Event::First(came),
             came = of_second => Event::Second(came),
             error = waiting.ends() => Event::Left(error),
+            (step, slot) = of_place => Event::Slot(step, slot),
             () = until_due(due), if due.is_some() => Event::Due,
         }
     }
@@ -217,42 +252,16 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    /// Returns when another candidate is asked too, if `first` is silent until then.
-    fn hedge_at(&self, first: &SlotCandidate<'_>) -> Option<Instant> {
-        let gateway = self.gateway;
-        let UpstreamExchange {
-            backend,
-            request,
-            visible,
-            ..
-        } = &first.exchange;
-        // The usual case is a fleet or a service by itself.
-        if self.progress.hedged || !self.has_others() {
-            return None;
-        }
-        let load = || match request.model() {
-            Some(model) if first.permit.cold() => {
-                gateway.queue.dispatcher.load_time(backend.id, model)
-            }
-            _ => Duration::ZERO,
-        };
-        let after = hedge_after(&HedgeInput {
-            setting: gateway.settings.routing.retry.hedge_after,
-            visible: *visible && request.operation.is_inference(),
-            usual: backend.response_time(first.started),
-            load: load(),
-        });
-        after.map(|after| first.started + after)
-    }
-
-    /// Asks another candidate besides `first`, where one has a free slot now.
+    /// Asks `other` besides `first`.
     ///
     /// # Errors
     /// The client has gone.
-    async fn hedge(&mut self, first: &mut SlotCandidate<'a>) -> Result<Hedge<'a>, Unanswered> {
-        let Some(mut other) = self.another(first).await else {
-            return Ok(Hedge::Nobody);
-        };
+    async fn hedge(
+        &mut self,
+        first: &mut SlotCandidate<'a>,
+        beside: &mut Beside<'a>,
+        mut other: Box<SlotCandidate<'a>>,
+    ) -> Result<(), Unanswered> {
         self.progress.hedged = true;
         log::info!(
             "no content from {} after {:.1} s: {} is asked too, attempt {} of request {:?}",
@@ -263,19 +272,20 @@ impl<'a> Dispatch<'a> {
             self.ctx.inbound.request_id
         );
         match other.exchange.launch(self.client, self.ctx).await {
-            Ok(()) => Ok(Hedge::Asked(other)),
+            Ok(()) => beside.second = Some(other),
             Err(failed) if matches!(failed.error, AttemptError::ClientGone) => {
                 self.cancel(*other, AttemptOutcome::ClientGone);
                 first.enter(self.ctx);
-                Err(failed)
+                return Err(failed);
             }
             Err(failed) => {
                 other.enter(self.ctx);
                 self.lost(&mut other, failed);
                 first.enter(self.ctx);
-                Ok(Hedge::Failed)
+                beside.due = self.for_late(first).map(|now| now + AGAIN);
             }
         }
+        Ok(())
     }
 
     /// Ends what another has been quicker than. It is no failure, but a provider that has the request charges for it.
@@ -346,15 +356,6 @@ impl<'a> Dispatch<'a> {
             grant.take_over(aside);
         }
     }
-}
-
-/// What becomes of asking a second.
-enum Hedge<'g> {
-    Asked(Box<SlotCandidate<'g>>),
-    /// It could not be sent.
-    Failed,
-    /// There is none with a free slot.
-    Nobody,
 }
 
 /// What a try of the second candidate came to.
