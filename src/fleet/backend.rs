@@ -142,7 +142,7 @@ impl Backend {
         self.inventory.load().own_name(model)
     }
 
-    /// Port of its address.
+    /// Returns the port of its address.
     pub fn port(&self) -> u16 {
         self.addr.port()
     }
@@ -162,7 +162,7 @@ impl Backend {
         self.probed.load(Ordering::Acquire)
     }
 
-    /// Requests that it is serving.
+    /// Returns how many requests it is serving.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
     }
@@ -179,13 +179,13 @@ impl Backend {
         }
     }
 
-    /// A request that it is serving will be taken elsewhere, because nothing has come of it: until a probe is answered, it
-    /// is watched as one that is serving a request, so that it is found if it is frozen.
+    /// Notes that a request will be taken elsewhere because nothing has come of it. Until a probe is answered, the backend is
+    /// watched as one that is serving a request, so that it is found if it is frozen.
     pub fn forsake(&self) {
         self.forsaken.store(true, Ordering::Release);
     }
 
-    /// A probe was answered.
+    /// Notes that a probe was answered.
     pub(super) fn seen_well(&self) {
         self.forsaken.store(false, Ordering::Release);
     }
@@ -195,7 +195,7 @@ impl Backend {
         &self.pulse
     }
 
-    /// Ends when it is found that nothing comes from it any more: a request without content is better off elsewhere.
+    /// Resolves when the backend is found to serve nobody: a request without content is better off elsewhere.
     pub async fn silenced(&self) {
         loop {
             let silenced = self.silenced.notified();
@@ -206,7 +206,7 @@ impl Backend {
         }
     }
 
-    /// As [`Self::silenced`], of a request whose answer has begun: not while anything still comes.
+    /// Resolves as [`Self::silenced`] does, for a request whose answer has begun: not while anything still comes.
     pub async fn frozen(&self) {
         loop {
             self.silenced().await;

@@ -238,11 +238,12 @@ impl Fleet {
         self.managed.iter().map(|one| &one.provider)
     }
 
+    /// Returns the provider at that position of the configuration.
     pub fn provider_at(&self, id: ProviderId) -> &Arc<Provider> {
         &self.managed[id].provider
     }
 
-    /// Names of models and their ids.
+    /// Returns the names of models and their ids.
     pub fn models(&self) -> &Models {
         &self.models
     }
@@ -261,12 +262,12 @@ impl Fleet {
         ProviderId::first(self.managed.len()).any(|id| self.is_provider_settling(id))
     }
 
-    /// Changes whenever a provider may have settled.
+    /// Returns a receiver that is told whenever a provider may have settled.
     pub fn settling(&self) -> watch::Receiver<()> {
         self.members.settling()
     }
 
-    /// How a request to a backend ended: failures make it unhealthy at once.
+    /// Takes in how a request to a backend ended; a failure makes the backend unhealthy at once.
     pub fn report(&self, id: BackendId, outcome: RequestOutcome) {
         let Some(backend) = self.members.get(id) else {
             return;
@@ -276,22 +277,22 @@ impl Fleet {
         }
     }
 
-    /// The server could not load the model, which says nothing of its others.
+    /// Notes that the server could not load the model, which says nothing of its other models.
     pub fn could_not_load(&self, backend: &Backend, model: ModelId) {
         self.shunned.note(backend.id, model, Instant::now());
     }
 
-    /// The server has served the model.
+    /// Notes that the server has served the model.
     pub fn has_served(&self, backend: &Backend, model: ModelId) {
         self.shunned.served(backend.id, model);
     }
 
-    /// Servers that are better passed over for the model, if another has it.
+    /// Returns the servers that are better passed over for the model, if another has it.
     pub fn shunned(&self, model: ModelId) -> Vec<BackendId> {
         self.shunned.of(model, Instant::now())
     }
 
-    /// What was reported of a failure was no fault of the backend's.
+    /// Takes back a failure that was reported of the backend and was no fault of its own.
     pub fn acquit(&self, id: BackendId) {
         if let Some(backend) = self.members.get(id) {
             self.members.acquit(&backend);
@@ -305,12 +306,12 @@ impl Fleet {
         self.members.waiting.enter()
     }
 
-    /// A request was refused because nobody is there: those that are down are looked at again at once.
+    /// Notes that a request was refused because no backend is healthy, so that those that are down are probed at once.
     pub fn missed_by_a_request(&self) {
         self.members.waiting.refused();
     }
 
-    /// How an attempt at a service went, for its guard.
+    /// Tells the guard of a service how an attempt went.
     pub fn attempted(&self, backend: &Backend, attempted: &Attempted<'_>) {
         let provider = &backend.provider;
         // Its backends have about the same to do.
@@ -318,7 +319,7 @@ impl Fleet {
         self.managed[provider.id].keeper.note(attempted, in_flight);
     }
 
-    /// A service has refused the only key that is left for it, with that status, or that key's account.
+    /// Notes that a service has refused a key or its account with that status, if that was the only key left.
     pub fn refused(&self, backend: &Backend, of_account: bool, status: u16) {
         let why = if of_account { Why::Account } else { Why::Key };
         let provider = &backend.provider;
@@ -328,8 +329,8 @@ impl Fleet {
         }
     }
 
-    /// The answer to an attempt at a service, begun at `started`, broke off after its first content. `model` is the
-    /// service's own name for the model, if that is known.
+    /// Tells the guard of a service that the answer to an attempt, which began at `started`, broke off after its first content.
+    /// `model` is the service's own name for the model, if that is known.
     pub fn broke(&self, backend: &Backend, model: Option<&str>, started: Instant) {
         let managed = &self.managed[backend.provider.id];
         managed.keeper.broke(model, started);
@@ -347,7 +348,8 @@ impl Fleet {
         guard.unavailable(None, now).is_none()
     }
 
-    /// One round of discovery and probes of all providers at once, for tools; while the services run, they do this.
+    /// Discovers and probes the backends of all providers once, at the same time. Tools use it; the services do the same while
+    /// they run.
     pub async fn refresh(&self) {
         let mut rounds = JoinSet::new();
         for one in &self.managed {

@@ -108,7 +108,7 @@ impl ManagedProvider {
         mine.find(|backend| fits(backend)).map(Arc::clone)
     }
 
-    /// The first of these is taken: each earns its part of a turn, and the first pays for it.
+    /// Notes that the first of these is taken: each earns its part of a turn, and the first pays for it.
     fn take_turns(&self, fitting: &[Arc<Backend>]) {
         let now = Instant::now();
         let loads: Vec<_> = fitting.iter().map(|one| one.load(0, now)).collect();

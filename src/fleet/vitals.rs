@@ -30,13 +30,13 @@ pub(super) struct Vitals {
     healthy: bool,
     /// What is wrong, since the last good probe.
     trouble: Option<Trouble>,
-    /// It accepted connections and said nothing: it has to answer something to be healthy again.
+    /// Whether it accepted connections and said nothing, so that it has to answer something to be healthy again.
     silent: bool,
     /// Probes missed in a row.
     misses: u32,
     /// Whether the last missed probe could not even reach the server.
     unreachable: bool,
-    /// Failed requests so far: what a probe that began before the last one found is out of date.
+    /// Failed requests so far. What a probe has found that began before the last of them is out of date.
     failures: u64,
     /// Failed requests since the last one that went well.
     setbacks: u32,
@@ -158,7 +158,7 @@ impl Vitals {
         self.good_at
     }
 
-    /// The last word is told, and the time of the first.
+    /// Notes what is wrong: the latest failure is told, with the time of the first since the backend was well.
     fn ail(&mut self, text: String) {
         let since = self.trouble.take().map(|trouble| trouble.since);
         self.trouble = Some(Trouble {
@@ -179,15 +179,15 @@ impl Vitals {
         ended.then_some(self.setbacks)
     }
 
-    /// Takes in a failed request; `what` says how it failed. If this ends the backend's health, returns how many have
-    /// failed in a row.
+    /// Takes in a failed request to a service, whose health it does not end: it counts as a fall towards leaving the backend
+    /// out.
     pub(super) fn stumbled(&mut self) {
         self.setbacks = self.setbacks.saturating_add(1);
         self.falls = self.falls.saturating_add(1);
     }
 
-    /// Takes in a failed request; `what` says how it failed. If this ends the backend's health, returns how many have
-    /// failed in a row.
+    /// Takes back a failed request that was no fault of the backend's. If that one was why the backend is left out, it is left
+    /// out no longer.
     pub(super) fn acquit(&mut self, policy: &Breaker) {
         self.setbacks = self.setbacks.saturating_sub(1);
         let falls = self.falls;
@@ -198,8 +198,8 @@ impl Vitals {
         }
     }
 
-    /// Leaves the backend out for a while if it has failed too often in a row, whatever its probes say. Whether it does;
-    /// to be asked after each failure.
+    /// Leaves the backend out for a while if it has failed too often in a row, whatever its probes say. It is called after each
+    /// failure, and returns whether the backend is left out because of that one.
     pub(super) fn hold(&mut self, policy: &Breaker, now: Instant) -> bool {
         let held = policy.enabled && self.falls >= policy.failures && self.held(now).is_none();
         if held {
@@ -225,8 +225,8 @@ impl Vitals {
         }
     }
 
-    /// Requests that it may be sent at once, of `slots`, if that is news; `None` is all. On trial one by one, as for
-    /// providers.
+    /// Returns how many of its `slots` the backend may use at once, if that has changed since the last call; an inner `None`
+    /// stands for all. On trial it is one, as for a provider.
     pub(super) fn new_limit(
         &mut self,
         policy: &Breaker,
@@ -247,7 +247,7 @@ impl Vitals {
         (std::mem::replace(&mut self.limit, limit) != limit).then_some(limit)
     }
 
-    /// Returns when the state will be another although nothing happens.
+    /// Returns when the limit changes next although nothing happens; `None` if it does not.
     pub(super) fn next_limit(&self, now: Instant) -> Option<Instant> {
         Some(self.ramp?.next_change(now))
     }

@@ -64,7 +64,7 @@ pub(crate) struct Written {
 /// The present attempt; it is replaced with every one.
 #[derive(Clone, Debug, Default)]
 pub struct Attempt {
-    /// Counts from 1; 0 until a backend was reached for.
+    /// The number of the attempt, from 1; 0 before the first.
     pub number: u32,
     pub backend: Option<Arc<str>>,
     /// Position of the backend's provider in the configuration.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// Bytes from which on work is long. What it costs grows with the bytes: reading so many takes about a millisecond, and
+/// The bytes of a body from which on its work is done on another thread: reading so many takes about a millisecond, and
 /// translating them ten to twenty.
 pub(crate) const LONG: usize = 1 << 20;
 
@@ -13,13 +13,13 @@ pub(crate) const LONG: usize = 1 << 20;
 pub(crate) struct Offload(Arc<Semaphore>);
 
 impl Offload {
-    /// Lets as many compute at once as half of the workers, and one at least.
+    /// Makes room for half as many computations at once as there are workers, and for one at least.
     pub(crate) fn new(workers: usize) -> Self {
         Offload(Arc::new(Semaphore::new((workers / 2).max(1))))
     }
 
-    /// Does the work on another thread when its turn has come. Whoever no longer waits for it leaves it to its end, and the
-    /// next one waits for that.
+    /// Does the work on another thread once its turn has come. If the future is dropped, the work still goes on to its end, and
+    /// keeps its turn until then.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -94,9 +94,9 @@ pub(crate) struct ModelRequest {
     pub(crate) body: Body,
     pub(crate) has_body: bool,
     pub(crate) streams: bool,
-    /// `None` for look-ups and for what changes models: they go to Ollama servers as they came.
+    /// The wanted model; `None` for look-ups and for changes of models, which go to Ollama servers as they came.
     pub(crate) wanted: Option<WantedModel>,
-    /// A server has kept silent, so that nobody is taken to be quick any more.
+    /// Whether a server has kept silent, so that no server is taken to be quick any more.
     pub(crate) wary: bool,
     /// The context of the copy that is to serve it, where that is known.
     pub(crate) context: Option<u32>,
@@ -117,7 +117,7 @@ pub(crate) enum Resuming {
 }
 
 impl ModelRequest {
-    /// Returns what of it is sent upstream, for whoever writes that elsewhere.
+    /// Returns a copy of the request for a thread that writes what is sent upstream. Its body is counted here alone.
     pub(crate) fn to_write(&self) -> ModelRequest {
         ModelRequest {
             operation: self.operation,
@@ -131,7 +131,7 @@ impl ModelRequest {
         }
     }
 
-    /// Returns the same for another candidate while one keeps silent, which knows the model by that name.
+    /// Returns a copy of the request for a second candidate, which knows the model as `asked`, while the first keeps silent.
     pub(crate) fn beside(&self, asked: &StepModel) -> ModelRequest {
         let mut request = self.to_write();
         request.wary = true;
@@ -139,12 +139,12 @@ impl ModelRequest {
         request
     }
 
-    /// Returns the listed model that it wants, if it is one.
+    /// Returns the model that the request wants, if backends list it.
     pub(crate) fn model(&self) -> Option<ModelId> {
         self.wanted.as_ref()?.model
     }
 
-    /// Makes it ask for the model as the providers of that step know it.
+    /// Makes the request ask for the model as the providers of that step know it.
     pub(crate) fn ask_for(&mut self, asked: &StepModel) {
         let Some(wanted) = &mut self.wanted else {
             return;
@@ -160,25 +160,25 @@ impl ModelRequest {
 /// Which model a request wants, as far as an attempt needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct WantedModel {
-    /// As the client wrote it.
+    /// The name as the client wrote it.
     pub(crate) asked: Arc<str>,
-    /// The same without its tag, if it has one.
+    /// The name without its tag, if it has one.
     pub(crate) untagged: Option<Arc<str>>,
-    /// Where it stands in the body.
+    /// The place of the name in the body.
     pub(crate) span: Option<ByteSpan>,
     pub(crate) model: Option<ModelId>,
     /// The name that goes to a backend that has none of its own for the model, where that is not what the client wrote.
     pub(crate) own: Option<Arc<str>>,
     pub(crate) tools: bool,
-    /// Text is to be continued rather than answered.
+    /// Whether a text is to be continued rather than answered.
     pub(crate) raw: bool,
     /// Where OpenAI's `stream_options` can be put in, if the client says nothing of it.
     pub(crate) no_stream_options: Option<usize>,
-    /// There may be schemas in it, of tools or of the answer.
+    /// Whether there may be schemas in the body, of tools or of the answer.
     pub(crate) schemas: bool,
-    /// Where the members of the body begin, and whether there are any; `None` of what is no object.
+    /// Where the members of the body begin, and whether there are any; `None` if the body is no object.
     pub(crate) members: Option<(usize, bool)>,
-    /// What is said of the copy that is to serve it.
+    /// What the request says of the copy that is to serve it.
     pub(crate) copy: CopyFacts,
     /// The most tokens of output that are asked for.
     pub(crate) most_output: Option<u64>,
@@ -197,7 +197,7 @@ impl WantedModel {
         listed.unwrap_or_else(|| Arc::clone(given.unwrap_or(&self.asked)))
     }
 
-    /// Returns the same of a body that was `before` and has become longer or shorter within its texts.
+    /// Returns the wanted model with its places in a body that was `before` and has become longer or shorter within its texts.
     pub(crate) fn moved(&self, before: &[u8]) -> WantedModel {
         // What it has become up to a place, which is never within a character.
         let place = |at: usize| String::from_utf8_lossy(&before[..at]).len();
@@ -212,8 +212,8 @@ impl WantedModel {
     }
 }
 
-/// Returns what an answer that is written here calls the model, as the provider's own would: the name that the provider was
-/// asked for, in the client's spelling where that is the same.
+/// Returns the name of the model in an answer that the gateway writes: the one that the provider was asked for, as in the
+/// provider's own answer, but in the client's spelling where that names the same.
 pub(crate) fn answering<'a>(asked: &'a str, own: &'a str) -> &'a str {
     fn untagged(name: &str) -> &str {
         name.strip_suffix(":latest").unwrap_or(name)

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::ids::ModelId;
 
-/// Models whose ratios are kept; those of more are not learned.
+/// The most models whose ratios are kept; those of further ones are not learned.
 const MOST_MODELS: usize = 4_096;
 /// Tokens for each byte of a request before anything is known of its model: English in JSON has about one for four bytes.
 const UNKNOWN: f32 = 0.3;
@@ -17,15 +17,16 @@ const UNKNOWN: f32 = 0.3;
 const UNKNOWN_LEAST: f32 = 0.25;
 /// The part of a learned estimate that a prompt has at least.
 const KNOWN_LEAST: f32 = 0.7;
-/// Shorter requests are more of JSON and of the model's template than of text.
+/// The fewest bytes of a request from which a ratio is learned: a shorter one is more JSON and template than text.
 const LEAST_BYTES: u32 = 400;
-/// Ratios beyond are those of a server that counts otherwise, such as without what it has remembered.
+/// The ratios that are believed. A server whose counts give others counts something else, such as the prompt without what it
+/// remembers of it.
 const PLAUSIBLE: std::ops::RangeInclusive<f32> = 0.02..=1.5;
 /// The weight of a prompt with more tokens than expected.
 const RISE: f32 = 0.5;
 /// The weight of one with fewer: the next may be of the kind before.
 const FALL: f32 = 0.05;
-/// Tokens of an image, about.
+/// The tokens that an image is estimated to have.
 const OF_IMAGE: u32 = 800;
 
 /// The ratios of all models.
@@ -35,9 +36,9 @@ pub(crate) struct TokenRatios(ArcSwap<AHashMap<ModelId, Arc<TokenRatio>>>);
 /// The tokens for each byte of a request for one model.
 #[derive(Debug, Default)]
 pub(crate) struct TokenRatio {
-    /// As the bits of a number; 0 until one was learned.
+    /// The bits of the ratio, an `f32`; 0 until one has been learned.
     bits: AtomicU32,
-    /// It was told that a prompt was shortened.
+    /// Whether the log has said that a prompt for the model was shortened.
     told: AtomicBool,
 }
 
@@ -69,7 +70,8 @@ impl PromptLesson {
         self.may_be_cut && self.context.is_some_and(holds)
     }
 
-    /// Learns from a count. Returns whether the prompt was shortened, and whether that is to be told: it is once for each model.
+    /// Learns from a count. Returns whether the prompt was shortened, and whether that is to be told: it is once for each
+    /// model.
     pub(crate) fn learn(&self, tokens: u64) -> (bool, bool) {
         let cut = self.is_cut(tokens);
         if !cut {
@@ -83,9 +85,9 @@ impl PromptLesson {
 /// How many tokens a prompt has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TokenEstimate {
-    /// About.
+    /// The tokens that the prompt probably has.
     pub(crate) tokens: u32,
-    /// Almost certainly no fewer.
+    /// The tokens that the prompt has almost certainly at least.
     pub(crate) least: u32,
 }
 

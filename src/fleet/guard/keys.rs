@@ -199,7 +199,7 @@ impl Keys {
         news
     }
 
-    /// The key has served a request to `model`.
+    /// Notes that the key has served a request to `model`.
     pub(super) fn served(&mut self, index: usize, model: ModelKey) {
         if let Some(key) = self.keys.get_mut(index) {
             key.rest = None;
@@ -209,7 +209,7 @@ impl Keys {
         }
     }
 
-    /// What the provider has said of the key's limits.
+    /// Notes what the provider has said of the key's limits.
     pub(super) fn told(
         &mut self,
         index: usize,

@@ -132,6 +132,7 @@ impl Guard {
         self.lock().budget.allows(now)
     }
 
+    /// Returns what pages and metrics say of the guard.
     pub fn status(&self, now: Instant) -> Status {
         let mut state = self.lock();
         let counts = state.breaker.counts(now);
@@ -155,7 +156,7 @@ impl Guard {
         self.lock().models.not_closed(now)
     }
 
-    /// Takes note of an attempt, while `in_flight` requests were on their way; `random` is from 0 to 1. What
+    /// Takes note of an attempt, while `in_flight` requests were on their way; `random` is from 0 to 1. Returns what
     /// [`Self::limit`] is now.
     pub(super) fn note(
         &self,
@@ -212,7 +213,7 @@ impl Guard {
         self.limit_of(&state, now)
     }
 
-    /// Takes note of the time; when it has to again although nothing happens.
+    /// Takes note of the time. Returns when it has to be told the time again although nothing happens.
     pub(super) fn tick(&self, now: Instant, mut told: impl FnMut(Change)) -> Option<Instant> {
         let mut state = self.lock();
         if state.breaker.tick(now) {
@@ -222,7 +223,7 @@ impl Guard {
         state.breaker.next_change(now)
     }
 
-    /// Requests that may be in flight at once; `None` is as many as there are slots.
+    /// Returns how many requests may be in flight at once; `None` stands for as many as there are slots.
     pub(super) fn limit(&self, now: Instant) -> Option<usize> {
         self.limit_of(&self.lock(), now)
     }

@@ -83,8 +83,8 @@ impl State {
         })
     }
 
-    /// How a request for `model` went means something for the model, and for the provider: its breaker opens for all
-    /// models only if not one of them alone is to blame. `None` if it says nothing about a model.
+    /// Judges by how a request for `model` went (`None` if that says nothing about a model) the model's breaker and the
+    /// provider's, which opens for all models only if no single one of them is to blame.
     pub(super) fn judge(
         &mut self,
         went: Went,

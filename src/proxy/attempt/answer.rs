@@ -19,12 +19,12 @@ use remuda_formats::translate::Ending;
 /// An answer that has begun. Always boxed: by value it would lie in every future that it passes through.
 pub(crate) struct UpstreamAnswer {
     pub(crate) upstream: Upstream,
-    /// The body as far as it has been read.
+    /// The part of the body that has been read and is for the client.
     pub(crate) begun: BytesMut,
     /// The body has come to its end.
     pub(crate) ended: bool,
     pub(crate) reader: AnswerReader,
-    /// How the body ended, if it has and its reader was told.
+    /// How the body ended; `None` until it has ended and its reader has been told.
     pub(crate) ending: Option<Ending>,
     pub(crate) dropped: Dropped,
     /// What the provider says of its rate limits.
@@ -45,7 +45,7 @@ pub(crate) struct BegunAnswer {
 }
 
 impl UpstreamAnswer {
-    /// Returns whether it has begun and has to be whole before the client gets anything of it.
+    /// Returns whether the rest of the answer is to be read before the client gets anything of it.
     pub(crate) fn is_to_be_gathered(&self) -> bool {
         self.streamed && self.reader.gathers() && !self.ended && self.ending.is_none()
     }
@@ -58,7 +58,7 @@ impl UpstreamAnswer {
         self.ending = Some(ending);
     }
 
-    /// Does what [`Self::conclude`] does where that takes long.
+    /// Does what [`Self::conclude`] does on another thread, for an answer that takes long to conclude.
     pub(super) async fn conclude_aside(&mut self, offload: &Offload) {
         let finishing = self.aside(offload, |reader, headers| {
             let (ending, last) = reader.finish(headers);
@@ -73,7 +73,7 @@ impl UpstreamAnswer {
         self.ending = Some(ending);
     }
 
-    /// Lets the reader do something that takes long on another thread.
+    /// Has the reader do on another thread what takes long.
     pub(super) async fn aside<T: Send + 'static>(
         &mut self,
         offload: &Offload,
@@ -92,6 +92,7 @@ impl UpstreamAnswer {
     }
 }
 
+/// Returns the header fields of the answer; none if its head has not come yet.
 pub(crate) fn headers_of(upstream: &Upstream) -> Cow<'_, HeaderMap> {
     match upstream.head() {
         Some(head) => Cow::Borrowed(&head.headers),

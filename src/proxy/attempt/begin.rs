@@ -26,7 +26,7 @@ use remuda_formats::dialect::rate_limits::RateLimits;
 
 /// Why one try over one connection gave no answer.
 pub(crate) enum NoAnswer {
-    /// The connection came from the pool and the backend had closed it: to be tried again.
+    /// The connection came from the pool, and the backend had closed it, so that the request is to be sent again.
     Stale,
     Failed(Unanswered),
 }
@@ -37,8 +37,11 @@ impl From<AttemptError> for NoAnswer {
     }
 }
 
-/// Sends the request to `backend` and waits for the first content, until the deadline. Its client is attended by whoever
-/// waits for this.
+/// Sends the request to `backend` and waits for the first content until the deadline. The caller watches whether the client is
+/// still there.
+///
+/// # Errors
+/// The reason why the connection gave no answer.
 pub(super) async fn attempt(
     side: &ProviderSide,
     (request, backend): (Arc<ModelRequest>, Arc<Backend>),
@@ -61,7 +64,7 @@ pub(super) async fn attempt(
     }
 }
 
-/// Returns what it means that there was no content at the deadline: the server has failed, or the request's own time is over.
+/// Returns the error of an attempt without content at its deadline: the server has failed, or the request's own time is over.
 fn missed(deadline: Deadline) -> AttemptError {
     match deadline {
         Deadline::Server(_) => AttemptError::timed_out(),
@@ -146,7 +149,8 @@ pub(super) async fn end_gathered(
     judge_beginning(answer, request, backend)
 }
 
-/// Adds what the provider reported of an attempt that failed amid its answer, and counts what could not be read of it.
+/// Adds to the error of an attempt the usage that its provider reported before it failed, and counts the lines or events that
+/// could not be read.
 pub(super) fn unanswered(
     error: AttemptError,
     answer: &UpstreamAnswer,
@@ -159,7 +163,8 @@ pub(super) fn unanswered(
     }
 }
 
-/// Returns the next of several requests whose answers belong to the same; the one before was answered whole.
+/// Sends the next of several requests whose answers make up one, after the one before was answered whole, and reads its answer
+/// until the first content.
 async fn next_part(
     answer: &mut UpstreamAnswer,
     side: &ProviderSide,
@@ -205,7 +210,8 @@ fn may_conclude(reader: &AnswerReader) -> bool {
     reader.composes() || !reader.begun()
 }
 
-/// Returns the body of a short answer of status 200, to a question that no model's work is for.
+/// Asks the backend a question for which no model has to run. Returns the body of its answer, which is short; `None` unless the
+/// status is 200.
 pub(crate) async fn ask_aside(
     side: &ProviderSide,
     backend: &Backend,

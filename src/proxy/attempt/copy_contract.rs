@@ -11,7 +11,7 @@ use crate::settings::{Routing, RunnerOptions, Truncate};
 use remuda_formats::client::{self, ErrorStyle, Operation, Splice};
 use remuda_formats::provider::CopyEdits;
 
-/// Returns what becomes of a prompt that is longer than any context.
+/// Returns whether a prompt that is longer than any context is refused or may be shortened.
 pub(crate) fn truncation(routing: &Routing, operation: Operation) -> Truncate {
     routing.truncate.unwrap_or(match ErrorStyle::of(operation) {
         ErrorStyle::Ollama => Truncate::AsClient,
@@ -20,7 +20,7 @@ pub(crate) fn truncation(routing: &Routing, operation: Operation) -> Truncate {
 }
 
 impl Upstreams {
-    /// Returns what is changed in a request for a server of a fleet; nothing is for any other.
+    /// Returns the changes to a request for an Ollama server; there are none for any other provider.
     pub(crate) fn copy_edits(&self, request: &ModelRequest, backend: &Backend) -> CopyEdits {
         let settings = &backend.provider.settings;
         if !settings.kind.is_fleet() {

@@ -46,10 +46,10 @@ pub(crate) struct UpstreamExchange<'g> {
     pub(crate) visible: bool,
     key: usize,
     until: Option<TimeLimit>,
-    /// One for all that is sent to the backend.
+    /// The deadline of all tries at the backend together; `None` before the first.
     deadline: Option<Deadline>,
     stale: u32,
-    /// What the request is sent without, once it was refused for that.
+    /// What the request is sent without, once the backend has refused it for that.
     mend: Option<Mend>,
     /// That refusal, until it is known whether anything can be left out.
     refused: Option<Unanswered>,
@@ -57,8 +57,8 @@ pub(crate) struct UpstreamExchange<'g> {
 }
 
 impl<'g> UpstreamExchange<'g> {
-    /// Makes an exchange that has not begun. `key` is that of its provider's keys, `until` limits the request, and in `sent` it is noted that the backend has all
-    /// of it.
+    /// Makes an exchange that has not begun. `key` is the position of the provider's key that is used, `until` limits the
+    /// request, and `sent` is set once the backend has all of it.
     pub(crate) fn new(
         gateway: &'g Gateway,
         (request, backend): (Arc<ModelRequest>, &Arc<Backend>),
@@ -86,7 +86,7 @@ impl<'g> UpstreamExchange<'g> {
         &self.gateway.upstreams
     }
 
-    /// Returns how the try ended. Dropping this future ends nothing.
+    /// Waits for the try to end, and returns how it did. The try goes on if this future is dropped.
     pub(crate) async fn came(&mut self) -> Came {
         let came = match &mut self.pending {
             Some(pending) => pending.as_mut().await,
@@ -96,7 +96,7 @@ impl<'g> UpstreamExchange<'g> {
         came
     }
 
-    /// Ends the try, and with it the connection.
+    /// Ends the try by closing its connection.
     pub(crate) fn stop(&mut self) {
         self.pending = None;
     }
@@ -104,7 +104,7 @@ impl<'g> UpstreamExchange<'g> {
     /// Sends the request, for the first time or anew.
     ///
     /// # Errors
-    /// Why it was not sent.
+    /// The reason why the request was not sent.
     pub(crate) async fn launch(
         &mut self,
         client: &mut ServerSession,
@@ -166,7 +166,7 @@ impl<'g> UpstreamExchange<'g> {
         self.pending = Some(Box::pin(attempt(side, both, written, sending, deadline)));
     }
 
-    /// Returns what a try came to; `None` if the request is to be sent once more.
+    /// Returns the result of a try that has ended; `None` if the request is to be sent once more.
     pub(crate) fn judge(&mut self, came: Came) -> Option<Result<Box<UpstreamAnswer>, Unanswered>> {
         match came {
             Ok(answer) => {
@@ -269,7 +269,7 @@ impl<'g> UpstreamExchange<'g> {
     }
 }
 
-/// Returns what the gateway itself refuses is told as it is.
+/// Makes the end of an attempt of the gateway's own failure, which no other backend would avoid.
 fn is_final(failure: Failure) -> Unanswered {
     AttemptError::Final(ClientError::Failure(Box::new(failure)), None).into()
 }

@@ -1,5 +1,5 @@
-//! From the first content to the end of an answer that is streamed to the gateway and whole for its client: every pause is
-//! seen, by the same limits as those of a stream. Nothing has been sent of it, so a failure is answered by another backend.
+//! Reads an answer that is streamed to the gateway and whole for its client, from its first content to its end. Every pause is
+//! seen and bounded as that of a stream. The client has been sent nothing, so another backend may answer after a failure.
 
 use std::time::Instant;
 

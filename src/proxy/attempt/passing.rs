@@ -1,5 +1,5 @@
-//! What is put right in a request that passes to a provider of the client's own format, and in any before it is read: what its
-//! model is known to refuse, what strict parsers refuse, and how vectors are encoded.
+//! Corrects a request that passes to a provider of the client's own format: it leaves out what the model is known to refuse,
+//! mends what strict parsers refuse (also before a translation reads it), and settles how vectors are encoded.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -19,16 +19,16 @@ use remuda_formats::ir::{Dropped, Mend};
 use remuda_formats::translate::{self, Translation};
 use remuda_formats::wire::json::{self, Object};
 
-/// A request for vectors that are encoded here if need be.
+/// A request for vectors that the gateway encodes where the provider does not.
 pub(crate) struct Encoded {
     pub(crate) reader: AnswerReader,
-    /// If it is another one.
+    /// The body that is sent; `None` if it is the client's.
     pub(crate) body: Option<Bytes>,
 }
 
 impl Upstreams {
-    /// Returns how vectors get to a client in the encoding that it wants from a server that may not know it: without the field
-    /// that it has refused, and written anew if they do not come so.
+    /// Returns the request by which vectors get to a client in the encoding that it wants, from a server that may not know that
+    /// encoding: without the field that the server has refused, and with a reader that encodes the vectors if they come plain.
     pub(crate) fn encoded(
         &self,
         ctx: &Inbound,
@@ -56,8 +56,8 @@ impl Upstreams {
         })
     }
 
-    /// Returns a body that passes, without what its model refuses: what is known of it, what it has refused of late, and what it
-    /// refuses in this request.
+    /// Returns a body that passes without what its model refuses: by the facts about it, by what it has refused of late, and by
+    /// what it has refused of this request.
     pub(crate) fn refined(
         &self,
         operation: Operation,
@@ -98,7 +98,8 @@ impl Upstreams {
     }
 }
 
-/// Returns the body as strict parsers take it, and where its fields are then. A form is left as it is: it holds files.
+/// Returns the body as strict parsers take it, and the places of its fields in that body. A form stays as it is, as it holds
+/// files.
 pub(crate) fn sound<'a>(
     request: &ModelRequest,
     wanted: &'a WantedModel,

@@ -19,7 +19,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Begins with an answer of which something has come just `now`.
+    /// Begins the silence of an answer of which a piece came at `now`.
     pub(crate) fn new(
         pause: Duration,
         limit: Option<Instant>,

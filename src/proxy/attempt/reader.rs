@@ -1,5 +1,5 @@
-//! How an answer is read on its way to the client: bytes that pass with a reader beside them, a stream that is put together,
-//! or a translation.
+//! Reads an answer on its way to the client: beside bytes that pass, as a stream that is put together into one body, or as a
+//! translation.
 
 use std::time::Duration;
 
@@ -10,29 +10,31 @@ use remuda_formats::client::Operation;
 use remuda_formats::ir::{Fault, Usage};
 use remuda_formats::translate::{self, Ending, Gathering, Interrupted, Passing, Translation};
 
-/// How long the end of a line or an event is waited for that says itself that it is the last.
+/// How long the end of a line or an event is waited for, once it is known to be the last one.
 pub(crate) const LAST_END: Duration = Duration::from_millis(250);
 
 /// The reader of one answer.
 pub(crate) enum AnswerReader {
-    /// The client's own format.
+    /// The answer comes in the client's own format, and its bytes pass.
     Same(Box<Passing>),
-    /// The same, streamed to the gateway alone.
+    /// The answer comes in the client's own format as a stream, of which the gateway makes the one body that the client wants.
     Gathered(Box<Gathering>),
+    /// The answer comes in another format, and is translated.
     Across(Box<Translation>),
 }
 
 impl AnswerReader {
+    /// Makes a reader of an answer whose bytes pass.
     pub(crate) fn same(passing: Passing) -> Self {
         AnswerReader::Same(Box::new(passing))
     }
 
-    /// Makes a reader that stands for one which is elsewhere.
+    /// Makes a placeholder for a reader that another thread uses at the moment.
     pub(crate) fn absent() -> Self {
         AnswerReader::same(Passing::new(Operation::Root, false))
     }
 
-    /// Takes the answer's head.
+    /// Tells the reader the answer's head, before the first piece of the body.
     pub(crate) fn begin(&mut self, head: &ResponseHeader) {
         let passing = match self {
             AnswerReader::Same(passing) => passing,
@@ -46,7 +48,7 @@ impl AnswerReader {
         );
     }
 
-    /// Returns what reads bytes of the client's own format.
+    /// Returns the reader of bytes in the client's own format, or the translation in its place.
     fn passing(&self) -> Result<&Passing, &Translation> {
         match self {
             AnswerReader::Same(passing) => Ok(passing),
@@ -55,7 +57,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns what the head of an answer that passes should say of its bytes, where it says something else.
+    /// Returns the content type that the client is told; `None` if the backend's own is right.
     pub(crate) fn content_type(&self) -> Option<&'static str> {
         match self {
             AnswerReader::Same(passing) => passing.content_type(),
@@ -65,7 +67,7 @@ impl AnswerReader {
         }
     }
 
-    /// Takes what was read and gives what the client gets of it.
+    /// Reads a piece of the body, and returns the bytes that the client gets for it, which may be none.
     pub(crate) fn feed<'a>(&'a mut self, piece: &'a [u8]) -> &'a [u8] {
         match self {
             AnswerReader::Same(passing) => passing.feed(piece),
@@ -77,7 +79,7 @@ impl AnswerReader {
         }
     }
 
-    /// Notes that the body has come to its end. Returns how the answer ends and what the client still gets.
+    /// Notes that the body has come to its end. Returns how the answer ends, and the last bytes for the client.
     pub(crate) fn finish(&mut self, headers: &HeaderMap) -> (Ending, &[u8]) {
         match self {
             AnswerReader::Same(passing) => passing.finish(),
@@ -104,7 +106,8 @@ impl AnswerReader {
         }
     }
 
-    /// Takes that nothing comes any more although the body is open. Returns what the client still gets if the answer is over.
+    /// Notes that nothing has come for a while although the body is open. Returns the last bytes for the client if the answer
+    /// is over nevertheless, and `None` if something of it is missing.
     pub(crate) fn settle(&mut self) -> Option<&[u8]> {
         match self {
             AnswerReader::Same(passing) => passing.settle(),
@@ -113,7 +116,7 @@ impl AnswerReader {
         }
     }
 
-    /// Ends the client's stream with an error in place of what the provider did not send.
+    /// Breaks the client's stream off with an error that says `text`. Returns its bytes.
     pub(crate) fn break_off(&mut self, text: &'static str) -> &[u8] {
         match self {
             AnswerReader::Same(passing) => passing.break_off(text),
@@ -122,7 +125,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns how many bytes are held back to be read as a whole.
+    /// Returns how many bytes of the body are held until they can be read as a whole.
     pub(crate) fn held(&self) -> usize {
         match self {
             AnswerReader::Same(passing) => passing.held(),
@@ -132,7 +135,10 @@ impl AnswerReader {
         }
     }
 
-    /// Takes over what one call of several gave.
+    /// Takes the answer to one of several requests, which has come whole, as a part of the client's answer.
+    ///
+    /// # Errors
+    /// The fault of a part that is no answer.
     pub(crate) fn part(&mut self, headers: &HeaderMap) -> Result<(), Fault> {
         match self {
             AnswerReader::Same(_) | AnswerReader::Gathered(_) => Ok(()),
@@ -140,12 +146,12 @@ impl AnswerReader {
         }
     }
 
-    /// Returns whether what the client gets is written here.
+    /// Returns whether the gateway writes the client's answer in another format than the backend's.
     pub(crate) fn translates(&self) -> bool {
         matches!(self, AnswerReader::Across(_))
     }
 
-    /// Returns whether what the client gets is written or put together here.
+    /// Returns whether the gateway composes the client's answer: by translating it, or by putting a stream together.
     pub(crate) fn composes(&self) -> bool {
         matches!(self, AnswerReader::Across(_) | AnswerReader::Gathered(_))
     }
@@ -215,7 +221,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns whether the answer has begun.
+    /// Returns whether the answer's first content has come; a translation has also begun where it has failed.
     pub(crate) fn begun(&self) -> bool {
         match self.passing() {
             Ok(passing) => passing.begun(),
@@ -223,7 +229,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns why there is no answer, or no more of it.
+    /// Returns the fault for which there is no answer, or no more of it; `None` as long as all is well.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         match self {
             AnswerReader::Same(passing) => passing.fault(),
@@ -232,7 +238,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns the provider's own words for a failure, in the client's format.
+    /// Returns the provider's own error in the client's format; empty if there is none, or if it came in another format.
     pub(crate) fn failing(&self) -> &[u8] {
         match self.passing() {
             Ok(passing) => passing.failing(),
@@ -240,7 +246,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns whether the answer is over although the body goes on.
+    /// Returns whether the answer is over, by its terminator or by an error, although its body may go on.
     pub(crate) fn over(&self) -> bool {
         match self.passing() {
             Ok(passing) => passing.over(),
@@ -248,12 +254,12 @@ impl AnswerReader {
         }
     }
 
-    /// Returns whether the gateway has ended it, at a stop string.
+    /// Returns whether the gateway has ended the answer at a stop string.
     pub(crate) fn cut(&self) -> bool {
         matches!(self, AnswerReader::Across(translation) if translation.cut())
     }
 
-    /// Returns what the answer cost.
+    /// Returns the tokens that the provider has counted; `None` if it has told nothing of them.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match self.passing() {
             Ok(passing) => passing.usage(),
@@ -263,7 +269,7 @@ impl AnswerReader {
         }
     }
 
-    /// Returns about how many tokens of output have come.
+    /// Returns an estimate of the tokens of output that have come.
     pub(crate) fn output_so_far(&self) -> u64 {
         match self.passing() {
             Ok(passing) => passing.output_so_far(),

@@ -1,4 +1,4 @@
-//! What models have refused of late and can do without, so that they are not asked for it again with every request.
+//! Remembers which parameters models have refused of late and can do without, so that they are not sent with every request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use ahash::AHashMap;
 
 use remuda_formats::ir::Mend;
 
-/// A model may have been replaced by one that takes it.
+/// How long a refusal is believed: the model may have been replaced by one that takes the parameter.
 const KEPT: Duration = Duration::from_secs(600);
-/// Models of one provider; more than that are not remembered.
+/// The models of one provider whose refusals are remembered at most.
 const MOST: usize = 1024;
 
 /// The parameter that is refused for one of its values as well as for itself.
 const EFFORT: &str = "reasoning_effort";
 
-/// What a model refuses, and until when that is believed.
+/// The parameters that a model refuses, and until when each refusal is believed.
 type Known = Vec<(Mend, Instant)>;
 
 /// The refusals of one provider's models.
@@ -28,7 +28,8 @@ pub(crate) struct RefusedParameters {
 }
 
 impl RefusedParameters {
-    /// Notes that the model, by the provider's own name for it, has served a request without `mend` that it had refused with it.
+    /// Notes that the model, by the provider's own name for it, has served a request without `mend` that it had refused with
+    /// it.
     pub(crate) fn note(&self, model: &str, mend: Mend, now: Instant) {
         match mend {
             // That was about one conversation, about one effort, or about what stood beside it: another's next may be taken.
@@ -49,7 +50,7 @@ impl RefusedParameters {
         }
     }
 
-    /// Returns what the model is known to refuse.
+    /// Returns the parameters that the model is known to refuse.
     pub(crate) fn of(&self, model: &str, now: Instant) -> Vec<Mend> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();

@@ -9,20 +9,24 @@ use pingora::http::RequestHeader;
 use crate::proxy::ctx::Sending;
 use crate::proxy::upstream::Upstream;
 
-/// A pooled connection that the backend had closed shows that within a round trip; one that ends later has failed the
-/// request.
+/// How soon a pooled connection shows that the backend had closed it, which takes a round trip. One that ends later has failed
+/// the request.
 const STALE_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer is waited for after the backend stopped taking the request's body.
 const EARLY_ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why a connection gave no head.
 pub(super) enum NoHead {
-    /// It came from the pool and the backend had closed it.
+    /// The connection came from the pool, and the backend had closed it.
     Stale,
+    /// The connection broke, or what came is no HTTP.
     Broken,
 }
 
-/// Sends the request, says when all of it has been, and reads the head of its answer.
+/// Sends the request, notes in `sending` that all of it has been sent, and reads the head of the answer.
+///
+/// # Errors
+/// The reason why the connection gave no head.
 pub(super) async fn send(
     upstream: &mut Upstream,
     head: RequestHeader,

@@ -15,7 +15,7 @@ use remuda_formats::dialect::bedrock::sign::Unsigned;
 use remuda_formats::dialect::exchange::ProviderRequest;
 
 impl Upstreams {
-    /// Makes the head of what is asked besides a request.
+    /// Makes the head of a request that the gateway has written, with the provider's key at position `key`.
     ///
     /// # Errors
     /// If it cannot be signed.
@@ -126,7 +126,7 @@ impl Upstreams {
     }
 }
 
-/// Returns where a provider of OpenAI's family has `route`, after its base path.
+/// Returns the path of `route` at a provider of OpenAI's family, behind its base path; `own` is its name for the model.
 pub(super) fn openai_path(provider: &settings::Provider, route: &str, own: &str) -> String {
     let route = route.strip_prefix("/v1").unwrap_or(route);
     if provider.kind != ProviderKind::Azure {

@@ -29,14 +29,14 @@ use remuda_formats::translate::{
     self, ClientForm, Gathering, Passing, ProviderForm, Question, Translating, Way,
 };
 
-/// What a model's whole answers usually take at most to be asked for as such.
+/// A whole answer that usually takes no longer than this is asked for as one body rather than as a stream.
 const QUICK: Duration = Duration::from_secs(1);
 
 /// One request to one backend.
 pub(crate) struct UpstreamRequest {
     pub(crate) head: RequestHeader,
     pub(crate) body: Bytes,
-    /// Further requests whose answers belong to the same.
+    /// Further requests whose answers make up one with the first.
     pub(crate) more: Vec<(RequestHeader, Bytes)>,
     pub(crate) reader: AnswerReader,
     pub(crate) dropped: Dropped,
@@ -59,10 +59,11 @@ pub(crate) struct RequestSource<'a> {
 }
 
 impl Upstreams {
-    /// Writes what goes to the backend, without what `mend` says.
+    /// Writes what goes to the backend, without what `mend` names.
     ///
     /// # Errors
-    /// What the client is told if this backend cannot be asked for it, or if there is nothing to be left out.
+    /// The failure that the client is told if the request cannot be written for this backend, or holds nothing that `mend`
+    /// names.
     pub(crate) fn write(
         &self,
         from: &RequestSource<'_>,
@@ -112,8 +113,8 @@ impl Upstreams {
         }
     }
 
-    /// Writes to an Ollama server whose client speaks its format: as it came, but for the model's name, and streamed where the
-    /// answer's beginning is to be seen although its client wants it whole.
+    /// Writes a request to an Ollama server whose format the client speaks. It passes as it came but for the model's name, and
+    /// asks for a stream where the answer's beginning is to be seen although the client wants it whole.
     fn to_server(
         &self,
         from: &RequestSource<'_>,
@@ -138,7 +139,7 @@ impl Upstreams {
         })
     }
 
-    /// Writes to a provider of another format.
+    /// Writes a request to a provider of another format.
     fn translated(
         &self,
         from: &RequestSource<'_>,
@@ -193,8 +194,8 @@ impl Upstreams {
         })
     }
 
-    /// Returns whether an answer of a fleet's server is asked for as a stream although its client wants it whole: where the
-    /// model's answers take long, as far as is known, or one of its servers has kept silent.
+    /// Returns whether an Ollama server is asked for a stream although the client wants the answer whole: where the model's
+    /// answers usually take long, where nothing is known of them, or where a server has kept silent.
     fn is_gathered(&self, request: &ModelRequest, wanted: &WantedModel) -> bool {
         let usual = || wanted.model.and_then(|model| self.dispatcher.usual(model));
         !request.streams && (request.wary || usual().is_none_or(|usual| usual >= QUICK))
@@ -261,7 +262,8 @@ impl Upstreams {
         }))
     }
 
-    /// Writes to a provider that speaks the client's format: its own path and credentials, the model's name in its place.
+    /// Writes a request to a provider that speaks the client's format: with the provider's own path and credentials, and with
+    /// its name for the model.
     #[allow(
         clippy::too_many_lines,
         reason = "one request: each of its parts is written once, in order"
@@ -341,7 +343,7 @@ impl Upstreams {
         })
     }
 
-    /// Returns what an answer says of itself that is written here.
+    /// Returns what an answer that the gateway writes says of itself: its id, its model and its time.
     pub(crate) fn reply_to(&self, ctx: &Inbound, model: &str) -> Reply {
         Reply {
             model: Text::plain(model).into_owned(),
@@ -358,8 +360,8 @@ impl Upstreams {
     }
 }
 
-/// Returns the body in which a stream's usage is asked for, where the client says nothing of it and the provider does not tell it
-/// always.
+/// Returns the body with a question for the stream's usage, where the client has not asked and the provider does not tell it by
+/// itself. The reader keeps from the client what it has not asked for.
 fn counted(
     request: &ModelRequest,
     wanted: &WantedModel,
@@ -381,7 +383,7 @@ fn counted(
     }
 }
 
-/// Returns the value of `X-Remuda-Dropped`; `None` if nothing was.
+/// Returns the value of `X-Remuda-Dropped`; `None` if nothing was dropped.
 pub(crate) fn dropped_field(dropped: &Dropped) -> Option<HeaderValue> {
     if dropped.is_empty() {
         return None;

@@ -1,5 +1,5 @@
-//! What all attempts share: for each provider its connections, its counters and what its models have refused of late; and
-//! what is known of names and models where a request is written.
+//! What all attempts share: the connections and counters of each provider, the parameters that its models have refused of late,
+//! and the names and facts of models by which requests are written.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::routing::Router;
 use crate::settings::Settings;
 use remuda_formats::facts::{Facts, ModelFacts};
 
-/// The way to all providers.
+/// The upstream side of the gateway: what attempts at each provider share.
 pub(crate) struct Upstreams {
     sides: Vec<ProviderSide>,
     pub(super) settings: Arc<Settings>,
@@ -33,8 +33,8 @@ pub(crate) struct Upstreams {
     pub(super) request_ids: Arc<RequestIds>,
     pub(super) offload: Arc<Offload>,
     pub(super) unknown_model: ModelFacts,
-    /// There are Ollama backends alone, and no names of the operator's own: a backend is sent the name that the client
-    /// wrote.
+    /// Whether every backend is sent the name that the client wrote: there are Ollama servers alone, and the operator has given
+    /// no names.
     plain_names: bool,
 }
 
@@ -166,7 +166,7 @@ impl Upstreams {
         late.with_label_values(&[&*backend.provider.name]).inc();
     }
 
-    /// Returns the name of one server of several, where clients may know it.
+    /// Returns the backend's name, if it is one of several and clients may know it.
     pub(crate) fn exposed<'b>(&self, backend: &'b Backend) -> Option<&'b str> {
         let settings = &backend.provider.settings;
         let several = settings.kind.is_fleet() || settings.backends.len() > 1;
@@ -193,7 +193,7 @@ impl Upstreams {
         }
     }
 
-    /// Returns how many tokens the wanted model holds at the backend, if that is known.
+    /// Returns the context of the wanted model at the backend in tokens, if that is known.
     pub(crate) fn context_of(&self, wanted: &WantedModel, backend: &Backend) -> Option<u64> {
         let settings = &backend.provider.settings;
         if let Some(num_ctx) = settings.num_ctx {

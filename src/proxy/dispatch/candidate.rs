@@ -1,4 +1,4 @@
-//! One request while it is dispatched: the candidates that it makes of slots, and what is noted of attempts that have failed.
+//! Makes candidates of the slots that a request gets, and notes what is learned from attempts that have failed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use crate::routing::BYTES_PER_TOKEN;
 use remuda_formats::client::Operation;
 use remuda_formats::ir::{Class, FaultKind, Usage};
 
-/// Tokens that a request is expected to take at most before its answer says so: images are more bytes than tokens.
+/// The most tokens that a request is expected to take before its answer tells how many: images have more bytes than tokens.
 const MOST_EXPECTED: u64 = 2_000;
 
 /// One request while it is dispatched.
@@ -42,28 +42,28 @@ pub(crate) struct Dispatch<'a> {
 pub(crate) struct SlotCandidate<'g> {
     pub(crate) exchange: UpstreamExchange<'g>,
     pub(crate) permit: Permit,
-    /// Until the request has ended there.
+    /// Counts the request at its backend until it has ended there.
     pub(crate) serving: Option<InFlightRequest>,
     pub(crate) key: usize,
     pub(crate) model: ModelKey,
     pub(crate) started: Instant,
     /// How far its silence has come.
     pub(super) silence: Silence,
-    /// The request had been tried before.
+    /// Whether the request had been tried before.
     pub(crate) further: bool,
     /// Until when the whole answer may last.
     pub(crate) here: Option<TimeLimit>,
     /// The step of the plan that the slot belongs to.
     pub(crate) step: usize,
-    /// What the request's context tells of it.
+    /// What the request's context says of the attempt while this candidate counts.
     pub(super) attempt: Attempt,
-    /// What is set aside of a budget besides.
+    /// What is set aside for this candidate in the budget of the client's key, besides what the first one has.
     pub(super) aside: Option<Aside>,
 }
 
 impl<'a> Dispatch<'a> {
-    /// Returns the key for an attempt at `backend`, and what its limits are kept under; `None` if this provider is to be
-    /// passed over, which is noted.
+    /// Returns the position of the key for an attempt at `backend`, and the model under which the key's limits are kept; `None`
+    /// if the provider is passed over, which is noted.
     pub(super) fn key_for(
         &mut self,
         step: usize,
@@ -104,7 +104,7 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    /// Makes a candidate of a slot at `backend`. What `key` and `model` are: see [`Self::key_for`].
+    /// Makes a candidate of a slot at `backend`, with the key and the model that [`Self::key_for`] has returned.
     pub(super) fn candidate(
         &self,
         step: usize,
@@ -141,7 +141,8 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    /// Notes an attempt that failed: what that says about its backend, what it has cost, and why, for the client.
+    /// Notes an attempt that failed: what the failure says about its backend, what the attempt has cost, and the reason that
+    /// the client may be told.
     pub(super) fn failed(
         &mut self,
         at: &mut SlotCandidate<'_>,
@@ -290,7 +291,7 @@ impl<'a> Dispatch<'a> {
 }
 
 impl SlotCandidate<'_> {
-    /// Makes the request's context tell of this one from now on.
+    /// Makes this candidate the one that the request's context tells of.
     pub(crate) fn enter(&self, ctx: &mut Ctx) {
         ctx.attempt = Attempt {
             number: ctx.attempt.number,
@@ -316,8 +317,8 @@ fn verdict(cause: &Cause) -> fleet::AttemptResult {
     }
 }
 
-/// Returns whether a provider was asked how many tokens there are, and has nobody who knows: many serve messages in Anthropic's
-/// format and nothing else of it.
+/// Returns whether a provider was asked to count tokens and has no route for that: many serve Anthropic's messages and nothing
+/// else of its API.
 fn has_no_counter(operation: Operation, cause: &Cause) -> bool {
     operation == Operation::AnthropicCountTokens
         && (matches!(cause.status, Some(404 | 405 | 501)) || cause.kind == FaultKind::Garbled)

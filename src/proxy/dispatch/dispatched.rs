@@ -9,7 +9,7 @@ use crate::proxy::attempt::answer::BegunAnswer;
 use crate::proxy::failure::attempt::ClientError;
 use crate::proxy::prepared::ModelRequest;
 
-/// What dispatching a request came to.
+/// The result of dispatching a request.
 pub(crate) enum Dispatched {
     /// An answer has begun.
     Begun(BegunAnswer),
@@ -27,7 +27,8 @@ pub(super) enum Following {
     End(Dispatched),
 }
 
-/// Returns the request between two attempts, when nobody else has it.
+/// Returns the request to be changed between two attempts; a copy of it, if an attempt that has ended still reads the present
+/// one.
 pub(super) fn owned(request: &mut Arc<ModelRequest>) -> &mut ModelRequest {
     if Arc::get_mut(request).is_none() {
         *request = Arc::new(request.to_write());

@@ -78,7 +78,8 @@ pub(crate) trait FleetView {
     /// Returns the backends that have the model, or all if no model is named.
     fn members(&self, model: Option<ModelId>) -> Vec<FleetMember>;
 
-    /// Returns whether the provider can be asked now for what a step wants: its breaker is closed, and it has a key that does not rest.
+    /// Returns whether the provider can be asked now for what a step wants: its breaker is closed, and it has a key that does
+    /// not rest.
     fn is_open(&self, provider: ProviderId, wanted: &StepModel) -> bool;
 }
 
@@ -188,8 +189,8 @@ impl PlanProgress {
                 .is_some_and(|tokens| self.needs.note_count(tokens))
     }
 
-    /// Returns whether the request was recalled from a copy that answers nobody. It goes wherever the model is served now, which
-    /// may be the same server once its copy is well again; that is waited for twice at most.
+    /// Returns whether the request was recalled from a copy that answers nobody. It goes wherever the model is served now,
+    /// which may be the same server once its copy is well again; that is waited for twice at most.
     fn is_recalled(&mut self, failed: &FailedAttempt<'_>) -> bool {
         let goes_on = failed.cause.recalled && self.recalls < RECALLS;
         self.recalls += u32::from(goes_on);
@@ -277,8 +278,8 @@ impl PlanProgress {
         })
     }
 
-    /// Returns whether another backend serves the same model that could be asked now, or was asked before: a second try has been
-    /// had there. What a provider's addresses have in common is no way around a refusal.
+    /// Returns whether another backend that serves the same model could be asked now, or has been asked already and so was the
+    /// second try. Other addresses of one provider do not count after a refusal, as they would all refuse.
     fn has_sibling(&self, at: &TriedBackend, cause: &Cause, fleet: &impl FleetView) -> bool {
         let wanted = &self.plan.steps[self.step].model;
         let common = cause.class != Class::Transient && !at.fleet;

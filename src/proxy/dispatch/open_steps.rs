@@ -12,16 +12,17 @@ use crate::proxy::dispatch::queue::{Availability, SlotQueue};
 pub(crate) struct OpenStep {
     pub(crate) step: usize,
     pub(crate) scope: Scope,
-    /// After how long a wait for those before; `None`: only when they come to nothing.
+    /// How long the steps before are waited for until this one is taken too; `None` if it is taken only once they have all
+    /// failed.
     pub(crate) after: Option<Duration>,
     /// A healthy backend could take it.
     pub(crate) well: bool,
 }
 
 impl SlotQueue {
-    /// Returns the steps that may be taken by a request that `began` to wait then: those that are well in their order, then those
-    /// that wait for a backend to be. If it is new to the queue, an overflow goes before steps that it would wait for too
-    /// long.
+    /// Returns the steps that may be taken by a request that has waited since `began`: first those with a healthy backend in
+    /// their order, then those that wait for one. If the request is `new` to the queue, an overflow goes before steps for which
+    /// it would wait too long.
     pub(super) fn open_steps(
         &self,
         progress: &mut PlanProgress,
@@ -82,9 +83,9 @@ impl SlotQueue {
         turns
     }
 
-    /// Puts those first of equal steps that could start soonest, and of these the least used. One that would
-    /// load its model at once, although another should be free before the load is done, has its turn when that has been
-    /// waited for as long as the load takes: so nobody waits for more than twice the time of the better choice.
+    /// Sorts equal steps by how soon they could start, and those that could start at the same time by how little they are used.
+    /// A step that would load its model at once, although another should be free before the load is done, has its turn once the
+    /// other has been waited for as long as the load takes. So nobody waits for more than twice the time of the better choice.
     fn soonest_first(&self, progress: &PlanProgress, turns: &mut [OpenStep]) {
         if turns.len() < 2 {
             return;
@@ -123,7 +124,7 @@ impl SlotQueue {
         shares.fold(f64::INFINITY, f64::min)
     }
 
-    /// Returns how long a request would wait for a slot of the first of these steps to have one, as far as that can be told.
+    /// Returns how long a request would wait until any of these steps has a slot; `None` if that cannot be told of all of them.
     fn expected(&self, progress: &PlanProgress, turns: &[OpenStep]) -> Option<Duration> {
         let forecast = |turn: &OpenStep| {
             let want = progress.want(turn.step);

@@ -20,9 +20,9 @@ pub(crate) struct QueuePlaces<'a> {
 /// One of those places.
 pub(crate) struct QueuePlace<'a> {
     pub(crate) step: usize,
-    /// As its turn said.
+    /// Whether a healthy backend could take the step.
     pub(crate) well: bool,
-    /// As its scope says.
+    /// Whether the request has somewhere else to go, so that it waits for no backend to become healthy.
     pub(crate) elsewhere: bool,
     pub(crate) slot: Slot<'a>,
 }
@@ -45,7 +45,8 @@ impl<'a> QueuePlaces<'a> {
         self.places.iter().any(|place| place.step == step)
     }
 
-    /// Returns the first that is decided: its step, whether it had somewhere else to go, and what came of it.
+    /// Waits for the first place that is decided. Returns its step, whether the request had somewhere else to go, and the slot
+    /// or the reason why there is none.
     pub(crate) async fn first(&mut self) -> (usize, bool, Result<Permit, NoSlot>) {
         std::future::poll_fn(|context| {
             for index in 0..self.places.len() {
@@ -80,7 +81,7 @@ pub(crate) async fn until_due(next: Option<Instant>) {
     }
 }
 
-/// Keeps of two refusals the one that says more: that there is something to wait for.
+/// Keeps the one of two refusals that tells the client more: a wait that may succeed goes before one that cannot.
 pub(crate) fn keep_better(kept: &mut Option<NoSlot>, refused: NoSlot) {
     let rank = |refusal: &NoSlot| match refusal {
         NoSlot::UnknownModel | NoSlot::UnknownBackend => 0,

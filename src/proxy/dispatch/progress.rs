@@ -102,7 +102,8 @@ impl PlanProgress {
         }
     }
 
-    /// Returns the same with what it may come to where the prompt is not expected to fit.
+    /// Returns what is asked of the scheduler for a step, with what the request may settle for where its prompt is not expected
+    /// to fit.
     pub(crate) fn claim(&self, step: usize) -> Claim {
         let model = self.plan.steps[step].model.listed();
         Claim {
@@ -149,7 +150,7 @@ impl PlanProgress {
         (!plan.steps.is_empty()).then_some(plan)
     }
 
-    /// Notes when an attempt began: all attempts have one time together from the first on.
+    /// Notes when an attempt began; the first one starts the time that all attempts have together.
     pub(crate) fn begins(&mut self, at: Instant) {
         self.began.get_or_insert(at);
     }
@@ -213,8 +214,8 @@ impl PlanProgress {
         }
     }
 
-    /// Notes that the provider is not asked, for that reason: for what that step wants if it can be asked for other models, else not
-    /// at all.
+    /// Notes that the provider is not asked, for that reason: for what that step wants if it can be asked for other models,
+    /// else not at all.
     pub(crate) fn pass_over(
         &mut self,
         step: usize,
@@ -245,8 +246,8 @@ impl PlanProgress {
         self.closed.contains(&provider) || self.closed_for.iter().any(for_it)
     }
 
-    /// Returns whether a model with that context may hold a prompt of about `estimate` tokens that was too long for another: it is
-    /// known to hold more, or nothing is known of it.
+    /// Returns whether a model with that context may hold a prompt of about `estimate` tokens that was too long for another: it
+    /// is known to hold more, or nothing is known of it.
     pub(crate) fn has_room(&self, estimate: u64, context: impl FnOnce() -> Option<u64>) -> bool {
         let Some(too_few) = self.too_long_for else {
             return true;
@@ -280,8 +281,8 @@ impl PlanProgress {
             && self.pinned.is_none()
     }
 
-    /// Notes an error of a server's own. `None` if it is the first of its text; else the server that is to be acquitted
-    /// of it, if it has not been.
+    /// Notes an error of a server's own. Returns `None` if no server has failed the request with that text before; else the
+    /// server that is to be acquitted of it, unless that has been done.
     pub(super) fn is_repeated(
         &mut self,
         backend: BackendId,

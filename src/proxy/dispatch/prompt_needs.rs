@@ -10,15 +10,15 @@ use crate::proxy::token_ratios::{PromptLesson, PromptSize, TokenEstimate, TokenR
 use crate::settings::Truncate;
 use remuda_formats::client::{Operation, Tuning};
 
-/// More than a model's answers usually have, where the client states no bound.
+/// Tokens of output that are expected where the client states no bound: more than most answers have.
 const USUAL_OUTPUT: u32 = 512;
-/// Room for an answer that every prompt gets, if the client does not ask for less.
+/// Tokens of output for which every prompt gets room, if the client does not ask for fewer.
 const LEAST_OUTPUT: u32 = 128;
 
-/// What is asked of the scheduler, and what the request may come to where its prompt is not expected to fit.
+/// What is asked of the scheduler, and what the request may settle for where its prompt is not expected to fit.
 pub(crate) struct Claim {
     pub(crate) want: Want,
-    /// The prompt has almost certainly so many tokens; 0: its server may shorten it.
+    /// The tokens that the prompt has almost certainly at least; 0 if its server may shorten it.
     pub(super) least: u32,
 }
 
@@ -39,7 +39,7 @@ impl Claim {
 /// What a request needs of a copy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PromptNeeds {
-    /// `None` of what has no prompt whose length matters.
+    /// The prompt's size; `None` if the request has no prompt whose length matters.
     size: Option<PromptSize>,
     /// The most tokens that the client wants.
     output: Option<u32>,
@@ -102,7 +102,7 @@ impl PromptNeeds {
         }
     }
 
-    /// Returns what the scheduler is told of them, for that model.
+    /// Returns what the scheduler is told of these needs, by the tokens that the prompt has for that model.
     pub(crate) fn need(&self, model: Option<ModelId>) -> Need {
         let tokens = self.estimate(model).map_or(0, |prompt| {
             // A tenth more, as the estimate may be too small.
@@ -152,7 +152,7 @@ impl PromptNeeds {
         self.counted.is_some()
     }
 
-    /// Returns how many tokens the prompt has almost certainly; 0 if its server may shorten it.
+    /// Returns the tokens that the prompt has almost certainly at least; 0 if its server may shorten it.
     pub(super) fn least(&self, model: Option<ModelId>) -> u32 {
         if self.may_be_cut {
             return 0;
@@ -166,7 +166,8 @@ impl PromptNeeds {
         Some(estimate(ratio.as_deref(), self.size?))
     }
 
-    /// An answer that needs more than its prompt's quarter finds the rest by the server's shift of the context.
+    /// Returns the tokens of the context that are left for an answer to a prompt of that many tokens. An answer that needs more
+    /// than a quarter of its prompt gets the rest as the server shifts the context.
     fn room_for_output(&self, prompt: u32) -> u32 {
         let wanted = self.output.unwrap_or(USUAL_OUTPUT);
         wanted.min(prompt / 4 + LEAST_OUTPUT)

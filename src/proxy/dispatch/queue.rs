@@ -1,4 +1,4 @@
-//! How a request comes by a slot: the steps of its plan in their order, each after the wait that it is worth.
+//! Gets a request a slot: by the steps of its plan in their order, each after the wait that the ones before are worth.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -93,8 +93,8 @@ impl SlotQueue {
         }
     }
 
-    /// Waits for a slot of any step: each is waited for from its turn on, and the first that comes is taken. Who is refused
-    /// because a provider has been closed or has become unhealthy keeps its other places.
+    /// Waits for a slot of any step: each is waited for from its turn on, and the first slot that comes is taken. A request
+    /// that is refused at one step because its providers were closed or became unhealthy keeps its other places.
     async fn wait_for_any(
         &self,
         client: &mut Downstream<'_>,
@@ -198,8 +198,8 @@ impl SlotQueue {
         Failure::cannot_load(fault.as_ref().map_or("", |fault| &fault.text), retry_after)
     }
 
-    /// Returns the failure of a request that these providers might have served, or any if there are none, in words that fit
-    /// them: where no Ollama server is concerned, none is spoken of.
+    /// Returns a failure in words that fit the providers that might have served the request, which are all if none is `asked`:
+    /// where there is no Ollama server among them, the failure speaks of none.
     pub(crate) fn in_words_for(&self, failure: Failure, asked: &[ProviderId]) -> Failure {
         let is_fleet = |provider: &ProviderId| self.settings.providers[*provider].kind.is_fleet();
         let all: Vec<ProviderId> = ProviderId::first(self.count).collect();
@@ -242,7 +242,7 @@ impl SlotQueue {
         slot
     }
 
-    /// Returns what `wait` comes to. While it lasts, backends that are down are looked at again and again.
+    /// Returns the output of `wait`. While it lasts, backends that are down are probed every second.
     async fn hoping<T>(&self, wait: impl Future<Output = T>) -> T {
         let mut wait = pin!(wait);
         let at_once = poll_fn(|context| match wait.as_mut().poll(context) {
@@ -256,7 +256,8 @@ impl SlotQueue {
         wait.await
     }
 
-    /// Returns where a step may be taken now, or when. What is not to be asked for too long is passed over.
+    /// Returns where a step may be taken now, or from when on. Providers that rest for too long are passed over, which is
+    /// noted.
     pub(super) fn availability(&self, progress: &mut PlanProgress, step: usize) -> Availability {
         // Before it is looked at who is open: what is closed after that is told by the scheduler.
         let as_of = Some(self.dispatcher.closings());
@@ -422,9 +423,11 @@ impl FleetView for SlotQueue {
 
 /// Where a step may be taken.
 pub(super) enum Availability {
+    /// The step may be taken there now.
     Now(Scope),
-    /// There from then on.
+    /// The step may be taken there from then on.
     From(Instant, Scope),
+    /// No provider can be asked for what the step wants, soon enough.
     Never,
 }
 

@@ -32,7 +32,7 @@ use remuda_formats::ir::FaultKind;
 /// it may.
 ///
 /// # Errors
-/// What the client is to be told instead, or why it cannot be told anything.
+/// The failure that the client is to be told instead, or the reason why it cannot be told anything.
 pub(crate) async fn run(
     gateway: &Gateway,
     client: &mut ServerSession,
@@ -171,7 +171,7 @@ impl Dispatch<'_> {
         planner.absent(self.operation, &self.criteria.model)
     }
 
-    /// Makes one attempt at `backend`, and a second one beside it where that keeps silent.
+    /// Makes one attempt at `backend`, and a second one beside it if the first keeps silent.
     async fn attempt(
         &mut self,
         request: &mut Arc<ModelRequest>,
@@ -340,7 +340,7 @@ impl Dispatch<'_> {
         self.follow(next, request, permit).await
     }
 
-    /// Does what the machine has decided.
+    /// Carries out what the failover has decided.
     async fn follow(
         &mut self,
         next: NextStep,
@@ -410,7 +410,8 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Returns what the client is told when nothing has worked, or how many tokens there are about where nobody counts them.
+    /// Returns what the client is told when no attempt has worked: an estimate of the prompt's tokens where they were asked for
+    /// and nobody counts them, else the reasons.
     fn end(&mut self, request: &ModelRequest) -> Dispatched {
         if self.progress.uncounted {
             return Dispatched::Uncounted(request.body.bytes.clone());
@@ -418,7 +419,7 @@ impl Dispatch<'_> {
         self.all_failed()
     }
 
-    /// Returns what the client is told when nothing has worked.
+    /// Returns the reasons why no attempt has worked, as the client is told them.
     fn all_failed(&mut self) -> Dispatched {
         let told = self.progress.reasons.client_error();
         let nothing = || ClientError::Failure(Box::new(Failure::all_attempts_failed()));

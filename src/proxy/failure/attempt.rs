@@ -22,7 +22,7 @@ pub(crate) enum AttemptError {
     /// Another backend may do better.
     Retryable {
         outcome: AttemptOutcome,
-        /// What it says about the backend.
+        /// What the attempt says about the backend's health, if anything.
         report: Option<fleet::RequestOutcome>,
         /// What the client gets if there is no other candidate.
         error: Option<ClientError>,
@@ -37,7 +37,7 @@ pub(crate) enum AttemptError {
 /// Why an attempt gave no answer, with what its provider reported of its usage although it failed.
 pub(crate) struct Unanswered {
     pub(crate) error: AttemptError,
-    /// Boxed: hardly any has one.
+    /// The usage that the provider reported, if any. It is boxed because hardly any attempt that fails has one.
     pub(crate) usage: Option<Box<Usage>>,
 }
 
@@ -58,19 +58,20 @@ impl From<TimeLimit> for AttemptError {
 pub(crate) struct Cause {
     pub(crate) class: Class,
     pub(crate) kind: FaultKind,
-    /// The provider's own, if it answered.
+    /// The status of the provider's answer, if it gave one.
     pub(crate) status: Option<u16>,
     /// When the provider says that it may be better.
     pub(crate) retry_after: Option<Duration>,
     /// Whether the provider says that asking again makes sense (`x-should-retry`).
     pub(crate) again: Option<bool>,
-    /// Without what the same provider might take the request.
+    /// What the request may be sent without so that the same provider takes it.
     pub(crate) mend: Option<Mend>,
     /// The server could not load the model.
     pub(crate) of_model: bool,
     /// Tokens of a prompt that is too long, where the server has counted them.
     pub(crate) tokens: Option<u32>,
-    /// The copy that was to serve the request was found to answer nobody. Nothing is started on it before it has answered again.
+    /// The copy that was to serve the request was found to answer nobody. Nothing is started on it before it has answered
+    /// again.
     pub(crate) recalled: bool,
 }
 
@@ -132,7 +133,8 @@ impl Cause {
 }
 
 impl Cause {
-    /// Returns whether the key is of no use for anything, whatever status says so. With 403 it may be of use for other models.
+    /// Returns whether the key is of no use for any model, whatever status says so. After a 403 it may be of use for other
+    /// models.
     pub(crate) fn is_of_key(&self) -> bool {
         let status = self.status.filter(|status| *status != 403);
         status == Some(401) || (status.is_some() && self.kind == FaultKind::Credentials)
@@ -222,7 +224,7 @@ impl AttemptError {
         )
     }
 
-    /// Returns without what the same backend might take the request.
+    /// Returns what the request may be sent without so that the same backend takes it.
     pub(crate) fn mend(&self) -> Option<Mend> {
         match self {
             AttemptError::ClientGone | AttemptError::ShuttingDown | AttemptError::Overdue(_) => {
@@ -279,6 +281,7 @@ impl AttemptError {
         }
     }
 
+    /// Makes the error of an attempt that could not connect.
     pub(crate) fn connect_failed() -> Self {
         Self::next(
             AttemptOutcome::ConnectError,
@@ -287,6 +290,7 @@ impl AttemptError {
         )
     }
 
+    /// Makes the error of an attempt whose connection broke before the answer's content.
     pub(crate) fn reset() -> Self {
         Self::next(
             AttemptOutcome::Reset,
@@ -295,7 +299,7 @@ impl AttemptError {
         )
     }
 
-    /// Returns the backend was found to serve nobody, which is known already.
+    /// Makes the error of an attempt whose backend was found to serve nobody, which its health has been told already.
     pub(crate) fn silence() -> Self {
         AttemptError::Retryable {
             outcome: AttemptOutcome::Timeout,
@@ -305,7 +309,7 @@ impl AttemptError {
         }
     }
 
-    /// Returns the copy was found to answer nobody, which the scheduler knows.
+    /// Makes the error of an attempt whose copy was found to answer nobody, which the scheduler knows already.
     pub(crate) fn recalled() -> Self {
         AttemptError::Retryable {
             outcome: AttemptOutcome::Timeout,
@@ -318,6 +322,7 @@ impl AttemptError {
         }
     }
 
+    /// Makes the error of an attempt whose backend did not answer in time.
     pub(crate) fn timed_out() -> Self {
         Self::next(
             AttemptOutcome::Timeout,

@@ -15,7 +15,7 @@ pub(crate) struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// Returns the limit so long after `start`, if the setting says anything.
+    /// Returns the limit that ends `value` after `start`; `None` if the setting has no value.
     pub(crate) fn after(
         start: Instant,
         setting: &'static str,
@@ -55,25 +55,25 @@ impl TimeLimit {
     }
 }
 
-/// Bounds what cannot be seen before it is whole.
+/// The setting that bounds an answer which cannot be seen before it is whole.
 const SILENT: &str = "timeouts.silent";
-/// Bounds the whole request, or an attempt at one provider.
+/// The setting that bounds the whole request, or an attempt at one provider.
 pub(crate) const TOTAL: &str = "timeouts.total";
-/// Bounds all attempts together.
+/// The setting that bounds all attempts together.
 pub(crate) const WITHIN: &str = "routing.retry.within";
 
-/// Until when an attempt may be without content.
+/// The moment until which an attempt may be without content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deadline {
-    /// Then the server has failed.
+    /// The server has failed if there is no content by then.
     Server(Instant),
-    /// Then the request has.
+    /// The request is over if there is no content by then.
     Request(TimeLimit),
 }
 
 impl Deadline {
-    /// Returns the deadline of an attempt that begins now. `streamed`: its first content will be seen before it is whole. `until` bounds the
-    /// request.
+    /// Returns the deadline of an attempt that begins now. `streamed` says that its first content will be seen before the
+    /// answer is whole, and `until` bounds the request.
     pub(crate) fn begin(timeouts: &Timeouts, streamed: bool, until: Option<TimeLimit>) -> Self {
         let now = Instant::now();
         let silent = TimeLimit::after(now, SILENT, Some(timeouts.silent)).filter(|_| !streamed);

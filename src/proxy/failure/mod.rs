@@ -28,12 +28,12 @@ const NOBODY_HEALTHY: &str = "no_healthy_backend";
 /// The code of a provider without capacity.
 const OVERLOADED: &str = "provider_overloaded";
 
-/// What stands under the key `detail`, which clients of the port-range balancer compare.
+/// What a client of the port-range balancer reads under the key `detail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BalancerDetail {
-    /// The text is the program's own.
+    /// The failure's text, which is the balancer's own.
     AsTold,
-    /// The text goes on with the reasons of the attempts.
+    /// That all attempts failed; the failure's text goes on with their reasons.
     AllAttemptsFailed,
 }
 
@@ -41,11 +41,11 @@ pub(crate) enum BalancerDetail {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{status} {code}: {text}")]
 pub(crate) struct Failure {
-    /// HTTP status.
+    /// The HTTP status.
     pub(crate) status: u16,
-    /// One of a few constants, for logs.
+    /// What went wrong, as one of a few constants for logs and metrics.
     pub(crate) code: &'static str,
-    /// For the client; never holds a credential or a prompt.
+    /// What the client reads; it never holds a credential or a prompt.
     pub(crate) text: Cow<'static, str>,
     /// Seconds for `Retry-After`.
     pub(crate) retry_after: Option<u32>,
@@ -105,7 +105,8 @@ impl Failure {
         Self::in_balancers_words(502, "all_attempts_failed", words::ALL_ATTEMPTS_FAILED)
     }
 
-    /// Returns what is told of Ollama servers, of these services: the queue's timeout as a balancer of cloud services tells it.
+    /// Returns the failure as it is told of services instead of Ollama servers: a timeout of the queue in the words of a
+    /// balancer of cloud services, and who cannot be reached by the services' names.
     pub(crate) fn in_words_of_services(self, names: &[&str], timeout: Duration) -> Self {
         let seconds = timeout.as_secs_f64();
         let text = match (self.code, names) {
@@ -167,8 +168,9 @@ impl Failure {
         Self::new(503, "shutting_down", "the gateway is shutting down").retry_after(1)
     }
 
-    /// Returns the balancer of Ollama servers and that of OpenAI's clients have each their own words for a wait in vain,
-    /// Anthropic has a status of its own for an overload, and a prompt that is too long is known by its words.
+    /// Returns the failure as clients of that API know it: those of Ollama's and of OpenAI's have each their own words for a wait
+    /// in vain, Anthropic's know an overload by a status of its own, and a prompt that is too long is known by words where the API
+    /// has no code for it.
     pub(crate) fn in_words_of(self, style: ErrorStyle, embeds: bool, waited: Duration) -> Self {
         if let Some(by) = &self.overflow {
             let text = match style {
@@ -196,7 +198,7 @@ impl Failure {
         }
     }
 
-    /// Returns what a format has a place for.
+    /// Returns the parts of the failure that API formats have a place for.
     pub(crate) fn told(&self) -> ErrorBody<'_> {
         ErrorBody {
             code: self.api_code.as_deref(),
@@ -256,8 +258,8 @@ impl Failure {
         }
     }
 
-    /// Returns what the client is told of an error of an Ollama server: what its own clients are, whose errors pass as they are.
-    /// `status` is the server's, if the error is not one of a stream.
+    /// Returns what the client is told of an error of an Ollama server, which is what clients of Ollama's own format are told,
+    /// where errors pass as they are. `status` is the server's; `None` for an error within a stream.
     pub(crate) fn of_server(fault: &Fault, provider: &str, status: Option<u16>) -> Self {
         let failure = Self::of_fault(fault, provider);
         let own = match (fault.class, fault.kind) {
@@ -281,7 +283,7 @@ impl Failure {
         }
     }
 
-    /// Returns the provider is not asked for now.
+    /// Makes the failure of a provider that is not asked for now, for that reason.
     pub(crate) fn unavailable(provider: &str, why: &Unavailable, now: Instant) -> Self {
         let (status, code, text) = match why {
             Unavailable::Open {
@@ -351,14 +353,15 @@ impl Failure {
         })
     }
 
-    /// Makes the failure of what a head cannot hold.
+    /// Makes the failure of a request whose path or fields a head cannot hold.
     pub(crate) fn unwritable() -> Box<Self> {
         Box::new(Self::bad_request(
             "the request's path or a header field cannot be written for the backend",
         ))
     }
 
-    /// Makes the failure of a request that was refused and of which nothing can be left out. Whoever asked for it has the provider's own error to tell.
+    /// Makes the failure of a request that was refused and of which nothing can be left out. The client is not told of it, but
+    /// of the provider's own error.
     pub(crate) fn unmendable() -> Box<Self> {
         Box::new(Self::bad_request("there is nothing to be left out"))
     }
@@ -374,21 +377,21 @@ pub(crate) fn credentials_refused(provider: &str) -> String {
     )
 }
 
-/// Seconds after which a client is asked to come back at most.
+/// The most seconds after which a client is asked to come back.
 const MOST_RETRY_AFTER: u32 = 120;
 
-/// Returns whole seconds: who comes back as told is not early.
+/// Returns a wait in whole seconds, rounded up so that a client which comes back as told is not early.
 fn seconds_until(wait: Duration) -> u32 {
     let seconds = u32::try_from(wait.as_millis().div_ceil(1000));
     seconds.unwrap_or(u32::MAX).clamp(1, MOST_RETRY_AFTER)
 }
 
-/// Returns what the client can do nothing about, and is not told in the provider's words.
+/// Returns whether a fault is for the operator to mend, so that the client is not told of it in the provider's words.
 pub(crate) fn is_the_operators(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Credentials | FaultKind::Billing)
 }
 
-/// Returns the code of a fault, for logs.
+/// Returns the code by which logs and metrics know a fault.
 fn code_of(fault: &Fault) -> &'static str {
     match fault.kind {
         FaultKind::InvalidRequest => "provider_refused",

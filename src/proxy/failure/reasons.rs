@@ -13,9 +13,9 @@ use crate::proxy::failure::{BalancerDetail, Failure, words};
 use crate::settings::ProviderKind;
 use remuda_formats::translate;
 
-/// Candidates whose words are told.
+/// The most candidates whose words are told.
 const MOST: usize = 8;
-/// Characters of each that are told.
+/// The most characters of each candidate's words that are told.
 const LONGEST: usize = 400;
 
 /// What went wrong so far.
@@ -35,9 +35,9 @@ pub(crate) struct Reasons {
 struct Reason {
     provider: ProviderId,
     kind: ProviderKind,
-    /// As the client may know it: the provider's name, and the server's where the operator exposes it.
+    /// The provider's name, with the server's where the operator lets clients know it.
     who: Arc<str>,
-    /// As its client would have seen it; `None` if it gave no answer.
+    /// The status that its client would have seen; `None` if it gave no answer.
     status: Option<u16>,
     text: String,
 }
@@ -114,7 +114,8 @@ impl Reasons {
         Some(ClientError::Failure(Box::new(self.together(last, alone))).last())
     }
 
-    /// Returns what each said, with the status that they agree on or else that of the `last` word.
+    /// Returns one failure for all that was said, with the status on which the candidates agree, or else that of the `last`
+    /// error.
     fn together(&self, last: Option<ClientError>, alone: bool) -> Failure {
         let told = self.said.iter();
         let mut told: Vec<String> = told
@@ -141,8 +142,8 @@ impl Reasons {
     }
 }
 
-/// Returns the failure of several candidates of which none gave an answer: what each said, with the `status` that they agree on, or else
-/// that of the `last` word. `balanced`: all were servers of one fleet.
+/// Returns the failure of several candidates of which none gave an answer. It lists what each said, and has the `status` on
+/// which they agree, or else that of the `last` error. `balanced` says that all were servers of one fleet.
 fn several_failed(
     last: Option<ClientError>,
     status: Option<u16>,
@@ -197,7 +198,8 @@ fn without_answer(outcome: AttemptOutcome) -> &'static str {
     }
 }
 
-/// Returns of two reasons the one that the client is told: that a limit was met, only if nothing else went wrong.
+/// Returns the one of two errors that the client is told: the later one, but that a limit was met only if nothing else went
+/// wrong.
 fn worse(before: Option<ClientError>, now: Option<ClientError>) -> Option<ClientError> {
     match (before, now) {
         (Some(ClientError::Failure(before)), Some(ClientError::Failure(now))) => {

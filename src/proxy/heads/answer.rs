@@ -34,21 +34,21 @@ const FOR_CLIENTS: [HeaderName; 18] = [
     HeaderName::from_static("x-inference-time"),
 ];
 
-/// When a client may come back, which says something of errors alone.
+/// The fields that say when a client may come back, which pass with errors alone.
 const OF_ERRORS: [HeaderName; 2] = [
     header::RETRY_AFTER,
     HeaderName::from_static("retry-after-ms"),
 ];
 
-/// How the fields begin that say what is left of a service's limits: the operator's account has them, and its clients keep
-/// within them. An Ollama server has none.
+/// The beginnings of the names of fields that say what is left of a service's limits, which are those of the operator's account
+/// and are kept by its clients. An Ollama server has none.
 const LIMITS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
 
-/// Fields that the gateway may add to an answer's head: how its body ends, its id, the client's limits, the backend.
+/// How many fields the gateway may add to an answer's head: the framing of its body, its id, the client's limits, the backend.
 const ADDED: usize = 10;
 
-/// Returns the backend's head as the client gets it: what is for clients, and framing for the client's version. `of_service`: it is
-/// no server of a fleet.
+/// Returns the backend's head as the client gets it: with the fields that are for clients, and framed for the client's version
+/// of HTTP. `of_service` says that the backend is no server of a fleet.
 pub(crate) fn downstream_response(
     answer: &ResponseHeader,
     of_service: bool,
@@ -106,8 +106,8 @@ pub(crate) fn state_length(head: &mut Head, length: usize) {
     head.set(header::CONTENT_LENGTH, HeaderValue::from(length));
 }
 
-/// Of a stream that a backend sends with a length: takes the length back, unless it is the one that is known to be the
-/// client's too. What cannot be read is left out, and a terminator may be added.
+/// Takes back the length of a stream that a backend sends with one, unless the client is known to get as many bytes: events
+/// that cannot be read are left out, and a terminator may be added.
 pub(crate) fn unstate_length(
     head: &mut Head,
     known: Option<usize>,

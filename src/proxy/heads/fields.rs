@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::{self, HeaderName};
 use pingora::http::RequestHeader;
 
-/// RFC 9110 §7.6.1, and the fields that older proxies treat alike.
+/// The hop-by-hop fields of RFC 9110 section 7.6.1, and those that older proxies treat alike.
 pub(super) const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -34,7 +34,7 @@ pub(crate) fn speaks_anthropic(head: &RequestHeader) -> bool {
     head.headers.contains_key(ANTHROPIC_VERSION)
 }
 
-/// Returns whether `Connection` names the field as hop-by-hop (RFC 9110 §7.6.1).
+/// Returns whether `Connection` names the field as hop-by-hop (RFC 9110 section 7.6.1).
 pub(super) fn nominated(fields: &HeaderMap, name: &HeaderName) -> bool {
     fields.get_all(header::CONNECTION).iter().any(|value| {
         value.as_bytes().split(|byte| *byte == b',').any(|token| {

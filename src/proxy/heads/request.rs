@@ -12,7 +12,8 @@ use crate::proxy::heads::fields::{
 };
 use crate::settings::Forwarded;
 
-/// What a client sends for the gateway alone: credentials, and fields that it answers itself, as a page's origin.
+/// The fields that a client sends for the gateway alone: credentials, and what the gateway itself answers, such as a page's
+/// origin.
 /// `Accept-Encoding` goes because a compressed answer cannot be watched for its end.
 const FOR_THE_GATEWAY: [HeaderName; 18] = [
     header::ORIGIN,
@@ -38,13 +39,13 @@ const FOR_THE_GATEWAY: [HeaderName; 18] = [
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// A server that is told nothing may compress its answers.
+/// The value of `Accept-Encoding` that keeps a server from compressing its answers.
 const UNPACKED: HeaderValue = HeaderValue::from_static("identity");
-/// What this gateway calls itself.
+/// The name under which the gateway sends requests.
 const USER_AGENT: &str = concat!("remuda/", env!("CARGO_PKG_VERSION"));
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What the request's head is rewritten with.
+/// The values with which the head of a request is rewritten.
 pub(crate) struct Rewrite<'a> {
     /// The backend's authority.
     pub(crate) host: &'a HeaderValue,
@@ -151,7 +152,7 @@ pub(crate) fn same_format(
     Ok(())
 }
 
-/// A server is asked by path, whatever form the client's target had (RFC 9112 section 3.2).
+/// Returns the request's target as a path with its query, whatever form the client gave it (RFC 9112 section 3.2).
 fn origin_form(inbound: &RequestHeader) -> &[u8] {
     match inbound.raw_path() {
         path @ [b'/' | b'*', ..] => path,
@@ -213,7 +214,7 @@ fn state_forwarding(
     Ok(())
 }
 
-/// A list may have come as several fields (RFC 9110 section 5.3); it leaves as one.
+/// Joins a list that may have come as several fields into one (RFC 9110 section 5.3), with `last` at its end.
 fn joined<'a>(before: impl Iterator<Item = &'a HeaderValue>, last: &str) -> Vec<u8> {
     let mut value = Vec::with_capacity(last.len());
     for field in before {

@@ -4,9 +4,9 @@
 /// The place within a body in chunks where its bytes have come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// At the first byte of a size line.
+    /// At the first byte of a line with a chunk's size.
     Line,
-    /// Behind a digit of it.
+    /// Behind a digit of the size.
     Size(u64),
     /// Within what follows the digits, up to the end of the line.
     Rest(u64),

@@ -1,4 +1,4 @@
-//! What a client is answered whose request head never becomes a request.
+//! The answers to clients whose head never becomes a request.
 
 pub(super) const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 78\r\nConnection: close\r\n\r\n\
@@ -7,7 +7,7 @@ pub(super) const HEAD_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 81\r\nConnection: close\r\n\r\n\
     {\"error\":\"request head too slow; the limit is the setting server.header_timeout\"}";
 
-/// Pingora parses at most 256 fields and refuses more as it refuses what is no HTTP.
+/// The answer to a head that Pingora refuses: one that is no HTTP, or has more than the 256 fields that Pingora parses.
 const BAD_HEAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 82\r\nConnection: close\r\n\r\n\
     {\"error\":\"the request head is not valid HTTP, or has more than 256 header fields\"}";
@@ -15,7 +15,7 @@ const NO_TUNNELS: &[u8] = b"HTTP/1.1 405 Method Not Allowed\r\n\
     Content-Type: application/json; charset=utf-8\r\nContent-Length: 72\r\nConnection: close\r\n\r\n\
     {\"error\":\"Method CONNECT not allowed; this gateway is no forward proxy\"}";
 
-/// Returns what is said in place of Pingora's own answer, which has no body, to a head that it refuses.
+/// Returns the answer with a body that goes out in place of Pingora's own, which has none, to a head that it refuses.
 pub(super) fn in_place_of(answer: &[u8]) -> Option<&'static [u8]> {
     match answer.strip_prefix(b"HTTP/1.")?.get(2..5)? {
         b"400" => Some(BAD_HEAD),

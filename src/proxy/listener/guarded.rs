@@ -85,7 +85,7 @@ impl Guarded {
         }
     }
 
-    /// Returns what is said in place of Pingora's own answer, which has no body, to a head that it refuses.
+    /// Returns the answer with a body that goes out in place of Pingora's own, which has none, to a head that it refuses.
     fn instead_of(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         if self.http2 || !self.watch.is_at(Stage::Head) {
             return None;
@@ -274,7 +274,7 @@ impl GetSocketDigest for Guarded {
 
 #[async_trait]
 impl Peek for Guarded {
-    /// Reads no further than to where HTTP/1 differs, as its requests may be shorter than a preface.
+    /// Reads ahead until the bytes differ from the preface of HTTP/2, as requests by HTTP/1 may be shorter than the preface.
     async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let idle = self.bounds.idle_timeout;
         let size = buffer.len().min(HTTP2_PREFACE.len());

@@ -47,7 +47,7 @@ impl Places {
     /// Takes a place for a client; without an address, it is one of a Unix socket.
     ///
     /// # Errors
-    /// When there is none.
+    /// The bound that is reached, if there is no place.
     pub(crate) fn take(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Place, Full> {
         if self.taken.fetch_add(1, Ordering::Relaxed) >= self.max {
             self.taken.fetch_sub(1, Ordering::Relaxed);
@@ -93,7 +93,8 @@ impl Drop for Place {
     }
 }
 
-/// Returns whom an address is counted for. On a loopback address there may be a proxy, behind which everybody is.
+/// Returns the address for which a client is counted; `None` for a loopback address, where a proxy with everybody behind it may
+/// be.
 fn party(address: IpAddr) -> Option<IpAddr> {
     Some(customer(address)).filter(|_| !address.to_canonical().is_loopback())
 }

@@ -10,7 +10,7 @@ use crate::settings::ProviderKind;
 use crate::usage::{Account, Description, Pricing};
 
 impl Record {
-    /// Returns what an attempt at `backend` is charged to.
+    /// Returns the account to which an attempt at `backend` is charged.
     pub(crate) fn account(
         &self,
         upstreams: &Upstreams,
@@ -31,7 +31,7 @@ impl Record {
         })
     }
 
-    /// Returns what an account is called, and what is paid there. `own` is the provider's own name for the model.
+    /// Returns the labels of an account, and the price that holds there. `own` is the provider's own name for the model.
     fn description(&self, wanted: &WantedModel, own: &str, backend: &Backend) -> Description {
         let provider = &backend.provider;
         let settings = &provider.settings;

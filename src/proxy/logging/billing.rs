@@ -153,7 +153,7 @@ fn charge(ledger: &Ledger, ctx: &Ctx, usage: Option<&ir::Usage>, estimated: bool
     ledger.record(&charge, Moment::now())
 }
 
-/// Returns what the limits of the key are told.
+/// Returns the consumption that the limits of the client's key are told.
 fn spent(ctx: &Ctx, usage: Option<&ir::Usage>) -> Consumption {
     let (input, output) = ctx.outcome.lost;
     let told = usage.filter(|usage| usage.total() > 0).map(Tokens::from);
@@ -191,7 +191,7 @@ pub(crate) fn cost_of(
     }
 }
 
-/// Returns whether providers charge for it.
+/// Returns whether providers charge for the operation.
 fn costs(operation: Operation) -> bool {
     operation.is_inference() && operation != Operation::AnthropicCountTokens
 }

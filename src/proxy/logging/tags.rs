@@ -1,5 +1,5 @@
-//! The tag by which the cost of a request is told apart: of its header field, behind its model's name, of its key, or the
-//! default.
+//! The tag by which the cost of a request is told apart: that of its header field, that behind the model's name, that of its
+//! key, or the default.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ impl Record {
     /// Returns the tag that a header field gives the request.
     ///
     /// # Errors
-    /// 400 if it is none.
+    /// 400 if the value is no tag.
     pub(crate) fn tag_of(&self, value: &http::HeaderValue) -> Result<Option<Arc<str>>, Failure> {
         let tag = Tag::parse(value.to_str().unwrap_or_default().trim())
             .map_err(|error| Failure::bad_request(format!("X-Proxy-Tag: {error}")))?;

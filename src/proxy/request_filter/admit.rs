@@ -1,5 +1,5 @@
-//! Who may ask: for which host, from which address, by whose web page and with which key, and how many requests and how
-//! much of their bodies at a time. All of it is known before a model is looked for.
+//! Decides who may ask: for which host, from which address, for whose web page and with which key, how many requests at a time,
+//! and how much of their bodies. All of it is decided before a model is looked for.
 
 use std::sync::Arc;
 
@@ -254,7 +254,7 @@ impl Admit {
     }
 }
 
-/// Returns whether a request needs no key: what probes ask for.
+/// Returns whether a request needs no key, as those of probes do not.
 fn is_open(session: &Session) -> bool {
     let head = session.req_header();
     let path = head.uri.path();

@@ -15,8 +15,8 @@ use crate::proxy::response_body::downstream::Downstream;
 use crate::routing::{NoPlan, Plan};
 use remuda_formats::client::Operation;
 
-/// Makes the plan for a model that nobody has yet. It is waited for while no backend is known, as long as for a slot,
-/// and while a provider has not answered its first probe.
+/// Makes the plan for a model that no provider is known to have. The model is waited for while no backend is known, as long as
+/// for a slot, and while a provider has not answered its first probe.
 ///
 /// # Errors
 /// The failure that the client is told if there is no plan; or [`Stop::ClientGone`] if the client leaves meanwhile.

@@ -45,7 +45,8 @@ const LINGER_PAUSE: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// 400 for framing that two servers may read differently and for a compressed body that is garbled, 408 for a body that
-/// stalls, 413 past the bound, 415 for an unknown way to compress it, 503 when all bodies together are too large; [`Stop::ClientGone`] when the client leaves.
+/// stalls, 413 past the bound, 415 for an unknown way to compress it, 503 when all bodies together are too large;
+/// [`Stop::ClientGone`] when the client leaves.
 pub(crate) async fn read(
     session: &mut ServerSession,
     bounds: BodyBounds,
@@ -98,7 +99,7 @@ pub(crate) async fn read(
     Ok(Body::counted(bytes, share))
 }
 
-/// Unpacks what was packed by `coding`. Meanwhile `share` counts all that is held.
+/// Unpacks a body that was packed by `coding`. Meanwhile `share` counts all bytes that are held.
 async fn unpacked(
     packed: &[u8],
     coding: Coding,
@@ -302,7 +303,8 @@ fn too_large(max: usize) -> Failure {
 }
 
 /// Reads on after a refusal, for a moment: a connection that is closed with unread bytes is reset, and a reset takes the
-/// refusal with it before the client has read it (RFC 9112 §9.6). All but the beginning is thrown away.
+/// refusal with it before the client has read it (RFC 9112 section 9.6). Returns the beginning of what came; the rest is thrown
+/// away.
 pub(crate) async fn linger(session: &mut ServerSession) -> Vec<u8> {
     let mut beginning = Vec::new();
     let discarding = async {

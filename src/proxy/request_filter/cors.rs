@@ -103,7 +103,7 @@ impl Origins {
         }
     }
 
-    /// Returns whose page sends a request with this head. `behind`: the proxy in front is believed.
+    /// Returns whose page sends a request with this head. `behind` says that the fields of a proxy in front are believed.
     pub(crate) fn sender(
         &self,
         method: &Method,
@@ -139,8 +139,8 @@ impl Origins {
     }
 }
 
-/// Returns whether a browser says that a page of another site asks for this, where it names no origin, as for images and scripts:
-/// anything but a page that its reader goes to (Fetch metadata request headers, sections 2.2 and 2.4).
+/// Returns whether a browser says that a page of another site asks, where it names no origin, as it does not for images and
+/// scripts. A page that its reader goes to is not meant (Fetch metadata request headers, sections 2.2 and 2.4).
 fn is_of_foreign_page(method: &Method, fields: &HeaderMap) -> bool {
     let says = |name: &str, value: &[u8]| {
         let mut said = fields.get_all(name).iter();

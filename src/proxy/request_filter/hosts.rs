@@ -1,4 +1,4 @@
-//! For which host a request is: one that this gateway answers to, named as every server reads it.
+//! Checks for which host a request is: one that this gateway answers to, named as every server reads it.
 
 use http::{Version, header};
 use pingora::http::RequestHeader;

@@ -1,4 +1,4 @@
-//! Under which id, and from which address, a request comes, and how its answer has to be framed.
+//! Finds out under which id and from which address a request comes, and how its answer has to be framed.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::proxy::listener::watch::Watch;
 use crate::proxy::request_ids::RequestIds;
 use crate::proxy::response_body::client::Framing;
 
-/// Characters of a client's `X-Request-Id` at most.
+/// The most characters of a client's `X-Request-Id`.
 const MAX_REQUEST_ID: usize = 128;
 
 /// Ends the watch over a request's head, which is whole, and follows its body where that comes in chunks.

@@ -31,7 +31,7 @@ impl Pace {
     /// Counts a request of the address, unless it is one too many; those that are refused do not count.
     ///
     /// # Errors
-    /// How long it takes until there is room for one.
+    /// The time until there is room for a request.
     pub(super) fn count(&self, client: IpAddr) -> Result<(), Duration> {
         let client = customer(client);
         self.rate.observe(&client, 1);

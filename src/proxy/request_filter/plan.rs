@@ -1,4 +1,4 @@
-//! Where a request may go: the router's plan for it, and what the client is told if there is none.
+//! Finds out where a request may go: the router's plan for it, or what the client is told if there is none.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,8 +75,9 @@ impl Planner {
         self.router.plan(&ask, Instant::now()).ok()
     }
 
-    /// Returns what is said of a model that nobody healthy has. It is absent only if all who could have it have told so: what
-    /// is down, or has not answered yet, may have it. Which provider that is, is not every key's business.
+    /// Returns what the client is told of a model that no healthy backend has. It is absent only if all backends that could
+    /// have it have told their models, as one that is down, or has not answered yet, may have it. Which provider that is, is
+    /// not every key's business.
     pub(crate) fn absent(&self, operation: Operation, name: &str) -> Failure {
         let names = self.router.spellings(name);
         let models = names
@@ -188,7 +189,7 @@ impl Planner {
     }
 }
 
-/// Returns 404, in the words of Ollama.
+/// Makes the failure (404) of a model that is not there, in the words of Ollama.
 fn not_found(operation: Operation, name: &str) -> Failure {
     Failure {
         api_code: Some("model_not_found".into()),

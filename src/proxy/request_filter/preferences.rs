@@ -17,7 +17,7 @@ use crate::proxy::request_filter::plan::Planner;
 pub(crate) struct Preferences {
     /// Higher goes first; 0 is normal.
     pub(crate) priority: i32,
-    /// The only backend that will do.
+    /// The only backend that may serve the request.
     pub(crate) pinned: Option<BackendId>,
     /// The provider that is to serve the request.
     pub(crate) provider: Option<String>,
@@ -27,7 +27,7 @@ impl Preferences {
     /// Reads the header fields.
     ///
     /// # Errors
-    /// 400 for a field that says nothing that can be done.
+    /// 400 for a field whose value cannot be followed.
     pub(crate) fn of(
         head: &RequestHeader,
         inbound: &Inbound,

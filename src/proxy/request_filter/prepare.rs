@@ -28,6 +28,9 @@ use remuda_formats::dialect::ollama::LoadOrUnload;
 use remuda_formats::translate::ClientForm;
 
 /// Tells what becomes of a model request that may be served.
+///
+/// Its two larger cases are boxed: by value, their 448 bytes would lie in the future that answers the request for as long as the
+/// stream lasts, which would grow by 704 bytes, or 6 %.
 pub(crate) enum Next {
     /// This page is its answer.
     Page(Page),

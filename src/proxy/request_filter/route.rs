@@ -71,7 +71,7 @@ pub(crate) fn missed(
     closing_with_body(session, failure)
 }
 
-/// Returns 405, with the methods that the path has.
+/// Makes the failure (405) of a method that the path does not have, with those that it has.
 pub(crate) fn method_not_allowed(
     head: &RequestHeader,
     inbound: &Inbound,
@@ -85,8 +85,8 @@ pub(crate) fn method_not_allowed(
     }
 }
 
-/// Returns how a path that is no route goes on in an error: which base URL its client wants. It says nothing for a path of
-/// Ollama's own API, which its clients put together themselves.
+/// Returns the end of the error for a path that is no route: the base URL with which its client would have asked for one. It is
+/// empty for a path of Ollama's own API, as its clients put paths together themselves.
 fn right_base(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> String {
     let path = written_path(head, inbound);
     let style = ErrorStyle::of_path(path, speaks_anthropic(head));
@@ -105,7 +105,7 @@ fn right_base(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> Str
     }
 }
 
-/// Returns where the client reaches this gateway, as far as that is known.
+/// Returns the address at which the client reaches this gateway, as far as it is known.
 fn own_address(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> String {
     let believed = settings.forwarded == Forwarded::Append;
     let of_proxy = |name| believed.then(|| text(&head.headers, name)).flatten();
@@ -125,8 +125,8 @@ fn own_address(settings: &Server, head: &RequestHeader, inbound: &Inbound) -> St
     address
 }
 
-/// Returns what stands before every route as the client sees it: what the proxy in front has taken away, and what is taken
-/// away here.
+/// Returns the path before every route as the client sees it: the part that a proxy in front has taken away, and the part that
+/// is taken away here.
 pub(crate) fn prefix(settings: &Server, fields: &HeaderMap, written: &Written) -> String {
     let believed = settings.forwarded == Forwarded::Append;
     let taken = believed.then(|| text(fields, X_FORWARDED_PREFIX)).flatten();
@@ -200,7 +200,7 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Returns the one field of that name.
+/// Returns the text of the field of that name, if there is one such field and no second.
 fn text(fields: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = fields.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

@@ -29,7 +29,7 @@ pub(crate) struct Scan<'b> {
 }
 
 impl<'b> Scan<'b> {
-    /// Reads what a body says; on another thread, where that takes long.
+    /// Reads what a body says, on another thread if that takes long.
     ///
     /// # Errors
     /// 400 for a body that cannot be read.
@@ -105,7 +105,7 @@ impl<'b> Scan<'b> {
         self.facts.streams(self.operation) && !(refuses_streams && self.facts.stream.is_none())
     }
 
-    /// Returns whether the request only loads or unloads its model; what of it is for Ollama servers to do.
+    /// Returns which of the two is wanted if the request only loads or unloads its model, which only Ollama servers do.
     pub(crate) fn loads(&self) -> Option<LoadOrUnload> {
         let loads = matches!(
             self.operation,
@@ -156,7 +156,7 @@ impl<'b> Scan<'b> {
     }
 }
 
-/// Reads what the small body of a request says that concerns models and runs none.
+/// Reads the body of a request that concerns models and runs none, which is small.
 ///
 /// # Errors
 /// 400 for a body that cannot be read.

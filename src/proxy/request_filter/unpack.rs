@@ -9,7 +9,7 @@ use crate::proxy::failure::Failure;
 /// The codings that `Accept-Encoding` names beside 415 (RFC 9110 section 15.5.16).
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, zstd");
 
-/// A body is packed at most so often, one coding over the other; nobody needs two.
+/// The most codings of one body, one over the other; nobody needs two.
 const MAX_CODINGS: usize = 3;
 
 /// Returns the codings of a request's body, the last of which was put on last.
@@ -31,7 +31,7 @@ fn unknown() -> Failure {
     Failure::new(415, "unknown_coding", text).closing()
 }
 
-/// Returns what the client is told of a request's body that is not what its coding says.
+/// Returns what the client is told of a body that is not packed as its coding says.
 pub(crate) fn failure(coding: Coding, what: Garbled) -> Failure {
     Failure::bad_request(format!("the request body's {} {what}", coding.name()))
 }

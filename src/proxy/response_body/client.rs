@@ -14,9 +14,9 @@ use crate::proxy::listener::watch::Watch;
 use crate::proxy::response_body::head::Head;
 use crate::proxy::response_body::unsent::{self, Line};
 
-/// By HTTP/1, what is no larger is not counted while it waits: as much as there are connections fits.
+/// Bytes of an answer by HTTP/1 that are not counted while they wait to be sent: each connection has room for so many.
 const SMALL: usize = 4 * 1024;
-/// So much is written at a time, so that it is seen that a client reads.
+/// Bytes that are written at a time, so that a client is seen to read.
 const PART: usize = 256 * 1024;
 /// How long a part may wait while too much waits on all connections.
 const STALL: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ pub(crate) async fn write_piece(client: &mut ServerSession, piece: &[u8]) -> Res
     }
 }
 
-/// As [`write_piece`], by HTTP/2, which keeps the bytes until they are sent.
+/// Does what [`write_piece`] does by HTTP/2, which keeps the bytes until they are sent.
 async fn write_shared(client: &mut ServerSession, mut piece: Bytes) -> Result<(), Stop> {
     let line = line_of(client);
     if let Some(line) = &line {

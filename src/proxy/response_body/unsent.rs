@@ -76,7 +76,7 @@ impl Line {
             && self.all.waiting.load(Ordering::Relaxed) < self.all.max / AHEAD
     }
 
-    /// A share of nothing yet.
+    /// Returns a share of no bytes.
     pub(crate) fn share(self: &Arc<Self>) -> Share {
         Share {
             line: Arc::clone(self),
@@ -87,7 +87,7 @@ impl Line {
     /// Takes a share, of any size as long as the bound is not reached: an answer that is larger than it is sent too.
     ///
     /// # Errors
-    /// [`TooMuchUnsent`].
+    /// [`TooMuchUnsent`] if the bound is reached.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Share, TooMuchUnsent> {
         let share = Share {
             line: Arc::clone(self),
@@ -104,7 +104,7 @@ impl Line {
 }
 
 impl Share {
-    /// So many bytes more wait.
+    /// Adds bytes to those that wait.
     pub(crate) fn grow(&mut self, bytes: usize) {
         self.bytes += bytes;
         self.line.waiting.fetch_add(bytes, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes held back at most: a large body is in segments of its own anyway.
+/// The most bytes that are held back: a large body fills segments of its own anyway.
 const HELD: usize = 16 * 1024;
 /// A TCP connection whose flush waits for the next read.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl AsyncWrite for Corked {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
-    /// Waits for the next read, see above.
+    /// Flushes nothing: what is held is sent with the next read.
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -51,7 +51,7 @@ pub(crate) struct Upstream {
     piece: Bytes,
     /// How the answer is packed, and its head as it is without that. Boxed: hardly any is.
     packed: Option<Box<(Packed, ResponseHeader)>>,
-    /// The backend's.
+    /// The backend's pulse, which is told of everything that is read.
     pulse: Arc<Pulse>,
 }
 
@@ -76,7 +76,8 @@ impl Connections {
         }
     }
 
-    /// As [`Self::open`], but never a pooled plaintext connection: for requests that must not be sent twice.
+    /// Does what [`Self::open`] does without taking a plaintext connection from the pool, for requests that must not be sent
+    /// twice.
     ///
     /// # Errors
     /// When none can be made.
@@ -88,7 +89,8 @@ impl Connections {
         }
     }
 
-    /// Always boxed: the future of a TLS handshake is 9 KB, which every stream would carry otherwise.
+    /// Takes or makes a connection of Pingora's, with TLS or HTTP/2. Callers box the future, as that of a TLS handshake has 9
+    /// KB, which every stream would carry otherwise.
     async fn pingoras(&self, backend: &Backend) -> pingora::Result<Upstream> {
         let peer = Arc::clone(&backend.peer);
         let (session, reused) = self.connector.get_http_session(&*peer).await?;
@@ -203,8 +205,8 @@ impl Upstream {
         self.packed.is_none() && self.session.response_done()
     }
 
-    /// The answer is over, though its body may not have come to its end. The connection is given back if that follows at
-    /// once, which nobody waits for, and is closed otherwise.
+    /// Leaves an answer that is over although its body may not have ended. The connection is given back if the end follows
+    /// soon, for which the caller does not wait, and is closed otherwise.
     pub(crate) async fn let_end(mut self) {
         // Most often it has come with the last of the answer.
         let ended = self.done()
@@ -224,7 +226,7 @@ impl Upstream {
         });
     }
 
-    /// Reads to the body's end; false if it does not come to it.
+    /// Reads to the body's end. Returns whether it came within [`MOST_AFTER_THE_END`] bytes.
     async fn skip_rest(&mut self) -> bool {
         let mut left = MOST_AFTER_THE_END;
         loop {

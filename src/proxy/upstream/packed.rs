@@ -13,7 +13,7 @@ pub(crate) enum Packed {
     Unknown,
 }
 
-/// What undoes it, with what has come of the packed body and was not looked at.
+/// Unpacks a body, and keeps the bytes of it that have come and are not unpacked yet.
 pub(crate) struct Unpacker {
     coding: Coding,
     decoder: AnyDecoder,
@@ -54,7 +54,7 @@ impl Unpacker {
         })
     }
 
-    /// The next bytes of the packed body.
+    /// Takes the next bytes of the packed body.
     pub(crate) fn feed(&mut self, piece: &[u8]) {
         self.rest.drain(..std::mem::take(&mut self.at));
         self.rest.extend_from_slice(piece);
@@ -63,7 +63,7 @@ impl Unpacker {
     /// Unpacks the next bytes, at most [`STEP`]; false if more has to be fed first.
     ///
     /// # Errors
-    /// If it was not packed so.
+    /// The body is not packed in the way that its head says.
     pub(crate) fn step(&mut self) -> Result<bool, Garbled> {
         self.out.resize(STEP, 0);
         loop {
