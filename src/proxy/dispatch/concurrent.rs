@@ -27,10 +27,9 @@ enum Event {
     Second(Came),
     /// The client has gone, or the process ends.
     Left(AttemptError),
-    /// Somebody has been silent for so long that it is to be looked at, or another to be asked.
-    Due,
-    /// What came of the place in the queue for a second, and the step that it was for.
-    Slot(usize, Result<Permit, NoSlot>),
+    /// Somebody has been silent for so long that it is to be looked at, or another to be asked: with what came of the place in
+    /// the queue for one, and the step that this was for.
+    Due(Option<(usize, Result<Permit, NoSlot>)>),
 }
 
 /// What there is beside the first candidate.
@@ -99,14 +98,9 @@ impl<'a> Dispatch<'a> {
                     self.leave(&first, beside.second, &result);
                     return (first, result);
                 }
-                Event::Slot(step, slot) => {
-                    if let Err(failed) = self.ask_there(&mut first, &mut beside, (step, slot)).await
-                    {
-                        return (first, Err(failed));
-                    }
-                }
-                Event::Due => {
-                    if let Err(failed) = Box::pin(self.attend(&mut first, &mut beside)).await {
+                Event::Due(slot) => {
+                    let attended = self.attend(&mut first, &mut beside, slot);
+                    if let Err(failed) = Box::pin(attended).await {
                         return (first, Err(failed));
                     }
                 }
@@ -122,7 +116,11 @@ impl<'a> Dispatch<'a> {
         &mut self,
         first: &mut SlotCandidate<'a>,
         beside: &mut Beside<'a>,
+        slot: Option<(usize, Result<Permit, NoSlot>)>,
     ) -> Result<(), Unanswered> {
+        if let Some(slot) = slot {
+            return self.ask_there(first, beside, slot).await;
+        }
         let now = Instant::now();
         if let Some(second) = &mut beside.second {
             self.has_become_late(second, now);
@@ -159,7 +157,7 @@ impl<'a> Dispatch<'a> {
     ) -> Result<(), Unanswered> {
         beside.place = None;
         match slot.map(|permit| self.made(step, permit, first)) {
-            Ok(Ok(other)) => Box::pin(self.hedge(first, beside, other)).await,
+            Ok(Ok(other)) => self.hedge(first, beside, other).await,
             Ok(Err(_)) | Err(_) => {
                 beside.due = Some(Instant::now() + AGAIN);
                 Ok(())
@@ -211,8 +209,8 @@ impl<'a> Dispatch<'a> {
             came = came(first) => Event::First(came),
             came = of_second => Event::Second(came),
             error = waiting.ends() => Event::Left(error),
-            (step, slot) = of_place => Event::Slot(step, slot),
-            () = until_due(due), if due.is_some() => Event::Due,
+            slot = of_place => Event::Due(Some(slot)),
+            () = until_due(due), if due.is_some() => Event::Due(None),
         }
     }
 
