@@ -8,7 +8,7 @@ use super::lane::Lane;
 use super::learned::{Mean, Peak};
 use super::pace::Pace;
 use super::ready::Key;
-use super::resident::{Failure, Loading, Resident, Sick};
+use super::resident::{Failure, Grade, Loading, Resident, Sick};
 use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
 use crate::fleet::{Load, Selector};
 use crate::ids::{BackendId, ModelId};
@@ -134,11 +134,33 @@ impl Backend {
 
     /// Requests for one model that may run here at once, within the slots of the whole backend.
     pub(super) fn lane(&self, model: ModelId) -> u32 {
+        let held = self.resident(model).map(|copy| copy.lane);
+        held.unwrap_or_else(|| self.learned_lane(model))
+    }
+
+    /// The same, from what its copies have there.
+    fn learned_lane(&self, model: ModelId) -> u32 {
         if !self.placed() {
             return u32::MAX;
         }
         let learned = || self.lanes.get(&model).map_or(1, |lane| lane.width);
         self.spec.parallel.unwrap_or_else(learned)
+    }
+
+    /// Takes over into the copies in memory what has been learned of them.
+    pub(super) fn refresh_copies(&mut self) {
+        for index in 0..self.resident.len() {
+            let model = self.resident[index].model;
+            let lane = self.learned_lane(model);
+            let pace = self.paces.get(&model);
+            let copy = &mut self.resident[index];
+            copy.lane = lane;
+            copy.grade = pace.map_or(Grade::Well, |pace| pace.grade);
+            copy.slowness = match (copy.grade, pace) {
+                (Grade::Well, _) | (_, None) => 1.0,
+                (_, Some(pace)) => pace.slowness(),
+            };
+        }
     }
 
     /// Requests that may run here at once for the model; for `None`, for any.
@@ -164,7 +186,7 @@ impl Backend {
     /// Requests that may run here at once: the bound of the whole, or else what its copies take together.
     pub(super) fn capacity(&self) -> u32 {
         let copies = || {
-            let lanes = self.resident.iter().map(|copy| self.lane(copy.model));
+            let lanes = self.resident.iter().map(|copy| copy.lane);
             lanes.fold(0, u32::saturating_add).max(1)
         };
         self.spec.slots.unwrap_or_else(copies)

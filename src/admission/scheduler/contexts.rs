@@ -9,6 +9,28 @@ use super::resident::ANY;
 use super::types::{BerthRule, Need, NoSlot, StoredModel};
 use crate::ids::ModelId;
 
+/// What the plan of a load depends on besides its model and who waits for it: servers are much alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    trained: u32,
+    automatic: u32,
+    /// On disk.
+    bytes: u64,
+    /// Of the GPUs, where that is stated.
+    memory: Option<u64>,
+    planned: &'a [u32],
+}
+
+impl PartialEq for Terms<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.trained == other.trained
+            && self.automatic == other.automatic
+            && self.bytes == other.bytes
+            && self.memory == other.memory
+            && (std::ptr::eq(self.planned, other.planned) || self.planned == other.planned)
+    }
+}
+
 /// A context to load with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -31,6 +53,19 @@ impl Backend {
         told.into_iter().chain(seen).min().unwrap_or(ANY)
     }
 
+    /// What the plan of a load depends on here.
+    pub(super) fn terms(&self, model: ModelId) -> Terms<'_> {
+        let stored = self.on_disk.get(&model);
+        let trained = self.trained_as(model, stored);
+        Terms {
+            trained,
+            automatic: self.automatic(model, trained),
+            bytes: stored.map_or(0, |stored| stored.size),
+            memory: self.spec.vram,
+            planned: stored.map_or(&[], |stored| &stored.contexts),
+        }
+    }
+
     /// The context that the model is expected to get here if none is asked for.
     fn automatic(&self, model: ModelId, trained: u32) -> u32 {
         let seen = self.automatic.get(&model).copied();
@@ -42,27 +77,34 @@ impl Scheduler {
     /// With which context the model is to be loaded for a request: the smallest planned one that holds it, or one that holds
     /// nearly all requests of the model as they have been. `None`: none holds it.
     pub(super) fn plan(&self, backend: &Backend, model_id: ModelId, need: Need) -> Option<Plan> {
-        let stored = backend.on_disk.get(&model_id);
-        let trained = backend.trained_as(model_id, stored);
-        let planned = stored.map(|stored| &stored.contexts);
+        self.plan_by(backend.terms(model_id), model_id, need)
+    }
+
+    /// The same, where it is known what the plan depends on.
+    pub(super) fn plan_by(&self, terms: Terms<'_>, model_id: ModelId, need: Need) -> Option<Plan> {
+        let Terms {
+            trained,
+            automatic,
+            bytes,
+            memory,
+            planned,
+        } = terms;
         let exactly = |context: u32| Plan {
             context: Some(context),
             tokens: context,
         };
-        if let Some(planned) = planned.filter(|planned| !planned.is_empty()) {
+        if !planned.is_empty() {
             let mut planned = planned.iter().map(|context| trained.min(*context));
             return planned.find(|context| *context >= need.tokens).map(exactly);
         }
         let model = self.models.get(&model_id);
-        let bytes = stored.map_or(0, |stored| stored.size);
-        let most = trained.min(memory_holds(backend, bytes, model));
+        let most = trained.min(memory_holds(memory, bytes, model));
         if need.tokens > most {
             return None;
         }
         let usual = model.and_then(|model| model.needs.usual());
         let least = usual.unwrap_or(0).max(need.tokens);
         let stated = need.stated.filter(|_| usual.is_none());
-        let automatic = backend.automatic(model_id, trained);
         if least <= automatic && stated.is_none() {
             return Some(Plan {
                 context: None,
@@ -94,7 +136,7 @@ impl Scheduler {
             Some(planned) => trained.min(*planned),
             None => {
                 let model = self.models.get(&model_id);
-                trained.min(memory_holds(backend, stored.size, model))
+                trained.min(memory_holds(backend.spec.vram, stored.size, model))
             }
         };
         could.max(there)
@@ -126,9 +168,9 @@ impl Scheduler {
 }
 
 /// The largest context with which a model of so many bytes on disk fits whole into the memory that the operator has stated.
-fn memory_holds(backend: &Backend, bytes: u64, model: Option<&Model>) -> u32 {
+fn memory_holds(memory: Option<u64>, bytes: u64, model: Option<&Model>) -> u32 {
     let most = |vram| model?.footprint.most(bytes, vram);
     // A model that is larger than the memory runs on the CPU in part, whatever its context.
-    let most = backend.spec.vram.and_then(most);
+    let most = memory.and_then(most);
     most.map_or(ANY, |most| most.max(LEAST))
 }

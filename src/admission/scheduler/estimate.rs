@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::backend::{Backend, Job};
 use super::lines::{LineKey, Waiter};
-use super::resident::{ANY, Resident};
+use super::resident::{ANY, Loading, Resident};
 use crate::ids::{BackendId, ModelId};
 
 /// Bytes per second at which a model loads until a load has been seen: a fast disk.
@@ -158,18 +158,25 @@ impl Scheduler {
         }
         let full = backend.open(None) == 0;
         let blocks = |job: &&Job| full || job.model == model;
+        let own = self.service(model);
         let rate: f64 = backend
             .jobs
             .iter()
             .filter(blocks)
             .map(|job| {
-                let service = self.service(job.model);
-                let loading = backend
-                    .loading
-                    .filter(|loading| loading.ticket == job.ticket);
-                let since = loading.map_or(job.started, |loading| loading.until);
-                let load = since.saturating_sub(now).as_secs_f64();
-                let ran = now.saturating_sub(since).as_secs_f64();
+                let service = if job.model == model {
+                    own
+                } else {
+                    self.service(job.model)
+                };
+                let loads = |loading: &Loading| loading.ticket == job.ticket;
+                let (load, ran) = match backend.loading.filter(loads) {
+                    Some(loading) => (
+                        loading.until.saturating_sub(now).as_secs_f64(),
+                        now.saturating_sub(loading.until).as_secs_f64(),
+                    ),
+                    None => (0.0, now.saturating_sub(job.started).as_secs_f64()),
+                };
                 1.0 / (load + service + (ran - LONG * service).max(0.0))
             })
             .sum();

@@ -110,7 +110,10 @@ impl Scheduler {
             *lane = learned;
             return;
         }
-        self.update_slots(now, id, |backend| backend.lanes.insert(model, learned));
+        self.update_slots(now, id, |backend| {
+            backend.lanes.insert(model, learned);
+            backend.refresh_copies();
+        });
         if learned.width > before {
             self.note_freed(id);
         }

@@ -42,6 +42,7 @@ impl Backend {
                     expires_at: now.saturating_add(loaded.expires_in),
                     used: known.and_then(|known| known.used),
                     keep_alive: self.keep_alive(now, known, loaded),
+                    lane: 1,
                     grade: Grade::Well,
                     slowness: 1.0,
                 });
@@ -57,7 +58,7 @@ impl Backend {
         };
         let used: Vec<_> = unseen.filter(|resident| in_use(resident.model)).collect();
         self.resident.extend(used);
-        self.grade_copies();
+        self.refresh_copies();
         disappointed
     }
 
@@ -242,10 +243,11 @@ impl Backend {
                 expires_at,
                 used: None,
                 keep_alive: KEEP_ALIVE,
+                lane: 1,
                 grade: Grade::Well,
                 slowness: 1.0,
             });
-            self.grade_copies();
+            self.refresh_copies();
         }
     }
 

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::contexts::Plan;
+use super::contexts::{Plan, Terms};
 use super::estimate::{CPU, SAMPLE};
 use super::lines::{LineKey, Place, Waiter};
 use super::model::Model;
@@ -50,6 +50,13 @@ pub(super) struct ColdStart {
     pub(super) plan: Plan,
     /// What it should push out.
     pub(super) victims: Vec<ModelId>,
+}
+
+/// With which context a model would be loaded, and the bytes of memory that it would take.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    plan: Plan,
+    vram: u64,
 }
 
 /// Where a model could be loaded.
@@ -270,8 +277,8 @@ impl Scheduler {
 
     /// Where loading the model costs least, among those where it could be loaded at once. Equal costs: where less has to
     /// go.
-    pub(super) fn best_berth(
-        &self,
+    pub(super) fn best_berth<'a>(
+        &'a self,
         now: Duration,
         model_id: ModelId,
         rider: &Waiter,
@@ -282,9 +289,11 @@ impl Scheduler {
         let mut best: Option<Berth> = None;
         let need = rider.arrival.need;
         let (mut seen, mut berths) = (0, 0);
-        let mut weigh = |backend: &Backend| {
+        let mut sized = None;
+        let mut weigh = |backend: &'a Backend| {
             berths += 1;
-            if let Some(berth) = self.berth(now, backend, model_id, need)
+            let size = self.size(backend, model_id, need, &mut sized);
+            if let Some(berth) = size.and_then(|size| self.berth_of(now, backend, model_id, size))
                 && best.as_ref().is_none_or(|best| berth.order(best).is_lt())
             {
                 best = Some(berth);
@@ -335,12 +344,22 @@ impl Scheduler {
         model: ModelId,
         need: Need,
     ) -> Option<Berth> {
+        let size = self.size(backend, model, need, &mut None)?;
+        self.berth_of(now, backend, model, size)
+    }
+
+    /// Does what [`Self::berth`] does, where it is known how large the model would be.
+    fn berth_of(
+        &self,
+        now: Duration,
+        backend: &Backend,
+        model: ModelId,
+        Size { plan, vram }: Size,
+    ) -> Option<Berth> {
         let rule = backend.on_disk.get(&model)?.berth;
         if rule == BerthRule::Never {
             return None;
         }
-        let plan = self.plan(backend, model, need)?;
-        let vram = self.vram(backend, model, plan.tokens);
         let victims = backend.victims(model, vram)?;
         if !self.may_go(now, backend, model, &victims) {
             return None;
@@ -369,6 +388,28 @@ impl Scheduler {
             cost: takes + detour + harm + self.spill(backend, model, vram),
             cold,
         })
+    }
+
+    /// How large the model would be there; `last` keeps what was found for the server before, which is mostly like this one.
+    fn size<'a>(
+        &self,
+        backend: &'a Backend,
+        model: ModelId,
+        need: Need,
+        last: &mut Option<(Terms<'a>, Option<Size>)>,
+    ) -> Option<Size> {
+        let terms = backend.terms(model);
+        if let Some((known, size)) = last
+            && *known == terms
+        {
+            return *size;
+        }
+        let size = self.plan_by(terms, model, need).map(|plan| Size {
+            plan,
+            vram: self.vram(backend, model, plan.tokens),
+        });
+        *last = Some((terms, size));
+        size
     }
 
     /// Seconds that it costs the requests of the model if it does not fit into the GPU's memory, so that a part of it runs on

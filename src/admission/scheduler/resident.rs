@@ -47,6 +47,8 @@ pub(super) struct Resident {
     pub(super) used: Option<Duration>,
     /// How long it stays after its last use.
     pub(super) keep_alive: Duration,
+    /// Requests that it serves at once, as is stated or has been learned.
+    pub(super) lane: u32,
     /// What it is worth by its speed.
     pub(super) grade: Grade,
     /// How many times as long as at the others a request takes, where it is slow.

@@ -17,19 +17,6 @@ use crate::ids::{BackendId, ModelId};
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 impl Backend {
-    /// Takes over what the copies in memory are worth.
-    pub(super) fn grade_copies(&mut self) {
-        for copy in &mut self.resident {
-            let pace = self.paces.get(&copy.model);
-            let grade = pace.map_or(Grade::Well, |pace| pace.grade);
-            copy.slowness = match (grade, pace) {
-                (Grade::Well, _) | (_, None) => 1.0,
-                (_, Some(pace)) => pace.slowness(),
-            };
-            copy.grade = grade;
-        }
-    }
-
     /// Whether the gateway may try the slow copy now: nobody uses it, and its server loads nothing.
     fn may_try(&self, now: Duration, model: ModelId) -> bool {
         let due = |pace: &Pace| pace.grade != Grade::Well && now >= pace.probes.until;
@@ -212,7 +199,7 @@ impl Scheduler {
             } else if was_well {
                 pace.probes.add(now, LONGEST);
             }
-            backend.grade_copies();
+            backend.refresh_copies();
         });
         if changed.is_some() && grade != Grade::Well {
             self.slow.insert((id, model));
