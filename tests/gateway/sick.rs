@@ -185,19 +185,25 @@ async fn a_copy_that_answers_nobody_is_left_and_comes_back() {
     gateway.idle().await;
 }
 
-/// Where nobody else has the model, whoever hangs waits until the copy is back.
+/// Where nobody else has the model, whoever hangs waits until the copy is back; one whose process has stopped is no other.
 #[tokio::test]
 async fn the_only_copy_is_healed_for_those_who_hang_on_it() {
-    let way = Way::Chat(Format::Ollama, true);
     let (sim, gateway) = fleet(1, &[], |config| config).await;
-    way.ask(&gateway).await;
-    sim.fault(0, r#"{"kind":"hang","times":1}"#).await;
-    let pair = join_all([way.timed(&gateway), way.timed(&gateway)]).await;
-    for took in pair {
-        assert!(FLOOR <= took && took < PAID, "{took:?}");
-    }
-    assert_eq!(heals(&gateway, "healed").await, 1.0);
-    assert_eq!(sim.stats().await[0].unloads, 1);
+    let (sim, gateway) = (&sim, &gateway);
+    let faults = [(true, "hang"), (false, "freeze")];
+    let healed = faults.map(|(streamed, kind)| async move {
+        let way = Way::Chat(Format::Ollama, streamed);
+        way.ask(gateway).await;
+        let fault = json!({"kind": kind, "model": way.model(), "times": 1});
+        sim.fault(0, &fault.to_string()).await;
+        let pair = join_all([way.timed(gateway), way.timed(gateway)]).await;
+        for took in pair {
+            assert!(FLOOR <= took && took < PAID, "{kind}: {took:?}");
+        }
+    });
+    join_all(healed).await;
+    assert_eq!(heals(gateway, "healed").await, 2.0);
+    assert_eq!(sim.stats().await[0].unloads, 2);
     gateway.idle().await;
 }
 
@@ -437,4 +443,25 @@ async fn a_late_request_has_its_turn_among_those_that_wait() {
         FLOOR <= *first && *first < Duration::from_secs(9),
         "{moved:?}"
     );
+}
+
+/// A copy that needs long for a prompt is not late, whether or not that has been learned.
+#[tokio::test]
+async fn a_long_prompt_is_no_silence() {
+    let way = Way::Chat(Format::Ollama, true);
+    let model = way.model();
+    let slow = ["--loaded", &model, "--prompt-speed", "250"];
+    let (_sim, gateway) = fleet(2, &slow, |config| config).await;
+    for number in 0..2 {
+        let text = format!("{number} {}", "word ".repeat(2_000));
+        let body = Format::Ollama.ask(&model, &text, true, json!({}));
+        let began = Instant::now();
+        let reply = post(gateway.address, "/api/chat", &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let took = began.elapsed();
+        assert!(took > FLOOR, "{took:?}");
+        assert_eq!(reply.header("x-remuda-attempts"), Some("1"));
+    }
+    let late = gateway.metric("remuda_late_requests_total", &[]).await;
+    assert_eq!(late, 0.0);
 }
