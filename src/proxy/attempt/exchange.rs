@@ -261,7 +261,7 @@ impl<'g> UpstreamExchange<'g> {
             .with_label_values(&[&*backend.provider.name, mend.name()])
             .inc();
         log::info!(
-            "refused at {}: request {:?} is sent once more without {}",
+            "{} has refused request {:?}, which is sent there once more without {}",
             backend.name,
             ctx.inbound.request_id,
             mend.name()

@@ -43,11 +43,11 @@ pub(super) async fn first_content(
 /// undone.
 fn unusable(head: &ResponseHeader, is_packed: bool, operation: Operation) -> Option<Fault> {
     if is_packed {
-        let what = "the provider's answer is packed in a way that was not asked for (Content-Encoding), and is neither gzip nor deflate nor zstd";
+        let what = "the provider's answer is compressed in a way that was not asked for (Content-Encoding) and is neither gzip nor deflate nor zstd";
         return Some(Fault::garbled(what));
     }
     if operation.is_inference() && is_page(head) {
-        let what = "the provider answered with a page for people: its address is wrong";
+        let what = "the provider answered with a web page: its address is not that of an API";
         return Some(Fault::new(Class::Route, FaultKind::Garbled, what));
     }
     None

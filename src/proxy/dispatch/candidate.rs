@@ -172,11 +172,11 @@ impl<'a> Dispatch<'a> {
             .charge_attempt(self.ctx, (request, backend), Some(cause), usage);
         gateway.upstreams.count(backend, outcome);
         log::info!(
-            "{} at {}: attempt {} of request {:?}",
-            outcome.name(),
-            backend.name,
+            "attempt {} of request {:?} has failed at {}: {}",
             self.ctx.attempt.number,
-            self.ctx.inbound.request_id
+            self.ctx.inbound.request_id,
+            backend.name,
+            outcome.name()
         );
         if let (true, Some(model)) = (tried.fleet && cause.of_model, request.model()) {
             gateway.fleet.could_not_load(backend, model);

@@ -157,9 +157,11 @@ async fn collect(
         // Tells the session that the body is whole; the usual small request is never copied.
         return match pace.piece(session).await? {
             None => Ok(first),
-            Some(_) => Err(Failure::bad_request("more body than Content-Length states")
-                .closing()
-                .into()),
+            Some(_) => Err(Failure::bad_request(
+                "the request body is longer than Content-Length states",
+            )
+            .closing()
+            .into()),
         };
     }
     let most = stated.unwrap_or(bounds.max).max(first.len());

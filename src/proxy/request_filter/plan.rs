@@ -88,11 +88,11 @@ impl Planner {
             .find_map(|model| self.fleet.down_with(model));
         let text = if down.is_some() {
             format!(
-                "model '{name}' is there, but what has it is down or does not answer; try again later"
+                "model '{name}' exists, but every backend that has it is down or does not answer; try again later"
             )
         } else if self.fleet.has_unknown() {
             format!(
-                "whether there is a model '{name}' is not known: not all backends have answered yet, /health says which"
+                "it is not known whether model '{name}' exists, as not all backends have answered yet; /health says which have not"
             )
         } else {
             return not_found(operation, name);

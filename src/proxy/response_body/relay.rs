@@ -175,6 +175,6 @@ fn no_stream() -> Failure {
     Failure::new(
         502,
         "no_stream",
-        "the backend answered a request for a stream with something else",
+        "the backend was asked for a stream and answered with something else",
     )
 }
