@@ -50,12 +50,12 @@ impl Answer {
 }
 
 impl Caller<'_> {
-    /// Shows that a connection can be made.
+    /// Checks that a connection can be made.
     pub(super) async fn connect(&self) -> Result<(), Miss> {
         self.session().await.map(drop)
     }
 
-    /// Shows that anything is answered, whatever it is.
+    /// Checks that the backend gives any answer.
     pub(super) async fn rouse(&self) -> Result<(), Miss> {
         let path = match &*self.endpoint.path {
             "" => "/",
@@ -147,8 +147,8 @@ fn plain(path: &str, head: Option<&ResponseHeader>, body: Vec<u8>) -> Result<Vec
     }
 }
 
-/// Says it in the words of rustls, such as `invalid peer certificate: UnknownIssuer`. Pingora passes them on as text
-/// only.
+/// Returns why a TLS handshake failed in the words of rustls, such as `invalid peer certificate: UnknownIssuer`, which Pingora
+/// passes on as text only.
 fn handshake(error: &Error) -> String {
     let context = error
         .context

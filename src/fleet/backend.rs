@@ -223,7 +223,7 @@ impl Backend {
         self.vitals().trouble().cloned()
     }
 
-    /// If it is serving requests, or was left with one: how long it has not been heard.
+    /// Returns for how long the backend has not been heard, if it is serving requests or was left with one.
     pub(super) fn busy_and_quiet(&self, now: Instant) -> Option<Duration> {
         let quiet = now.saturating_duration_since(self.pulse.heard_at());
         let busy = self.in_flight() > 0 || self.forsaken.load(Ordering::Acquire);
@@ -270,7 +270,7 @@ impl Backend {
         self.inventory.load().has(model)
     }
 
-    /// Response time, peak EWMA; zero if nothing was measured.
+    /// Returns the peak EWMA of its response time; zero if nothing was measured.
     pub fn response_time(&self, now: Instant) -> Duration {
         Duration::from_secs_f64(self.response_time.micros(now) / 1e6)
     }

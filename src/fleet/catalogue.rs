@@ -117,7 +117,7 @@ fn named(name: &str, created: Option<u64>, context: Option<u64>) -> Option<Model
     })
 }
 
-/// RFC 3339, as Anthropic writes times.
+/// Returns the Unix time of a text in the format of RFC 3339, which Anthropic uses.
 fn seconds(text: &str) -> Option<u64> {
     let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp()).ok().filter(|at| *at > 0)

@@ -107,7 +107,7 @@ async fn list(question: &Question<'_>, caller: &Caller<'_>, first: &str) -> Resu
     Ok(Told::Models(models))
 }
 
-/// What a server tells of its models elsewhere. That it does not is no fault.
+/// Asks a server what it tells of its models elsewhere. It is no fault if it tells nothing.
 async fn ask_further(
     question: &Question<'_>,
     caller: &Caller<'_>,

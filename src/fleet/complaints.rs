@@ -18,7 +18,7 @@ pub(super) enum Topic {
 }
 
 impl Topic {
-    /// Whether the same in other words is news: of the others, only a number is another.
+    /// Returns whether the same complaint in other words is news: those of other topics differ in a number only.
     fn minds_words(self) -> bool {
         matches!(self, Self::List | Self::Loaded)
     }
@@ -48,7 +48,7 @@ impl Complaints {
         said.cloned().collect()
     }
 
-    /// All is well with the backend in that respect.
+    /// Notes that all is well with the backend in that respect.
     pub(super) fn settle(&self, backend: &str, topic: Topic) {
         let mut all = self.lock();
         if let Some(said) = all.get_mut(backend) {
@@ -59,7 +59,7 @@ impl Complaints {
         }
     }
 
-    /// The backend is gone.
+    /// Forgets a backend that is gone.
     pub(super) fn forget(&self, backend: &str) {
         self.lock().remove(backend);
     }

@@ -70,7 +70,7 @@ impl Elsewhere {
         format!("{root}{path}")
     }
 
-    /// Enters what the answer says of `models`. One that makes no sense says nothing.
+    /// Adds what the answer says to `models`. An answer that makes no sense changes nothing.
     pub(super) fn enter(self, body: &[u8], models: &mut [Model]) {
         match self {
             Elsewhere::Listing => {
@@ -100,7 +100,7 @@ impl Elsewhere {
     }
 }
 
-/// llama.cpp's `/props`: of one slot, which is what a request has.
+/// Reads the context of one slot, which is what a request has, from llama.cpp's `/props`.
 fn props(body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Props<'a> {
@@ -116,7 +116,7 @@ fn props(body: &[u8]) -> Option<u64> {
     number(props.default_generation_settings.n_ctx)
 }
 
-/// text-generation-inference's `/info`.
+/// Reads the context from text-generation-inference's `/info`.
 fn info(body: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Info<'a> {

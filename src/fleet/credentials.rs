@@ -25,7 +25,7 @@ pub(super) fn fields_of_all(provider: &Provider) -> Result<Vec<HeaderMap>, http:
     }
 }
 
-/// Values of credentials are marked sensitive, so that no debug output shows them.
+/// Returns the header fields of requests with that key. Credentials are marked sensitive, so that no debug output shows them.
 fn fields(provider: &Provider, key: Option<&Secret>) -> Result<HeaderMap, http::Error> {
     let mut fields = HeaderMap::new();
     for (name, value) in &provider.headers {

@@ -38,7 +38,7 @@ pub struct Loaded {
 }
 
 impl Inventory {
-    /// Nothing, before the first good probe.
+    /// Makes the inventory of a backend before its first good probe, which has nothing.
     pub fn empty(now: Instant) -> Self {
         Self {
             models: Vec::new(),

@@ -97,7 +97,7 @@ impl Members {
         });
     }
 
-    /// A first probe has ended, or a first search for backends.
+    /// Notes that a first probe has ended, or a first search for backends.
     pub(super) fn note_settling(&self) {
         self.settling.send_replace(());
     }
@@ -185,7 +185,7 @@ impl Members {
         self.note_health(&backend.provider);
     }
 
-    /// A good probe that began when the backend had seen `failures`.
+    /// Takes in a good probe, which began when the backend had seen `failures`.
     pub(super) fn passed(&self, backend: &Backend, inventory: Inventory, failures: u64) {
         let mut vitals = backend.vitals();
         let was_healthy = vitals.healthy();
@@ -241,7 +241,7 @@ impl Members {
         }
     }
 
-    /// A missed probe.
+    /// Takes in a missed probe.
     pub(super) fn missed(&self, backend: &Backend, miss: &Miss) {
         let mut vitals = backend.vitals();
         let limit = backend.provider.settings.misses;
@@ -314,7 +314,8 @@ impl Members {
         ejected
     }
 
-    /// A failed request was no fault of the backend's: it is as if it had not been, once a probe has found it well.
+    /// Takes back a failed request that was no fault of the backend's: once a probe has found it well, it is as if that had not
+    /// been.
     pub(super) fn acquit(&self, backend: &Backend) {
         let mut vitals = backend.vitals();
         vitals.acquit(&backend.provider.breaker);
@@ -348,7 +349,7 @@ impl Members {
         })
     }
 
-    /// Enters how much of the provider is there into its history.
+    /// Adds to the provider's history how many of its backends are healthy.
     fn note_health(&self, provider: &Provider) {
         provider.statistics.health(SystemTime::now(), || {
             let all = self.now.load();

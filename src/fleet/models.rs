@@ -78,7 +78,7 @@ impl Models {
         table.names.get(&id).map(|name| Arc::clone(&name.shown))
     }
 
-    /// Number of names known.
+    /// Returns the number of names that are known.
     pub fn len(&self) -> usize {
         self.table.load().names.len()
     }

@@ -39,7 +39,7 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    /// `listed` is what the service itself has told, `names` are those of all providers.
+    /// Makes the offers of a service that has told `listed` itself; `names` are those of all providers.
     pub(super) fn new(
         models: &Models,
         provider: &settings::Provider,
@@ -130,7 +130,8 @@ fn gather(provider: &settings::Provider, listed: Vec<Model>) -> Vec<Offer> {
         .collect()
 }
 
-/// `openai/gpt-5.4` of a reseller is for those who ask openai, if there is a provider of that name.
+/// Returns whether a name means another provider: a reseller's `openai/gpt-5.4` is for those who ask openai, if there is a
+/// provider of that name.
 fn means_another(name: &str, provider: &str, names: &[Arc<str>]) -> bool {
     let Some((first, _)) = name.split_once('/') else {
         return false;

@@ -22,7 +22,7 @@ pub struct PeakEwma {
 }
 
 impl PeakEwma {
-    /// Nothing observed; times are counted from `epoch`.
+    /// Makes an average of nothing yet, with times that are counted from `epoch`.
     pub fn new(epoch: Instant) -> Self {
         Self {
             epoch,

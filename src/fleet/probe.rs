@@ -131,7 +131,7 @@ fn loaded(question: &Question<'_>, ps: &Answer) -> Vec<LoadedEntry> {
     loaded
 }
 
-/// As many of what a server says as it may say.
+/// Cuts what a server lists to as many entries as may count, and complains if there were more.
 fn within<T>(mut all: Vec<T>, most: usize, question: &Question<'_>, what: Topic) -> Vec<T> {
     if all.len() > most {
         let why = format!(

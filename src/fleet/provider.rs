@@ -140,7 +140,7 @@ impl Provider {
         self.refusals.present().map(|(_, trouble)| trouble)
     }
 
-    /// Says in a few words what [`Self::refusal`] says.
+    /// Returns in a few words what [`Self::refusal`] says.
     pub fn refusal_in_short(&self) -> Option<&'static str> {
         self.refusals.present().map(|(why, _)| why.text())
     }
@@ -180,7 +180,7 @@ impl Provider {
         }
     }
 
-    /// Names of its configuration that cannot be resolved at the moment.
+    /// Returns the names of its configuration that cannot be resolved at the moment.
     pub fn unresolved(&self) -> Vec<UnresolvedHost> {
         self.names().clone()
     }
@@ -200,7 +200,7 @@ impl Provider {
         &self.guard
     }
 
-    /// Signs each request, where that takes the place of a key: Bedrock without a bearer key.
+    /// Returns what signs each request where a signature takes the place of a key, as for Bedrock without a bearer key.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }

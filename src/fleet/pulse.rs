@@ -19,7 +19,7 @@ impl Pulse {
         }
     }
 
-    /// It was heard now.
+    /// Notes that the backend was heard now.
     pub fn beat(&self) {
         let since = self.epoch.elapsed().as_millis();
         let since = u64::try_from(since).unwrap_or(u64::MAX);

@@ -57,7 +57,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Says what the backend does instead of its part, once until it does it.
+    /// Logs what the backend does instead of its part, once until it does its part again.
     pub(super) fn complain(&self, what: Topic, why: &str) {
         let (provider, name) = (self.provider, &self.endpoint.name);
         if provider.complaints.is_new(name, what, why) {

@@ -20,7 +20,8 @@ impl Ramp {
         (!over.is_zero()).then_some(Self { from: now, over })
     }
 
-    /// Requests at once, of `full` that there could be, from `least` on; `None` when it is over.
+    /// Returns how many requests may be in flight at once, from `least` on, of `full` that there could be; `None` when the ramp
+    /// is over.
     pub(super) fn limit(&self, full: usize, least: usize, now: Instant) -> Option<usize> {
         let step = self.step(now);
         let risen = full * step as usize / STEPS as usize;

@@ -38,7 +38,7 @@ impl Why {
         }
     }
 
-    /// Says it for people.
+    /// Returns the reason in words for people.
     pub(super) fn text(self) -> &'static str {
         match self {
             Why::Key => "it refuses the gateway's key",

@@ -83,7 +83,7 @@ fn furthest_behind(load: &Load) -> f64 {
     -((load.turn + weight(load)) as f64)
 }
 
-/// Peak EWMA × (in flight + 1). One that was never measured counts as very fast, so that it is.
+/// Returns the peak EWMA × (requests in flight + 1). A backend that was never measured counts as very fast, so that it will be.
 fn response(load: &Load) -> f64 {
     load.latency_us.max(1.0) * (f64::from(load.in_flight) + 1.0)
 }

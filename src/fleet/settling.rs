@@ -84,7 +84,8 @@ impl Settling<'_> {
     }
 }
 
-/// `current` is the address in use, and whether the service is healthy there.
+/// Decides which address is used after a name was resolved. `current` is the one in use, and whether the service is healthy
+/// there.
 fn step(current: Option<(IpAddr, bool)>, answer: &[IpAddr]) -> Step {
     let Some(first) = answer.first() else {
         return Step::Stay;

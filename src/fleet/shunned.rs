@@ -29,7 +29,7 @@ struct Pair {
 }
 
 impl Shunned {
-    /// The server could not load the model.
+    /// Notes that the server could not load the model.
     pub(super) fn note(&self, backend: BackendId, model: ModelId, now: Instant) {
         let mut pairs = self.lock();
         if pairs.len() >= MOST {
@@ -49,7 +49,7 @@ impl Shunned {
         self.any.store(true, Ordering::Release);
     }
 
-    /// The server has served the model.
+    /// Notes that the server has served the model.
     pub(super) fn served(&self, backend: BackendId, model: ModelId) {
         if !self.any.load(Ordering::Acquire) {
             return;

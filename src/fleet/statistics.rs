@@ -77,7 +77,7 @@ impl Statistics {
         }
     }
 
-    /// An attempt has ended.
+    /// Counts an attempt that has ended.
     pub fn ended(&self, outcome: AttemptOutcome) {
         self.window.count(outcome.failed(), Instant::now());
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -86,7 +86,7 @@ impl Statistics {
             .store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// An answer has begun.
+    /// Counts an answer that has begun.
     pub(super) fn answered(&self, response_time: Duration) {
         self.times.observe(response_time);
     }
@@ -119,12 +119,12 @@ impl Statistics {
         (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis))
     }
 
-    /// Attempts of the last minutes.
+    /// Returns the attempts of the last minutes.
     pub fn recent(&self, now: Instant) -> Recent {
         self.window.sum(now)
     }
 
-    /// Response times since the start.
+    /// Returns the response times since the start.
     pub fn response_times(&self) -> ResponseTimes {
         self.times.read()
     }

@@ -73,24 +73,24 @@ impl Vigil {
         }
     }
 
-    /// A request has failed, `setbacks` in a row.
+    /// Notes a failed request, the last of `setbacks` in a row.
     pub(super) fn failed(&mut self, setbacks: u32, now: Instant) {
         self.since = now;
         self.pause = AFTER_A_FAILURE.saturating_mul(1 << setbacks.saturating_sub(1).min(16));
     }
 
-    /// It has not failed: the next probe comes at once.
+    /// Notes that the backend has not failed after all, so that the next probe comes at once.
     pub(super) fn acquitted(&mut self) {
         self.pause = Duration::ZERO;
     }
 
-    /// A probe begins.
+    /// Notes that a probe begins.
     pub(super) fn begun(&mut self, now: Instant) {
         self.since = now;
         self.probing = true;
     }
 
-    /// It has ended, `well` or not, and began when the backend was `down` or not.
+    /// Notes that a probe has ended, `well` or not, which began when the backend was `down` or not.
     pub(super) fn ended(&mut self, well: bool, down: bool, interval: Duration, now: Instant) {
         self.probing = false;
         self.since = now;
@@ -104,7 +104,7 @@ impl Vigil {
         self.pause = part.max(WHILE_DOWN).min(interval);
     }
 
-    /// It has answered a probe, rather than only accepted a connection.
+    /// Notes that the backend has answered a probe rather than only accepted a connection.
     pub(super) fn answered(&mut self) {
         self.trust = self.trust.saturating_mul(2).min(LONGEST_TRUST);
     }

@@ -31,7 +31,7 @@ impl Waiting {
         Hope(Arc::clone(self))
     }
 
-    /// A request was refused.
+    /// Notes that a request was refused.
     pub(super) fn refused(&self) {
         let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.refused.store(millis + 1, Ordering::Release);

@@ -39,7 +39,7 @@ struct Latency {
 }
 
 impl Adaptive {
-    /// `full` is how many slots the provider has.
+    /// Makes the limit of a provider with `full` slots.
     pub(super) fn new(policy: &settings::Adaptive, full: usize) -> Self {
         let full = full as f64;
         let max = policy.max.map_or(full, |max| full.min(f64::from(max)));
@@ -55,13 +55,13 @@ impl Adaptive {
         }
     }
 
-    /// Requests at once; `None` while there is no reason for fewer than `full`.
+    /// Returns how many requests may be in flight at once; `None` while there is no reason for fewer than `full`.
     pub(super) fn limit(&self, full: usize) -> Option<usize> {
         let limit = self.limit as usize;
         (limit < full).then_some(limit.max(1))
     }
 
-    /// An answer began after `latency`, while `in_flight` requests were on their way, itself included.
+    /// Notes an answer that began after `latency`, while `in_flight` requests were on their way, itself included.
     pub(super) fn answered(
         &mut self,
         latency: Duration,
@@ -89,7 +89,7 @@ impl Adaptive {
         }
     }
 
-    /// The provider had no capacity for a request while `in_flight` were on their way.
+    /// Notes that the provider had no capacity for a request while `in_flight` were on their way.
     pub(super) fn overloaded(&mut self, in_flight: usize, now: Instant) {
         if self.enabled && in_flight as f64 > self.min {
             self.cut(in_flight, now);

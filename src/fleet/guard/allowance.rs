@@ -24,7 +24,8 @@ struct Known {
 }
 
 impl Meter {
-    /// Nothing is known of a limit unless the provider says what is left and when it is back.
+    /// Reads what the provider says of a limit. Nothing is known of it unless the provider says what is left and when it is
+    /// back.
     pub(super) fn of(allowance: &Allowance, now: Instant) -> Self {
         let known = || {
             let (remaining, reset) = (allowance.remaining?, allowance.reset?);

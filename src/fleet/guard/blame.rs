@@ -53,7 +53,7 @@ impl Blame {
         }
     }
 
-    /// How a request for `model` went; `None` if that says nothing about its model in particular.
+    /// Notes how a request for `model` went, which is `None` if that says nothing about its model in particular.
     pub(super) fn note(&mut self, went: Went, model: Option<ModelKey>, now: Instant) {
         self.models.retain(|one| one.is_recent(self.window, now));
         if !self.whole.is_recent(self.window, now) {

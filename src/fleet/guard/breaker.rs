@@ -108,7 +108,7 @@ impl Breaker {
         }
     }
 
-    /// While it is open: until when, and why.
+    /// Returns until when the breaker is open, and why; `None` if it is not.
     pub(super) fn open(&self, now: Instant) -> Option<(Instant, OpenCause)> {
         match self.phase {
             Phase::Open { until, cause } if now < until => Some((until, cause)),
@@ -125,7 +125,7 @@ impl Breaker {
         self.record_if(went, started, now, |_| true)
     }
 
-    /// As [`Self::record`], but that it stays closed where `may_open` says no to the cause for which it would open.
+    /// Does what [`Self::record`] does, but stays closed where `may_open` says no to the cause for which it would open.
     pub(super) fn record_if(
         &mut self,
         went: Went,
@@ -164,7 +164,7 @@ impl Breaker {
         }
     }
 
-    /// Requests at once that it lets through, of `full` that there could be; `None` is all.
+    /// Returns how many requests it lets through at once, of `full` that there could be; `None` stands for all.
     pub(super) fn limit(&self, full: usize, now: Instant) -> Option<usize> {
         let trials = self.policy.successes as usize;
         match self.phase {

@@ -28,7 +28,7 @@ impl Budget {
         }
     }
 
-    /// An attempt has ended; `further` if it followed another of the same request.
+    /// Notes that an attempt has ended; `further` says that it followed another one of the same request.
     pub(super) fn spend(&mut self, further: bool, failed: bool, now: Instant) {
         let counts = self.window.now(now);
         counts.all = counts.all.saturating_add(1);

@@ -77,8 +77,8 @@ impl ModelBreakers {
         changed.then(|| model.status(now))
     }
 
-    /// Takes in a request for the model, which the provider calls `name`, that began at `started` and has ended.
-    /// Returns the model's state, if that has changed.
+    /// Takes in that a request for the model, which began at `started`, has ended and says nothing about it: if it was the
+    /// breaker's trial, there may be another.
     pub(super) fn end(&mut self, model: ModelKey, started: Instant) {
         if let Some(model) = self.models.get_mut(&model) {
             model.trial.take_if(|trial| *trial <= started);
@@ -107,8 +107,7 @@ impl ModelBreakers {
         self.models.len() < MOST_MODELS
     }
 
-    /// Takes in a request for the model, which the provider calls `name`, that began at `started` and has ended.
-    /// Returns the model's state, if that has changed.
+    /// Notes that a request for the model begins, which is the trial of a breaker that is half open.
     pub(super) fn begin(&mut self, model: ModelKey, now: Instant) {
         if let Some(model) = self.models.get_mut(&model)
             && model.breaker.state(now) == BreakerState::HalfOpen
