@@ -5,7 +5,9 @@ use std::time::{Instant, SystemTime};
 use ahash::{AHashMap, AHashSet};
 
 use super::copies::{CONDITIONS, called};
+use super::digests::mixed;
 use super::slots::Slots;
+use crate::access::Visibility;
 use crate::admission::{CopyView, Dispatcher};
 use crate::fleet::{Backend, BreakerState, Fleet, Inventory, Provider};
 use crate::ids::{BackendId, ModelId};
@@ -24,6 +26,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         &metrics.fleet.backend_in_flight,
         &metrics.fleet.backend_vram,
         &metrics.fleet.models_loaded,
+        &metrics.fleet.model_digests,
         &metrics.guards.breaker_state,
         &metrics.guards.model_breaker_state,
     ] {
@@ -40,6 +43,11 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
             .filter(|backend| backend.provider.id == provider.id)
             .collect();
         backend_gauges(&metrics.fleet, &provider.name, &mine);
+        for model in mixed(provider, &mine, Visibility::ALL) {
+            let labels = [&*provider.name, &*model.name];
+            let digests = metrics.fleet.model_digests.with_label_values(&labels);
+            digests.set(as_gauge(model.count() as u64));
+        }
         provider_gauges(&metrics.fleet, fleet, (&provider.name, &slots), &mine);
         guard_gauges(&metrics.guards, provider, &mine);
         if provider.settings.kind.is_fleet() {

@@ -4,6 +4,7 @@
 mod aliases;
 mod backends;
 mod copies;
+mod digests;
 mod explain;
 mod explained;
 mod figures;

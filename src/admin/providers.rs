@@ -7,6 +7,7 @@ use ahash::AHashSet;
 use serde::Serialize;
 
 use super::copies::{self, CopyRow};
+use super::digests::{MixedModel, mixed};
 use super::figures::{ByName, Counts, millis, percent};
 use super::introspection::Introspection;
 use super::loading::{self, LoadRow};
@@ -52,6 +53,9 @@ struct Summary {
     /// Those of models in the memory of its servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     copies: Vec<CopyRow>,
+    /// Models of which its servers have different digests under one name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mixed_models: Vec<MixedModel>,
 }
 
 /// Answers `GET /api/providers`.
@@ -152,6 +156,7 @@ impl Summary {
             keys_set_aside: guard.keys_set_aside,
             trouble: Troubles::of(provider, &plain),
             copies: scheduled.copies_of(provider),
+            mixed_models: mixed(provider, &plain, view),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`scheduler`] decides and knows nothing of sockets, tasks or clocks; [`Dispatcher`] lets tasks wait for it.
 
+mod digests;
 mod dispatcher;
 mod loads;
 mod observer;

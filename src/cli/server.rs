@@ -109,7 +109,7 @@ impl Floors {
             &settings.providers,
             &settings.timeouts,
             &settings.routing,
-            vec![Arc::new(FleetEvents(Arc::clone(&dispatcher)))],
+            vec![Arc::new(FleetEvents::new(Arc::clone(&dispatcher)))],
         )?;
         if let Some(listener) = start_log(&fleet) {
             dispatcher.tell_starts(listener);

@@ -7,7 +7,7 @@ use super::field::Field;
 use super::reader::Section;
 use super::scalar::{Choice, Scalar, text};
 use super::yaml::Value;
-use crate::settings::{self, Elsewhere, Parallel, ProviderKind, RunnerOptions};
+use crate::settings::{self, DigestRule, Elsewhere, Parallel, ProviderKind, RunnerOptions};
 
 /// More tokens than any model's context has.
 const MAX_CONTEXT: u32 = 1 << 30;
@@ -21,6 +21,7 @@ pub(super) struct Copies {
     model_contexts: Entries<Contexts>,
     options: Field<RunnerOptions>,
     parallel: Field<Parallel>,
+    digest: Field<DigestRule>,
     place: Vec<Option<Place>>,
 }
 
@@ -36,6 +37,14 @@ struct Place {
 impl Choice for RunnerOptions {
     const NAMES: &'static [(&'static str, RunnerOptions)] =
         &[("pin", RunnerOptions::Pin), ("pass", RunnerOptions::Pass)];
+}
+
+impl Choice for DigestRule {
+    const NAMES: &'static [(&'static str, DigestRule)] = &[
+        ("any", DigestRule::Any),
+        ("same", DigestRule::Same),
+        ("newest", DigestRule::Newest),
+    ];
 }
 
 impl Choice for Elsewhere {
@@ -146,6 +155,7 @@ impl Copies {
             ("model_contexts", !self.model_contexts.is_empty()),
             ("options", self.options.is_stated()),
             ("parallel", self.parallel.is_stated()),
+            ("digest", self.digest.is_stated()),
             ("place", !self.place.is_empty()),
         ];
         let idle = move |(key, stated)| (stated && !kind.is_fleet()).then_some(key);
@@ -163,6 +173,7 @@ impl Copies {
         let model_contexts = model_contexts.collect();
         let options = at.stated("options", self.options).unwrap_or_default();
         let parallel = at.stated("parallel", self.parallel).unwrap_or_default();
+        let digest = at.stated("digest", self.digest).unwrap_or_default();
         let mut rules = at.section("place");
         let place = self.place.into_iter().enumerate();
         let place = place.filter_map(|(index, rule)| rule?.used(rules.item(index)));
@@ -171,6 +182,7 @@ impl Copies {
             model_contexts,
             options,
             parallel,
+            digest,
             place: place.collect(),
         };
         if used.kind.is_fleet() {
@@ -216,6 +228,7 @@ impl From<&settings::Provider> for Copies {
                 .collect(),
             options: copies.options.into(),
             parallel: copies.parallel.into(),
+            digest: copies.digest.into(),
             place: copies.place.iter().map(|rule| Some(rule.into())).collect(),
         }
     }

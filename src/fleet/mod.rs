@@ -14,6 +14,7 @@ mod context;
 mod control;
 mod control_plane;
 mod credentials;
+mod digests;
 mod discovery;
 mod endpoint;
 mod error;
@@ -65,6 +66,9 @@ use crate::ids::{BackendId, ModelId, ProviderId};
 use crate::settings::{self, Routing, Timeouts};
 
 pub use self::backend::{Backend, InFlightRequest};
+pub use self::digests::{
+    DigestHolders, ListedDigest, chosen_digest, digest_holders, listed_digests,
+};
 pub use self::endpoint::{Endpoint, EndpointOrigin};
 pub use self::error::FleetError;
 pub use self::guard::{

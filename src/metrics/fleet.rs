@@ -22,6 +22,8 @@ pub struct FleetMetrics {
     pub models_loaded: IntGaugeVec,
     /// Distinct models on the disks of healthy backends, by provider.
     pub models_available: IntGaugeVec,
+    /// Digests under one name, by provider and model; of models that have several.
+    pub model_digests: IntGaugeVec,
 }
 
 impl FleetMetrics {
@@ -74,6 +76,12 @@ impl FleetMetrics {
                 "remuda_models_available",
                 "Distinct models on the disks of healthy backends",
                 &["remuda_provider"],
+            ),
+            model_digests: gauges(
+                registry,
+                "remuda_model_digests",
+                "Digests that the backends have under one name, of models that have several",
+                &["remuda_provider", "gen_ai_request_model"],
             ),
         }
     }

@@ -12,6 +12,7 @@ pub struct Copies {
     pub model_contexts: BTreeMap<Arc<str>, Vec<u32>>,
     pub options: RunnerOptions,
     pub parallel: Parallel,
+    pub digest: DigestRule,
     /// Where models may be loaded; the first rule that is about a model holds.
     pub place: Vec<PlaceRule>,
 }
@@ -40,6 +41,18 @@ pub enum RunnerOptions {
     Pin,
     /// The server gets them.
     Pass,
+}
+
+/// Which servers serve a model of which they have different digests under one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DigestRule {
+    /// All of them (default).
+    #[default]
+    Any,
+    /// Those with the digest that most of them have; of several, the one that was got last.
+    Same,
+    /// Those with the digest that was got last.
+    Newest,
 }
 
 /// How many requests a loaded model of a server serves at once.

@@ -20,7 +20,7 @@ mod usage;
 pub use self::access::{Access, Budget, ClientKey, KeyDigest, Limits, Network, Period, Shared};
 pub use self::adaptive::{Adaptive, HealthCheck};
 pub use self::breaker::Breaker;
-pub use self::copies::{Copies, Elsewhere, Parallel, PlaceRule, RunnerOptions};
+pub use self::copies::{Copies, DigestRule, Elsewhere, Parallel, PlaceRule, RunnerOptions};
 pub use self::hosts::{HostName, HostRule};
 pub use self::monitoring::{LogFormat, Monitoring};
 pub use self::origin::Origin;

@@ -18,6 +18,7 @@ mod bodies;
 mod connections;
 mod contexts;
 mod conversations;
+mod digests;
 mod evasions;
 mod explain;
 mod failover;

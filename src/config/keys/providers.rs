@@ -2,7 +2,8 @@
 
 use super::{Key, MAX, Takes, names};
 use crate::settings::{
-    ChatApi, Elsewhere, Placement, ProviderKind, RunnerOptions, SamplingFields, SelectorKind,
+    ChatApi, DigestRule, Elsewhere, Placement, ProviderKind, RunnerOptions, SamplingFields,
+    SelectorKind,
 };
 
 pub(super) static KEYS: &[Key] = &[
@@ -297,6 +298,12 @@ pub(super) static KEYS: &[Key] = &[
         Takes::CountOrAuto,
         "`auto`",
         "For `ollama`: how many requests a loaded model of a server serves at once, its `OLLAMA_NUM_PARALLEL`; `auto` learns it from how long requests wait inside the server",
+    ),
+    Key::new(
+        "providers[].digest",
+        Takes::OneOf(names::<DigestRule>),
+        "`any`",
+        "For `ollama`: which servers serve a model of which they have different digests under one name: `any` of them, those with the `same` digest as most (of several, the one that was got last), or those with the `newest`",
     ),
     Key::new(
         "providers[].place",

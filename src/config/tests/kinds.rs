@@ -44,6 +44,7 @@ const STATED: &[(&str, &str)] = &[
     ("model_contexts", "{ m: [7k] }"),
     ("options", "pass"),
     ("parallel", "7"),
+    ("digest", "same"),
     ("place", "[{ models: m, on: [a] }]"),
     ("pool", "{ size: 7 }"),
     ("timeouts", "{ connect: 7s }"),
@@ -63,7 +64,7 @@ fn kinds(key: &str) -> &'static [ProviderKind] {
     ];
     match key {
         "discover" | "num_ctx" | "placement" | "vram" | "contexts" | "model_contexts"
-        | "options" | "parallel" | "place" => &[Ollama],
+        | "options" | "parallel" | "digest" | "place" => &[Ollama],
         "approaches" | "list_models" => SERVICES,
         "chat_api" => &[OpenAi, OpenAiCompatible, Azure, OpenRouter],
         "sampling_fields" => &[OpenAiCompatible],
