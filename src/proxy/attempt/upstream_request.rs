@@ -264,10 +264,6 @@ impl Upstreams {
 
     /// Writes a request to a provider that speaks the client's format: with the provider's own path and credentials, and with
     /// its name for the model.
-    #[allow(
-        clippy::too_many_lines,
-        reason = "one request: each of its parts is written once, in order"
-    )]
     fn same_format(
         &self,
         from: &RequestSource<'_>,
@@ -276,24 +272,15 @@ impl Upstreams {
         mend: Option<Mend>,
     ) -> Result<UpstreamRequest, Box<Failure>> {
         let RequestSource {
-            head: inbound,
             inbound: ctx,
             request,
             backend,
-            key,
+            ..
         } = *from;
         let settings = &backend.provider.settings;
         if !client::is_form(request.operation, &body) {
             self.stays(ctx, backend, &body)?;
         }
-        let path = match settings.kind {
-            ProviderKind::Anthropic => request.operation.name().to_owned(),
-            _ => openai_path(settings, request.operation.name(), own),
-        };
-        let outgoing = ProviderRequest {
-            path,
-            ..ProviderRequest::default()
-        };
         let body = respelled(request.operation, &body, wanted, own);
         let passing = Passing::new(request.operation, request.streams).answering(&body);
         let (mut body, passing) = counted(request, wanted, settings, (body, passing));
@@ -326,12 +313,7 @@ impl Upstreams {
             wanted.schemas,
             mend,
         )?;
-        let path = format!("{}{}", backend.base_path(), outgoing.path);
-        let mut head =
-            heads::provider_request(inbound, &path, backend, body.len(), &ctx.request_id)
-                .map_err(|_| Failure::unwritable())?;
-        heads::same_format(inbound, &mut head).map_err(|_| Failure::unwritable())?;
-        self.authorize(&mut head, backend, key, &path, &body)?;
+        let head = self.same_head(from, own, &body)?;
         Ok(UpstreamRequest {
             head,
             body,
@@ -341,6 +323,32 @@ impl Upstreams {
             across: false,
             streamed: request.streams,
         })
+    }
+
+    /// Makes the head of a request in the client's own format: with what such a client may say to the provider.
+    fn same_head(
+        &self,
+        from: &RequestSource<'_>,
+        own: &str,
+        body: &[u8],
+    ) -> Result<RequestHeader, Box<Failure>> {
+        let (inbound, backend) = (from.head, from.backend);
+        let settings = &backend.provider.settings;
+        let route = from.request.operation.name();
+        let path = match settings.kind {
+            ProviderKind::Anthropic => format!("{}{route}", backend.base_path()),
+            _ => format!(
+                "{}{}",
+                backend.base_path(),
+                openai_path(settings, route, own)
+            ),
+        };
+        let id = &from.inbound.request_id;
+        let mut head = heads::provider_request(inbound, &path, backend, body.len(), id)
+            .map_err(|_| Failure::unwritable())?;
+        heads::same_format(inbound, &mut head).map_err(|_| Failure::unwritable())?;
+        self.authorize(&mut head, backend, from.key, &path, body)?;
+        Ok(head)
     }
 
     /// Returns what an answer that the gateway writes says of itself: its id, its model and its time.
