@@ -105,6 +105,38 @@ struct Ordered {
     what: Order,
 }
 
+impl Ordered {
+    /// Returns what is to be ordered for a decision, if anything; `recipe` says how a load is to be done.
+    fn new(decision: Decision, recipe: Option<Arc<LoadRecipe>>) -> Option<Self> {
+        let (ticket, backend, model, context, what) = match decision {
+            Decision::Load {
+                load,
+                backend,
+                model,
+                context,
+                ..
+            } => (load, backend, model, context, Order::Load(recipe)),
+            Decision::Heal {
+                heal,
+                backend,
+                model,
+                context,
+                unload,
+            } => (heal, backend, model, context, Order::Heal { unload }),
+            Decision::Start { .. } | Decision::Refuse { .. } | Decision::Recall { .. } => {
+                return None;
+            }
+        };
+        Some(Self {
+            ticket,
+            backend,
+            model,
+            context,
+            what,
+        })
+    }
+}
+
 #[derive(Debug)]
 enum Order {
     Load(Option<Arc<LoadRecipe>>),
@@ -382,46 +414,22 @@ impl State {
                         expected,
                     }),
                 ),
-                Decision::Load {
-                    load,
-                    rider,
-                    backend,
-                    model,
-                    context,
-                } => {
-                    let of_own = own.filter(|(ticket, _)| *ticket == rider);
-                    let of_seat = || self.waiters.get(&rider)?.recipe.clone();
-                    let recipe = of_own.map_or_else(of_seat, |(_, recipe)| recipe.clone());
-                    self.orders.push(Ordered {
-                        ticket: load,
-                        backend,
-                        model,
-                        context,
-                        what: Order::Load(recipe),
-                    });
-                    continue;
-                }
-                Decision::Heal {
-                    heal,
-                    backend,
-                    model,
-                    context,
-                    unload,
-                } => {
-                    self.orders.push(Ordered {
-                        ticket: heal,
-                        backend,
-                        model,
-                        context,
-                        what: Order::Heal { unload },
-                    });
-                    continue;
-                }
+                Decision::Refuse { ticket, refusal } => (ticket, Err(refusal)),
                 Decision::Recall { ticket } => {
                     self.recalled.push(ticket);
                     continue;
                 }
-                Decision::Refuse { ticket, refusal } => (ticket, Err(refusal)),
+                Decision::Load { rider, .. } => {
+                    let of_own = own.filter(|(ticket, _)| *ticket == rider);
+                    let of_seat = || self.waiters.get(&rider)?.recipe.clone();
+                    let recipe = of_own.map_or_else(of_seat, |(_, recipe)| recipe.clone());
+                    self.orders.extend(Ordered::new(decision, recipe));
+                    continue;
+                }
+                Decision::Heal { .. } => {
+                    self.orders.extend(Ordered::new(decision, None));
+                    continue;
+                }
             };
             if own.is_some_and(|(own, _)| own == ticket) {
                 answer = Some(decided);

@@ -1,6 +1,5 @@
 //! Requests that are called back from a copy that hangs, and how they hear of it.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,17 +40,15 @@ impl Recalls {
     }
 
     /// Resolves once the request has been called back.
-    pub(super) fn of(&self, ticket: Ticket) -> impl Future<Output = ()> + Send + '_ {
-        async move {
-            loop {
-                let mut added = pin!(self.added.notified());
-                // From here on nothing is missed.
-                added.as_mut().enable();
-                if self.has(ticket) {
-                    return;
-                }
-                added.await;
+    pub(super) async fn of(&self, ticket: Ticket) {
+        loop {
+            let mut added = pin!(self.added.notified());
+            // From here on nothing is missed.
+            added.as_mut().enable();
+            if self.has(ticket) {
+                return;
             }
+            added.await;
         }
     }
 

@@ -24,7 +24,7 @@ impl Fleet {
         std::mem::take(&mut self.recalls)
     }
 
-    fn to_heal(&mut self) -> Vec<HealBegun> {
+    fn begun_heals(&mut self) -> Vec<HealBegun> {
         std::mem::take(&mut self.heals)
     }
 
@@ -99,7 +99,7 @@ fn two_late_requests_without_content_in_between_make_a_copy_suspect() {
                 }
             }
         }
-        assert_eq!(fleet.to_heal().len(), usize::from(suspect), "{fates:?}");
+        assert_eq!(fleet.begun_heals().len(), usize::from(suspect), "{fates:?}");
     }
 }
 
@@ -124,9 +124,9 @@ fn nothing_starts_on_a_suspect_copy_and_those_on_it_are_recalled() {
     assert_eq!(fleet.started(), []);
     let loads = std::mem::take(&mut fleet.loads);
     assert_eq!((loads.len(), loads[0].1, loads[0].2), (1, id(1), A));
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
     fleet.retry(hanging).unwrap();
-    let heals = fleet.to_heal();
+    let heals = fleet.begun_heals();
     assert_eq!(heals.len(), 1);
     assert_eq!((heals[0].1, heals[0].2, heals[0].3), (id(0), A, true));
     assert_eq!(fleet.conditions(), [(id(0), Condition::Healing)]);
@@ -150,7 +150,7 @@ fn a_copy_that_has_been_healed_serves_again() {
     // A probe meanwhile finds it in memory, which says nothing.
     fleet.observe(0, &[A, B, C], &[A]);
     assert_eq!(fleet.started(), []);
-    let heals = fleet.to_heal();
+    let heals = fleet.begun_heals();
     fleet.pass(8.0);
     fleet.healed(heals[0].0);
     assert_eq!(fleet.started(), [(waits, id(0), false)]);
@@ -166,7 +166,7 @@ fn attempts_that_fail_are_repeated_ever_later_and_the_others_are_served_meanwhil
     fleet.settle();
     fleet.started();
     for pause in [30, 60, 120, 240, 480, 600, 600] {
-        let heals = fleet.to_heal();
+        let heals = fleet.begun_heals();
         assert_eq!(heals.len(), 1, "before the pause of {pause} s");
         fleet.pass(3.0);
         fleet.heal_failed(heals[0].0);
@@ -177,7 +177,7 @@ fn attempts_that_fail_are_repeated_ever_later_and_the_others_are_served_meanwhil
         assert_eq!(fleet.started(), [(other, id(0), false)]);
         fleet.complete(other);
         fleet.pass(pause as f64 - 1.0);
-        assert_eq!(fleet.to_heal(), []);
+        assert_eq!(fleet.begun_heals(), []);
         fleet.pass(1.0);
     }
 }
@@ -190,7 +190,7 @@ fn content_that_comes_after_all_clears_the_copy() {
     fleet.content(hanging);
     assert_eq!(fleet.conditions(), [(id(0), Condition::Well)]);
     fleet.complete(hanging);
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
 }
 
 #[test]
@@ -213,10 +213,10 @@ fn what_shows_content_is_not_recalled() {
         fleet.scheduler.cancel(fleet.now, ticket);
         fleet.settle();
     }
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
     fleet.scheduler.cancel(fleet.now, tickets[1]);
     fleet.settle();
-    assert_eq!(fleet.to_heal().len(), 1);
+    assert_eq!(fleet.begun_heals().len(), 1);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_load_that_does_not_end_is_cleared_away_before_the_next() {
     let stuck = std::mem::take(&mut fleet.loads)[0];
     fleet.scheduler.load_stuck(fleet.now, stuck.0);
     fleet.settle();
-    let heals = fleet.to_heal();
+    let heals = fleet.begun_heals();
     assert_eq!((heals.len(), heals[0].1, heals[0].2), (1, stuck.1, A));
     let elsewhere = std::mem::take(&mut fleet.loads);
     assert_eq!(elsewhere.len(), 1);
@@ -245,10 +245,10 @@ fn a_copy_that_has_left_the_memory_needs_no_healing() {
     fleet.scheduler.unhealthy(fleet.now, id(0));
     fleet.scheduler.cancel(fleet.now, hanging);
     fleet.settle();
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
     // The server has started anew.
     fleet.observe(0, &[A, B, C], &[]);
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
     fleet.started();
     fleet.arrive(request(A));
     assert_eq!(fleet.loads.len(), 1);
@@ -260,7 +260,7 @@ fn a_server_that_leaves_takes_its_sick_copies_along() {
     let hanging = fleet.hangs(id(0));
     fleet.scheduler.cancel(fleet.now, hanging);
     fleet.settle();
-    let heals = fleet.to_heal();
+    let heals = fleet.begun_heals();
     fleet.scheduler.leave(fleet.now, id(0));
     fleet.settle();
     assert_eq!(fleet.conditions(), []);
@@ -277,5 +277,5 @@ fn nobody_is_suspected_where_nobody_can_heal() {
     assert_eq!(fleet.recalled(), []);
     fleet.scheduler.cancel(fleet.now, hanging);
     fleet.settle();
-    assert_eq!(fleet.to_heal(), []);
+    assert_eq!(fleet.begun_heals(), []);
 }
