@@ -208,14 +208,28 @@ impl Fleet {
         }
         let index = self.rng.r#gen_range(0..self.running.len());
         let ticket = self.running.swap_remove(index);
-        let outcome = RunOutcome {
+        let outcome = self.outcome();
+        self.scheduler.complete(self.now, ticket, outcome);
+        self.drain();
+    }
+
+    /// Where the gateway loads models itself, answers tell how fast the copies are as well.
+    fn outcome(&mut self) -> RunOutcome {
+        let told = self.mode == Mode::OwnLoads;
+        let mut speed = |tokens: u32, rate: f64| {
+            let noise = self.rng.r#gen_range(0.8..1.2);
+            let took = Duration::from_secs_f64(f64::from(tokens) / (rate * noise));
+            told.then_some((tokens, took))
+        };
+        RunOutcome {
             ok: true,
             load: None,
             ttft: Some(Duration::from_millis(300)),
-            ..RunOutcome::default()
-        };
-        self.scheduler.complete(self.now, ticket, outcome);
-        self.drain();
+            // Each copy serves one at once, as is the default of its server.
+            inside: told.then_some(Duration::from_secs(4)),
+            prompt: speed(1000, 2000.0),
+            output: speed(200, 50.0),
+        }
     }
 
     /// One request comes and one ends: what each event took, with all that was decided upon it.

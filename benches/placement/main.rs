@@ -1,7 +1,10 @@
 //! How long requests wait for their first token under four placements, on a virtual clock.
 //!
-//! `cargo bench --bench placement` prints a table and draws `docs/placement.svg`; `-- --quick` only prints a short run.
+//! `cargo bench --bench placement` prints a table and draws `docs/placement.svg`; `-- --quick` only prints a short run, and
+//! `-- --sick` only what comes of servers that are slow or hang, which is asserted.
 
+mod cases;
+mod clinic;
 mod planned;
 mod plot;
 mod summary;
@@ -32,6 +35,9 @@ fn main() -> io::Result<()> {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let effort = if quick { QUICK } else { FULL };
     let mut out = io::stdout().lock();
+    if std::env::args().any(|argument| argument == "--sick") {
+        return cases::show(&mut out, quick);
+    }
     writeln!(
         out,
         "{} servers of one slot, {} of {} models in memory each, {} seeds of {} h after 1 h of warming up.\n\
@@ -53,6 +59,8 @@ fn main() -> io::Result<()> {
     }
     verdict(&mut out, &summaries)?;
     scenarios(&mut out, &effort)?;
+    writeln!(out, "\nSick servers, one of {}:", clinic::SERVERS)?;
+    cases::show(&mut out, quick)?;
     if !quick {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/placement.svg");
         std::fs::create_dir_all(path.parent().expect("the path has a directory"))?;

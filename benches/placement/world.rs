@@ -219,7 +219,7 @@ pub(crate) fn simulate(run: Run) -> Report {
 }
 
 /// Nobody is refused, so that every wait is seen to its end.
-const POLICY: Policy = Policy {
+pub(crate) const POLICY: Policy = Policy {
     priorities: true,
     max_in_flight: 0,
     queue_size: usize::MAX,
