@@ -208,16 +208,15 @@ impl Gateway {
             }
             Next::Dispatch(prepared) => {
                 let client = &mut session.downstream_session;
-                let (dispatched, resumption) = run(self, client, ctx, *prepared).await?;
-                match dispatched {
-                    Dispatched::Begun(begun) => {
+                match run(self, client, ctx, *prepared).await? {
+                    (Dispatched::Begun(begun), resumption) => {
                         self.deliver(session, ctx, framing, (begun, resumption))
                             .await
                     }
-                    Dispatched::Failed(error) => {
+                    (Dispatched::Failed(error), _) => {
                         self.responder.tell(session, ctx, framing, error).await
                     }
-                    Dispatched::Uncounted(body) => {
+                    (Dispatched::Uncounted(body), _) => {
                         let page = admin::estimated_tokens(&body);
                         send_page(session, ctx, framing, page).await
                     }

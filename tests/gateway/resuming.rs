@@ -152,8 +152,8 @@ impl World {
 
     /// What the client reads while the first provider has this fault once.
     async fn ask(&self, api: Api, fault: Option<Value>) -> String {
+        self.gateway.healthy(2).await;
         if let Some(fault) = fault {
-            self.gateway.healthy(2).await;
             self.servers[0].fault(0, &fault.to_string()).await;
         }
         let body = api.ask(self.model, "Tell me about herds.");
@@ -266,9 +266,13 @@ async fn an_answer_outlives_its_server() {
 
 #[tokio::test]
 async fn another_answer_ends_as_broken() {
-    for kind in [Kind::Fleets, Kind::Services] {
+    for (kind, apis) in [
+        // A server of a fleet writes on from the words of a chat.
+        (Kind::Fleets, [GENERATE, COMPLETIONS]),
+        (Kind::Services, [CHAT, OPENAI_CHAT]),
+    ] {
         let world = World::with_seeds(kind, ["0", "1"], |config| config).await;
-        for (times, api) in [(1, CHAT), (2, OPENAI_CHAT)] {
+        for (times, api) in (1..).zip(apis) {
             world.gateway.healthy(2).await;
             let cut = r#"{"kind":"cut","tokens":40,"times":1,"route":"inference"}"#;
             world.servers[0].fault(0, cut).await;
@@ -286,6 +290,73 @@ async fn another_answer_ends_as_broken() {
         world.gateway.idle().await;
     }
 }
+
+/// A server of a fleet that would give another answer is made to write on from the words that the client has.
+#[tokio::test]
+async fn a_fleet_writes_on_from_what_was_said() {
+    let [first, second] = ["0", "1"];
+    let world = World::with_seeds(Kind::Fleets, [first, second], |config| config).await;
+    let other = World::with_seeds(Kind::Fleets, [second, first], |config| config).await;
+    for (times, api) in (1..).zip([CHAT, OPENAI_CHAT, RESPONSES, MESSAGES]) {
+        let (whole, _) = api.read(&world.ask(api, None).await);
+        let (rest, _) = api.read(&other.ask(api, None).await);
+        assert_ne!(whole, rest);
+        let cut = json!({"kind": "cut", "tokens": 20, "times": 1, "route": "inference"});
+        let body = world.ask(api, Some(cut)).await;
+        let (text, is_whole) = api.read(&body);
+        assert!(is_whole, "{api:?}: {body}");
+        // What it has not begun itself, the simulated model answers from the beginning.
+        let begun = text.strip_suffix(&rest).unwrap_or_else(|| panic!("{text}"));
+        assert!(whole.starts_with(begun) && begun.len() > 40, "{text}");
+        world.has("resumed", times).await;
+        let stats = &world.servers[1].stats().await[0];
+        for route in ["POST /api/chat", "POST /api/generate"] {
+            assert_eq!(stats.requests[route], times, "{route}");
+        }
+        if api.path == CHAT.path {
+            let last: Value = serde_json::from_str(body.lines().last().unwrap()).unwrap();
+            assert_eq!(last["eval_count"], 20 + TOKENS, "{last}");
+        }
+    }
+}
+
+/// A server that does not tell its prompt is asked for the whole answer.
+#[tokio::test]
+async fn a_server_that_does_not_tell_its_prompt_tells_the_answer_again() {
+    let script = |asked: &super::support::Asked| {
+        let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        if body["_debug_render_only"] == true {
+            assert_eq!(
+                (&body["stream"], &body["options"]["num_predict"]),
+                (&json!(false), &json!(1))
+            );
+            let line = format!(r#"{{"model":"scripted",{ONE},"done":true}}"#);
+            return vec![Step::Send(super::support::json(200, &line))];
+        }
+        let line = format!(r#"{{"model":"scripted",{ONE},"done":false}}"#);
+        let last = r#"{"model":"scripted","message":{"role":"assistant","content":" two"},"done":true,"done_reason":"stop"}"#;
+        let mut steps = broken(&[&line, last]);
+        steps.pop();
+        steps.push(Step::Send(b"0\r\n\r\n".to_vec()));
+        steps
+    };
+    let first = Upstream::start(|_| broken(&[WORD])).await;
+    let second = Upstream::start(script).await;
+    let entries = ["a", "b"]
+        .into_iter()
+        .zip([&first, &second])
+        .map(|(name, server)| {
+            json!({"name": name, "backends": [format!("http://{}", server.address)]}).to_string()
+        });
+    let config = Config::of(entries).set("routing.strategy", "failover");
+    let gateway = Gateway::over(&config, 2).await;
+    let reply = post(gateway.address, CHAT.path, &chat("scripted", "hi", "")).await;
+    let expected = ("one two".to_owned(), true);
+    assert_eq!(CHAT.read(reply.text()), expected, "{}", reply.text());
+    assert_eq!(second.asked().len(), 2);
+}
+
+const ONE: &str = r#""message":{"role":"assistant","content":"one"}"#;
 
 /// Begins an answer with these lines and breaks off.
 fn broken(lines: &[&str]) -> Vec<Step> {
@@ -305,7 +376,8 @@ const CALL: &str = r#"{"model":"scripted","message":{"role":"assistant","content
 #[tokio::test]
 async fn nothing_goes_on_after_a_call_nor_where_that_is_off() {
     for (lines, resume, servers_asked) in [
-        (&[WORD][..], "same_model", 2),
+        // The second is asked for its prompt, does not tell it, and breaks off as well.
+        (&[WORD][..], "same_model", 3),
         (&[WORD, CALL], "same_model", 1),
         (&[CALL], "same_model", 1),
         (&[WORD], "off", 1),

@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 
 use crate::fleet::Backend;
 use crate::proxy::attempt::answer::{UpstreamAnswer, headers_of};
+use crate::proxy::attempt::continuation::Continuation;
 use crate::proxy::attempt::error_status::error_body;
 use crate::proxy::attempt::first_content::first_content;
 use crate::proxy::attempt::judge::judge_beginning;
@@ -76,9 +77,13 @@ fn missed(deadline: Deadline) -> AttemptError {
 async fn begin(
     side: &ProviderSide,
     (request, backend): (&ModelRequest, &Backend),
-    written: UpstreamRequest,
+    mut written: UpstreamRequest,
     sending: Sending,
 ) -> Result<Box<UpstreamAnswer>, NoAnswer> {
+    if let Some(continuation) = written.continuation.take() {
+        // Boxed: hardly ever of use.
+        Box::pin(write_on(side, backend, *continuation, &mut written)).await;
+    }
     let mut upstream = side
         .connections
         .open(backend)
@@ -90,6 +95,7 @@ async fn begin(
         more,
         reader,
         dropped,
+        continuation: _,
         across,
         streamed,
     } = written;
@@ -208,6 +214,24 @@ async fn conclude_early(answer: &mut UpstreamAnswer, side: &ProviderSide) {
 /// passes, as its client gets what there is.
 fn may_conclude(reader: &AnswerReader) -> bool {
     reader.composes() || !reader.begun()
+}
+
+/// Has the answer written on rather than told again, if its server tells the prompt.
+async fn write_on(
+    side: &ProviderSide,
+    backend: &Backend,
+    mut continuation: Continuation,
+    written: &mut UpstreamRequest,
+) {
+    let Some((head, body)) = continuation.question.take() else {
+        return;
+    };
+    let Some(answer) = ask_aside(side, backend, head, &body).await else {
+        return;
+    };
+    if let Some((head, body, reader)) = continuation.request(&answer) {
+        (written.head, written.body, written.reader) = (head, body, reader);
+    }
 }
 
 /// Asks the backend a question for which no model has to run. Returns the body of its answer, which is short; `None` unless the

@@ -3,6 +3,7 @@
 
 pub(super) mod answer;
 pub(super) mod begin;
+mod continuation;
 pub(super) mod copy_contract;
 pub(super) mod error_status;
 pub(super) mod exchange;

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use pingora::http::RequestHeader;
 
 use crate::fleet::Backend;
+use crate::proxy::attempt::continuation::Continuation;
 use crate::proxy::attempt::copy_contract::fitted;
 use crate::proxy::attempt::passing::{respelled, sound};
 use crate::proxy::attempt::reader::AnswerReader;
@@ -40,6 +41,8 @@ pub(crate) struct UpstreamRequest {
     pub(crate) more: Vec<(RequestHeader, Bytes)>,
     pub(crate) reader: AnswerReader,
     pub(crate) dropped: Dropped,
+    /// How the answer is written on rather than told again, where the server tells its prompt.
+    pub(crate) continuation: Option<Box<Continuation>>,
     /// The client sees an answer of another format than the backend's.
     pub(crate) across: bool,
     /// The backend is asked for a stream, or for what it is known to give at once.
@@ -187,6 +190,7 @@ impl Upstreams {
             head,
             body,
             more: more.collect::<Result<_, _>>()?,
+            continuation: None,
             reader: AnswerReader::Across(written.translation),
             dropped: written.dropped,
             across: true,
@@ -228,6 +232,7 @@ impl Upstreams {
             head,
             body,
             more: Vec::new(),
+            continuation: None,
             reader: AnswerReader::same(passing),
             dropped: Dropped::default(),
             across: false,
@@ -318,6 +323,7 @@ impl Upstreams {
             head,
             body,
             more: Vec::new(),
+            continuation: None,
             reader,
             dropped,
             across: false,

@@ -33,7 +33,7 @@ pub use order::{TranslatedRequest, Translating, faithful, order};
 pub use passing::Passing;
 pub use pending::is_whole;
 pub use resume::interrupted::Interrupted;
-pub use resume::retelling::{can_be_told_again, retelling};
+pub use resume::retelling::{can_be_told_again, can_be_written_on, retelling, writing_on};
 pub use resume::sent::{Obstacle, Sent};
 pub use way::{Question, Way, way};
 

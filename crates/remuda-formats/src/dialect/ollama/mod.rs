@@ -15,6 +15,7 @@ mod load;
 mod names;
 mod progress;
 mod refusal;
+mod rendered;
 
 pub use answer::Joined;
 pub use error::*;
@@ -25,3 +26,4 @@ pub use load::LoadOrUnload;
 pub use names::*;
 pub use progress::*;
 pub use refusal::{fault, fault_within};
+pub use rendered::{asking_for_prompt, going_on};

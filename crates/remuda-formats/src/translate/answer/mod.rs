@@ -370,12 +370,21 @@ impl Translation {
     /// Makes this the second telling of an answer that broke off elsewhere: what its client has is left out, and if it is
     /// not the same, the client is told what ended the first.
     pub fn go_on_from(&mut self, from: &Interrupted) {
+        self.second(from, Second::of);
+    }
+
+    /// Makes this what is written on from an answer that broke off elsewhere: its client has none of it.
+    pub fn write_on_from(&mut self, from: &Interrupted) {
+        self.second(from, Second::written_on);
+    }
+
+    fn second(&mut self, from: &Interrupted, second: fn(&Interrupted, bool) -> Second) {
         let Some(client) = self.client else { return };
         from.adopt(&mut self.reply);
         let has_comments = self.content_type.starts_with("text/event-stream");
         self.sink = Sink::Stream(from.encoder(client, self.reply.clone()));
         self.progress.sent = Some(Box::new(from.sent.clone()));
-        self.progress.second = Some(Box::new(Second::of(from, has_comments)));
+        self.progress.second = Some(Box::new(second(from, has_comments)));
     }
 
     /// Returns whether the answer is the second telling of another that was not the same.

@@ -167,11 +167,9 @@ impl Passing {
             failing: &mut self.failing,
             mended: Vec::new(),
             sent: self.sent.as_deref_mut(),
+            untold: &mut self.untold,
         };
         let torn = !rest.is_empty() && read_last(&mut reading, unit, rest, &mut self.out);
-        if reading.is_interrupted() {
-            self.untold = std::mem::take(&mut self.out);
-        }
         if reading.seen.over() {
             return;
         }
@@ -187,7 +185,7 @@ impl Passing {
                 reading.complaint().into()
             };
             if reading.is_interrupted() {
-                self.untold = end.into();
+                reading.untold.extend_from_slice(&end);
             } else {
                 self.out.extend_from_slice(&end);
             }

@@ -297,6 +297,7 @@ impl Passing {
             failing: &mut self.failing,
             mended: Vec::new(),
             sent: self.sent.as_deref_mut(),
+            untold: &mut self.untold,
         };
         let out = &mut self.out;
         out.clear();
@@ -315,11 +316,7 @@ impl Passing {
                         unmarked(bytes)
                     };
                     match reading.unit(unit) {
-                        Fate::Passes
-                            if in_place
-                                && unit.len() == bytes.len()
-                                && !reading.is_interrupted() =>
-                        {
+                        Fate::Passes if in_place && unit.len() == bytes.len() => {
                             passed = end;
                             return;
                         }
@@ -327,15 +324,8 @@ impl Passing {
                     }
                 }
                 // One that is too long to be held is one that no client reads either.
-                Cut::Part { bytes, .. } => {
-                    reading.lose_track();
-                    (Fate::Passes, bytes)
-                }
+                Cut::Part { bytes, .. } => (reading.unread(), bytes),
             };
-            if reading.is_interrupted() {
-                reading.put_aside(fate, bytes, &mut self.untold);
-                return;
-            }
             if std::mem::take(&mut in_place) {
                 out.extend_from_slice(&piece[..passed]);
             }

@@ -34,6 +34,8 @@ pub(super) struct Reading<'r> {
     pub(super) mended: Vec<u8>,
     /// What the client has been told, where the answer may go on elsewhere.
     pub(super) sent: Option<&'r mut Sent>,
+    /// What the client is told of the answer's end, unless it goes on elsewhere.
+    pub(super) untold: &'r mut Vec<u8>,
 }
 
 impl Reading<'_> {
@@ -45,6 +47,10 @@ impl Reading<'_> {
             (&mut self.sent, before, self.seen.fault.is_some())
         {
             sent.rewind(before);
+        }
+        if self.is_interrupted() {
+            self.put_aside(fate, bytes);
+            return Fate::LeftOut;
         }
         fate
     }
@@ -106,11 +112,12 @@ impl Reading<'_> {
         });
     }
 
-    /// Notes that bytes pass of which it is not known what they say.
-    pub(super) fn lose_track(&mut self) {
+    /// Lets bytes pass of which it is not known what they say.
+    pub(super) fn unread(&mut self) -> Fate {
         if let Some(sent) = &mut self.sent {
             sent.bar(Obstacle::Length);
         }
+        Fate::Passes
     }
 
     /// Returns whether the answer has failed and may go on elsewhere.
@@ -120,12 +127,15 @@ impl Reading<'_> {
     }
 
     /// Puts aside what the client would be told of a failure.
-    pub(super) fn put_aside(&self, fate: Fate, bytes: &[u8], untold: &mut Vec<u8>) {
+    fn put_aside(&mut self, fate: Fate, bytes: &[u8]) {
         match fate {
-            Fate::Passes => untold.extend_from_slice(bytes),
-            Fate::Mended => untold.extend_from_slice(&self.mended),
+            Fate::Passes => self.untold.extend_from_slice(bytes),
+            Fate::Mended => self.untold.extend_from_slice(&self.mended),
             Fate::LeftOut => {}
-            Fate::Untold => untold.extend_from_slice(&self.complaint()),
+            Fate::Untold => {
+                let complaint = self.complaint();
+                self.untold.extend_from_slice(&complaint);
+            }
         }
     }
 

@@ -126,6 +126,16 @@ impl Sent {
         self.words.decoded()
     }
 
+    /// Returns in how many pieces it was said, which are about as many tokens.
+    pub fn pieces(&self) -> u64 {
+        u64::from(self.thought.pieces) + u64::from(self.words.pieces)
+    }
+
+    /// Returns whether nothing but words was said, so that the next word is all that is missing.
+    pub(super) fn is_words_alone(&self) -> bool {
+        self.thought.inside.is_empty() && !self.words.inside.is_empty()
+    }
+
     /// Tells all of it again, in as many pieces as before: some formats number their events.
     pub(super) fn retell(&self, tell: &mut dyn FnMut(&Event<'_>)) {
         self.thought.each(|text| tell(&Event::Thinking(text)));
