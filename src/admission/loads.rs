@@ -76,6 +76,9 @@ pub(super) enum LoadFailure {
 pub(super) trait LoadEnds: std::fmt::Debug + Send + Sync {
     fn ended(self: Arc<Self>, load: Ticket, model: ModelId, end: Result<(), LoadFailure>);
 
+    /// See [`LoadTicket::without_stated`].
+    fn without_stated(self: Arc<Self>, load: Ticket) -> Option<Option<u32>>;
+
     /// `sample`: what the tiny generation has shown; `None` if there was no answer.
     fn healed(self: Arc<Self>, heal: Ticket, sample: Option<RunOutcome>);
 }
@@ -103,6 +106,12 @@ impl LoadTicket {
     /// The model is in memory: those who wait for it start.
     pub fn done(mut self) {
         self.tell(Ok(()));
+    }
+
+    /// The model cannot be loaded with the context of the order. Returns the one in tokens to try instead, of which `None`
+    /// leaves it to the backend, if it was a client that has stated the first; otherwise, and when asked again, `None`.
+    pub fn without_stated(&self) -> Option<Option<u32>> {
+        Arc::clone(&self.teller).without_stated(self.load)
     }
 
     /// The load has come to nothing. It is not tried again there for a while.

@@ -78,6 +78,12 @@ impl LoadEnds for Dispatcher {
         self.memory.notify_waiters();
     }
 
+    fn without_stated(self: Arc<Self>, load: Ticket) -> Option<Option<u32>> {
+        let mut instead = None;
+        self.event(|state, now| instead = state.scheduler.load_without_stated(now, load));
+        instead
+    }
+
     fn healed(self: Arc<Self>, heal: Ticket, sample: Option<RunOutcome>) {
         self.event(|state, now| match sample {
             Some(sample) => state.scheduler.healed(now, heal, sample),

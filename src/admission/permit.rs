@@ -200,6 +200,13 @@ impl Permit {
         self.dispatcher.recalls.of(self.ticket)
     }
 
+    /// The attempt fails by what is wrong with its model on this backend, as where that could not be loaded: the backend is
+    /// passed over for the model for a while if another could serve. Called before the permit is given back.
+    pub fn model_failed(&self) {
+        let failed = |state: &mut State, now| state.scheduler.model_failed(now, self.ticket);
+        self.dispatcher.event(failed);
+    }
+
     /// The request has ended. A permit that is dropped instead counts as cancelled and teaches nothing.
     pub fn finish(mut self, outcome: RunOutcome) {
         self.held = false;

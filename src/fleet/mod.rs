@@ -43,7 +43,6 @@ mod resolve;
 mod selection;
 mod selector;
 mod settling;
-mod shunned;
 mod statistics;
 mod trouble;
 mod upkeep;
@@ -93,7 +92,6 @@ use self::health::Checkup;
 use self::members::Members;
 use self::question::Prober;
 use self::refusal::{Asked, Why};
-use self::shunned::Shunned;
 use self::upkeep::{ManagedProvider, round};
 
 /// All providers and all their backends.
@@ -101,7 +99,6 @@ pub struct Fleet {
     managed: Vec<ManagedProvider>,
     members: Arc<Members>,
     models: Arc<Models>,
-    shunned: Shunned,
 }
 
 impl Fleet {
@@ -154,7 +151,6 @@ impl Fleet {
             managed,
             members,
             models,
-            shunned: Shunned::default(),
         }))
     }
 
@@ -279,21 +275,6 @@ impl Fleet {
         if let Some(setbacks) = self.members.report(&backend, outcome) {
             backend.vigil().failed(setbacks, Instant::now());
         }
-    }
-
-    /// Notes that the server could not load the model, which says nothing of its other models.
-    pub fn could_not_load(&self, backend: &Backend, model: ModelId) {
-        self.shunned.note(backend.id, model, Instant::now());
-    }
-
-    /// Notes that the server has served the model.
-    pub fn has_served(&self, backend: &Backend, model: ModelId) {
-        self.shunned.served(backend.id, model);
-    }
-
-    /// Returns the servers that are better passed over for the model, if another has it.
-    pub fn shunned(&self, model: ModelId) -> Vec<BackendId> {
-        self.shunned.of(model, Instant::now())
     }
 
     /// Takes back a failure that was reported of the backend and was no fault of its own.

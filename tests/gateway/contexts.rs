@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Asked, Config, Gateway, Reply, Step, Upstream, get, json as answer, post};
+use super::support::{
+    Asked, Config, Format, Gateway, Reply, Simulation, Step, Upstream, chat, get, json as answer,
+    post,
+};
 
 /// What the scripted servers have in memory, with that context.
 fn loaded(context: u32) -> String {
@@ -281,4 +284,110 @@ async fn the_operator_decides_what_becomes_of_long_prompts() {
         let reply = asked_in(&gateway, route, &long(54_020)).await;
         assert_eq!(reply.status, status, "{truncate} {route} {}", reply.text());
     }
+}
+
+/// A simulated cloud provider with one model, and an entry of `providers` for it.
+fn cloud(model: &str) -> (Simulation, String) {
+    let models = ["--dialect", "openai", "--models", model];
+    let cloud = Simulation::start(1, &[&models[..], &["--answer-tokens", "3"]].concat());
+    let url = format!("http://{}/v1", cloud.servers[0]);
+    let entry = json!({"name": "cloud", "kind": "openai_compatible", "base_url": url, "api_key": "sim-key"});
+    (cloud, entry.to_string())
+}
+
+/// An entry of `providers` for an Ollama server.
+fn own(address: std::net::SocketAddr) -> String {
+    json!({"name": "own", "kind": "ollama", "backends": [format!("http://{address}")], "interval": "1h"}).to_string()
+}
+
+async fn completed(cloud: &Simulation) -> u64 {
+    cloud.stats().await[0].completed
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_for_the_fleet_goes_to_a_service_with_room() {
+    let server = server(4096).await;
+    let (cloud, entry) = cloud("gpt-4.1");
+    let config = Config::of([own(server.address), entry])
+        .set(
+            "routing.models",
+            "{ scripted: { overflow: [cloud/gpt-4.1] } }",
+        )
+        .set(
+            "routing.aliases",
+            "{ either: [own/scripted, cloud/gpt-4.1] }",
+        );
+    let gateway = Gateway::over(&config, 2).await;
+    let mut expected = 0;
+    for model in ["scripted", "either"] {
+        for format in [Format::Ollama, Format::Chat] {
+            for streamed in [false, true] {
+                for (text, by_cloud) in [("hi".to_owned(), false), (long(54_020), true)] {
+                    let body = format.ask(model, &text, streamed, json!({}));
+                    let reply = post(gateway.address, format.path(), &body).await;
+                    let case = format!("{model} {format:?} {streamed} {by_cloud}");
+                    assert_eq!(reply.status, 200, "{case} {}", reply.text());
+                    let whole = !streamed || format.read(&reply.body).success;
+                    assert!(whole, "{case} {}", reply.text());
+                    assert_eq!(reply.header("x-remuda-truncated"), None, "{case}");
+                    expected += u64::from(by_cloud);
+                    assert_eq!(completed(&cloud).await, expected, "{case}");
+                }
+            }
+        }
+    }
+    let asked = server.asked();
+    assert!(asked.iter().all(|asked| asked.body.len() < 10_000));
+    gateway.idle().await;
+}
+
+#[tokio::test]
+async fn a_service_without_room_takes_nothing_over() {
+    let server = server(4096).await;
+    let (cloud, entry) = cloud("gpt-4o");
+    let config = Config::of([own(server.address), entry]).set(
+        "routing.models",
+        "{ scripted: { overflow: [cloud/gpt-4o] } }",
+    );
+    let gateway = Gateway::over(&config, 2).await;
+    for streamed in [false, true] {
+        let ask = |format: Format| format.ask("scripted", &long(500_000), streamed, json!({}));
+        // Ollama's clients let a server shorten the prompt.
+        let (format, path) = (Format::Ollama, Format::Ollama.path());
+        let reply = post(gateway.address, path, &ask(format)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(format.read(&reply.body).success, "{}", reply.text());
+        let (format, path) = (Format::Chat, Format::Chat.path());
+        let reply = post(gateway.address, path, &ask(format)).await;
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        let told = reply.text();
+        assert!(told.contains("context_length_exceeded"), "{told}");
+    }
+    assert_eq!(completed(&cloud).await, 0);
+    assert_eq!(server.asked().len(), 2);
+    // One that it can hold goes there.
+    let body = Format::Chat.ask("scripted", &long(54_020), false, json!({}));
+    let reply = post(gateway.address, Format::Chat.path(), &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(completed(&cloud).await, 1);
+}
+
+#[tokio::test]
+async fn no_larger_copy_is_loaded_for_a_prompt_beyond_every_context() {
+    let sim = Simulation::start(1, &["--context-length", "4096", "--answer-tokens", "3"]);
+    let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;
+    let body = chat("llama3.2", "hi", r#","stream":false"#);
+    let reply = post(gateway.address, "/api/chat", &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let text = long(500_000);
+    for (path, status) in [("/api/chat", 200), ("/v1/chat/completions", 400)] {
+        let body = json!({"model": "llama3.2", "stream": false, "messages": [{"role": "user", "content": text}]});
+        let reply = post(gateway.address, path, &body.to_string()).await;
+        assert_eq!(reply.status, status, "{path} {}", reply.text());
+        assert_eq!(reply.header("x-remuda-truncated").is_some(), status == 200);
+    }
+    let stats = sim.stats().await;
+    assert_eq!(stats[0].loads, 1, "{stats:?}");
+    let ps = get(gateway.address, "/api/ps").await.json();
+    assert_eq!(ps["models"][0]["context_length"], 4096, "{ps}");
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::support::{
-    Asked, Config, Connection, Gateway, Simulation, Step, Upstream, chat, eventually, get,
+    self, Asked, Config, Connection, Gateway, Simulation, Step, Upstream, chat, eventually, get,
     join_all, post, request,
 };
 
@@ -184,9 +184,17 @@ async fn the_slots_of_servers_without_a_bound_are_those_of_their_copies() {
     let slots = |row: &Value| row["slots"].as_u64();
     let each = backends["backends"].as_array().unwrap().iter().map(slots);
     assert_eq!(each.collect::<Vec<_>>(), [Some(6); 2], "{backends}");
+    let copies = backends["backends"][0]["loaded"].as_array().unwrap();
+    assert!(
+        copies.iter().all(|copy| copy["parallel"] == 3),
+        "{backends}"
+    );
     let providers = get(gateway.admin, "/api/providers").await.json();
     let provider = &providers["providers"]["test"];
     assert_eq!(slots(provider), Some(12), "{providers}");
+    let labels = [("gen_ai_request_model", "llama3.2:latest")];
+    let of_model = gateway.metric("remuda_model_slots", &labels).await;
+    assert_eq!(of_model, 6.0);
     assert_eq!(gateway.metric("remuda_slots", &[]).await, 12.0);
 }
 
@@ -441,4 +449,45 @@ async fn a_model_that_is_not_to_be_kept_is_loaded_by_the_gateway_all_the_same() 
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_context_that_one_client_states_and_no_memory_holds_keeps_the_model_from_nobody() {
+    // It does not tell for which context its model was trained.
+    let tags = r#"{"models":[{"name":"scripted:latest","model":"scripted:latest","modified_at":"2026-01-02T03:04:05Z","size":1000,"digest":"aa","details":{"family":"llama"}}]}"#;
+    let pages = ["0.9.0", tags, r#"{"models":[]}"#];
+    let server = Upstream::listing(pages, |asked| {
+        let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        if body["options"]["num_ctx"].as_u64() > Some(100_000) {
+            let told = json!({"error": "llama-server process has terminated: out of memory"});
+            return vec![Step::Send(support::json(500, &told.to_string()))];
+        }
+        let told = json!({"model": "scripted", "created_at": "2026-01-02T03:04:05Z", "done": true, "done_reason": "stop",
+            "message": {"role": "assistant", "content": "word"}, "total_duration": 4, "load_duration": 1, "prompt_eval_count": 3,
+            "prompt_eval_duration": 1, "eval_count": 1, "eval_duration": 1});
+        vec![Step::Send(support::json(200, &told.to_string()))]
+    })
+    .await;
+    let config = Config::over(&[server.address]).set("provider.interval", "1h");
+    let gateway = Gateway::over(&config, 1).await;
+    let greedy = chat(
+        "scripted",
+        "hi",
+        r#","stream":false,"options":{"num_ctx":1000000}"#,
+    );
+    post(gateway.address, "/api/chat", &greedy).await;
+    let loads = || {
+        let asked = server.asked().into_iter();
+        let loads = asked.filter(|asked| asked.head.contains("/api/generate"));
+        let contexts = loads.map(|asked| {
+            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            body["options"]["num_ctx"].as_u64()
+        });
+        contexts.collect::<Vec<_>>()
+    };
+    assert_eq!(loads(), [Some(1_000_000), None]);
+    assert_eq!(gateway.metric("remuda_load_failures_total", &[]).await, 0.0);
+    let modest = chat("scripted", "hi", r#","stream":false"#);
+    let reply = post(gateway.address, "/api/chat", &modest).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }

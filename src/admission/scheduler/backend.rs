@@ -8,7 +8,7 @@ use super::lane::Lane;
 use super::learned::{Mean, Peak};
 use super::pace::Pace;
 use super::ready::Key;
-use super::resident::{Failure, Grade, Loading, Resident, Sick};
+use super::resident::{Grade, Loading, ModelFailures, Resident, Sick};
 use super::types::{Arrival, BackendSpec, StoredModel, Ticket, Wanted};
 use crate::fleet::{Load, Selector};
 use crate::ids::{BackendId, ModelId};
@@ -34,10 +34,12 @@ pub(super) struct Backend {
     /// Loads are the gateway's own.
     pub(super) own_loads: bool,
     pub(super) on_disk: AHashMap<ModelId, StoredModel>,
-    /// Loads that have failed here of late.
-    pub(super) failed: AHashMap<ModelId, Failure>,
+    /// What has failed here of late for one model alone.
+    pub(super) failed: AHashMap<ModelId, ModelFailures>,
     /// The largest contexts that models were seen to have though more was asked for.
     pub(super) trained: AHashMap<ModelId, u32>,
+    /// The smallest contexts that clients have stated with which models could not be loaded here.
+    pub(super) overstated: AHashMap<ModelId, u32>,
     /// The contexts that models got when none was asked for.
     pub(super) automatic: AHashMap<ModelId, u32>,
     /// How fast its copies are.
@@ -104,6 +106,7 @@ impl Backend {
             own_loads: false,
             failed: AHashMap::new(),
             trained: AHashMap::new(),
+            overstated: AHashMap::new(),
             automatic: AHashMap::new(),
             paces: AHashMap::new(),
             lanes: AHashMap::new(),
@@ -228,7 +231,7 @@ impl Backend {
 
     /// Until when loading the model, or healing its copy, is not tried again, where it has failed here of late.
     pub(super) fn pause(&self, now: Duration, model: ModelId) -> Option<Duration> {
-        let load = self.failed.get(&model).map(|failure| failure.until);
+        let load = self.failed.get(&model).map(|failed| failed.load.until);
         let heal = self.sick(model).map(|sick| sick.failure.until);
         let until = load.max(heal)?;
         (now < until).then_some(until)

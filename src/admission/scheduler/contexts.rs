@@ -5,7 +5,7 @@ use super::backend::Backend;
 use super::lines::Waiter;
 use super::model::Model;
 use super::need::LEAST;
-use super::resident::ANY;
+use super::resident::{ANY, Plan};
 use super::types::{BerthRule, Need, NoSlot, StoredModel};
 use crate::ids::ModelId;
 
@@ -19,6 +19,8 @@ pub(super) struct Terms<'a> {
     /// Of the GPUs, where that is stated.
     memory: Option<u64>,
     planned: &'a [u32],
+    /// The smallest context that a client has stated and that could not be had.
+    overstated: Option<u32>,
 }
 
 impl PartialEq for Terms<'_> {
@@ -27,17 +29,9 @@ impl PartialEq for Terms<'_> {
             && self.automatic == other.automatic
             && self.bytes == other.bytes
             && self.memory == other.memory
+            && self.overstated == other.overstated
             && (std::ptr::eq(self.planned, other.planned) || self.planned == other.planned)
     }
-}
-
-/// A context to load with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// What is asked for; `None` leaves it to the backend.
-    pub(super) context: Option<u32>,
-    /// The tokens that it is sure to hold.
-    pub(super) tokens: u32,
 }
 
 impl Backend {
@@ -63,6 +57,7 @@ impl Backend {
             bytes: stored.map_or(0, |stored| stored.size),
             memory: self.spec.vram,
             planned: stored.map_or(&[], |stored| &stored.contexts),
+            overstated: self.overstated.get(&model).copied(),
         }
     }
 
@@ -88,6 +83,7 @@ impl Scheduler {
             bytes,
             memory,
             planned,
+            overstated,
         } = terms;
         let exactly = |context: u32| Plan {
             context: Some(context),
@@ -104,7 +100,9 @@ impl Scheduler {
         }
         let usual = model.and_then(|model| model.needs.usual());
         let least = usual.unwrap_or(0).max(need.tokens);
-        let stated = need.stated.filter(|_| usual.is_none());
+        let could =
+            |stated: &u32| usual.is_none() && overstated.is_none_or(|least| *stated < least);
+        let stated = need.stated.filter(could);
         if least <= automatic && stated.is_none() {
             return Some(Plan {
                 context: None,
@@ -114,6 +112,23 @@ impl Scheduler {
         let rounded = least.checked_next_power_of_two().unwrap_or(ANY);
         let wished = rounded.max(stated.unwrap_or(0)).max(LEAST);
         Some(exactly(wished.min(most)))
+    }
+
+    /// With which context the model would be loaded if the client stated none, where that is not as it is planned.
+    pub(super) fn unstated(
+        &self,
+        backend: &Backend,
+        model: ModelId,
+        need: Need,
+        plan: Plan,
+    ) -> Option<Plan> {
+        need.stated?;
+        let need = Need {
+            stated: None,
+            ..need
+        };
+        let unstated = self.plan(backend, model, need);
+        unstated.filter(|unstated| *unstated != plan)
     }
 
     /// The largest request that the backend could serve, by the copy that it has or one that it could load.

@@ -74,7 +74,7 @@ impl Scheduler {
             backend.loading.take_if(|loading| loading.ticket == load);
             if backend.has(own.model) {
                 let failed = backend.failed.entry(own.model).or_default();
-                failed.add(now, LONGEST_PAUSE);
+                failed.load.add(now, LONGEST_PAUSE);
             }
             backend.has(own.model)
         });
@@ -87,6 +87,28 @@ impl Scheduler {
         self.refuse_hopeless(now, lines);
         self.note_freed(id);
         self.reweigh();
+    }
+
+    /// The load cannot be had with the context that is asked for. If a client has stated that, the load goes on for the others who
+    /// wait for it: returns the context in tokens to ask for instead, of which `None` leaves it to the backend. Otherwise
+    /// returns `None`, and so it does for tickets of loads that are not known.
+    pub fn load_without_stated(&mut self, now: Duration, load: Ticket) -> Option<Option<u32>> {
+        let own = self.loads.get_mut(&load)?;
+        let plan = own.unstated.take()?;
+        let (id, model, stated) = (own.backend, own.model, own.context);
+        (own.context, own.tokens) = (plan.context, plan.tokens);
+        self.update(now, id, |backend| {
+            if let (Some(stated), true) = (stated, backend.has(model)) {
+                let least = backend.overstated.entry(model).or_insert(stated);
+                *least = stated.min(*least);
+            }
+            let loading = backend.loading.as_mut();
+            if let Some(loading) = loading.filter(|loading| loading.ticket == load) {
+                (loading.context, loading.tokens) = (plan.context, plan.tokens);
+            }
+        });
+        self.reweigh();
+        Some(plan.context)
     }
 
     /// The load of the model that will end first, of those that are under way.
@@ -120,6 +142,7 @@ impl Scheduler {
             takes,
             vram,
             plan,
+            unstated,
             victims,
         } = berth.cold;
         let id = berth.backend;
@@ -145,6 +168,7 @@ impl Scheduler {
             expected,
             context: plan.context,
             tokens: plan.tokens,
+            unstated,
         };
         self.loads.insert(load, own);
         if let Some(model) = self.models.get_mut(&model) {

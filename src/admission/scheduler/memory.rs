@@ -87,7 +87,7 @@ impl Backend {
         self.on_disk.extend(stored);
         let on_disk = &self.on_disk;
         // Another file may load where the one before it did not.
-        for learned in [&mut self.trained, &mut self.automatic] {
+        for learned in [&mut self.trained, &mut self.automatic, &mut self.overstated] {
             learned.retain(|model, _| on_disk.contains_key(model));
         }
         self.lanes.retain(|model, _| on_disk.contains_key(model));

@@ -22,6 +22,7 @@ mod memory;
 mod model;
 mod need;
 mod pace;
+mod passing_over;
 mod placement;
 mod ready;
 mod requests;

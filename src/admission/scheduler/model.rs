@@ -15,7 +15,7 @@ use crate::ids::BackendId;
 pub(super) struct Model {
     /// Backends that have it on disk, healthy or not.
     pub(super) on_disk: BTreeSet<BackendId>,
-    /// Backends on which loading it has failed of late.
+    /// Backends on which loading it, or a request for it, has failed of late.
     pub(super) failed: BTreeSet<BackendId>,
     /// How many of those that have it on disk are healthy.
     pub(super) healthy: usize,

@@ -12,11 +12,11 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::contexts::{Plan, Terms};
+use super::contexts::Terms;
 use super::estimate::{CPU, SAMPLE};
 use super::lines::{LineKey, Place, Waiter};
 use super::model::Model;
-use super::resident::{ANY, OwnLoad, Resident};
+use super::resident::{ANY, OwnLoad, Plan, Resident};
 use super::types::{BerthRule, Decision, Need, Ticket};
 use super::{BURST, Scheduler};
 use crate::ids::{BackendId, ModelId};
@@ -48,6 +48,8 @@ pub(super) struct ColdStart {
     /// Bytes of memory that it should take.
     pub(super) vram: u64,
     pub(super) plan: Plan,
+    /// What it would be without the context that the client states, where that makes a difference.
+    pub(super) unstated: Option<Plan>,
     /// What it should push out.
     pub(super) victims: Vec<ModelId>,
 }
@@ -200,9 +202,14 @@ impl Scheduler {
         looks: &mut usize,
     ) -> Option<(Ticket, Berth)> {
         let (rider, wait) = self.rider(now, line, model_id, looks)?;
-        let best = self.best_berth(now, model_id, rider, looks)?;
-        self.is_worthwhile(model_id, rider, wait, &best)
-            .then_some((rider.ticket, best))
+        let mut best = self.best_berth(now, model_id, rider, looks)?;
+        if !self.is_worthwhile(model_id, rider, wait, &best) {
+            return None;
+        }
+        let backend = &self.backends[&best.backend];
+        let need = rider.arrival.need;
+        best.cold.unstated = self.unstated(backend, model_id, need, best.cold.plan);
+        Some((rider.ticket, best))
     }
 
     /// Whether a load costs less than the request would wait otherwise, in seconds.
@@ -380,6 +387,7 @@ impl Scheduler {
             takes,
             vram,
             plan,
+            unstated: None,
             victims,
         };
         Some(Berth {
@@ -453,6 +461,7 @@ impl Scheduler {
             takes: self.load_time(backend, model),
             vram,
             plan,
+            unstated: None,
             victims,
         }
     }

@@ -95,7 +95,7 @@ impl Scheduler {
             arrived: now,
             since: now,
             deadline: now.saturating_add(self.policy.timeout),
-            scope,
+            scope: self.passing_over(now, &arrival, scope),
             retried: false,
             ahead: false,
         }
@@ -122,6 +122,7 @@ impl Scheduler {
         if !waiter.scope.excluded.contains(&running.backend) {
             waiter.scope.excluded.push(running.backend);
         }
+        waiter.scope = self.passing_over(now, &waiter.arrival, waiter.scope);
         waiter.since = now;
         waiter.deadline = now.saturating_add(self.policy.timeout);
         if let Some(refusal) = self.hopeless(now, &waiter) {
@@ -180,6 +181,7 @@ impl Scheduler {
         if let Some((running, job)) = self.release(now, ticket, response) {
             self.learn_lane(now, running.backend, (ticket, job), Some(outcome));
             if outcome.ok {
+                self.model_served(running.backend, job.model);
                 self.learn(now, &running, job, outcome);
             }
         }

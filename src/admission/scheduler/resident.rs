@@ -76,6 +76,15 @@ impl From<Grade> for Condition {
     }
 }
 
+/// A context to load with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// What is asked for; `None` leaves it to the backend.
+    pub(super) context: Option<u32>,
+    /// The tokens that it is sure to hold.
+    pub(super) tokens: u32,
+}
+
 /// A load that has been ordered and of which no end has been told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnLoad {
@@ -86,6 +95,8 @@ pub(super) struct OwnLoad {
     pub(super) context: Option<u32>,
     /// The tokens that it should hold.
     pub(super) tokens: u32,
+    /// What is asked for instead if that fails which a client has stated.
+    pub(super) unstated: Option<Plan>,
 }
 
 /// A copy that counts as absent until it has been healed.
@@ -144,7 +155,17 @@ impl Resident {
 /// What a copy holds of which nothing is known: everything.
 pub(super) const ANY: u32 = u32::MAX;
 
-/// A load that has failed, as often in a row.
+/// What a backend has failed at of late with one of its models.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ModelFailures {
+    /// Loads of the gateway's own: until the pause is over, none is begun.
+    pub(super) load: Failure,
+    /// Requests, which had the model loaded where loads are not the gateway's own: until the pause is over, others are
+    /// preferred to the backend.
+    pub(super) request: Failure,
+}
+
+/// What has failed, as often in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failure {
     count: u32,
@@ -158,9 +179,14 @@ impl Failure {
 
     /// Begins a pause that is no longer than `longest`.
     pub(super) fn add(&mut self, now: Duration, longest: Duration) {
+        self.add_from(now, Self::FIRST, longest);
+    }
+
+    /// Does what [`Self::add`] does, with another first pause.
+    pub(super) fn add_from(&mut self, now: Duration, first: Duration, longest: Duration) {
         let times = 1_u32 << self.count.min(10);
         self.count = self.count.saturating_add(1);
-        let pause = Self::FIRST.saturating_mul(times).min(longest);
+        let pause = first.saturating_mul(times).min(longest);
         self.until = now.saturating_add(pause);
     }
 }

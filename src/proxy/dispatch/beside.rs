@@ -171,7 +171,6 @@ impl<'a> Dispatch<'a> {
         };
         let count = self.gateway.upstreams.count_providers();
         let scope = progress.scope_beside(step, count, present.id, open)?;
-        let scope = queue.without_shunned(progress, step, scope);
         queue.is_well(progress, step, &scope).then_some(Scope {
             as_of,
             elsewhere: true,

@@ -82,7 +82,7 @@ impl<'a> Dispatch<'a> {
         let tokens = request.body.bytes.len() as u64 / BYTES_PER_TOKEN;
         let wanted = request.wanted.as_ref();
         let context = || upstreams.context_of(wanted?, backend);
-        if !self.progress.has_room(tokens, context) {
+        if !self.progress.has_room(tokens, context) || !self.progress.takes_over(step, context) {
             self.progress.leave(step, provider.id, true);
             return None;
         }
@@ -178,8 +178,8 @@ impl<'a> Dispatch<'a> {
             backend.name,
             outcome.name()
         );
-        if let (true, Some(model)) = (tried.fleet && cause.of_model, request.model()) {
-            gateway.fleet.could_not_load(backend, model);
+        if tried.fleet && cause.of_model {
+            at.permit.model_failed();
         }
         match self
             .progress

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use crate::admission::{Providers, Scope, Want, Wanted};
+use crate::admission::{NoSlot, Providers, Scope, Want, Wanted};
 use crate::fleet::{Provider, Unavailable};
 use crate::ids::{BackendId, ProviderId};
 use crate::metrics::AttemptOutcome;
@@ -35,6 +35,9 @@ pub(crate) struct PlanProgress {
     confined: Option<ProviderId>,
     /// The prompt is too long for a model with so many tokens of context.
     pub(crate) too_long_for: Option<u64>,
+    /// The largest context in tokens that a fleet's step has or could load, while others are asked as the prompt seems too long
+    /// for it.
+    pub(crate) overflow: Option<u32>,
     /// A provider has no counter of tokens, so that an estimate is the answer.
     pub(crate) uncounted: bool,
     /// Further attempts in a row at the present provider.
@@ -71,6 +74,7 @@ impl PlanProgress {
             closed_for: Vec::new(),
             confined: None,
             too_long_for: None,
+            overflow: None,
             uncounted: false,
             again: 0,
             recalls: 0,
@@ -109,6 +113,8 @@ impl PlanProgress {
         Claim {
             want: self.want(step),
             least: self.needs.least(model),
+            may_be_cut: self.needs.may_be_cut(),
+            settles: true,
         }
     }
 
@@ -255,6 +261,24 @@ impl PlanProgress {
         let needed = if too_few == 0 { estimate } else { too_few };
         // One whose size nobody knows may be tried.
         context().is_none_or(|context| context > needed)
+    }
+
+    /// Notes that a step was refused since its contexts seem too small for the prompt.
+    pub(crate) fn note_overflow(&mut self, refusal: &NoSlot) {
+        if let NoSlot::TooLong { largest } = refusal {
+            self.overflow = self.overflow.max(Some(*largest));
+        }
+    }
+
+    /// Returns whether a service's model with that context may take over a prompt that is too long for a fleet: it is known to
+    /// hold more than the fleet and than the prompt has for certain, or nothing is known of it.
+    pub(crate) fn takes_over(&self, step: usize, context: impl FnOnce() -> Option<u64>) -> bool {
+        let Some(largest) = self.overflow else {
+            return true;
+        };
+        let model = self.plan.steps[step].model.listed();
+        let least = self.needs.least(model).max(largest);
+        context().is_none_or(|context| context > u64::from(least))
     }
 
     /// Confines the request to this provider or any of the plan's.

@@ -18,17 +18,32 @@ const LEAST_OUTPUT: u32 = 128;
 /// What is asked of the scheduler, and what the request may settle for where its prompt is not expected to fit.
 pub(crate) struct Claim {
     pub(crate) want: Want,
-    /// The tokens that the prompt has almost certainly at least; 0 if its server may shorten it.
+    /// The tokens that the prompt has almost certainly at least.
     pub(super) least: u32,
+    /// Whether the server may shorten the prompt.
+    pub(super) may_be_cut: bool,
+    /// Whether it goes to the largest context there is if it is not expected to fit; otherwise others are asked before that.
+    pub(super) settles: bool,
 }
 
 impl Claim {
-    /// Returns the claim to a copy that has the largest context there is, although the prompt is not expected to fit: its
-    /// server may shorten it, or it may fit nevertheless, which the server then tells. `None` if it is too long for certain.
-    pub(super) fn to_largest(&self, largest: u32) -> Option<Want> {
-        (self.least <= largest && largest < self.want.need.tokens).then(|| Want {
+    /// Returns what is asked for although the prompt is not expected to fit even the `largest` context that there is or could be
+    /// loaded: one of that size, as it may fit nevertheless, which its server then tells. If it is too long for certain and may
+    /// be shortened, it is the largest `copy` there is, as a larger one would be loaded in vain; 0 is any. `None` if it may not.
+    pub(super) fn to_largest(&self, largest: u32, copy: impl FnOnce() -> u32) -> Option<Want> {
+        if largest >= self.want.need.tokens {
+            return None;
+        }
+        let tokens = if self.least <= largest {
+            largest
+        } else if self.may_be_cut {
+            copy().min(largest)
+        } else {
+            return None;
+        };
+        Some(Want {
             need: Need {
-                tokens: largest,
+                tokens,
                 ..self.want.need
             },
             ..self.want.clone()
@@ -152,11 +167,13 @@ impl PromptNeeds {
         self.counted.is_some()
     }
 
-    /// Returns the tokens that the prompt has almost certainly at least; 0 if its server may shorten it.
+    /// Returns whether a server may shorten the prompt.
+    pub(super) fn may_be_cut(&self) -> bool {
+        self.may_be_cut
+    }
+
+    /// Returns the tokens that the prompt has almost certainly at least.
     pub(super) fn least(&self, model: Option<ModelId>) -> u32 {
-        if self.may_be_cut {
-            return 0;
-        }
         let estimate = || self.estimate(model).map_or(0, |prompt| prompt.least);
         self.counted.unwrap_or_else(estimate)
     }
@@ -330,39 +347,48 @@ mod tests {
         for (truncate, shortens) in [(Truncate::Never, false), (Truncate::AsClient, true)] {
             let mut needs = PromptNeeds::of(&request, truncate, &ratios);
             assert!(needs.note_count(100_000));
-            let least = needs.least(Some(ModelId(1)));
-            assert_eq!(least == 0, shortens, "{truncate:?}");
+            assert_eq!(needs.least(Some(ModelId(1))), 100_000, "{truncate:?}");
+            assert_eq!(needs.may_be_cut(), shortens, "{truncate:?}");
             let lesson = needs.lesson(&request).expect("its model is known");
             assert_eq!(lesson.may_be_cut, shortens, "{truncate:?}");
         }
     }
 
     #[test]
-    fn the_largest_copy_takes_what_may_fit_it_after_all() {
-        for (least, expected, largest, fits) in [
-            (0, 10_000, 4_096, true),
-            (4_096, 10_000, 4_096, true),
-            (4_097, 10_000, 4_096, false),
+    fn a_prompt_settles_for_the_largest_context_only_where_that_may_do() {
+        // Expected, for certain, whether it may be cut, the largest context that could be, the largest copy, and what follows.
+        for (needs, least, may_be_cut, largest, copy, tokens) in [
+            (9_000, 3_000, false, 8_192, 0, Some(8_192)),
+            (9_000, 3_000, true, 8_192, 4_096, Some(8_192)),
+            (90_000, 60_000, false, 8_192, 4_096, None),
+            (90_000, 60_000, true, 8_192, 4_096, Some(4_096)),
+            (90_000, 60_000, true, 8_192, 0, Some(0)),
+            (9_000, 8_192, false, 8_192, 0, Some(8_192)),
+            (9_000, 8_193, false, 8_192, 0, None),
             // It is expected to fit, so that its length was not why it was refused.
-            (0, 4_096, 4_096, false),
-            (0, 100, 4_096, false),
+            (8_192, 3_000, false, 8_192, 0, None),
+            (9_000, 3_000, true, 16_384, 4_096, None),
         ] {
-            let need = Need {
-                tokens: expected,
-                stated: Some(2_048),
-                ..Need::default()
+            let claim = Claim {
+                want: Want {
+                    wanted: Wanted::Any,
+                    priority: 3,
+                    pinned: None,
+                    need: Need {
+                        tokens: needs,
+                        stated: Some(2_048),
+                        ..Need::default()
+                    },
+                    recipe: None,
+                },
+                least,
+                may_be_cut,
+                settles: true,
             };
-            let want = Want {
-                wanted: Wanted::Any,
-                priority: 3,
-                pinned: None,
-                need,
-                recipe: None,
-            };
-            let want = Claim { want, least }.to_largest(largest);
-            let found = want.map(|want| (want.need.tokens, want.need.stated, want.priority));
-            let largest = fits.then_some((largest, Some(2_048), 3));
-            assert_eq!(found, largest, "{least} {expected}");
+            let want = claim.to_largest(largest, || copy);
+            let asked = want.map(|want| (want.need.tokens, want.need.stated, want.priority));
+            let tokens = tokens.map(|tokens| (tokens, Some(2_048), 3));
+            assert_eq!(asked, tokens, "{needs} {least} {may_be_cut} {largest}");
         }
     }
 

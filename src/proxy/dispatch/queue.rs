@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use crate::admission::{Dispatcher, NoSlot, Permit, Scope, Want};
+use crate::admission::{Dispatcher, NoSlot, Permit, Scope, Want, Wanted};
 use crate::fleet::{Fleet, ModelKey, Unavailable};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::dispatch::failover::{FleetMember, FleetView};
@@ -93,13 +93,31 @@ impl SlotQueue {
         }
     }
 
-    /// Waits for a slot of any step: each is waited for from its turn on, and the first slot that comes is taken. A request
-    /// that is refused at one step because its providers were closed or became unhealthy keeps its other places.
+    /// Waits for a slot of any step. A prompt that seems too long for a step's contexts goes to the others first; if they come to
+    /// nothing, it settles for the largest context there is, if it may.
     async fn wait_for_any(
         &self,
         client: &mut Downstream<'_>,
         progress: &mut PlanProgress,
+        from: Option<Permit>,
+    ) -> Result<Result<Permit, NoSlot>, Stop> {
+        progress.overflow = None;
+        let slot = self.wait_in_steps(client, progress, from, false).await?;
+        if slot.is_err() && progress.overflow.is_some() {
+            return self.wait_in_steps(client, progress, None, true).await;
+        }
+        Ok(slot)
+    }
+
+    /// Waits for a slot of any step: each is waited for from its turn on, and the first slot that comes is taken. A request
+    /// that is refused at one step because its providers were closed or became unhealthy keeps its other places. What `settles`
+    /// says: see [`Claim`].
+    async fn wait_in_steps(
+        &self,
+        client: &mut Downstream<'_>,
+        progress: &mut PlanProgress,
         mut from: Option<Permit>,
+        settles: bool,
     ) -> Result<Result<Permit, NoSlot>, Stop> {
         let began = Instant::now();
         let mut turns = VecDeque::from(self.open_steps(progress, began, from.is_none()));
@@ -125,11 +143,15 @@ impl SlotQueue {
                     elsewhere,
                     ..turn.scope
                 };
+                let claim = Claim {
+                    settles,
+                    ..progress.claim(turn.step)
+                };
                 places.enter(QueuePlace {
                     step: turn.step,
                     well: turn.well,
                     elsewhere,
-                    slot: Box::pin(self.slot(progress.claim(turn.step), scope, from)),
+                    slot: Box::pin(self.slot(claim, scope, from)),
                 });
             }
             if places.is_empty() {
@@ -155,7 +177,10 @@ impl SlotQueue {
                     let others = self.open_steps(progress, began, false).into_iter();
                     turns = others.filter(|turn| !places.holds(turn.step)).collect();
                 }
-                Some((_, _, Err(refused))) => keep_better(&mut refusal, refused),
+                Some((_, _, Err(refused))) => {
+                    progress.note_overflow(&refused);
+                    keep_better(&mut refusal, refused);
+                }
                 None => {}
             }
         }
@@ -217,6 +242,7 @@ impl SlotQueue {
         failure.in_words_of_services(&names, self.settings.queue.timeout)
     }
 
+    /// Waits for a slot. A prompt that is not expected to fit has one of the largest context, if it may.
     async fn slot(
         &self,
         claim: Claim,
@@ -229,17 +255,34 @@ impl SlotQueue {
             None => acquire(claim.want.clone(), scope.clone()).await,
         };
         let slot = match slot {
-            Err(NoSlot::TooLong { largest }) => match claim.to_largest(largest) {
-                // Boxed, as hardly any prompt is that long.
-                Some(want) => Box::pin(acquire(want, scope)).await,
-                None => slot,
-            },
+            Err(NoSlot::TooLong { largest }) if claim.settles => {
+                let copy = || self.largest_copy(&claim.want, &scope);
+                match claim.to_largest(largest, copy) {
+                    // Boxed, as hardly any prompt is that long.
+                    Some(want) => Box::pin(acquire(want, scope)).await,
+                    None => slot,
+                }
+            }
             slot => slot,
         };
         if matches!(slot, Err(NoSlot::NoHealthyBackend { .. })) {
             self.fleet.missed_by_a_request();
         }
         slot
+    }
+
+    /// Returns the largest context in tokens that a copy of the model has in the scope, as far as that is known; 0 if there is none.
+    fn largest_copy(&self, want: &Want, scope: &Scope) -> u32 {
+        let copies = self.dispatcher.copies().into_iter();
+        let usable = copies.filter(|copy| {
+            let provider = self.fleet.backend(copy.backend);
+            let provider = provider.map(|backend| backend.provider.id);
+            Wanted::Model(copy.model) == want.wanted
+                && want.pinned.is_none_or(|pinned| pinned == copy.backend)
+                && provider.is_some_and(|provider| scope.providers.hold(provider))
+                && !scope.excluded.contains(&copy.backend)
+        });
+        usable.filter_map(|copy| copy.context).max().unwrap_or(0)
     }
 
     /// Returns the output of `wait`. While it lasts, backends that are down are probed every second.
@@ -262,37 +305,9 @@ impl SlotQueue {
         // Before it is looked at who is open: what is closed after that is told by the scheduler.
         let as_of = Some(self.dispatcher.closings());
         match self.availability_now(progress, step) {
-            Availability::Now(scope) => {
-                let scope = self.without_shunned(progress, step, scope);
-                Availability::Now(Scope { as_of, ..scope })
-            }
+            Availability::Now(scope) => Availability::Now(Scope { as_of, ..scope }),
             Availability::From(until, scope) => Availability::From(until, Scope { as_of, ..scope }),
             Availability::Never => Availability::Never,
-        }
-    }
-
-    /// Returns the scope without the servers that could not load the model of late, if another has it.
-    pub(crate) fn without_shunned(
-        &self,
-        progress: &PlanProgress,
-        step: usize,
-        scope: Scope,
-    ) -> Scope {
-        let model = progress.plan.steps[step].model.listed();
-        let mut shunned = model.map_or_else(Vec::new, |model| self.fleet.shunned(model));
-        // Each counts once.
-        shunned.retain(|id| !scope.excluded.contains(id));
-        if shunned.is_empty() || progress.pinned.is_some() {
-            return scope;
-        }
-        let narrower = Scope {
-            excluded: [&*scope.excluded, &shunned].concat(),
-            ..scope.clone()
-        };
-        if self.is_well(progress, step, &narrower) {
-            narrower
-        } else {
-            scope
         }
     }
 

@@ -246,9 +246,6 @@ impl Dispatch<'_> {
         let first_content = candidate.started + ttft;
         self.ctx.outcome.first_content.get_or_insert(first_content);
         self.ctx.attempt.first_content = Some(first_content);
-        if let Some(model) = request.model() {
-            fleet.has_served(backend, model);
-        }
         let served = fleet::AttemptResult::Served {
             latency: ttft,
             streamed: answer.streamed,
@@ -405,6 +402,13 @@ impl Dispatch<'_> {
             match self.progress.after_refusal(&refusal, fallback) {
                 NextStep::NextProvider => {}
                 NextStep::Replan => self.replan(),
+                _ if self.progress.reasons.is_empty()
+                    && matches!(refusal, NoSlot::TooLong { .. }) =>
+                {
+                    let queue = &self.gateway.queue;
+                    let failure = queue.turned_away(&self.progress, &refusal, || self.not_found());
+                    return Err(failure.into());
+                }
                 _ => return Ok(Following::End(self.end(request))),
             }
         }

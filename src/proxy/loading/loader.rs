@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use prometheus::IntGauge;
 use tokio::runtime::Handle;
 
-use crate::admission::{HealOrder, LoadFault, LoadOrder, LoadRecipe, Loader};
+use crate::admission::{HealOrder, LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
 use crate::fleet::{self, Backend, Fleet};
 use crate::ids::ModelId;
 use crate::metrics::Metrics;
@@ -114,7 +114,7 @@ impl Parts {
         let _running = Running::begin(metrics.running.with_label_values(provider));
         let started = Instant::now();
         log::debug!("loading a model at {}, context {context:?}", server.name);
-        match self.load(&server, model, context, &recipe).await {
+        match self.load(&server, model, context, &recipe, &ticket).await {
             Ok(()) => {
                 let seconds = started.elapsed().as_secs_f64();
                 let times = metrics.seconds.with_label_values(provider);
@@ -150,10 +150,20 @@ impl Parts {
         model: ModelId,
         context: Option<u32>,
         recipe: &LoadRecipe,
+        ticket: &LoadTicket,
     ) -> Result<(), Failed> {
         // While it answers nobody else, it is not taken to be down.
         let _serving = server.begin();
-        let loading = self.load_somehow(server, model, context, recipe);
+        let loading = async {
+            let loaded = self.load_somehow(server, model, context, recipe).await;
+            match loaded {
+                Err(Failed::Request(_) | Failed::Model(_)) => match ticket.without_stated() {
+                    Some(context) => self.load_somehow(server, model, context, recipe).await,
+                    None => loaded,
+                },
+                loaded => loaded,
+            }
+        };
         tokio::select! {
             biased;
             loaded = tokio::time::timeout(self.budget, loading) => {

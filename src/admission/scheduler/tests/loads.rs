@@ -213,3 +213,54 @@ fn an_answer_during_a_load_of_its_model_says_nothing_of_the_copy() {
     fleet.load_done(load);
     assert_eq!(fleet.started().len(), 1);
 }
+
+#[test]
+fn a_context_that_a_client_states_and_no_memory_holds_keeps_the_model_from_nobody() {
+    let mut fleet = own(&[&[]]);
+    let stated = |tokens| Arrival {
+        need: Need {
+            tokens: 100,
+            stated: Some(tokens),
+            ..Need::default()
+        },
+        ..request(A)
+    };
+    let greedy = fleet.arrive(stated(1_000_000));
+    let other = fleet.arrive(request(A));
+    let loads = fleet.ordered();
+    let (load, _, _, context) = loads[0];
+    assert_eq!((loads.len(), context), (1, Some(1_000_000)));
+    let instead = fleet.scheduler.load_without_stated(fleet.now, load);
+    assert_eq!(instead, Some(None));
+    let again = fleet.scheduler.load_without_stated(fleet.now, load);
+    assert_eq!(again, None, "there is nothing else to try");
+    let shown = fleet.scheduler.load_of(fleet.now, A).unwrap();
+    assert_eq!(shown.context, None);
+    fleet.load_done(load);
+    assert_eq!(fleet.started(), [(greedy, id(0), false)]);
+    fleet.complete(greedy);
+    assert_eq!(fleet.started(), [(other, id(0), false)]);
+    fleet.complete(other);
+    // What could not be had is not asked for again there, and less is.
+    for (tokens, asked) in [(2_000_000, None), (1_000_000, None), (9_000, Some(9_000))] {
+        fleet.observe(0, &[A, B, C], &[]);
+        let ticket = fleet.arrive(stated(tokens));
+        let loads = fleet.ordered();
+        assert_eq!(loads[0].3, asked, "{tokens}");
+        fleet.load_done(loads[0].0);
+        fleet.started();
+        fleet.complete(ticket);
+    }
+}
+
+#[test]
+fn a_load_whose_context_no_client_has_stated_has_no_other() {
+    let mut fleet = own(&[&[]]);
+    fleet.arrive(request(A));
+    let load = fleet.ordered()[0].0;
+    assert_eq!(fleet.scheduler.load_without_stated(fleet.now, load), None);
+    assert_eq!(
+        fleet.scheduler.load_without_stated(fleet.now, Ticket(99)),
+        None
+    );
+}

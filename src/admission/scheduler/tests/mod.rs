@@ -8,6 +8,7 @@ mod forecast;
 mod lanes;
 mod loads;
 mod pace;
+mod passing_over;
 mod properties;
 mod queue;
 mod scope;

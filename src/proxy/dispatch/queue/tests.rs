@@ -228,32 +228,6 @@ async fn only_providers_with_the_listed_model_could_serve_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_could_not_load_the_model_is_passed_over_while_another_has_it() {
-    let world = World::of(&["one", "two"], settings::Routing::default()).await;
-    let model = world.listed();
-    let (one, two) = (world.backend(0), world.backend(1));
-    let mut listed = progress(StepModel::Listed(model));
-    let excluded = |progress: &mut PlanProgress| {
-        let scope = world.now(progress).expect("both are open");
-        scope.excluded
-    };
-    world.queue.fleet.could_not_load(&one, model);
-    assert_eq!(excluded(&mut listed), [one.id]);
-    // It was asked for by name.
-    let mut pinned = progress(StepModel::Listed(model));
-    pinned.pinned = Some(one.id);
-    assert_eq!(excluded(&mut pinned), []);
-    // Where the other has failed already, it is better than nobody.
-    let mut tried = progress(StepModel::Listed(model));
-    tried.exclude(two.id);
-    assert_eq!(excluded(&mut tried), [two.id]);
-    world.queue.fleet.could_not_load(&two, model);
-    assert_eq!(excluded(&mut listed), []);
-    world.queue.fleet.has_served(&one, model);
-    assert_eq!(excluded(&mut listed), [two.id]);
-}
-
-#[tokio::test]
 async fn a_request_that_is_kept_to_a_provider_may_leave_it_unless_there_is_no_fallback() {
     for (fallback, confined, leaves) in [
         (Fallback::NextAvailable, true, true),
