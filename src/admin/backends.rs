@@ -1,5 +1,6 @@
 //! `/__proxy/backends`: every backend, what it has, and what is wrong with it.
 
+use ahash::AHashMap;
 use serde::Serialize;
 
 use super::introspection::Introspection;
@@ -9,8 +10,12 @@ use super::slots::Slots;
 use super::state::{Down, unresolved_names};
 use crate::access::Visibility;
 use crate::fleet::Backend;
+use crate::ids::{BackendId, ModelId};
 use crate::routing::Unresolved;
 use remuda_formats::dialect::ollama;
+
+/// How many requests copies serve at once.
+type Parallel = AHashMap<(BackendId, ModelId), u32>;
 
 /// Answers `GET /__proxy/backends`: sorted by port. `port`, `healthy` and `in_flight` are what clients of the
 /// port-range balancer read. A key sees what it may ask, and of it the models that it may use.
@@ -28,6 +33,11 @@ pub(super) fn page(from: &Introspection, view: Visibility<'_>) -> Page {
     let snapshot = fleet.snapshot();
     let view = view.unfiltered();
     let slots = Slots::now(&from.dispatcher);
+    let copies = from.dispatcher.copies().into_iter();
+    let bounded = copies.filter(|copy| copy.parallel != u32::MAX);
+    let parallel: Parallel = bounded
+        .map(|copy| ((copy.backend, copy.model), copy.parallel))
+        .collect();
     let mut loads = loading::all(fleet, &from.dispatcher, view);
     let seen = snapshot
         .iter()
@@ -38,7 +48,7 @@ pub(super) fn page(from: &Introspection, view: Visibility<'_>) -> Page {
             .iter()
             .position(|(server, _)| server.id == backend.id)
             .map(|index| loads.swap_remove(index).1.unnamed()),
-        ..Row::of(backend, view)
+        ..Row::of(backend, &parallel, view)
     });
     let mut backends: Vec<Row> = rows.collect();
     backends.sort_by_key(|row| row.port);
@@ -94,12 +104,15 @@ struct Row {
 struct LoadedRow {
     name: String,
     size_vram: u64,
+    /// Requests that it serves at once, as stated or learned; absent where only its server is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
 }
 
 impl Row {
-    fn of(backend: &Backend, view: Visibility<'_>) -> Self {
+    fn of(backend: &Backend, parallel: &Parallel, view: Visibility<'_>) -> Self {
         let inventory = backend.inventory();
         let shows = |name: &str| view.shows(&backend.provider.name, &[name]);
         Row {
@@ -125,7 +138,10 @@ impl Row {
                 .loaded
                 .iter()
                 .filter(|loaded| shows(&loaded.entry.name))
-                .map(|loaded| LoadedRow::of(&loaded.entry))
+                .map(|loaded| LoadedRow {
+                    parallel: parallel.get(&(backend.id, loaded.model)).copied(),
+                    ..LoadedRow::of(&loaded.entry)
+                })
                 .collect(),
             loading: None,
             version: inventory.version.clone(),
@@ -143,6 +159,7 @@ impl LoadedRow {
         LoadedRow {
             name: entry.name.clone(),
             size_vram: entry.size_vram,
+            parallel: None,
             expires_at: entry
                 .expires_at
                 .map(|at| chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339()),

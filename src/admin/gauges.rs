@@ -27,6 +27,7 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         &metrics.fleet.backend_vram,
         &metrics.fleet.models_loaded,
         &metrics.fleet.model_digests,
+        &metrics.copies.slots,
         &metrics.guards.breaker_state,
         &metrics.guards.model_breaker_state,
     ] {
@@ -53,7 +54,8 @@ pub fn refresh(metrics: &Metrics, fleet: &Fleet, dispatcher: &Dispatcher) {
         if provider.settings.kind.is_fleet() {
             let ids: AHashSet<BackendId> = mine.iter().map(|backend| backend.id).collect();
             let copies = copies.iter().filter(|copy| ids.contains(&copy.backend));
-            copy_gauges(&metrics.copies, &provider.name, copies);
+            copy_gauges(&metrics.copies, &provider.name, copies.clone());
+            slot_gauges(&metrics.copies, fleet, (&provider.name, &slots), copies);
         }
     }
 }
@@ -74,6 +76,29 @@ fn copy_gauges<'a>(
     for (condition, count) in counts {
         let labels = [provider, condition];
         gauges.conditions.with_label_values(&labels).set(count);
+    }
+}
+
+/// Sets how many requests the copies of each of a provider's models serve at once, within the bounds of their servers.
+fn slot_gauges<'a>(
+    gauges: &CopyMetrics,
+    fleet: &Fleet,
+    (provider, all_slots): (&str, &Slots),
+    copies: impl Iterator<Item = &'a CopyView>,
+) {
+    let mut slots: AHashMap<ModelId, i64> = AHashMap::new();
+    for copy in copies {
+        let Some(server) = fleet.backend(copy.backend) else {
+            continue;
+        };
+        let here = copy.parallel.min(all_slots.at(&server));
+        *slots.entry(copy.model).or_default() += i64::from(here);
+    }
+    for (model, slots) in slots {
+        if let Some(name) = fleet.models().name(model) {
+            let labels = [provider, &*name];
+            gauges.slots.with_label_values(&labels).set(slots);
+        }
     }
 }
 

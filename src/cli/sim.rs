@@ -89,6 +89,10 @@ pub struct SimArgs {
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     load_timeout: Duration,
 
+    /// How long memory takes to come free when a model makes room for another; /api/ps waits meanwhile
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    eviction_time: Duration,
+
     /// How long an idle model stays loaded (OLLAMA_KEEP_ALIVE); negative is forever
     #[arg(
         long,
@@ -190,6 +194,7 @@ impl SimArgs {
                 max_loaded: usize::from(self.max_loaded),
                 max_queue: self.max_queue,
                 load_timeout: self.load_timeout,
+                eviction_time: self.eviction_time,
                 keep_alive: self.keep_alive,
                 context_length: self.context_length,
                 older: self.older,

@@ -8,6 +8,8 @@ use super::instruments::{counters, gauges};
 pub struct CopyMetrics {
     /// Copies by condition: `well`, `slow`, `draining`, `suspect`, `healing`.
     pub conditions: IntGaugeVec,
+    /// Requests that the copies of a model serve at once, as stated or learned, by provider and model.
+    pub slots: IntGaugeVec,
     /// Requests without content for longer than their copy was expected to need.
     pub late: IntCounterVec,
     /// Attempts to heal copies, by `result`: `healed`, `failed`.
@@ -22,6 +24,12 @@ impl CopyMetrics {
                 "remuda_copies",
                 "Copies of models in the memory of servers, by their condition",
                 &["remuda_provider", "condition"],
+            ),
+            slots: gauges(
+                registry,
+                "remuda_model_slots",
+                "Requests that the copies of a model serve at once",
+                &["remuda_provider", "gen_ai_request_model"],
             ),
             late: counters(
                 registry,

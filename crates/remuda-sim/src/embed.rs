@@ -1,8 +1,11 @@
 //! Embeddings: vectors made of the words of the input, so that like texts have like vectors.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::catalogue::Model;
 use super::chance::{self, Dice};
@@ -136,7 +139,7 @@ pub(super) fn want(visitor: &Visitor, fields: &Fields<'_>, model: &str) -> Resul
     })
 }
 
-/// Embeds all inputs in one slot.
+/// Embeds all inputs, as many at a time as the copy has slots.
 pub(super) async fn run(
     visitor: &Visitor,
     want: Want,
@@ -154,12 +157,23 @@ pub(super) async fn run(
         seat.visit.end(End::Failed);
         return Err(refusal);
     }
-    let tokens: u64 = counts.map(|count| count.min(context)).sum();
+    let tokens = counts.map(|count| count.min(context));
     let server = &visitor.server;
-    let time = seat.slowed(server, tokens as f64, server.machine.prompt_speed);
-    if !time.is_zero() {
-        tokio::time::sleep(time).await;
+    let mut reading = JoinSet::new();
+    // Each input stands in line for a slot of its own.
+    seat.leave_slot();
+    for tokens in tokens.clone() {
+        let time = seat.slowed(server, tokens as f64, server.machine.prompt_speed);
+        let inside = Arc::clone(&seat.lease.inside);
+        reading.spawn(async move {
+            let _slot = inside.slot().await;
+            if !time.is_zero() {
+                tokio::time::sleep(time).await;
+            }
+        });
     }
+    while reading.join_next().await.is_some() {}
+    let tokens: u64 = tokens.sum();
     let vectors = wish
         .inputs
         .iter()

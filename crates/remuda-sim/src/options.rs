@@ -66,6 +66,8 @@ pub struct Machine {
     pub max_queue: usize,
     /// How long a load may make no progress (`OLLAMA_LOAD_TIMEOUT`).
     pub load_timeout: Duration,
+    /// How long memory takes to come free when a model makes room for another; meanwhile `/api/ps` does not answer.
+    pub eviction_time: Duration,
     /// For requests that do not say (`OLLAMA_KEEP_ALIVE`).
     pub keep_alive: KeepAlive,
     /// Tokens of context for requests that do not say (`OLLAMA_CONTEXT_LENGTH`); `None`: 4k, 32k or 256k, by the VRAM.
@@ -94,6 +96,7 @@ impl Default for Machine {
             max_loaded: 3,
             max_queue: 512,
             load_timeout: Duration::from_secs(300),
+            eviction_time: Duration::ZERO,
             keep_alive: KeepAlive::For(Duration::from_secs(300)),
             context_length: None,
             older: false,

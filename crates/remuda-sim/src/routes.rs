@@ -19,7 +19,7 @@ use super::sabotage::{go_wrong, hold_back};
 use super::seat::Visitor;
 use super::server::{Front, Server};
 use super::strike::Status;
-use super::{control, embed, listing, manage, native, openai, provider};
+use super::{control, embed, listing, manage, messages, native, openai, provider, responses};
 
 /// The version that the wire format is that of.
 const VERSION: &str = "0.33.0";
@@ -104,7 +104,7 @@ fn route(method: &Method, path: &str) -> String {
     }
 }
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 20] = [
     "/",
     "/api/version",
     "/api/tags",
@@ -122,7 +122,9 @@ const PATHS: [&str; 18] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
+    "/v1/messages",
     "/v1/models",
+    "/v1/responses",
 ];
 
 /// The methods of a path of Ollama's.
@@ -207,6 +209,11 @@ async fn run(visitor: Visitor, path: &str, body: &Bytes) -> Reply {
         "/v1/chat/completions" => openai_reply(openai::chat(visitor, body).await),
         "/v1/completions" => openai_reply(openai::completions(visitor, body).await),
         "/v1/embeddings" => openai_reply(openai::embeddings(visitor, body).await),
+        "/v1/responses" => openai_reply(responses::responses(visitor, body).await),
+        "/v1/messages" => {
+            let answered = messages::messages(visitor, body).await;
+            answered.unwrap_or_else(|refusal| messages::refuse(&refusal))
+        }
         _ => not_found(),
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Runners {
     pending: AtomicUsize,
     /// Told when a copy has become idle or has gone.
     freed: Notify,
-    /// Until when a runner that does not answer is waited for.
+    /// Until when a runner that does not answer is waited for, or memory that is to come free.
     checking: Mutex<Option<Instant>>,
 }
 
@@ -110,6 +110,7 @@ impl Runners {
         }
         let _place = self.enter_line()?;
         let _turn = self.line.lock().await;
+        let evictions = self.tally().evictions;
         let lease = loop {
             if let Some(lease) = self.join(want).await {
                 return Ok(lease);
@@ -123,7 +124,20 @@ impl Runners {
                 }
             }
         };
+        if self.tally().evictions > evictions {
+            self.watch_memory().await;
+        }
         self.load(lease, mishap()).await
+    }
+
+    /// Waits until the memory of what has gone is free; all who look at the runners meanwhile wait as well.
+    async fn watch_memory(&self) {
+        let time = self.machine.eviction_time;
+        if !time.is_zero() && self.machine.vram > 0 {
+            let until = Instant::now() + self.machine.sped_up(time.as_secs_f64());
+            *lock(&self.checking) = Some(until);
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     /// Loads at once, where there is room: for models that are loaded at the start.
@@ -161,7 +175,7 @@ impl Runners {
         loaded
     }
 
-    /// Waits while a runner that does not answer is being checked: all who look at the runners do.
+    /// Waits while a runner that does not answer is being checked, or memory is to come free: all who look at the runners do.
     pub(super) async fn settle(&self) {
         let until = *lock(&self.checking);
         if let Some(until) = until {

@@ -184,6 +184,22 @@ async fn the_idle_model_with_the_shortest_keep_alive_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_looks_at_the_runners_during_an_eviction_waits_until_the_memory_is_free() {
+    let runners = runners(|machine| machine.eviction_time = 3 * SECOND);
+    for name in ["a", "b"] {
+        assert_eq!(run(&runners, &want(name)).await, SECOND, "there is room");
+    }
+    let start = Instant::now();
+    let load = spawn(&runners, want("c"));
+    tokio::task::yield_now().await;
+    runners.settle().await;
+    assert_eq!(start.elapsed(), 3 * SECOND);
+    assert_eq!(load.await.unwrap(), 4 * SECOND);
+    runners.settle().await;
+    assert_eq!(start.elapsed(), 4 * SECOND, "it is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_equal_keep_alives_the_path_decides() {
     let runners = runners(|_| {});
     run(&runners, &want("a")).await;

@@ -32,7 +32,8 @@ pub(super) struct Visitor {
 pub(super) struct Seat {
     pub(super) model: Arc<Model>,
     pub(super) lease: Lease,
-    _slot: OwnedSemaphorePermit,
+    /// `None` once it has been left to others.
+    slot: Option<OwnedSemaphorePermit>,
     pub(super) visit: Visit,
     pub(super) began: Instant,
     pub(super) load: Duration,
@@ -82,7 +83,7 @@ impl Visitor {
         Ok(Seat {
             model: want.model,
             lease,
-            _slot: slot,
+            slot: Some(slot),
             visit,
             began,
             load,
@@ -113,6 +114,11 @@ impl Visitor {
 }
 
 impl Seat {
+    /// Leaves the slot to whoever is next in line for it; the model stays held.
+    pub(super) fn leave_slot(&mut self) {
+        self.slot = None;
+    }
+
     /// Reads a prompt of so many tokens, which takes its time for those that the copy does not remember.
     pub(super) async fn read(&self, server: &Server, text: &str, tokens: u64) -> Prefill {
         let inside = &self.lease.inside;

@@ -1,5 +1,6 @@
 //! The simulation as its clients see it, over real connections.
 
+mod doors;
 mod faults;
 mod fleet;
 mod inference;

@@ -73,6 +73,32 @@ async fn embeddings_hang_alone() {
 }
 
 #[tokio::test]
+async fn the_inputs_of_one_request_are_embedded_in_as_many_slots_as_there_are() {
+    for (slots, capabilities, rounds) in [
+        (4, &["completion", "embedding"][..], 1),
+        (1, &["completion", "embedding"][..], 4),
+        // What only embeds has one.
+        (4, &["embedding"][..], 4),
+    ] {
+        let running = with("nomic-embed-text", |options| {
+            options.models[0][0].capabilities = capabilities;
+            options.machine.parallel = slots;
+            // 102 tokens in a quarter of a second.
+            options.machine.prompt_speed = 408.0;
+        })
+        .await;
+        let input = vec!["x".repeat(400); 4];
+        let body = serde_json::json!({"model": "nomic-embed-text", "input": input});
+        let answer = post(&running, "/api/embed", &body.to_string()).await.json();
+        assert_eq!(answer["embeddings"].as_array().unwrap().len(), 4);
+        assert_eq!(answer["prompt_eval_count"], 4 * 102);
+        let quarters = answer["total_duration"].as_u64().unwrap() / 250_000_000;
+        assert!(quarters >= rounds, "{quarters} of {rounds}");
+        assert!(rounds > 1 || quarters < 4, "{quarters}");
+    }
+}
+
+#[tokio::test]
 async fn a_load_that_fails_or_never_ends_is_answered_500() {
     let running = with("llama3.2", |options| {
         options.machine.load_timeout = Duration::from_millis(50);
