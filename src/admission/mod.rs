@@ -17,7 +17,7 @@ mod tests;
 pub use dispatcher::{Dispatcher, StartListener, Want};
 pub use loads::{HealOrder, HealTicket, LoadFault, LoadOrder, LoadRecipe, LoadTicket, Loader};
 pub use observer::FleetEvents;
-pub use permit::Permit;
+pub use permit::{Permit, QueueEntry, QueueWait};
 pub use rules::rule_about;
 pub use scheduler::{
     BackendSpec, Bar, Barred, BerthRule, Condition, CopyState, CopyView, ExpectedStart, LoadView,

@@ -25,34 +25,35 @@ impl Dispatcher {
         want: Want,
         scope: Scope,
     ) -> Result<Permit, NoSlot> {
-        let now = self.now();
-        let entered = {
-            let mut state = self.lock();
-            let ticket = state.scheduler.arrive_within(now, want.arrival(), scope)?;
-            self.enter(state, now, ticket, want.recipe)
-        };
-        entered.answer().await
+        self.ask_within(want, scope).slot().await
     }
 
-    /// Gives the slot of a failed attempt back and waits for one elsewhere.
-    async fn retry(
+    /// Asks for a slot within `scope`. What can be decided at once, as nearly everything can, needs no wait.
+    pub fn ask_within(self: &Arc<Self>, want: Want, scope: Scope) -> QueueEntry {
+        let now = self.now();
+        let mut state = self.lock();
+        match state.scheduler.arrive_within(now, want.arrival(), scope) {
+            Ok(ticket) => self.enter(state, now, ticket, want.recipe),
+            Err(refusal) => QueueEntry::Decided(Err(refusal)),
+        }
+    }
+
+    /// Gives the slot of a failed attempt back and asks for one elsewhere.
+    fn ask_again(
         self: &Arc<Self>,
         ticket: Ticket,
         recipe: Option<Arc<LoadRecipe>>,
         scope: Option<Scope>,
-    ) -> Result<Permit, NoSlot> {
+    ) -> QueueEntry {
         let now = self.now();
-        let entered = {
-            let mut state = self.lock();
-            self.recalls.remove(ticket);
-            if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
-                state.carry_out(now, None);
-                self.release(state);
-                return Err(refusal);
-            }
-            self.enter(state, now, ticket, recipe)
-        };
-        entered.answer().await
+        let mut state = self.lock();
+        self.recalls.remove(ticket);
+        if let Err(refusal) = state.scheduler.retry(now, ticket, scope) {
+            state.carry_out(now, None);
+            self.release(state);
+            return QueueEntry::Decided(Err(refusal));
+        }
+        self.enter(state, now, ticket, recipe)
     }
 
     /// Carries out what the arrival of `ticket` leads to. A slot that is free at once costs no channel.
@@ -62,10 +63,10 @@ impl Dispatcher {
         now: Duration,
         ticket: Ticket,
         recipe: Option<Arc<LoadRecipe>>,
-    ) -> Entered {
+    ) -> QueueEntry {
         if let Some(answer) = state.carry_out(now, Some((ticket, &recipe))) {
             self.release(state);
-            return Entered::Answered(
+            return QueueEntry::Decided(
                 answer.map(|grant| Permit::new(Arc::clone(self), ticket, grant, recipe)),
             );
         }
@@ -82,7 +83,7 @@ impl Dispatcher {
             ticket,
             recipe,
         };
-        Entered::Waiting(place, receiver)
+        QueueEntry::Waits(QueueWait { place, receiver })
     }
 }
 
@@ -104,20 +105,38 @@ impl Drop for Place {
     }
 }
 
-enum Entered {
-    Answered(Result<Permit, NoSlot>),
-    Waiting(Place, oneshot::Receiver<Result<Grant, NoSlot>>),
+/// What has become of asking for a slot.
+#[derive(Debug)]
+#[must_use = "dropping an entry leaves the queue"]
+pub enum QueueEntry {
+    Decided(Result<Permit, NoSlot>),
+    /// The request stands in the queue.
+    Waits(QueueWait),
 }
 
-impl Entered {
-    async fn answer(self) -> Result<Permit, NoSlot> {
-        let (mut place, receiver) = match self {
-            Self::Answered(answer) => return answer,
-            Self::Waiting(place, receiver) => (place, receiver),
-        };
-        let answer = receiver
+impl QueueEntry {
+    async fn slot(self) -> Result<Permit, NoSlot> {
+        match self {
+            Self::Decided(slot) => slot,
+            Self::Waits(wait) => wait.slot().await,
+        }
+    }
+}
+
+/// A request's place in the queue; dropping it leaves the queue at once.
+#[derive(Debug)]
+pub struct QueueWait {
+    place: Place,
+    receiver: oneshot::Receiver<Result<Grant, NoSlot>>,
+}
+
+impl QueueWait {
+    /// Waits until the request is given a slot. Errors: see [`NoSlot`].
+    pub async fn slot(mut self) -> Result<Permit, NoSlot> {
+        let answer = (&mut self.receiver)
             .await
             .expect("a waiter's sender is kept until its ticket is decided");
+        let place = &mut self.place;
         let dispatcher = place.dispatcher.take().expect("a place is answered once");
         let recipe = place.recipe.take();
         answer.map(|grant| Permit::new(dispatcher, place.ticket, grant, recipe))
@@ -220,11 +239,16 @@ impl Permit {
     }
 
     /// Does what [`Self::retry`] does, from now on within `scope`, if one is given.
-    pub async fn retry_within(mut self, scope: Option<Scope>) -> Result<Self, NoSlot> {
+    pub async fn retry_within(self, scope: Option<Scope>) -> Result<Self, NoSlot> {
+        self.ask_again(scope).slot().await
+    }
+
+    /// Gives the slot of the failed attempt back as [`Self::retry_within`] does, and asks for another.
+    pub fn ask_again(mut self, scope: Option<Scope>) -> QueueEntry {
         self.held = false;
         let dispatcher = Arc::clone(&self.dispatcher);
         let recipe = self.recipe.take();
-        dispatcher.retry(self.ticket, recipe, scope).await
+        dispatcher.ask_again(self.ticket, recipe, scope)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use crate::admission::{Dispatcher, NoSlot, Permit, Scope, Want, Wanted};
+use crate::admission::{Dispatcher, NoSlot, Permit, QueueEntry, Scope, Want, Wanted};
 use crate::fleet::{Fleet, ModelKey, Unavailable};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::dispatch::failover::{FleetMember, FleetView};
@@ -249,18 +249,18 @@ impl SlotQueue {
         scope: Scope,
         from: Option<Permit>,
     ) -> Result<Permit, NoSlot> {
-        let acquire = |want, scope| self.hoping(self.dispatcher.acquire_within(want, scope));
-        let slot = match from {
-            Some(permit) => self.hoping(permit.retry_within(Some(scope.clone()))).await,
-            None => acquire(claim.want.clone(), scope.clone()).await,
+        let entry = match from {
+            Some(permit) => permit.ask_again(Some(scope.clone())),
+            None => self
+                .dispatcher
+                .ask_within(claim.want.clone(), scope.clone()),
         };
-        let slot = match slot {
+        let slot = match self.decided(entry).await {
             Err(NoSlot::TooLong { largest }) if claim.settles => {
                 let copy = || self.largest_copy(&claim.want, &scope);
                 match claim.to_largest(largest, copy) {
-                    // Boxed, as hardly any prompt is that long.
-                    Some(want) => Box::pin(acquire(want, scope)).await,
-                    None => slot,
+                    Some(want) => self.decided(self.dispatcher.ask_within(want, scope)).await,
+                    None => Err(NoSlot::TooLong { largest }),
                 }
             }
             slot => slot,
@@ -283,6 +283,15 @@ impl SlotQueue {
                 && !scope.excluded.contains(&copy.backend)
         });
         usable.filter_map(|copy| copy.context).max().unwrap_or(0)
+    }
+
+    /// Returns what is decided about a request that has asked for a slot.
+    async fn decided(&self, entry: QueueEntry) -> Result<Permit, NoSlot> {
+        match entry {
+            QueueEntry::Decided(slot) => slot,
+            // Boxed, so that a request which need not wait carries no state of waiting.
+            QueueEntry::Waits(wait) => Box::pin(self.hoping(wait.slot())).await,
+        }
     }
 
     /// Returns the output of `wait`. While it lasts, backends that are down are probed every second.

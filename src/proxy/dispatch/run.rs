@@ -106,7 +106,8 @@ impl Dispatch<'_> {
             following = match self.gateway.fleet.backend(permit.backend()) {
                 Some(backend) => self.attempt(request, backend, permit).await?,
                 // It left between the decision and now; that is no attempt.
-                None => self.instead_of(permit).await?,
+                // Boxed, as hardly any backend leaves just then.
+                None => Box::pin(self.instead_of(permit)).await?,
             };
         }
     }
@@ -209,7 +210,8 @@ impl Dispatch<'_> {
         }
         match tried {
             Ok(answer) => Ok(Following::End(self.begun(candidate, answer, ttft))),
-            Err(failed) => self.after(request, candidate, failed).await,
+            // Boxed, so that a request that goes well carries no state of what follows a failure.
+            Err(failed) => Box::pin(self.after(request, candidate, failed)).await,
         }
     }
 
