@@ -168,7 +168,7 @@ impl World {
         self.gateway.metric_is(name, &labels, times as f64).await;
     }
 
-    async fn is_whole_wherever_it_is_cut(self, api: Api) {
+    async fn stays_whole_wherever_it_is_cut(self, api: Api) {
         let whole = api.read(&self.ask(api, None).await);
         assert!(whole.1 && whole.0.len() > 100, "{whole:?}");
         for token in 1..TOKENS {
@@ -188,7 +188,7 @@ macro_rules! whole_wherever_it_is_cut {
             #[tokio::test]
             async fn $name() {
                 let world = World::start(Kind::$kind, |config| config).await;
-                world.is_whole_wherever_it_is_cut($api).await;
+                world.stays_whole_wherever_it_is_cut($api).await;
             }
         )*
     };
