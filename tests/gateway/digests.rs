@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::metrics;
 use crate::support::{Asked, Config, Gateway, Step, Upstream, chat, get, json as answer, post};
 
 /// A server that has the model with this digest on disk and in memory.
@@ -72,8 +73,10 @@ async fn requests_go_to_the_servers_whose_digest_is_wanted() {
             ("gen_ai_request_model", "scripted:latest"),
         ];
         gateway
-            .metric_is("remuda_model_digests", &labels, 2.0)
+            .metric_is(metrics::MODEL_DIGESTS, &labels, 2.0)
             .await;
+        let page = get(gateway.admin, "/metrics").await;
+        metrics::is_as_documented(page.text(), metrics::MODEL_DIGESTS);
         let explained = get(gateway.admin, "/api/explain?model=scripted")
             .await
             .json();

@@ -582,12 +582,7 @@ support::json(
         .metric_is("remuda_model_breaker_state", &labels, 2.0)
         .await;
     let page = get(gateway.admin, "/metrics").await;
-    let is_meant = |name: &str| name == metrics::MODEL_BREAKER;
-    let mut there = metrics::scraped(page.text());
-    let mut listed = metrics::documented();
-    there.retain(|(name, ..)| is_meant(name));
-    listed.retain(|(name, ..)| is_meant(name));
-    assert_eq!((there.len(), there), (1, listed));
+    metrics::is_as_documented(page.text(), metrics::MODEL_BREAKER);
     let refused = ask("bad").await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.header("retry-after").is_some());

@@ -13,6 +13,7 @@ use crate::admission::{Dispatcher, NoSlot, Permit, QueueEntry, Scope, Want, Want
 use crate::fleet::{Fleet, ModelKey, Unavailable};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::dispatch::failover::{FleetMember, FleetView};
+use crate::proxy::dispatch::open_steps::OpenStep;
 use crate::proxy::dispatch::places_in_queue::{
     QueuePlace, QueuePlaces, is_outdated, keep_better, until_due,
 };
@@ -139,20 +140,11 @@ impl SlotQueue {
                 let from = from.take_if(|_| turn.step == progress.step);
                 let others = places.is_well() || turns.iter().any(|turn| turn.well);
                 let elsewhere = leaves || (turn.well && others);
-                let scope = Scope {
-                    elsewhere,
-                    ..turn.scope
-                };
                 let claim = Claim {
                     settles,
                     ..progress.claim(turn.step)
                 };
-                places.enter(QueuePlace {
-                    step: turn.step,
-                    well: turn.well,
-                    elsewhere,
-                    slot: Box::pin(self.slot(claim, scope, from)),
-                });
+                places.enter(self.place(turn, claim, elsewhere, from));
             }
             if places.is_empty() {
                 return Ok(Err(refusal.unwrap_or(NoSlot::Exhausted)));
@@ -183,6 +175,26 @@ impl SlotQueue {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Returns a place in the queue for a step whose turn it is. `elsewhere` says whether there is somewhere else to go.
+    fn place(
+        &self,
+        turn: OpenStep,
+        claim: Claim,
+        elsewhere: bool,
+        from: Option<Permit>,
+    ) -> QueuePlace<'_> {
+        let scope = Scope {
+            elsewhere,
+            ..turn.scope
+        };
+        QueuePlace {
+            step: turn.step,
+            well: turn.well,
+            elsewhere,
+            slot: Box::pin(self.slot(claim, scope, from)),
         }
     }
 
