@@ -224,7 +224,7 @@ async fn a_chunked_body_of_fifty_mebibytes_survives_failover() {
     .await;
     let text = "x".repeat(50 << 20);
     // The context that the copy has in the end, so that nothing in the body is made equal to it.
-    let body = chat("llama3.2", &text, r#","options":{"num_ctx":131072}"#);
+    let body = chat("llama3.2", &text, r#","options":{"num_ctx":32768}"#);
     let mut client = Connection::open(gateway.address).await;
     client
         .request_chunked("/api/chat", &[], body.as_bytes(), 1 << 18)

@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::admission::Scope;
+use crate::admission::{Permit, Scope};
+use crate::proxy::dispatch::places_in_queue::QueuePlace;
 use crate::proxy::dispatch::progress::PlanProgress;
+use crate::proxy::dispatch::prompt_needs::Claim;
 use crate::proxy::dispatch::queue::{Availability, SlotQueue};
 
 /// A step that may be taken.
@@ -20,6 +22,26 @@ pub(crate) struct OpenStep {
 }
 
 impl SlotQueue {
+    /// Returns a place in the queue for a step whose turn it is. `elsewhere` says whether there is somewhere else to go.
+    pub(super) fn place(
+        &self,
+        turn: OpenStep,
+        claim: Claim,
+        elsewhere: bool,
+        from: Option<Permit>,
+    ) -> QueuePlace<'_> {
+        let scope = Scope {
+            elsewhere,
+            ..turn.scope
+        };
+        QueuePlace {
+            step: turn.step,
+            well: turn.well,
+            elsewhere,
+            slot: Box::pin(self.slot(claim, scope, from)),
+        }
+    }
+
     /// Returns the steps that may be taken by a request that has waited since `began`: first those with a healthy backend in
     /// their order, then those that wait for one. If the request is `new` to the queue, an overflow goes before steps for which
     /// it would wait too long.

@@ -13,10 +13,7 @@ use crate::admission::{Dispatcher, NoSlot, Permit, QueueEntry, Scope, Want, Want
 use crate::fleet::{Fleet, ModelKey, Unavailable};
 use crate::ids::{ModelId, ProviderId};
 use crate::proxy::dispatch::failover::{FleetMember, FleetView};
-use crate::proxy::dispatch::open_steps::OpenStep;
-use crate::proxy::dispatch::places_in_queue::{
-    QueuePlace, QueuePlaces, is_outdated, keep_better, until_due,
-};
+use crate::proxy::dispatch::places_in_queue::{QueuePlaces, is_outdated, keep_better, until_due};
 use crate::proxy::dispatch::progress::PlanProgress;
 use crate::proxy::dispatch::prompt_needs::Claim;
 use crate::proxy::failure::{Failure, Stop, refused};
@@ -178,26 +175,6 @@ impl SlotQueue {
         }
     }
 
-    /// Returns a place in the queue for a step whose turn it is. `elsewhere` says whether there is somewhere else to go.
-    fn place(
-        &self,
-        turn: OpenStep,
-        claim: Claim,
-        elsewhere: bool,
-        from: Option<Permit>,
-    ) -> QueuePlace<'_> {
-        let scope = Scope {
-            elsewhere,
-            ..turn.scope
-        };
-        QueuePlace {
-            step: turn.step,
-            well: turn.well,
-            elsewhere,
-            slot: Box::pin(self.slot(claim, scope, from)),
-        }
-    }
-
     /// Returns whether a request that is kept to one provider is let go to another when it has no backend left.
     fn may_leave(&self, progress: &PlanProgress) -> bool {
         progress.confined_to().is_some() && self.settings.routing.fallback != Fallback::None
@@ -255,7 +232,7 @@ impl SlotQueue {
     }
 
     /// Waits for a slot. A prompt that is not expected to fit has one of the largest context, if it may.
-    async fn slot(
+    pub(super) async fn slot(
         &self,
         claim: Claim,
         scope: Scope,
