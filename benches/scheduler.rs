@@ -228,6 +228,7 @@ impl Fleet {
             // Each copy serves one at once, as is the default of its server.
             inside: told.then_some(Duration::from_secs(4)),
             prompt: speed(1000, 2000.0),
+            told_cached: true,
             output: speed(200, 50.0),
         }
     }

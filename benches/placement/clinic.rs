@@ -441,6 +441,7 @@ impl Clinic {
             ttft: Some(seconds(read)),
             inside: Some(Duration::ZERO),
             prompt: Some((request.prompt, seconds(read))),
+            told_cached: true,
             output: Some((request.output, seconds(written))),
         };
         self.scheduler.complete(self.time(), ticket, outcome);

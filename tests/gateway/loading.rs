@@ -357,6 +357,33 @@ async fn what_only_loads_or_unloads_does_not_wait_for_a_slot() {
 }
 
 #[tokio::test]
+async fn a_model_is_loaded_and_unloaded_by_every_name_that_it_has() {
+    let sim = Simulation::start(1, &["--models", "llama3.2,qwen3:8b"]);
+    let config = Config::over(&sim.servers)
+        .set("routing.aliases", "{ fast: llama3.2 }")
+        .set("provider.model_map", "{ big: 'qwen3:8b' }");
+    let gateway = Gateway::over(&config, 1).await;
+    for (name, is_copy) in [
+        ("fast", "llama3.2:latest"),
+        ("big", "qwen3:8b"),
+        ("ollama/llama3.2", "llama3.2:latest"),
+    ] {
+        let reply = post(gateway.address, "/api/generate", &empty(name, json!({}))).await;
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["done_reason"], "load", "{}", reply.text());
+        let held = get(gateway.address, "/api/ps").await.json();
+        assert_eq!(held["models"][0]["name"], is_copy, "{name}: {held}");
+        let unload = empty(name, json!({"keep_alive": 0}));
+        let reply = post(gateway.address, "/api/generate", &unload).await;
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+        assert_eq!(reply.json()["done_reason"], "unload", "{}", reply.text());
+        let held = get(gateway.address, "/api/ps").await.json();
+        assert_eq!(held["models"], json!([]), "{name}: {held}");
+    }
+    assert_eq!(loads(&sim).await, 3);
+}
+
+#[tokio::test]
 async fn a_model_in_no_memory_is_loaded_for_who_asks_for_that() {
     let sim = Simulation::start(1, &["--load-time", "300ms"]);
     let gateway = Gateway::over(&Config::over(&sim.servers), 1).await;

@@ -65,9 +65,11 @@ impl Sample {
     }
 
     /// Short prompts are read more slowly, so the classes are by length, from [`SHORTEST`] on in steps of four times as much.
-    /// Beside others a prompt's time is also theirs.
+    /// Beside others a prompt's time is also theirs, and one that was remembered takes none.
     fn read(outcome: &RunOutcome, beside: u32) -> Option<Self> {
-        let (tokens, took) = outcome.prompt.filter(|_| beside == 0)?;
+        let (tokens, took) = outcome
+            .prompt
+            .filter(|_| beside == 0 && outcome.told_cached)?;
         let times = tokens / SHORTEST;
         let class = (u32::BITS - times.leading_zeros()).checked_sub(1)? as usize / 2;
         Self::new(class.min(CLASSES - 1), tokens, took)

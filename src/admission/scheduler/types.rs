@@ -259,6 +259,8 @@ pub struct RunOutcome {
     pub inside: Option<Duration>,
     /// Tokens of the prompt that were computed, as opposed to remembered, and the time that took.
     pub prompt: Option<(u32, Duration)>,
+    /// The server has told how much of the prompt it remembered. Otherwise the time may be that of a few tokens.
+    pub told_cached: bool,
     /// Tokens of the answer, and the time that they took.
     pub output: Option<(u32, Duration)>,
 }

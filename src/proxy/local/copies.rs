@@ -275,6 +275,10 @@ impl Copies<'_> {
         };
         let mut wanted = wanted.clone();
         wanted.model = Some(model);
+        // A name of the operator's, or a provider's prefix, is none that the server knows.
+        let steps = &self.progress.plan.steps;
+        let asked = steps.iter().find(|step| step.model.listed() == Some(model));
+        wanted.own = asked.and_then(|step| step.model.own()).cloned();
         let upstreams = &self.gateway.upstreams;
         let own = upstreams.own_name(&wanted, server);
         let edits = upstreams.copy_edits(request, server);

@@ -71,6 +71,7 @@ fn outcome(whole: bool, usage: Option<&Usage>) -> RunOutcome {
         load: Some(time(usage.load_duration).unwrap_or_default()),
         inside,
         prompt: computed.zip(prompt_time),
+        told_cached: usage.cache_read.is_some(),
         output: usage.output.map(count).zip(output_time),
         ..RunOutcome::default()
     }

@@ -25,6 +25,11 @@ pub(super) trait Reads: Send {
         false
     }
 
+    /// Returns whether the answer has come no further than words; see [`Decode::is_amid_words`].
+    fn is_amid_words(&self) -> bool {
+        true
+    }
+
     /// Reads one event of a stream, whose data has no white space around it and is not empty, unless its name is
     /// `error`.
     ///
@@ -96,6 +101,10 @@ impl<R: Reads> Decode for Stream<R> {
     fn lacks_nothing(&self) -> bool {
         let state = &self.state;
         !state.torn && state.bare.is_empty() && state.reader.lacks_nothing()
+    }
+
+    fn is_amid_words(&self) -> bool {
+        self.state.reader.is_amid_words()
     }
 }
 

@@ -235,6 +235,13 @@ pub trait Decode: Send {
     fn lacks_nothing(&self) -> bool {
         false
     }
+
+    /// Returns whether an answer whose bytes have passed to a client of the same format has told it of nothing but words that
+    /// may go on: no part of it was closed, no call has begun, and nothing has been numbered that another answer would number
+    /// anew. Asked between two events.
+    fn is_amid_words(&self) -> bool {
+        true
+    }
 }
 
 /// Writes one client's streamed answer.

@@ -122,6 +122,7 @@ fn requests_beside_others_are_compared_with_such() {
 fn slow_reading_is_found_by_prompts_of_the_same_length() {
     let read = |tokens: u32, rate: f64| RunOutcome {
         prompt: took(tokens, rate),
+        told_cached: true,
         ..RunOutcome::default()
     };
     let mut copies = Copies::new(3);

@@ -108,6 +108,8 @@ struct State {
     finish: HeldFinish,
     /// The provider's words for a refusal, for the case that there are no others.
     explanation: Option<Text<'static>>,
+    /// A block has ended.
+    closed: bool,
     over: bool,
 }
 
@@ -122,6 +124,7 @@ impl State {
             spoke: false,
             finish: HeldFinish::default(),
             explanation: None,
+            closed: false,
             over: false,
         }
     }
@@ -135,7 +138,10 @@ impl State {
                 let block = frame.content_block.ok_or(Unreadable)?;
                 self.block(frame.index, block, emit);
             }
-            "content_block_stop" => self.calls.stop(frame.index, emit),
+            "content_block_stop" => {
+                self.closed = true;
+                self.calls.stop(frame.index, emit);
+            }
             "message_start" => {
                 let message: Message<'_> = frame
                     .message
@@ -316,6 +322,10 @@ impl Reads for State {
 
     fn is_fresh(&self) -> bool {
         !self.started && !self.over
+    }
+
+    fn is_amid_words(&self) -> bool {
+        !self.closed && !self.finish.is_stated()
     }
 
     fn event(&mut self, name: &[u8], data: &[u8], emit: Emit<'_>) -> Result<(), Unreadable> {

@@ -31,7 +31,7 @@ pub fn asking_for_prompt(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Returns the body of `/api/generate` that goes on with the words `said` in so many `tokens`, by what the server has answered
-/// to [`asking_for_prompt`]; `None` if it has not told the prompt.
+/// to [`asking_for_prompt`]; `None` if it has not told the prompt, or if the answer may have no more tokens.
 pub fn going_on(body: &[u8], answer: &[u8], said: &str, tokens: u64) -> Option<Vec<u8>> {
     let rendered: Rendered<'_> = serde_json::from_slice(answer).ok()?;
     let prompt = rendered.info.rendered_template;
@@ -47,10 +47,11 @@ pub fn going_on(body: &[u8], answer: &[u8], said: &str, tokens: u64) -> Option<V
     out.extend_from_slice(b"\",\"raw\":true,\"stream\":true");
     if let Some(options) = object.get("options") {
         let limit = limit_of(options).filter(|limit| *limit > 0);
-        let left = limit.map(|limit| limit.saturating_sub(tokens).max(1));
         out.extend_from_slice(b",\"options\":");
-        match left {
-            Some(left) => out.extend(with_limit(options, left)?),
+        match limit {
+            // An answer that has all its tokens lacks its end alone, which a server that begins anew tells.
+            Some(limit) if limit <= tokens => return None,
+            Some(limit) => out.extend(with_limit(options, limit - tokens)?),
             None => out.extend_from_slice(options),
         }
     }
@@ -100,7 +101,11 @@ mod tests {
             "stream": false, "options": {"seed": 1, "num_predict": 1}, "keep_alive": "5m",
             "_debug_render_only": true});
         assert_eq!(question, expected);
-        for (tokens, left) in [(4, 5), (20, 1)] {
+        for tokens in [9, 20] {
+            let body = going_on(CHAT.as_bytes(), RENDERED.as_bytes(), "one", tokens);
+            assert_eq!(body, None);
+        }
+        for (tokens, left) in [(4, 5), (8, 1)] {
             let body = going_on(CHAT.as_bytes(), RENDERED.as_bytes(), "one \"two\"", tokens);
             let expected = json!({"model": "m", "prompt": "<|user|>\"hi\"\n<|bot|>one \"two\"",
                 "raw": true, "stream": true, "options": {"seed": 1, "num_predict": left},

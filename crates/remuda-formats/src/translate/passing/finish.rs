@@ -185,6 +185,10 @@ impl Passing {
                 reading.complaint().into()
             };
             if reading.is_interrupted() {
+                // What goes on begins with a line of its own.
+                if unit == StreamUnit::Line && self.out.last().is_some_and(|last| *last != b'\n') {
+                    self.out.push(b'\n');
+                }
                 reading.untold.extend_from_slice(&end);
             } else {
                 self.out.extend_from_slice(&end);

@@ -17,7 +17,9 @@ impl Passing {
     fn sent(&self) -> Option<&Sent> {
         match &self.shape {
             // What has passed of a line or an event that is too long is not known.
-            Shape::Stream(stream) if !stream.cutter.inside() => self.sent.as_deref(),
+            Shape::Stream(stream) if !stream.cutter.inside() && stream.decoder.is_amid_words() => {
+                self.sent.as_deref()
+            }
             _ => None,
         }
         .filter(|sent| sent.obstacle().is_none())

@@ -123,7 +123,9 @@ impl Reading<'_> {
     /// Returns whether the answer has failed and may go on elsewhere.
     pub(super) fn is_interrupted(&self) -> bool {
         let sent = self.sent.as_ref();
-        self.seen.fault.is_some() && sent.is_some_and(|sent| sent.obstacle().is_none())
+        self.seen.fault.is_some()
+            && sent.is_some_and(|sent| sent.obstacle().is_none())
+            && self.decoder.is_amid_words()
     }
 
     /// Puts aside what the client would be told of a failure.

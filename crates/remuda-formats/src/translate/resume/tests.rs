@@ -179,7 +179,9 @@ fn assert_whole(operation: Operation, client: ClientForm, own: ProviderForm) {
                 } else {
                     First::Across(form, &first[..cut])
                 };
-                if says_the_end(form, &first[..cut]) {
+                if says_the_end(form, &first[..cut])
+                    || (form == own && !is_amid_words(form, &first[..cut]))
+                {
                     break;
                 }
                 let (mut got, from) = broken(client, operation, begun);
@@ -205,6 +207,94 @@ fn says_the_end(form: ProviderForm, stream: &[u8]) -> bool {
         told |= matches!(event, Event::Finish { .. } | Event::End);
     });
     told
+}
+
+/// Whether a stream of which the bytes pass has told its client of words alone.
+fn is_amid_words(form: ProviderForm, stream: &[u8]) -> bool {
+    let (_, provider) = chats(ClientForm::OllamaChat, form);
+    let mut decoder = (provider.decoder)(ToolNames::default());
+    decoder.feed(stream, &mut |_| {});
+    decoder.is_amid_words()
+}
+
+/// What its client has been told in the server's own numbers, ids and ends cannot be gone on with by another's.
+#[test]
+fn what_has_passed_beyond_words_does_not_go_on() {
+    const CHUNK: &str = r#"data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"Ein "},"finish_reason":null}]}"#;
+    const MESSAGE: &str = r#"data: {"type":"message_start","message":{"id":"msg_1","model":"m","content":[]}}
+
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Ein "}}"#;
+    const RESPONSE: &str = r#"data: {"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"Ein "}"#;
+    for (operation, before, after, may) in [
+        (Operation::OpenAiChat, CHUNK, "", true),
+        (
+            Operation::OpenAiChat,
+            CHUNK,
+            r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}]}}]}"#,
+            false,
+        ),
+        (
+            Operation::OpenAiChat,
+            CHUNK,
+            r#"{"choices":[{"index":0,"delta":{"function_call":{"name":"f","arguments":""}}}]}"#,
+            false,
+        ),
+        (
+            Operation::OpenAiChat,
+            CHUNK,
+            r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+            false,
+        ),
+        (
+            Operation::OpenAiChat,
+            CHUNK,
+            r#"{"choices":[{"index":0,"delta":{}}],"citations":["https://example.com"]}"#,
+            false,
+        ),
+        (Operation::AnthropicMessages, MESSAGE, "", true),
+        (
+            Operation::AnthropicMessages,
+            MESSAGE,
+            r#"{"type":"content_block_stop","index":0}"#,
+            false,
+        ),
+        (
+            Operation::AnthropicMessages,
+            MESSAGE,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+            false,
+        ),
+        (Operation::OpenAiResponses, RESPONSE, "", false),
+    ] {
+        let mut passing = Passing::new(operation, true);
+        passing.watch();
+        passing.begin(true, None);
+        let mut stream = format!("{before}\n\n");
+        if !after.is_empty() {
+            stream += &format!("data: {after}\n\n");
+        }
+        assert!(!passing.feed(stream.as_bytes()).is_empty());
+        assert_eq!(passing.may_go_on(), may, "{stream}");
+        assert_eq!(passing.interrupted(BROKE).is_some(), may, "{stream}");
+    }
+}
+
+/// A line whose newline was lost is a line of its own all the same.
+#[test]
+fn what_goes_on_after_a_line_without_its_end_begins_a_line() {
+    const LINES: &[u8] =
+        b"{\"message\":{\"role\":\"assistant\",\"content\":\"Ein \"},\"done\":false}\n\
+        {\"message\":{\"role\":\"assistant\",\"content\":\"na\"},\"done\":false}";
+    let mut passing = Passing::new(Operation::Chat, true);
+    passing.watch();
+    passing.begin(true, None);
+    let mut got = passing.feed(LINES).to_vec();
+    let (_, rest) = passing.finish();
+    got.extend_from_slice(rest);
+    assert_eq!(got, [LINES, b"\n"].concat());
+    assert_eq!(passing.interrupted(BROKE).unwrap().sent().words(), "Ein na");
 }
 
 #[test]

@@ -62,6 +62,11 @@ struct Piece<'a> {
 }
 
 impl Calls {
+    /// Returns whether no call has begun.
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// Returns whether the arguments of a call have begun and not ended.
     pub(super) fn is_torn(&self) -> bool {
         let mut calls = self.calls.iter();

@@ -306,6 +306,10 @@ impl Reads for Reader {
         is_whole && self.open && self.counted && self.finish.is_last()
     }
 
+    fn is_amid_words(&self) -> bool {
+        !self.finish.is_stated() && self.calls.is_empty() && self.sources.is_empty()
+    }
+
     fn event(
         &mut self,
         name: &[u8],

@@ -29,6 +29,10 @@ struct Citation<'a> {
 }
 
 impl Sources {
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// Takes `search_results`, which is all that was found so far.
     pub(super) fn replace(&mut self, array: &RawValue) {
         let inside = array

@@ -203,6 +203,11 @@ impl Reads for Reader {
         !self.started && !self.said && !self.over
     }
 
+    /// Its items and events have ids and numbers that the gateway's writer does not know.
+    fn is_amid_words(&self) -> bool {
+        false
+    }
+
     fn event(
         &mut self,
         name: &[u8],
