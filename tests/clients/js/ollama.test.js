@@ -195,14 +195,25 @@ test("a failure before the first content is not seen", async () => {
 
 test("a failure after the first content throws", async () => {
   await fleet.fault({ kind: "cut", tokens: 5, route: "/api/chat" });
+  // Of one server alone, nobody goes on with what it has begun.
+  const headers = { "X-Backend": new URL(fleet.servers[0]).host };
+  const pinned = new Ollama({ host: fleet.url, headers });
   const parts = [];
   const reading = (async () => {
-    for await (const part of await client.chat({ model: "llama3.2", messages, stream: true })) {
+    for await (const part of await pinned.chat({ model: "llama3.2", messages, stream: true })) {
       parts.push(part);
     }
   })();
   await assert.rejects(reading, /the backend closed the stream before its end/);
   assert.equal(parts.length, 5);
+});
+
+test("a stream that breaks goes on elsewhere", async () => {
+  const whole = await client.chat({ model: "llama3.2", messages });
+  await fleet.fault({ kind: "cut", tokens: 5, route: "inference", times: 1 });
+  const parts = await all(await client.chat({ model: "llama3.2", messages, stream: true }));
+  assert.equal(parts.map((part) => part.message.content).join(""), whole.message.content);
+  assert.equal(parts.filter((part) => part.done).length, 1);
 });
 
 test("many at a time", async () => {

@@ -21,6 +21,14 @@ def seen(gateway):
         yield client
 
 
+@pytest.fixture
+def pinned(gateway, simulation):
+    """A client that wants one server, so that nobody else goes on with its answers."""
+    one = {"X-Backend": simulation.servers[0].removeprefix("http://")}
+    with ollama.Client(gateway.url, timeout=PATIENCE, headers=one) as client:
+        yield client
+
+
 def refused(status, text, call):
     with pytest.raises(ollama.ResponseError) as raised:
         call()
@@ -121,8 +129,9 @@ def test_an_error_of_all_servers_is_told(client, simulation):
     ids=str,
 )
 @pytest.mark.parametrize("route", ["/api/chat", "/api/generate"])
-def test_a_failure_after_the_first_content_is_told(client, gateway, simulation, fault, text, route):
+def test_a_failure_after_the_first_content_is_told(pinned, gateway, simulation, fault, text, route):
     simulation.fault(**fault, tokens=5, route=route)
+    client = pinned
     if route == "/api/chat":
         stream = client.chat("llama3.2", HELLO, stream=True)
     else:
@@ -132,6 +141,15 @@ def test_a_failure_after_the_first_content_is_told(client, gateway, simulation, 
         for part in stream:
             parts.append(part)
     assert len(parts) == 5 and not any(part.done for part in parts)
+    gateway.settle()
+
+
+def test_a_stream_that_breaks_goes_on_elsewhere(client, gateway, simulation):
+    whole = client.chat("llama3.2", HELLO).message.content
+    simulation.fault(kind="cut", tokens=5, route="inference", times=1)
+    parts = list(client.chat("llama3.2", HELLO, stream=True))
+    assert "".join(part.message.content for part in parts) == whole
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
     gateway.settle()
 
 

@@ -163,9 +163,23 @@ def test_a_broken_stream_raises(gpt, gateway, simulation):
     simulation.fault(kind="cut", tokens=5, route="/api/chat")
     chunks = []
     with pytest.raises(openai.APIError, match="the backend closed the stream before its end"):
-        for chunk in gpt.chat.completions.create(model="llama3.2", messages=HELLO, stream=True):
+        # Of one server alone, nobody goes on with what it has begun.
+        one = {"X-Backend": simulation.servers[0].removeprefix("http://")}
+        for chunk in gpt.chat.completions.create(
+            model="llama3.2", messages=HELLO, stream=True, extra_headers=one
+        ):
             chunks.append(chunk)
     assert chunks and all(chunk.choices[0].finish_reason is None for chunk in chunks)
+    gateway.settle()
+
+
+def test_a_broken_stream_goes_on_elsewhere(gpt, gateway, simulation):
+    create = gpt.chat.completions.create
+    whole = create(model="llama3.2", messages=HELLO).choices[0].message.content
+    simulation.fault(kind="cut", tokens=5, route="inference", times=1)
+    chunks = list(create(model="llama3.2", messages=HELLO, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+    assert [chunk.choices[0].finish_reason for chunk in chunks].count("stop") == 1
     gateway.settle()
 
 
