@@ -42,7 +42,7 @@ const GIB: u64 = 1 << 30;
 /// What happens to the patient, or what clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
-    /// Nothing at all.
+    /// Nothing happens.
     Noise,
     /// It has half of its speed for two hours.
     HalfSpeed,
@@ -93,7 +93,7 @@ enum Event {
     Recovery,
 }
 
-/// A request, or the second attempt at one beside the first.
+/// This is a request, or the second attempt at one beside the first.
 #[derive(Clone, Debug)]
 struct Request {
     model: usize,
@@ -112,7 +112,7 @@ struct Request {
 struct Server {
     /// Models and contexts.
     copies: Vec<(usize, u32)>,
-    /// Of the usual.
+    /// It is a share of the usual speed.
     speed: f64,
     hangs: bool,
     spilled: bool,

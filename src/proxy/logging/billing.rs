@@ -37,22 +37,8 @@ impl Record {
             }
             None => return,
         };
-        let tokens = Tokens::from(&usage);
-        let (input, output) = &mut ctx.outcome.lost;
-        *input = input.saturating_add(tokens.input);
-        *output = output.saturating_add(tokens.output);
-        if let (Some(ledger), Some(account)) = (&self.ledger, &ctx.attempt.account) {
-            let charge = Charge {
-                account,
-                key: ctx.inbound.key.as_ref().map(|key| &*key.name),
-                tag: ctx.inbound.tag.as_deref(),
-                usage: Some(&usage),
-                request: false,
-                failed: true,
-                estimated,
-            };
-            ledger.record(&charge, Moment::now());
-        }
+        let account = ctx.attempt.account.clone();
+        self.charge_lost(ctx, account.as_ref(), (&usage, estimated));
     }
 }
 
@@ -65,16 +51,26 @@ impl Record {
         (usage, estimated): (Option<ir::Usage>, bool),
     ) {
         let Some(usage) = usage else { return };
-        let tokens = Tokens::from(&usage);
+        self.charge_lost(ctx, attempt.account.as_ref(), (&usage, estimated));
+    }
+
+    /// Counts and charges what an attempt has used of which the client gets no answer.
+    fn charge_lost(
+        &self,
+        ctx: &mut Ctx,
+        account: Option<&Arc<Account>>,
+        (usage, estimated): (&ir::Usage, bool),
+    ) {
+        let tokens = Tokens::from(usage);
         let (input, output) = &mut ctx.outcome.lost;
         *input = input.saturating_add(tokens.input);
         *output = output.saturating_add(tokens.output);
-        if let (Some(ledger), Some(account)) = (&self.ledger, &attempt.account) {
+        if let (Some(ledger), Some(account)) = (&self.ledger, account) {
             let charge = Charge {
                 account,
                 key: ctx.inbound.key.as_ref().map(|key| &*key.name),
                 tag: ctx.inbound.tag.as_deref(),
-                usage: Some(&usage),
+                usage: Some(usage),
                 request: false,
                 failed: true,
                 estimated,
